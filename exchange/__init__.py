@@ -1,0 +1,1 @@
+"""Agreements, metered calls, vouchers, settlement and reconciliation."""

@@ -1,0 +1,1 @@
+"""Joint models whose data never moves."""

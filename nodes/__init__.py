@@ -1,0 +1,1 @@
+"""The node program: configuration, roles, source adapters, workers. Holds no rule."""

@@ -1,0 +1,1 @@
+"""Members, assets, grants, consents, credit, property and evidence. Knows no money."""
