@@ -10,7 +10,7 @@ import re
 import secrets
 
 import coincurve
-import sha3
+import sha3  # type: ignore[import-untyped]
 
 from chain.errors import BadInput, BadSignature
 
