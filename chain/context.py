@@ -1,0 +1,65 @@
+"""What the services of a node are given: identity, database, chain view, keys and the way to its peers.
+
+Domain packages take a ``Context`` and never build one; ``nodes`` builds it from the configuration. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from chain.database import Database
+from chain.eip712 import Domain, Statement
+from chain.errors import Unavailable
+from chain.keys import Ed25519Signer, Secp256k1Signer
+from chain.ledger import Ledger
+from chain.statements import KeyPurpose, Role
+from chain.view import ChainView
+
+
+class Peers(Protocol):
+    """Other members' nodes, reached over TLS with a short-lived token. Errors of the peer come back as our own, by code."""
+
+    async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
+        """POST a JSON body; the decoded JSON answer."""
+
+    async def get(self, member: str, path: str) -> Any:
+        """GET; the decoded JSON answer."""
+
+
+@dataclass
+class Context:
+    """One running node."""
+
+    member: str
+    roles: Role
+    database: Database
+    ledger: Ledger
+    view: ChainView
+    peers: Peers
+    signers: Mapping[KeyPurpose, Secp256k1Signer]
+    """STATEMENT and TOKEN here; the TRANSACTION key is in the outbox worker's process only."""
+    log_signer: Ed25519Signer
+    transaction_address: str
+    """Address of the node's TRANSACTION key, which the outbox worker owns."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
+    ports: dict[str, Any] = field(default_factory=dict)
+    """Implementations that ``nodes`` plugs into ports of the domain packages, e.g. ``sources``."""
+
+    def now(self) -> int:
+        """Unix seconds."""
+        return int(self.clock())
+
+    def domain(self, contract: str) -> Domain:
+        """The EIP-712 domain of a deployed contract."""
+        return self.ledger.deployment.domain(contract)
+
+    def sign(self, statement: Statement, purpose: KeyPurpose = KeyPurpose.STATEMENT) -> bytes:
+        """Sign a statement with the node's key of that purpose: 65 bytes."""
+        signer = self.signers.get(purpose)
+        if signer is None:
+            raise Unavailable("key_not_held", f"This process does not hold the {purpose.name.lower()} key.")
+        return signer.sign_digest(statement.digest(self.domain(statement.contract)))

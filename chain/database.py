@@ -1,0 +1,162 @@
+"""One node's database: a single writer with group commit, and any number of readers.
+
+Every change goes through ``Database.write``: the function given runs inside a transaction on one writer thread; changes that arrive while a
+commit is under way share the next one, so a hundred concurrent calls cost one disk flush and each caller still returns only when its own
+change is durable. A function that raises is undone alone (a savepoint) and does not disturb its neighbours. SQLite runs with WAL and
+``synchronous=FULL``; PostgreSQL works by URL.
+
+The function given to ``write`` may be run again if its batch failed to commit for a neighbour's sake, so it must take effect only through
+the session it is handed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+from chain.errors import QiaolianError, Unavailable
+
+T = TypeVar("T")
+
+MOST_PER_COMMIT = 256
+
+
+class Base(DeclarativeBase):
+    """Parent of every table of the node, whichever package owns it."""
+
+
+class Database:
+    """An open database. ``close`` finishes what was submitted."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _engine(url)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
+        self._writer.start()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading: sees what was committed when it first looks. Nothing written in it is kept."""
+        with self._sessions() as session:
+            yield session
+
+    def submit(self, change: Callable[[Session], T]) -> Future[T]:
+        """Queue a change; the future resolves when it is durable."""
+        future: Future[T] = Future()
+        self._queue.put((change, future))
+        return future
+
+    def write(self, change: Callable[[Session], T]) -> T:
+        """Run a change and return its value once it is durable.
+
+        Raises:
+            QiaolianError: what the change raised, with nothing of it kept; ``database_unavailable`` when the disk is full or the
+                database cannot be reached.
+        """
+        return self.submit(change).result()
+
+    async def awrite(self, change: Callable[[Session], T]) -> T:
+        """``write`` for coroutines."""
+        return await asyncio.wrap_future(self.submit(change))
+
+    def close(self) -> None:
+        """Finish the queue and close."""
+        self._queue.put(None)
+        self._writer.join()
+        self.engine.dispose()
+
+    def _write_forever(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch = [first]
+            stop = False
+            while len(batch) < MOST_PER_COMMIT:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    stop = True
+                    break
+                batch.append(item)
+            self._commit(batch)
+            if stop:
+                return
+
+    def _commit(self, batch: list[tuple[Callable[[Session], Any], Future[Any]]]) -> None:
+        """Commit a batch together; if that fails for a reason outside the changes, each one alone."""
+        done: list[tuple[Future[Any], Any]] = []
+        failed: list[tuple[Future[Any], BaseException]] = []
+        try:
+            with self._sessions() as session, session.begin():
+                for change, future in batch:
+                    try:
+                        if len(batch) == 1:
+                            value = change(session)
+                            session.flush()
+                        else:
+                            with session.begin_nested():
+                                value = change(session)
+                        done.append((future, value))
+                    except OperationalError:
+                        raise
+                    except BaseException as error:
+                        if len(batch) == 1:
+                            raise
+                        failed.append((future, error))
+        except BaseException as error:
+            if len(batch) > 1:
+                for item in batch:
+                    self._commit([item])
+                return
+            batch[0][1].set_exception(_as_ours(error))
+            return
+        for future, value in done:
+            future.set_result(value)
+        for future, error in failed:
+            future.set_exception(_as_ours(error))
+
+
+def _as_ours(error: BaseException) -> BaseException:
+    if isinstance(error, DBAPIError) and not isinstance(error, sa.exc.IntegrityError):
+        return Unavailable(
+            "database_unavailable",
+            "The node's database did not accept the change; nothing of it was kept.",
+            hint="Check the disk's free space and the database's state, then send the same request again.",
+        )
+    return error
+
+
+def _engine(url: str) -> sa.Engine:
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver must not begin transactions by itself: savepoints and readers need BEGIN to be ours.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+__all__ = ["Base", "Database", "QiaolianError", "Session"]
