@@ -39,8 +39,10 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = _engine(url)
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self.engine = _engine(url, "BEGIN")
+        self._writing = _engine(url, "BEGIN IMMEDIATE")
+        self._readers = sessionmaker(self.engine, expire_on_commit=False)
+        self._writers = sessionmaker(self._writing, expire_on_commit=False)
         self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._writer.start()
@@ -48,7 +50,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading: sees what was committed when it first looks. Nothing written in it is kept."""
-        with self._sessions() as session:
+        with self._readers() as session:
             yield session
 
     def submit(self, change: Callable[[Session], T]) -> Future[T]:
@@ -74,6 +76,7 @@ class Database:
         """Finish the queue and close."""
         self._queue.put(None)
         self._writer.join()
+        self._writing.dispose()
         self.engine.dispose()
 
     def _write_forever(self) -> None:
@@ -101,7 +104,7 @@ class Database:
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
         try:
-            with self._sessions() as session, session.begin():
+            with self._writers() as session, session.begin():
                 for change, future in batch:
                     try:
                         if len(batch) == 1:
@@ -140,7 +143,8 @@ def _as_ours(error: BaseException) -> BaseException:
     return error
 
 
-def _engine(url: str) -> sa.Engine:
+def _engine(url: str, begin: str) -> sa.Engine:
+    """An engine; SQLite's write transactions begin IMMEDIATE, so that two processes of one node queue instead of failing."""
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True)
     engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
@@ -154,7 +158,7 @@ def _engine(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql(begin)
 
     return engine
 

@@ -1,0 +1,64 @@
+"""Group commit keeps each caller's change whole, alone and durable."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chain.database import Base, Database
+
+
+class Note(Base):
+    __tablename__ = "test_note"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    opened = Database(f"sqlite:///{tmp_path}/node.db")
+    Base.metadata.tables["test_note"].create(opened.engine)
+    return opened
+
+
+def ids(database: Database) -> list[int]:
+    with database.read() as session:
+        return list(session.scalars(sa.select(Note.id).order_by(Note.id)))
+
+
+def test_a_change_is_durable_when_write_returns(database: Database) -> None:
+    database.write(lambda session: session.add(Note(id=1)))
+    assert ids(database) == [1]
+
+
+def test_a_failing_change_leaves_nothing_and_spares_its_neighbours(database: Database) -> None:
+    hold = threading.Event()
+    database.submit(lambda session: hold.wait(10))
+
+    def half(session: sa.orm.Session) -> None:
+        session.add(Note(id=50))
+        session.flush()
+        raise ValueError("refused")
+
+    good = [database.submit(lambda session, n=n: session.add(Note(id=n))) for n in range(10)]
+    bad = database.submit(half)
+    more = [database.submit(lambda session, n=n: session.add(Note(id=n))) for n in range(10, 20)]
+    hold.set()
+    for future in good + more:
+        future.result(10)
+    with pytest.raises(ValueError, match="refused"):
+        bad.result(10)
+    assert ids(database) == list(range(20))
+
+
+def test_two_processes_of_one_node_queue_their_writes(database: Database) -> None:
+    other = Database(database.url)
+    futures = [(database if n % 2 else other).submit(lambda session, n=n: session.add(Note(id=n))) for n in range(200)]
+    for future in futures:
+        future.result(30)
+    assert ids(database) == list(range(200))
+    other.close()
+    database.close()
