@@ -1,0 +1,84 @@
+"""What the person in front of the demo sees: steps, figures, proofs and progress, one line each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass, field
+from typing import Any, TextIO, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass
+class Line:
+    """One thing that was done: what, the figure, and where its proof is (a transaction hash or a file)."""
+
+    text: str
+    proof: str = ""
+
+
+@dataclass
+class Step:
+    """One numbered step with its lines and how long it took."""
+
+    number: int
+    title: str
+    lines: list[Line] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Screen:
+    """Prints each step as it happens and keeps it for the report."""
+
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    steps: list[Step] = field(default_factory=list)
+    _began: float = 0.0
+
+    def step(self, number: int, title: str) -> None:
+        """Begin a step."""
+        self.finish()
+        self._began = time.monotonic()
+        self.steps.append(Step(number, title))
+        self._print(f"\n[{number}/9] {title}")
+
+    def finish(self) -> None:
+        """End the step under way."""
+        if self.steps and not self.steps[-1].seconds:
+            self.steps[-1].seconds = time.monotonic() - self._began
+
+    def line(self, text: str, proof: str = "") -> None:
+        """One thing done, with its proof."""
+        self.steps[-1].lines.append(Line(text, proof))
+        self._print(f"      {text}" + (f"  [{proof}]" if proof else ""))
+
+    def progress(self, items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:
+        """Pass items through, saying every two seconds how far it is."""
+        whole = total if total is not None else len(items) if isinstance(items, Sized) else None
+        last = time.monotonic()
+        for done, item in enumerate(items, start=1):
+            yield item
+            if time.monotonic() - last > 2:
+                last = time.monotonic()
+                self._print(f"      … {what}: {done}" + (f" of {whole}" if whole else ""))
+
+    def say(self, text: str) -> None:
+        """A passing remark that the report does not keep."""
+        self._print(f"      … {text}")
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The steps for ``report.json``."""
+        return [
+            {
+                "number": step.number,
+                "title": step.title,
+                "seconds": round(step.seconds, 1),
+                "lines": [{"text": line.text, "proof": line.proof} for line in step.lines],
+            }
+            for step in self.steps
+        ]
+
+    def _print(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)

@@ -1,0 +1,137 @@
+"""Writes ``docs/statements.md``: every statement field by field, with a test vector, straight from the types.
+
+``python -m scripts.statement_pages`` writes the page, ``--check`` says whether the committed one is current.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from chain import statements
+from chain.crypto import address_of, keccak256, sign_digest
+from chain.eip712 import Domain, Statement, Struct, camel
+from chain.errors import BadInput
+
+PAGE = Path(__file__).parent.parent / "docs" / "statements.md"
+VECTOR_KEY = keccak256(b"qiaolian test vector")
+VECTOR_DOMAIN = Domain(7_421, "0x" + "33" * 20)
+_MEMBER = "11440703QL0000017F"
+
+_HEAD = """\
+# Statements, field by field
+
+Written from `chain/statements.py` by `python -m scripts.statement_pages`; the same types stand in `contracts/src/Statements.sol`.
+Signed under EIP-712 with the domain `EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)`,
+name `{name}`, version `{version}`, the chain's id and the named contract's address. Signatures are 65 bytes, low-s.
+
+Vectors: chain id {chain}, contract `{contract}`, signed by the key whose address is `{signer}` (private key: keccak256 of the text
+`qiaolian test vector`). Numbers up to `uint64` are JSON numbers, wider ones decimal strings; times are Unix seconds, money is fen.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    head = _HEAD.format(
+        name="Qiaolian",
+        version="1",
+        chain=VECTOR_DOMAIN.chain_id,
+        contract=VECTOR_DOMAIN.contract,
+        signer=address_of(VECTOR_KEY),
+    )
+    signed = [_section(each) for each in statements.STATEMENTS.values()]
+    unsigned = [_section(each) for each in statements.STRUCTS.values()]
+    return "\n".join([head, "## Signed statements", *signed, "## Structs whose hash is an id", *unsigned])
+
+
+def example(struct: type[Struct]) -> Struct:
+    """A deterministic instance with a different value in every field."""
+    values: dict[str, Any] = {}
+    for position, (name, codec) in enumerate(struct._codecs(), start=1):
+        values[name] = _example_value(name, codec, position)
+    return struct(**values)
+
+
+def _example_value(name: str, codec: Any, position: int) -> Any:
+    if name == "version":
+        return statements.VERSION
+    if codec.solidity == "Share[]":
+        return (statements.Share(_MEMBER, 7_000), statements.Share("", 3_000))
+    if codec.solidity == "bytes32[]":
+        return (bytes([position]) * 32, bytes([position + 1]) * 32)
+    if codec.solidity == "bool":
+        return True
+    if codec.solidity == "address":
+        return "0x" + f"{position:02x}" * 20
+    if codec.solidity.startswith("uint"):
+        return position
+    if codec.solidity == "bytes18":
+        return _MEMBER
+    try:
+        codec.word(bytes(32))
+    except BadInput:
+        return camel(name).lower()
+    return bytes([position]) * 32
+
+
+def _section(struct: type[Struct]) -> str:
+    notes = _field_notes(struct)
+    rows = [
+        f"| `{camel(name)}` | `{codec.solidity}` | {notes.get(name, '')} |".replace("  |", " |")
+        for name, codec in struct._codecs()
+    ]
+    instance = example(struct)
+    vector = [f"- type hash `0x{struct.type_hash().hex()}`", f"- struct hash `0x{instance.struct_hash().hex()}`"]
+    if isinstance(instance, Statement):
+        digest = instance.digest(VECTOR_DOMAIN)
+        vector.append(f"- digest `0x{digest.hex()}`")
+        vector.append(f"- signature `0x{sign_digest(VECTOR_KEY, digest).hex()}`")
+    contract = f" (domain: `{struct.contract}`)" if issubclass(struct, Statement) else ""
+    return "\n".join(
+        [
+            f"\n### {struct.__name__}{contract}\n",
+            textwrap.fill(inspect.cleandoc(struct.__doc__ or ""), 140) + "\n",
+            "| field | type | meaning |\n|---|---|---|",
+            *rows,
+            "\nVector: the fields below in order.\n",
+            "```json\n" + _compact(instance.to_json()) + "\n```\n",
+            *vector,
+        ]
+    )
+
+
+def _compact(value: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _field_notes(struct: type[Struct]) -> dict[str, str]:
+    """The text standing under each field in the source."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    notes: dict[str, str] = {}
+    last = ""
+    for item in body.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            last = item.target.id
+        elif isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and last:
+            notes[last] = " ".join(str(item.value.value).split()).replace("|", "\\|")
+    return notes
+
+
+def main() -> int:
+    """Write the page, or with ``--check`` compare it."""
+    fresh = page()
+    if "--check" in sys.argv:
+        return 0 if PAGE.read_text() == fresh else 1
+    PAGE.write_text(fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
