@@ -1,0 +1,55 @@
+"""What a finished demo must have shown, as a pure check of its report.
+
+The demo exits 0 only when ``broken`` is empty, so this list is what "every step held" means.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+STORIES = ("trade", "lane", "credit", "property", "grant")
+
+
+def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
+    """The promises ``report`` does not bear out, one sentence each; empty when all held."""
+    trade, credit, prop = report["trade"], report["credit"], report["property"]
+    rules = [
+        (report["validators"] == 4, "Four validators did not all take part."),
+        (report["blocks"] > 0 and report["transactions"] > 0, "The chain did not grow."),
+        (trade["calls"] == calls, f"{trade['calls']} of {calls} metered calls were served."),
+        (trade["masked"] > 0, "No masked column was seen masked."),
+        (set(trade["refusals"]) >= {"consent", "cap", "purpose"}, "Not every kind of refusal was seen."),
+        (trade["refused_units"] == 0, "A refused call was billed."),
+        (trade["free_calls"] > 0, "The departments did not share freely."),
+        (trade["wrong_purpose_refused"], "A grant request for the wrong purpose was not refused."),
+        (
+            trade["opened_fen"] == trade["paid_fen"] + trade["refunded_fen"] + trade["locked_fen"],
+            "Opened is not paid + refunded + locked.",
+        ),
+        (
+            trade["deposited_fen"] == trade["withdrawn_fen"] + trade["free_fen"] + trade["all_locked_fen"],
+            "Deposits are not withdrawn + free + locked.",
+        ),
+        (trade["paid_fen"] > 0 and trade["refunded_fen"] > 0, "Nothing was paid or nothing refunded."),
+        (trade["counters_agree"], "Gateway, buyer and chain do not agree on what was used."),
+        (credit["reports"] >= 2, "The one-stop report was not fetched before and after the repair."),
+        (
+            credit["repaired"] >= 1,
+            "The disputed record was not repaired, or the next report does not show both values.",
+        ),
+        (prop["registered"] == deals, f"{prop['registered']} of {deals} deals were registered."),
+        (prop["refused"] >= 2, "A second sale of a unit or a sale under a hold was not refused."),
+        (len(report["killed"]) >= 3, "Not every process that was to be killed came back."),
+        (report["lost_records"] == [], "A record acknowledged to a client is missing after the kills."),
+        (report["revocation_seconds"] is not None, "The gateway went on serving after the grant was revoked."),
+        (
+            {each["story"] for each in report["bundles"]} >= set(STORIES),
+            "Not every story was exported as a bundle.",
+        ),
+        (all(each["verified"] for each in report["bundles"]), "A bundle does not verify."),
+        (
+            all(each["tampered_exit_code"] not in (0, None) for each in report["bundles"]),
+            "A bundle with a byte changed passed.",
+        ),
+    ]
+    return [sentence for held, sentence in rules if not held]
