@@ -1,0 +1,267 @@
+"""The contracts' packed status words, decoded.
+
+Every record on the chain is one 256-bit word beside a struct hash, so that one storage proof shows its status then and now: heights are set
+once and never reset, 0 means never. The packings are those of the Solidity sources, from the least significant bit. Each word answers
+for now (``live``) and, where heights allow it, for an earlier block (``live_at``); a height counts from the block that holds it.
+
+Pure: no I/O, no clock, usable by a verifier without a chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+_HEIGHT = (1 << 48) - 1
+
+
+def _height(word: int, place: int) -> int:
+    """The 48-bit height at bit ``48 * place``."""
+    return word >> 48 * place & _HEIGHT
+
+
+def _since(height: int, now: int) -> bool:
+    return height != 0 and height <= now
+
+
+def _text(value: int, size: int) -> str:
+    return value.to_bytes(size, "big").rstrip(b"\0").decode("ascii", "replace")
+
+
+@dataclass(frozen=True)
+class KeyWord:
+    """``MemberDirectory.keys[fingerprint]``: whose key it is, for what, and from which block to which."""
+
+    from_height: int
+    end_height: int
+    purpose: int
+    algorithm: int
+    member: str
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(
+            _height(word, 0), _height(word, 1), word >> 96 & 0xFF, word >> 104 & 0xFF, _text(word >> 112, 18)
+        )
+
+    @property
+    def live(self) -> bool:
+        """Added and not ended."""
+        return self.from_height != 0 and self.end_height == 0
+
+    def live_at(self, height: int) -> bool:
+        """Whether the key was valid in that block: from its adding block up to, not including, its ending block."""
+        return _since(self.from_height, height) and not _since(self.end_height, height)
+
+
+@dataclass(frozen=True)
+class MemberWord:
+    """``MemberDirectory.members[member]``."""
+
+    admitted_at: int
+    suspended_at: int
+    lifted_at: int
+    removed_at: int
+    roles: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(*(_height(word, place) for place in range(4)), word >> 192 & 0xFFFF)
+
+    @property
+    def suspended(self) -> bool:
+        """Suspended and not lifted since."""
+        return self.suspended_at != 0 and self.lifted_at <= self.suspended_at
+
+    @property
+    def live(self) -> bool:
+        """Admitted, not suspended, not removed."""
+        return self.admitted_at != 0 and self.removed_at == 0 and not self.suspended
+
+    def live_at(self, height: int) -> bool:
+        """Whether the member was active in that block, as far as its latest suspension tells."""
+        suspended = _since(self.suspended_at, height) and not self.suspended_at < self.lifted_at <= height
+        return _since(self.admitted_at, height) and not _since(self.removed_at, height) and not suspended
+
+    def has_role(self, role: int) -> bool:
+        """Whether the member holds all bits of ``role``."""
+        return self.roles & role == role
+
+
+@dataclass(frozen=True)
+class AssetWord:
+    """``AssetRegistry.assets[assetId]``; a dispute hold is in ``AssetHoldWord``."""
+
+    registered_at: int
+    corrected_at: int
+    cancelled_at: int
+    held_at: int
+    latest_version: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(*(_height(word, place) for place in range(4)), word >> 192 & 0xFFFFFFFF)
+
+    @property
+    def live(self) -> bool:
+        """Registered and not cancelled."""
+        return self.registered_at != 0 and self.cancelled_at == 0
+
+
+@dataclass(frozen=True)
+class HoldWord:
+    """A hold placed and lifted (``AssetRegistry.holds[assetId]``, ``PropertyLedger.holds[unit]``)."""
+
+    placed_at: int
+    lifted_at: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(_height(word, 0), _height(word, 1))
+
+    @property
+    def held(self) -> bool:
+        """Placed and not lifted since."""
+        return self.placed_at > self.lifted_at
+
+
+@dataclass(frozen=True)
+class GrantWord:
+    """``GrantRegistry.grants[grantId]``."""
+
+    requested_at: int
+    approved_at: int
+    refused_at: int
+    revoked_at: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(*(_height(word, place) for place in range(4)))
+
+    @property
+    def live(self) -> bool:
+        """Approved and not revoked."""
+        return self.approved_at != 0 and self.revoked_at == 0
+
+    def live_at(self, height: int) -> bool:
+        """Whether the grant could be used in that block."""
+        return _since(self.approved_at, height) and not _since(self.revoked_at, height)
+
+
+@dataclass(frozen=True)
+class ConsentWord:
+    """``CreditLedger.consents[commitment]``."""
+
+    recorded_at: int
+    withdrawn_at: int
+    authority: str
+    """Lowercase address of the subject's one-time key."""
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(_height(word, 0), _height(word, 1), f"0x{word >> 96:040x}")
+
+    @property
+    def live(self) -> bool:
+        """Recorded and not withdrawn."""
+        return self.recorded_at != 0 and self.withdrawn_at == 0
+
+    def live_at(self, height: int) -> bool:
+        """Whether the consent held in that block."""
+        return _since(self.recorded_at, height) and not _since(self.withdrawn_at, height)
+
+
+@dataclass(frozen=True)
+class DisputeWord:
+    """``CreditLedger.disputes[disputeId]``."""
+
+    opened_at: int
+    answered_at: int
+    upheld: bool
+    department: str
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(_height(word, 0), _height(word, 1), bool(word >> 96 & 0xFF), _text(word >> 112, 18))
+
+    @property
+    def live(self) -> bool:
+        """Raised and not answered."""
+        return self.opened_at != 0 and self.answered_at == 0
+
+
+@dataclass(frozen=True)
+class DealWord:
+    """``PropertyLedger.deals[dealId]``."""
+
+    opened_at: int
+    registered_at: int
+    expired_at: int
+    steps_mask: int
+    last_step_at: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(*(_height(word, place) for place in range(3)), word >> 144 & 0xFF, word >> 152 & _HEIGHT)
+
+    @property
+    def live(self) -> bool:
+        """Open: neither registered nor expired."""
+        return self.opened_at != 0 and self.registered_at == 0 and self.expired_at == 0
+
+    def done(self, step: int) -> bool:
+        """Whether a step (1 to 7) has been signed."""
+        return bool(self.steps_mask >> step & 1)
+
+
+@dataclass(frozen=True)
+class LogWord:
+    """``EvidenceLog.logs[logId]``: the anchored size and the block that anchored it."""
+
+    size: int
+    anchored_at: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(word & (1 << 64) - 1, word >> 64 & _HEIGHT)
+
+    @property
+    def live(self) -> bool:
+        """Anchored at least once."""
+        return self.anchored_at != 0
+
+
+@dataclass(frozen=True)
+class AccountWord:
+    """``TradeSettlement.accounts[member]``, in fen."""
+
+    free: int
+    withdrawn: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(word & (1 << 128) - 1, word >> 128)
+
+
+@dataclass(frozen=True)
+class LaneWord:
+    """``TradeSettlement.lanes[agreementId][lane]``: what was claimed so far."""
+
+    amount: int
+    units: int
+    seq: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(word & (1 << 128) - 1, word >> 128 & (1 << 64) - 1, word >> 192)
