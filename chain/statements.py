@@ -262,7 +262,7 @@ class DepositConfirmation(Statement):
     settlement_bank: MemberId
     member: MemberId
     amount: Uint128
-    reference: Bytes32
+    bank_reference: Bytes32
     deadline: Uint64
 
 
@@ -426,8 +426,8 @@ class CreditRepair(Statement):
     department: MemberId
     upheld: Bool
     """True when the record was repaired, false when it stands."""
-    before: Bytes32
-    after: Bytes32
+    old_record: Bytes32
+    new_record: Bytes32
     asset_version: Uint32
     """The asset version that holds the record after the repair."""
     repaired_at: Uint64

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {MemberDirectory} from "./MemberDirectory.sol";
+import {Membership} from "./Membership.sol";
+import {AssetRecord, Statements} from "./Statements.sol";
+
+/// @title Data assets and their rights
+/// @notice An asset is named by its holder and a name; each version is an `AssetRecord` whose struct hash is kept. A data item has one
+/// authoritative source: the first asset that registers it.
+/// - `_assets[id]` = registeredAt:48 | correctedAt:48 | cancelledAt:48 | latestVersion:32.
+/// - `_holds[id]` = heldAt:48 | releasedAt:48 | held:1 (at bit 96); the supervisor's stop in a dispute.
+contract AssetRegistry is Membership {
+    using Statements for AssetRecord;
+
+    mapping(bytes32 assetId => uint256) private _assets;
+    mapping(bytes32 assetId => uint256) private _holds;
+    mapping(bytes32 versionKey => bytes32 recordHash) private _versions;
+    mapping(bytes32 dataItem => bytes32 assetId) private _sources;
+    mapping(bytes32 assetId => bytes18) private _holders;
+
+    event AssetRegistered(bytes32 indexed assetId, bytes18 indexed holder, AssetRecord record);
+    event AssetCorrected(bytes32 indexed assetId, bytes18 indexed holder, AssetRecord record);
+    event AssetCancelled(bytes32 indexed assetId, bytes32 reason);
+    event AssetHeld(bytes32 indexed assetId, bytes32 reason);
+    event AssetReleased(bytes32 indexed assetId);
+
+    error NotHolder(bytes18 sender, bytes18 holder);
+    error AssetKnown(bytes32 assetId);
+    error UnknownAsset(bytes32 assetId);
+    error AssetGone(bytes32 assetId);
+    error AssetOnHold(bytes32 assetId);
+    error WrongAssetVersion(uint32 expected, uint32 given);
+    error WrongGrade(uint8 grade);
+    error DataItemTaken(bytes32 dataItem, bytes32 assetId);
+    error NameMissing();
+
+    constructor(MemberDirectory directory_) Membership(directory_) {}
+
+    function idOf(bytes18 holder, bytes32 name) public pure returns (bytes32) {
+        return keccak256(abi.encode(holder, name));
+    }
+
+    function versionKey(bytes32 assetId, uint32 version) public pure returns (bytes32) {
+        return keccak256(abi.encode(assetId, version));
+    }
+
+    /// @notice Registers version 1. Repeating the same record changes nothing.
+    function register(AssetRecord calldata record) external {
+        bytes32 assetId = _checked(record);
+        if (_assets[assetId] != 0) {
+            require(_versions[versionKey(assetId, 1)] == record.hash(), AssetKnown(assetId));
+            return;
+        }
+        require(record.assetVersion == 1, WrongAssetVersion(1, record.assetVersion));
+        _requireRole(record.holder, DEPARTMENT | BANK | OPERATOR);
+        if (record.dataItem != 0) {
+            bytes32 taken = _sources[record.dataItem];
+            require(taken == 0, DataItemTaken(record.dataItem, taken));
+            _sources[record.dataItem] = assetId;
+        }
+
+        _assets[assetId] = (uint256(1) << 144) | block.number;
+        _holders[assetId] = record.holder;
+        _versions[versionKey(assetId, 1)] = record.hash();
+        emit AssetRegistered(assetId, record.holder, record);
+    }
+
+    /// @notice Registers the next version.
+    function correct(AssetRecord calldata record) external {
+        bytes32 assetId = _checked(record);
+        uint256 word = _assets[assetId];
+        require(word != 0, UnknownAsset(assetId));
+        require(_at(word, 96) == 0, AssetGone(assetId));
+        uint32 latest = uint32(word >> 144);
+        if (record.assetVersion == latest && _versions[versionKey(assetId, latest)] == record.hash()) return;
+        require(record.assetVersion == latest + 1, WrongAssetVersion(latest + 1, record.assetVersion));
+
+        _assets[assetId] = _at(word, 0) | (block.number << 48) | (uint256(record.assetVersion) << 144);
+        _versions[versionKey(assetId, record.assetVersion)] = record.hash();
+        emit AssetCorrected(assetId, record.holder, record);
+    }
+
+    function cancel(bytes32 assetId, bytes32 reason) external {
+        bytes18 sender = _activeSender();
+        require(_holders[assetId] == sender, NotHolder(sender, _holders[assetId]));
+        uint256 word = _assets[assetId];
+        if (_at(word, 96) != 0) return;
+        _assets[assetId] = _stamp(word, 96);
+        emit AssetCancelled(assetId, reason);
+    }
+
+    function hold(bytes32 assetId, bytes32 reason) external {
+        _requireRole(_activeSender(), SUPERVISOR);
+        require(_assets[assetId] != 0, UnknownAsset(assetId));
+        _holds[assetId] = (uint256(1) << 96) | (_at(_holds[assetId], 48) << 48) | block.number;
+        emit AssetHeld(assetId, reason);
+    }
+
+    function release(bytes32 assetId) external {
+        _requireRole(_activeSender(), SUPERVISOR);
+        _holds[assetId] = (block.number << 48) | _at(_holds[assetId], 0);
+        emit AssetReleased(assetId);
+    }
+
+    // --- Views -----------------------------------------------------------------------------------------------------------------
+
+    /// @notice Reverts unless a right to this version may be given: registered, neither cancelled nor held, by this owner.
+    function requireUsable(bytes32 assetId, uint32 version, bytes18 owner) external view {
+        uint256 word = _assets[assetId];
+        require(word != 0 && _versions[versionKey(assetId, version)] != 0, UnknownAsset(assetId));
+        require(_at(word, 96) == 0, AssetGone(assetId));
+        require((_holds[assetId] >> 96) & 1 == 0, AssetOnHold(assetId));
+        require(_holders[assetId] == owner, NotHolder(owner, _holders[assetId]));
+    }
+
+    function assetWord(bytes32 assetId) external view returns (uint256) {
+        return _assets[assetId];
+    }
+
+    function holdWord(bytes32 assetId) external view returns (uint256) {
+        return _holds[assetId];
+    }
+
+    function recordHash(bytes32 assetId, uint32 version) external view returns (bytes32) {
+        return _versions[versionKey(assetId, version)];
+    }
+
+    function sourceOf(bytes32 dataItem) external view returns (bytes32) {
+        return _sources[dataItem];
+    }
+
+    function _checked(AssetRecord calldata record) private view returns (bytes32 assetId) {
+        _requireOpen();
+        bytes18 sender = _activeSender();
+        require(record.version == 1, WrongVersion(record.version));
+        require(record.holder == sender, NotHolder(sender, record.holder));
+        require(record.name != 0, NameMissing());
+        require(record.grade >= 1 && record.grade <= 5, WrongGrade(record.grade));
+        for (uint256 i = 0; i < record.parents.length; ++i) {
+            require(_assets[record.parents[i]] != 0, UnknownAsset(record.parents[i]));
+        }
+        assetId = idOf(record.holder, record.name);
+    }
+}

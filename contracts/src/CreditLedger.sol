@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {MemberDirectory} from "./MemberDirectory.sol";
+import {Membership} from "./Membership.sol";
+import {ConsentRegistration, ConsentWithdrawal, CreditDispute, CreditRepair, Statements} from "./Statements.sol";
+
+/// @title Consents, credit queries, disputes and repairs
+/// @notice Holds commitments and heights only. A consent is registered under a salted commitment by a one-time key of the subject, through a
+/// relayer that cannot alter it, so nobody sees who asks for credit where.
+/// - `_consents[commitment]` = recordedAt:48 | withdrawnAt:48 | authority:160.
+/// - `_queries[hash]` = anchoredAt:48.
+/// - `_disputes[structHash(dispute)]` = openedAt:48 | answeredAt:48 | upheld:8 (at bit 96) | department:144 (at bit 112).
+contract CreditLedger is Membership {
+    using Statements for ConsentRegistration;
+    using Statements for ConsentWithdrawal;
+    using Statements for CreditDispute;
+    using Statements for CreditRepair;
+
+    mapping(bytes32 commitment => uint256) private _consents;
+    mapping(bytes32 query => uint256) private _queries;
+    mapping(bytes32 disputeId => uint256) private _disputes;
+    mapping(bytes32 disputeId => bytes32 repairHash) private _repairs;
+
+    event ConsentRecorded(bytes32 indexed commitment);
+    event ConsentWithdrawn(bytes32 indexed commitment);
+    event QueriesAnchored(bytes18 indexed relayer, bytes32[] queries);
+    event DisputeRaised(bytes32 indexed disputeId, bytes18 indexed department, CreditDispute dispute);
+    event DisputeAnswered(bytes32 indexed disputeId, bool upheld, CreditRepair repair);
+
+    error WrongAuthority(address signer, address authority);
+    error ConsentConflict(bytes32 commitment);
+    error UnknownConsent(bytes32 commitment);
+    error UnknownDispute(bytes32 disputeId);
+    error AlreadyAnswered(bytes32 disputeId);
+    error OtherDepartment(bytes18 expected, bytes18 given);
+
+    constructor(MemberDirectory directory_) Membership(directory_) {}
+
+    /// @notice Records a consent's commitment under the subject's one-time key. Repeating it changes nothing.
+    function recordConsent(ConsentRegistration calldata registration, bytes calldata signature) external {
+        _requireOpen();
+        _activeSender();
+        require(registration.version == 1, WrongVersion(registration.version));
+        require(block.timestamp <= registration.deadline, DeadlinePassed(registration.deadline));
+        _requireAuthority(registration.hash(), signature, registration.authority);
+        uint256 word = _consents[registration.commitment];
+        if (word != 0) {
+            require(address(uint160(word >> 96)) == registration.authority, ConsentConflict(registration.commitment));
+            return;
+        }
+
+        _consents[registration.commitment] = (uint256(uint160(registration.authority)) << 96) | block.number;
+        emit ConsentRecorded(registration.commitment);
+    }
+
+    /// @notice Withdraws a consent for good. Any member may relay it.
+    function withdrawConsent(ConsentWithdrawal calldata withdrawal, bytes calldata signature) external {
+        _sender();
+        uint256 word = _consents[withdrawal.commitment];
+        require(word != 0, UnknownConsent(withdrawal.commitment));
+        require(withdrawal.version == 1, WrongVersion(withdrawal.version));
+        require(block.timestamp <= withdrawal.deadline, DeadlinePassed(withdrawal.deadline));
+        _requireAuthority(withdrawal.hash(), signature, address(uint160(word >> 96)));
+        if (_at(word, 48) != 0) return;
+
+        _consents[withdrawal.commitment] = _stamp(word, 48);
+        emit ConsentWithdrawn(withdrawal.commitment);
+    }
+
+    /// @notice Anchors the hashes of credit queries; one already anchored keeps its height.
+    function anchorQueries(bytes32[] calldata queries) external {
+        bytes18 sender = _activeSender();
+        for (uint256 i = 0; i < queries.length; ++i) {
+            if (_queries[queries[i]] == 0) _queries[queries[i]] = block.number;
+        }
+        emit QueriesAnchored(sender, queries);
+    }
+
+    /// @notice Records that a subject disputes a record; signed by its key, sent by any member.
+    function raiseDispute(CreditDispute calldata dispute, bytes calldata signature) external {
+        _requireOpen();
+        _activeSender();
+        require(dispute.version == 1, WrongVersion(dispute.version));
+        _requireActive(dispute.department);
+        _requireRole(dispute.department, DEPARTMENT);
+        bytes32 disputeId = dispute.hash();
+        _requireAuthority(disputeId, signature, dispute.authority);
+        if (_disputes[disputeId] != 0) return;
+
+        _disputes[disputeId] = (uint256(uint144(dispute.department)) << 112) | block.number;
+        emit DisputeRaised(disputeId, dispute.department, dispute);
+    }
+
+    /// @notice Records the department's answer, once.
+    function answerDispute(CreditRepair calldata repair, bytes calldata signature) external {
+        uint256 word = _disputes[repair.disputeId];
+        require(word != 0, UnknownDispute(repair.disputeId));
+        require(repair.version == 1, WrongVersion(repair.version));
+        bytes18 department = bytes18(bytes32(word));
+        require(repair.department == department, OtherDepartment(department, repair.department));
+        bytes32 repairHash = repair.hash();
+        _requireSigned(repairHash, signature, department, STATEMENT);
+        if (_at(word, 48) != 0) {
+            require(_repairs[repair.disputeId] == repairHash, AlreadyAnswered(repair.disputeId));
+            return;
+        }
+
+        _disputes[repair.disputeId] = _stamp(word, 48) | (repair.upheld ? uint256(1) << 96 : 0);
+        _repairs[repair.disputeId] = repairHash;
+        emit DisputeAnswered(repair.disputeId, repair.upheld, repair);
+    }
+
+    function consentWord(bytes32 commitment) external view returns (uint256) {
+        return _consents[commitment];
+    }
+
+    function queryAnchoredAt(bytes32 query) external view returns (uint256) {
+        return _queries[query];
+    }
+
+    function disputeWord(bytes32 disputeId) external view returns (uint256) {
+        return _disputes[disputeId];
+    }
+
+    function repairOf(bytes32 disputeId) external view returns (bytes32) {
+        return _repairs[disputeId];
+    }
+
+    function _requireAuthority(bytes32 structHash, bytes calldata signature, address authority) private view {
+        address signer = _signer(structHash, signature);
+        require(signer == authority, WrongAuthority(signer, authority));
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Strings} from "@openzeppelin/contracts/utils/Strings.sol";
+
+import {MemberDirectory} from "./MemberDirectory.sol";
+import {Membership} from "./Membership.sol";
+
+/// @title Anchors of the members' logs
+/// @notice Keeps each log's latest size and root. An append-only log proves an old entry in any newer tree, so the latest is enough; a log
+/// never shrinks. A log is named by its origin `qiaolian/<member>/<incarnation>`.
+/// - `_logs[keccak256(origin)]` = size:64 | anchoredAt:48 ; `_roots[keccak256(origin)]` = RFC 9162 root.
+contract EvidenceLog is Membership {
+    mapping(bytes32 logId => uint256) private _logs;
+    mapping(bytes32 logId => bytes32) private _roots;
+
+    event Anchored(bytes32 indexed logId, bytes18 indexed member, uint64 size, bytes32 root);
+
+    error LogShrinks(uint64 anchored, uint64 offered);
+    error RootConflict(uint64 size);
+    error LogEmpty();
+
+    constructor(MemberDirectory directory_) Membership(directory_) {}
+
+    function logIdOf(bytes18 member, uint32 incarnation) public pure returns (bytes32) {
+        return keccak256(
+            bytes(string.concat("qiaolian/", string(abi.encodePacked(member)), "/", Strings.toString(incarnation)))
+        );
+    }
+
+    /// @notice Anchors the sender's log. A suspended member may: what was delivered must stay provable.
+    function anchor(uint32 incarnation, uint64 size, bytes32 root) external {
+        bytes18 member = _sender();
+        require(size != 0, LogEmpty());
+        bytes32 logId = logIdOf(member, incarnation);
+        uint64 anchored = uint64(_logs[logId]);
+        require(size >= anchored, LogShrinks(anchored, size));
+        if (size == anchored) {
+            require(_roots[logId] == root, RootConflict(size));
+            return;
+        }
+
+        _logs[logId] = (block.number << 64) | size;
+        _roots[logId] = root;
+        emit Anchored(logId, member, size, root);
+    }
+
+    function logState(bytes32 logId) external view returns (uint64 size, uint48 anchoredAt, bytes32 root) {
+        uint256 word = _logs[logId];
+        return (uint64(word), uint48(word >> 64), _roots[logId]);
+    }
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+
+import {Approval, Statements} from "./Statements.sol";
+
+/// @title Who is on the network, with which keys
+/// @notice Members are organisations named by their 18-character unified social credit code (GB 32100-2015). Every change needs the approvals
+/// of two different governors out of at least three, each over the exact call, a nonce and a deadline: nobody lets itself in, and nobody
+/// can block its own removal.
+///
+/// Status and keys are packed words of block heights that are set once and never reset, so one storage proof tells an auditor what held
+/// then and what holds now.
+/// - `_members[id]` = admittedAt:48 | suspendedAt:48 | liftedAt:48 | removedAt:48 | roles:16 from the least significant bit.
+///   A member is suspended while suspendedAt > liftedAt.
+/// - `_keys[fingerprint]` = fromHeight:48 | endHeight:48 | purpose:8 | algorithm:8 | member:144. A fingerprint is used once ever: the address
+///   (secp256k1), the public key (Ed25519) or SHA-256 of the public key info (P-256).
+contract MemberDirectory is EIP712 {
+    using Statements for Approval;
+
+    struct KeyEntry {
+        bytes32 fingerprint;
+        uint8 purpose;
+        uint8 algorithm;
+    }
+
+    struct Governor {
+        bytes18 member;
+        string name;
+        uint16 roles;
+        address adminKey;
+        address transactionKey;
+    }
+
+    uint256 private constant MASK48 = (1 << 48) - 1;
+    uint256 public constant FEWEST_GOVERNORS = 3;
+    uint256 public constant APPROVALS = 2;
+
+    uint8 internal constant ADMIN = 1;
+    uint8 internal constant TRANSACTION = 3;
+    uint8 internal constant SECP256K1 = 1;
+    uint16 internal constant ALL_ROLES = 127;
+
+    mapping(bytes18 member => uint256) private _members;
+    mapping(bytes32 fingerprint => uint256) private _keys;
+    mapping(uint256 nonce => bool) private _usedNonces;
+    mapping(bytes18 member => bool) private _governor;
+    mapping(bytes32 name => address) private _contracts;
+    mapping(address target => bool) private _closed;
+    uint256 private _governors;
+
+    event MemberAdmitted(bytes18 indexed member, string name, uint16 roles);
+    event MemberSuspended(bytes18 indexed member, bytes32 reason);
+    event MemberLifted(bytes18 indexed member);
+    event MemberRemoved(bytes18 indexed member, bytes32 reason);
+    event KeyAdded(bytes18 indexed member, bytes32 indexed fingerprint, uint8 purpose, uint8 algorithm);
+    event KeyEnded(bytes18 indexed member, bytes32 indexed fingerprint, bytes32 reason);
+    event GovernorReplaced(bytes18 indexed outgoing, bytes18 indexed incoming);
+    event ContractAnnounced(bytes32 indexed name, address at, uint32 version);
+    event ContractClosed(address indexed target);
+    event Executed(uint256 nonce, bytes32 callHash);
+
+    error TooFewGovernors(uint256 count);
+    error OnlyGovernance();
+    error DeadlinePassed(uint64 deadline);
+    error NonceUsed(uint256 nonce);
+    error TooFewApprovals(uint256 count);
+    error NotGovernor(address signer);
+    error SameOrganisation(bytes18 member);
+    error WrongCheckCharacter(bytes18 member);
+    error AlreadyMember(bytes18 member);
+    error UnknownMember(bytes18 member);
+    error NotActive(bytes18 member);
+    error NotSuspended(bytes18 member);
+    error WrongRoles(uint16 roles);
+    error WrongKey(bytes32 fingerprint);
+    error KeyKnown(bytes32 fingerprint);
+    error KeyNotLive(bytes32 fingerprint);
+    error GovernorMustBeReplaced(bytes18 member);
+    error NotMemberKey(address sender);
+
+    modifier onlyGovernance() {
+        require(msg.sender == address(this), OnlyGovernance());
+        _;
+    }
+
+    constructor(Governor[] memory governors) EIP712("Qiaolian", "1") {
+        require(governors.length >= FEWEST_GOVERNORS, TooFewGovernors(governors.length));
+        for (uint256 i = 0; i < governors.length; ++i) {
+            Governor memory each = governors[i];
+            _admit(each.member, each.name, each.roles);
+            _addKey(each.member, KeyEntry(bytes32(uint256(uint160(each.adminKey))), ADMIN, SECP256K1));
+            _addKey(each.member, KeyEntry(bytes32(uint256(uint160(each.transactionKey))), TRANSACTION, SECP256K1));
+            _governor[each.member] = true;
+        }
+        _governors = governors.length;
+    }
+
+    // --- Governance ------------------------------------------------------------------------------------------------------------
+
+    /// @notice Runs `data` as a call of this contract on itself, once two governors approved exactly it. Anyone may send it.
+    function execute(bytes calldata data, uint256 nonce, uint64 deadline, bytes[] calldata signatures) external {
+        require(block.timestamp <= deadline, DeadlinePassed(deadline));
+        require(!_usedNonces[nonce], NonceUsed(nonce));
+        require(signatures.length >= APPROVALS, TooFewApprovals(signatures.length));
+        bytes32 callHash = keccak256(data);
+        bytes32 digest = _hashTypedDataV4(Approval(1, callHash, nonce, deadline).hash());
+        bytes18[] memory seen = new bytes18[](signatures.length);
+        for (uint256 i = 0; i < signatures.length; ++i) {
+            address signer = ECDSA.recover(digest, signatures[i]);
+            bytes18 member = memberOf(signer, ADMIN);
+            require(_governor[member] && isActive(member), NotGovernor(signer));
+            for (uint256 j = 0; j < i; ++j) {
+                require(seen[j] != member, SameOrganisation(member));
+            }
+            seen[i] = member;
+        }
+
+        _usedNonces[nonce] = true;
+        emit Executed(nonce, callHash);
+        (bool done, bytes memory result) = address(this).call(data);
+        if (!done) {
+            // The action's own error says why; it goes to the sender unchanged.
+            assembly ("memory-safe") {
+                revert(add(result, 32), mload(result))
+            }
+        }
+    }
+
+    function admit(bytes18 member, string calldata name, uint16 roles, KeyEntry[] calldata entries)
+        external
+        onlyGovernance
+    {
+        _admit(member, name, roles);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            _addKey(member, entries[i]);
+        }
+    }
+
+    function suspend(bytes18 member, bytes32 reason) external onlyGovernance {
+        require(isActive(member), NotActive(member));
+        _members[member] = _withHeight(_members[member], 48);
+        emit MemberSuspended(member, reason);
+    }
+
+    function lift(bytes18 member) external onlyGovernance {
+        uint256 word = _members[member];
+        require(_suspended(word) && (word >> 144) & MASK48 == 0, NotSuspended(member));
+        _members[member] = _withHeight(word, 96);
+        emit MemberLifted(member);
+    }
+
+    function remove(bytes18 member, bytes32 reason) external onlyGovernance {
+        uint256 word = _members[member];
+        require(word & MASK48 != 0 && (word >> 144) & MASK48 == 0, UnknownMember(member));
+        require(!_governor[member], GovernorMustBeReplaced(member));
+        _members[member] = _withHeight(word, 144);
+        emit MemberRemoved(member, reason);
+    }
+
+    function addKey(bytes18 member, KeyEntry calldata entry) external onlyGovernance {
+        _addKey(member, entry);
+    }
+
+    function endKey(bytes32 fingerprint, bytes32 reason) external onlyGovernance {
+        _endKey(fingerprint, reason);
+    }
+
+    function replaceGovernor(bytes18 outgoing, bytes18 incoming) external onlyGovernance {
+        require(_governor[outgoing], UnknownMember(outgoing));
+        require(!_governor[incoming] && isActive(incoming), NotActive(incoming));
+        _governor[outgoing] = false;
+        _governor[incoming] = true;
+        emit GovernorReplaced(outgoing, incoming);
+    }
+
+    function announceContract(bytes32 name, address at, uint32 version) external onlyGovernance {
+        _contracts[name] = at;
+        emit ContractAnnounced(name, at, version);
+    }
+
+    /// @notice Closes a contract to new business; claims, refunds and withdrawals go on.
+    function closeContract(address target) external onlyGovernance {
+        _closed[target] = true;
+        emit ContractClosed(target);
+    }
+
+    /// @notice A member ends one of its own keys, at once.
+    function endOwnKey(bytes32 fingerprint, bytes32 reason) external {
+        bytes18 member = memberOf(msg.sender, TRANSACTION);
+        require(member != 0 && bytes18(bytes32(_keys[fingerprint] >> 112) << 112) == member, NotMemberKey(msg.sender));
+        _endKey(fingerprint, reason);
+    }
+
+    // --- Views -----------------------------------------------------------------------------------------------------------------
+
+    /// @notice The member whose live key of that purpose this is; zero when it is none.
+    function memberOf(address key, uint8 purpose) public view returns (bytes18) {
+        uint256 word = _keys[bytes32(uint256(uint160(key)))];
+        bool live = word != 0 && (word >> 48) & MASK48 == 0 && uint8(word >> 96) == purpose;
+        return live ? bytes18(bytes32(word)) : bytes18(0);
+    }
+
+    function isActive(bytes18 member) public view returns (bool) {
+        uint256 word = _members[member];
+        return word & MASK48 != 0 && !_suspended(word) && (word >> 144) & MASK48 == 0;
+    }
+
+    /// @notice Whether the member was ever admitted, whatever became of it since.
+    function isKnown(bytes18 member) external view returns (bool) {
+        return _members[member] & MASK48 != 0;
+    }
+
+    function hasRole(bytes18 member, uint16 role) public view returns (bool) {
+        return uint16(_members[member] >> 192) & role != 0;
+    }
+
+    function memberWord(bytes18 member) external view returns (uint256) {
+        return _members[member];
+    }
+
+    function keyWord(bytes32 fingerprint) external view returns (uint256) {
+        return _keys[fingerprint];
+    }
+
+    function isGovernor(bytes18 member) external view returns (bool) {
+        return _governor[member];
+    }
+
+    function contractAt(bytes32 name) external view returns (address) {
+        return _contracts[name];
+    }
+
+    function isClosed(address target) external view returns (bool) {
+        return _closed[target];
+    }
+
+    function nonceUsed(uint256 nonce) external view returns (bool) {
+        return _usedNonces[nonce];
+    }
+
+    // --- Effects ---------------------------------------------------------------------------------------------------------------
+
+    function _admit(bytes18 member, string memory name, uint16 roles) private {
+        require(_checkCharacterHolds(member), WrongCheckCharacter(member));
+        require(_members[member] == 0, AlreadyMember(member));
+        require(roles != 0 && roles <= ALL_ROLES, WrongRoles(roles));
+        _members[member] = (uint256(roles) << 192) | block.number;
+        emit MemberAdmitted(member, name, roles);
+    }
+
+    function _addKey(bytes18 member, KeyEntry memory entry) private {
+        require(_members[member] & MASK48 != 0, UnknownMember(member));
+        require(entry.fingerprint != 0 && entry.purpose >= 1 && entry.purpose <= 7, WrongKey(entry.fingerprint));
+        require(entry.algorithm >= 1 && entry.algorithm <= 4, WrongKey(entry.fingerprint));
+        require(_keys[entry.fingerprint] == 0, KeyKnown(entry.fingerprint));
+        _keys[entry.fingerprint] = (uint256(uint144(member)) << 112) | (uint256(entry.algorithm) << 104)
+            | (uint256(entry.purpose) << 96) | block.number;
+        emit KeyAdded(member, entry.fingerprint, entry.purpose, entry.algorithm);
+    }
+
+    function _endKey(bytes32 fingerprint, bytes32 reason) private {
+        uint256 word = _keys[fingerprint];
+        require(word != 0 && (word >> 48) & MASK48 == 0, KeyNotLive(fingerprint));
+        _keys[fingerprint] = _withHeight(word, 48);
+        emit KeyEnded(bytes18(bytes32(word)), fingerprint, reason);
+    }
+
+    function _withHeight(uint256 word, uint256 shift) private view returns (uint256) {
+        return (word & ~(MASK48 << shift)) | (block.number << shift);
+    }
+
+    function _suspended(uint256 word) private pure returns (bool) {
+        return (word >> 48) & MASK48 > (word >> 96) & MASK48;
+    }
+
+    /// @dev GB 32100-2015: 17 characters of the 31-letter alphabet weighted by 3^i mod 31, the 18th makes the sum a multiple of 31.
+    function _checkCharacterHolds(bytes18 member) private pure returns (bool) {
+        bytes memory alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY";
+        uint256 weight = 1;
+        uint256 total = 0;
+        for (uint256 i = 0; i < 18; ++i) {
+            uint256 value = 31;
+            for (uint256 j = 0; j < 31; ++j) {
+                if (alphabet[j] == member[i]) value = j;
+            }
+            if (value == 31) return false;
+            total += i == 17 ? value : value * weight;
+            weight = (weight * 3) % 31;
+        }
+        return total % 31 == 0;
+    }
+}

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {GrantRegistry} from "./GrantRegistry.sol";
+import {MemberDirectory} from "./MemberDirectory.sol";
+import {Membership} from "./Membership.sol";
+import {Agreement, DepositConfirmation, GrantTerms, Share, Statements, UsageRequest, Voucher} from "./Statements.sol";
+
+/// @title Settlement of metered trades
+/// @notice Amounts are clearing instructions in fen between members, backed by the settlement bank's signed confirmations; not a currency.
+///
+/// A buyer's cleared balance is locked when an agreement opens. The provider claims with what the buyer signed last: a usage request or a
+/// closing voucher acknowledges everything delivered before it, and the highest counts in each lane. After a notice (or the agreement's end)
+/// and a window of blocks and seconds, the rest goes back to the buyer. A suspended member may still claim, give notice, close and withdraw:
+/// delivered is paid.
+///
+/// Each part of the split is floor(total paid for * basis points / 10,000), counted from the agreement's beginning, so order and number of
+/// claims change nothing; the few fen that rounding leaves are never paid and return to the buyer.
+///
+/// Always: in total deposited = withdrawn + free + locked; for each member deposited + earned = withdrawn + spent + free + locked; for each
+/// agreement opened = paid + refunded + locked.
+contract TradeSettlement is Membership {
+    using Statements for Agreement;
+    using Statements for DepositConfirmation;
+    using Statements for GrantTerms;
+    using Statements for UsageRequest;
+    using Statements for Voucher;
+
+    struct AgreementState {
+        uint128 opened;
+        uint128 paid;
+        uint128 refunded;
+        uint128 acknowledged;
+        uint48 openedAt;
+        uint48 noticeAt;
+        uint48 noticeTime;
+        uint48 closedAt;
+    }
+
+    struct Account {
+        uint128 deposited;
+        uint128 withdrawn;
+        uint128 free;
+        uint128 locked;
+        uint128 earned;
+        uint128 spent;
+    }
+
+    uint256 private constant WHOLE = 10_000;
+    uint16 private constant MOST_LANES = 256;
+    uint256 private constant MOST_SHARES = 16;
+
+    GrantRegistry public immutable grants;
+
+    mapping(bytes18 member => Account) private _accounts;
+    Account private _totals;
+    mapping(bytes32 agreementId => AgreementState) private _agreements;
+    /// @dev amount:128 | units:64 | seq:64 from the least significant bit.
+    mapping(bytes32 agreementId => mapping(uint16 lane => uint256)) private _lanes;
+    mapping(bytes32 agreementId => mapping(bytes18 member => uint128)) private _paidTo;
+    mapping(bytes32 referenceKey => uint48) private _references;
+    mapping(bytes32 operation => uint48) private _withdrawals;
+
+    event Deposited(bytes32 indexed bankReference, bytes18 indexed member, uint128 amount, bytes18 settlementBank);
+    event Withdrawn(bytes18 indexed member, uint128 amount, bytes32 operationId);
+    event AgreementOpened(
+        bytes32 indexed agreementId, bytes18 indexed provider, bytes18 indexed buyer, Agreement agreement
+    );
+    event Claimed(bytes32 indexed agreementId, uint16 indexed lane, uint64 seq, uint64 units, uint128 amount);
+    event Paid(bytes32 indexed agreementId, bytes18 indexed member, uint128 amount);
+    event NoticeGiven(bytes32 indexed agreementId, bytes18 by);
+    event AgreementClosed(bytes32 indexed agreementId, uint128 paid, uint128 refunded);
+
+    error AmountMissing();
+    error ReferenceUsed(bytes32 bankReference);
+    error NotEnoughFree(uint128 free, uint128 needed);
+    error NoCap();
+    error EndBeforeStart(uint64 startsAt, uint64 endsAt);
+    error OpenTooLate(uint64 openBefore);
+    error WrongLane(uint16 lane);
+    error PartyTwice(bytes18 member);
+    error ArbiterIsParty(bytes18 member);
+    error SettlementBankIsParty(bytes18 member);
+    error SharesNotWhole(uint256 sum);
+    error TooManyShares(uint256 count);
+    error ShareTwice(bytes18 member);
+    error GrantNotLive(bytes32 grantId);
+    error OtherGrant(bytes32 expected, bytes32 given);
+    error GrantMismatch();
+    error UnknownAgreement(bytes32 agreementId);
+    error AgreementIsClosed(bytes32 agreementId);
+    error OtherAgreement(bytes32 expected, bytes32 given);
+    error NotProvider(bytes18 sender);
+    error NotParty(bytes18 sender);
+    error WrongCount(uint256 items, uint256 signatures);
+    error VoucherNotHigher(uint16 lane);
+    error OverCap(uint128 acknowledged, uint128 cap);
+    error OverUnits(uint64 units, uint64 cap);
+    error WindowOpen(uint256 block_, uint256 time);
+
+    constructor(MemberDirectory directory_, GrantRegistry grants_) Membership(directory_) {
+        grants = grants_;
+    }
+
+    // --- Money in and out ------------------------------------------------------------------------------------------------------
+
+    /// @notice Books a settlement bank's confirmation of money received. Anyone may send it; a reference counts once.
+    function deposit(DepositConfirmation calldata confirmation, bytes calldata signature) external {
+        require(confirmation.version == 1, WrongVersion(confirmation.version));
+        require(block.timestamp <= confirmation.deadline, DeadlinePassed(confirmation.deadline));
+        require(confirmation.amount != 0, AmountMissing());
+        _requireActive(confirmation.settlementBank);
+        _requireRole(confirmation.settlementBank, SETTLEMENT_BANK);
+        _requireActive(confirmation.member);
+        _requireSigned(confirmation.hash(), signature, confirmation.settlementBank, STATEMENT);
+        bytes32 key = keccak256(abi.encode(confirmation.settlementBank, confirmation.bankReference));
+        require(_references[key] == 0, ReferenceUsed(confirmation.bankReference));
+
+        _references[key] = uint48(block.number);
+        Account storage account_ = _accounts[confirmation.member];
+        account_.deposited += confirmation.amount;
+        account_.free += confirmation.amount;
+        _totals.deposited += confirmation.amount;
+        _totals.free += confirmation.amount;
+        emit Deposited(
+            confirmation.bankReference, confirmation.member, confirmation.amount, confirmation.settlementBank
+        );
+    }
+
+    /// @notice Orders the settlement bank to pay out free money. The same operation id is carried out once.
+    function withdraw(uint128 amount, bytes32 operationId) external {
+        bytes18 member = _sender();
+        require(amount != 0, AmountMissing());
+        bytes32 key = keccak256(abi.encode(member, operationId));
+        if (_withdrawals[key] != 0) return;
+        Account storage account_ = _accounts[member];
+        require(account_.free >= amount, NotEnoughFree(account_.free, amount));
+
+        _withdrawals[key] = uint48(block.number);
+        account_.free -= amount;
+        account_.withdrawn += amount;
+        _totals.free -= amount;
+        _totals.withdrawn += amount;
+        emit Withdrawn(member, amount, operationId);
+    }
+
+    // --- Opening ---------------------------------------------------------------------------------------------------------------
+
+    /// @notice Opens an agreement both sides signed and locks its cap. Repeating it changes nothing. Anyone may send it.
+    function open(
+        Agreement calldata agreement,
+        GrantTerms calldata terms,
+        bytes calldata providerSignature,
+        bytes calldata buyerSignature
+    ) external {
+        _requireOpen();
+        bytes32 agreementId = agreement.hash();
+        if (_agreements[agreementId].openedAt != 0) return;
+        _checkTerms(agreement);
+        _checkShares(agreement.shares);
+        _checkGrant(agreement, terms);
+        _checkParty(agreementId, agreement.provider, agreement.providerKey, providerSignature);
+        _checkParty(agreementId, agreement.buyer, agreement.buyerKey, buyerSignature);
+        Account storage buyer = _accounts[agreement.buyer];
+        require(buyer.free >= agreement.cap, NotEnoughFree(buyer.free, agreement.cap));
+
+        buyer.free -= agreement.cap;
+        buyer.locked += agreement.cap;
+        _totals.free -= agreement.cap;
+        _totals.locked += agreement.cap;
+        AgreementState storage state = _agreements[agreementId];
+        state.opened = agreement.cap;
+        state.openedAt = uint48(block.number);
+        emit AgreementOpened(agreementId, agreement.provider, agreement.buyer, agreement);
+    }
+
+    // --- Claims ----------------------------------------------------------------------------------------------------------------
+
+    /// @notice Claims with the buyer's usage requests: each acknowledges all that was delivered before it.
+    function claimRequests(Agreement calldata agreement, UsageRequest[] calldata requests, bytes[] calldata signatures)
+        external
+    {
+        bytes32 agreementId = _claimable(agreement, requests.length, signatures.length);
+        bool higher = false;
+        for (uint256 i = 0; i < requests.length; ++i) {
+            UsageRequest calldata each = requests[i];
+            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
+            require(each.version == 1, WrongVersion(each.version));
+            require(
+                _signer(each.hash(), signatures[i]) == agreement.buyerKey,
+                WrongSigner(agreement.buyerKey, agreement.buyer)
+            );
+            uint64 acknowledged = each.seq == 0 ? 0 : each.seq - 1;
+            if (_raise(
+                    agreement, agreementId, each.lane, acknowledged, each.acknowledgedUnits, each.acknowledgedAmount
+                )) {
+                higher =
+                    true;
+            }
+        }
+        require(higher, VoucherNotHigher(requests[0].lane));
+        _pay(agreement, agreementId);
+    }
+
+    /// @notice Claims with the buyer's closing vouchers.
+    function claimVouchers(Agreement calldata agreement, Voucher[] calldata vouchers, bytes[] calldata signatures)
+        external
+    {
+        bytes32 agreementId = _claimable(agreement, vouchers.length, signatures.length);
+        bool higher = false;
+        for (uint256 i = 0; i < vouchers.length; ++i) {
+            Voucher calldata each = vouchers[i];
+            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
+            require(each.version == 1, WrongVersion(each.version));
+            require(
+                _signer(each.hash(), signatures[i]) == agreement.buyerKey,
+                WrongSigner(agreement.buyerKey, agreement.buyer)
+            );
+            if (_raise(agreement, agreementId, each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount)) {
+                higher = true;
+            }
+        }
+        require(higher, VoucherNotHigher(vouchers[0].lane));
+        _pay(agreement, agreementId);
+    }
+
+    // --- Closing ---------------------------------------------------------------------------------------------------------------
+
+    /// @notice Either party ends the trade; gateways stop at it and the window begins. Repeating it changes nothing.
+    function giveNotice(Agreement calldata agreement) external {
+        bytes32 agreementId = agreement.hash();
+        AgreementState storage state = _opened(agreementId);
+        bytes18 sender = _sender();
+        require(sender == agreement.provider || sender == agreement.buyer, NotParty(sender));
+        if (state.noticeAt != 0) return;
+
+        state.noticeAt = uint48(block.number);
+        state.noticeTime = uint48(block.timestamp);
+        emit NoticeGiven(agreementId, sender);
+    }
+
+    /// @notice Refunds the rest once the window after notice or end has passed in blocks and in seconds. Anyone may send it.
+    function close(Agreement calldata agreement) external {
+        bytes32 agreementId = agreement.hash();
+        AgreementState storage state = _agreements[agreementId];
+        require(state.openedAt != 0, UnknownAgreement(agreementId));
+        if (state.closedAt != 0) return;
+        uint256 fromTime = state.noticeAt != 0 ? state.noticeTime : agreement.endsAt;
+        uint256 fromBlock = state.noticeAt != 0 ? state.noticeAt : state.openedAt;
+        uint256 blockBound = fromBlock + agreement.closeWindowBlocks;
+        uint256 timeBound = fromTime + agreement.closeWindowSeconds;
+        require(block.number > blockBound && block.timestamp > timeBound, WindowOpen(blockBound, timeBound));
+
+        uint128 refund = state.opened - state.paid;
+        state.refunded = refund;
+        state.closedAt = uint48(block.number);
+        Account storage buyer = _accounts[agreement.buyer];
+        buyer.locked -= refund;
+        buyer.free += refund;
+        _totals.locked -= refund;
+        _totals.free += refund;
+        emit AgreementClosed(agreementId, state.paid, refund);
+    }
+
+    // --- Views -----------------------------------------------------------------------------------------------------------------
+
+    function account(bytes18 member) external view returns (Account memory) {
+        return _accounts[member];
+    }
+
+    function totals() external view returns (Account memory) {
+        return _totals;
+    }
+
+    function agreementState(bytes32 agreementId) external view returns (AgreementState memory) {
+        return _agreements[agreementId];
+    }
+
+    function laneState(bytes32 agreementId, uint16 lane)
+        external
+        view
+        returns (uint64 seq, uint64 units, uint128 amount)
+    {
+        uint256 word = _lanes[agreementId][lane];
+        return (uint64(word >> 192), uint64(word >> 128), uint128(word));
+    }
+
+    function paidTo(bytes32 agreementId, bytes18 member) external view returns (uint128) {
+        return _paidTo[agreementId][member];
+    }
+
+    function referenceUsedAt(bytes18 settlementBank, bytes32 reference_) external view returns (uint48) {
+        return _references[keccak256(abi.encode(settlementBank, reference_))];
+    }
+
+    // --- Guards ----------------------------------------------------------------------------------------------------------------
+
+    function _checkTerms(Agreement calldata a) private view {
+        require(a.version == 1, WrongVersion(a.version));
+        require(a.cap != 0 || a.maxUnits != 0, NoCap());
+        require((a.price == 0) == (a.cap == 0), NoCap());
+        require(a.endsAt > a.startsAt && a.endsAt > block.timestamp, EndBeforeStart(a.startsAt, a.endsAt));
+        require(block.timestamp <= a.openBefore, OpenTooLate(a.openBefore));
+        require(a.lanes >= 1 && a.lanes <= MOST_LANES, WrongLane(a.lanes));
+        require(a.provider != a.buyer, PartyTwice(a.buyer));
+        require(a.arbiter != a.provider && a.arbiter != a.buyer, ArbiterIsParty(a.arbiter));
+    }
+
+    function _checkShares(Share[] calldata shares) private view {
+        require(shares.length <= MOST_SHARES, TooManyShares(shares.length));
+        uint256 sum = 0;
+        for (uint256 i = 0; i < shares.length; ++i) {
+            _requireActive(shares[i].member);
+            for (uint256 j = 0; j < i; ++j) {
+                require(shares[j].member != shares[i].member, ShareTwice(shares[i].member));
+            }
+            sum += shares[i].basisPoints;
+        }
+        require(sum == WHOLE, SharesNotWhole(sum));
+    }
+
+    function _checkGrant(Agreement calldata a, GrantTerms calldata terms) private view {
+        bytes32 grantId = terms.hash();
+        require(grantId == a.grantId, OtherGrant(a.grantId, grantId));
+        bool same = terms.owner == a.provider && terms.grantee == a.buyer && terms.assetId == a.assetId
+            && terms.assetVersion == a.assetVersion && terms.purpose == a.purpose;
+        require(same, GrantMismatch());
+        require(grants.isLive(grantId), GrantNotLive(grantId));
+    }
+
+    function _checkParty(bytes32 agreementId, bytes18 member, address key, bytes calldata signature) private view {
+        _requireActive(member);
+        require(!directory.hasRole(member, SETTLEMENT_BANK), SettlementBankIsParty(member));
+        require(directory.memberOf(key, STATEMENT) == member, WrongSigner(key, member));
+        require(_signer(agreementId, signature) == key, WrongSigner(key, member));
+    }
+
+    function _opened(bytes32 agreementId) private view returns (AgreementState storage state) {
+        state = _agreements[agreementId];
+        require(state.openedAt != 0, UnknownAgreement(agreementId));
+        require(state.closedAt == 0, AgreementIsClosed(agreementId));
+    }
+
+    function _claimable(Agreement calldata agreement, uint256 items, uint256 signatures)
+        private
+        view
+        returns (bytes32 agreementId)
+    {
+        agreementId = agreement.hash();
+        _opened(agreementId);
+        bytes18 sender = _sender();
+        require(sender == agreement.provider, NotProvider(sender));
+        require(items != 0 && items == signatures, WrongCount(items, signatures));
+    }
+
+    // --- Effects ---------------------------------------------------------------------------------------------------------------
+
+    /// @dev Lifts a lane to what the buyer acknowledged; false when it is no higher than before. The sequence may stand still while
+    /// amounts grow only if nothing was acknowledged twice, so all three must not fall.
+    function _raise(
+        Agreement calldata agreement,
+        bytes32 agreementId,
+        uint16 lane,
+        uint64 seq,
+        uint64 units,
+        uint128 amount
+    ) private returns (bool) {
+        require(lane < agreement.lanes, WrongLane(lane));
+        uint256 word = _lanes[agreementId][lane];
+        if (seq < uint64(word >> 192) || units < uint64(word >> 128) || amount <= uint128(word)) return false;
+        require(agreement.maxUnits == 0 || units <= agreement.maxUnits, OverUnits(units, agreement.maxUnits));
+        AgreementState storage state = _agreements[agreementId];
+        uint128 acknowledged = state.acknowledged + (amount - uint128(word));
+        require(acknowledged <= agreement.cap, OverCap(acknowledged, agreement.cap));
+
+        state.acknowledged = acknowledged;
+        _lanes[agreementId][lane] = (uint256(seq) << 192) | (uint256(units) << 128) | amount;
+        emit Claimed(agreementId, lane, seq, units, amount);
+        return true;
+    }
+
+    function _pay(Agreement calldata agreement, bytes32 agreementId) private {
+        AgreementState storage state = _agreements[agreementId];
+        uint128 paidNow = 0;
+        for (uint256 i = 0; i < agreement.shares.length; ++i) {
+            Share calldata share = agreement.shares[i];
+            uint128 due = uint128((uint256(state.acknowledged) * share.basisPoints) / WHOLE);
+            uint128 part = due - _paidTo[agreementId][share.member];
+            if (part == 0) continue;
+            _paidTo[agreementId][share.member] = due;
+            _accounts[share.member].free += part;
+            _accounts[share.member].earned += part;
+            paidNow += part;
+            emit Paid(agreementId, share.member, part);
+        }
+        state.paid += paidNow;
+        Account storage buyer = _accounts[agreement.buyer];
+        buyer.locked -= paidNow;
+        buyer.spent += paidNow;
+        _totals.locked -= paidNow;
+        _totals.free += paidNow;
+        _totals.earned += paidNow;
+        _totals.spent += paidNow;
+    }
+}
