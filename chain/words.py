@@ -41,9 +41,7 @@ class KeyWord:
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(
-            _height(word, 0), _height(word, 1), word >> 96 & 0xFF, word >> 104 & 0xFF, _text(word >> 112, 18)
-        )
+        return cls(_height(word, 0), _height(word, 1), word >> 96 & 0xFF, word >> 104 & 0xFF, _text(word >> 112, 18))
 
     @property
     def live(self) -> bool:
@@ -68,12 +66,12 @@ class MemberWord:
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(*(_height(word, place) for place in range(4)), word >> 192 & 0xFFFF)
+        return cls(_height(word, 0), _height(word, 1), _height(word, 2), _height(word, 3), word >> 192 & 0xFFFF)
 
     @property
     def suspended(self) -> bool:
         """Suspended and not lifted since."""
-        return self.suspended_at != 0 and self.lifted_at <= self.suspended_at
+        return self.suspended_at > self.lifted_at
 
     @property
     def live(self) -> bool:
@@ -86,24 +84,23 @@ class MemberWord:
         return _since(self.admitted_at, height) and not _since(self.removed_at, height) and not suspended
 
     def has_role(self, role: int) -> bool:
-        """Whether the member holds all bits of ``role``."""
-        return self.roles & role == role
+        """Whether the member holds any of the roles in ``role``."""
+        return self.roles & role != 0
 
 
 @dataclass(frozen=True)
 class AssetWord:
-    """``AssetRegistry.assets[assetId]``; a dispute hold is in ``AssetHoldWord``."""
+    """``AssetRegistry.assets[assetId]``; a dispute hold is ``AssetRegistry.holds[assetId]``, a ``HoldWord``."""
 
     registered_at: int
     corrected_at: int
     cancelled_at: int
-    held_at: int
     latest_version: int
 
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(*(_height(word, place) for place in range(4)), word >> 192 & 0xFFFFFFFF)
+        return cls(_height(word, 0), _height(word, 1), _height(word, 2), word >> 144 & 0xFFFFFFFF)
 
     @property
     def live(self) -> bool:
@@ -117,16 +114,13 @@ class HoldWord:
 
     placed_at: int
     lifted_at: int
+    held: bool
+    """A bit of its own, since a hold may be lifted and placed in one block."""
 
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(_height(word, 0), _height(word, 1))
-
-    @property
-    def held(self) -> bool:
-        """Placed and not lifted since."""
-        return self.placed_at > self.lifted_at
+        return cls(_height(word, 0), _height(word, 1), bool(word >> 96 & 1))
 
 
 @dataclass(frozen=True)
@@ -210,7 +204,8 @@ class DealWord:
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(*(_height(word, place) for place in range(3)), word >> 144 & 0xFF, word >> 152 & _HEIGHT)
+        heights = (_height(word, 0), _height(word, 1), _height(word, 2))
+        return cls(*heights, word >> 144 & 0xFF, word >> 152 & _HEIGHT)
 
     @property
     def live(self) -> bool:
@@ -219,7 +214,7 @@ class DealWord:
 
     def done(self, step: int) -> bool:
         """Whether a step (1 to 7) has been signed."""
-        return bool(self.steps_mask >> step & 1)
+        return bool(self.steps_mask >> step - 1 & 1)
 
 
 @dataclass(frozen=True)
@@ -240,17 +235,64 @@ class LogWord:
         return self.anchored_at != 0
 
 
-@dataclass(frozen=True)
-class AccountWord:
-    """``TradeSettlement.accounts[member]``, in fen."""
+_HALF = (1 << 128) - 1
 
-    free: int
+
+@dataclass(frozen=True)
+class Account:
+    """``TradeSettlement.accounts[member]`` (and ``totals``), three words, in fen.
+
+    Always: deposited + earned = withdrawn + spent + free + locked.
+    """
+
+    deposited: int
     withdrawn: int
+    free: int
+    locked: int
+    earned: int
+    spent: int
 
     @classmethod
-    def decode(cls, word: int) -> Self:
-        """From the storage word."""
-        return cls(word & (1 << 128) - 1, word >> 128)
+    def decode(cls, *words: int) -> Self:
+        """From the three storage words in slot order."""
+        first, second, third = words
+        return cls(first & _HALF, first >> 128, second & _HALF, second >> 128, third & _HALF, third >> 128)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the conservation line holds."""
+        return self.deposited + self.earned == self.withdrawn + self.spent + self.free + self.locked
+
+
+@dataclass(frozen=True)
+class AgreementState:
+    """``TradeSettlement.agreements[agreementId]``, three words: books in fen, heights, the notice's block time."""
+
+    opened: int
+    paid: int
+    refunded: int
+    acknowledged: int
+    opened_at: int
+    notice_at: int
+    notice_time: int
+    closed_at: int
+
+    @classmethod
+    def decode(cls, *words: int) -> Self:
+        """From the three storage words in slot order."""
+        first, second, third = words
+        money = (first & _HALF, first >> 128, second & _HALF, second >> 128)
+        return cls(*money, *(_height(third, place) for place in range(4)))
+
+    @property
+    def locked(self) -> int:
+        """What is still locked for it: opened = paid + refunded + locked."""
+        return self.opened - self.paid - self.refunded
+
+    @property
+    def live(self) -> bool:
+        """Open: neither in notice nor closed."""
+        return self.opened_at != 0 and self.notice_at == 0 and self.closed_at == 0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import eth_abi
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
 
 import contracts
@@ -32,6 +32,13 @@ class Reverted(QiaolianError):
 
     status = 409
     exit_code = 3
+
+    @classmethod
+    def of(cls, code: str, sentence: str, context: Mapping[str, Any]) -> Reverted:
+        """With arguments of any names."""
+        made = cls(code, sentence)
+        made.context.update(context)
+        return made
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class ContractAbi:
         """
         found = self.function(function)
         try:
-            return found.selector + eth_abi.encode(found.input_types, _to_abi(found.inputs, arguments))
+            return found.selector + encode(found.input_types, _to_abi(found.inputs, arguments))
         except (EncodingError, TypeError, ValueError, OverflowError) as error:
             raise BadInput(
                 "call_malformed", f"The arguments do not fit {self.contract}.{function}.", reason=str(error)[:200]
@@ -84,13 +91,13 @@ class ContractAbi:
 
     def encode_constructor(self, arguments: Sequence[Any]) -> bytes:
         """Encoded constructor arguments, to follow the creation bytecode."""
-        return eth_abi.encode(self.constructor_types, _to_abi(self.constructor_inputs, arguments))
+        return encode(self.constructor_types, _to_abi(self.constructor_inputs, arguments))
 
     def decode(self, function: str, data: bytes) -> tuple[Any, ...]:
         """The results of a call, in Python form."""
         found = self.function(function)
         try:
-            values = eth_abi.decode(found.output_types, data)
+            values = decode(found.output_types, data)
         except (DecodingError, ValueError, OverflowError) as error:
             raise BadInput("chain_bad_answer", f"{self.contract}.{function} answered with other types.") from error
         return tuple(_from_abi(item, value) for item, value in zip(found.outputs, values, strict=True))
@@ -102,10 +109,10 @@ class ContractAbi:
             return None
         plain = [item for item in found.inputs if not item["indexed"]]
         values = dict(
-            zip((item["name"] for item in plain), eth_abi.decode([abi_type(item) for item in plain], data), strict=True)
+            zip((item["name"] for item in plain), decode([abi_type(item) for item in plain], data), strict=True)
         )
         for item, topic in zip((item for item in found.inputs if item["indexed"]), topics[1:], strict=True):
-            values[item["name"]] = eth_abi.decode([abi_type(item)], topic)[0]
+            values[item["name"]] = decode([abi_type(item)], topic)[0]
         return found.name, {item["name"]: _from_abi(item, values[item["name"]]) for item in found.inputs}
 
     def decode_revert(self, data: bytes) -> Reverted:
@@ -147,24 +154,25 @@ def decode_revert(data: bytes, *abis: ContractAbi) -> Reverted:
     for abi in abis:
         item = abi.errors.get(selector)
         if item is not None:
-            values = eth_abi.decode([abi_type(each) for each in item["inputs"]], rest)
+            values = decode([abi_type(each) for each in item["inputs"]], rest)
             context = {
                 each["name"] or str(place): _from_abi(each, value)
                 for place, (each, value) in enumerate(zip(item["inputs"], values, strict=True))
             }
-            return Reverted(
+            return Reverted.of(
                 snake_case(item["name"]),
                 f"{abi.contract} refused: {_words(item['name'])}.",
-                contract=abi.contract,
-                **{("in_contract" if name == "contract" else name): value for name, value in context.items()},
+                {"by": abi.contract, **context},
             )
     if selector == keccak256(b"Error(string)")[:4]:
-        return Reverted("reverted", "The contract refused.", reason=str(eth_abi.decode(["string"], rest)[0])[:200])
+        return Reverted("reverted", "The contract refused.", reason=str(decode(["string"], rest)[0])[:200])
     if selector == keccak256(b"Panic(uint256)")[:4]:
-        return Reverted("panicked", "The contract stopped at a broken assumption.", number=eth_abi.decode(["uint256"], rest)[0])
+        return Reverted("panicked", "The contract stopped at a broken assumption.", number=decode(["uint256"], rest)[0])
     if not data:
         return Reverted("reverted", "The contract refused without a reason.")
-    return Reverted("unknown_revert", "The contract refused with an error that is not in its interface.", data="0x" + data.hex())
+    return Reverted(
+        "unknown_revert", "The contract refused with an error that is not in its interface.", data="0x" + data.hex()
+    )
 
 
 def abi_type(item: Abi) -> str:
@@ -215,7 +223,9 @@ def _one_from_abi(kind: str, item: Abi, value: Any) -> Any:
         inner = kind[: kind.rindex("[")]
         return tuple(_one_from_abi(inner, item, each) for each in value)
     if kind == "tuple":
-        struct = _STRUCTS.get(str(item.get("internalType", "")).removeprefix("struct ").split(".")[-1].removesuffix("[]"))
+        struct = _STRUCTS.get(
+            str(item.get("internalType", "")).removeprefix("struct ").split(".")[-1].removesuffix("[]")
+        )
         if struct is not None:
             return struct.from_contract(value)
         return {each["name"]: _from_abi(each, inner) for each, inner in zip(item["components"], value, strict=True)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chain.crypto import ZERO_ADDRESS, keccak256
-from chain.eip712 import encode_code, encode_member
+from chain.eip712 import camel, encode_code, encode_member
 from chain.statements import Agreement, KeyPurpose
 from chain.words import (
-    AccountWord,
+    Account,
+    AgreementState,
     AssetWord,
     ConsentWord,
     DealWord,
@@ -88,19 +88,19 @@ class AssetRegistry(_Contract):
 
     def asset(self, asset_id: bytes, *, height: int | None = None) -> AssetWord:
         """The asset's status word."""
-        return AssetWord.decode(self._one("assets", asset_id, height=height))
+        return AssetWord.decode(self._one("assetWord", asset_id, height=height))
 
     def hold(self, asset_id: bytes, *, height: int | None = None) -> HoldWord:
         """The asset's dispute hold."""
-        return HoldWord.decode(self._one("holds", asset_id, height=height))
+        return HoldWord.decode(self._one("holdWord", asset_id, height=height))
 
     def record_hash(self, asset_id: bytes, version: int, *, height: int | None = None) -> bytes:
         """The struct hash of a version's ``AssetRecord``; zero if there is none."""
-        return bytes(self._one("versions", version_key(asset_id, version), height=height))
+        return bytes(self._one("recordHash", asset_id, version, height=height))
 
     def source_of(self, data_item: str, *, height: int | None = None) -> bytes:
         """The asset that is the authoritative source of a data item; zero if none."""
-        return bytes(self._one("sources", encode_code(data_item), height=height))
+        return bytes(self._one("sourceOf", encode_code(data_item), height=height))
 
 
 class GrantRegistry(_Contract):
@@ -110,49 +110,11 @@ class GrantRegistry(_Contract):
 
     def grant(self, grant_id: bytes, *, height: int | None = None) -> GrantWord:
         """The grant's status word."""
-        return GrantWord.decode(self._one("grants", grant_id, height=height))
+        return GrantWord.decode(self._one("grantWord", grant_id, height=height))
 
     def is_live(self, grant_id: bytes, *, height: int | None = None) -> bool:
         """Approved and not revoked."""
         return bool(self._one("isLive", grant_id, height=height))
-
-
-@dataclass(frozen=True)
-class Account:
-    """A member's money in the settlement contract, in fen."""
-
-    deposited: int
-    withdrawn: int
-    free: int
-    locked: int
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The contract's money, in fen: deposited = withdrawn + free + locked."""
-
-    deposited: int
-    withdrawn: int
-    free: int
-    locked: int
-
-
-@dataclass(frozen=True)
-class AgreementState:
-    """An agreement's books, in fen, and its heights."""
-
-    opened: int
-    paid: int
-    refunded: int
-    opened_at: int
-    notice_at: int
-    notice_time: int
-    closed_at: int
-
-    @property
-    def locked(self) -> int:
-        """What is still locked for it."""
-        return self.opened - self.paid - self.refunded
 
 
 class TradeSettlement(_Contract):
@@ -162,15 +124,16 @@ class TradeSettlement(_Contract):
 
     def account(self, member: str, *, height: int | None = None) -> Account:
         """A member's money."""
-        return Account(*self._all("account", member, height=height))
+        return Account(**self._one("account", member, height=height))
 
-    def totals(self, *, height: int | None = None) -> Totals:
+    def totals(self, *, height: int | None = None) -> Account:
         """All members' money together."""
-        return Totals(*self._all("totals", height=height))
+        return Account(**self._one("totals", height=height))
 
     def agreement(self, agreement_id: bytes, *, height: int | None = None) -> AgreementState:
         """An agreement's books."""
-        return AgreementState(*_fields(AgreementState, self._one("agreementState", agreement_id, height=height)))
+        fields = self._one("agreementState", agreement_id, height=height)
+        return AgreementState(**{name: fields[camel(name)] for name in AgreementState.__dataclass_fields__})
 
     def lane(self, agreement_id: bytes, lane: int, *, height: int | None = None) -> LaneWord:
         """What was claimed on a lane: seq, units, amount."""
@@ -179,8 +142,11 @@ class TradeSettlement(_Contract):
 
     def reference_used_at(self, settlement_bank: str, reference: bytes, *, height: int | None = None) -> int:
         """The height a deposit reference was used at; 0 if never."""
-        key = keccak256(encode_member(settlement_bank).ljust(32, b"\0") + reference)
-        return int(self._one("references", key, height=height))
+        return int(self._one("referenceUsedAt", settlement_bank, reference, height=height))
+
+    def paid_to(self, agreement_id: bytes, member: str, *, height: int | None = None) -> int:
+        """What an agreement has paid a member, in fen."""
+        return int(self._one("paidTo", agreement_id, member, height=height))
 
 
 class EvidenceLog(_Contract):
@@ -190,11 +156,12 @@ class EvidenceLog(_Contract):
 
     def log(self, log_id: bytes, *, height: int | None = None) -> LogWord:
         """A log's anchored size."""
-        return LogWord.decode(self._one("logs", log_id, height=height))
+        size, anchored_at, _ = self._all("logState", log_id, height=height)
+        return LogWord(size, anchored_at)
 
     def root(self, log_id: bytes, *, height: int | None = None) -> bytes:
         """A log's anchored root; zero if never anchored."""
-        return bytes(self._one("roots", log_id, height=height))
+        return bytes(self._all("logState", log_id, height=height)[2])
 
 
 class CreditLedger(_Contract):
@@ -204,19 +171,19 @@ class CreditLedger(_Contract):
 
     def consent(self, commitment: bytes, *, height: int | None = None) -> ConsentWord:
         """A consent's status word."""
-        return ConsentWord.decode(self._one("consents", commitment, height=height))
+        return ConsentWord.decode(self._one("consentWord", commitment, height=height))
 
     def query_anchored_at(self, query: bytes, *, height: int | None = None) -> int:
         """The height a credit query's struct hash was anchored at; 0 if never."""
-        return int(self._one("queries", query, height=height))
+        return int(self._one("queryAnchoredAt", query, height=height))
 
     def dispute(self, dispute_id: bytes, *, height: int | None = None) -> DisputeWord:
         """A dispute's status word."""
-        return DisputeWord.decode(self._one("disputes", dispute_id, height=height))
+        return DisputeWord.decode(self._one("disputeWord", dispute_id, height=height))
 
     def repair(self, dispute_id: bytes, *, height: int | None = None) -> bytes:
         """The struct hash of a dispute's answer; zero if none."""
-        return bytes(self._one("repairs", dispute_id, height=height))
+        return bytes(self._one("repairOf", dispute_id, height=height))
 
 
 class PropertyLedger(_Contract):
@@ -226,19 +193,19 @@ class PropertyLedger(_Contract):
 
     def deal(self, deal_id: bytes, *, height: int | None = None) -> DealWord:
         """A deal's status word."""
-        return DealWord.decode(self._one("deals", deal_id, height=height))
+        return DealWord.decode(self._one("dealWord", deal_id, height=height))
 
     def open_deal(self, unit: bytes, *, height: int | None = None) -> bytes:
         """The unit's open deal; zero if none."""
-        return bytes(self._one("openDeal", unit, height=height))
+        return bytes(self._one("openDealOf", unit, height=height))
 
     def hold(self, unit: bytes, *, height: int | None = None) -> HoldWord:
         """The unit's hold."""
-        return HoldWord.decode(self._one("holds", unit, height=height))
+        return HoldWord.decode(self._one("holdWord", unit, height=height))
 
     def step_hash(self, deal_id: bytes, step: int, *, height: int | None = None) -> bytes:
         """The struct hash of a step's statement; zero if not signed yet."""
-        return bytes(self._one("steps", deal_id, step, height=height))
+        return bytes(self._one("stepHash", deal_id, step, height=height))
 
 
 def asset_id_of(holder: str, name: str) -> bytes:
@@ -259,12 +226,3 @@ def log_id_of(origin: str) -> bytes:
 def agreement_id_of(agreement: Agreement) -> bytes:
     """An agreement's id: its struct hash."""
     return agreement.struct_hash()
-
-
-def _fields(kind: type, value: Any) -> list[Any]:
-    """The values of a struct the ABI gives by camelCase name, in a dataclass's order."""
-    from dataclasses import fields
-
-    from chain.eip712 import camel
-
-    return [value[camel(each.name)] for each in fields(kind)]

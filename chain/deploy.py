@@ -1,0 +1,146 @@
+"""Put the network's contracts on a chain.
+
+All creations are sent at once: a created contract's address follows from its sender and nonce, so a later constructor can be given an earlier
+contract's address before that exists.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import contracts
+from chain.crypto import address_of, sign_digest
+from chain.deployment import Deployment
+from chain.errors import QiaolianError, Unavailable
+from chain.ledger.abi import contract_abi
+from chain.rpc import Rpc, RpcRefused
+from chain.statements import Role
+from chain.transactions import SignedTransaction, created_address, sign_transaction
+
+WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Governor:
+    """One of the organisations whose approvals, two together, change the directory."""
+
+    member: str
+    name: str
+    roles: Role
+    admin_key: str
+    """Address of its ADMIN key."""
+    transaction_key: str
+    """Address of its TRANSACTION key."""
+
+
+@dataclass(frozen=True)
+class _Key:
+    private_key: bytes = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        return address_of(self.private_key)
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        return sign_digest(self.private_key, digest)
+
+
+def deploy(
+    rpc_url: str,
+    private_key: bytes,
+    governors: Sequence[Governor],
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> Deployment:
+    """Deploy every contract of ``contracts.NAMES`` in order and wait until all are in blocks.
+
+    Args:
+        private_key: any account's; it needs no balance on a free-gas chain and keeps no power afterwards.
+        governors: at least three.
+        progress: called with one sentence a contract.
+
+    Raises:
+        QiaolianError: ``deploy_failed`` when a constructor refuses; ``deploy_timeout`` when no block comes.
+    """
+    say = progress or (lambda _sentence: None)
+    rpc = Rpc([rpc_url], timeout=30.0)
+    try:
+        chain_id, genesis, nonce = rpc.batch(
+            [
+                ("eth_chainId", ()),
+                ("eth_getBlockByNumber", ("0x0", False)),
+                ("eth_getTransactionCount", (address_of(private_key), "pending")),
+            ]
+        )
+        signed, addresses = _creations(_Key(private_key), int(chain_id, 16), int(nonce, 16), governors)
+        for name, transaction in signed.items():
+            _send(rpc, name, transaction)
+        heights = []
+        for name, transaction in signed.items():
+            receipt = _wait(rpc, name, transaction.transaction_hash)
+            heights.append(int(receipt["blockNumber"], 16))
+            say(f"{name} is at {addresses[name]}, block {heights[-1]}.")
+    finally:
+        rpc.close()
+    return Deployment(int(chain_id, 16), bytes.fromhex(genesis["hash"][2:]), addresses, min(heights))
+
+
+def _creations(
+    key: _Key, chain_id: int, nonce: int, governors: Sequence[Governor]
+) -> tuple[dict[str, SignedTransaction], dict[str, str]]:
+    addresses = {name: created_address(key.address, nonce + place) for place, name in enumerate(contracts.NAMES)}
+    signed = {}
+    for place, name in enumerate(addresses):
+        arguments = _constructor_arguments(name, addresses, governors)
+        data = contracts.artifact(name).bytecode + contract_abi(name).encode_constructor(arguments)
+        gas = 2_000_000 + 300 * len(data) + 600_000 * (len(governors) if place == 0 else 0)
+        signed[name] = sign_transaction(key, chain_id=chain_id, nonce=nonce + place, to=None, data=data, gas=gas)
+    return signed, addresses
+
+
+def _constructor_arguments(name: str, addresses: dict[str, str], governors: Sequence[Governor]) -> list[Any]:
+    directory = addresses["MemberDirectory"]
+    if name == "MemberDirectory":
+        entries = [
+            (each.member.encode("ascii"), each.name, int(each.roles), each.admin_key, each.transaction_key)
+            for each in governors
+        ]
+        return [entries]
+    if name == "GrantRegistry":
+        return [directory, addresses["AssetRegistry"]]
+    if name == "TradeSettlement":
+        return [directory, addresses["GrantRegistry"]]
+    return [directory]
+
+
+def _send(rpc: Rpc, name: str, transaction: SignedTransaction) -> None:
+    try:
+        rpc.call("eth_sendRawTransaction", "0x" + transaction.raw.hex())
+    except RpcRefused as refused:
+        raise QiaolianError(
+            "deploy_failed", f"The chain node refused to create {name}: {refused.message}", contract=name
+        ) from refused
+
+
+def _wait(rpc: Rpc, name: str, transaction_hash: bytes) -> dict[str, Any]:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        receipt: dict[str, Any] | None = rpc.call("eth_getTransactionReceipt", "0x" + transaction_hash.hex())
+        if receipt is not None:
+            if int(receipt["status"], 16) != 1:
+                raise QiaolianError(
+                    "deploy_failed",
+                    f"The constructor of {name} refused.",
+                    hint="Check the governors given.",
+                    contract=name,
+                )
+            return receipt
+        time.sleep(0.1)
+    raise Unavailable(
+        "deploy_timeout",
+        f"{name} was in no block after {WAIT_SECONDS:.0f} s.",
+        hint="Check that the validators make blocks.",
+    )

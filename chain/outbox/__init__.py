@@ -1,0 +1,10 @@
+"""Transactions that are owed to the chain: queued with the domain change that causes them, sent once, accounted for.
+
+``enqueue`` runs inside the caller's database transaction, so a change and its transaction are both kept or both lost. One ``OutboxWorker``
+a sending key, in a process of its own, does the rest; see ``chain.outbox.worker``.
+"""
+
+from chain.outbox.store import Backlog, Outcome, backlog, enqueue, outcome, wait
+from chain.outbox.worker import OutboxWorker
+
+__all__ = ["Backlog", "OutboxWorker", "Outcome", "backlog", "enqueue", "outcome", "wait"]

@@ -1,0 +1,200 @@
+"""What the outbox worker reads and writes: every step in one short database transaction, in bulk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.database import Database
+from chain.errors import Conflict
+from chain.outbox.store import CALLS, DONE, QUEUED, REVERTED, SENDERS, SENT, SIGNED
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A call that has no nonce yet."""
+
+    id: int
+    contract: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A call with its final bytes."""
+
+    id: int
+    contract: str
+    data: bytes
+    nonce: int
+    raw: bytes
+    tx_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a call ended on the chain."""
+
+    id: int
+    height: int
+    code: str | None = None
+    context: Mapping[str, Any] | None = None
+
+
+class Journal:
+    """One sender's rows."""
+
+    def __init__(self, database: Database, sender: str) -> None:
+        self._database = database
+        self._sender = sender
+
+    def start(self, chain_nonce: int) -> int:
+        """The next nonce to use: never below what the chain has seen, nor below what was already given out."""
+
+        def change(session: Session) -> int:
+            known: int | None = session.execute(
+                sa.select(SENDERS.c.next_nonce).where(SENDERS.c.sender == self._sender)
+            ).scalar_one_or_none()
+            if known is None:
+                session.execute(sa.insert(SENDERS).values(sender=self._sender, next_nonce=chain_nonce))
+                return chain_nonce
+            following = max(known, chain_nonce)
+            if following != known:
+                session.execute(sa.update(SENDERS).where(SENDERS.c.sender == self._sender).values(next_nonce=following))
+            return following
+
+        return self._database.write(change)
+
+    def queued(self, limit: int) -> list[Queued]:
+        """The next calls to sign, oldest first."""
+        query = (
+            sa.select(CALLS.c.id, CALLS.c.contract, CALLS.c.data)
+            .where(CALLS.c.sender == self._sender, CALLS.c.state == QUEUED)
+            .order_by(CALLS.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return [Queued(*row) for row in session.execute(query)]
+
+    def in_flight(self) -> list[Signed]:
+        """All calls that have bytes and no ending, by nonce."""
+        query = (
+            sa.select(CALLS.c.id, CALLS.c.contract, CALLS.c.data, CALLS.c.nonce, CALLS.c.raw, CALLS.c.tx_hash)
+            .where(CALLS.c.sender == self._sender, CALLS.c.state.in_((SIGNED, SENT)))
+            .order_by(CALLS.c.nonce)
+        )
+        with self._database.read() as session:
+            return [Signed(*row) for row in session.execute(query)]
+
+    def store_signed(self, signed: Sequence[Signed]) -> None:
+        """Make the bytes durable, before any is sent.
+
+        Raises:
+            Conflict: ``outbox_second_worker`` when the nonces were given out by somebody else meanwhile; nothing is kept.
+        """
+        first, following = signed[0].nonce, signed[-1].nonce + 1
+        rows = [
+            {"row": each.id, "nonce": each.nonce, "raw": each.raw, "tx_hash": each.tx_hash, "state": SIGNED}
+            for each in signed
+        ]
+
+        def change(session: Session) -> None:
+            advanced = session.execute(
+                sa.update(SENDERS)
+                .where(SENDERS.c.sender == self._sender, SENDERS.c.next_nonce == first)
+                .values(next_nonce=following)
+            )
+            stored = session.connection().execute(_SIGN, rows)
+            if advanced.rowcount != 1 or stored.rowcount != len(rows):  # type: ignore[attr-defined]
+                raise Conflict(
+                    "outbox_second_worker",
+                    "Another worker gave out nonces of this key.",
+                    hint="Run one outbox process for each sending key.",
+                )
+
+        self._database.write(change)
+
+    def store_sent(self, ids: Sequence[int]) -> None:
+        """A node took these."""
+        if ids:
+            rows = [{"row": each} for each in ids]
+            self._database.write(lambda session: session.connection().execute(_SENT, rows) and None)
+
+    def store_notes(self, notes: Mapping[int, str]) -> None:
+        """A node refused these for now."""
+        if notes:
+            rows = [{"row": each, "note": note[:200]} for each, note in notes.items()]
+            self._database.write(lambda session: session.connection().execute(_NOTE, rows) and None)
+
+    def store_endings(self, endings: Sequence[Ending]) -> None:
+        """These are final."""
+        if not endings:
+            return
+        rows = [
+            {
+                "row": each.id,
+                "state": DONE if each.code is None else REVERTED,
+                "height": each.height,
+                "code": each.code,
+                "context": None if each.context is None else json.dumps(each.context, default=_plain),
+            }
+            for each in endings
+        ]
+        self._database.write(lambda session: session.connection().execute(_END, rows) and None)
+
+    def requeue(self, ids: Sequence[int], chain_nonce: int) -> int:
+        """Give up bytes that can never enter a block because another transaction used their nonce; the next nonce to use."""
+
+        def change(session: Session) -> int:
+            session.connection().execute(_REQUEUE, [{"row": each} for each in ids])
+            known: int = session.execute(
+                sa.select(SENDERS.c.next_nonce).where(SENDERS.c.sender == self._sender)
+            ).scalar_one()
+            following = max(known, chain_nonce)
+            session.execute(sa.update(SENDERS).where(SENDERS.c.sender == self._sender).values(next_nonce=following))
+            return following
+
+        return self._database.write(change)
+
+
+_ROW: sa.BindParameter[int] = sa.bindparam("row")
+_SIGN = (
+    sa.update(CALLS)
+    .where(CALLS.c.id == _ROW, CALLS.c.state == QUEUED)
+    .values(
+        state=sa.bindparam("state"),
+        nonce=sa.bindparam("nonce"),
+        raw=sa.bindparam("raw"),
+        tx_hash=sa.bindparam("tx_hash"),
+    )
+)
+_SENT = sa.update(CALLS).where(CALLS.c.id == _ROW, CALLS.c.state == SIGNED).values(state=SENT, note=None)
+_NOTE = sa.update(CALLS).where(CALLS.c.id == _ROW).values(note=sa.bindparam("note"))
+_END = (
+    sa.update(CALLS)
+    .where(CALLS.c.id == _ROW, CALLS.c.state.in_((SIGNED, SENT)))
+    .values(
+        state=sa.bindparam("state"),
+        height=sa.bindparam("height"),
+        code=sa.bindparam("code"),
+        context=sa.bindparam("context"),
+        raw=None,
+        note=None,
+    )
+)
+_REQUEUE = (
+    sa.update(CALLS)
+    .where(CALLS.c.id == _ROW, CALLS.c.state.in_((SIGNED, SENT)))
+    .values(state=QUEUED, nonce=None, raw=None, tx_hash=None, note="another transaction used its nonce")
+)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,218 @@
+"""The outbox's tables, and what the rest of the node sees of them.
+
+A call goes ``queued`` (intended) -> ``signed`` (has a nonce and its final bytes, stored) -> ``sent`` (a node took it) -> ``done`` or
+``reverted`` (both final). The bytes are stored before they are first sent and never change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from chain.crypto import require_address
+from chain.database import Base, Database
+from chain.errors import BadInput, Conflict, NotFound, Unavailable
+from chain.ledger.abi import Reverted, contract_abi
+
+MOST_CALL_BYTES = 96 * 1024
+"""Nodes refuse transactions of more than 128 KiB; one that can never be sent would hold up all after it."""
+
+QUEUED, SIGNED, SENT, DONE, REVERTED = "queued", "signed", "sent", "done", "reverted"
+
+_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+class OutboxCall(Base):
+    """One contract call that was promised."""
+
+    __tablename__ = "outbox_call"
+    __table_args__ = (
+        sa.UniqueConstraint("operation_id"),
+        sa.UniqueConstraint("sender", "nonce"),
+        sa.Index("outbox_call_work", "sender", "state", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=True)
+    operation_id: Mapped[str] = mapped_column(sa.String(200))
+    sender: Mapped[str] = mapped_column(sa.String(42))
+    contract: Mapped[str] = mapped_column(sa.String(64))
+    function: Mapped[str] = mapped_column(sa.String(64))
+    data: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    state: Mapped[str] = mapped_column(sa.String(8), default=QUEUED)
+    nonce: Mapped[int | None] = mapped_column(_BIG)
+    raw: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
+    """The signed bytes; dropped once the call is final."""
+    tx_hash: Mapped[bytes | None] = mapped_column(sa.LargeBinary(32))
+    height: Mapped[int | None] = mapped_column(_BIG)
+    code: Mapped[str | None] = mapped_column(sa.String(64))
+    """Stable code of a revert."""
+    context: Mapped[str | None] = mapped_column(sa.Text)
+    """A revert's arguments, as JSON."""
+    note: Mapped[str | None] = mapped_column(sa.String(200))
+    """Why a node last refused to take it; nothing final."""
+    created_at: Mapped[float] = mapped_column(sa.Float)
+
+
+class OutboxSender(Base):
+    """A sending key and its next nonce."""
+
+    __tablename__ = "outbox_sender"
+
+    sender: Mapped[str] = mapped_column(sa.String(42), primary_key=True)
+    next_nonce: Mapped[int] = mapped_column(_BIG)
+
+
+CALLS = cast(sa.Table, OutboxCall.__table__)
+SENDERS = cast(sa.Table, OutboxSender.__table__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a call stands."""
+
+    state: str
+    """``queued``, ``signed``, ``sent``, ``done`` or ``reverted``."""
+    tx_hash: bytes | None
+    height: int | None
+    code: str | None
+    """The revert's code."""
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in (DONE, REVERTED)
+
+    def require_done(self) -> Outcome:
+        """Itself when done; raises ``Reverted`` with the contract's code when the contract refused."""
+        if self.state == REVERTED:
+            raise Reverted.of(self.code or "reverted", "The contract refused the call.", self.context)
+        if self.state != DONE:
+            raise Unavailable("outbox_pending", "The call is not in a block yet.", hint="Ask again in a second.")
+        return self
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How much a sender still owes the chain."""
+
+    queued: int
+    in_flight: int
+    oldest_seconds: float
+    """Age of the oldest call that is not final; 0 when there is none."""
+    note: str | None
+    """The last refusal of a node to take one of them."""
+
+
+def enqueue(
+    session: Session, *, sender: str, operation_id: str, contract: str, function: str, arguments: Sequence[Any]
+) -> None:
+    """Promise a contract call, inside the caller's transaction.
+
+    The same operation again with the same content changes nothing.
+
+    Raises:
+        BadInput: ``call_malformed`` for arguments that do not fit the function; ``call_too_large``.
+        Conflict: ``operation_reused`` for an operation id that already stands for another call.
+    """
+    data = contract_abi(contract).encode(function, arguments)
+    if len(data) > MOST_CALL_BYTES:
+        raise BadInput(
+            "call_too_large",
+            f"The call takes {len(data)} bytes; a transaction can carry {MOST_CALL_BYTES}.",
+            hint="Send it as several smaller batches.",
+        )
+    row = {
+        "operation_id": operation_id,
+        "sender": require_address(sender),
+        "contract": contract,
+        "function": function,
+        "data": data,
+        "state": QUEUED,
+        "created_at": time.time(),
+    }
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    result = session.execute(insert(CALLS).values(row).on_conflict_do_nothing(index_elements=["operation_id"]))
+    if result.rowcount:  # type: ignore[attr-defined]
+        return
+    stored = session.execute(
+        sa.select(CALLS.c.sender, CALLS.c.contract, CALLS.c.function, CALLS.c.data).where(
+            CALLS.c.operation_id == operation_id
+        )
+    ).one()
+    if tuple(stored) != (row["sender"], contract, function, data):
+        raise Conflict(
+            "operation_reused",
+            "That operation id already stands for another call.",
+            hint="Use a new operation id for a new call.",
+            operation_id=operation_id,
+        )
+
+
+def outcome(session: Session, operation_id: str) -> Outcome:
+    """Where a call stands, or ``operation_unknown``."""
+    row = session.execute(
+        sa.select(CALLS.c.state, CALLS.c.tx_hash, CALLS.c.height, CALLS.c.code, CALLS.c.context).where(
+            CALLS.c.operation_id == operation_id
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFound("operation_unknown", "No call was queued under that operation id.", operation_id=operation_id)
+    return Outcome(row.state, row.tx_hash, row.height, row.code, json.loads(row.context) if row.context else {})
+
+
+async def wait(database: Database, operation_id: str, timeout: float) -> Outcome:
+    """Wait until a call is final, done or reverted.
+
+    Raises:
+        Unavailable: ``outbox_timeout`` when it is not final after ``timeout`` seconds; it stays queued and will be sent.
+        NotFound: ``operation_unknown``.
+    """
+    deadline = time.monotonic() + timeout
+    pause = 0.02
+    while True:
+        with database.read() as session:
+            found = outcome(session, operation_id)
+        if found.final:
+            return found
+        if time.monotonic() >= deadline:
+            raise Unavailable(
+                "outbox_timeout",
+                f"The call is still {found.state} after {timeout:.0f} s; it is kept and will be sent.",
+                hint="Check that the node's outbox process runs and that the chain makes blocks.",
+                operation_id=operation_id,
+                state=found.state,
+            )
+        await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(pause * 1.5, 0.25)
+
+
+def backlog(session: Session, sender: str) -> Backlog:
+    """What a sender still owes."""
+    rows = session.execute(
+        sa.select(CALLS.c.state, sa.func.count(), sa.func.min(CALLS.c.created_at))
+        .where(CALLS.c.sender == sender, CALLS.c.state.in_((QUEUED, SIGNED, SENT)))
+        .group_by(CALLS.c.state)
+    ).all()
+    note = session.execute(
+        sa.select(CALLS.c.note)
+        .where(CALLS.c.sender == sender, CALLS.c.state.in_((SIGNED, SENT)), CALLS.c.note.is_not(None))
+        .order_by(CALLS.c.id)
+        .limit(1)
+    ).scalar_one_or_none()
+    counts = {state: count for state, count, _ in rows}
+    oldest = min((since for _, _, since in rows), default=None)
+    return Backlog(
+        queued=counts.get(QUEUED, 0),
+        in_flight=counts.get(SIGNED, 0) + counts.get(SENT, 0),
+        oldest_seconds=0.0 if oldest is None else max(0.0, time.time() - oldest),
+        note=note,
+    )

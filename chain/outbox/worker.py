@@ -1,0 +1,330 @@
+"""The outbox worker: the one owner of a sending key's nonces.
+
+Three loops in three threads. *Signing* takes queued calls in order, gives them the next nonces, and stores their bytes. *Sending* hands the
+bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions in them and stores how they ended. Now and
+then it also sweeps what has been in flight for long: what a node forgot is sent again, byte for byte.
+
+What holds at a kill between any two steps:
+
+1. Bytes are durable before they are first sent, and a stored call is never signed again while its bytes can still enter a block; so a
+   call takes effect at most once.
+2. Whatever is not final is looked for on the chain and sent again when the worker starts; so a call takes effect at least once.
+3. Nonces are given out by compare-and-swap in the database, so even a second worker by mistake cannot give one out twice.
+4. Bytes are given up, and their call signed afresh, only when the chain shows that another transaction has used their nonce (a database restored
+   from an old backup, a key used elsewhere): they can never take effect then.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from chain.database import Database
+from chain.errors import Conflict, Unavailable
+from chain.ledger import Ledger
+from chain.ledger.port import Receipt
+from chain.outbox.journal import Ending, Journal, Queued, Signed
+from chain.rpc import RpcRefused
+from chain.transactions import Signer, gas_for, sign_transaction
+
+log = logging.getLogger("qiaolian.outbox")
+
+T = TypeVar("T")
+
+_TAKEN = ("known transaction", "already known", "already imported", "already in the pool", "already exist")
+"""How engines say that they hold these very bytes already."""
+
+_USED = ("nonce too low", "nonce is too low", "nonce is lower")
+
+
+class OutboxWorker:
+    """Sends one key's calls. ``run`` blocks until told to stop; a second ``run`` continues where any former worker stopped."""
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        signer: Signer,
+        *,
+        batch: int = 200,
+        most_in_flight: int = 3000,
+        poll_seconds: float = 0.05,
+        block_seconds: float = 0.25,
+        resend_seconds: float = 5.0,
+    ) -> None:
+        self._ledger = ledger
+        self._signer = signer
+        self._address = signer.address
+        self._journal = Journal(database, signer.address)
+        self._batch = batch
+        self._most_in_flight = most_in_flight
+        self._poll = poll_seconds
+        self._block_poll = block_seconds
+        self._resend = resend_seconds
+        self._flight = _Flight()
+        self._sending: queue.SimpleQueue[list[Signed]] = queue.SimpleQueue()
+        self._nonce = 0
+        self._nonce_lock = threading.Lock()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set.
+
+        A chain that cannot be reached, or a full disk, is waited out. What no waiting mends (a broken database, a programming error) ends all
+        loops and is raised here.
+        """
+        failures: list[BaseException] = []
+        if not _persist(stop, self._recover):
+            return
+        loops = [
+            threading.Thread(target=_guard, args=(loop, stop, failures), name=f"outbox-{name}", daemon=True)
+            for name, loop in (("sign", self._sign_loop), ("send", self._send_loop), ("watch", self._watch_loop))
+        ]
+        for thread in loops:
+            thread.start()
+        for thread in loops:
+            thread.join()
+        if failures:
+            raise failures[0]
+
+    # --- starting ------------------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Take up what a former worker left: settle what is in blocks meanwhile, send the rest again."""
+        self._height = self._ledger.height()
+        self._nonce = self._journal.start(self._ledger.nonce(self._address))
+        left = self._journal.in_flight()
+        self._flight.add(left)
+        for part in _parts(left, self._batch):
+            self._settle(self._ledger.receipts([each.tx_hash for each in part]))
+        again = self._flight.all()
+        for part in _parts(again, self._batch):
+            self._sending.put(part)
+        if left:
+            log.info("outbox: %d calls were in flight, %d of them are in blocks", len(left), len(left) - len(again))
+
+    # --- signing -------------------------------------------------------------------------------------------------------------
+
+    def _sign_loop(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            room = min(self._batch, self._most_in_flight - len(self._flight))
+            waiting = self._journal.queued(room) if room > 0 else []
+            if not waiting:
+                stop.wait(self._poll)
+                continue
+            self._sign(waiting)
+
+    def _sign(self, waiting: Sequence[Queued]) -> None:
+        with self._nonce_lock:
+            signed = [self._signed(call, self._nonce + place) for place, call in enumerate(waiting)]
+            try:
+                self._journal.store_signed(signed)
+            except Conflict as conflict:
+                log.warning("outbox: %s", conflict.sentence)
+                self._nonce = self._journal.start(self._ledger.nonce(self._address))
+                return
+            self._nonce += len(signed)
+        self._flight.add(signed)
+        self._sending.put(signed)
+
+    def _signed(self, call: Queued, nonce: int) -> Signed:
+        deployment = self._ledger.deployment
+        made = sign_transaction(
+            self._signer,
+            chain_id=deployment.chain_id,
+            nonce=nonce,
+            to=deployment.address(call.contract),
+            data=call.data,
+            gas=gas_for(call.data),
+        )
+        return Signed(call.id, call.contract, call.data, nonce, made.raw, made.transaction_hash)
+
+    # --- sending -------------------------------------------------------------------------------------------------------------
+
+    def _send_loop(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                part = self._sending.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            still = [each for each in part if each.tx_hash in self._flight]
+            if still:
+                _persist(stop, lambda calls=still: self._send(calls))  # type: ignore[misc]
+
+    def _send(self, calls: Sequence[Signed]) -> None:
+        answers = self._ledger.send([each.raw for each in calls])
+        self._flight.touch(calls)
+        refused: dict[int, str] = {}
+        for call, answer in zip(calls, answers, strict=True):
+            if isinstance(answer, RpcRefused):
+                message = answer.message.lower()
+                # A used nonce is most often this very transaction, in a block by now; the sweep finds out.
+                if not any(each in message for each in (*_TAKEN, *_USED)):
+                    refused[call.id] = answer.message
+        self._journal.store_sent([call.id for call in calls if call.id not in refused])
+        if refused:
+            self._journal.store_notes(refused)
+            log.warning("outbox: a node refused %d calls for now: %s", len(refused), next(iter(refused.values())))
+
+    # --- watching ------------------------------------------------------------------------------------------------------------
+
+    def _watch_loop(self, stop: threading.Event) -> None:
+        swept = time.monotonic()
+        while not stop.is_set():
+            _persist(stop, self._follow)
+            if time.monotonic() - swept >= self._resend:
+                _persist(stop, self._sweep)
+                swept = time.monotonic()
+            stop.wait(self._block_poll)
+
+    def _follow(self) -> None:
+        """Read the blocks since last time and settle the calls that are in them."""
+        latest = self._ledger.height()
+        if not len(self._flight):
+            # Asked in this order: what is added from now on can only enter a block after ``latest``.
+            self._height = max(self._height, latest)
+            return
+        while self._height < latest:
+            heights = range(self._height + 1, min(self._height + 20, latest) + 1)
+            for block in self._ledger.blocks(heights):
+                if block is None:
+                    return
+                ours = [each for each in block.transactions if each in self._flight]
+                for part in _parts(ours, self._batch):
+                    self._settle(self._ledger.receipts(part))
+                self._height = block.height
+
+    def _settle(self, receipts: Sequence[Receipt | None]) -> None:
+        """Make endings durable, then forget the calls."""
+        endings: list[Ending] = []
+        hashes: list[bytes] = []
+        for receipt in receipts:
+            call = None if receipt is None else self._flight.get(receipt.transaction_hash)
+            if receipt is None or call is None:
+                continue
+            endings.append(self._ending(call, receipt))
+            hashes.append(call.tx_hash)
+        self._journal.store_endings(endings)
+        self._flight.remove(hashes)
+
+    def _ending(self, call: Signed, receipt: Receipt) -> Ending:
+        if receipt.succeeded:
+            return Ending(call.id, receipt.height)
+        address = self._ledger.deployment.address(call.contract)
+        reason = self._ledger.why_reverted(address, call.data, self._address, receipt.height)
+        log.warning("outbox: %s refused call %d: %s", call.contract, call.id, reason.code)
+        return Ending(call.id, receipt.height, reason.code, reason.context)
+
+    def _sweep(self) -> None:
+        """Look after calls that have been in flight for long, lowest nonces first."""
+        late = self._flight.untouched(self._resend)[: self._batch]
+        if not late:
+            return
+        # One node answers both, so that nonce and receipts are of one state; taken twice before bytes are given up.
+        used = self._ledger.nonce(self._address)
+        receipts = self._ledger.receipts([each.tx_hash for each in late])
+        self._settle(receipts)
+        missing = [call for call, receipt in zip(late, receipts, strict=True) if receipt is None]
+        displaced = self._flight.suspect([call for call in missing if call.nonce < used])
+        if displaced:
+            log.warning(
+                "outbox: another transaction used the nonce of %d calls; they are signed afresh", len(displaced)
+            )
+            with self._nonce_lock:
+                self._nonce = self._journal.requeue([call.id for call in displaced], used)
+            self._flight.remove([call.tx_hash for call in displaced])
+        again = [call for call in missing if call.nonce >= used]
+        if again:
+            self._sending.put(again)
+
+
+class _Flight:
+    """The calls whose ending is not known yet, shared by the three loops."""
+
+    def __init__(self) -> None:
+        self._calls: dict[bytes, Signed] = {}
+        self._touched: dict[bytes, float] = {}
+        self._suspected: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __contains__(self, tx_hash: bytes) -> bool:
+        return tx_hash in self._calls
+
+    def get(self, tx_hash: bytes) -> Signed | None:
+        return self._calls.get(tx_hash)
+
+    def add(self, calls: Sequence[Signed]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for call in calls:
+                self._calls[call.tx_hash] = call
+                self._touched[call.tx_hash] = now
+
+    def touch(self, calls: Sequence[Signed]) -> None:
+        """They were just sent."""
+        now = time.monotonic()
+        with self._lock:
+            self._touched.update((call.tx_hash, now) for call in calls if call.tx_hash in self._calls)
+
+    def remove(self, hashes: Sequence[bytes]) -> None:
+        with self._lock:
+            for tx_hash in hashes:
+                self._calls.pop(tx_hash, None)
+                self._touched.pop(tx_hash, None)
+                self._suspected.pop(tx_hash, None)
+
+    def all(self) -> list[Signed]:
+        with self._lock:
+            return sorted(self._calls.values(), key=lambda call: call.nonce)
+
+    def untouched(self, seconds: float) -> list[Signed]:
+        """Calls not sent since so long, by nonce."""
+        before = time.monotonic() - seconds
+        with self._lock:
+            late = [self._calls[tx_hash] for tx_hash, since in self._touched.items() if since <= before]
+        return sorted(late, key=lambda call: call.nonce)
+
+    def suspect(self, calls: Sequence[Signed]) -> list[Signed]:
+        """Calls whose nonce is used though they have no receipt, seen so three times now."""
+        with self._lock:
+            for call in calls:
+                self._suspected[call.tx_hash] = self._suspected.get(call.tx_hash, 0) + 1
+            return [call for call in calls if self._suspected[call.tx_hash] >= 3]
+
+
+def _persist(stop: threading.Event, step: Callable[[], None]) -> bool:
+    """Do a step, again and again while what it needs is unavailable; False if told to stop first."""
+    pause = 0.2
+    while not stop.is_set():
+        try:
+            step()
+            return True
+        except (Unavailable, RpcRefused) as error:
+            log.warning("outbox: %s (%s)", error.sentence, error.code)
+            stop.wait(pause)
+            pause = min(pause * 2, 5.0)
+    return False
+
+
+def _guard(loop: Callable[[threading.Event], None], stop: threading.Event, failures: list[BaseException]) -> None:
+    try:
+        while not stop.is_set():
+            try:
+                loop(stop)
+            except (Unavailable, RpcRefused) as error:
+                log.warning("outbox: %s (%s)", error.sentence, error.code)
+                stop.wait(1.0)
+    except BaseException as error:  # noqa: BLE001  (handed to ``run``, which raises it in the caller's thread)
+        log.error("outbox: the %s loop ended: %s", threading.current_thread().name, error)
+        failures.append(error)
+        stop.set()
+
+
+def _parts(items: Sequence[T], size: int) -> list[list[T]]:
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
