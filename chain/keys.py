@@ -1,0 +1,209 @@
+"""Signers, and the files keys rest in.
+
+A key file is JSON: the private key under AES-256-GCM with a key derived by scrypt from the node's passphrase, and a SHA-256 over the rest, so
+that a damaged file (``key_file_corrupt``) and a wrong passphrase (``key_passphrase_wrong``) are told apart. Files are 0600, written whole or not
+at all. ``Secp256k1Signer`` is the interface a hardware module or remote signer would take.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import coincurve
+from cryptography import x509
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from cryptography.x509.oid import NameOID
+
+from chain.crypto import address_of_public_key, new_private_key
+from chain.errors import BadInput, Conflict, NotFound
+from chain.statements import Algorithm
+
+_SCRYPT = {"n": 2**14, "r": 8, "p": 1}
+
+
+class Secp256k1Signer:
+    """Signs 32-byte digests with one secp256k1 key."""
+
+    def __init__(self, private_key: bytes) -> None:
+        self._key = coincurve.PrivateKey(private_key)
+        self.public_key = self._key.public_key.format(compressed=False)
+        self.address = address_of_public_key(self.public_key)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The address left-padded to 32 bytes: the key's name in MemberDirectory."""
+        return bytes.fromhex(self.address[2:]).rjust(32, b"\0")
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """65 bytes, low-s, deterministic."""
+        signature = self._key.sign_recoverable(digest, hasher=None)
+        return signature[:64] + bytes([signature[64] + 27])
+
+
+class Ed25519Signer:
+    """Signs messages with one Ed25519 key (RFC 8032)."""
+
+    def __init__(self, private_key: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(private_key)
+        self.public_key = self._key.public_key().public_bytes_raw()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The public key itself: the key's name in MemberDirectory."""
+        return self.public_key
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+        return self._key.sign(message)
+
+
+class KeyStore:
+    """A directory of encrypted key files, ``NAME.key.json``."""
+
+    def __init__(self, directory: Path, passphrase: str) -> None:
+        self.directory = directory
+        self._passphrase = passphrase.encode()
+
+    def names(self) -> list[str]:
+        """The names of the keys held."""
+        return sorted(path.name.removesuffix(".key.json") for path in self.directory.glob("*.key.json"))
+
+    def create(self, name: str, algorithm: Algorithm) -> None:
+        """Make and store a fresh key; ``key_exists`` if the name is taken."""
+        if self._path(name).exists():
+            raise Conflict("key_exists", f"There is a key named {name}.")
+        private = new_private_key() if algorithm == Algorithm.SECP256K1 else secrets.token_bytes(32)
+        if algorithm == Algorithm.P256:
+            private = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value.to_bytes(32, "big")
+        self.store(name, algorithm, private)
+
+    def store(self, name: str, algorithm: Algorithm, private_key: bytes) -> None:
+        """Encrypt and store a 32-byte private key."""
+        write_private(self._path(name), seal_key(algorithm, private_key, self._passphrase))
+
+    def secp256k1(self, name: str) -> Secp256k1Signer:
+        """The signer of a stored secp256k1 key."""
+        return Secp256k1Signer(self._load(name, Algorithm.SECP256K1))
+
+    def ed25519(self, name: str) -> Ed25519Signer:
+        """The signer of a stored Ed25519 key."""
+        return Ed25519Signer(self._load(name, Algorithm.ED25519))
+
+    def p256(self, name: str) -> ec.EllipticCurvePrivateKey:
+        """A stored P-256 key, for TLS."""
+        return ec.derive_private_key(int.from_bytes(self._load(name, Algorithm.P256), "big"), ec.SECP256R1())
+
+    def _path(self, name: str) -> Path:
+        return self.directory / f"{name}.key.json"
+
+    def _load(self, name: str, algorithm: Algorithm) -> bytes:
+        path = self._path(name)
+        if not path.exists():
+            raise NotFound("key_missing", f"There is no key named {name}.", hint=f"Looked in {self.directory}.")
+        return open_key(path.read_bytes(), algorithm, self._passphrase, name=name)
+
+
+def seal_key(algorithm: Algorithm, private_key: bytes, passphrase: bytes) -> bytes:
+    """A key file's bytes."""
+    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+    body = {
+        "format": "qiaolian-key/1",
+        "algorithm": int(algorithm),
+        "kdf": {"name": "scrypt", "salt": salt.hex(), **_SCRYPT},
+        "nonce": nonce.hex(),
+        "ciphertext": AESGCM(_derive(passphrase, salt, _SCRYPT)).encrypt(nonce, private_key, bytes([algorithm])).hex(),
+    }
+    body["sha256"] = _checksum(body)
+    return json.dumps(body, indent=1).encode() + b"\n"
+
+
+def open_key(data: bytes, algorithm: Algorithm, passphrase: bytes, *, name: str) -> bytes:
+    """The private key in a key file.
+
+    Raises:
+        BadInput: ``key_file_corrupt``, ``key_algorithm_wrong`` or ``key_passphrase_wrong``.
+    """
+    try:
+        body = json.loads(data)
+        if body.pop("sha256") != _checksum(body) or body["format"] != "qiaolian-key/1":
+            raise ValueError("checksum")
+        held, kdf = Algorithm(body["algorithm"]), body["kdf"]
+        salt, nonce, ciphertext = (bytes.fromhex(text) for text in (kdf["salt"], body["nonce"], body["ciphertext"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            "key_file_corrupt", f"The key file of {name} is damaged.", hint="Restore it from the backup."
+        ) from error
+    if held != algorithm:
+        raise BadInput("key_algorithm_wrong", f"The key {name} is of another algorithm.")
+    try:
+        return AESGCM(_derive(passphrase, salt, kdf)).decrypt(nonce, ciphertext, bytes([algorithm]))
+    except InvalidTag as error:
+        raise BadInput(
+            "key_passphrase_wrong", f"The passphrase does not open the key {name}.", hint="Check the passphrase file."
+        ) from error
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a 0600 file, durable and whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    descriptor = os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def tls_certificate(key: ec.EllipticCurvePrivateKey, name: str, *, days: int = 825) -> bytes:
+    """A self-signed certificate (PEM) for a node; peers pin its key, so its names matter little."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def tls_fingerprint(key: ec.EllipticCurvePublicKey) -> bytes:
+    """SHA-256 of the key's SubjectPublicKeyInfo: its name in MemberDirectory and what peers pin."""
+    info = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(info).digest()
+
+
+def tls_private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The TLS key as the web server reads it."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _derive(passphrase: bytes, salt: bytes, parameters: dict[str, Any]) -> bytes:
+    return Scrypt(salt=salt, length=32, n=parameters["n"], r=parameters["r"], p=parameters["p"]).derive(passphrase)
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
