@@ -1,0 +1,100 @@
+"""RFC 8785 canonical JSON, and a reader that accepts only what it could have written.
+
+One value has one text: that is what lets a byte-for-byte signature or hash stand for a JSON value. The reader is for bytes from strangers: it
+looks at size and depth before it builds anything, and refuses duplicate keys, floats, integers beyond 2^53-1 and wrong UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import rfc8785
+
+from chain.errors import Malformed
+
+MAX_BYTES = 20_000_000
+MAX_DEPTH = 64
+_LIMIT = 2**53 - 1
+
+
+def dumps(value: Any) -> bytes:
+    """The canonical bytes of a JSON value without floats."""
+    return rfc8785.dumps(value)
+
+
+def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+    """Read JSON strictly.
+
+    Raises:
+        Malformed: ``json_too_large``, ``json_not_utf8``, ``json_too_deep``, ``json_duplicate_key``, ``json_number_out_of_range`` or
+            ``json_malformed``.
+    """
+    if len(data) > max_bytes:
+        raise Malformed("json_too_large", f"The JSON is larger than {max_bytes} bytes.")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed("json_not_utf8", "The JSON is not UTF-8.") from error
+    _require_depth(text, max_depth)
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_float=_refuse_number,
+            parse_int=_integer,
+            parse_constant=_refuse_number,
+        )
+    except json.JSONDecodeError as error:
+        raise Malformed("json_malformed", f"This is not JSON (line {error.lineno}, column {error.colno}).") from error
+
+
+def loads_canonical(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
+    """Read JSON that must be exactly its own canonical bytes; else ``json_not_canonical``."""
+    value = loads(data, max_bytes=max_bytes)
+    try:
+        same = dumps(value) == data
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        same = False
+    if not same:
+        raise Malformed("json_not_canonical", "The JSON is not in its canonical form (RFC 8785).")
+    return value
+
+
+def _require_depth(text: str, most: int) -> None:
+    """Count brackets outside strings, so that nesting cannot exhaust the parser's stack."""
+    depth = 0
+    inside = escaped = False
+    for character in text:
+        if inside:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = True
+            elif character == '"':
+                inside = False
+        elif character == '"':
+            inside = True
+        elif character in "[{":
+            depth += 1
+            if depth > most:
+                raise Malformed("json_too_deep", f"The JSON nests deeper than {most} levels.")
+        elif character in "]}":
+            depth -= 1
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise Malformed("json_duplicate_key", "A JSON object has a key twice.")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 17 or not -_LIMIT <= int(text) <= _LIMIT or text == "-0":
+        _refuse_number(text)
+    return int(text)
+
+
+def _refuse_number(_text: str) -> NoReturn:
+    raise Malformed("json_number_out_of_range", "A JSON number is not a whole number within 2^53-1.")
