@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import contracts
-from chain.crypto import address_of, sign_digest
 from chain.deployment import Deployment
 from chain.errors import QiaolianError, Unavailable
+from chain.keys import Secp256k1Signer
 from chain.ledger.abi import contract_abi
 from chain.rpc import Rpc, RpcRefused
 from chain.statements import Role
@@ -36,18 +36,6 @@ class Governor:
     """Address of its TRANSACTION key."""
 
 
-@dataclass(frozen=True)
-class _Key:
-    private_key: bytes = field(repr=False)
-
-    @property
-    def address(self) -> str:
-        return address_of(self.private_key)
-
-    def sign_digest(self, digest: bytes) -> bytes:
-        return sign_digest(self.private_key, digest)
-
-
 def deploy(
     rpc_url: str,
     private_key: bytes,
@@ -66,16 +54,17 @@ def deploy(
         QiaolianError: ``deploy_failed`` when a constructor refuses; ``deploy_timeout`` when no block comes.
     """
     say = progress or (lambda _sentence: None)
+    signer = Secp256k1Signer(private_key)
     rpc = Rpc([rpc_url], timeout=30.0)
     try:
         chain_id, genesis, nonce = rpc.batch(
             [
                 ("eth_chainId", ()),
                 ("eth_getBlockByNumber", ("0x0", False)),
-                ("eth_getTransactionCount", (address_of(private_key), "pending")),
+                ("eth_getTransactionCount", (signer.address, "pending")),
             ]
         )
-        signed, addresses = _creations(_Key(private_key), int(chain_id, 16), int(nonce, 16), governors)
+        signed, addresses = _creations(signer, int(chain_id, 16), int(nonce, 16), governors)
         for name, transaction in signed.items():
             _send(rpc, name, transaction)
         heights = []
@@ -89,15 +78,15 @@ def deploy(
 
 
 def _creations(
-    key: _Key, chain_id: int, nonce: int, governors: Sequence[Governor]
+    signer: Secp256k1Signer, chain_id: int, nonce: int, governors: Sequence[Governor]
 ) -> tuple[dict[str, SignedTransaction], dict[str, str]]:
-    addresses = {name: created_address(key.address, nonce + place) for place, name in enumerate(contracts.NAMES)}
+    addresses = {name: created_address(signer.address, nonce + place) for place, name in enumerate(contracts.NAMES)}
     signed = {}
     for place, name in enumerate(addresses):
         arguments = _constructor_arguments(name, addresses, governors)
         data = contracts.artifact(name).bytecode + contract_abi(name).encode_constructor(arguments)
         gas = 2_000_000 + 300 * len(data) + 600_000 * (len(governors) if place == 0 else 0)
-        signed[name] = sign_transaction(key, chain_id=chain_id, nonce=nonce + place, to=None, data=data, gas=gas)
+        signed[name] = sign_transaction(signer, chain_id=chain_id, nonce=nonce + place, to=None, data=data, gas=gas)
     return signed, addresses
 
 

@@ -15,7 +15,8 @@ from chain.crypto import keccak256
 from chain.errors import Malformed, NotAnchored
 
 _KAIA_CONTRACT = 0x02
-EMPTY_ROOT = keccak256(rlp.encode(b""))
+_EMPTY_TRIE = rlp.encode(b"")
+EMPTY_ROOT = keccak256(_EMPTY_TRIE)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def account_storage_root(state_root: bytes, address: str, proof: Sequence[bytes]
 
 def storage_value(storage_root: bytes, slot: bytes, proof: Sequence[bytes]) -> int:
     """The value of a slot under a storage root; 0 when its absence is proved."""
-    if storage_root == EMPTY_ROOT and not proof:
+    if storage_root == EMPTY_ROOT and list(proof) in ([], [_EMPTY_TRIE]):
+        # Engines show an empty trie by no node, or by its one empty node.
         return 0
     leaf = _walk(storage_root, keccak256(slot), proof)
     return 0 if leaf is None else rlp.as_integer(rlp.decode(leaf))

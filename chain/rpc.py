@@ -107,6 +107,10 @@ class Rpc:
         assert failure is not None
         raise failure
 
+    def pass_over(self) -> None:
+        """Ask another node from now on: the present one answered something that does not hold."""
+        self._current = (self._current + 1) % len(self.urls)
+
     def close(self) -> None:
         """Drop the connections."""
         self._pool.clear()

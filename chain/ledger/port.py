@@ -160,11 +160,11 @@ class Ledger:
         return found
 
     def why_reverted(self, address: str, data: bytes, sender: str, height: int) -> Reverted:
-        """The reason of a transaction that failed in block ``height``: the same call run again on the state before and after that block.
+        """The reason of a transaction that failed in block ``height``: the same call run again on the state after and before that block, then on the latest.
 
         A reason that only held between two transactions of the block itself is not found again and comes back as ``reverted``.
         """
-        for state in (height, height - 1):
+        for state in (height, height - 1, None):
             try:
                 self.simulate(address, data, sender=sender, height=state)
             except Reverted as reverted:

@@ -1,0 +1,491 @@
+"""The node's own view of the chain: sealed headers it checked itself, and contract words proved under them.
+
+A thread follows the headers. Each new one is checked by the engine's ``FinalityRule``, linked to the one before it, and then every word
+that was used lately is proved again under it, so that the next look-up is a dictionary read. A word is never older than the head: head
+and words are published together. What is read here may allow something; what a plain ``eth_call`` says may not.
+
+A contract whose storage root did not change keeps its words; only where it changed are they proved again, so an idle chain costs one
+account proof a contract and block.
+
+What is refused: a header without enough seals or with a wrong hash, a header that does not follow from the last one, another header at a
+height already seen, a proof that does not hold. Then the head stays where it is and, after the stale bound, nothing is allowed any more
+(``chain_view_stale``, or ``chain_header_refused`` with the reason).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import contracts
+from chain import proofs
+from chain.deployment import Deployment
+from chain.eip712 import encode_member
+from chain.errors import BadInput, QiaolianError, Unavailable, VerificationError
+from chain.finality import CheckedHeader, FinalityRule, header_refused
+from chain.proofs import StorageProof
+from chain.rpc import Call, Rpc, RpcRefused
+
+log = logging.getLogger("qiaolian.view")
+
+Key = bytes | str | int
+"""A mapping's key: bytes of a ``bytesN``, a member id as text, or an integer."""
+
+MOST_LINKED = 64
+"""Up to so many missed headers are fetched to check the chain of hashes; after a longer absence the seals alone decide."""
+MOST_WATCHED = 4096
+MOST_SLOTS_PER_CALL = 100
+HEADERS_KEPT = 512
+
+
+@dataclass(frozen=True)
+class Head:
+    """The latest header that was checked."""
+
+    height: int
+    block_hash: bytes
+    timestamp: int
+    seen_at: float
+    """Unix seconds when this node first saw it (when it was last confirmed, on a test chain that makes no empty blocks)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedWord:
+    """A storage word and the block it was proved in."""
+
+    value: int
+    height: int
+    block_hash: bytes
+
+
+@dataclass(frozen=True)
+class ProvedStorage:
+    """What a bundle carries of one word: the proof, and the header it hangs on."""
+
+    proof: StorageProof
+    header: CheckedHeader
+
+
+@dataclass(frozen=True)
+class Word:
+    """Which word: ``contract.variable[key][more…]``, plus the place inside a struct of several words."""
+
+    contract: str
+    variable: str
+    keys: tuple[Key, ...]
+    offset: int = 0
+
+
+@dataclass
+class _Snapshot:
+    """One head and what is proved under it."""
+
+    header: CheckedHeader
+    head: Head
+    roots: dict[str, bytes] = field(default_factory=dict)
+    """Storage root by contract name."""
+    values: dict[Word, int] = field(default_factory=dict)
+
+
+class ChainView:
+    """Follows one chain. Thread-safe."""
+
+    def __init__(
+        self,
+        rpc_urls: str | Sequence[str],
+        deployment: Deployment,
+        rule: FinalityRule,
+        *,
+        stale_seconds: float = 15.0,
+        poll_seconds: float = 0.4,
+        watch_seconds: float = 30.0,
+        timeout: float = 5.0,
+    ) -> None:
+        """
+        Args:
+            rule: ``KaiaIbft(validators)``; in tests on anvil ``UnsealedForTestsOnly()``.
+            watch_seconds: words used within this time are proved again at each block.
+        """
+        urls = (rpc_urls,) if isinstance(rpc_urls, str) else tuple(rpc_urls)
+        self.deployment = deployment
+        self.stale_seconds = stale_seconds
+        self._rpc = Rpc(urls, chain_id=deployment.chain_id, genesis_hash=deployment.genesis_hash, timeout=timeout)
+        self._rule = rule
+        self._poll = poll_seconds
+        self._watch = watch_seconds
+        self._snapshot: _Snapshot | None = None
+        self._headers: dict[int, CheckedHeader] = {}
+        self._used: dict[Word, float] = {}
+        self._slots: dict[Word, bytes] = {}
+        self._problem: QiaolianError | None = None
+        self._stepping = threading.Lock()
+        self._advanced = threading.Condition()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # --- lifecycle -----------------------------------------------------------------------------------------------------------
+
+    def start(self, *, wait_seconds: float = 0.0) -> None:
+        """Begin to follow; with ``wait_seconds``, return once the view is fresh or raise what stands in the way."""
+        self._thread = threading.Thread(target=self._follow, name="chain-view", daemon=True)
+        self._thread.start()
+        if wait_seconds:
+            self.wait_for_height(0, wait_seconds)
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._rpc.close()
+
+    def wait_for_height(self, height: int, timeout: float) -> Head:
+        """Wait until the head is at least that high; raises what stands in the way after ``timeout`` seconds."""
+        with self._advanced:
+            self._advanced.wait_for(
+                lambda: self._snapshot is not None and self._snapshot.head.height >= height, timeout
+            )
+        head = self.require_fresh()
+        if head.height < height:
+            raise _stale(f"The chain view is at block {head.height} and waits for {height}.", None)
+        return head
+
+    # --- what may be believed ------------------------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> Head:
+        """The latest checked header, however old; ``chain_view_stale`` before the first."""
+        return self._require_snapshot().head
+
+    @property
+    def age(self) -> float:
+        """Seconds since the head: by this node's sight of it and, on a chain that makes empty blocks, by its own timestamp."""
+        return self._age(self._require_snapshot().head)
+
+    @property
+    def problem(self) -> QiaolianError | None:
+        """Why the last look at the chain failed, or None."""
+        return self._problem
+
+    def require_fresh(self) -> Head:
+        """The head, if it is within the stale bound.
+
+        Raises:
+            Unavailable: ``chain_view_stale``, or what kept the view from advancing (``chain_header_refused``, ``chain_wrong_id``,
+                ``chain_unreachable``).
+        """
+        return self._fresh().head
+
+    def word(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> ProvedWord:
+        """One word of a mapping, proved under the head; a dictionary read when it was used lately, else one request.
+
+        Args:
+            variable: the state variable's name without its leading underscore.
+            key: ``bytes32`` or ``bytes18`` as bytes, a member id as text, or an integer; ``more_keys`` for nested mappings.
+            offset: which word, for a value that takes several.
+
+        Raises:
+            Unavailable: as ``require_fresh``; ``chain_proof_refused`` when the node's proof does not hold.
+        """
+        return self.words([Word(contract, variable, (key, *more_keys), offset)])[0]
+
+    def words(self, wanted: Sequence[Word]) -> list[ProvedWord]:
+        """Several words, all proved under one head; what is not known yet is fetched in one exchange."""
+        snapshot = self._fresh()
+        if any(word not in snapshot.values for word in wanted):
+            snapshot = self._fetch(wanted)
+        now = time.monotonic()
+        self._used.update((word, now) for word in wanted)
+        head = snapshot.head
+        return [ProvedWord(snapshot.values[word], head.height, head.block_hash) for word in wanted]
+
+    async def aword(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> ProvedWord:
+        """``word`` for coroutines: leaves the event loop free while a word that is not known yet is fetched."""
+        return (await self.awords([Word(contract, variable, (key, *more_keys), offset)]))[0]
+
+    async def awords(self, wanted: Sequence[Word]) -> list[ProvedWord]:
+        """``words`` for coroutines."""
+        snapshot = self._fresh()
+        if all(word in snapshot.values for word in wanted):
+            return self.words(wanted)
+        return await asyncio.to_thread(self.words, wanted)
+
+    def proof(
+        self,
+        contract: str,
+        variable: str,
+        key: Key,
+        *more_keys: Key,
+        offset: int = 0,
+        height: int | None = None,
+    ) -> ProvedStorage:
+        """A word's proof and its header, for a bundle; at ``height`` where the engine keeps that state, else at the head."""
+        word = Word(contract, variable, (key, *more_keys), offset)
+        for attempt in range(5):
+            try:
+                if attempt:
+                    self._step()
+                header = self._fresh().header if height is None else self.header(height)
+                return ProvedStorage(self._prove(header, contract, [self._slot(word)])[1][0], header)
+            except RpcRefused:
+                # An engine that keeps no old state has moved on meanwhile; at a height asked for it cannot help.
+                if height is not None:
+                    raise
+        raise _proof_refused("The chain node gives no proof for its latest block.")
+
+    def header(self, height: int) -> CheckedHeader:
+        """A checked header at or below the head.
+
+        Raises:
+            Unavailable: ``chain_header_refused`` when it does not check.
+            BadInput: ``height_ahead`` for a height the chain has not reached.
+        """
+        kept = self._headers.get(height)
+        if kept is not None:
+            return kept
+        if height > self.head.height:
+            raise BadInput("height_ahead", f"The chain view has not reached block {height}.")
+        return self._checked(self._rpc.call(*_spread(self._rule.request(height))), height)
+
+    # --- following -----------------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._step()
+            except QiaolianError as error:
+                self._report(error)
+                if not isinstance(error, Unavailable) or error.code in ("chain_header_refused", "chain_proof_refused"):
+                    self._rpc.pass_over()
+            self._stop.wait(self._poll)
+
+    def _report(self, error: QiaolianError) -> None:
+        if self._problem is None or self._problem.code != error.code:
+            log.warning("view: %s (%s)", error.sentence, error.code)
+        self._problem = error
+
+    def _step(self) -> None:
+        """Look once: take the latest header if it is new, and prove the words in use under it."""
+        with self._stepping:
+            header = self._checked(self._rpc.call(*_spread(self._rule.request(None))), None)
+            before = self._snapshot
+            if before is not None and header.height <= before.header.height:
+                self._same_or_older(before, header)
+                return
+            if before is not None:
+                self._require_linked(before.header, header)
+            head = Head(header.height, header.block_hash, header.timestamp, time.time())
+            snapshot = _Snapshot(header, head)
+            self._renew(before, snapshot)
+            self._publish(snapshot)
+
+    def _publish(self, snapshot: _Snapshot) -> None:
+        self._headers[snapshot.header.height] = snapshot.header
+        while len(self._headers) > HEADERS_KEPT:
+            del self._headers[next(iter(self._headers))]
+        self._snapshot = snapshot
+        self._problem = None
+        with self._advanced:
+            self._advanced.notify_all()
+
+    def _same_or_older(self, before: _Snapshot, header: CheckedHeader) -> None:
+        known = self._headers.get(header.height)
+        if known is not None and known.block_hash != header.block_hash:
+            raise header_refused(f"The chain node gave a second, different block {header.height}.")
+        if header.height == before.header.height:
+            self._problem = None
+            if not self._rule.makes_empty_blocks:
+                head = Head(header.height, header.block_hash, header.timestamp, time.time())
+                self._snapshot = _Snapshot(before.header, head, before.roots, before.values)
+
+    def _require_linked(self, old: CheckedHeader, new: CheckedHeader) -> None:
+        """Check the chain of parent hashes from the last head to the new one."""
+        missing = range(old.height + 1, new.height)
+        if len(missing) > MOST_LINKED:
+            return
+        answers = self._rpc.batch([self._rule.request(height) for height in missing])
+        between = [self._checked(answer, height) for answer, height in zip(answers, missing, strict=True)]
+        for parent, child in zip([old, *between], [*between, new], strict=True):
+            if child.parent_hash != parent.block_hash:
+                raise header_refused(f"The chain node's block {child.height} does not follow block {parent.height}.")
+        self._headers.update((header.height, header) for header in between)
+
+    def _checked(self, answer: Any, height: int | None) -> CheckedHeader:
+        if isinstance(answer, RpcRefused):
+            raise answer
+        if not isinstance(answer, dict):
+            raise header_refused("The chain node gave no header.")
+        header = self._rule.check(answer)
+        if height is not None and header.height != height:
+            raise header_refused(f"The chain node gave block {header.height} for block {height}.")
+        return header
+
+    def _renew(self, before: _Snapshot | None, snapshot: _Snapshot) -> None:
+        """Carry the words in use over to a new head: kept where the contract did not change, proved again where it did."""
+        if before is None:
+            return
+        since = time.monotonic() - self._watch
+        if len(self._used) > MOST_WATCHED:
+            newest = sorted(self._used.items(), key=lambda item: item[1])[-MOST_WATCHED:]
+            self._used = dict(newest)
+        watched = [word for word, used in list(self._used.items()) if used >= since]
+        self._used = {word: self._used[word] for word in watched}
+        by_contract: dict[str, list[Word]] = {}
+        for word in watched:
+            by_contract.setdefault(word.contract, []).append(word)
+        changed = self._contracts_changed(before, snapshot, list(by_contract))
+        for contract, words in by_contract.items():
+            if contract not in changed:
+                snapshot.values.update((word, before.values[word]) for word in words if word in before.values)
+        self._prove_into(snapshot, [word for contract in changed for word in by_contract[contract]])
+
+    def _contracts_changed(self, before: _Snapshot, snapshot: _Snapshot, names: Sequence[str]) -> list[str]:
+        calls = [self._proof_call(snapshot.header, name, []) for name in names]
+        for name, answer in zip(names, self._batch(calls), strict=True):
+            snapshot.roots[name] = self._storage_root(snapshot.header, name, answer)
+        return [name for name in names if before.roots.get(name) != snapshot.roots[name]]
+
+    # --- proving -------------------------------------------------------------------------------------------------------------
+
+    def _fetch(self, wanted: Sequence[Word]) -> _Snapshot:
+        """Prove what is missing under the head, and give the snapshot that has it all."""
+        for attempt in range(5):
+            try:
+                if attempt:
+                    self._step()
+                snapshot = self._fresh()
+                self._prove_into(snapshot, [word for word in dict.fromkeys(wanted) if word not in snapshot.values])
+                return snapshot
+            except RpcRefused as refused:
+                # An engine that keeps no old state has moved on meanwhile: look again.
+                log.debug("view: %s", refused.sentence)
+        raise _proof_refused("The chain node gives no proof for its latest block.")
+
+    def _prove_into(self, snapshot: _Snapshot, words: Sequence[Word]) -> None:
+        by_contract: dict[str, list[Word]] = {}
+        for word in words:
+            by_contract.setdefault(word.contract, []).append(word)
+        parts = [
+            (contract, group[start : start + MOST_SLOTS_PER_CALL])
+            for contract, group in by_contract.items()
+            for start in range(0, len(group), MOST_SLOTS_PER_CALL)
+        ]
+        calls = [
+            self._proof_call(snapshot.header, contract, [self._slot(word) for word in part]) for contract, part in parts
+        ]
+        for (contract, part), answer in zip(parts, self._batch(calls), strict=True):
+            root, found = self._read_proof(snapshot.header, contract, [self._slot(word) for word in part], answer)
+            snapshot.roots[contract] = root
+            snapshot.values.update((word, proof.value) for word, proof in zip(part, found, strict=True))
+
+    def _prove(self, header: CheckedHeader, contract: str, slots: Sequence[bytes]) -> tuple[bytes, list[StorageProof]]:
+        answer = self._batch([self._proof_call(header, contract, slots)])[0]
+        return self._read_proof(header, contract, slots, answer)
+
+    def _proof_call(self, header: CheckedHeader, contract: str, slots: Sequence[bytes]) -> Call:
+        address = self.deployment.address(contract)
+        return "eth_getProof", (address, ["0x" + slot.hex() for slot in slots], hex(header.height))
+
+    def _batch(self, calls: Sequence[Call]) -> list[Any]:
+        answers = self._rpc.batch(calls)
+        for answer in answers:
+            if isinstance(answer, RpcRefused):
+                raise answer
+        return answers
+
+    def _storage_root(self, header: CheckedHeader, contract: str, answer: Any) -> bytes:
+        try:
+            nodes = [bytes.fromhex(each[2:]) for each in answer["accountProof"]]
+            return proofs.account_storage_root(header.state_root, self.deployment.address(contract), nodes)
+        except (VerificationError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise _proof_refused(f"The chain node's proof of {contract} does not hold.") from error
+
+    def _read_proof(
+        self, header: CheckedHeader, contract: str, slots: Sequence[bytes], answer: Any
+    ) -> tuple[bytes, list[StorageProof]]:
+        """Check every slot of an answer under the header: the account once, then each slot under its storage root."""
+        root = self._storage_root(header, contract, answer)
+        address = self.deployment.address(contract)
+        try:
+            found = [StorageProof.from_rpc(answer, place) for place in range(len(slots))]
+            for slot, proof in zip(slots, found, strict=True):
+                if proof.slot != slot or proof.address != address:
+                    raise _proof_refused(f"The chain node proved another word of {contract} than the one asked for.")
+                if proofs.storage_value(root, slot, proof.storage_proof) != proof.value:
+                    raise _proof_refused(f"The chain node's proof of {contract} shows another value.")
+        except (VerificationError, IndexError) as error:
+            raise _proof_refused(f"The chain node's proof of {contract} does not hold.") from error
+        return root, found
+
+    def _slot(self, word: Word) -> bytes:
+        known = self._slots.get(word)
+        if known is None:
+            if len(self._slots) > 4 * MOST_WATCHED:
+                self._slots.clear()
+            known = self._slots[word] = slot_of(word)
+        return known
+
+    # --- freshness -----------------------------------------------------------------------------------------------------------
+
+    def _require_snapshot(self) -> _Snapshot:
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise self._problem_or(_stale("The chain view has not seen a block yet.", None))
+        return snapshot
+
+    def _fresh(self) -> _Snapshot:
+        snapshot = self._require_snapshot()
+        age = self._age(snapshot.head)
+        if age > self.stale_seconds:
+            raise self._problem_or(_stale(f"The chain view is {age:.0f} s old.", snapshot.head.height))
+        return snapshot
+
+    def _problem_or(self, stale: Unavailable) -> QiaolianError:
+        problem = self._problem
+        return problem if isinstance(problem, Unavailable) else stale
+
+    def _age(self, head: Head) -> float:
+        now = time.time()
+        return max(now - head.seen_at, now - head.timestamp if self._rule.makes_empty_blocks else 0.0)
+
+
+def slot_of(word: Word) -> bytes:
+    """The storage slot of a word, by the compiler's layout (Solidity: mappings and structs in storage)."""
+    try:
+        base: int | bytes = contracts.artifact(word.contract).storage[word.variable]
+    except KeyError:
+        raise BadInput("variable_unknown", f"{word.contract} keeps no variable named {word.variable}.") from None
+    for key in word.keys:
+        base = proofs.mapping_slot(_key_bytes(key), base)
+    number = base if isinstance(base, int) else int.from_bytes(base, "big")
+    return ((number + word.offset) % (1 << 256)).to_bytes(32, "big")
+
+
+def _key_bytes(key: Key) -> bytes:
+    if isinstance(key, int):
+        return key.to_bytes(32, "big")
+    return encode_member(key) if isinstance(key, str) else key
+
+
+def _spread(call: Call) -> tuple[Any, ...]:
+    return (call[0], *call[1])
+
+
+def _stale(sentence: str, height: int | None) -> Unavailable:
+    return Unavailable(
+        "chain_view_stale",
+        sentence + " Nothing is allowed on an old view.",
+        hint="Check that the validators make blocks and that this node reaches one; the request can be repeated.",
+        height=height,
+    )
+
+
+def _proof_refused(sentence: str) -> Unavailable:
+    return Unavailable(
+        "chain_proof_refused", sentence, hint="The chain node is faulty or lies: use another one and tell its operator."
+    )
