@@ -1,0 +1,96 @@
+"""Who is asking, as the node's middleware established it, and the guards endpoints put in front of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from chain.canonical import loads
+from chain.context import Context
+from chain.errors import BadInput, Forbidden, Malformed, Unauthorised
+
+LOCAL_ROLES = ("system", "clerk", "officer", "auditor", "administrator")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A caller: another member's node (``member``), or someone of the node's own organisation (``local``) with roles."""
+
+    kind: str
+    member: str
+    roles: frozenset[str] = frozenset()
+
+
+def get_context(request: Request) -> Context:
+    """The node's context."""
+    context: Context = request.app.state.context
+    return context
+
+
+def get_principal(request: Request) -> Principal | None:
+    """The caller, or None for a stranger."""
+    principal: Principal | None = getattr(request.state, "principal", None)
+    return principal
+
+
+def require_member(request: Request) -> Principal:
+    """The calling member's node."""
+    principal = get_principal(request)
+    if principal is None:
+        raise Unauthorised("token_missing", "This is for members' nodes.", hint="Send a node-to-node token.")
+    if principal.kind != "member":
+        raise Forbidden("member_only", "This is for members' nodes, not for people or systems.")
+    return principal
+
+
+def require_local(*roles: str) -> Callable[[Request], Principal]:
+    """A guard for people and systems of the node's own organisation that hold one of the roles."""
+
+    def guard(request: Request) -> Principal:
+        principal = get_principal(request)
+        if principal is None:
+            raise Unauthorised("access_token_missing", "This needs an access token of this organisation.")
+        if principal.kind != "local" or not principal.roles & set(roles):
+            raise Forbidden("role_missing", f"This is for {' or '.join(roles)} of this organisation.")
+        return principal
+
+    return guard
+
+
+async def strict_json(request: Request) -> dict[str, Any]:
+    """The body as strict JSON: no duplicate keys, no floats, bounded depth. For bodies that carry signed statements."""
+    try:
+        value = loads(await request.body())
+    except Malformed as error:
+        raise BadInput(error.code, error.sentence, hint=error.hint) from error
+    if not isinstance(value, dict):
+        raise BadInput("body_not_object", "The body is not a JSON object.")
+    return value
+
+
+def field(body: dict[str, Any], name: str, kind: type) -> Any:
+    """A required field of a strict body."""
+    value = body.get(name)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise BadInput("field_missing", f"The body lacks the field {name}, or it has another type.", field=name)
+    return value
+
+
+def hex_field(body: dict[str, Any], name: str, *, length: int | None = None) -> bytes:
+    """A required field in 0x hex."""
+    text = field(body, name, str)
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        data = None
+    if data is None or (length is not None and len(data) != length):
+        raise BadInput("field_malformed", f"The field {name} is not 0x hexadecimal of the right length.", field=name)
+    return data
+
+
+def hex_bytes(text: str, *, length: int = 32) -> bytes:
+    """A path parameter in 0x hex."""
+    return hex_field({"id": text}, "id", length=length)

@@ -1,0 +1,52 @@
+"""The log's endpoints for members: head, consistency, cosignatures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from chain.context import Context
+from registry.access import Principal, field, get_context, require_local, require_member, strict_json
+from registry.evidence import service
+
+router = APIRouter(tags=["evidence"])
+
+
+@router.get("/v1/peer/log/head", summary="Newest checkpoint of this node's log")
+def head(context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return service.latest_head(context)
+
+
+@router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
+def consistency(
+    old: int, new: int, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    return {"path": ["0x" + each.hex() for each in service.consistency(context, old, new)]}
+
+
+@router.post("/v1/peer/log/cosignatures", summary="A witness hands back its cosignature")
+async def cosignatures(
+    request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    service.take_cosignature(context, caller.member, field(body, "size", int), field(body, "line", str))
+    return {"taken": True}
+
+
+@router.get("/v1/log", summary="State of this node's own log")
+def state(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("auditor", "administrator", "clerk")),
+) -> dict[str, Any]:
+    return {"origin": service.origin(context), "size": service.log_size(context), **service.latest_head(context)}
+
+
+@router.post("/v1/log/anchor", summary="Checkpoint and anchor now")
+def anchor(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("administrator", "auditor")),
+) -> dict[str, Any]:
+    made = service.make_checkpoint(context)
+    service.anchor_if_due(context, at_once=True)
+    return {"size": made.size if made else 0}
