@@ -177,7 +177,7 @@ _SENT = sa.update(CALLS).where(CALLS.c.id == _ROW, CALLS.c.state == SIGNED).valu
 _NOTE = sa.update(CALLS).where(CALLS.c.id == _ROW).values(note=sa.bindparam("note"))
 _END = (
     sa.update(CALLS)
-    .where(CALLS.c.id == _ROW, CALLS.c.state.in_((SIGNED, SENT)))
+    .where(CALLS.c.id == _ROW, CALLS.c.raw.is_not(None))
     .values(
         state=sa.bindparam("state"),
         height=sa.bindparam("height"),
@@ -189,7 +189,7 @@ _END = (
 )
 _REQUEUE = (
     sa.update(CALLS)
-    .where(CALLS.c.id == _ROW, CALLS.c.state.in_((SIGNED, SENT)))
+    .where(CALLS.c.id == _ROW, CALLS.c.raw.is_not(None))
     .values(state=QUEUED, nonce=None, raw=None, tx_hash=None, note="another transaction used its nonce")
 )
 
