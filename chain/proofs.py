@@ -51,7 +51,7 @@ class StorageProof:
                 slot=int(item["key"], 16).to_bytes(32, "big"),
                 value=int(item["value"], 16),
                 account_proof=tuple(bytes.fromhex(each[2:]) for each in answer["accountProof"]),
-                storage_proof=tuple(bytes.fromhex(each[2:]) for each in item["proof"]),
+                storage_proof=tuple(bytes.fromhex(each[2:]) for each in item["proof"] or ()),
             )
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise Malformed("proof_malformed", "The chain node's proof has the wrong form.") from error
