@@ -129,7 +129,7 @@ def settle_anchors(context: Context) -> int:
     newest = final[-1]
     log_id = log_id_of(context)
     size_proof = context.view.proof("EvidenceLog", "logs", log_id)
-    root_proof = context.view.proof("EvidenceLog", "roots", log_id, height=size_proof.height)
+    root_proof = context.view.proof("EvidenceLog", "roots", log_id, height=size_proof.header.height)
     proofs = json.dumps([_proof_json(size_proof.proof), _proof_json(root_proof.proof)])
     if root_proof.proof.value != int.from_bytes(newest.root, "big"):
         return 0
@@ -139,9 +139,9 @@ def settle_anchors(context: Context) -> int:
         for each in final:
             row = session.get(LogAnchor, each.size)
             if row is not None:
-                row.height, done = size_proof.height, done + 1
+                row.height, done = size_proof.header.height, done + 1
                 if each.size == newest.size:
-                    row.header, row.proof = size_proof.header, proofs
+                    row.header, row.proof = size_proof.header.header_rlp, proofs
 
     context.database.write(change)
     return done

@@ -1,0 +1,117 @@
+"""Assets: publish, correct, cancel, find."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from chain.context import Context
+from chain.eip712 import encode_code
+from registry.access import Principal, get_context, hex_bytes, require_local, require_member
+from registry.assets import service
+
+router = APIRouter(tags=["assets"])
+
+
+class Description(BaseModel):
+    """What people read of an asset."""
+
+    model_config = ConfigDict(extra="forbid")
+    titleZh: str
+    titleEn: str
+    description: str
+    grade: Annotated[int, Field(ge=1, le=5)]
+    category: str = "other"
+
+
+class PublishBody(BaseModel):
+    """A publication."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "name": "employment-records",
+                "source": "records",
+                "description": {
+                    "titleZh": "从业信息",
+                    "titleEn": "Employment records",
+                    "description": "Seniority and occupation of insured persons",
+                    "grade": 3,
+                    "category": "social-security",
+                },
+                "masking": {"Seniority": "keep", "Age": "range:10"},
+                "dataItem": "employment",
+            }
+        },
+    )
+    name: str
+    source: str
+    description: Description
+    masking: dict[str, str]
+    dataItem: str = ""
+    parents: list[str] = []
+
+
+class CancelBody(BaseModel):
+    """Why an asset is cancelled, as a code."""
+
+    reason: str
+
+
+@router.post("/v1/assets", status_code=201, summary="Publish an asset from a source")
+async def publish(
+    body: PublishBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    wanted = service.Publication(
+        name=body.name,
+        source=body.source,
+        description=body.description.model_dump(),
+        masking=body.masking,
+        data_item=body.dataItem,
+        parents=tuple(hex_bytes(each) for each in body.parents),
+    )
+    return await run_in_threadpool(service.publish, context, wanted)
+
+
+@router.get("/v1/assets", summary="The catalogue of all members")
+def search(
+    q: str = "",
+    holder: str = "",
+    limit: Annotated[int, Field(ge=1, le=500)] = 100,
+    offset: Annotated[int, Field(ge=0)] = 0,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> dict[str, Any]:
+    return {"assets": service.search(context, text=q, holder=holder, limit=limit, offset=offset)}
+
+
+@router.get("/v1/assets/{asset_id}", summary="One asset with its metadata")
+async def describe(
+    asset_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> dict[str, Any]:
+    return await service.describe(context, hex_bytes(asset_id))
+
+
+@router.post("/v1/assets/{asset_id}/cancel", status_code=202, summary="Cancel an own asset")
+def cancel(
+    asset_id: str,
+    body: CancelBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return {"operation": service.cancel(context, hex_bytes(asset_id), encode_code(body.reason))}
+
+
+@router.get("/v1/peer/assets/{asset_id}", summary="Metadata of an asset this node publishes")
+def metadata(
+    asset_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    return {"metadata": service.latest_own(context, hex_bytes(asset_id)).asset_metadata}

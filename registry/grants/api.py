@@ -1,0 +1,121 @@
+"""Grants: request, decide, revoke, list."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from chain.context import Context
+from chain.statements import GrantDecision, GrantRevocation, GrantTerms
+from registry.access import (
+    Principal,
+    field,
+    get_context,
+    hex_bytes,
+    hex_field,
+    require_local,
+    require_member,
+    strict_json,
+)
+from registry.grants import service
+
+router = APIRouter(tags=["grants"])
+
+
+class RequestBody(BaseModel):
+    """A request for a grant."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "assetId": "0x" + "ab" * 32,
+                "assetVersion": 1,
+                "owner": "11440703QL000001X2",
+                "operations": 4,
+                "scene": "small-loan",
+                "purpose": "credit-assessment",
+                "columns": ["Seniority", "Job"],
+                "notBefore": 1760000000,
+                "notAfter": 1790000000,
+                "maxUses": 10000,
+            }
+        },
+    )
+    assetId: str
+    assetVersion: Annotated[int, Field(ge=1)] = 1
+    owner: str
+    operations: Annotated[int, Field(ge=0, le=63)]
+    scene: str
+    purpose: str
+    columns: list[str]
+    notBefore: int
+    notAfter: int
+    maxUses: int
+
+
+@router.post("/v1/grants", status_code=202, summary="Request a grant from an asset's owner")
+async def request(
+    body: RequestBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    wanted = service.GrantRequest(
+        asset_id=hex_bytes(body.assetId),
+        asset_version=body.assetVersion,
+        owner=body.owner,
+        operations=body.operations,
+        scene=body.scene,
+        purpose=body.purpose,
+        columns=body.columns,
+        not_before=body.notBefore,
+        not_after=body.notAfter,
+        max_uses=body.maxUses,
+    )
+    return await service.request(context, wanted)
+
+
+@router.get("/v1/grants", summary="Grants this node gave or got")
+def listing(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> dict[str, Any]:
+    return {"grants": service.listing(context)}
+
+
+@router.post("/v1/grants/{grant_id}/decision", status_code=202, summary="The chief data officer's signed decision")
+async def decide(
+    grant_id: str,
+    request: Request,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("officer")),
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    decision = GrantDecision.from_json(field(body, "decision", dict))
+    signature = hex_field(body, "signature", length=65)
+    return {"operation": service.decide(context, hex_bytes(grant_id), decision, signature)}
+
+
+@router.post("/v1/grants/{grant_id}/revocation", status_code=202, summary="Take a grant back, at once")
+async def revoke(
+    grant_id: str,
+    request: Request,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("officer")),
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    revocation = GrantRevocation.from_json(field(body, "revocation", dict))
+    signature = hex_field(body, "signature", length=65)
+    return {"operation": service.revoke(context, hex_bytes(grant_id), revocation, signature)}
+
+
+@router.post("/v1/peer/grants", status_code=201, summary="A grantee's node sends the scope it asks for")
+async def take_request(
+    request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    terms = GrantTerms.from_json(field(body, "terms", dict))
+    service.take_request(context, caller.member, terms, field(body, "scope", dict), hex_field(body, "salt", length=32))
+    return {"grantId": "0x" + terms.struct_hash().hex()}

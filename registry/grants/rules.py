@@ -1,0 +1,50 @@
+"""What a grant allows, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chain.errors import BadInput, Forbidden
+from chain.statements import GrantTerms, Operation
+from chain.words import GrantWord
+
+SCOPE_DOMAIN = "qiaolian.scope.v1"
+PURPOSES = ("credit-assessment", "anti-fraud", "statistics", "public-service", "property-registration")
+"""Purposes a grant may be for; the network's public list."""
+
+
+def require_terms(terms: GrantTerms) -> None:
+    """The form of a request: ``wrong_period``, ``nothing_granted``, ``purpose_unknown``."""
+    if terms.not_after <= terms.not_before:
+        raise BadInput("wrong_period", "A grant ends after it begins.")
+    if terms.operations == 0 or terms.operations >= 64 or terms.max_uses == 0:
+        raise BadInput("nothing_granted", "A grant allows at least one known operation and at least one use.")
+    if terms.purpose not in PURPOSES:
+        raise BadInput("purpose_unknown", "The purpose is not on the network's list.", hint=", ".join(PURPOSES))
+
+
+def require_allows(
+    terms: GrantTerms,
+    word: GrantWord,
+    *,
+    stopped: bool,
+    granted_columns: Iterable[str],
+    operation: Operation,
+    purpose: str,
+    columns: Iterable[str],
+    now: int,
+) -> None:
+    """Refuse a use the grant does not allow, each reason with its own code."""
+    if word.revoked_at or stopped:
+        raise Forbidden("grant_revoked", "The grant was revoked.")
+    if not word.approved_at:
+        raise Forbidden("grant_not_live", "The grant is not approved.")
+    if not terms.not_before <= now <= terms.not_after:
+        raise Forbidden("grant_expired", "The grant does not cover this time.")
+    if purpose != terms.purpose:
+        raise Forbidden("purpose_not_granted", "The grant is for another purpose.")
+    if not terms.operations & operation:
+        raise Forbidden("operation_not_granted", "The grant does not cover this operation.")
+    outside = sorted(set(columns) - set(granted_columns))
+    if outside:
+        raise Forbidden("column_not_granted", f"The grant does not cover the column {outside[0]}.")

@@ -1,0 +1,307 @@
+"""Requesting, deciding and revoking grants, and asking whether one allows a use.
+
+The scope (which columns) goes between the two nodes; the chain has its salted commitment. Decisions are signed by the chief data officer with a
+key the node does not hold. The owner's gateway stops serving from the moment its own revocation is stored; everyone else's view follows the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.commitment import commit, new_salt, opens
+from chain.context import Context
+from chain.crypto import recover
+from chain.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ledger import Event, code_text
+from chain.outbox import enqueue
+from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation
+from chain.words import GrantWord, KeyWord
+from registry.evidence.service import append_statement
+from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
+from registry.grants.store import Grant
+
+
+@dataclass(frozen=True)
+class GrantRequest:
+    """What a grantee's clerk asks for."""
+
+    asset_id: bytes
+    asset_version: int
+    owner: str
+    operations: int
+    scene: str
+    purpose: str
+    columns: Sequence[str]
+    not_before: int
+    not_after: int
+    max_uses: int
+
+
+@dataclass(frozen=True)
+class GrantView:
+    """A grant a gateway may serve under, and the chain view it was read at."""
+
+    terms: GrantTerms
+    columns: tuple[str, ...]
+    height: int
+    block_hash: bytes
+
+
+async def request(context: Context, wanted: GrantRequest) -> dict[str, Any]:
+    """Ask an owner for a grant: the scope goes to its node, the request to the chain."""
+    scope, salt = {"columns": sorted(set(wanted.columns))}, new_salt()
+    terms = GrantTerms(
+        version=1,
+        asset_id=wanted.asset_id,
+        asset_version=wanted.asset_version,
+        owner=wanted.owner,
+        grantee=context.member,
+        operations=wanted.operations,
+        scene=wanted.scene,
+        purpose=wanted.purpose,
+        scope=commit(salt, SCOPE_DOMAIN, scope),
+        not_before=wanted.not_before,
+        not_after=wanted.not_after,
+        max_uses=wanted.max_uses,
+        nonce=new_salt(),
+    )
+    require_terms(terms)
+    body = {"terms": terms.to_json(), "scope": scope, "salt": "0x" + salt.hex()}
+    await context.peers.post(wanted.owner, "/v1/peer/grants", body)
+    grant_id = terms.struct_hash()
+    operation = f"grant-request/{grant_id.hex()}"
+
+    def change(session: Session) -> None:
+        session.add(_row(grant_id, terms, scope, salt))
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=operation,
+            contract="GrantRegistry",
+            function="request",
+            arguments=[terms],
+        )
+
+    await context.database.awrite(change)
+    return {"grantId": "0x" + grant_id.hex(), "operation": operation}
+
+
+def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[str, Any], salt: bytes) -> None:
+    """Keep a grantee's scope at the owner's node. It means nothing until the chain has the request."""
+    require_terms(terms)
+    if terms.owner != context.member or terms.grantee != grantee:
+        raise Forbidden("grant_of_others", "The request is not from this grantee to this owner.")
+    if not opens(terms.scope, salt=salt, domain=SCOPE_DOMAIN, record=scope):
+        raise BadInput("scope_differs", "The scope does not open the request's commitment.")
+    columns = scope.get("columns")
+    if set(scope) != {"columns"} or not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
+        raise BadInput("scope_malformed", "A scope is a list of columns.")
+
+    def change(session: Session) -> None:
+        grant_id = terms.struct_hash()
+        row = session.get(Grant, grant_id)
+        if row is None:
+            session.add(_row(grant_id, terms, scope, salt))
+        else:
+            row.scope, row.scope_salt = scope, salt
+
+    context.database.write(change)
+
+
+def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature: bytes) -> str:
+    """Take the chief data officer's signed decision to the chain; the outbox operation."""
+    row = own(context, grant_id)
+    terms = GrantTerms.from_json(row.terms)
+    if row.requested_at is None:
+        raise Conflict("unknown_grant", "The request is not on the chain yet.", hint="Try again in a second.")
+    if decision.grant_id != grant_id:
+        raise BadInput("other_grant", "The decision is about another grant.")
+    if row.scope is None and decision.approved:
+        raise Conflict("scope_missing", "The grantee has not sent the scope; nothing can be approved unseen.")
+    _require_owner_key(context, decision.digest(context.domain("GrantRegistry")), signature, (KeyPurpose.APPROVAL,))
+    operation = f"grant-decision/{grant_id.hex()}/{int(decision.approved)}"
+
+    def change(session: Session) -> None:
+        kept = session.get_one(Grant, grant_id)
+        kept.decision, kept.decision_signature = decision.to_json(), signature
+        append_statement(session, decision, context.domain("GrantRegistry"), at=context.now())
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=operation,
+            contract="GrantRegistry",
+            function="decide",
+            arguments=[terms, decision, signature],
+        )
+
+    context.database.write(change)
+    return operation
+
+
+def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signature: bytes) -> str:
+    """Stop a grant here at once and on the chain with the next block; the outbox operation."""
+    row = own(context, grant_id)
+    if revocation.grant_id != grant_id:
+        raise BadInput("other_grant", "The revocation is about another grant.")
+    purposes = (KeyPurpose.APPROVAL, KeyPurpose.STATEMENT)
+    _require_owner_key(context, revocation.digest(context.domain("GrantRegistry")), signature, purposes)
+    operation = f"grant-revocation/{grant_id.hex()}"
+
+    def change(session: Session) -> None:
+        kept = session.get_one(Grant, grant_id)
+        kept.stopped = True
+        kept.revocation, kept.revocation_signature = revocation.to_json(), signature
+        append_statement(session, revocation, context.domain("GrantRegistry"), at=context.now())
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=operation,
+            contract="GrantRegistry",
+            function="revoke",
+            arguments=[GrantTerms.from_json(row.terms), revocation, signature],
+        )
+
+    context.database.write(change)
+    return operation
+
+
+@dataclass(frozen=True)
+class LoadedGrant:
+    """A grant as the gateway keeps it in memory; ``stopped`` is read afresh through ``is_stopped``."""
+
+    grant_id: bytes
+    terms: GrantTerms
+    columns: tuple[str, ...]
+
+
+def load(context: Context, grant_id: bytes) -> LoadedGrant:
+    """A grant with its scope; ``grant_unknown`` if this node has none such."""
+    row = find(context, grant_id)
+    scope: Any = row.scope or {"columns": []}
+    return LoadedGrant(grant_id, GrantTerms.from_json(row.terms), tuple(scope["columns"]))
+
+
+def authorise(
+    context: Context,
+    grant: LoadedGrant,
+    *,
+    stopped: bool,
+    operation: Operation,
+    purpose: str,
+    columns: Sequence[str],
+    now: int,
+) -> GrantView:
+    """Whether the grant allows this use now, by the node's own proved view of the chain.
+
+    Raises:
+        Forbidden: ``grant_revoked``, ``grant_not_live``, ``grant_expired``, ``purpose_not_granted``, ``operation_not_granted``,
+            ``column_not_granted``; Unavailable: ``chain_view_stale``.
+    """
+    proved = context.view.word("GrantRegistry", "grants", grant.grant_id)
+    require_allows(
+        grant.terms,
+        GrantWord.decode(proved.value),
+        stopped=stopped,
+        granted_columns=grant.columns,
+        operation=operation,
+        purpose=purpose,
+        columns=columns,
+        now=now,
+    )
+    return GrantView(grant.terms, grant.columns, proved.height, proved.block_hash)
+
+
+def stopped_grants(session: Session) -> set[bytes]:
+    """Grants the owner has stopped, whether the chain has it yet or not."""
+    return set(session.scalars(sa.select(Grant.grant_id).where(Grant.stopped)))
+
+
+def find(context: Context, grant_id: bytes) -> Grant:
+    """The grant's row; ``grant_unknown``."""
+    with context.database.read() as session:
+        row = session.get(Grant, grant_id)
+    if row is None:
+        raise NotFound("grant_unknown", "This node knows no such grant.")
+    return row
+
+
+def own(context: Context, grant_id: bytes) -> Grant:
+    """A grant this node's organisation is the owner of."""
+    row = find(context, grant_id)
+    if row.owner != context.member:
+        raise Forbidden("grant_of_others", "Only the owner decides on a grant.")
+    return row
+
+
+def listing(context: Context) -> list[dict[str, Any]]:
+    """Every grant this node gave or got."""
+    with context.database.read() as session:
+        return [_listed(row) for row in session.scalars(sa.select(Grant).order_by(Grant.requested_at))]
+
+
+def apply(session: Session, event: Event, *, member: str) -> None:
+    """Take one of GrantRegistry's events that concerns this member."""
+    grant_id: bytes = event.arguments["grantId"]
+    row = session.get(Grant, grant_id)
+    if event.name == "GrantRequested":
+        terms: GrantTerms = event.arguments["terms"]
+        if member not in (terms.owner, terms.grantee):
+            return
+        if row is None:
+            row = _row(grant_id, terms, None, None)
+            session.add(row)
+        row.requested_at = event.height
+        return
+    if row is None:
+        return
+    if event.name == "GrantApproved":
+        row.approved_at = event.height
+    elif event.name == "GrantRefused":
+        row.refused_at = event.height
+    elif event.name == "GrantRevoked":
+        row.revoked_at, row.stopped = event.height, True
+    row.reason = code_text(event.arguments["reason"])
+
+
+def _require_owner_key(context: Context, digest: bytes, signature: bytes, purposes: Sequence[KeyPurpose]) -> None:
+    signer = recover(digest, signature)
+    proved = context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0"))
+    word = KeyWord.decode(proved.value)
+    if not word.live or word.member != context.member or word.purpose not in purposes:
+        raise Forbidden("wrong_signer", "The signature is not by a live key of this organisation for this purpose.")
+
+
+def _row(grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt: bytes | None) -> Grant:
+    return Grant(
+        grant_id=grant_id, owner=terms.owner, grantee=terms.grantee, terms=terms.to_json(), scope=scope, scope_salt=salt
+    )
+
+
+def _listed(row: Grant) -> dict[str, Any]:
+    state = (
+        "revoked"
+        if row.revoked_at or row.stopped
+        else "refused"
+        if row.refused_at
+        else "approved"
+        if row.approved_at
+        else "requested"
+        if row.requested_at
+        else "sent"
+    )
+    return {
+        "grantId": "0x" + row.grant_id.hex(),
+        "state": state,
+        "reason": row.reason,
+        "terms": row.terms,
+        "scope": row.scope,
+        "requestedAt": row.requested_at,
+        "approvedAt": row.approved_at,
+        "refusedAt": row.refused_at,
+        "revokedAt": row.revoked_at,
+    }

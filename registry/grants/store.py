@@ -1,0 +1,31 @@
+"""Table of grants this node gave or got."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chain.database import Base
+
+
+class Grant(Base):
+    """A grant with its terms, the scope opened to both sides, and the heights the chain gave it."""
+
+    __tablename__ = "grants"
+    grant_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    owner: Mapped[str]
+    grantee: Mapped[str]
+    terms: Mapped[dict[str, object]] = mapped_column(JSON)
+    scope: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    scope_salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    requested_at: Mapped[int | None]
+    approved_at: Mapped[int | None]
+    refused_at: Mapped[int | None]
+    revoked_at: Mapped[int | None]
+    reason: Mapped[str] = mapped_column(default="")
+    stopped: Mapped[bool] = mapped_column(default=False)
+    """The owner's own stop: set with its revocation, before the chain has it."""
+    decision: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    decision_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    revocation: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    revocation_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
