@@ -129,8 +129,8 @@ class Database:
             return
         for future, value in done:
             future.set_result(value)
-        for future, error in failed:
-            future.set_exception(_as_ours(error))
+        for future, reason in failed:
+            future.set_exception(_as_ours(reason))
 
 
 def _as_ours(error: BaseException) -> BaseException:

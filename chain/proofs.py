@@ -96,7 +96,8 @@ def _walk(root: bytes, key: bytes, proof: Sequence[bytes]) -> bytes | None:
     while True:
         if isinstance(expected, bytes):
             if expected == b"":
-                return _absent(used, proof)
+                _require_all_used(used, proof)
+                return None
             if used >= len(proof) or keccak256(proof[used]) != expected:
                 raise _wrong("A node of a storage proof does not hash to its parent's reference.")
             node: Sequence[rlp.Item] = rlp.decode_list(proof[used])
@@ -113,18 +114,18 @@ def _walk(root: bytes, key: bytes, proof: Sequence[bytes]) -> bytes | None:
             raise _wrong("A storage proof holds a node of no known kind.")
         path, is_leaf = _path(rlp.as_bytes(node[0]))
         if nibbles[at : at + len(path)] != path:
-            return _absent(used, proof)
+            _require_all_used(used, proof)
+            return None
         at += len(path)
         if is_leaf:
             if at != len(nibbles):
                 raise _wrong("A storage proof's leaf is at the wrong depth.")
-            if used != len(proof):
-                raise _wrong("A storage proof carries nodes it does not need.")
+            _require_all_used(used, proof)
             return rlp.as_bytes(node[1])
         expected = node[1]
 
 
-def _absent(used: int, proof: Sequence[bytes]) -> None:
+def _require_all_used(used: int, proof: Sequence[bytes]) -> None:
     if used != len(proof):
         raise _wrong("A storage proof carries nodes it does not need.")
 
