@@ -26,6 +26,9 @@ Abi = Mapping[str, Any]
 
 _STRUCTS: dict[str, type[Struct]] = {**STATEMENTS, **STRUCTS, "Share": Share}
 
+_ERROR = keccak256(b"Error(string)")[:4]
+_PANIC = keccak256(b"Panic(uint256)")[:4]
+
 
 class Reverted(QiaolianError):
     """A contract refused. ``code`` is the custom error's name in snake case, ``context`` its arguments."""
@@ -149,8 +152,21 @@ def contract_abi(contract: str) -> ContractAbi:
 
 
 def decode_revert(data: bytes, *abis: ContractAbi) -> Reverted:
-    """Decode revert data with the first ABI that knows the error."""
-    selector, rest = data[:4], data[4:]
+    """Decode revert data with the first ABI that knows the error; data of no known form is ``unknown_revert``."""
+    if not data:
+        return Reverted("reverted", "The contract refused without a reason.")
+    try:
+        known = _known_revert(data[:4], data[4:], abis)
+    except (DecodingError, ValueError, OverflowError):
+        known = None
+    return known or Reverted(
+        "unknown_revert",
+        "The contract refused with an error that is not in its interface.",
+        data="0x" + data[:1024].hex(),
+    )
+
+
+def _known_revert(selector: bytes, rest: bytes, abis: Sequence[ContractAbi]) -> Reverted | None:
     for abi in abis:
         item = abi.errors.get(selector)
         if item is not None:
@@ -159,20 +175,14 @@ def decode_revert(data: bytes, *abis: ContractAbi) -> Reverted:
                 each["name"] or str(place): _from_abi(each, value)
                 for place, (each, value) in enumerate(zip(item["inputs"], values, strict=True))
             }
-            return Reverted.of(
-                snake_case(item["name"]),
-                f"{abi.contract} refused: {_words(item['name'])}.",
-                {"by": abi.contract, **context},
-            )
-    if selector == keccak256(b"Error(string)")[:4]:
+            sentence = f"{abi.contract} refused: {snake_case(item['name']).replace('_', ' ')}."
+            return Reverted.of(snake_case(item["name"]), sentence, {"by": abi.contract, **context})
+    if selector == _ERROR:
         return Reverted("reverted", "The contract refused.", reason=str(decode(["string"], rest)[0])[:200])
-    if selector == keccak256(b"Panic(uint256)")[:4]:
-        return Reverted("panicked", "The contract stopped at a broken assumption.", number=decode(["uint256"], rest)[0])
-    if not data:
-        return Reverted("reverted", "The contract refused without a reason.")
-    return Reverted(
-        "unknown_revert", "The contract refused with an error that is not in its interface.", data="0x" + data.hex()
-    )
+    if selector == _PANIC:
+        (number,) = decode(["uint256"], rest)
+        return Reverted("panicked", "The contract stopped at a broken assumption.", number=number)
+    return None
 
 
 def abi_type(item: Abi) -> str:
@@ -186,10 +196,6 @@ def abi_type(item: Abi) -> str:
 def snake_case(name: str) -> str:
     """``VoucherNotHigher`` as ``voucher_not_higher``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def _words(name: str) -> str:
-    return snake_case(name).replace("_", " ")
 
 
 def _to_abi(items: Sequence[Abi], values: Sequence[Any]) -> list[Any]:
@@ -211,6 +217,9 @@ def _one_to_abi(kind: str, item: Abi, value: Any) -> Any:
             return encode_member(value)
         if kind == "bytes32":
             return encode_code(value)
+    if isinstance(value, bytes) and kind not in ("bytes", f"bytes{len(value)}"):
+        # The codec would pad a short value, which is another value.
+        raise ValueError(f"{len(value)} bytes for a {kind}")
     return value
 
 

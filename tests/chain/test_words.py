@@ -1,0 +1,150 @@
+"""Packed words decode as the Solidity sources pack them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.words import (
+    Account,
+    AgreementState,
+    AssetWord,
+    ConsentWord,
+    DealWord,
+    DisputeWord,
+    GrantWord,
+    HoldWord,
+    KeyWord,
+    LaneWord,
+    LogWord,
+    MemberWord,
+)
+
+MEMBER = "11440700MB2C1A000U"
+heights = st.integers(0, 2**48 - 1)
+
+
+def packed(*fields: tuple[int, int]) -> int:
+    """Values with their widths, from the least significant bit."""
+    word = at = 0
+    for value, bits in fields:
+        word |= value << at
+        at += bits
+    assert at <= 256
+    return word
+
+
+@given(heights, heights, st.integers(0, 255), st.integers(0, 255))
+def test_a_key_word_gives_back_what_was_packed(start: int, end: int, purpose: int, algorithm: int) -> None:
+    member = int.from_bytes(MEMBER.encode(), "big")
+    word = packed((start, 48), (end, 48), (purpose, 8), (algorithm, 8), (member, 144))
+    assert KeyWord.decode(word) == KeyWord(start, end, purpose, algorithm, MEMBER)
+
+
+def test_a_key_is_live_from_its_adding_block_up_to_its_ending_block() -> None:
+    key = KeyWord(10, 20, 4, 1, MEMBER)
+    assert [key.live_at(height) for height in (9, 10, 19, 20, 21)] == [False, True, True, False, False]
+    assert not key.live
+    assert KeyWord(10, 0, 4, 1, MEMBER).live
+    assert not KeyWord.decode(0).live
+
+
+@given(heights, heights, heights, heights, st.integers(0, 0xFFFF))
+def test_a_member_word_gives_back_what_was_packed(a: int, s: int, lifted: int, r: int, roles: int) -> None:
+    assert MemberWord.decode(packed((a, 48), (s, 48), (lifted, 48), (r, 48), (roles, 16))) == MemberWord(
+        a, s, lifted, r, roles
+    )
+
+
+def test_a_suspended_member_is_not_live_until_lifted() -> None:
+    assert MemberWord(5, 0, 0, 0, 2).live
+    assert not MemberWord(5, 9, 0, 0, 2).live
+    assert MemberWord(5, 9, 12, 0, 2).live
+    assert not MemberWord(5, 20, 12, 0, 2).live
+    assert not MemberWord(5, 0, 0, 8, 2).live
+    assert not MemberWord.decode(0).live
+
+
+def test_a_member_was_active_before_its_suspension_and_after_its_lifting() -> None:
+    member = MemberWord(5, 9, 12, 15, 2)
+    assert [member.live_at(height) for height in (4, 5, 8, 9, 11, 12, 14, 15)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_role_is_held_by_any_of_its_bits() -> None:
+    assert MemberWord(1, 0, 0, 0, 0b110).has_role(0b10)
+    assert not MemberWord(1, 0, 0, 0, 0b110).has_role(0b1)
+
+
+@given(heights, heights, heights, heights)
+def test_a_grant_word_gives_back_what_was_packed(asked: int, approved: int, refused: int, revoked: int) -> None:
+    word = packed((asked, 48), (approved, 48), (refused, 48), (revoked, 48))
+    assert GrantWord.decode(word) == GrantWord(asked, approved, refused, revoked)
+
+
+def test_a_grant_is_live_between_approval_and_revocation() -> None:
+    grant = GrantWord(1, 5, 0, 9)
+    assert [grant.live_at(height) for height in (4, 5, 8, 9)] == [False, True, True, False]
+    assert not grant.live
+    assert not GrantWord(1, 0, 3, 0).live
+    assert GrantWord(1, 5, 0, 0).live
+
+
+@given(heights, heights, st.integers(0, 2**160 - 1))
+def test_a_consent_word_gives_back_what_was_packed(recorded: int, withdrawn: int, authority: int) -> None:
+    word = ConsentWord.decode(packed((recorded, 48), (withdrawn, 48), (authority, 160)))
+    assert word == ConsentWord(recorded, withdrawn, f"0x{authority:040x}")
+    assert word.live == (recorded != 0 and withdrawn == 0)
+
+
+@given(heights, heights, st.booleans())
+def test_a_dispute_word_gives_back_what_was_packed(opened: int, answered: int, upheld: bool) -> None:
+    member = int.from_bytes(MEMBER.encode(), "big")
+    word = packed((opened, 48), (answered, 48), (upheld, 8), (0, 8), (member, 144))
+    assert DisputeWord.decode(word) == DisputeWord(opened, answered, upheld, MEMBER)
+
+
+@given(heights, heights, heights, st.integers(0, 2**32 - 1))
+def test_an_asset_word_gives_back_what_was_packed(a: int, b: int, c: int, version: int) -> None:
+    assert AssetWord.decode(packed((a, 48), (b, 48), (c, 48), (version, 32))) == AssetWord(a, b, c, version)
+
+
+@given(heights, heights, st.booleans(), st.integers(0, 2**64 - 1))
+def test_a_hold_counts_by_its_own_bit(placed: int, lifted: int, held: bool, issued: int) -> None:
+    assert HoldWord.decode(packed((placed, 48), (lifted, 48), (held, 32), (issued, 64))) == HoldWord(
+        placed, lifted, held
+    )
+
+
+@given(heights, heights, heights, st.integers(0, 127), heights)
+def test_a_deal_word_gives_back_what_was_packed(a: int, b: int, c: int, mask: int, last: int) -> None:
+    word = DealWord.decode(packed((a, 48), (b, 48), (c, 48), (mask, 8), (last, 48)))
+    assert word == DealWord(a, b, c, mask, last)
+    assert [step for step in range(1, 8) if word.done(step)] == [n + 1 for n in range(7) if mask >> n & 1]
+
+
+@given(st.integers(0, 2**64 - 1), heights)
+def test_a_log_word_gives_back_what_was_packed(size: int, height: int) -> None:
+    assert LogWord.decode(packed((size, 64), (height, 48))) == LogWord(size, height)
+
+
+def test_the_settlement_words_give_back_what_was_packed() -> None:
+    assert LaneWord.decode(packed((7, 128), (8, 64), (9, 64))) == LaneWord(amount=7, units=8, seq=9)
+    account = Account.decode(packed((10, 128), (1, 128)), packed((12, 128), (2, 128)), packed((8, 128), (3, 128)))
+    assert account == Account(deposited=10, withdrawn=1, free=12, locked=2, earned=8, spent=3)
+    assert account.balanced
+    state = AgreementState.decode(
+        packed((100, 128), (60, 128)),
+        packed((0, 128), (60, 128)),
+        packed((3, 48), (0, 48), (0, 48), (0, 48)),
+    )
+    assert (state.opened, state.paid, state.refunded, state.acknowledged, state.locked) == (100, 60, 0, 60, 40)
+    assert state.live
