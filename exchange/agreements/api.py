@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.statements import Agreement, Unit
+from chain.errors import BadInput
+from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
 from exchange.agreements import service
+from exchange.agreements.model import Offer
 from registry.access import (
     Principal,
     field,
@@ -24,75 +26,131 @@ from registry.access import (
 
 router = APIRouter(tags=["agreements"])
 
-Fen = Annotated[int, Field(ge=0, lt=2**53)]
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
 class ShareBody(BaseModel):
-    """One part of the split."""
+    """One part of the revenue split."""
 
+    model_config = ConfigDict(extra="forbid")
     member: str
-    basisPoints: Annotated[int, Field(ge=1, le=10_000)]
+    basisPoints: Annotated[int, Field(ge=0, le=10_000)]
+
+    def share(self) -> Share:
+        """As it is signed."""
+        return Share(self.member, self.basisPoints)
 
 
 class OfferBody(BaseModel):
-    """What a provider asks for an asset."""
+    """A provider's terms for one asset version; money in fen."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "example": {
+                "assetId": "0x" + "11" * 32,
+                "assetVersion": 1,
+                "unit": "call",
                 "price": 50,
-                "unit": 0,
-                "shares": [{"member": "11440703QL000001X2", "basisPoints": 10000}],
-                "arbiter": "11440703QL000002X2",
-                "lanes": 4,
-                "closeWindowBlocks": 3,
-                "closeWindowSeconds": 3,
+                "mostCap": 5_000_000,
+                "mostPerCall": 50,
+                "shares": [
+                    {"member": "11440700MB2C62170P", "basisPoints": 9000},
+                    {"member": "11440700MB2D09125K", "basisPoints": 1000},
+                ],
             }
         },
     )
-    price: Fen
-    unit: Unit = Unit.CALL
+    assetId: str
+    assetVersion: int
+    unit: str = "call"
+    price: Count
+    mostCap: Count = 0
+    mostUnits: Count = 0
+    mostPerCall: Count = 0
+    mostLanes: Annotated[int, Field(ge=1, le=256)] = 16
+    mostSeconds: Annotated[int, Field(ge=1)] = 366 * service.DAY
+    closeWindowBlocks: Count = 10
+    closeWindowSeconds: Count = 10
     shares: list[ShareBody]
-    arbiter: str
-    lanes: Annotated[int, Field(ge=1, le=256)] = 1
-    closeWindowBlocks: Annotated[int, Field(ge=0, le=1_000_000)]
-    closeWindowSeconds: Annotated[int, Field(ge=0, le=31_536_000)]
+    buyers: list[str] = []
 
 
 class ProposalBody(BaseModel):
-    """What a buyer wants to agree to."""
+    """A buyer's order; what is left out is taken from the provider's offer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"grantId": "0x" + "22" * 32, "cap": 100_000, "lanes": 1}},
+    )
     grantId: str
-    capFen: Fen
-    maxUnits: Annotated[int, Field(ge=0, lt=2**53)] = 0
-    maxPerCallFen: Fen
-    lanes: Annotated[int, Field(ge=1, le=256)] = 1
-    startsAt: int
-    endsAt: int
+    cap: Count
+    maxUnits: Count = 0
+    lanes: int = 1
+    maxPerCall: Count | None = None
+    seconds: Annotated[int, Field(ge=1)] = 30 * service.DAY
+    startsAt: Count | None = None
+    endsAt: Count | None = None
+    closeWindowBlocks: Count | None = None
+    closeWindowSeconds: Count | None = None
+    arbiter: str = ""
+    price: Count | None = None
+    shares: list[ShareBody] | None = None
 
 
-@router.put("/v1/offers/{asset_id}", summary="Offer an asset")
-def set_offer(
-    asset_id: str,
+@router.post("/v1/offers", status_code=201, summary="Offer an asset version on terms")
+def make_offer(
     body: OfferBody,
     context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk")),
+    _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    offer = {**body.model_dump(), "price": str(body.price), "unit": int(body.unit)}
-    service.set_offer(context, hex_bytes(asset_id), offer)
-    return offer
+    if body.unit.upper() not in Unit.__members__:
+        raise BadInput("unit_unknown", "A unit is call, row or byte.")
+    wanted = Offer(
+        asset_id=hex_bytes(body.assetId),
+        asset_version=body.assetVersion,
+        unit=Unit[body.unit.upper()],
+        price=body.price,
+        most_cap=body.mostCap,
+        most_units=body.mostUnits,
+        most_per_call=body.mostPerCall,
+        most_lanes=body.mostLanes,
+        most_seconds=body.mostSeconds,
+        close_window_blocks=body.closeWindowBlocks,
+        close_window_seconds=body.closeWindowSeconds,
+        shares=tuple(each.share() for each in body.shares),
+        buyers=tuple(body.buyers),
+    )
+    return service.offer(context, wanted)
 
 
-@router.get("/v1/peer/offers/{grant_id}", summary="The offer to a grantee")
-def offer(
-    grant_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+@router.get("/v1/offers", summary="This member's own offers")
+def own_offers(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
 ) -> dict[str, Any]:
-    return service.offer_for(context, hex_bytes(grant_id), caller.member)
+    return {"offers": service.offers(context)}
 
 
-@router.post("/v1/agreements", status_code=202, summary="Agree with a provider and open the agreement")
+@router.get("/v1/peer/offers", summary="Offers made to the calling member")
+def peer_offers(context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return {"offers": service.offers(context, buyer=caller.member)}
+
+
+@router.get(
+    "/v1/peer/offers/{asset_id}/{version}", summary="The offer for one asset version, and the key that will sign"
+)
+def peer_offer(
+    asset_id: str,
+    version: int,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    found = service.find_offer(context, hex_bytes(asset_id), version)
+    return {"offer": found.to_json(), "providerKey": context.signers[KeyPurpose.STATEMENT].address}
+
+
+@router.post("/v1/agreements", status_code=201, summary="Propose an agreement and open it")
 async def propose(
     body: ProposalBody,
     context: Context = Depends(get_context),
@@ -100,39 +158,62 @@ async def propose(
 ) -> dict[str, Any]:
     wanted = service.Proposal(
         grant_id=hex_bytes(body.grantId),
-        cap=body.capFen,
+        cap=body.cap,
         max_units=body.maxUnits,
-        max_per_call=body.maxPerCallFen,
         lanes=body.lanes,
+        max_per_call=body.maxPerCall,
+        seconds=body.seconds,
         starts_at=body.startsAt,
         ends_at=body.endsAt,
+        close_window_blocks=body.closeWindowBlocks,
+        close_window_seconds=body.closeWindowSeconds,
+        arbiter=body.arbiter,
+        price=body.price,
+        shares=None if body.shares is None else [each.share() for each in body.shares],
     )
     return await service.propose(context, wanted)
 
 
-@router.get("/v1/agreements", summary="Agreements of this node")
-def listing(
+@router.post("/v1/agreements/{agreement_id}/resume", summary="Ask the provider again to sign a stored proposal")
+async def resume(
+    agreement_id: str,
     context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system", "auditor", "officer")),
+    _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    return {"agreements": service.listing(context)}
+    return await service.resume(context, hex_bytes(agreement_id))
+
+
+@router.get("/v1/agreements", summary="Agreements of this organisation; all=true lists everybody's")
+def listing(
+    state: str | None = None,
+    all: bool = False,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
+) -> dict[str, Any]:
+    return {"agreements": service.listing(context, state=state, own=not all)}
 
 
 @router.get("/v1/agreements/{agreement_id}", summary="One agreement")
 def one(
     agreement_id: str,
     context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system", "auditor", "officer")),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
 ) -> dict[str, Any]:
-    return service.describe(service.find(context, hex_bytes(agreement_id)))
+    return service.view(context, hex_bytes(agreement_id))
 
 
-@router.post("/v1/peer/agreements", summary="A buyer asks for the provider's signature")
+@router.post("/v1/peer/agreements", summary="A buyer's proposal, to be countersigned")
 async def countersign(
-    request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     body = await strict_json(request)
-    agreement = Agreement.from_json(field(body, "agreement", dict))
-    signature = hex_field(body, "signature", length=65)
-    made = await run_in_threadpool(service.countersign, context, caller.member, agreement, signature)
-    return {"signature": "0x" + made.hex()}
+    return await run_in_threadpool(
+        service.countersign,
+        context,
+        caller.member,
+        Agreement.from_json(field(body, "agreement", dict)),
+        GrantTerms.from_json(field(body, "terms", dict)),
+        hex_field(body, "signature", length=65),
+    )

@@ -1,88 +1,105 @@
-"""Rules of agreements, without I/O; the same codes as TradeSettlement's errors."""
+"""What an agreement must be, before anybody signs it. Pure; the codes are those of ``TradeSettlement``'s errors, so that the node refuses what
+the chain would refuse, with the same words.
+
+In order: form, split, parties, grant, the provider's offer, signature.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from chain.crypto import recover
+from chain.eip712 import Domain
 from chain.errors import BadInput, Conflict, Forbidden
-from chain.statements import Agreement, GrantTerms, Unit
+from chain.statements import Agreement, GrantTerms, Share, Unit
+
+from exchange.agreements.model import MOST_FEN, Offer
 
 WHOLE = 10_000
 MOST_LANES = 256
+MOST_SHARES = 16
 
 
-def require_form(agreement: Agreement, *, now: int) -> None:
-    """The form every agreement has.
+def require_terms(agreement: Agreement, *, now: int) -> None:
+    """The form of an agreement.
 
     Raises:
-        BadInput: ``no_cap``, ``end_before_start``, ``open_too_late``, ``wrong_lane``, ``shares_not_whole``, ``share_twice``, ``party_twice``,
-            ``arbiter_is_party``, ``unit_unknown``.
+        BadInput: ``wrong_version``, ``no_cap``, ``end_before_start``, ``open_too_late``, ``wrong_lane``, ``party_twice``,
+            ``arbiter_is_party``, ``amount_too_large``, ``unit_unknown``, ``most_per_call_missing`` or what ``require_shares`` raises.
     """
     a = agreement
+    if a.version != 1:
+        raise BadInput("wrong_version", "The agreement is of a version this node does not know.")
+    if a.unit not in list(Unit):
+        raise BadInput("unit_unknown", "The agreement meters neither calls nor rows nor bytes.")
+    if max(a.price, a.cap, a.max_units, a.max_per_call) > MOST_FEN:
+        raise BadInput("amount_too_large", "An amount or count is beyond what a node accepts.")
     if a.cap == 0 and a.max_units == 0:
-        raise BadInput("no_cap", "An agreement limits money or units.", hint="Give a cap in fen or a count of units.")
+        raise BadInput("no_cap", "The agreement has neither a money cap nor a count cap.")
     if (a.price == 0) != (a.cap == 0):
-        raise BadInput("no_cap", "A priced agreement has a money cap; a free one has none, only a count of units.")
+        raise BadInput("no_cap", "A price needs a money cap, and a money cap needs a price.")
+    if a.price > 0 and a.max_per_call == 0:
+        raise BadInput("most_per_call_missing", "A priced agreement says what one call may cost at most.")
     if a.ends_at <= a.starts_at or a.ends_at <= now:
-        raise BadInput("end_before_start", "An agreement ends after it starts, and in the future.")
-    if a.open_before < now:
-        raise BadInput("open_too_late", "The time to open this agreement has passed.")
+        raise BadInput("end_before_start", "The agreement ends before it starts, or has ended already.")
+    if now > a.open_before:
+        raise BadInput("open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh.")
     if not 1 <= a.lanes <= MOST_LANES:
         raise BadInput("wrong_lane", f"An agreement has 1 to {MOST_LANES} lanes.")
-    if sum(share.basis_points for share in a.shares) != WHOLE:
-        raise BadInput("shares_not_whole", "The revenue split does not add up to 100 %.")
-    if len({share.member for share in a.shares}) != len(a.shares):
-        raise BadInput("share_twice", "The revenue split names a member twice.")
     if a.provider == a.buyer:
-        raise BadInput("party_twice", "Nobody trades with itself.")
+        raise BadInput("party_twice", "Provider and buyer are the same member.")
     if a.arbiter in (a.provider, a.buyer):
-        raise BadInput("arbiter_is_party", "The arbiter is neither party.")
-    if a.unit not in set(Unit):
-        raise BadInput("unit_unknown", "The unit is none of call, row, byte.")
+        raise BadInput("arbiter_is_party", "The arbiter is one of the parties.")
+    require_shares(a.shares)
+
+
+def require_shares(shares: tuple[Share, ...]) -> None:
+    """The revenue split: ``too_many_shares``, ``share_twice``, ``shares_not_whole``."""
+    if len(shares) > MOST_SHARES:
+        raise BadInput("too_many_shares", f"A split has at most {MOST_SHARES} parts.")
+    if len({each.member for each in shares}) != len(shares):
+        raise BadInput("share_twice", "The split names a member twice.")
+    total = sum(each.basis_points for each in shares)
+    if total != WHOLE:
+        raise BadInput("shares_not_whole", f"The split adds up to {total} of {WHOLE} basis points.", sum=total)
 
 
 def require_grant(agreement: Agreement, terms: GrantTerms) -> None:
-    """The agreement trades exactly what the grant allows; else ``grant_mismatch``."""
+    """The agreement is about exactly what the grant allows: ``other_grant``, ``grant_mismatch``."""
+    if terms.struct_hash() != agreement.grant_id:
+        raise BadInput("other_grant", "The agreement names another grant.")
     same = (
-        terms.struct_hash() == agreement.grant_id
-        and terms.owner == agreement.provider
+        terms.owner == agreement.provider
         and terms.grantee == agreement.buyer
         and terms.asset_id == agreement.asset_id
         and terms.asset_version == agreement.asset_version
         and terms.purpose == agreement.purpose
     )
     if not same:
-        raise BadInput("grant_mismatch", "The agreement is not about what the grant allows.")
+        raise BadInput("grant_mismatch", "Parties, asset version or purpose are not those of the grant.")
 
 
-def require_offered(agreement: Agreement, offer: Mapping[str, Any]) -> None:
-    """The provider signs what it offers and nothing else; else ``offer_differs``."""
-    asked = {
-        "price": str(agreement.price),
-        "unit": agreement.unit,
-        "shares": [share.to_json() for share in agreement.shares],
-        "arbiter": agreement.arbiter,
-        "closeWindowBlocks": agreement.close_window_blocks,
-        "closeWindowSeconds": agreement.close_window_seconds,
+def require_offer(agreement: Agreement, offer: Offer) -> None:
+    """The agreement keeps to the provider's offer: ``offer_not_met`` names the first term that does not."""
+    a = agreement
+    kept = {
+        "asset": a.asset_id == offer.asset_id and a.asset_version == offer.asset_version,
+        "buyer": not offer.buyers or a.buyer in offer.buyers,
+        "unit": a.unit == offer.unit,
+        "price": a.price == offer.price,
+        "cap": a.cap <= offer.most_cap,
+        "maxUnits": offer.most_units == 0 or 0 < a.max_units <= offer.most_units,
+        "maxPerCall": a.max_per_call <= offer.most_per_call,
+        "lanes": a.lanes <= offer.most_lanes,
+        "endsAt": a.ends_at - a.starts_at <= offer.most_seconds,
+        "closeWindowBlocks": a.close_window_blocks >= offer.close_window_blocks,
+        "closeWindowSeconds": a.close_window_seconds >= offer.close_window_seconds,
+        "shares": a.shares == offer.shares,
     }
-    for name, value in asked.items():
-        if offer[name] != value:
-            raise Conflict("offer_differs", f"The provider offers another {name}.", hint="Read the offer again.")
-    if agreement.lanes > int(offer["lanes"]):
-        raise Conflict("offer_differs", "The provider offers fewer lanes.")
+    for term, met in kept.items():
+        if not met:
+            raise Conflict("offer_not_met", f"The proposal's {term} is not what the provider offers.", term=term)
 
 
-def price_of(agreement: Agreement, units: int) -> int:
-    """Fen for a number of units; whole, so nothing is rounded."""
-    return agreement.price * units
-
-
-def require_open(*, opened_at: int, notice_at: int, closed_at: int, agreement: Agreement, now: int) -> None:
-    """Calls are served between opening and notice, within the period."""
-    if not opened_at:
-        raise Forbidden("agreement_not_open", "The agreement is not open on the chain.")
-    if notice_at or closed_at:
-        raise Forbidden("agreement_closing", "The agreement is being closed; nothing more is served.")
-    if not agreement.starts_at <= now <= agreement.ends_at:
-        raise Forbidden("agreement_expired", "The agreement does not cover this time.")
+def require_signature(agreement: Agreement, signature: bytes, key: str, domain: Domain) -> None:
+    """The signature is by the pinned key: ``wrong_signer``, or ``signature_malformed``."""
+    if recover(agreement.digest(domain), signature) != key:
+        raise Forbidden("wrong_signer", "The agreement is not signed by the key it pins.")

@@ -1,11 +1,12 @@
-"""From an offer to an open agreement.
+"""Offering, proposing, signing and opening.
 
-The buyer reads the provider's offer, signs an agreement that matches it and sends it to the provider's node; the provider checks it against its
-offer and the grant, and countersigns. The buyer stores both signatures and the call that opens it in one transaction.
+The buyer's node proposes: it signs and stores first, asks the provider's node for its signature, and queues the opening with both. A proposal
+whose answer was lost is asked for again with the same bytes (``resume``): the nonce was made once, so both sides hold one agreement.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,210 +15,366 @@ from sqlalchemy.orm import Session
 
 from chain.commitment import new_salt
 from chain.context import Context
-from chain.crypto import recover
-from chain.errors import Conflict, Forbidden, NotFound
+from chain.eip712 import Domain
+from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
-from chain.outbox import enqueue
-from chain.statements import Agreement, GrantTerms, KeyPurpose, Share
-from chain.words import GrantWord, KeyWord
-from exchange.agreements.rules import require_form, require_grant, require_offered
-from exchange.agreements.store import AgreementRow, Offer
+from chain.outbox import enqueue, outcome
+from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
+from chain.words import AgreementState, GrantWord
+from exchange.agreements import rules
+from exchange.agreements.model import Offer, Side, Signed, State
+from exchange.agreements.store import ExchangeAgreement, ExchangeOffer
 from registry.evidence.service import append_statement
 from registry.grants import service as grants
 
-OPENING_SECONDS = 3_600
+CONTRACT = "TradeSettlement"
+OPEN_SECONDS = 3600
+DAY = 86_400
 
 
-@dataclass(frozen=True)
-class Terms:
-    """An agreement with its grant and both signatures."""
+# --- Offers ---------------------------------------------------------------------------------------------------------------------
 
-    agreement: Agreement
-    grant_terms: GrantTerms
-    provider_signature: bytes
-    buyer_signature: bytes
+
+def offer(context: Context, wanted: Offer) -> dict[str, Any]:
+    """Publish or replace this node's offer for an asset version; agreements already signed keep their terms."""
+    rules.require_shares(wanted.shares)
+    if wanted.price < 0 or min(wanted.most_lanes, wanted.most_seconds) < 1:
+        raise BadInput("offer_malformed", "An offer has a price of 0 or more, and at least one lane and one second.")
+    if wanted.price == 0 and wanted.most_units == 0:
+        raise BadInput("no_cap", "A free offer limits the count.")
+    row = ExchangeOffer(
+        asset_id=wanted.asset_id,
+        asset_version=wanted.asset_version,
+        offer=wanted.to_json(),
+        changed_at=context.now(),
+        withdrawn_at=None,
+    )
+    context.database.write(lambda session: session.merge(row) and None)
+    return wanted.to_json()
+
+
+def offers(context: Context, *, buyer: str | None = None) -> list[dict[str, Any]]:
+    """This node's offers; with ``buyer``, those made to it."""
+    with context.database.read() as session:
+        rows = session.scalars(sa.select(ExchangeOffer).where(ExchangeOffer.withdrawn_at.is_(None)))
+        found = [row.offer for row in rows]
+    return [each for each in found if buyer is None or not each["buyers"] or buyer in each["buyers"]]
+
+
+def find_offer(context: Context, asset_id: bytes, version: int) -> Offer:
+    """The offer for an asset version; ``not_offered``."""
+    with context.database.read() as session:
+        row = session.get(ExchangeOffer, (asset_id, version))
+    if row is None or row.withdrawn_at is not None:
+        raise NotFound("not_offered", "This member does not offer that version of the asset.")
+    return Offer.from_json(row.offer)
+
+
+# --- Buyer ----------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a buyer's clerk decides: how much at most, how long, how many lanes."""
+    """What a buyer's clerk asks for; what is left out is taken from the provider's offer."""
 
     grant_id: bytes
     cap: int
-    max_units: int
-    max_per_call: int
-    lanes: int
-    starts_at: int
-    ends_at: int
-
-
-def set_offer(context: Context, asset_id: bytes, offer: dict[str, Any]) -> None:
-    """Offer an asset at these terms from now on; agreements already signed keep theirs."""
-    context.database.write(lambda session: session.merge(Offer(asset_id=asset_id, terms=offer)))
-
-
-def offer_for(context: Context, grant_id: bytes, caller: str) -> dict[str, Any]:
-    """The offer to a grantee, with the key the provider will sign receipts with."""
-    row = grants.own(context, grant_id)
-    if row.grantee != caller:
-        raise Forbidden("grant_of_others", "The grant is not this member's.")
-    terms = GrantTerms.from_json(row.terms)
-    with context.database.read() as session:
-        offer = session.get(Offer, terms.asset_id)
-    if offer is None:
-        raise NotFound("offer_missing", "The provider makes no offer for this asset.")
-    return {**offer.terms, "providerKey": context.signers[KeyPurpose.STATEMENT].address}
+    max_units: int = 0
+    lanes: int = 1
+    max_per_call: int | None = None
+    seconds: int = 30 * DAY
+    starts_at: int | None = None
+    ends_at: int | None = None
+    close_window_blocks: int | None = None
+    close_window_seconds: int | None = None
+    arbiter: str = ""
+    price: int | None = None
+    shares: Sequence[Share] | None = None
 
 
 async def propose(context: Context, wanted: Proposal) -> dict[str, Any]:
-    """Negotiate, sign and open an agreement as its buyer; ids as JSON."""
-    terms = GrantTerms.from_json(grants.find(context, wanted.grant_id).terms)
-    offer = await context.peers.get(terms.owner, f"/v1/peer/offers/0x{wanted.grant_id.hex()}")
-    agreement = Agreement(
+    """Sign an agreement, have the provider sign it, and queue its opening.
+
+    Raises:
+        BadInput: what ``rules.require_terms`` raises; Conflict: ``offer_not_met``; NotFound: ``grant_unknown``, ``not_offered``;
+            Unavailable: ``peer_unreachable`` (the proposal is kept; ``resume`` asks again).
+    """
+    terms = grants.load(context, wanted.grant_id).terms
+    if terms.grantee != context.member:
+        raise Forbidden("grant_of_others", "The grant is not this organisation's.")
+    terms_json = await context.peers.get(terms.owner, f"/v1/peer/offers/0x{terms.asset_id.hex()}/{terms.asset_version}")
+    agreement = _drafted(context, wanted, terms, Offer.from_json(terms_json["offer"]), terms_json["providerKey"])
+    rules.require_terms(agreement, now=context.now())
+    rules.require_grant(agreement, terms)
+    signature = context.sign(agreement)
+    agreement_id = agreement.struct_hash()
+    row = ExchangeAgreement(
+        agreement_id=agreement_id,
+        side=Side.BUYER,
+        state=State.PROPOSED,
+        provider=agreement.provider,
+        buyer=agreement.buyer,
+        agreement=agreement.to_json(),
+        terms=terms.to_json(),
+        buyer_signature=signature,
+        proposed_at=context.now(),
+        paid=0,
+        refunded=0,
+    )
+    await context.database.awrite(lambda session: session.add(row))
+    return await resume(context, agreement_id)
+
+
+async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
+    """Ask the provider (again) to sign a stored proposal, and queue the opening."""
+    row = _row(context, agreement_id)
+    if row.side != Side.BUYER or row.terms is None or row.buyer_signature is None:
+        raise Forbidden("not_buyer", "Only the buyer's node proposes an agreement.")
+    if row.state != State.PROPOSED:
+        return view(context, agreement_id)
+    agreement, terms = Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms)
+    body = {"agreement": row.agreement, "terms": row.terms, "signature": "0x" + row.buyer_signature.hex()}
+    answer = await context.peers.post(row.provider, "/v1/peer/agreements", body)
+    signature = _hex(answer.get("signature") if isinstance(answer, dict) else None)
+    domain = context.domain(CONTRACT)
+    rules.require_signature(agreement, signature, agreement.provider_key, domain)
+    buyer_signature = row.buyer_signature
+
+    def change(session: Session) -> None:
+        kept = session.get_one(ExchangeAgreement, agreement_id)
+        kept.provider_signature = signature
+        if kept.state == State.PROPOSED:
+            kept.state = State.SIGNED
+        append_statement(session, agreement, domain, at=context.now())
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=open_operation(agreement_id),
+            contract=CONTRACT,
+            function="open",
+            arguments=[agreement, terms, signature, buyer_signature],
+        )
+
+    await context.database.awrite(change)
+    return view(context, agreement_id)
+
+
+def open_operation(agreement_id: bytes) -> str:
+    """The outbox operation that opens an agreement."""
+    return f"open/{agreement_id.hex()}"
+
+
+def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Offer, provider_key: str) -> Agreement:
+    now = context.now()
+    starts_at = now if wanted.starts_at is None else wanted.starts_at
+    per_call = min(offered.most_per_call, wanted.cap) if wanted.max_per_call is None else wanted.max_per_call
+
+    def chosen(own: int | None, theirs: int) -> int:
+        return theirs if own is None else own
+
+    return Agreement(
         version=1,
-        grant_id=wanted.grant_id,
+        grant_id=terms.struct_hash(),
         asset_id=terms.asset_id,
         asset_version=terms.asset_version,
         provider=terms.owner,
         buyer=context.member,
-        provider_key=offer["providerKey"],
+        provider_key=provider_key,
         buyer_key=context.signers[KeyPurpose.STATEMENT].address,
         purpose=terms.purpose,
-        unit=offer["unit"],
-        price=int(offer["price"]),
+        unit=int(offered.unit),
+        price=chosen(wanted.price, offered.price),
         cap=wanted.cap,
         max_units=wanted.max_units,
-        max_per_call=wanted.max_per_call,
+        max_per_call=per_call,
         lanes=wanted.lanes,
-        starts_at=wanted.starts_at,
-        ends_at=wanted.ends_at,
-        open_before=context.now() + OPENING_SECONDS,
-        close_window_blocks=offer["closeWindowBlocks"],
-        close_window_seconds=offer["closeWindowSeconds"],
-        arbiter=offer["arbiter"],
-        shares=tuple(Share.from_json(each) for each in offer["shares"]),
+        starts_at=starts_at,
+        ends_at=chosen(wanted.ends_at, starts_at + min(wanted.seconds, offered.most_seconds)),
+        open_before=now + OPEN_SECONDS,
+        close_window_blocks=chosen(wanted.close_window_blocks, offered.close_window_blocks),
+        close_window_seconds=chosen(wanted.close_window_seconds, offered.close_window_seconds),
+        arbiter=wanted.arbiter,
+        shares=offered.shares if wanted.shares is None else tuple(wanted.shares),
         nonce=new_salt(),
     )
-    require_form(agreement, now=context.now())
-    require_grant(agreement, terms)
-    buyer_signature = context.sign(agreement)
-    answer = await context.peers.post(
-        terms.owner,
-        "/v1/peer/agreements",
-        {"agreement": agreement.to_json(), "signature": "0x" + buyer_signature.hex()},
-    )
-    provider_signature = bytes.fromhex(answer["signature"][2:])
-    if recover(agreement.digest(context.domain("TradeSettlement")), provider_signature) != agreement.provider_key:
-        raise Conflict("provider_signature", "The provider's signature is not by the key it offered.")
-    signed = Terms(agreement, terms, provider_signature, buyer_signature)
-    operation = f"agreement-open/{agreement.struct_hash().hex()}"
+
+
+# --- Provider -------------------------------------------------------------------------------------------------------------------
+
+
+def countersign(
+    context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes
+) -> dict[str, Any]:
+    """Sign a buyer's proposal if it keeps to this node's offer and its grant is live; the same proposal again gives the same signature."""
+    domain = context.domain(CONTRACT)
+    _require_proposal(context, buyer, agreement, terms, signature, domain)
+    agreement_id = agreement.struct_hash()
+    own = context.sign(agreement)
+    row = {
+        "agreement_id": agreement_id,
+        "side": Side.PROVIDER,
+        "state": State.SIGNED,
+        "provider": agreement.provider,
+        "buyer": agreement.buyer,
+        "agreement": agreement.to_json(),
+        "terms": terms.to_json(),
+        "provider_signature": own,
+        "buyer_signature": signature,
+        "proposed_at": context.now(),
+        "paid": 0,
+        "refunded": 0,
+    }
 
     def change(session: Session) -> None:
-        _keep(context, session, signed)
-        enqueue(
-            session,
-            sender=context.transaction_address,
-            operation_id=operation,
-            contract="TradeSettlement",
-            function="open",
-            arguments=[agreement, terms, provider_signature, buyer_signature],
-        )
+        kept = session.get(ExchangeAgreement, agreement_id)
+        if kept is None:
+            session.add(ExchangeAgreement(**row))
+            append_statement(session, agreement, domain, at=context.now())
+        elif kept.provider_signature is None:
+            # The chain's event came first, from a node that lost this row.
+            kept.side, kept.terms = Side.PROVIDER, terms.to_json()
+            kept.provider_signature, kept.buyer_signature = own, signature
 
-    await context.database.awrite(change)
-    return {"agreementId": "0x" + agreement.struct_hash().hex(), "operation": operation}
+    context.database.write(change)
+    return {"agreementId": "0x" + agreement_id.hex(), "signature": "0x" + own.hex()}
 
 
-def countersign(context: Context, caller: str, agreement: Agreement, buyer_signature: bytes) -> bytes:
-    """The provider's signature under a buyer's agreement, if it is what the provider offers."""
-    if agreement.buyer != caller or agreement.provider != context.member:
-        raise Forbidden("agreement_of_others", "The agreement is not between the caller and this member.")
-    require_form(agreement, now=context.now())
-    terms = GrantTerms.from_json(grants.own(context, agreement.grant_id).terms)
-    require_grant(agreement, terms)
-    offer = offer_for(context, agreement.grant_id, caller)
-    require_offered(agreement, offer)
-    if agreement.provider_key != offer["providerKey"]:
-        raise Conflict("offer_differs", "The agreement pins another provider key.")
+def _require_proposal(
+    context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes, domain: Domain
+) -> None:
+    if agreement.provider != context.member:
+        raise Forbidden("not_provider", "The proposal is to another provider.")
+    if agreement.buyer != buyer:
+        raise Forbidden("not_buyer", "The proposal is not of the member that sends it.")
+    if agreement.provider_key != context.signers[KeyPurpose.STATEMENT].address:
+        raise Conflict("provider_key_changed", "The proposal pins a key this node does not sign with.")
+    rules.require_terms(agreement, now=context.now())
+    rules.require_grant(agreement, terms)
+    rules.require_signature(agreement, signature, agreement.buyer_key, domain)
+    rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
     if not GrantWord.decode(context.view.word("GrantRegistry", "grants", agreement.grant_id).value).live:
         raise Forbidden("grant_not_live", "The grant is not approved, or was revoked.")
-    _require_buyer_key(context, agreement, buyer_signature)
-    signed = Terms(agreement, terms, context.sign(agreement), buyer_signature)
-    context.database.write(lambda session: _keep(context, session, signed))
-    return signed.provider_signature
 
 
-def load(context: Context, agreement_id: bytes) -> Terms:
-    """An agreement this node is a party to; ``agreement_unknown``."""
-    row = find(context, agreement_id)
-    return Terms(
-        Agreement.from_json(row.agreement),
-        GrantTerms.from_json(row.grant_terms),
-        row.provider_signature,
-        row.buyer_signature,
+# --- Both ------------------------------------------------------------------------------------------------------------------------
+
+
+def load(context: Context, agreement_id: bytes) -> Signed:
+    """An agreement with everything both sides signed; ``unknown_agreement``."""
+    row = _row(context, agreement_id)
+    return Signed(
+        agreement_id=agreement_id,
+        agreement=Agreement.from_json(row.agreement),
+        terms=None if row.terms is None else GrantTerms.from_json(row.terms),
+        provider_signature=row.provider_signature or b"",
+        buyer_signature=row.buyer_signature or b"",
+        side=Side(row.side),
+        state=State(row.state),
     )
 
 
-def find(context: Context, agreement_id: bytes) -> AgreementRow:
-    """The stored agreement; ``agreement_unknown``."""
+def proved_state(context: Context, agreement_id: bytes) -> AgreementState:
+    """The agreement's books and heights, proved under the node's own view of the chain."""
+    return AgreementState.decode(
+        *(context.view.word(CONTRACT, "agreements", agreement_id, offset=place).value for place in range(3))
+    )
+
+
+def listing(context: Context, *, state: str | None = None, own: bool = True) -> list[dict[str, Any]]:
+    """Agreements, newest first; with ``own`` only this organisation's."""
+    query = sa.select(ExchangeAgreement).order_by(
+        ExchangeAgreement.proposed_at.desc(), ExchangeAgreement.opened_at.desc()
+    )
+    if state is not None:
+        query = query.where(ExchangeAgreement.state == state)
+    if own:
+        query = query.where(ExchangeAgreement.side != Side.OBSERVER)
     with context.database.read() as session:
-        row = session.get(AgreementRow, agreement_id)
+        return [_listed(row) for row in session.scalars(query)]
+
+
+def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
+    """One agreement with how its opening stands."""
+    row = _row(context, agreement_id)
+    listed = _listed(row)
+    with context.database.read() as session:
+        try:
+            opening = outcome(session, open_operation(agreement_id))
+        except NotFound:
+            return listed
+    listed["opening"] = {"state": opening.state, "code": opening.code, "height": opening.height}
+    if opening.code is not None and row.opened_at is None:
+        listed["state"] = State.FAILED
+    return listed
+
+
+def _row(context: Context, agreement_id: bytes) -> ExchangeAgreement:
+    with context.database.read() as session:
+        row = session.get(ExchangeAgreement, agreement_id)
     if row is None:
-        raise NotFound("agreement_unknown", "This node is party to no such agreement.")
+        raise NotFound("unknown_agreement", "This node knows no such agreement.")
     return row
 
 
-def listing(context: Context) -> list[dict[str, Any]]:
-    """Every agreement of this node."""
-    with context.database.read() as session:
-        return [describe(row) for row in session.scalars(sa.select(AgreementRow).order_by(AgreementRow.opened_at))]
-
-
-def describe(row: AgreementRow) -> dict[str, Any]:
-    """An agreement as the API shows it."""
-    state = "closed" if row.closed_at else "closing" if row.notice_at else "open" if row.opened_at else "signed"
+def _listed(row: ExchangeAgreement) -> dict[str, Any]:
+    agreement = Agreement.from_json(row.agreement)
     return {
         "agreementId": "0x" + row.agreement_id.hex(),
-        "state": state,
+        "side": row.side,
+        "state": row.state,
+        "provider": row.provider,
+        "buyer": row.buyer,
+        "unit": Unit(agreement.unit).name.lower(),
         "agreement": row.agreement,
         "openedAt": row.opened_at,
         "noticeAt": row.notice_at,
         "closedAt": row.closed_at,
-        "openTransaction": "0x" + row.open_transaction.hex() if row.open_transaction else None,
+        "paid": str(row.paid),
+        "refunded": str(row.refunded),
+        "openOperation": open_operation(row.agreement_id),
     }
 
 
+def _hex(value: Any) -> bytes:
+    try:
+        return bytes.fromhex(value.removeprefix("0x"))
+    except (AttributeError, ValueError) as error:
+        raise BadInput("field_malformed", "A signature is not 0x hexadecimal.") from error
+
+
 def apply(session: Session, event: Event) -> None:
-    """Take one of TradeSettlement's events about an agreement of this node."""
-    row = session.get(AgreementRow, event.arguments["agreementId"])
-    if row is None:
+    """Take one of TradeSettlement's events into the agreements; agreements of others are kept as the chain tells them."""
+    agreement_id = event.arguments.get("agreementId")
+    if agreement_id is None:
         return
+    row = session.get(ExchangeAgreement, agreement_id)
     if event.name == "AgreementOpened":
-        row.opened_at, row.open_transaction = event.height, event.transaction_hash
+        _opened(session, row, event)
+    elif row is None:
+        return
     elif event.name == "NoticeGiven":
         row.notice_at = event.height
+        if row.state != State.CLOSED:
+            row.state = State.NOTICE
     elif event.name == "AgreementClosed":
-        row.closed_at, row.paid, row.refunded = event.height, event.arguments["paid"], event.arguments["refunded"]
+        row.closed_at, row.state = event.height, State.CLOSED
+        row.paid, row.refunded = event.arguments["paid"], event.arguments["refunded"]
 
 
-def _require_buyer_key(context: Context, agreement: Agreement, signature: bytes) -> None:
-    signer = recover(agreement.digest(context.domain("TradeSettlement")), signature)
-    proved = context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0"))
-    key = KeyWord.decode(proved.value)
-    live = key.live and key.member == agreement.buyer and key.purpose == KeyPurpose.STATEMENT
-    if signer != agreement.buyer_key or not live:
-        raise Forbidden("wrong_signer", "The buyer's signature is not by its pinned, live statement key.")
-
-
-def _keep(context: Context, session: Session, signed: Terms) -> None:
-    session.merge(
-        AgreementRow(
-            agreement_id=signed.agreement.struct_hash(),
-            provider=signed.agreement.provider,
-            buyer=signed.agreement.buyer,
-            agreement=signed.agreement.to_json(),
-            grant_terms=signed.grant_terms.to_json(),
-            provider_signature=signed.provider_signature,
-            buyer_signature=signed.buyer_signature,
+def _opened(session: Session, row: ExchangeAgreement | None, event: Event) -> None:
+    agreement: Agreement = event.arguments["agreement"]
+    if row is None:
+        row = ExchangeAgreement(
+            agreement_id=event.arguments["agreementId"],
+            side=Side.OBSERVER,
+            provider=agreement.provider,
+            buyer=agreement.buyer,
+            agreement=agreement.to_json(),
+            paid=0,
+            refunded=0,
         )
-    )
-    append_statement(session, signed.agreement, context.domain("TradeSettlement"), at=context.now())
+        session.add(row)
+    row.opened_at = event.height
+    if row.closed_at is None and row.notice_at is None:
+        row.state = State.OPEN
+    session.flush()

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import sqlalchemy as sa
 from sqlalchemy import JSON, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
 
 
-class Offer(Base):
-    """What a provider asks for an asset; an agreement must match it."""
+class Fen(sa.TypeDecorator[int]):
+    """An amount of up to 128 bits, kept as decimal text: no database's numbers reach that far without rounding."""
 
-    __tablename__ = "offer"
-    asset_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    terms: Mapped[dict[str, object]] = mapped_column(JSON)
+    impl = sa.String(39)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Any) -> int | None:
+        return None if value is None else int(value)
 
 
-class AgreementRow(Base):
-    """An agreement this node is a party to, with both signatures and the heights the chain gave it."""
+class ExchangeOffer(Base):
+    """This node's own offer for an asset version."""
 
-    __tablename__ = "agreement"
-    agreement_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    provider: Mapped[str]
-    buyer: Mapped[str]
-    agreement: Mapped[dict[str, object]] = mapped_column(JSON)
-    grant_terms: Mapped[dict[str, object]] = mapped_column(JSON)
-    provider_signature: Mapped[bytes] = mapped_column(LargeBinary)
-    buyer_signature: Mapped[bytes] = mapped_column(LargeBinary)
-    opened_at: Mapped[int | None]
-    notice_at: Mapped[int | None]
-    closed_at: Mapped[int | None]
-    paid: Mapped[int | None]
-    refunded: Mapped[int | None]
-    open_transaction: Mapped[bytes | None] = mapped_column(LargeBinary)
+    __tablename__ = "exchange_offer"
+    asset_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    asset_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    offer: Mapped[dict[str, Any]] = mapped_column(JSON)
+    changed_at: Mapped[int] = mapped_column(sa.BigInteger)
+    withdrawn_at: Mapped[int | None] = mapped_column(sa.BigInteger)
+
+
+class ExchangeAgreement(Base):
+    """An agreement: this node's own with signatures, others' as the chain showed them."""
+
+    __tablename__ = "exchange_agreement"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    side: Mapped[str] = mapped_column(sa.String(8))
+    state: Mapped[str] = mapped_column(sa.String(8), index=True)
+    provider: Mapped[str] = mapped_column(sa.String(18))
+    buyer: Mapped[str] = mapped_column(sa.String(18))
+    agreement: Mapped[dict[str, Any]] = mapped_column(JSON)
+    terms: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    provider_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    buyer_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    proposed_at: Mapped[int | None] = mapped_column(sa.BigInteger)
+    opened_at: Mapped[int | None] = mapped_column(sa.BigInteger)
+    """Height, as are the next two."""
+    notice_at: Mapped[int | None] = mapped_column(sa.BigInteger)
+    closed_at: Mapped[int | None] = mapped_column(sa.BigInteger)
+    paid: Mapped[int] = mapped_column(Fen, default=0)
+    refunded: Mapped[int] = mapped_column(Fen, default=0)
+
+
+AGREEMENTS = cast(sa.Table, ExchangeAgreement.__table__)

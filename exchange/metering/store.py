@@ -1,59 +1,142 @@
-"""Tables of metered calls: the gateway's and the buyer's."""
+"""Tables of places: one row a call at each end, written once (gateway) or twice (buyer)."""
 
 from __future__ import annotations
 
-from sqlalchemy import Index, LargeBinary
-from sqlalchemy.orm import Mapped, mapped_column
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import LargeBinary
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.database import Base
+from exchange.metering.model import Head
 
 
-class ServedCall(Base):
-    """One place of a lane at the gateway; the answer is kept until it is acknowledged."""
+class GatewayCall(Base):
+    """A place as the gateway served or refused it. ``units`` and ``amount`` are totals after it, what was voided left out."""
 
-    __tablename__ = "call_served"
-    agreement_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    __tablename__ = "exchange_gateway_call"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    request: Mapped[bytes] = mapped_column(LargeBinary)
-    request_signature: Mapped[bytes] = mapped_column(LargeBinary)
-    receipt: Mapped[bytes] = mapped_column(LargeBinary)
-    receipt_signature: Mapped[bytes] = mapped_column(LargeBinary)
-    outcome: Mapped[int]
-    answer: Mapped[bytes | None] = mapped_column(LargeBinary)
-    void: Mapped[bytes | None] = mapped_column(LargeBinary)
-    void_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    seq: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    ending: Mapped[str] = mapped_column(sa.String(8))
+    reason: Mapped[str] = mapped_column(sa.String(31))
+    request: Mapped[str] = mapped_column(sa.Text)
+    """The request as JSON, its hash and signature beside it; likewise the receipt."""
+    request_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    request_signature: Mapped[bytes] = mapped_column(LargeBinary(65))
+    receipt: Mapped[str] = mapped_column(sa.Text)
+    receipt_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    receipt_signature: Mapped[bytes] = mapped_column(LargeBinary(65))
+    units: Mapped[int] = mapped_column(sa.BigInteger)
+    amount: Mapped[int] = mapped_column(sa.BigInteger)
+    grant_id: Mapped[bytes] = mapped_column(LargeBinary(32))
+    at: Mapped[int] = mapped_column(sa.BigInteger)
+    void: Mapped[str | None] = mapped_column(sa.Text)
+    void_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
 
 
-class MadeCall(Base):
-    """One place of a lane at the buyer: stored before it is sent, completed before it is answered."""
+class KeptAnswer(Base):
+    """The unacknowledged last answer of a lane, word for word; the next one takes its place, a closing voucher erases it."""
 
-    __tablename__ = "call_made"
-    agreement_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    __tablename__ = "exchange_kept_answer"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    idempotency_key: Mapped[str | None]
-    query_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    request: Mapped[bytes] = mapped_column(LargeBinary)
-    request_signature: Mapped[bytes] = mapped_column(LargeBinary)
-    sent: Mapped[bytes] = mapped_column(LargeBinary)
-    """The exact body sent, so that a retry is the same bytes."""
-    receipt: Mapped[bytes | None] = mapped_column(LargeBinary)
-    receipt_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
-    outcome: Mapped[int | None]
-    answer: Mapped[bytes | None] = mapped_column(LargeBinary)
-    void: Mapped[bytes | None] = mapped_column(LargeBinary)
-    void_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
-
-    __table_args__ = (Index("call_made_key", "idempotency_key", unique=True),)
+    seq: Mapped[int] = mapped_column(sa.BigInteger)
+    answer: Mapped[str] = mapped_column(sa.Text)
 
 
-class ClosingVoucher(Base):
-    """A buyer's closing voucher, at either side."""
+class StoredVoucher(Base):
+    """A buyer's closing voucher, at both ends; one a lane, the last."""
 
-    __tablename__ = "closing_voucher"
-    agreement_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    __tablename__ = "exchange_voucher"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    seq: Mapped[int]
-    voucher: Mapped[bytes] = mapped_column(LargeBinary)
-    signature: Mapped[bytes] = mapped_column(LargeBinary)
+    seq: Mapped[int] = mapped_column(sa.BigInteger)
+    units: Mapped[int] = mapped_column(sa.BigInteger)
+    amount: Mapped[int] = mapped_column(sa.BigInteger)
+    voucher: Mapped[str] = mapped_column(sa.Text)
+    signature: Mapped[bytes] = mapped_column(LargeBinary(65))
+
+
+class BuyerCall(Base):
+    """A place as the buyer asked for it and was answered."""
+
+    __tablename__ = "exchange_buyer_call"
+    __table_args__ = (sa.UniqueConstraint("idempotency_key"),)
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    idempotency_key: Mapped[str | None] = mapped_column(sa.String(200))
+    ending: Mapped[str] = mapped_column(sa.String(8))
+    reason: Mapped[str] = mapped_column(sa.String(31), default="")
+    request: Mapped[str] = mapped_column(sa.Text)
+    request_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    request_signature: Mapped[bytes] = mapped_column(LargeBinary(65))
+    query: Mapped[str] = mapped_column(sa.Text)
+    """The wire's ``query``, ``salt`` and ``consent`` as JSON."""
+    receipt: Mapped[str | None] = mapped_column(sa.Text)
+    receipt_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    receipt_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
+    answer: Mapped[str | None] = mapped_column(sa.Text)
+    """The wire's ``content`` and ``salt`` as JSON; what contradicted the books, for a conflict."""
+    units: Mapped[int] = mapped_column(sa.BigInteger)
+    amount: Mapped[int] = mapped_column(sa.BigInteger)
+    asked_at: Mapped[int] = mapped_column(sa.BigInteger)
+    void: Mapped[str | None] = mapped_column(sa.Text)
+    void_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
+
+
+GATEWAY = cast(sa.Table, GatewayCall.__table__)
+KEPT = cast(sa.Table, KeptAnswer.__table__)
+VOUCHERS = cast(sa.Table, StoredVoucher.__table__)
+BUYER = cast(sa.Table, BuyerCall.__table__)
+
+
+def heads(session: Session, table: sa.Table, agreement_id: bytes) -> dict[int, sa.Row[Any]]:
+    """The last row of every lane of an agreement."""
+    last = (
+        sa.select(table.c.lane, sa.func.max(table.c.seq).label("seq"))
+        .where(table.c.agreement_id == agreement_id)
+        .group_by(table.c.lane)
+        .subquery()
+    )
+    query = sa.select(table).join(
+        last,
+        sa.and_(table.c.agreement_id == agreement_id, table.c.lane == last.c.lane, table.c.seq == last.c.seq),
+    )
+    return {row.lane: row for row in session.execute(query)}
+
+
+def head_of(row: sa.Row[Any]) -> Head:
+    """The lane's head after a finished row."""
+    return Head(row.seq, row.units, row.amount, row.receipt_hash, row.request_hash)
+
+
+def place(session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq: int) -> sa.Row[Any] | None:
+    """One row."""
+    return session.execute(
+        sa.select(table).where(table.c.agreement_id == agreement_id, table.c.lane == lane, table.c.seq == seq)
+    ).one_or_none()
+
+
+def keep_answers(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Put the lanes' last answers in place of the ones before."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(KEPT)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["agreement_id", "lane"],
+            set_={"seq": statement.excluded.seq, "answer": statement.excluded.answer},
+        ),
+        rows,
+    )
+
+
+def keep_voucher(session: Session, row: dict[str, Any]) -> None:
+    """Put a lane's closing voucher in place of an earlier one."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(VOUCHERS)
+    kept = {name: statement.excluded[name] for name in ("seq", "units", "amount", "voucher", "signature")}
+    session.execute(statement.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=kept), [row])

@@ -1,1 +1,1 @@
-"""See `service`."""
+"""The supervisor's comparison of gateway, buyer and chain."""

@@ -1,1 +1,1 @@
-"""See `service`."""
+"""Money: deposits confirmed by the settlement bank, claims, closing, refunds and withdrawals."""

@@ -1,0 +1,165 @@
+"""What both ends of a lane speak of.
+
+A **lane** is a sequence of places of one agreement, each a usage request and its receipt; at most one request is under way in it. Its **head** is
+what both ends must agree on before the next place. The **books** are an agreement's totals over all its lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from chain.eip712 import ZERO32
+from chain.errors import BadInput
+from chain.statements import Agreement, Operation
+
+REQUEST_DOMAIN = "qiaolian.request.v1"
+RESPONSE_DOMAIN = "qiaolian.response.v1"
+MOST_COLUMNS = 256
+MOST_TEXT = 256
+
+
+class Ending(StrEnum):
+    """How a place of a lane ended."""
+
+    ASKED = "asked"
+    SERVED = "served"
+    REFUSED = "refused"
+    VOID = "void"
+    CONFLICT = "conflict"
+    """The answer contradicts the books; the lane stops and both statements are kept as evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a lane stands after its last place."""
+
+    seq: int = 0
+    units: int = 0
+    """Delivered in all, what was voided left out."""
+    amount: int = 0
+    """Fen owed in all, what was voided left out."""
+    receipt: bytes = ZERO32
+    """Struct hash of the last place's receipt."""
+    request: bytes = ZERO32
+    """Struct hash of the last place's request."""
+
+
+@dataclass(slots=True)
+class Books:
+    """An agreement's totals over its lanes, and what is reserved by calls under way."""
+
+    units: int = 0
+    amount: int = 0
+    uses: int = 0
+    """Calls served under the grant, over all agreements."""
+    reserved_units: int = 0
+    reserved_amount: int = 0
+    reserved_uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a call asks. Its canonical JSON is what the request commits to; only the two nodes ever see it."""
+
+    subject: str
+    columns: tuple[str, ...]
+    purpose: str
+    operation: Operation = Operation.USE
+    consent: str = ""
+    """Commitment of the subject's consent in 0x hex; empty where none is needed."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The committed form."""
+        return {
+            "columns": list(self.columns),
+            "consent": self.consent,
+            "operation": self.operation.name.lower() if self.operation.name else "",
+            "purpose": self.purpose,
+            "subject": self.subject,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Query:
+        """Read the committed form; ``query_malformed``."""
+        if not isinstance(value, dict) or set(value) != {"columns", "consent", "operation", "purpose", "subject"}:
+            raise _malformed("does not have exactly its five fields")
+        columns, texts = value["columns"], [value[name] for name in ("consent", "operation", "purpose", "subject")]
+        if (
+            not isinstance(columns, list)
+            or not 0 < len(columns) <= MOST_COLUMNS
+            or len(set(map(str, columns))) != len(columns)
+        ):
+            raise _malformed("names no columns, too many, or one twice")
+        if not all(isinstance(each, str) and len(each) <= MOST_TEXT for each in (*columns, *texts)):
+            raise _malformed("has a field that is no short text")
+        if value["operation"].upper() not in Operation.__members__ or not value["subject"]:
+            raise _malformed("names no known operation or no subject")
+        return cls(
+            subject=value["subject"],
+            columns=tuple(columns),
+            purpose=value["purpose"],
+            operation=Operation[value["operation"].upper()],
+            consent=value["consent"],
+        )
+
+
+def _malformed(what: str) -> BadInput:
+    return BadInput("query_malformed", f"The query {what}.", hint="Compare it with POST /v1/calls in /openapi.json.")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the source gave for a query, masked, and how much of it is metered."""
+
+    content: dict[str, Any]
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The chain view and policy a decision was made on."""
+
+    height: int
+    block_hash: bytes
+    policy_version: int
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """A finished call, as the buyer's own systems get it."""
+
+    agreement_id: bytes
+    lane: int
+    seq: int
+    ending: Ending
+    reason: str
+    content: dict[str, Any] | None
+    units: int
+    amount: int
+    receipt: bytes
+    """Struct hash of the receipt."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The API's form."""
+        return {
+            "agreementId": "0x" + self.agreement_id.hex(),
+            "lane": self.lane,
+            "seq": self.seq,
+            "outcome": self.ending,
+            "reason": self.reason,
+            "record": None if self.content is None else self.content.get("record"),
+            "units": self.units,
+            "amount": self.amount,
+            "receipt": "0x" + self.receipt.hex(),
+        }
+
+
+@dataclass(slots=True)
+class Terms:
+    """An agreement prepared for the hot path."""
+
+    agreement_id: bytes
+    agreement: Agreement
+    books: Books = field(default_factory=Books)

@@ -1,0 +1,262 @@
+"""The lane's rules, for both ends. Pure: values in, values or an error out.
+
+At the gateway, in this order for every place:
+
+1. *Place*: the request is the next of its lane, or a repetition of the last one byte for byte; anything else is a conflict and takes no place.
+2. *Acknowledgement*: what it acknowledges is exactly what the gateway's own books say was delivered.
+3. From here on the place is taken: whatever speaks against serving it makes a signed receipt of zero units.
+4. *Reserve* its most against the agreement's caps, over all lanes.
+5. *Meter and price* what the source gave, within what was reserved.
+
+At the buyer: the receipt answers this very request, its amount is the price times the units and within the request's most, its totals are the
+former totals plus that.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from chain.canonical import dumps
+from chain.eip712 import ZERO32
+from chain.errors import BadInput, Conflict, Forbidden
+from chain.statements import (
+    Agreement,
+    Outcome,
+    ReceiptVoid,
+    Unit,
+    UsageReceipt,
+    UsageRequest,
+    Voucher,
+)
+from exchange.metering.model import Books, Head, Sight
+
+
+class Place(Enum):
+    """What a request is to its lane."""
+
+    NEXT = 1
+    AGAIN = 2
+
+
+# --- Gateway ---------------------------------------------------------------------------------------------------------------------
+
+
+def place_of(agreement: Agreement, head: Head, request: UsageRequest, request_hash: bytes) -> Place:
+    """The request's place in its lane.
+
+    Raises:
+        BadInput: ``wrong_version``, ``wrong_lane``; Conflict: ``place_taken`` (other bytes for a used place), ``place_settled`` (an old place,
+            acknowledged since), ``sequence_gap``.
+    """
+    if request.version != 1:
+        raise BadInput("wrong_version", "The request is of a version this node does not know.")
+    if request.lane >= agreement.lanes:
+        raise BadInput("wrong_lane", "The agreement has no such lane.")
+    if request.seq == head.seq + 1:
+        return Place.NEXT
+    if request.seq > head.seq:
+        raise Conflict("sequence_gap", "The request skips places of its lane.", expected=head.seq + 1)
+    if request.seq == head.seq and request_hash == head.request:
+        return Place.AGAIN
+    if request.seq == head.seq or request.seq == 0:
+        raise Conflict("place_taken", "Another request took this place.", expected=head.seq + 1)
+    raise Conflict("place_settled", "This place was acknowledged; its answer is gone.", expected=head.seq + 1)
+
+
+def require_acknowledged(head: Head, request: UsageRequest) -> None:
+    """The acknowledgement equals the gateway's own books: ``acknowledgement_differs``."""
+    said = (request.acknowledged_units, request.acknowledged_amount, request.previous_receipt)
+    if said != (head.units, head.amount, head.receipt):
+        raise Conflict(
+            "acknowledgement_differs",
+            "The request does not acknowledge exactly what was delivered before it.",
+            hint="Compare the lane's last receipt; the supervisor's reconciliation shows where the books part.",
+            units=head.units,
+            amount=head.amount,
+        )
+
+
+def require_voucher(agreement: Agreement, head: Head, voucher: Voucher) -> None:
+    """A closing voucher acknowledges exactly the lane's head: ``voucher_not_higher`` when it is behind, ``acknowledgement_differs`` else."""
+    if voucher.version != 1:
+        raise BadInput("wrong_version", "The voucher is of a version this node does not know.")
+    if voucher.lane >= agreement.lanes:
+        raise BadInput("wrong_lane", "The agreement has no such lane.")
+    if voucher.seq < head.seq:
+        raise Conflict("voucher_not_higher", "The voucher acknowledges less than was delivered.", seq=head.seq)
+    said = (voucher.seq, voucher.acknowledged_units, voucher.acknowledged_amount, voucher.receipt)
+    if said != (head.seq, head.units, head.amount, head.receipt):
+        raise Conflict("acknowledgement_differs", "The voucher does not acknowledge exactly what was delivered.")
+
+
+def require_servable(agreement: Agreement, request: UsageRequest, *, opened: bool, ended: bool, now: int) -> None:
+    """The call may be made at all: ``agreement_not_open``, ``agreement_in_notice``, ``agreement_ended``, ``request_expired``,
+    ``over_max_per_call``, ``max_amount_too_low``."""
+    if not opened:
+        raise Forbidden("agreement_not_open", "The agreement is not open on the chain.")
+    if ended:
+        raise Forbidden("agreement_in_notice", "Notice of the agreement's end was given.")
+    if not agreement.starts_at <= now <= agreement.ends_at:
+        raise Forbidden("agreement_ended", "The agreement does not cover this time.")
+    if now > request.expiry:
+        raise Forbidden("request_expired", "The request came after its expiry.")
+    if request.max_amount > agreement.max_per_call:
+        raise Forbidden("over_max_per_call", "The request would let one call cost more than the agreement allows.")
+    if request.max_amount < agreement.price or request.max_units < 1:
+        raise Forbidden("max_amount_too_low", "The request does not let a single unit be served.")
+
+
+def reserve(agreement: Agreement, books: Books, request: UsageRequest, *, max_uses: int) -> tuple[int, int]:
+    """Set the request's most aside against the caps, over all lanes; what was set aside (units, fen).
+
+    Under the caps' rest the most is cut to it, as long as one unit still fits.
+
+    Raises:
+        Forbidden: ``cap_reached``, ``unit_cap_reached``, ``grant_used_up``.
+    """
+    if books.uses + books.reserved_uses >= max_uses:
+        raise Forbidden("grant_used_up", "The grant's count is used up.")
+    amount = min(request.max_amount, agreement.cap - books.amount - books.reserved_amount)
+    if amount < agreement.price:
+        raise Forbidden("cap_reached", "The agreement's money cap is reached.")
+    units = request.max_units
+    if agreement.max_units:
+        units = min(units, agreement.max_units - books.units - books.reserved_units)
+        if units < 1:
+            raise Forbidden("unit_cap_reached", "The agreement's count cap is reached.")
+    books.reserved_units += units
+    books.reserved_amount += amount
+    books.reserved_uses += 1
+    return units, amount
+
+
+def release(books: Books, reserved: tuple[int, int]) -> None:
+    """Give a reservation back."""
+    books.reserved_units -= reserved[0]
+    books.reserved_amount -= reserved[1]
+    books.reserved_uses -= 1
+
+
+def units_of(unit: int, content: object) -> int:
+    """How much of the agreement's unit a served content is: one call, one row, or its canonical bytes."""
+    return len(dumps(content)) if unit == Unit.BYTE else 1
+
+
+def price_of(agreement: Agreement, units: int, *, reserved: tuple[int, int]) -> int:
+    """What the units cost: ``over_max_units`` or ``over_max_amount`` when it is more than was reserved."""
+    amount = units * agreement.price
+    if units > reserved[0]:
+        raise Forbidden("over_max_units", "The answer is larger than the request or the agreement's rest allows.")
+    if amount > reserved[1]:
+        raise Forbidden("over_max_amount", "The answer costs more than the request or the agreement's rest allows.")
+    return amount
+
+
+def receipt_for(
+    request: UsageRequest,
+    request_hash: bytes,
+    head: Head,
+    sight: Sight,
+    *,
+    issued_at: int,
+    reason: str = "",
+    response_commitment: bytes = ZERO32,
+    units: int = 0,
+    amount: int = 0,
+) -> UsageReceipt:
+    """The receipt of the next place; with a ``reason`` a refusal of zero units."""
+    return UsageReceipt(
+        version=1,
+        agreement_id=request.agreement_id,
+        lane=request.lane,
+        seq=request.seq,
+        request=request_hash,
+        outcome=Outcome.REFUSED if reason else Outcome.SERVED,
+        reason=reason,
+        response_commitment=response_commitment,
+        units=units,
+        amount=amount,
+        total_units=head.units + units,
+        total_amount=head.amount + amount,
+        previous_receipt=head.receipt,
+        view_height=sight.height,
+        view_block=sight.block_hash,
+        policy_version=sight.policy_version,
+        issued_at=issued_at,
+    )
+
+
+# --- Buyer -----------------------------------------------------------------------------------------------------------------------
+
+
+def next_request(
+    agreement: Agreement, agreement_id: bytes, lane: int, head: Head, *, commitment: bytes, now: int, seconds: int
+) -> UsageRequest:
+    """The request for the next place, acknowledging everything before it and allowing what the agreement allows a call."""
+    price = agreement.price
+    most_units = agreement.max_per_call // price if price else max(1, agreement.max_units)
+    return UsageRequest(
+        version=1,
+        agreement_id=agreement_id,
+        lane=lane,
+        seq=head.seq + 1,
+        max_units=1 if agreement.unit != Unit.BYTE else most_units,
+        max_amount=agreement.price if agreement.unit != Unit.BYTE else agreement.max_per_call,
+        acknowledged_units=head.units,
+        acknowledged_amount=head.amount,
+        previous_receipt=head.receipt,
+        request_commitment=commitment,
+        expiry=now + seconds,
+    )
+
+
+def require_receipt(
+    agreement: Agreement, head: Head, request: UsageRequest, request_hash: bytes, receipt: UsageReceipt
+) -> None:
+    """The receipt accounts for this request and nothing else: ``receipt_of_other``, ``receipt_wrong_amount``, ``receipt_wrong_totals``."""
+    place = (receipt.version, receipt.agreement_id, receipt.lane, receipt.seq, receipt.request)
+    if place != (1, request.agreement_id, request.lane, request.seq, request_hash):
+        raise Conflict("receipt_of_other", "The receipt answers another request.")
+    served = receipt.outcome == Outcome.SERVED
+    if receipt.outcome not in (Outcome.SERVED, Outcome.REFUSED) or served == bool(receipt.reason):
+        raise Conflict("receipt_of_other", "The receipt is neither a service nor a refusal with its reason.")
+    if receipt.amount != receipt.units * agreement.price or (served != bool(receipt.units)):
+        raise Conflict("receipt_wrong_amount", "The receipt's amount is not the price of its units.")
+    if receipt.units > request.max_units or receipt.amount > request.max_amount:
+        raise Conflict("receipt_wrong_amount", "The receipt is for more than the request allowed.")
+    totals = (receipt.total_units, receipt.total_amount, receipt.previous_receipt)
+    if totals != (head.units + receipt.units, head.amount + receipt.amount, head.receipt):
+        raise Conflict("receipt_wrong_totals", "The receipt's totals do not continue the lane's books.")
+
+
+def require_void(request: UsageRequest, void: ReceiptVoid) -> None:
+    """The void is of this request's place: ``receipt_of_other``."""
+    place = (void.version, void.agreement_id, void.lane, void.seq)
+    if place != (1, request.agreement_id, request.lane, request.seq) or not void.reason:
+        raise Conflict("receipt_of_other", "The voided receipt is of another place.")
+
+
+def closing_voucher(agreement_id: bytes, lane: int, head: Head) -> Voucher:
+    """The acknowledgement of everything delivered on a lane."""
+    return Voucher(
+        version=1,
+        agreement_id=agreement_id,
+        lane=lane,
+        seq=head.seq,
+        acknowledged_units=head.units,
+        acknowledged_amount=head.amount,
+        receipt=head.receipt,
+    )
+
+
+# --- Both ------------------------------------------------------------------------------------------------------------------------
+
+
+def after(receipt: UsageReceipt, receipt_hash: bytes) -> Head:
+    """The lane's head once a receipt is written."""
+    return Head(receipt.seq, receipt.total_units, receipt.total_amount, receipt_hash, receipt.request)
+
+
+def after_void(before: Head, receipt_hash: bytes, request_hash: bytes) -> Head:
+    """The head once the last place is voided: the place stays taken, nothing is owed for it."""
+    return Head(before.seq + 1, before.units, before.amount, receipt_hash, request_hash)

@@ -1,0 +1,21 @@
+"""What the chain's events mean to the exchange. Runs in the projector's transaction; applying an event again changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from chain.ledger import Event
+from exchange.agreements import service as agreements
+from exchange.settlement import service as settlement
+
+CONTRACTS = ("TradeSettlement",)
+
+
+def apply(session: Session, events: Sequence[Event]) -> None:
+    """Take events in chain order; those of other contracts are passed over."""
+    for event in events:
+        if event.contract == "TradeSettlement":
+            agreements.apply(session, event)
+            settlement.apply(session, event)

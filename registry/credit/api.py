@@ -1,0 +1,148 @@
+"""Certificates, consents, disputes and repairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+
+from chain.context import Context
+from chain.crypto import require_address
+from chain.statements import ConsentRegistration, ConsentWithdrawal, CreditDispute, SubjectKeyCertificate
+from registry.access import (
+    Principal,
+    field,
+    get_context,
+    hex_bytes,
+    hex_field,
+    require_local,
+    require_member,
+    strict_json,
+)
+from registry.credit import service
+
+router = APIRouter(tags=["credit"])
+
+
+class CertificateBody(BaseModel):
+    """Whose key to certify for what. The salt is the subject's: it opens the identity commitment later."""
+
+    model_config = ConfigDict(extra="forbid")
+    identity: dict[str, str]
+    identitySalt: str
+    key: str
+    purpose: str
+    notAfter: int
+
+
+class AnswerBody(BaseModel):
+    """A repaired record, or nothing when the old one stands."""
+
+    record: dict[str, Any] | None
+
+
+@router.post("/v1/certificates", status_code=201, summary="Certify a subject's one-time key")
+def certify(
+    body: CertificateBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    certificate, signature = service.certify(
+        context,
+        identity=body.identity,
+        salt=hex_bytes(body.identitySalt),
+        key=require_address(body.key),
+        purpose=body.purpose,
+        not_after=body.notAfter,
+    )
+    return {"certificate": certificate.to_json(), "signature": "0x" + signature.hex()}
+
+
+@router.post("/v1/consents", status_code=202, summary="Relay a subject's consent registration")
+async def relay(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+    body = await strict_json(request)
+    registration = ConsentRegistration.from_json(field(body, "registration", dict))
+    signature = hex_field(body, "signature", length=65)
+    return {"operation": await run_in_threadpool(service.relay_consent, context, registration, signature)}
+
+
+@router.post("/v1/consents/withdrawals", status_code=202, summary="Relay a subject's withdrawal")
+async def withdraw(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+    body = await strict_json(request)
+    withdrawal = ConsentWithdrawal.from_json(field(body, "withdrawal", dict))
+    signature = hex_field(body, "signature", length=65)
+    return {"operation": await run_in_threadpool(service.relay_withdrawal, context, withdrawal, signature)}
+
+
+@router.post("/v1/consents/held", status_code=201, summary="A subject hands its consent to this bank")
+async def hold(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+    body = await strict_json(request)
+    commitment = await run_in_threadpool(service.hold, context, body)
+    return {"consent": "0x" + commitment.hex()}
+
+
+@router.post("/v1/certificates/shown", status_code=201, summary="A subject shows another office's certificate")
+async def show(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+    body = await strict_json(request)
+
+    def take() -> None:
+        service.show_certificate(
+            context,
+            SubjectKeyCertificate.from_json(field(body, "certificate", dict)),
+            hex_field(body, "signature", length=65),
+            identity=field(body, "identity", dict),
+            identity_salt=hex_field(body, "identitySalt", length=32),
+        )
+
+    await run_in_threadpool(take)
+    return {"kept": True}
+
+
+@router.post("/v1/assets/{asset_id}/records", summary="A subject's own record, at the counter")
+def records(
+    asset_id: str,
+    identity: dict[str, str],
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return service.subject_records(context, identity, hex_bytes(asset_id))
+
+
+@router.post("/v1/disputes", status_code=202, summary="A subject disputes a record")
+async def dispute(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+    body = await strict_json(request)
+
+    def take() -> bytes:
+        return service.raise_dispute(
+            context,
+            CreditDispute.from_json(field(body, "dispute", dict)),
+            hex_field(body, "signature", length=65),
+            claim=field(body, "claim", dict),
+            claim_salt=hex_field(body, "claimSalt", length=32),
+            subject=field(body, "subject", str),
+        )
+
+    return {"disputeId": "0x" + (await run_in_threadpool(take)).hex()}
+
+
+@router.post("/v1/disputes/{dispute_id}/answer", status_code=202, summary="Repair a record or stand by it")
+def answer(
+    dispute_id: str,
+    body: AnswerBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return service.answer(context, hex_bytes(dispute_id), new_record=body.record)
+
+
+@router.get("/v1/peer/disputes", summary="Disputes about a subject, for a bank with its consent")
+def disputes(
+    subject: str,
+    asset_id: str,
+    columns: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    return {"disputes": service.disputes_of(context, subject, hex_bytes(asset_id), columns.split(","))}

@@ -1,0 +1,116 @@
+"""Rules of consents and reports, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chain.commitment import commit, opens
+from chain.crypto import recover
+from chain.eip712 import Domain
+from chain.errors import BadInput, Forbidden, QiaolianError
+from chain.statements import Consent, SubjectKeyCertificate
+from chain.words import ConsentWord
+
+CONSENT_DOMAIN = "qiaolian.consent.v1"
+IDENTITY_DOMAIN = "qiaolian.identity.v1"
+CLAIM_DOMAIN = "qiaolian.claim.v1"
+REPORT_DOMAIN = "qiaolian.report.v1"
+
+
+@dataclass(frozen=True)
+class ConsentPackage:
+    """A consent with all that shows it: the subject's signature, the certificate of its key, and what opens the commitments."""
+
+    consent: Consent
+    signature: bytes
+    salt: bytes
+    certificate: SubjectKeyCertificate
+    certificate_signature: bytes
+    identity: Mapping[str, Any]
+    identity_salt: bytes
+
+    @classmethod
+    def from_json(cls, value: Any) -> ConsentPackage:
+        """Read the JSON form; ``consent_malformed``."""
+        try:
+            return cls(
+                consent=Consent.from_json(value["consent"]),
+                signature=bytes.fromhex(value["signature"][2:]),
+                salt=bytes.fromhex(value["salt"][2:]),
+                certificate=SubjectKeyCertificate.from_json(value["certificate"]),
+                certificate_signature=bytes.fromhex(value["certificateSignature"][2:]),
+                identity=value["identity"],
+                identity_salt=bytes.fromhex(value["identitySalt"][2:]),
+            )
+        except (KeyError, TypeError, ValueError, QiaolianError) as error:
+            raise BadInput(
+                "consent_malformed", "A consent package lacks a part or has one of the wrong form."
+            ) from error
+
+    def commitment(self) -> bytes:
+        """What the chain holds of it."""
+        return commit(self.salt, CONSENT_DOMAIN, self.consent.to_json())
+
+    def subject(self) -> str:
+        """The subject's code, as its office knows it."""
+        return str(self.identity.get("code", ""))
+
+
+def require_package(
+    package: ConsentPackage, *, consent_domain: Domain, certificate_domain: Domain, issuer_key_member: str
+) -> None:
+    """The package holds together: signatures, certificate and openings; all but what the chain says now.
+
+    ``issuer_key_member`` is the member whose live STATEMENT key made the certificate's signature.
+    """
+    consent, certificate = package.consent, package.certificate
+    if recover(consent.digest(consent_domain), package.signature) != consent.authority:
+        raise Forbidden("consent_bad_signature", "The consent is not signed by its own key.")
+    if certificate.key != consent.authority or certificate.purpose != "consent":
+        raise Forbidden("consent_bad_signature", "The consent's key is not certified for consents.")
+    if issuer_key_member != certificate.issuer or not certificate.issuer:
+        raise Forbidden("consent_bad_signature", "The certificate is not by the office it names.")
+    if certificate.issuer == consent.bank:
+        raise Forbidden("consent_by_beneficiary", "A bank cannot certify the consents given to itself.")
+    if certificate.subject != consent.subject or not opens(
+        consent.subject, salt=package.identity_salt, domain=IDENTITY_DOMAIN, record=dict(package.identity)
+    ):
+        raise Forbidden("consent_bad_signature", "The consent's subject is not the certified one.")
+
+
+def certificate_signer(package: ConsentPackage, domain: Domain) -> str:
+    """The address that signed the certificate."""
+    return recover(package.certificate.digest(domain), package.certificate_signature)
+
+
+def require_usable(
+    package: ConsentPackage, word: ConsentWord, *, subject: str, bank: str, purpose: str, now: int
+) -> None:
+    """The consent covers this use now, by the chain's word for it."""
+    consent = package.consent
+    if not word.recorded_at or word.authority != consent.authority:
+        raise Forbidden("consent_missing", "The consent is not on the chain.")
+    if word.withdrawn_at:
+        raise Forbidden("consent_withdrawn", "The subject withdrew the consent.")
+    if package.subject() != subject:
+        raise Forbidden("consent_other_subject", "The consent is another subject's.")
+    if consent.bank != bank:
+        raise Forbidden("consent_other_bank", "The consent was given to another bank.")
+    if consent.purpose != purpose:
+        raise Forbidden("consent_other_purpose", "The consent is for another purpose.")
+    begins = max(consent.not_before, package.certificate.not_before)
+    if not begins <= now <= min(consent.not_after, package.certificate.not_after):
+        raise Forbidden("consent_expired", "The consent does not cover this time.")
+
+
+def combine(subject: str, parts: Sequence[Mapping[str, Any]], repairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The one-stop report: each department's masked record, and beside it what was disputed and how it was answered."""
+    return {
+        "subject": subject,
+        "records": [
+            {"department": part["department"], "assetId": part["assetId"], "record": part["record"]} for part in parts
+        ],
+        "disputes": [dict(each) for each in repairs],
+    }

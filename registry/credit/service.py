@@ -1,0 +1,385 @@
+"""Consents, credit queries, disputes and repairs.
+
+A consent is signed off chain with a one-time key that an office certified; the chain holds a salted commitment, relayed by a member that cannot
+alter it. The gateway checks signature, certificate and the chain's proved word itself. A dispute is answered by the department with both records
+side by side; a repaired record is a new version of the asset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain import merkle
+from chain.commitment import commit, new_salt, opens
+from chain.context import Context
+from chain.crypto import recover
+from chain.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ledger import Event
+from chain.outbox import enqueue
+from chain.statements import (
+    ConsentRegistration,
+    ConsentWithdrawal,
+    CreditDispute,
+    CreditQuery,
+    CreditRepair,
+    KeyPurpose,
+    SubjectKeyCertificate,
+    UsageReceipt,
+)
+from chain.words import ConsentWord, KeyWord, MemberWord
+from registry.assets import service as assets
+from registry.credit.rules import (
+    CLAIM_DOMAIN,
+    IDENTITY_DOMAIN,
+    REPORT_DOMAIN,
+    ConsentPackage,
+    certificate_signer,
+    combine,
+    require_package,
+    require_usable,
+)
+from registry.credit.store import Certificate, Dispute, HeldConsent, Query
+from registry.evidence.service import append_statement
+from registry.masking import mask
+
+# --- Certificates ---------------------------------------------------------------------------------------------------------------
+
+
+def certify(
+    context: Context, *, identity: Mapping[str, Any], salt: bytes, key: str, purpose: str, not_after: int
+) -> tuple[SubjectKeyCertificate, bytes]:
+    """Certify a person's or trader's one-time key, as the office that knows them."""
+    now = context.now()
+    if not_after <= now:
+        raise BadInput("wrong_period", "A certificate ends in the future.")
+    certificate = SubjectKeyCertificate(
+        version=1,
+        issuer=context.member,
+        subject=commit(salt, IDENTITY_DOMAIN, dict(identity)),
+        key=key,
+        purpose=purpose,
+        not_before=now - 60,
+        not_after=not_after,
+    )
+    signature = context.sign(certificate)
+
+    def change(session: Session) -> None:
+        known = session.get(Certificate, key)
+        if known is not None:
+            raise Conflict("key_certified", "This key is certified; a key serves one purpose once.")
+        session.add(
+            Certificate(key=key, identity=dict(identity), certificate=certificate.to_json(), signature=signature)
+        )
+        append_statement(session, certificate, context.domain("MemberDirectory"), at=now)
+
+    context.database.write(change)
+    return certificate, signature
+
+
+# --- Consents -------------------------------------------------------------------------------------------------------------------
+
+
+def relay_consent(context: Context, registration: ConsentRegistration, signature: bytes) -> str:
+    """Send a subject's registration to the chain as its relayer; the outbox operation."""
+    if recover(registration.digest(context.domain("CreditLedger")), signature) != registration.authority:
+        raise Forbidden("wrong_authority", "The registration is not signed by the consent's key.")
+    return _send(context, f"consent/{registration.commitment.hex()}", "recordConsent", [registration, signature])
+
+
+def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature: bytes) -> str:
+    """Send a subject's withdrawal to the chain; the outbox operation."""
+    operation = f"consent-withdrawal/{withdrawal.commitment.hex()}"
+    return _send(context, operation, "withdrawConsent", [withdrawal, signature])
+
+
+def hold(context: Context, package_json: Mapping[str, Any]) -> bytes:
+    """Keep a consent given to this bank; its commitment."""
+    package = ConsentPackage.from_json(package_json)
+    if package.consent.bank != context.member:
+        raise Forbidden("consent_other_bank", "The consent was given to another bank.")
+    _require_whole(context, package)
+    commitment = package.commitment()
+    row = HeldConsent(commitment=commitment, subject=package.subject(), package=dict(package_json))
+    context.database.write(lambda session: session.merge(row))
+    return commitment
+
+
+def held_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
+    """A consent this bank holds, as its gateway requests carry it; ``consent_unknown``."""
+    with context.database.read() as session:
+        row = session.get(HeldConsent, commitment)
+    if row is None:
+        raise NotFound("consent_unknown", "This bank holds no such consent.")
+    return row.package
+
+
+def authorise_consent(
+    context: Context, package_json: Mapping[str, Any] | None, *, subject: str, bank: str, purpose: str, now: int
+) -> None:
+    """Whether the subject's consent covers this use now.
+
+    Raises:
+        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``.
+    """
+    if package_json is None:
+        raise Forbidden("consent_missing", "This purpose needs the subject's consent.")
+    package = ConsentPackage.from_json(package_json)
+    _require_whole(context, package)
+    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", package.commitment()).value)
+    require_usable(package, word, subject=subject, bank=bank, purpose=purpose, now=now)
+
+
+def _require_whole(context: Context, package: ConsentPackage) -> None:
+    signer = certificate_signer(package, context.domain("MemberDirectory"))
+    key = KeyWord.decode(context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0")).value)
+    issuer = key.member if key.live and key.purpose == KeyPurpose.STATEMENT else ""
+    if issuer and not MemberWord.decode(context.view.word("MemberDirectory", "members", issuer).value).live:
+        issuer = ""
+    require_package(
+        package,
+        consent_domain=context.domain("CreditLedger"),
+        certificate_domain=context.domain("MemberDirectory"),
+        issuer_key_member=issuer,
+    )
+
+
+# --- Queries --------------------------------------------------------------------------------------------------------------------
+
+
+def record_report(
+    context: Context,
+    *,
+    subject: str,
+    consent: bytes,
+    parts: Sequence[Mapping[str, Any]],
+    disputes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Make a one-stop report of what the calls brought, sign the query and have it anchored; the report as JSON."""
+    report, salt = combine(subject, parts, disputes), new_salt()
+    receipts = [dict(part["receipt"]) for part in parts]
+    hashes = [UsageReceipt.from_json(each).struct_hash() for each in receipts]
+    statement = CreditQuery(
+        version=1,
+        bank=context.member,
+        consent=consent,
+        report=commit(salt, REPORT_DOMAIN, report),
+        receipts_root=merkle.root_of([merkle.leaf_hash(each) for each in hashes]),
+        issued_at=context.now(),
+    )
+    signature, query_hash = context.sign(statement), statement.struct_hash()
+    operation = f"credit-query/{query_hash.hex()}"
+
+    def change(session: Session) -> None:
+        session.add(
+            Query(
+                query_hash=query_hash,
+                subject=subject,
+                statement=statement.to_json(),
+                signature=signature,
+                report=report,
+                report_salt=salt,
+                receipts=receipts,
+                operation=operation,
+            )
+        )
+        append_statement(session, statement, context.domain("CreditLedger"), at=statement.issued_at)
+        _enqueue(context, session, operation, "anchorQueries", [[query_hash]])
+
+    context.database.write(change)
+    return {"queryId": "0x" + query_hash.hex(), "report": report, "operation": operation}
+
+
+def find_query(context: Context, query_hash: bytes) -> Query:
+    """A report this bank made; ``query_unknown``."""
+    with context.database.read() as session:
+        row = session.get(Query, query_hash)
+    if row is None:
+        raise NotFound("query_unknown", "This bank made no such query.")
+    return row
+
+
+# --- Disputes and repairs -------------------------------------------------------------------------------------------------------
+
+
+def subject_records(context: Context, identity: Mapping[str, Any], asset_id: bytes) -> dict[str, Any]:
+    """What this department holds of a subject, with the commitment a dispute names. For the subject at the counter."""
+    own = assets.latest_own(context, asset_id)
+    subject = str(identity.get("code", ""))
+    commitment, _salt = assets.record_commitment(context, asset_id, own.asset_version, subject)
+    record = assets.served(context, asset_id, own.asset_version).lookup(subject)
+    return {"record": dict(record or {}), "commitment": "0x" + commitment.hex(), "assetVersion": own.asset_version}
+
+
+def raise_dispute(
+    context: Context,
+    dispute: CreditDispute,
+    signature: bytes,
+    *,
+    claim: Mapping[str, Any],
+    claim_salt: bytes,
+    subject: str,
+) -> bytes:
+    """Take a subject's signed dispute at the department that holds the record and send it to the chain; the dispute id."""
+    if dispute.department != context.member:
+        raise Forbidden("other_department", "The disputed record is another department's.")
+    if recover(dispute.digest(context.domain("CreditLedger")), signature) != dispute.authority:
+        raise Forbidden("wrong_authority", "The dispute is not signed by the key it names.")
+    if not opens(dispute.claim, salt=claim_salt, domain=CLAIM_DOMAIN, record=dict(claim)):
+        raise BadInput("claim_differs", "The claim is not what the dispute commits to.")
+    _require_certified(context, dispute.authority, subject)
+    own = assets.latest_own(context, dispute.asset_id)
+    commitment, _salt = assets.record_commitment(context, dispute.asset_id, own.asset_version, subject)
+    if commitment != dispute.record:
+        raise Conflict("record_differs", "The dispute names another record than the subject's current one.")
+    record = assets.served(context, dispute.asset_id, own.asset_version).lookup(subject)
+    dispute_id = dispute.struct_hash()
+
+    def change(session: Session) -> None:
+        if session.get(Dispute, dispute_id) is not None:
+            return
+        session.add(
+            Dispute(
+                dispute_id=dispute_id,
+                subject=subject,
+                asset_id=dispute.asset_id,
+                dispute=dispute.to_json(),
+                signature=signature,
+                claim=dict(claim),
+                old_record=dict(record or {}),
+            )
+        )
+        append_statement(session, dispute, context.domain("CreditLedger"), at=context.now())
+        _enqueue(context, session, f"dispute/{dispute_id.hex()}", "raiseDispute", [dispute, signature])
+
+    context.database.write(change)
+    return dispute_id
+
+
+def answer(context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Answer a dispute: with a repaired record (a new version of the asset) or by standing by the old one."""
+    row = find_dispute(context, dispute_id)
+    if row.repair is not None:
+        raise Conflict("already_answered", "The dispute is answered.")
+    dispute = CreditDispute.from_json(row.dispute)
+    version = assets.latest_own(context, row.asset_id).asset_version
+    after = dispute.record
+    if new_record is not None:
+        if set(new_record) != set(row.old_record):
+            raise BadInput("record_malformed", "A repaired record has the same columns as the old one.")
+        version = int(assets.correct(context, row.asset_id, overrides={row.subject: new_record})["assetVersion"])
+        after, _salt = assets.record_commitment(context, row.asset_id, version, row.subject)
+    repair = CreditRepair(
+        version=1,
+        dispute_id=dispute_id,
+        department=context.member,
+        upheld=new_record is not None,
+        old_record=dispute.record,
+        new_record=after,
+        asset_version=version,
+        repaired_at=context.now(),
+    )
+    signature = context.sign(repair)
+
+    def change(session: Session) -> None:
+        kept = session.get_one(Dispute, dispute_id)
+        kept.new_record = dict(new_record) if new_record is not None else None
+        kept.repair, kept.repair_signature = repair.to_json(), signature
+        append_statement(session, repair, context.domain("CreditLedger"), at=repair.repaired_at)
+        _enqueue(context, session, f"repair/{dispute_id.hex()}", "answerDispute", [repair, signature])
+
+    context.database.write(change)
+    return {"repair": repair.to_json(), "assetVersion": version}
+
+
+def disputes_of(context: Context, subject: str, asset_id: bytes, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Disputes about a subject's record, both values side by side for the columns asked, each under its masking."""
+    masking = assets.latest_own(context, asset_id).masking
+    with context.database.read() as session:
+        rows = list(session.scalars(sa.select(Dispute).where(Dispute.subject == subject, Dispute.asset_id == asset_id)))
+    return [
+        {
+            "disputeId": "0x" + row.dispute_id.hex(),
+            "department": context.member,
+            "assetId": "0x" + asset_id.hex(),
+            "answered": row.repair is not None,
+            "upheld": bool(row.repair and row.repair["upheld"]),
+            "before": mask(row.old_record, columns, masking),
+            "after": mask(row.new_record, columns, masking) if row.new_record is not None else None,
+        }
+        for row in rows
+    ]
+
+
+def find_dispute(context: Context, dispute_id: bytes) -> Dispute:
+    """A dispute at this department; ``dispute_unknown``."""
+    with context.database.read() as session:
+        row = session.get(Dispute, dispute_id)
+    if row is None:
+        raise NotFound("dispute_unknown", "This department knows no such dispute.")
+    return row
+
+
+def apply(session: Session, event: Event) -> None:
+    """Take the heights the chain gave to this department's disputes."""
+    if event.name not in ("DisputeRaised", "DisputeAnswered"):
+        return
+    row = session.get(Dispute, event.arguments["disputeId"])
+    if row is None:
+        return
+    if event.name == "DisputeRaised":
+        row.opened_at = event.height
+    else:
+        row.answered_at = event.height
+
+
+def _require_certified(context: Context, key: str, subject: str) -> None:
+    """The disputing key must be certified here, or its certificate have been shown here before."""
+    with context.database.read() as session:
+        row = session.get(Certificate, key)
+    if row is None or row.identity.get("code") != subject:
+        raise Forbidden(
+            "subject_key_unknown", "The key is not certified for this subject.", hint="Show its certificate first."
+        )
+
+
+def show_certificate(
+    context: Context,
+    certificate: SubjectKeyCertificate,
+    signature: bytes,
+    *,
+    identity: Mapping[str, Any],
+    identity_salt: bytes,
+) -> None:
+    """Keep another office's certificate of a subject's key, after checking it."""
+    signer = recover(certificate.digest(context.domain("MemberDirectory")), signature)
+    key = KeyWord.decode(context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0")).value)
+    if not key.live or key.purpose != KeyPurpose.STATEMENT or key.member != certificate.issuer:
+        raise Forbidden("wrong_signer", "The certificate is not by a live key of the office it names.")
+    if not opens(certificate.subject, salt=identity_salt, domain=IDENTITY_DOMAIN, record=dict(identity)):
+        raise BadInput("identity_differs", "The identity is not what the certificate commits to.")
+    if not certificate.not_before <= context.now() <= certificate.not_after:
+        raise Forbidden("certificate_expired", "The certificate does not cover this time.")
+    row = Certificate(
+        key=certificate.key, identity=dict(identity), certificate=certificate.to_json(), signature=signature
+    )
+    context.database.write(lambda session: session.merge(row))
+
+
+def _send(context: Context, operation: str, function: str, arguments: Sequence[Any]) -> str:
+    context.database.write(lambda session: _enqueue(context, session, operation, function, arguments))
+    return operation
+
+
+def _enqueue(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> None:
+    enqueue(
+        session,
+        sender=context.transaction_address,
+        operation_id=operation,
+        contract="CreditLedger",
+        function=function,
+        arguments=list(arguments),
+    )

@@ -1,0 +1,59 @@
+"""Tables of consents, disputes and credit queries."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chain.database import Base
+
+
+class HeldConsent(Base):
+    """A subject's consent with what opens it, at the bank it was given to."""
+
+    __tablename__ = "credit_consent"
+    commitment: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    subject: Mapped[str] = mapped_column(index=True)
+    package: Mapped[dict[str, object]] = mapped_column(JSON)
+
+
+class Certificate(Base):
+    """A key certificate this office issued; the identity stays here."""
+
+    __tablename__ = "credit_certificate"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    identity: Mapped[dict[str, object]] = mapped_column(JSON)
+    certificate: Mapped[dict[str, object]] = mapped_column(JSON)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Dispute(Base):
+    """A dispute about one of this department's records, with the answer when there is one."""
+
+    __tablename__ = "credit_dispute"
+    dispute_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    subject: Mapped[str] = mapped_column(index=True)
+    asset_id: Mapped[bytes] = mapped_column(LargeBinary)
+    dispute: Mapped[dict[str, object]] = mapped_column(JSON)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+    claim: Mapped[dict[str, object]] = mapped_column(JSON)
+    old_record: Mapped[dict[str, object]] = mapped_column(JSON)
+    new_record: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    repair: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    repair_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    opened_at: Mapped[int | None]
+    answered_at: Mapped[int | None]
+
+
+class Query(Base):
+    """A one-stop report this bank made, with the statement that was anchored."""
+
+    __tablename__ = "credit_query"
+    query_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    subject: Mapped[str] = mapped_column(index=True)
+    statement: Mapped[dict[str, object]] = mapped_column(JSON)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+    report: Mapped[dict[str, object]] = mapped_column(JSON)
+    report_salt: Mapped[bytes] = mapped_column(LargeBinary)
+    receipts: Mapped[list[dict[str, object]]] = mapped_column(JSON)
+    operation: Mapped[str]
