@@ -1,0 +1,96 @@
+"""The node's application: the domain packages' routers behind one gate, and the workers beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from chain.errors import QiaolianError
+from nodes import health, problems
+from nodes.access import LocalAccess
+from nodes.assembly import Node, assemble
+from nodes.config import NodeConfig
+from nodes.gate import Gate, Guards
+from nodes.metrics import Metrics
+from nodes.migrate import upgrade
+from nodes.routers import routers
+from nodes.version import VERSION
+from nodes.workers import Workers
+
+_DESCRIPTION = """\
+One organisation's node of the Qiaolian network. The organisation's own systems and people use a bearer token and the paths under `/v1/`; other
+members' nodes use self-issued tokens and the paths under `/v1/peer/`. Errors are `application/problem+json` with a stable `code`."""
+
+
+def create_app(config: NodeConfig) -> FastAPI:
+    """The application; everything is opened when it starts and closed when it ends."""
+    metrics = Metrics()
+    access = LocalAccess.load(config.path(config.access.tokens))
+    guards = Guards(member=config.member, access=access, metrics=metrics, body_bytes=config.limits.body_bytes)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(upgrade, config.database_url, lock_dir=config.data)
+        node = await asyncio.to_thread(assemble, config)
+        app.state.context = node.context
+        app.state.health = _health(node, metrics)
+        guards.verifier = node.verifier
+        node.start()
+        workers = Workers(node, metrics)
+        workers.start()
+        try:
+            yield
+        finally:
+            await workers.stop()
+            await asyncio.to_thread(node.close)
+
+    app = FastAPI(
+        title=f"Qiaolian node of {config.name}",
+        description=_DESCRIPTION,
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: f"{route.name}_{'_'.join(sorted(route.methods or ()))}".lower(),
+    )
+    app.state.config = config
+    app.state.metrics = metrics
+    app.include_router(health.router)
+    for router in routers():
+        app.include_router(router)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_middleware(Gate, guards=guards)
+    return app
+
+
+def _health(node: Node, metrics: Metrics) -> health.Health:
+    config = node.config
+    found = health.Health(context=node.context, data=config.data, free_bytes=config.limits.free_disk_bytes)
+    metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", found.view_age)
+    metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", found.outbox_depth)
+    metrics.gauge("qiaolian_log_size", "Entries in the evidence log.", found.log_size)
+    return found
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _answer(request, problems.invalid(error.errors()))
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _answer(request, problems.of_status(error.status_code, str(error.detail)))
+
+
+def _answer(request: Request, error: QiaolianError) -> Response:
+    exchange: Any = request.state.exchange
+    exchange.code = error.code
+    status, body = problems.problem(error)
+    return Response(body, status_code=status, media_type=problems.CONTENT_TYPE.decode())

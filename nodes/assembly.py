@@ -1,0 +1,95 @@
+"""Puts one node together from its configuration: deployment, database, view, keys, peers, sources; the ``Context`` that services get.
+
+Only what the process needs is opened: the API process holds the statement, token and log keys, the outbox process the transaction key alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chain.context import Context
+from chain.database import Database
+from chain.deployment import Deployment
+from chain.finality import FinalityRule, KaiaIbft, UnsealedForTestsOnly
+from chain.keys import KeyStore, Secp256k1Signer
+from chain.ledger import Ledger
+from chain.statements import KeyPurpose
+from chain.view import ChainView
+from nodes.config import UNSEALED_TEST, NodeConfig
+from nodes.initialise import NODE_KEYS, public_keys
+from nodes.peers import HttpPeers
+from nodes.sources import Sources
+from nodes.tokens import Issuer, NonceLog, Verifier
+
+
+@dataclass
+class Node:
+    """An assembled API process. ``start`` belongs to the running event loop, ``close`` ends everything."""
+
+    config: NodeConfig
+    context: Context
+    peers: HttpPeers
+    verifier: Verifier
+    nonces: NonceLog
+    sources: Sources
+
+    def start(self) -> None:
+        """Begin to follow the chain; does not wait for it."""
+        self.context.view.start()
+        self.sources.warm()
+
+    def close(self) -> None:
+        """Stop following and finish what was submitted."""
+        self.peers.close()
+        self.context.view.stop()
+        self.sources.close()
+        self.context.database.close()
+        self.context.ledger.close()
+        self.nonces.close()
+
+
+def finality_rule(config: NodeConfig) -> FinalityRule:
+    """The configured rule."""
+    if config.chain.finality == UNSEALED_TEST:
+        return UnsealedForTestsOnly()
+    assert not isinstance(config.chain.finality, str)
+    return KaiaIbft(config.chain.finality)
+
+
+def assemble(config: NodeConfig) -> Node:
+    """Open everything the API process needs."""
+    deployment = Deployment.load(config.path(config.chain.deployment))
+    keys_dir = config.path(config.keys.dir)
+    public = public_keys(keys_dir)
+    store = KeyStore(keys_dir, config.passphrase())
+    signers = {purpose: store.secp256k1(NODE_KEYS[purpose][0]) for purpose in (KeyPurpose.STATEMENT, KeyPurpose.TOKEN)}
+    log_signer = store.ed25519(NODE_KEYS[KeyPurpose.LOG][0])
+    view = ChainView(config.chain.rpc, deployment, finality_rule(config), stale_seconds=config.chain.stale_seconds)
+    issuer = Issuer(member=config.member, signer=signers[KeyPurpose.TOKEN], deployment=deployment)
+    peers = HttpPeers(peers=config.peers, issuer=issuer, view=view, timeout=config.limits.peer_timeout_seconds)
+    config.data.mkdir(parents=True, exist_ok=True)
+    nonces = NonceLog(config.data / "nonces")
+    sources = Sources(config)
+    log_keys = {member: peer.log for member, peer in config.peers.items() if peer.log is not None}
+    log_keys[config.member] = "0x" + log_signer.public_key.hex()
+    context = Context(
+        member=config.member,
+        roles=config.role,
+        database=Database(config.database_url),
+        ledger=Ledger(config.chain.rpc, deployment),
+        view=view,
+        peers=peers,
+        signers=signers,
+        log_signer=log_signer,
+        transaction_address=public[KeyPurpose.TRANSACTION].address,
+        settings={"log_keys": log_keys, "peers": tuple(config.peers), **config.settings},
+        ports={"sources": sources},
+    )
+    verifier = Verifier(member=config.member, view=view, nonces=nonces)
+    return Node(config, context, peers, verifier, nonces, sources)
+
+
+def transaction_signer(config: NodeConfig) -> Secp256k1Signer:
+    """The outbox process's key."""
+    store = KeyStore(config.path(config.keys.dir), config.passphrase())
+    return store.secp256k1(NODE_KEYS[KeyPurpose.TRANSACTION][0])

@@ -1,0 +1,87 @@
+"""``qiaolian node``: lay out a node, run its API, run its outbox, bring its database up to date."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from chain.errors import BadInput
+from nodes import config as configuration
+from nodes.initialise import ADMISSION_FILE, CONFIG_FILE, HANDOUT_FILE, Plan, initialise
+from nodes.logs import configure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, text in (
+        ("run", "serve the node's API until SIGTERM"),
+        ("outbox", "send what the node owes the chain, until SIGTERM; holds the transaction key"),
+        ("migrate", "bring the node's database up to date"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--config", type=Path, required=True, help="the node's TOML file")
+        action.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    _add_init(actions.add_parser("init", help="make a node's keys, configuration and admission file"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out one action."""
+    if arguments.action == "init":
+        return _init(arguments)
+    configure(arguments.log_level)
+    config = configuration.load(arguments.config)
+    if arguments.action == "migrate":
+        from nodes.migrate import upgrade
+
+        print(f"The database is at schema {upgrade(config.database_url, lock_dir=config.data)}.")
+        return 0
+    # The server is imported only where it is run: the other actions answer at once.
+    from nodes import server
+
+    return server.run(config) if arguments.action == "run" else server.run_outbox(config)
+
+
+def _add_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dir", type=Path, required=True, help="the node's directory")
+    parser.add_argument("--member", required=True, help="the organisation's 18-character unified social credit code")
+    parser.add_argument("--name", help="the organisation's name (default: its code)")
+    parser.add_argument("--roles", required=True, help=f"separated by commas: {', '.join(configuration.ROLE_NAMES)}")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8443)
+    parser.add_argument("--rpc", action="append", help="a chain node's URL; may be repeated")
+    parser.add_argument("--validator", action="append", help="a validator's address whose seals count; may be repeated")
+    parser.add_argument(
+        "--unsealed-test", action="store_true", help="believe unsealed headers: throw-away test chains only"
+    )
+    parser.add_argument("--deployment", default="deployment.json", help="the network's deployment file")
+    parser.add_argument("--officer-key", type=Path, help="make the chief data officer's approval key in this file")
+    parser.add_argument("--admin-key", type=Path, help="make the administration key in this file")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    if bool(arguments.validator) == arguments.unsealed_test:
+        raise BadInput(
+            "finality_missing", "Say whose seals make a block final: --validator 0x… (repeated), or --unsealed-test."
+        )
+    plan = Plan(
+        directory=arguments.dir,
+        member=arguments.member,
+        name=arguments.name or arguments.member,
+        roles=tuple(arguments.roles.split(",")),
+        host=arguments.host,
+        port=arguments.port,
+        rpc=tuple(arguments.rpc or ("http://127.0.0.1:8545",)),
+        finality=configuration.UNSEALED_TEST if arguments.unsealed_test else tuple(arguments.validator),
+        deployment=arguments.deployment,
+        officer_key=arguments.officer_key,
+        admin_key=arguments.admin_key,
+    )
+    admission = initialise(plan)
+    print(f"Node of {admission.name} ({admission.member}) laid out in {plan.directory}.")
+    for key in admission.keys:
+        print(f"  {key.purpose.name.lower():<12} 0x{key.fingerprint.hex()}")
+    print(f"{ADMISSION_FILE}: give it to the network's governors; two of them admit the member.")
+    print(f"{HANDOUT_FILE}: access tokens in clear; hand them out, then delete the file.")
+    print(f"Start: qiaolian node run --config {plan.directory / CONFIG_FILE}, and beside it qiaolian node outbox.")
+    return 0

@@ -1,0 +1,303 @@
+"""A node's configuration: one TOML file, read strictly.
+
+An unknown key is an error that names it, since a misspelt setting that is silently ignored is a setting the operator believes in. Paths are
+relative to the file's own directory, so a node's directory can be moved as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from chain.crypto import is_address
+from chain.errors import BadInput
+from chain.statements import Role
+
+UNSEALED_TEST = "unsealed-test"
+"""Finality setting for a throw-away chain without validators (anvil). Honest about what it gives up."""
+
+ROLE_NAMES = {role.name.lower(): role for role in Role if role.name is not None}
+"""Configuration name of every role, e.g. ``settlement_bank``."""
+
+_SOURCE_SCHEMES = ("csv", "parquet")
+
+MemberText = Annotated[str, Field(pattern=r"^[0-9A-Z]{18}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listen(_Strict):
+    """Where the API listens; loopback unless the operator says otherwise."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8443
+
+
+class Keys(_Strict):
+    """The node's own keys and where their passphrase comes from: a file (0600) or an environment variable."""
+
+    dir: Path = Path("keys")
+    passphrase_file: Path | None = None
+    passphrase_env: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Keys:
+        if (self.passphrase_file is None) == (self.passphrase_env is None):
+            raise ValueError("give exactly one of passphrase_file and passphrase_env")
+        return self
+
+
+class Chain(_Strict):
+    """Which network, through which chain nodes, and whose seals make a block final."""
+
+    deployment: Path = Path("deployment.json")
+    rpc: tuple[str, ...] = Field(min_length=1)
+    finality: Literal["unsealed-test"] | tuple[str, ...]
+    """The validators' addresses, or ``unsealed-test``."""
+    stale_seconds: float = Field(default=15.0, gt=0, le=600)
+    """A chain view older than this allows nothing."""
+
+    @field_validator("finality")
+    @classmethod
+    def _addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, tuple):
+            lowered = tuple(each.lower() for each in value)
+            if not lowered or not all(map(is_address, lowered)):
+                raise ValueError("list the validators' 0x addresses, or say unsealed-test")
+            return lowered
+        return value
+
+
+class Peer(_Strict):
+    """Another member's node. ``tls`` pins its certificate key (SHA-256 of the public key info, as in the directory)."""
+
+    url: str = Field(pattern=r"^https://[^/\s]+$")
+    tls: Fingerprint | None = None
+    log: Fingerprint | None = None
+    """The public key of the member's evidence log, for those who check or cosign it."""
+
+
+class SourceEntry(_Strict):
+    """A source of records: ``csv:///file``, ``parquet:///file`` or any SQLAlchemy URL with ``table``; ``key`` names the lookup column."""
+
+    url: str
+    key: str = Field(min_length=1)
+    table: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+
+    @model_validator(mode="after")
+    def _table_for_sql(self) -> SourceEntry:
+        scheme = self.url.partition(":")[0]
+        if (scheme in _SOURCE_SCHEMES) == (self.table is not None):
+            raise ValueError("a SQL source names its table; a CSV or Parquet source has none")
+        return self
+
+
+class Access(_Strict):
+    """Bearer tokens of the organisation's own systems and people."""
+
+    tokens: Path = Path("access.json")
+
+
+class Limits(_Strict):
+    """What one request may take."""
+
+    body_bytes: int = Field(default=10_000_000, ge=1_000)
+    peer_timeout_seconds: float = Field(default=20.0, gt=0)
+    free_disk_bytes: int = Field(default=64_000_000, ge=0)
+    """``/readyz`` reports the disk when less is free."""
+
+
+class Workers(_Strict):
+    """Background work of ``node run`` and how often it is done, in seconds."""
+
+    projector: bool = True
+    evidence: bool = True
+    witness: bool | None = None
+    """Cosign other members' logs; by default on a supervisor only."""
+    projector_seconds: float = Field(default=0.25, gt=0)
+    checkpoint_seconds: float = Field(default=2.0, gt=0, le=5)
+    anchor_seconds: float = Field(default=20.0, gt=0, le=60)
+    witness_seconds: float = Field(default=2.0, gt=0)
+
+
+class NodeConfig(_Strict):
+    """Everything a node is told. ``home`` is the directory of the file it came from."""
+
+    member: MemberText
+    name: str = Field(min_length=1, max_length=200)
+    roles: tuple[str, ...] = Field(min_length=1)
+    data_dir: Path = Path("data")
+    database: str = "sqlite:///data/node.db"
+    listen: Listen = Listen()
+    keys: Keys
+    chain: Chain
+    peers: dict[MemberText, Peer] = {}
+    sources: dict[str, SourceEntry] = {}
+    access: Access = Access()
+    limits: Limits = Limits()
+    workers: Workers = Workers()
+    settings: dict[str, str | int | bool] = {}
+    """Options of the domain packages, handed to them as they are."""
+    home: Path = Field(default=Path("."), exclude=True)
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [each for each in value if each not in ROLE_NAMES]
+        if unknown:
+            raise ValueError(f"unknown role {unknown[0]}; known are {', '.join(ROLE_NAMES)}")
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _source_names(cls, value: dict[str, SourceEntry]) -> dict[str, SourceEntry]:
+        for name in value:
+            if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) is None:
+                raise ValueError(f"source name {name!r} is not lowercase letters, digits, - and _")
+        return value
+
+    @property
+    def role(self) -> Role:
+        """The roles as a flag."""
+        combined = Role(0)
+        for each in self.roles:
+            combined |= ROLE_NAMES[each]
+        return combined
+
+    @property
+    def data(self) -> Path:
+        """The data directory, absolute."""
+        return self.path(self.data_dir)
+
+    @property
+    def database_url(self) -> str:
+        """The database URL with a relative SQLite path made absolute."""
+        prefix = "sqlite:///"
+        if self.database.startswith(prefix) and not self.database.startswith(prefix + "/"):
+            return prefix + str(self.path(Path(self.database.removeprefix(prefix))))
+        return self.database
+
+    @property
+    def witnesses(self) -> bool:
+        """Whether this node cosigns other members' logs."""
+        return bool(self.role & Role.SUPERVISOR) if self.workers.witness is None else self.workers.witness
+
+    def path(self, relative: Path) -> Path:
+        """A configured path, absolute."""
+        return (self.home / relative).resolve()
+
+    def passphrase(self) -> str:
+        """The key store's passphrase.
+
+        Raises:
+            BadInput: ``passphrase_missing``.
+        """
+        if self.keys.passphrase_env is not None:
+            value = os.environ.get(self.keys.passphrase_env, "")
+            where = f"environment variable {self.keys.passphrase_env}"
+        else:
+            assert self.keys.passphrase_file is not None
+            path = self.path(self.keys.passphrase_file)
+            where = str(path)
+            try:
+                value = path.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                value = ""
+        if not value:
+            raise BadInput(
+                "passphrase_missing",
+                "The key store's passphrase could not be read.",
+                hint=f"Put it into {where}.",
+            )
+        return value
+
+
+def load(path: str | Path) -> NodeConfig:
+    """Read a configuration file.
+
+    Raises:
+        BadInput: ``config_missing``, ``config_malformed`` (not TOML), ``config_unknown_key``, ``config_invalid``; the sentence names the key.
+    """
+    file = Path(path).resolve()
+    try:
+        value = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(
+            "config_missing", f"There is no configuration file at {file}.", hint="Run: qiaolian node init"
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInput("config_malformed", f"The configuration file is not TOML: {error}.") from error
+    return parse(value, home=file.parent)
+
+
+def parse(value: dict[str, Any], *, home: Path) -> NodeConfig:
+    """Check a configuration already decoded; paths are relative to ``home``."""
+    if "home" in value:
+        raise BadInput("config_unknown_key", "The configuration has an unknown key: home.", key="home")
+    try:
+        return NodeConfig.model_validate({**value, "home": home})
+    except ValidationError as error:
+        raise _as_ours(error) from error
+
+
+def _as_ours(error: ValidationError) -> BadInput:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return BadInput(
+            "config_unknown_key",
+            f"The configuration has an unknown key: {key}.",
+            hint="Remove it or correct its spelling; docs/operations.md lists every key.",
+            key=key,
+        )
+    return BadInput("config_invalid", f"The configuration's {key or 'file'} is not valid: {first['msg']}.", key=key)
+
+
+def toml(value: dict[str, Any]) -> str:
+    """A nested dictionary of plain values as TOML, for configuration files this program writes."""
+    lines = [f"{_key(name)} = {_value(item)}" for name, item in value.items() if not isinstance(item, dict)]
+    _tables(value, (), lines)
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _tables(value: dict[str, Any], above: tuple[str, ...], lines: list[str]) -> None:
+    for name, item in value.items():
+        if not isinstance(item, dict):
+            continue
+        place = (*above, name)
+        plain = {key: each for key, each in item.items() if not isinstance(each, dict)}
+        if plain or not item:
+            lines.append("")
+            lines.append("[" + ".".join(map(_key, place)) + "]")
+            lines.extend(f"{_key(key)} = {_value(each)}" for key, each in plain.items())
+        _tables(item, place, lines)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return _text(str(value))
+
+
+def _text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(each if each >= " " else f"\\u{ord(each):04x}" for each in escaped) + '"'

@@ -1,0 +1,173 @@
+"""``/healthz`` (the process runs), ``/readyz`` (which dependency is down), ``/metrics`` and ``/v1/node`` (who this is)."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.errors import QiaolianError, Unavailable
+from chain.outbox import Backlog, backlog
+from nodes.metrics import Metrics
+from nodes.problems import as_ours
+from nodes.store import NodeHeartbeat
+from nodes.version import VERSION
+from registry.access import Principal, get_context, require_local, require_member
+from registry.evidence.service import log_size
+
+OUTBOX_LAG_SECONDS = 120
+_HEARTBEAT_SECONDS = 2.0
+
+
+class Dependency(BaseModel):
+    """One thing the node depends on."""
+
+    name: str
+    up: bool
+    code: str = ""
+    detail: str = ""
+    hint: str = ""
+
+
+class Readiness(BaseModel):
+    """Whether the node can do its work, and if not, what is down."""
+
+    ready: bool
+    dependencies: list[Dependency]
+
+
+class NodeIdentity(BaseModel):
+    """Who this node is, for anyone."""
+
+    member: str
+    name: str
+    roles: list[str]
+    version: str
+    chain_id: int
+    genesis_hash: str
+
+
+class Health:
+    """Looks at the node's dependencies."""
+
+    def __init__(self, *, context: Context, data: Path, free_bytes: int) -> None:
+        self._context = context
+        self._data = data
+        self._free_bytes = free_bytes
+        self._written_at = -_HEARTBEAT_SECONDS
+
+    def readiness(self) -> Readiness:
+        """Every dependency, looked at now."""
+        checks = {"database": self._database, "chain": self._chain, "outbox": self._outbox, "disk": self._disk}
+        found = []
+        for name, check in checks.items():
+            try:
+                check()
+                found.append(Dependency(name=name, up=True))
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is what is down)
+                ours = as_ours(error)
+                found.append(Dependency(name=name, up=False, code=ours.code, detail=ours.sentence, hint=ours.hint))
+        return Readiness(ready=all(each.up for each in found), dependencies=found)
+
+    def view_age(self) -> float | None:
+        """Seconds since the chain view's head; None before the first."""
+        try:
+            return self._context.view.age
+        except QiaolianError:
+            return None
+
+    def outbox_depth(self) -> float | None:
+        """Calls owed to the chain."""
+        waiting = self._backlog()
+        return float(waiting.queued + waiting.in_flight)
+
+    def log_size(self) -> float | None:
+        """Entries in this node's evidence log."""
+        return float(log_size(self._context))
+
+    def _database(self) -> None:
+        with self._context.database.read() as session:
+            session.execute(sa.text("SELECT 1"))
+        now = time.monotonic()
+        if now - self._written_at < _HEARTBEAT_SECONDS:
+            return
+
+        def beat(session: Session) -> None:
+            session.merge(NodeHeartbeat(id=1, at=int(time.time())))
+
+        self._context.database.write(beat)
+        self._written_at = now
+
+    def _chain(self) -> None:
+        self._context.view.require_fresh()
+
+    def _outbox(self) -> None:
+        waiting = self._backlog()
+        if waiting.oldest_seconds > OUTBOX_LAG_SECONDS:
+            raise Unavailable(
+                "outbox_lagging",
+                f"The oldest call owed to the chain has waited {waiting.oldest_seconds:.0f} s.",
+                hint="Check that the node's outbox process runs and that the chain makes blocks.",
+            )
+
+    def _disk(self) -> None:
+        free = shutil.disk_usage(self._data).free
+        if free < self._free_bytes:
+            raise Unavailable("disk_full", f"The data directory's disk has {free} bytes left.", hint="Free some space.")
+
+    def _backlog(self) -> Backlog:
+        with self._context.database.read() as session:
+            return backlog(session, self._context.transaction_address)
+
+
+router = APIRouter(tags=["node"])
+_MAY_SCRAPE = require_local("system", "administrator", "auditor")
+
+
+@router.get("/healthz", summary="The process runs")
+async def healthz() -> dict[str, str]:
+    return {"status": "running"}
+
+
+@router.get("/readyz", summary="The node can do its work; if not, what is down", response_model=Readiness)
+def readyz(request: Request) -> Response:
+    readiness: Readiness = request.app.state.health.readiness()
+    return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+def metrics(request: Request, _caller: Annotated[Principal, Depends(_MAY_SCRAPE)]) -> Response:
+    series: Metrics = request.app.state.metrics
+    return PlainTextResponse(series.text(), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/v1/node", summary="Who this node is", response_model=NodeIdentity)
+async def node(request: Request, context: Annotated[Context, Depends(get_context)]) -> dict[str, Any]:
+    config = request.app.state.config
+    deployment = context.ledger.deployment
+    return {
+        "member": config.member,
+        "name": config.name,
+        "roles": list(config.roles),
+        "version": VERSION,
+        "chain_id": deployment.chain_id,
+        "genesis_hash": "0x" + deployment.genesis_hash.hex(),
+    }
+
+
+@router.get("/v1/peer/ping", summary="A member's node asks whether it is heard")
+async def ping(request: Request) -> dict[str, str]:
+    return {"member": require_member(request).member}
+
+
+@router.post("/v1/peer/ping", summary="The same with a body")
+async def ping_body(request: Request) -> dict[str, Any]:
+    return {"member": require_member(request).member, "bytes": len(await request.body())}

@@ -1,0 +1,236 @@
+"""``qiaolian node init``: a node's directory with its keys, configuration, access tokens and the public record to be admitted with.
+
+The node's own keys (transactions, statements, tokens, log, TLS) rest encrypted in its key store. The chief data officer's approval key and the
+administration key belong to persons: they go to files of their own, outside the node's directory, under passphrases of their own, and the node
+never opens them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chain.crypto import new_private_key
+from chain.errors import BadInput, Conflict
+from chain.keys import KeyStore, Secp256k1Signer, open_key, seal_key, tls_certificate, tls_fingerprint, write_private
+from chain.statements import Algorithm, KeyPurpose, Role
+from nodes import access
+from nodes.config import ROLE_NAMES, UNSEALED_TEST, toml
+from registry import uscc
+
+CONFIG_FILE = "node.toml"
+ADMISSION_FILE = "admission.json"
+HANDOUT_FILE = "handout.json"
+CERTIFICATE_FILE = "tls.crt.pem"
+PUBLIC_FILE = "public.json"
+
+NODE_KEYS = {
+    KeyPurpose.TRANSACTION: ("transaction", Algorithm.SECP256K1),
+    KeyPurpose.STATEMENT: ("statement", Algorithm.SECP256K1),
+    KeyPurpose.TOKEN: ("token", Algorithm.SECP256K1),
+    KeyPurpose.LOG: ("log", Algorithm.ED25519),
+    KeyPurpose.TLS: ("tls", Algorithm.P256),
+}
+"""Name in the key store and algorithm of each key the node itself holds."""
+
+
+@dataclass(frozen=True)
+class KeyEntry:
+    """A public key as the directory records it."""
+
+    fingerprint: bytes
+    purpose: KeyPurpose
+    algorithm: Algorithm
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry in an admission file."""
+        return {
+            "fingerprint": "0x" + self.fingerprint.hex(),
+            "purpose": int(self.purpose),
+            "algorithm": int(self.algorithm),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> KeyEntry:
+        """Read an admission file's entry."""
+        return cls(bytes.fromhex(value["fingerprint"][2:]), KeyPurpose(value["purpose"]), Algorithm(value["algorithm"]))
+
+    def to_contract(self) -> tuple[bytes, int, int]:
+        """The tuple ``MemberDirectory`` takes."""
+        return (self.fingerprint, int(self.purpose), int(self.algorithm))
+
+    @property
+    def address(self) -> str:
+        """The address of a secp256k1 key."""
+        return "0x" + self.fingerprint[12:].hex()
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What two governors admit: member, name, roles and public keys."""
+
+    member: str
+    name: str
+    roles: Role
+    keys: tuple[KeyEntry, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content."""
+        keys = [each.to_json() for each in self.keys]
+        return {"member": self.member, "name": self.name, "roles": int(self.roles), "keys": keys}
+
+    @classmethod
+    def load(cls, path: Path) -> Admission:
+        """Read ``admission.json``, or ``admission_malformed``."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            keys = tuple(map(KeyEntry.from_json, value["keys"]))
+            return cls(str(value["member"]), str(value["name"]), Role(value["roles"]), keys)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput("admission_malformed", f"{path} is not an admission file.") from error
+
+    def key(self, purpose: KeyPurpose) -> KeyEntry:
+        """The entry of that purpose, or ``key_missing``."""
+        for each in self.keys:
+            if each.purpose == purpose:
+                return each
+        raise BadInput("key_missing", f"The admission has no {purpose.name.lower()} key.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to lay out."""
+
+    directory: Path
+    member: str
+    name: str
+    roles: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 8443
+    rpc: tuple[str, ...] = ("http://127.0.0.1:8545",)
+    finality: tuple[str, ...] | str = UNSEALED_TEST
+    deployment: str = "deployment.json"
+    officer_key: Path | None = None
+    admin_key: Path | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further tables of the configuration, such as ``peers`` and ``sources``."""
+
+
+def initialise(plan: Plan) -> Admission:
+    """Lay out a node's directory.
+
+    Raises:
+        BadInput: ``role_unknown``, or what is wrong with the member id (``wrong_check_character``).
+        Conflict: ``node_exists`` when the directory holds a node already; ``key_exists`` for an officer's or administrator's key file.
+    """
+    uscc.require_valid(plan.member)
+    for role in plan.roles:
+        if role not in ROLE_NAMES:
+            raise BadInput("role_unknown", f"There is no role {role}.", hint=f"Known are {', '.join(ROLE_NAMES)}.")
+    directory = plan.directory.resolve()
+    if (directory / CONFIG_FILE).exists():
+        raise Conflict("node_exists", f"{directory} holds a node already.", hint="Choose another directory.")
+    for path in (plan.officer_key, plan.admin_key):
+        if path is not None and path.exists():
+            raise Conflict("key_exists", f"{path} exists; a key is never overwritten.", hint="Choose another file.")
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    (directory / "data").mkdir(exist_ok=True)
+    write_private(directory / "passphrase", secrets.token_urlsafe(32).encode() + b"\n")
+    entries = _node_keys(directory, plan.name)
+    write_private(directory / "keys" / PUBLIC_FILE, _json({"keys": [each.to_json() for each in entries]}))
+    entries += _person_keys(plan)
+    tokens = access.create(directory / "access.json")
+    write_private(directory / HANDOUT_FILE, _json(tokens))
+    roles = Role(0)
+    for name in plan.roles:
+        roles |= ROLE_NAMES[name]
+    admission = Admission(plan.member, plan.name, roles, tuple(entries))
+    write_private(directory / ADMISSION_FILE, _json(admission.to_json()))
+    # The configuration comes last: a directory with one is complete.
+    write_private(directory / CONFIG_FILE, toml(_config(plan)).encode())
+    return admission
+
+
+def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
+    """The public side of a node's own keys, readable without its passphrase."""
+    try:
+        value = json.loads((keys_dir / PUBLIC_FILE).read_text(encoding="utf-8"))
+        entries = [KeyEntry.from_json(each) for each in value["keys"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            "keys_missing", f"{keys_dir} holds no key store of a node.", hint="Run: qiaolian node init"
+        ) from error
+    return {each.purpose: each for each in entries}
+
+
+def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signer:
+    """Open an officer's or administrator's key file; the passphrase stands beside it in ``FILE.passphrase`` unless given."""
+    try:
+        text = passphrase or _passphrase_file(path).read_text(encoding="utf-8").strip()
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput("key_missing", f"There is no key at {path}, or its passphrase is missing.") from error
+    return Secp256k1Signer(open_key(data, Algorithm.SECP256K1, text.encode(), name=path.name))
+
+
+def create_person_key(path: Path) -> Secp256k1Signer:
+    """Make a person's secp256k1 key in ``path``, with a random passphrase beside it for the person to replace or keep elsewhere."""
+    private = new_private_key()
+    passphrase = secrets.token_urlsafe(24)
+    write_private(_passphrase_file(path), passphrase.encode() + b"\n")
+    write_private(path, seal_key(Algorithm.SECP256K1, private, passphrase.encode()))
+    return Secp256k1Signer(private)
+
+
+def _node_keys(directory: Path, name: str) -> list[KeyEntry]:
+    passphrase = (directory / "passphrase").read_text().strip()
+    store = KeyStore(directory / "keys", passphrase)
+    entries: list[KeyEntry] = []
+    for purpose, (key, algorithm) in NODE_KEYS.items():
+        store.create(key, algorithm)
+        if algorithm == Algorithm.SECP256K1:
+            fingerprint = store.secp256k1(key).fingerprint
+        elif algorithm == Algorithm.ED25519:
+            fingerprint = store.ed25519(key).fingerprint
+        else:
+            private = store.p256(key)
+            write_private(directory / "keys" / CERTIFICATE_FILE, tls_certificate(private, name[:64]))
+            fingerprint = tls_fingerprint(private.public_key())
+        entries.append(KeyEntry(fingerprint, purpose, algorithm))
+    return entries
+
+
+def _person_keys(plan: Plan) -> list[KeyEntry]:
+    entries = []
+    for path, purpose in ((plan.officer_key, KeyPurpose.APPROVAL), (plan.admin_key, KeyPurpose.ADMIN)):
+        if path is not None:
+            entries.append(KeyEntry(create_person_key(path).fingerprint, purpose, Algorithm.SECP256K1))
+    return entries
+
+
+def _config(plan: Plan) -> dict[str, Any]:
+    finality = plan.finality if isinstance(plan.finality, str) else list(plan.finality)
+    return {
+        "member": plan.member,
+        "name": plan.name,
+        "roles": list(plan.roles),
+        "data_dir": "data",
+        "database": "sqlite:///data/node.db",
+        "listen": {"host": plan.host, "port": plan.port},
+        "keys": {"dir": "keys", "passphrase_file": "passphrase"},
+        "chain": {"deployment": plan.deployment, "rpc": list(plan.rpc), "finality": finality},
+        "access": {"tokens": "access.json"},
+        **plan.more,
+    }
+
+
+def _passphrase_file(path: Path) -> Path:
+    return path.with_name(path.name + ".passphrase")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"

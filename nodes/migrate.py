@@ -1,0 +1,91 @@
+"""The database's schema: brought up to date at start, under a lock, and never guessed at.
+
+A database that is newer than the program is refused: an older program would write rows the newer one cannot read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+
+from chain.errors import Conflict, Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK_NUMBER = 0x7169616F
+
+
+def upgrade(url: str, *, lock_dir: Path) -> str:
+    """Bring a database to this program's schema; the revision it is at.
+
+    Raises:
+        Conflict: ``database_newer`` when a newer program has migrated it.
+        Unavailable: ``database_unavailable``.
+    """
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    head = scripts.get_current_head()
+    assert head is not None
+    try:
+        if current(url) == head:
+            return head
+        with _locked(url, lock_dir):
+            at = current(url)
+            if at is not None and at not in {each.revision for each in scripts.walk_revisions()}:
+                raise Conflict(
+                    "database_newer",
+                    f"The database is at schema {at}, which this program does not know.",
+                    hint="Run the newer program that migrated it, or restore the backup made before.",
+                )
+            if at != head:
+                command.upgrade(_alembic(url), "head")
+    except (DBAPIError, OSError) as error:
+        raise Unavailable(
+            "database_unavailable",
+            "The node's database could not be opened or migrated.",
+            hint="Check its URL, the disk's free space and who may write there.",
+        ) from error
+    return head
+
+
+def current(url: str) -> str | None:
+    """The revision a database is at; None for an empty one."""
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["url"] = url
+    return config
+
+
+@contextmanager
+def _locked(url: str, lock_dir: Path) -> Iterator[None]:
+    """One migrator at a time: a PostgreSQL advisory lock, or a file lock beside SQLite."""
+    if url.startswith("postgresql"):
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_lock(:n)"), {"n": _LOCK_NUMBER})
+            try:
+                yield
+            finally:
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:n)"), {"n": _LOCK_NUMBER})
+        engine.dispose()
+        return
+    lock_dir.mkdir(parents=True, exist_ok=True)
+    with (lock_dir / "migrate.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

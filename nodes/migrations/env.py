@@ -1,0 +1,37 @@
+"""Alembic's entry: the URL comes from ``nodes.migrate``, the tables from every package's ``store``.
+
+A migration is one transaction, also on SQLite, so a kill in its middle leaves the former schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import context
+
+from chain.database import Base
+from nodes.routers import load_tables
+
+load_tables()
+engine = sa.create_engine(context.config.attributes["url"])
+
+if engine.dialect.name == "sqlite":
+
+    @sa.event.listens_for(engine, "connect")
+    def _no_driver_transactions(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+with engine.connect() as connection:
+    context.configure(
+        connection=connection, target_metadata=Base.metadata, render_as_batch=True, transactional_ddl=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+engine.dispose()

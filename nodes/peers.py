@@ -1,0 +1,164 @@
+"""The way to other members' nodes: ``chain.context.Peers`` over pinned TLS, each request under its own token.
+
+A peer's address comes from this node's configuration; who answers there is checked against the directory: the certificate's key must be a
+live TLS key of that member (and, where the configuration pins one, that key). What a peer refuses comes back as our own error by code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from chain.errors import (
+    BadInput,
+    Conflict,
+    Forbidden,
+    NotFound,
+    QiaolianError,
+    Unauthorised,
+    Unavailable,
+)
+from chain.statements import KeyPurpose
+from chain.view import ChainView
+from chain.words import KeyWord
+from nodes.config import Peer
+from nodes.http import Answer, ConnectionLost, Endpoint, client_tls
+from nodes.tokens import Issuer
+
+_BY_STATUS: dict[int, type[QiaolianError]] = {
+    401: Unauthorised,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: BadInput,
+    502: Unavailable,
+    503: Unavailable,
+}
+_RESERVED = {"type", "title", "status", "detail", "code", "hint", "instance"}
+
+
+class HttpPeers:
+    """Peers by member id. Belongs to one event loop."""
+
+    def __init__(self, *, peers: Mapping[str, Peer], issuer: Issuer, view: ChainView, timeout: float = 20.0) -> None:
+        self._peers = dict(peers)
+        self._issuer = issuer
+        self._view = view
+        self._timeout = timeout
+        self._tls = client_tls()
+        self._endpoints: dict[str, Endpoint] = {}
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Members whose nodes are configured."""
+        return tuple(self._peers)
+
+    async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
+        """POST a JSON body; the decoded JSON answer, or the peer's error as ours."""
+        headers = [("idempotency-key", idempotency_key)] if idempotency_key is not None else []
+        raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        return _decoded(member, await self._send(member, "POST", path, raw, headers))
+
+    async def get(self, member: str, path: str) -> Any:
+        """GET; the decoded JSON answer, or the peer's error as ours."""
+        return _decoded(member, await self._send(member, "GET", path, b"", []))
+
+    async def get_bytes(self, member: str, path: str) -> bytes:
+        """GET what is not JSON, such as a log tile or a checkpoint."""
+        answer = await self._send(member, "GET", path, b"", [])
+        if answer.status >= 400:
+            raise _refusal(member, answer)
+        return answer.body
+
+    def close(self) -> None:
+        """Drop the connections."""
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+
+    async def _send(self, member: str, method: str, path: str, body: bytes, headers: list[tuple[str, str]]) -> Answer:
+        endpoint = self._endpoint(member)
+        token = self._issuer.issue(audience=member, method=method, target=path, body=body)
+        sent = [("authorization", token), *headers]
+        if body:
+            sent.append(("content-type", "application/json"))
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await endpoint.request(method, path, sent, body)
+        except TimeoutError as error:
+            raise Unavailable(
+                "peer_timeout",
+                "The other member's node did not answer in time; whether it acted is not known.",
+                hint="Send the same request again: it is idempotent.",
+                member=member,
+            ) from error
+        except (OSError, ConnectionLost) as error:
+            raise Unavailable(
+                "peer_unreachable",
+                "The other member's node could not be reached, or the connection broke.",
+                hint="Send the same request again: it is idempotent.",
+                member=member,
+            ) from error
+
+    def _endpoint(self, member: str) -> Endpoint:
+        found = self._endpoints.get(member)
+        if found is not None:
+            return found
+        peer = self._peers.get(member)
+        if peer is None:
+            raise NotFound(
+                "peer_unknown",
+                "This node has no address for that member.",
+                hint="Add it under [peers] in the node's configuration.",
+                member=member,
+            )
+        parts = urlsplit(peer.url)
+        pinned = None if peer.tls is None else bytes.fromhex(peer.tls[2:])
+
+        async def check(fingerprint: bytes) -> None:
+            await self._check_key(member, fingerprint, pinned)
+
+        found = Endpoint(host=parts.hostname or "", port=parts.port or 443, tls=self._tls, check=check)
+        self._endpoints[member] = found
+        return found
+
+    async def _check_key(self, member: str, fingerprint: bytes, pinned: bytes | None) -> None:
+        word = KeyWord.decode((await self._view.aword("MemberDirectory", "keys", fingerprint)).value)
+        right = word.live and word.purpose == KeyPurpose.TLS and word.member == member
+        if not right or pinned not in (None, fingerprint):
+            raise Unavailable(
+                "peer_wrong_certificate",
+                "What answers at the other member's address does not hold that member's TLS key.",
+                hint="Check the address; if it is right, ask the member whether its certificate changed.",
+                member=member,
+            )
+
+
+def _decoded(member: str, answer: Answer) -> Any:
+    if answer.status >= 400:
+        raise _refusal(member, answer)
+    if answer.status == 204 or not answer.body:
+        return None
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError) as error:
+        raise Unavailable(
+            "peer_bad_answer", "The other member's node did not answer with JSON.", member=member
+        ) from error
+
+
+def _refusal(member: str, answer: Answer) -> QiaolianError:
+    """The peer's problem+json as our error: same code, sentence and status."""
+    try:
+        problem = json.loads(answer.body)
+        code, sentence, hint = str(problem["code"]), str(problem["detail"]), str(problem.get("hint", ""))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Unavailable("peer_bad_answer", f"The other member's node answered {answer.status}.", member=member)
+    context = {name: value for name, value in problem.items() if name not in _RESERVED and name.isidentifier()}
+    context["peer"] = member
+    error = _BY_STATUS.get(answer.status, QiaolianError)(code[:64], sentence[:500], hint=hint[:500])
+    error.context.update(context)
+    error.status = answer.status
+    return error

@@ -1,0 +1,100 @@
+"""Errors as RFC 9457 ``problem+json``: a stable code, one sentence, a hint, never a stack trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from chain.errors import QiaolianError, Unavailable
+
+CONTENT_TYPE = b"application/problem+json"
+
+_OWN = {"type", "title", "status", "detail", "code", "hint"}
+_TITLES = {
+    400: "Bad request",
+    401: "Unauthorised",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    422: "Not valid",
+    500: "Internal error",
+    502: "Bad gateway",
+    503: "Unavailable",
+}
+
+
+def problem(error: QiaolianError) -> tuple[int, bytes]:
+    """Status and body."""
+    value: dict[str, Any] = {
+        "type": f"urn:qiaolian:error:{error.code}",
+        "title": _TITLES.get(error.status, "Refused"),
+        "status": error.status,
+        "detail": error.sentence,
+        "code": error.code,
+    }
+    if error.hint:
+        value["hint"] = error.hint
+    value.update((name, _plain(item)) for name, item in error.context.items() if name not in _OWN)
+    return error.status, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def as_ours(error: BaseException) -> QiaolianError:
+    """Any exception as an error for the caller; what is unexpected says nothing of itself."""
+    if isinstance(error, QiaolianError):
+        return error
+    if isinstance(error, DBAPIError):
+        return Unavailable(
+            "database_unavailable",
+            "The node's database did not answer.",
+            hint="Check the disk's free space and the database's state, then send the same request again.",
+        )
+    internal = QiaolianError(
+        "internal_error",
+        "Something unexpected failed in this node.",
+        hint="Its log has the place; the request can be repeated.",
+    )
+    internal.status = 500
+    return internal
+
+
+def invalid(errors: Sequence[Mapping[str, Any]]) -> QiaolianError:
+    """The validation errors of a request, naming fields and rules but no values."""
+    fields = [
+        {"field": ".".join(str(part) for part in each["loc"]), "rule": str(each["type"]), "message": str(each["msg"])}
+        for each in errors[:20]
+    ]
+    first = fields[0] if fields else {"field": "request", "message": "is not valid"}
+    error = QiaolianError(
+        "request_invalid",
+        f"The request's {first['field']} is not valid: {first['message']}.",
+        hint="Compare the request with /openapi.json.",
+        fields=fields,
+    )
+    error.status = 422
+    return error
+
+
+def of_status(status: int, detail: str) -> QiaolianError:
+    """What the framework itself refuses, such as an unknown path."""
+    codes = {404: "path_unknown", 405: "method_not_allowed"}
+    sentences = {404: "There is nothing at this path.", 405: "This path does not take that method."}
+    error = QiaolianError(codes.get(status, "request_refused"), sentences.get(status, detail))
+    error.status = status
+    return error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    return str(value)

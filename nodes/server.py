@@ -1,0 +1,168 @@
+"""Runs the application under uvicorn with the node's own certificate, and the outbox beside it in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from chain.database import Database
+from chain.deployment import Deployment
+from chain.errors import BadInput, Conflict, QiaolianError
+from chain.keys import KeyStore
+from chain.ledger import Ledger
+from chain.outbox import OutboxWorker
+from chain.statements import KeyPurpose
+from nodes.app import create_app
+from nodes.assembly import transaction_signer
+from nodes.config import NodeConfig
+from nodes.initialise import CERTIFICATE_FILE, NODE_KEYS
+from nodes.migrate import upgrade
+
+log = logging.getLogger("qiaolian.node")
+
+GRACE_SECONDS = 8
+_KEEP_ALIVE_SECONDS = 75
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Server(uvicorn.Server):
+    """Ends with exit code 0 on SIGTERM or SIGINT instead of dying of the signal again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        former = {each: signal.signal(each, self.handle_exit) for each in _SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in former.items():
+                signal.signal(each, handler)
+
+
+def run(config: NodeConfig) -> int:
+    """Serve the node's API until SIGTERM; the process's exit code."""
+    tls = server_tls(config)
+    failure: list[BaseException] = []
+    server = _Server(
+        uvicorn.Config(
+            _Reporting(create_app(config), failure),
+            host=config.listen.host,
+            port=config.listen.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            ssl_keyfile="set by ssl_context_factory",
+            ssl_certfile="set by ssl_context_factory",
+            ssl_context_factory=lambda _config, _default: tls,
+        )
+    )
+    _require_free(config.listen.host, config.listen.port)
+    server.run()
+    if failure:
+        raise failure[0]
+    return 0
+
+
+def run_outbox(config: NodeConfig) -> int:
+    """Send what the node owes the chain until SIGTERM; holds the transaction key and nothing else."""
+    upgrade(config.database_url, lock_dir=config.data)
+    signer = transaction_signer(config)
+    deployment = Deployment.load(config.path(config.chain.deployment))
+    stop = threading.Event()
+    for each in _SIGNALS:
+        signal.signal(each, lambda _number, _frame: stop.set())
+    database = Database(config.database_url)
+    ledger = Ledger(config.chain.rpc, deployment)
+    log.info("outbox runs")
+    try:
+        OutboxWorker(database, ledger, signer).run(stop)
+    finally:
+        database.close()
+        ledger.close()
+    return 0
+
+
+def server_tls(config: NodeConfig) -> ssl.SSLContext:
+    """TLS 1.3 with the node's certificate. The key passes through a file only under a one-time password."""
+    keys_dir = config.path(config.keys.dir)
+    key = KeyStore(keys_dir, config.passphrase()).p256(NODE_KEYS[KeyPurpose.TLS][0])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        _load_chain(context, keys_dir / CERTIFICATE_FILE, key)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(
+            "certificate_wrong", "The node's certificate is missing or is not of its TLS key.", hint=f"See {keys_dir}."
+        ) from error
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, certificate: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    password = secrets.token_hex(16).encode()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    descriptor, name = tempfile.mkstemp(prefix="qiaolian-tls-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+        context.load_cert_chain(certificate, name, password=password)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+class _Reporting:
+    """Keeps what made the start fail, so that the command can say it in one sentence."""
+
+    def __init__(self, app: Any, failure: list[BaseException]) -> None:
+        self._app = app
+        self._failure = failure
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def watched(message: Any) -> None:
+            # The server would print the traceback it is handed here; the command says the sentence instead.
+            if message["type"] == "lifespan.startup.failed":
+                message = {**message, "message": ""}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except QiaolianError as error:
+            self._failure.append(error)
+            raise
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Conflict(
+                "port_in_use",
+                f"{host}:{port} cannot be listened on.",
+                hint="End what uses it, or configure another port.",
+            ) from error

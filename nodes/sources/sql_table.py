@@ -1,0 +1,136 @@
+"""A table or view of any database SQLAlchemy can reach: read with parameters, streamed in key order, never written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
+
+from chain.errors import BadInput, Unavailable
+from nodes.sources.values import BOOLEAN, INTEGER, TEXT, from_python
+from registry.sources import Column, Record, Schema
+
+_BATCH_ROWS = 1_000
+
+
+class SqlSource:
+    """See the module's text. Columns are read from the database's own catalogue, so a name in a request never becomes SQL."""
+
+    def __init__(self, *, name: str, url: str, table: str, key: str) -> None:
+        self.name = name
+        self.key = key
+        self._table_name = table
+        try:
+            self._engine = sa.create_engine(url, pool_pre_ping=True)
+        except (SQLAlchemyError, ImportError) as error:
+            raise BadInput(
+                "source_url_wrong",
+                f"The database URL of source {name} cannot be used.",
+                hint="Check the URL and that its driver is installed.",
+            ) from error
+        self._table: sa.Table | None = None
+        self._lock = threading.Lock()
+
+    def schema(self) -> Schema:
+        """Columns and key.
+
+        Raises:
+            BadInput: ``source_missing``, ``source_missing_column``; Unavailable: ``source_unreachable``.
+        """
+        return Schema(self.key, tuple(Column(each.name, self._type_of(each)) for each in self._reflected().columns))
+
+    def rows(self) -> Iterator[Record]:
+        """Every record in key order, streamed."""
+        table = self._reflected()
+        query = sa.select(table).order_by(table.c[self.key])
+        seen = False
+        try:
+            with self._engine.connect().execution_options(stream_results=True, yield_per=_BATCH_ROWS) as connection:
+                for row in connection.execute(query).mappings():
+                    seen = True
+                    yield self._record(table, row)
+        except SQLAlchemyError as error:
+            raise self._unreachable() from error
+        if not seen:
+            raise BadInput("source_empty", f"Source {self.name} is empty.", source=self.name)
+
+    def lookup(self, key: str) -> Record | None:
+        """The record of one key, or None.
+
+        Raises:
+            BadInput: ``source_key_repeated`` when several records have it.
+        """
+        table = self._reflected()
+        column = table.c[self.key]
+        value: Any = key
+        if isinstance(column.type, sa.Integer):
+            if not key.removeprefix("-").isdecimal() or str(int(key)) != key:
+                return None
+            value = int(key)
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(sa.select(table).where(column == value).limit(2)).mappings().all()
+        except SQLAlchemyError as error:
+            raise self._unreachable() from error
+        if len(found) > 1:
+            raise BadInput("source_key_repeated", f"Source {self.name} has a key twice.", source=self.name)
+        if not found:
+            return None
+        record = self._record(table, found[0])
+        return record if record[self.key] == key else None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _reflected(self) -> sa.Table:
+        with self._lock:
+            if self._table is None:
+                self._table = self._reflect()
+            return self._table
+
+    def _reflect(self) -> sa.Table:
+        schema, _, name = self._table_name.rpartition(".")
+        try:
+            table = sa.Table(name, sa.MetaData(), autoload_with=self._engine, schema=schema or None)
+        except NoSuchTableError as error:
+            raise BadInput(
+                "source_missing", f"There is no table {self._table_name} for source {self.name}.", source=self.name
+            ) from error
+        except SQLAlchemyError as error:
+            raise self._unreachable() from error
+        if self.key not in table.c:
+            raise BadInput(
+                "source_missing_column",
+                f"Source {self.name} has no column {self.key}.",
+                source=self.name,
+                column=self.key,
+            )
+        return table
+
+    def _record(self, table: sa.Table, row: Any) -> Record:
+        record = {}
+        for column in table.columns:
+            value = from_python(row[column.name])
+            if self._type_of(column) == TEXT and value is not None:
+                value = str(value)
+            record[column.name] = value
+        return record
+
+    def _type_of(self, column: sa.Column[Any]) -> str:
+        if column.name == self.key:
+            return TEXT
+        if isinstance(column.type, sa.Boolean):
+            return BOOLEAN
+        return INTEGER if isinstance(column.type, sa.Integer) else TEXT
+
+    def _unreachable(self) -> Unavailable:
+        return Unavailable(
+            "source_unreachable",
+            f"The database of source {self.name} does not answer.",
+            hint="Check the database and the URL in the node's configuration.",
+            source=self.name,
+        )

@@ -1,0 +1,267 @@
+"""Node-to-node tokens: who sends this very request.
+
+A token is self-issued by the sending member, names one receiver, one method, path and body, lives at most a minute and is accepted once. It is
+signed by the member's TOKEN key, which the receiver looks up in its own proved view of the directory, so there is no issuer to trust and no
+secret to share. Whoever catches a token can neither repeat the request nor use the token for another.
+
+Wire form: ``Authorization: Qiaolian <base64url claims>.<base64url signature>``. The claims are compact JSON; the signature (65 bytes) is over
+keccak256 of ``"\\x19Qiaolian token v1\\n" ‖ chain id (32) ‖ MemberDirectory address (20) ‖ claims``, so a token of one network means nothing in
+another, and no token is ever a valid statement. Recovery gives the signing address and with it the key's record: one signature, one recovery a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from chain.crypto import keccak256, recover
+from chain.deployment import Deployment
+from chain.errors import BadSignature, Forbidden, Unauthorised, Unavailable
+from chain.keys import Secp256k1Signer
+from chain.statements import KeyPurpose
+from chain.view import ChainView, Word
+from chain.words import KeyWord, MemberWord
+
+SCHEME = "Qiaolian"
+LIFETIME_SECONDS = 30
+LONGEST_SECONDS = 60
+SKEW_SECONDS = 5
+"""How far a sender's clock may be ahead."""
+_LONGEST_TOKEN = 2048
+_CLAIMS = frozenset({"v", "iss", "aud", "iat", "exp", "jti", "mth", "uri", "sha"})
+_UNKNOWN_AT_ONCE = 4
+"""Keys never seen cost a request to a chain node; so many strangers at a time may ask for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A member's node whose request was proved to be its own."""
+
+    member: str
+    roles: int
+    """The member's roles as in the directory."""
+
+
+def prefix(deployment: Deployment) -> bytes:
+    """What every token of this network is signed under."""
+    directory = bytes.fromhex(deployment.address("MemberDirectory")[2:])
+    return b"\x19Qiaolian token v1\n" + deployment.chain_id.to_bytes(32, "big") + directory
+
+
+class Issuer:
+    """Makes this member's tokens."""
+
+    def __init__(
+        self, *, member: str, signer: Secp256k1Signer, deployment: Deployment, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._member = member
+        self._signer = signer
+        self._prefix = prefix(deployment)
+        self._clock = clock
+
+    def issue(self, *, audience: str, method: str, target: str, body: bytes, lifetime: int = LIFETIME_SECONDS) -> str:
+        """The Authorization header's value for one request. ``target`` is path and query as sent."""
+        now = int(self._clock())
+        claims = {
+            "v": 1,
+            "iss": self._member,
+            "aud": audience,
+            "iat": now,
+            "exp": now + lifetime,
+            "jti": secrets.token_hex(16),
+            "mth": method,
+            "uri": target,
+            "sha": hashlib.sha256(body).hexdigest(),
+        }
+        return self.seal(claims)
+
+    def seal(self, claims: dict[str, Any]) -> str:
+        """Sign claims as they are."""
+        raw = json.dumps(claims, separators=(",", ":")).encode()
+        signature = self._signer.sign_digest(keccak256(self._prefix + raw))
+        return f"{SCHEME} {_encode(raw)}.{_encode(signature)}"
+
+
+class Verifier:
+    """Checks tokens addressed to this member."""
+
+    def __init__(
+        self, *, member: str, view: ChainView, nonces: NonceLog, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._member = member
+        self._view = view
+        self._nonces = nonces
+        self._clock = clock
+        self._prefix = prefix(view.deployment)
+        self._strangers = asyncio.Semaphore(_UNKNOWN_AT_ONCE)
+        self._seen: set[bytes] = set()
+
+    async def verify(self, header: str, *, method: str, target: str, body: bytes) -> Caller:
+        """Who sent the request.
+
+        Raises:
+            Unauthorised: ``token_malformed, token_wrong_audience, token_wrong_request, token_expired, token_bad_signature, token_key_unknown,
+                token_replayed``.
+            Forbidden: ``member_suspended``.
+            Unavailable: ``chain_view_stale`` when this node cannot tell.
+        """
+        claims, raw, signature = _open(header)
+        now = self._clock()
+        self._check_claims(claims, now=now, method=method, target=target, body=body)
+        try:
+            address = recover(keccak256(self._prefix + raw), signature)
+        except BadSignature as error:
+            raise Unauthorised("token_bad_signature", "The token's signature is not a signature.") from error
+        caller = await self._caller(claims["iss"], bytes.fromhex(address[2:]).rjust(32, b"\0"))
+        if not self._nonces.use(bytes.fromhex(claims["jti"]), claims["exp"], issued_at=claims["iat"], now=now):
+            raise Unauthorised(
+                "token_replayed",
+                "The token was used before.",
+                hint="Make a new token for each request, also for a retry.",
+            )
+        return caller
+
+    def _check_claims(self, claims: dict[str, Any], *, now: float, method: str, target: str, body: bytes) -> None:
+        if claims["aud"] != self._member:
+            raise Unauthorised("token_wrong_audience", "The token is for another member's node.")
+        if not claims["iat"] - SKEW_SECONDS <= now < claims["exp"] or claims["exp"] - claims["iat"] > LONGEST_SECONDS:
+            raise Unauthorised(
+                "token_expired",
+                f"The token is not valid now or is meant to live longer than {LONGEST_SECONDS} s.",
+                hint="Check both clocks.",
+            )
+        sent = (method, target, hashlib.sha256(body).hexdigest())
+        if (claims["mth"], claims["uri"], claims["sha"]) != sent:
+            raise Unauthorised("token_wrong_request", "The token was made for another request.")
+
+    async def _caller(self, member: str, fingerprint: bytes) -> Caller:
+        if fingerprint in self._seen:
+            key_word, member_word = await self._words(member, fingerprint)
+        else:
+            async with self._strangers:
+                key_word, member_word = await self._words(member, fingerprint)
+        if not key_word.live or key_word.purpose != KeyPurpose.TOKEN or key_word.member != member:
+            self._seen.discard(fingerprint)
+            raise Unauthorised(
+                "token_key_unknown",
+                "The token's key is not a live token key of the member it names.",
+                hint="A wrong signature also shows as an unknown key.",
+            )
+        if len(self._seen) < 10_000:
+            self._seen.add(fingerprint)
+        if not member_word.live:
+            raise Forbidden("member_suspended", "The member is suspended or removed.", member=member)
+        return Caller(member, member_word.roles)
+
+    async def _words(self, member: str, fingerprint: bytes) -> tuple[KeyWord, MemberWord]:
+        key, status = await self._view.awords(
+            [Word("MemberDirectory", "keys", (fingerprint,)), Word("MemberDirectory", "members", (member,))]
+        )
+        return KeyWord.decode(key.value), MemberWord.decode(status.value)
+
+
+class NonceLog:
+    """Nonces used within the validity window, kept over a kill of the process.
+
+    Each is appended to a file before the request is let through; the file is read back at start. What a power cut loses from the page cache
+    is covered by refusing tokens issued before the machine booted.
+    """
+
+    _RECORD = 20
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, booted_at: float | None = None) -> None:
+        self._path = path
+        self._clock = clock
+        self._booted_at = psutil.boot_time() if booted_at is None else booted_at
+        self._used: dict[bytes, int] = {}
+        self._load()
+        self._rewrite()
+
+    def use(self, nonce: bytes, expires: int, *, issued_at: float, now: float) -> bool:
+        """Whether the nonce is new; it is not from now on."""
+        if nonce in self._used or issued_at < self._booted_at - 1:
+            return False
+        if self._appended > 2 * len(self._used) + 50_000 or now > self._prune_at:
+            self._prune(now)
+        try:
+            self._file.write(nonce + expires.to_bytes(4, "big"))
+        except OSError as error:
+            raise Unavailable(
+                "disk_unavailable", "The node cannot write to its data directory.", hint="Check the disk's free space."
+            ) from error
+        self._appended += 1
+        self._used[nonce] = expires
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _load(self) -> None:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        now = self._clock()
+        for start in range(0, len(data) - self._RECORD + 1, self._RECORD):
+            nonce, expires = data[start : start + 16], int.from_bytes(data[start + 16 : start + 20], "big")
+            if expires > now:
+                self._used[nonce] = expires
+
+    def _prune(self, now: float) -> None:
+        self._used = {nonce: expires for nonce, expires in self._used.items() if expires > now}
+        self._file.close()
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        partial = self._path.with_name(self._path.name + ".partial")
+        partial.write_bytes(b"".join(nonce + expires.to_bytes(4, "big") for nonce, expires in self._used.items()))
+        partial.replace(self._path)
+        self._file = self._path.open("ab", buffering=0)
+        self._appended = len(self._used)
+        self._prune_at = self._clock() + 2 * LONGEST_SECONDS
+
+
+def _open(header: str) -> tuple[dict[str, Any], bytes, bytes]:
+    """Claims, their bytes and the signature, or ``token_malformed``."""
+    scheme, _, token = header.partition(" ")
+    try:
+        if scheme != SCHEME or len(token) > _LONGEST_TOKEN:
+            raise ValueError("scheme")
+        body, _, signature = token.partition(".")
+        raw = _decode(body)
+        claims = json.loads(raw)
+        if not isinstance(claims, dict) or claims.keys() != _CLAIMS or claims["v"] != 1:
+            raise ValueError("claims")
+        if type(claims["iat"]) is not int or type(claims["exp"]) is not int or not 0 < claims["exp"] < 1 << 32:
+            raise ValueError("times")
+        if len(bytes.fromhex(claims["jti"])) != 16 or not all(type(claims[name]) is str for name in ("iss", "aud")):
+            raise ValueError("nonce")
+        if len(claims["iss"]) != 18 or not claims["iss"].isascii() or not claims["iss"].isalnum():
+            raise ValueError("issuer")
+        return claims, raw, _decode(signature)
+    except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+        raise Unauthorised(
+            "token_malformed", "The Authorization header is not a token of this network.", hint="See docs/protocol.md."
+        ) from error
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    if not text.isascii() or "=" in text:
+        raise ValueError("base64url")
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,89 @@
+"""Work a node does beside answering: following the chain's events, checkpoints and anchors, witnessing.
+
+A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again, with longer pauses while it
+keeps failing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from nodes.assembly import Node
+from nodes.metrics import Metrics
+from nodes.problems import as_ours
+from nodes.workers.evidence import EvidenceWorker
+from nodes.workers.projector import Projector
+from nodes.workers.witness import WitnessWorker
+
+log = logging.getLogger("qiaolian.workers")
+
+_LONGEST_PAUSE = 10.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A round of work and the pause between rounds."""
+
+    name: str
+    seconds: float
+    round: Callable[[], Awaitable[object]]
+
+
+class Workers:
+    """The workers of one node; belongs to the running event loop."""
+
+    def __init__(self, node: Node, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._workers = list(_configured(node))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin."""
+        self._tasks = [asyncio.create_task(self._run(each), name=each.name) for each in self._workers]
+
+    async def stop(self) -> None:
+        """End after the rounds under way."""
+        self._stop.set()
+        _, late = await asyncio.wait(self._tasks, timeout=5.0) if self._tasks else (None, set())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, worker: Worker) -> None:
+        failing, told = 0, ""
+        while not self._stop.is_set():
+            try:
+                await worker.round()
+                failing, told = 0, ""
+            except Exception as error:  # a worker never ends by a failure; it is reported and tried again
+                ours = as_ours(error)
+                failing += 1
+                self._metrics.count("qiaolian_worker_failures_total", {"worker": worker.name, "code": ours.code})
+                if ours.code != told:
+                    told = ours.code
+                    unexpected = error if ours.code == "internal_error" else None
+                    fields = {"worker": worker.name, "code": ours.code}
+                    log.warning("worker: %s", ours.sentence, extra=fields, exc_info=unexpected)
+            await self._pause(min(_LONGEST_PAUSE, worker.seconds * 2 ** min(failing, 6)))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _configured(node: Node) -> list[Worker]:
+    workers, settings = [], node.config.workers
+    if settings.projector:
+        workers.append(Worker("projector", settings.projector_seconds, Projector(node.context).round))
+    if settings.evidence:
+        workers.append(Worker("evidence", settings.checkpoint_seconds, EvidenceWorker(node.context).round))
+    if node.config.witnesses:
+        members = [member for member, peer in node.config.peers.items() if peer.log is not None]
+        workers.append(Worker("witness", settings.witness_seconds, WitnessWorker(node.context, members).round))
+    return workers

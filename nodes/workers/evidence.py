@@ -1,0 +1,24 @@
+"""Keeps this node's log current: entries into the tree and under a checkpoint, checkpoints onto the chain, anchors' proofs stored."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chain.context import Context
+from registry.evidence import service
+
+
+class EvidenceWorker:
+    """A round checkpoints what is new, asks for an anchor when one is due, and settles anchors that are in a block."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def round(self) -> None:
+        """One round, off the event loop."""
+        await asyncio.to_thread(self._work)
+
+    def _work(self) -> None:
+        service.make_checkpoint(self._context)
+        service.anchor_if_due(self._context)
+        service.settle_anchors(self._context)
