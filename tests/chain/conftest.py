@@ -1,0 +1,185 @@
+"""A throw-away chain with the real contracts, and loopback servers that play a chain node gone wrong."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain.crypto import keccak256, new_private_key
+from chain.deploy import Governor, deploy
+from chain.deployment import Deployment
+from chain.errors import QiaolianError
+from chain.keys import Secp256k1Signer
+from chain.ledger import Ledger
+from chain.rpc import Rpc
+from chain.statements import Approval, Role
+from chain.transactions import gas_for, sign_transaction
+
+ROOT = Path(__file__).parents[2]
+ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+ROLES = (
+    Role.OPERATOR | Role.SUPERVISOR,
+    Role.DEPARTMENT,
+    Role.BANK,
+    Role.SETTLEMENT_BANK,
+)
+
+
+def with_check_character(base: str) -> str:
+    """GB 32100-2015, worked out again here."""
+    total = sum(ALPHABET.index(character) * pow(3, place, 31) for place, character in enumerate(base))
+    return base + ALPHABET[-total % 31]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Organisation:
+    """A member of the throw-away network, with all its keys."""
+
+    member: str
+    admin: Secp256k1Signer
+    transaction: Secp256k1Signer
+
+
+@dataclass
+class Throwaway:
+    """An anvil process with the contracts deployed."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    deployment: Deployment
+    ledger: Ledger
+    organisations: list[Organisation] = field(default_factory=list)
+    nonce: int = 0
+
+    def rpc(self, method: str, *parameters: Any) -> Any:
+        return self.ledger.rpc.call(method, *parameters)
+
+    def execute(self, function: str, *arguments: Any) -> None:
+        """A directory action approved by the first two governors."""
+        self.nonce += 1
+        _, data = self.ledger.encode("MemberDirectory", function, *arguments)
+        approval = Approval(version=1, call_hash=keccak256(data), nonce=self.nonce, deadline=2**40)
+        digest = approval.digest(self.deployment.domain("MemberDirectory"))
+        signatures = [each.admin.sign_digest(digest) for each in self.organisations[:2]]
+        self.send(self.organisations[0], "MemberDirectory", "execute", data, self.nonce, 2**40, signatures)
+
+    def send(self, organisation: Organisation, contract: str, function: str, *arguments: Any) -> int:
+        """Send a call directly (not through the outbox); the height it is in. Raises the contract's refusal."""
+        signer = organisation.transaction
+        address, data = self.ledger.encode(contract, function, *arguments)
+        self.ledger.simulate(address, data, sender=signer.address)
+        signed = sign_transaction(
+            signer,
+            chain_id=self.deployment.chain_id,
+            nonce=self.ledger.nonce(signer.address),
+            to=address,
+            data=data,
+            gas=gas_for(data),
+        )
+        (answer,) = self.ledger.send([signed.raw])
+        assert isinstance(answer, bytes), answer
+        deadline = time.monotonic() + 10
+        while (receipt := self.ledger.receipt(signed.transaction_hash)) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert receipt.succeeded
+        return receipt.height
+
+
+def start_anvil(log: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    port = free_port()
+    command = [
+        # The program itself: the npm package's launcher would leave it running when killed.
+        str(next(ROOT.glob("contracts/node_modules/@foundry-rs/anvil-*/bin/anvil"))),
+        *("--host", "127.0.0.1", "--port", str(port), "--accounts", "0", "--hardfork", "cancun"),
+        *("--base-fee", "0", "--gas-price", "0", "--no-priority-fee", "--prune-history", "--no-cors"),
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+    probe = Rpc([url], timeout=1)
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            probe.call("eth_blockNumber")
+            return url, process
+        except QiaolianError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def throwaway(tmp_path: Path) -> Iterator[Throwaway]:
+    """A fresh chain with every contract and four organisations, the first three of them governors."""
+    url, process = start_anvil(tmp_path / "anvil.log")
+    try:
+        organisations = [
+            Organisation(
+                with_check_character(f"11440700MB2C1A{place:03d}"),
+                Secp256k1Signer(new_private_key()),
+                Secp256k1Signer(new_private_key()),
+            )
+            for place in range(4)
+        ]
+        governors = [
+            Governor(each.member, f"organisation {place}", roles, each.admin.address, each.transaction.address)
+            for place, (each, roles) in enumerate(zip(organisations, ROLES, strict=True))
+        ]
+        deployment = deploy(url, new_private_key(), governors)
+        ledger = Ledger(url, deployment)
+        yield Throwaway(url, process, deployment, ledger, organisations)
+        ledger.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+Answer = Callable[[Any], bytes]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], str]]:
+    """Serve a function from a JSON-RPC request to the answer's bytes, on a free loopback port."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Answer) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_: Any) -> None:
+                return None
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

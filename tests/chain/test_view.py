@@ -1,0 +1,436 @@
+"""The node's view believes what it recomputed, and nothing else: every lie a chain node can tell is told here once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain import rlp
+from chain.crypto import address_of, keccak256, new_private_key, sign_digest
+from chain.deployment import Deployment
+from chain.errors import QiaolianError
+from chain.finality import KaiaIbft, UnsealedForTestsOnly
+from chain.headers import from_rpc
+from chain.ledger import log_id_of
+from chain.view import ChainView, Word
+from chain.words import Account, LogWord, MemberWord
+
+DATA = Path(__file__).parent.parent / "data" / "kcn"
+AGES = 10**10
+VALIDATOR = new_private_key()
+
+
+@dataclass
+class Node:
+    """A chain node that answers from a script."""
+
+    chain_id: int
+    genesis: str
+    latest: dict[str, Any] = field(default_factory=dict)
+    blocks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
+    down: bool = False
+
+    def __call__(self, body: Any) -> bytes:
+        one = isinstance(body, dict)
+        answers = [{"id": each["id"], "result": self.result(each)} for each in ([body] if one else body)]
+        return b"gone" if self.down else json.dumps(answers[0] if one else answers).encode()
+
+    def result(self, request: dict[str, Any]) -> Any:
+        method, parameters = request["method"], request["params"]
+        if method == "eth_chainId":
+            return hex(self.chain_id)
+        if method == "eth_getBlockByNumber" and parameters[0] == "0x0":
+            return {"hash": self.genesis}
+        if method == "eth_getProof":
+            slots = [slot for slot in self.proof.get("storageProof", []) if slot["key"] in parameters[1]]
+            return {**self.proof, "storageProof": slots}
+        return self.latest if parameters[0] == "latest" else self.blocks.get(int(parameters[0], 16))
+
+
+def recorded(kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DATA / f"{kind}.json").read_text())
+    return found
+
+
+def node_of(record: dict[str, Any]) -> Node:
+    return Node(record["chainId"], record["genesisHash"], latest=record["header"], proof=record["proof"])
+
+
+def view_of(url: str | list[str], record: dict[str, Any], **settings: Any) -> ChainView:
+    deployment = Deployment(
+        record["chainId"],
+        bytes.fromhex(record["genesisHash"][2:]),
+        {"MemberDirectory": record["contract"]},
+        1,
+    )
+    options: dict[str, Any] = {"stale_seconds": AGES, "poll_seconds": 0.02, **settings}
+    rule = options.pop("rule", None) or KaiaIbft(record["validators"])
+    return ChainView(url, deployment, rule, **options)
+
+
+def sealed(number: int, parent: bytes = bytes(32), *, key: bytes = VALIDATOR, **changes: Any) -> dict[str, Any]:
+    """A header of our own one-validator chain, made from a recorded one."""
+    block = {**recorded("one")["header"], "number": hex(number), "parentHash": "0x" + parent.hex()}
+    block = {**block, "timestamp": hex(int(time.time())), **changes}
+    vanity = bytes.fromhex(block["extraData"][2:])[:32]
+
+    def with_seals(seals: list[bytes]) -> dict[str, Any]:
+        names = [bytes.fromhex(address_of(VALIDATOR)[2:])]
+        return {**block, "extraData": "0x" + (vanity + rlp.encode([names, bytes(65), seals])).hex()}
+
+    block_hash = from_rpc(with_seals([])).hash
+    seal = sign_digest(key, keccak256(block_hash + b"\x02"))
+    return {**with_seals([seal[:64] + bytes([seal[64] - 27])]), "hash": "0x" + block_hash.hex()}
+
+
+def hash_of(block: dict[str, Any]) -> bytes:
+    return bytes.fromhex(block["hash"][2:])
+
+
+def own_chain() -> tuple[Node, dict[str, Any]]:
+    """A scripted node of our own validator's chain, at block 10."""
+    record = {**recorded("one"), "validators": [address_of(VALIDATOR)]}
+    node = node_of(record)
+    node.latest = sealed(10)
+    return node, record
+
+
+def refusal(view: ChainView, timeout: float = 5.0) -> str:
+    """Follow until the view says why it does not advance."""
+    view.start()
+    deadline = time.monotonic() + timeout
+    while view.problem is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    view.stop()
+    return view.problem.code
+
+
+def wait_until(holds: Callable[[], bool], timeout: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def code_of(action: Callable[[], Any]) -> str:
+    with pytest.raises(QiaolianError) as caught:
+        action()
+    return caught.value.code
+
+
+# --- a real network's header and proof ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["one", "four"])
+def test_a_recorded_member_is_proved_under_a_recorded_sealed_header(serve: Any, kind: str) -> None:
+    record = recorded(kind)
+    view = view_of(serve(node_of(record)), record)
+    view.start(wait_seconds=5)
+    word = view.word("MemberDirectory", "members", record["member"])
+    assert MemberWord.decode(word.value).live
+    assert word.height == int(record["header"]["number"], 16)
+    assert "0x" + word.block_hash.hex() == record["header"]["hash"]
+    assert view.word("MemberDirectory", "members", b"nobody").value == 0
+    proved = view.proof("MemberDirectory", "members", record["member"])
+    assert proved.proof.verify(proved.header.state_root) == word.value
+    view.stop()
+
+
+def test_a_header_with_its_seals_taken_out_is_refused(serve: Any) -> None:
+    record = recorded("four")
+    extra = bytes.fromhex(record["header"]["extraData"][2:])
+    validators, proposer, _ = rlp.decode_list(extra[32:])
+    bare = extra[:32] + rlp.encode([validators, proposer, []])
+    node = node_of(record)
+    node.latest = {**record["header"], "extraData": "0x" + bare.hex()}
+    view = view_of(serve(node), record)
+    assert refusal(view) == "chain_header_refused"
+    assert code_of(view.require_fresh) == "chain_header_refused"
+    assert code_of(lambda: view.word("MemberDirectory", "members", record["member"])) == "chain_header_refused"
+
+
+def test_a_header_with_a_seal_of_somebody_who_is_no_validator_is_refused(serve: Any) -> None:
+    record = recorded("four")
+    known = record["validators"]
+    view = view_of(serve(node_of(record)), {**record, "validators": ["0x" + "12" * 20, "0x" + "34" * 20, *known[2:]]})
+    assert refusal(view) == "chain_header_refused"
+
+
+def test_a_header_sealed_by_strangers_alone_is_refused(serve: Any) -> None:
+    record = recorded("one")
+    view = view_of(serve(node_of(record)), {**record, "validators": ["0x" + "12" * 20]})
+    assert refusal(view) == "chain_header_refused"
+
+
+@pytest.mark.parametrize("name", ["stateRoot", "parentHash", "timestamp", "number", "receiptsRoot"])
+def test_a_sealed_header_with_a_field_changed_is_refused(serve: Any, name: str) -> None:
+    record = recorded("four")
+    node = node_of(record)
+    value = record["header"][name]
+    node.latest = {**record["header"], name: value[:-1] + ("0" if value[-1] != "0" else "1")}
+    assert refusal(view_of(serve(node), record)) == "chain_header_refused"
+
+
+@pytest.mark.parametrize("answer", [None, [], "0x", {}, {"number": "0x1"}])
+def test_an_answer_that_is_no_header_is_refused(serve: Any, answer: Any) -> None:
+    record = recorded("one")
+    node = node_of(record)
+    node.latest = answer
+    assert refusal(view_of(serve(node), record)) == "chain_header_refused"
+
+
+def test_the_unsealed_rule_for_tests_does_not_take_a_header_whose_hash_is_not_its_own(serve: Any) -> None:
+    record = recorded("one")
+    assert refusal(view_of(serve(node_of(record)), record, rule=UnsealedForTestsOnly())) == "chain_header_refused"
+
+
+def test_a_node_of_another_chain_is_refused(serve: Any) -> None:
+    record = recorded("one")
+    node = node_of(record)
+    node.chain_id += 1
+    view = view_of(serve(node), record)
+    assert refusal(view) == "chain_wrong_id"
+    assert code_of(view.require_fresh) == "chain_wrong_id"
+
+
+def test_a_node_of_another_genesis_is_refused(serve: Any) -> None:
+    record = recorded("one")
+    node = node_of(record)
+    node.genesis = "0x" + "00" * 32
+    assert refusal(view_of(serve(node), record)) == "chain_wrong_id"
+
+
+def test_an_old_header_allows_nothing_however_well_sealed(serve: Any) -> None:
+    record = recorded("four")
+    view = view_of(serve(node_of(record)), record, stale_seconds=15)
+    view.start()
+    wait_until(lambda: view.problem is None and view._snapshot is not None)
+    old = time.time() - view.head.timestamp
+    assert old > 15
+    assert code_of(view.require_fresh) == "chain_view_stale"
+    assert code_of(lambda: view.word("MemberDirectory", "members", record["member"])) == "chain_view_stale"
+    view.stop()
+
+
+# --- proofs tampered with on the way ------------------------------------------------------------------------------------------
+
+
+def tampered(record: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> Node:
+    node = node_of(record)
+    node.proof = json.loads(json.dumps(record["proof"]))
+    change(node.proof)
+    return node
+
+
+def flip(text: str, place: int) -> str:
+    return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
+
+
+TAMPERINGS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "another value": lambda proof: proof["storageProof"][0].update(value="0x1"),
+    "absence of what is there": lambda proof: proof["storageProof"][0].update(value="0x0", proof=[]),
+    "a storage node changed": lambda proof: proof["storageProof"][0].update(
+        proof=[flip(proof["storageProof"][0]["proof"][0], 20), *proof["storageProof"][0]["proof"][1:]]
+    ),
+    "a storage node left out": lambda proof: proof["storageProof"][0].update(
+        proof=proof["storageProof"][0]["proof"][:-1]
+    ),
+    "a storage node too many": lambda proof: proof["storageProof"][0]["proof"].append("0x80"),
+    "an account node changed": lambda proof: proof.update(
+        accountProof=[flip(proof["accountProof"][0], 30), *proof["accountProof"][1:]]
+    ),
+    "no account": lambda proof: proof.update(accountProof=[]),
+    "another contract": lambda proof: proof.update(address="0x" + "12" * 20),
+    "the other slot's proof": lambda proof: proof["storageProof"][0].update(
+        value="0x0", proof=proof["storageProof"][1]["proof"]
+    ),
+    "no proof": lambda proof: proof.clear(),
+    "no hexadecimal": lambda proof: proof["storageProof"][0].update(value="zz"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_a_storage_proof_tampered_with_in_transit_is_refused(serve: Any, name: str) -> None:
+    record = recorded("four")
+    view = view_of(serve(tampered(record, TAMPERINGS[name])), record)
+    view.start(wait_seconds=5)
+    assert code_of(lambda: view.word("MemberDirectory", "members", record["member"])) == "chain_proof_refused"
+    assert code_of(lambda: view.proof("MemberDirectory", "members", record["member"])) == "chain_proof_refused"
+    view.stop()
+
+
+# --- a chain that forks, goes back, stops ---------------------------------------------------------------------------------------
+
+
+def test_headers_that_follow_each_other_are_taken(serve: Any) -> None:
+    node, record = own_chain()
+    view = view_of(serve(node), record, stale_seconds=15)
+    view.start(wait_seconds=5)
+    assert view.head.height == 10
+    node.latest = sealed(11, hash_of(node.latest))
+    assert view.wait_for_height(11, 5).block_hash == hash_of(node.latest)
+    between = sealed(12, hash_of(node.latest))
+    node.blocks[12] = between
+    node.latest = sealed(13, hash_of(between))
+    assert view.wait_for_height(13, 5).height == 13
+    assert view.header(12).block_hash == hash_of(between)
+    view.stop()
+
+
+def test_a_second_sealed_block_at_a_height_already_seen_is_refused(serve: Any) -> None:
+    node, record = own_chain()
+    view = view_of(serve(node), record)
+    view.start(wait_seconds=5)
+    first = view.head.block_hash
+    node.latest = sealed(10, gasUsed="0x7")
+    wait_until(lambda: view.problem is not None)
+    assert view.problem is not None
+    assert view.problem.code == "chain_header_refused"
+    assert view.head.block_hash == first
+    view.stop()
+
+
+@pytest.mark.parametrize("gap", [1, 2, 5])
+def test_a_sealed_block_that_does_not_follow_the_last_is_refused(serve: Any, gap: int) -> None:
+    node, record = own_chain()
+    view = view_of(serve(node), record)
+    view.start(wait_seconds=5)
+    for height in range(11, 10 + gap):
+        node.blocks[height] = sealed(height, b"\x99" * 32)
+    node.latest = sealed(10 + gap, b"\x99" * 32)
+    wait_until(lambda: view.problem is not None)
+    assert view.problem is not None
+    assert view.problem.code == "chain_header_refused"
+    assert view.head.height == 10
+    view.stop()
+
+
+def test_a_node_that_lags_does_not_take_the_head_back(serve: Any) -> None:
+    node, record = own_chain()
+    view = view_of(serve(node), record, stale_seconds=0.6)
+    view.start(wait_seconds=5)
+    node.latest = sealed(9)
+    wait_until(lambda: view.age > 0.6)
+    assert view.head.height == 10
+    assert code_of(view.require_fresh) == "chain_view_stale"
+    view.stop()
+
+
+def test_a_lying_node_is_passed_over_for_an_honest_one(serve: Any) -> None:
+    node, record = own_chain()
+    liar = node_of(record)
+    liar.latest = sealed(11, key=new_private_key())
+    view = view_of([serve(liar), serve(node)], record, stale_seconds=15)
+    view.start(wait_seconds=5)
+    assert view.head.block_hash == hash_of(node.latest)
+    view.stop()
+
+
+def test_a_node_that_stops_answering_makes_the_view_stale_and_says_why(serve: Any) -> None:
+    node, record = own_chain()
+    view = view_of(serve(node), record, stale_seconds=2.0)
+    view.start(wait_seconds=5)
+    node.down = True
+    wait_until(lambda: view.age > 2.0)
+    assert code_of(view.require_fresh) == "chain_bad_answer"
+    node.down = False
+    node.latest = sealed(11, hash_of(node.latest))
+    assert view.wait_for_height(11, 5).height == 11
+    view.stop()
+
+
+def test_before_its_first_block_the_view_allows_nothing() -> None:
+    record = recorded("one")
+    view = view_of("http://127.0.0.1:9", record)
+    assert code_of(view.require_fresh) == "chain_view_stale"
+
+
+# --- on a living chain ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def live(throwaway: Any) -> Any:
+    view = ChainView(throwaway.url, throwaway.deployment, UnsealedForTestsOnly(), poll_seconds=0.05)
+    view.start(wait_seconds=5)
+    yield view
+    view.stop()
+
+
+def test_a_word_in_use_changes_with_the_block_that_changes_it(throwaway: Any, live: ChainView) -> None:
+    bank = throwaway.organisations[2]
+    log_id = log_id_of(f"qiaolian/{bank.member}/1")
+    assert live.word("EvidenceLog", "logs", log_id).value == 0
+    height = throwaway.send(bank, "EvidenceLog", "anchor", 1, 5, b"\7" * 32)
+    live.wait_for_height(height, 5)
+    word = live.word("EvidenceLog", "logs", log_id)
+    assert LogWord.decode(word.value) == LogWord(5, height)
+    assert word.height >= height
+    assert live.word("EvidenceLog", "roots", log_id).value == int.from_bytes(b"\7" * 32, "big")
+
+
+def test_a_look_up_of_a_word_in_use_asks_the_node_nothing(throwaway: Any, live: ChainView) -> None:
+    member = throwaway.organisations[0].member
+    first = live.word("MemberDirectory", "members", member)
+    live._rpc.close()
+    asked: list[Any] = []
+    batch = live._rpc.batch
+
+    def counting(calls: Any) -> Any:
+        asked.extend(method for method, _ in calls if method == "eth_getProof")
+        return batch(calls)
+
+    live._rpc.batch = counting  # type: ignore[method-assign]
+    assert [live.word("MemberDirectory", "members", member).value for _ in range(100)] == [first.value] * 100
+    assert asked == []
+
+
+def test_a_contract_that_did_not_change_keeps_its_words_under_the_new_head(throwaway: Any, live: ChainView) -> None:
+    bank = throwaway.organisations[2]
+    before = live.word("MemberDirectory", "members", bank.member)
+    height = throwaway.send(bank, "EvidenceLog", "anchor", 1, 1, b"\1" * 32)
+    live.wait_for_height(height, 5)
+    after = live.word("MemberDirectory", "members", bank.member)
+    assert after.value == before.value
+    assert after.height >= height > before.height
+
+
+def test_suspension_is_seen_in_the_members_word(throwaway: Any, live: ChainView) -> None:
+    bank = throwaway.organisations[2]
+    assert MemberWord.decode(live.word("MemberDirectory", "members", bank.member).value).live
+    throwaway.execute("suspend", bank.member, "unpaid")
+    live.wait_for_height(throwaway.ledger.height(), 5)
+    assert not MemberWord.decode(live.word("MemberDirectory", "members", bank.member).value).live
+
+
+def test_many_words_are_proved_under_one_head(throwaway: Any, live: ChainView) -> None:
+    wanted = [Word("MemberDirectory", "members", (each.member,)) for each in throwaway.organisations]
+    wanted += [Word("CreditLedger", "consents", (number.to_bytes(32, "big"),)) for number in range(250)]
+    wanted += [Word("TradeSettlement", "lanes", (bytes(32), 3))]
+    wanted += [Word("TradeSettlement", "accounts", (throwaway.organisations[0].member,), n) for n in range(3)]
+    words = asyncio.run(live.awords(wanted))
+    assert {word.block_hash for word in words} == {live.head.block_hash}
+    assert all(MemberWord.decode(word.value).live for word in words[:4])
+    assert Account.decode(*(word.value for word in words[-3:])).free == 0
+
+
+def test_an_unknown_variable_is_named(live: ChainView) -> None:
+    assert code_of(lambda: live.word("EvidenceLog", "nothing", bytes(32))) == "variable_unknown"
+
+
+def test_a_chain_that_is_killed_stops_the_view_at_its_bound(throwaway: Any) -> None:
+    view = ChainView(throwaway.url, throwaway.deployment, UnsealedForTestsOnly(), poll_seconds=0.05, stale_seconds=0.5)
+    view.start(wait_seconds=5)
+    throwaway.process.kill()
+    throwaway.process.wait()
+    wait_until(lambda: view.age > 0.5)
+    assert code_of(lambda: view.word("EvidenceLog", "logs", bytes(32))) == "chain_unreachable"
+    view.stop()
