@@ -1,0 +1,557 @@
+"""Bundles: one file that tells a story with all that is needed to check it.
+
+A bundle is exactly its RFC 8785 bytes, with a closed schema::
+
+    {"format": "qiaolian-bundle/1", "story": …, "subject": {…what the story is about…},
+     "chain":       {"chainId": n, "genesisHash": 0x…},
+     "headers":     [0x… RLP with seals],
+     "storage":     [{"header": i, "address": 0x…, "slot": 0x…, "value": 0x…, "accountProof": [0x…], "storageProof": [0x…]}],
+     "keys":        [{"fingerprint": 0x…, "storage": i}],
+     "statements":  [{"type": …, "message": {…}, "signature": 0x…}],
+     "structs":     [{"type": …, "message": {…}}],
+     "logs":        [{"member": …, "incarnation": n, "key": 0x…, "note": …, "size": i, "root": i,
+                      "entries": [{"index": n, "leaf": {…}, "path": [0x…]}]}],
+     "disclosures": [{"commitment": 0x…, "salt": 0x…, "domain": …, "record": …}]}
+
+``verify`` recomputes, in this order: form; the chain against the trust file; each header's hash and seals; each storage proof; each key's record in
+MemberDirectory; each signature; each log's checkpoint, witnesses, anchor and entries; each opened commitment; then the story's own checker. Every
+element is checked and must be used: one invalid or idle element refuses the whole.
+
+For story checkers, ``Facts`` holds what was verified:
+
+- ``facts.one(Type)``, ``facts.all(Type)``: statements with their signers; asking for them marks them used.
+- ``facts.structs(Type)``: unsigned structs whose hash is an id.
+- ``facts.word(contract, variable, key…, offset=n)``: a proved storage word and its height.
+- ``facts.logged(signed)``: where a statement stands in its signer's anchored log.
+- ``facts.opened(commitment, domain)``: the record a commitment was opened to.
+
+A checker has the form ``check(facts, subject) -> list[str]``: the sentences it proved; it raises ``chain.errors.Inconsistent`` otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from chain import checkpoint, headers, merkle
+from chain.canonical import MAX_BYTES, dumps, loads_canonical
+from chain.commitment import opens
+from chain.crypto import is_address, keccak256, recover
+from chain.eip712 import Domain, Statement, Struct, encode_member
+from chain.errors import (
+    BadInput,
+    BadSignature,
+    Inconsistent,
+    Malformed,
+    NotAnchored,
+    NotIncluded,
+    WrongTrust,
+)
+from chain.proofs import StorageProof, mapping_slot
+from chain.statements import STATEMENTS, STRUCTS, Algorithm, KeyPurpose, SubjectKeyCertificate
+from chain.trust import Trust
+from chain.words import KeyWord, LogWord
+
+FORMAT = "qiaolian-bundle/1"
+_SECTIONS = ("headers", "storage", "keys", "statements", "structs", "logs", "disclosures")
+_HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
+MOST_ELEMENTS = 200_000
+
+S = TypeVar("S", bound=Statement)
+U = TypeVar("U", bound=Struct)
+Key = bytes | str | int
+
+
+@dataclass(frozen=True)
+class Signed(Generic[S]):
+    """A statement whose signature holds."""
+
+    statement: S
+    signer: str
+    """The address that signed."""
+    member: str
+    """The member whose key it is; empty for a certified subject's key."""
+    purpose: KeyPurpose | None
+    digest: bytes
+    certificate: SubjectKeyCertificate | None = None
+
+
+@dataclass(frozen=True)
+class Word:
+    """A storage word proved at a height."""
+
+    value: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A place in an anchored log."""
+
+    member: str
+    index: int
+    leaf: Mapping[str, Any]
+    anchored_at: int
+    witnesses: Mapping[str, int]
+
+
+Checker = Callable[["Facts", Mapping[str, Any]], list[str]]
+
+
+@dataclass
+class Facts:
+    """What a bundle's bytes were found to say."""
+
+    trust: Trust
+    _signed: list[Signed[Any]] = field(default_factory=list)
+    _structs: list[Struct] = field(default_factory=list)
+    _words: dict[tuple[str, bytes], Word] = field(default_factory=dict)
+    _logged: dict[tuple[str, str], Logged] = field(default_factory=dict)
+    _opened: dict[tuple[bytes, str], Any] = field(default_factory=dict)
+    _used: set[object] = field(default_factory=set)
+    latest_height: int = 0
+
+    def all(self, kind: type[S]) -> list[Signed[S]]:
+        """Every verified statement of a type, in the bundle's order."""
+        self._used.add(kind)
+        return [each for each in self._signed if type(each.statement) is kind]
+
+    def one(self, kind: type[S]) -> Signed[S]:
+        """The only statement of a type; ``story_incomplete`` otherwise."""
+        found = self.all(kind)
+        if len(found) != 1:
+            raise Inconsistent(
+                "story_incomplete", f"The story needs exactly one {kind.__name__}; there are {len(found)}."
+            )
+        return found[0]
+
+    def structs(self, kind: type[U]) -> list[U]:
+        """Every struct of a type."""
+        self._used.add(kind)
+        return [each for each in self._structs if type(each) is kind]
+
+    def struct(self, kind: type[U]) -> U:
+        """The only struct of a type; ``story_incomplete`` otherwise."""
+        found = self.structs(kind)
+        if len(found) != 1:
+            raise Inconsistent(
+                "story_incomplete", f"The story needs exactly one {kind.__name__}; there are {len(found)}."
+            )
+        return found[0]
+
+    def word(self, contract: str, variable: str, *keys: Key, offset: int = 0) -> Word:
+        """The proved word of ``contract.variable[key]…``; ``NotAnchored`` when the bundle does not prove it."""
+        slot = slot_of(self.trust.slot(contract, variable), *keys, offset=offset)
+        place = (self.trust.contract(contract), slot)
+        if place not in self._words:
+            raise NotAnchored("state_not_proved", f"The bundle does not prove what {contract} keeps in {variable}.")
+        self._used.add(place)
+        return self._words[place]
+
+    def logged(self, signed: Signed[Any]) -> Logged:
+        """Where a statement stands in its signer's anchored log; ``not_logged`` when it does not."""
+        found = self._logged.get((signed.member, "0x" + signed.digest.hex()))
+        if found is None:
+            name = type(signed.statement).__name__
+            raise NotIncluded("not_logged", f"The {name} is not in its signer's anchored log.")
+        self._used.add((found.member, found.index))
+        return found
+
+    def logged_by(self, member: str, digest: bytes) -> Logged:
+        """Where a digest stands in a member's anchored log, e.g. a subject's statement taken by an office."""
+        found = self._logged.get((member, "0x" + digest.hex()))
+        if found is None:
+            raise NotIncluded("not_logged", "A statement is not in the log of the member that took it.")
+        self._used.add((found.member, found.index))
+        return found
+
+    def opened(self, commitment: bytes, domain: str) -> Any:
+        """The record a commitment was opened to; ``not_disclosed`` when the bundle does not open it."""
+        if (commitment, domain) not in self._opened:
+            raise Inconsistent("not_disclosed", "The bundle does not open a commitment the story needs.")
+        self._used.add((commitment, domain))
+        return self._opened[commitment, domain]
+
+    def opened_or_none(self, commitment: bytes, domain: str) -> Any:
+        """The record if the bundle opens the commitment, else None."""
+        return self.opened(commitment, domain) if (commitment, domain) in self._opened else None
+
+    def require_all_used(self) -> None:
+        """Refuse elements that no part of the story needed: ``element_idle``."""
+        idle = [type(each.statement).__name__ for each in self._signed if type(each.statement) not in self._used]
+        idle += [type(each).__name__ for each in self._structs if type(each) not in self._used]
+        idle += [f"storage of {place[0]}" for place in self._words if place not in self._used]
+        idle += [
+            f"log entry {each.index}" for each in self._logged.values() if (each.member, each.index) not in self._used
+        ]
+        idle += ["disclosure" for place in self._opened if place not in self._used]
+        if idle:
+            raise Inconsistent("element_idle", f"The bundle carries something its story does not need: {idle[0]}.")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A verified bundle: what it proves, in plain sentences, and what it cannot."""
+
+    story: str
+    proved: Sequence[str]
+    height: int
+    limits: Sequence[str] = (
+        "It proves what was said, when it was anchored and what was paid; it cannot prove that nobody looked earlier.",
+    )
+
+
+def slot_of(base: int, *keys: Key, offset: int = 0) -> bytes:
+    """The storage slot of ``variable[key]…``, ``offset`` words into a struct."""
+    slot: int | bytes = base
+    for each in keys:
+        if isinstance(each, int):
+            slot = keccak256(each.to_bytes(32, "big") + (slot if isinstance(slot, bytes) else slot.to_bytes(32, "big")))
+        else:
+            slot = mapping_slot(encode_member(each) if isinstance(each, str) else each, slot)
+    number = int.from_bytes(slot, "big") if isinstance(slot, bytes) else slot
+    return ((number + offset) % 2**256).to_bytes(32, "big")
+
+
+def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_bytes: int = MAX_BYTES) -> Report:
+    """Check a bundle from its bytes; each kind of failure is its own subclass of ``VerificationError``."""
+    value = loads_canonical(data, max_bytes=max_bytes)
+    story, subject = _require_form(value)
+    if story not in checkers:
+        raise Malformed("story_unknown", f"This program knows no story called {story}.")
+    if value["chain"] != {"chainId": trust.chain_id, "genesisHash": trust.genesis_hash}:
+        raise WrongTrust("other_chain", "The bundle is of another chain than the trust file.")
+    checked = [_header(each, trust) for each in value["headers"]]
+    facts = Facts(trust)
+    facts.latest_height = max((each.number for each in checked), default=0)
+    words = [_storage(each, checked, facts) for each in value["storage"]]
+    if len({each["header"] for each in value["storage"]}) != len(checked):
+        raise Inconsistent("element_idle", "The bundle carries a block header nothing is proved under.")
+    keys = _keys(value["keys"], words, facts)
+    for each in value["logs"]:
+        _log(each, words, keys, facts)
+    _statements(value["statements"], keys, facts)
+    for each in value["structs"]:
+        facts._structs.append(_struct(each, STRUCTS))
+    for each in value["disclosures"]:
+        _disclosure(each, facts)
+    proved = checkers[story](facts, subject)
+    facts.require_all_used()
+    return Report(story, proved, facts.latest_height)
+
+
+# --- The elements ---------------------------------------------------------------------------------------------------------------
+
+
+def _require_form(value: Any) -> tuple[str, Mapping[str, Any]]:
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise Malformed("bundle_malformed", "This is not a bundle of a known format.")
+    if set(value) != {"format", "story", "subject", "chain", *_SECTIONS}:
+        raise Malformed("bundle_malformed", "The bundle does not have exactly the sections of its format.")
+    if not isinstance(value["story"], str) or not isinstance(value["subject"], dict):
+        raise Malformed("bundle_malformed", "The bundle does not say what its story is about.")
+    if not all(isinstance(value[name], list) for name in _SECTIONS):
+        raise Malformed("bundle_malformed", "A section of the bundle is not a list.")
+    if sum(len(value[name]) for name in _SECTIONS) > MOST_ELEMENTS:
+        raise Malformed("bundle_malformed", "The bundle has too many elements.")
+    return value["story"], value["subject"]
+
+
+def _header(value: Any, trust: Trust) -> headers.Header:
+    header = headers.parse(_bytes(value))
+    headers.require_final(header, trust.validators_at(header.number))
+    return header
+
+
+@dataclass(frozen=True)
+class _Proved:
+    address: str
+    slot: bytes
+    word: Word
+
+
+def _storage(value: Any, checked: Sequence[headers.Header], facts: Facts) -> _Proved:
+    _fields(value, "header", "address", "slot", "value", "accountProof", "storageProof")
+    header = _pick(value["header"], checked)
+    if not isinstance(value["address"], str) or not is_address(value["address"]):
+        raise Malformed("bundle_malformed", "An address in the bundle is malformed.")
+    if value["address"] not in facts.trust.contracts.values():
+        raise WrongTrust("other_contract", "The bundle proves the state of a contract the trust file does not name.")
+    text = value["value"]
+    if not isinstance(text, str) or not re.fullmatch(r"0x(?:0|[1-9a-f][0-9a-f]{0,63})", text):
+        raise Malformed("bundle_malformed", "A storage value in the bundle is malformed.")
+    proof = StorageProof(
+        address=value["address"],
+        slot=_bytes(value["slot"], length=32),
+        value=int(text, 16),
+        account_proof=tuple(map(_bytes, _list(value["accountProof"]))),
+        storage_proof=tuple(map(_bytes, _list(value["storageProof"]))),
+    )
+    proved = _Proved(proof.address, proof.slot, Word(proof.verify(header.state_root), header.number))
+    place = (proved.address, proved.slot)
+    if place in facts._words:
+        raise Inconsistent("element_twice", "The bundle proves one storage slot twice.")
+    facts._words[place] = proved.word
+    return proved
+
+
+@dataclass(frozen=True)
+class _KeyFact:
+    word: KeyWord
+    height: int
+
+
+def _keys(values: Sequence[Any], words: Sequence[_Proved], facts: Facts) -> dict[bytes, _KeyFact]:
+    """Key records by fingerprint, each proved from MemberDirectory."""
+    address = facts.trust.contract("MemberDirectory")
+    base = facts.trust.slot("MemberDirectory", "keys")
+    found: dict[bytes, _KeyFact] = {}
+    for each in values:
+        _fields(each, "fingerprint", "storage")
+        fingerprint, proved = _bytes(each["fingerprint"], length=32), _pick(each["storage"], words)
+        if (proved.address, proved.slot) != (address, slot_of(base, fingerprint)) or proved.word.value == 0:
+            raise NotAnchored("key_not_proved", "The directory does not show a key that the bundle claims.")
+        facts._used.add((proved.address, proved.slot))
+        found[fingerprint] = _KeyFact(KeyWord.decode(proved.word.value), proved.word.height)
+    return found
+
+
+def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, _KeyFact], facts: Facts) -> None:
+    _fields(value, "member", "incarnation", "key", "note", "size", "root", "entries")
+    member, key = value["member"], _bytes(value["key"], length=32)
+    if not isinstance(member, str) or type(value["incarnation"]) is not int or not isinstance(value["note"], str):
+        raise Malformed("bundle_malformed", "A log in the bundle is malformed.")
+    fact = keys.get(key)
+    if fact is None or fact.word.member != member or fact.word.purpose != KeyPurpose.LOG:
+        raise BadSignature("log_key_unknown", "A log's key is not shown to be its member's.")
+    origin = checkpoint.log_origin(member, value["incarnation"])
+    read = checkpoint.verify(value["note"], log_key=key, witnesses=facts.trust.witnesses)
+    if read.checkpoint.origin != origin:
+        raise Inconsistent("log_origin_wrong", "A checkpoint is of another log.")
+    if len(read.witnesses) < facts.trust.required_witnesses:
+        raise BadSignature("witness_missing", "A checkpoint carries too few witnesses' signatures for the trust file.")
+    anchored_at = _require_anchored(value, words, origin, read.checkpoint, facts)
+    for entry in _list(value["entries"]):
+        _fields(entry, "index", "leaf", "path")
+        leaf, index = entry["leaf"], entry["index"]
+        if not isinstance(leaf, dict) or set(leaf) != {"at", "digest", "kind"} or type(index) is not int:
+            raise Malformed("bundle_malformed", "A log entry in the bundle is malformed.")
+        path = [_bytes(each, length=32) for each in _list(entry["path"])]
+        merkle.require_included(dumps(leaf), index, read.checkpoint.size, read.checkpoint.root, path)
+        facts._logged[member, leaf["digest"]] = Logged(member, index, leaf, anchored_at, read.witnesses)
+
+
+def _require_anchored(
+    value: Any, words: Sequence[_Proved], origin: str, head: checkpoint.Checkpoint, facts: Facts
+) -> int:
+    """The anchor's height: EvidenceLog's state must show exactly this size and root."""
+    address, log_id = facts.trust.contract("EvidenceLog"), keccak256(origin.encode())
+    size, root = _pick(value["size"], words), _pick(value["root"], words)
+    places = {
+        "logs": (size, slot_of(facts.trust.slot("EvidenceLog", "logs"), log_id)),
+        "roots": (root, slot_of(facts.trust.slot("EvidenceLog", "roots"), log_id)),
+    }
+    for proved, slot in places.values():
+        if (proved.address, proved.slot) != (address, slot):
+            raise NotAnchored("anchor_not_proved", "A log's anchor is not shown from the chain.")
+        facts._used.add((proved.address, proved.slot))
+    word = LogWord.decode(size.word.value)
+    if word.size != head.size or root.word.value != int.from_bytes(head.root, "big"):
+        raise NotAnchored("anchor_differs", "The chain anchors another head of the log than the checkpoint's.")
+    return word.anchored_at
+
+
+def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Facts) -> None:
+    """Signatures: by a proved key, or by a subject's key that a certificate among them covers. Certificates come first."""
+    read = [(_struct(each, STATEMENTS, "signature"), _bytes(each["signature"], length=65)) for each in values]
+    ordered = sorted(read, key=lambda pair: not isinstance(pair[0], SubjectKeyCertificate))
+    certificates: dict[str, SubjectKeyCertificate] = {}
+    signed: dict[int, Signed[Any]] = {}
+    used_keys: set[bytes] = set()
+    for statement, signature in ordered:
+        assert isinstance(statement, Statement)
+        domain = Domain(facts.trust.chain_id, facts.trust.contract(statement.contract))
+        digest = statement.digest(domain)
+        signer = recover(digest, signature)
+        fingerprint = bytes.fromhex(signer[2:]).rjust(32, b"\0")
+        fact = keys.get(fingerprint)
+        if fact is not None:
+            used_keys.add(fingerprint)
+            _require_live(fact, digest, facts)
+            made = Signed(statement, signer, fact.word.member, KeyPurpose(fact.word.purpose), digest)
+        elif signer in certificates:
+            made = Signed(statement, signer, "", None, digest, certificates[signer])
+        else:
+            name = type(statement).__name__
+            raise BadSignature("signer_unknown", f"Nobody known to the network signed the {name}.")
+        if isinstance(statement, SubjectKeyCertificate):
+            if made.member != statement.issuer or made.purpose != KeyPurpose.STATEMENT:
+                raise BadSignature("signer_unknown", "A certificate is not signed by the office it names.")
+            certificates[statement.key] = statement
+        signed[id(statement)] = made
+    facts._signed.extend(signed[id(statement)] for statement, _ in read)
+    idle = {key for key, fact in keys.items() if fact.word.algorithm == Algorithm.SECP256K1} - used_keys
+    if idle:
+        raise Inconsistent("element_idle", "The bundle carries a key nobody signed with.")
+
+
+def _require_live(fact: _KeyFact, digest: bytes, facts: Facts) -> None:
+    """A statement under a key that has since ended counts only if an anchor before the end includes it."""
+    if fact.word.end_height == 0:
+        return
+    logged = facts._logged.get((fact.word.member, "0x" + digest.hex()))
+    if logged is None or logged.anchored_at >= fact.word.end_height:
+        raise BadSignature("key_ended", "A statement is signed by a key that had ended before it was anchored.")
+
+
+def _struct(value: Any, kinds: Mapping[str, type[U]], *more: str) -> U:
+    _fields(value, "type", "message", *more)
+    kind = kinds.get(value["type"]) if isinstance(value["type"], str) else None
+    if kind is None:
+        raise Malformed("bundle_malformed", "The bundle carries a statement of an unknown type.")
+    try:
+        return kind.from_json(value["message"])
+    except BadInput as error:
+        raise Malformed(error.code, error.sentence) from error
+
+
+def _disclosure(value: Any, facts: Facts) -> None:
+    _fields(value, "commitment", "salt", "domain", "record")
+    commitment, salt = _bytes(value["commitment"], length=32), _bytes(value["salt"], length=32)
+    if not isinstance(value["domain"], str):
+        raise Malformed("bundle_malformed", "A disclosure in the bundle is malformed.")
+    if not opens(commitment, salt=salt, domain=value["domain"], record=value["record"]):
+        raise Inconsistent("commitment_differs", "An opened record is not what was committed to.")
+    facts._opened[commitment, value["domain"]] = value["record"]
+
+
+def _fields(value: Any, *names: str) -> None:
+    if not isinstance(value, dict) or set(value) != set(names):
+        raise Malformed("bundle_malformed", "An element of the bundle does not have exactly the fields of its kind.")
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise Malformed("bundle_malformed", "An element of the bundle is not a list where one belongs.")
+    return value
+
+
+def _bytes(value: Any, *, length: int | None = None) -> bytes:
+    if not isinstance(value, str) or _HEX.fullmatch(value) is None:
+        raise Malformed("bundle_malformed", "Bytes in the bundle are not lowercase 0x hexadecimal.")
+    data = bytes.fromhex(value[2:])
+    if length is not None and len(data) != length:
+        raise Malformed("bundle_malformed", "Bytes in the bundle are of the wrong length.")
+    return data
+
+
+T = TypeVar("T")
+
+
+def _pick(place: Any, items: Sequence[T]) -> T:
+    if type(place) is not int or not 0 <= place < len(items):
+        raise Malformed("bundle_malformed", "An element of the bundle refers to one that is not there.")
+    return items[place]
+
+
+# --- Building -------------------------------------------------------------------------------------------------------------------
+
+
+class BundleBuilder:
+    """Collects a story's elements, each once, and writes the bundle. What it is given it does not check: ``verify`` does."""
+
+    def __init__(self, *, story: str, chain_id: int, genesis_hash: str, subject: Mapping[str, Any]) -> None:
+        self._value: dict[str, Any] = {
+            "format": FORMAT,
+            "story": story,
+            "subject": dict(subject),
+            "chain": {"chainId": chain_id, "genesisHash": genesis_hash},
+            **{name: [] for name in _SECTIONS},
+        }
+        self._storage: dict[tuple[str, bytes], int] = {}
+
+    def storage(self, proof: StorageProof, header: bytes) -> int:
+        """Add a proved slot under a sealed header; its place."""
+        place = (proof.address, proof.slot)
+        if place in self._storage:
+            return self._storage[place]
+        value = {
+            "header": self._once("headers", _hex(header)),
+            "address": proof.address,
+            "slot": _hex(proof.slot),
+            "value": hex(proof.value),
+            "accountProof": [_hex(each) for each in proof.account_proof],
+            "storageProof": [_hex(each) for each in proof.storage_proof],
+        }
+        self._value["storage"].append(value)
+        self._storage[place] = len(self._value["storage"]) - 1
+        return self._storage[place]
+
+    def key(self, fingerprint: bytes, proof: StorageProof, header: bytes) -> None:
+        """Add a key's record in the directory."""
+        self._once("keys", {"fingerprint": _hex(fingerprint), "storage": self.storage(proof, header)})
+
+    def statement(self, statement: Statement, signature: bytes) -> None:
+        """Add a signed statement."""
+        value = {"type": type(statement).__name__, "message": statement.to_json(), "signature": _hex(signature)}
+        self._once("statements", value)
+
+    def struct(self, struct: Struct) -> None:
+        """Add an unsigned struct."""
+        self._once("structs", {"type": type(struct).__name__, "message": struct.to_json()})
+
+    def log_entry(
+        self,
+        *,
+        member: str,
+        incarnation: int,
+        key: bytes,
+        note: str,
+        size: tuple[StorageProof, bytes],
+        root: tuple[StorageProof, bytes],
+        index: int,
+        leaf: bytes,
+        path: Sequence[bytes],
+    ) -> None:
+        """Add an entry of a log with its checkpoint and anchor; entries of one checkpoint share them."""
+        logs = self._value["logs"]
+        known = [each for each in logs if each["member"] == member and each["incarnation"] == incarnation]
+        if not known:
+            logs.append(
+                {
+                    "member": member,
+                    "incarnation": incarnation,
+                    "key": _hex(key),
+                    "note": note,
+                    "size": self.storage(*size),
+                    "root": self.storage(*root),
+                    "entries": [],
+                }
+            )
+            known = [logs[-1]]
+        entry = {"index": index, "leaf": json.loads(leaf), "path": [_hex(each) for each in path]}
+        if entry not in known[0]["entries"]:
+            known[0]["entries"].append(entry)
+
+    def disclose(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
+        """Open a commitment."""
+        value = {"commitment": _hex(commitment), "salt": _hex(salt), "domain": domain, "record": record}
+        self._once("disclosures", value)
+
+    def build(self) -> bytes:
+        """The bundle's bytes."""
+        return dumps(self._value)
+
+    def _once(self, section: str, value: Any) -> int:
+        items = self._value[section]
+        if value not in items:
+            items.append(value)
+        place: int = items.index(value)
+        return place
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()

@@ -1,0 +1,132 @@
+"""The trust file: what a verifier itself holds true. It never comes out of a bundle.
+
+It names one chain (id and genesis), the validator sets by height, the contracts with the storage slots of the variables proofs are read from,
+and the witnesses with how many of them a log's checkpoint must carry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chain.canonical import loads
+from chain.crypto import is_address
+from chain.errors import Malformed, WrongTrust
+
+FORMAT = "qiaolian-trust/1"
+_HASH = re.compile(r"0x[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ValidatorSet:
+    """The validators of a range of heights; ``to_height`` None means until further notice."""
+
+    from_height: int
+    to_height: int | None
+    validators: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """A read trust file."""
+
+    chain_id: int
+    genesis_hash: str
+    validator_sets: tuple[ValidatorSet, ...]
+    contracts: Mapping[str, str]
+    storage: Mapping[str, Mapping[str, int]]
+    witnesses: Mapping[str, bytes]
+    required_witnesses: int
+
+    def validators_at(self, height: int) -> frozenset[str]:
+        """The set that seals a height; ``trust_no_validators`` if the file has none."""
+        for each in self.validator_sets:
+            if each.from_height <= height and (each.to_height is None or height <= each.to_height):
+                return each.validators
+        raise WrongTrust("trust_no_validators", f"The trust file names no validators for block {height}.")
+
+    def contract(self, name: str) -> str:
+        """A contract's address; ``trust_no_contract``."""
+        if name not in self.contracts:
+            raise WrongTrust("trust_no_contract", f"The trust file does not name the contract {name}.")
+        return self.contracts[name]
+
+    def slot(self, contract: str, variable: str) -> int:
+        """The slot of a contract's variable; ``trust_no_slot``."""
+        try:
+            return self.storage[contract][variable]
+        except KeyError as error:
+            raise WrongTrust(
+                "trust_no_slot", f"The trust file does not say where {contract} keeps {variable}."
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content."""
+        return {
+            "format": FORMAT,
+            "chainId": self.chain_id,
+            "genesisHash": self.genesis_hash,
+            "validatorSets": [
+                {"fromHeight": each.from_height, "toHeight": each.to_height, "validators": sorted(each.validators)}
+                for each in self.validator_sets
+            ],
+            "contracts": dict(self.contracts),
+            "storage": {name: dict(slots) for name, slots in self.storage.items()},
+            "witnesses": {name: "0x" + key.hex() for name, key in self.witnesses.items()},
+            "requiredWitnesses": self.required_witnesses,
+        }
+
+
+def read(data: bytes) -> Trust:
+    """Read a trust file strictly; ``trust_malformed`` names no element, since none of the file can be used then."""
+    try:
+        value = loads(data, max_bytes=1_000_000)
+        _require(isinstance(value, dict) and value.get("format") == FORMAT)
+        _require(
+            set(value)
+            == {
+                "format",
+                "chainId",
+                "genesisHash",
+                "validatorSets",
+                "contracts",
+                "storage",
+                "witnesses",
+                "requiredWitnesses",
+            }
+        )
+        _require(type(value["chainId"]) is int and _HASH.fullmatch(value["genesisHash"]) is not None)
+        _require(all(is_address(address) for address in value["contracts"].values()))
+        _require(all(type(slot) is int for slots in value["storage"].values() for slot in slots.values()))
+        _require(type(value["requiredWitnesses"]) is int and value["requiredWitnesses"] >= 0)
+        _require(all(_HASH.fullmatch(key) is not None for key in value["witnesses"].values()))
+        sets = tuple(_validator_set(each) for each in value["validatorSets"])
+        _require(len(sets) > 0)
+        return Trust(
+            chain_id=value["chainId"],
+            genesis_hash=value["genesisHash"],
+            validator_sets=sets,
+            contracts=value["contracts"],
+            storage=value["storage"],
+            witnesses={name: bytes.fromhex(key[2:]) for name, key in value["witnesses"].items()},
+            required_witnesses=value["requiredWitnesses"],
+        )
+    except (Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise WrongTrust(
+            "trust_malformed", "The trust file is not of the expected form.", hint="Get a fresh one from your operator."
+        ) from error
+
+
+def _validator_set(value: Any) -> ValidatorSet:
+    _require(set(value) == {"fromHeight", "toHeight", "validators"})
+    start, end, validators = value["fromHeight"], value["toHeight"], value["validators"]
+    _require(type(start) is int and (end is None or type(end) is int) and len(validators) > 0)
+    _require(all(is_address(each) for each in validators) and len(set(validators)) == len(validators))
+    return ValidatorSet(start, end, frozenset(validators))
+
+
+def _require(held: bool) -> None:
+    if not held:
+        raise ValueError("trust")
