@@ -17,7 +17,7 @@ from chain.context import Context
 from chain.errors import QiaolianError, Unavailable
 from chain.outbox import Backlog, backlog
 from nodes.metrics import Metrics
-from nodes.problems import as_ours
+from nodes.problems import CONTENT_TYPE, as_ours, problem
 from nodes.store import NodeHeartbeat
 from nodes.version import VERSION
 from registry.access import Principal, get_context, require_local, require_member
@@ -140,7 +140,18 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="The node can do its work; if not, what is down", response_model=Readiness)
 def readyz(request: Request) -> Response:
     readiness: Readiness = request.app.state.health.readiness()
-    return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)
+    if readiness.ready:
+        return JSONResponse(readiness.model_dump())
+    down = [each for each in readiness.dependencies if not each.up]
+    _, body = problem(
+        Unavailable(
+            "not_ready",
+            f"Down: {', '.join(f'{each.name} ({each.code})' for each in down)}.",
+            hint=down[0].hint,
+            **readiness.model_dump(),
+        )
+    )
+    return Response(body, status_code=503, media_type=CONTENT_TYPE.decode())
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)

@@ -151,8 +151,13 @@ def initialise(plan: Plan) -> Admission:
     admission = Admission(plan.member, plan.name, roles, tuple(entries))
     write_private(directory / ADMISSION_FILE, _json(admission.to_json()))
     # The configuration comes last: a directory with one is complete.
-    write_private(directory / CONFIG_FILE, toml(_config(plan)).encode())
+    write_config(plan)
     return admission
+
+
+def write_config(plan: Plan) -> None:
+    """Write the plan's configuration file, replacing a former one whole."""
+    write_private(plan.directory.resolve() / CONFIG_FILE, toml(_config(plan)).encode())
 
 
 def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:

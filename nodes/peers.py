@@ -70,7 +70,7 @@ class HttpPeers:
         """GET what is not JSON, such as a log tile or a checkpoint."""
         answer = await self._send(member, "GET", path, b"", [])
         if answer.status >= 400:
-            raise _refusal(member, answer)
+            raise refusal(member, answer)
         return answer.body
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class HttpPeers:
 
 def _decoded(member: str, answer: Answer) -> Any:
     if answer.status >= 400:
-        raise _refusal(member, answer)
+        raise refusal(member, answer)
     if answer.status == 204 or not answer.body:
         return None
     try:
@@ -149,7 +149,7 @@ def _decoded(member: str, answer: Answer) -> Any:
         ) from error
 
 
-def _refusal(member: str, answer: Answer) -> QiaolianError:
+def refusal(member: str, answer: Answer) -> QiaolianError:
     """The peer's problem+json as our error: same code, sentence and status."""
     try:
         problem = json.loads(answer.body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
@@ -46,7 +47,11 @@ def load_tables() -> None:
 def _module(domain: str, name: str) -> ModuleType | None:
     if importlib.util.find_spec(domain) is None or importlib.util.find_spec(f"{domain}.{name}") is None:
         return None
-    return importlib.import_module(f"{domain}.{name}")
+    try:
+        return importlib.import_module(f"{domain}.{name}")
+    except ImportError:
+        logging.getLogger("qiaolian.node").exception("%s.%s cannot be imported", domain, name)
+        return None
 
 
 def apply_events(session: Session, events: Sequence[Event], context: Context) -> None:

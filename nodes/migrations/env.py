@@ -28,9 +28,18 @@ if engine.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _plain_type(kind: str, item: Any, _autogenerate: Any) -> str | bool:
+    """A migration names plain column types only, so that it stands when the packages' own types change."""
+    return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, sa.types.TypeDecorator) else False
+
+
 with engine.connect() as connection:
     context.configure(
-        connection=connection, target_metadata=Base.metadata, render_as_batch=True, transactional_ddl=True
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=True,
+        render_item=_plain_type,
+        transactional_ddl=True,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -1,0 +1,97 @@
+"""A small client of a node's own API, for the organisation's systems, the demo and the tests.
+
+The node's certificate is self-signed and trusted as a file. Refusals come back as ``QiaolianError`` with the node's code. One connection, kept
+alive; one client a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from chain.errors import Unavailable
+from nodes.http import Answer
+from nodes.peers import refusal
+
+
+class NodeClient:
+    """Calls one node with one bearer token (none: as a stranger)."""
+
+    def __init__(self, url: str, *, certificate: Path, token: str | None = None, timeout: float = 30.0) -> None:
+        self.url = url
+        self._tls = ssl.create_default_context(cafile=str(certificate))
+        self._tls.check_hostname = False
+        self._token = token
+        self._timeout = timeout
+        self._connection: http.client.HTTPSConnection | None = None
+
+    def get(self, path: str) -> Any:
+        """GET; the decoded JSON answer."""
+        return self.request("GET", path)
+
+    def post(self, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
+        """POST a JSON body; the decoded JSON answer."""
+        return self.request("POST", path, body, idempotency_key=idempotency_key)
+
+    def request(self, method: str, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Any:
+        """One request.
+
+        Raises:
+            QiaolianError: what the node refused, by its code; ``node_unreachable`` when it does not answer.
+        """
+        headers = {"accept": "application/json"}
+        if self._token is not None:
+            headers["authorization"] = f"Bearer {self._token}"
+        if idempotency_key is not None:
+            headers["idempotency-key"] = idempotency_key
+        raw = b""
+        if body is not None:
+            raw = json.dumps(body, ensure_ascii=False).encode()
+            headers["content-type"] = "application/json"
+        answer = self.raw(method, path, raw, headers)
+        if answer.status >= 400:
+            raise refusal("", answer)
+        return json.loads(answer.body) if "json" in answer.content_type else answer.body.decode()
+
+    def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        """One exchange as it is; a kept connection that the node had closed is opened once more before anything is sent on it."""
+        try:
+            return self._exchange(method, path, body, headers)
+        except http.client.RemoteDisconnected:
+            self.close()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unreachable() from error
+        try:
+            return self._exchange(method, path, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unreachable() from error
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.close()
+            self._connection = None
+
+    def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        if self._connection is None:
+            parts = urlsplit(self.url)
+            self._connection = http.client.HTTPSConnection(
+                parts.hostname or "", parts.port, context=self._tls, timeout=self._timeout
+            )
+        self._connection.request(method, path, body=body or None, headers=headers)
+        response = self._connection.getresponse()
+        content = response.read()
+        return Answer(response.status, response.headers.get("content-type", ""), content)
+
+    def _unreachable(self) -> Unavailable:
+        return Unavailable(
+            "node_unreachable", f"The node at {self.url} does not answer.", hint="Check that it runs; see its log."
+        )

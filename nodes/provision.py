@@ -1,0 +1,364 @@
+"""Nodes of several organisations on one machine: laid out, admitted, started as processes, stopped.
+
+What ``scripts`` and the tests build networks with; each organisation of a real network does its part of this by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from chain.crypto import keccak256, new_private_key
+from chain.deploy import Governor
+from chain.deployment import Deployment
+from chain.errors import QiaolianError, Unavailable
+from chain.keys import Secp256k1Signer
+from chain.ledger import Ledger
+from chain.statements import Approval, KeyPurpose
+from chain.transactions import gas_for, sign_transaction
+from nodes.client import NodeClient
+from nodes.config import UNSEALED_TEST
+from nodes.initialise import (
+    CERTIFICATE_FILE,
+    CONFIG_FILE,
+    HANDOUT_FILE,
+    Admission,
+    Plan,
+    initialise,
+    open_person_key,
+    write_config,
+)
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+APPROVAL_SECONDS = 3_600
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One organisation to lay out. ``more`` holds further tables of its configuration (``sources``, ``workers``, ``limits`` …)."""
+
+    member: str
+    name: str
+    roles: tuple[str, ...]
+    officer: bool = False
+    """Whether a chief data officer's approval key is made."""
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Organisation:
+    """An organisation's directory, persons' keys and node processes."""
+
+    plan: Plan
+    admission: Admission
+    node: NodeProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.node = NodeProcess(self.plan.directory)
+
+    @property
+    def member(self) -> str:
+        """Its 18-character code."""
+        return self.plan.member
+
+    @property
+    def url(self) -> str:
+        """Where its node listens."""
+        return f"https://{self.plan.host}:{self.plan.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """Its node's certificate."""
+        return self.plan.directory / "keys" / CERTIFICATE_FILE
+
+    def client(self, role: str | None = "system", *, timeout: float = 30.0) -> NodeClient:
+        """A client of its node under a local role; None as a stranger."""
+        token = None
+        if role is not None:
+            token = json.loads((self.plan.directory / HANDOUT_FILE).read_text())[role]
+        return NodeClient(self.url, certificate=self.certificate, token=token, timeout=timeout)
+
+    def officer(self) -> Secp256k1Signer:
+        """The chief data officer's key, as the officer would open it."""
+        assert self.plan.officer_key is not None
+        return open_person_key(self.plan.officer_key)
+
+    def administrator(self) -> Secp256k1Signer:
+        """The administration key."""
+        assert self.plan.admin_key is not None
+        return open_person_key(self.plan.admin_key)
+
+    def governor(self) -> Governor:
+        """The organisation as one of the directory's founding governors."""
+        admin, transaction = (self.admission.key(each) for each in (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION))
+        return Governor(self.member, self.plan.name, self.admission.roles, admin.address, transaction.address)
+
+
+def lay_out(
+    root: Path,
+    wanted: Sequence[Wanted],
+    *,
+    rpc: Sequence[str],
+    finality: Sequence[str] | str = UNSEALED_TEST,
+    deployment: Path,
+) -> list[Organisation]:
+    """Make a directory for each organisation under ``root`` and let all know each other as peers.
+
+    Persons' keys go to ``root/persons``, outside every node's directory. ``deployment`` is where the deployment file will be.
+    """
+    ports = free_ports(len(wanted))
+    persons = root / "persons"
+    made = []
+    for each, port in zip(wanted, ports, strict=True):
+        plan = Plan(
+            directory=root / each.member,
+            member=each.member,
+            name=each.name,
+            roles=each.roles,
+            port=port,
+            rpc=tuple(rpc),
+            finality=finality if isinstance(finality, str) else tuple(finality),
+            deployment=str(deployment.resolve()),
+            officer_key=persons / f"{each.member}.officer.json" if each.officer else None,
+            admin_key=persons / f"{each.member}.admin.json",
+            more=each.more,
+        )
+        made.append(Organisation(plan, initialise(plan)))
+    introduce(made)
+    return made
+
+
+def introduce(organisations: Sequence[Organisation]) -> None:
+    """Write every organisation's configuration with all others as peers. Takes effect at a node's next start."""
+    for one in organisations:
+        peers = {
+            other.member: {
+                "url": other.url,
+                "tls": "0x" + other.admission.key(KeyPurpose.TLS).fingerprint.hex(),
+                "log": "0x" + other.admission.key(KeyPurpose.LOG).fingerprint.hex(),
+            }
+            for other in organisations
+            if other is not one
+        }
+        one.plan = replace(one.plan, more={**one.plan.more, "peers": peers})
+        write_config(one.plan)
+
+
+Action = tuple[str, tuple[Any, ...]]
+"""A MemberDirectory function and its arguments."""
+
+
+class Governance:
+    """Directory actions approved by two governors' ADMIN keys and sent by an account without any right of its own."""
+
+    def __init__(self, ledger: Ledger, approvers: Sequence[Secp256k1Signer]) -> None:
+        self._ledger = ledger
+        self._approvers = approvers[:2]
+        self._sender = Secp256k1Signer(new_private_key())
+
+    def admit(self, admissions: Iterable[Admission]) -> list[bytes]:
+        """Admit members with all their keys; the transactions' hashes."""
+        return self.execute(
+            [
+                ("admit", (each.member, each.name, int(each.roles), [key.to_contract() for key in each.keys]))
+                for each in admissions
+            ]
+        )
+
+    def complete(self, admissions: Iterable[Admission]) -> list[bytes]:
+        """Add the keys a founding governor was not deployed with."""
+        deployed = (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION)
+        return self.execute(
+            [
+                ("addKey", (each.member, key.to_contract()))
+                for each in admissions
+                for key in each.keys
+                if key.purpose not in deployed
+            ]
+        )
+
+    def execute(self, actions: Sequence[Action], *, seconds: float = START_SECONDS) -> list[bytes]:
+        """Have actions approved, send them together and wait until all are in blocks; their transactions' hashes.
+
+        Raises:
+            Reverted: the contract's refusal of the first action it refuses.
+            Unavailable: ``governance_timeout``.
+        """
+        ledger, sender = self._ledger, self._sender
+        nonce = ledger.nonce(sender.address)
+        calls = [self._call(function, arguments) for function, arguments in actions]
+        signed = [
+            sign_transaction(
+                sender,
+                chain_id=ledger.deployment.chain_id,
+                nonce=nonce + place,
+                to=address,
+                data=data,
+                gas=gas_for(data),
+            )
+            for place, (address, data) in enumerate(calls)
+        ]
+        for answer in ledger.send([each.raw for each in signed]):
+            if not isinstance(answer, bytes):
+                raise answer
+        hashes = [each.transaction_hash for each in signed]
+        deadline = time.monotonic() + seconds
+        while None in (receipts := ledger.receipts(hashes)):
+            if time.monotonic() > deadline:
+                raise Unavailable("governance_timeout", "The directory's changes were in no block in time.")
+            time.sleep(0.1)
+        for receipt, (address, data) in zip(receipts, calls, strict=True):
+            if receipt is not None and not receipt.succeeded:
+                raise ledger.why_reverted(address, data, sender.address, receipt.height)
+        return hashes
+
+    def _call(self, function: str, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
+        _, data = self._ledger.encode("MemberDirectory", function, *arguments)
+        nonce, deadline = secrets.randbits(128), int(time.time()) + APPROVAL_SECONDS
+        approval = Approval(version=1, call_hash=keccak256(data), nonce=nonce, deadline=deadline)
+        digest = approval.digest(self._ledger.deployment.domain("MemberDirectory"))
+        signatures = [each.sign_digest(digest) for each in self._approvers]
+        return self._ledger.encode("MemberDirectory", "execute", data, nonce, deadline, signatures)
+
+
+class NodeProcess:
+    """The two processes of a node: its API (``node run``) and its outbox. Logs go to ``run.log`` and ``outbox.log`` in its directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.api: subprocess.Popen[bytes] | None = None
+        self.outbox: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, outbox: bool = True, limits: dict[int, int] | None = None) -> None:
+        """Start what is not running. ``limits`` are resource limits (``resource.RLIMIT_…``) for the API process."""
+        if not _runs(self.api):
+            self.api = self._spawn("run", limits)
+        if outbox:
+            self.start_outbox()
+
+    def start_outbox(self) -> None:
+        """Start the outbox process unless it runs."""
+        if not _runs(self.outbox):
+            self.outbox = self._spawn("outbox", None)
+
+    def wait_ready(self, client: NodeClient, *, seconds: float = START_SECONDS) -> None:
+        """Wait until the node says it is ready, or say what is down."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if not _runs(self.api):
+                raise Unavailable("node_ended", "The node process ended.", hint=self.last_words())
+            try:
+                client.get("/readyz")
+                return
+            except QiaolianError as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable("node_not_ready", f"The node is not ready: {error.sentence}") from error
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask both processes to end, and make them if they do not."""
+        running = [each for each in (self.api, self.outbox) if each is not None and each.poll() is None]
+        for each in running:
+            each.send_signal(signal.SIGTERM)
+        for each in running:
+            try:
+                each.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                each.kill()
+                each.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """kill -9 the API process, as a power cut would."""
+        _kill(self.api)
+
+    def kill_outbox(self) -> None:
+        """kill -9 the outbox process."""
+        _kill(self.outbox)
+
+    def pids(self) -> list[int]:
+        """The pids of what runs."""
+        return [each.pid for each in (self.api, self.outbox) if each is not None and each.poll() is None]
+
+    def last_words(self) -> str:
+        """The last line of the API process's log."""
+        with contextlib.suppress(OSError, IndexError):
+            return (self.directory / "run.log").read_text(errors="replace").strip().splitlines()[-1][:500]
+        return ""
+
+    def _spawn(self, action: str, limits: dict[int, int] | None) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "nodes", action, "--config", str(self.directory / CONFIG_FILE)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        with (self.directory / f"{action}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                env=environment,
+                start_new_session=True,
+            )
+        if limits:
+            for which, value in limits.items():
+                resource.prlimit(process.pid, which, (value, value))
+        return process
+
+
+def start_all(organisations: Sequence[Organisation], *, seconds: float = START_SECONDS) -> None:
+    """Start every organisation's processes and wait until all are ready."""
+    for each in organisations:
+        each.node.start()
+    for each in organisations:
+        each.node.wait_ready(each.client(None), seconds=seconds)
+
+
+def stop_all(organisations: Sequence[Organisation]) -> None:
+    """Stop every organisation's processes."""
+    for each in organisations:
+        for process in (each.node.api, each.node.outbox):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+    for each in organisations:
+        each.node.stop()
+
+
+def found(
+    organisations: Sequence[Organisation], deployment: Deployment, *, governors: int = 3, ledger: Ledger | None = None
+) -> list[bytes]:
+    """Bring the directory of a fresh deployment to hold every organisation: the first ``governors`` completed, the others admitted."""
+    ledger = ledger or Ledger(organisations[0].plan.rpc, deployment)
+    governance = Governance(ledger, [each.administrator() for each in organisations[:2]])
+    admissions = [each.admission for each in organisations]
+    return governance.complete(admissions[:governors]) + governance.admit(admissions[governors:])
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports nobody listens on now, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _runs(process: subprocess.Popen[bytes] | None) -> bool:
+    return process is not None and process.poll() is None
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None and process.poll() is None:
+        process.kill()
+        process.wait(STOP_SECONDS)
