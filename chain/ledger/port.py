@@ -82,6 +82,7 @@ class Ledger:
         self.evidence = EvidenceLog(self)
         self.credit = CreditLedger(self)
         self.property = PropertyLedger(self)
+        self._traces = True
         self._names = {address: name for name, address in deployment.contracts.items()}
 
     def close(self) -> None:
@@ -159,11 +160,16 @@ class Ledger:
             found.extend(self._events(self.rpc.call("eth_getLogs", query)))
         return found
 
-    def why_reverted(self, address: str, data: bytes, sender: str, height: int) -> Reverted:
-        """The reason of a transaction that failed in block ``height``: the same call run again on the state after and before that block, then on the latest.
+    def why_reverted(self, transaction_hash: bytes, *, address: str, data: bytes, sender: str, height: int) -> Reverted:
+        """The reason of a transaction that failed in block ``height``.
 
-        A reason that only held between two transactions of the block itself is not found again and comes back as ``reverted``.
+        Exact where the engine traces transactions. Elsewhere the same call is run again on the state after and before that block (and on
+        the latest, where the engine keeps no other): a reason that other transactions of the block changed may then come back as
+        another, or as plain ``reverted``. That it failed is certain either way.
         """
+        traced = self._traced_revert(transaction_hash)
+        if traced is not None:
+            return traced
         for state in (height, height - 1, None):
             try:
                 self.simulate(address, data, sender=sender, height=state)
@@ -172,6 +178,18 @@ class Ledger:
             except RpcRefused:
                 continue
         return Reverted("reverted", "The contract refused, for a reason that held only inside its block.")
+
+    def _traced_revert(self, transaction_hash: bytes) -> Reverted | None:
+        if not self._traces:
+            return None
+        quiet = {"disableStack": True, "disableStorage": True, "enableMemory": False, "limit": 1}
+        try:
+            answer = self.rpc.call("debug_traceTransaction", "0x" + transaction_hash.hex(), quiet)
+        except RpcRefused:
+            self._traces = False
+            return None
+        output = answer.get("returnValue") if isinstance(answer, dict) else None
+        return decode_revert(_bytes(output), *self._abis()) if output else None
 
     def _revert_of(self, refused: RpcRefused) -> Reverted | None:
         """The revert in a node's refusal of an ``eth_call``, or None when it is about something else."""

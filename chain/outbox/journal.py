@@ -109,13 +109,11 @@ class Journal:
                 .where(SENDERS.c.sender == self._sender, SENDERS.c.next_nonce == first)
                 .values(next_nonce=following)
             )
+            if advanced.rowcount != 1:  # type: ignore[attr-defined]
+                raise _second_worker()
             stored = session.connection().execute(_SIGN, rows)
-            if advanced.rowcount != 1 or stored.rowcount != len(rows):  # type: ignore[attr-defined]
-                raise Conflict(
-                    "outbox_second_worker",
-                    "Another worker gave out nonces of this key.",
-                    hint="Run one outbox process for each sending key.",
-                )
+            if stored.rowcount != len(rows):
+                raise _second_worker()
 
         self._database.write(change)
 
@@ -160,6 +158,14 @@ class Journal:
             return following
 
         return self._database.write(change)
+
+
+def _second_worker() -> Conflict:
+    return Conflict(
+        "outbox_second_worker",
+        "Another worker gave out nonces of this key.",
+        hint="Run one outbox process for each sending key.",
+    )
 
 
 _ROW: sa.BindParameter[int] = sa.bindparam("row")

@@ -214,7 +214,9 @@ class OutboxWorker:
         if receipt.succeeded:
             return Ending(call.id, receipt.height)
         address = self._ledger.deployment.address(call.contract)
-        reason = self._ledger.why_reverted(address, call.data, self._address, receipt.height)
+        reason = self._ledger.why_reverted(
+            call.tx_hash, address=address, data=call.data, sender=self._address, height=receipt.height
+        )
         log.warning("outbox: %s refused call %d: %s", call.contract, call.id, reason.code)
         return Ending(call.id, receipt.height, reason.code, reason.context)
 

@@ -1,0 +1,406 @@
+"""A promised call takes effect once: through kills, refusals, forgetful nodes and used nonces."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chain.database import Base, Database
+from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
+from chain.keys import Secp256k1Signer
+from chain.ledger import Ledger, Reverted, log_id_of
+from chain.outbox import OutboxWorker, backlog, enqueue, outcome, wait
+from chain.outbox.store import CALLS, SENDERS
+from chain.transactions import gas_for, sign_transaction
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'node.db'}")
+    Base.metadata.create_all(opened.engine)
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def working(worker: OutboxWorker) -> Iterator[None]:
+    """The worker runs in a thread for as long as the block does."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            worker.run(stop)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+    assert failures == []
+
+
+def worker_of(throwaway: Any, database: Database, **settings: Any) -> OutboxWorker:
+    options: dict[str, Any] = {"poll_seconds": 0.01, "block_seconds": 0.02, "resend_seconds": 0.2, **settings}
+    return OutboxWorker(database, throwaway.ledger, throwaway.organisations[2].transaction, **options)
+
+
+def anchor(session: Any, throwaway: Any, size: int, *, operation: str | None = None, root: bytes = b"\7" * 32) -> None:
+    enqueue(
+        session,
+        sender=throwaway.organisations[2].transaction.address,
+        operation_id=operation or f"anchor-{size}",
+        contract="EvidenceLog",
+        function="anchor",
+        arguments=[1, size, root],
+    )
+
+
+def anchored(throwaway: Any) -> list[int]:
+    """The sizes of all anchor events, in chain order."""
+    events = throwaway.ledger.events(0, throwaway.ledger.height(), ["EvidenceLog"])
+    return [event.arguments["size"] for event in events if event.name == "Anchored"]
+
+
+def wait_until(holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def final(database: Database, operation: str) -> Any:
+    return asyncio.run(wait(database, operation, PATIENCE))
+
+
+def code_of(action: Callable[[], Any]) -> str:
+    with pytest.raises(QiaolianError) as caught:
+        action()
+    return caught.value.code
+
+
+# --- promising -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_promised_only_if_the_change_it_belongs_to_is_kept(throwaway: Any, database: Database) -> None:
+    def change(session: Any) -> None:
+        anchor(session, throwaway, 1)
+        raise Conflict("no", "The domain change is refused.")
+
+    assert code_of(lambda: database.write(change)) == "no"
+    with database.read() as session:
+        assert code_of(lambda: outcome(session, "anchor-1")) == "operation_unknown"
+
+
+def test_the_same_operation_again_promises_nothing_new(throwaway: Any, database: Database) -> None:
+    for _ in range(3):
+        database.write(lambda session: anchor(session, throwaway, 1))
+    with database.read() as session:
+        assert backlog(session, throwaway.organisations[2].transaction.address).queued == 1
+
+
+def test_an_operation_id_used_for_another_call_is_refused(throwaway: Any, database: Database) -> None:
+    database.write(lambda session: anchor(session, throwaway, 1, operation="one"))
+    with pytest.raises(Conflict) as caught:
+        database.write(lambda session: anchor(session, throwaway, 2, operation="one"))
+    assert caught.value.code == "operation_reused"
+
+
+def test_a_call_that_cannot_be_encoded_is_refused_at_once(throwaway: Any, database: Database) -> None:
+    assert code_of(lambda: database.write(lambda session: anchor(session, throwaway, -1))) == "call_malformed"
+
+
+def test_a_call_that_no_node_would_carry_is_refused_at_once(throwaway: Any, database: Database) -> None:
+    def change(session: Any) -> None:
+        enqueue(
+            session,
+            sender=throwaway.organisations[2].transaction.address,
+            operation_id="large",
+            contract="CreditLedger",
+            function="anchorQueries",
+            arguments=[[bytes(32)] * 4000],
+        )
+
+    with pytest.raises(BadInput) as caught:
+        database.write(change)
+    assert caught.value.code == "call_too_large"
+
+
+def test_an_operation_nobody_promised_is_unknown(database: Database) -> None:
+    with pytest.raises(NotFound):
+        asyncio.run(wait(database, "nothing", 1))
+
+
+def test_waiting_ends_at_its_time_and_the_call_stays_promised(throwaway: Any, database: Database) -> None:
+    database.write(lambda session: anchor(session, throwaway, 1))
+    with pytest.raises(Unavailable) as caught:
+        asyncio.run(wait(database, "anchor-1", 0.05))
+    assert caught.value.code == "outbox_timeout"
+    with database.read() as session:
+        found = outcome(session, "anchor-1")
+        assert (found.state, found.final) == ("queued", False)
+        assert code_of(found.require_done) == "outbox_pending"
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_promised_calls_enter_the_chain_in_order_once_each(throwaway: Any, database: Database) -> None:
+    def change(session: Any) -> None:
+        for size in range(1, 301):
+            anchor(session, throwaway, size)
+
+    with working(worker_of(throwaway, database)):
+        database.write(change)
+        found = final(database, "anchor-300")
+        wait_until(lambda: len(anchored(throwaway)) == 300)
+    assert anchored(throwaway) == list(range(1, 301))
+    assert found.state == "done"
+    receipt = throwaway.ledger.receipt(found.tx_hash)
+    assert (receipt.succeeded, receipt.height) == (True, found.height)
+
+
+def test_a_refusal_of_the_contract_is_final_and_has_its_code(throwaway: Any, database: Database) -> None:
+    with working(worker_of(throwaway, database)):
+        database.write(lambda session: anchor(session, throwaway, 5))
+        assert final(database, "anchor-5").state == "done"
+        database.write(lambda session: anchor(session, throwaway, 4))
+        refused = final(database, "anchor-4")
+    assert (refused.state, refused.code) == ("reverted", "log_shrinks")
+    assert refused.context == {"by": "EvidenceLog", "anchored": 5, "offered": 4}
+    with pytest.raises(Reverted) as caught:
+        refused.require_done()
+    assert caught.value.code == "log_shrinks"
+
+
+def test_a_refused_call_does_not_hold_up_those_after_it(throwaway: Any, database: Database) -> None:
+    def change(session: Any) -> None:
+        anchor(session, throwaway, 5)
+        anchor(session, throwaway, 5, operation="conflict", root=b"\1" * 32)
+        anchor(session, throwaway, 6)
+
+    database.write(change)
+    with working(worker_of(throwaway, database)):
+        assert final(database, "anchor-6").state == "done"
+        assert final(database, "conflict").code == "root_conflict"
+
+
+def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: Database) -> None:
+    seen: list[bool] = []
+    send = throwaway.ledger.send
+
+    def spying(raws: Any) -> Any:
+        with database.read() as session:
+            stored = set(session.execute(sa.select(CALLS.c.raw)).scalars())
+        seen.append(all(raw in stored for raw in raws))
+        return send(raws)
+
+    throwaway.ledger.send = spying
+    with working(worker_of(throwaway, database)):
+        database.write(lambda session: anchor(session, throwaway, 1))
+        final(database, "anchor-1")
+    assert seen
+    assert all(seen)
+
+
+def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(
+    throwaway: Any, database: Database, serve: Callable[[Any], str]
+) -> None:
+    import json
+
+    away = threading.Event()
+    away.set()
+
+    def relay(body: Any) -> bytes:
+        if away.is_set():
+            return b"bad gateway"
+        calls = [body] if isinstance(body, dict) else body
+        answers = throwaway.ledger.rpc.batch([(each["method"], each["params"]) for each in calls])
+        items = [{"id": each["id"], "result": answer} for each, answer in zip(calls, answers, strict=True)]
+        return json.dumps(items[0] if isinstance(body, dict) else items).encode()
+
+    ledger = Ledger(serve(relay), throwaway.deployment)
+    worker = OutboxWorker(
+        database, ledger, throwaway.organisations[2].transaction, poll_seconds=0.01, block_seconds=0.02
+    )
+    database.write(lambda session: anchor(session, throwaway, 1))
+    with working(worker):
+        with pytest.raises(Unavailable):
+            asyncio.run(wait(database, "anchor-1", 0.3))
+        away.clear()
+        assert final(database, "anchor-1").state == "done"
+    assert anchored(throwaway) == [1]
+
+
+# --- what goes wrong between the steps -----------------------------------------------------------------------------------------
+
+
+def test_a_node_that_forgets_what_it_took_gets_the_same_bytes_again(throwaway: Any, database: Database) -> None:
+    throwaway.rpc("evm_setAutomine", False)
+    with working(worker_of(throwaway, database)):
+        database.write(lambda session: anchor(session, throwaway, 1))
+
+        def sent() -> bytes | None:
+            with database.read() as session:
+                found = outcome(session, "anchor-1")
+            return found.tx_hash if found.state == "sent" else None
+
+        wait_until(lambda: sent() is not None)
+        first = sent()
+        throwaway.rpc("anvil_dropAllTransactions")
+        assert throwaway.rpc("txpool_status")["pending"] == "0x0"
+        wait_until(lambda: throwaway.rpc("txpool_status")["pending"] == "0x1")
+        throwaway.rpc("evm_setAutomine", True)
+        throwaway.rpc("evm_mine")
+        found = final(database, "anchor-1")
+    assert found.tx_hash == first
+    assert anchored(throwaway) == [1]
+
+
+def test_a_call_whose_nonce_another_transaction_used_is_signed_afresh(throwaway: Any, database: Database) -> None:
+    """As after a restore from an old backup, or with the key used elsewhere."""
+    throwaway.rpc("evm_setAutomine", False)
+    signer = throwaway.organisations[2].transaction
+    foreign = sign_transaction(
+        signer, chain_id=throwaway.deployment.chain_id, nonce=0, to=signer.address, data=b"", gas=gas_for(b"")
+    )
+    with working(worker_of(throwaway, database)):
+        database.write(lambda session: anchor(session, throwaway, 1))
+        wait_until(lambda: throwaway.rpc("txpool_status")["pending"] == "0x1")
+        throwaway.rpc("anvil_dropAllTransactions")
+        throwaway.ledger.send([foreign.raw])
+        throwaway.rpc("evm_mine")
+        throwaway.rpc("evm_setAutomine", True)
+        found = final(database, "anchor-1")
+    assert found.state == "done"
+    assert anchored(throwaway) == [1]
+    assert throwaway.ledger.nonce(signer.address) == 2
+
+
+def test_a_database_restored_from_an_old_backup_does_not_reuse_a_nonce(throwaway: Any, database: Database) -> None:
+    for size in (1, 2):
+        throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, size, b"\7" * 32)
+    sender = throwaway.organisations[2].transaction.address
+    database.write(lambda session: session.execute(sa.insert(SENDERS).values(sender=sender, next_nonce=0)) and None)
+    database.write(lambda session: anchor(session, throwaway, 3))
+    with working(worker_of(throwaway, database)):
+        assert final(database, "anchor-3").state == "done"
+    assert anchored(throwaway) == [1, 2, 3]
+
+
+def test_two_workers_of_one_key_by_mistake_double_nothing(throwaway: Any, database: Database) -> None:
+    def change(session: Any) -> None:
+        for size in range(1, 101):
+            anchor(session, throwaway, size)
+
+    with (
+        working(worker_of(throwaway, database, batch=7)),
+        working(worker_of(throwaway, database, batch=5)),
+    ):
+        database.write(change)
+        wait_until(lambda: backlog_of(database, throwaway) == 0)
+    assert sorted(anchored(throwaway)) == anchored(throwaway)
+    assert len(set(anchored(throwaway))) == len(anchored(throwaway))
+    assert throwaway.ledger.nonce(throwaway.organisations[2].transaction.address) == 100
+
+
+def backlog_of(database: Database, throwaway: Any) -> int:
+    with database.read() as session:
+        owed = backlog(session, throwaway.organisations[2].transaction.address)
+    return owed.queued + owed.in_flight
+
+
+PROGRAM = """
+import sys, threading
+from chain.database import Database
+from chain.deployment import Deployment
+from chain.keys import Secp256k1Signer
+from chain.ledger import Ledger
+from chain.outbox import OutboxWorker
+url, deployment, database, key = sys.argv[1:]
+worker = OutboxWorker(Database(database), Ledger(url, Deployment.load(deployment)), Secp256k1Signer(bytes.fromhex(key)),
+    batch=10, poll_seconds=0.005, block_seconds=0.01, resend_seconds=0.3)
+print("up", flush=True)
+worker.run(threading.Event())
+"""
+
+
+def test_kill_9_at_any_moment_loses_no_call_and_doubles_none(throwaway: Any, tmp_path: Path) -> None:
+    """The worker is a process of its own, killed over and over while calls are promised."""
+    throwaway.rpc("evm_setAutomine", False)
+    throwaway.rpc("evm_setIntervalMining", 1)
+    database = Database(f"sqlite:///{tmp_path / 'node.db'}")
+    Base.metadata.create_all(database.engine)
+    throwaway.deployment.save(tmp_path / "deployment.json")
+    # A key of our own, admitted for this test, whose bytes can be handed to the process.
+    private = bytes(range(1, 33))
+    signer = Secp256k1Signer(private)
+    bank = throwaway.organisations[2]
+    throwaway.execute("addKey", bank.member, (signer.fingerprint, 3, 1))
+    arguments = [throwaway.url, str(tmp_path / "deployment.json"), f"sqlite:///{tmp_path / 'node.db'}", private.hex()]
+    chance = random.Random(20210916)
+    promised = 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+
+            def change(session: Any, start: int = promised) -> None:
+                for size in range(start + 1, start + 41):
+                    enqueue(
+                        session,
+                        sender=signer.address,
+                        operation_id=f"anchor-{size}",
+                        contract="EvidenceLog",
+                        function="anchor",
+                        arguments=[1, size, b"\7" * 32],
+                    )
+
+            database.write(change)
+            promised += 40
+            time.sleep(chance.uniform(0.0, 0.4))  # the moment of the kill is what is being varied
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+    stop = threading.Event()
+    worker = OutboxWorker(database, Ledger(throwaway.url, throwaway.deployment), signer, resend_seconds=0.5)
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        found = [final(database, f"anchor-{size}") for size in range(1, promised + 1)]
+    finally:
+        stop.set()
+        thread.join()
+        database.close()
+    assert {each.state for each in found} == {"done"}
+    # In order and once each: a doubled call would have been refused or shown as a repeated size.
+    assert anchored(throwaway) == list(range(1, promised + 1))
+    assert throwaway.ledger.nonce(signer.address) == promised
+    assert throwaway.ledger.evidence.log(log_id_of(f"qiaolian/{bank.member}/1")).size == promised
