@@ -1,7 +1,7 @@
 """Who of the node's own organisation calls: bearer tokens, one a role, kept as hashes.
 
-A token is 32 random bytes, so a plain SHA-256 of it is enough to keep (nothing to guess); the file is 0600 all the same. Tokens in clear are written
-once, at ``node init``, to be handed to the systems and people they are for.
+A token is 32 random bytes, so a plain SHA-256 of it is enough to keep (nothing to guess); the file is 0600 all the
+same. Tokens in clear are written once, at ``node init``, to be handed to the systems and people they are for.
 """
 
 from __future__ import annotations

@@ -24,8 +24,10 @@ from nodes.version import VERSION
 from nodes.workers import Workers
 
 _DESCRIPTION = """\
-One organisation's node of the Qiaolian network. The organisation's own systems and people use a bearer token and the paths under `/v1/`; other
-members' nodes use self-issued tokens and the paths under `/v1/peer/`. Errors are `application/problem+json` with a stable `code`."""
+One organisation's node of the Qiaolian network. The organisation's own systems and people use a bearer token and the
+paths under `/v1/`; other
+members' nodes use self-issued tokens and the paths under `/v1/peer/`. Errors are `application/problem+json` with a
+stable `code`."""
 
 
 def create_app(config: NodeConfig) -> FastAPI:

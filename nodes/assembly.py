@@ -1,6 +1,8 @@
-"""Puts one node together from its configuration: deployment, database, view, keys, peers, sources; the ``Context`` that services get.
+"""Puts one node together from its configuration: deployment, database, view, keys, peers, sources; the ``Context`` that
+services get.
 
-Only what the process needs is opened: the API process holds the statement, token and log keys, the outbox process the transaction key alone.
+Only what the process needs is opened: the API process holds the statement, token and log keys, the outbox process the
+transaction key alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A small client of a node's own API, for the organisation's systems, the demo and the tests.
 
-The node's certificate is self-signed and trusted as a file. Refusals come back as ``QiaolianError`` with the node's code. One connection, kept
-alive; one client a thread.
+The node's certificate is self-signed and trusted as a file. Refusals come back as ``QiaolianError`` with the node's
+code. One connection, kept alive; one client a thread.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class NodeClient:
         return json.loads(answer.body) if "json" in answer.content_type else answer.body.decode()
 
     def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """One exchange as it is; a kept connection that the node had closed is opened once more before anything is sent on it."""
+        """One exchange as it is; a kept connection that the node had closed is opened once more before anything is sent
+        on it.
+        """
         try:
             return self._exchange(method, path, body, headers)
         except http.client.RemoteDisconnected:

@@ -1,7 +1,7 @@
 """A node's configuration: one TOML file, read strictly.
 
-An unknown key is an error that names it, since a misspelt setting that is silently ignored is a setting the operator believes in. Paths are
-relative to the file's own directory, so a node's directory can be moved as a whole.
+An unknown key is an error that names it, since a misspelt setting that is silently ignored is a setting the operator
+believes in. Paths are relative to the file's own directory, so a node's directory can be moved as a whole.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class Peer(_Strict):
 
 
 class SourceEntry(_Strict):
-    """A source of records: ``csv:///file``, ``parquet:///file`` or any SQLAlchemy URL with ``table``; ``key`` names the lookup column."""
+    """A source of records: ``csv:///file``, ``parquet:///file`` or any SQLAlchemy URL with ``table``; ``key`` names the
+    lookup column.
+    """
 
     url: str
     key: str = Field(min_length=1)
@@ -227,7 +229,8 @@ def load(path: str | Path) -> NodeConfig:
     """Read a configuration file.
 
     Raises:
-        BadInput: ``config_missing``, ``config_malformed`` (not TOML), ``config_unknown_key``, ``config_invalid``; the sentence names the key.
+        BadInput: ``config_missing``, ``config_malformed`` (not TOML), ``config_unknown_key``, ``config_invalid``; the
+        sentence names the key.
     """
     file = Path(path).resolve()
     try:

@@ -1,7 +1,8 @@
-"""What every request passes first: size, principal, strict JSON; and what every answer gets: problem+json, security headers, metrics.
+"""What every request passes first: size, principal, strict JSON; and what every answer gets: problem+json, security
+headers, metrics.
 
-One plain ASGI layer around the application. It reads the whole body (bounded) before anything else, since a token vouches for the body's bytes
-and a body that breaks JSON's rules must not reach a parser that is more forgiving.
+One plain ASGI layer around the application. It reads the whole body (bounded) before anything else, since a token
+vouches for the body's bytes and a body that breaks JSON's rules must not reach a parser that is more forgiving.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``/healthz`` (the process runs), ``/readyz`` (which dependency is down), ``/metrics`` and ``/v1/node`` (who this is)."""
+"""``/healthz`` (the process runs), ``/readyz`` (what is down), ``/metrics`` and ``/v1/node`` (who this is)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Health:
             try:
                 check()
                 found.append(Dependency(name=name, up=True))
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is what is down)
+            except Exception as error:  # whatever it is, it is what is down
                 ours = as_ours(error)
                 found.append(Dependency(name=name, up=False, code=ours.code, detail=ours.sentence, hint=ours.hint))
         return Readiness(ready=all(each.up for each in found), dependencies=found)

@@ -1,8 +1,9 @@
-"""``qiaolian node init``: a node's directory with its keys, configuration, access tokens and the public record to be admitted with.
+"""``qiaolian node init``: a node's directory with its keys, configuration, access tokens and the public record to be
+admitted with.
 
-The node's own keys (transactions, statements, tokens, log, TLS) rest encrypted in its key store. The chief data officer's approval key and the
-administration key belong to persons: they go to files of their own, outside the node's directory, under passphrases of their own, and the node
-never opens them.
+The node's own keys (transactions, statements, tokens, log, TLS) rest encrypted in its key store. The chief data
+officer's approval key and the administration key belong to persons: they go to files of their own, outside the node's
+directory, under passphrases of their own, and the node never opens them.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def initialise(plan: Plan) -> Admission:
 
     Raises:
         BadInput: ``role_unknown``, or what is wrong with the member id (``wrong_check_character``).
-        Conflict: ``node_exists`` when the directory holds a node already; ``key_exists`` for an officer's or administrator's key file.
+        Conflict: ``node_exists`` when the directory holds a node already; ``key_exists`` for an officer's or
+        administrator's key file.
     """
     uscc.require_valid(plan.member)
     for role in plan.roles:
@@ -173,7 +175,9 @@ def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
 
 
 def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signer:
-    """Open an officer's or administrator's key file; the passphrase stands beside it in ``FILE.passphrase`` unless given."""
+    """Open an officer's or administrator's key file; the passphrase stands beside it in ``FILE.passphrase`` unless
+    given.
+    """
     try:
         text = passphrase or _passphrase_file(path).read_text(encoding="utf-8").strip()
         data = path.read_bytes()
@@ -183,7 +187,9 @@ def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signe
 
 
 def create_person_key(path: Path) -> Secp256k1Signer:
-    """Make a person's secp256k1 key in ``path``, with a random passphrase beside it for the person to replace or keep elsewhere."""
+    """Make a person's secp256k1 key in ``path``, with a random passphrase beside it for the person to replace or keep
+    elsewhere.
+    """
     private = new_private_key()
     passphrase = secrets.token_urlsafe(24)
     write_private(_passphrase_file(path), passphrase.encode() + b"\n")

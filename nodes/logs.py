@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line on standard error, without personal data.
 
-A line has time, level, logger, message and fixed fields. Request bodies, queries, identifiers and exception messages (which may quote
-values) are never logged; of an unexpected exception the type and the places in the code are.
+A line has time, level, logger, message and fixed fields. Request bodies, queries, identifiers and exception messages
+(which may quote values) are never logged; of an unexpected exception the type and the places in the code are.
 """
 
 from __future__ import annotations

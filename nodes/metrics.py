@@ -1,7 +1,7 @@
 """Counters and histograms in Prometheus' text form.
 
-Only what a node itself knows: requests by route and status, refusals by code, durations, and gauges asked for at the time of the scrape. Labels
-are route templates and codes, never member data or identifiers.
+Only what a node itself knows: requests by route and status, refusals by code, durations, and gauges asked for at the
+time of the scrape. Labels are route templates and codes, never member data or identifiers.
 """
 
 from __future__ import annotations

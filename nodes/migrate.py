@@ -1,6 +1,7 @@
 """The database's schema: brought up to date at start, under a lock, and never guessed at.
 
-A database that is newer than the program is refused: an older program would write rows the newer one cannot read.
+A database that is newer than the program is refused: an older program would write rows the newer one cannot read. A
+database that is current is only looked at: Alembic is imported when there is something to do.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from chain.errors import Conflict, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_NUMBER = 0x7169616F
+
+
+def known_revisions() -> list[str]:
+    """The revisions this program knows, oldest first: migration files are named by number."""
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def upgrade(url: str, *, lock_dir: Path) -> str:
@@ -30,22 +32,21 @@ def upgrade(url: str, *, lock_dir: Path) -> str:
         Conflict: ``database_newer`` when a newer program has migrated it.
         Unavailable: ``database_unavailable``.
     """
-    scripts = ScriptDirectory(str(MIGRATIONS))
-    head = scripts.get_current_head()
-    assert head is not None
+    revisions = known_revisions()
+    head = revisions[-1]
     try:
         if current(url) == head:
             return head
         with _locked(url, lock_dir):
             at = current(url)
-            if at is not None and at not in {each.revision for each in scripts.walk_revisions()}:
+            if at is not None and at not in revisions:
                 raise Conflict(
                     "database_newer",
                     f"The database is at schema {at}, which this program does not know.",
                     hint="Run the newer program that migrated it, or restore the backup made before.",
                 )
             if at != head:
-                command.upgrade(_alembic(url), "head")
+                _migrate(url)
     except (DBAPIError, OSError) as error:
         raise Unavailable(
             "database_unavailable",
@@ -60,16 +61,22 @@ def current(url: str) -> str | None:
     engine = sa.create_engine(url)
     try:
         with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            revision: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+            return revision
     finally:
         engine.dispose()
 
 
-def _alembic(url: str) -> Config:
+def _migrate(url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["url"] = url
-    return config
+    command.upgrade(config, "head")
 
 
 @contextmanager

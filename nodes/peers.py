@@ -1,7 +1,8 @@
 """The way to other members' nodes: ``chain.context.Peers`` over pinned TLS, each request under its own token.
 
-A peer's address comes from this node's configuration; who answers there is checked against the directory: the certificate's key must be a
-live TLS key of that member (and, where the configuration pins one, that key). What a peer refuses comes back as our own error by code.
+A peer's address comes from this node's configuration; who answers there is checked against the directory: the
+certificate's key must be a live TLS key of that member (and, where the configuration pins one, that key). What a peer
+refuses comes back as our own error by code.
 """
 
 from __future__ import annotations

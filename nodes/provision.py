@@ -48,7 +48,9 @@ APPROVAL_SECONDS = 3_600
 
 @dataclass(frozen=True)
 class Wanted:
-    """One organisation to lay out. ``more`` holds further tables of its configuration (``sources``, ``workers``, ``limits`` …)."""
+    """One organisation to lay out. ``more`` holds further tables of its configuration (``sources``, ``workers``,
+    ``limits`` …).
+    """
 
     member: str
     name: str
@@ -117,7 +119,8 @@ def lay_out(
 ) -> list[Organisation]:
     """Make a directory for each organisation under ``root`` and let all know each other as peers.
 
-    Persons' keys go to ``root/persons``, outside every node's directory. ``deployment`` is where the deployment file will be.
+    Persons' keys go to ``root/persons``, outside every node's directory. ``deployment`` is where the deployment file
+    will be.
     """
     ports = free_ports(len(wanted))
     persons = root / "persons"
@@ -235,7 +238,9 @@ class Governance:
 
 
 class NodeProcess:
-    """The two processes of a node: its API (``node run``) and its outbox. Logs go to ``run.log`` and ``outbox.log`` in its directory."""
+    """The two processes of a node: its API (``node run``) and its outbox. Logs go to ``run.log`` and ``outbox.log`` in
+    its directory.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -338,7 +343,9 @@ def stop_all(organisations: Sequence[Organisation]) -> None:
 def found(
     organisations: Sequence[Organisation], deployment: Deployment, *, governors: int = 3, ledger: Ledger | None = None
 ) -> list[bytes]:
-    """Bring the directory of a fresh deployment to hold every organisation: the first ``governors`` completed, the others admitted."""
+    """Bring the directory of a fresh deployment to hold every organisation: the first ``governors`` completed, the
+    others admitted.
+    """
     ledger = ledger or Ledger(organisations[0].plan.rpc, deployment)
     governance = Governance(ledger, [each.administrator() for each in organisations[:2]])
     admissions = [each.admission for each in organisations]

@@ -1,4 +1,6 @@
-"""Every endpoint of the domain packages, in the order their documentation is read, and every module that declares tables."""
+"""Every endpoint of the domain packages, in the order their documentation is read, and every module that declares
+tables.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the application under uvicorn with the node's own certificate, and the outbox beside it in a process of its own."""
+"""Runs the application under uvicorn with the node's own certificate, and the outbox in a process of its own."""
 
 from __future__ import annotations
 

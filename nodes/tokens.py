@@ -1,12 +1,14 @@
 """Node-to-node tokens: who sends this very request.
 
-A token is self-issued by the sending member, names one receiver, one method, path and body, lives at most a minute and is accepted once. It is
-signed by the member's TOKEN key, which the receiver looks up in its own proved view of the directory, so there is no issuer to trust and no
-secret to share. Whoever catches a token can neither repeat the request nor use the token for another.
+A token is self-issued by the sending member, names one receiver, one method, path and body, lives at most a minute and
+is accepted once. It is signed by the member's TOKEN key, which the receiver looks up in its own proved view of the
+directory, so there is no issuer to trust and no secret to share. Whoever catches a token can neither repeat the request
+nor use the token for another.
 
-Wire form: ``Authorization: Qiaolian <base64url claims>.<base64url signature>``. The claims are compact JSON; the signature (65 bytes) is over
-keccak256 of ``"\\x19Qiaolian token v1\\n" ‖ chain id (32) ‖ MemberDirectory address (20) ‖ claims``, so a token of one network means nothing in
-another, and no token is ever a valid statement. Recovery gives the signing address and with it the key's record: one signature, one recovery a request.
+Wire form: ``Authorization: Qiaolian <base64url claims>.<base64url signature>``. The claims are compact JSON; the
+signature (65 bytes) is over keccak256 of ``"\\x19Qiaolian token v1\\n" ‖ chain id (32) ‖ MemberDirectory address (20) ‖
+claims``, so a token of one network means nothing in another, and no token is ever a valid statement. Recovery gives the
+signing address and with it the key's record: one signature, one recovery a request.
 """
 
 from __future__ import annotations
@@ -111,7 +113,8 @@ class Verifier:
         """Who sent the request.
 
         Raises:
-            Unauthorised: ``token_malformed, token_wrong_audience, token_wrong_request, token_expired, token_bad_signature, token_key_unknown,
+            Unauthorised: ``token_malformed, token_wrong_audience, token_wrong_request, token_expired,
+            token_bad_signature, token_key_unknown,
                 token_replayed``.
             Forbidden: ``member_suspended``.
             Unavailable: ``chain_view_stale`` when this node cannot tell.
@@ -174,8 +177,8 @@ class Verifier:
 class NonceLog:
     """Nonces used within the validity window, kept over a kill of the process.
 
-    Each is appended to a file before the request is let through; the file is read back at start. What a power cut loses from the page cache
-    is covered by refusing tokens issued before the machine booted.
+    Each is appended to a file before the request is let through; the file is read back at start. What a power cut loses
+    from the page cache is covered by refusing tokens issued before the machine booted.
     """
 
     _RECORD = 20

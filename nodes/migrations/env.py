@@ -5,7 +5,7 @@ A migration is one transaction, also on SQLite, so a kill in its middle leaves t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import context
@@ -28,7 +28,7 @@ if engine.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _plain_type(kind: str, item: Any, _autogenerate: Any) -> str | bool:
+def _plain_type(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
     """A migration names plain column types only, so that it stands when the packages' own types change."""
     return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, sa.types.TypeDecorator) else False
 

@@ -12,13 +12,13 @@ from urllib.parse import unquote
 
 from nodes.config import NodeConfig, SourceEntry
 from nodes.sources.csv_file import CsvSource
-from nodes.sources.parquet_file import ParquetSource
+from nodes.sources.index import IndexedFile
 from nodes.sources.sql_table import SqlSource
 from registry.sources import Source
 
-__all__ = ["CsvSource", "ParquetSource", "Sources", "SqlSource", "open_source"]
+__all__ = ["Sources", "open_source"]
 
-AnySource = CsvSource | ParquetSource | SqlSource
+AnySource = IndexedFile | SqlSource
 
 
 class Sources(Mapping[str, Source]):
@@ -46,7 +46,7 @@ class Sources(Mapping[str, Source]):
         """Begin to index every file in the background."""
         for name in self:
             source = self[name]
-            if isinstance(source, CsvSource | ParquetSource):
+            if isinstance(source, IndexedFile):
                 source.begin()
 
     def close(self) -> None:
@@ -65,6 +65,9 @@ def open_source(name: str, entry: SourceEntry, *, home: Path, index_dir: Path) -
             return CsvSource(
                 name=name, path=path, key=entry.key, index=index, encoding=entry.encoding, delimiter=entry.delimiter
             )
+        # Imported only where it is used: it is large, and most nodes have no Parquet files.
+        from nodes.sources.parquet_file import ParquetSource
+
         return ParquetSource(name=name, path=path, key=entry.key, index=index)
     assert entry.table is not None
     return SqlSource(name=name, url=_absolute(entry.url, home), table=entry.table, key=entry.key)

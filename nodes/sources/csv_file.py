@@ -1,7 +1,8 @@
 """CSV files (RFC 4180) of any size: streamed line by line, looked up by offset.
 
-The first line names the columns. A column's type is the narrowest that holds all its cells. UTF-8 (with or without byte order mark) or one of
-China's encodings; a cell that is not in it, a row with too many or too few cells, an open quote: an error with the line number.
+The first line names the columns. A column's type is the narrowest that holds all its cells. UTF-8 (with or without byte
+order mark) or one of China's encodings; a cell that is not in it, a row with too many or too few cells, an open quote:
+an error with the line number.
 """
 
 from __future__ import annotations

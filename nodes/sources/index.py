@@ -1,8 +1,9 @@
-"""Where each key's record lies in a file: built in one streaming pass, kept beside the node's data, renewed when the file changes.
+"""Where each key's record lies in a file: built in one streaming pass, kept beside the node's data, renewed when the
+file changes.
 
-An index is a SQLite file keyed by a digest of the key under a random salt, so identifiers do not lie around a second time; the record that is
-found is compared with the key asked for. It belongs to one size, modification time and setting of its file. Building sorts on disk, so memory
-stays bounded whatever the file's size.
+An index is a SQLite file keyed by a digest of the key under a random salt, so identifiers do not lie around a second
+time; the record that is found is compared with the key asked for. It belongs to one size, modification time and setting
+of its file. Building sorts on disk, so memory stays bounded whatever the file's size.
 """
 
 from __future__ import annotations
@@ -153,8 +154,8 @@ class IndexedFile(ABC):
         """Columns and key.
 
         Raises:
-            BadInput: ``source_missing, source_empty, source_encoding, source_missing_column, source_row_broken, source_key_repeated``.
-            Unavailable: ``source_indexing`` while the first pass over a large file is under way.
+            BadInput: ``source_missing, source_empty, source_encoding, source_missing_column, source_row_broken,
+            source_key_repeated``. Unavailable: ``source_indexing`` while the first pass over a large file is under way.
         """
         return Schema(self.key, self._ready(SCHEMA_WAIT_SECONDS).columns)
 

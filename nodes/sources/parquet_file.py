@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from chain.errors import BadInput
 from nodes.sources.index import IndexedFile, Place, RowIndex
@@ -19,7 +19,9 @@ _BATCH_ROWS = 4_096
 
 
 class ParquetSource(IndexedFile):
-    """See the module's text. The last batch that a look-up read is kept, since look-ups of neighbours follow each other."""
+    """See the module's text. The last batch that a look-up read is kept, since look-ups of neighbours follow each
+    other.
+    """
 
     def __init__(self, *, name: str, path: Path, key: str, index: Path) -> None:
         super().__init__(name=name, path=path, key=key, index=index)

@@ -17,7 +17,9 @@ _BATCH_ROWS = 1_000
 
 
 class SqlSource:
-    """See the module's text. Columns are read from the database's own catalogue, so a name in a request never becomes SQL."""
+    """See the module's text. Columns are read from the database's own catalogue, so a name in a request never becomes
+    SQL.
+    """
 
     def __init__(self, *, name: str, url: str, table: str, key: str) -> None:
         self.name = name

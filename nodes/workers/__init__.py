@@ -1,7 +1,7 @@
 """Work a node does beside answering: following the chain's events, checkpoints and anchors, witnessing.
 
-A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again, with longer pauses while it
-keeps failing.
+A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
+with longer pauses while it keeps failing.
 """
 
 from __future__ import annotations

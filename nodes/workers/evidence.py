@@ -1,4 +1,6 @@
-"""Keeps this node's log current: entries into the tree and under a checkpoint, checkpoints onto the chain, anchors' proofs stored."""
+"""Keeps this node's log current: entries into the tree and under a checkpoint, checkpoints onto the chain, anchors'
+proofs stored.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Follows the contracts' events up to the view's head and hands them, in chain order, to the packages that keep books of them.
+"""Follows the contracts' events up to the view's head and hands them, in chain order, to the packages that keep books
+of them.
 
-Events and the cursor are stored in one database transaction, so a kill neither loses an event nor applies one twice. The blocks that events name are
-checked against the view's sealed headers; a chain node that lags behind the view is waited for. What allows something is never read from these
-books but from proved words.
+Events and the cursor are stored in one database transaction, so a kill neither loses an event nor applies one twice.
+The blocks that events name are checked against the view's sealed headers; a chain node that lags behind the view is
+waited for. What allows something is never read from these books but from proved words.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Cosigns other members' logs. A member that cannot be reached or shows a fork is reported; the others are witnessed all the same."""
+"""Cosigns other members' logs. A member that cannot be reached or shows a fork is reported; the others are witnessed
+all the same.
+"""
 
 from __future__ import annotations
 
