@@ -18,8 +18,8 @@ from chain.canonical import dumps
 from chain.checkpoint import Checkpoint, log_origin
 from chain.context import Context
 from chain.crypto import keccak256
-from chain.errors import Conflict, NotFound, VerificationError
 from chain.eip712 import Domain, Statement
+from chain.errors import Conflict, NotFound, VerificationError
 from chain.outbox import enqueue, outcome
 from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose

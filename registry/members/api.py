@@ -1,0 +1,99 @@
+"""Members and the governance of the directory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+
+from chain.context import Context
+from registry.access import Principal, get_context, hex_bytes, require_local, require_member, strict_json
+from registry.members import service
+
+router = APIRouter(tags=["members"])
+EVERYONE = ("clerk", "system", "officer", "auditor", "administrator")
+
+
+class ProposalBody(BaseModel):
+    """A directory action to be approved."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "function": "suspend",
+                "arguments": {"member": "11440703QL000001X2", "reason": "unpaid-penalty"},
+                "shareWith": ["11440700QL0000013M"],
+            }
+        },
+    )
+    function: str
+    arguments: dict[str, Any]
+    shareWith: list[str] = []
+
+
+class ApprovalBody(BaseModel):
+    """An administrator's signature under the proposal's ``approval``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"signature": "0x" + "11" * 64 + "1b"}})
+    signature: str
+
+
+@router.get("/v1/members", summary="All members of the network")
+def listing(
+    context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))
+) -> dict[str, Any]:
+    return {"members": service.listing(context)}
+
+
+@router.get("/v1/members/{member}", summary="One member with its keys")
+def find(
+    member: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))
+) -> dict[str, Any]:
+    return service.find(context, member)
+
+
+@router.post("/v1/governance/proposals", status_code=201, summary="Propose a change of the directory")
+async def propose(
+    body: ProposalBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("administrator")),
+) -> dict[str, Any]:
+    return await service.propose(context, body.function, body.arguments, share_with=body.shareWith)
+
+
+@router.get("/v1/governance/proposals", summary="Proposals this node knows")
+def proposals(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("administrator", "auditor")),
+) -> dict[str, Any]:
+    return {"proposals": service.proposals(context)}
+
+
+@router.get("/v1/governance/proposals/{proposal_id}", summary="One proposal with its approvals")
+def proposal(
+    proposal_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("administrator", "auditor")),
+) -> dict[str, Any]:
+    return service.proposal_json(service.find_proposal(context, hex_bytes(proposal_id)))
+
+
+@router.post("/v1/governance/proposals/{proposal_id}/approvals", status_code=202, summary="Hand in an approval")
+async def approve(
+    proposal_id: str,
+    body: ApprovalBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("administrator")),
+) -> dict[str, Any]:
+    return await service.approve(context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65))
+
+
+@router.post("/v1/peer/governance/proposals", status_code=201, summary="Another governor's node hands over a proposal")
+async def take_proposal(
+    request: Request, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    return await run_in_threadpool(service.take_proposal, context, body)

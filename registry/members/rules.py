@@ -1,0 +1,106 @@
+"""Rules of membership, without I/O: what may be proposed, and in which form the directory takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chain.crypto import require_address
+from chain.eip712 import encode_code
+from chain.errors import BadInput
+from chain.statements import Algorithm, KeyPurpose, Role
+from registry import uscc
+
+APPROVALS = 2
+"""Approvals of different organisations that execute an action."""
+LONGEST_NAME = 120
+MOST_KEYS = 16
+
+ACTIONS: dict[str, tuple[str, ...]] = {
+    "admit": ("member", "name", "roles", "keys"),
+    "suspend": ("member", "reason"),
+    "lift": ("member",),
+    "remove": ("member", "reason"),
+    "addKey": ("member", "key"),
+    "endKey": ("fingerprint", "reason"),
+    "replaceGovernor": ("outgoing", "incoming"),
+    "announceContract": ("name", "address", "contractVersion"),
+    "closeContract": ("address",),
+}
+"""MemberDirectory's governed functions with the names of their arguments in JSON, in order."""
+
+
+def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:
+    """The contract call's arguments for an action given as JSON.
+
+    Raises:
+        BadInput: ``action_unknown``, ``action_malformed``, ``wrong_check_character``, ``wrong_roles``, ``wrong_key``.
+    """
+    names = ACTIONS.get(function)
+    if names is None:
+        raise BadInput("action_unknown", "The directory has no such action.", hint=f"One of {', '.join(ACTIONS)}.")
+    if set(arguments) != set(names):
+        raise BadInput("action_malformed", f"The action {function} takes exactly: {', '.join(names)}.")
+    return [_argument(function, name, arguments[name]) for name in names]
+
+
+def _argument(function: str, name: str, value: Any) -> Any:
+    if name in ("member", "outgoing", "incoming"):
+        return uscc.require_valid(value)
+    if name == "reason" or (name == "name" and function == "announceContract"):
+        return encode_code(value)
+    if name == "name":
+        if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME:
+            raise BadInput("action_malformed", f"A member's name has 1 to {LONGEST_NAME} characters.")
+        return value
+    if name == "roles":
+        if type(value) is not int or not 1 <= value < 2 * max(Role):
+            raise BadInput("wrong_roles", "A member holds at least one of the network's roles.")
+        return value
+    if name == "keys":
+        if not isinstance(value, list) or not 1 <= len(value) <= MOST_KEYS:
+            raise BadInput("wrong_key", f"A member is admitted with 1 to {MOST_KEYS} keys.")
+        return [_key(each) for each in value]
+    if name == "key":
+        return _key(value)
+    if name == "fingerprint":
+        return _fingerprint(value)
+    if name == "address":
+        return require_address(value)
+    if type(value) is not int or not 0 <= value < 2**32:
+        raise BadInput("action_malformed", f"The action's {name} is not a whole number.")
+    return value
+
+
+def _key(value: Any) -> tuple[bytes, int, int]:
+    if not isinstance(value, Mapping) or set(value) != {"fingerprint", "purpose", "algorithm"}:
+        raise BadInput("wrong_key", "A key is given as fingerprint, purpose and algorithm.")
+    try:
+        purpose, algorithm = KeyPurpose(value["purpose"]), Algorithm(value["algorithm"])
+    except ValueError as error:
+        raise BadInput("wrong_key", "A key has an unknown purpose or algorithm.") from error
+    return _fingerprint(value["fingerprint"]), int(purpose), int(algorithm)
+
+
+def _fingerprint(value: Any) -> bytes:
+    try:
+        data = bytes.fromhex(value.removeprefix("0x"))
+    except (AttributeError, ValueError):
+        data = b""
+    if len(data) != 32:
+        raise BadInput("wrong_key", "A key's fingerprint is not 32 bytes in 0x hexadecimal.")
+    return data
+
+
+def status(*, admitted_at: int, suspended_at: int, lifted_at: int, removed_at: int) -> str:
+    """A member's status by its heights: ``active``, ``suspended``, ``removed``."""
+    if removed_at:
+        return "removed"
+    if suspended_at > lifted_at:
+        return "suspended"
+    return "active" if admitted_at else "unknown"
+
+
+def role_names(roles: int) -> list[str]:
+    """The roles' names, in the order of their bits."""
+    return [str(role.name).lower() for role in Role if roles & role]

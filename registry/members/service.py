@@ -1,0 +1,293 @@
+"""Who is on the network, and how that changes.
+
+A change of the directory is proposed at one governor's node and approved by governors' administrators, each signing the exact call with a key
+the nodes do not hold. Nodes exchange proposals and approvals; the proposer's node sends the action to the chain once two organisations approved.
+An approval proves itself, so it may be handed in at any node that knows the proposal.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.crypto import keccak256, recover
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
+from chain.ledger import Event
+from chain.outbox import enqueue
+from chain.statements import Algorithm, Approval, KeyPurpose
+from chain.words import KeyWord
+from registry.evidence.service import append_statement
+from registry.members.rules import APPROVALS, call_arguments, role_names, status
+from registry.members.store import MemberKey, MemberRow, Proposal
+
+DEADLINE_SECONDS = 7 * 86_400
+
+# --- Directory ------------------------------------------------------------------------------------------------------------------
+
+
+def listing(context: Context) -> list[dict[str, Any]]:
+    """All members, oldest first."""
+    with context.database.read() as session:
+        rows = session.scalars(sa.select(MemberRow).order_by(MemberRow.admitted_at, MemberRow.member))
+        return [_listed(row) for row in rows]
+
+
+def find(context: Context, member: str) -> dict[str, Any]:
+    """One member with its keys; ``member_unknown``."""
+    with context.database.read() as session:
+        row = session.get(MemberRow, member)
+        keys = list(session.scalars(sa.select(MemberKey).where(MemberKey.member == member).order_by(MemberKey.purpose)))
+    if row is None:
+        raise NotFound("member_unknown", "No such member was ever admitted.", hint="See GET /v1/members.")
+    return {
+        **_listed(row),
+        "keys": [
+            {
+                "fingerprint": "0x" + key.fingerprint.hex(),
+                "purpose": KeyPurpose(key.purpose).name.lower(),
+                "algorithm": Algorithm(key.algorithm).name.lower() if key.algorithm in list(Algorithm) else "other",
+                "fromHeight": key.from_height,
+                "endedAt": key.ended_at or None,
+            }
+            for key in keys
+        ],
+    }
+
+
+def apply(session: Session, event: Event) -> None:
+    """Take one of MemberDirectory's events."""
+    arguments = event.arguments
+    if event.name == "MemberAdmitted":
+        row = session.get(MemberRow, arguments["member"]) or MemberRow(member=arguments["member"])
+        row.name, row.roles, row.admitted_at = arguments["name"], arguments["roles"], event.height
+        row.suspended_at = row.lifted_at = row.removed_at = 0
+        session.add(row)
+    elif event.name in ("MemberSuspended", "MemberLifted", "MemberRemoved"):
+        known = session.get(MemberRow, arguments["member"])
+        if known is not None:
+            place = {"MemberSuspended": "suspended_at", "MemberLifted": "lifted_at", "MemberRemoved": "removed_at"}
+            setattr(known, place[event.name], event.height)
+    elif event.name == "KeyAdded":
+        session.merge(
+            MemberKey(
+                fingerprint=arguments["fingerprint"],
+                member=arguments["member"],
+                purpose=arguments["purpose"],
+                algorithm=arguments["algorithm"],
+                from_height=event.height,
+                ended_at=0,
+            )
+        )
+    elif event.name == "KeyEnded":
+        key = session.get(MemberKey, arguments["fingerprint"])
+        if key is not None:
+            key.ended_at = event.height
+    elif event.name == "Executed":
+        done = session.scalars(sa.select(Proposal).where(Proposal.nonce == str(arguments["nonce"]))).first()
+        if done is not None and keccak256(done.call_data) == arguments["callHash"]:
+            done.executed_at = event.height
+
+
+# --- Proposals ------------------------------------------------------------------------------------------------------------------
+
+
+async def propose(
+    context: Context, function: str, arguments: Mapping[str, Any], *, share_with: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Draw up a directory action and hand it to other governors' nodes; the proposal as JSON.
+
+    A governor's node that cannot be reached is named in ``notReached``; its administrator can be given the proposal by hand.
+    """
+    _, data = context.ledger.encode("MemberDirectory", function, *call_arguments(function, arguments))
+    row = Proposal(
+        proposer=context.member,
+        function=function,
+        arguments=dict(arguments),
+        call_data=data,
+        nonce=str(secrets.randbits(128)),
+        deadline=context.now() + DEADLINE_SECONDS,
+        approvals={},
+        operation="",
+        executed_at=0,
+    )
+    row.proposal_id = _approval(row).struct_hash()
+    value = proposal_json(row)
+    await context.database.awrite(lambda session: session.add(row))
+    return {**value, "notReached": await _share(context, value, share_with)}
+
+
+async def approve(context: Context, proposal_id: bytes, signature: bytes) -> dict[str, Any]:
+    """Take a governor administrator's signature under a proposal; the proposal as JSON.
+
+    The proposer's node queues the action when two organisations have approved; any other node passes the approval on to it.
+
+    Raises:
+        Forbidden: ``not_governor``; Conflict: ``proposal_over``; NotFound: ``proposal_unknown``.
+    """
+    row = find_proposal(context, proposal_id)
+    value = await context.database.awrite(
+        lambda session: _take_approval(context, session, proposal_id, _approver(context, row, signature), signature)
+    )
+    missed = await _share(context, value, [row.proposer] if row.proposer != context.member else [])
+    return {**value, "notReached": missed}
+
+
+def take_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Take a proposal with its approvals from another governor's node; checked as if drawn up here."""
+    row = _read(context, value)
+    approvals = value.get("approvals")
+    if not isinstance(approvals, dict) or len(approvals) > 64:
+        raise BadInput("proposal_malformed", "A proposal's approvals are signatures by member.")
+    signatures = [_signature(each) for each in approvals.values()]
+    signers = [_approver(context, row, each) for each in signatures]
+
+    def change(session: Session) -> dict[str, Any]:
+        known = session.get(Proposal, row.proposal_id)
+        if known is None:
+            session.add(row)
+            session.flush()
+        taken = proposal_json(known or row)
+        for member, signature in zip(signers, signatures, strict=True):
+            taken = _take_approval(context, session, row.proposal_id, member, signature)
+        return taken
+
+    return context.database.write(change)
+
+
+def proposals(context: Context) -> list[dict[str, Any]]:
+    """Every proposal this node knows, those still open first."""
+    with context.database.read() as session:
+        rows = session.scalars(sa.select(Proposal).order_by(Proposal.executed_at, Proposal.deadline.desc()))
+        return [proposal_json(row) for row in rows]
+
+
+def find_proposal(context: Context, proposal_id: bytes) -> Proposal:
+    """A proposal; ``proposal_unknown``."""
+    with context.database.read() as session:
+        row = session.get(Proposal, proposal_id)
+    if row is None:
+        raise NotFound("proposal_unknown", "This node knows no such proposal.")
+    return row
+
+
+def proposal_json(row: Proposal) -> dict[str, Any]:
+    """A proposal as nodes exchange it; ``approval`` is what each administrator signs under the directory's domain."""
+    return {
+        "proposalId": "0x" + row.proposal_id.hex(),
+        "proposer": row.proposer,
+        "function": row.function,
+        "arguments": row.arguments,
+        "callData": "0x" + row.call_data.hex(),
+        "approval": _approval(row).to_json(),
+        "approvals": dict(row.approvals),
+        "operation": row.operation or None,
+        "executedAt": row.executed_at or None,
+    }
+
+
+def _take_approval(
+    context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes
+) -> dict[str, Any]:
+    row = session.get_one(Proposal, proposal_id)
+    if row.deadline < context.now():
+        raise Conflict("proposal_over", "The proposal's deadline has passed.", hint="Propose the action again.")
+    if member not in row.approvals:
+        row.approvals = {**row.approvals, member: "0x" + signature.hex()}
+        append_statement(session, _approval(row), context.domain("MemberDirectory"), at=context.now())
+    if len(row.approvals) >= APPROVALS and not row.operation and row.proposer == context.member:
+        row.operation = f"governance/{proposal_id.hex()}"
+        signatures = [bytes.fromhex(each[2:]) for each in list(row.approvals.values())[:APPROVALS]]
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=row.operation,
+            contract="MemberDirectory",
+            function="execute",
+            arguments=[row.call_data, int(row.nonce), row.deadline, signatures],
+        )
+    return proposal_json(row)
+
+
+def _approver(context: Context, row: Proposal, signature: bytes) -> str:
+    """The governor whose live ADMIN key signed; the contract asks the same again."""
+    signer = recover(_approval(row).digest(context.domain("MemberDirectory")), signature)
+    proved = context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0"))
+    word = KeyWord.decode(proved.value)
+    governs = word.live and word.purpose == KeyPurpose.ADMIN
+    if not governs or not context.view.word("MemberDirectory", "governor", word.member).value:
+        raise Forbidden("not_governor", "The approval is not signed with a live administration key of a governor.")
+    return word.member
+
+
+def _read(context: Context, value: Mapping[str, Any]) -> Proposal:
+    try:
+        function, arguments = value["function"], value["arguments"]
+        approval = Approval.from_json(value["approval"])
+        _, data = context.ledger.encode("MemberDirectory", function, *call_arguments(function, arguments))
+        row = Proposal(
+            proposal_id=approval.struct_hash(),
+            proposer=str(value["proposer"]),
+            function=function,
+            arguments=dict(arguments),
+            call_data=data,
+            nonce=str(approval.nonce),
+            deadline=approval.deadline,
+            approvals={},
+            operation="",
+            executed_at=0,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("proposal_malformed", "A proposal lacks a part or has one of the wrong form.") from error
+    if approval.call_hash != keccak256(data) or "0x" + data.hex() != value.get("callData"):
+        raise BadInput("proposal_differs", "The call to be approved is not the action the proposal describes.")
+    return row
+
+
+async def _share(context: Context, value: Mapping[str, Any], members: Sequence[str]) -> list[str]:
+    missed = []
+    for member in members:
+        if member == context.member:
+            continue
+        try:
+            await context.peers.post(member, "/v1/peer/governance/proposals", dict(value))
+        except QiaolianError:
+            missed.append(member)
+    return missed
+
+
+def _approval(row: Proposal) -> Approval:
+    return Approval(version=1, call_hash=keccak256(row.call_data), nonce=int(row.nonce), deadline=row.deadline)
+
+
+def _signature(value: Any) -> bytes:
+    try:
+        data = bytes.fromhex(value.removeprefix("0x"))
+    except (AttributeError, ValueError):
+        data = b""
+    if len(data) != 65:
+        raise BadInput("proposal_malformed", "A signature in the proposal is not 65 bytes in 0x hexadecimal.")
+    return data
+
+
+def _listed(row: MemberRow) -> dict[str, Any]:
+    heights = {
+        "admitted_at": row.admitted_at,
+        "suspended_at": row.suspended_at,
+        "lifted_at": row.lifted_at,
+        "removed_at": row.removed_at,
+    }
+    return {
+        "member": row.member,
+        "name": row.name,
+        "roles": role_names(row.roles),
+        "status": status(**heights),
+        "admittedAt": row.admitted_at,
+        "suspendedAt": row.suspended_at or None,
+        "liftedAt": row.lifted_at or None,
+        "removedAt": row.removed_at or None,
+    }

@@ -1,0 +1,29 @@
+"""What the chain's events mean to the registry's books. Runs in the projector's transaction; an event applied again changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.ledger import Event
+from registry.assets import service as assets
+from registry.credit import service as credit
+from registry.grants import service as grants
+from registry.members import service as members
+
+CONTRACTS = ("MemberDirectory", "AssetRegistry", "GrantRegistry", "CreditLedger", "PropertyLedger")
+
+
+def apply(session: Session, events: Sequence[Event], context: Context) -> None:
+    """Take events in chain order; those of other contracts are passed over."""
+    for event in events:
+        if event.contract == "MemberDirectory":
+            members.apply(session, event)
+        elif event.contract == "AssetRegistry":
+            assets.apply(session, event)
+        elif event.contract == "GrantRegistry":
+            grants.apply(session, event, member=context.member)
+        elif event.contract == "CreditLedger":
+            credit.apply(session, event)
