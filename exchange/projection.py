@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from chain.context import Context
 from chain.ledger import Event
 from exchange.agreements import service as agreements
 from exchange.settlement import service as settlement
 
-CONTRACTS = ("TradeSettlement",)
 
-
-def apply(session: Session, events: Sequence[Event]) -> None:
+def apply(session: Session, events: Sequence[Event], context: Context) -> None:
     """Take events in chain order; those of other contracts are passed over."""
     for event in events:
         if event.contract == "TradeSettlement":

@@ -10,7 +10,6 @@ from chain.crypto import recover
 from chain.eip712 import Domain
 from chain.errors import BadInput, Conflict, Forbidden
 from chain.statements import Agreement, GrantTerms, Share, Unit
-
 from exchange.agreements.model import MOST_FEN, Offer
 
 WHOLE = 10_000

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from chain.errors import BadInput, QiaolianError
-from chain.statements import Voucher
-from exchange.metering.buyer import Buyer, Query, require_key
-from exchange.metering.gateway import Call, Gateway, take_voucher
+from chain.errors import BadInput, Forbidden, QiaolianError
+from chain.statements import Operation, Voucher
+from exchange.metering import service
+from exchange.metering.gateway import encoded
+from exchange.metering.model import CallResult, Ending, Query
 from registry.access import (
     Principal,
     field,
@@ -26,7 +28,8 @@ from registry.access import (
 
 router = APIRouter(tags=["calls"])
 
-MOST_PER_BATCH = 500
+MOST_PER_BATCH = 1000
+AT_ONCE = 64
 
 
 class CallBody(BaseModel):
@@ -36,106 +39,142 @@ class CallBody(BaseModel):
         extra="forbid",
         json_schema_extra={
             "example": {
-                "agreementId": "0x" + "ab" * 32,
-                "subject": "92440703MD00000123",
+                "agreementId": "0x" + "33" * 32,
+                "subject": "92440700MA4WTESTX1",
                 "columns": ["Seniority", "Job"],
                 "purpose": "credit-assessment",
-                "consent": "0x" + "cd" * 32,
+                "consentId": "0x" + "44" * 32,
             }
         },
     )
     agreementId: str
-    subject: Annotated[str, Field(min_length=1, max_length=200)]
-    columns: Annotated[list[str], Field(min_length=1, max_length=200)]
+    subject: Annotated[str, Field(min_length=1, max_length=256)]
+    columns: Annotated[list[str], Field(min_length=1, max_length=256)]
     purpose: str
-    consent: str | None = None
+    operation: str = "use"
+    consentId: str | None = None
 
     def query(self) -> Query:
-        """The body as a query."""
-        return Query(
-            agreement_id=hex_bytes(self.agreementId),
+        """The query; ``query_malformed``."""
+        name = self.operation.upper()
+        if name not in Operation.__members__:
+            raise BadInput("query_malformed", "The operation is none of view, export, use, copy, train, compute.")
+        made = Query(
             subject=self.subject,
             columns=tuple(self.columns),
             purpose=self.purpose,
-            consent=None if self.consent is None else hex_bytes(self.consent),
+            operation=Operation[name],
+            consent=(self.consentId or "").lower(),
         )
+        return Query.from_json(made.to_json())
 
 
 class KeyedCall(CallBody):
     """One call of a batch, with its own idempotency key."""
 
-    key: str | None = None
+    key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class BatchBody(BaseModel):
-    """Several calls at once; each ends by itself."""
+    """Several calls; each ends on its own."""
 
+    model_config = ConfigDict(extra="forbid")
     calls: Annotated[list[KeyedCall], Field(min_length=1, max_length=MOST_PER_BATCH)]
 
 
-def gateway_of(request: Request) -> Gateway:
-    """The process' gateway, made on first use."""
-    context = get_context(request)
-    gateway: Gateway = context.ports.setdefault("gateway", None) or Gateway(context)
-    context.ports["gateway"] = gateway
-    return gateway
-
-
-def buyer_of(request: Request) -> Buyer:
-    """The process' buyer side, made on first use."""
-    context = get_context(request)
-    buyer: Buyer = context.ports.setdefault("buyer", None) or Buyer(context)
-    context.ports["buyer"] = buyer
-    return buyer
-
-
-@router.post("/v1/calls", summary="One metered call")
+@router.post(
+    "/v1/calls",
+    summary="Make a metered call",
+    responses={
+        200: {
+            "content": {
+                "application/json": {
+                    "example": {
+                        "agreementId": "0x" + "33" * 32,
+                        "lane": 0,
+                        "seq": 17,
+                        "outcome": "served",
+                        "reason": "",
+                        "record": {"Seniority": "10-19", "Job": "fixed"},
+                        "units": 1,
+                        "amount": 50,
+                        "receipt": "0x" + "55" * 32,
+                    }
+                }
+            }
+        },
+        403: {"description": "Refused by the provider (unbilled) or not allowed; `code` says why."},
+    },
+)
 async def call(
     body: CallBody,
-    buyer: Buyer = Depends(buyer_of),
-    idempotency_key: Annotated[str | None, Header()] = None,
+    context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("system")),
-) -> dict[str, Any]:
-    return await buyer.call(body.query(), idempotency_key=require_key(idempotency_key))
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> Response:
+    result = await service.call(context, hex_bytes(body.agreementId), body.query(), idempotency_key=idempotency_key)
+    if result.ending != Ending.SERVED:
+        raise _refused(result)
+    return _json(result.to_json())
 
 
-@router.post("/v1/calls/batch", summary="Several metered calls")
+@router.post("/v1/calls/batch", summary="Make several metered calls; each ends on its own")
 async def batch(
-    body: BatchBody, buyer: Buyer = Depends(buyer_of), _caller: Principal = Depends(require_local("system"))
-) -> dict[str, Any]:
+    body: BatchBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("system")),
+) -> Response:
+    gate = asyncio.Semaphore(AT_ONCE)
+
     async def one(item: KeyedCall) -> dict[str, Any]:
-        try:
-            return await buyer.call(item.query(), idempotency_key=require_key(item.key))
-        except QiaolianError as error:
-            return {"error": {"code": error.code, "sentence": error.sentence, "hint": error.hint}}
+        async with gate:
+            try:
+                agreement_id = hex_bytes(item.agreementId)
+                result = await service.call(context, agreement_id, item.query(), idempotency_key=item.key)
+            except QiaolianError as error:
+                return {"outcome": "failed", "reason": error.code, "detail": error.sentence, "hint": error.hint}
+        return result.to_json()
 
-    return {"calls": await asyncio.gather(*(one(item) for item in body.calls))}
+    return _json({"results": await asyncio.gather(*(one(item) for item in body.calls))})
 
 
-@router.post("/v1/peer/calls", summary="A buyer's node makes metered calls")
+@router.post("/v1/peer/calls", summary="Usage requests of another member's node")
 async def serve(
-    request: Request, caller: Principal = Depends(require_member), gateway: Gateway = Depends(gateway_of)
-) -> dict[str, Any]:
-    items = field(await strict_json(request), "calls", list)
-    if not 1 <= len(items) <= MOST_PER_BATCH:
-        raise BadInput("calls_count", f"A body carries 1 to {MOST_PER_BATCH} calls.")
-
-    async def one(item: Any) -> dict[str, Any]:
-        try:
-            return await gateway.serve(caller.member, Call.from_json(item))
-        except QiaolianError as error:
-            return {"error": {"code": error.code, "sentence": error.sentence}}
-
-    if len(items) == 1:
-        return {"answers": [await one(items[0])]}
-    return {"answers": await asyncio.gather(*(one(item) for item in items))}
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> Response:
+    try:
+        body = json.loads(await request.body())
+        items = body["requests"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput("request_malformed", "The body is not JSON with a list of requests.") from error
+    if not isinstance(items, list):
+        raise BadInput("request_malformed", "The body is not JSON with a list of requests.")
+    return Response(encoded(await service.serve(context, caller.member, items)), media_type="application/json")
 
 
-@router.post("/v1/peer/vouchers", summary="A buyer's closing voucher")
+@router.post("/v1/peer/vouchers", summary="A buyer's closing vouchers")
 async def vouchers(
-    request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     body = await strict_json(request)
-    voucher = Voucher.from_json(field(body, "voucher", dict))
-    take_voucher(context, caller.member, voucher, hex_field(body, "signature", length=65))
-    return {"taken": True}
+    items = field(body, "vouchers", list)
+    for item in items:
+        voucher = Voucher.from_json(field(item, "voucher", dict))
+        await service.take_voucher(context, caller.member, voucher, hex_field(item, "signature", length=65))
+    return {"taken": len(items)}
+
+
+def _refused(result: CallResult) -> Forbidden:
+    sentence = "The provider refused the call; it costs nothing."
+    if result.ending == Ending.VOID:
+        sentence = "The right was revoked before the answer arrived; the call costs nothing."
+    named = result.to_json()
+    return Forbidden(result.reason, sentence, hint="", **{name: named[name] for name in ("lane", "seq", "receipt")})
+
+
+def _json(value: Any) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")), media_type="application/json")

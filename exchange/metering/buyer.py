@@ -1,348 +1,612 @@
-"""The buyer's side of the call protocol.
+"""The buyer's side: turns a query of the organisation's own systems into a request, an answer and their proofs.
 
-The organisation's own systems say whom and what they ask; this side signs the request and stores it *before* sending, checks the receipt and
-the answer, stores both, and only then answers. The next request acknowledges. A request left open by a crash is sent again, byte for byte, before
-its lane is used for anything else.
+A call takes the next place of a lane (one request under way in each). Calls to the same provider that are ready at the same moment travel together:
+one commit makes their requests durable, one exchange carries them, one commit keeps what came back; then each is answered. A request that
+was stored and not answered is sent again with the same bytes, before its lane takes another, also after a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from chain.canonical import dumps, loads
-from chain.commitment import commit, new_salt
+from chain.commitment import commit, new_salt, opens
 from chain.context import Context
-from chain.crypto import recover
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
-from chain.statements import Outcome, ReceiptVoid, Unit, UsageReceipt, UsageRequest, Voucher
-from exchange.agreements import service as agreements
-from exchange.metering.rules import (
-    CONSENT_PURPOSES,
-    REQUEST_DOMAIN,
-    Lane,
-    require_receipt,
-    require_response,
-    require_void,
+from chain.crypto import keccak256, recover
+from chain.eip712 import domain_separator
+from chain.errors import (
+    BadInput,
+    Conflict,
+    Forbidden,
+    NotFound,
+    QiaolianError,
+    Unauthorised,
+    Unavailable,
 )
-from exchange.metering.store import ClosingVoucher, MadeCall
-from registry.credit import service as credit
+from chain.statements import Agreement, KeyPurpose, Outcome, ReceiptVoid, UsageReceipt, UsageRequest
+from exchange.agreements import service as agreements
+from exchange.agreements.model import Side
+from exchange.metering import consents, rules
+from exchange.metering.model import REQUEST_DOMAIN, RESPONSE_DOMAIN, CallResult, Ending, Head, Query
+from exchange.metering.store import BUYER, head_of, heads, keep_voucher, place, voucher_row
 from registry.evidence.service import append
 
-REQUEST_SECONDS = 60
-BYTES_PER_CALL = 4_096
-
-
-@dataclass(frozen=True)
-class Query:
-    """What a system asks: one subject's columns for a purpose, under an agreement."""
-
-    agreement_id: bytes
-    subject: str
-    columns: tuple[str, ...]
-    purpose: str
-    consent: bytes | None = None
-    """The consent's commitment, where the purpose needs one."""
-
-    def content(self) -> dict[str, Any]:
-        """What the request commits to."""
-        return {"subject": self.subject, "columns": list(self.columns), "purpose": self.purpose}
-
-    def hash(self) -> bytes:
-        """Tells a repeated idempotency key with another query apart."""
-        consent = "" if self.consent is None else self.consent.hex()
-        return hashlib.sha256(dumps([self.agreement_id.hex(), self.content(), consent])).digest()
+CONTRACT = "TradeSettlement"
+REQUEST_SECONDS = 120
+"""A request's expiry: how long its first service may take."""
+PATIENCE_SECONDS = 15.0
+"""How long a call keeps asking a provider that cannot be reached before its caller is told; the request stays stored."""
+MOST_PER_EXCHANGE = 64
+EXCHANGES_AT_ONCE = 2
+_BY_STATUS: dict[int, type[QiaolianError]] = {
+    401: Unauthorised,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: BadInput,
+    503: Unavailable,
+}
 
 
 @dataclass
-class _LaneState:
+class Lane:
+    """One lane in memory."""
+
     number: int
-    lane: Lane
-    open: MadeCall | None
+    head: Head = field(default_factory=Head)
+    outstanding: Sent | None = None
+    """A stored request without an answer."""
+    halted: str = ""
+    """The code of what contradicted the books here; such a lane takes no more calls."""
+    waiting: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass
-class _Book:
-    terms: agreements.Terms
-    lanes: list[_LaneState]
-    turn: int = 0
+class Trade:
+    """One agreement in memory."""
 
-    def next_lane(self) -> _LaneState:
-        """A free lane if there is one, else the next in turn."""
-        for each in self.lanes:
-            if not each.lock.locked():
-                return each
-        self.turn = (self.turn + 1) % len(self.lanes)
-        return self.lanes[self.turn]
+    agreement_id: bytes
+    agreement: Agreement
+    lanes: list[Lane]
+
+
+@dataclass
+class Sent:
+    """One stored (or about to be stored) request."""
+
+    trade: Trade
+    lane: Lane
+    request: UsageRequest
+    request_hash: bytes
+    wire: dict[str, Any]
+    row: dict[str, Any] | None
+    """What is still to be stored; None once it is durable."""
+    done: asyncio.Future[CallResult] | None = None
 
 
 class Buyer:
-    """Makes metered calls for one buyer node."""
+    """All lanes of a node that buys. One for each running node; belongs to one event loop."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._books: dict[bytes, _Book] = {}
-        self._keys: dict[str, asyncio.Lock] = {}
-        self._domain = context.domain("TradeSettlement")
+        self.context = context
+        self.separator = domain_separator(context.domain(CONTRACT))
+        self._trades: dict[bytes, Trade] = {}
+        self._couriers: dict[str, _Courier] = {}
+        self._under_way: dict[str, asyncio.Task[CallResult]] = {}
+        self._loading = asyncio.Lock()
 
-    async def call(self, query: Query, *, idempotency_key: str | None = None) -> dict[str, Any]:
-        """One metered call; the record with its receipt.
+    @classmethod
+    def of(cls, context: Context) -> Buyer:
+        """The node's buyer."""
+        buyer: Buyer | None = context.ports.get("exchange.buyer")
+        if buyer is None:
+            buyer = context.ports["exchange.buyer"] = cls(context)
+        return buyer
+
+    async def call(self, agreement_id: bytes, query: Query, idempotency_key: str | None) -> CallResult:
+        """Make a metered call; the same key with the same query gives the same result, whatever happened in between.
 
         Raises:
-            Forbidden: with the refusal's code when the provider refused (unbilled); Conflict: ``idempotency_key_reused``;
-            Unavailable: ``peer_unreachable`` with the request kept open, so the same key may be sent again.
+            NotFound: ``unknown_agreement``, ``consent_unknown``; Forbidden: ``not_buyer``;
+            Conflict: ``idempotency_key_reused``, ``lane_halted``;
+            Unavailable: ``peer_unreachable``, ``peer_timeout``, ``chain_view_stale`` (the request is kept; ask again with the same key).
         """
         if idempotency_key is None:
-            return await self._call(query, None)
-        lock = self._keys.setdefault(idempotency_key, asyncio.Lock())
-        try:
-            async with lock:
-                known = await asyncio.to_thread(self._known, idempotency_key)
-                if known is not None:
-                    return await self._repeat(known, query)
-                return await self._call(query, idempotency_key)
-        finally:
-            if not lock.locked():
-                self._keys.pop(idempotency_key, None)
+            return await asyncio.shield(asyncio.ensure_future(self._fresh(agreement_id, query, None)))
+        task = self._under_way.get(idempotency_key)
+        if task is None:
+            task = asyncio.ensure_future(self._once(agreement_id, query, idempotency_key))
+            self._under_way[idempotency_key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(idempotency_key, None))
+        else:
+            await asyncio.wait([task])
+            return await self._once(agreement_id, query, idempotency_key)
+        return await asyncio.shield(task)
 
-    async def _call(self, query: Query, key: str | None) -> dict[str, Any]:
-        book = await self._book(query.agreement_id)
-        consent = await self._consent(query)
-        state = book.next_lane()
-        async with state.lock:
-            if state.open is not None:
-                await self._finish(book, state, state.open)
-            made = self._request(book, state, query, consent, key)
-            await self._context.database.awrite(lambda session: session.execute(sa.insert(MadeCall).values(**made)))
-            state.open = MadeCall(**made)
-            return _shown(await self._finish(book, state, state.open))
-
-    async def _repeat(self, known: MadeCall, query: Query) -> dict[str, Any]:
-        if known.query_hash != query.hash():
-            raise Conflict(
-                "idempotency_key_reused", "This Idempotency-Key stands for another query.", hint="Use a fresh key."
-            )
-        if known.receipt is None:
-            book = await self._book(known.agreement_id)
-            state = book.lanes[known.lane]
-            async with state.lock:
-                if state.open is not None and state.open.seq == known.seq:
-                    known = await self._finish(book, state, state.open)
-                else:
-                    known = await asyncio.to_thread(self._reread, known)
-        return _shown(known)
-
-    async def _finish(self, book: _Book, state: _LaneState, made: MadeCall) -> MadeCall:
-        """Send a stored request (again), check what comes back, store it, move the lane."""
-        provider = book.terms.agreement.provider
-        answers = await self._context.peers.post(provider, "/v1/peer/calls", {"calls": [loads(made.sent)]})
-        answer = answers["answers"][0]
-        if "error" in answer:
-            raise Unavailable(
-                "provider_" + answer["error"]["code"],
-                "The provider gave the request no place: " + answer["error"]["sentence"],
-                hint="Compare both sides' books with the supervisor's reconciliation.",
-            )
-        request = UsageRequest.from_json(loads(made.request))
-        receipt = UsageReceipt.from_json(answer["receipt"])
-        signature = bytes.fromhex(answer["signature"][2:])
-        provider_key = book.terms.agreement.provider_key
-        if recover(receipt.digest(self._domain), signature) != provider_key:
-            raise Conflict("receipt_wrong", "The receipt is not signed by the agreement's provider key.")
-        require_receipt(receipt, request, state.lane, book.terms.agreement)
-        values: dict[str, Any] = {
-            "receipt": dumps(receipt.to_json()),
-            "receipt_signature": signature,
-            "outcome": receipt.outcome,
-            "answer": None,
-        }
-        lane = state.lane.after(receipt)
-        if "void" in answer:
-            void = ReceiptVoid.from_json(answer["void"])
-            void_signature = bytes.fromhex(answer["voidSignature"][2:])
-            if recover(void.digest(self._domain), void_signature) != provider_key:
-                raise Conflict("void_wrong", "The void is not signed by the agreement's provider key.")
-            require_void(void, receipt)
-            values |= {"void": dumps(void.to_json()), "void_signature": void_signature}
-            lane = lane.without(receipt)
-        elif receipt.outcome == Outcome.SERVED:
-            salt = bytes.fromhex(answer["salt"][2:])
-            require_response(receipt, salt=salt, content=answer["content"])
-            values["answer"] = dumps({"content": answer["content"], "salt": answer["salt"]})
-        await self._context.database.awrite(lambda session: self._store(session, made, values, request))
-        for name, value in values.items():
-            setattr(made, name, value)
-        state.lane, state.open = lane, None
-        return made
-
-    def _store(self, session: Session, made: MadeCall, values: Mapping[str, Any], request: UsageRequest) -> None:
-        session.execute(
-            sa.update(MadeCall)
-            .where(MadeCall.agreement_id == made.agreement_id, MadeCall.lane == made.lane, MadeCall.seq == made.seq)
-            .values(**values)
-        )
-        append(session, kind="UsageRequest", digest=request.digest(self._domain), at=self._context.now())
-
-    def _request(
-        self, book: _Book, state: _LaneState, query: Query, consent: Mapping[str, Any] | None, key: str | None
-    ) -> dict[str, Any]:
-        agreement, salt, content = book.terms.agreement, new_salt(), query.content()
-        units = BYTES_PER_CALL if agreement.unit == Unit.BYTE else 1
-        request = UsageRequest(
-            version=1,
-            agreement_id=query.agreement_id,
-            lane=state.number,
-            seq=state.lane.seq + 1,
-            max_units=units,
-            max_amount=agreement.price * units,
-            acknowledged_units=state.lane.units,
-            acknowledged_amount=state.lane.amount,
-            previous_receipt=state.lane.receipt,
-            request_commitment=commit(salt, REQUEST_DOMAIN, content),
-            expiry=self._context.now() + REQUEST_SECONDS,
-        )
-        signature = self._context.sign(request)
-        sent = {
-            "request": request.to_json(),
-            "signature": "0x" + signature.hex(),
-            "query": content,
-            "salt": "0x" + salt.hex(),
-            "consent": consent,
-        }
-        return {
-            "agreement_id": query.agreement_id,
-            "lane": state.number,
-            "seq": request.seq,
-            "idempotency_key": key,
-            "query_hash": query.hash(),
-            "request": dumps(request.to_json()),
-            "request_signature": signature,
-            "sent": dumps(sent),
-        }
+    async def settle_outstanding(self, agreement_id: bytes) -> None:
+        """Ask again for everything stored and unanswered of an agreement."""
+        trade = await self.trade(agreement_id)
+        for lane in trade.lanes:
+            async with lane.lock:
+                await self._settle(lane)
 
     async def close_lanes(self, agreement_id: bytes) -> list[dict[str, Any]]:
-        """Acknowledge every lane with a closing voucher and hand the vouchers to the provider."""
-        book = await self._book(agreement_id)
+        """Sign and store a closing voucher for every used lane; what is to be sent to the provider."""
+        trade = await self.trade(agreement_id)
         made = []
-        for state in book.lanes:
-            async with state.lock:
-                if state.open is not None:
-                    await self._finish(book, state, state.open)
-                if state.lane.seq == 0:
-                    continue
-                voucher = Voucher(
-                    version=1,
-                    agreement_id=agreement_id,
-                    lane=state.number,
-                    seq=state.lane.seq,
-                    acknowledged_units=state.lane.units,
-                    acknowledged_amount=state.lane.amount,
-                    receipt=state.lane.receipt,
-                )
-                made.append(await self._send_voucher(book, voucher))
+        for lane in trade.lanes:
+            async with lane.lock:
+                await self._settle(lane)
+                if lane.head.seq:
+                    made.append(await self._voucher(agreement_id, lane))
         return made
 
-    async def _send_voucher(self, book: _Book, voucher: Voucher) -> dict[str, Any]:
-        signature = self._context.sign(voucher)
-        row = {
-            "agreement_id": voucher.agreement_id,
-            "lane": voucher.lane,
-            "seq": voucher.seq,
-            "voucher": dumps(voucher.to_json()),
-            "signature": signature,
-        }
+    async def _voucher(self, agreement_id: bytes, lane: Lane) -> dict[str, Any]:
+        voucher = rules.closing_voucher(agreement_id, lane.number, lane.head)
+        digest = self.digest(voucher.struct_hash())
+        signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
 
         def change(session: Session) -> None:
-            session.merge(ClosingVoucher(**row))
-            append(session, kind="Voucher", digest=voucher.digest(self._domain), at=self._context.now())
+            keep_voucher(session, voucher_row(voucher, signature))
+            append(session, kind="Voucher", digest=digest, at=self.context.now())
 
-        await self._context.database.awrite(change)
-        body = {"voucher": voucher.to_json(), "signature": "0x" + signature.hex()}
-        await self._context.peers.post(book.terms.agreement.provider, "/v1/peer/vouchers", body)
-        return body
+        await self.context.database.awrite(change)
+        return {"voucher": voucher.to_json(), "signature": "0x" + signature.hex()}
 
-    async def _consent(self, query: Query) -> Mapping[str, Any] | None:
-        if query.purpose not in CONSENT_PURPOSES or query.consent is None:
-            return None
-        return await asyncio.to_thread(credit.held_package, self._context, query.consent)
+    # --- one call ------------------------------------------------------------------------------------------------------------
 
-    async def _book(self, agreement_id: bytes) -> _Book:
-        book = self._books.get(agreement_id)
-        if book is None:
-            book = await asyncio.to_thread(self._open_book, agreement_id)
-            book = self._books.setdefault(agreement_id, book)
-        return book
+    async def _once(self, agreement_id: bytes, query: Query, key: str) -> CallResult:
+        """A call under a key: what is known of it, else a fresh one."""
+        known = self._find(key)
+        if known is None:
+            return await self._fresh(agreement_id, query, key)
+        if known.agreement_id != agreement_id or json.loads(known.query)["query"] != query.to_json():
+            raise Conflict("idempotency_key_reused", "The key stands for another call.", hint="Use a new key.")
+        if known.ending == Ending.ASKED:
+            trade = await self.trade(agreement_id)
+            lane = trade.lanes[known.lane]
+            async with lane.lock:
+                await self._settle(lane)
+            known = self._find(key)
+        return result_of(known)
 
-    def _open_book(self, agreement_id: bytes) -> _Book:
-        terms = agreements.load(self._context, agreement_id)
-        if terms.agreement.buyer != self._context.member:
-            raise Forbidden("agreement_of_others", "This node is not the agreement's buyer.")
-        with self._context.database.read() as session:
-            lanes = [self._open_lane(session, agreement_id, n) for n in range(terms.agreement.lanes)]
-        return _Book(terms, lanes)
-
-    def _open_lane(self, session: Session, agreement_id: bytes, lane: int) -> _LaneState:
-        rows = list(
-            session.scalars(
-                sa.select(MadeCall)
-                .where(MadeCall.agreement_id == agreement_id, MadeCall.lane == lane)
-                .order_by(MadeCall.seq.desc())
-                .limit(2)
+    async def _fresh(self, agreement_id: bytes, query: Query, key: str | None) -> CallResult:
+        trade = self._trades.get(agreement_id) or await self.trade(agreement_id)
+        consent = consents.package_for(self.context, query)
+        usable = [lane for lane in trade.lanes if not lane.halted]
+        if not usable:
+            raise Conflict(
+                "lane_halted",
+                "The provider's answers contradict this node's books in every lane.",
+                hint="The statements of both sides are kept; ask the arbiter or the supervisor.",
             )
+        lane = min(usable, key=lambda each: each.waiting)
+        lane.waiting += 1
+        try:
+            async with lane.lock:
+                await self._settle(lane)
+                if lane.halted:
+                    raise Conflict("lane_halted", "The provider's answers contradict this node's books in this lane.")
+                lane.outstanding = self._signed(trade, lane, query, consent, key)
+                return await self._ask(lane)
+        finally:
+            lane.waiting -= 1
+
+    def _signed(
+        self, trade: Trade, lane: Lane, query: Query, consent: Mapping[str, Any] | None, key: str | None
+    ) -> Sent:
+        """The request for the lane's next place, signed; nothing of it is durable yet."""
+        now, salt, asked = self.context.now(), new_salt(), query.to_json()
+        request = rules.next_request(
+            trade.agreement,
+            trade.agreement_id,
+            lane.number,
+            lane.head,
+            commitment=commit(salt, REQUEST_DOMAIN, asked),
+            now=now,
+            seconds=REQUEST_SECONDS,
         )
-        waiting = rows[0] if rows and rows[0].receipt is None else None
-        finished = [row for row in rows if row.receipt is not None]
-        return _LaneState(lane, lane_after(finished[0] if finished else None), waiting)
+        request_hash = request.struct_hash()
+        signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(self.digest(request_hash))
+        request_json = request.to_json()
+        beside = {"query": asked, "salt": "0x" + salt.hex(), "consent": consent}
+        row = {
+            "agreement_id": trade.agreement_id,
+            "lane": lane.number,
+            "seq": request.seq,
+            "idempotency_key": key,
+            "ending": Ending.ASKED,
+            "reason": "",
+            "request": _dumps(request_json),
+            "request_hash": request_hash,
+            "request_signature": signature,
+            "query": _dumps(beside),
+            "units": lane.head.units,
+            "amount": lane.head.amount,
+            "asked_at": now,
+        }
+        wire = {"request": request_json, "signature": "0x" + signature.hex(), **beside}
+        return Sent(trade, lane, request, request_hash, wire, row)
 
-    def _known(self, key: str) -> MadeCall | None:
-        with self._context.database.read() as session:
-            return session.scalars(sa.select(MadeCall).where(MadeCall.idempotency_key == key)).first()
+    async def _settle(self, lane: Lane) -> None:
+        """Finish what an earlier call, or an earlier process, left unanswered in this lane."""
+        if lane.outstanding is not None and not lane.halted:
+            await self._ask(lane)
 
-    def _reread(self, made: MadeCall) -> MadeCall:
-        with self._context.database.read() as session:
-            row = session.get(MadeCall, (made.agreement_id, made.lane, made.seq))
-        if row is None or row.receipt is None:
-            raise NotFound("call_unknown", "The call is not finished.")
-        return row
+    async def _ask(self, lane: Lane) -> CallResult:
+        """Send the lane's request until it is answered or patience ends."""
+        sent = lane.outstanding
+        assert sent is not None
+        deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.05
+        courier = self._courier(sent.trade.agreement.provider)
+        while True:
+            try:
+                return await courier.carry(sent)
+            except Unavailable:
+                if sent.row is not None:
+                    # Not even stored: as if it had never been asked.
+                    lane.outstanding = None
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise
+            except IntegrityError as error:
+                lane.outstanding = None
+                raise Conflict("idempotency_key_reused", "The key stands for another call.") from error
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    def _courier(self, provider: str) -> _Courier:
+        found = self._couriers.get(provider)
+        if found is None:
+            found = self._couriers[provider] = _Courier(self, provider)
+        return found
+
+    # --- state ---------------------------------------------------------------------------------------------------------------
+
+    def digest(self, struct_hash: bytes) -> bytes:
+        """What is signed of a statement of the settlement contract."""
+        return keccak256(b"\x19\x01" + self.separator + struct_hash)
+
+    async def trade(self, agreement_id: bytes) -> Trade:
+        """An agreement this node buys under; ``unknown_agreement``, ``not_buyer``, ``agreement_not_open``."""
+        found = self._trades.get(agreement_id)
+        if found is not None:
+            return found
+        async with self._loading:
+            found = self._trades.get(agreement_id)
+            if found is None:
+                found = await asyncio.to_thread(self._load, agreement_id)
+                self._trades[agreement_id] = found
+        return found
+
+    def _load(self, agreement_id: bytes) -> Trade:
+        signed = agreements.load(self.context, agreement_id)
+        if signed.side != Side.BUYER:
+            raise Forbidden("not_buyer", "This organisation is not the agreement's buyer.")
+        if not agreements.proved_state(self.context, agreement_id).opened_at:
+            raise Conflict(
+                "agreement_not_open", "The agreement is not open on the chain yet.", hint="Wait for its opening."
+            )
+        trade = Trade(agreement_id, signed.agreement, [Lane(number) for number in range(signed.agreement.lanes)])
+        with self.context.database.read() as session:
+            for number, row in heads(session, BUYER, agreement_id).items():
+                self._restore(session, trade, trade.lanes[number], row)
+        return trade
+
+    def _restore(self, session: Session, trade: Trade, lane: Lane, row: sa.Row[Any]) -> None:
+        """A lane as the last process left it."""
+        if row.ending not in (Ending.ASKED, Ending.CONFLICT):
+            lane.head = head_of(row)
+            return
+        before = place(session, BUYER, trade.agreement_id, lane.number, row.seq - 1)
+        lane.head = head_of(before) if before is not None else Head()
+        request_json = json.loads(row.request)
+        wire = {"request": request_json, "signature": "0x" + row.request_signature.hex(), **json.loads(row.query)}
+        lane.outstanding = Sent(trade, lane, UsageRequest.from_json(request_json), row.request_hash, wire, None)
+        if row.ending == Ending.CONFLICT:
+            lane.halted = row.reason
+
+    def _find(self, key: str) -> Any:
+        with self.context.database.engine.connect() as connection:
+            return connection.execute(_BY_KEY, {"key": key}).one_or_none()
 
 
-def lane_after(last: MadeCall | None) -> Lane:
-    """A lane's books from its last finished place."""
-    if last is None or last.receipt is None:
-        return Lane()
-    receipt = UsageReceipt.from_json(loads(last.receipt))
-    lane = Lane().after(receipt)
-    return lane.without(receipt) if last.void is not None else lane
+_BY_KEY = sa.select(BUYER).where(BUYER.c.idempotency_key == sa.bindparam("key"))
 
 
-def _shown(made: MadeCall) -> dict[str, Any]:
-    """A finished call as the system that asked sees it; a refusal is raised with its code."""
-    if made.receipt is None:
-        raise NotFound("call_unknown", "The call is not finished.")
-    receipt = loads(made.receipt)
-    if made.void is not None:
-        reason = loads(made.void)["reason"].replace("-", "_")
-        raise Forbidden(reason, "The provider withdrew the answer; nothing is owed.", receipt=receipt)
-    if made.outcome != Outcome.SERVED or made.answer is None:
-        raise Forbidden(
-            receipt["reason"].replace("-", "_"), "The provider refused; nothing is owed.", hint="", receipt=receipt
+class _Courier:
+    """Carries the requests for one provider: whatever is ready travels together."""
+
+    def __init__(self, buyer: Buyer, provider: str) -> None:
+        self._buyer = buyer
+        self._context = buyer.context
+        self._provider = provider
+        self._ready: list[Sent] = []
+        self._active = 0
+
+    def carry(self, sent: Sent) -> asyncio.Future[CallResult]:
+        """The future result of a request."""
+        sent.done = asyncio.get_running_loop().create_future()
+        self._ready.append(sent)
+        if self._active < EXCHANGES_AT_ONCE:
+            self._active += 1
+            asyncio.ensure_future(self._work())
+        return sent.done
+
+    async def _work(self) -> None:
+        try:
+            while self._ready:
+                batch, self._ready = self._ready[:MOST_PER_EXCHANGE], self._ready[MOST_PER_EXCHANGE:]
+                try:
+                    await self._exchange(batch)
+                except BaseException as error:
+                    for sent in batch:
+                        _fail(sent, error)
+                    if not isinstance(error, Exception):
+                        raise
+        finally:
+            self._active -= 1
+
+    async def _exchange(self, batch: Sequence[Sent]) -> None:
+        await self._store(batch)
+        answer = await self._context.peers.post(
+            self._provider, "/v1/peer/calls", {"requests": [sent.wire for sent in batch]}
         )
-    return {
-        "callId": f"0x{made.agreement_id.hex()}/{made.lane}/{made.seq}",
-        "record": loads(made.answer)["content"]["record"],
-        "receipt": receipt,
-    }
+        answers = answer.get("answers") if isinstance(answer, dict) else None
+        if not isinstance(answers, list) or len(answers) != len(batch):
+            raise Unavailable("peer_bad_answer", "The provider's node did not answer every request.")
+        checked = [self._checked(sent, each) for sent, each in zip(batch, answers, strict=True)]
+        finished = [each for each in checked if each is not None]
+        if finished:
+            await self._context.database.awrite(lambda session: _keep(session, finished))
+        for each in finished:
+            each.settle()
+
+    async def _store(self, batch: Sequence[Sent]) -> None:
+        """Make the requests durable before the first byte leaves."""
+        fresh = [sent for sent in batch if sent.row is not None]
+        if not fresh:
+            return
+        rows = [sent.row for sent in fresh if sent.row is not None]
+        now = self._context.now()
+
+        def change(session: Session) -> None:
+            session.execute(sa.insert(BUYER), rows)
+            for sent in fresh:
+                digest = self._buyer.digest(sent.request_hash)
+                append(session, kind="UsageRequest", digest=digest, at=now)
+
+        try:
+            await self._context.database.awrite(change)
+        except IntegrityError:
+            if len(fresh) == 1:
+                raise
+            for sent in fresh:
+                try:
+                    await self._store([sent])
+                except IntegrityError as error:
+                    _fail(sent, error)
+            raise Unavailable(
+                "request_not_stored", "A neighbour's key was used twice; the rest is asked again."
+            ) from None
+        for sent in fresh:
+            sent.row = None
+
+    def _checked(self, sent: Sent, answer: Any) -> Finished | None:
+        """Check one answer. What took no place fails its call; what contradicts the books halts its lane."""
+        if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+            error = _error(answer["error"])
+            if isinstance(error, Conflict):
+                return Finished.conflict(sent, error, answer)
+            _fail(sent, error)
+            return None
+        try:
+            if isinstance(answer, dict) and "void" in answer:
+                return self._checked_void(sent, answer)
+            return self._checked_receipt(sent, answer)
+        except (QiaolianError, ValueError, TypeError, KeyError, AttributeError) as error:
+            ours = (
+                error
+                if isinstance(error, QiaolianError)
+                else Conflict("answer_malformed", "The answer cannot be read.")
+            )
+            return Finished.conflict(sent, ours, answer)
+
+    def _checked_receipt(self, sent: Sent, answer: Mapping[str, Any]) -> Finished:
+        trade, lane = sent.trade, sent.lane
+        receipt = UsageReceipt.from_json(answer["receipt"])
+        receipt_hash, signature = receipt.struct_hash(), bytes.fromhex(answer["signature"][2:])
+        if recover(self._buyer.digest(receipt_hash), signature) != trade.agreement.provider_key:
+            raise Conflict("wrong_signer", "The receipt is not signed by the key the agreement pins.")
+        rules.require_receipt(trade.agreement, lane.head, sent.request, sent.request_hash, receipt)
+        served = receipt.outcome == Outcome.SERVED
+        content = answer["content"] if served else None
+        if served:
+            salt = bytes.fromhex(answer["salt"][2:])
+            if not opens(receipt.response_commitment, salt=salt, domain=RESPONSE_DOMAIN, record=content):
+                raise Conflict("response_differs", "The answer is not what the receipt commits to.")
+            if rules.units_of(trade.agreement.unit, content) != receipt.units:
+                raise Conflict("receipt_wrong_amount", "The receipt meters another amount than the answer holds.")
+        ending = Ending.SERVED if served else Ending.REFUSED
+        values = {
+            "ending": ending,
+            "reason": receipt.reason,
+            "receipt": _dumps(answer["receipt"]),
+            "receipt_hash": receipt_hash,
+            "receipt_signature": signature,
+            "answer": _dumps({"content": content, "salt": answer["salt"]}) if served else None,
+            "units": receipt.total_units,
+            "amount": receipt.total_amount,
+            "void": None,
+            "void_signature": None,
+        }
+        result = CallResult(
+            agreement_id=trade.agreement_id,
+            lane=lane.number,
+            seq=receipt.seq,
+            ending=ending,
+            reason=receipt.reason,
+            content=content,
+            units=receipt.units,
+            amount=receipt.amount,
+            receipt=receipt_hash,
+        )
+        return Finished(sent, values, rules.after(receipt, receipt_hash), result)
+
+    def _checked_void(self, sent: Sent, answer: Mapping[str, Any]) -> Finished:
+        trade, lane = sent.trade, sent.lane
+        void, signature = ReceiptVoid.from_json(answer["void"]), bytes.fromhex(answer["signature"][2:])
+        if recover(self._buyer.digest(void.struct_hash()), signature) != trade.agreement.provider_key:
+            raise Conflict("wrong_signer", "The void is not signed by the key the agreement pins.")
+        rules.require_void(sent.request, void)
+        values = {
+            "ending": Ending.VOID,
+            "reason": void.reason,
+            "receipt": None,
+            "receipt_hash": void.receipt,
+            "receipt_signature": None,
+            "answer": None,
+            "units": lane.head.units,
+            "amount": lane.head.amount,
+            "void": _dumps(answer["void"]),
+            "void_signature": signature,
+        }
+        result = CallResult(
+            agreement_id=trade.agreement_id,
+            lane=lane.number,
+            seq=void.seq,
+            ending=Ending.VOID,
+            reason=void.reason,
+            content=None,
+            units=0,
+            amount=0,
+            receipt=void.receipt,
+        )
+        return Finished(sent, values, rules.after_void(lane.head, void.receipt, sent.request_hash), result)
 
 
-def require_key(key: str | None) -> str | None:
-    """The form of an Idempotency-Key; ``idempotency_key_malformed``."""
-    if key is not None and not 1 <= len(key) <= 200:
-        raise BadInput("idempotency_key_malformed", "An Idempotency-Key has 1 to 200 characters.")
-    return key
+@dataclass
+class Finished:
+    """A checked answer, to be stored and then told."""
+
+    sent: Sent
+    values: dict[str, Any]
+    head: Head | None
+    """The lane's new head; None when the answer halts it."""
+    result: CallResult | QiaolianError
+
+    @classmethod
+    def conflict(cls, sent: Sent, error: QiaolianError, answer: Any) -> Finished:
+        """An answer that contradicts the books: kept word for word, and the lane halts."""
+        values = {
+            "ending": Ending.CONFLICT,
+            "reason": error.code[:31],
+            "receipt": None,
+            "receipt_hash": None,
+            "receipt_signature": None,
+            "answer": _dumps(answer),
+            "units": sent.lane.head.units,
+            "amount": sent.lane.head.amount,
+            "void": None,
+            "void_signature": None,
+        }
+        return cls(sent, values, None, error)
+
+    def settle(self) -> None:
+        """Move the lane and answer the caller."""
+        lane, done = self.sent.lane, self.sent.done
+        if self.head is None:
+            lane.halted = str(self.values["reason"])
+        else:
+            lane.head, lane.outstanding = self.head, None
+        if done is None or done.done():
+            return
+        if isinstance(self.result, CallResult):
+            done.set_result(self.result)
+        else:
+            done.set_exception(self.result)
+
+
+_KEEP = (
+    sa.update(BUYER)
+    .where(
+        BUYER.c.agreement_id == sa.bindparam("in_agreement"),
+        BUYER.c.lane == sa.bindparam("in_lane"),
+        BUYER.c.seq == sa.bindparam("in_seq"),
+    )
+    .values(
+        {
+            name: sa.bindparam(name)
+            for name in (
+                "ending",
+                "reason",
+                "receipt",
+                "receipt_hash",
+                "receipt_signature",
+                "answer",
+                "units",
+                "amount",
+                "void",
+                "void_signature",
+            )
+        }
+    )
+)
+
+
+def _keep(session: Session, finished: Sequence[Finished]) -> None:
+    rows = [
+        {
+            "in_agreement": each.sent.trade.agreement_id,
+            "in_lane": each.sent.lane.number,
+            "in_seq": each.sent.request.seq,
+            **each.values,
+        }
+        for each in finished
+    ]
+    session.connection().execute(_KEEP, rows)
+
+
+def result_of(row: Any) -> CallResult:
+    """A stored call's result; ``call_outstanding`` while it has none."""
+    if row.ending in (Ending.ASKED, Ending.CONFLICT):
+        raise Conflict(
+            row.reason if row.ending == Ending.CONFLICT else "call_outstanding",
+            "The call has no answer that this node could accept.",
+            hint="The statements of both sides are kept; ask the arbiter or the supervisor.",
+        )
+    receipt = UsageReceipt.from_json(json.loads(row.receipt)) if row.receipt else None
+    return CallResult(
+        agreement_id=row.agreement_id,
+        lane=row.lane,
+        seq=row.seq,
+        ending=Ending(row.ending),
+        reason=row.reason,
+        content=json.loads(row.answer)["content"] if row.answer else None,
+        units=receipt.units if receipt else 0,
+        amount=receipt.amount if receipt else 0,
+        receipt=row.receipt_hash,
+    )
+
+
+def _fail(sent: Sent, error: BaseException) -> None:
+    if sent.done is not None and not sent.done.done():
+        sent.done.set_exception(error)
+
+
+def _error(value: Mapping[str, Any]) -> QiaolianError:
+    kind = _BY_STATUS.get(value.get("status", 503), Unavailable)
+    return kind(str(value.get("code"))[:64], str(value.get("detail"))[:500], hint=str(value.get("hint", ""))[:500])
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,406 +1,634 @@
-"""The provider's side of the call protocol.
+"""The gateway: serves usage requests of other members, several in one exchange.
 
-For each request, in this order: authorise (place, signature, acknowledgement, then limits, grant, consent and a fresh chain view), reserve, read the
-source, mask, meter, price, and make request and receipt durable *before* answering. Lanes are kept in memory, one lock each, and rebuilt from
-the database when the process starts. A retry of the last request gets the same bytes, unless the right is gone: then the receipt is voided.
+State of open agreements (lane heads, books, the asset's source and masking, the grant) is held in memory, rebuilt from the database at first use, and
+moves only after the rows behind it are durable. Each lane has a lock; requests of one exchange share one look at the chain, one trip to the
+sources and one commit. What the house rules call the fixed order is in ``_Exchange``: place, authorise, reserve, query and mask, meter and
+price, receipt, commit, answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain.canonical import dumps, loads
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
-from chain.crypto import recover
-from chain.eip712 import ZERO32
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
-from chain.statements import Operation, Outcome, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.crypto import keccak256, recover
+from chain.eip712 import domain_separator
+from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
+from chain.statements import Agreement, GrantTerms, KeyPurpose, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.view import Word
 from chain.words import AgreementState
 from exchange.agreements import service as agreements
-from exchange.agreements.rules import price_of, require_open
-from exchange.metering.rules import (
-    CONSENT_PURPOSES,
+from exchange.agreements.model import Side
+from exchange.metering import consents, rules
+from exchange.metering.model import (
     REQUEST_DOMAIN,
     RESPONSE_DOMAIN,
-    Lane,
-    metered_units,
-    require_fits,
-    require_next,
+    Books,
+    Delivery,
+    Ending,
+    Head,
+    Query,
+    Sight,
 )
-from exchange.metering.store import ClosingVoucher, ServedCall
+from exchange.metering.rules import Place
+from exchange.metering.store import GATEWAY, KEPT, head_of, heads, keep_answers, keep_voucher, place, voucher_row
 from registry.assets import service as assets
-from registry.credit import service as credit
 from registry.evidence.service import append
 from registry.grants import service as grants
 from registry.masking import mask, require_columns
 
 POLICY_VERSION = 1
-_STATE_SLOTS = 3
-_OPEN_AGREEMENTS = 4_096
+MOST_REQUESTS = 256
+CONTRACT = "TradeSettlement"
 
 
 @dataclass
-class _LaneState:
-    lane: Lane
-    last: ServedCall | None
+class Lane:
+    """One lane in memory."""
+
+    head: Head = field(default_factory=Head)
+    before: Head = field(default_factory=Head)
+    """The head before the last place: where the books fall back to when that is voided."""
+    kept: str | None = None
+    """The last answer, word for word."""
+    ending: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass
-class _Book:
-    """One agreement at the gateway: its terms, asset, grant, and lanes with what is reserved."""
+class Trade:
+    """One agreement in memory, with all that serving it needs."""
 
-    terms: agreements.Terms
+    agreement_id: bytes
+    agreement: Agreement
+    terms: GrantTerms
     grant: grants.LoadedGrant
-    asset: assets.Served
-    lanes: dict[int, _LaneState]
-    reserved_units: int = 0
-    reserved_amount: int = 0
+    served: assets.Served
+    books: Books
+    lanes: dict[int, Lane]
+    words: list[Word]
+    """What must be proved of the chain for each call."""
 
-    @property
-    def units(self) -> int:
-        return sum(each.lane.units for each in self.lanes.values()) + self.reserved_units
+    def lane(self, number: int) -> Lane:
+        """A lane, new if it was never used."""
+        found = self.lanes.get(number)
+        if found is None:
+            found = self.lanes[number] = Lane()
+        return found
 
-    @property
-    def amount(self) -> int:
-        return sum(each.lane.amount for each in self.lanes.values()) + self.reserved_amount
 
-
-@dataclass(frozen=True)
-class Call:
-    """One request as it came: the signed statement, what it asks, and the consent it leans on."""
+@dataclass
+class Asked:
+    """One request of an exchange on its way to an answer."""
 
     request: UsageRequest
+    request_hash: bytes
     signature: bytes
-    query: Mapping[str, Any]
+    query: Mapping[str, Any] | None
     salt: bytes
     consent: Mapping[str, Any] | None
+    trade: Trade
+    lane: Lane
+    reserved: tuple[int, int] | None = None
+    subject: str = ""
+    columns: tuple[str, ...] = ()
+    sight: Sight | None = None
+    record: Mapping[str, Any] | None = None
+    refusal: str = ""
+    void: bool = False
+    answer: Any = None
+    """The finished answer; set early for what takes no place."""
 
-    @classmethod
-    def from_json(cls, value: Any) -> Call:
-        """Read one item of a peer's body; ``call_malformed``."""
-        try:
-            return cls(
-                request=UsageRequest.from_json(value["request"]),
-                signature=bytes.fromhex(value["signature"][2:]),
-                query=value["query"],
-                salt=bytes.fromhex(value["salt"][2:]),
-                consent=value["consent"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInput("call_malformed", "A call lacks request, signature, query, salt or consent.") from error
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is to be done for it."""
+        return self.answer is not None
 
 
 class Gateway:
-    """Serves metered calls for one provider node."""
+    """All trades of a node that serves. One for each running node; belongs to one event loop."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._books: OrderedDict[bytes, _Book] = OrderedDict()
-        self._domain = context.domain("TradeSettlement")
-        self._stopped: set[bytes] = set()
-        self._stopped_read = 0.0
+        self.context = context
+        self.separator = domain_separator(context.domain(CONTRACT))
+        self._trades: dict[bytes, Trade] = {}
+        self._uses: dict[bytes, int] = {}
+        self._loading = asyncio.Lock()
 
-    async def serve(self, caller: str, call: Call) -> dict[str, Any]:
-        """The answer to one call: receipt with signature, and the content when served.
+    @classmethod
+    def of(cls, context: Context) -> Gateway:
+        """The node's gateway."""
+        gateway: Gateway | None = context.ports.get("exchange.gateway")
+        if gateway is None:
+            gateway = context.ports["exchange.gateway"] = cls(context)
+        return gateway
 
-        Raises:
-            QiaolianError: when the request has no place in the lane; a refusal with a place comes back as a receipt.
-        """
-        book = await self._book(call.request.agreement_id)
-        if book.terms.agreement.buyer != caller:
-            raise Forbidden("agreement_of_others", "The agreement is not with the calling member.")
-        if recover(call.request.digest(self._domain), call.signature) != book.terms.agreement.buyer_key:
-            raise Forbidden("wrong_signer", "The request is not signed by the agreement's buyer key.")
-        state = book.lanes.get(call.request.lane)
-        if state is None:
-            raise BadInput("wrong_lane", "The agreement has no such lane.")
-        async with state.lock:
-            if state.last is not None and call.request.seq == state.lane.seq:
-                return await self._again(book, state, call)
-            require_next(state.lane, call.request, book.terms.agreement)
-            return await self._first(book, state, call)
+    async def serve(self, caller: str, items: Sequence[Any]) -> list[Any]:
+        """Serve requests of one member; an answer each, in order. Runs to its end even if the caller goes away."""
+        if len(items) > MOST_REQUESTS:
+            raise BadInput("too_many_requests", f"At most {MOST_REQUESTS} requests go into one exchange.")
+        return await asyncio.shield(asyncio.ensure_future(_Exchange(self, caller).run(items)))
 
-    async def _first(self, book: _Book, state: _LaneState, call: Call) -> dict[str, Any]:
-        now = self._context.now()
-        agreement = book.terms.agreement
-        head = self._context.view.require_fresh()
-        content: dict[str, Any] | None = None
-        reason = ""
-        reserved = False
-        try:
-            try:
-                require_fits(call.request, agreement, units_used=book.units, amount_used=book.amount, now=now)
-                await self._authorise(book, call, now)
-                book.reserved_units += call.request.max_units
-                book.reserved_amount += call.request.max_amount
-                reserved = True
-                content = await self._read(book, call)
-                units = self._units(book, call, content)
-            except Unavailable:
-                raise
-            except QiaolianError as error:
-                content, units, reason = None, 0, error.code.replace("_", "-")[:31]
-            salt = new_salt()
-            receipt = UsageReceipt(
-                version=1,
-                agreement_id=call.request.agreement_id,
-                lane=call.request.lane,
-                seq=call.request.seq,
-                request=call.request.struct_hash(),
-                outcome=Outcome.SERVED if content is not None else Outcome.REFUSED,
-                reason=reason,
-                response_commitment=commit(salt, RESPONSE_DOMAIN, content) if content is not None else ZERO32,
-                units=units,
-                amount=price_of(agreement, units),
-                total_units=state.lane.units + units,
-                total_amount=state.lane.amount + price_of(agreement, units),
-                previous_receipt=state.lane.receipt,
-                view_height=head.height,
-                view_block=head.block_hash,
-                policy_version=POLICY_VERSION,
-                issued_at=now,
+    async def take_voucher(self, caller: str, voucher: Voucher, signature: bytes) -> None:
+        """Take a buyer's closing voucher of a lane and erase its kept answer."""
+        trade = await self.trade(voucher.agreement_id)
+        if trade.agreement.buyer != caller:
+            raise Forbidden("not_buyer", "The voucher is not from the agreement's buyer.")
+        if recover(self.digest(voucher.struct_hash()), signature) != trade.agreement.buyer_key:
+            raise Forbidden("wrong_signer", "The voucher is not signed by the key the agreement pins.")
+        lane = trade.lane(voucher.lane)
+        async with lane.lock:
+            rules.require_voucher(trade.agreement, lane.head, voucher)
+            row = voucher_row(voucher, signature)
+
+            def change(session: Session) -> None:
+                keep_voucher(session, row)
+                session.execute(
+                    sa.delete(KEPT).where(KEPT.c.agreement_id == voucher.agreement_id, KEPT.c.lane == voucher.lane)
+                )
+                append(session, kind="Voucher", digest=self.digest(voucher.struct_hash()), at=self.context.now())
+
+            await self.context.database.awrite(change)
+            lane.kept = None
+
+    def digest(self, struct_hash: bytes) -> bytes:
+        """What is signed of a statement of the settlement contract."""
+        return keccak256(b"\x19\x01" + self.separator + struct_hash)
+
+    async def trade(self, agreement_id: bytes) -> Trade:
+        """An agreement this node provides under; ``unknown_agreement``, ``not_provider``."""
+        found = self._trades.get(agreement_id)
+        if found is not None:
+            return found
+        async with self._loading:
+            found = self._trades.get(agreement_id)
+            if found is None:
+                found = await asyncio.to_thread(self._load, agreement_id)
+                self._trades[agreement_id] = found
+        return found
+
+    def uses(self, trade: Trade) -> int:
+        """Calls served under a grant over all its agreements."""
+        return self._uses[trade.agreement.grant_id]
+
+    def count(self, trade: Trade, by: int) -> None:
+        """Count served calls of a grant."""
+        self._uses[trade.agreement.grant_id] += by
+
+    def _load(self, agreement_id: bytes) -> Trade:
+        signed = agreements.load(self.context, agreement_id)
+        if signed.side != Side.PROVIDER or signed.terms is None:
+            raise Forbidden("not_provider", "This node is not the agreement's provider.")
+        agreement = signed.agreement
+        with self.context.database.read() as session:
+            lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
+            served = session.scalar(
+                sa.select(sa.func.count()).where(
+                    GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending == Ending.SERVED
+                )
             )
-            signature = self._context.sign(receipt)
-            answer = _answer(receipt, signature, content, salt)
-            row = self._row(call, receipt, signature, answer)
-            await self._context.database.awrite(lambda session: self._store(session, row, receipt))
-        finally:
-            if reserved:
-                book.reserved_units -= call.request.max_units
-                book.reserved_amount -= call.request.max_amount
-        state.lane, state.last = state.lane.after(receipt), ServedCall(**row)
-        return answer
-
-    async def _again(self, book: _Book, state: _LaneState, call: Call) -> dict[str, Any]:
-        """A retry of the lane's last request: the same bytes, or a void when the right is gone."""
-        last = state.last
-        assert last is not None
-        if loads(last.request) != call.request.to_json() or last.answer is None:
-            raise Conflict("place_taken", "That place of the lane is used by another request.", seq=state.lane.seq)
-        if last.void is not None:
-            return _voided(last)
-        if last.outcome == Outcome.SERVED:
-            try:
-                await self._authorise(book, call, self._context.now())
-            except Forbidden as error:
-                return await self._void(state, last, error.code)
-        answer: dict[str, Any] = loads(last.answer)
-        return answer
-
-    async def _void(self, state: _LaneState, last: ServedCall, code: str) -> dict[str, Any]:
-        receipt = UsageReceipt.from_json(loads(last.receipt))
-        void = ReceiptVoid(
-            version=1,
-            agreement_id=receipt.agreement_id,
-            lane=receipt.lane,
-            seq=receipt.seq,
-            receipt=receipt.struct_hash(),
-            reason=code.replace("_", "-")[:31],
-            issued_at=self._context.now(),
+        self._uses.setdefault(agreement.grant_id, served or 0)
+        books = Books(
+            units=sum(lane.head.units for lane in lanes.values()),
+            amount=sum(lane.head.amount for lane in lanes.values()),
         )
-        signature = self._context.sign(void)
-
-        def change(session: Session) -> None:
-            row = session.get_one(ServedCall, (receipt.agreement_id, receipt.lane, receipt.seq))
-            row.void, row.void_signature = dumps(void.to_json()), signature
-            append(session, kind="ReceiptVoid", digest=void.digest(self._domain), at=void.issued_at)
-
-        await self._context.database.awrite(change)
-        last.void, last.void_signature = dumps(void.to_json()), signature
-        state.lane = state.lane.without(receipt)
-        return _voided(last)
-
-    async def _authorise(self, book: _Book, call: Call, now: int) -> None:
-        """Agreement, grant and consent as the chain shows them now."""
-        agreement, query = book.terms.agreement, call.query
-        words = [
-            self._context.view.word("TradeSettlement", "agreements", call.request.agreement_id, offset=n).value
-            for n in range(_STATE_SLOTS)
-        ]
-        state = AgreementState.decode(*words)
-        require_open(
-            opened_at=state.opened_at,
-            notice_at=state.notice_at,
-            closed_at=state.closed_at,
+        return Trade(
+            agreement_id=agreement_id,
             agreement=agreement,
-            now=now,
+            terms=signed.terms,
+            grant=grants.load(self.context, agreement.grant_id),
+            served=assets.served(self.context, agreement.asset_id, agreement.asset_version),
+            books=books,
+            lanes=lanes,
+            words=[
+                Word("GrantRegistry", "grants", (agreement.grant_id,)),
+                Word(CONTRACT, "agreements", (agreement_id,), 2),
+                Word("MemberDirectory", "members", (agreement.buyer,)),
+                Word("AssetRegistry", "holds", (agreement.asset_id,)),
+                Word("AssetRegistry", "assets", (agreement.asset_id,)),
+            ],
         )
-        if not opens(call.request.request_commitment, salt=call.salt, domain=REQUEST_DOMAIN, record=query):
-            raise Forbidden("query_differs", "The query is not what the request commits to.")
-        columns, subject, purpose = _query(query)
-        require_columns(columns, book.asset.masking)
+
+
+def _lane(session: Session, row: sa.Row[Any]) -> Lane:
+    head = head_of(row)
+    kept = session.execute(
+        sa.select(KEPT.c.answer, KEPT.c.seq).where(KEPT.c.agreement_id == row.agreement_id, KEPT.c.lane == row.lane)
+    ).one_or_none()
+    previous = place(session, GATEWAY, row.agreement_id, row.lane, row.seq - 1)
+    return Lane(
+        head=head,
+        before=head_of(previous) if previous is not None else Head(),
+        kept=kept.answer if kept is not None and kept.seq == row.seq else None,
+        ending=row.ending,
+    )
+
+
+class _Exchange:
+    """One exchange: requests in, answers out, one commit."""
+
+    def __init__(self, gateway: Gateway, caller: str) -> None:
+        self._gateway = gateway
+        self._context = gateway.context
+        self._caller = caller
+        self._now = gateway.context.now()
+        self._held: list[Lane] = []
+
+    async def run(self, items: Sequence[Any]) -> list[Any]:
+        entries = [await self._read(item) for item in items]
+        asked = [entry for entry in entries if isinstance(entry, Asked)]
+        try:
+            await self._lock(asked)
+            self._place(asked)
+            await self._authorise(asked)
+            self._reserve(asked)
+            await self._query(asked)
+            await self._receipts(asked)
+        finally:
+            for each in asked:
+                self._release(each)
+            for lane in self._held:
+                lane.lock.release()
+        return [entry.answer if isinstance(entry, Asked) else entry for entry in entries]
+
+    # --- reading -------------------------------------------------------------------------------------------------------------
+
+    async def _read(self, item: Any) -> Asked | dict[str, Any]:
+        """Parse and check the signature. Nothing takes a place before this."""
+        try:
+            if not isinstance(item, dict):
+                raise BadInput("request_malformed", "A request is not a JSON object.")
+            request = UsageRequest.from_json(item.get("request"))
+            signature, salt = _bytes(item.get("signature"), 65), _bytes(item.get("salt"), 32)
+            trade = await self._gateway.trade(request.agreement_id)
+            if trade.agreement.buyer != self._caller:
+                raise Forbidden("not_buyer", "The request is not from the agreement's buyer.")
+            request_hash = request.struct_hash()
+            if recover(self._gateway.digest(request_hash), signature) != trade.agreement.buyer_key:
+                raise Forbidden("wrong_signer", "The request is not signed by the key the agreement pins.")
+            if request.lane >= trade.agreement.lanes:
+                raise BadInput("wrong_lane", "The agreement has no such lane.")
+            query, consent = item.get("query"), item.get("consent")
+            if not isinstance(query, dict) or not opens(
+                request.request_commitment, salt=salt, domain=REQUEST_DOMAIN, record=query
+            ):
+                raise BadInput("query_differs", "The query does not open the request's commitment.")
+        except QiaolianError as error:
+            return error_answer(error)
+        except (ValueError, TypeError, RecursionError):
+            return error_answer(BadInput("request_malformed", "A request cannot be read."))
+        lane = trade.lane(request.lane)
+        return Asked(request, request_hash, signature, query, salt, consent, trade, lane)
+
+    async def _lock(self, asked: list[Asked]) -> None:
+        """Hold every lane of the exchange, in one order for all exchanges so that none waits for another in a circle."""
+        lanes: dict[tuple[bytes, int], Lane] = {}
+        for each in asked:
+            key = (each.request.agreement_id, each.request.lane)
+            if key in lanes:
+                each.answer = error_answer(Conflict("lane_busy", "A lane takes one request at a time."))
+            lanes[key] = each.lane
+        for key in sorted(lanes):
+            await lanes[key].lock.acquire()
+            self._held.append(lanes[key])
+
+    def _place(self, asked: list[Asked]) -> None:
+        """Next place, or the last one again; everything else is answered here and takes no place."""
+        for each in _open(asked):
+            lane = each.lane
+            try:
+                found = rules.place_of(each.trade.agreement, lane.head, each.request, each.request_hash)
+                if found is Place.NEXT:
+                    rules.require_acknowledged(lane.head, each.request)
+                elif lane.kept is None:
+                    raise Conflict("place_settled", "This place was acknowledged; its answer is gone.")
+                elif lane.ending != Ending.SERVED:
+                    each.answer = lane.kept
+                else:
+                    each.void = True
+            except QiaolianError as error:
+                each.answer = error_answer(error)
+
+    # --- deciding ------------------------------------------------------------------------------------------------------------
+
+    async def _authorise(self, asked: list[Asked]) -> None:
+        """Whether each may be served now, by the proved view. An old view answers nothing and takes no place."""
+        todo = _open(asked)
+        if not todo:
+            return
+        try:
+            self._context.view.require_fresh()
+            wanted = list(
+                dict.fromkeys(word for each in todo for word in (*each.trade.words, *consents.words(each.query)))
+            )
+            proved = dict(zip(wanted, await self._context.view.awords(wanted), strict=True))
+            with self._context.database.read() as session:
+                stopped = grants.stopped_grants(session)
+        except Unavailable as error:
+            for each in todo:
+                each.answer = error_answer(error)
+            return
+        for each in todo:
+            word = proved[each.trade.words[1]]
+            each.sight = Sight(word.height, word.block_hash, POLICY_VERSION)
+            try:
+                self._require_right(each, {word: found.value for word, found in proved.items()}, stopped)
+            except Unavailable as error:
+                each.answer = error_answer(error)
+            except QiaolianError as error:
+                each.refusal = error.code[:31]
+            if each.void and not each.settled:
+                each.answer = None if each.refusal else each.lane.kept
+
+    def _require_right(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
+        trade, request = each.trade, each.request
+        state = AgreementState.decode(0, 0, values[trade.words[1]])
+        query = Query.from_json(each.query)
+        each.subject, each.columns = query.subject, query.columns
+        if not each.void:
+            rules.require_servable(
+                trade.agreement,
+                request,
+                opened=state.opened_at != 0,
+                ended=state.notice_at != 0 or state.closed_at != 0,
+                now=self._now,
+            )
+        consents.require_parties(trade.words, values)
         grants.authorise(
             self._context,
-            book.grant,
-            stopped=book.grant.grant_id in self._stops(),
-            operation=Operation.USE,
-            purpose=purpose,
-            columns=columns,
-            now=now,
+            trade.grant,
+            stopped=trade.agreement.grant_id in stopped,
+            operation=query.operation,
+            purpose=query.purpose,
+            columns=query.columns,
+            now=self._now,
         )
-        if purpose in CONSENT_PURPOSES:
-            credit.authorise_consent(
-                self._context, call.consent, subject=subject, bank=agreement.buyer, purpose=purpose, now=now
-            )
+        require_columns(query.columns, trade.served.masking)
+        consents.require_consent(self._context, trade.agreement.buyer, query, each.consent, now=self._now)
 
-    async def _read(self, book: _Book, call: Call) -> dict[str, Any]:
-        columns, subject, _ = _query(call.query)
-        record = await asyncio.to_thread(book.asset.lookup, subject)
-        if record is None:
-            raise NotFound("record_unknown", "There is no record of this subject.")
-        return {"record": mask(record, columns, book.asset.masking)}
+    def _reserve(self, asked: list[Asked]) -> None:
+        for each in _taking(asked):
+            trade = each.trade
+            trade.books.uses = self._gateway.uses(trade)
+            try:
+                each.reserved = rules.reserve(trade.agreement, trade.books, each.request, max_uses=trade.terms.max_uses)
+            except QiaolianError as error:
+                each.refusal = error.code[:31]
 
-    def _units(self, book: _Book, call: Call, content: Mapping[str, Any]) -> int:
-        units = metered_units(book.terms.agreement, rows=1, size=len(dumps(content)))
-        if units > call.request.max_units or price_of(book.terms.agreement, units) > call.request.max_amount:
-            raise Forbidden("over_request_limit", "The answer is larger than the request allows.")
-        return units
+    def _release(self, each: Asked) -> None:
+        if each.reserved is not None:
+            rules.release(each.trade.books, each.reserved)
+            each.reserved = None
 
-    def _row(self, call: Call, receipt: UsageReceipt, signature: bytes, answer: Mapping[str, Any]) -> dict[str, Any]:
+    # --- serving -------------------------------------------------------------------------------------------------------------
+
+    async def _query(self, asked: list[Asked]) -> None:
+        """Look every record up, in one trip to a thread: a source may be a file or a database."""
+        todo = _taking(asked)
+        if not todo:
+            return
+
+        def look_up() -> None:
+            for each in todo:
+                try:
+                    each.record = each.trade.served.lookup(each.subject)
+                    if each.record is None:
+                        each.refusal = "subject_unknown"
+                except Unavailable as error:
+                    each.answer = error_answer(error)
+                except QiaolianError as error:
+                    each.refusal = error.code[:31]
+
+        await asyncio.to_thread(look_up)
+
+    def _delivery(self, each: Asked) -> tuple[Delivery, int]:
+        """Mask, meter, price; a failure is the place's refusal."""
+        assert each.record is not None and each.reserved is not None
+        agreement = each.trade.agreement
+        content = {"record": mask(each.record, each.columns, each.trade.served.masking)}
+        units = rules.units_of(agreement.unit, content)
+        return Delivery(content, units), rules.price_of(agreement, units, reserved=each.reserved)
+
+    async def _receipts(self, asked: list[Asked]) -> None:
+        """Write every receipt, make all durable in one commit, and only then move the books and answer."""
+        written = [_written(self, each) for each in _open(asked)]
+        if not written:
+            return
+        receipts = [each for each in written if isinstance(each, Written)]
+        voids = [each for each in written if isinstance(each, Voided)]
+
+        def change(session: Session) -> None:
+            if receipts:
+                session.execute(sa.insert(GATEWAY), [each.row for each in receipts])
+                keep_answers(session, [each.kept for each in receipts])
+            for void in voids:
+                _store_void(session, void)
+            for each in written:
+                append(session, kind=each.kind, digest=each.digest, at=self._now)
+
+        try:
+            await self._context.database.awrite(change)
+        except QiaolianError as error:
+            for each in written:
+                each.asked.answer = error_answer(error)
+            return
+        for each in written:
+            each.settle(self._gateway)
+
+
+@dataclass
+class Written:
+    """A receipt ready to be stored, and what becomes true once it is."""
+
+    asked: Asked
+    receipt: UsageReceipt
+    receipt_hash: bytes
+    digest: bytes
+    row: dict[str, Any]
+    answer: str
+    kind: str = "UsageReceipt"
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The row of the kept answer."""
+        request = self.asked.request
         return {
-            "agreement_id": receipt.agreement_id,
-            "lane": receipt.lane,
-            "seq": receipt.seq,
-            "request": dumps(call.request.to_json()),
-            "request_signature": call.signature,
-            "receipt": dumps(receipt.to_json()),
-            "receipt_signature": signature,
-            "outcome": receipt.outcome,
-            "answer": dumps(answer),
+            "agreement_id": request.agreement_id,
+            "lane": request.lane,
+            "seq": request.seq,
+            "answer": self.answer,
         }
 
-    def _store(self, session: Session, row: Mapping[str, Any], receipt: UsageReceipt) -> None:
-        session.execute(sa.insert(ServedCall).values(**row))
-        if receipt.seq > 1:
-            # The request acknowledged the place before: its answer need not be kept any longer.
-            session.execute(
-                sa.update(ServedCall)
-                .where(
-                    ServedCall.agreement_id == receipt.agreement_id,
-                    ServedCall.lane == receipt.lane,
-                    ServedCall.seq == receipt.seq - 1,
-                )
-                .values(answer=None)
-            )
-        append(session, kind="UsageReceipt", digest=receipt.digest(self._domain), at=receipt.issued_at)
-
-    def _stops(self) -> set[bytes]:
-        """Grants this owner has stopped itself; read anew every 50 ms, so that its own revocation bites at once."""
-        if time.monotonic() - self._stopped_read > 0.05:
-            with self._context.database.read() as session:
-                self._stopped = grants.stopped_grants(session)
-            self._stopped_read = time.monotonic()
-        return self._stopped
-
-    async def _book(self, agreement_id: bytes) -> _Book:
-        book = self._books.get(agreement_id)
-        if book is None:
-            book = await asyncio.to_thread(self._open_book, agreement_id)
-            book = self._books.setdefault(agreement_id, book)
-            while len(self._books) > _OPEN_AGREEMENTS:
-                self._books.popitem(last=False)
-        self._books.move_to_end(agreement_id)
-        return book
-
-    def _open_book(self, agreement_id: bytes) -> _Book:
-        terms = agreements.load(self._context, agreement_id)
-        if terms.agreement.provider != self._context.member:
-            raise Forbidden("agreement_of_others", "This node is not the agreement's provider.")
-        with self._context.database.read() as session:
-            lanes = {n: self._open_lane(session, agreement_id, n) for n in range(terms.agreement.lanes)}
-        return _Book(
-            terms=terms,
-            grant=grants.load(self._context, terms.agreement.grant_id),
-            asset=assets.served(self._context, terms.agreement.asset_id, terms.agreement.asset_version),
-            lanes=lanes,
-        )
-
-    def _open_lane(self, session: Session, agreement_id: bytes, lane: int) -> _LaneState:
-        last = last_served(session, agreement_id, lane)
-        if last is None:
-            return _LaneState(Lane(), None)
-        receipt = UsageReceipt.from_json(loads(last.receipt))
-        state = Lane().after(receipt)
-        return _LaneState(state.without(receipt) if last.void is not None else state, last)
+    def settle(self, gateway: Gateway) -> None:
+        """Move lane and books; the answer may leave."""
+        asked, receipt = self.asked, self.receipt
+        lane, books = asked.lane, asked.trade.books
+        lane.before, lane.head = lane.head, rules.after(receipt, self.receipt_hash)
+        lane.kept, lane.ending = self.answer, self.row["ending"]
+        books.units += receipt.units
+        books.amount += receipt.amount
+        if receipt.units:
+            gateway.count(asked.trade, 1)
+        asked.answer = self.answer
 
 
-def last_served(session: Session, agreement_id: bytes, lane: int) -> ServedCall | None:
-    """The highest place used in a lane."""
-    return session.scalars(
-        sa.select(ServedCall)
-        .where(ServedCall.agreement_id == agreement_id, ServedCall.lane == lane)
-        .order_by(ServedCall.seq.desc())
-        .limit(1)
-    ).first()
+@dataclass
+class Voided:
+    """A void ready to be stored."""
+
+    asked: Asked
+    void: ReceiptVoid
+    digest: bytes
+    signature: bytes
+    answer: str
+    kind: str = "ReceiptVoid"
+
+    def settle(self, gateway: Gateway) -> None:
+        """Take the last place out of the books; its answer is gone."""
+        asked = self.asked
+        lane, books = asked.lane, asked.trade.books
+        books.units -= lane.head.units - lane.before.units
+        books.amount -= lane.head.amount - lane.before.amount
+        lane.head = rules.after_void(lane.before, lane.head.receipt, lane.head.request)
+        lane.kept, lane.ending = self.answer, Ending.VOID
+        gateway.count(asked.trade, -1)
+        asked.answer = self.answer
 
 
-def take_voucher(context: Context, caller: str, voucher: Voucher, signature: bytes) -> None:
-    """Keep a buyer's closing voucher if it acknowledges exactly what the lane's last receipt says."""
-    terms = agreements.load(context, voucher.agreement_id)
-    if terms.agreement.buyer != caller:
-        raise Forbidden("agreement_of_others", "The agreement is not with the calling member.")
-    if recover(voucher.digest(context.domain("TradeSettlement")), signature) != terms.agreement.buyer_key:
-        raise Forbidden("wrong_signer", "The voucher is not signed by the agreement's buyer key.")
-
-    def change(session: Session) -> None:
-        last = last_served(session, voucher.agreement_id, voucher.lane)
-        if last is None:
-            raise Conflict("voucher_empty", "Nothing was delivered in this lane.")
-        receipt = UsageReceipt.from_json(loads(last.receipt))
-        lane = Lane().after(receipt)
-        lane = lane.without(receipt) if last.void is not None else lane
-        said = (voucher.seq, voucher.acknowledged_units, voucher.acknowledged_amount, voucher.receipt)
-        if said != (lane.seq, lane.units, lane.amount, lane.receipt):
-            raise Conflict("acknowledgement_differs", "The voucher does not acknowledge exactly what was delivered.")
-        session.merge(
-            ClosingVoucher(
-                agreement_id=voucher.agreement_id,
-                lane=voucher.lane,
-                seq=voucher.seq,
-                voucher=dumps(voucher.to_json()),
-                signature=signature,
-            )
-        )
-
-    context.database.write(change)
-
-
-def _query(query: Mapping[str, Any]) -> tuple[list[str], str, str]:
-    columns, subject, purpose = query.get("columns"), query.get("subject"), query.get("purpose")
-    if (
-        set(query) != {"columns", "subject", "purpose"}
-        or not isinstance(columns, list)
-        or not columns
-        or not all(isinstance(each, str) for each in columns)
-        or not isinstance(subject, str)
-        or not isinstance(purpose, str)
-    ):
-        raise BadInput("query_malformed", "A query names columns, one subject and a purpose.")
-    return columns, subject, purpose
-
-
-def _answer(receipt: UsageReceipt, signature: bytes, content: Mapping[str, Any] | None, salt: bytes) -> dict[str, Any]:
-    answer: dict[str, Any] = {"receipt": receipt.to_json(), "signature": "0x" + signature.hex()}
-    if content is not None:
-        answer |= {"content": dict(content), "salt": "0x" + salt.hex()}
-    return answer
-
-
-def _voided(last: ServedCall) -> dict[str, Any]:
-    assert last.void is not None and last.void_signature is not None
-    return {
-        "receipt": loads(last.receipt),
-        "signature": "0x" + last.receipt_signature.hex(),
-        "void": loads(last.void),
-        "voidSignature": "0x" + last.void_signature.hex(),
+def _written(exchange: _Exchange, each: Asked) -> Written | Voided:
+    if each.void:
+        return _voided(exchange, each)
+    gateway, head = exchange._gateway, each.lane.head
+    delivery, amount, salt, commitment = None, 0, b"", None
+    if not each.refusal:
+        try:
+            delivery, amount = exchange._delivery(each)
+            salt = new_salt()
+            commitment = commit(salt, RESPONSE_DOMAIN, delivery.content)
+        except QiaolianError as error:
+            each.refusal, delivery, commitment = error.code[:31], None, None
+    assert each.sight is not None
+    receipt = rules.receipt_for(
+        each.request,
+        each.request_hash,
+        head,
+        each.sight,
+        issued_at=exchange._now,
+        reason=each.refusal,
+        units=delivery.units if delivery else 0,
+        amount=amount,
+        **({"response_commitment": commitment} if commitment else {}),
+    )
+    receipt_hash = receipt.struct_hash()
+    digest = gateway.digest(receipt_hash)
+    signature = gateway.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
+    receipt_json = receipt.to_json()
+    answer = _dumps(
+        {
+            "content": delivery.content if delivery else None,
+            "receipt": receipt_json,
+            "salt": "0x" + salt.hex() if delivery else None,
+            "signature": "0x" + signature.hex(),
+        }
+    )
+    row = {
+        "agreement_id": each.request.agreement_id,
+        "lane": each.request.lane,
+        "seq": each.request.seq,
+        "ending": Ending.REFUSED if each.refusal else Ending.SERVED,
+        "reason": each.refusal,
+        "request": _dumps(each.request.to_json()),
+        "request_hash": each.request_hash,
+        "request_signature": each.signature,
+        "receipt": _dumps(receipt_json),
+        "receipt_hash": receipt_hash,
+        "receipt_signature": signature,
+        "units": receipt.total_units,
+        "amount": receipt.total_amount,
+        "grant_id": each.trade.agreement.grant_id,
+        "at": exchange._now,
     }
+    return Written(each, receipt, receipt_hash, digest, row, answer)
+
+
+def _voided(exchange: _Exchange, each: Asked) -> Voided:
+    gateway, request = exchange._gateway, each.request
+    void = ReceiptVoid(
+        version=1,
+        agreement_id=request.agreement_id,
+        lane=request.lane,
+        seq=request.seq,
+        receipt=each.lane.head.receipt,
+        reason=each.refusal,
+        issued_at=exchange._now,
+    )
+    digest = gateway.digest(void.struct_hash())
+    signature = gateway.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
+    answer = _dumps({"signature": "0x" + signature.hex(), "void": void.to_json()})
+    return Voided(each, void, digest, signature, answer)
+
+
+def _store_void(session: Session, voided: Voided) -> None:
+    """Mark the place, and let its totals fall back to those before it."""
+    request, before = voided.asked.request, voided.asked.lane.before
+    here = (GATEWAY.c.agreement_id == request.agreement_id, GATEWAY.c.lane == request.lane)
+    session.execute(
+        sa.update(GATEWAY)
+        .where(*here, GATEWAY.c.seq == request.seq)
+        .values(
+            ending=Ending.VOID,
+            reason=voided.void.reason,
+            units=before.units,
+            amount=before.amount,
+            void=_dumps(voided.void.to_json()),
+            void_signature=voided.signature,
+        )
+    )
+    kept = {"agreement_id": request.agreement_id, "lane": request.lane, "seq": request.seq, "answer": voided.answer}
+    keep_answers(session, [kept])
+
+
+def error_answer(error: QiaolianError) -> dict[str, Any]:
+    """What a request that takes no place is answered: the error, so that the buyer's node can tell what may be repeated."""
+    context = {name: value for name, value in error.context.items() if isinstance(value, str | int | bool)}
+    return {
+        "error": {"code": error.code, "detail": error.sentence, "status": error.status, "hint": error.hint, **context}
+    }
+
+
+def _open(asked: Sequence[Asked]) -> list[Asked]:
+    """Those not answered yet."""
+    return [each for each in asked if not each.settled]
+
+
+def _taking(asked: Sequence[Asked]) -> list[Asked]:
+    """Those that are still to be served."""
+    return [each for each in asked if not each.settled and not each.refusal and not each.void]
+
+
+def _bytes(value: Any, length: int) -> bytes:
+    data = bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else b""
+    if len(data) != length:
+        raise BadInput("field_malformed", "A field is not 0x hexadecimal of the right length.")
+    return data
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def encoded(answers: Sequence[Any]) -> bytes:
+    """The exchange's answer body; answers that are kept word for word go in as they are."""
+    parts = [each if isinstance(each, str) else _dumps(each) for each in answers]
+    return ('{"answers":[' + ",".join(parts) + "]}").encode()
+
+
+__all__ = ["Gateway", "encoded", "error_answer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.database import Base
+from chain.statements import Voucher
 from exchange.metering.model import Head
 
 
@@ -140,3 +142,16 @@ def keep_voucher(session: Session, row: dict[str, Any]) -> None:
     statement = insert(VOUCHERS)
     kept = {name: statement.excluded[name] for name in ("seq", "units", "amount", "voucher", "signature")}
     session.execute(statement.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=kept), [row])
+
+
+def voucher_row(voucher: Voucher, signature: bytes) -> dict[str, Any]:
+    """A closing voucher's row, at both ends."""
+    return {
+        "agreement_id": voucher.agreement_id,
+        "lane": voucher.lane,
+        "seq": voucher.seq,
+        "units": voucher.acknowledged_units,
+        "amount": voucher.acknowledged_amount,
+        "voucher": json.dumps(voucher.to_json(), separators=(",", ":")),
+        "signature": signature,
+    }

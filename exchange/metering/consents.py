@@ -1,0 +1,64 @@
+"""What the chain must say of the parties and of the subject's consent before a call is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chain.context import Context
+from chain.errors import BadInput, Forbidden
+from chain.view import Word
+from chain.words import AssetWord, HoldWord, MemberWord
+from exchange.metering.model import Query
+from registry.credit import service as credit
+from registry.credit.rules import ConsentPackage
+
+CONSENT_PURPOSES = frozenset({"credit-assessment"})
+"""Purposes a subject's data is served for only with its consent."""
+
+
+def words(query: Any) -> list[Word]:
+    """The words that tell a query's consent, to be proved together with the rest."""
+    text = query.get("consent") if isinstance(query, dict) else None
+    if not isinstance(text, str) or len(text) != 66:
+        return []
+    try:
+        return [Word("CreditLedger", "consents", (bytes.fromhex(text[2:]),))]
+    except ValueError:
+        return []
+
+
+def require_parties(wanted: Sequence[Word], values: Mapping[Word, int]) -> None:
+    """The buyer is active, the asset neither cancelled nor held: ``not_active``, ``asset_held``, ``asset_cancelled``."""
+    for word in wanted:
+        value = values[word]
+        if word.variable == "members" and not MemberWord.decode(value).live:
+            raise Forbidden("not_active", "The buyer is suspended or removed.")
+        if word.variable == "holds" and HoldWord.decode(value).held:
+            raise Forbidden("asset_held", "The asset is under a dispute hold.")
+        if word.variable == "assets" and not AssetWord.decode(value).live:
+            raise Forbidden("asset_cancelled", "The asset was cancelled.")
+
+
+def require_consent(context: Context, bank: str, query: Query, package: Any, *, now: int) -> None:
+    """The subject consents, where the purpose needs it.
+
+    Raises:
+        Forbidden: what ``registry.credit.service.authorise_consent`` raises; BadInput: ``consent_malformed``.
+    """
+    if query.purpose not in CONSENT_PURPOSES:
+        return
+    if package is not None and "0x" + ConsentPackage.from_json(package).commitment().hex() != query.consent:
+        raise BadInput("consent_malformed", "The consent shown is not the one the query names.")
+    credit.authorise_consent(context, package, subject=query.subject, bank=bank, purpose=query.purpose, now=now)
+
+
+def package_for(context: Context, query: Query) -> Mapping[str, Any] | None:
+    """The consent a buyer's request carries; ``consent_unknown``, ``consent_malformed``."""
+    if not query.consent:
+        return None
+    try:
+        commitment = bytes.fromhex(query.consent.removeprefix("0x"))
+    except ValueError as error:
+        raise BadInput("consent_malformed", "A consent is named by its commitment in 0x hexadecimal.") from error
+    return credit.held_package(context, commitment)

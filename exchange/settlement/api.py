@@ -1,0 +1,104 @@
+"""Deposits, claims, closing, withdrawals and books."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from chain.context import Context
+from exchange.settlement import service
+from registry.access import Principal, get_context, hex_bytes, require_local
+
+router = APIRouter(tags=["settlement"])
+Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
+Clerks = Depends(require_local("clerk", "system"))
+
+
+class DepositBody(BaseModel):
+    """Money the settlement bank received for a member, in fen."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"member": "11440700MB2C62170P", "amount": 1_000_000, "reference": "2026-03-02/000117"}
+        },
+    )
+    member: Annotated[str, Field(pattern=r"^[0-9A-Z]{18}$")]
+    amount: Annotated[int, Field(ge=1, le=2**53 - 1)]
+    reference: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class ClosingBody(BaseModel):
+    """Whether to give notice on the chain as well."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"notice": True}})
+    notice: bool = True
+
+
+class WithdrawalBody(BaseModel):
+    """Free money to be paid out, in fen; the same order counts once."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"amount": 50_000, "order": "2026-03/1"}})
+    amount: Annotated[int, Field(ge=1, le=2**53 - 1)]
+    order: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+@router.post("/v1/deposits", status_code=202, summary="Confirm money received (settlement bank)")
+def deposit(body: DepositBody, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+    return service.confirm_deposit(context, member=body.member, amount=body.amount, reference=body.reference)
+
+
+@router.post("/v1/withdrawals", status_code=202, summary="Order free money paid out")
+def withdraw(
+    body: WithdrawalBody, context: Context = Depends(get_context), _caller: Principal = Clerks
+) -> dict[str, Any]:
+    return service.withdraw(context, amount=body.amount, order=body.order)
+
+
+@router.post("/v1/agreements/{agreement_id}/claim", status_code=202, summary="Claim what was acknowledged (provider)")
+def claim(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+    return service.claim(context, hex_bytes(agreement_id))
+
+
+@router.post("/v1/agreements/{agreement_id}/closing", summary="Acknowledge everything delivered and end (buyer)")
+async def closing(
+    agreement_id: str,
+    body: ClosingBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Clerks,
+) -> dict[str, Any]:
+    return await service.acknowledge_all(context, hex_bytes(agreement_id), notice=body.notice)
+
+
+@router.post("/v1/agreements/{agreement_id}/notice", status_code=202, summary="Give notice (either party)")
+def notice(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+    return service.give_notice(context, hex_bytes(agreement_id))
+
+
+@router.post(
+    "/v1/agreements/{agreement_id}/close", status_code=202, summary="Refund the rest once the window has passed"
+)
+def close(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+    return service.close(context, hex_bytes(agreement_id))
+
+
+@router.get("/v1/accounts", summary="This member's money and the totals, read from the chain")
+def accounts(
+    member: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers
+) -> dict[str, Any]:
+    return service.accounts(context, member)
+
+
+@router.get("/v1/agreements/{agreement_id}/books", summary="An agreement's money, read from the chain")
+def books(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+    return service.books(context, hex_bytes(agreement_id))
+
+
+@router.get("/v1/payments", summary="Payments, deposits and withdrawals as the chain told them")
+def payments(
+    agreement_id: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers
+) -> dict[str, Any]:
+    wanted = None if agreement_id is None else hex_bytes(agreement_id)
+    return {"payments": service.payments(context, wanted)}

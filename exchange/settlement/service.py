@@ -1,0 +1,335 @@
+"""Money in, claims, closing, money out. Everything that changes the chain goes through the outbox under an operation id that makes it count once.
+
+Amounts are clearing instructions in fen between members, backed by the settlement bank's signed confirmations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.commitment import commit
+from chain.context import Context
+from chain.crypto import keccak256
+from chain.errors import BadInput, Conflict, Forbidden
+from chain.ledger import Event
+from chain.outbox import enqueue
+from chain.statements import Agreement, DepositConfirmation, KeyPurpose, Role, UsageRequest, Voucher
+from chain.words import LaneWord
+from exchange.agreements import service as agreements
+from exchange.agreements.model import Side
+from exchange.metering import service as metering
+from exchange.metering.store import GATEWAY, VOUCHERS, heads
+from exchange.settlement.rules import Acknowledged, parts, worth_claiming
+from exchange.settlement.store import ExchangeClaimed, ExchangeDeposit, ExchangePayment
+from registry.evidence.service import append_statement
+
+CONTRACT = "TradeSettlement"
+DEPOSIT_DOMAIN = "qiaolian.deposit.v1"
+CONFIRMATION_SECONDS = 86_400
+
+# --- Money in and out ------------------------------------------------------------------------------------------------------------
+
+
+def confirm_deposit(context: Context, *, member: str, amount: int, reference: str) -> dict[str, Any]:
+    """The settlement bank confirms money it received; the same reference with the same content is the same deposit.
+
+    On the chain the reference stands as a commitment whose salt only this bank can compute again, so that neither a repetition nor a database
+    restored from a backup can book it twice.
+    """
+    if not context.roles & Role.SETTLEMENT_BANK:
+        raise Forbidden("not_settlement_bank", "Only a settlement bank confirms deposits.")
+    if amount <= 0:
+        raise BadInput("amount_missing", "A deposit is more than 0 fen.")
+    if not 1 <= len(reference) <= 128:
+        raise BadInput("reference_malformed", "A bank reference has 1 to 128 characters.")
+    confirmation = DepositConfirmation(
+        version=1,
+        settlement_bank=context.member,
+        member=member,
+        amount=amount,
+        bank_reference=commit(_reference_salt(context, reference), DEPOSIT_DOMAIN, reference),
+        deadline=context.now() + CONFIRMATION_SECONDS,
+    )
+    signature = context.sign(confirmation)
+
+    def change(session: Session) -> ExchangeDeposit:
+        kept = session.get(ExchangeDeposit, reference)
+        if kept is not None:
+            if (kept.member, kept.amount) != (member, amount):
+                raise Conflict("reference_used", "That bank reference stands for another deposit.")
+            return kept
+        row = ExchangeDeposit(
+            reference=reference,
+            member=member,
+            amount=amount,
+            confirmation=confirmation.to_json(),
+            signature=signature,
+            at=context.now(),
+        )
+        session.add(row)
+        append_statement(session, confirmation, context.domain(CONTRACT), at=context.now())
+        _send(context, session, _deposit_operation(reference), "deposit", [confirmation, signature])
+        return row
+
+    kept = context.database.write(change)
+    return {"confirmation": kept.confirmation, "operation": _deposit_operation(reference)}
+
+
+def _reference_salt(context: Context, reference: str) -> bytes:
+    """A salt only the holder of the statement key can compute, the same each time (RFC 6979 signatures are deterministic)."""
+    digest = keccak256(DEPOSIT_DOMAIN.encode() + b"\0" + reference.encode())
+    return hashlib.sha256(context.signers[KeyPurpose.STATEMENT].sign_digest(digest)).digest()
+
+
+def _deposit_operation(reference: str) -> str:
+    return f"deposit/{hashlib.sha256(reference.encode()).hexdigest()}"
+
+
+def withdraw(context: Context, *, amount: int, order: str) -> dict[str, Any]:
+    """Order free money paid out; the same order is carried out once."""
+    if amount <= 0:
+        raise BadInput("amount_missing", "A withdrawal is more than 0 fen.")
+    operation_id = hashlib.sha256(order.encode()).digest()
+    operation = f"withdraw/{operation_id.hex()}"
+    context.database.write(lambda session: _send(context, session, operation, "withdraw", [amount, operation_id]))
+    return {"operation": operation}
+
+
+# --- Claims ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A buyer's signed acknowledgement of a lane."""
+
+    acknowledged: Acknowledged
+    statement: UsageRequest | Voucher
+    signature: bytes
+
+
+def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
+    """Claim the highest acknowledged amount of every lane.
+
+    Raises:
+        Forbidden: ``not_provider``; Conflict: ``nothing_to_claim`` when the chain has it all.
+    """
+    signed = agreements.load(context, agreement_id)
+    if signed.side != Side.PROVIDER:
+        raise Forbidden("not_provider", "Only the provider claims.")
+    items = [
+        item
+        for item in highest_acknowledged(context, agreement_id)
+        if worth_claiming(item.acknowledged, _claimed(context, agreement_id, item.acknowledged.lane))
+    ]
+    if not items:
+        raise Conflict("nothing_to_claim", "Everything acknowledged has been claimed.")
+    return {"operations": _send_claims(context, signed.agreement, items), "lanes": len(items)}
+
+
+def _send_claims(context: Context, agreement: Agreement, items: Sequence[_Item]) -> list[str]:
+    """Each claim's operation id names exactly what it claims, so a repetition is the same operation."""
+    operations: list[str] = []
+
+    def change(session: Session) -> None:
+        operations.clear()
+        for function, kind in (("claimRequests", UsageRequest), ("claimVouchers", Voucher)):
+            chosen = [item for item in items if isinstance(item.statement, kind)]
+            for part in parts(chosen):
+                named = hashlib.sha256(b"".join(item.statement.struct_hash() for item in part)).hexdigest()
+                operation = f"claim/{agreement.struct_hash().hex()}/{named}"
+                arguments = [agreement, [item.statement for item in part], [item.signature for item in part]]
+                _send(context, session, operation, function, arguments)
+                operations.append(operation)
+
+    context.database.write(change)
+    return operations
+
+
+def highest_acknowledged(context: Context, agreement_id: bytes) -> list[_Item]:
+    """What the buyer signed for last on each lane: its latest request, or a closing voucher that says more."""
+    found: dict[int, _Item] = {}
+    with context.database.read() as session:
+        for lane, row in heads(session, GATEWAY, agreement_id).items():
+            request = UsageRequest.from_json(json.loads(row.request))
+            said = Acknowledged(lane, request.seq - 1, request.acknowledged_units, request.acknowledged_amount)
+            found[lane] = _Item(said, request, row.request_signature)
+        for row in session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)):
+            said = Acknowledged(row.lane, row.seq, row.units, row.amount)
+            if row.lane not in found or said.seq > found[row.lane].acknowledged.seq:
+                found[row.lane] = _Item(said, Voucher.from_json(json.loads(row.voucher)), row.signature)
+    return [found[lane] for lane in sorted(found)]
+
+
+def _claimed(context: Context, agreement_id: bytes, lane: int) -> LaneWord:
+    return LaneWord.decode(context.view.word(CONTRACT, "lanes", agreement_id, lane).value)
+
+
+# --- Closing ---------------------------------------------------------------------------------------------------------------------
+
+
+async def acknowledge_all(context: Context, agreement_id: bytes, *, notice: bool) -> dict[str, Any]:
+    """The buyer's closing: a voucher for every lane to the provider, and notice on the chain if wanted."""
+    signed = agreements.load(context, agreement_id)
+    if signed.side != Side.BUYER:
+        raise Forbidden("not_buyer", "Only the buyer sends closing vouchers.")
+    made = await metering.close_lanes(context, agreement_id)
+    if made:
+        await context.peers.post(signed.agreement.provider, "/v1/peer/vouchers", {"vouchers": made})
+    answer: dict[str, Any] = {"vouchers": made}
+    if notice:
+        answer |= give_notice(context, agreement_id)
+    return answer
+
+
+def give_notice(context: Context, agreement_id: bytes) -> dict[str, Any]:
+    """End the trade: gateways stop once the chain shows it, the closing window begins."""
+    return _party_call(context, agreement_id, "notice", "giveNotice")
+
+
+def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
+    """Refund what is left, once the window has passed; ``window_open`` before, by the node's view of the chain."""
+    signed = agreements.load(context, agreement_id)
+    state, head = agreements.proved_state(context, agreement_id), context.view.require_fresh()
+    from_time = state.notice_time or signed.agreement.ends_at
+    from_block = state.notice_at or state.opened_at
+    blocks = from_block + signed.agreement.close_window_blocks - head.height
+    seconds = from_time + signed.agreement.close_window_seconds - head.timestamp
+    if blocks >= 0 or seconds >= 0:
+        raise Conflict(
+            "window_open",
+            "The window for claims has not passed.",
+            hint="Ask again when both counts have run down.",
+            blocks=max(0, blocks + 1),
+            seconds=max(0, seconds + 1),
+        )
+    return _party_call(context, agreement_id, "close", "close")
+
+
+def _party_call(context: Context, agreement_id: bytes, name: str, function: str) -> dict[str, Any]:
+    signed = agreements.load(context, agreement_id)
+    if signed.side == Side.OBSERVER:
+        raise Forbidden("not_party", "This organisation is no party of the agreement.")
+    operation = f"{name}/{agreement_id.hex()}"
+    context.database.write(lambda session: _send(context, session, operation, function, [signed.agreement]))
+    return {"operation": operation}
+
+
+def _send(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> None:
+    enqueue(
+        session,
+        sender=context.transaction_address,
+        operation_id=operation,
+        contract=CONTRACT,
+        function=function,
+        arguments=arguments,
+    )
+
+
+# --- Books -----------------------------------------------------------------------------------------------------------------------
+
+
+def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
+    """A member's money and everybody's together, read from the chain, with the conservation lines."""
+    own, totals = context.ledger.settlement.account(member or context.member), context.ledger.settlement.totals()
+    return {
+        "member": member or context.member,
+        "account": _money(own),
+        "totals": _money(totals),
+        "conserved": totals.deposited == totals.withdrawn + totals.free + totals.locked,
+    }
+
+
+def books(context: Context, agreement_id: bytes) -> dict[str, Any]:
+    """An agreement's money, read from the chain."""
+    state = context.ledger.settlement.agreement(agreement_id)
+    money = {name: str(getattr(state, name)) for name in ("opened", "paid", "refunded", "acknowledged")}
+    return {**money, "locked": str(state.locked), "openedAt": state.opened_at, "closedAt": state.closed_at}
+
+
+def payments(context: Context, agreement_id: bytes | None = None) -> list[dict[str, Any]]:
+    """Payments, deposits and withdrawals as the chain's events told them, in chain order."""
+    query = sa.select(ExchangePayment).order_by(ExchangePayment.height, ExchangePayment.log_index)
+    if agreement_id is not None:
+        query = query.where(ExchangePayment.agreement_id == agreement_id)
+    with context.database.read() as session:
+        return [
+            {
+                "kind": row.kind,
+                "member": row.member,
+                "agreementId": None if row.agreement_id is None else "0x" + row.agreement_id.hex(),
+                "amount": str(row.amount),
+                "height": row.height,
+                "transaction": "0x" + row.transaction_hash.hex(),
+            }
+            for row in session.scalars(query)
+        ]
+
+
+def apply(session: Session, event: Event) -> None:
+    """Take one of TradeSettlement's money events."""
+    handler = _HANDLERS.get(event.name)
+    if handler is not None:
+        handler(session, event)
+
+
+def _take_claim(session: Session, event: Event) -> None:
+    arguments = event.arguments
+    session.merge(
+        ExchangeClaimed(
+            agreement_id=arguments["agreementId"],
+            lane=arguments["lane"],
+            seq=arguments["seq"],
+            units=arguments["units"],
+            amount=arguments["amount"],
+            height=event.height,
+        )
+    )
+
+
+def _take_payment(session: Session, event: Event) -> None:
+    session.merge(
+        ExchangePayment(
+            transaction_hash=event.transaction_hash,
+            log_index=event.log_index,
+            kind=event.name.lower(),
+            member=event.arguments["member"],
+            agreement_id=event.arguments.get("agreementId"),
+            amount=event.arguments["amount"],
+            height=event.height,
+        )
+    )
+
+
+_HANDLERS: dict[str, Callable[[Session, Event], None]] = {
+    "Claimed": _take_claim,
+    "Paid": _take_payment,
+    "Deposited": _take_payment,
+    "Withdrawn": _take_payment,
+}
+
+
+def _money(account: Any) -> dict[str, str]:
+    names = ("deposited", "withdrawn", "free", "locked", "earned", "spent")
+    return {name: str(getattr(account, name)) for name in names}
+
+
+__all__ = [
+    "accounts",
+    "acknowledge_all",
+    "apply",
+    "books",
+    "claim",
+    "close",
+    "confirm_deposit",
+    "give_notice",
+    "highest_acknowledged",
+    "payments",
+    "withdraw",
+]

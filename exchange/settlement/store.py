@@ -1,0 +1,50 @@
+"""Tables of confirmed deposits and of what the chain says was claimed and paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import JSON, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chain.database import Base
+from exchange.agreements.store import Fen
+
+
+class ExchangeDeposit(Base):
+    """A deposit this settlement bank confirmed; its own reference counts once."""
+
+    __tablename__ = "exchange_deposit"
+    reference: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    member: Mapped[str] = mapped_column(sa.String(18))
+    amount: Mapped[int] = mapped_column(Fen)
+    confirmation: Mapped[dict[str, Any]] = mapped_column(JSON)
+    signature: Mapped[bytes] = mapped_column(LargeBinary(65))
+    at: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class ExchangeClaimed(Base):
+    """What was claimed on a lane, as the chain's events tell it."""
+
+    __tablename__ = "exchange_claimed"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(sa.BigInteger)
+    units: Mapped[int] = mapped_column(sa.BigInteger)
+    amount: Mapped[int] = mapped_column(Fen)
+    height: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class ExchangePayment(Base):
+    """A payment, deposit or withdrawal on the chain, one row an event."""
+
+    __tablename__ = "exchange_payment"
+    transaction_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    log_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.String(12))
+    """``paid``, ``deposited`` or ``withdrawn``."""
+    member: Mapped[str] = mapped_column(sa.String(18), index=True)
+    agreement_id: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True)
+    amount: Mapped[int] = mapped_column(Fen)
+    height: Mapped[int] = mapped_column(sa.BigInteger)
