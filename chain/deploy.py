@@ -1,7 +1,7 @@
 """Put the network's contracts on a chain.
 
-All creations are sent at once: a created contract's address follows from its sender and nonce, so a later constructor can be given an earlier
-contract's address before that exists.
+All creations are sent at once: a created contract's address follows from its sender and nonce, so a later constructor
+can be given an earlier contract's address before that exists.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which chain, and where its contracts are: the file every node and every verifier's trust starts from.
 
-``deployment.json`` holds the chain id, the genesis hash and the address of each contract. The chain id is unique per genesis, so a rebuilt
-chain is another chain; the genesis hash is checked all the same whenever a connection is made.
+``deployment.json`` holds the chain id, the genesis hash and the address of each contract. The chain id is unique per
+genesis, so a rebuilt chain is another chain; the genesis hash is checked all the same whenever a connection is made.
 """
 
 from __future__ import annotations

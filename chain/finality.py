@@ -1,7 +1,7 @@
 """When a block counts: one rule for each kind of engine.
 
-A ``FinalityRule`` turns a node's answer into a header whose hash and seals were recomputed here, or refuses it. Everything else that the
-view believes hangs on the state root of such a header.
+A ``FinalityRule`` turns a node's answer into a header whose hash and seals were recomputed here, or refuses it.
+Everything else that the view believes hangs on the state root of such a header.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class FinalityRule(Protocol):
         """The header in a node's answer.
 
         Raises:
-            Unavailable: ``chain_header_refused`` when it is malformed, its hash is not its content's, or its seals do not
-                make it final.
+            Unavailable: ``chain_header_refused`` when it is malformed, its hash is not its content's, or its seals do
+                not make it final.
         """
 
 
@@ -62,7 +62,7 @@ Validators = Callable[[int], Collection[str]]
 
 
 class KaiaIbft:
-    """Istanbul BFT as ``kcn`` seals it, against validator sets known beforehand (the verifier's trust, never the node's word)."""
+    """Istanbul BFT as ``kcn`` seals it, against validator sets known beforehand, never on the node's word."""
 
     makes_empty_blocks = True
 
@@ -123,7 +123,7 @@ _ETHEREUM_LATER: Sequence[tuple[str, bool]] = (
 
 
 class UnsealedForTestsOnly:
-    """Accepts any header whose hash is its content's, sealed by nobody: for a throw-away test chain, and for nothing else.
+    """Accepts any header whose hash is its content's, sealed by nobody: for a throw-away test chain only.
 
     The name says what it does; a node refuses it unless its configuration says that this is a test.
     """

@@ -1,11 +1,12 @@
 """JSON-RPC over kept-alive HTTP, to any of several nodes of one chain.
 
-Requests go to one node until it fails, then to the next. Each node is asked once for its chain id and genesis hash, and again after it
-failed, so that a node that came back as another chain is noticed. Environment proxies are never used. A single ``Rpc`` may be used
-by several threads.
+Requests go to one node until it fails, then to the next. Each node is asked once for its chain id and genesis hash, and
+again after it failed, so that a node that came back as another chain is noticed. Environment proxies are never used. A
+single ``Rpc`` may be used by several threads.
 
 Errors: ``chain_unreachable`` when no node answers in time; ``chain_wrong_id`` when a node answers for another chain;
-``chain_bad_answer`` for anything that is not JSON-RPC; ``chain_refused`` (``RpcRefused``) for a node's own error answer.
+``chain_bad_answer`` for anything that is not JSON-RPC; ``chain_refused`` (``RpcRefused``) for a node's own error
+answer.
 """
 
 from __future__ import annotations

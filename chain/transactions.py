@@ -1,7 +1,7 @@
 """Signed Ethereum transactions of the legacy kind (EIP-155), encoded by hand: the fast way from a call to bytes.
 
-Legacy transactions are accepted by every engine, and on a free-gas chain they need no fee fields. Encoding and hashing take some ten
-microseconds beside the signature itself.
+Legacy transactions are accepted by every engine, and on a free-gas chain they need no fee fields. Encoding and hashing
+take some ten microseconds beside the signature itself.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def created_address(sender: str, nonce: int) -> str:
 def gas_for(data: bytes) -> int:
     """The gas limit of a call: gas is free, so it only has to be enough, and below what a block can hold.
 
-    The second term leaves a batch of statements (some 400 bytes each, with a signature to recover and a few words to store)
-    80,000 gas a statement.
+    The second term leaves a batch of statements (some 400 bytes each, with a signature to recover and a few words to
+    store) 80,000 gas a statement.
     """
     return 1_500_000 + 200 * len(data)
 

@@ -1,15 +1,16 @@
 """The node's own view of the chain: sealed headers it checked itself, and contract words proved under them.
 
-A thread follows the headers. Each new one is checked by the engine's ``FinalityRule``, linked to the one before it, and then every word
-that was used lately is proved again under it, so that the next look-up is a dictionary read. A word is never older than the head: head
-and words are published together. What is read here may allow something; what a plain ``eth_call`` says may not.
+A thread follows the headers. Each new one is checked by the engine's ``FinalityRule``, linked to the one before it, and
+then every word that was used lately is proved again under it, so that the next look-up is a dictionary read. A word is
+never older than the head: head and words are published together. What is read here may allow something; what a plain
+``eth_call`` says may not.
 
-A contract whose storage root did not change keeps its words; only where it changed are they proved again, so an idle chain costs one
-account proof a contract and block.
+A contract whose storage root did not change keeps its words; only where it changed are they proved again, so an idle
+chain costs one account proof a contract and block.
 
-What is refused: a header without enough seals or with a wrong hash, a header that does not follow from the last one, another header at a
-height already seen, a proof that does not hold. Then the head stays where it is and, after the stale bound, nothing is allowed any more
-(``chain_view_stale``, or ``chain_header_refused`` with the reason).
+What is refused: a header without enough seals or with a wrong hash, a header that does not follow from the last one,
+another header at a height already seen, a proof that does not hold. Then the head stays where it is and, after the
+stale bound, nothing is allowed any more (``chain_view_stale``, or ``chain_header_refused`` with the reason).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Key = bytes | str | int
 """A mapping's key: bytes of a ``bytesN``, a member id as text, or an integer."""
 
 MOST_LINKED = 64
-"""Up to so many missed headers are fetched to check the chain of hashes; after a longer absence the seals alone decide."""
+"""Up to so many missed headers are fetched to check the links; after a longer absence the seals alone decide."""
 MOST_WATCHED = 4096
 MOST_SLOTS_PER_CALL = 100
 HEADERS_KEPT = 512
@@ -51,7 +52,9 @@ class Head:
     block_hash: bytes
     timestamp: int
     seen_at: float
-    """Unix seconds when this node first saw it (when it was last confirmed, on a test chain that makes no empty blocks)."""
+    """Unix seconds when this node first saw it (when it was last confirmed, on a test chain that makes no empty
+    blocks).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ class ChainView:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    # --- lifecycle -----------------------------------------------------------------------------------------------------------
+    # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
         """Begin to follow; with ``wait_seconds``, return once the view is fresh or raise what stands in the way."""
@@ -155,7 +158,7 @@ class ChainView:
             raise _stale(f"The chain view is at block {head.height} and waits for {height}.", None)
         return head
 
-    # --- what may be believed ------------------------------------------------------------------------------------------------
+    # --- what may be believed ----------------------------------------------------------------------------------------
 
     @property
     def head(self) -> Head:
@@ -164,7 +167,9 @@ class ChainView:
 
     @property
     def age(self) -> float:
-        """Seconds since the head: by this node's sight of it and, on a chain that makes empty blocks, by its own timestamp."""
+        """Seconds since the head: by this node's sight of it and, on a chain that makes empty blocks, by its own
+        timestamp.
+        """
         return self._age(self._require_snapshot().head)
 
     @property
@@ -176,8 +181,8 @@ class ChainView:
         """The head, if it is within the stale bound.
 
         Raises:
-            Unavailable: ``chain_view_stale``, or what kept the view from advancing (``chain_header_refused``, ``chain_wrong_id``,
-                ``chain_unreachable``).
+            Unavailable: ``chain_view_stale``, or what kept the view from advancing (``chain_header_refused``,
+                ``chain_wrong_id``, ``chain_unreachable``).
         """
         return self._fresh().head
 
@@ -186,7 +191,8 @@ class ChainView:
 
         Args:
             variable: the state variable's name without its leading underscore.
-            key: ``bytes32`` or ``bytes18`` as bytes, a member id as text, or an integer; ``more_keys`` for nested mappings.
+            key: ``bytes32`` or ``bytes18`` as bytes, a member id as text, or an integer;
+                ``more_keys`` for nested mappings.
             offset: which word, for a value that takes several.
 
         Raises:
@@ -224,7 +230,7 @@ class ChainView:
         offset: int = 0,
         height: int | None = None,
     ) -> ProvedStorage:
-        """A word's proof and its header, for a bundle; at ``height`` where the engine keeps that state, else at the head."""
+        """A word and its header for a bundle: at the head, or at ``height`` where the engine keeps that state."""
         word = Word(contract, variable, (key, *more_keys), offset)
         for attempt in range(5):
             try:
@@ -252,7 +258,7 @@ class ChainView:
             raise BadInput("height_ahead", f"The chain view has not reached block {height}.")
         return self._checked(self._rpc.call(*_spread(self._rule.request(height))), height)
 
-    # --- following -----------------------------------------------------------------------------------------------------------
+    # --- following ---------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
         while not self._stop.is_set():
@@ -326,7 +332,7 @@ class ChainView:
         return header
 
     def _renew(self, before: _Snapshot | None, snapshot: _Snapshot) -> None:
-        """Carry the words in use over to a new head: kept where the contract did not change, proved again where it did."""
+        """Carry the words in use over to a new head, proved again where their contract changed."""
         if before is None:
             return
         since = time.monotonic() - self._watch
@@ -350,7 +356,7 @@ class ChainView:
             snapshot.roots[name] = self._storage_root(snapshot.header, name, answer)
         return [name for name in names if before.roots.get(name) != snapshot.roots[name]]
 
-    # --- proving -------------------------------------------------------------------------------------------------------------
+    # --- proving -----------------------------------------------------------------------------------------------------
 
     def _fetch(self, wanted: Sequence[Word]) -> _Snapshot:
         """Prove what is missing under the head, and give the snapshot that has it all."""
@@ -430,7 +436,7 @@ class ChainView:
             known = self._slots[word] = slot_of(word)
         return known
 
-    # --- freshness -----------------------------------------------------------------------------------------------------------
+    # --- freshness ---------------------------------------------------------------------------------------------------
 
     def _require_snapshot(self) -> _Snapshot:
         snapshot = self._snapshot

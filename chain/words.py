@@ -1,8 +1,9 @@
 """The contracts' packed status words, decoded.
 
-Every record on the chain is one 256-bit word beside a struct hash, so that one storage proof shows its status then and now: heights are set
-once and never reset, 0 means never. The packings are those of the Solidity sources, from the least significant bit. Each word answers
-for now (``live``) and, where heights allow it, for an earlier block (``live_at``); a height counts from the block that holds it.
+Every record on the chain is one 256-bit word beside a struct hash, so that one storage proof shows its status then and
+now: heights are set once and never reset, 0 means never. The packings are those of the Solidity sources, from the least
+significant bit. Each word answers for now (``live``) and, where heights allow it, for an earlier block (``live_at``); a
+height counts from the block that holds it.
 
 Pure: no I/O, no clock, usable by a verifier without a chain.
 """

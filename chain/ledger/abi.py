@@ -1,8 +1,9 @@
 """One contract's ABI, compiled for speed: calls in, results, events and reverts out.
 
-Values cross in Python form: member ids and codes as text, byte strings as ``bytes``, addresses as lowercase ``0x`` hex, statements and other
-structs of ``chain.statements`` as their dataclasses. ``eth_abi`` (web3.py's codec) does the encoding; the selector and types are worked out once
-a function, which makes a call some twenty times cheaper than through a ``web3.contract`` object.
+Values cross in Python form: member ids and codes as text, byte strings as ``bytes``, addresses as lowercase ``0x`` hex,
+statements and other structs of ``chain.statements`` as their dataclasses. ``eth_abi`` (web3.py's codec) does the
+encoding; the selector and types are worked out once a function, which makes a call some twenty times cheaper than
+through a ``web3.contract`` object.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class ContractAbi:
         return found.name, {item["name"]: _from_abi(item, values[item["name"]]) for item in found.inputs}
 
     def decode_revert(self, data: bytes) -> Reverted:
-        """What a revert's data says. Custom errors by name; others as ``reverted``, ``panicked`` or ``unknown_revert``."""
+        """What a revert's data says; see ``decode_revert``."""
         return decode_revert(data, self)
 
     def function(self, name: str) -> Function:

@@ -1,4 +1,4 @@
-"""The Ledger port: typed reads, calls, events and outcomes of the network's contracts, whatever engine runs the chain."""
+"""The Ledger port: typed reads, calls, events and outcomes of the contracts, whatever engine runs the chain."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Event:
     contract: str
     name: str
     arguments: dict[str, Any]
-    """By Solidity name: bytes, ints, bools, member ids as text, lowercase addresses, structs as ``chain.statements`` dataclasses.
-    Codes outside structs are ``bytes32``; ``chain.ledger.code_text`` reads them."""
+    """By Solidity name: bytes, ints, bools, member ids as text, lowercase addresses, structs as ``chain.statements``
+    dataclasses. Codes outside structs are ``bytes32``; ``chain.ledger.code_text`` reads them.
+    """
     height: int
     block_hash: bytes
     transaction_hash: bytes
@@ -67,8 +68,9 @@ class Block:
 class Ledger:
     """The contracts of one deployment, over any of several chain nodes.
 
-    Typed reads are ``ledger.members``, ``.assets``, ``.grants``, ``.settlement``, ``.evidence``, ``.credit`` and ``.property``: plain
-    ``eth_call``s that trust the node asked. What allows something is read through ``chain.view`` instead. Every read takes ``height``.
+    Typed reads are ``ledger.members``, ``.assets``, ``.grants``, ``.settlement``, ``.evidence``, ``.credit`` and
+    ``.property``: plain ``eth_call``s that trust the node asked. What allows something is read through ``chain.view``
+    instead. Every read takes ``height``.
     """
 
     def __init__(self, rpc_urls: str | Sequence[str], deployment: Deployment, *, timeout: float = 10.0) -> None:
@@ -150,7 +152,7 @@ class Ledger:
         return [answer if isinstance(answer, RpcRefused) else _bytes(answer) for answer in answers]
 
     def events(self, from_height: int, to_height: int, contracts: Sequence[str] | None = None) -> list[Event]:
-        """All events of the named contracts (all, if None) in blocks ``from_height`` to ``to_height``, both included, in chain order."""
+        """All events of the named contracts (all, if None), both heights included, in chain order."""
         names = tuple(self.deployment.contracts) if contracts is None else contracts
         addresses = [self.deployment.address(name) for name in names]
         found: list[Event] = []
@@ -160,14 +162,16 @@ class Ledger:
             found.extend(self._events(self.rpc.call("eth_getLogs", query)))
         return found
 
-    def why_reverted(self, transaction_hash: bytes, *, address: str, data: bytes, sender: str, height: int) -> Reverted:
+    def why_reverted(
+        self, address: str, data: bytes, sender: str, height: int, *, transaction_hash: bytes | None = None
+    ) -> Reverted:
         """The reason of a transaction that failed in block ``height``.
 
-        Exact where the engine traces transactions. Elsewhere the same call is run again on the state after and before that block (and on
-        the latest, where the engine keeps no other): a reason that other transactions of the block changed may then come back as
-        another, or as plain ``reverted``. That it failed is certain either way.
+        Exact where the engine traces transactions. Elsewhere the same call is run again on the state after and before
+        that block (and on the latest, where the engine keeps no other): a reason that other transactions of the block
+        changed may then come back as another, or as plain ``reverted``. That it failed is certain either way.
         """
-        traced = self._traced_revert(transaction_hash)
+        traced = None if transaction_hash is None else self._traced_revert(transaction_hash)
         if traced is not None:
             return traced
         for state in (height, height - 1, None):

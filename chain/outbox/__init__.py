@@ -1,7 +1,7 @@
 """Transactions that are owed to the chain: queued with the domain change that causes them, sent once, accounted for.
 
-``enqueue`` runs inside the caller's database transaction, so a change and its transaction are both kept or both lost. One ``OutboxWorker``
-a sending key, in a process of its own, does the rest; see ``chain.outbox.worker``.
+``enqueue`` runs inside the caller's database transaction, so a change and its transaction are both kept or both lost.
+One ``OutboxWorker`` a sending key, in a process of its own, does the rest; see ``chain.outbox.worker``.
 """
 
 from chain.outbox.store import Backlog, Outcome, backlog, enqueue, outcome, wait

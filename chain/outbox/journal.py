@@ -95,7 +95,7 @@ class Journal:
         """Make the bytes durable, before any is sent.
 
         Raises:
-            Conflict: ``outbox_second_worker`` when the nonces were given out by somebody else meanwhile; nothing is kept.
+            Conflict: ``outbox_second_worker`` when somebody else gave out the nonces meanwhile; nothing is kept.
         """
         first, following = signed[0].nonce, signed[-1].nonce + 1
         rows = [
@@ -146,7 +146,7 @@ class Journal:
         self._database.write(lambda session: session.connection().execute(_END, rows) and None)
 
     def requeue(self, ids: Sequence[int], chain_nonce: int) -> int:
-        """Give up bytes that can never enter a block because another transaction used their nonce; the next nonce to use."""
+        """Give up bytes whose nonce another transaction used, so that they can never enter a block; the next nonce."""
 
         def change(session: Session) -> int:
             session.connection().execute(_REQUEUE, [{"row": each} for each in ids])

@@ -1,7 +1,7 @@
 """The outbox's tables, and what the rest of the node sees of them.
 
-A call goes ``queued`` (intended) -> ``signed`` (has a nonce and its final bytes, stored) -> ``sent`` (a node took it) -> ``done`` or
-``reverted`` (both final). The bytes are stored before they are first sent and never change.
+A call goes ``queued`` (intended) -> ``signed`` (has a nonce and its final bytes, stored) -> ``sent`` (a node took it)
+-> ``done`` or ``reverted`` (both final). The bytes are stored before they are first sent and never change.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ async def wait(database: Database, operation_id: str, timeout: float) -> Outcome
     """Wait until a call is final, done or reverted.
 
     Raises:
-        Unavailable: ``outbox_timeout`` when it is not final after ``timeout`` seconds; it stays queued and will be sent.
+        Unavailable: ``outbox_timeout`` when it is not final after ``timeout`` seconds; it stays promised.
         NotFound: ``operation_unknown``.
     """
     deadline = time.monotonic() + timeout

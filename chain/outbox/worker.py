@@ -1,17 +1,20 @@
 """The outbox worker: the one owner of a sending key's nonces.
 
-Three loops in three threads. *Signing* takes queued calls in order, gives them the next nonces, and stores their bytes. *Sending* hands the
-bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions in them and stores how they ended. Now and
-then it also sweeps what has been in flight for long: what a node forgot is sent again, byte for byte.
+Three loops in three threads. *Signing* takes queued calls in order, gives them the next nonces, and stores their bytes.
+*Sending* hands the bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions in them
+and stores how they ended. Now and then it also sweeps what has been in flight for long: what a node forgot is sent
+again, byte for byte.
 
 What holds at a kill between any two steps:
 
-1. Bytes are durable before they are first sent, and a stored call is never signed again while its bytes can still enter a block; so a
-   call takes effect at most once.
-2. Whatever is not final is looked for on the chain and sent again when the worker starts; so a call takes effect at least once.
-3. Nonces are given out by compare-and-swap in the database, so even a second worker by mistake cannot give one out twice.
-4. Bytes are given up, and their call signed afresh, only when the chain shows that another transaction has used their nonce (a database restored
-   from an old backup, a key used elsewhere): they can never take effect then.
+1. Bytes are durable before they are first sent, and a stored call is never signed again while its bytes can still enter
+   a block; so a call takes effect at most once.
+2. Whatever is not final is looked for on the chain and sent again when the worker starts; so a call takes effect at
+   least once.
+3. Nonces are given out by compare-and-swap in the database, so even a second worker by mistake cannot give one out
+   twice.
+4. Bytes are given up, and their call signed afresh, only when the chain shows that another transaction has used their
+   nonce (a database restored from an old backup, a key used elsewhere): they can never take effect then.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ _USED = ("nonce too low", "nonce is too low", "nonce is lower")
 
 
 class OutboxWorker:
-    """Sends one key's calls. ``run`` blocks until told to stop; a second ``run`` continues where any former worker stopped."""
+    """Sends one key's calls. ``run`` blocks until told to stop, and continues where any former worker stopped."""
 
     def __init__(
         self,
@@ -73,8 +76,8 @@ class OutboxWorker:
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set.
 
-        A chain that cannot be reached, or a full disk, is waited out. What no waiting mends (a broken database, a programming error) ends all
-        loops and is raised here.
+        A chain that cannot be reached, or a full disk, is waited out. What no waiting mends (a broken database, a
+        programming error) ends all loops and is raised here.
         """
         failures: list[BaseException] = []
         if not _persist(stop, self._recover):
@@ -90,7 +93,7 @@ class OutboxWorker:
         if failures:
             raise failures[0]
 
-    # --- starting ------------------------------------------------------------------------------------------------------------
+    # --- starting ----------------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
         """Take up what a former worker left: settle what is in blocks meanwhile, send the rest again."""
@@ -106,7 +109,7 @@ class OutboxWorker:
         if left:
             log.info("outbox: %d calls were in flight, %d of them are in blocks", len(left), len(left) - len(again))
 
-    # --- signing -------------------------------------------------------------------------------------------------------------
+    # --- signing -----------------------------------------------------------------------------------------------------
 
     def _sign_loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -142,7 +145,7 @@ class OutboxWorker:
         )
         return Signed(call.id, call.contract, call.data, nonce, made.raw, made.transaction_hash)
 
-    # --- sending -------------------------------------------------------------------------------------------------------------
+    # --- sending -----------------------------------------------------------------------------------------------------
 
     def _send_loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -169,7 +172,7 @@ class OutboxWorker:
             self._journal.store_notes(refused)
             log.warning("outbox: a node refused %d calls for now: %s", len(refused), next(iter(refused.values())))
 
-    # --- watching ------------------------------------------------------------------------------------------------------------
+    # --- watching ----------------------------------------------------------------------------------------------------
 
     def _watch_loop(self, stop: threading.Event) -> None:
         swept = time.monotonic()
@@ -215,7 +218,7 @@ class OutboxWorker:
             return Ending(call.id, receipt.height)
         address = self._ledger.deployment.address(call.contract)
         reason = self._ledger.why_reverted(
-            call.tx_hash, address=address, data=call.data, sender=self._address, height=receipt.height
+            address, call.data, self._address, receipt.height, transaction_hash=call.tx_hash
         )
         log.warning("outbox: %s refused call %d: %s", call.contract, call.id, reason.code)
         return Ending(call.id, receipt.height, reason.code, reason.context)
@@ -322,7 +325,7 @@ def _guard(loop: Callable[[threading.Event], None], stop: threading.Event, failu
             except (Unavailable, RpcRefused) as error:
                 log.warning("outbox: %s (%s)", error.sentence, error.code)
                 stop.wait(1.0)
-    except BaseException as error:  # noqa: BLE001  (handed to ``run``, which raises it in the caller's thread)
+    except BaseException as error:  # handed to ``run``, which raises it in the caller's thread
         log.error("outbox: the %s loop ended: %s", threading.current_thread().name, error)
         failures.append(error)
         stop.set()

@@ -46,7 +46,7 @@ def working(worker: OutboxWorker) -> Iterator[None]:
     def run() -> None:
         try:
             worker.run(stop)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=run)

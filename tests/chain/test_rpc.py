@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from chain.errors import QiaolianError, Unavailable
 from chain.rpc import Rpc, RpcRefused
 
+ROOT = Path(__file__).parents[2]
 GENESIS = "0x" + "11" * 32
 Answer = Callable[[Any], bytes]
 Serve = Callable[[Answer], str]
@@ -179,3 +183,16 @@ def test_a_proxy_named_in_the_environment_is_not_used(serve: Serve, monkeypatch:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, closed_port())
     assert Rpc([serve(node(7))]).call("eth_blockNumber") == "0x2a"
+
+
+def test_no_program_of_ours_imports_what_lets_nested_json_end_the_process() -> None:
+    """Importing web3 raises the recursion limit so far that deeply nested JSON overruns the stack."""
+    program = (
+        "import json, sys\n"
+        "import chain.context, chain.deploy, chain.finality, chain.ledger, chain.outbox, chain.view\n"
+        "assert 'web3' not in sys.modules and 'py_ecc' not in sys.modules\n"
+        "try: json.loads('[' * 100000)\n"
+        "except RecursionError: print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 from eth_account import Account
+from eth_typing import HexAddress, HexStr
+from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from hypothesis import given
 from hypothesis import strategies as st
 from web3 import Web3
+from web3.types import Nonce
+from web3.utils import get_create_address
 
 import contracts
 from chain.crypto import new_private_key
@@ -66,9 +70,8 @@ def test_a_creation_is_signed_as_eth_account_does_and_lands_where_predicted() ->
         {"nonce": 300, "gasPrice": 0, "gas": 100_000, "value": 0, "data": b"\x60\x00", "chainId": 7}, KEY
     )
     assert ours.raw == bytes(theirs.raw_transaction)
-    from web3.utils import get_create_address
-
-    assert created_address(signer.address, 300) == get_create_address(signer.address, 300).lower()
+    creator = HexAddress(HexStr(signer.address))
+    assert created_address(signer.address, 300) == get_create_address(creator, Nonce(300)).lower()
 
 
 def test_every_key_signs_what_recovers_to_its_address() -> None:
@@ -89,8 +92,6 @@ def test_calls_are_encoded_as_web3_does() -> None:
 
 
 def test_every_selector_and_topic_is_web3s() -> None:
-    from web3.utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
-
     for name in contracts.NAMES:
         abi = contract_abi(name)
         for item in contracts.artifact(name).abi:
