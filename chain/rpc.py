@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 import urllib3
 
 from chain.errors import QiaolianError, Unavailable
+
+log = logging.getLogger("qiaolian.rpc")
 
 Call = tuple[str, Sequence[Any]]
 """A method and its parameters."""
@@ -102,6 +105,8 @@ class Rpc:
                 # Another chain is worse news than silence: it is what the operator has to hear about.
                 if failure is None or error.code == "chain_wrong_id":
                     failure = error
+                if len(self.urls) > 1:
+                    log.warning("chain node %s: %s (%s)", url, error.sentence, error.code)
                 continue
             self._current = place
             return answers
