@@ -171,7 +171,7 @@ def receipt_for(
         lane=request.lane,
         seq=request.seq,
         request=request_hash,
-        outcome=Outcome.REFUSED if reason else Outcome.SERVED,
+        outcome=int(Outcome.REFUSED if reason else Outcome.SERVED),
         reason=reason,
         response_commitment=response_commitment,
         units=units,

@@ -1,0 +1,55 @@
+"""The whole trade against the real contracts: agreement, calls, claim, closing, refund, reconciliation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exchange.agreements import service as agreements
+from exchange.metering.model import Ending
+from exchange.reconciliation import service as reconciliation
+from exchange.settlement import service as settlement
+
+
+@pytest.fixture(scope="module")
+def grant_id(market: Any) -> bytes:
+    market.offer()
+    found: bytes = market.grant()
+    return found
+
+
+def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(market: Any, grant_id: bytes) -> None:
+    before = market.department.context.ledger.settlement.account(market.department.member)
+    agreement_id = market.open(grant_id, cap=1000, lanes=2)
+    assert agreements.load(market.department.context, agreement_id).state == "open"
+    results = [market.call(agreement_id, number, key=f"call-{number}") for number in range(10)]
+    assert [each.ending for each in results] == [Ending.SERVED] * 10
+    assert results[7].content == {"record": {"seniority": 7, "age": "30-39"}}
+    assert sum(each.amount for each in results) == 500
+
+    first = settlement.claim(market.department.context, agreement_id)
+    for operation in first["operations"]:
+        market.department.done(operation)
+    market.settle()
+    state = market.department.context.ledger.settlement.agreement(agreement_id)
+    assert state.acknowledged == 450, "the last call of the lane is not acknowledged yet"
+
+    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=True))
+    market.bank.done(f"notice/{agreement_id.hex()}")
+    market.settle()
+    for operation in settlement.claim(market.department.context, agreement_id)["operations"]:
+        market.department.done(operation)
+    market.mine(5, 20)
+    settlement.close(market.bank.context, agreement_id)
+    market.bank.done(f"close/{agreement_id.hex()}")
+    market.settle()
+
+    state = market.department.context.ledger.settlement.agreement(agreement_id)
+    assert (state.opened, state.paid, state.refunded) == (1000, 500, 500)
+    after = market.department.context.ledger.settlement.account(market.department.member)
+    assert after.earned - before.earned == 450, "90 % of 500 fen"
+    compared = market.run(reconciliation.reconcile(market.supervisor.context, agreement_id))
+    assert compared.findings == []
+    assert settlement.accounts(market.bank.context)["conserved"] is True
+    assert agreements.view(market.department.context, agreement_id)["state"] == "closed"
