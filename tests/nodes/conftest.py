@@ -80,9 +80,9 @@ def member_id(place: int) -> str:
 SOURCE = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south,z\n'
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
-    """Four admitted organisations whose nodes run."""
+    """Four admitted organisations whose nodes run; tests leave it as they found it."""
     root = tmp_path_factory.mktemp("network")
     chain = start_anvil(root / "anvil.log")
     organisations: list[Organisation] = []

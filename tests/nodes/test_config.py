@@ -67,7 +67,9 @@ def test_an_unknown_key_is_named(minimal: dict[str, Any], table: str | None, key
         (("keys",), {}, "keys"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_key(minimal: dict[str, Any], place: tuple[str, ...], value: Any, key: str) -> None:
+def test_a_wrong_value_is_refused_by_its_key(
+    minimal: dict[str, Any], place: tuple[str, ...], value: Any, key: str
+) -> None:
     target = minimal
     for part in place[:-1]:
         target = target[part]
@@ -85,7 +87,7 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_init_writes_is_read_back(tmp_path: Path) -> None:
-    more = {"sources": {"people": {"url": "csv:///tmp/a \"b\".csv", "key": "编号"}}, "peers": {}}
+    more = {"sources": {"people": {"url": 'csv:///tmp/a "b".csv', "key": "编号"}}, "peers": {}}
     plan = Plan(directory=tmp_path / "n", member=MEMBER, name='江门市"税务"局', roles=("department",), more=more)
     admission = initialise(plan)
     read = config.load(tmp_path / "n" / CONFIG_FILE)
@@ -115,7 +117,9 @@ def test_init_never_overwrites_a_node_nor_a_persons_key(tmp_path: Path) -> None:
     with pytest.raises(QiaolianError, match="holds a node already"):
         initialise(plan)
     with pytest.raises(QiaolianError) as caught:
-        initialise(Plan(directory=tmp_path / "m", member=MEMBER, name="x", roles=("bank",), admin_key=tmp_path / "admin.json"))
+        initialise(
+            Plan(directory=tmp_path / "m", member=MEMBER, name="x", roles=("bank",), admin_key=tmp_path / "admin.json")
+        )
     assert caught.value.code == "key_exists"
     assert (tmp_path / "admin.json").read_bytes() == before
 

@@ -223,6 +223,26 @@ def upgrade() -> None:
         sa.UniqueConstraint("idempotency_key"),
     )
     op.create_table(
+        "exchange_claimed",
+        sa.Column("agreement_id", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("lane", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("amount", sa.String(length=39), nullable=False),
+        sa.Column("height", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("agreement_id", "lane"),
+    )
+    op.create_table(
+        "exchange_deposit",
+        sa.Column("reference", sa.String(length=128), nullable=False),
+        sa.Column("member", sa.String(length=18), nullable=False),
+        sa.Column("amount", sa.String(length=39), nullable=False),
+        sa.Column("confirmation", sa.JSON(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(length=65), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("reference"),
+    )
+    op.create_table(
         "exchange_gateway_call",
         sa.Column("agreement_id", sa.LargeBinary(length=32), nullable=False),
         sa.Column("lane", sa.Integer(), autoincrement=False, nullable=False),
@@ -261,6 +281,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("asset_id", "asset_version"),
     )
     op.create_table(
+        "exchange_payment",
+        sa.Column("transaction_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("log_index", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=12), nullable=False),
+        sa.Column("member", sa.String(length=18), nullable=False),
+        sa.Column("agreement_id", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("amount", sa.String(length=39), nullable=False),
+        sa.Column("height", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("transaction_hash", "log_index"),
+    )
+    with op.batch_alter_table("exchange_payment", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_exchange_payment_agreement_id"), ["agreement_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_exchange_payment_member"), ["member"], unique=False)
+
+    op.create_table(
         "exchange_voucher",
         sa.Column("agreement_id", sa.LargeBinary(length=32), nullable=False),
         sa.Column("lane", sa.Integer(), autoincrement=False, nullable=False),
@@ -290,6 +325,44 @@ def upgrade() -> None:
         sa.Column("revocation", sa.JSON(), nullable=True),
         sa.Column("revocation_signature", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("grant_id"),
+    )
+    op.create_table(
+        "member_directory",
+        sa.Column("member", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("roles", sa.Integer(), nullable=False),
+        sa.Column("admitted_at", sa.Integer(), nullable=False),
+        sa.Column("suspended_at", sa.Integer(), nullable=False),
+        sa.Column("lifted_at", sa.Integer(), nullable=False),
+        sa.Column("removed_at", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("member"),
+    )
+    op.create_table(
+        "member_key",
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("member", sa.String(), nullable=False),
+        sa.Column("purpose", sa.Integer(), nullable=False),
+        sa.Column("algorithm", sa.Integer(), nullable=False),
+        sa.Column("from_height", sa.Integer(), nullable=False),
+        sa.Column("ended_at", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint"),
+    )
+    with op.batch_alter_table("member_key", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_member_key_member"), ["member"], unique=False)
+
+    op.create_table(
+        "member_proposal",
+        sa.Column("proposal_id", sa.LargeBinary(), nullable=False),
+        sa.Column("proposer", sa.String(), nullable=False),
+        sa.Column("function", sa.String(), nullable=False),
+        sa.Column("arguments", sa.JSON(), nullable=False),
+        sa.Column("call_data", sa.LargeBinary(), nullable=False),
+        sa.Column("nonce", sa.String(), nullable=False),
+        sa.Column("deadline", sa.Integer(), nullable=False),
+        sa.Column("approvals", sa.JSON(), nullable=False),
+        sa.Column("operation", sa.String(), nullable=False),
+        sa.Column("executed_at", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("proposal_id"),
     )
     op.create_table(
         "node_cursor",
@@ -347,11 +420,24 @@ def downgrade() -> None:
     op.drop_table("outbox_call")
     op.drop_table("node_heartbeat")
     op.drop_table("node_cursor")
+    op.drop_table("member_proposal")
+    with op.batch_alter_table("member_key", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_member_key_member"))
+
+    op.drop_table("member_key")
+    op.drop_table("member_directory")
     op.drop_table("grants")
     op.drop_table("exchange_voucher")
+    with op.batch_alter_table("exchange_payment", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_exchange_payment_member"))
+        batch_op.drop_index(batch_op.f("ix_exchange_payment_agreement_id"))
+
+    op.drop_table("exchange_payment")
     op.drop_table("exchange_offer")
     op.drop_table("exchange_kept_answer")
     op.drop_table("exchange_gateway_call")
+    op.drop_table("exchange_deposit")
+    op.drop_table("exchange_claimed")
     op.drop_table("exchange_buyer_call")
     with op.batch_alter_table("exchange_agreement", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_exchange_agreement_state"))

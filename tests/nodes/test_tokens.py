@@ -1,0 +1,240 @@
+"""Attacks on node-to-node tokens, against a real node: each is refused by its code."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain.crypto import new_private_key
+from chain.deployment import Deployment
+from chain.keys import KeyStore, Secp256k1Signer
+from chain.statements import KeyPurpose
+from nodes import config
+from nodes.tokens import Issuer, NonceLog
+
+PATH = "/v1/peer/ping"
+BODY = b'{"a":1}'
+
+
+def key_of(organisation: Any, name: str = "token") -> Secp256k1Signer:
+    read = config.load(organisation.plan.directory / "node.toml")
+    return KeyStore(organisation.plan.directory / "keys", read.passphrase()).secp256k1(name)
+
+
+@pytest.fixture
+def issuer(network: Any) -> Issuer:
+    bank = network.of("bank")
+    return Issuer(member=bank.member, signer=key_of(bank), deployment=network.deployment)
+
+
+@pytest.fixture
+def target(network: Any) -> Any:
+    return network.of("department")
+
+
+@pytest.fixture
+def client(target: Any) -> Iterator[Any]:
+    made = target.client(None)
+    yield made
+    made.close()
+
+
+def send(
+    client: Any, token: str | None, *, body: bytes = BODY, method: str = "POST", path: str = PATH
+) -> tuple[int, Any]:
+    headers = {"content-type": "application/json"}
+    if token is not None:
+        headers["authorization"] = token
+    answer = client.raw(method, path, body, headers)
+    return answer.status, json.loads(answer.body)
+
+
+def refused(client: Any, token: str | None, **changed: Any) -> tuple[int, str]:
+    status, answer = send(client, token, **changed)
+    return status, answer["code"]
+
+
+def claims(issuer: Issuer, target: Any, **changed: Any) -> dict[str, Any]:
+    token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    encoded = token.removeprefix("Qiaolian ").partition(".")[0]
+    raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    return {**json.loads(raw), **changed}
+
+
+def test_a_fresh_token_is_accepted_and_names_its_sender(network: Any, issuer: Issuer, target: Any, client: Any) -> None:
+    token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert send(client, token) == (200, {"member": network.of("bank").member, "bytes": len(BODY)})
+
+
+def test_no_token_is_refused(client: Any) -> None:
+    assert refused(client, None) == (401, "token_missing")
+
+
+@pytest.mark.parametrize(
+    "token", ["Qiaolian", "Qiaolian a.b", "Qiaolian e30.AAAA", "Basic eHg6eQ==", "Qiaolian " + "A" * 5000]
+)
+def test_what_is_no_token_is_refused(client: Any, token: str) -> None:
+    assert refused(client, token) == (401, "token_malformed")
+
+
+def test_a_replayed_token_is_refused(issuer: Issuer, target: Any, client: Any) -> None:
+    token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert send(client, token)[0] == 200
+    assert refused(client, token) == (401, "token_replayed")
+
+
+def test_a_replayed_token_is_refused_after_a_kill_of_the_node(issuer: Issuer, target: Any, client: Any) -> None:
+    token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert send(client, token)[0] == 200
+    target.node.kill()
+    client.close()
+    target.node.start()
+    target.node.wait_ready(client)
+    assert refused(client, token) == (401, "token_replayed")
+
+
+def test_a_token_for_another_member_is_refused(network: Any, issuer: Issuer, client: Any) -> None:
+    token = issuer.issue(audience=network.of("operator").member, method="POST", target=PATH, body=BODY)
+    assert refused(client, token) == (401, "token_wrong_audience")
+
+
+@pytest.mark.parametrize("changed", [{"body": b'{"a":2}'}, {"path": PATH + "?x=1"}, {"method": "GET", "body": b""}])
+def test_a_token_of_another_request_is_refused(
+    issuer: Issuer, target: Any, client: Any, changed: dict[str, Any]
+) -> None:
+    token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert refused(client, token, **changed) == (401, "token_wrong_request")
+
+
+def test_an_expired_an_early_and_a_long_lived_token_are_refused(issuer: Issuer, target: Any, client: Any) -> None:
+    now = int(time.time())
+    for times in (
+        {"iat": now - 90, "exp": now - 30},
+        {"iat": now + 30, "exp": now + 60},
+        {"iat": now, "exp": now + 3600},
+    ):
+        assert refused(client, issuer.seal(claims(issuer, target, **times))) == (401, "token_expired")
+
+
+def test_a_changed_claim_breaks_the_signature(issuer: Issuer, target: Any, client: Any) -> None:
+    first, second = (issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY) for _ in range(2))
+    mixed = first.partition(".")[0] + "." + second.partition(".")[2]
+    assert refused(client, mixed)[1] in ("token_key_unknown", "token_bad_signature")
+    mirrored = first[:-2] + ("A" if first[-2] != "A" else "B") + first[-1]
+    assert refused(client, mirrored)[1] in ("token_key_unknown", "token_bad_signature")
+
+
+def test_a_signature_that_is_none_is_refused(issuer: Issuer, target: Any, client: Any) -> None:
+    token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert refused(client, token.partition(".")[0] + "." + "A" * 87) == (401, "token_bad_signature")
+
+
+def test_a_strangers_key_is_refused(network: Any, target: Any, client: Any) -> None:
+    stranger = Issuer(
+        member=network.of("bank").member, signer=Secp256k1Signer(new_private_key()), deployment=network.deployment
+    )
+    token = stranger.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert refused(client, token) == (401, "token_key_unknown")
+
+
+def test_a_members_own_key_of_another_purpose_is_refused(network: Any, target: Any, client: Any) -> None:
+    bank = network.of("bank")
+    wrong = Issuer(member=bank.member, signer=key_of(bank, "statement"), deployment=network.deployment)
+    token = wrong.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert refused(client, token) == (401, "token_key_unknown")
+
+
+def test_a_member_cannot_speak_for_another(network: Any, target: Any, client: Any) -> None:
+    liar = Issuer(
+        member=network.of("operator").member, signer=key_of(network.of("bank")), deployment=network.deployment
+    )
+    token = liar.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    assert refused(client, token) == (401, "token_key_unknown")
+
+
+def test_a_token_of_another_network_is_refused(network: Any, target: Any, client: Any) -> None:
+    bank = network.of("bank")
+    here = network.deployment
+    elsewhere = Deployment(here.chain_id + 1, here.genesis_hash, here.contracts, here.deployed_at)
+    token = Issuer(member=bank.member, signer=key_of(bank), deployment=elsewhere).issue(
+        audience=target.member, method="POST", target=PATH, body=BODY
+    )
+    assert refused(client, token)[1] in ("token_key_unknown", "token_bad_signature")
+
+
+def test_a_suspended_member_is_refused_and_heard_again_when_lifted(
+    network: Any, issuer: Issuer, target: Any, client: Any
+) -> None:
+    bank = network.of("bank")
+
+    def until(status: int) -> tuple[int, Any]:
+        deadline = time.monotonic() + 10
+        while True:
+            answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
+            if answer[0] == status or time.monotonic() > deadline:
+                return answer
+
+    network.governance.execute([("suspend", (bank.member, b"test".ljust(32, b"\0")))])
+    try:
+        status, answer = until(403)
+        assert (status, answer["code"]) == (403, "member_suspended")
+    finally:
+        network.governance.execute([("lift", (bank.member,))])
+    assert until(200)[0] == 200
+
+
+def test_an_ended_key_is_refused_at_the_next_block(network: Any, target: Any, client: Any) -> None:
+    bank = network.of("bank")
+    spare = Secp256k1Signer(new_private_key())
+    network.governance.execute([("addKey", (bank.member, (spare.fingerprint, int(KeyPurpose.TOKEN), 1)))])
+    issuer = Issuer(member=bank.member, signer=spare, deployment=network.deployment)
+
+    def until(status: int) -> tuple[int, Any]:
+        deadline = time.monotonic() + 10
+        while True:
+            answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
+            if answer[0] == status or time.monotonic() > deadline:
+                return answer
+
+    assert until(200)[0] == 200
+    network.governance.execute([("endKey", (spare.fingerprint, b"lost".ljust(32, b"\0")))])
+    status, answer = until(401)
+    assert (status, answer["code"]) == (401, "token_key_unknown")
+
+
+def test_an_unknown_bearer_token_is_refused(client: Any) -> None:
+    assert refused(client, "Bearer ql_guess") == (401, "access_token_unknown")
+
+
+def test_nonces_outlive_a_kill_and_are_forgotten_when_expired(tmp_path: Path) -> None:
+    now = [1_000_000.0]
+    log = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0)
+    nonce = b"n" * 16
+    assert log.use(nonce, 1_000_030, issued_at=1_000_000, now=now[0])
+    # No close: the process was killed.
+    again = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0)
+    assert not again.use(nonce, 1_000_030, issued_at=1_000_000, now=now[0])
+    now[0] += 3600
+    later = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0)
+    assert (tmp_path / "nonces").stat().st_size == 0
+    later.close()
+
+
+def test_a_token_from_before_the_machine_booted_is_refused(tmp_path: Path) -> None:
+    log = NonceLog(tmp_path / "nonces", clock=lambda: 1_000_000, booted_at=999_990)
+    assert not log.use(b"n" * 16, 1_000_010, issued_at=999_980, now=1_000_000)
+    log.close()
+
+
+def test_a_torn_nonce_file_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "nonces").write_bytes(b"n" * 16 + (2**31).to_bytes(4, "big") + b"torn")
+    log = NonceLog(tmp_path / "nonces", clock=lambda: 1_000_000, booted_at=0)
+    assert not log.use(b"n" * 16, 2**31, issued_at=1_000_000, now=1_000_000)
+    assert log.use(b"m" * 16, 2**31, issued_at=1_000_000, now=1_000_000)
+    log.close()
