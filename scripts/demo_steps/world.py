@@ -1,0 +1,178 @@
+"""The demo's world: nine organisations with a node each, four of them with a validator, and the people who act for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from chain.crypto import new_private_key
+from chain.deploy import deploy
+from chain.deployment import Deployment
+from chain.engine.network import Network
+from chain.errors import QiaolianError, Unavailable
+from chain.ledger import Ledger
+from nodes.client import NodeClient
+from nodes.provision import Organisation, Wanted, found, lay_out, start_all, stop_all
+from scripts.demo_steps.records import SUBJECT, organisation_code
+from scripts.demo_steps.screen import Screen
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One organisation of the demo."""
+
+    key: str
+    name: str
+    english: str
+    roles: tuple[str, ...]
+    prefix: str
+    validator: bool = False
+    officer: bool = False
+    source: bool = False
+
+    @property
+    def code(self) -> str:
+        """Its made-up 统一社会信用代码."""
+        return organisation_code(self.prefix, 1 + [each.key for each in CAST].index(self.key))
+
+
+CAST = (
+    Cast("operator", "政务服务数据管理局", "Data administration", ("operator",), "11", validator=True),
+    Cast("supervisor", "数据交易监管办公室", "Supervisor", ("supervisor",), "11", validator=True),
+    Cast("tax", "税务局", "Tax bureau", ("department",), "11", validator=True, officer=True, source=True),
+    Cast("bank", "侨乡银行", "Bank", ("bank",), "91", validator=True),
+    Cast("social-security", "社会保险局", "Social security", ("department",), "11", officer=True, source=True),
+    Cast("real-estate", "不动产登记中心", "Registration centre", ("department",), "12", officer=True, source=True),
+    Cast("settlement", "清算银行", "Settlement bank", ("settlement_bank",), "91"),
+    Cast("agent", "房产经纪公司", "Estate agent", ("agency",), "91"),
+    Cast("notary", "公证处", "Notary office", ("agency",), "12"),
+)
+"""The first three are the governors whose approvals, two by two, change the directory."""
+
+GOVERNORS = 3
+
+
+@dataclass
+class World:
+    """Everything that runs, and how to reach it."""
+
+    directory: Path
+    network: Network
+    organisations: Mapping[str, Organisation]
+    deployment: Deployment
+    ledger: Ledger
+    _clients: dict[tuple[str, str | None], NodeClient] = field(default_factory=dict)
+
+    def code(self, key: str) -> str:
+        """An organisation's member id."""
+        return self.organisations[key].member
+
+    def client(self, key: str, role: str | None = "system") -> NodeClient:
+        """A client of an organisation's node under a local role; None as a stranger. For the main thread."""
+        place = (key, role)
+        if place not in self._clients:
+            self._clients[place] = self.organisations[key].client(role)
+        return self._clients[place]
+
+    def pids(self) -> Iterator[int]:
+        """Every process of the world."""
+        yield from self.network.pids()
+        for each in self.organisations.values():
+            yield from each.node.pids()
+
+    def stop(self) -> None:
+        """End every process that was started."""
+        stop_all(list(self.organisations.values()))
+        self.network.stop()
+
+
+def build(directory: Path, sources: Mapping[str, str], screen: Screen) -> World:
+    """Make and start the whole world in a fresh directory. On any failure nothing keeps running."""
+    screen.say("making four validators and their genesis")
+    network = Network.create(directory / "network", [cast.english for cast in CAST if cast.validator])
+    organisations: list[Organisation] = []
+    try:
+        network.start(say=screen.say)
+        screen.line(
+            f"{len(network.validators)} validators of {len(network.validators)} organisations make blocks "
+            f"(chain {network.chain_id}, Istanbul BFT)",
+            network.genesis_hash,
+        )
+        deployment_file = directory / "deployment.json"
+        organisations = lay_out(
+            directory / "nodes",
+            [_wanted(cast, sources) for cast in CAST],
+            rpc=network.rpc_urls,
+            finality=network.addresses,
+            deployment=deployment_file,
+        )
+        deployment = deploy(
+            network.rpc_urls[0],
+            new_private_key(),
+            [each.governor() for each in organisations[:GOVERNORS]],
+            progress=screen.say,
+        )
+        deployment.save(deployment_file)
+        ledger = Ledger(network.rpc_urls, deployment)
+        screen.line(
+            f"{len(deployment.contracts)} contracts stand", f"MemberDirectory {deployment.contracts['MemberDirectory']}"
+        )
+        hashes = found(organisations, deployment, governors=GOVERNORS, ledger=ledger)
+        screen.line(
+            f"{len(organisations)} members admitted, each change approved by two governors", "0x" + hashes[-1].hex()
+        )
+        screen.say("starting the nodes, two processes each")
+        start_all(organisations)
+        screen.line(f"{len(organisations)} nodes answer over TLS, each with its own database and keys")
+    except BaseException:
+        stop_all(organisations)
+        network.stop()
+        raise
+    return World(
+        directory=directory,
+        network=network,
+        organisations={cast.key: each for cast, each in zip(CAST, organisations, strict=True)},
+        deployment=deployment,
+        ledger=ledger,
+    )
+
+
+def wait_for(
+    check: Callable[[], T | None], what: str, *, seconds: float = 60.0, every: float = 0.2
+) -> T:
+    """Wait until ``check`` gives something; ``demo_timeout`` naming what did not come."""
+    deadline = time.monotonic() + seconds
+    last: QiaolianError | None = None
+    while time.monotonic() < deadline:
+        try:
+            found_now = check()
+        except QiaolianError as error:
+            found_now, last = None, error
+        if found_now:
+            return found_now
+        time.sleep(every)
+    raise Unavailable("demo_timeout", f"Waited {seconds:.0f} s for {what}.", hint=f"{last.code}: {last}" if last else "")
+
+
+def refusal_code(attempt: Callable[[], Any]) -> str | None:
+    """The code an attempt is refused with; None if it goes through."""
+    try:
+        attempt()
+    except QiaolianError as error:
+        return error.code
+    return None
+
+
+def _wanted(cast: Cast, sources: Mapping[str, str]) -> Wanted:
+    more: dict[str, Any] = {"workers": {"anchor_seconds": 5.0, "checkpoint_seconds": 1.0}}
+    if cast.source:
+        entry = {"url": sources[cast.key], "key": SUBJECT}
+        if sources[cast.key].startswith("sqlite"):
+            entry["table"] = "records"
+        more["sources"] = {"records": entry}
+    return Wanted(cast.code, f"{cast.name} {cast.english}", cast.roles, officer=cast.officer, more=more)
