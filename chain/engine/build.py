@@ -1,123 +1,215 @@
-"""Builds Kaia's ``kcn`` from the Go module in ``chain/kcn`` (pinned by its go.sum).
+"""Builds Kaia's ``kcn`` from the Go module in ``chain/kcn``, whose go.sum pins every byte of its sources.
 
-``python -m chain.engine.build [--to DIR]`` prints the path of the program; one already built from the same go.sum by the same Go is reused.
+``python -m chain.engine.build [--to DIR]`` builds ``DIR/kcn/VERSION/kcn`` and prints that path. A program already built
+from the same go.sum by the same Go is reused. The program appears whole or not at all, and two builds at once wait for
+each other. The module is copied out of the package first, because an installed package may be read-only.
+
+Errors: ``go_missing``, ``go_unusable``, ``compiler_missing``, ``disk_full``, ``engine_build_failed``;
+``engine_missing`` for a program not built yet.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
+from chain.engine.files import alone, disk_full, full_disk_told
 from chain.errors import QiaolianError, Unavailable
 
-MODULE = Path(__file__).parent.parent / "kcn"
-PACKAGE = "github.com/kaiachain/kaia/cmd/kcn"
-DEFAULT_DIRECTORY = Path(os.environ.get("QIAOLIAN_TOOLS", ".tools"))
+Progress = Callable[[str], None]
+
+MODULE = Path(__file__).resolve().parent.parent / "kcn"
+KAIA = "github.com/kaiachain/kaia"
+PACKAGE = f"{KAIA}/cmd/kcn"
 BUILD_SECONDS = 1_800
+TELL_SECONDS = 10
+_DOING = "building the chain engine"
 
 
-def kcn_path(directory: Path = DEFAULT_DIRECTORY) -> Path:
-    """Where the built program is.
+def engine_version() -> str:
+    """Kaia's version as go.mod pins it, such as ``v1.0.3``."""
+    found = re.search(rf"^\s*{re.escape(KAIA)} (v\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
+    assert found is not None, "chain/kcn/go.mod names no version of Kaia"
+    return found.group(1)
+
+
+def tools_directory() -> Path:
+    """Where tools are built: ``QIAOLIAN_TOOLS``, else ``.tools`` in the checkout.
+
+    An installed wheel has no checkout and takes the working directory.
+    """
+    given = os.environ.get("QIAOLIAN_TOOLS")
+    if given:
+        return Path(given).resolve()
+    checkout = MODULE.parents[1]
+    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / ".tools"
+
+
+def kcn_path(directory: Path | None = None) -> Path:
+    """The built program: the one ``QIAOLIAN_KCN`` names (an operator's own), else the one in the tools directory.
 
     Raises:
-        Unavailable: ``engine_missing`` when it was not built yet.
+        Unavailable: ``engine_missing`` when it is not there.
     """
     given = os.environ.get("QIAOLIAN_KCN")
-    path = Path(given) if given else directory.resolve() / "kcn" / "kcn"
+    path = Path(given).resolve() if given else _target(directory) / "kcn"
     if not path.exists():
         raise Unavailable(
             "engine_missing",
-            "The chain engine kcn is not built.",
-            hint="Run ./scripts/demo, or: .venv/bin/python -m chain.engine.build",
+            f"The chain engine is not at {path}.",
+            hint="Correct QIAOLIAN_KCN." if given else "Run ./scripts/demo, or: .venv/bin/python -m chain.engine.build",
         )
     return path
 
 
-def build(directory: Path = DEFAULT_DIRECTORY) -> Path:
-    """Build ``kcn`` into ``directory/kcn`` unless it is there; its path."""
-    target = directory.resolve() / "kcn"
-    program, stamp = target / "kcn", target / "stamp"
+def build(directory: Path | None = None, *, say: Progress | None = None) -> Path:
+    """Build the program into the tools directory unless it is there; its path. ``say`` gets a sentence now and then.
+
+    Raises:
+        Unavailable: see the module's text.
+    """
+    tell = say or (lambda _text: None)
     go = _go()
-    wanted = hashlib.sha256((MODULE / "go.sum").read_bytes() + _output([go, "version"]).encode()).hexdigest()
-    if program.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return program
-    if shutil.which(os.environ.get("CC", "gcc")) is None:
-        raise Unavailable(
-            "compiler_missing",
-            "Building kcn needs a C compiler and there is no gcc.",
-            hint="Install gcc (Debian: gcc).",
-        )
-    source = target / "module"
-    source.mkdir(parents=True, exist_ok=True)
-    for name in ("go.mod", "go.sum"):
-        shutil.copyfile(MODULE / name, source / name)
-    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "1"}
-    command = [go, "build", "-ldflags=-checklinkname=0", "-o", str(program), PACKAGE]
-    log = target / "build.log"
-    with log.open("wb") as output:
-        _run_with_progress(command, source, environment, output, log)
-    stamp.write_text(wanted)
+    wanted = hashlib.sha256((MODULE / "go.sum").read_bytes() + _go_version(go).encode()).hexdigest()
+    target = _target(directory)
+    program, stamp = target / "kcn", target / "stamp"
+    with full_disk_told(_DOING):
+        target.mkdir(parents=True, exist_ok=True)
+        with alone(target / "lock"):
+            if program.exists() and stamp.exists() and stamp.read_text() == wanted:
+                return program
+            _require_compiler()
+            partial = target / "kcn.partial"
+            _compile(go, target, partial, tell)
+            stamp.unlink(missing_ok=True)
+            partial.replace(program)
+            stamp.write_text(wanted)
     return program
 
 
-def _run_with_progress(
-    command: list[str], directory: Path, environment: dict[str, str], output: object, log: Path
-) -> None:
+def _target(directory: Path | None) -> Path:
+    return (directory.resolve() if directory else tools_directory()) / "kcn" / engine_version()
+
+
+def _compile(go: str, target: Path, program: Path, tell: Progress) -> None:
+    source, log = target / "module", target / "build.log"
+    source.mkdir(exist_ok=True)
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(MODULE / name, source / name)
+    # Kaia reaches into Go's runtime, which the linker refuses unless told not to check.
+    command = [go, "build", "-ldflags=-checklinkname=0", "-o", str(program), PACKAGE]
+    settings = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "1"}
+    tell(f"building the chain engine kcn {engine_version()} (2 to 4 minutes the first time)")
+    with log.open("wb") as output:
+        code = _run(command, source, {**os.environ, **settings}, output, tell)
+    if code != 0:
+        raise _failure(log)
+
+
+def _run(command: list[str], directory: Path, environment: dict[str, str], output: BinaryIO, tell: Progress) -> int:
+    """The command's exit code. It is ended, with the compilers it started, when this process gives up."""
     started = time.monotonic()
-    process = subprocess.Popen(command, cwd=directory, env=environment, stdout=output, stderr=output)  # type: ignore[call-overload]
+    process = subprocess.Popen(
+        command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+    )
     try:
-        while process.poll() is None:
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                seconds = time.monotonic() - started
-                print(
-                    f"  … building kcn, {seconds:.0f} s (about 3 minutes the first time)", file=sys.stderr, flush=True
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=TELL_SECONDS)
+            seconds = time.monotonic() - started
+            if seconds > BUILD_SECONDS:
+                raise Unavailable(
+                    "engine_build_failed", f"Building kcn took more than {BUILD_SECONDS // 60} minutes.", hint="Retry."
                 )
-                if seconds > BUILD_SECONDS:
-                    raise Unavailable(
-                        "engine_build_failed", "Building kcn took too long.", hint=f"See {log}."
-                    ) from None
+            tell(f"building kcn, {seconds:.0f} s")
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(timeout=10)
-    if process.returncode != 0:
-        text = log.read_text(errors="replace")
-        if "no space left" in text:
-            raise Unavailable("disk_full", "The disk is full; kcn could not be built.", hint="Free about 3 GB.")
-        raise Unavailable("engine_build_failed", "Building kcn failed.", hint=f"See {log}.")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            process.kill()
+            process.wait()
+
+
+def _failure(log: Path) -> Unavailable:
+    text = log.read_text(errors="replace")
+    if "no space left" in text.lower():
+        return disk_full(_DOING)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any("go.mod requires go" in line for line in lines):
+        return _go_unusable(lines[-1])
+    if any(word in text for word in ("dial tcp", "i/o timeout", "connection refused", "TLS handshake")):
+        return Unavailable(
+            "engine_build_failed",
+            "Building kcn failed because Go's module proxy could not be reached.",
+            hint=f"Check the network and GOPROXY, then run it again; see {log}.",
+        )
+    last = f" ({lines[-1]})" if lines else ""
+    return Unavailable("engine_build_failed", f"Building kcn failed{last}.", hint=f"See {log}.")
 
 
 def _go() -> str:
     given = os.environ.get("QIAOLIAN_GO") or shutil.which("go")
-    if not given:
+    if not given or not os.access(given, os.X_OK):
         raise Unavailable(
-            "go_missing", "Building kcn needs Go and there is none.", hint="Run ./scripts/demo, which installs it."
+            "go_missing",
+            "Building the chain engine needs Go, and there is none.",
+            hint="Run ./scripts/demo, which gets one, or install Go 1.24 or later.",
         )
     return given
 
 
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+def _go_version(go: str) -> str:
+    try:
+        done = subprocess.run([go, "version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _go_unusable(str(error)) from error
+    if done.returncode != 0:
+        raise _go_unusable(done.stderr.strip())
+    return done.stdout
+
+
+def _go_unusable(reason: str) -> Unavailable:
+    return Unavailable(
+        "go_unusable",
+        f"The Go found cannot build the chain engine: {reason}",
+        hint="Install Go 1.24 or later, or name one in QIAOLIAN_GO.",
+    )
+
+
+def _require_compiler() -> None:
+    compiler = shlex.split(os.environ.get("CC", "gcc"))[0]
+    if shutil.which(compiler) is None:
+        raise Unavailable(
+            "compiler_missing",
+            f"Building the chain engine needs a C compiler, and there is no {compiler}.",
+            hint="Install gcc (Debian and Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc).",
+        )
 
 
 def main() -> int:
-    """Build and print the path."""
-    parser = argparse.ArgumentParser(description="Build the chain engine kcn.")
-    parser.add_argument("--to", type=Path, default=DEFAULT_DIRECTORY, help="tools directory (default .tools)")
+    """Build, tell progress on standard error, and print the path."""
+    parser = argparse.ArgumentParser(description="Build the chain engine kcn from the pinned Go module.")
+    parser.add_argument("--to", type=Path, help="tools directory (default: .tools in the project folder)")
     arguments = parser.parse_args()
     try:
-        print(build(arguments.to))
+        print(build(arguments.to, say=lambda text: print(f"  … {text}", file=sys.stderr, flush=True)))
     except QiaolianError as error:
         print(f"error[{error.code}]: {error.sentence} {error.hint}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -1,7 +1,8 @@
 """The genesis of a permissioned Kaia network: Istanbul BFT, ballot governance, free gas, no token economy.
 
-Ballot mode means that validators are voted in and out by more than half of them; the engine's default ("none") would let one validator's
-vote take effect alone. Kaia's own later forks (kaia, randao, kip103, kip160) stay off: they bring a token economy.
+Ballot mode means that validators are voted in and out by more than half of them; the engine's default ("none") would
+let one validator's vote take effect alone. Kaia's own later forks (kaia, randao, kip103, kip160) stay off: they bring a
+token economy. With all base fees zero an account without a balance can send transactions.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from chain import rlp
 VANITY = bytes(32)
 EMPTY_SEAL = bytes(65)
 EPOCH = 604_800
+"""Blocks between the engine's own checkpoints of its votes (Kaia's default, a week)."""
 COMMITTEE = 21
-GAS_LIMIT_PER_BLOCK_TARGET = 999_999_999
+"""Most validators of one block; with more members than this each block would be sealed by a draw."""
 
 
 def new_chain_id() -> int:
@@ -25,7 +27,7 @@ def new_chain_id() -> int:
 
 
 def extra_data(validators: list[str]) -> bytes:
-    """The genesis' ``extraData``: vanity, then the validators without seals. Addresses are sorted, as the engine keeps them."""
+    """The genesis' ``extraData``: vanity, the validators' addresses (sorted, as the engine keeps them), no seals."""
     addresses = [bytes.fromhex(each[2:]) for each in sorted(validators)]
     return VANITY + rlp.encode([addresses, EMPTY_SEAL, []])
 

@@ -1,6 +1,6 @@
 module qiaolian.example/kcn
 
-go 1.26.8
+go 1.24.0
 
 tool github.com/kaiachain/kaia/cmd/kcn
 

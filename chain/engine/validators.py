@@ -1,0 +1,243 @@
+"""One validator on this machine: its directory, its ports and its process.
+
+The directory holds ``nodekey`` (0600: whoever has it seals blocks in the organisation's name), ``data`` (the chain),
+``kcn.log`` and ``pid``. The process outlives the command that started it. A pid counts only together with the process'
+start time, so a number that the system has given to another program since is never signalled.
+
+Run flags: every validator keeps its whole state (``--gcmode archive``), because with pruning a kill -9 of all of them
+lost blocks that had been final. RPC listens on loopback only. The peer port of this version of ``kcn`` listens on every
+interface and only refuses peers from elsewhere (``--netrestrict``); where that matters a firewall rule has to close it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import coincurve
+import psutil
+
+from chain.engine.build import kcn_path
+from chain.engine.files import disk_full, write_whole
+from chain.errors import Conflict, Unavailable
+
+LOOPBACK = "127.0.0.1"
+INIT_SECONDS = 60
+STOP_SECONDS = 15
+
+_PASSED_ON = ("HOME", "LANG", "PATH", "TMPDIR", "TZ")
+"""What a validator inherits: no passphrase of ours, and none of the variables by which Kaia's flags can be set."""
+
+_MEMORY = {"GOMEMLIMIT": "350MiB", "GOGC": "60", "GOMAXPROCS": "2"}
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Whose it is, the address its seals recover to, and where it listens."""
+
+    organisation: str
+    address: str
+    peer_port: int
+    rpc_port: int
+
+    @property
+    def rpc_url(self) -> str:
+        """Its JSON-RPC address, loopback only."""
+        return f"http://{LOOPBACK}:{self.rpc_port}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``network.json`` lists it; ``rpcUrl`` is there for people and scripts."""
+        return {
+            "organisation": self.organisation,
+            "address": self.address,
+            "peerPort": self.peer_port,
+            "rpcPort": self.rpc_port,
+            "rpcUrl": self.rpc_url,
+        }
+
+    @classmethod
+    def from_json(cls, item: dict[str, Any]) -> Validator:
+        """Read what ``to_json`` wrote."""
+        return cls(str(item["organisation"]), str(item["address"]), int(item["peerPort"]), int(item["rpcPort"]))
+
+
+def peer_url(private_key: bytes, port: int) -> str:
+    """The address by which other validators dial one (Kaia's ``kni`` form)."""
+    public = coincurve.PrivateKey(private_key).public_key.format(compressed=False)[1:].hex()
+    return f"kni://{public}@{LOOPBACK}:{port}?discport=0&ntype=cn"
+
+
+class ValidatorHome:
+    """The directory of one validator, and the process that works in it."""
+
+    def __init__(self, directory: Path, validator: Validator, *, chain_id: int, genesis: Path) -> None:
+        self.directory = directory
+        self.validator = validator
+        self._chain_id = chain_id
+        self._genesis = genesis
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """What the program says."""
+        return self.directory / "kcn.log"
+
+    @property
+    def pid_file(self) -> Path:
+        """Holds ``PID START_TIME``."""
+        return self.directory / "pid"
+
+    @property
+    def data(self) -> Path:
+        """The chain's data."""
+        return self.directory / "data"
+
+    def process(self) -> psutil.Process | None:
+        """The running validator, if it is the process we started."""
+        if self._child is not None:
+            self._child.poll()
+        try:
+            pid, started = self.pid_file.read_text().split()
+            process = psutil.Process(int(pid))
+            same = abs(process.create_time() - float(started)) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+        return process if same else None
+
+    def start(self) -> None:
+        """Start the program unless it runs; it does not wait for blocks.
+
+        Raises:
+            Conflict: ``port_in_use``, naming the port.
+            Unavailable: ``engine_missing``, ``engine_failed`` or ``disk_full``.
+        """
+        if self._found() is not None:
+            return
+        program = kcn_path()
+        for port in (self.validator.peer_port, self.validator.rpc_port):
+            _require_free(port, self.validator.organisation)
+        self._initialise(program)
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self._command(program),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,
+                env=_environment(),
+            )
+        self._note(psutil.Process(self._child.pid))
+
+    def ask_to_end(self) -> psutil.Process | None:
+        """Send SIGTERM; the process to wait for, if there is one."""
+        process = self._found()
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        return process
+
+    def kill(self) -> None:
+        """End it at once with SIGKILL, as a power cut would."""
+        process = self.process()
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+            psutil.wait_procs([process], timeout=STOP_SECONDS)
+
+    def last_words(self) -> str:
+        """The last line of the log, for an error's hint."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else ""
+
+    def _found(self) -> psutil.Process | None:
+        """The running validator, also when whoever started it died before noting its pid."""
+        process = self.process()
+        if process is not None:
+            return process
+        for other in psutil.process_iter(["cmdline"]):
+            words = other.info["cmdline"] or []
+            if "--datadir" in words and words[words.index("--datadir") + 1 :][:1] == [str(self.data)]:
+                self._note(other)
+                return self.process()
+        return None
+
+    def _note(self, process: psutil.Process) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            write_whole(self.pid_file, f"{process.pid} {process.create_time()}\n")
+
+    def _initialise(self, program: Path) -> None:
+        """Write the genesis block. Begun and not finished counts as not done."""
+        done = self.data / "initialised"
+        if done.exists():
+            return
+        for name in ("klay", "kaia"):
+            shutil.rmtree(self.data / name, ignore_errors=True)
+        command = [str(program), "--datadir", str(self.data), "init", str(self._genesis)]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=INIT_SECONDS, env=_environment())
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise _failed(str(error)) from error
+        if result.returncode != 0:
+            said = (result.stdout + result.stderr).strip()
+            if "no space left" in said:
+                raise disk_full("setting up a validator")
+            raise _failed(said.splitlines()[-1] if said else f"exit code {result.returncode}")
+        done.touch()
+
+    def _command(self, program: Path) -> list[str]:
+        options = {
+            "datadir": self.data,
+            "nodekey": self.directory / "nodekey",
+            "networkid": self._chain_id,
+            "port": self.validator.peer_port,
+            "netrestrict": "127.0.0.0/8",
+            "rpcaddr": LOOPBACK,
+            "rpcport": self.validator.rpc_port,
+            "rpcapi": "eth,net,web3,txpool,istanbul,kaia,governance",
+            "srvtype": "http",
+            "gcmode": "archive",
+            "verbosity": 2,
+            "db.leveldb.cache-size": 32,
+            "state.cache-size": 64,
+            "txpool.exec-slots.account": 20_000,
+            "txpool.exec-slots.all": 60_000,
+            "txpool.nonexec-slots.account": 20_000,
+            "txpool.nonexec-slots.all": 60_000,
+        }
+        pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        return [str(program), *pairs, "--nodiscover", "--ntp.disable", "--rpc", "--ipcdisable"]
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _MEMORY
+
+
+def _require_free(port: int, organisation: str) -> None:
+    with socket.socket() as probe:
+        # As the validator itself binds: a port whose last connections are only waiting to expire is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise Conflict(
+                "port_in_use",
+                f"Port {port}, which the validator of {organisation} needs, is in use.",
+                hint="End the program that uses it, or destroy this network and make a new one.",
+                port=port,
+            ) from error
+
+
+def _failed(reason: str) -> Unavailable:
+    return Unavailable("engine_failed", f"The chain engine could not set up a validator: {reason}", hint="See the log.")
