@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from chain.context import Context
+from chain.errors import Forbidden
 from registry.access import Principal, field, get_context, require_local, require_member, strict_json
 from registry.evidence import service
 
 router = APIRouter(tags=["evidence"])
 
 
-@router.get("/v1/peer/log/head", summary="Newest checkpoint of this node's log")
-def head(context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
-    return service.latest_head(context)
+@router.get("/v1/peer/log/head", summary="Newest checkpoint, and anchored ones the caller has not cosigned")
+def head(context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return service.heads_for(context, caller.member)
 
 
 @router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
@@ -32,6 +33,26 @@ async def cosignatures(
     body = await strict_json(request)
     service.take_cosignature(context, caller.member, field(body, "size", int), field(body, "line", str))
     return {"taken": True}
+
+
+@router.get("/v1/peer/log/entries", summary="A range of the log's leaves, for members that may audit it")
+def entries(
+    start: Annotated[int, Query(ge=0)],
+    end: Annotated[int, Query(ge=1)],
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    if "supervisor" not in caller.roles:
+        raise Forbidden("log_not_open", "A log's entries are open to supervisors; others see its heads.")
+    return {"entries": service.entries(context, start, end)}
+
+
+@router.get("/v1/log/forks", summary="Forks of others' logs this node caught as a witness")
+def forks(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("auditor", "administrator")),
+) -> dict[str, Any]:
+    return {"forks": service.forks(context)}
 
 
 @router.get("/v1/log", summary="State of this node's own log")

@@ -7,8 +7,9 @@ entries at once. A checkpoint follows within 5 s of an entry, an anchor within 6
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -23,13 +24,17 @@ from chain.errors import Conflict, NotFound, VerificationError
 from chain.outbox import enqueue, outcome
 from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose
-from chain.words import KeyWord
+from chain.words import KeyWord, LogWord
 from registry.evidence.store import Fork, LogAnchor, LogEntry, LogHead, PendingEntry, Subtree, WitnessedHead
 
 INCARNATION = 0
 CHECKPOINT_SECONDS = 5
-ANCHOR_SECONDS = 60
+ANCHOR_SECONDS = 50
+"""An entry is anchored within 60 s: this, and the time a transaction takes."""
 MOST_ENTERED = 5_000
+MOST_HEADS = 8
+MOST_LEAVES = 1_000
+_MARK = "— "
 
 
 def append(session: Session, *, kind: str, digest: bytes, at: int) -> None:
@@ -59,12 +64,18 @@ def enter_pending(session: Session) -> int:
             subtrees.append({"level": level, "index": index, "hash": value})
     session.execute(sa.insert(LogEntry), entries)
     session.execute(sa.insert(Subtree), subtrees)
-    session.execute(sa.delete(PendingEntry).where(PendingEntry.id <= pending[-1].id))
+    # By id: another process of this node may have committed a smaller id since.
+    session.execute(sa.delete(PendingEntry).where(PendingEntry.id.in_([each.id for each in pending])))
     return len(pending)
 
 
 def make_checkpoint(context: Context) -> Checkpoint | None:
-    """Sign the current head unless it is signed already; None while the log is empty."""
+    """Sign the current head unless it is signed already; None while the log is empty.
+
+    Raises:
+        Conflict: ``log_behind_chain`` when the chain anchors more entries than this database has: a used place is never signed twice.
+    """
+    _require_not_behind(context)
 
     def change(session: Session) -> Checkpoint | None:
         while enter_pending(session) == MOST_ENTERED:
@@ -88,6 +99,23 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
         return made
 
     return context.database.write(change)
+
+
+def _require_not_behind(context: Context) -> None:
+    """Asked once in a process: only a database put back to an older state can be behind what it anchored."""
+    if context.ports.get("evidence.checked"):
+        return
+    anchored = LogWord.decode(context.view.word("EvidenceLog", "logs", log_id_of(context)).value).size
+    with context.database.read() as session:
+        waiting = session.scalar(sa.select(sa.func.count(PendingEntry.id))) or 0
+        size = _size(session) + waiting
+    if anchored > size:
+        raise Conflict(
+            "log_behind_chain",
+            f"The chain anchors {anchored} entries of this log; this database has {size}.",
+            hint="The database is older than the log: see docs/operations.md on restoring a backup.",
+        )
+    context.ports["evidence.checked"] = True
 
 
 def anchor_if_due(context: Context, *, at_once: bool = False) -> bool:
@@ -120,9 +148,16 @@ def settle_anchors(context: Context) -> int:
     done = 0
     with context.database.read() as session:
         waiting = list(session.scalars(sa.select(LogAnchor).where(LogAnchor.height.is_(None)).order_by(LogAnchor.size)))
-        final = [
-            each for each in waiting if (outcome(session, each.operation).height or 2**60) <= context.view.head.height
-        ]
+        outcomes = [(each, outcome(session, each.operation)) for each in waiting]
+    for each, ending in outcomes:
+        if ending.state == "reverted":
+            raise Conflict(
+                "anchor_refused",
+                f"The chain refused to anchor this log at {each.size} entries ({ending.code}).",
+                hint="The chain is ahead of this database, as after restoring an old backup: see docs/operations.md.",
+            )
+    head = context.view.head.height
+    final = [each for each, ending in outcomes if ending.height is not None and ending.height <= head]
     if not final:
         return 0
     # The chain keeps the latest size and root only, so the newest anchor's proof serves every older one.
@@ -161,44 +196,75 @@ class AnchoredEntry:
 
 
 def anchored_entry(context: Context, digest: bytes) -> AnchoredEntry:
-    """The entry with this digest under the newest anchor that is done.
+    """The entry with this digest; see ``anchored_entries``."""
+    return anchored_entries(context, [digest])[0]
+
+
+def anchored_entries(context: Context, digests: Sequence[bytes]) -> list[AnchoredEntry]:
+    """The entries with these digests, all under one anchor that is done: the best witnessed, of those the newest.
 
     Raises:
-        NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor includes it yet.
+        NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor includes them all yet.
     """
     with context.database.read() as session:
-        entry = session.scalars(sa.select(LogEntry).where(LogEntry.digest == digest).order_by(LogEntry.index)).first()
-        if entry is None:
-            raise NotFound("entry_unknown", "This node's log has no such entry.")
-        anchor = session.scalars(
-            sa.select(LogAnchor).where(LogAnchor.header.is_not(None)).order_by(LogAnchor.size.desc()).limit(1)
-        ).first()
-        if anchor is None or anchor.size <= entry.index or anchor.header is None or anchor.proof is None:
+        entries = [_entry(session, digest) for digest in digests]
+        last = max(each.index for each in entries)
+        query = sa.select(LogAnchor, LogHead).join(LogHead, LogHead.size == LogAnchor.size)
+        done = session.execute(query.where(LogAnchor.header.is_not(None), LogAnchor.size > last)).all()
+        if not done:
             raise Conflict(
                 "entry_not_anchored", "The entry is not anchored yet.", hint="Anchors follow within a minute."
             )
-        head = session.get_one(LogHead, anchor.size)
-        return AnchoredEntry(
-            index=entry.index,
-            leaf=entry.leaf,
-            path=merkle.inclusion_proof(entry.index, anchor.size, _subtree(session)),
-            size=anchor.size,
-            note=head.note + head.cosignatures,
-            header=anchor.header,
-            proofs=[_proof_from(each) for each in json.loads(anchor.proof)],
-        )
+        anchor, head = max(done, key=lambda row: (row[1].cosignatures.count("\n"), row[0].size))
+        return [_anchored(session, entry, anchor, head) for entry in entries]
+
+
+def _entry(session: Session, digest: bytes) -> LogEntry:
+    entry = session.scalars(sa.select(LogEntry).where(LogEntry.digest == digest).order_by(LogEntry.index)).first()
+    if entry is not None:
+        return entry
+    if session.scalars(sa.select(PendingEntry).where(PendingEntry.digest == digest)).first() is not None:
+        raise Conflict("entry_not_anchored", "The entry is not anchored yet.", hint="Anchors follow within a minute.")
+    raise NotFound("entry_unknown", "This node's log has no such entry.")
+
+
+def _anchored(session: Session, entry: LogEntry, anchor: LogAnchor, head: LogHead) -> AnchoredEntry:
+    assert anchor.header is not None
+    assert anchor.proof is not None
+    return AnchoredEntry(
+        index=entry.index,
+        leaf=entry.leaf,
+        path=merkle.inclusion_proof(entry.index, anchor.size, _subtree(session)),
+        size=anchor.size,
+        note=head.note + head.cosignatures,
+        header=anchor.header,
+        proofs=[_proof_from(each) for each in json.loads(anchor.proof)],
+    )
 
 
 # --- Witnessing -----------------------------------------------------------------------------------------------------------------
 
 
 def latest_head(context: Context) -> dict[str, Any]:
-    """The newest checkpoint, for witnesses."""
+    """The newest checkpoint."""
     with context.database.read() as session:
         head = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc()).limit(1)).first()
         if head is None:
             return {"note": None}
         return {"note": head.note, "cosignatures": head.cosignatures, "size": head.size}
+
+
+def heads_for(context: Context, witness: str) -> dict[str, Any]:
+    """The newest checkpoint, and the anchored ones this witness has not cosigned: bundles are made from those."""
+    query = (
+        sa.select(LogHead.note)
+        .join(LogAnchor, LogAnchor.size == LogHead.size)
+        .where(LogHead.cosignatures.not_like(f"%{_MARK}{witness} %"))
+        .order_by(LogHead.size.desc())
+        .limit(MOST_HEADS)
+    )
+    with context.database.read() as session:
+        return {**latest_head(context), "anchored": list(session.scalars(query))}
 
 
 def consistency(context: Context, old: int, new: int) -> list[bytes]:
@@ -209,6 +275,13 @@ def consistency(context: Context, old: int, new: int) -> list[bytes]:
         return merkle.consistency_proof(old, new, _subtree(session))
 
 
+def entries(context: Context, start: int, end: int) -> list[dict[str, Any]]:
+    """Leaves ``start`` to ``end`` (not included), at most a thousand."""
+    query = sa.select(LogEntry).where(LogEntry.index >= start, LogEntry.index < min(end, start + MOST_LEAVES))
+    with context.database.read() as session:
+        return [json.loads(row.leaf) for row in session.scalars(query.order_by(LogEntry.index))]
+
+
 def take_cosignature(context: Context, witness: str, size: int, line: str) -> None:
     """Keep a witness' line with the checkpoint it is for, after checking it."""
     key = witness_key(context, witness)
@@ -217,7 +290,7 @@ def take_cosignature(context: Context, witness: str, size: int, line: str) -> No
         head = session.get(LogHead, size)
         if head is None:
             raise NotFound("head_unknown", "There is no such checkpoint.")
-        if f"— {witness} " in head.cosignatures:
+        if f"{_MARK}{witness} " in head.cosignatures:
             return
         checkpoint.verify(head.note + line, log_key=context.log_signer.public_key, witnesses={witness: key})
         head.cosignatures += line
@@ -226,51 +299,96 @@ def take_cosignature(context: Context, witness: str, size: int, line: str) -> No
 
 
 async def witness(context: Context, member: str) -> int | None:
-    """Check another member's newest head against the last one cosigned, cosign it, and hand the line back; its size.
+    """Check another member's newest head, and its anchored ones, against the last one seen; cosign each and hand the lines back.
 
-    A head that is no extension is kept as a fork and refused.
+    The newest size is the answer. A head that does not agree with what was seen is kept as a fork and refused.
     """
     answer = await context.peers.get(member, "/v1/peer/log/head")
     if answer["note"] is None:
         return None
-    name = log_origin(member, INCARNATION)
-    read = checkpoint.verify(answer["note"], log_key=log_key(context, member), witnesses={})
-    head = read.checkpoint
-    if head.origin != name:
-        raise Conflict("log_origin_wrong", "A member's checkpoint is of another log.")
+    newest = _read_head(context, member, answer["note"])
+    await _require_not_shrunk(context, newest, answer["note"])
+    notes = {newest.size: answer["note"]}
+    for note in answer.get("anchored", [])[:MOST_HEADS]:
+        notes[_read_head(context, member, note).size] = note
+    for size in sorted(notes):
+        await _cosign(context, member, _read_head(context, member, notes[size]), notes[size])
+    return newest.size
+
+
+async def _require_not_shrunk(context: Context, newest: Checkpoint, note: str) -> None:
     with context.database.read() as session:
-        last = session.get(WitnessedHead, name)
-    if last is not None and last.size == head.size and last.root == head.root:
-        return head.size
+        last = session.get(WitnessedHead, newest.origin)
+    if last is not None and newest.size < last.size:
+        await _refuse_fork(context, last, newest.origin, note)
+
+
+def _read_head(context: Context, member: str, note: str) -> Checkpoint:
+    head = checkpoint.verify(note, log_key=log_key(context, member), witnesses={}).checkpoint
+    if head.origin != log_origin(member, INCARNATION):
+        raise Conflict("log_origin_wrong", "A member's checkpoint is of another log.")
+    return head
+
+
+async def _cosign(context: Context, member: str, head: Checkpoint, note: str) -> None:
+    """Cosign one head. An older one than the last seen must be a prefix of it; the last seen only grows."""
+    with context.database.read() as session:
+        last = session.get(WitnessedHead, head.origin)
     if last is not None:
-        await _require_extends(context, member, last, head, answer["note"])
-    line = checkpoint.cosign(answer["note"], context.member, context.log_signer, timestamp=context.now())
-    row = {
-        "origin": name,
-        "size": head.size,
-        "root": head.root,
-        "note": answer["note"],
-        "cosignature": line,
-        "seen_at": context.now(),
-    }
-    await context.database.awrite(lambda session: session.merge(WitnessedHead(**row)))
+        await _require_agrees(context, member, last, head, note)
+    line = checkpoint.cosign(note, context.member, context.log_signer, timestamp=context.now())
+    if last is None or head.size >= last.size:
+        row = {
+            "origin": head.origin,
+            "size": head.size,
+            "root": head.root,
+            "note": note,
+            "cosignature": line,
+            "seen_at": context.now(),
+        }
+        await context.database.awrite(lambda session: session.merge(WitnessedHead(**row)))
     await context.peers.post(member, "/v1/peer/log/cosignatures", {"size": head.size, "line": line})
-    return head.size
 
 
-async def _require_extends(context: Context, member: str, last: WitnessedHead, head: Checkpoint, note: str) -> None:
+async def _require_agrees(context: Context, member: str, last: WitnessedHead, head: Checkpoint, note: str) -> None:
+    old, new = sorted([(last.size, last.root), (head.size, head.root)])
+    path: list[bytes] = []
+    if old[0] != new[0]:
+        answer = await context.peers.get(member, f"/v1/peer/log/consistency?old={old[0]}&new={new[0]}")
+        try:
+            path = [bytes.fromhex(each[2:]) for each in answer["path"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Conflict("log_no_consistency", "A member gives no consistency path between its heads.") from error
     try:
-        if head.size < last.size:
-            raise Conflict("log_forked", "A member's log shrank.")
-        answer = await context.peers.get(member, f"/v1/peer/log/consistency?old={last.size}&new={head.size}")
-        path = [bytes.fromhex(each[2:]) for each in answer["path"]]
-        merkle.require_consistent(last.size, last.root, head.size, head.root, path)
-    except (VerificationError, Conflict) as error:
-        fork = {"origin": head.origin, "first": last.note, "second": note, "found_at": context.now()}
-        await context.database.awrite(lambda session: session.add(Fork(**fork)))
-        raise Conflict(
-            "log_forked", "A member's log does not extend what it showed before.", hint="Both checkpoints are kept."
-        ) from error
+        merkle.require_consistent(*old, *new, path)
+    except VerificationError as error:
+        await _refuse_fork(context, last, head.origin, note, error)
+
+
+async def _refuse_fork(
+    context: Context, last: WitnessedHead, name: str, note: str, cause: Exception | None = None
+) -> NoReturn:
+    fork = {"origin": name, "first": last.note, "second": note, "found_at": context.now()}
+    await context.database.awrite(lambda session: _keep_fork(session, fork))
+    raise Conflict(
+        "log_forked", "A member's log does not extend what it showed before.", hint="Both checkpoints are kept."
+    ) from cause
+
+
+def _keep_fork(session: Session, fork: dict[str, Any]) -> None:
+    """Keep a pair of heads once."""
+    known = sa.select(Fork.id).where(Fork.first == fork["first"], Fork.second == fork["second"])
+    if session.scalars(known).first() is None:
+        session.add(Fork(**fork))
+
+
+def forks(context: Context) -> list[dict[str, Any]]:
+    """Forks this witness caught: both signed notes, for anyone to check."""
+    with context.database.read() as session:
+        rows = session.scalars(sa.select(Fork).order_by(Fork.id))
+        return [
+            {"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at} for row in rows
+        ]
 
 
 def log_key(context: Context, member: str) -> bytes:
@@ -354,11 +472,15 @@ def _proof_from(value: dict[str, Any]) -> StorageProof:
 __all__ = [
     "AnchoredEntry",
     "anchor_if_due",
+    "anchored_entries",
     "anchored_entry",
     "append",
     "append_statement",
     "consistency",
     "enter_pending",
+    "entries",
+    "forks",
+    "heads_for",
     "latest_head",
     "log_size",
     "make_checkpoint",

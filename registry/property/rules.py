@@ -1,0 +1,135 @@
+"""Rules of property deals, without I/O: who signs which step, in which order, and what each step says."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from chain.errors import BadInput, Conflict, Forbidden
+from chain.statements import DealTerms, Step
+from registry.property.tax import TaxFacts, compute
+
+DEAL_DOMAIN = "qiaolian.deal.v1"
+STEP_DOMAIN = "qiaolian.step.v1"
+ORDER_DOMAIN = "qiaolian.order.v1"
+
+STEP_NAMES: Mapping[str, Step] = {step.name.lower(): step for step in Step}
+PEOPLE = (Step.SELLER, Step.BUYER)
+AGREEING = (Step.SELLER, Step.BUYER, Step.AGENT)
+"""Steps that state the deal's own content; the later ones state something of their own."""
+
+_CONTENT = {"unit", "area", "price", "loan", "monthsHeld", "onlyHome", "buyerHomes", "originalPrice"}
+
+
+def unit_pseudonym(secret: bytes, number: str) -> bytes:
+    """A unit's name on the chain: HMAC-SHA-256 under the registration centre's secret, so that nobody else can compute or enumerate it."""
+    if not isinstance(number, str) or not 1 <= len(number) <= 64:
+        raise BadInput("unit_malformed", "A unit's register number has 1 to 64 characters.")
+    return hmac.new(secret, b"qiaolian.unit.v1\0" + number.encode(), hashlib.sha256).digest()
+
+
+def require_content(content: Any) -> TaxFacts:
+    """Check a deal's content; what its taxes follow from.
+
+    ``unit`` register number, ``area`` in square centimetres, ``price``, ``loan`` and ``originalPrice`` in fen as decimal strings
+    (``originalPrice`` null when it cannot be shown), ``monthsHeld``, ``onlyHome``, ``buyerHomes``.
+    """
+    if not isinstance(content, Mapping) or set(content) != _CONTENT:
+        raise BadInput("content_malformed", f"A deal's content has exactly: {', '.join(sorted(_CONTENT))}.")
+    price, loan = fen(content["price"]), fen(content["loan"])
+    original = None if content["originalPrice"] is None else fen(content["originalPrice"])
+    whole = [content["area"], content["monthsHeld"], content["buyerHomes"]]
+    if not isinstance(content["unit"], str) or type(content["onlyHome"]) is not bool:
+        raise BadInput("content_malformed", "The deal's unit is text and onlyHome is true or false.")
+    if any(type(each) is not int or not 0 <= each < 2**53 for each in whole):
+        raise BadInput("content_malformed", "The deal's area, monthsHeld and buyerHomes are whole numbers.")
+    if loan > price:
+        raise BadInput("loan_above_price", "The loan is higher than the price.")
+    facts = TaxFacts(
+        price=price,
+        area=content["area"],
+        months_held=content["monthsHeld"],
+        only_home=content["onlyHome"],
+        buyer_homes=content["buyerHomes"],
+        original_price=original,
+    )
+    compute(facts)
+    return facts
+
+
+def fen(value: Any) -> int:
+    """Money in JSON: a decimal string of fen."""
+    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > 15:
+        raise BadInput("amount_malformed", "An amount is a decimal string of fen.")
+    return int(value)
+
+
+def party(terms: DealTerms, step: Step) -> str:
+    """The member that signs a step; empty for seller and buyer, who sign with certified keys."""
+    return {
+        Step.SELLER: "",
+        Step.BUYER: "",
+        Step.AGENT: terms.agent,
+        Step.TAX: terms.tax_authority,
+        Step.MORTGAGE: terms.bank,
+        Step.NOTARY: terms.notary,
+        Step.REGISTER: terms.registrar,
+    }[step]
+
+
+def members_of(terms: DealTerms) -> tuple[str, ...]:
+    """The member parties, each once."""
+    named = (terms.agent, terms.tax_authority, terms.bank, terms.notary, terms.registrar)
+    return tuple(dict.fromkeys(each for each in named if each))
+
+
+def steps_of(terms: DealTerms) -> tuple[Step, ...]:
+    """The steps the deal needs: no mortgage without a bank."""
+    return tuple(step for step in Step if step is not Step.MORTGAGE or terms.bank)
+
+
+def before(step: Step, *, mortgaged: bool) -> frozenset[Step]:
+    """The steps that must have been taken before one, as PropertyLedger asks it."""
+    if step in AGREEING:
+        return frozenset()
+    needed = [each for each in Step if each < step and (mortgaged or each is not Step.MORTGAGE)]
+    return frozenset(needed)
+
+
+def require_turn(terms: DealTerms, step: Step, *, member: str, done: Collection[Step]) -> None:
+    """Refuse a step that is not this member's (``wrong_party``), not part of the deal (``unknown_step``) or too early (``out_of_order``)."""
+    if step not in steps_of(terms):
+        raise BadInput("unknown_step", "The deal has no such step.")
+    if step in PEOPLE or party(terms, step) != member:
+        raise Forbidden("wrong_party", f"The step {step.name.lower()} is not this organisation's to sign.")
+    missing = sorted(before(step, mortgaged=bool(terms.bank)) - set(done))
+    if missing:
+        raise Conflict(
+            "out_of_order",
+            f"The step {missing[0].name.lower()} comes before {step.name.lower()}.",
+            hint="Wait until the chain has it, then sign.",
+        )
+
+
+def require_record(terms: DealTerms, step: Step, content: Mapping[str, Any], record: Any) -> dict[str, Any]:
+    """Check what a step states: the tax sheet must be the rules' own, the loan the deal's, a certificate must have a number."""
+    if not isinstance(record, Mapping):
+        raise BadInput("record_malformed", "What a step states is a JSON object.")
+    given = dict(record)
+    if step is Step.TAX:
+        facts = require_content(content)
+        if given != compute(facts, rules_name=str(given.get("rules"))):
+            raise BadInput("tax_differs", "The tax sheet is not what the rules give for this deal.")
+        return given
+    if step is Step.MORTGAGE:
+        wanted = {"lender": terms.bank, "loan": content["loan"], "contract": given.get("contract")}
+    elif step is Step.NOTARY:
+        wanted = {"notary": terms.notary, "certificate": given.get("certificate")}
+    else:
+        wanted = {"registrar": terms.registrar, "unit": content["unit"], "certificate": given.get("certificate")}
+    text = wanted.get("contract", wanted.get("certificate"))
+    if given != wanted or not isinstance(text, str) or not 1 <= len(text) <= 64:
+        raise BadInput("record_malformed", f"The step {step.name.lower()} states exactly: {', '.join(wanted)}.")
+    return given
