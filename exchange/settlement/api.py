@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from exchange.settlement import service
+from exchange.settlement import bundles, service
 from registry.access import Principal, get_context, hex_bytes, require_local
 
 router = APIRouter(tags=["settlement"])
@@ -102,3 +102,18 @@ def payments(
 ) -> dict[str, Any]:
     wanted = None if agreement_id is None else hex_bytes(agreement_id)
     return {"payments": service.payments(context, wanted)}
+
+
+@router.get("/v1/agreements/{agreement_id}/bundle", summary="The bundle of one call (provider)")
+def trade_bundle(
+    agreement_id: str, seq: int, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers
+) -> Response:
+    data = bundles.trade_bundle(context, hex_bytes(agreement_id), lane, seq)
+    return Response(data, media_type="application/json")
+
+
+@router.get("/v1/agreements/{agreement_id}/lane-bundle", summary="The bundle of every call of a lane (provider)")
+def lane_bundle(
+    agreement_id: str, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers
+) -> Response:
+    return Response(bundles.lane_bundle(context, hex_bytes(agreement_id), lane), media_type="application/json")

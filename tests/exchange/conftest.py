@@ -17,13 +17,15 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+import contracts
+from chain import rlp
 from chain.context import Context
-from chain.crypto import keccak256, new_private_key
+from chain.crypto import address_of, keccak256, new_private_key, sign_digest
 from chain.database import Base, Database
 from chain.deploy import Governor, deploy
 from chain.deployment import Deployment
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
-from chain.finality import UnsealedForTestsOnly
+from chain.finality import CheckedHeader, UnsealedForTestsOnly
 from chain.keys import Ed25519Signer, Secp256k1Signer
 from chain.ledger import Ledger
 from chain.outbox import OutboxWorker, outcome
@@ -39,6 +41,7 @@ from chain.statements import (
     Unit,
 )
 from chain.transactions import gas_for, sign_transaction
+from chain.trust import Trust, ValidatorSet
 from chain.view import ChainView
 from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
@@ -54,6 +57,7 @@ from exchange.settlement import service as settlement
 from registry import projection as registry_projection
 from registry.access import Principal
 from registry.assets import service as assets
+from registry.evidence import service as evidence
 from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.sources import Column, Schema
@@ -71,6 +75,56 @@ RECORDS = {
     for number in range(40)
 }
 _KINDS: dict[int, type[QiaolianError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 422: BadInput, 503: Unavailable}
+
+
+VALIDATOR = new_private_key()
+
+
+class SealedForTests(UnsealedForTestsOnly):
+    """The test chain's headers, dressed as the consortium engine's and sealed by a validator of our own, so that bundles verify."""
+
+    def check(self, answer: Mapping[str, Any]) -> CheckedHeader:
+        checked = super().check(answer)
+        return dataclasses.replace(checked, header_rlp=sealed(checked))
+
+
+def sealed(checked: CheckedHeader) -> bytes:
+    """A header of the consortium engine's form over the same state, with one validator's seal."""
+    vanity = bytes(32)
+    validators = [bytes.fromhex(address_of(VALIDATOR)[2:])]
+    fields: list[Any] = [
+        checked.parent_hash,
+        bytes(20),
+        checked.state_root,
+        bytes(32),
+        bytes(32),
+        bytes(256),
+        rlp.integer(1),
+        rlp.integer(checked.height),
+        b"",
+        rlp.integer(checked.timestamp),
+        b"",
+        vanity + rlp.encode([validators, bytes(65), []]),
+        b"",
+        b"",
+        b"",
+    ]
+    seal = sign_digest(VALIDATOR, keccak256(keccak256(rlp.encode(fields)) + b"\x02"))
+    fields[11] = vanity + rlp.encode([validators, bytes(65), [seal[:64] + bytes([seal[64] - 27])]])
+    return rlp.encode(fields)
+
+
+def trust_for(deployment: Deployment) -> Trust:
+    """What an outside verifier would hold true of the test chain."""
+    return Trust(
+        chain_id=deployment.chain_id,
+        genesis_hash="0x" + deployment.genesis_hash.hex(),
+        validator_sets=(ValidatorSet(0, None, frozenset({address_of(VALIDATOR)})),),
+        contracts=deployment.contracts,
+        storage={name: contracts.artifact(name).storage for name in contracts.NAMES},
+        witnesses={},
+        required_witnesses=0,
+    )
 
 
 class Rows:
@@ -271,6 +325,24 @@ class Market:
         self.settle()
         return bytes.fromhex(made["agreementId"][2:])
 
+    def anchor(self) -> None:
+        """Checkpoint and anchor the department's log now."""
+        context = self.department.context
+        evidence.make_checkpoint(context)
+        if evidence.anchor_if_due(context, at_once=True):
+            self.department.done(f"anchor/{evidence.INCARNATION}/{evidence.log_size(context)}")
+        self.settle()
+        evidence.settle_anchors(context)
+
+    @property
+    def trust(self) -> Trust:
+        return trust_for(self.department.context.ledger.deployment)
+
+    def claim(self, agreement_id: bytes) -> None:
+        for operation in settlement.claim(self.department.context, agreement_id)["operations"]:
+            self.department.done(operation)
+        self.settle()
+
     def call(self, agreement_id: bytes, number: int = 1, *, key: str | None = None, **changes: Any) -> CallResult:
         return self.run(metering.call(self.bank.context, agreement_id, query(number, **changes), idempotency_key=key))
 
@@ -421,7 +493,7 @@ def app_of(context: Context) -> FastAPI:
 def make_node(role: str, keys: Keys, directory: Path, url: str, deployment: Deployment, nodes: dict[str, Node]) -> Node:
     database = Database(f"sqlite:///{directory / role}.db")
     Base.metadata.create_all(database.engine)
-    view = ChainView(url, deployment, UnsealedForTestsOnly(), poll_seconds=0.02)
+    view = ChainView(url, deployment, SealedForTests(), poll_seconds=0.02)
     line = Line(keys.member, nodes)
     context = Context(
         member=keys.member,

@@ -1,0 +1,280 @@
+"""What the bundles of a metered trade must show. Pure: imports no web3, no database, no web framework.
+
+**trade** tells of one call: agreement signed by both sides under a grant, the buyer's request, the provider's receipt in its anchored log, the
+buyer's signature that acknowledges it, the claim and the payout on the chain.
+
+**lane** tells of every call of one lane, from the first place to the last, without a hole: each receipt continues the one before it, each request
+acknowledges exactly what was delivered before it, and the chain was never asked for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chain.bundle import Facts, Signed
+from chain.errors import Inconsistent, QiaolianError, VerificationError
+from chain.statements import (
+    Agreement,
+    GrantTerms,
+    KeyPurpose,
+    Outcome,
+    ReceiptVoid,
+    UsageReceipt,
+    UsageRequest,
+    Voucher,
+)
+from chain.words import AgreementState, GrantWord, LaneWord
+from exchange.agreements.rules import require_grant
+from exchange.metering.model import REQUEST_DOMAIN, RESPONSE_DOMAIN, Head
+from exchange.metering.rules import after, after_void, require_acknowledged, require_receipt
+from exchange.settlement.rules import split
+
+CONTRACT = "TradeSettlement"
+
+
+def check_trade(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
+    """One named call from agreement to payout: subject {agreementId, lane, seq}."""
+    trade = _Trade(facts, subject, "seq")
+    seq = subject["seq"]
+    request = _only(trade.requests, seq, "request")
+    receipt = _only(trade.receipts, seq, "receipt")
+    before = Head(seq - 1, request.acknowledged_units, request.acknowledged_amount, request.previous_receipt)
+    _holds(lambda: require_receipt(trade.agreement, before, request, request.struct_hash(), receipt))
+    _require_before_revocation(receipt, trade.grant)
+    said = [f"The receipt of place {seq} of lane {trade.lane} answers the buyer's request, for {receipt.units} units."]
+    said.append(_logged(facts, trade.signed_receipts[seq], "receipt"))
+    said += _disclosed(facts, request, receipt)
+    if receipt.outcome == Outcome.REFUSED:
+        return [*trade.said, *said, f"The call was refused ({receipt.reason}) and costs nothing."]
+    return [*trade.said, *said, *_acknowledged(facts, trade, receipt), *_paid(facts, trade, receipt)]
+
+
+def check_lane(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
+    """Every call of one lane: subject {agreementId, lane}."""
+    trade = _Trade(facts, subject)
+    last = max(trade.requests, default=0)
+    if sorted(trade.requests) != list(range(1, last + 1)) or sorted(trade.receipts) != list(range(1, last + 1)):
+        raise Inconsistent("lane_has_holes", "The lane's places are not all there, each with request and receipt.")
+    voids = {each.seq: each for each in trade.voids}
+    head, refused = Head(), 0
+    for seq in range(1, last + 1):
+        request, receipt = trade.requests[seq], trade.receipts[seq]
+        _holds(lambda head=head, request=request: require_acknowledged(head, request))
+        request_hash, receipt_hash = request.struct_hash(), receipt.struct_hash()
+        _holds(
+            lambda head=head, request=request, request_hash=request_hash, receipt=receipt: require_receipt(
+                trade.agreement, head, request, request_hash, receipt
+            )
+        )
+        _require_before_revocation(receipt, trade.grant)
+        facts.logged(trade.signed_receipts[seq])
+        refused += receipt.outcome == Outcome.REFUSED
+        before, head = head, after(receipt, receipt_hash)
+        void = voids.pop(seq, None)
+        if void is not None:
+            if void.receipt != receipt_hash:
+                raise Inconsistent("void_of_other", "A void names another receipt than its place's.")
+            head = after_void(before, receipt_hash, request_hash)
+    if voids:
+        raise Inconsistent("void_of_other", "A void names a place the lane does not have.")
+    said = [
+        *trade.said,
+        f"Lane {trade.lane} has {last} places without a hole: {last - refused} served, {refused} refused.",
+        f"{len(trade.voids)} of them were voided; {head.units} units for {head.amount} fen were delivered in all.",
+        "Every receipt is in the provider's anchored log and continues the one before it.",
+    ]
+    return said + _lane_claims(facts, trade, head)
+
+
+# --- What both stories share -----------------------------------------------------------------------------------------------------
+
+
+class _Trade:
+    """The agreement's part of a story, checked."""
+
+    def __init__(self, facts: Facts, subject: Mapping[str, Any], *more: str) -> None:
+        self.agreement_id, self.lane = _subject(subject, *more)
+        self.signed_agreements = facts.all(Agreement)
+        self.agreement = _agreement(self.signed_agreements, self.agreement_id)
+        terms = facts.struct(GrantTerms)
+        _holds(lambda: require_grant(self.agreement, terms))
+        self.grant = GrantWord.decode(facts.word("GrantRegistry", "grants", self.agreement.grant_id).value)
+        if not self.grant.approved_at:
+            raise Inconsistent("grant_not_approved", "The chain shows no approval of the grant.")
+        words = [facts.word(CONTRACT, "agreements", self.agreement_id, offset=place) for place in range(3)]
+        self.height = words[0].height
+        if any(each.height != self.height for each in words):
+            raise Inconsistent("state_at_two_heights", "The agreement's books are not all of one block.")
+        self.state = AgreementState.decode(*(each.value for each in words))
+        if not self.state.opened_at or self.state.opened != self.agreement.cap:
+            raise Inconsistent("agreement_not_open", "The chain does not show the agreement as opened with its cap.")
+        provider = next(each for each in self.signed_agreements if each.signer == self.agreement.provider_key)
+        logged = _logged(facts, provider, "agreement")
+        self.signed_receipts = self._receipts(facts)
+        self.receipts = {seq: each.statement for seq, each in self.signed_receipts.items()}
+        self.requests = self._requests(facts)
+        self.voids = self._of_lane(facts, ReceiptVoid, self.agreement.provider_key)
+        self.vouchers = self._of_lane(facts, Voucher, self.agreement.buyer_key)
+        self.said = [
+            f"{self.agreement.provider} and {self.agreement.buyer} both signed the agreement for {self.agreement.purpose} "
+            f"at {self.agreement.price} fen a unit; it opened in block {self.state.opened_at}.",
+            logged,
+        ]
+
+    def _receipts(self, facts: Facts) -> dict[int, Signed[UsageReceipt]]:
+        signed = [each for each in facts.all(UsageReceipt) if self._mine(each, self.agreement.provider_key)]
+        found = {each.statement.seq: each for each in signed}
+        if len(found) != len(signed):
+            raise Inconsistent("place_twice", "Two receipts are of one place.")
+        return found
+
+    def _requests(self, facts: Facts) -> dict[int, UsageRequest]:
+        made = self._of_lane(facts, UsageRequest, self.agreement.buyer_key)
+        found = {each.seq: each for each in made}
+        if len(found) != len(made):
+            raise Inconsistent("place_twice", "Two requests are of one place.")
+        return found
+
+    def _of_lane(self, facts: Facts, kind: type[Any], key: str) -> list[Any]:
+        return [each.statement for each in facts.all(kind) if self._mine(each, key)]
+
+    def _mine(self, signed: Signed[Any], key: str) -> bool:
+        """Always true, or the story is refused: nothing of another trade rides along."""
+        statement = signed.statement
+        if (statement.agreement_id, statement.lane) != (self.agreement_id, self.lane):
+            raise Inconsistent("of_another_trade", "A statement is of another agreement or lane.")
+        if signed.signer != key:
+            raise Inconsistent("wrong_signer", "A statement is not signed by the key the agreement pins.")
+        return True
+
+
+def _subject(subject: Mapping[str, Any], *more: str) -> tuple[bytes, int]:
+    numbers = ("lane", *more)
+    if set(subject) != {"agreementId", *numbers} or any(type(subject[name]) is not int for name in numbers):
+        raise Inconsistent("subject_malformed", "The bundle does not say which agreement, lane and place it is about.")
+    try:
+        return bytes.fromhex(subject["agreementId"].removeprefix("0x")), subject["lane"]
+    except (ValueError, AttributeError) as error:
+        raise Inconsistent("subject_malformed", "The bundle's agreement id is malformed.") from error
+
+
+def _agreement(signed: Sequence[Signed[Agreement]], agreement_id: bytes) -> Agreement:
+    """The one agreement, signed by both of its pinned keys, which are the parties' statement keys."""
+    if len(signed) != 2 or any(each.statement.struct_hash() != agreement_id for each in signed):
+        raise Inconsistent(
+            "agreement_differs", "The bundle does not hold the agreement twice, once signed by each side."
+        )
+    agreement = signed[0].statement
+    signers = {each.signer: each for each in signed}
+    for member, key in ((agreement.provider, agreement.provider_key), (agreement.buyer, agreement.buyer_key)):
+        found = signers.get(key)
+        if found is None or found.member != member or found.purpose != KeyPurpose.STATEMENT:
+            raise Inconsistent("wrong_signer", f"The agreement is not signed by {member}'s statement key.")
+    return agreement
+
+
+def _acknowledged(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
+    """A later signature of the buyer covers the receipt; the chain's lane stands at such a signature."""
+    covering = [
+        (each.seq - 1, each.acknowledged_units, each.acknowledged_amount)
+        for each in trade.requests.values()
+        if each.seq > receipt.seq
+    ] + [(each.seq, each.acknowledged_units, each.acknowledged_amount) for each in trade.vouchers]
+    good = [
+        each
+        for each in covering
+        if each[0] >= receipt.seq and each[1] >= receipt.total_units and each[2] >= receipt.total_amount
+    ]
+    if not good or len(good) != len(covering):
+        raise Inconsistent("not_acknowledged", "No signature of the buyer acknowledges the call.")
+    highest = max(good)
+    word = LaneWord.decode(facts.word(CONTRACT, "lanes", trade.agreement_id, trade.lane).value)
+    said = [f"The buyer acknowledged {highest[2]} fen up to place {highest[0]}, this call among them."]
+    if trade.agreement.price == 0:
+        if word.amount:
+            raise Inconsistent("claim_differs", "The chain shows a claim on a free agreement.")
+        return [*said, "The agreement is free: there is nothing to claim."]
+    if (word.seq, word.units, word.amount) not in good:
+        raise Inconsistent("claim_differs", "The lane on the chain does not stand at an acknowledgement of the bundle.")
+    return [*said, f"The chain's lane stands at {word.amount} fen up to place {word.seq}: the call was claimed."]
+
+
+def _paid(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
+    """What each share got is the split of what was claimed; nothing is paid beyond it."""
+    state, due = (
+        trade.state,
+        split(trade.state.acknowledged, {s.member: s.basis_points for s in trade.agreement.shares}),
+    )
+    if trade.agreement.price == 0:
+        return []
+    if state.acknowledged < receipt.total_amount or state.acknowledged > state.opened:
+        raise Inconsistent("payout_differs", "The agreement's books hold less than the call, or more than its cap.")
+    said = []
+    for member, amount in due.items():
+        paid = facts.word(CONTRACT, "paidTo", trade.agreement_id, member)
+        if paid.value != amount or paid.height != trade.height:
+            raise Inconsistent("payout_differs", f"The chain does not show {member}'s part of the split.")
+        said.append(f"{member} was paid {amount} fen.")
+    if state.paid != sum(due.values()):
+        raise Inconsistent("payout_differs", "The parts of the split do not add up to what was paid.")
+    return [*said, _closing(state)]
+
+
+def _lane_claims(facts: Facts, trade: _Trade, head: Head) -> list[str]:
+    for each in trade.vouchers:
+        said = (each.seq, each.acknowledged_units, each.acknowledged_amount, each.receipt)
+        if said != (head.seq, head.units, head.amount, head.receipt):
+            raise Inconsistent("voucher_differs", "The closing voucher is not of the lane's head.")
+    word = LaneWord.decode(facts.word(CONTRACT, "lanes", trade.agreement_id, trade.lane).value)
+    if word.amount > head.amount or word.units > head.units or word.seq > head.seq:
+        raise Inconsistent("claim_differs", "The chain paid for more than was delivered.")
+    return [
+        f"The chain's lane stands at {word.amount} of {head.amount} fen, never more than delivered.",
+        _closing(trade.state),
+    ]
+
+
+def _closing(state: AgreementState) -> str:
+    if state.refunded + state.paid > state.opened or (state.closed_at and state.locked):
+        raise Inconsistent("payout_differs", "The agreement's books do not add up.")
+    if state.closed_at:
+        return f"Of {state.opened} fen opened, {state.paid} were paid and {state.refunded} refunded when it closed."
+    return f"Of {state.opened} fen opened, {state.paid} were paid so far and {state.locked} are locked."
+
+
+def _require_before_revocation(receipt: UsageReceipt, grant: GrantWord) -> None:
+    if receipt.outcome == Outcome.SERVED and not grant.live_at(receipt.view_height):
+        raise Inconsistent("served_without_grant", "The call was served on a view in which the grant was not live.")
+
+
+def _logged(facts: Facts, signed: Signed[Any], what: str) -> str:
+    found = facts.logged(signed)
+    if found.leaf["kind"] != type(signed.statement).__name__:
+        raise Inconsistent("log_kind_differs", f"The log calls the {what} something else.")
+    return f"The {what} is entry {found.index} of {found.member}'s log, anchored in block {found.anchored_at}."
+
+
+def _disclosed(facts: Facts, request: UsageRequest, receipt: UsageReceipt) -> list[str]:
+    said = []
+    if facts.opened_or_none(request.request_commitment, REQUEST_DOMAIN) is not None:
+        said.append("What was asked is shown and is what the request committed to.")
+    if facts.opened_or_none(receipt.response_commitment, RESPONSE_DOMAIN) is not None:
+        said.append("What was answered is shown and is what the receipt committed to.")
+    return said
+
+
+def _only(found: Mapping[int, Any], seq: int, what: str) -> Any:
+    if seq not in found:
+        raise Inconsistent("story_incomplete", f"The bundle lacks the {what} of the place it names.")
+    return found[seq]
+
+
+def _holds(rule: Any) -> None:
+    """Run a rule of the protocol; what it refuses, the bundle contradicts."""
+    try:
+        rule()
+    except VerificationError:
+        raise
+    except QiaolianError as error:
+        raise Inconsistent(error.code, error.sentence) from error
