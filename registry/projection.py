@@ -12,6 +12,7 @@ from registry.assets import service as assets
 from registry.credit import service as credit
 from registry.grants import service as grants
 from registry.members import service as members
+from registry.property import service as deals
 
 CONTRACTS = ("MemberDirectory", "AssetRegistry", "GrantRegistry", "CreditLedger", "PropertyLedger")
 
@@ -27,3 +28,5 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
             grants.apply(session, event, member=context.member)
         elif event.contract == "CreditLedger":
             credit.apply(session, event)
+        elif event.contract == "PropertyLedger":
+            deals.apply(session, event, member=context.member, roles=context.roles)

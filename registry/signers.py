@@ -26,9 +26,7 @@ def member_that_signed(context: Context, statement: Statement, signature: bytes,
     return word.member if word.live and word.purpose in purposes else ""
 
 
-def require_signed_by(
-    context: Context, member: str, statement: Statement, signature: bytes, *purposes: KeyPurpose
-) -> None:
+def require_signed_by(context: Context, member: str, statement: Statement, signature: bytes, *purposes: KeyPurpose) -> None:
     """Refuse a statement that is not signed with a live key of an active member: ``wrong_signer``."""
     found = member_that_signed(context, statement, signature, *purposes)
     if not found or found != member or not _active(context, member):

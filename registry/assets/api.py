@@ -111,7 +111,5 @@ def cancel(
 
 
 @router.get("/v1/peer/assets/{asset_id}", summary="Metadata of an asset this node publishes")
-def metadata(
-    asset_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
+def metadata(asset_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
     return {"metadata": service.latest_own(context, hex_bytes(asset_id)).asset_metadata}

@@ -199,9 +199,7 @@ def _commit_rows(
 
 
 def _start(session: Session, row: OwnAsset) -> None:
-    session.execute(
-        sa.delete(RecordSalt).where(RecordSalt.asset_id == row.asset_id, RecordSalt.asset_version == row.asset_version)
-    )
+    session.execute(sa.delete(RecordSalt).where(RecordSalt.asset_id == row.asset_id, RecordSalt.asset_version == row.asset_version))
     session.merge(row)
 
 
@@ -265,10 +263,7 @@ def latest_own(context: Context, asset_id: bytes) -> OwnAsset:
     """This node's newest published version of an asset."""
     with context.database.read() as session:
         row = session.scalars(
-            sa.select(OwnAsset)
-            .where(OwnAsset.asset_id == asset_id, OwnAsset.state == "published")
-            .order_by(OwnAsset.asset_version.desc())
-            .limit(1)
+            sa.select(OwnAsset).where(OwnAsset.asset_id == asset_id, OwnAsset.state == "published").order_by(OwnAsset.asset_version.desc()).limit(1)
         ).first()
     if row is None:
         raise NotFound("asset_not_published", "This node publishes no such asset.")
@@ -279,9 +274,7 @@ def record_commitment(context: Context, asset_id: bytes, version: int, subject: 
     """The commitment of a subject's record and its salt; ``record_unknown`` if there is none."""
     with context.database.read() as session:
         row = session.scalars(
-            sa.select(RecordSalt).where(
-                RecordSalt.asset_id == asset_id, RecordSalt.asset_version == version, RecordSalt.subject == subject
-            )
+            sa.select(RecordSalt).where(RecordSalt.asset_id == asset_id, RecordSalt.asset_version == version, RecordSalt.subject == subject)
         ).first()
     if row is None:
         raise NotFound("record_unknown", "There is no record of this subject.")
@@ -298,9 +291,7 @@ def _source(context: Context, name: str) -> Source:
 # --- Catalogue ------------------------------------------------------------------------------------------------------------------
 
 
-def search(
-    context: Context, *, text: str = "", holder: str = "", limit: int = 100, offset: int = 0
-) -> list[dict[str, Any]]:
+def search(context: Context, *, text: str = "", holder: str = "", limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
     """Assets of all members by a part of the name or category; newest first."""
     query = sa.select(CatalogueAsset).order_by(CatalogueAsset.registered_at.desc(), CatalogueAsset.name)
     if text:

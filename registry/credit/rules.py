@@ -45,9 +45,7 @@ class ConsentPackage:
                 identity_salt=bytes.fromhex(value["identitySalt"][2:]),
             )
         except (KeyError, TypeError, ValueError, QiaolianError) as error:
-            raise BadInput(
-                "consent_malformed", "A consent package lacks a part or has one of the wrong form."
-            ) from error
+            raise BadInput("consent_malformed", "A consent package lacks a part or has one of the wrong form.") from error
 
     def commitment(self) -> bytes:
         """What the chain holds of it."""
@@ -58,9 +56,7 @@ class ConsentPackage:
         return str(self.identity.get("code", ""))
 
 
-def require_package(
-    package: ConsentPackage, *, consent_domain: Domain, certificate_domain: Domain, issuer_key_member: str
-) -> None:
+def require_package(package: ConsentPackage, *, consent_domain: Domain, certificate_domain: Domain, issuer_key_member: str) -> None:
     """The package holds together: signatures, certificate and openings; all but what the chain says now.
 
     ``issuer_key_member`` is the member whose live STATEMENT key made the certificate's signature.
@@ -85,9 +81,7 @@ def certificate_signer(package: ConsentPackage, domain: Domain) -> str:
     return recover(package.certificate.digest(domain), package.certificate_signature)
 
 
-def require_usable(
-    package: ConsentPackage, word: ConsentWord, *, subject: str, bank: str, purpose: str, now: int
-) -> None:
+def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, bank: str, purpose: str, now: int) -> None:
     """The consent covers this use now, by the chain's word for it."""
     consent = package.consent
     if not word.recorded_at or word.authority != consent.authority:
@@ -109,8 +103,6 @@ def combine(subject: str, parts: Sequence[Mapping[str, Any]], repairs: Sequence[
     """The one-stop report: each department's masked record, and beside it what was disputed and how it was answered."""
     return {
         "subject": subject,
-        "records": [
-            {"department": part["department"], "assetId": part["assetId"], "record": part["record"]} for part in parts
-        ],
+        "records": [{"department": part["department"], "assetId": part["assetId"], "record": part["record"]} for part in parts],
         "disputes": [dict(each) for each in repairs],
     }

@@ -46,6 +46,9 @@ from registry.credit.store import Certificate, Dispute, HeldConsent, Query
 from registry.evidence.service import append_statement
 from registry.masking import mask
 
+PURPOSES = ("consent", "deal", "dispute")
+"""What a subject's key may be certified for."""
+
 # --- Certificates ---------------------------------------------------------------------------------------------------------------
 
 
@@ -56,6 +59,10 @@ def certify(
     now = context.now()
     if not_after <= now:
         raise BadInput("wrong_period", "A certificate ends in the future.")
+    if not identity.get("code"):
+        raise BadInput("identity_malformed", "An identity has the code its office knows the person or trader by.")
+    if purpose not in PURPOSES:
+        raise BadInput("purpose_unknown", "A key is certified for a purpose.", hint=", ".join(PURPOSES))
     certificate = SubjectKeyCertificate(
         version=1,
         issuer=context.member,
@@ -71,13 +78,17 @@ def certify(
         known = session.get(Certificate, key)
         if known is not None:
             raise Conflict("key_certified", "This key is certified; a key serves one purpose once.")
-        session.add(
-            Certificate(key=key, identity=dict(identity), certificate=certificate.to_json(), signature=signature)
-        )
+        session.add(Certificate(key=key, identity=dict(identity), certificate=certificate.to_json(), signature=signature))
         append_statement(session, certificate, context.domain("MemberDirectory"), at=now)
 
     context.database.write(change)
     return certificate, signature
+
+
+def certified(session: Session, key: str) -> tuple[Mapping[str, Any], SubjectKeyCertificate] | None:
+    """Whose key this is, if this office certified it or was shown its certificate: the identity and the certificate."""
+    row = session.get(Certificate, key)
+    return None if row is None else (row.identity, SubjectKeyCertificate.from_json(row.certificate))
 
 
 # --- Consents -------------------------------------------------------------------------------------------------------------------
@@ -117,9 +128,7 @@ def held_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
     return row.package
 
 
-def authorise_consent(
-    context: Context, package_json: Mapping[str, Any] | None, *, subject: str, bank: str, purpose: str, now: int
-) -> None:
+def authorise_consent(context: Context, package_json: Mapping[str, Any] | None, *, subject: str, bank: str, purpose: str, now: int) -> None:
     """Whether the subject's consent covers this use now.
 
     Raises:
@@ -341,9 +350,7 @@ def _require_certified(context: Context, key: str, subject: str) -> None:
     with context.database.read() as session:
         row = session.get(Certificate, key)
     if row is None or row.identity.get("code") != subject:
-        raise Forbidden(
-            "subject_key_unknown", "The key is not certified for this subject.", hint="Show its certificate first."
-        )
+        raise Forbidden("subject_key_unknown", "The key is not certified for this subject.", hint="Show its certificate first.")
 
 
 def show_certificate(
@@ -363,9 +370,7 @@ def show_certificate(
         raise BadInput("identity_differs", "The identity is not what the certificate commits to.")
     if not certificate.not_before <= context.now() <= certificate.not_after:
         raise Forbidden("certificate_expired", "The certificate does not cover this time.")
-    row = Certificate(
-        key=certificate.key, identity=dict(identity), certificate=certificate.to_json(), signature=signature
-    )
+    row = Certificate(key=certificate.key, identity=dict(identity), certificate=certificate.to_json(), signature=signature)
     context.database.write(lambda session: session.merge(row))
 
 

@@ -20,16 +20,12 @@ def head(context: Context = Depends(get_context), caller: Principal = Depends(re
 
 
 @router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
-def consistency(
-    old: int, new: int, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
+def consistency(old: int, new: int, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
     return {"path": ["0x" + each.hex() for each in service.consistency(context, old, new)]}
 
 
 @router.post("/v1/peer/log/cosignatures", summary="A witness hands back its cosignature")
-async def cosignatures(
-    request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
+async def cosignatures(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     service.take_cosignature(context, caller.member, field(body, "size", int), field(body, "line", str))
     return {"taken": True}

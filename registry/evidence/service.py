@@ -212,9 +212,7 @@ def anchored_entries(context: Context, digests: Sequence[bytes]) -> list[Anchore
         query = sa.select(LogAnchor, LogHead).join(LogHead, LogHead.size == LogAnchor.size)
         done = session.execute(query.where(LogAnchor.header.is_not(None), LogAnchor.size > last)).all()
         if not done:
-            raise Conflict(
-                "entry_not_anchored", "The entry is not anchored yet.", hint="Anchors follow within a minute."
-            )
+            raise Conflict("entry_not_anchored", "The entry is not anchored yet.", hint="Anchors follow within a minute.")
         anchor, head = max(done, key=lambda row: (row[1].cosignatures.count("\n"), row[0].size))
         return [_anchored(session, entry, anchor, head) for entry in entries]
 
@@ -365,14 +363,10 @@ async def _require_agrees(context: Context, member: str, last: WitnessedHead, he
         await _refuse_fork(context, last, head.origin, note, error)
 
 
-async def _refuse_fork(
-    context: Context, last: WitnessedHead, name: str, note: str, cause: Exception | None = None
-) -> NoReturn:
+async def _refuse_fork(context: Context, last: WitnessedHead, name: str, note: str, cause: Exception | None = None) -> NoReturn:
     fork = {"origin": name, "first": last.note, "second": note, "found_at": context.now()}
     await context.database.awrite(lambda session: _keep_fork(session, fork))
-    raise Conflict(
-        "log_forked", "A member's log does not extend what it showed before.", hint="Both checkpoints are kept."
-    ) from cause
+    raise Conflict("log_forked", "A member's log does not extend what it showed before.", hint="Both checkpoints are kept.") from cause
 
 
 def _keep_fork(session: Session, fork: dict[str, Any]) -> None:
@@ -386,9 +380,7 @@ def forks(context: Context) -> list[dict[str, Any]]:
     """Forks this witness caught: both signed notes, for anyone to check."""
     with context.database.read() as session:
         rows = session.scalars(sa.select(Fork).order_by(Fork.id))
-        return [
-            {"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at} for row in rows
-        ]
+        return [{"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at} for row in rows]
 
 
 def log_key(context: Context, member: str) -> bytes:

@@ -112,9 +112,7 @@ async def revoke(
 
 
 @router.post("/v1/peer/grants", status_code=201, summary="A grantee's node sends the scope it asks for")
-async def take_request(
-    request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
+async def take_request(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     terms = GrantTerms.from_json(field(body, "terms", dict))
     service.take_request(context, caller.member, terms, field(body, "scope", dict), hex_field(body, "salt", length=32))

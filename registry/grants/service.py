@@ -277,9 +277,7 @@ def _require_owner_key(context: Context, digest: bytes, signature: bytes, purpos
 
 
 def _row(grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt: bytes | None) -> Grant:
-    return Grant(
-        grant_id=grant_id, owner=terms.owner, grantee=terms.grantee, terms=terms.to_json(), scope=scope, scope_salt=salt
-    )
+    return Grant(grant_id=grant_id, owner=terms.owner, grantee=terms.grantee, terms=terms.to_json(), scope=scope, scope_salt=salt)
 
 
 def _listed(row: Grant) -> dict[str, Any]:

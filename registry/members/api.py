@@ -42,16 +42,12 @@ class ApprovalBody(BaseModel):
 
 
 @router.get("/v1/members", summary="All members of the network")
-def listing(
-    context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))
-) -> dict[str, Any]:
+def listing(context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))) -> dict[str, Any]:
     return {"members": service.listing(context)}
 
 
 @router.get("/v1/members/{member}", summary="One member with its keys")
-def find(
-    member: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))
-) -> dict[str, Any]:
+def find(member: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))) -> dict[str, Any]:
     return service.find(context, member)
 
 
@@ -92,8 +88,6 @@ async def approve(
 
 
 @router.post("/v1/peer/governance/proposals", status_code=201, summary="Another governor's node hands over a proposal")
-async def take_proposal(
-    request: Request, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
+async def take_proposal(request: Request, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     return await run_in_threadpool(service.take_proposal, context, body)

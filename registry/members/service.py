@@ -96,9 +96,7 @@ def apply(session: Session, event: Event) -> None:
 # --- Proposals ------------------------------------------------------------------------------------------------------------------
 
 
-async def propose(
-    context: Context, function: str, arguments: Mapping[str, Any], *, share_with: Sequence[str] = ()
-) -> dict[str, Any]:
+async def propose(context: Context, function: str, arguments: Mapping[str, Any], *, share_with: Sequence[str] = ()) -> dict[str, Any]:
     """Draw up a directory action and hand it to other governors' nodes; the proposal as JSON.
 
     A governor's node that cannot be reached is named in ``notReached``; its administrator can be given the proposal by hand.
@@ -190,9 +188,7 @@ def proposal_json(row: Proposal) -> dict[str, Any]:
     }
 
 
-def _take_approval(
-    context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes
-) -> dict[str, Any]:
+def _take_approval(context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes) -> dict[str, Any]:
     row = session.get_one(Proposal, proposal_id)
     if row.deadline < context.now():
         raise Conflict("proposal_over", "The proposal's deadline has passed.", hint="Propose the action again.")

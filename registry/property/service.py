@@ -1,0 +1,622 @@
+"""Property deals (云链签): drawn up by the estate agent, signed by every party, opened and stepped on the chain.
+
+What is sold for how much goes between the parties' nodes; the chain has salted commitments, signatures and the order. Each member signs its own
+step at its own node, which sends it to the chain itself and hands signature and record to the other parties. A node that missed one asks the
+step's party for it when it exports the deal. Seller and buyer sign with one-time keys the registration centre certified, at the agent's desk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.commitment import commit, new_salt, opens
+from chain.context import Context
+from chain.crypto import recover
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
+from chain.ledger import Event
+from chain.outbox import enqueue, outcome
+from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
+from chain.view import Word
+from chain.words import HoldWord
+from registry.evidence.service import append, append_statement
+from registry.property import register
+from registry.property.rules import (
+    AGREEING,
+    DEAL_DOMAIN,
+    PEOPLE,
+    STEP_DOMAIN,
+    members_of,
+    party,
+    require_content,
+    require_record,
+    require_turn,
+    steps_of,
+)
+from registry.property.store import Deal, SignedStep
+from registry.property.tax import compute
+from registry.signers import require_signed_by
+
+CONTRACT = "PropertyLedger"
+
+
+@dataclass(frozen=True)
+class CertifiedKey:
+    """A person's one-time key: the registration centre's certificate and its signature."""
+
+    certificate: SubjectKeyCertificate
+    signature: bytes
+
+    @classmethod
+    def from_json(cls, value: Any) -> CertifiedKey:
+        """Read ``{"certificate": …, "signature": 0x…}``; ``certificate_malformed``."""
+        try:
+            return cls(
+                SubjectKeyCertificate.from_json(value["certificate"]),
+                bytes.fromhex(value["signature"].removeprefix("0x")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput("certificate_malformed", "A certificate lacks a part or has one of the wrong form.") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"certificate": self.certificate.to_json(), "signature": "0x" + self.signature.hex()}
+
+
+@dataclass(frozen=True)
+class NewDeal:
+    """What the estate agent draws up."""
+
+    title: TitleStatement
+    title_signature: bytes
+    seller: CertifiedKey
+    buyer: CertifiedKey
+    bank: str
+    tax_authority: str
+    notary: str
+    content: Mapping[str, Any]
+    expires_at: int
+
+
+# --- Drawing up -----------------------------------------------------------------------------------------------------------------
+
+
+async def create(context: Context, wanted: NewDeal) -> dict[str, Any]:
+    """Draw up a deal and hand it to every party's node; the terms, for seller and buyer to sign.
+
+    Raises:
+        Conflict: ``unit_in_deal``, ``unit_held``; Forbidden: ``wrong_signer``; BadInput: what is wrong with content or certificates;
+            and whatever refusal a party's node gives: a deal not all parties took is not kept.
+    """
+    salt, content = new_salt(), dict(wanted.content)
+    require_content(content)
+    terms = DealTerms(
+        version=1,
+        unit=wanted.title.unit,
+        seller=wanted.seller.certificate.key,
+        buyer=wanted.buyer.certificate.key,
+        agent=context.member,
+        bank=wanted.bank,
+        tax_authority=wanted.tax_authority,
+        notary=wanted.notary,
+        registrar=wanted.title.registrar,
+        content=commit(salt, DEAL_DOMAIN, content),
+        expires_at=wanted.expires_at,
+        nonce=new_salt(),
+    )
+    row = Deal(
+        deal_id=terms.struct_hash(),
+        unit=terms.unit,
+        terms=terms.to_json(),
+        content=content,
+        content_salt=salt,
+        title=wanted.title.to_json(),
+        title_signature=wanted.title_signature,
+        certificates=[wanted.seller.to_json(), wanted.buyer.to_json()],
+        operation="",
+        opened_at=0,
+        registered_at=0,
+        expired_at=0,
+    )
+    await asyncio.to_thread(_require_deal, context, row)
+    await asyncio.to_thread(_require_free, context, terms.unit)
+    others = [each for each in members_of(terms) if each != context.member]
+    await asyncio.gather(*(context.peers.post(each, "/v1/peer/deals", _shared(row)) for each in others))
+    await context.database.awrite(lambda session: session.add(row))
+    return {"dealId": "0x" + row.deal_id.hex(), "terms": row.terms, "contentSalt": "0x" + salt.hex()}
+
+
+def take_deal(context: Context, caller: str, value: Mapping[str, Any]) -> bytes:
+    """Take a deal drawn up by an agent, as one of its parties; its id."""
+    row = _read_deal(value)
+    terms = DealTerms.from_json(row.terms)
+    if terms.agent != caller or context.member not in members_of(terms):
+        raise Forbidden("deal_of_others", "The deal is not from its agent, or this organisation is no party of it.")
+    _require_deal(context, row)
+    if terms.registrar == context.member:
+        register.require_unit(context, str((row.content or {})["unit"]), terms.unit)
+
+    def change(session: Session) -> None:
+        known = session.get(Deal, row.deal_id)
+        if known is None:
+            session.add(row)
+        elif known.content is None:
+            known.content, known.content_salt = row.content, row.content_salt
+            known.title, known.title_signature = row.title, row.title_signature
+            known.certificates = row.certificates
+
+    context.database.write(change)
+    return row.deal_id
+
+
+def _require_deal(context: Context, row: Deal) -> None:
+    """Everything about a new deal that can be checked without the chain's deal state."""
+    terms, title = DealTerms.from_json(row.terms), TitleStatement.from_json(row.title)
+    if row.content_salt is None or not opens(terms.content, salt=row.content_salt, domain=DEAL_DOMAIN, record=row.content):
+        raise BadInput("content_differs", "The content is not what the deal commits to.")
+    require_content(row.content)
+    now = context.now()
+    if not now < terms.expires_at:
+        raise BadInput("wrong_period", "A deal expires in the future.")
+    if (title.registrar, title.unit, title.owner_key) != (terms.registrar, terms.unit, terms.seller):
+        raise BadInput("title_mismatch", "The title statement is not about this unit, seller and registration centre.")
+    if now > title.expires_at:
+        raise Conflict("title_expired", "The title statement has expired.", hint="Ask the registration centre for one.")
+    require_signed_by(context, title.registrar, title, row.title_signature or b"", KeyPurpose.STATEMENT)
+    for key, each in zip((terms.seller, terms.buyer), row.certificates, strict=True):
+        _require_certified(context, CertifiedKey.from_json(each), key, terms.registrar)
+
+
+def _require_certified(context: Context, held: CertifiedKey, key: str, registrar: str) -> None:
+    certificate = held.certificate
+    if certificate.key != key or certificate.purpose != "deal" or certificate.issuer != registrar:
+        raise BadInput("certificate_mismatch", "A certificate is not the registration centre's for a deal's key.")
+    if not certificate.not_before <= context.now() <= certificate.not_after:
+        raise Forbidden("certificate_expired", "A person's certificate does not cover this time.")
+    require_signed_by(context, registrar, certificate, held.signature, KeyPurpose.STATEMENT)
+
+
+def _require_free(context: Context, unit: bytes) -> None:
+    held, open_deal = context.view.words([Word(CONTRACT, "holds", (unit,)), Word(CONTRACT, "openDeal", (unit,))])
+    if HoldWord.decode(held.value).held:
+        raise Conflict("unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted.")
+    if open_deal.value:
+        raise Conflict("unit_in_deal", "The unit is in an open deal.", hint="A deal ends by registration or by its expiry.")
+
+
+# --- Signing --------------------------------------------------------------------------------------------------------------------
+
+
+async def take_signature(context: Context, deal_id: bytes, statement: DealStep, signature: bytes) -> dict[str, Any]:
+    """Take the seller's or buyer's own signature at the agent's node; the seller's opens the deal on the chain.
+
+    Raises:
+        Forbidden: ``wrong_party``; BadInput: ``other_deal``, ``content_differs``; Conflict: ``step_taken``.
+    """
+    row = find(context, deal_id)
+    terms = DealTerms.from_json(row.terms)
+    if terms.agent != context.member:
+        raise Forbidden("other_agent", "The deal's seller and buyer sign at its agent's node.")
+    step = _require_statement(context, terms, deal_id, statement, signature)
+    if step not in PEOPLE:
+        raise Forbidden("wrong_party", "Organisations sign at their own nodes.")
+
+    def change(session: Session) -> str:
+        kept = _keep(context, session, deal_id, statement, signature, None, None)
+        if kept:
+            digest = statement.digest(context.domain(CONTRACT))
+            append(session, kind="DealStep", digest=digest, at=context.now())
+        return _send_people(context, session, deal_id, terms)
+
+    operation = await context.database.awrite(change)
+    await _hand_out(context, terms, deal_id, step)
+    return {"dealId": "0x" + deal_id.hex(), "step": step.name.lower(), "operation": operation or None}
+
+
+async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Sign this organisation's step and send it to the chain; what was signed.
+
+    ``given`` is what the step states (certificate or contract number); the tax sheet is computed by the rules, so none is given.
+
+    Raises:
+        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``; BadInput: ``record_malformed``, ``tax_differs``.
+    """
+    row = find(context, deal_id)
+    terms = DealTerms.from_json(row.terms)
+    _require_running(row, context.now())
+    require_turn(terms, step, member=context.member, done=_done(context, deal_id, terms))
+    content = _content(row)
+    if terms.registrar == context.member:
+        register.require_unit(context, str(content["unit"]), terms.unit)
+    record, salt = _stated(terms, step, content, given)
+    statement = DealStep(
+        version=1,
+        deal_id=deal_id,
+        step=int(step),
+        content=terms.content if record is None or salt is None else commit(salt, STEP_DOMAIN, record),
+        signed_at=context.now(),
+    )
+    signature = context.sign(statement)
+
+    def change(session: Session) -> SignedStep:
+        known = session.get(SignedStep, (deal_id, int(step)))
+        if known is not None and known.signature is not None:
+            return known
+        _keep(context, session, deal_id, statement, signature, record, salt)
+        append_statement(session, statement, context.domain(CONTRACT), at=statement.signed_at)
+        _send_steps(context, session, terms, deal_id, [step])
+        return session.get_one(SignedStep, (deal_id, int(step)))
+
+    kept = await context.database.awrite(change)
+    await _hand_out(context, terms, deal_id, step)
+    return {**_step_json(kept), "operation": kept.operation}
+
+
+def take_step(context: Context, caller: str, deal_id: bytes, value: Mapping[str, Any]) -> None:
+    """Keep a party's signed step, with what it states, at another party's node."""
+    row = find(context, deal_id)
+    terms = DealTerms.from_json(row.terms)
+    statement, signature, record, salt = _read_step(value)
+    step = _require_statement(context, terms, deal_id, statement, signature)
+    if caller != (party(terms, step) or terms.agent):
+        raise Forbidden("wrong_party", "A step is handed on by its own party.")
+    if step not in AGREEING:
+        if salt is None or not opens(statement.content, salt=salt, domain=STEP_DOMAIN, record=record):
+            raise BadInput("record_differs", "What the step states is not what it commits to.")
+        require_record(terms, step, _content(row), record)
+    context.database.write(lambda session: _keep(context, session, deal_id, statement, signature, record, salt) and None)
+
+
+def _require_statement(context: Context, terms: DealTerms, deal_id: bytes, statement: DealStep, signature: bytes) -> Step:
+    """The step is one of this deal's and signed by its party."""
+    if statement.deal_id != deal_id:
+        raise BadInput("other_deal", "The signature is under another deal.")
+    if statement.step not in {int(each) for each in steps_of(terms)}:
+        raise BadInput("unknown_step", "The deal has no such step.")
+    step = Step(statement.step)
+    if step in AGREEING and statement.content != terms.content:
+        raise BadInput("content_differs", "The signature is not under this deal's content.")
+    if step in PEOPLE:
+        signer = recover(statement.digest(context.domain(CONTRACT)), signature)
+        if signer != (terms.seller if step is Step.SELLER else terms.buyer):
+            raise Forbidden("wrong_party", f"The step {step.name.lower()} is not signed by its own party.")
+    else:
+        require_signed_by(context, party(terms, step), statement, signature, KeyPurpose.STATEMENT)
+    return step
+
+
+def _stated(terms: DealTerms, step: Step, content: Mapping[str, Any], given: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, bytes | None]:
+    if step in AGREEING:
+        return None, None
+    if step is Step.TAX:
+        record = compute(require_content(content))
+    elif step is Step.MORTGAGE:
+        record = {"lender": terms.bank, "loan": content["loan"], **(given or {})}
+    elif step is Step.NOTARY:
+        record = {"notary": terms.notary, **(given or {})}
+    else:
+        record = {"registrar": terms.registrar, "unit": content["unit"], **(given or {})}
+    return require_record(terms, step, content, record), new_salt()
+
+
+def _keep(
+    context: Context,
+    session: Session,
+    deal_id: bytes,
+    statement: DealStep,
+    signature: bytes,
+    record: Mapping[str, Any] | None,
+    salt: bytes | None,
+) -> bool:
+    """Store a signed step once; whether it is new. Another signature under a step that has one is ``step_taken``."""
+    known = session.get(SignedStep, (deal_id, statement.step))
+    if known is None:
+        known = SignedStep(deal_id=deal_id, step=statement.step, statement=statement.to_json(), operation="", height=0)
+        session.add(known)
+    elif known.statement != statement.to_json():
+        raise Conflict("step_taken", "Another statement is signed under this step.")
+    elif known.signature is not None:
+        return False
+    known.signature, known.salt = signature, salt
+    known.record = dict(record) if record is not None else None
+    session.flush()
+    return True
+
+
+def _send_people(context: Context, session: Session, deal_id: bytes, terms: DealTerms) -> str:
+    """Open the deal once the seller has signed; the buyer's step follows it."""
+    seller = session.get(SignedStep, (deal_id, int(Step.SELLER)))
+    if seller is None or seller.signature is None:
+        return ""
+    row = session.get_one(Deal, deal_id)
+    if not row.operation:
+        row.operation = seller.operation = f"deal/{deal_id.hex()}/open"
+        _enqueue(
+            context,
+            session,
+            row.operation,
+            "open",
+            [
+                terms,
+                TitleStatement.from_json(row.title),
+                row.title_signature,
+                DealStep.from_json(seller.statement),
+                seller.signature,
+            ],
+        )
+    buyer = session.get(SignedStep, (deal_id, int(Step.BUYER)))
+    if buyer is not None and not buyer.operation:
+        return _send_steps(context, session, terms, deal_id, [Step.BUYER])
+    return row.operation
+
+
+def _send_steps(context: Context, session: Session, terms: DealTerms, deal_id: bytes, steps: list[Step]) -> str:
+    rows = [session.get_one(SignedStep, (deal_id, int(step))) for step in steps]
+    operation = f"deal/{deal_id.hex()}/" + "-".join(step.name.lower() for step in steps)
+    for row in rows:
+        row.operation = operation
+    statements = [DealStep.from_json(row.statement) for row in rows]
+    _enqueue(context, session, operation, "steps", [terms, statements, [row.signature for row in rows]])
+    return operation
+
+
+async def _hand_out(context: Context, terms: DealTerms, deal_id: bytes, step: Step) -> None:
+    """Give a signed step to the other parties. One that cannot be reached asks for it when it needs it."""
+    with context.database.read() as session:
+        body = _step_json(session.get_one(SignedStep, (deal_id, int(step))))
+    path = f"/v1/peer/deals/0x{deal_id.hex()}/steps"
+    others = [each for each in members_of(terms) if each != context.member]
+    answers = await asyncio.gather(*(context.peers.post(each, path, body) for each in others), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, QiaolianError):
+            raise answer
+
+
+# --- Expiry ---------------------------------------------------------------------------------------------------------------------
+
+
+def expire(context: Context, deal_id: bytes) -> str:
+    """Free the unit of a deal that was not registered in time; the outbox operation."""
+    row = find(context, deal_id)
+    terms = DealTerms.from_json(row.terms)
+    if context.now() <= terms.expires_at:
+        raise Conflict("not_yet_expired", "The deal has not expired yet.")
+    operation = f"deal/{deal_id.hex()}/expire"
+    context.database.write(lambda session: _enqueue(context, session, operation, "expire", [terms]))
+    return operation
+
+
+# --- Reading --------------------------------------------------------------------------------------------------------------------
+
+
+def find(context: Context, deal_id: bytes) -> Deal:
+    """A deal this node knows; ``deal_unknown``."""
+    with context.database.read() as session:
+        row = session.get(Deal, deal_id)
+    if row is None:
+        raise NotFound("deal_unknown", "This node knows no such deal.")
+    return row
+
+
+def describe(context: Context, deal_id: bytes) -> dict[str, Any]:
+    """A deal with its steps, and where it stands: ``draft``, ``opening``, ``open``, ``registered``, ``expired``, ``refused``."""
+    row = find(context, deal_id)
+    with context.database.read() as session:
+        return _listed(session, row)
+
+
+def listing(context: Context, *, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
+    """Deals this node knows, the latest first."""
+    with context.database.read() as session:
+        query = sa.select(Deal).order_by(Deal.opened_at.desc(), Deal.deal_id).limit(limit).offset(offset)
+        return [_listed(session, row) for row in session.scalars(query)]
+
+
+def taxes(context: Context, deal_id: bytes) -> dict[str, Any]:
+    """The tax sheet the rules give for a deal."""
+    return compute(require_content(_content(find(context, deal_id))))
+
+
+def signed_steps(context: Context, deal_id: bytes) -> list[SignedStep]:
+    """The steps known here, in order."""
+    with context.database.read() as session:
+        return list(session.scalars(_steps_query(deal_id)))
+
+
+def step_of(context: Context, caller: str, deal_id: bytes, step: int) -> dict[str, Any]:
+    """A signed step, for a party that missed it."""
+    terms = DealTerms.from_json(find(context, deal_id).terms)
+    if caller not in members_of(terms):
+        raise Forbidden("deal_of_others", "The deal is another's.")
+    with context.database.read() as session:
+        row = session.get(SignedStep, (deal_id, step))
+    if row is None or row.signature is None:
+        raise NotFound("step_unknown", "This node has no such signed step.")
+    return _step_json(row)
+
+
+def apply(session: Session, event: Event, *, member: str, roles: Role) -> None:
+    """Take one of PropertyLedger's events that concerns this member; a supervisor keeps all."""
+    arguments = event.arguments
+    if event.name == "DealOpened":
+        _opened(session, event, member, bool(roles & Role.SUPERVISOR))
+        return
+    row = session.get(Deal, arguments["dealId"]) if "dealId" in arguments else None
+    if row is None:
+        return
+    if event.name == "DealStepped":
+        _stepped(session, row, event)
+    elif event.name == "DealRegistered":
+        row.registered_at = event.height
+        terms = DealTerms.from_json(row.terms)
+        if terms.registrar == member:
+            register.transfer(session, row.unit, terms.buyer, event.height)
+    elif event.name == "DealExpired":
+        row.expired_at = event.height
+
+
+def _opened(session: Session, event: Event, member: str, all_deals: bool) -> None:
+    deal_id, terms = event.arguments["dealId"], event.arguments["terms"]
+    row = session.get(Deal, deal_id)
+    if row is None:
+        if not all_deals and member not in members_of(terms):
+            return
+        row = Deal(
+            deal_id=deal_id,
+            unit=terms.unit,
+            terms=terms.to_json(),
+            certificates=[],
+            operation="",
+            registered_at=0,
+            expired_at=0,
+        )
+        session.add(row)
+    row.opened_at = event.height
+
+
+def _stepped(session: Session, row: Deal, event: Event) -> None:
+    statement: DealStep = event.arguments["statement"]
+    known = session.get(SignedStep, (row.deal_id, statement.step))
+    if known is None:
+        known = SignedStep(deal_id=row.deal_id, step=statement.step, operation="")
+        session.add(known)
+    if known.statement != statement.to_json():
+        # The chain's word stands; a signature under another statement is of no use.
+        known.statement, known.signature, known.record, known.salt = statement.to_json(), None, None, None
+    known.height = event.height
+
+
+def _done(context: Context, deal_id: bytes, terms: DealTerms) -> set[Step]:
+    """Steps the chain has; at the agent's node its own sending order makes signed ones of seller and buyer count too."""
+    rows = signed_steps(context, deal_id)
+    return {Step(row.step) for row in rows if row.height or (row.operation and terms.agent == context.member)}
+
+
+def _require_running(row: Deal, now: int) -> None:
+    terms = DealTerms.from_json(row.terms)
+    if row.registered_at or row.expired_at or now > terms.expires_at:
+        raise Conflict("deal_over", "The deal is registered or has expired.")
+
+
+def _content(row: Deal) -> Mapping[str, Any]:
+    if row.content is None:
+        raise Conflict("content_unknown", "The deal's content has not been sent to this node.")
+    return row.content
+
+
+def _listed(session: Session, row: Deal) -> dict[str, Any]:
+    steps = list(session.scalars(_steps_query(row.deal_id)))
+    refusal = _refusal(session, row, steps)
+    state = (
+        "registered"
+        if row.registered_at
+        else "expired"
+        if row.expired_at
+        else "open"
+        if row.opened_at
+        else "refused"
+        if refusal
+        else "opening"
+        if row.operation
+        else "draft"
+    )
+    return {
+        "dealId": "0x" + row.deal_id.hex(),
+        "state": state,
+        "refusal": refusal,
+        "unit": "0x" + row.unit.hex(),
+        "terms": row.terms,
+        "content": row.content,
+        "openedAt": row.opened_at or None,
+        "registeredAt": row.registered_at or None,
+        "expiredAt": row.expired_at or None,
+        "steps": [{"step": Step(each.step).name.lower(), "height": each.height or None, "record": each.record} for each in steps],
+    }
+
+
+def _refusal(session: Session, row: Deal, steps: list[SignedStep]) -> str | None:
+    """The code of the first call of this node's that the chain refused."""
+    operations = [row.operation, *(each.operation for each in steps if not each.height)]
+    for operation in dict.fromkeys(each for each in operations if each):
+        ending = outcome(session, operation)
+        if ending.state == "reverted":
+            return ending.code
+    return None
+
+
+def _steps_query(deal_id: bytes) -> sa.Select[SignedStep]:
+    return sa.select(SignedStep).where(SignedStep.deal_id == deal_id).order_by(SignedStep.step)
+
+
+def _shared(row: Deal) -> dict[str, Any]:
+    return {
+        "terms": row.terms,
+        "content": row.content,
+        "contentSalt": "0x" + (row.content_salt or b"").hex(),
+        "title": row.title,
+        "titleSignature": "0x" + (row.title_signature or b"").hex(),
+        "certificates": row.certificates,
+    }
+
+
+def _read_deal(value: Mapping[str, Any]) -> Deal:
+    try:
+        terms = DealTerms.from_json(value["terms"])
+        certificates = [CertifiedKey.from_json(each).to_json() for each in value["certificates"]]
+        row = Deal(
+            deal_id=terms.struct_hash(),
+            unit=terms.unit,
+            terms=terms.to_json(),
+            content=value["content"],
+            content_salt=bytes.fromhex(value["contentSalt"][2:]),
+            title=TitleStatement.from_json(value["title"]).to_json(),
+            title_signature=bytes.fromhex(value["titleSignature"][2:]),
+            certificates=certificates,
+            operation="",
+            opened_at=0,
+            registered_at=0,
+            expired_at=0,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("deal_malformed", "A deal lacks a part or has one of the wrong form.") from error
+    if len(certificates) != 2:
+        raise BadInput("deal_malformed", "A deal comes with the seller's and the buyer's certificate.")
+    return row
+
+
+def _step_json(row: SignedStep) -> dict[str, Any]:
+    return {
+        "statement": row.statement,
+        "signature": None if row.signature is None else "0x" + row.signature.hex(),
+        "record": row.record,
+        "salt": None if row.salt is None else "0x" + row.salt.hex(),
+    }
+
+
+def _read_step(value: Mapping[str, Any]) -> tuple[DealStep, bytes, dict[str, Any] | None, bytes | None]:
+    try:
+        salt = value.get("salt")
+        return (
+            DealStep.from_json(value["statement"]),
+            bytes.fromhex(value["signature"][2:]),
+            value.get("record"),
+            None if salt is None else bytes.fromhex(salt[2:]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("step_malformed", "A signed step lacks a part or has one of the wrong form.") from error
+
+
+def _enqueue(context: Context, session: Session, operation: str, function: str, arguments: list[Any]) -> None:
+    enqueue(
+        session,
+        sender=context.transaction_address,
+        operation_id=operation,
+        contract=CONTRACT,
+        function=function,
+        arguments=arguments,
+    )

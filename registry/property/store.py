@@ -1,0 +1,85 @@
+"""Tables of property: the registration centre's units and titles, and deals as each party keeps them."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chain.database import Base
+
+
+class PropertySecret(Base):
+    """The registration centre's secret behind the units' pseudonyms; made at first use, never shown."""
+
+    __tablename__ = "property_secret"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Unit(Base):
+    """A unit of the register, at the registration centre: who owns it, by the code of its identity."""
+
+    __tablename__ = "property_unit"
+    unit: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    """The pseudonym."""
+    number: Mapped[str] = mapped_column(unique=True)
+    owner: Mapped[str]
+    registered_at: Mapped[int] = mapped_column(default=0)
+    """Height of the last deal's registration; 0 while the register's first entry stands."""
+
+
+class Title(Base):
+    """A title statement this registration centre issued."""
+
+    __tablename__ = "property_title"
+    title_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
+    statement: Mapped[dict[str, object]] = mapped_column(JSON)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Hold(Base):
+    """A hold placed or lifted by this registration centre, with the order it cites."""
+
+    __tablename__ = "property_hold"
+    hold_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
+    statement: Mapped[dict[str, object]] = mapped_column(JSON)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+    order: Mapped[dict[str, object]] = mapped_column("court_order", JSON)
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    operation: Mapped[str]
+
+
+class Deal(Base):
+    """A deal this member is a party of (or sees as supervisor, then without content)."""
+
+    __tablename__ = "property_deal"
+    deal_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
+    terms: Mapped[dict[str, object]] = mapped_column(JSON)
+    content: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    content_salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    title: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    title_signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    certificates: Mapped[list[dict[str, object]]] = mapped_column(JSON)
+    """Seller's, then buyer's: ``certificate`` and ``signature``."""
+    operation: Mapped[str] = mapped_column(default="")
+    """The agent's call that opens it."""
+    opened_at: Mapped[int] = mapped_column(default=0)
+    registered_at: Mapped[int] = mapped_column(default=0)
+    expired_at: Mapped[int] = mapped_column(default=0)
+
+
+class SignedStep(Base):
+    """One step's statement; ``height`` 0 until the chain has it, ``signature`` and ``record`` empty until its party sent them."""
+
+    __tablename__ = "property_step"
+    deal_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    statement: Mapped[dict[str, object]] = mapped_column(JSON)
+    signature: Mapped[bytes | None] = mapped_column(LargeBinary)
+    record: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    operation: Mapped[str] = mapped_column(default="")
+    height: Mapped[int] = mapped_column(default=0)
