@@ -27,6 +27,7 @@ DOMAINS = (
     "exchange.metering",
     "exchange.settlement",
     "exchange.reconciliation",
+    "exchange.reports",
 )
 
 

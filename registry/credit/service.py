@@ -28,7 +28,6 @@ from chain.statements import (
     CreditRepair,
     KeyPurpose,
     SubjectKeyCertificate,
-    UsageReceipt,
 )
 from chain.words import ConsentWord, KeyWord, MemberWord
 from registry.assets import service as assets
@@ -169,8 +168,8 @@ def record_report(
 ) -> dict[str, Any]:
     """Make a one-stop report of what the calls brought, sign the query and have it anchored; the report as JSON."""
     report, salt = combine(subject, parts, disputes), new_salt()
-    receipts = [dict(part["receipt"]) for part in parts]
-    hashes = [UsageReceipt.from_json(each).struct_hash() for each in receipts]
+    receipts = [{**part["place"], "receipt": part["receipt"]} for part in parts]
+    hashes = [bytes.fromhex(part["receipt"][2:]) for part in parts]
     statement = CreditQuery(
         version=1,
         bank=context.member,

@@ -142,9 +142,7 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen) -> World:
     )
 
 
-def wait_for(
-    check: Callable[[], T | None], what: str, *, seconds: float = 60.0, every: float = 0.2
-) -> T:
+def wait_for(check: Callable[[], T | None], what: str, *, seconds: float = 60.0, every: float = 0.2) -> T:
     """Wait until ``check`` gives something; ``demo_timeout`` naming what did not come."""
     deadline = time.monotonic() + seconds
     last: QiaolianError | None = None
@@ -156,7 +154,9 @@ def wait_for(
         if found_now:
             return found_now
         time.sleep(every)
-    raise Unavailable("demo_timeout", f"Waited {seconds:.0f} s for {what}.", hint=f"{last.code}: {last}" if last else "")
+    raise Unavailable(
+        "demo_timeout", f"Waited {seconds:.0f} s for {what}.", hint=f"{last.code}: {last}" if last else ""
+    )
 
 
 def refusal_code(attempt: Callable[[], Any]) -> str | None:

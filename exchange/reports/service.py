@@ -1,0 +1,62 @@
+"""Making a one-stop report (信易贷 一站式查询).
+
+Each part is a metered call under the subject's consent; what the departments say of disputes stands beside the records; the bank signs a
+``CreditQuery`` over consent, report and receipts, and has it anchored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from chain.context import Context
+from chain.errors import BadInput, Forbidden
+from exchange.agreements import service as agreements
+from exchange.metering import service as metering
+from exchange.metering.model import Query
+from registry.credit import service as credit
+
+
+@dataclass(frozen=True)
+class Part:
+    """One department's share of a report: which agreement to call under, and which columns."""
+
+    agreement_id: bytes
+    columns: tuple[str, ...]
+
+
+async def make(context: Context, *, subject: str, consent: bytes, purpose: str, parts: Sequence[Part], key: str) -> dict[str, Any]:
+    """Call every department, gather disputes, sign and anchor the query; the report as JSON.
+
+    ``key`` makes each call idempotent: a report asked for again after a crash pays no department twice.
+
+    Raises:
+        Forbidden: with the first refusal's code; nothing is recorded then, and refused calls cost nothing.
+    """
+    if not parts:
+        raise BadInput("report_empty", "A report needs at least one department.")
+    answers = await asyncio.gather(*(_part(context, subject, consent, purpose, part, f"{key}/{place}") for place, part in enumerate(parts)))
+    disputes = [each for answer in answers for each in answer.pop("disputes")]
+    return await asyncio.to_thread(credit.record_report, context, subject=subject, consent=consent, parts=answers, disputes=disputes)
+
+
+async def _part(context: Context, subject: str, consent: bytes, purpose: str, part: Part, key: str) -> dict[str, Any]:
+    query = Query(subject=subject, columns=part.columns, purpose=purpose, consent="0x" + consent.hex())
+    result = await metering.call(context, part.agreement_id, query, idempotency_key=key)
+    if result.content is None:
+        raise Forbidden(result.reason or "refused", "A department refused; nothing is owed for it.")
+    agreement = agreements.load(context, part.agreement_id).agreement
+    asset = "0x" + agreement.asset_id.hex()
+    wanted = f"subject={quote(subject)}&asset_id={asset}&columns={quote(','.join(part.columns))}"
+    told = await context.peers.get(agreement.provider, f"/v1/peer/disputes?{wanted}")
+    return {
+        "department": agreement.provider,
+        "assetId": asset,
+        "record": result.content["record"],
+        "receipt": "0x" + result.receipt.hex(),
+        "place": {"agreementId": "0x" + part.agreement_id.hex(), "lane": result.lane, "seq": result.seq},
+        "disputes": told["disputes"],
+    }

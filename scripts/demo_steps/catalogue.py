@@ -1,0 +1,174 @@
+"""Step 2: departments publish, the bank asks for grants, chief data officers decide with keys of their own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from chain.statements import GrantDecision, GrantRevocation, Operation
+from scripts.demo_steps.screen import Screen
+from scripts.demo_steps.state import Product, State
+from scripts.demo_steps.world import World, wait_for
+
+CREDIT = "credit-assessment"
+SERVICE = "public-service"
+
+
+@dataclass(frozen=True)
+class _Publication:
+    name: str
+    title: str
+    english: str
+    grade: int
+    masking: dict[str, str]
+    data_item: str
+
+
+TRADED = {
+    "social-security": _Publication(
+        "employment",
+        "从业与参保信息",
+        "Employment and insurance",
+        3,
+        {"Seniority": "keep", "Job": "keep", "Age": "range:10", "Marital": "constant"},
+        "employment",
+    ),
+    "real-estate": _Publication(
+        "home-ownership",
+        "房产持有信息",
+        "Home ownership",
+        4,
+        {"Home": "keep", "Assets": "round:1000"},
+        "home-ownership",
+    ),
+    "tax": _Publication(
+        "tax-standing", "纳税信用信息", "Tax standing", 3, {"Records": "keep", "Expenses": "range:20"}, "tax-standing"
+    ),
+}
+SHARED = {
+    "social-security": _Publication("insured-status", "参保状态", "Insured status", 2, {"Job": "keep"}, ""),
+    "tax": _Publication("arrears-flag", "欠税标志", "Arrears flag", 2, {"Records": "keep"}, ""),
+}
+
+
+def run(world: World, screen: Screen, state: State) -> None:
+    """Publish, list, request, decide."""
+    for key, wanted in TRADED.items():
+        state.products[key] = _publish(world, screen, key, wanted)
+    for key, wanted in SHARED.items():
+        state.free_products[key] = _publish(world, screen, key, wanted)
+    count = len(TRADED) + len(SHARED)
+    listed = wait_for(
+        lambda: (found := world.client("bank", "clerk").get("/v1/assets")["assets"]) and len(found) == count and found,
+        "the catalogue to show every asset",
+    )
+    screen.line(
+        f"the bank's catalogue shows {len(listed)} assets of {len({each['holder'] for each in listed})} holders"
+    )
+    one = world.client("bank", "clerk").get(f"/v1/assets/{state.products['tax'].asset_id}")
+    screen.line(f"its metadata, checked against the chain's hash: 《{one['metadata']['titleZh']}》 L{one['grade']}")
+    for key, product in state.products.items():
+        state.grants[key] = _granted(world, screen, "bank", product, purpose=CREDIT, scene="small-loan")
+    _refuse_wrong_purpose(world, screen, state)
+
+
+def _publish(world: World, screen: Screen, key: str, wanted: _Publication) -> Product:
+    body = {
+        "name": wanted.name,
+        "source": "records",
+        "description": {
+            "titleZh": wanted.title,
+            "titleEn": wanted.english,
+            "description": f"{wanted.english} of sole traders",
+            "grade": wanted.grade,
+            "category": "credit",
+        },
+        "masking": wanted.masking,
+        "dataItem": wanted.data_item,
+    }
+    made = world.client(key, "clerk").post("/v1/assets", body)
+    masked = ", ".join(f"{name} {rule}" for name, rule in wanted.masking.items() if rule != "keep") or "nothing masked"
+    screen.line(
+        f"{wanted.english} 《{wanted.title}》: {made['rowCount']:,} records committed, L{wanted.grade}, {masked}",
+        f"asset {made['assetId']}",
+    )
+    return Product(key, made["assetId"], wanted.name, wanted.title, tuple(wanted.masking))
+
+
+def request_grant(
+    world: World, grantee: str, product: Product, *, purpose: str, scene: str, max_uses: int = 1_000_000
+) -> str:
+    """A clerk of the grantee asks; the id once the owner's node knows it from the chain."""
+    now = int(time.time())
+    body = {
+        "assetId": product.asset_id,
+        "assetVersion": 1,
+        "owner": world.code(product.holder),
+        "operations": int(Operation.VIEW | Operation.USE),
+        "scene": scene,
+        "purpose": purpose,
+        "columns": list(product.columns),
+        "notBefore": now - 60,
+        "notAfter": now + 90 * 86_400,
+        "maxUses": max_uses,
+    }
+    grant_id = str(world.client(grantee, "clerk").post("/v1/grants", body)["grantId"])
+    wait_for(lambda: grant_state(world, product.holder, grant_id) == "requested", "a grant request to reach its owner")
+    return grant_id
+
+
+def grant_state(world: World, key: str, grant_id: str) -> str:
+    """How far a grant is, by one node's books."""
+    grants: list[dict[str, Any]] = world.client(key, "officer").get("/v1/grants")["grants"]
+    return next((str(each["state"]) for each in grants if each["grantId"] == grant_id), "")
+
+
+def decide(world: World, owner: str, grant_id: str, *, approved: bool, reason: str) -> None:
+    """The chief data officer signs with a key the node does not hold, and the decision is on the chain."""
+    organisation = world.organisations[owner]
+    decision = GrantDecision(
+        version=1,
+        grant_id=bytes.fromhex(grant_id[2:]),
+        approved=approved,
+        reason=reason,
+        deadline=int(time.time()) + 3_600,
+    )
+    signature = organisation.officer().sign_digest(decision.digest(world.deployment.domain("GrantRegistry")))
+    body = {"decision": decision.to_json(), "signature": "0x" + signature.hex()}
+    world.client(owner, "officer").post(f"/v1/grants/{grant_id}/decision", body)
+    wanted = "approved" if approved else "refused"
+    wait_for(lambda: grant_state(world, owner, grant_id) == wanted, "a grant decision to be on the chain")
+
+
+def revoke(world: World, owner: str, grant_id: str, *, reason: str) -> None:
+    """The chief data officer takes a grant back."""
+    organisation = world.organisations[owner]
+    revocation = GrantRevocation(
+        version=1, grant_id=bytes.fromhex(grant_id[2:]), reason=reason, deadline=int(time.time()) + 3_600
+    )
+    signature = organisation.officer().sign_digest(revocation.digest(world.deployment.domain("GrantRegistry")))
+    body = {"revocation": revocation.to_json(), "signature": "0x" + signature.hex()}
+    world.client(owner, "officer").post(f"/v1/grants/{grant_id}/revocation", body)
+
+
+def _granted(world: World, screen: Screen, grantee: str, product: Product, *, purpose: str, scene: str) -> str:
+    grant_id = request_grant(world, grantee, product, purpose=purpose, scene=scene)
+    decide(world, product.holder, grant_id, approved=True, reason="")
+    wait_for(lambda: grant_state(world, grantee, grant_id) == "approved", "the grantee to see its grant")
+    screen.line(f"{product.holder}: chief data officer approved 《{product.title}》 for {purpose}", f"grant {grant_id}")
+    return grant_id
+
+
+def grant_shared(world: World, screen: Screen, grantee: str, product: Product) -> str:
+    """A grant between departments for public service."""
+    return _granted(world, screen, grantee, product, purpose=SERVICE, scene="joint-service")
+
+
+def _refuse_wrong_purpose(world: World, screen: Screen, state: State) -> None:
+    product = state.products["tax"]
+    grant_id = request_grant(world, "bank", product, purpose="statistics", scene="marketing")
+    decide(world, "tax", grant_id, approved=False, reason="wrong-purpose")
+    word = world.ledger.grants.grant(bytes.fromhex(grant_id[2:]))
+    state.wrong_purpose_refused = bool(word.refused_at and not word.approved_at)
+    screen.line("a request for marketing statistics is refused by the tax bureau's officer", f"grant {grant_id}")

@@ -1,0 +1,66 @@
+"""What the demo has done so far: ids the steps hand on, and the evidence its report is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.demo_steps.people import Trader
+
+
+@dataclass
+class Product:
+    """A published asset: the key of who holds it, and what it is called."""
+
+    holder: str
+    asset_id: str
+    name: str
+    title: str
+    columns: tuple[str, ...]
+
+
+@dataclass
+class Deal:
+    """An open agreement of the demo."""
+
+    key: str
+    """The provider's key in the cast."""
+    agreement_id: str
+    grant_id: str
+    buyer: str
+    columns: tuple[str, ...]
+    purpose: str
+    served: int = 0
+    refused: int = 0
+
+
+@dataclass
+class State:
+    """Grows step by step."""
+
+    products: dict[str, Product] = field(default_factory=dict)
+    free_products: dict[str, Product] = field(default_factory=dict)
+    grants: dict[str, str] = field(default_factory=dict)
+    agreements: dict[str, Deal] = field(default_factory=dict)
+    free_agreements: dict[str, Deal] = field(default_factory=dict)
+    traders: list[Trader] = field(default_factory=list)
+    acknowledged: list[dict[str, Any]] = field(default_factory=list)
+    """Receipts acknowledged to clients outside the nodes, with where they must be found again."""
+    refusals: dict[str, str] = field(default_factory=dict)
+    """Kind of refusal tried, and the code it was refused with."""
+    refused_units: int = 0
+    masked: int = 0
+    free_calls: int = 0
+    wrong_purpose_refused: bool = False
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    repaired: int = 0
+    disputed: Any = None
+    registered: list[str] = field(default_factory=list)
+    deal_acknowledged: list[str] = field(default_factory=list)
+    property_refusals: dict[str, str] = field(default_factory=dict)
+    killed: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    revocation_seconds: float | None = None
+    counters_agree: bool = False
+    money: dict[str, int] = field(default_factory=dict)
+    bundles: list[dict[str, Any]] = field(default_factory=list)

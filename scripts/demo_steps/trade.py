@@ -1,0 +1,409 @@
+"""Steps 3 and 4: consents, agreements, metered calls, refusals, free sharing; then claims, closing and refund."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from chain.errors import QiaolianError
+from nodes.client import NodeClient
+from scripts.demo_steps.catalogue import CREDIT, SERVICE, grant_shared
+from scripts.demo_steps.people import Person, Trader, consent_of
+from scripts.demo_steps.records import SUBJECT, trader_code
+from scripts.demo_steps.screen import Screen
+from scripts.demo_steps.state import Deal, State
+from scripts.demo_steps.world import World, refusal_code, wait_for
+
+PRICES = {"social-security": 50, "real-estate": 80, "tax": 60}
+"""Fen a call."""
+PLATFORM_SHARE = 500
+"""Basis points of each payment that go to the platform."""
+BATCH = 25
+LANES = 2
+PRIVATE = {"social-security": "Age", "real-estate": "Assets", "tax": "Expenses"}
+"""A column of each department that leaves its gateway masked only."""
+
+T = TypeVar("T")
+
+
+def run(world: World, screen: Screen, state: State, *, calls: int) -> None:
+    """Step 3."""
+    per_department = -(-calls // len(PRICES))
+    _consents(world, screen, state, per_department)
+    _deposit(world, screen, calls)
+    for key in PRICES:
+        state.agreements[key] = _agree(world, screen, state, key, cap_calls=per_department + 20)
+    _metered(world, screen, state, calls)
+    _refusals(world, screen, state)
+    _share_freely(world, screen, state)
+
+
+# --- Consents -------------------------------------------------------------------------------------------------------------------
+
+
+def certified(world: World, number: int, *, purpose: str) -> tuple[Person, dict[str, Any]]:
+    """A trader with a fresh key that the operator's identity office certified: the person, and certificate with signature."""
+    person = Person({"code": trader_code(number), "kind": "sole-trader"})
+    body = {
+        "identity": person.identity,
+        "identitySalt": "0x" + person.salt.hex(),
+        "key": person.key.address,
+        "purpose": purpose,
+        "notAfter": int(time.time()) + 90 * 86_400,
+    }
+    return person, world.client("operator", "clerk").post("/v1/certificates", body)
+
+
+def consent(world: World, number: int) -> Trader:
+    """One trader consents to the bank: certificate, signature, relay, and the package for the bank."""
+    person, certificate = certified(world, number, purpose="consent")
+    package, registration, signature = consent_of(
+        person,
+        bank=world.code("bank"),
+        purpose=CREDIT,
+        certificate=certificate["certificate"],
+        certificate_signature=certificate["signature"],
+        domain=world.deployment.domain("CreditLedger"),
+        now=int(time.time()),
+    )
+    relayed = {"registration": registration.to_json(), "signature": "0x" + signature.hex()}
+    world.client("operator", None).post("/v1/consents", relayed)
+    held = world.client("bank", None).post("/v1/consents/held", package)
+    return Trader(person, package, held["consent"])
+
+
+def _consents(world: World, screen: Screen, state: State, count: int) -> None:
+    numbers = range(1, count + 1)
+    for number in screen.progress(numbers, "consents"):
+        state.traders.append(consent(world, number))
+    last = bytes.fromhex(state.traders[-1].commitment[2:])
+    wait_for(lambda: world.ledger.credit.consent(last).recorded_at, "the consents to be on the chain")
+    screen.line(
+        f"{count} traders consent, each with a one-time key; the operator relays commitments it cannot alter",
+        f"consent {state.traders[0].commitment}",
+    )
+
+
+# --- Agreements -----------------------------------------------------------------------------------------------------------------
+
+
+def _deposit(world: World, screen: Screen, calls: int) -> None:
+    amount = 100_00 + calls * max(PRICES.values()) * 2
+    body = {"member": world.code("bank"), "amount": amount, "reference": f"transfer-{world.network.chain_id}"}
+    world.client("settlement", "clerk").post("/v1/deposits", body)
+    wait_for(lambda: world.ledger.settlement.account(world.code("bank")).free >= amount, "the deposit to be booked")
+    screen.line(f"the settlement bank confirms {amount / 100:,.2f} yuan for the bank")
+
+
+def _agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: int) -> Deal:
+    product, price = state.products[key], PRICES[key]
+    split = [(world.code(key), 10_000 - PLATFORM_SHARE), (world.code("operator"), PLATFORM_SHARE)]
+    offer = {
+        "assetId": product.asset_id,
+        "assetVersion": 1,
+        "unit": "call",
+        "price": price,
+        "mostCap": 10_000_000,
+        "mostPerCall": price,
+        "closeWindowBlocks": 2,
+        "closeWindowSeconds": 2,
+        "shares": [{"member": member, "basisPoints": part} for member, part in split],
+    }
+    world.client(key, "clerk").post("/v1/offers", offer)
+    order = {
+        "grantId": state.grants[key],
+        "cap": cap_calls * price,
+        "lanes": LANES,
+        "arbiter": world.code("supervisor"),
+    }
+    agreement_id = str(world.client("bank", "clerk").post("/v1/agreements", order)["agreementId"])
+    _wait_open(world, (key, "bank"), agreement_id)
+    screen.line(
+        f"agreement with {key}: {price} fen a call, at most {cap_calls * price / 100:,.2f} yuan, locked",
+        f"agreement {agreement_id}",
+    )
+    return Deal(key, agreement_id, state.grants[key], "bank", product.columns, CREDIT)
+
+
+def _wait_open(world: World, keys: Sequence[str], agreement_id: str) -> None:
+    for key in keys:
+        client = world.client(key, "clerk")
+        wait_for(partial(_is_open, client, agreement_id), "an agreement to open")
+
+
+def _is_open(client: NodeClient, agreement_id: str) -> bool:
+    return bool(client.get(f"/v1/agreements/{agreement_id}")["state"] == "open")
+
+
+# --- Calls ----------------------------------------------------------------------------------------------------------------------
+
+
+def _metered(world: World, screen: Screen, state: State, calls: int) -> None:
+    """The bank's systems ask their own node, a batch at a time, three departments at once."""
+    shares = [calls // len(PRICES) + (place < calls % len(PRICES)) for place in range(len(PRICES))]
+    started = time.monotonic()
+    with ThreadPoolExecutor(len(PRICES)) as pool:
+        jobs = [
+            pool.submit(_buy, world, deal, state.traders[:count])
+            for deal, count in zip(state.agreements.values(), shares, strict=True)
+        ]
+        results = [job.result() for job in jobs]
+    seconds = time.monotonic() - started
+    for deal, answers in zip(state.agreements.values(), results, strict=True):
+        for answer in answers:
+            take(state, deal, answer)
+    served = sum(deal.served for deal in state.agreements.values())
+    screen.line(f"{served:,} metered calls served in {seconds:.1f} s ({served / seconds:.0f}/s, batches of {BATCH})")
+    for deal, answers in zip(state.agreements.values(), results, strict=True):
+        record = answers[0]["record"]
+        state.masked += isinstance(record[PRIVATE[deal.key]], str) or record[PRIVATE[deal.key]] % 1_000 == 0
+        shown = ", ".join(f"{name} {value}" for name, value in record.items())
+        screen.line(f"{deal.key} answers {state.traders[0].code}: {shown} ({PRIVATE[deal.key]} masked)")
+
+
+def _buy(world: World, deal: Deal, traders: Sequence[Trader]) -> list[dict[str, Any]]:
+    client = world.organisations["bank"].client("system", timeout=120)
+    try:
+        return [
+            answer
+            for batch in batches(traders, BATCH)
+            for answer in client.post("/v1/calls/batch", {"calls": [query(deal, each) for each in batch]})["results"]
+        ]
+    finally:
+        client.close()
+
+
+def query(deal: Deal, trader: Trader, **changes: Any) -> dict[str, Any]:
+    """One call about a trader, with its idempotency key."""
+    key = hashlib.sha256(f"{deal.agreement_id}/{trader.commitment}/{sorted(changes.items())}".encode()).hexdigest()
+    return {
+        "key": key,
+        "agreementId": deal.agreement_id,
+        "subject": trader.code,
+        "columns": list(deal.columns),
+        "purpose": deal.purpose,
+        "consentId": trader.commitment,
+        **changes,
+    }
+
+
+def take(state: State, deal: Deal, answer: dict[str, Any]) -> None:
+    """Count an answer and remember its receipt: from here on it must not be lost."""
+    if answer["outcome"] == "served":
+        deal.served += 1
+    elif answer["outcome"] == "refused":
+        deal.refused += 1
+        state.refused_units += int(answer.get("units") or 0)
+    if answer["outcome"] in ("served", "refused"):
+        place = {"agreementId": deal.agreement_id, "lane": answer["lane"], "seq": answer["seq"]}
+        state.acknowledged.append({**place, "provider": deal.key, "buyer": deal.buyer})
+
+
+def _refusals(world: World, screen: Screen, state: State) -> None:
+    """Calls that must be refused, each in its own way and unbilled."""
+    deal, trader = state.agreements["tax"], state.traders[0]
+    tries: dict[str, tuple[Deal, dict[str, Any]]] = {
+        "consent": (deal, query(deal, trader, consentId=None)),
+        "purpose": (deal, query(deal, trader, purpose="anti-fraud")),
+        "column": (deal, query(deal, trader, columns=[SUBJECT])),
+    }
+    for kind, (agreed, body) in tries.items():
+        answer = world.client("bank").post("/v1/calls/batch", {"calls": [body]})["results"][0]
+        take(state, agreed, answer)
+        state.refusals[kind] = answer["reason"]
+    state.refusals["cap"] = _over_cap(world, screen, state)
+    told = ", ".join(f"{kind}: {code}" for kind, code in state.refusals.items())
+    screen.line(f"refused and unbilled ({told}); {state.refused_units} units charged")
+
+
+def _over_cap(world: World, screen: Screen, state: State) -> str:
+    """A small agreement of its own whose cap is one call."""
+    small = _agree(world, screen, state, "real-estate", cap_calls=1)
+    state.agreements["small"] = small
+    answers = [
+        world.client("bank").post("/v1/calls/batch", {"calls": [query(small, trader)]})["results"][0]
+        for trader in state.traders[:2]
+    ]
+    for answer in answers:
+        take(state, small, answer)
+    return str(answers[1]["reason"]) if answers[1]["outcome"] == "refused" else ""
+
+
+# --- Free sharing ---------------------------------------------------------------------------------------------------------------
+
+
+def _share_freely(world: World, screen: Screen, state: State) -> None:
+    """The tax bureau and social security share with each other at price 0, with a count cap and the same receipts."""
+    for provider, buyer in (("social-security", "tax"), ("tax", "social-security")):
+        product = state.free_products[provider]
+        grant_id = grant_shared(world, screen, buyer, product)
+        offer = {
+            "assetId": product.asset_id,
+            "assetVersion": 1,
+            "unit": "call",
+            "price": 0,
+            "mostUnits": 1_000,
+            "closeWindowBlocks": 2,
+            "closeWindowSeconds": 2,
+            "shares": [{"member": world.code(provider), "basisPoints": 10_000}],
+        }
+        world.client(provider, "clerk").post("/v1/offers", offer)
+        order = {"grantId": grant_id, "cap": 0, "maxUnits": 100, "lanes": 1}
+        agreement_id = str(world.client(buyer, "clerk").post("/v1/agreements", order)["agreementId"])
+        _wait_open(world, (provider, buyer), agreement_id)
+        deal = Deal(provider, agreement_id, grant_id, buyer, product.columns, SERVICE)
+        state.free_agreements[provider] = deal
+        bodies = [query(deal, trader, consentId=None) for trader in state.traders[:5]]
+        for answer in world.client(buyer).post("/v1/calls/batch", {"calls": bodies})["results"]:
+            take(state, deal, answer)
+        state.free_calls += deal.served
+        screen.line(f"{provider} shares with {buyer}: {deal.served} calls at price 0", f"agreement {agreement_id}")
+
+
+# --- Settlement -----------------------------------------------------------------------------------------------------------------
+
+
+def settle(world: World, screen: Screen, state: State) -> None:
+    """Step 4: closing vouchers and notice, claims, refund; both conservation lines read from the chain."""
+    for deal in state.agreements.values():
+        world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/closing", {"notice": True})
+    for deal in state.agreements.values():
+        wait_for(partial(_standing, world, deal, "notice_at"), "the closing notices on the chain")
+        world.client(deal.key, "clerk").post(f"/v1/agreements/{deal.agreement_id}/claim", {})
+    for deal in state.agreements.values():
+        wait_for(partial(_standing, world, deal, "acknowledged"), "the claims on the chain")
+    for deal in state.agreements.values():
+        wait_for(partial(_closed, world, deal), "the agreements to close", every=0.5)
+        done = world.ledger.settlement.agreement(_id(deal))
+        screen.line(
+            f"{deal.key}: {done.paid / 100:,.2f} yuan paid for {deal.served} calls, {done.refunded / 100:,.2f} back",
+            f"agreement {deal.agreement_id}",
+        )
+    read_money(world, state)
+    money = state.money
+    screen.line(
+        f"agreements: opened {money['opened_fen']} = paid {money['paid_fen']} + refunded {money['refunded_fen']} + "
+        f"locked {money['locked_fen']} fen"
+    )
+    screen.line(
+        f"accounts: deposited {money['deposited_fen']} = withdrawn {money['withdrawn_fen']} + free {money['free_fen']} "
+        f"+ locked {money['all_locked_fen']} fen"
+    )
+
+
+def read_money(world: World, state: State) -> None:
+    """Both conservation lines, from the chain alone."""
+    read = [world.ledger.settlement.agreement(_id(deal)) for deal in state.agreements.values()]
+    totals = world.ledger.settlement.totals()
+    state.money = {
+        "opened_fen": sum(each.opened for each in read),
+        "paid_fen": sum(each.paid for each in read),
+        "refunded_fen": sum(each.refunded for each in read),
+        "locked_fen": sum(each.locked for each in read),
+        "deposited_fen": totals.deposited,
+        "withdrawn_fen": totals.withdrawn,
+        "free_fen": totals.free,
+        "all_locked_fen": totals.locked,
+    }
+
+
+def _standing(world: World, deal: Deal, name: str) -> int:
+    """One number of an agreement's state on the chain; 0 while it is not there."""
+    return int(getattr(world.ledger.settlement.agreement(_id(deal)), name))
+
+
+def _closed(world: World, deal: Deal) -> bool:
+    if world.ledger.settlement.agreement(_id(deal)).closed_at:
+        return True
+    refusal_code(lambda: world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/close", {}))
+    return False
+
+
+# --- The three counters ---------------------------------------------------------------------------------------------------------
+
+
+def counters_agree(world: World, deals: Iterable[Deal]) -> bool:
+    """Units served by the gateway's database, the buyer's database and the chain, each read by itself."""
+    for deal in deals:
+        agreement = _id(deal)
+        gateway = _units(world, deal.key, "exchange_gateway_call", agreement)
+        buyer = _units(world, deal.buyer, "exchange_buyer_call", agreement)
+        state = world.ledger.settlement.agreement(agreement)
+        lanes = sum(world.ledger.settlement.lane(agreement, lane).units for lane in range(LANES))
+        settled = lanes if state.opened else gateway
+        if not gateway == buyer == settled == deal.served:
+            return False
+    return True
+
+
+def _units(world: World, key: str, table: str, agreement: bytes) -> int:
+    """Units by a node's own database: each lane's running total after its last place."""
+    rows = _select(
+        world,
+        key,
+        f"SELECT lane, MAX(units) FROM {table} WHERE agreement_id = ? AND receipt IS NOT NULL GROUP BY lane",
+        agreement,
+    )
+    return sum(int(units) for _, units in rows)
+
+
+def lost_records(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[str]:
+    """Places acknowledged to a client that are missing in the gateway's or the buyer's database."""
+    missing = []
+    tables = {"provider": "exchange_gateway_call", "buyer": "exchange_buyer_call"}
+    for side, table in tables.items():
+        by_node: dict[str, list[dict[str, Any]]] = {}
+        for each in acknowledged:
+            by_node.setdefault(each[side], []).append(each)
+        for key, places in by_node.items():
+            held = _places(world, key, table)
+            missing += [
+                f"{key}:{each['agreementId']}/{each['lane']}/{each['seq']}"
+                for each in places
+                if (bytes.fromhex(each["agreementId"][2:]), each["lane"], each["seq"]) not in held
+            ]
+    return missing
+
+
+def _places(world: World, key: str, table: str) -> set[tuple[Any, ...]]:
+    return set(_select(world, key, f"SELECT agreement_id, lane, seq FROM {table} WHERE receipt IS NOT NULL"))
+
+
+def _select(world: World, key: str, query_text: str, *values: Any) -> list[tuple[Any, ...]]:
+    path = world.organisations[key].plan.directory / "data" / "node.db"
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        return connection.execute(query_text, values).fetchall()
+    finally:
+        connection.close()
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Parts of at most ``size``."""
+    for start in itertools.count(0, size):
+        part = items[start : start + size]
+        if not part:
+            return
+        yield part
+
+
+def patient_post(client: NodeClient, path: str, body: Any, *, key: str, seconds: float = 60.0) -> Any:
+    """POST under one idempotency key until it is answered: what a client does while processes die and come back."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return client.post(path, body, idempotency_key=key)
+        except QiaolianError as error:
+            if error.status < 500 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _id(deal: Deal) -> bytes:
+    return bytes.fromhex(deal.agreement_id[2:])
