@@ -85,7 +85,7 @@ def _higher_payout(value: dict[str, Any]) -> None:
         (_drop_acknowledgement, "not_acknowledged"),
         (_other_place, "story_incomplete"),
         (_other_agreement, "agreement_differs"),
-        (_one_signature, "element_idle"),
+        (_one_signature, "agreement_differs"),
         (_higher_payout, "proof_wrong"),
     ],
 )
