@@ -45,17 +45,13 @@ class LocalAccess:
         """
         try:
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise BadInput(
-                    "access_too_open", f"{path} can be read by other users.", hint="Run: chmod 600 on that file."
-                )
+                raise BadInput("access_too_open", f"{path} can be read by other users.", hint="Run: chmod 600 on that file.")
             value = json.loads(path.read_text(encoding="utf-8"))
             entries = [_Entry(each["role"], bytes.fromhex(each["sha256"])) for each in value["tokens"]]
             if any(each.role not in ROLES or len(each.digest) != 32 for each in entries):
                 raise ValueError("entry")
         except FileNotFoundError as error:
-            raise BadInput(
-                "access_missing", f"There is no access file at {path}.", hint="Run: qiaolian node init"
-            ) from error
+            raise BadInput("access_missing", f"There is no access file at {path}.", hint="Run: qiaolian node init") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput("access_malformed", f"The access file {path} is damaged.", hint="Restore it.") from error
         return cls(entries)
@@ -79,8 +75,6 @@ class LocalAccess:
 def create(path: Path) -> dict[str, str]:
     """Make fresh tokens for every role, keep their hashes in ``path``, and return them in clear by role."""
     tokens = {role: _PREFIX + secrets.token_urlsafe(32) for role in ROLES}
-    entries: list[dict[str, Any]] = [
-        {"role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()} for role, token in tokens.items()
-    ]
+    entries: list[dict[str, Any]] = [{"role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()} for role, token in tokens.items()]
     write_private(path, json.dumps({"tokens": entries}, indent=1).encode() + b"\n")
     return tokens

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from chain.errors import QiaolianError
@@ -38,8 +40,12 @@ def create_app(config: NodeConfig) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(upgrade, config.database_url, lock_dir=config.data)
-        node = await asyncio.to_thread(assemble, config)
+        try:
+            await asyncio.to_thread(upgrade, config.database_url, lock_dir=config.data)
+            node = await asyncio.to_thread(assemble, config)
+        except QiaolianError as error:
+            app.state.failure = error
+            raise
         app.state.context = node.context
         app.state.health = _health(node, metrics)
         guards.verifier = node.verifier
@@ -59,9 +65,10 @@ def create_app(config: NodeConfig) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=lambda route: f"{route.name}_{'_'.join(sorted(route.methods or ()))}".lower(),
+        generate_unique_id_function=_operation_id,
     )
     app.state.config = config
+    app.state.failure = None
     app.state.metrics = metrics
     app.include_router(health.router)
     for router in routers():
@@ -70,6 +77,12 @@ def create_app(config: NodeConfig) -> FastAPI:
     app.add_exception_handler(HTTPException, _framework)
     app.add_middleware(Gate, guards=guards)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """``post_v1_calls_batch``: the method and path, which are unique."""
+    words = re.findall(r"[A-Za-z0-9_]+", f"{min(route.methods)} {route.path}")
+    return "_".join(words).lower()
 
 
 def _health(node: Node, metrics: Metrics) -> health.Health:

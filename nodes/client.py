@@ -85,15 +85,11 @@ class NodeClient:
     def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         if self._connection is None:
             parts = urlsplit(self.url)
-            self._connection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, context=self._tls, timeout=self._timeout
-            )
+            self._connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=self._tls, timeout=self._timeout)
         self._connection.request(method, path, body=body or None, headers=headers)
         response = self._connection.getresponse()
         content = response.read()
         return Answer(response.status, response.headers.get("content-type", ""), content)
 
     def _unreachable(self) -> Unavailable:
-        return Unavailable(
-            "node_unreachable", f"The node at {self.url} does not answer.", hint="Check that it runs; see its log."
-        )
+        return Unavailable("node_unreachable", f"The node at {self.url} does not answer.", hint="Check that it runs; see its log.")

@@ -51,9 +51,7 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8443)
     parser.add_argument("--rpc", action="append", help="a chain node's URL; may be repeated")
     parser.add_argument("--validator", action="append", help="a validator's address whose seals count; may be repeated")
-    parser.add_argument(
-        "--unsealed-test", action="store_true", help="believe unsealed headers: throw-away test chains only"
-    )
+    parser.add_argument("--unsealed-test", action="store_true", help="believe unsealed headers: throw-away test chains only")
     parser.add_argument("--deployment", default="deployment.json", help="the network's deployment file")
     parser.add_argument("--officer-key", type=Path, help="make the chief data officer's approval key in this file")
     parser.add_argument("--admin-key", type=Path, help="make the administration key in this file")
@@ -61,9 +59,7 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
 
 def _init(arguments: argparse.Namespace) -> int:
     if bool(arguments.validator) == arguments.unsealed_test:
-        raise BadInput(
-            "finality_missing", "Say whose seals make a block final: --validator 0x… (repeated), or --unsealed-test."
-        )
+        raise BadInput("finality_missing", "Say whose seals make a block final: --validator 0x… (repeated), or --unsealed-test.")
     plan = Plan(
         directory=arguments.dir,
         member=arguments.member,

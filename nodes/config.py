@@ -236,9 +236,7 @@ def load(path: str | Path) -> NodeConfig:
     try:
         value = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BadInput(
-            "config_missing", f"There is no configuration file at {file}.", hint="Run: qiaolian node init"
-        ) from error
+        raise BadInput("config_missing", f"There is no configuration file at {file}.", hint="Run: qiaolian node init") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput("config_malformed", f"The configuration file is not TOML: {error}.") from error
     return parse(value, home=file.parent)

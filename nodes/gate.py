@@ -209,9 +209,7 @@ def _strict(body: bytes, limit: int) -> Any:
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        "body_too_large", f"The request's body is over {limit} bytes.", hint="Send it in several requests.", limit=limit
-    )
+    return BodyTooLarge("body_too_large", f"The request's body is over {limit} bytes.", hint="Send it in several requests.", limit=limit)
 
 
 def _target(scope: Scope) -> str:

@@ -117,7 +117,7 @@ class Plan:
     officer_key: Path | None = None
     admin_key: Path | None = None
     more: dict[str, Any] = field(default_factory=dict)
-    """Further tables of the configuration, such as ``peers`` and ``sources``."""
+    """Further configuration, merged table by table, such as ``peers`` and ``sources``."""
 
 
 def initialise(plan: Plan) -> Admission:
@@ -168,9 +168,7 @@ def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
         value = json.loads((keys_dir / PUBLIC_FILE).read_text(encoding="utf-8"))
         entries = [KeyEntry.from_json(each) for each in value["keys"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            "keys_missing", f"{keys_dir} holds no key store of a node.", hint="Run: qiaolian node init"
-        ) from error
+        raise BadInput("keys_missing", f"{keys_dir} holds no key store of a node.", hint="Run: qiaolian node init") from error
     return {each.purpose: each for each in entries}
 
 
@@ -225,7 +223,7 @@ def _person_keys(plan: Plan) -> list[KeyEntry]:
 
 def _config(plan: Plan) -> dict[str, Any]:
     finality = plan.finality if isinstance(plan.finality, str) else list(plan.finality)
-    return {
+    value: dict[str, Any] = {
         "member": plan.member,
         "name": plan.name,
         "roles": list(plan.roles),
@@ -235,8 +233,11 @@ def _config(plan: Plan) -> dict[str, Any]:
         "keys": {"dir": "keys", "passphrase_file": "passphrase"},
         "chain": {"deployment": plan.deployment, "rpc": list(plan.rpc), "finality": finality},
         "access": {"tokens": "access.json"},
-        **plan.more,
     }
+    for table, content in plan.more.items():
+        both = isinstance(content, dict) and isinstance(value.get(table), dict)
+        value[table] = {**value[table], **content} if both else content
+    return value
 
 
 def _passphrase_file(path: Path) -> Path:

@@ -145,9 +145,7 @@ def _decoded(member: str, answer: Answer) -> Any:
     try:
         return json.loads(answer.body)
     except (ValueError, RecursionError) as error:
-        raise Unavailable(
-            "peer_bad_answer", "The other member's node did not answer with JSON.", member=member
-        ) from error
+        raise Unavailable("peer_bad_answer", "The other member's node did not answer with JSON.", member=member) from error
 
 
 def refusal(member: str, answer: Answer) -> QiaolianError:

@@ -64,10 +64,7 @@ def as_ours(error: BaseException) -> QiaolianError:
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> QiaolianError:
     """The validation errors of a request, naming fields and rules but no values."""
-    fields = [
-        {"field": ".".join(str(part) for part in each["loc"]), "rule": str(each["type"]), "message": str(each["msg"])}
-        for each in errors[:20]
-    ]
+    fields = [{"field": ".".join(str(part) for part in each["loc"]), "rule": str(each["type"]), "message": str(each["msg"])} for each in errors[:20]]
     first = fields[0] if fields else {"field": "request", "message": "is not valid"}
     error = QiaolianError(
         "request_invalid",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -174,24 +173,12 @@ class Governance:
 
     def admit(self, admissions: Iterable[Admission]) -> list[bytes]:
         """Admit members with all their keys; the transactions' hashes."""
-        return self.execute(
-            [
-                ("admit", (each.member, each.name, int(each.roles), [key.to_contract() for key in each.keys]))
-                for each in admissions
-            ]
-        )
+        return self.execute([("admit", (each.member, each.name, int(each.roles), [key.to_contract() for key in each.keys])) for each in admissions])
 
     def complete(self, admissions: Iterable[Admission]) -> list[bytes]:
         """Add the keys a founding governor was not deployed with."""
         deployed = (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION)
-        return self.execute(
-            [
-                ("addKey", (each.member, key.to_contract()))
-                for each in admissions
-                for key in each.keys
-                if key.purpose not in deployed
-            ]
-        )
+        return self.execute([("addKey", (each.member, key.to_contract())) for each in admissions for key in each.keys if key.purpose not in deployed])
 
     def execute(self, actions: Sequence[Action], *, seconds: float = START_SECONDS) -> list[bytes]:
         """Have actions approved, send them together and wait until all are in blocks; their transactions' hashes.
@@ -247,17 +234,17 @@ class NodeProcess:
         self.api: subprocess.Popen[bytes] | None = None
         self.outbox: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, outbox: bool = True, limits: dict[int, int] | None = None) -> None:
-        """Start what is not running. ``limits`` are resource limits (``resource.RLIMIT_…``) for the API process."""
+    def start(self, *, outbox: bool = True) -> None:
+        """Start what is not running."""
         if not _runs(self.api):
-            self.api = self._spawn("run", limits)
+            self.api = self._spawn("run")
         if outbox:
             self.start_outbox()
 
     def start_outbox(self) -> None:
         """Start the outbox process unless it runs."""
         if not _runs(self.outbox):
-            self.outbox = self._spawn("outbox", None)
+            self.outbox = self._spawn("outbox")
 
     def wait_ready(self, client: NodeClient, *, seconds: float = START_SECONDS) -> None:
         """Wait until the node says it is ready, or say what is down."""
@@ -303,11 +290,11 @@ class NodeProcess:
             return (self.directory / "run.log").read_text(errors="replace").strip().splitlines()[-1][:500]
         return ""
 
-    def _spawn(self, action: str, limits: dict[int, int] | None) -> subprocess.Popen[bytes]:
+    def _spawn(self, action: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "nodes", action, "--config", str(self.directory / CONFIG_FILE)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with (self.directory / f"{action}.log").open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -316,10 +303,6 @@ class NodeProcess:
                 env=environment,
                 start_new_session=True,
             )
-        if limits:
-            for which, value in limits.items():
-                resource.prlimit(process.pid, which, (value, value))
-        return process
 
 
 def start_all(organisations: Sequence[Organisation], *, seconds: float = START_SECONDS) -> None:
@@ -340,9 +323,7 @@ def stop_all(organisations: Sequence[Organisation]) -> None:
         each.node.stop()
 
 
-def found(
-    organisations: Sequence[Organisation], deployment: Deployment, *, governors: int = 3, ledger: Ledger | None = None
-) -> list[bytes]:
+def found(organisations: Sequence[Organisation], deployment: Deployment, *, governors: int = 3, ledger: Ledger | None = None) -> list[bytes]:
     """Bring the directory of a fresh deployment to hold every organisation: the first ``governors`` completed, the
     others admitted.
     """

@@ -51,14 +51,24 @@ class _Server(uvicorn.Server):
             for each, handler in former.items():
                 signal.signal(each, handler)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Idle connections are cut: a polite TLS farewell waits for clients that are not reading.
+        for connection in list(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)
+            transport = getattr(connection, "transport", None)
+            idle = cycle is None or cycle.response_complete
+            if idle and transport is not None and transport.get_write_buffer_size() == 0:
+                transport.abort()
+        await super().shutdown(sockets)
+
 
 def run(config: NodeConfig) -> int:
     """Serve the node's API until SIGTERM; the process's exit code."""
     tls = server_tls(config)
-    failure: list[BaseException] = []
+    app = create_app(config)
     server = _Server(
         uvicorn.Config(
-            _Reporting(create_app(config), failure),
+            _Quiet(app),
             host=config.listen.host,
             port=config.listen.port,
             loop="uvloop",
@@ -77,20 +87,23 @@ def run(config: NodeConfig) -> int:
         )
     )
     _require_free(config.listen.host, config.listen.port)
-    server.run()
-    if failure:
-        raise failure[0]
+    try:
+        server.run()
+    except SystemExit:
+        if isinstance(app.state.failure, QiaolianError):
+            raise app.state.failure from None
+        raise
     return 0
 
 
 def run_outbox(config: NodeConfig) -> int:
     """Send what the node owes the chain until SIGTERM; holds the transaction key and nothing else."""
-    upgrade(config.database_url, lock_dir=config.data)
-    signer = transaction_signer(config)
-    deployment = Deployment.load(config.path(config.chain.deployment))
     stop = threading.Event()
     for each in _SIGNALS:
         signal.signal(each, lambda _number, _frame: stop.set())
+    upgrade(config.database_url, lock_dir=config.data)
+    signer = transaction_signer(config)
+    deployment = Deployment.load(config.path(config.chain.deployment))
     database = Database(config.database_url)
     ledger = Ledger(config.chain.rpc, deployment)
     log.info("outbox runs")
@@ -99,6 +112,7 @@ def run_outbox(config: NodeConfig) -> int:
     finally:
         database.close()
         ledger.close()
+        log.info("outbox ended")
     return 0
 
 
@@ -111,9 +125,7 @@ def server_tls(config: NodeConfig) -> ssl.SSLContext:
     try:
         _load_chain(context, keys_dir / CERTIFICATE_FILE, key)
     except (OSError, ssl.SSLError) as error:
-        raise BadInput(
-            "certificate_wrong", "The node's certificate is missing or is not of its TLS key.", hint=f"See {keys_dir}."
-        ) from error
+        raise BadInput("certificate_wrong", "The node's certificate is missing or is not of its TLS key.", hint=f"See {keys_dir}.") from error
     return context
 
 
@@ -129,29 +141,23 @@ def _load_chain(context: ssl.SSLContext, certificate: Path, key: ec.EllipticCurv
         Path(name).unlink(missing_ok=True)
 
 
-class _Reporting:
-    """Keeps what made the start fail, so that the command can say it in one sentence."""
+class _Quiet:
+    """Keeps the traceback of a failed start out of the log: the command says the sentence instead."""
 
-    def __init__(self, app: Any, failure: list[BaseException]) -> None:
+    def __init__(self, app: Any) -> None:
         self._app = app
-        self._failure = failure
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
 
-        async def watched(message: Any) -> None:
-            # The server would print the traceback it is handed here; the command says the sentence instead.
+        async def quiet(message: Any) -> None:
             if message["type"] == "lifespan.startup.failed":
-                message = {**message, "message": ""}
+                message = {**message, "message": "The node cannot start."}
             await send(message)
 
-        try:
-            await self._app(scope, receive, watched)
-        except QiaolianError as error:
-            self._failure.append(error)
-            raise
+        await self._app(scope, receive, quiet)
 
 
 def _require_free(host: str, port: int) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from chain.crypto import keccak256, recover
 from chain.deployment import Deployment
@@ -64,9 +64,7 @@ def prefix(deployment: Deployment) -> bytes:
 class Issuer:
     """Makes this member's tokens."""
 
-    def __init__(
-        self, *, member: str, signer: Secp256k1Signer, deployment: Deployment, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, member: str, signer: Secp256k1Signer, deployment: Deployment, clock: Callable[[], float] = time.time) -> None:
         self._member = member
         self._signer = signer
         self._prefix = prefix(deployment)
@@ -98,9 +96,7 @@ class Issuer:
 class Verifier:
     """Checks tokens addressed to this member."""
 
-    def __init__(
-        self, *, member: str, view: ChainView, nonces: NonceLog, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, member: str, view: ChainView, nonces: NonceLog, clock: Callable[[], float] = time.time) -> None:
         self._member = member
         self._view = view
         self._nonces = nonces
@@ -168,9 +164,7 @@ class Verifier:
         return Caller(member, member_word.roles)
 
     async def _words(self, member: str, fingerprint: bytes) -> tuple[KeyWord, MemberWord]:
-        key, status = await self._view.awords(
-            [Word("MemberDirectory", "keys", (fingerprint,)), Word("MemberDirectory", "members", (member,))]
-        )
+        key, status = await self._view.awords([Word("MemberDirectory", "keys", (fingerprint,)), Word("MemberDirectory", "members", (member,))])
         return KeyWord.decode(key.value), MemberWord.decode(status.value)
 
 
@@ -200,9 +194,7 @@ class NonceLog:
         try:
             self._file.write(nonce + expires.to_bytes(4, "big"))
         except OSError as error:
-            raise Unavailable(
-                "disk_unavailable", "The node cannot write to its data directory.", hint="Check the disk's free space."
-            ) from error
+            raise Unavailable("disk_unavailable", "The node cannot write to its data directory.", hint="Check the disk's free space.") from error
         self._appended += 1
         self._used[nonce] = expires
         return True
@@ -255,9 +247,7 @@ def _open(header: str) -> tuple[dict[str, Any], bytes, bytes]:
             raise ValueError("issuer")
         return claims, raw, _decode(signature)
     except (ValueError, TypeError, binascii.Error, RecursionError) as error:
-        raise Unauthorised(
-            "token_malformed", "The Authorization header is not a token of this network.", hint="See docs/protocol.md."
-        ) from error
+        raise Unauthorised("token_malformed", "The Authorization header is not a token of this network.", hint="See docs/protocol.md.") from error
 
 
 def _encode(data: bytes) -> str:

@@ -62,9 +62,7 @@ def open_source(name: str, entry: SourceEntry, *, home: Path, index_dir: Path) -
         path = home / unquote(rest.removeprefix("//"))
         index = index_dir / f"{name}.index"
         if scheme == "csv":
-            return CsvSource(
-                name=name, path=path, key=entry.key, index=index, encoding=entry.encoding, delimiter=entry.delimiter
-            )
+            return CsvSource(name=name, path=path, key=entry.key, index=index, encoding=entry.encoding, delimiter=entry.delimiter)
         # Imported only where it is used: it is large, and most nodes have no Parquet files.
         from nodes.sources.parquet_file import ParquetSource
 

@@ -28,9 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 class CsvSource(IndexedFile):
     """See the module's text."""
 
-    def __init__(
-        self, *, name: str, path: Path, key: str, index: Path, encoding: str = "utf-8", delimiter: str = ","
-    ) -> None:
+    def __init__(self, *, name: str, path: Path, key: str, index: Path, encoding: str = "utf-8", delimiter: str = ",") -> None:
         super().__init__(name=name, path=path, key=key, index=index)
         if encoding.lower() not in ENCODINGS:
             raise BadInput(
@@ -78,9 +76,7 @@ class CsvSource(IndexedFile):
     def _record(self, index: RowIndex, raw: bytes, line: int) -> Record:
         cells = self._cells(raw, line, len(index.columns))
         try:
-            return {
-                column.name: from_text(cell, column.type) for column, cell in zip(index.columns, cells, strict=True)
-            }
+            return {column.name: from_text(cell, column.type) for column, cell in zip(index.columns, cells, strict=True)}
         except ValueError as error:
             raise self._broken(line, "a cell is not of its column's type") from error
 

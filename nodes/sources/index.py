@@ -54,9 +54,7 @@ class RowIndex:
         """Position, extent and line of a key's record."""
         digest = key_digest(self._salt, key)
         with self._lock:
-            row = self._connection.execute(
-                "SELECT position, extent, line FROM places WHERE digest = ?", (digest,)
-            ).fetchone()
+            row = self._connection.execute("SELECT position, extent, line FROM places WHERE digest = ?", (digest,)).fetchone()
         return None if row is None else (row[0], row[1], row[2])
 
     def close(self) -> None:
@@ -70,9 +68,7 @@ def key_digest(salt: bytes, key: str) -> bytes:
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=salt, digest_size=16).digest()
 
 
-def build(
-    path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns: Callable[[], Iterable[Column]]
-) -> None:
+def build(path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns: Callable[[], Iterable[Column]]) -> None:
     """Write an index whole or not at all. ``columns`` is called after ``places`` is exhausted, when types are known.
 
     Raises:
@@ -97,9 +93,7 @@ def build(
         connection.execute("INSERT INTO meta VALUES (?)", (json.dumps(meta),))
     except sqlite3.OperationalError as error:
         partial.unlink(missing_ok=True)
-        raise Unavailable(
-            "disk_unavailable", "The source's index could not be written.", hint="Check the disk's free space."
-        ) from error
+        raise Unavailable("disk_unavailable", "The source's index could not be written.", hint="Check the disk's free space.") from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -125,9 +119,7 @@ def _sort(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("CREATE UNIQUE INDEX places_digest ON places (digest)")
     except sqlite3.IntegrityError as error:
-        lines = connection.execute(
-            "SELECT min(line), max(line) FROM places GROUP BY digest HAVING count(*) > 1 LIMIT 1"
-        ).fetchone()
+        lines = connection.execute("SELECT min(line), max(line) FROM places GROUP BY digest HAVING count(*) > 1 LIMIT 1").fetchone()
         raise BadInput(
             "source_key_repeated",
             f"Two records of the source have the same key (lines {lines[0]} and {lines[1]}).",

@@ -100,9 +100,7 @@ class ParquetSource(IndexedFile):
             ) from error
 
     def _broken(self, row: int, why: str) -> BadInput:
-        return BadInput(
-            "source_row_broken", f"Row {row} of source {self.name} is broken: {why}.", source=self.name, line=row
-        )
+        return BadInput("source_row_broken", f"Row {row} of source {self.name} is broken: {why}.", source=self.name, line=row)
 
 
 def _type_of(type_: pa.DataType) -> str:

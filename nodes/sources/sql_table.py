@@ -99,9 +99,7 @@ class SqlSource:
         try:
             table = sa.Table(name, sa.MetaData(), autoload_with=self._engine, schema=schema or None)
         except NoSuchTableError as error:
-            raise BadInput(
-                "source_missing", f"There is no table {self._table_name} for source {self.name}.", source=self.name
-            ) from error
+            raise BadInput("source_missing", f"There is no table {self._table_name} for source {self.name}.", source=self.name) from error
         except SQLAlchemyError as error:
             raise self._unreachable() from error
         if self.key not in table.c:

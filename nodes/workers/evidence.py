@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 
 from chain.context import Context
+from chain.errors import Unavailable
 from registry.evidence import service
 
 
@@ -23,4 +24,13 @@ class EvidenceWorker:
     def _work(self) -> None:
         service.make_checkpoint(self._context)
         service.anchor_if_due(self._context)
-        service.settle_anchors(self._context)
+        if _has_head(self._context):
+            service.settle_anchors(self._context)
+
+
+def _has_head(context: Context) -> bool:
+    """Whether the chain view has seen a block since the start."""
+    try:
+        return context.view.head.height >= 0
+    except Unavailable:
+        return False

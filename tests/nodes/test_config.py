@@ -67,9 +67,7 @@ def test_an_unknown_key_is_named(minimal: dict[str, Any], table: str | None, key
         (("keys",), {}, "keys"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_key(
-    minimal: dict[str, Any], place: tuple[str, ...], value: Any, key: str
-) -> None:
+def test_a_wrong_value_is_refused_by_its_key(minimal: dict[str, Any], place: tuple[str, ...], value: Any, key: str) -> None:
     target = minimal
     for part in place[:-1]:
         target = target[part]
@@ -117,9 +115,7 @@ def test_init_never_overwrites_a_node_nor_a_persons_key(tmp_path: Path) -> None:
     with pytest.raises(QiaolianError, match="holds a node already"):
         initialise(plan)
     with pytest.raises(QiaolianError) as caught:
-        initialise(
-            Plan(directory=tmp_path / "m", member=MEMBER, name="x", roles=("bank",), admin_key=tmp_path / "admin.json")
-        )
+        initialise(Plan(directory=tmp_path / "m", member=MEMBER, name="x", roles=("bank",), admin_key=tmp_path / "admin.json"))
     assert caught.value.code == "key_exists"
     assert (tmp_path / "admin.json").read_bytes() == before
 

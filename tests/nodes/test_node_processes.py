@@ -1,8 +1,51 @@
-"""Real node processes on a real chain."""
+"""Real node processes on a real chain: what they say, refuse, and keep through kills and a full disk."""
 
 from __future__ import annotations
 
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from chain.crypto import keccak256
+from chain.errors import QiaolianError
+from registry.uscc import with_check_character
+
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(look: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+    """What ``look`` gives once it is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
+
+
+def publication(name: str, source: str = "people") -> dict[str, Any]:
+    return {
+        "name": name,
+        "source": source,
+        "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
+        "masking": {"age": "keep", "area": "keep", "note": "drop"},
+    }
+
+
+@pytest.fixture
+def department(network: Any) -> Iterator[Any]:
+    found = network.of("department")
+    yield found
+    found.node.start()
+    found.node.wait_ready(found.client(None))
 
 
 def test_every_node_says_who_it_is_and_is_ready(network: Any) -> None:
@@ -10,3 +53,236 @@ def test_every_node_says_who_it_is_and_is_ready(network: Any) -> None:
         answer = each.client(None).get("/v1/node")
         assert (answer["member"], answer["roles"]) == (each.member, list(each.plan.roles))
         assert each.client(None).get("/readyz")["ready"] is True
+        assert each.client(None).get("/healthz") == {"status": "running"}
+
+
+def test_what_one_publishes_all_find(network: Any, department: Any) -> None:
+    asset = department.client("clerk").post("/v1/assets", publication("people-all"))
+    for each in network.organisations:
+        client = each.client("clerk")
+        listed = eventually(lambda client=client: client.get("/v1/assets?q=people-all")["assets"])
+        assert [row["assetId"] for row in listed] == [asset["assetId"]]
+    described = network.of("bank").client("clerk").get(f"/v1/assets/{asset['assetId']}")
+    assert described["metadata"]["titleZh"] == "人员"
+
+
+def test_a_statement_is_logged_anchored_and_cosigned_by_the_supervisor(network: Any, department: Any) -> None:
+    body = {
+        "identity": {"code": member_of(9)},
+        "identitySalt": "0x" + "5a" * 32,
+        "key": "0x" + "ab" * 20,
+        "purpose": "consent",
+        "notAfter": int(time.time()) + 3600,
+    }
+    department.client("clerk").post("/v1/certificates", body)
+    auditor, supervisor = department.client("auditor"), network.of("supervisor").member
+    assert eventually(lambda: supervisor in (auditor.get("/v1/log").get("cosignatures") or ""))
+    department.client("administrator").post("/v1/log/anchor", {})
+    origin = auditor.get("/v1/log")["origin"]
+    log_id = keccak256(origin.encode())
+    assert eventually(lambda: network.ledger.evidence.log(log_id).size > 0)
+
+
+def member_of(place: int) -> str:
+    return with_check_character(f"11440700MB2N0E{place:03d}")
+
+
+def test_the_api_process_never_opens_the_transaction_key(department: Any) -> None:
+    key = department.plan.directory / "keys" / "transaction.key.json"
+    hidden = key.with_name("elsewhere")
+    department.node.stop()
+    key.rename(hidden)
+    try:
+        department.node.start(outbox=False)
+        department.node.wait_ready(department.client(None))
+    finally:
+        hidden.rename(key)
+
+
+def test_sigterm_ends_both_processes_cleanly(department: Any) -> None:
+    api, outbox = department.node.api, department.node.outbox
+    words = department.plan.directory / "outbox.log"
+    assert eventually(lambda: "outbox runs" in words.read_text().strip().splitlines()[-1])
+    for each in (api, outbox):
+        each.send_signal(signal.SIGTERM)
+    assert (api.wait(15), outbox.wait(15)) == (0, 0)
+
+
+def test_what_was_acknowledged_outlives_kill_9(network: Any, department: Any) -> None:
+    clerk = department.client("clerk")
+    kept = []
+    for place in range(3):
+        kept.append(clerk.post("/v1/assets", publication(f"people-kill-{place}"))["assetId"])
+        department.node.kill()
+        department.node.kill_outbox()
+        clerk.close()
+        department.node.start()
+        department.node.wait_ready(clerk)
+    auditor = network.of("bank").client("clerk")
+
+    def seen() -> bool:
+        listed = {row["assetId"] for row in auditor.get("/v1/assets?q=people-kill")["assets"]}
+        return listed == set(kept)
+
+    assert eventually(seen)
+
+
+def test_a_full_disk_is_said_clearly_and_leaves_nothing_half_done(department: Any) -> None:
+    clerk = department.client("clerk")
+    pid = department.node.api.pid
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    try:
+        with pytest.raises(QiaolianError) as caught:
+            clerk.post("/v1/assets", publication("people-full"))
+        assert (caught.value.code, caught.value.status) == ("database_unavailable", 503)
+        answer = eventually(lambda: down_of(department.client(None)))
+        assert "database" in answer
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    department.node.wait_ready(department.client(None))
+    # The very same request succeeds once there is room: nothing of the first stands in its way.
+    assert clerk.post("/v1/assets", publication("people-full"))["assetId"]
+
+
+def down_of(client: Any) -> list[str]:
+    answer = json.loads(client.raw("GET", "/readyz", b"", {}).body)
+    return [each["name"] for each in answer["dependencies"] if not each["up"]]
+
+
+def test_a_chain_that_stops_answering_is_named_by_readyz(network: Any) -> None:
+    operator = network.of("operator")
+    network.chain.process.send_signal(signal.SIGSTOP)
+    try:
+        assert eventually(lambda: down_of(operator.client(None))) == ["chain"]
+    finally:
+        network.chain.process.send_signal(signal.SIGCONT)
+    assert eventually(lambda: not down_of(operator.client(None)))
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"name": "a", "name": "b"}', "json_duplicate_key"),
+        (b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "json_too_deep"),
+        (b'{"name": ' + b"9" * 5_000 + b"}", "json_number_out_of_range"),
+        (b'{"name": 1.5}', "json_number_out_of_range"),
+        (b'{"name": NaN}', "json_number_out_of_range"),
+        (b'{"name": "\xff"}', "json_not_utf8"),
+        (b'{"name": ', "json_malformed"),
+        (b"[]", "request_invalid"),
+        (b'{"name": 5, "extra": 1}', "request_invalid"),
+    ],
+)
+def test_broken_json_is_refused_by_code(department: Any, body: bytes, code: str) -> None:
+    status, answer = raw_post(department, body)
+    assert (status, answer["code"]) == (422, code)
+
+
+def raw_post(organisation: Any, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    token = json.loads((organisation.plan.directory / "handout.json").read_text())["clerk"]
+    sent = {"authorization": f"Bearer {token}", "content-type": "application/json", **(headers or {})}
+    answer = organisation.client(None).raw("POST", "/v1/assets", body, sent)
+    assert answer.content_type == "application/problem+json"
+    return answer.status, json.loads(answer.body)
+
+
+def test_a_body_over_the_limit_is_refused(department: Any) -> None:
+    status, answer = raw_post(department, b'{"a": "' + b"x" * 10_000_001 + b'"}')
+    assert (status, answer["code"]) == (413, "body_too_large")
+
+
+def test_unknown_paths_and_methods_are_problems_too(department: Any) -> None:
+    client = department.client(None)
+    for method, path, code in (("GET", "/nothing", "path_unknown"), ("DELETE", "/healthz", "method_not_allowed")):
+        with pytest.raises(QiaolianError) as caught:
+            client.request(method, path)
+        assert caught.value.code == code
+
+
+def test_local_roles_are_kept_apart(department: Any) -> None:
+    with pytest.raises(QiaolianError) as caught:
+        department.client(None).get("/v1/assets")
+    assert caught.value.status == 401
+    with pytest.raises(QiaolianError) as caught:
+        department.client("auditor").post("/v1/assets", publication("people-role"))
+    assert (caught.value.code, caught.value.status) == ("role_missing", 403)
+
+
+def test_answers_carry_security_headers_and_the_api_loads_nothing_from_elsewhere(department: Any) -> None:
+    import http.client
+    import ssl
+    from urllib.parse import urlsplit
+
+    context = ssl.create_default_context(cafile=str(department.certificate))
+    context.check_hostname = False
+    connection = http.client.HTTPSConnection("127.0.0.1", urlsplit(department.url).port, context=context)
+    connection.request("GET", "/openapi.json")
+    response = connection.getresponse()
+    described = json.loads(response.read())
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-store"
+    assert "server" not in response.headers
+    assert "/v1/calls" in described["paths"]
+    connection.close()
+    for path in ("/docs", "/redoc"):
+        with pytest.raises(QiaolianError) as caught:
+            department.client(None).get(path)
+        assert caught.value.code == "path_unknown"
+
+
+def test_metrics_count_calls_and_refusals_for_those_who_may_see_them(department: Any) -> None:
+    with pytest.raises(QiaolianError) as caught:
+        department.client(None).get("/metrics")
+    assert caught.value.status == 401
+    text = department.client("system").get("/metrics")
+    for name in (
+        "requests_total",
+        "refusals_total",
+        "request_seconds_bucket",
+        "view_age_seconds",
+        "outbox_depth",
+        "log_size",
+    ):
+        assert f"qiaolian_{name}" in text
+    assert 'code="access_token_missing"' in text
+
+
+def node_command(directory: Path, action: str = "run") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nodes", action, "--config", str(directory / "node.toml")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT, check=False)
+
+
+def test_a_port_in_use_is_one_sentence(department: Any) -> None:
+    done = node_command(department.plan.directory)
+    assert done.returncode != 0
+    assert "port_in_use" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "code"),
+    [
+        ("keys/statement.key.json", "{}", "key_file_corrupt"),
+        ("passphrase", "wrong", "key_passphrase_wrong"),
+        ("access.json", "{", "access_malformed"),
+        ("keys/tls.crt.pem", "nothing", "certificate_wrong"),
+    ],
+)
+def test_a_broken_file_of_the_node_is_one_sentence(department: Any, file: str, content: str, code: str) -> None:
+    path = department.plan.directory / file
+    department.node.stop()
+    before = path.read_bytes()
+    path.write_text(content)
+    try:
+        done = node_command(department.plan.directory)
+    finally:
+        path.write_bytes(before)
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].startswith(code)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_logs_are_json_without_record_content(department: Any) -> None:
+    lines = (department.plan.directory / "run.log").read_text().splitlines()
+    assert all(json.loads(line)["logger"] for line in lines)
+    assert not any("华侨城" in line for line in lines)

@@ -172,9 +172,7 @@ def database(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/s.db"
     engine = sa.create_engine(url)
     with engine.begin() as connection:
-        connection.execute(
-            sa.text("CREATE TABLE people (id TEXT PRIMARY KEY, n INTEGER, price NUMERIC(10, 2), ok BOOLEAN)")
-        )
+        connection.execute(sa.text("CREATE TABLE people (id TEXT PRIMARY KEY, n INTEGER, price NUMERIC(10, 2), ok BOOLEAN)"))
         connection.execute(sa.text("CREATE TABLE twice (id TEXT, n INTEGER)"))
         connection.execute(sa.text("CREATE TABLE numbered (id INTEGER, n INTEGER)"))
         for place in range(2_500):

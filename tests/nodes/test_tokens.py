@@ -45,9 +45,7 @@ def client(target: Any) -> Iterator[Any]:
     made.close()
 
 
-def send(
-    client: Any, token: str | None, *, body: bytes = BODY, method: str = "POST", path: str = PATH
-) -> tuple[int, Any]:
+def send(client: Any, token: str | None, *, body: bytes = BODY, method: str = "POST", path: str = PATH) -> tuple[int, Any]:
     headers = {"content-type": "application/json"}
     if token is not None:
         headers["authorization"] = token
@@ -76,9 +74,7 @@ def test_no_token_is_refused(client: Any) -> None:
     assert refused(client, None) == (401, "token_missing")
 
 
-@pytest.mark.parametrize(
-    "token", ["Qiaolian", "Qiaolian a.b", "Qiaolian e30.AAAA", "Basic eHg6eQ==", "Qiaolian " + "A" * 5000]
-)
+@pytest.mark.parametrize("token", ["Qiaolian", "Qiaolian a.b", "Qiaolian e30.AAAA", "Basic eHg6eQ==", "Qiaolian " + "A" * 5000])
 def test_what_is_no_token_is_refused(client: Any, token: str) -> None:
     assert refused(client, token) == (401, "token_malformed")
 
@@ -105,9 +101,7 @@ def test_a_token_for_another_member_is_refused(network: Any, issuer: Issuer, cli
 
 
 @pytest.mark.parametrize("changed", [{"body": b'{"a":2}'}, {"path": PATH + "?x=1"}, {"method": "GET", "body": b""}])
-def test_a_token_of_another_request_is_refused(
-    issuer: Issuer, target: Any, client: Any, changed: dict[str, Any]
-) -> None:
+def test_a_token_of_another_request_is_refused(issuer: Issuer, target: Any, client: Any, changed: dict[str, Any]) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token, **changed) == (401, "token_wrong_request")
 
@@ -136,9 +130,7 @@ def test_a_signature_that_is_none_is_refused(issuer: Issuer, target: Any, client
 
 
 def test_a_strangers_key_is_refused(network: Any, target: Any, client: Any) -> None:
-    stranger = Issuer(
-        member=network.of("bank").member, signer=Secp256k1Signer(new_private_key()), deployment=network.deployment
-    )
+    stranger = Issuer(member=network.of("bank").member, signer=Secp256k1Signer(new_private_key()), deployment=network.deployment)
     token = stranger.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
@@ -151,9 +143,7 @@ def test_a_members_own_key_of_another_purpose_is_refused(network: Any, target: A
 
 
 def test_a_member_cannot_speak_for_another(network: Any, target: Any, client: Any) -> None:
-    liar = Issuer(
-        member=network.of("operator").member, signer=key_of(network.of("bank")), deployment=network.deployment
-    )
+    liar = Issuer(member=network.of("operator").member, signer=key_of(network.of("bank")), deployment=network.deployment)
     token = liar.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
@@ -162,15 +152,11 @@ def test_a_token_of_another_network_is_refused(network: Any, target: Any, client
     bank = network.of("bank")
     here = network.deployment
     elsewhere = Deployment(here.chain_id + 1, here.genesis_hash, here.contracts, here.deployed_at)
-    token = Issuer(member=bank.member, signer=key_of(bank), deployment=elsewhere).issue(
-        audience=target.member, method="POST", target=PATH, body=BODY
-    )
+    token = Issuer(member=bank.member, signer=key_of(bank), deployment=elsewhere).issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token)[1] in ("token_key_unknown", "token_bad_signature")
 
 
-def test_a_suspended_member_is_refused_and_heard_again_when_lifted(
-    network: Any, issuer: Issuer, target: Any, client: Any
-) -> None:
+def test_a_suspended_member_is_refused_and_heard_again_when_lifted(network: Any, issuer: Issuer, target: Any, client: Any) -> None:
     bank = network.of("bank")
 
     def until(status: int) -> tuple[int, Any]:
