@@ -162,9 +162,7 @@ def _subject(subject: Mapping[str, Any], *more: str) -> tuple[bytes, int]:
 def _agreement(signed: Sequence[Signed[Agreement]], agreement_id: bytes) -> Agreement:
     """The one agreement, signed by both of its pinned keys, which are the parties' statement keys."""
     if len(signed) != 2 or any(each.statement.struct_hash() != agreement_id for each in signed):
-        raise Inconsistent(
-            "agreement_differs", "The bundle does not hold the agreement twice, once signed by each side."
-        )
+        raise Inconsistent("agreement_differs", "The bundle does not hold the agreement twice, once signed by each side.")
     agreement = signed[0].statement
     signers = {each.signer: each for each in signed}
     for member, key in ((agreement.provider, agreement.provider_key), (agreement.buyer, agreement.buyer_key)):
@@ -176,16 +174,10 @@ def _agreement(signed: Sequence[Signed[Agreement]], agreement_id: bytes) -> Agre
 
 def _acknowledged(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
     """A later signature of the buyer covers the receipt; the chain's lane stands at such a signature."""
-    covering = [
-        (each.seq - 1, each.acknowledged_units, each.acknowledged_amount)
-        for each in trade.requests.values()
-        if each.seq > receipt.seq
-    ] + [(each.seq, each.acknowledged_units, each.acknowledged_amount) for each in trade.vouchers]
-    good = [
-        each
-        for each in covering
-        if each[0] >= receipt.seq and each[1] >= receipt.total_units and each[2] >= receipt.total_amount
+    covering = [(each.seq - 1, each.acknowledged_units, each.acknowledged_amount) for each in trade.requests.values() if each.seq > receipt.seq] + [
+        (each.seq, each.acknowledged_units, each.acknowledged_amount) for each in trade.vouchers
     ]
+    good = [each for each in covering if each[0] >= receipt.seq and each[1] >= receipt.total_units and each[2] >= receipt.total_amount]
     if not good or len(good) != len(covering):
         raise Inconsistent("not_acknowledged", "No signature of the buyer acknowledges the call.")
     highest = max(good)

@@ -137,9 +137,7 @@ def peer_offers(context: Context = Depends(get_context), caller: Principal = Dep
     return {"offers": service.offers(context, buyer=caller.member)}
 
 
-@router.get(
-    "/v1/peer/offers/{asset_id}/{version}", summary="The offer for one asset version, and the key that will sign"
-)
+@router.get("/v1/peer/offers/{asset_id}/{version}", summary="The offer for one asset version, and the key that will sign")
 def peer_offer(
     asset_id: str,
     version: int,

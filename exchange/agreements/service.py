@@ -202,9 +202,7 @@ def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Off
 # --- Provider -------------------------------------------------------------------------------------------------------------------
 
 
-def countersign(
-    context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes
-) -> dict[str, Any]:
+def countersign(context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes) -> dict[str, Any]:
     """Sign a buyer's proposal if it keeps to this node's offer and its grant is live; the same proposal again gives the same signature."""
     domain = context.domain(CONTRACT)
     _require_proposal(context, buyer, agreement, terms, signature, domain)
@@ -239,9 +237,7 @@ def countersign(
     return {"agreementId": "0x" + agreement_id.hex(), "signature": "0x" + own.hex()}
 
 
-def _require_proposal(
-    context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes, domain: Domain
-) -> None:
+def _require_proposal(context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes, domain: Domain) -> None:
     if agreement.provider != context.member:
         raise Forbidden("not_provider", "The proposal is to another provider.")
     if agreement.buyer != buyer:
@@ -275,16 +271,12 @@ def load(context: Context, agreement_id: bytes) -> Signed:
 
 def proved_state(context: Context, agreement_id: bytes) -> AgreementState:
     """The agreement's books and heights, proved under the node's own view of the chain."""
-    return AgreementState.decode(
-        *(context.view.word(CONTRACT, "agreements", agreement_id, offset=place).value for place in range(3))
-    )
+    return AgreementState.decode(*(context.view.word(CONTRACT, "agreements", agreement_id, offset=place).value for place in range(3)))
 
 
 def listing(context: Context, *, state: str | None = None, own: bool = True) -> list[dict[str, Any]]:
     """Agreements, newest first; with ``own`` only this organisation's."""
-    query = sa.select(ExchangeAgreement).order_by(
-        ExchangeAgreement.proposed_at.desc(), ExchangeAgreement.opened_at.desc()
-    )
+    query = sa.select(ExchangeAgreement).order_by(ExchangeAgreement.proposed_at.desc(), ExchangeAgreement.opened_at.desc())
     if state is not None:
         query = query.where(ExchangeAgreement.state == state)
     if own:

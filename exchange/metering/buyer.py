@@ -201,9 +201,7 @@ class Buyer:
         finally:
             lane.waiting -= 1
 
-    def _signed(
-        self, trade: Trade, lane: Lane, query: Query, consent: Mapping[str, Any] | None, key: str | None
-    ) -> Sent:
+    def _signed(self, trade: Trade, lane: Lane, query: Query, consent: Mapping[str, Any] | None, key: str | None) -> Sent:
         """The request for the lane's next place, signed; nothing of it is durable yet."""
         now, salt, asked = self.context.now(), new_salt(), query.to_json()
         request = rules.next_request(
@@ -293,9 +291,7 @@ class Buyer:
         if signed.side != Side.BUYER:
             raise Forbidden("not_buyer", "This organisation is not the agreement's buyer.")
         if not agreements.proved_state(self.context, agreement_id).opened_at:
-            raise Conflict(
-                "agreement_not_open", "The agreement is not open on the chain yet.", hint="Wait for its opening."
-            )
+            raise Conflict("agreement_not_open", "The agreement is not open on the chain yet.", hint="Wait for its opening.")
         trade = Trade(agreement_id, signed.agreement, [Lane(number) for number in range(signed.agreement.lanes)])
         with self.context.database.read() as session:
             for number, row in heads(session, BUYER, agreement_id).items():
@@ -332,6 +328,7 @@ class _Courier:
         self._provider = provider
         self._ready: list[Sent] = []
         self._active = 0
+        self._working: set[asyncio.Future[None]] = set()
 
     def carry(self, sent: Sent) -> asyncio.Future[CallResult]:
         """The future result of a request."""
@@ -339,7 +336,9 @@ class _Courier:
         self._ready.append(sent)
         if self._active < EXCHANGES_AT_ONCE:
             self._active += 1
-            asyncio.ensure_future(self._work())
+            task = asyncio.ensure_future(self._work())
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
         return sent.done
 
     async def _work(self) -> None:
@@ -358,9 +357,7 @@ class _Courier:
 
     async def _exchange(self, batch: Sequence[Sent]) -> None:
         await self._store(batch)
-        answer = await self._context.peers.post(
-            self._provider, "/v1/peer/calls", {"requests": [sent.wire for sent in batch]}
-        )
+        answer = await self._context.peers.post(self._provider, "/v1/peer/calls", {"requests": [sent.wire for sent in batch]})
         answers = answer.get("answers") if isinstance(answer, dict) else None
         if not isinstance(answers, list) or len(answers) != len(batch):
             raise Unavailable("peer_bad_answer", "The provider's node did not answer every request.")
@@ -395,9 +392,7 @@ class _Courier:
                     await self._store([sent])
                 except IntegrityError as error:
                     _fail(sent, error)
-            raise Unavailable(
-                "request_not_stored", "A neighbour's key was used twice; the rest is asked again."
-            ) from None
+            raise Unavailable("request_not_stored", "A neighbour's key was used twice; the rest is asked again.") from None
         for sent in fresh:
             sent.row = None
 
@@ -414,11 +409,7 @@ class _Courier:
                 return self._checked_void(sent, answer)
             return self._checked_receipt(sent, answer)
         except (QiaolianError, ValueError, TypeError, KeyError, AttributeError) as error:
-            ours = (
-                error
-                if isinstance(error, QiaolianError)
-                else Conflict("answer_malformed", "The answer cannot be read.")
-            )
+            ours = error if isinstance(error, QiaolianError) else Conflict("answer_malformed", "The answer cannot be read.")
             return Finished.conflict(sent, ours, answer)
 
     def _checked_receipt(self, sent: Sent, answer: Mapping[str, Any]) -> Finished:

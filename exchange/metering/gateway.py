@@ -151,9 +151,7 @@ class Gateway:
 
             def change(session: Session) -> None:
                 keep_voucher(session, row)
-                session.execute(
-                    sa.delete(KEPT).where(KEPT.c.agreement_id == voucher.agreement_id, KEPT.c.lane == voucher.lane)
-                )
+                session.execute(sa.delete(KEPT).where(KEPT.c.agreement_id == voucher.agreement_id, KEPT.c.lane == voucher.lane))
                 append(session, kind="Voucher", digest=self.digest(voucher.struct_hash()), at=self.context.now())
 
             await self.context.database.awrite(change)
@@ -190,11 +188,7 @@ class Gateway:
         agreement = signed.agreement
         with self.context.database.read() as session:
             lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
-            served = session.scalar(
-                sa.select(sa.func.count()).where(
-                    GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending == Ending.SERVED
-                )
-            )
+            served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending == Ending.SERVED))
         self._uses.setdefault(agreement.grant_id, served or 0)
         books = Books(
             units=sum(lane.head.units for lane in lanes.values()),
@@ -220,9 +214,7 @@ class Gateway:
 
 def _lane(session: Session, row: sa.Row[Any]) -> Lane:
     head = head_of(row)
-    kept = session.execute(
-        sa.select(KEPT.c.answer, KEPT.c.seq).where(KEPT.c.agreement_id == row.agreement_id, KEPT.c.lane == row.lane)
-    ).one_or_none()
+    kept = session.execute(sa.select(KEPT.c.answer, KEPT.c.seq).where(KEPT.c.agreement_id == row.agreement_id, KEPT.c.lane == row.lane)).one_or_none()
     previous = place(session, GATEWAY, row.agreement_id, row.lane, row.seq - 1)
     return Lane(
         head=head,
@@ -277,9 +269,7 @@ class _Exchange:
             if request.lane >= trade.agreement.lanes:
                 raise BadInput("wrong_lane", "The agreement has no such lane.")
             query, consent = item.get("query"), item.get("consent")
-            if not isinstance(query, dict) or not opens(
-                request.request_commitment, salt=salt, domain=REQUEST_DOMAIN, record=query
-            ):
+            if not isinstance(query, dict) or not opens(request.request_commitment, salt=salt, domain=REQUEST_DOMAIN, record=query):
                 raise BadInput("query_differs", "The query does not open the request's commitment.")
         except QiaolianError as error:
             return error_answer(error)
@@ -326,9 +316,7 @@ class _Exchange:
             return
         try:
             self._context.view.require_fresh()
-            wanted = list(
-                dict.fromkeys(word for each in todo for word in (*each.trade.words, *consents.words(each.query)))
-            )
+            wanted = list(dict.fromkeys(word for each in todo for word in (*each.trade.words, *consents.words(each.query))))
             proved = dict(zip(wanted, await self._context.view.awords(wanted), strict=True))
             with self._context.database.read() as session:
                 stopped = grants.stopped_grants(session)
@@ -411,7 +399,8 @@ class _Exchange:
 
     def _delivery(self, each: Asked) -> tuple[Delivery, int]:
         """Mask, meter, price; a failure is the place's refusal."""
-        assert each.record is not None and each.reserved is not None
+        assert each.record is not None
+        assert each.reserved is not None
         agreement = each.trade.agreement
         content = {"record": mask(each.record, each.columns, each.trade.served.masking)}
         units = rules.units_of(agreement.unit, content)
@@ -599,9 +588,7 @@ def _store_void(session: Session, voided: Voided) -> None:
 def error_answer(error: QiaolianError) -> dict[str, Any]:
     """What a request that takes no place is answered: the error, so that the buyer's node can tell what may be repeated."""
     context = {name: value for name, value in error.context.items() if isinstance(value, str | int | bool)}
-    return {
-        "error": {"code": error.code, "detail": error.sentence, "status": error.status, "hint": error.hint, **context}
-    }
+    return {"error": {"code": error.code, "detail": error.sentence, "status": error.status, "hint": error.hint, **context}}
 
 
 def _open(asked: Sequence[Asked]) -> list[Asked]:

@@ -86,11 +86,7 @@ class Query:
         if not isinstance(value, dict) or set(value) != {"columns", "consent", "operation", "purpose", "subject"}:
             raise _malformed("does not have exactly its five fields")
         columns, texts = value["columns"], [value[name] for name in ("consent", "operation", "purpose", "subject")]
-        if (
-            not isinstance(columns, list)
-            or not 0 < len(columns) <= MOST_COLUMNS
-            or len(set(map(str, columns))) != len(columns)
-        ):
+        if not isinstance(columns, list) or not 0 < len(columns) <= MOST_COLUMNS or len(set(map(str, columns))) != len(columns):
             raise _malformed("names no columns, too many, or one twice")
         if not all(isinstance(each, str) and len(each) <= MOST_TEXT for each in (*columns, *texts)):
             raise _malformed("has a field that is no short text")

@@ -189,9 +189,7 @@ def receipt_for(
 # --- Buyer -----------------------------------------------------------------------------------------------------------------------
 
 
-def next_request(
-    agreement: Agreement, agreement_id: bytes, lane: int, head: Head, *, commitment: bytes, now: int, seconds: int
-) -> UsageRequest:
+def next_request(agreement: Agreement, agreement_id: bytes, lane: int, head: Head, *, commitment: bytes, now: int, seconds: int) -> UsageRequest:
     """The request for the next place, acknowledging everything before it and allowing what the agreement allows a call."""
     price = agreement.price
     most_units = agreement.max_per_call // price if price else max(1, agreement.max_units)
@@ -210,9 +208,7 @@ def next_request(
     )
 
 
-def require_receipt(
-    agreement: Agreement, head: Head, request: UsageRequest, request_hash: bytes, receipt: UsageReceipt
-) -> None:
+def require_receipt(agreement: Agreement, head: Head, request: UsageRequest, request_hash: bytes, receipt: UsageReceipt) -> None:
     """The receipt accounts for this request and nothing else: ``receipt_of_other``, ``receipt_wrong_amount``, ``receipt_wrong_totals``."""
     place = (receipt.version, receipt.agreement_id, receipt.lane, receipt.seq, receipt.request)
     if place != (1, request.agreement_id, request.lane, request.seq, request_hash):

@@ -17,9 +17,7 @@ async def serve(context: Context, caller: str, requests: Sequence[Any]) -> list[
     return await Gateway.of(context).serve(caller, requests)
 
 
-async def call(
-    context: Context, agreement_id: bytes, query: Query, *, idempotency_key: str | None = None
-) -> CallResult:
+async def call(context: Context, agreement_id: bytes, query: Query, *, idempotency_key: str | None = None) -> CallResult:
     """Make a metered call under an agreement of this organisation."""
     return await Buyer.of(context).call(agreement_id, query, idempotency_key)
 

@@ -99,10 +99,7 @@ BUYER = cast(sa.Table, BuyerCall.__table__)
 def heads(session: Session, table: sa.Table, agreement_id: bytes) -> dict[int, sa.Row[Any]]:
     """The last row of every lane of an agreement."""
     last = (
-        sa.select(table.c.lane, sa.func.max(table.c.seq).label("seq"))
-        .where(table.c.agreement_id == agreement_id)
-        .group_by(table.c.lane)
-        .subquery()
+        sa.select(table.c.lane, sa.func.max(table.c.seq).label("seq")).where(table.c.agreement_id == agreement_id).group_by(table.c.lane).subquery()
     )
     query = sa.select(table).join(
         last,
@@ -118,9 +115,7 @@ def head_of(row: sa.Row[Any]) -> Head:
 
 def place(session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq: int) -> sa.Row[Any] | None:
     """One row."""
-    return session.execute(
-        sa.select(table).where(table.c.agreement_id == agreement_id, table.c.lane == lane, table.c.seq == seq)
-    ).one_or_none()
+    return session.execute(sa.select(table).where(table.c.agreement_id == agreement_id, table.c.lane == lane, table.c.seq == seq)).one_or_none()
 
 
 def keep_answers(session: Session, rows: list[dict[str, Any]]) -> None:

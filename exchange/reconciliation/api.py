@@ -18,26 +18,20 @@ Readers = Depends(require_local("clerk", "auditor", "administrator", "system"))
 
 
 @router.get("/v1/peer/agreements/{agreement_id}/counters", summary="This node's counts of an agreement")
-def counters(
-    agreement_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
-) -> dict[str, Any]:
+def counters(agreement_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     word = MemberWord.decode(context.view.word("MemberDirectory", "members", caller.member).value)
     return service.counters(context, hex_bytes(agreement_id), caller.member, supervisor=word.has_role(Role.SUPERVISOR))
 
 
 @router.get("/v1/reconciliation", summary="Compare gateway, buyer and chain of every agreement (supervisor)")
-async def report(
-    state: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
+async def report(state: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
     if not context.roles & Role.SUPERVISOR:
         raise Forbidden("not_supervisor", "The report over everybody's agreements is the supervisor's.")
     return await service.report(context, state=state)
 
 
 @router.get("/v1/agreements/{agreement_id}/reconciliation", summary="Compare gateway, buyer and chain of one agreement")
-async def one(
-    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
+async def one(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
     compared = await service.reconcile(context, hex_bytes(agreement_id))
     return {
         "agreementId": agreement_id,

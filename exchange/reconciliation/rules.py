@@ -39,9 +39,7 @@ def _lane(lane: int, gateway: Count | None, buyer: Count | None, chain: LaneWord
     found = []
     for side, count in (("gateway", gateway), ("buyer", buyer)):
         if count is not None and count.places != count.seq:
-            found.append(
-                Finding("gap", f"The {side} has {count.places} of {count.seq} places on record.", lane, 1, count.seq)
-            )
+            found.append(Finding("gap", f"The {side} has {count.places} of {count.seq} places on record.", lane, 1, count.seq))
     if gateway is not None and buyer is not None:
         found.extend(_both(lane, gateway, buyer))
     if gateway is not None:
@@ -69,9 +67,7 @@ def _claimed(lane: int, gateway: Count, chain: LaneWord) -> list[Finding]:
         return [Finding("conflict", "The chain paid for more than the gateway's records acknowledge.", lane)]
     if chain.amount < gateway.acknowledged_amount:
         open_ = gateway.acknowledged_amount - chain.amount
-        return [
-            Finding("unclaimed", f"{open_} fen are acknowledged and not claimed.", lane, chain.seq + 1, gateway.seq)
-        ]
+        return [Finding("unclaimed", f"{open_} fen are acknowledged and not claimed.", lane, chain.seq + 1, gateway.seq)]
     return []
 
 

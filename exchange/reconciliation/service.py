@@ -51,9 +51,7 @@ def counters(context: Context, agreement_id: bytes, caller: str, *, supervisor: 
 
 def _counted(context: Context, table: sa.Table, agreement_id: bytes) -> dict[int, dict[str, Any]]:
     endings = (
-        sa.select(table.c.lane, table.c.ending, sa.func.count())
-        .where(table.c.agreement_id == agreement_id)
-        .group_by(table.c.lane, table.c.ending)
+        sa.select(table.c.lane, table.c.ending, sa.func.count()).where(table.c.agreement_id == agreement_id).group_by(table.c.lane, table.c.ending)
     )
     with context.database.read() as session:
         told: dict[int, dict[str, Any]] = {}
@@ -133,9 +131,7 @@ async def report(context: Context, *, state: str | None = None) -> dict[str, Any
         "covered": {
             "agreements": len(compared),
             "lanes": sum(len(each.lanes) for each in compared),
-            "places": sum(
-                told["gateway"]["seq"] for each in compared for told in each.lanes.values() if told["gateway"]
-            ),
+            "places": sum(told["gateway"]["seq"] for each in compared for told in each.lanes.values() if told["gateway"]),
         },
         "countersAgree": all(each.agree for each in compared),
         "conserved": totals.deposited == totals.withdrawn + totals.free + totals.locked,

@@ -21,9 +21,7 @@ class DepositBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={
-            "example": {"member": "11440700MB2C62170P", "amount": 1_000_000, "reference": "2026-03-02/000117"}
-        },
+        json_schema_extra={"example": {"member": "11440700MB2C62170P", "amount": 1_000_000, "reference": "2026-03-02/000117"}},
     )
     member: Annotated[str, Field(pattern=r"^[0-9A-Z]{18}$")]
     amount: Annotated[int, Field(ge=1, le=2**53 - 1)]
@@ -51,9 +49,7 @@ def deposit(body: DepositBody, context: Context = Depends(get_context), _caller:
 
 
 @router.post("/v1/withdrawals", status_code=202, summary="Order free money paid out")
-def withdraw(
-    body: WithdrawalBody, context: Context = Depends(get_context), _caller: Principal = Clerks
-) -> dict[str, Any]:
+def withdraw(body: WithdrawalBody, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
     return service.withdraw(context, amount=body.amount, order=body.order)
 
 
@@ -77,17 +73,13 @@ def notice(agreement_id: str, context: Context = Depends(get_context), _caller: 
     return service.give_notice(context, hex_bytes(agreement_id))
 
 
-@router.post(
-    "/v1/agreements/{agreement_id}/close", status_code=202, summary="Refund the rest once the window has passed"
-)
+@router.post("/v1/agreements/{agreement_id}/close", status_code=202, summary="Refund the rest once the window has passed")
 def close(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
     return service.close(context, hex_bytes(agreement_id))
 
 
 @router.get("/v1/accounts", summary="This member's money and the totals, read from the chain")
-def accounts(
-    member: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
+def accounts(member: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
     return service.accounts(context, member)
 
 
@@ -97,23 +89,17 @@ def books(agreement_id: str, context: Context = Depends(get_context), _caller: P
 
 
 @router.get("/v1/payments", summary="Payments, deposits and withdrawals as the chain told them")
-def payments(
-    agreement_id: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> dict[str, Any]:
+def payments(agreement_id: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
     wanted = None if agreement_id is None else hex_bytes(agreement_id)
     return {"payments": service.payments(context, wanted)}
 
 
 @router.get("/v1/agreements/{agreement_id}/bundle", summary="The bundle of one call (provider)")
-def trade_bundle(
-    agreement_id: str, seq: int, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> Response:
+def trade_bundle(agreement_id: str, seq: int, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
     data = bundles.trade_bundle(context, hex_bytes(agreement_id), lane, seq)
     return Response(data, media_type="application/json")
 
 
 @router.get("/v1/agreements/{agreement_id}/lane-bundle", summary="The bundle of every call of a lane (provider)")
-def lane_bundle(
-    agreement_id: str, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers
-) -> Response:
+def lane_bundle(agreement_id: str, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
     return Response(bundles.lane_bundle(context, hex_bytes(agreement_id), lane), media_type="application/json")

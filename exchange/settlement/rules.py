@@ -25,9 +25,7 @@ class Acknowledged:
 
 def worth_claiming(acknowledged: Acknowledged, claimed: LaneWord) -> bool:
     """Whether a claim would pay anything: the contract raises a lane only to a higher amount, never with a lower place or count."""
-    return (
-        acknowledged.amount > claimed.amount and acknowledged.seq >= claimed.seq and acknowledged.units >= claimed.units
-    )
+    return acknowledged.amount > claimed.amount and acknowledged.seq >= claimed.seq and acknowledged.units >= claimed.units
 
 
 def parts(items: list[T], size: int = MOST_ITEMS_PER_CLAIM) -> list[list[T]]:

@@ -260,14 +260,10 @@ class Market:
         return LOOP.run_until_complete(coroutine)
 
     def deposit(self, member: str, amount: int, reference: str) -> None:
-        made = settlement.confirm_deposit(
-            self.settlement_bank.context, member=member, amount=amount, reference=reference
-        )
+        made = settlement.confirm_deposit(self.settlement_bank.context, member=member, amount=amount, reference=reference)
         self.settlement_bank.done(made["operation"])
 
-    def grant(
-        self, *, purpose: str = "statistics", max_uses: int = 10_000, columns: tuple[str, ...] = ("seniority", "age")
-    ) -> bytes:
+    def grant(self, *, purpose: str = "statistics", max_uses: int = 10_000, columns: tuple[str, ...] = ("seniority", "age")) -> bytes:
         now = self.bank.context.now()
         wanted = grants.GrantRequest(
             asset_id=self.asset_id,
@@ -287,9 +283,7 @@ class Market:
         grant_id = bytes.fromhex(made["grantId"][2:])
         decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40)
         digest = decision.digest(self.department.context.domain("GrantRegistry"))
-        operation = grants.decide(
-            self.department.context, grant_id, decision, self.department.officer.sign_digest(digest)
-        )
+        operation = grants.decide(self.department.context, grant_id, decision, self.department.officer.sign_digest(digest))
         self.department.done(operation)
         self.settle()
         return grant_id
@@ -527,9 +521,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         founders = [keys[role] for role in ("operator", "supervisor", "department")]
         governors = [
             Governor(each.member, f"governor {place}", roles, each.admin.address, each.transaction.address)
-            for place, (each, roles) in enumerate(
-                zip(founders, (Role.OPERATOR, Role.SUPERVISOR, Role.DEPARTMENT), strict=True)
-            )
+            for place, (each, roles) in enumerate(zip(founders, (Role.OPERATOR, Role.SUPERVISOR, Role.DEPARTMENT), strict=True))
         ]
         deployment = deploy(url, new_private_key(), governors)
         governance_ledger = Ledger(url, deployment)

@@ -79,12 +79,8 @@ def test_a_sequence_gap_is_refused(market: Any, agreement_id: bytes) -> None:
     assert serve(market, resign(market, last_wire(market), seq=3))["error"]["code"] == "sequence_gap"
 
 
-@pytest.mark.parametrize(
-    "changes", [{"acknowledgedAmount": "49"}, {"acknowledgedUnits": 0}, {"previousReceipt": "0x" + "01" * 32}]
-)
-def test_an_acknowledgement_other_than_the_gateways_books_is_refused(
-    market: Any, agreement_id: bytes, changes: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("changes", [{"acknowledgedAmount": "49"}, {"acknowledgedUnits": 0}, {"previousReceipt": "0x" + "01" * 32}])
+def test_an_acknowledgement_other_than_the_gateways_books_is_refused(market: Any, agreement_id: bytes, changes: dict[str, Any]) -> None:
     market.call(agreement_id)
     market.call(agreement_id, 2)
     item = last_wire(market)
@@ -113,9 +109,7 @@ def test_a_query_other_than_the_committed_one_is_refused(market: Any, agreement_
     assert serve(market, item)["error"]["code"] == "query_differs"
 
 
-@pytest.mark.parametrize(
-    "item", [None, 7, {}, {"request": {}}, {"request": None, "signature": "0x"}, {"request": {"seq": 2**70}}, [[]]]
-)
+@pytest.mark.parametrize("item", [None, 7, {}, {"request": {}}, {"request": None, "signature": "0x"}, {"request": {"seq": 2**70}}, [[]]])
 def test_what_is_no_request_is_refused_without_a_place(market: Any, item: Any) -> None:
     assert serve(market, item)["error"]["status"] == 422
 
@@ -132,9 +126,7 @@ def test_what_is_no_request_is_refused_without_a_place(market: Any, item: Any) -
         ({"subject": "92440700MA4W999999"}, "subject_unknown"),
     ],
 )
-def test_a_refused_call_costs_nothing_and_leaves_a_receipt(
-    market: Any, agreement_id: bytes, changes: dict[str, Any], reason: str
-) -> None:
+def test_a_refused_call_costs_nothing_and_leaves_a_receipt(market: Any, agreement_id: bytes, changes: dict[str, Any], reason: str) -> None:
     result = market.call(agreement_id, **changes)
     assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, reason, 0)
     assert market.call(agreement_id).seq == 2
@@ -341,11 +333,7 @@ def test_a_voucher_lower_than_what_was_delivered_is_refused(market: Any, agreeme
     market.call(agreement_id, 2)
     voucher = Voucher(1, agreement_id, 0, 1, 1, 50, first.receipt)
     with pytest.raises(Conflict) as refused:
-        market.run(
-            metering.take_voucher(
-                market.department.context, market.bank.member, voucher, market.bank.context.sign(voucher)
-            )
-        )
+        market.run(metering.take_voucher(market.department.context, market.bank.member, voucher, market.bank.context.sign(voucher)))
     assert refused.value.code == "voucher_not_higher"
 
 
@@ -393,9 +381,7 @@ def test_a_bank_reference_counts_once(market: Any) -> None:
         ({"cap": 1000, "close_window_blocks": 0}, "offer_not_met"),
     ],
 )
-def test_an_agreement_outside_the_rules_or_the_offer_is_refused(
-    market: Any, grant_id: bytes, wanted: dict[str, Any], code: str
-) -> None:
+def test_an_agreement_outside_the_rules_or_the_offer_is_refused(market: Any, grant_id: bytes, wanted: dict[str, Any], code: str) -> None:
     with pytest.raises(QiaolianError) as refused:
         market.run(agreements.propose(market.bank.context, Proposal(grant_id=grant_id, **wanted)))
     assert refused.value.code == code

@@ -89,9 +89,7 @@ def _higher_payout(value: dict[str, Any]) -> None:
         (_higher_payout, "proof_wrong"),
     ],
 )
-def test_an_edited_trade_bundle_is_refused(
-    market: Any, traded: tuple[bytes, bytes], edit: Callable[[dict[str, Any]], None], code: str
-) -> None:
+def test_an_edited_trade_bundle_is_refused(market: Any, traded: tuple[bytes, bytes], edit: Callable[[dict[str, Any]], None], code: str) -> None:
     value = copy.deepcopy(json.loads(traded[0]))
     edit(value)
     with pytest.raises(VerificationError) as refused:
