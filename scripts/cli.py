@@ -21,9 +21,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors are one line with a code and what to do next."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="qiaolian", description="侨链: trusted-data exchange network of a city government."
-    )
+    parser = argparse.ArgumentParser(prog="qiaolian", description="侨链: trusted-data exchange network of a city government.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((each for each in given if each in COMMANDS), None)
     try:

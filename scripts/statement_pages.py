@@ -80,10 +80,7 @@ def _example_value(name: str, codec: Any, position: int) -> Any:
 
 def _section(struct: type[Struct]) -> str:
     notes = _field_notes(struct)
-    rows = [
-        f"| `{camel(name)}` | `{codec.solidity}` | {notes.get(name, '')} |".replace("  |", " |")
-        for name, codec in struct._codecs()
-    ]
+    rows = [f"| `{camel(name)}` | `{codec.solidity}` | {notes.get(name, '')} |".replace("  |", " |") for name, codec in struct._codecs()]
     instance = example(struct)
     vector = [f"- type hash `0x{struct.type_hash().hex()}`", f"- struct hash `0x{instance.struct_hash().hex()}`"]
     if isinstance(instance, Statement):

@@ -42,9 +42,7 @@ TRADED = {
         {"Home": "keep", "Assets": "round:1000"},
         "home-ownership",
     ),
-    "tax": _Publication(
-        "tax-standing", "纳税信用信息", "Tax standing", 3, {"Records": "keep", "Expenses": "range:20"}, "tax-standing"
-    ),
+    "tax": _Publication("tax-standing", "纳税信用信息", "Tax standing", 3, {"Records": "keep", "Expenses": "range:20"}, "tax-standing"),
 }
 SHARED = {
     "social-security": _Publication("insured-status", "参保状态", "Insured status", 2, {"Job": "keep"}, ""),
@@ -63,9 +61,7 @@ def run(world: World, screen: Screen, state: State) -> None:
         lambda: (found := world.client("bank", "clerk").get("/v1/assets")["assets"]) and len(found) == count and found,
         "the catalogue to show every asset",
     )
-    screen.line(
-        f"the bank's catalogue shows {len(listed)} assets of {len({each['holder'] for each in listed})} holders"
-    )
+    screen.line(f"the bank's catalogue shows {len(listed)} assets of {len({each['holder'] for each in listed})} holders")
     one = world.client("bank", "clerk").get(f"/v1/assets/{state.products['tax'].asset_id}")
     screen.line(f"its metadata, checked against the chain's hash: 《{one['metadata']['titleZh']}》 L{one['grade']}")
     for key, product in state.products.items():
@@ -96,9 +92,7 @@ def _publish(world: World, screen: Screen, key: str, wanted: _Publication) -> Pr
     return Product(key, made["assetId"], wanted.name, wanted.title, tuple(wanted.masking))
 
 
-def request_grant(
-    world: World, grantee: str, product: Product, *, purpose: str, scene: str, max_uses: int = 1_000_000
-) -> str:
+def request_grant(world: World, grantee: str, product: Product, *, purpose: str, scene: str, max_uses: int = 1_000_000) -> str:
     """A clerk of the grantee asks; the id once the owner's node knows it from the chain."""
     now = int(time.time())
     body = {
@@ -144,9 +138,7 @@ def decide(world: World, owner: str, grant_id: str, *, approved: bool, reason: s
 def revoke(world: World, owner: str, grant_id: str, *, reason: str) -> None:
     """The chief data officer takes a grant back."""
     organisation = world.organisations[owner]
-    revocation = GrantRevocation(
-        version=1, grant_id=bytes.fromhex(grant_id[2:]), reason=reason, deadline=int(time.time()) + 3_600
-    )
+    revocation = GrantRevocation(version=1, grant_id=bytes.fromhex(grant_id[2:]), reason=reason, deadline=int(time.time()) + 3_600)
     signature = organisation.officer().sign_digest(revocation.digest(world.deployment.domain("GrantRegistry")))
     body = {"revocation": revocation.to_json(), "signature": "0x" + signature.hex()}
     world.client(owner, "officer").post(f"/v1/grants/{grant_id}/revocation", body)

@@ -94,7 +94,5 @@ def consent_of(
         "identitySalt": "0x" + person.salt.hex(),
     }
     commitment = commit(salt, CONSENT_DOMAIN, consent.to_json())
-    registration = ConsentRegistration(
-        version=1, commitment=commitment, authority=person.key.address, deadline=now + 3_600
-    )
+    registration = ConsentRegistration(version=1, commitment=commitment, authority=person.key.address, deadline=now + 3_600)
     return package, registration, person.key.sign(registration, domain)

@@ -130,9 +130,7 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> str:
     path.unlink(missing_ok=True)
     names = list(rows[0])
     with sqlite3.connect(path) as connection:
-        typed = ", ".join(
-            f'"{name}" {"INTEGER" if isinstance(rows[0][name], int) else "TEXT"}' for name in names if name != SUBJECT
-        )
+        typed = ", ".join(f'"{name}" {"INTEGER" if isinstance(rows[0][name], int) else "TEXT"}' for name in names if name != SUBJECT)
         connection.execute(f'CREATE TABLE records ("{SUBJECT}" TEXT PRIMARY KEY, {typed})')
         marks = ", ".join("?" for _ in names)
         connection.executemany(f"INSERT INTO records VALUES ({marks})", [tuple(row[n] for n in names) for row in rows])

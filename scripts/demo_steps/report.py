@@ -18,9 +18,7 @@ _COLOURS = {
 }
 
 
-def write(
-    out: Path, report: dict[str, Any], *, members: list[dict[str, str]], agreements: list[dict[str, Any]]
-) -> None:
+def write(out: Path, report: dict[str, Any], *, members: list[dict[str, str]], agreements: list[dict[str, Any]]) -> None:
     """Write both files into ``out``.
 
     ``members`` carry ``name``, ``role`` and ``validator`` ("yes" or ""); ``agreements`` carry ``name``, ``served``, ``refused`` and the
@@ -72,19 +70,13 @@ def _network(members: list[dict[str, str]]) -> dict[str, Any]:
         for column, member in enumerate(line)
     ]
     chain_y = 30 + len(rows) * 80
-    validators = [
-        {"x": 60 + place * 225, "name": member["name"]}
-        for place, member in enumerate([each for each in members if each["validator"]])
-    ]
+    validators = [{"x": 60 + place * 225, "name": member["name"]} for place, member in enumerate([each for each in members if each["validator"]])]
     return {"nodes": nodes, "validators": validators, "chain_y": chain_y, "height": chain_y + 110}
 
 
 def _trade_rows(agreements: list[dict[str, Any]]) -> list[dict[str, Any]]:
     most = max([each["served"] + each["refused"] for each in agreements], default=1) or 1
-    return [
-        {**each, "served_width": each["served"] * 300 // most, "refused_width": each["refused"] * 300 // most}
-        for each in agreements
-    ]
+    return [{**each, "served_width": each["served"] * 300 // most, "refused_width": each["refused"] * 300 // most} for each in agreements]
 
 
 def _money_rows(agreements: list[dict[str, Any]]) -> list[dict[str, Any]]:

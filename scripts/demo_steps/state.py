@@ -42,6 +42,8 @@ class State:
     free_products: dict[str, Product] = field(default_factory=dict)
     grants: dict[str, str] = field(default_factory=dict)
     agreements: dict[str, Deal] = field(default_factory=dict)
+    reporting: dict[str, Deal] = field(default_factory=dict)
+    """Agreements opened for reports; they stay open through the kills and the revocation."""
     free_agreements: dict[str, Deal] = field(default_factory=dict)
     traders: list[Trader] = field(default_factory=list)
     acknowledged: list[dict[str, Any]] = field(default_factory=list)

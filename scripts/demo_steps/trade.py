@@ -38,7 +38,7 @@ def run(world: World, screen: Screen, state: State, *, calls: int) -> None:
     _consents(world, screen, state, per_department)
     _deposit(world, screen, calls)
     for key in PRICES:
-        state.agreements[key] = _agree(world, screen, state, key, cap_calls=per_department + 20)
+        state.agreements[key] = agree(world, screen, state, key, cap_calls=per_department + 20)
     _metered(world, screen, state, calls)
     _refusals(world, screen, state)
     _share_freely(world, screen, state)
@@ -94,14 +94,15 @@ def _consents(world: World, screen: Screen, state: State, count: int) -> None:
 
 
 def _deposit(world: World, screen: Screen, calls: int) -> None:
-    amount = 100_00 + calls * max(PRICES.values()) * 2
+    amount = 100_00 + calls * max(PRICES.values()) * 2 + 100_000
     body = {"member": world.code("bank"), "amount": amount, "reference": f"transfer-{world.network.chain_id}"}
     world.client("settlement", "clerk").post("/v1/deposits", body)
     wait_for(lambda: world.ledger.settlement.account(world.code("bank")).free >= amount, "the deposit to be booked")
     screen.line(f"the settlement bank confirms {amount / 100:,.2f} yuan for the bank")
 
 
-def _agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: int) -> Deal:
+def agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: int) -> Deal:
+    """The bank opens a new agreement with a department under its grant."""
     product, price = state.products[key], PRICES[key]
     split = [(world.code(key), 10_000 - PLATFORM_SHARE), (world.code("operator"), PLATFORM_SHARE)]
     offer = {
@@ -149,10 +150,7 @@ def _metered(world: World, screen: Screen, state: State, calls: int) -> None:
     shares = [calls // len(PRICES) + (place < calls % len(PRICES)) for place in range(len(PRICES))]
     started = time.monotonic()
     with ThreadPoolExecutor(len(PRICES)) as pool:
-        jobs = [
-            pool.submit(_buy, world, deal, state.traders[:count])
-            for deal, count in zip(state.agreements.values(), shares, strict=True)
-        ]
+        jobs = [pool.submit(_buy, world, deal, state.traders[:count]) for deal, count in zip(state.agreements.values(), shares, strict=True)]
         results = [job.result() for job in jobs]
     seconds = time.monotonic() - started
     for deal, answers in zip(state.agreements.values(), results, strict=True):
@@ -224,12 +222,9 @@ def _refusals(world: World, screen: Screen, state: State) -> None:
 
 def _over_cap(world: World, screen: Screen, state: State) -> str:
     """A small agreement of its own whose cap is one call."""
-    small = _agree(world, screen, state, "real-estate", cap_calls=1)
+    small = agree(world, screen, state, "real-estate", cap_calls=1)
     state.agreements["small"] = small
-    answers = [
-        world.client("bank").post("/v1/calls/batch", {"calls": [query(small, trader)]})["results"][0]
-        for trader in state.traders[:2]
-    ]
+    answers = [world.client("bank").post("/v1/calls/batch", {"calls": [query(small, trader)]})["results"][0] for trader in state.traders[:2]]
     for answer in answers:
         take(state, small, answer)
     return str(answers[1]["reason"]) if answers[1]["outcome"] == "refused" else ""
@@ -288,8 +283,7 @@ def settle(world: World, screen: Screen, state: State) -> None:
     read_money(world, state)
     money = state.money
     screen.line(
-        f"agreements: opened {money['opened_fen']} = paid {money['paid_fen']} + refunded {money['refunded_fen']} + "
-        f"locked {money['locked_fen']} fen"
+        f"agreements: opened {money['opened_fen']} = paid {money['paid_fen']} + refunded {money['refunded_fen']} + locked {money['locked_fen']} fen"
     )
     screen.line(
         f"accounts: deposited {money['deposited_fen']} = withdrawn {money['withdrawn_fen']} + free {money['free_fen']} "
@@ -328,7 +322,7 @@ def _closed(world: World, deal: Deal) -> bool:
 # --- The three counters ---------------------------------------------------------------------------------------------------------
 
 
-def counters_agree(world: World, deals: Iterable[Deal]) -> bool:
+def countersagree(world: World, deals: Iterable[Deal]) -> bool:
     """Units served by the gateway's database, the buyer's database and the chain, each read by itself."""
     for deal in deals:
         agreement = _id(deal)

@@ -13,7 +13,9 @@ from chain.deploy import deploy
 from chain.deployment import Deployment
 from chain.engine.network import Network
 from chain.errors import QiaolianError, Unavailable
+from chain.keys import Secp256k1Signer
 from chain.ledger import Ledger
+from chain.transactions import gas_for, sign_transaction
 from nodes.client import NodeClient
 from nodes.provision import Organisation, Wanted, found, lay_out, start_all, stop_all
 from scripts.demo_steps.records import SUBJECT, organisation_code
@@ -85,6 +87,19 @@ class World:
         for each in self.organisations.values():
             yield from each.node.pids()
 
+    def send(self, contract: str, function: str, *arguments: Any) -> bytes:
+        """Send a call from an account without any right of its own and wait for its block: for statements anyone may send."""
+        address, data = self.ledger.encode(contract, function, *arguments)
+        sender = Secp256k1Signer(new_private_key())
+        signed = sign_transaction(sender, chain_id=self.deployment.chain_id, nonce=0, to=address, data=data, gas=gas_for(data))
+        for answer in self.ledger.send([signed.raw]):
+            if not isinstance(answer, bytes):
+                raise answer
+        receipt = wait_for(lambda: self.ledger.receipt(signed.transaction_hash), "a transaction to be in a block")
+        if not receipt.succeeded:
+            raise self.ledger.why_reverted(address, data, sender.address, receipt.height)
+        return signed.transaction_hash
+
     def stop(self) -> None:
         """End every process that was started."""
         stop_all(list(self.organisations.values()))
@@ -99,8 +114,7 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen) -> World:
     try:
         network.start(say=screen.say)
         screen.line(
-            f"{len(network.validators)} validators of {len(network.validators)} organisations make blocks "
-            f"(chain {network.chain_id}, Istanbul BFT)",
+            f"{len(network.validators)} validators of {len(network.validators)} organisations make blocks (chain {network.chain_id}, Istanbul BFT)",
             network.genesis_hash,
         )
         deployment_file = directory / "deployment.json"
@@ -119,13 +133,9 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen) -> World:
         )
         deployment.save(deployment_file)
         ledger = Ledger(network.rpc_urls, deployment)
-        screen.line(
-            f"{len(deployment.contracts)} contracts stand", f"MemberDirectory {deployment.contracts['MemberDirectory']}"
-        )
+        screen.line(f"{len(deployment.contracts)} contracts stand", f"MemberDirectory {deployment.contracts['MemberDirectory']}")
         hashes = found(organisations, deployment, governors=GOVERNORS, ledger=ledger)
-        screen.line(
-            f"{len(organisations)} members admitted, each change approved by two governors", "0x" + hashes[-1].hex()
-        )
+        screen.line(f"{len(organisations)} members admitted, each change approved by two governors", "0x" + hashes[-1].hex())
         screen.say("starting the nodes, two processes each")
         start_all(organisations)
         screen.line(f"{len(organisations)} nodes answer over TLS, each with its own database and keys")
@@ -154,9 +164,7 @@ def wait_for(check: Callable[[], T | None], what: str, *, seconds: float = 60.0,
         if found_now:
             return found_now
         time.sleep(every)
-    raise Unavailable(
-        "demo_timeout", f"Waited {seconds:.0f} s for {what}.", hint=f"{last.code}: {last}" if last else ""
-    )
+    raise Unavailable("demo_timeout", f"Waited {seconds:.0f} s for {what}.", hint=f"{last.code}: {last}" if last else "")
 
 
 def refusal_code(attempt: Callable[[], Any]) -> str | None:

@@ -1,0 +1,91 @@
+"""Step 5: a one-stop credit report; the trader disputes a record, the department repairs it, the next report shows both values."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from chain.commitment import commit, new_salt
+from chain.statements import CreditDispute
+from scripts.demo_steps import trade
+from scripts.demo_steps.people import Trader
+from scripts.demo_steps.screen import Screen
+from scripts.demo_steps.state import State
+from scripts.demo_steps.world import World, wait_for
+
+CLAIM_DOMAIN = "qiaolian.claim.v1"
+DEPARTMENT = "social-security"
+REPAIRED_COLUMN = "Seniority"
+REPORT_CALLS = 200
+
+
+def run(world: World, screen: Screen, state: State) -> None:
+    """Report, dispute, repair, report."""
+    for key in trade.PRICES:
+        agreed = trade.agree(world, screen, state, key, cap_calls=REPORT_CALLS)
+        state.reporting[key] = agreed
+    trader = state.traders[0]
+    first = _report(world, state, trader, "first")
+    screen.line(
+        f"one-stop report on {trader.code}: {len(first['report']['records'])} departments answered under one consent",
+        f"query {first['queryId']}",
+    )
+    dispute_id, wrong = _dispute(world, state, trader)
+    screen.line(f"the trader disputes {REPAIRED_COLUMN} = {wrong[REPAIRED_COLUMN]}", f"dispute {dispute_id}")
+    right = {**wrong, REPAIRED_COLUMN: wrong[REPAIRED_COLUMN] + 2}
+    world.client(DEPARTMENT, "clerk").post(f"/v1/disputes/{dispute_id}/answer", {"record": right})
+    wait_for(lambda: world.ledger.credit.dispute(bytes.fromhex(dispute_id[2:])).answered_at, "the repair to be on the chain")
+    screen.line(f"{DEPARTMENT} repairs it to {right[REPAIRED_COLUMN]} in a new version of the asset")
+    second = _report(world, state, trader, "second")
+    shown = second["report"]["disputes"]
+    for each in shown:
+        both = each["before"][REPAIRED_COLUMN], (each["after"] or {}).get(REPAIRED_COLUMN)
+        if both == (wrong[REPAIRED_COLUMN], right[REPAIRED_COLUMN]):
+            state.repaired += 1
+            screen.line(f"the next report shows both values: {both[0]}, repaired to {both[1]}", f"query {second['queryId']}")
+    anchored = bytes.fromhex(second["queryId"][2:])
+    wait_for(lambda: world.ledger.credit.query_anchored_at(anchored), "the queries to be anchored")
+
+
+def _report(world: World, state: State, trader: Trader, name: str) -> dict[str, Any]:
+    body = {
+        "subject": trader.code,
+        "consentId": trader.commitment,
+        "purpose": trade.CREDIT,
+        "parts": [{"agreementId": each.agreement_id, "columns": list(each.columns)} for each in state.reporting.values()],
+    }
+    made: dict[str, Any] = world.client("bank", "clerk").request("POST", "/v1/reports", body, idempotency_key=name)
+    state.reports.append(made)
+    for each in state.reporting.values():
+        each.served += 1
+    return made
+
+
+def _dispute(world: World, state: State, trader: Trader) -> tuple[str, dict[str, Any]]:
+    """The trader goes to the counter, sees the record, and signs a dispute with a key certified for that."""
+    person, certificate = trade.certified(world, state.traders.index(trader) + 1, purpose="dispute")
+    shown = {**certificate, "identity": person.identity, "identitySalt": "0x" + person.salt.hex()}
+    world.client(DEPARTMENT, None).post("/v1/certificates/shown", shown)
+    asset_id = state.products[DEPARTMENT].asset_id
+    counter = world.client(DEPARTMENT, "clerk").post(f"/v1/assets/{asset_id}/records", person.identity)
+    salt, claim = new_salt(), {"column": REPAIRED_COLUMN, "says": "two years of employment are missing"}
+    dispute = CreditDispute(
+        version=1,
+        department=world.code(DEPARTMENT),
+        asset_id=bytes.fromhex(asset_id[2:]),
+        record=bytes.fromhex(counter["commitment"][2:]),
+        claim=commit(salt, CLAIM_DOMAIN, claim),
+        authority=person.key.address,
+        raised_at=int(time.time()),
+    )
+    signature = person.key.sign(dispute, world.deployment.domain("CreditLedger"))
+    body = {
+        "dispute": dispute.to_json(),
+        "signature": "0x" + signature.hex(),
+        "claim": claim,
+        "claimSalt": "0x" + salt.hex(),
+        "subject": trader.code,
+    }
+    dispute_id = str(world.client(DEPARTMENT, None).post("/v1/disputes", body)["disputeId"])
+    wait_for(lambda: world.ledger.credit.dispute(bytes.fromhex(dispute_id[2:])).opened_at, "the dispute to be on the chain")
+    return dispute_id, counter["record"]
