@@ -7,6 +7,7 @@ looks at size and depth before it builds anything, and refuses duplicate keys, f
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 import rfc8785
@@ -16,6 +17,8 @@ from chain.errors import Malformed
 MAX_BYTES = 20_000_000
 MAX_DEPTH = 64
 _LIMIT = 2**53 - 1
+_STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[\[\]{}]', re.DOTALL)
+"""A string never closed runs to the end, so that the search stays linear in hostile text."""
 
 
 def dumps(value: Any) -> bytes:
@@ -64,18 +67,9 @@ def loads_canonical(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
 def _require_depth(text: str, most: int) -> None:
     """Count brackets outside strings, so that nesting cannot exhaust the parser's stack."""
     depth = 0
-    inside = escaped = False
-    for character in text:
-        if inside:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                inside = False
-        elif character == '"':
-            inside = True
-        elif character in "[{":
+    for token in _STRINGS_AND_BRACKETS.finditer(text):
+        character = text[token.start()]
+        if character in "[{":
             depth += 1
             if depth > most:
                 raise Malformed("json_too_deep", f"The JSON nests deeper than {most} levels.")
