@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from chain.errors import QiaolianError
-from nodes import health, problems
+from nodes import health, operations, problems
 from nodes.access import LocalAccess
 from nodes.assembly import Node, assemble
 from nodes.config import NodeConfig
@@ -71,6 +71,7 @@ def create_app(config: NodeConfig) -> FastAPI:
     app.state.failure = None
     app.state.metrics = metrics
     app.include_router(health.router)
+    app.include_router(operations.router)
     for router in routers():
         app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -34,6 +34,16 @@ class NodeClient:
         """GET; the decoded JSON answer."""
         return self.request("GET", path)
 
+    def download(self, path: str) -> bytes:
+        """GET; the answer's bytes as they came, for bundles."""
+        headers = {"accept": "application/json"}
+        if self._token is not None:
+            headers["authorization"] = f"Bearer {self._token}"
+        answer = self.raw("GET", path, b"", headers)
+        if answer.status >= 400:
+            raise refusal("", answer)
+        return bytes(answer.body)
+
     def post(self, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
         """POST a JSON body; the decoded JSON answer."""
         return self.request("POST", path, body, idempotency_key=idempotency_key)
@@ -64,7 +74,7 @@ class NodeClient:
         """
         try:
             return self._exchange(method, path, body, headers)
-        except http.client.RemoteDisconnected:
+        except (http.client.RemoteDisconnected, ssl.SSLEOFError, BrokenPipeError):
             self.close()
         except (OSError, http.client.HTTPException) as error:
             self.close()

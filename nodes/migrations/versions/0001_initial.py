@@ -62,6 +62,16 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_asset_record_subject"), ["subject"], unique=False)
 
     op.create_table(
+        "credit_anchored_query",
+        sa.Column("query_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("bank", sa.String(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("query_hash"),
+    )
+    with op.batch_alter_table("credit_anchored_query", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_credit_anchored_query_bank"), ["bank"], unique=False)
+
+    op.create_table(
         "credit_certificate",
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("identity", sa.JSON(), nullable=False),
@@ -86,6 +96,8 @@ def upgrade() -> None:
         sa.Column("asset_id", sa.LargeBinary(), nullable=False),
         sa.Column("dispute", sa.JSON(), nullable=False),
         sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("authority", sa.String(), nullable=False),
+        sa.Column("raised_at", sa.Integer(), nullable=False),
         sa.Column("claim", sa.JSON(), nullable=False),
         sa.Column("old_record", sa.JSON(), nullable=False),
         sa.Column("new_record", sa.JSON(), nullable=True),
@@ -107,6 +119,7 @@ def upgrade() -> None:
         sa.Column("report", sa.JSON(), nullable=False),
         sa.Column("report_salt", sa.LargeBinary(), nullable=False),
         sa.Column("receipts", sa.JSON(), nullable=False),
+        sa.Column("disputes", sa.JSON(), nullable=False),
         sa.Column("operation", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("query_hash"),
     )
@@ -407,12 +420,98 @@ def upgrade() -> None:
         sa.Column("next_nonce", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("sender"),
     )
+    op.create_table(
+        "property_deal",
+        sa.Column("deal_id", sa.LargeBinary(), nullable=False),
+        sa.Column("unit", sa.LargeBinary(), nullable=False),
+        sa.Column("terms", sa.JSON(), nullable=False),
+        sa.Column("content", sa.JSON(), nullable=True),
+        sa.Column("content_salt", sa.LargeBinary(), nullable=True),
+        sa.Column("title", sa.JSON(), nullable=True),
+        sa.Column("title_signature", sa.LargeBinary(), nullable=True),
+        sa.Column("certificates", sa.JSON(), nullable=False),
+        sa.Column("operation", sa.String(), nullable=False),
+        sa.Column("opened_at", sa.Integer(), nullable=False),
+        sa.Column("registered_at", sa.Integer(), nullable=False),
+        sa.Column("expired_at", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("deal_id"),
+    )
+    with op.batch_alter_table("property_deal", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_property_deal_unit"), ["unit"], unique=False)
+
+    op.create_table(
+        "property_hold",
+        sa.Column("hold_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("unit", sa.LargeBinary(), nullable=False),
+        sa.Column("statement", sa.JSON(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("court_order", sa.JSON(), nullable=False),
+        sa.Column("salt", sa.LargeBinary(), nullable=False),
+        sa.Column("operation", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("hold_hash"),
+    )
+    with op.batch_alter_table("property_hold", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_property_hold_unit"), ["unit"], unique=False)
+
+    op.create_table(
+        "property_secret",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "property_step",
+        sa.Column("deal_id", sa.LargeBinary(), nullable=False),
+        sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("statement", sa.JSON(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=True),
+        sa.Column("record", sa.JSON(), nullable=True),
+        sa.Column("salt", sa.LargeBinary(), nullable=True),
+        sa.Column("operation", sa.String(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("deal_id", "step"),
+    )
+    op.create_table(
+        "property_title",
+        sa.Column("title_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("unit", sa.LargeBinary(), nullable=False),
+        sa.Column("statement", sa.JSON(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("title_hash"),
+    )
+    with op.batch_alter_table("property_title", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_property_title_unit"), ["unit"], unique=False)
+
+    op.create_table(
+        "property_unit",
+        sa.Column("unit", sa.LargeBinary(), nullable=False),
+        sa.Column("number", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("registered_at", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("unit"),
+        sa.UniqueConstraint("number"),
+    )
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     """Back to the one before."""
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_table("property_unit")
+    with op.batch_alter_table("property_title", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_property_title_unit"))
+
+    op.drop_table("property_title")
+    op.drop_table("property_step")
+    op.drop_table("property_secret")
+    with op.batch_alter_table("property_hold", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_property_hold_unit"))
+
+    op.drop_table("property_hold")
+    with op.batch_alter_table("property_deal", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_property_deal_unit"))
+
+    op.drop_table("property_deal")
     op.drop_table("outbox_sender")
     with op.batch_alter_table("outbox_call", schema=None) as batch_op:
         batch_op.drop_index("outbox_call_work")
@@ -466,6 +565,10 @@ def downgrade() -> None:
 
     op.drop_table("credit_consent")
     op.drop_table("credit_certificate")
+    with op.batch_alter_table("credit_anchored_query", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_credit_anchored_query_bank"))
+
+    op.drop_table("credit_anchored_query")
     with op.batch_alter_table("asset_record", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_asset_record_subject"))
 

@@ -1,0 +1,44 @@
+"""Where a contract call that an endpoint promised stands: endpoints that answer 202 name an operation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from chain import outbox
+from chain.context import Context
+from chain.errors import Unavailable
+from registry.access import Principal, get_context, require_local
+
+router = APIRouter(tags=["node"])
+_LOCAL = require_local("system", "clerk", "officer", "auditor", "administrator")
+
+
+@router.get("/v1/operations/{operation_id:path}", summary="How a promised contract call ended, or where it stands")
+async def operation(
+    operation_id: str,
+    context: Annotated[Context, Depends(get_context)],
+    _caller: Annotated[Principal, Depends(_LOCAL)],
+    wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for the end")] = 0,
+) -> dict[str, Any]:
+    found = await _outcome(context, operation_id, wait)
+    return {
+        "operation": operation_id,
+        "state": found.state,
+        "transaction": None if found.tx_hash is None else "0x" + found.tx_hash.hex(),
+        "height": found.height,
+        "code": found.code,
+        "context": dict(found.context),
+    }
+
+
+async def _outcome(context: Context, operation_id: str, seconds: float) -> outbox.Outcome:
+    if seconds:
+        try:
+            return await outbox.wait(context.database, operation_id, seconds)
+        except Unavailable as error:
+            if error.code != "outbox_timeout":
+                raise
+    with context.database.read() as session:
+        return outbox.outcome(session, operation_id)

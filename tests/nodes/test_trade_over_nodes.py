@@ -1,0 +1,143 @@
+"""A whole trade through real node processes: published, granted by the officer, agreed, paid for, called, refused, revoked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain.errors import QiaolianError
+from chain.statements import GrantDecision, GrantRevocation, Operation
+
+ROOT = Path(__file__).parents[2]
+
+
+def eventually(look: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+    """What ``look`` gives once it is true; a refusal counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = look()
+        except QiaolianError:
+            if time.monotonic() > deadline:
+                raise
+            found = None
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
+
+
+def done(client: Any, operation: str) -> None:
+    answer = client.get(f"/v1/operations/{operation}?wait=20")
+    assert answer["state"] == "done", answer
+
+
+@pytest.fixture(scope="module")
+def trade(network: Any) -> dict[str, Any]:
+    department, bank, settlement = network.of("department"), network.of("bank"), network.of("settlement_bank")
+    seller, buyer = department.client("clerk"), bank.client("clerk")
+    asset = seller.post(
+        "/v1/assets",
+        {
+            "name": "people-trade",
+            "source": "people",
+            "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
+            "masking": {"age": "range:10", "area": "keep", "note": "drop"},
+        },
+    )
+    done(seller, asset["operation"])
+    offer = {"assetId": asset["assetId"], "assetVersion": 1, "price": 50, "mostCap": 100_000, "mostPerCall": 50}
+    seller.post("/v1/offers", {**offer, "shares": [{"member": department.member, "basisPoints": 10_000}]})
+    eventually(lambda: buyer.get("/v1/assets?q=people-trade")["assets"])
+    now = int(time.time())
+    wanted = {
+        "assetId": asset["assetId"],
+        "owner": department.member,
+        "operations": int(Operation.USE),
+        "scene": "loans",
+        "purpose": "statistics",
+        "columns": ["age", "area"],
+        "notBefore": now - 60,
+        "notAfter": now + 86_400,
+        "maxUses": 1_000,
+    }
+    asked = buyer.post("/v1/grants", wanted)
+    grant_id = asked["grantId"]
+    decision = GrantDecision(1, bytes.fromhex(grant_id[2:]), True, "agreed", 2**40)
+    signature = department.officer().sign_digest(decision.digest(network.deployment.domain("GrantRegistry")))
+    body = {"decision": decision.to_json(), "signature": "0x" + signature.hex()}
+    officer = department.client("officer")
+    decided = eventually(lambda: officer.post(f"/v1/grants/{grant_id}/decision", body))
+    done(officer, decided["operation"])
+    deposit = {"member": bank.member, "amount": 10_000, "reference": "test/1"}
+    paid = settlement.client("clerk").post("/v1/deposits", deposit)
+    done(settlement.client("clerk"), paid["operation"])
+    agreed = eventually(lambda: buyer.post("/v1/agreements", {"grantId": grant_id, "cap": 1_000}))
+    agreement = agreed["agreementId"]
+    call = {"agreementId": agreement, "subject": "A1", "columns": ["age", "area"], "purpose": "statistics"}
+    return {"grant": grant_id, "agreement": agreement, "call": call}
+
+
+def test_the_example_client_makes_a_masked_call(network: Any, trade: dict[str, Any]) -> None:
+    bank = network.of("bank")
+    token = json.loads((bank.plan.directory / "handout.json").read_text())["system"]
+    eventually(lambda: bank.client("system").post("/v1/calls", trade["call"]))
+    arguments = [bank.url, str(bank.certificate), token, trade["agreement"], "A1", "statistics", "age", "area"]
+    command = [sys.executable, str(ROOT / "docs" / "examples" / "call.py"), *arguments]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert made.returncode == 0, made.stderr
+    answer = json.loads(made.stdout)
+    assert answer["record"] == {"age": "30-39", "area": "华侨城"}
+    assert (answer["outcome"], answer["amount"]) == ("served", 50)
+
+
+def test_a_repeated_call_under_one_key_is_one_call(network: Any, trade: dict[str, Any]) -> None:
+    client = network.of("bank").client("system")
+    first, second = (client.post("/v1/calls", trade["call"], idempotency_key="once") for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("changed", [{"columns": ["note"]}, {"columns": ["nothing"]}, {"purpose": "advertising"}, {"operation": "export"}])
+def test_what_was_not_granted_is_refused_unbilled(network: Any, trade: dict[str, Any], changed: dict[str, Any]) -> None:
+    with pytest.raises(QiaolianError) as caught:
+        network.of("bank").client("system").post("/v1/calls", {**trade["call"], **changed})
+    assert caught.value.status in (403, 404, 422)
+    assert caught.value.code
+
+
+def test_calls_go_on_after_kill_9_of_either_side(network: Any, trade: dict[str, Any]) -> None:
+    bank, department = network.of("bank"), network.of("department")
+    client = bank.client("system")
+    before = client.post("/v1/calls", trade["call"])["seq"]
+    for killed in (department, bank):
+        killed.node.kill()
+        client.close()
+        killed.node.start()
+        killed.node.wait_ready(killed.client(None))
+        after = eventually(lambda: client.post("/v1/calls", trade["call"]))["seq"]
+        assert after > before
+        before = after
+
+
+def test_a_revoked_grant_stops_the_next_calls(network: Any, trade: dict[str, Any]) -> None:
+    department, client = network.of("department"), network.of("bank").client("system")
+    revocation = GrantRevocation(1, bytes.fromhex(trade["grant"][2:]), "ended", 2**40)
+    signature = department.officer().sign_digest(revocation.digest(network.deployment.domain("GrantRegistry")))
+    body = {"revocation": revocation.to_json(), "signature": "0x" + signature.hex()}
+    officer = department.client("officer")
+    done(officer, officer.post(f"/v1/grants/{trade['grant']}/revocation", body)["operation"])
+
+    def refused() -> str:
+        try:
+            client.post("/v1/calls", trade["call"])
+        except QiaolianError as error:
+            return error.code
+        return ""
+
+    assert eventually(refused) == "grant_revoked"
