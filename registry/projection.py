@@ -1,4 +1,7 @@
-"""What the chain's events mean to the registry's books. Runs in the projector's transaction; an event applied again changes nothing."""
+"""What the chain's events mean to the registry's books.
+
+Runs in the projector's transaction; an event applied again changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
         elif event.contract == "AssetRegistry":
             assets.apply(session, event)
         elif event.contract == "GrantRegistry":
-            grants.apply(session, event, member=context.member)
+            grants.apply(session, event, member=context.member, roles=context.roles)
         elif event.contract == "CreditLedger":
-            credit.apply(session, event)
+            credit.apply(session, event, roles=context.roles)
         elif event.contract == "PropertyLedger":
             deals.apply(session, event, member=context.member, roles=context.roles)

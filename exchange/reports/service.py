@@ -7,6 +7,7 @@ Each part is a metered call under the subject's consent; what the departments sa
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from chain.errors import BadInput, Forbidden
 from exchange.agreements import service as agreements
 from exchange.metering import service as metering
 from exchange.metering.model import Query
+from exchange.metering.store import BUYER, place
 from registry.credit import service as credit
 
 
@@ -56,7 +58,14 @@ async def _part(context: Context, subject: str, consent: bytes, purpose: str, pa
         "department": agreement.provider,
         "assetId": asset,
         "record": result.content["record"],
-        "receipt": "0x" + result.receipt.hex(),
-        "place": {"agreementId": "0x" + part.agreement_id.hex(), "lane": result.lane, "seq": result.seq},
+        **_receipt(context, part.agreement_id, result.lane, result.seq),
         "disputes": told["disputes"],
     }
+
+
+def _receipt(context: Context, agreement_id: bytes, lane: int, seq: int) -> dict[str, Any]:
+    """The department's signed receipt of a call, for the query's bundle."""
+    with context.database.read() as session:
+        row = place(session, BUYER, agreement_id, lane, seq)
+    assert row is not None
+    return {"receipt": json.loads(row.receipt), "receiptSignature": "0x" + row.receipt_signature.hex()}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.crypto import require_address
+from chain.errors import Forbidden
 from chain.statements import ConsentRegistration, ConsentWithdrawal, CreditDispute, SubjectKeyCertificate
 from registry.access import (
     Principal,
@@ -21,7 +22,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.credit import service
+from registry.credit import export, service
 
 router = APIRouter(tags=["credit"])
 
@@ -146,3 +147,31 @@ def disputes(
     _caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     return {"disputes": service.disputes_of(context, subject, hex_bytes(asset_id), columns.split(","))}
+
+
+@router.get("/v1/disputes", summary="Disputes at this department")
+def listing(context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "officer", "auditor"))) -> dict[str, Any]:
+    return {"disputes": service.disputes(context)}
+
+
+@router.get("/v1/credit/queries", summary="Credit queries: this bank's own; at a supervisor, all the chain has")
+def queries(
+    context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor"))
+) -> dict[str, Any]:
+    return {"queries": service.queries(context)}
+
+
+@router.get("/v1/credit/queries/{query_id}/bundle", summary="The query's bundle, to be verified offline")
+async def bundle(
+    query_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> Response:
+    return Response(await export.fetch(context, hex_bytes(query_id)), media_type="application/json")
+
+
+@router.get("/v1/peer/credit/queries/{query_id}/bundle", summary="The query's bundle, for supervisors")
+def peer_bundle(query_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> Response:
+    if "supervisor" not in caller.roles:
+        raise Forbidden("query_of_others", "A bank's queries are open to supervisors.")
+    return Response(export.bundle(context, hex_bytes(query_id)), media_type="application/json")

@@ -99,10 +99,30 @@ def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, 
         raise Forbidden("consent_expired", "The consent does not cover this time.")
 
 
-def combine(subject: str, parts: Sequence[Mapping[str, Any]], repairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The one-stop report: each department's masked record, and beside it what was disputed and how it was answered."""
+READABLE = ("disputeId", "department", "assetId", "answered", "upheld", "before", "after")
+"""What of a dispute a report shows; its statements go into the bundle."""
+
+
+def combine(subject: str, parts: Sequence[Mapping[str, Any]], disputes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The one-stop report: each department's masked record, and beside it what was disputed and how it was answered.
+
+    A record that was repaired carries the repaired values as ``repaired``, the delivered ones stay: both are shown.
+    """
+    shown = [{name: each.get(name) for name in READABLE} for each in disputes]
     return {
         "subject": subject,
-        "records": [{"department": part["department"], "assetId": part["assetId"], "record": part["record"]} for part in parts],
-        "disputes": [dict(each) for each in repairs],
+        "records": [_record(part, shown) for part in parts],
+        "disputes": shown,
+    }
+
+
+def _record(part: Mapping[str, Any], disputes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    about = [each for each in disputes if each["assetId"] == part["assetId"]]
+    repaired = [each["after"] for each in about if each["upheld"] and each["after"] is not None]
+    return {
+        "department": part["department"],
+        "assetId": part["assetId"],
+        "record": part["record"],
+        "disputed": any(not each["answered"] for each in about),
+        "repaired": repaired[-1] if repaired else None,
     }

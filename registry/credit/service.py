@@ -27,7 +27,9 @@ from chain.statements import (
     CreditQuery,
     CreditRepair,
     KeyPurpose,
+    Role,
     SubjectKeyCertificate,
+    UsageReceipt,
 )
 from chain.words import ConsentWord, KeyWord, MemberWord
 from registry.assets import service as assets
@@ -41,7 +43,7 @@ from registry.credit.rules import (
     require_package,
     require_usable,
 )
-from registry.credit.store import Certificate, Dispute, HeldConsent, Query
+from registry.credit.store import AnchoredQuery, Certificate, Dispute, HeldConsent, Query
 from registry.evidence.service import append_statement
 from registry.masking import mask
 
@@ -166,10 +168,21 @@ def record_report(
     parts: Sequence[Mapping[str, Any]],
     disputes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Make a one-stop report of what the calls brought, sign the query and have it anchored; the report as JSON."""
+    """Make a one-stop report of what the calls brought, sign the query and have it anchored; the report as JSON.
+
+    Args:
+        consent: the commitment of the consent all calls were made under.
+        parts: for each department ``department``, ``assetId``, ``record`` (masked, as delivered), ``receipt`` (UsageReceipt JSON) and
+            ``receiptSignature`` (0x hex).
+        disputes: what the departments' ``GET /v1/peer/disputes`` told, unchanged.
+
+    Raises:
+        BadInput: ``report_malformed``; NotFound: ``consent_unknown``.
+    """
+    held_package(context, consent)
     report, salt = combine(subject, parts, disputes), new_salt()
-    receipts = [{**part["place"], "receipt": part["receipt"]} for part in parts]
-    hashes = [bytes.fromhex(part["receipt"][2:]) for part in parts]
+    receipts = [_receipt(part) for part in parts]
+    hashes = [UsageReceipt.from_json(each["receipt"]).struct_hash() for each in receipts]
     statement = CreditQuery(
         version=1,
         bank=context.member,
@@ -191,6 +204,7 @@ def record_report(
                 report=report,
                 report_salt=salt,
                 receipts=receipts,
+                disputes=[dict(each) for each in disputes],
                 operation=operation,
             )
         )
@@ -199,6 +213,44 @@ def record_report(
 
     context.database.write(change)
     return {"queryId": "0x" + query_hash.hex(), "report": report, "operation": operation}
+
+
+def _receipt(part: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        receipt, signature = UsageReceipt.from_json(part["receipt"]), part["receiptSignature"]
+        if len(bytes.fromhex(signature[2:])) != 65:
+            raise ValueError(signature)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("report_malformed", "A part of the report comes without its signed receipt.") from error
+    return {"receipt": receipt.to_json(), "signature": signature}
+
+
+def queries(context: Context) -> list[dict[str, Any]]:
+    """The reports this bank made, newest first; at a supervisor, the queries of all banks that the chain has."""
+    with context.database.read() as session:
+        own = [
+            {
+                "queryId": "0x" + row.query_hash.hex(),
+                "bank": context.member,
+                "issuedAt": row.statement["issuedAt"],
+                "report": row.report,
+            }
+            for row in session.scalars(sa.select(Query))
+        ]
+        known = {each["queryId"] for each in own}
+        heights = sa.select(AnchoredQuery).order_by(AnchoredQuery.height)
+        others = [{"queryId": "0x" + row.query_hash.hex(), "bank": row.bank, "height": row.height} for row in session.scalars(heights)]
+    own.sort(key=lambda each: -int(str(each["issuedAt"])))
+    return [*own, *(each for each in others if each["queryId"] not in known)]
+
+
+def anchored_query(context: Context, query_hash: bytes) -> str:
+    """The bank whose query the chain has; ``query_unknown``."""
+    with context.database.read() as session:
+        row = session.get(AnchoredQuery, query_hash)
+    if row is None:
+        raise NotFound("query_unknown", "Neither this node nor the chain has such a query.")
+    return row.bank
 
 
 def find_query(context: Context, query_hash: bytes) -> Query:
@@ -258,6 +310,8 @@ def raise_dispute(
                 signature=signature,
                 claim=dict(claim),
                 old_record=dict(record or {}),
+                authority=dispute.authority,
+                raised_at=dispute.raised_at,
             )
         )
         append_statement(session, dispute, context.domain("CreditLedger"), at=context.now())
@@ -303,23 +357,51 @@ def answer(context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any]
     return {"repair": repair.to_json(), "assetVersion": version}
 
 
-def disputes_of(context: Context, subject: str, asset_id: bytes, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Disputes about a subject's record, both values side by side for the columns asked, each under its masking."""
-    masking = assets.latest_own(context, asset_id).masking
+def disputes(context: Context) -> list[dict[str, Any]]:
+    """Every dispute at this department, the newest first."""
     with context.database.read() as session:
-        rows = list(session.scalars(sa.select(Dispute).where(Dispute.subject == subject, Dispute.asset_id == asset_id)))
-    return [
-        {
-            "disputeId": "0x" + row.dispute_id.hex(),
-            "department": context.member,
-            "assetId": "0x" + asset_id.hex(),
-            "answered": row.repair is not None,
-            "upheld": bool(row.repair and row.repair["upheld"]),
-            "before": mask(row.old_record, columns, masking),
-            "after": mask(row.new_record, columns, masking) if row.new_record is not None else None,
-        }
-        for row in rows
-    ]
+        rows = session.scalars(sa.select(Dispute).order_by(Dispute.raised_at.desc()))
+        return [
+            {
+                "disputeId": "0x" + row.dispute_id.hex(),
+                "subject": row.subject,
+                "assetId": "0x" + row.asset_id.hex(),
+                "claim": row.claim,
+                "oldRecord": row.old_record,
+                "newRecord": row.new_record,
+                "state": "answered" if row.repair else "open" if row.opened_at else "sent",
+                "openedAt": row.opened_at,
+                "answeredAt": row.answered_at,
+            }
+            for row in rows
+        ]
+
+
+def disputes_of(context: Context, subject: str, asset_id: bytes, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Disputes about a subject's record, both values side by side for the columns asked, each under its masking; with the statements."""
+    masking = assets.latest_own(context, asset_id).masking
+    query = sa.select(Dispute, Certificate).where(Dispute.subject == subject, Dispute.asset_id == asset_id)
+    with context.database.read() as session:
+        rows = session.execute(query.join(Certificate, Certificate.key == Dispute.authority).order_by(Dispute.raised_at))
+        return [_told(context, row, certificate, columns, masking) for row, certificate in rows]
+
+
+def _told(context: Context, row: Dispute, certificate: Certificate, columns: Sequence[str], masking: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "disputeId": "0x" + row.dispute_id.hex(),
+        "department": context.member,
+        "assetId": "0x" + row.asset_id.hex(),
+        "answered": row.repair is not None,
+        "upheld": bool(row.repair and row.repair["upheld"]),
+        "before": mask(row.old_record, columns, masking),
+        "after": mask(row.new_record, columns, masking) if row.new_record is not None else None,
+        "dispute": row.dispute,
+        "disputeSignature": "0x" + row.signature.hex(),
+        "certificate": certificate.certificate,
+        "certificateSignature": "0x" + certificate.signature.hex(),
+        "repair": row.repair,
+        "repairSignature": None if row.repair_signature is None else "0x" + row.repair_signature.hex(),
+    }
 
 
 def find_dispute(context: Context, dispute_id: bytes) -> Dispute:
@@ -331,16 +413,20 @@ def find_dispute(context: Context, dispute_id: bytes) -> Dispute:
     return row
 
 
-def apply(session: Session, event: Event) -> None:
-    """Take the heights the chain gave to this department's disputes."""
-    if event.name not in ("DisputeRaised", "DisputeAnswered"):
+def apply(session: Session, event: Event, *, roles: Role) -> None:
+    """Take the heights the chain gave to this department's disputes; a supervisor also keeps which bank anchored which query."""
+    if event.name == "QueriesAnchored":
+        if roles & Role.SUPERVISOR:
+            for query_hash in event.arguments["queries"]:
+                if session.get(AnchoredQuery, query_hash) is None:
+                    session.add(AnchoredQuery(query_hash=query_hash, bank=event.arguments["relayer"], height=event.height))
         return
-    row = session.get(Dispute, event.arguments["disputeId"])
+    row = session.get(Dispute, event.arguments["disputeId"]) if "disputeId" in event.arguments else None
     if row is None:
         return
     if event.name == "DisputeRaised":
         row.opened_at = event.height
-    else:
+    elif event.name == "DisputeAnswered":
         row.answered_at = event.height
 
 

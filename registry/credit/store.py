@@ -36,6 +36,8 @@ class Dispute(Base):
     asset_id: Mapped[bytes] = mapped_column(LargeBinary)
     dispute: Mapped[dict[str, object]] = mapped_column(JSON)
     signature: Mapped[bytes] = mapped_column(LargeBinary)
+    authority: Mapped[str]
+    raised_at: Mapped[int]
     claim: Mapped[dict[str, object]] = mapped_column(JSON)
     old_record: Mapped[dict[str, object]] = mapped_column(JSON)
     new_record: Mapped[dict[str, object] | None] = mapped_column(JSON)
@@ -56,4 +58,16 @@ class Query(Base):
     report: Mapped[dict[str, object]] = mapped_column(JSON)
     report_salt: Mapped[bytes] = mapped_column(LargeBinary)
     receipts: Mapped[list[dict[str, object]]] = mapped_column(JSON)
+    """The departments' receipts in the report's order: ``receipt`` and ``signature``."""
+    disputes: Mapped[list[dict[str, object]]] = mapped_column(JSON)
+    """The disputes the departments told of, with their statements."""
     operation: Mapped[str]
+
+
+class AnchoredQuery(Base):
+    """A credit query of any bank that the chain has, for whoever supervises."""
+
+    __tablename__ = "credit_anchored_query"
+    query_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    bank: Mapped[str] = mapped_column(index=True)
+    height: Mapped[int]

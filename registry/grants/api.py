@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
+from chain.errors import Forbidden
 from chain.statements import GrantDecision, GrantRevocation, GrantTerms
 from registry.access import (
     Principal,
@@ -19,7 +20,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.grants import service
+from registry.grants import export, service
 
 router = APIRouter(tags=["grants"])
 
@@ -85,6 +86,15 @@ def listing(
     return {"grants": service.listing(context)}
 
 
+@router.get("/v1/grants/{grant_id}", summary="One grant")
+def describe(
+    grant_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> dict[str, Any]:
+    return service.describe(context, hex_bytes(grant_id))
+
+
 @router.post("/v1/grants/{grant_id}/decision", status_code=202, summary="The chief data officer's signed decision")
 async def decide(
     grant_id: str,
@@ -117,3 +127,20 @@ async def take_request(request: Request, context: Context = Depends(get_context)
     terms = GrantTerms.from_json(field(body, "terms", dict))
     service.take_request(context, caller.member, terms, field(body, "scope", dict), hex_field(body, "salt", length=32))
     return {"grantId": "0x" + terms.struct_hash().hex()}
+
+
+@router.get("/v1/grants/{grant_id}/bundle", summary="The grant's life as a bundle, to be verified offline")
+async def bundle(
+    grant_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> Response:
+    return Response(await export.fetch(context, hex_bytes(grant_id)), media_type="application/json")
+
+
+@router.get("/v1/peer/grants/{grant_id}/bundle", summary="The grant's bundle, for its grantee and supervisors")
+def peer_bundle(grant_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> Response:
+    row = service.own(context, hex_bytes(grant_id))
+    if caller.member != row.grantee and "supervisor" not in caller.roles:
+        raise Forbidden("grant_of_others", "The grant is another's.")
+    return Response(export.bundle(context, row.grant_id), media_type="application/json")

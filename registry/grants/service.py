@@ -15,15 +15,15 @@ from sqlalchemy.orm import Session
 
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
-from chain.crypto import recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event, code_text
 from chain.outbox import enqueue
-from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation
-from chain.words import GrantWord, KeyWord
+from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation, Role
+from chain.words import GrantWord
 from registry.evidence.service import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
 from registry.grants.store import Grant
+from registry.signers import member_that_signed, require_signed_by
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
         raise BadInput("other_grant", "The decision is about another grant.")
     if row.scope is None and decision.approved:
         raise Conflict("scope_missing", "The grantee has not sent the scope; nothing can be approved unseen.")
-    _require_owner_key(context, decision.digest(context.domain("GrantRegistry")), signature, (KeyPurpose.APPROVAL,))
+    require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     operation = f"grant-decision/{grant_id.hex()}/{int(decision.approved)}"
 
     def change(session: Session) -> None:
@@ -148,8 +148,7 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
     row = own(context, grant_id)
     if revocation.grant_id != grant_id:
         raise BadInput("other_grant", "The revocation is about another grant.")
-    purposes = (KeyPurpose.APPROVAL, KeyPurpose.STATEMENT)
-    _require_owner_key(context, revocation.digest(context.domain("GrantRegistry")), signature, purposes)
+    _require_may_revoke(context, revocation, signature)
     operation = f"grant-revocation/{grant_id.hex()}"
 
     def change(session: Session) -> None:
@@ -244,13 +243,18 @@ def listing(context: Context) -> list[dict[str, Any]]:
         return [_listed(row) for row in session.scalars(sa.select(Grant).order_by(Grant.requested_at))]
 
 
-def apply(session: Session, event: Event, *, member: str) -> None:
-    """Take one of GrantRegistry's events that concerns this member."""
+def describe(context: Context, grant_id: bytes) -> dict[str, Any]:
+    """One grant; ``grant_unknown``."""
+    return _listed(find(context, grant_id))
+
+
+def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0)) -> None:
+    """Take one of GrantRegistry's events that concerns this member; a supervisor keeps all."""
     grant_id: bytes = event.arguments["grantId"]
     row = session.get(Grant, grant_id)
     if event.name == "GrantRequested":
         terms: GrantTerms = event.arguments["terms"]
-        if member not in (terms.owner, terms.grantee):
+        if member not in (terms.owner, terms.grantee) and not roles & Role.SUPERVISOR:
             return
         if row is None:
             row = _row(grant_id, terms, None, None)
@@ -268,12 +272,11 @@ def apply(session: Session, event: Event, *, member: str) -> None:
     row.reason = code_text(event.arguments["reason"])
 
 
-def _require_owner_key(context: Context, digest: bytes, signature: bytes, purposes: Sequence[KeyPurpose]) -> None:
-    signer = recover(digest, signature)
-    proved = context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0"))
-    word = KeyWord.decode(proved.value)
-    if not word.live or word.member != context.member or word.purpose not in purposes:
-        raise Forbidden("wrong_signer", "The signature is not by a live key of this organisation for this purpose.")
+def _require_may_revoke(context: Context, revocation: GrantRevocation, signature: bytes) -> None:
+    """A suspended owner may still revoke, so only the key is asked for."""
+    signer = member_that_signed(context, revocation, signature, KeyPurpose.APPROVAL, KeyPurpose.STATEMENT)
+    if signer != context.member:
+        raise Forbidden("wrong_signer", "The revocation is not signed with a live key of this organisation.")
 
 
 def _row(grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt: bytes | None) -> Grant:

@@ -24,7 +24,7 @@ from registry.property.rules import ORDER_DOMAIN, unit_pseudonym
 from registry.property.store import Hold, PropertySecret, Title, Unit
 
 MOST_UNITS = 5_000
-_SECRET_NAME = "unit"
+_REGISTER = "unit"
 
 
 def enter_units(context: Context, units: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -173,9 +173,9 @@ def _certified_here(context: Context, key: str) -> tuple[Mapping[str, Any], Subj
 
 
 def _secret(session: Session) -> bytes:
-    row = session.get(PropertySecret, _SECRET_NAME)
+    row = session.get(PropertySecret, _REGISTER)
     if row is None:
-        row = PropertySecret(name=_SECRET_NAME, secret=new_salt())
+        row = PropertySecret(name=_REGISTER, secret=new_salt())
         session.add(row)
         session.flush()
     return row.secret

@@ -1,0 +1,70 @@
+"""The bundle of a credit query, made at the bank's node: it holds consent and receipts, and its log has the query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from chain.canonical import dumps
+from chain.context import Context
+from chain.errors import NotFound
+from chain.statements import CreditDispute, CreditQuery, CreditRepair, SubjectKeyCertificate, UsageReceipt
+from registry.credit import service
+from registry.credit.rules import CONSENT_DOMAIN, ConsentPackage
+from registry.exports import Exporter
+
+
+async def fetch(context: Context, query_hash: bytes) -> bytes:
+    """The bundle, from this node if it made the query, else from the bank's that anchored it."""
+    try:
+        return await asyncio.to_thread(bundle, context, query_hash)
+    except NotFound as error:
+        if error.code != "query_unknown":
+            raise
+    bank = service.anchored_query(context, query_hash)
+    return dumps(await context.peers.get(bank, f"/v1/peer/credit/queries/0x{query_hash.hex()}/bundle"))
+
+
+def bundle(context: Context, query_hash: bytes) -> bytes:
+    """The bundle's bytes; the report itself stays closed.
+
+    Raises:
+        NotFound: ``query_unknown``; Conflict: ``entry_not_anchored`` while an anchor is still to come.
+    """
+    row = service.find_query(context, query_hash)
+    query = CreditQuery.from_json(row.statement)
+    package = ConsentPackage.from_json(service.held_package(context, query.consent))
+    made = Exporter(context, story="credit", subject={"query": "0x" + query_hash.hex()})
+    made.by_member(query, row.signature)
+    made.logged(query)
+    made.word("CreditLedger", "queries", query_hash)
+    made.by_subject(package.consent, package.signature)
+    made.by_member(package.certificate, package.certificate_signature)
+    made.disclose(query.consent, salt=package.salt, domain=CONSENT_DOMAIN, record=package.consent.to_json())
+    made.word("CreditLedger", "consents", query.consent)
+    for each in row.receipts:
+        made.by_member(UsageReceipt.from_json(each["receipt"]), _bytes(each["signature"]))
+    for told in row.disputes:
+        _add_dispute(made, told)
+    return made.build()
+
+
+def _add_dispute(made: Exporter, told: Mapping[str, Any]) -> None:
+    """A dispute, and its answer if there was one when the report was made.
+
+    An answer that came after the report belongs to the next one: then the dispute's word says more than the bundle, so the answer's
+    absence would be refused; the caller makes a new report.
+    """
+    dispute = CreditDispute.from_json(told["dispute"])
+    dispute_id = dispute.struct_hash()
+    made.by_subject(dispute, _bytes(told["disputeSignature"]))
+    made.by_member(SubjectKeyCertificate.from_json(told["certificate"]), _bytes(told["certificateSignature"]))
+    made.word("CreditLedger", "disputes", dispute_id)
+    if told["repair"] is not None:
+        made.by_member(CreditRepair.from_json(told["repair"]), _bytes(told["repairSignature"]))
+        made.word("CreditLedger", "repairs", dispute_id)
+
+
+def _bytes(value: object) -> bytes:
+    return bytes.fromhex(str(value)[2:])

@@ -1,0 +1,50 @@
+"""The bundle of a grant's life, made at the owner's node: it holds the decision, and its log has it."""
+
+from __future__ import annotations
+
+from chain.canonical import dumps
+from chain.context import Context
+from chain.errors import Conflict
+from chain.ledger.contracts import version_key
+from chain.statements import AssetRecord, GrantDecision, GrantRevocation, GrantTerms
+from registry.assets.service import own_version
+from registry.exports import Exporter
+from registry.grants import service
+from registry.grants.rules import SCOPE_DOMAIN
+
+
+async def fetch(context: Context, grant_id: bytes) -> bytes:
+    """The bundle, from this node if it is the owner's, else from the owner's."""
+    row = service.find(context, grant_id)
+    if row.owner == context.member:
+        return bundle(context, grant_id)
+    return dumps(await context.peers.get(row.owner, f"/v1/peer/grants/0x{grant_id.hex()}/bundle"))
+
+
+def bundle(context: Context, grant_id: bytes) -> bytes:
+    """The bundle's bytes.
+
+    Raises:
+        NotFound: ``grant_unknown``; Conflict: ``grant_undecided``, ``entry_not_anchored`` while an anchor is still to come.
+    """
+    row = service.own(context, grant_id)
+    terms = GrantTerms.from_json(row.terms)
+    if row.decision is None or row.decision_signature is None:
+        raise Conflict("grant_undecided", "The grant has no decision yet, so there is no story to tell.")
+    made = Exporter(context, story="grant", subject={"grantId": "0x" + grant_id.hex()})
+    made.struct(terms)
+    own = own_version(context, terms.asset_id, terms.asset_version)
+    if own is not None:
+        made.struct(AssetRecord.from_json(own.record))
+    made.word("AssetRegistry", "versions", version_key(terms.asset_id, terms.asset_version))
+    made.word("GrantRegistry", "grants", grant_id)
+    decision = GrantDecision.from_json(row.decision)
+    made.by_member(decision, row.decision_signature)
+    made.logged(decision)
+    if row.revocation is not None and row.revocation_signature is not None and row.revoked_at:
+        revocation = GrantRevocation.from_json(row.revocation)
+        made.by_member(revocation, row.revocation_signature)
+        made.logged(revocation)
+    if row.scope is not None and row.scope_salt is not None:
+        made.disclose(terms.scope, salt=row.scope_salt, domain=SCOPE_DOMAIN, record=row.scope)
+    return made.build()

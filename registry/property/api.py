@@ -1,0 +1,254 @@
+"""Property: the register's units, titles and holds; deals and their steps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from chain.context import Context
+from chain.crypto import require_address
+from chain.errors import BadInput, Forbidden
+from chain.statements import DealStep, DealTerms, Step, TitleStatement
+from registry.access import (
+    Principal,
+    field,
+    get_context,
+    hex_bytes,
+    hex_field,
+    require_local,
+    require_member,
+    strict_json,
+)
+from registry.property import export, register, service
+from registry.property.rules import STEP_NAMES, members_of
+
+router = APIRouter(tags=["property"])
+READERS = ("clerk", "system", "officer", "auditor")
+
+
+class UnitBody(BaseModel):
+    """A unit of the register and the code of its owner's identity."""
+
+    model_config = ConfigDict(extra="forbid")
+    number: Annotated[str, Field(min_length=1, max_length=64)]
+    owner: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class UnitsBody(BaseModel):
+    """Units to enter."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"units": [{"number": "440703-000001", "owner": "ID-000001"}]}})
+    units: Annotated[list[UnitBody], Field(max_length=register.MOST_UNITS)]
+
+
+class TitleBody(BaseModel):
+    """Which unit a certified key may sell."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"unit": "440703-000001", "ownerKey": "0x" + "12" * 20, "notAfter": 1790000000}},
+    )
+    unit: str
+    ownerKey: str
+    notAfter: int
+
+
+class HoldBody(BaseModel):
+    """A hold on a unit and the order it cites."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "unit": "440703-000001",
+                "order": {"court": "江门市蓬江区人民法院", "number": "(2026)粤0703执1号", "date": "2026-11-01"},
+                "placed": True,
+            }
+        },
+    )
+    unit: str
+    order: dict[str, str]
+    placed: bool
+
+
+class PersonBody(BaseModel):
+    """A certificate of a person's one-time key, with its signature."""
+
+    model_config = ConfigDict(extra="forbid")
+    certificate: dict[str, Any]
+    signature: str
+
+
+class DealBody(BaseModel):
+    """A deal as the estate agent draws it up. Amounts are decimal strings of fen, the area is in square centimetres."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "title": {"version": 1},
+                "titleSignature": "0x" + "11" * 64 + "1b",
+                "seller": {"certificate": {"version": 1}, "signature": "0x" + "11" * 64 + "1b"},
+                "buyer": {"certificate": {"version": 1}, "signature": "0x" + "11" * 64 + "1b"},
+                "bank": "91440703QL000001X2",
+                "taxAuthority": "11440703QL000002X4",
+                "notary": "12440703QL000003X6",
+                "content": {
+                    "unit": "440703-000001",
+                    "area": 1200000,
+                    "price": "98000000",
+                    "loan": "60000000",
+                    "monthsHeld": 70,
+                    "onlyHome": True,
+                    "buyerHomes": 0,
+                    "originalPrice": None,
+                },
+                "expiresAt": 1790000000,
+            }
+        },
+    )
+    title: dict[str, Any]
+    titleSignature: str
+    seller: PersonBody
+    buyer: PersonBody
+    bank: str = ""
+    taxAuthority: str
+    notary: str
+    content: dict[str, Any]
+    expiresAt: int
+
+
+class StepBody(BaseModel):
+    """What a step states: ``contract`` for the mortgage, ``certificate`` for notary and registration, nothing for agent and tax."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"record": {"certificate": "粤(2026)江门市不动产权第0000001号"}}})
+    record: dict[str, str] | None = None
+
+
+# --- Registration centre --------------------------------------------------------------------------------------------------------
+
+
+@router.post("/v1/units", status_code=201, summary="Enter units into the register")
+def enter_units(
+    body: UnitsBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "system"))
+) -> dict[str, Any]:
+    return {"units": register.enter_units(context, [each.model_dump() for each in body.units])}
+
+
+@router.post("/v1/titles", status_code=201, summary="State that a certified key may sell a unit")
+def issue_title(body: TitleBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
+    return register.issue_title(context, body.unit, owner_key=require_address(body.ownerKey), not_after=body.notAfter)
+
+
+@router.post("/v1/holds", status_code=202, summary="Place or lift a hold on a unit")
+def set_hold(body: HoldBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
+    return register.set_hold(context, body.unit, body.order, placed=body.placed)
+
+
+# --- Deals ----------------------------------------------------------------------------------------------------------------------
+
+
+@router.post("/v1/deals", status_code=201, summary="Draw up a deal")
+async def create(
+    body: DealBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "system"))
+) -> dict[str, Any]:
+    wanted = service.NewDeal(
+        title=TitleStatement.from_json(body.title),
+        title_signature=hex_bytes(body.titleSignature, length=65),
+        seller=service.CertifiedKey.from_json(body.seller.model_dump()),
+        buyer=service.CertifiedKey.from_json(body.buyer.model_dump()),
+        bank=body.bank,
+        tax_authority=body.taxAuthority,
+        notary=body.notary,
+        content=body.content,
+        expires_at=body.expiresAt,
+    )
+    return await service.create(context, wanted)
+
+
+@router.get("/v1/deals", summary="Deals this node knows")
+def listing(
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*READERS)),
+) -> dict[str, Any]:
+    return {"deals": service.listing(context, limit=limit, offset=offset)}
+
+
+@router.get("/v1/deals/{deal_id}", summary="One deal with its steps")
+def describe(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> dict[str, Any]:
+    return service.describe(context, hex_bytes(deal_id))
+
+
+@router.get("/v1/deals/{deal_id}/taxes", summary="The tax sheet the rules give for a deal")
+def taxes(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> dict[str, Any]:
+    return service.taxes(context, hex_bytes(deal_id))
+
+
+@router.post("/v1/deals/{deal_id}/signatures", status_code=202, summary="Seller or buyer hands in its own signature")
+async def take_signature(deal_id: str, request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+    body = await strict_json(request)
+    statement = DealStep.from_json(field(body, "statement", dict))
+    return await service.take_signature(context, hex_bytes(deal_id), statement, hex_field(body, "signature", length=65))
+
+
+@router.post("/v1/deals/{deal_id}/steps/{step}", status_code=202, summary="Sign this organisation's step")
+async def sign(
+    deal_id: str,
+    step: str,
+    body: StepBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    return await service.sign(context, hex_bytes(deal_id), _step(step), body.record)
+
+
+@router.post("/v1/deals/{deal_id}/expiry", status_code=202, summary="Free the unit of a deal that was not registered in time")
+def expire(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
+    return {"operation": service.expire(context, hex_bytes(deal_id))}
+
+
+@router.get("/v1/deals/{deal_id}/bundle", summary="The deal's bundle, to be verified offline")
+async def bundle(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> Response:
+    return Response(await export.fetch(context, hex_bytes(deal_id)), media_type="application/json")
+
+
+# --- Between nodes --------------------------------------------------------------------------------------------------------------
+
+
+@router.post("/v1/peer/deals", status_code=201, summary="An agent hands a deal to its parties")
+async def take_deal(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    body = await strict_json(request)
+    return {"dealId": "0x" + (await run_in_threadpool(service.take_deal, context, caller.member, body)).hex()}
+
+
+@router.post("/v1/peer/deals/{deal_id}/steps", status_code=201, summary="A party hands its signed step to the others")
+async def take_step(
+    deal_id: str, request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    await run_in_threadpool(service.take_step, context, caller.member, hex_bytes(deal_id), body)
+    return {"taken": True}
+
+
+@router.get("/v1/peer/deals/{deal_id}/steps/{step}", summary="A signed step, for a party that missed it")
+def step_of(deal_id: str, step: int, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return service.step_of(context, caller.member, hex_bytes(deal_id), step)
+
+
+@router.get("/v1/peer/deals/{deal_id}/bundle", summary="The deal's bundle, for its parties and supervisors")
+async def peer_bundle(deal_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> Response:
+    parties = members_of(DealTerms.from_json(service.find(context, hex_bytes(deal_id)).terms))
+    if context.member not in parties or (caller.member not in parties and "supervisor" not in caller.roles):
+        raise Forbidden("deal_of_others", "The deal is another's.")
+    return Response(await export.fetch(context, hex_bytes(deal_id)), media_type="application/json")
+
+
+def _step(name: str) -> Step:
+    if name not in STEP_NAMES:
+        raise BadInput("unknown_step", "A deal has no step of that name.", hint=", ".join(STEP_NAMES))
+    return STEP_NAMES[name]

@@ -1,0 +1,70 @@
+"""The bundle of a property deal, made at a party's node (the registration centre's has the title in its log)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chain.canonical import dumps
+from chain.context import Context
+from chain.errors import Conflict, NotFound
+from chain.statements import DealStep, DealTerms, Step, TitleStatement
+from registry.exports import Exporter
+from registry.property import service
+from registry.property.rules import AGREEING, DEAL_DOMAIN, PEOPLE, STEP_DOMAIN, members_of, party
+from registry.property.store import Deal, SignedStep
+
+
+async def fetch(context: Context, deal_id: bytes) -> bytes:
+    """The bundle, from this node if it is a party's, else from the registration centre's."""
+    row = service.find(context, deal_id)
+    terms = DealTerms.from_json(row.terms)
+    if context.member not in members_of(terms):
+        return dumps(await context.peers.get(terms.registrar, f"/v1/peer/deals/0x{deal_id.hex()}/bundle"))
+    await _complete(context, row, terms)
+    return await asyncio.to_thread(_bundle, context, row, terms)
+
+
+async def _complete(context: Context, row: Deal, terms: DealTerms) -> None:
+    """Ask for signatures and records this node missed."""
+    for each in service.signed_steps(context, row.deal_id):
+        step = Step(each.step)
+        if each.signature is None or (step not in AGREEING and each.record is None):
+            holder = party(terms, step) or terms.agent
+            path = f"/v1/peer/deals/0x{row.deal_id.hex()}/steps/{each.step}"
+            found = await context.peers.get(holder, path)
+            await asyncio.to_thread(service.take_step, context, holder, row.deal_id, found)
+
+
+def _bundle(context: Context, row: Deal, terms: DealTerms) -> bytes:
+    if row.content is None or row.content_salt is None or row.title is None or row.title_signature is None:
+        raise NotFound("content_unknown", "The deal's content has not been sent to this node.")
+    steps = [each for each in service.signed_steps(context, row.deal_id) if each.height]
+    if not steps:
+        raise Conflict("deal_not_open", "The chain does not have the deal yet, so there is no story to tell.")
+    made = Exporter(context, story="property", subject={"dealId": "0x" + row.deal_id.hex()})
+    made.struct(terms)
+    title = TitleStatement.from_json(row.title)
+    made.by_member(title, row.title_signature)
+    made.logged(title, required=False)
+    for each in row.certificates:
+        held = service.CertifiedKey.from_json(each)
+        made.by_member(held.certificate, held.signature)
+    made.word("PropertyLedger", "deals", row.deal_id)
+    for step in steps:
+        _add_step(made, row.deal_id, step)
+    made.disclose(terms.content, salt=row.content_salt, domain=DEAL_DOMAIN, record=row.content)
+    return made.build()
+
+
+def _add_step(made: Exporter, deal_id: bytes, row: SignedStep) -> None:
+    statement, step = DealStep.from_json(row.statement), Step(row.step)
+    if row.signature is None:
+        raise Conflict("step_missing", f"The signature of the step {step.name.lower()} has not reached this node.")
+    if step in PEOPLE:
+        made.by_subject(statement, row.signature)
+    else:
+        made.by_member(statement, row.signature)
+        made.logged(statement, required=False)
+    made.word("PropertyLedger", "steps", deal_id, row.step)
+    if row.record is not None and row.salt is not None:
+        made.disclose(statement.content, salt=row.salt, domain=STEP_DOMAIN, record=row.record)

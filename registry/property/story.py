@@ -1,0 +1,149 @@
+"""A property deal, checked from a bundle: who may sell, who signed what, in which order, at what tax. Pure.
+
+``subject`` is ``{"dealId": 0x…}``. The bundle must hold, and this checks in this order:
+
+1. the terms, whose struct hash is the deal id, and the content they commit to, opened;
+2. the title statement, signed by the registration centre for this unit and the seller's key;
+3. seller's and buyer's keys, certified by the registration centre for deals;
+4. each step's statement, signed by its own party, equal to what the chain keeps under that step;
+5. what tax, mortgage, notary and registration state, opened: the tax sheet is computed again from the rules it names;
+6. the chain's word for the deal: opened, and registered when all steps are there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chain.bundle import Facts, Signed
+from chain.errors import BadInput, Conflict, Forbidden, Inconsistent, NotIncluded
+from chain.statements import DealStep, DealTerms, KeyPurpose, Step, SubjectKeyCertificate, TitleStatement
+from chain.words import DealWord
+from registry.property.rules import (
+    AGREEING,
+    DEAL_DOMAIN,
+    PEOPLE,
+    STEP_DOMAIN,
+    party,
+    require_content,
+    require_record,
+    steps_of,
+)
+
+
+def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
+    """The sentences proved; ``chain.errors.Inconsistent`` otherwise."""
+    terms = facts.struct(DealTerms)
+    deal_id = terms.struct_hash()
+    _require(dict(subject) == {"dealId": "0x" + deal_id.hex()}, "subject_differs", "The deal is another than the bundle says.")
+    content = facts.opened(terms.content, DEAL_DOMAIN)
+    _by_rules(lambda: require_content(content))
+    word = DealWord.decode(facts.word("PropertyLedger", "deals", deal_id).value)
+    _require(word.opened_at > 0, "deal_unknown", "The chain has no such deal.")
+    proved = [_title(facts, terms, content), *_people(facts, terms)]
+    steps = {Step(each.statement.step): each for each in _steps(facts, terms)}
+    taken = {step for step in steps_of(terms) if word.done(step)}
+    _require(set(steps) == taken, "story_incomplete", "The bundle does not hold exactly the steps the chain has.")
+    for step in sorted(steps):
+        proved.append(_step(facts, terms, deal_id, content, steps[step]))
+    return [*proved, _ending(word, taken == set(steps_of(terms)))]
+
+
+def _title(facts: Facts, terms: DealTerms, content: Mapping[str, Any]) -> str:
+    signed = facts.one(TitleStatement)
+    title = signed.statement
+    _require(
+        signed.member == title.registrar == terms.registrar and signed.purpose == KeyPurpose.STATEMENT,
+        "wrong_signer",
+        "The title statement is not signed by the registration centre.",
+    )
+    _require(
+        (title.unit, title.owner_key) == (terms.unit, terms.seller),
+        "title_mismatch",
+        "The title statement is about another unit or seller.",
+    )
+    try:
+        where = f"; it stands in the centre's log, anchored at block {facts.logged(signed).anchored_at}"
+    except NotIncluded:
+        where = ""
+    return f"{title.registrar} stated at {title.issued_at} that the seller may sell unit {content['unit']}{where}."
+
+
+def _people(facts: Facts, terms: DealTerms) -> list[str]:
+    held = {each.statement.key: each for each in facts.all(SubjectKeyCertificate)}
+    _require(set(held) == {terms.seller, terms.buyer}, "certificate_mismatch", "The people's certificates are not theirs.")
+    for each in held.values():
+        certificate = each.statement
+        _require(
+            certificate.issuer == terms.registrar and certificate.purpose == "deal",
+            "certificate_mismatch",
+            "A person's key is not certified for deals by the registration centre.",
+        )
+    title = facts.one(TitleStatement).statement
+    _require(
+        held[terms.seller].statement.subject == title.owner,
+        "certificate_mismatch",
+        "The seller's key is not certified to the owner the title names.",
+    )
+    return [f"{terms.registrar} certified the one-time keys of seller and buyer."]
+
+
+def _steps(facts: Facts, terms: DealTerms) -> list[Signed[DealStep]]:
+    found = facts.all(DealStep)
+    known = {int(step) for step in steps_of(terms)}
+    places = [each.statement.step for each in found]
+    _require(set(places) <= known and len(set(places)) == len(places), "unknown_step", "A step is there twice or unknown.")
+    return found
+
+
+def _step(facts: Facts, terms: DealTerms, deal_id: bytes, content: Mapping[str, Any], signed: Signed[DealStep]) -> str:
+    statement = signed.statement
+    step = Step(statement.step)
+    name = step.name.lower()
+    _require(statement.deal_id == deal_id, "other_deal", f"The step {name} is of another deal.")
+    if step in PEOPLE:
+        right = signed.signer == (terms.seller if step is Step.SELLER else terms.buyer)
+    else:
+        right = signed.member == party(terms, step) and signed.purpose == KeyPurpose.STATEMENT
+    _require(right, "wrong_party", f"The step {name} is not signed by its own party.")
+    kept = facts.word("PropertyLedger", "steps", deal_id, int(step)).value
+    _require(kept == int.from_bytes(statement.struct_hash(), "big"), "step_differs", f"The chain has another step {name}.")
+    with contextlib.suppress(NotIncluded):
+        # A step of another member, or of a person, need not be in the exporter's log: the chain itself has it.
+        facts.logged(signed)
+    if step in AGREEING:
+        _require(statement.content == terms.content, "content_differs", f"The step {name} agrees to something else.")
+        return f"The {name} signed at {statement.signed_at}."
+    record = facts.opened(statement.content, STEP_DOMAIN)
+    _by_rules(lambda: require_record(terms, step, content, record))
+    return f"{signed.member} signed {name} at {statement.signed_at}{_stated(step, record)}."
+
+
+def _stated(step: Step, record: Mapping[str, Any]) -> str:
+    if step is Step.TAX:
+        return f": taxes of {record['total']} fen, computed again from {record['rules']}"
+    if step is Step.MORTGAGE:
+        return f": loan of {record['loan']} fen, contract {record['contract']}"
+    return f": certificate {record['certificate']}"
+
+
+def _ending(word: DealWord, complete: bool) -> str:
+    _require(complete == (word.registered_at > 0), "story_incomplete", "The deal's steps and its registration disagree.")
+    if word.registered_at:
+        return f"The deal opened at block {word.opened_at} and was registered at block {word.registered_at}."
+    if word.expired_at:
+        return f"The deal opened at block {word.opened_at} and expired at block {word.expired_at}."
+    return f"The deal opened at block {word.opened_at} and is under way."
+
+
+def _by_rules(rule: Callable[[], object]) -> None:
+    try:
+        rule()
+    except (BadInput, Conflict, Forbidden) as error:
+        raise Inconsistent(error.code, error.sentence) from error
+
+
+def _require(held: bool, code: str, sentence: str) -> None:
+    if not held:
+        raise Inconsistent(code, sentence)
