@@ -53,9 +53,7 @@ def _imports(name: str, text: str) -> list[str]:
 
 
 def _artifact(name: str, compiled: dict[str, Any]) -> str:
-    storage = {
-        item["label"].lstrip("_"): int(item["slot"]) for item in compiled["storageLayout"]["storage"]
-    }
+    storage = {item["label"].lstrip("_"): int(item["slot"]) for item in compiled["storageLayout"]["storage"]}
     value = {
         "contractName": name,
         "abi": compiled["abi"],

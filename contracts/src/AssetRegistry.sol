@@ -54,12 +54,9 @@ contract AssetRegistry is Membership {
         }
         require(record.assetVersion == 1, WrongAssetVersion(1, record.assetVersion));
         _requireRole(record.holder, DEPARTMENT | BANK | OPERATOR);
-        if (record.dataItem != 0) {
-            bytes32 taken = _sources[record.dataItem];
-            require(taken == 0, DataItemTaken(record.dataItem, taken));
-            _sources[record.dataItem] = assetId;
-        }
+        _requireSource(record.dataItem, assetId);
 
+        _claimSource(record.dataItem, assetId);
         _assets[assetId] = (uint256(1) << 144) | block.number;
         _holders[assetId] = record.holder;
         _versions[versionKey(assetId, 1)] = record.hash();
@@ -75,31 +72,43 @@ contract AssetRegistry is Membership {
         uint32 latest = uint32(word >> 144);
         if (record.assetVersion == latest && _versions[versionKey(assetId, latest)] == record.hash()) return;
         require(record.assetVersion == latest + 1, WrongAssetVersion(latest + 1, record.assetVersion));
+        _requireSource(record.dataItem, assetId);
 
+        _claimSource(record.dataItem, assetId);
         _assets[assetId] = _at(word, 0) | (block.number << 48) | (uint256(record.assetVersion) << 144);
         _versions[versionKey(assetId, record.assetVersion)] = record.hash();
         emit AssetCorrected(assetId, record.holder, record);
     }
 
+    /// @notice Cancels the sender's asset for good. Repeating it changes nothing.
     function cancel(bytes32 assetId, bytes32 reason) external {
         bytes18 sender = _activeSender();
         require(_holders[assetId] == sender, NotHolder(sender, _holders[assetId]));
         uint256 word = _assets[assetId];
         if (_at(word, 96) != 0) return;
+
         _assets[assetId] = _stamp(word, 96);
         emit AssetCancelled(assetId, reason);
     }
 
+    /// @notice Stops new rights to an asset in dispute. Repeating it changes nothing.
     function hold(bytes32 assetId, bytes32 reason) external {
         _requireRole(_activeSender(), SUPERVISOR);
         require(_assets[assetId] != 0, UnknownAsset(assetId));
-        _holds[assetId] = (uint256(1) << 96) | (_at(_holds[assetId], 48) << 48) | block.number;
+        uint256 word = _holds[assetId];
+        if ((word >> 96) & 1 == 1) return;
+
+        _holds[assetId] = (uint256(1) << 96) | (_at(word, 48) << 48) | block.number;
         emit AssetHeld(assetId, reason);
     }
 
+    /// @notice Ends a hold. Without one it changes nothing.
     function release(bytes32 assetId) external {
         _requireRole(_activeSender(), SUPERVISOR);
-        _holds[assetId] = (block.number << 48) | _at(_holds[assetId], 0);
+        uint256 word = _holds[assetId];
+        if ((word >> 96) & 1 == 0) return;
+
+        _holds[assetId] = (block.number << 48) | _at(word, 0);
         emit AssetReleased(assetId);
     }
 
@@ -141,5 +150,15 @@ contract AssetRegistry is Membership {
             require(_assets[record.parents[i]] != 0, UnknownAsset(record.parents[i]));
         }
         assetId = idOf(record.holder, record.name);
+    }
+
+    /// @dev A data item is free or this asset's own; a correction may not slip onto another's.
+    function _requireSource(bytes32 dataItem, bytes32 assetId) private view {
+        bytes32 taken = _sources[dataItem];
+        require(dataItem == 0 || taken == 0 || taken == assetId, DataItemTaken(dataItem, taken));
+    }
+
+    function _claimSource(bytes32 dataItem, bytes32 assetId) private {
+        if (dataItem != 0 && _sources[dataItem] == 0) _sources[dataItem] = assetId;
     }
 }

@@ -74,6 +74,7 @@ contract MemberDirectory is EIP712 {
     error UnknownMember(bytes18 member);
     error NotActive(bytes18 member);
     error NotSuspended(bytes18 member);
+    error LiftedInThisBlock(bytes18 member);
     error WrongRoles(uint16 roles);
     error WrongKey(bytes32 fingerprint);
     error KeyKnown(bytes32 fingerprint);
@@ -139,9 +140,12 @@ contract MemberDirectory is EIP712 {
         }
     }
 
+    /// @dev Heights order a suspension and its lifting, so a member lifted in this very block can be suspended from the next one on.
     function suspend(bytes18 member, bytes32 reason) external onlyGovernance {
         require(isActive(member), NotActive(member));
-        _members[member] = _withHeight(_members[member], 48);
+        uint256 word = _members[member];
+        require((word >> 96) & MASK48 < block.number, LiftedInThisBlock(member));
+        _members[member] = _withHeight(word, 48);
         emit MemberSuspended(member, reason);
     }
 
@@ -190,16 +194,17 @@ contract MemberDirectory is EIP712 {
     /// @notice A member ends one of its own keys, at once.
     function endOwnKey(bytes32 fingerprint, bytes32 reason) external {
         bytes18 member = memberOf(msg.sender, TRANSACTION);
-        require(member != 0 && bytes18(bytes32(_keys[fingerprint] >> 112) << 112) == member, NotMemberKey(msg.sender));
+        require(member != 0 && bytes18(bytes32(_keys[fingerprint])) == member, NotMemberKey(msg.sender));
         _endKey(fingerprint, reason);
     }
 
     // --- Views -----------------------------------------------------------------------------------------------------------------
 
-    /// @notice The member whose live key of that purpose this is; zero when it is none.
+    /// @notice The member whose live secp256k1 key of that purpose this is; zero when it is none.
     function memberOf(address key, uint8 purpose) public view returns (bytes18) {
         uint256 word = _keys[bytes32(uint256(uint160(key)))];
-        bool live = word != 0 && (word >> 48) & MASK48 == 0 && uint8(word >> 96) == purpose;
+        bool live =
+            word != 0 && (word >> 48) & MASK48 == 0 && uint8(word >> 96) == purpose && uint8(word >> 104) == SECP256K1;
         return live ? bytes18(bytes32(word)) : bytes18(0);
     }
 
@@ -255,6 +260,7 @@ contract MemberDirectory is EIP712 {
         require(_members[member] & MASK48 != 0, UnknownMember(member));
         require(entry.fingerprint != 0 && entry.purpose >= 1 && entry.purpose <= 7, WrongKey(entry.fingerprint));
         require(entry.algorithm >= 1 && entry.algorithm <= 4, WrongKey(entry.fingerprint));
+        require(entry.algorithm != SECP256K1 || uint256(entry.fingerprint) >> 160 == 0, WrongKey(entry.fingerprint));
         require(_keys[entry.fingerprint] == 0, KeyKnown(entry.fingerprint));
         _keys[entry.fingerprint] = (uint256(uint144(member)) << 112) | (uint256(entry.algorithm) << 104)
             | (uint256(entry.purpose) << 96) | block.number;

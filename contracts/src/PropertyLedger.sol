@@ -113,6 +113,7 @@ contract PropertyLedger is Membership {
     function setHold(UnitHold calldata hold_, bytes calldata signature) external {
         _activeSender();
         require(hold_.version == 1, WrongVersion(hold_.version));
+        _requireActive(hold_.registrar);
         _requireRole(hold_.registrar, DEPARTMENT);
         _requireRegistrar(hold_.unit, hold_.registrar);
         _requireSigned(hold_.hash(), signature, hold_.registrar, STATEMENT);
@@ -201,7 +202,7 @@ contract PropertyLedger is Membership {
         require(done & needed == needed && (step != MORTGAGE || terms.bank != 0), OutOfOrder(step));
         _checkStepSigner(terms, step, hash_, signature);
 
-        done |= uint8(1 << (step - 1));
+        done |= uint8(2 ** (step - 1));
         word = (word & ~((uint256(0xff) << 144) | (MASK48 << 152))) | (uint256(done) << 144) | (block.number << 152);
         _steps[dealId][step] = hash_;
         emit DealStepped(dealId, step, statement);

@@ -10,8 +10,8 @@ import {Agreement, DepositConfirmation, GrantTerms, Share, Statements, UsageRequ
 /// @notice Amounts are clearing instructions in fen between members, backed by the settlement bank's signed confirmations; not a currency.
 ///
 /// A buyer's cleared balance is locked when an agreement opens. The provider claims with what the buyer signed last: a usage request or a
-/// closing voucher acknowledges everything delivered before it, and the highest counts in each lane. After a notice (or the agreement's end)
-/// and a window of blocks and seconds, the rest goes back to the buyer. A suspended member may still claim, give notice, close and withdraw:
+/// closing voucher acknowledges everything delivered before it, and the highest counts in each lane. After a notice (by a party, or by anyone
+/// once the period is over) and a window of blocks and seconds, the rest goes back to the buyer. A suspended member may still claim, give notice, close and withdraw:
 /// delivered is paid.
 ///
 /// Each part of the split is floor(total paid for * basis points / 10,000), counted from the agreement's beginning, so order and number of
@@ -35,6 +35,7 @@ contract TradeSettlement is Membership {
         uint48 noticeAt;
         uint48 noticeTime;
         uint48 closedAt;
+        uint64 acknowledgedUnits;
     }
 
     struct Account {
@@ -44,6 +45,14 @@ contract TradeSettlement is Membership {
         uint128 locked;
         uint128 earned;
         uint128 spent;
+    }
+
+    /// @dev What one acknowledgement says of its lane.
+    struct Head {
+        uint16 lane;
+        uint64 seq;
+        uint64 units;
+        uint128 amount;
     }
 
     uint256 private constant WHOLE = 10_000;
@@ -59,7 +68,8 @@ contract TradeSettlement is Membership {
     mapping(bytes32 agreementId => mapping(uint16 lane => uint256)) private _lanes;
     mapping(bytes32 agreementId => mapping(bytes18 member => uint128)) private _paidTo;
     mapping(bytes32 referenceKey => uint48) private _references;
-    mapping(bytes32 operation => uint48) private _withdrawals;
+    /// @dev amount:128 | at:48 from the least significant bit.
+    mapping(bytes32 operation => uint256) private _withdrawals;
 
     event Deposited(bytes32 indexed bankReference, bytes18 indexed member, uint128 amount, bytes18 settlementBank);
     event Withdrawn(bytes18 indexed member, uint128 amount, bytes32 operationId);
@@ -94,8 +104,10 @@ contract TradeSettlement is Membership {
     error NotParty(bytes18 sender);
     error WrongCount(uint256 items, uint256 signatures);
     error VoucherNotHigher(uint16 lane);
-    error OverCap(uint128 acknowledged, uint128 cap);
-    error OverUnits(uint64 units, uint64 cap);
+    error OverCap(uint256 acknowledged, uint128 cap);
+    error OverUnits(uint256 units, uint64 cap);
+    error OperationTaken(bytes32 operationId);
+    error NoNotice(bytes32 agreementId);
     error WindowOpen(uint256 block_, uint256 time);
 
     constructor(MemberDirectory directory_, GrantRegistry grants_) Membership(directory_) {
@@ -127,16 +139,20 @@ contract TradeSettlement is Membership {
         );
     }
 
-    /// @notice Orders the settlement bank to pay out free money. The same operation id is carried out once.
+    /// @notice Orders the settlement bank to pay out free money. The same operation id is carried out once, and for one amount.
     function withdraw(uint128 amount, bytes32 operationId) external {
         bytes18 member = _sender();
         require(amount != 0, AmountMissing());
         bytes32 key = keccak256(abi.encode(member, operationId));
-        if (_withdrawals[key] != 0) return;
+        uint256 before = _withdrawals[key];
+        if (before != 0) {
+            require(uint128(before) == amount, OperationTaken(operationId));
+            return;
+        }
         Account storage account_ = _accounts[member];
         require(account_.free >= amount, NotEnoughFree(account_.free, amount));
 
-        _withdrawals[key] = uint48(block.number);
+        _withdrawals[key] = (block.number << 128) | amount;
         account_.free -= amount;
         account_.withdrawn += amount;
         _totals.free -= amount;
@@ -184,19 +200,12 @@ contract TradeSettlement is Membership {
         bool higher = false;
         for (uint256 i = 0; i < requests.length; ++i) {
             UsageRequest calldata each = requests[i];
-            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
             require(each.version == 1, WrongVersion(each.version));
-            require(
-                _signer(each.hash(), signatures[i]) == agreement.buyerKey,
-                WrongSigner(agreement.buyerKey, agreement.buyer)
-            );
-            uint64 acknowledged = each.seq == 0 ? 0 : each.seq - 1;
-            if (_raise(
-                    agreement, agreementId, each.lane, acknowledged, each.acknowledgedUnits, each.acknowledgedAmount
-                )) {
-                higher =
-                    true;
-            }
+            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
+            _requireBuyer(agreement, each.hash(), signatures[i]);
+            Head memory head = Head(each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount);
+            if (head.seq != 0) --head.seq;
+            higher = _raise(agreement, agreementId, head) || higher;
         }
         require(higher, VoucherNotHigher(requests[0].lane));
         _pay(agreement, agreementId);
@@ -210,15 +219,11 @@ contract TradeSettlement is Membership {
         bool higher = false;
         for (uint256 i = 0; i < vouchers.length; ++i) {
             Voucher calldata each = vouchers[i];
-            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
             require(each.version == 1, WrongVersion(each.version));
-            require(
-                _signer(each.hash(), signatures[i]) == agreement.buyerKey,
-                WrongSigner(agreement.buyerKey, agreement.buyer)
-            );
-            if (_raise(agreement, agreementId, each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount)) {
-                higher = true;
-            }
+            require(each.agreementId == agreementId, OtherAgreement(agreementId, each.agreementId));
+            _requireBuyer(agreement, each.hash(), signatures[i]);
+            Head memory head = Head(each.lane, each.seq, each.acknowledgedUnits, each.acknowledgedAmount);
+            higher = _raise(agreement, agreementId, head) || higher;
         }
         require(higher, VoucherNotHigher(vouchers[0].lane));
         _pay(agreement, agreementId);
@@ -226,12 +231,14 @@ contract TradeSettlement is Membership {
 
     // --- Closing ---------------------------------------------------------------------------------------------------------------
 
-    /// @notice Either party ends the trade; gateways stop at it and the window begins. Repeating it changes nothing.
+    /// @notice Either party ends the trade, or anyone once its period is over; gateways stop at it and the window begins. Repeating it
+    /// changes nothing.
     function giveNotice(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
         AgreementState storage state = _opened(agreementId);
         bytes18 sender = _sender();
-        require(sender == agreement.provider || sender == agreement.buyer, NotParty(sender));
+        bool party = sender == agreement.provider || sender == agreement.buyer;
+        require(party || block.timestamp > agreement.endsAt, NotParty(sender));
         if (state.noticeAt != 0) return;
 
         state.noticeAt = uint48(block.number);
@@ -239,16 +246,17 @@ contract TradeSettlement is Membership {
         emit NoticeGiven(agreementId, sender);
     }
 
-    /// @notice Refunds the rest once the window after notice or end has passed in blocks and in seconds. Anyone may send it.
+    /// @notice Refunds the rest once the window after the notice has passed in blocks and in seconds. Anyone may send it.
+    /// @dev Blocks count from a height on the chain, never from the agreed end alone: a chain that stood still over the end must leave the
+    /// provider its blocks to claim in.
     function close(Agreement calldata agreement) external {
         bytes32 agreementId = agreement.hash();
         AgreementState storage state = _agreements[agreementId];
         require(state.openedAt != 0, UnknownAgreement(agreementId));
         if (state.closedAt != 0) return;
-        uint256 fromTime = state.noticeAt != 0 ? state.noticeTime : agreement.endsAt;
-        uint256 fromBlock = state.noticeAt != 0 ? state.noticeAt : state.openedAt;
-        uint256 blockBound = fromBlock + agreement.closeWindowBlocks;
-        uint256 timeBound = fromTime + agreement.closeWindowSeconds;
+        require(state.noticeAt != 0, NoNotice(agreementId));
+        uint256 blockBound = uint256(state.noticeAt) + agreement.closeWindowBlocks;
+        uint256 timeBound = uint256(state.noticeTime) + agreement.closeWindowSeconds;
         require(block.number > blockBound && block.timestamp > timeBound, WindowOpen(blockBound, timeBound));
 
         uint128 refund = state.opened - state.paid;
@@ -325,14 +333,21 @@ contract TradeSettlement is Membership {
         bool same = terms.owner == a.provider && terms.grantee == a.buyer && terms.assetId == a.assetId
             && terms.assetVersion == a.assetVersion && terms.purpose == a.purpose;
         require(same, GrantMismatch());
-        require(grants.isLive(grantId), GrantNotLive(grantId));
+        require(grants.isLive(grantId) && block.timestamp < terms.notAfter, GrantNotLive(grantId));
+        grants.assets().requireUsable(terms.assetId, terms.assetVersion, terms.owner);
+    }
+
+    function _requireBuyer(Agreement calldata a, bytes32 structHash, bytes calldata signature) private view {
+        address signer = _signer(structHash, signature);
+        require(signer == a.buyerKey, WrongSigner(signer, a.buyer));
     }
 
     function _checkParty(bytes32 agreementId, bytes18 member, address key, bytes calldata signature) private view {
         _requireActive(member);
         require(!directory.hasRole(member, SETTLEMENT_BANK), SettlementBankIsParty(member));
         require(directory.memberOf(key, STATEMENT) == member, WrongSigner(key, member));
-        require(_signer(agreementId, signature) == key, WrongSigner(key, member));
+        address signer = _signer(agreementId, signature);
+        require(signer == key, WrongSigner(signer, member));
     }
 
     function _opened(bytes32 agreementId) private view returns (AgreementState storage state) {
@@ -355,28 +370,29 @@ contract TradeSettlement is Membership {
 
     // --- Effects ---------------------------------------------------------------------------------------------------------------
 
-    /// @dev Lifts a lane to what the buyer acknowledged; false when it is no higher than before. The sequence may stand still while
-    /// amounts grow only if nothing was acknowledged twice, so all three must not fall.
-    function _raise(
-        Agreement calldata agreement,
-        bytes32 agreementId,
-        uint16 lane,
-        uint64 seq,
-        uint64 units,
-        uint128 amount
-    ) private returns (bool) {
-        require(lane < agreement.lanes, WrongLane(lane));
-        uint256 word = _lanes[agreementId][lane];
-        if (seq < uint64(word >> 192) || units < uint64(word >> 128) || amount <= uint128(word)) return false;
-        require(agreement.maxUnits == 0 || units <= agreement.maxUnits, OverUnits(units, agreement.maxUnits));
+    /// @dev Lifts a lane to what the buyer acknowledged; false when it is no higher than before. The three counters of a lane only grow
+    /// together; the sequence may stand still when a voucher follows the request of the same place.
+    function _raise(Agreement calldata agreement, bytes32 agreementId, Head memory head) private returns (bool) {
+        require(head.lane < agreement.lanes, WrongLane(head.lane));
+        uint256 word = _lanes[agreementId][head.lane];
+        if (head.seq < uint64(word >> 192) || head.units < uint64(word >> 128) || head.amount <= uint128(word)) {
+            return false;
+        }
         AgreementState storage state = _agreements[agreementId];
-        uint128 acknowledged = state.acknowledged + (amount - uint128(word));
+        uint256 units = uint256(state.acknowledgedUnits) + head.units - uint64(word >> 128);
+        require(units <= _unitCap(agreement), OverUnits(units, agreement.maxUnits));
+        uint256 acknowledged = uint256(state.acknowledged) + head.amount - uint128(word);
         require(acknowledged <= agreement.cap, OverCap(acknowledged, agreement.cap));
 
-        state.acknowledged = acknowledged;
-        _lanes[agreementId][lane] = (uint256(seq) << 192) | (uint256(units) << 128) | amount;
-        emit Claimed(agreementId, lane, seq, units, amount);
+        state.acknowledged = uint128(acknowledged);
+        state.acknowledgedUnits = uint64(units);
+        _lanes[agreementId][head.lane] = (uint256(head.seq) << 192) | (uint256(head.units) << 128) | head.amount;
+        emit Claimed(agreementId, head.lane, head.seq, head.units, head.amount);
         return true;
+    }
+
+    function _unitCap(Agreement calldata agreement) private pure returns (uint256) {
+        return agreement.maxUnits == 0 ? type(uint64).max : agreement.maxUnits;
     }
 
     function _pay(Agreement calldata agreement, bytes32 agreementId) private {

@@ -197,10 +197,10 @@ def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """Refund what is left, once the window has passed; ``window_open`` before, by the node's view of the chain."""
     signed = agreements.load(context, agreement_id)
     state, head = agreements.proved_state(context, agreement_id), context.view.require_fresh()
-    from_time = state.notice_time or signed.agreement.ends_at
-    from_block = state.notice_at or state.opened_at
-    blocks = from_block + signed.agreement.close_window_blocks - head.height
-    seconds = from_time + signed.agreement.close_window_seconds - head.timestamp
+    if state.notice_at == 0:
+        raise Conflict("no_notice", "Nobody has given notice.", hint="Give notice; the window for claims begins with it.")
+    blocks = state.notice_at + signed.agreement.close_window_blocks - head.height
+    seconds = state.notice_time + signed.agreement.close_window_seconds - head.timestamp
     if blocks >= 0 or seconds >= 0:
         raise Conflict(
             "window_open",
