@@ -8,6 +8,7 @@ from typing import Any
 from chain.commitment import commit, new_salt
 from chain.statements import CreditDispute
 from scripts.demo_steps import trade
+from scripts.demo_steps.catalogue import CREDIT
 from scripts.demo_steps.people import Trader
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import State
@@ -51,7 +52,7 @@ def _report(world: World, state: State, trader: Trader, name: str) -> dict[str, 
     body = {
         "subject": trader.code,
         "consentId": trader.commitment,
-        "purpose": trade.CREDIT,
+        "purpose": CREDIT,
         "parts": [{"agreementId": each.agreement_id, "columns": list(each.columns)} for each in state.reporting.values()],
     }
     made: dict[str, Any] = world.client("bank", "clerk").request("POST", "/v1/reports", body, idempotency_key=name)

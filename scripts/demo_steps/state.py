@@ -58,11 +58,13 @@ class State:
     repaired: int = 0
     disputed: Any = None
     registered: list[str] = field(default_factory=list)
-    deal_acknowledged: list[str] = field(default_factory=list)
+    taxes_fen: int = 0
     property_refusals: dict[str, str] = field(default_factory=dict)
     killed: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     revocation_seconds: float | None = None
     counters_agree: bool = False
     money: dict[str, int] = field(default_factory=dict)
+    settled: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Opened, paid and refunded fen of each settled agreement, from the chain."""
     bundles: list[dict[str, Any]] = field(default_factory=list)

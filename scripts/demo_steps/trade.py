@@ -276,6 +276,7 @@ def settle(world: World, screen: Screen, state: State) -> None:
     for deal in state.agreements.values():
         wait_for(partial(_closed, world, deal), "the agreements to close", every=0.5)
         done = world.ledger.settlement.agreement(_id(deal))
+        state.settled[deal.agreement_id] = (done.opened, done.paid, done.refunded)
         screen.line(
             f"{deal.key}: {done.paid / 100:,.2f} yuan paid for {deal.served} calls, {done.refunded / 100:,.2f} back",
             f"agreement {deal.agreement_id}",

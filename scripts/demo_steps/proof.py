@@ -1,0 +1,123 @@
+"""Step 9: reconciliation, one bundle of each story, and what a verifier who trusts nobody finds with the network down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from chain.statements import KeyPurpose
+from chain.trust import Trust, ValidatorSet
+from contracts import NAMES, artifact
+from scripts.demo_steps import trade
+from scripts.demo_steps.screen import Screen
+from scripts.demo_steps.state import State
+from scripts.demo_steps.world import World, wait_for
+
+EXPORT_SECONDS = 120.0
+VERIFY_SECONDS = 60.0
+WITNESS = "supervisor"
+
+
+def reconcile(world: World, screen: Screen, state: State) -> None:
+    """The supervisor compares gateway, buyer and chain; the demo reads the three by itself too."""
+    state.counters_agree = trade.counters_agree(world, [*state.agreements.values(), *state.free_agreements.values()])
+    told = world.client("supervisor", "auditor").get("/v1/reconciliation")
+    findings = [each for agreement in told["agreements"] for each in agreement["findings"]]
+    kinds = sorted({each["kind"] for each in findings})
+    screen.line(
+        f"the supervisor reconciles {len(told['agreements'])} agreements: "
+        + (f"{len(findings)} findings ({', '.join(kinds)})" if findings else "no gap, no conflict")
+    )
+    screen.line(f"units by gateway database, buyer database and chain {'agree' if state.counters_agree else 'DIFFER'}")
+
+
+def trust_of(world: World) -> Trust:
+    """A verifier's trust file for this network: what its operator would publish and the verifier decide to believe."""
+    supervisor = world.organisations[WITNESS]
+    return Trust(
+        chain_id=world.network.chain_id,
+        genesis_hash=world.network.genesis_hash,
+        validator_sets=(ValidatorSet(0, None, frozenset(world.network.addresses)),),
+        contracts=world.deployment.contracts,
+        storage={name: artifact(name).storage for name in NAMES},
+        witnesses={supervisor.member: supervisor.admission.key(KeyPurpose.LOG).fingerprint},
+        required_witnesses=1,
+    )
+
+
+def export(world: World, screen: Screen, state: State, out: Path) -> None:
+    """Have every log anchored and cosigned, and write one bundle of each story with the trust file."""
+    (out / "bundles").mkdir(parents=True, exist_ok=True)
+    (out / "trust.json").write_text(json.dumps(trust_of(world).to_json(), indent=1) + "\n")
+    for key in world.organisations:
+        world.client(key, "administrator").post("/v1/log/anchor", {})
+    for story, (key, role, path) in _stories(state).items():
+        fetch = partial(world.client(key, role).download, path)
+        data = wait_for(fetch, f"the {story} bundle", seconds=EXPORT_SECONDS, every=1.0)
+        file = out / "bundles" / f"{story}.json"
+        file.write_bytes(data)
+        state.bundles.append({"name": story, "story": story, "file": f"bundles/{story}.json"})
+        screen.line(f"bundle of a {story} story, {len(data):,} bytes", f"bundles/{story}.json")
+
+
+def _stories(state: State) -> dict[str, tuple[str, str, str]]:
+    """Where each story is exported: node, role and path."""
+    sold = state.agreements["tax"]
+    stories = {
+        "trade": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/bundle?lane=0&seq=3"),
+        "lane": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/lane-bundle?lane=0"),
+        "grant": ("social-security", "auditor", f"/v1/grants/{state.grants['social-security']}/bundle"),
+    }
+    if state.reports:
+        stories["credit"] = ("bank", "auditor", f"/v1/credit/queries/{state.reports[-1]['queryId']}/bundle")
+    if state.registered:
+        stories["property"] = ("real-estate", "auditor", f"/v1/deals/{state.registered[0]}/bundle")
+    return stories
+
+
+def verify(screen: Screen, state: State, out: Path) -> None:
+    """With every process of the network ended: each bundle holds, and not with one byte changed."""
+    for each in state.bundles:
+        path = out / each["file"]
+        code, said = _verify(path, out / "trust.json")
+        each["verified"] = code == 0
+        changed = out / "bundles" / f".{each['name']}.changed.json"
+        changed.write_bytes(_with_a_byte_changed(path.read_bytes(), _PLACES[each["story"]]))
+        try:
+            each["tampered_exit_code"], each["tampered_sentence"] = _verify(changed, out / "trust.json")
+        finally:
+            changed.unlink()
+        screen.line(f"{each['name']}: {'valid' if each['verified'] else said}; one byte changed: {each['tampered_sentence']}")
+
+
+_PLACES: dict[str, Callable[[bytes], int]] = {
+    "trade": lambda data: data.index(b'"signature":"0x') + 40,
+    "lane": lambda data: data.index(b'"path":["0x') + 20,
+    "grant": lambda data: data.index(b'"headers":["0x') + 200,
+    "credit": lambda data: data.index(b'"storageProof":["0x') + 60,
+    "property": lambda data: data.index(b'"salt":"0x') + 12,
+}
+"""Where a byte is changed: in a signature, a log path, a sealed header, a storage proof, an opened commitment."""
+
+
+def _with_a_byte_changed(data: bytes, place: Callable[[bytes], int]) -> bytes:
+    at = place(data)
+    return data[:at] + (b"1" if data[at : at + 1] == b"0" else b"0") + data[at + 1 :]
+
+
+def _verify(bundle: Path, trust: Path) -> tuple[int, str]:
+    """Run the verifier as its own process, with nothing but the two files."""
+    command = [sys.executable, "-m", "scripts.cli", "verify", str(bundle), "--trust", str(trust), "--json"]
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=VERIFY_SECONDS, env=environment, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return done.returncode, (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    return done.returncode, str(answer.get("sentence", ""))

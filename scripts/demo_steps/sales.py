@@ -1,0 +1,205 @@
+"""Step 6: home sales from the title statement to registration, many at once; a second sale of a unit and a sale under a hold are refused."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from chain.statements import DealStep, DealTerms, Step
+from nodes.client import NodeClient
+from scripts.demo_steps.people import Person
+from scripts.demo_steps.records import Sale, sales
+from scripts.demo_steps.screen import Screen
+from scripts.demo_steps.state import State
+from scripts.demo_steps.world import World, refusal_code, wait_for
+
+AT_ONCE = 6
+CENTRE, AGENT, NOTARY, TAX, BANK = "real-estate", "agent", "notary", "tax", "bank"
+STEP_SECONDS = 120.0
+LATEST_YEAR = 2010
+LOAN_PERCENT = 60
+
+
+@dataclass
+class Desk:
+    """One clerk's connections to the nodes a deal passes through; one desk a thread."""
+
+    world: World
+    clients: dict[str, NodeClient] = field(default_factory=dict)
+
+    def at(self, key: str) -> NodeClient:
+        """The clerk's client of an organisation's node."""
+        if key not in self.clients:
+            self.clients[key] = self.world.organisations[key].client("clerk", timeout=60)
+        return self.clients[key]
+
+    def close(self) -> None:
+        """Drop the connections."""
+        for client in self.clients.values():
+            client.close()
+
+
+@contextlib.contextmanager
+def desk(world: World) -> Iterator[Desk]:
+    """A desk that is closed at the end."""
+    opened = Desk(world)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A deal drawn up, with its seller and buyer."""
+
+    deal_id: str
+    terms: DealTerms
+    seller: Person
+    buyer: Person
+
+
+def run(world: World, screen: Screen, state: State, *, deals: int) -> None:
+    """Sell ``deals`` homes; try what must not go through."""
+    chosen = sales()[: deals + 2]
+    owners = {sale.number: f"ID-{sale.number:06d}-S" for sale in chosen}
+    units = [{"number": sale.unit, "owner": owners[sale.number]} for sale in chosen]
+    world.client(CENTRE, "clerk").post("/v1/units", {"units": units})
+    screen.line(f"{len(chosen)} homes of the Ames sales enter the register; months held and homes owned are assumed, prices real")
+    started = time.monotonic()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        jobs = [pool.submit(_sell, world, sale, owners[sale.number]) for sale in chosen[:deals]]
+        for job in screen.progress(jobs, "deals", total=deals):
+            deal_id, tax = job.result()
+            state.registered.append(deal_id)
+            state.taxes_fen += tax
+    seconds = time.monotonic() - started
+    registered = [each for each in state.registered if world.ledger.property.deal(bytes.fromhex(each[2:])).registered_at]
+    screen.line(
+        f"{len(registered)} of {deals} deals registered in {seconds:.0f} s, {AT_ONCE} at a time; {state.taxes_fen / 100:,.2f} yuan of tax computed",
+        f"deal {state.registered[0]}",
+    )
+    state.registered = registered
+    _refused(world, screen, state, chosen[deals], chosen[deals + 1], owners)
+
+
+def _sell(world: World, sale: Sale, owner: str) -> tuple[str, int]:
+    """One sale through every step; the deal's id and its taxes in fen."""
+    with desk(world) as at:
+        drawn = _draw(at, sale, owner)
+        for person, step in ((drawn.seller, Step.SELLER), (drawn.buyer, Step.BUYER)):
+            _sign(at, drawn, person, step)
+        _step(at, AGENT, drawn, Step.AGENT, None)
+        sheet = _step(at, TAX, drawn, Step.TAX, None)
+        if drawn.terms.bank:
+            _step(at, BANK, drawn, Step.MORTGAGE, {"contract": f"抵押-{sale.number:06d}"})
+        _step(at, NOTARY, drawn, Step.NOTARY, {"certificate": f"公证-{sale.number:06d}"})
+        _step(at, CENTRE, drawn, Step.REGISTER, {"certificate": f"粤(2026)江门市不动产权第{sale.number:07d}号"})
+        deal_id = bytes.fromhex(drawn.deal_id[2:])
+        wait_for(lambda: world.ledger.property.deal(deal_id).registered_at, "a registration", seconds=STEP_SECONDS)
+    return drawn.deal_id, int(sheet["record"]["total"])
+
+
+def _draw(at: Desk, sale: Sale, owner: str) -> Drawn:
+    """Keys certified by the registration centre, its title statement, and the deal drawn up by the agent."""
+    seller, buyer = Person({"code": owner}), Person({"code": f"ID-{sale.number:06d}-B-{time.time_ns()}"})
+    certificates = [_certify(at, each) for each in (seller, buyer)]
+    now = int(time.time())
+    title = at.at(CENTRE).post("/v1/titles", {"unit": sale.unit, "ownerKey": seller.key.address, "notAfter": now + 30 * 86_400})
+    loan = 0 if sale.number % 4 == 0 else sale.price_fen * LOAN_PERCENT // 100
+    body = {
+        "title": title["title"],
+        "titleSignature": title["signature"],
+        "seller": certificates[0],
+        "buyer": certificates[1],
+        "bank": at.world.code(BANK) if loan else "",
+        "taxAuthority": at.world.code(TAX),
+        "notary": at.world.code(NOTARY),
+        "content": _content(sale, loan),
+        "expiresAt": now + 7 * 86_400,
+    }
+    made = at.at(AGENT).post("/v1/deals", body)
+    return Drawn(made["dealId"], DealTerms.from_json(made["terms"]), seller, buyer)
+
+
+def _content(sale: Sale, loan: int) -> dict[str, Any]:
+    return {
+        "unit": sale.unit,
+        "area": sale.area_square_centimetres,
+        "price": str(sale.price_fen),
+        "loan": str(loan),
+        "monthsHeld": min(240, max(6, (LATEST_YEAR - sale.year_built) * 12)),
+        "onlyHome": sale.garage_cars < 2,
+        "buyerHomes": sale.number % 2,
+        "originalPrice": None,
+    }
+
+
+def _certify(at: Desk, person: Person) -> dict[str, Any]:
+    body = {
+        "identity": person.identity,
+        "identitySalt": "0x" + person.salt.hex(),
+        "key": person.key.address,
+        "purpose": "deal",
+        "notAfter": int(time.time()) + 30 * 86_400,
+    }
+    made: dict[str, Any] = at.at(CENTRE).post("/v1/certificates", body)
+    return made
+
+
+def _sign(at: Desk, drawn: Drawn, person: Person, step: Step) -> dict[str, Any]:
+    """Seller or buyer signs with the one-time key only they hold."""
+    statement = DealStep(
+        version=1,
+        deal_id=bytes.fromhex(drawn.deal_id[2:]),
+        step=int(step),
+        content=drawn.terms.content,
+        signed_at=int(time.time()),
+    )
+    signature = person.key.sign(statement, at.world.deployment.domain("PropertyLedger"))
+    body = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
+    made: dict[str, Any] = at.at(AGENT).post(f"/v1/deals/{drawn.deal_id}/signatures", body)
+    return made
+
+
+def _step(at: Desk, key: str, drawn: Drawn, step: Step, record: Mapping[str, str] | None) -> dict[str, Any]:
+    """An organisation's clerk signs its step as soon as it is its turn."""
+    path = f"/v1/deals/{drawn.deal_id}/steps/{step.name.lower()}"
+    attempt = partial(at.at(key).post, path, {"record": record})
+    made: dict[str, Any] = wait_for(attempt, f"the turn of {key} in a deal", seconds=STEP_SECONDS)
+    return made
+
+
+def _refused(world: World, screen: Screen, state: State, twice: Sale, held: Sale, owners: Mapping[int, str]) -> None:
+    """A second sale of a unit in an open deal, and a sale of a unit under a court's hold."""
+    with desk(world) as at:
+        first = _draw(at, twice, owners[twice.number])
+        _sign(at, first, first.seller, Step.SELLER)
+        opened = bytes.fromhex(first.deal_id[2:])
+        wait_for(lambda: world.ledger.property.deal(opened).opened_at, "the first deal to open")
+        _keep_refusal(state, "second sale", lambda: _draw(at, twice, owners[twice.number]))
+        order = {"court": "江门市蓬江区人民法院", "number": "(2026)粤0703执1号", "date": "2026-11-01"}
+        at.at(CENTRE).post("/v1/holds", {"unit": held.unit, "order": order, "placed": True})
+        unit = next(
+            bytes.fromhex(each["unit"][2:])
+            for each in at.at(CENTRE).post("/v1/units", {"units": [{"number": held.unit, "owner": owners[held.number]}]})["units"]
+        )
+        wait_for(lambda: world.ledger.property.hold(unit).held, "the hold to be on the chain")
+        wait_for(
+            lambda: _keep_refusal(state, "sale under a hold", lambda: _draw(at, held, owners[held.number])),
+            "the hold to be seen",
+        )
+    told = ", ".join(f"{kind}: {code}" for kind, code in state.property_refusals.items())
+    screen.line(f"refused ({told}), the hold citing the court's order")
+
+
+def _keep_refusal(state: State, kind: str, attempt: Any) -> str | None:
+    code = refusal_code(attempt)
+    if code in ("unit_in_deal", "unit_held"):
+        state.property_refusals[kind] = code
+    return code
