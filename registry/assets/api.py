@@ -57,7 +57,9 @@ class PublishBody(BaseModel):
 
 
 class CancelBody(BaseModel):
-    """Why an asset is cancelled, as a code."""
+    """Why an asset is cancelled or held, as a code."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "source-replaced"}})
 
     reason: str
 
@@ -108,6 +110,25 @@ def cancel(
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
     return {"operation": service.cancel(context, hex_bytes(asset_id), encode_code(body.reason))}
+
+
+@router.post("/v1/assets/{asset_id}/hold", status_code=202, summary="As a supervisor, put an asset on dispute hold")
+def hold(
+    asset_id: str,
+    body: CancelBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("officer")),
+) -> dict[str, Any]:
+    return {"operation": service.set_hold(context, hex_bytes(asset_id), reason=encode_code(body.reason))}
+
+
+@router.post("/v1/assets/{asset_id}/release", status_code=202, summary="As a supervisor, release an asset from its hold")
+def release(
+    asset_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("officer")),
+) -> dict[str, Any]:
+    return {"operation": service.set_hold(context, hex_bytes(asset_id), reason=None)}
 
 
 @router.get("/v1/peer/assets/{asset_id}", summary="Metadata of an asset this node publishes")

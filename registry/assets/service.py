@@ -8,6 +8,7 @@ registration is queued in the same transaction that makes it ``published``.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ from registry.masking import require_rules
 from registry.sources import Record, Schema, Source
 
 ROWS_PER_WRITE = 2_000
+_PUBLISHING = threading.Lock()
+"""One publication at a time in a process: two of one asset would take each other's rows for an abandoned try's."""
 Progress = Callable[[int], None]
 
 
@@ -52,14 +55,20 @@ def publish(context: Context, wanted: Publication, *, progress: Progress = lambd
     """
     source = _source(context, wanted.source)
     asset_id = asset_id_of(context.member, wanted.name)
-    existing = own_version(context, asset_id, 1)
-    if existing is not None and existing.state == "published":
-        raise Conflict("asset_known", "An asset of this name is published.", hint="Publish a correction instead.")
-    return _publish(context, wanted, source, asset_id, version=1, function="register", overrides={}, progress=progress)
+    with _PUBLISHING:
+        existing = own_version(context, asset_id, 1)
+        if existing is not None and existing.state == "published":
+            raise Conflict("asset_known", "An asset of this name is published.", hint="Publish a correction instead.")
+        return _publish(context, wanted, source, asset_id, version=1, function="register", overrides={}, progress=progress)
 
 
 def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record]) -> dict[str, Any]:
     """Publish the next version, with some subjects' records repaired. Records of unknown subjects are refused."""
+    with _PUBLISHING:
+        return _correct(context, asset_id, overrides)
+
+
+def _correct(context: Context, asset_id: bytes, overrides: Mapping[str, Record]) -> dict[str, Any]:
     latest = latest_own(context, asset_id)
     masking, metadata = dict(latest.masking), dict(latest.asset_metadata)
     record = AssetRecord.from_json(latest.record)
@@ -82,6 +91,11 @@ def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record
         overrides=merged,
         progress=lambda _rows: None,
     )
+
+
+def override_of(context: Context, asset_id: bytes, version: int, subject: str) -> Record | None:
+    """The repaired record that stands in for the source's in a version, if there is one."""
+    return _overrides(context, asset_id, version).get(subject)
 
 
 def _publish(
@@ -341,6 +355,26 @@ def cancel(context: Context, asset_id: bytes, reason: bytes) -> str:
     return operation
 
 
+def set_hold(context: Context, asset_id: bytes, *, reason: bytes | None) -> str:
+    """As a supervisor, put an asset on dispute hold for a reason (a code), or release it (None); the outbox operation."""
+    row = catalogue_row(context, asset_id)
+    function, arguments = ("release", [asset_id]) if reason is None else ("hold", [asset_id, reason])
+    operation = f"asset-{function}/{asset_id.hex()}/{row.hold_changes}"
+
+    def change(session: Session) -> None:
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=operation,
+            contract="AssetRegistry",
+            function=function,
+            arguments=arguments,
+        )
+
+    context.database.write(change)
+    return operation
+
+
 def apply(session: Session, event: Event) -> None:
     """Take one of AssetRegistry's events into the catalogue."""
     asset_id: bytes = event.arguments["assetId"]
@@ -351,7 +385,7 @@ def apply(session: Session, event: Event) -> None:
         row.grade, row.category, row.data_item = record.grade, record.category, record.data_item
         row.row_count, row.metadata_hash = record.row_count, record.metadata_hash
         row.record, row.changed_at, row.cancelled_at = record.to_json(), event.height, None
-        row.held = bool(row.held)
+        row.held, row.hold_changes = bool(row.held), row.hold_changes or 0
         session.add(row)
         return
     known = session.get(CatalogueAsset, asset_id)
@@ -361,6 +395,7 @@ def apply(session: Session, event: Event) -> None:
         known.cancelled_at = event.height
     elif event.name in ("AssetHeld", "AssetReleased"):
         known.held = event.name == "AssetHeld"
+        known.hold_changes = event.height
 
 
 def _listed(row: CatalogueAsset) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class CatalogueAsset(Base):
     changed_at: Mapped[int]
     cancelled_at: Mapped[int | None]
     held: Mapped[bool] = mapped_column(default=False)
+    hold_changes: Mapped[int] = mapped_column(default=0)
+    """Height of the latest hold or release; tells one hold from the next."""
 
 
 class OwnAsset(Base):

@@ -17,7 +17,7 @@ from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event, code_text
-from chain.outbox import enqueue
+from chain.outbox import enqueue, outcome
 from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation, Role
 from chain.words import GrantWord
 from registry.evidence.service import append_statement
@@ -114,7 +114,11 @@ def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[
 
 
 def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature: bytes) -> str:
-    """Take the chief data officer's signed decision to the chain; the outbox operation."""
+    """Take the chief data officer's signed decision to the chain; the outbox operation.
+
+    Raises:
+        Conflict: ``unknown_grant``, ``scope_missing``, ``already_decided``; Forbidden: ``wrong_signer``; BadInput: ``other_grant``.
+    """
     row = own(context, grant_id)
     terms = GrantTerms.from_json(row.terms)
     if row.requested_at is None:
@@ -124,10 +128,13 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
     if row.scope is None and decision.approved:
         raise Conflict("scope_missing", "The grantee has not sent the scope; nothing can be approved unseen.")
     require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
-    operation = f"grant-decision/{grant_id.hex()}/{int(decision.approved)}"
+    operation = f"grant-decision/{decision.struct_hash().hex()}"
 
     def change(session: Session) -> None:
         kept = session.get_one(Grant, grant_id)
+        _require_undecided(session, kept, decision)
+        if kept.decision == decision.to_json():
+            return
         kept.decision, kept.decision_signature = decision.to_json(), signature
         append_statement(session, decision, context.domain("GrantRegistry"), at=context.now())
         enqueue(
@@ -149,10 +156,12 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
     if revocation.grant_id != grant_id:
         raise BadInput("other_grant", "The revocation is about another grant.")
     _require_may_revoke(context, revocation, signature)
-    operation = f"grant-revocation/{grant_id.hex()}"
+    operation = f"grant-revocation/{revocation.struct_hash().hex()}"
 
     def change(session: Session) -> None:
         kept = session.get_one(Grant, grant_id)
+        if kept.revoked_at or kept.revocation == revocation.to_json():
+            return
         kept.stopped = True
         kept.revocation, kept.revocation_signature = revocation.to_json(), signature
         append_statement(session, revocation, context.domain("GrantRegistry"), at=context.now())
@@ -167,6 +176,15 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
 
     context.database.write(change)
     return operation
+
+
+def _require_undecided(session: Session, row: Grant, decision: GrantDecision) -> None:
+    """A grant is decided once; a decision the chain refused (its deadline had passed) may be replaced."""
+    if row.decision is None or row.decision == decision.to_json():
+        return
+    before = GrantDecision.from_json(row.decision)
+    if outcome(session, f"grant-decision/{before.struct_hash().hex()}").state != "reverted":
+        raise Conflict("already_decided", "The grant has been decided.", hint="A granted right can be revoked.")
 
 
 @dataclass(frozen=True)
