@@ -323,7 +323,7 @@ def _closed(world: World, deal: Deal) -> bool:
 # --- The three counters ---------------------------------------------------------------------------------------------------------
 
 
-def countersagree(world: World, deals: Iterable[Deal]) -> bool:
+def counters_agree(world: World, deals: Iterable[Deal]) -> bool:
     """Units served by the gateway's database, the buyer's database and the chain, each read by itself."""
     for deal in deals:
         agreement = _id(deal)
