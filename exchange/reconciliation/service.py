@@ -115,7 +115,7 @@ async def report(context: Context, *, state: str | None = None) -> dict[str, Any
         for each in agreements.listing(context, state=state, own=False)
         if each["openedAt"] is not None
     ]
-    totals = context.ledger.settlement.totals(height=height)
+    totals = context.ledger.settlement.totals()
     return {
         "height": height,
         "at": context.now(),
