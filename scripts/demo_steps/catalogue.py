@@ -69,6 +69,12 @@ def run(world: World, screen: Screen, state: State) -> None:
     _refuse_wrong_purpose(world, screen, state)
 
 
+def publish_for_bench(world: World, screen: Screen, state: State) -> None:
+    """One traded asset with its grant."""
+    state.products["tax"] = _publish(world, screen, "tax", TRADED["tax"])
+    state.grants["tax"] = _granted(world, screen, "bank", state.products["tax"], purpose=CREDIT, scene="bench")
+
+
 def _publish(world: World, screen: Screen, key: str, wanted: _Publication) -> Product:
     body = {
         "name": wanted.name,

@@ -44,6 +44,13 @@ def run(world: World, screen: Screen, state: State, *, calls: int) -> None:
     _share_freely(world, screen, state)
 
 
+def prepare_for_bench(world: World, screen: Screen, state: State, *, traders: int, agreements: int, calls: int) -> list[Deal]:
+    """Consents, money and several agreements with one department."""
+    _consents(world, screen, state, traders)
+    _deposit(world, screen, calls * agreements)
+    return [agree(world, screen, state, "tax", cap_calls=calls) for _ in range(agreements)]
+
+
 # --- Consents -------------------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,10 +106,10 @@ class World:
         self.network.stop()
 
 
-def build(directory: Path, sources: Mapping[str, str], screen: Screen) -> World:
+def build(directory: Path, sources: Mapping[str, str], screen: Screen, *, cast: Sequence[Cast] = CAST) -> World:
     """Make and start the whole world in a fresh directory. On any failure nothing keeps running."""
-    screen.say("making four validators and their genesis")
-    network = Network.create(directory / "network", [cast.english for cast in CAST if cast.validator])
+    screen.say("making the validators and their genesis")
+    network = Network.create(directory / "network", [each.english for each in cast if each.validator])
     organisations: list[Organisation] = []
     try:
         network.start(say=screen.say)
@@ -120,7 +120,7 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen) -> World:
         deployment_file = directory / "deployment.json"
         organisations = lay_out(
             directory / "nodes",
-            [_wanted(cast, sources) for cast in CAST],
+            [_wanted(each, sources) for each in cast],
             rpc=network.rpc_urls,
             finality=network.addresses,
             deployment=deployment_file,
@@ -146,7 +146,7 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen) -> World:
     return World(
         directory=directory,
         network=network,
-        organisations={cast.key: each for cast, each in zip(CAST, organisations, strict=True)},
+        organisations={role.key: each for role, each in zip(cast, organisations, strict=True)},
         deployment=deployment,
         ledger=ledger,
     )

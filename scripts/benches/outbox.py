@@ -1,0 +1,115 @@
+"""Contract transactions a second through the outbox and the Ledger port, against raw JSON-RPC batches to the same four validators."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from chain.crypto import new_private_key
+from chain.database import Base, Database
+from chain.deploy import Governor, deploy
+from chain.engine.network import Network
+from chain.keys import Secp256k1Signer
+from chain.ledger import Ledger
+from chain.outbox import OutboxWorker, backlog, enqueue
+from chain.statements import Role
+from chain.transactions import gas_for, sign_transaction
+from scripts.benches.figure import Figure
+from scripts.demo_steps.records import organisation_code
+
+CALLS = 4_000
+BATCH = 200
+WAIT_SECONDS = 180.0
+Say = Callable[[str], None]
+
+
+def run(say: Say) -> list[Figure]:
+    """Anchor ``CALLS`` log heads each way."""
+    with tempfile.TemporaryDirectory() as directory:
+        network = Network.create(Path(directory) / "network", ["one", "two", "three", "four"])
+        try:
+            network.start(say=say)
+            signers = [Secp256k1Signer(new_private_key()) for _ in range(3)]
+            governors = [
+                Governor(organisation_code("11", 50 + n), f"governor {n}", Role.OPERATOR, _address(), each.address) for n, each in enumerate(signers)
+            ]
+            deployment = deploy(network.rpc_urls[0], new_private_key(), governors)
+            ledger = Ledger(network.rpc_urls, deployment)
+            say(f"sending {CALLS} calls as raw batches")
+            raw = CALLS / _raw(ledger, signers[0])
+            say(f"sending {CALLS} calls through the outbox")
+            ours = CALLS / _outbox(ledger, signers[1], Path(directory) / "outbox.db")
+        finally:
+            network.destroy()
+    return [Figure("contract calls through the outbox, four validators", ours, "calls/s", raw, "raw JSON-RPC batches", "≥ 70 %")]
+
+
+def _raw(ledger: Ledger, signer: Secp256k1Signer) -> float:
+    signed = []
+    for place in range(CALLS):
+        address, data = ledger.encode("EvidenceLog", "anchor", 0, place + 1, _root(place))
+        signed.append(sign_transaction(signer, chain_id=ledger.deployment.chain_id, nonce=place, to=address, data=data, gas=gas_for(data)))
+    started = time.monotonic()
+    for start in range(0, CALLS, BATCH):
+        for answer in ledger.send([each.raw for each in signed[start : start + BATCH]]):
+            if not isinstance(answer, bytes):
+                raise answer
+    _wait(lambda: ledger.receipt(signed[-1].transaction_hash) is not None)
+    return time.monotonic() - started
+
+
+def _outbox(ledger: Ledger, signer: Secp256k1Signer, path: Path) -> float:
+    database = Database(f"sqlite:///{path}")
+    Base.metadata.create_all(database.engine)
+
+    def fill(session: Session) -> None:
+        for place in range(CALLS):
+            enqueue(
+                session,
+                sender=signer.address,
+                operation_id=f"anchor/{place}",
+                contract="EvidenceLog",
+                function="anchor",
+                arguments=[0, place + 1, _root(place)],
+            )
+
+    database.write(fill)
+    stop = threading.Event()
+    worker = threading.Thread(target=OutboxWorker(database, ledger, signer).run, args=(stop,))
+    started = time.monotonic()
+    worker.start()
+    try:
+        _wait(lambda: _empty(database, signer.address))
+        return time.monotonic() - started
+    finally:
+        stop.set()
+        worker.join()
+        database.close()
+
+
+def _empty(database: Database, sender: str) -> bool:
+    with database.read() as session:
+        left = backlog(session, sender)
+    return left.queued + left.in_flight == 0
+
+
+def _wait(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not check():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the calls did not end in time")
+        time.sleep(0.05)
+
+
+def _root(place: int) -> bytes:
+    return hashlib.sha256(str(place).encode()).digest()
+
+
+def _address() -> str:
+    return Secp256k1Signer(new_private_key()).address

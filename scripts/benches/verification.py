@@ -1,0 +1,52 @@
+"""Offline verification of the recorded bundles, against the bare recovery of as many signatures."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from chain import bundle, trust
+from chain.crypto import keccak256, recover, sign_digest
+from chain.errors import Unavailable
+from scripts.benches.figure import Figure
+from scripts.verify import checkers
+
+RECORDED = (Path("tests/data/bundles"), Path("var/demo/bundles"))
+ROUNDS = 15
+
+
+def run(_say: Callable[[str], None]) -> list[Figure]:
+    """Time the trade bundle whole and the lane export by signature."""
+    found = next((each for each in RECORDED if (each / "trade.json").exists()), None)
+    if found is None:
+        raise Unavailable("bundles_missing", "There are no bundles to verify.", hint="Run ./scripts/demo first.")
+    trust_file = found / "trust.json" if (found / "trust.json").exists() else found.parent / "trust.json"
+    held = trust.read(trust_file.read_bytes())
+    trade, lane = (_milliseconds((found / f"{name}.json").read_bytes(), held) for name in ("trade", "lane"))
+    signatures = len(json.loads((found / "lane.json").read_bytes())["statements"])
+    bare = _bare_recovery()
+    return [
+        Figure("verification of a trade bundle", trade, "ms", bare, "one bare signature recovery", "≤ 100 ms"),
+        Figure("verification of a lane export, a signature", lane / signatures, "ms", bare, "one bare recovery", "≤ 1 ms"),
+    ]
+
+
+def _milliseconds(data: bytes, held: trust.Trust) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        bundle.verify(data, held, checkers())
+        times.append((time.perf_counter() - started) * 1_000)
+    return statistics.median(times)
+
+
+def _bare_recovery() -> float:
+    digest = keccak256(b"bench")
+    signature = sign_digest(keccak256(b"key"), digest)
+    started = time.perf_counter()
+    for _ in range(1_000):
+        recover(digest, signature)
+    return time.perf_counter() - started
