@@ -82,7 +82,7 @@ def create_app(config: NodeConfig) -> FastAPI:
 
 def _operation_id(route: APIRoute) -> str:
     """``post_v1_calls_batch``: the method and path, which are unique."""
-    words = re.findall(r"[A-Za-z0-9_]+", f"{min(route.methods)} {route.path}")
+    words = re.findall(r"[A-Za-z0-9_]+", f"{min(route.methods or {'any'})} {route.path}")
     return "_".join(words).lower()
 
 

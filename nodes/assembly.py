@@ -13,7 +13,7 @@ from chain.context import Context
 from chain.database import Database
 from chain.deployment import Deployment
 from chain.finality import FinalityRule, KaiaIbft, UnsealedForTestsOnly
-from chain.keys import KeyStore, Secp256k1Signer
+from chain.keys import KeyStore
 from chain.ledger import Ledger
 from chain.statements import KeyPurpose
 from chain.view import ChainView
@@ -89,9 +89,3 @@ def assemble(config: NodeConfig) -> Node:
     )
     verifier = Verifier(member=config.member, view=view, nonces=nonces)
     return Node(config, context, peers, verifier, nonces, sources)
-
-
-def transaction_signer(config: NodeConfig) -> Secp256k1Signer:
-    """The outbox process's key."""
-    store = KeyStore(config.path(config.keys.dir), config.passphrase())
-    return store.secp256k1(NODE_KEYS[KeyPurpose.TRANSACTION][0])

@@ -36,10 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(f"The database is at schema {upgrade(config.database_url, lock_dir=config.data)}.")
         return 0
-    # The server is imported only where it is run: the other actions answer at once.
+    # Each is imported only where it is run, so that the others start quickly and hold no more than they need.
+    if arguments.action == "outbox":
+        from nodes import outbox
+
+        return outbox.run(config)
     from nodes import server
 
-    return server.run(config) if arguments.action == "run" else server.run_outbox(config)
+    return server.run(config)
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
@@ -48,13 +47,10 @@ def load_tables() -> None:
 
 
 def _module(domain: str, name: str) -> ModuleType | None:
+    """A domain's module of that name; None where the domain has no such part."""
     if importlib.util.find_spec(domain) is None or importlib.util.find_spec(f"{domain}.{name}") is None:
         return None
-    try:
-        return importlib.import_module(f"{domain}.{name}")
-    except ImportError:
-        logging.getLogger("qiaolian.node").exception("%s.%s cannot be imported", domain, name)
-        return None
+    return importlib.import_module(f"{domain}.{name}")
 
 
 def apply_events(session: Session, events: Sequence[Event], context: Context) -> None:

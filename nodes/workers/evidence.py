@@ -23,8 +23,8 @@ class EvidenceWorker:
 
     def _work(self) -> None:
         service.make_checkpoint(self._context)
-        service.anchor_if_due(self._context)
         if _has_head(self._context):
+            service.anchor_if_due(self._context)
             service.settle_anchors(self._context)
 
 

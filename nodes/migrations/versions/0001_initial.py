@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.Integer(), nullable=False),
         sa.Column("cancelled_at", sa.Integer(), nullable=True),
         sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("hold_changes", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("asset_id"),
     )
     with op.batch_alter_table("asset_catalogue", schema=None) as batch_op:
