@@ -261,6 +261,7 @@ def domain_separator(domain: Domain) -> bytes:
     )
 
 
+@functools.cache
 def camel(name: str) -> str:
     """``max_units`` as ``maxUnits``."""
     head, *rest = name.split("_")
