@@ -17,7 +17,7 @@ from scripts.demo_steps.world import World, wait_for
 CLAIM_DOMAIN = "qiaolian.claim.v1"
 DEPARTMENT = "social-security"
 REPAIRED_COLUMN = "Seniority"
-REPORT_CALLS = 200
+REPORT_CALLS = 600
 
 
 def run(world: World, screen: Screen, state: State) -> None:

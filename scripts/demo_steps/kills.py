@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from chain.errors import QiaolianError
+from chain.errors import Conflict, QiaolianError
 from chain.statements import GrantRevocation, GrantTerms
 from nodes.client import NodeClient
 from nodes.provision import Organisation
@@ -25,10 +25,10 @@ REVOCATION_SECONDS = 60.0
 class Caller(threading.Thread):
     """A client outside the nodes that makes one call after another, each until it is answered."""
 
-    def __init__(self, world: World, deal: Deal, state: State, name: str) -> None:
+    def __init__(self, world: World, deal: Deal, state: State, name: str, *, pause: float) -> None:
         super().__init__(name=f"caller-{name}", daemon=True)
         self._client: NodeClient = world.organisations[deal.buyer].client("system", timeout=30)
-        self._deal, self._state, self._tag = deal, state, name
+        self._deal, self._state, self._tag, self._pause = deal, state, name, pause
         self._stopped = threading.Event()
         self.answered: list[dict[str, Any]] = []
         self.refused_at: float | None = None
@@ -38,7 +38,7 @@ class Caller(threading.Thread):
     def run(self) -> None:
         """Call until stopped or refused."""
         number = 0
-        while not self._stopped.is_set():
+        while not self._stopped.wait(self._pause):
             trader = self._state.traders[number % len(self._state.traders)]
             body = trade.query(self._deal, trader, key=None)
             body.pop("key")
@@ -61,6 +61,8 @@ class Caller(threading.Thread):
         def check() -> bool:
             if self.failure is not None:
                 raise self.failure
+            if self.refused_as:
+                raise Conflict(self.refused_as, "The caller was refused.")
             return len(self.answered) >= goal
 
         wait_for(check, "calls to go on", seconds=seconds, every=0.05)
@@ -75,7 +77,7 @@ class Caller(threading.Thread):
 def run(world: World, screen: Screen, state: State) -> None:
     """Kill each kind of process in the middle and see it come back."""
     deal = state.reporting[GATEWAY]
-    caller = Caller(world, deal, state, "kills")
+    caller = Caller(world, deal, state, "kills", pause=0.2)
     caller.start()
     caller.wait_more(CALLS_BETWEEN)
     try:
@@ -147,7 +149,7 @@ def _killed(organisation: Organisation, kill: Callable[[], None], start: Callabl
 def revoke(world: World, screen: Screen, state: State) -> None:
     """The officer's signed revocation goes to the chain past the owner's node; how long until the gateway refuses a continuous caller."""
     deal = state.reporting[REVOKED]
-    caller = Caller(world, deal, state, "revocation")
+    caller = Caller(world, deal, state, "revocation", pause=0.02)
     caller.start()
     caller.wait_more(CALLS_BETWEEN)
     organisation = world.organisations[REVOKED]

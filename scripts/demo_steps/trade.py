@@ -101,7 +101,7 @@ def _consents(world: World, screen: Screen, state: State, count: int) -> None:
 
 
 def _deposit(world: World, screen: Screen, calls: int) -> None:
-    amount = 100_00 + calls * max(PRICES.values()) * 2 + 100_000
+    amount = 100_00 + calls * max(PRICES.values()) * 2 + 200_000
     body = {"member": world.code("bank"), "amount": amount, "reference": f"transfer-{world.network.chain_id}"}
     world.client("settlement", "clerk").post("/v1/deposits", body)
     wait_for(lambda: world.ledger.settlement.account(world.code("bank")).free >= amount, "the deposit to be booked")
