@@ -120,18 +120,14 @@ def _compile(go: str, target: Path, program: Path, tell: Progress) -> None:
 def _run(command: list[str], directory: Path, environment: dict[str, str], output: BinaryIO, tell: Progress) -> int:
     """The command's exit code. It is ended, with the compilers it started, when this process gives up."""
     started = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-    )
+    process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout=TELL_SECONDS)
             seconds = time.monotonic() - started
             if seconds > BUILD_SECONDS:
-                raise Unavailable(
-                    "engine_build_failed", f"Building kcn took more than {BUILD_SECONDS // 60} minutes.", hint="Retry."
-                )
+                raise Unavailable("engine_build_failed", f"Building kcn took more than {BUILD_SECONDS // 60} minutes.", hint="Retry.")
             tell(f"building kcn, {seconds:.0f} s")
     finally:
         if process.poll() is None:

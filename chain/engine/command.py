@@ -71,9 +71,7 @@ def _organisations(count: int | None, names: str | None) -> list[str] | None:
         return None if count is None else list(ORGANISATIONS[:count])
     given = [name.strip() for name in names.split(",")]
     if count is not None and count != len(given):
-        raise BadInput(
-            "validator_count", f"{len(given)} organisations were named for {count} validators.", hint="Give one option."
-        )
+        raise BadInput("validator_count", f"{len(given)} organisations were named for {count} validators.", hint="Give one option.")
     return given
 
 

@@ -24,7 +24,7 @@ from chain.crypto import address_of, new_private_key
 from chain.engine.build import engine_version
 from chain.engine.files import alone, full_disk_told, write_whole
 from chain.engine.genesis import genesis, new_chain_id
-from chain.engine.validators import LOOPBACK, STOP_SECONDS, Validator, ValidatorHome, peer_url
+from chain.engine.validators import LOOPBACK, STOP_SECONDS, Validator, ValidatorHome, node_id, peer_url
 from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
 from chain.rpc import Rpc
 
@@ -32,6 +32,9 @@ Progress = Callable[[str], None]
 
 START_SECONDS = 120.0
 TELL_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
+INTRODUCE_SECONDS = 20.0
+REDIAL_SECONDS = 1.0
 PORTS = range(20_000, 32_000)
 """Below what systems hand out for outgoing connections, so that a network that is down finds its ports free again."""
 
@@ -50,9 +53,7 @@ class Network:
         """Empty until the network first ran."""
         self.validators = list(validators)
         self._homes = [
-            ValidatorHome(
-                directory / f"validator-{place + 1}", each, chain_id=chain_id, genesis=directory / "genesis.json"
-            )
+            ValidatorHome(directory / f"validator-{place + 1}", each, chain_id=chain_id, genesis=directory / "genesis.json")
             for place, each in enumerate(self.validators)
         ]
         self._rpcs: dict[int, Rpc] = {}
@@ -106,9 +107,7 @@ class Network:
             validators = [Validator.from_json(each) for each in content["validators"]]
             chain_id, genesis_hash = int(content["chainId"]), str(content["genesisHash"])
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                "network_damaged", f"{path} is damaged.", hint="Restore it, or remove the directory and start anew."
-            ) from error
+            raise BadInput("network_damaged", f"{path} is damaged.", hint="Restore it, or remove the directory and start anew.") from error
         return cls(directory, chain_id=chain_id, genesis_hash=genesis_hash, validators=validators)
 
     @property
@@ -134,9 +133,7 @@ class Network:
         with full_disk_told("starting validators"), alone(self.directory / "lock"):
             down = [home for home in self._homes if home.process() is None]
             try:
-                for home in down:
-                    home.start()
-                self.wait_for_height(0, seconds=seconds, say=say)
+                self._launch(down, say=say)
                 head = max(self.height(place) or 0 for place in range(len(self.validators)))
                 self.wait_for_height(head + 1, seconds=max(1.0, deadline - time.monotonic()), say=say)
             except BaseException:
@@ -148,9 +145,10 @@ class Network:
                 self._save()
 
     def start_one(self, place: int) -> None:
-        """Start one validator unless it runs; it does not wait for blocks."""
-        with full_disk_told("starting a validator"):
-            self._homes[place].start()
+        """Start one validator unless it runs, and connect it with the others; it does not wait for blocks."""
+        with full_disk_told("starting a validator"), alone(self.directory / "lock"):
+            if self.process(place) is None:
+                self._launch([self._homes[place]], say=_silent)
 
     def stop(self) -> None:
         """Ask every validator to end, then make it."""
@@ -236,6 +234,48 @@ class Network:
             )
         return rows
 
+    def _launch(self, down: list[ValidatorHome], *, say: Progress) -> None:
+        """Start validators and see to it that they find each other.
+
+        A proposal made before enough others are there is lost and costs a round change of 10 s or more. For the first block
+        Kaia waits until a second after the genesis' time, so that is set as late as it may be.
+        """
+        if not any(home.prepared for home in self._homes):
+            _date(self.directory / "genesis.json")
+        for home in down:
+            home.prepare()
+        for home in down:
+            home.start()
+        self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say)
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Have running validators dial those they are not connected to.
+
+        They dial while they start, before their own consensus is up, and then drop each other as often as not; by themselves
+        they would try again after 30 s.
+        """
+        deadline = time.monotonic() + INTRODUCE_SECONDS
+        while missing := self._strangers():
+            for home, url in missing:
+                home.dial(url)
+            redial = time.monotonic() + REDIAL_SECONDS
+            while time.monotonic() < redial and self._strangers():
+                time.sleep(0.05)
+            if time.monotonic() > deadline:
+                return
+
+    def _strangers(self) -> list[tuple[ValidatorHome, str]]:
+        """Pairs of running validators without a connection, as who may dial which address."""
+        running = {home.validator.address for home in self._homes if home.process() is not None}
+        pairs = []
+        for place, home in enumerate(self._homes):
+            if home.validator.address in running:
+                known = home.peers()
+                others = zip(self.validators[place + 1 :], home.peer_urls[place:], strict=True)
+                pairs += [(home, url) for each, url in others if each.address in running and node_id(url) not in known]
+        return pairs
+
     def _require_running(self, places: list[int]) -> None:
         for place in places:
             home = self._homes[place]
@@ -250,9 +290,7 @@ class Network:
         """A connection that refuses another chain's answers: some other program may have taken the port."""
         if place not in self._rpcs:
             known = bytes.fromhex(self.genesis_hash[2:]) if self.genesis_hash else None
-            self._rpcs[place] = Rpc(
-                [self.validators[place].rpc_url], chain_id=self.chain_id, genesis_hash=known, timeout=3
-            )
+            self._rpcs[place] = Rpc([self.validators[place].rpc_url], chain_id=self.chain_id, genesis_hash=known, timeout=3)
         return self._rpcs[place]
 
     def _save(self) -> None:
@@ -261,9 +299,7 @@ class Network:
             "engine": f"kaia kcn {engine_version()}",
             "chainId": self.chain_id,
             "genesisHash": self.genesis_hash,
-            "validators": [
-                each.to_json() | {"pidFile": str(home.pid_file.relative_to(self.directory))} for each, home in homes
-            ],
+            "validators": [each.to_json() | {"pidFile": str(home.pid_file.relative_to(self.directory))} for each, home in homes],
         }
         write_whole(self.directory / "network.json", json.dumps(content, indent=1) + "\n")
 
@@ -301,6 +337,12 @@ def _lay_out(home: Path, key: bytes, peers: list[str]) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(key.hex())
     write_whole(home / "data" / "static-nodes.json", json.dumps(peers))
+
+
+def _date(path: Path) -> None:
+    """Set a genesis' time to the latest that validators accept, a second from now."""
+    content = json.loads(path.read_bytes()) | {"timestamp": hex(int(time.time()) + 1)}
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def _free_ports(count: int) -> list[int]:

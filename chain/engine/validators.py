@@ -12,6 +12,7 @@ interface and only refuses peers from elsewhere (``--netrestrict``); where that 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ import coincurve
 import psutil
 
 from chain.engine.build import kcn_path
+from chain.engine.console import SOCKET, ask
 from chain.engine.files import disk_full, write_whole
 from chain.errors import Conflict, Unavailable
 
@@ -68,6 +70,11 @@ class Validator:
         return cls(str(item["organisation"]), str(item["address"]), int(item["peerPort"]), int(item["rpcPort"]))
 
 
+def node_id(url: str) -> str:
+    """The node id in a peer's address."""
+    return url.removeprefix("kni://").partition("@")[0]
+
+
 def peer_url(private_key: bytes, port: int) -> str:
     """The address by which other validators dial one (Kaia's ``kni`` form)."""
     public = coincurve.PrivateKey(private_key).public_key.format(compressed=False)[1:].hex()
@@ -99,6 +106,15 @@ class ValidatorHome:
         """The chain's data."""
         return self.directory / "data"
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the genesis block was written."""
+        return self._mark.exists()
+
+    @property
+    def _mark(self) -> Path:
+        return self.data / "prepared"
+
     def process(self) -> psutil.Process | None:
         """The running validator, if it is the process we started."""
         if self._child is not None:
@@ -110,6 +126,24 @@ class ValidatorHome:
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             return None
         return process if same else None
+
+    def prepare(self) -> None:
+        """Write the genesis block unless that was done. Begun and not finished counts as not done."""
+        if self.prepared:
+            return
+        for name in ("klay", "kaia"):
+            shutil.rmtree(self.data / name, ignore_errors=True)
+        command = [str(kcn_path()), "--datadir", str(self.data), "init", str(self._genesis)]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=INIT_SECONDS, env=_environment())
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise _failed(str(error)) from error
+        if result.returncode != 0:
+            said = (result.stdout + result.stderr).strip()
+            if "no space left" in said:
+                raise disk_full("setting up a validator")
+            raise _failed(said.splitlines()[-1] if said else f"exit code {result.returncode}")
+        self._mark.touch()
 
     def start(self) -> None:
         """Start the program unless it runs; it does not wait for blocks.
@@ -123,7 +157,7 @@ class ValidatorHome:
         program = kcn_path()
         for port in (self.validator.peer_port, self.validator.rpc_port):
             _require_free(port, self.validator.organisation)
-        self._initialise(program)
+        self.prepare()
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
                 self._command(program),
@@ -135,6 +169,20 @@ class ValidatorHome:
                 env=_environment(),
             )
         self._note(psutil.Process(self._child.pid))
+
+    @property
+    def peer_urls(self) -> list[str]:
+        """The addresses of all other validators, in the network's order."""
+        return [str(url) for url in json.loads((self.data / "static-nodes.json").read_bytes())]
+
+    def peers(self) -> set[str]:
+        """The node ids it is connected to."""
+        return {str(each["id"]) for each in ask(self.directory, "admin_peers")}
+
+    def dial(self, url: str) -> None:
+        """Have it dial a peer now; by itself it waits 30 s after a dial in vain."""
+        ask(self.directory, "admin_removePeer", url)
+        ask(self.directory, "admin_addPeer", url)
 
     def ask_to_end(self) -> psutil.Process | None:
         """Send SIGTERM; the process to wait for, if there is one."""
@@ -177,25 +225,6 @@ class ValidatorHome:
         with contextlib.suppress(psutil.NoSuchProcess):
             write_whole(self.pid_file, f"{process.pid} {process.create_time()}\n")
 
-    def _initialise(self, program: Path) -> None:
-        """Write the genesis block. Begun and not finished counts as not done."""
-        done = self.data / "initialised"
-        if done.exists():
-            return
-        for name in ("klay", "kaia"):
-            shutil.rmtree(self.data / name, ignore_errors=True)
-        command = [str(program), "--datadir", str(self.data), "init", str(self._genesis)]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=INIT_SECONDS, env=_environment())
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise _failed(str(error)) from error
-        if result.returncode != 0:
-            said = (result.stdout + result.stderr).strip()
-            if "no space left" in said:
-                raise disk_full("setting up a validator")
-            raise _failed(said.splitlines()[-1] if said else f"exit code {result.returncode}")
-        done.touch()
-
     def _command(self, program: Path) -> list[str]:
         options = {
             "datadir": self.data,
@@ -207,6 +236,7 @@ class ValidatorHome:
             "rpcport": self.validator.rpc_port,
             "rpcapi": "eth,net,web3,txpool,istanbul,kaia,governance",
             "srvtype": "http",
+            "ipcpath": f"./{SOCKET}",
             "gcmode": "archive",
             "verbosity": 2,
             "db.leveldb.cache-size": 32,
@@ -217,7 +247,7 @@ class ValidatorHome:
             "txpool.nonexec-slots.all": 60_000,
         }
         pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        return [str(program), *pairs, "--nodiscover", "--ntp.disable", "--rpc", "--ipcdisable"]
+        return [str(program), *pairs, "--nodiscover", "--ntp.disable", "--rpc"]
 
 
 def _environment() -> dict[str, str]:

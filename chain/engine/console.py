@@ -1,0 +1,54 @@
+"""The validator's own console: JSON-RPC over the socket in its directory, where only its owner gets in.
+
+It offers what the network port must not (``admin``: peers). The socket is reached through an open directory, because a Unix socket's path may
+have 107 bytes only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from chain.errors import Unavailable
+
+SOCKET = "kcn.ipc"
+SECONDS = 5.0
+
+
+def ask(home: Path, method: str, *parameters: Any) -> Any:
+    """One request to the validator whose directory is ``home``; its answer.
+
+    Raises:
+        Unavailable: ``validator_silent`` when it does not answer, or answers with an error.
+    """
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
+    try:
+        answer = _exchange(home, json.dumps(request).encode() + b"\n")
+        return answer["result"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unavailable("validator_silent", f"The validator in {home} did not answer {method}.", hint="See its kcn.log.") from error
+
+
+def _exchange(home: Path, request: bytes) -> Any:
+    directory = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
+            connection.sendall(request)
+            return json.loads(_line(connection))
+    finally:
+        os.close(directory)
+
+
+def _line(connection: socket.socket) -> bytes:
+    received = b""
+    while not received.endswith(b"\n"):
+        piece = connection.recv(65_536)
+        if not piece:
+            raise OSError("the validator closed the connection")
+        received += piece
+    return received
