@@ -18,7 +18,7 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
         (report["blocks"] > 0 and report["transactions"] > 0, "The chain did not grow."),
         (trade["calls"] == calls, f"{trade['calls']} of {calls} metered calls were served."),
         (trade["masked"] > 0, "No masked column was seen masked."),
-        (set(trade["refusals"]) >= {"consent", "cap", "purpose"}, "Not every kind of refusal was seen."),
+        (all(trade["refusals"].get(kind) for kind in ("consent", "cap", "purpose")), "Not every kind of refusal was seen."),
         (trade["refused_units"] == 0, "A refused call was billed."),
         (trade["free_calls"] > 0, "The departments did not share freely."),
         (trade["wrong_purpose_refused"], "A grant request for the wrong purpose was not refused."),

@@ -1,0 +1,84 @@
+"""The demo's report says so when a promise does not hold: each is broken on purpose, by itself."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from scripts.demo_steps.promises import STORIES, broken
+
+HELD: dict[str, Any] = {
+    "validators": 4,
+    "blocks": 90,
+    "transactions": 600,
+    "trade": {
+        "calls": 1_000,
+        "refused_units": 0,
+        "refusals": {"consent": "consent_missing", "cap": "cap_reached", "purpose": "purpose_not_granted"},
+        "masked": 3,
+        "free_calls": 10,
+        "wrong_purpose_refused": True,
+        "opened_fen": 100,
+        "paid_fen": 60,
+        "refunded_fen": 40,
+        "locked_fen": 0,
+        "deposited_fen": 500,
+        "withdrawn_fen": 0,
+        "free_fen": 500,
+        "all_locked_fen": 0,
+        "counters_agree": True,
+    },
+    "credit": {"reports": 2, "repaired": 1},
+    "property": {"registered": 25, "refused": 2},
+    "killed": ["gateway", "validator", "outbox worker"],
+    "lost_records": [],
+    "revocation_seconds": 1.2,
+    "bundles": [{"story": each, "verified": True, "tampered_exit_code": 11} for each in STORIES],
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    report = copy.deepcopy(HELD)
+    *groups, name = path.split(".")
+    place = report
+    for each in groups:
+        place = place[each]
+    place[name] = value
+    return report
+
+
+def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
+    assert broken(HELD, calls=1_000, deals=25) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("validators", 3),
+        ("blocks", 0),
+        ("trade.calls", 999),
+        ("trade.masked", 0),
+        ("trade.refusals", {"consent": "consent_missing", "cap": ""}),
+        ("trade.refusals", {"consent": "consent_missing", "cap": "", "purpose": "purpose_not_granted"}),
+        ("trade.refused_units", 1),
+        ("trade.free_calls", 0),
+        ("trade.wrong_purpose_refused", False),
+        ("trade.refunded_fen", 39),
+        ("trade.free_fen", 499),
+        ("trade.counters_agree", False),
+        ("credit.reports", 1),
+        ("credit.repaired", 0),
+        ("property.registered", 24),
+        ("property.refused", 1),
+        ("killed", ["gateway", "validator"]),
+        ("lost_records", ["tax:0xab/0/7"]),
+        ("revocation_seconds", None),
+        ("bundles", HELD["bundles"][1:]),
+        ("bundles", [{**each, "verified": each["story"] != "trade"} for each in HELD["bundles"]]),
+        ("bundles", [{**each, "tampered_exit_code": 0} for each in HELD["bundles"]]),
+    ],
+)
+def test_one_broken_promise_is_named(path: str, value: Any) -> None:
+    assert len(broken(changed(path, value), calls=1_000, deals=25)) == 1
