@@ -1,0 +1,117 @@
+"""The directory: two organisations change it, nobody alone."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+import pytest
+
+from chain.crypto import new_private_key
+from chain.errors import BadInput, Forbidden, NotFound
+from chain.keys import Secp256k1Signer
+from chain.statements import Approval, KeyPurpose, Role
+from registry import uscc
+from registry.members.rules import call_arguments, status
+
+
+def _admission(network: Any) -> dict[str, Any]:
+    key = Secp256k1Signer(new_private_key())
+    return {
+        "member": uscc.with_check_character(f"91440703MA{secrets.randbelow(10**7):07d}"),
+        "name": "a new bank",
+        "roles": int(Role.BANK),
+        "keys": [{"fingerprint": "0x" + key.fingerprint.hex(), "purpose": 3, "algorithm": 1}],
+    }
+
+
+def _propose(network: Any, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    share = [network["supervisor"].member, network["tax"].member]
+    body = {"function": function, "arguments": arguments, "shareWith": share}
+    made: dict[str, Any] = network["operator"].call("POST", "/v1/governance/proposals", body, role="administrator")
+    return made
+
+
+def _approve(network: Any, at: str, by: str, proposal: dict[str, Any]) -> dict[str, Any]:
+    approval = Approval.from_json(proposal["approval"])
+    signature = "0x" + network[by].sign(approval, KeyPurpose.ADMIN).hex()
+    path = f"/v1/governance/proposals/{proposal['proposalId']}/approvals"
+    taken: dict[str, Any] = network[at].call("POST", path, {"signature": signature}, role="administrator")
+    return taken
+
+
+def test_two_organisations_approving_at_their_own_nodes_admit_a_member(network: Any) -> None:
+    wanted = _admission(network)
+    proposal = _propose(network, "admit", wanted)
+    assert proposal["notReached"] == []
+    assert _approve(network, "supervisor", "supervisor", proposal)["operation"] is None
+    operation = f"governance/{proposal['proposalId'][2:]}"
+    _approve(network, "operator", "operator", proposal)
+    network["operator"].done(operation)
+    network.sync()
+    found = network["bank"].call("GET", f"/v1/members/{wanted['member']}", role="clerk")
+    assert (found["status"], found["roles"], len(found["keys"])) == ("active", ["bank"], 1)
+    kept = network["operator"].call("GET", f"/v1/governance/proposals/{proposal['proposalId']}", role="administrator")
+    assert kept["executedAt"] == found["admittedAt"]
+
+
+def test_one_organisation_approving_twice_changes_nothing(network: Any) -> None:
+    proposal = _propose(network, "admit", _admission(network))
+    for _ in range(2):
+        taken = _approve(network, "operator", "operator", proposal)
+    assert len(taken["approvals"]) == 1
+    assert taken["operation"] is None
+
+
+def test_an_approval_of_a_member_that_is_no_governor_is_refused(network: Any) -> None:
+    proposal = _propose(network, "admit", _admission(network))
+    with pytest.raises(Forbidden) as refused:
+        _approve(network, "operator", "bank", proposal)
+    assert refused.value.code == "not_governor"
+
+
+def test_a_proposal_whose_call_is_not_what_it_describes_is_refused(network: Any) -> None:
+    """A peer shows an admission and asks approval of a removal."""
+    shown = _propose(network, "admit", _admission(network))
+    other = _propose(network, "remove", {"member": network["bank"].member, "reason": "gone"})
+    forged = {**shown, "callData": other["callData"], "approval": other["approval"]}
+    with pytest.raises(BadInput) as refused:
+        asyncio.run(network["operator"].peers.post(network["supervisor"].member, "/v1/peer/governance/proposals", forged))
+    assert refused.value.code == "proposal_differs"
+
+
+@pytest.mark.parametrize(
+    ("function", "changed", "code"),
+    [
+        ("admit", {"member": "91440703MA00000000"}, "wrong_check_character"),
+        ("admit", {"roles": 0}, "wrong_roles"),
+        ("admit", {"roles": 128}, "wrong_roles"),
+        ("admit", {"roles": True}, "wrong_roles"),
+        ("admit", {"keys": []}, "wrong_key"),
+        ("admit", {"keys": [{"fingerprint": "0x12", "purpose": 3, "algorithm": 1}]}, "wrong_key"),
+        ("admit", {"keys": [{"fingerprint": "0x" + "12" * 32, "purpose": 9, "algorithm": 1}]}, "wrong_key"),
+        ("admit", {"name": ""}, "action_malformed"),
+        ("admit", {"more": 1}, "action_malformed"),
+        ("selfdestruct", {}, "action_unknown"),
+    ],
+)
+def test_a_malformed_action_is_refused_by_name(network: Any, function: str, changed: dict[str, Any], code: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        call_arguments(function, {**_admission(network), **changed})
+    assert refused.value.code == code
+
+
+def test_a_member_nobody_admitted_is_unknown(network: Any) -> None:
+    with pytest.raises(NotFound) as refused:
+        network["bank"].call("GET", "/v1/members/91440703MA00000009", role="clerk")
+    assert refused.value.code == "member_unknown"
+
+
+def test_status_follows_the_latest_height() -> None:
+    heights = {"admitted_at": 1, "suspended_at": 0, "lifted_at": 0, "removed_at": 0}
+    assert status(**heights) == "active"
+    assert status(**{**heights, "suspended_at": 5}) == "suspended"
+    assert status(**{**heights, "suspended_at": 5, "lifted_at": 6}) == "active"
+    assert status(**{**heights, "suspended_at": 7, "lifted_at": 6}) == "suspended"
+    assert status(**{**heights, "suspended_at": 7, "removed_at": 9}) == "removed"
