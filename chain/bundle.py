@@ -123,9 +123,7 @@ class Facts:
         """The only statement of a type; ``story_incomplete`` otherwise."""
         found = self.all(kind)
         if len(found) != 1:
-            raise Inconsistent(
-                "story_incomplete", f"The story needs exactly one {kind.__name__}; there are {len(found)}."
-            )
+            raise Inconsistent("story_incomplete", f"The story needs exactly one {kind.__name__}; there are {len(found)}.")
         return found[0]
 
     def structs(self, kind: type[U]) -> list[U]:
@@ -137,9 +135,7 @@ class Facts:
         """The only struct of a type; ``story_incomplete`` otherwise."""
         found = self.structs(kind)
         if len(found) != 1:
-            raise Inconsistent(
-                "story_incomplete", f"The story needs exactly one {kind.__name__}; there are {len(found)}."
-            )
+            raise Inconsistent("story_incomplete", f"The story needs exactly one {kind.__name__}; there are {len(found)}.")
         return found[0]
 
     def word(self, contract: str, variable: str, *keys: Key, offset: int = 0) -> Word:
@@ -184,9 +180,7 @@ class Facts:
         idle = [type(each.statement).__name__ for each in self._signed if type(each.statement) not in self._used]
         idle += [type(each).__name__ for each in self._structs if type(each) not in self._used]
         idle += [f"storage of {place[0]}" for place in self._words if place not in self._used]
-        idle += [
-            f"log entry {each.index}" for each in self._logged.values() if (each.member, each.index) not in self._used
-        ]
+        idle += [f"log entry {each.index}" for each in self._logged.values() if (each.member, each.index) not in self._used]
         idle += ["disclosure" for place in self._opened if place not in self._used]
         if idle:
             raise Inconsistent("element_idle", f"The bundle carries something its story does not need: {idle[0]}.")
@@ -199,9 +193,7 @@ class Report:
     story: str
     proved: Sequence[str]
     height: int
-    limits: Sequence[str] = (
-        "It proves what was said, when it was anchored and what was paid; it cannot prove that nobody looked earlier.",
-    )
+    limits: Sequence[str] = ("It proves what was said, when it was anchored and what was paid; it cannot prove that nobody looked earlier.",)
 
 
 def slot_of(base: int, *keys: Key, offset: int = 0) -> bytes:
@@ -344,9 +336,7 @@ def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, _KeyFact], f
         facts._logged[member, leaf["digest"]] = Logged(member, index, leaf, anchored_at, read.witnesses)
 
 
-def _require_anchored(
-    value: Any, words: Sequence[_Proved], origin: str, head: checkpoint.Checkpoint, facts: Facts
-) -> int:
+def _require_anchored(value: Any, words: Sequence[_Proved], origin: str, head: checkpoint.Checkpoint, facts: Facts) -> int:
     """The anchor's height: EvidenceLog's state must show exactly this size and root."""
     address, log_id = facts.trust.contract("EvidenceLog"), keccak256(origin.encode())
     size, root = _pick(value["size"], words), _pick(value["root"], words)

@@ -61,9 +61,7 @@ def recover(digest: bytes, signature: bytes) -> str:
     if int.from_bytes(signature[32:64], "big") > HALF_ORDER:
         raise BadSignature("signature_malformed", "A signature has a high s value, so it could be a mirrored copy.")
     try:
-        key = coincurve.PublicKey.from_signature_and_message(
-            signature[:64] + bytes([signature[64] - 27]), digest, hasher=None
-        )
+        key = coincurve.PublicKey.from_signature_and_message(signature[:64] + bytes([signature[64] - 27]), digest, hasher=None)
     except ValueError as error:
         raise BadSignature("signature_malformed", "A signature does not recover to any key.") from error
     return address_of_public_key(key.format(compressed=False))

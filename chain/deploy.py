@@ -93,10 +93,7 @@ def _creations(
 def _constructor_arguments(name: str, addresses: dict[str, str], governors: Sequence[Governor]) -> list[Any]:
     directory = addresses["MemberDirectory"]
     if name == "MemberDirectory":
-        entries = [
-            (each.member.encode("ascii"), each.name, int(each.roles), each.admin_key, each.transaction_key)
-            for each in governors
-        ]
+        entries = [(each.member.encode("ascii"), each.name, int(each.roles), each.admin_key, each.transaction_key) for each in governors]
         return [entries]
     if name == "GrantRegistry":
         return [directory, addresses["AssetRegistry"]]
@@ -109,9 +106,7 @@ def _send(rpc: Rpc, name: str, transaction: SignedTransaction) -> None:
     try:
         rpc.call("eth_sendRawTransaction", "0x" + transaction.raw.hex())
     except RpcRefused as refused:
-        raise QiaolianError(
-            "deploy_failed", f"The chain node refused to create {name}: {refused.message}", contract=name
-        ) from refused
+        raise QiaolianError("deploy_failed", f"The chain node refused to create {name}: {refused.message}", contract=name) from refused
 
 
 def _wait(rpc: Rpc, name: str, transaction_hash: bytes) -> dict[str, Any]:

@@ -66,11 +66,7 @@ class Deployment:
             contracts = {str(name): str(address) for name, address in value["contracts"].items()}
             genesis = bytes.fromhex(value["genesisHash"].removeprefix("0x"))
             numbers = (value["chainId"], value["deployedAt"])
-            if (
-                len(genesis) != 32
-                or not all(map(is_address, contracts.values()))
-                or any(type(n) is not int for n in numbers)
-            ):
+            if len(genesis) != 32 or not all(map(is_address, contracts.values())) or any(type(n) is not int for n in numbers):
                 raise ValueError("values")
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise BadInput(

@@ -256,9 +256,7 @@ _DOMAIN_PREFIX = (
 @functools.lru_cache(maxsize=1024)
 def domain_separator(domain: Domain) -> bytes:
     """The EIP-712 domain separator of a chain and contract."""
-    return keccak256(
-        _DOMAIN_PREFIX + domain.chain_id.to_bytes(32, "big") + bytes.fromhex(domain.contract[2:]).rjust(32, b"\0")
-    )
+    return keccak256(_DOMAIN_PREFIX + domain.chain_id.to_bytes(32, "big") + bytes.fromhex(domain.contract[2:]).rjust(32, b"\0"))
 
 
 @functools.cache

@@ -1,8 +1,9 @@
 """Signers, and the files keys rest in.
 
-A key file is JSON: the private key under AES-256-GCM with a key derived by scrypt from the node's passphrase, and a SHA-256 over the rest, so
-that a damaged file (``key_file_corrupt``) and a wrong passphrase (``key_passphrase_wrong``) are told apart. Files are 0600, written whole or not
-at all. ``Secp256k1Signer`` is the interface a hardware module or remote signer would take.
+A key file is JSON: the private key under AES-256-GCM with a key derived by scrypt from the node's passphrase, and a
+SHA-256 over the rest, so that a damaged file (``key_file_corrupt``) and a wrong passphrase (``key_passphrase_wrong``) are
+told apart. Files are 0600, written whole or not at all. ``Signer`` is the interface a hardware module or remote signer
+would take.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import coincurve
 from cryptography import x509
@@ -31,6 +33,24 @@ from chain.errors import BadInput, Conflict, NotFound
 from chain.statements import Algorithm
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
+_MOST_SCRYPT = {"n": 2**20, "r": 32, "p": 16}
+"""A file that asks for more was not written here, and would stop the node for minutes."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class Signer(Protocol):
+    """Whoever can sign 32-byte digests with one secp256k1 key, wherever that is kept."""
+
+    @property
+    def address(self) -> str:
+        """The key's address, lowercase 0x hex."""
+
+    @property
+    def public_key(self) -> bytes:
+        """65 bytes, uncompressed."""
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """65 bytes r, s, v with low s and v in {27, 28}."""
 
 
 class Secp256k1Signer:
@@ -106,6 +126,8 @@ class KeyStore:
         return ec.derive_private_key(int.from_bytes(self._load(name, Algorithm.P256), "big"), ec.SECP256R1())
 
     def _path(self, name: str) -> Path:
+        if _NAME.fullmatch(name) is None:
+            raise BadInput("key_name", "A key's name has other characters than letters, digits, '.', '_' and '-'.")
         return self.directory / f"{name}.key.json"
 
     def _load(self, name: str, algorithm: Algorithm) -> bytes:
@@ -141,30 +163,36 @@ def open_key(data: bytes, algorithm: Algorithm, passphrase: bytes, *, name: str)
             raise ValueError("checksum")
         held, kdf = Algorithm(body["algorithm"]), body["kdf"]
         salt, nonce, ciphertext = (bytes.fromhex(text) for text in (kdf["salt"], body["nonce"], body["ciphertext"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(
-            "key_file_corrupt", f"The key file of {name} is damaged.", hint="Restore it from the backup."
-        ) from error
+        key = _derive(passphrase, salt, kdf)
+        cipher = AESGCM(key)
+        if len(nonce) != 12:
+            raise ValueError("nonce")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput("key_file_corrupt", f"The key file of {name} is damaged.", hint="Restore it from the backup.") from error
     if held != algorithm:
         raise BadInput("key_algorithm_wrong", f"The key {name} is of another algorithm.")
     try:
-        return AESGCM(_derive(passphrase, salt, kdf)).decrypt(nonce, ciphertext, bytes([algorithm]))
+        return cipher.decrypt(nonce, ciphertext, bytes([algorithm]))
     except InvalidTag as error:
-        raise BadInput(
-            "key_passphrase_wrong", f"The passphrase does not open the key {name}.", hint="Check the passphrase file."
-        ) from error
+        raise BadInput("key_passphrase_wrong", f"The passphrase does not open the key {name}.", hint="Check the passphrase file.") from error
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a 0600 file, durable and whole or not at all."""
+    """Write a 0600 file, durable and whole or not at all: a crash leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     descriptor = os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def tls_certificate(key: ec.EllipticCurvePrivateKey, name: str, *, days: int = 825) -> bytes:
@@ -196,12 +224,12 @@ def tls_fingerprint(key: ec.EllipticCurvePublicKey) -> bytes:
 
 def tls_private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """The TLS key as the web server reads it."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _derive(passphrase: bytes, salt: bytes, parameters: dict[str, Any]) -> bytes:
+    if any(type(parameters[each]) is not int or not 0 < parameters[each] <= most for each, most in _MOST_SCRYPT.items()):
+        raise ValueError("scrypt")
     return Scrypt(salt=salt, length=32, n=parameters["n"], r=parameters["r"], p=parameters["p"]).derive(passphrase)
 
 

@@ -7,7 +7,7 @@ from typing import Union
 
 from chain.errors import Malformed
 
-Item = Union[bytes, Sequence["Item"]]
+Item = Union[bytes, Sequence["Item"]]  # noqa: UP007 - a name in quotes has no "|"
 
 
 def encode(item: Item) -> bytes:
@@ -31,7 +31,7 @@ def decode(data: bytes) -> Item:
     Raises:
         Malformed: ``rlp_malformed`` for truncated, trailing or non-canonical bytes.
     """
-    item, end = _decode(data, 0, 0)
+    item, end = _decode(data, 0, len(data), 0)
     if end != len(data):
         raise _bad()
     return item
@@ -67,8 +67,9 @@ def _prefix(length: int, offset: int) -> bytes:
     return bytes([offset + 55 + len(size)]) + size
 
 
-def _decode(data: bytes, at: int, depth: int) -> tuple[Item, int]:
-    if at >= len(data) or depth > 16:
+def _decode(data: bytes, at: int, limit: int, depth: int) -> tuple[Item, int]:
+    """The item that starts at ``at`` and ends by ``limit``, the end of the list around it."""
+    if at >= limit or depth > 16:
         raise _bad()
     first = data[at]
     if first < 0x80:
@@ -77,7 +78,7 @@ def _decode(data: bytes, at: int, depth: int) -> tuple[Item, int]:
     short = first - (0xC0 if is_list else 0x80)
     start, length = (at + 1, short) if short < 56 else _long(data, at + 1, short - 55)
     end = start + length
-    if end > len(data):
+    if end > limit:
         raise _bad()
     if not is_list:
         if length == 1 and data[start] < 0x80:
@@ -85,7 +86,7 @@ def _decode(data: bytes, at: int, depth: int) -> tuple[Item, int]:
         return data[start:end], end
     items: list[Item] = []
     while start < end:
-        item, start = _decode(data[:end], start, depth + 1)
+        item, start = _decode(data, start, end, depth + 1)
         items.append(item)
     return items, end
 

@@ -36,9 +36,7 @@ class RpcRefused(QiaolianError):
     status = 502
 
     def __init__(self, method: str, number: int, message: str, data: object = None) -> None:
-        super().__init__(
-            "chain_refused", f"The chain node refused {method}: {message}", method=method, number=number, data=data
-        )
+        super().__init__("chain_refused", f"The chain node refused {method}: {message}", method=method, number=number, data=data)
         self.number = number
         self.message = message
         self.data = data
@@ -68,9 +66,7 @@ class Rpc:
         self.urls = tuple(urls)
         self._chain_id = chain_id
         self._genesis_hash = genesis_hash
-        self._pool = urllib3.PoolManager(
-            maxsize=16, timeout=urllib3.Timeout(connect=min(timeout, 3.0), read=timeout), retries=False
-        )
+        self._pool = urllib3.PoolManager(maxsize=16, timeout=urllib3.Timeout(connect=min(timeout, 3.0), read=timeout), retries=False)
         self._checked: set[str] = set()
         self._current = 0
         self._ids = itertools.count(1)
@@ -181,9 +177,7 @@ class Rpc:
         """
         for last in (False, True):
             try:
-                response = self._pool.request(
-                    "POST", url, body=body, headers={"Content-Type": "application/json"}, preload_content=False
-                )
+                response = self._pool.request("POST", url, body=body, headers={"Content-Type": "application/json"}, preload_content=False)
                 try:
                     return response.read(MOST_ANSWER_BYTES + 1)
                 finally:
@@ -213,9 +207,7 @@ def _result(url: str, method: str, item: dict[str, Any]) -> Any:
         if not isinstance(error, dict):
             raise _bad_answer(url)
         number = error.get("code")
-        return RpcRefused(
-            method, number if type(number) is int else 0, str(error.get("message", ""))[:500], error.get("data")
-        )
+        return RpcRefused(method, number if type(number) is int else 0, str(error.get("message", ""))[:500], error.get("data"))
     if "result" not in item:
         raise _bad_answer(url)
     return item["result"]

@@ -31,9 +31,7 @@ class SignedTransaction:
     transaction_hash: bytes
 
 
-def sign_transaction(
-    signer: Signer, *, chain_id: int, nonce: int, to: str | None, data: bytes, gas: int, gas_price: int = 0
-) -> SignedTransaction:
+def sign_transaction(signer: Signer, *, chain_id: int, nonce: int, to: str | None, data: bytes, gas: int, gas_price: int = 0) -> SignedTransaction:
     """Sign a call (or, with ``to`` None, a contract creation) that carries no value."""
     target = b"" if to is None else bytes.fromhex(to[2:])
     body = b"".join(map(rlp_bytes, (_number(nonce), _number(gas_price), _number(gas), target, b"", data)))

@@ -58,9 +58,7 @@ class Trust:
         try:
             return self.storage[contract][variable]
         except KeyError as error:
-            raise WrongTrust(
-                "trust_no_slot", f"The trust file does not say where {contract} keeps {variable}."
-            ) from error
+            raise WrongTrust("trust_no_slot", f"The trust file does not say where {contract} keeps {variable}.") from error
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""
@@ -69,8 +67,7 @@ class Trust:
             "chainId": self.chain_id,
             "genesisHash": self.genesis_hash,
             "validatorSets": [
-                {"fromHeight": each.from_height, "toHeight": each.to_height, "validators": sorted(each.validators)}
-                for each in self.validator_sets
+                {"fromHeight": each.from_height, "toHeight": each.to_height, "validators": sorted(each.validators)} for each in self.validator_sets
             ],
             "contracts": dict(self.contracts),
             "storage": {name: dict(slots) for name, slots in self.storage.items()},
@@ -114,9 +111,7 @@ def read(data: bytes) -> Trust:
             required_witnesses=value["requiredWitnesses"],
         )
     except (Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise WrongTrust(
-            "trust_malformed", "The trust file is not of the expected form.", hint="Get a fresh one from your operator."
-        ) from error
+        raise WrongTrust("trust_malformed", "The trust file is not of the expected form.", hint="Get a fresh one from your operator.") from error
 
 
 def _validator_set(value: Any) -> ValidatorSet:

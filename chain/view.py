@@ -150,9 +150,7 @@ class ChainView:
     def wait_for_height(self, height: int, timeout: float) -> Head:
         """Wait until the head is at least that high; raises what stands in the way after ``timeout`` seconds."""
         with self._advanced:
-            self._advanced.wait_for(
-                lambda: self._snapshot is not None and self._snapshot.head.height >= height, timeout
-            )
+            self._advanced.wait_for(lambda: self._snapshot is not None and self._snapshot.head.height >= height, timeout)
         head = self.require_fresh()
         if head.height < height:
             raise _stale(f"The chain view is at block {head.height} and waits for {height}.", None)
@@ -381,9 +379,7 @@ class ChainView:
             for contract, group in by_contract.items()
             for start in range(0, len(group), MOST_SLOTS_PER_CALL)
         ]
-        calls = [
-            self._proof_call(snapshot.header, contract, [self._slot(word) for word in part]) for contract, part in parts
-        ]
+        calls = [self._proof_call(snapshot.header, contract, [self._slot(word) for word in part]) for contract, part in parts]
         for (contract, part), answer in zip(parts, self._batch(calls), strict=True):
             root, found = self._read_proof(snapshot.header, contract, [self._slot(word) for word in part], answer)
             snapshot.roots[contract] = root
@@ -411,9 +407,7 @@ class ChainView:
         except (VerificationError, KeyError, TypeError, ValueError, IndexError) as error:
             raise _proof_refused(f"The chain node's proof of {contract} does not hold.") from error
 
-    def _read_proof(
-        self, header: CheckedHeader, contract: str, slots: Sequence[bytes], answer: Any
-    ) -> tuple[bytes, list[StorageProof]]:
+    def _read_proof(self, header: CheckedHeader, contract: str, slots: Sequence[bytes], answer: Any) -> tuple[bytes, list[StorageProof]]:
         """Check every slot of an answer under the header: the account once, then each slot under its storage root."""
         root = self._storage_root(header, contract, answer)
         address = self.deployment.address(contract)
@@ -492,6 +486,4 @@ def _stale(sentence: str, height: int | None) -> Unavailable:
 
 
 def _proof_refused(sentence: str) -> Unavailable:
-    return Unavailable(
-        "chain_proof_refused", sentence, hint="The chain node is faulty or lies: use another one and tell its operator."
-    )
+    return Unavailable("chain_proof_refused", sentence, hint="The chain node is faulty or lies: use another one and tell its operator.")

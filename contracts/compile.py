@@ -35,9 +35,7 @@ def compile_all() -> dict[str, str]:
             text = (ROOT / name).read_text()
             sources[name] = {"content": text}
             pending.extend(_imports(name, text))
-    output = solcx.compile_standard(
-        {"language": "Solidity", "sources": sources, "settings": SETTINGS}, solc_binary=str(ROOT / "tools" / "solc")
-    )
+    output = solcx.compile_standard({"language": "Solidity", "sources": sources, "settings": SETTINGS}, solc_binary=str(ROOT / "tools" / "solc"))
     return {name: _artifact(name, output["contracts"][f"src/{name}.sol"][name]) for name in NAMES}
 
 

@@ -118,6 +118,8 @@ class Limits(_Strict):
     peer_timeout_seconds: float = Field(default=20.0, gt=0)
     free_disk_bytes: int = Field(default=64_000_000, ge=0)
     """``/readyz`` reports the disk when less is free."""
+    outbox_lag_seconds: float = Field(default=120.0, gt=0)
+    """``/readyz`` reports the outbox when a call has waited longer for its block."""
 
 
 class Workers(_Strict):
@@ -259,7 +261,7 @@ def _as_ours(error: ValidationError) -> BadInput:
         return BadInput(
             "config_unknown_key",
             f"The configuration has an unknown key: {key}.",
-            hint="Remove it or correct its spelling; docs/operations.md lists every key.",
+            hint="Remove it or correct its spelling; docs/node.md lists every key.",
             key=key,
         )
     return BadInput("config_invalid", f"The configuration's {key or 'file'} is not valid: {first['msg']}.", key=key)

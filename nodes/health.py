@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.errors import QiaolianError, Unavailable
 from chain.outbox import Backlog, backlog
+from nodes.config import Limits
 from nodes.metrics import Metrics
 from nodes.problems import CONTENT_TYPE, as_ours, problem
 from nodes.store import NodeHeartbeat
@@ -23,7 +24,6 @@ from nodes.version import VERSION
 from registry.access import Principal, get_context, require_local, require_member
 from registry.evidence.service import log_size
 
-OUTBOX_LAG_SECONDS = 120
 _HEARTBEAT_SECONDS = 2.0
 
 
@@ -58,10 +58,10 @@ class NodeIdentity(BaseModel):
 class Health:
     """Looks at the node's dependencies."""
 
-    def __init__(self, *, context: Context, data: Path, free_bytes: int) -> None:
+    def __init__(self, *, context: Context, data: Path, limits: Limits) -> None:
         self._context = context
         self._data = data
-        self._free_bytes = free_bytes
+        self._limits = limits
         self._written_at = -_HEARTBEAT_SECONDS
 
     def readiness(self) -> Readiness:
@@ -111,7 +111,7 @@ class Health:
 
     def _outbox(self) -> None:
         waiting = self._backlog()
-        if waiting.oldest_seconds > OUTBOX_LAG_SECONDS:
+        if waiting.oldest_seconds > self._limits.outbox_lag_seconds:
             raise Unavailable(
                 "outbox_lagging",
                 f"The oldest call owed to the chain has waited {waiting.oldest_seconds:.0f} s.",
@@ -120,7 +120,7 @@ class Health:
 
     def _disk(self) -> None:
         free = shutil.disk_usage(self._data).free
-        if free < self._free_bytes:
+        if free < self._limits.free_disk_bytes:
             raise Unavailable("disk_full", f"The data directory's disk has {free} bytes left.", hint="Free some space.")
 
     def _backlog(self) -> Backlog:

@@ -89,9 +89,7 @@ class ContractAbi:
         try:
             return found.selector + encode(found.input_types, _to_abi(found.inputs, arguments))
         except (EncodingError, TypeError, ValueError, OverflowError) as error:
-            raise BadInput(
-                "call_malformed", f"The arguments do not fit {self.contract}.{function}.", reason=str(error)[:200]
-            ) from error
+            raise BadInput("call_malformed", f"The arguments do not fit {self.contract}.{function}.", reason=str(error)[:200]) from error
 
     def encode_constructor(self, arguments: Sequence[Any]) -> bytes:
         """Encoded constructor arguments, to follow the creation bytecode."""
@@ -112,9 +110,7 @@ class ContractAbi:
         if found is None:
             return None
         plain = [item for item in found.inputs if not item["indexed"]]
-        values = dict(
-            zip((item["name"] for item in plain), decode([abi_type(item) for item in plain], data), strict=True)
-        )
+        values = dict(zip((item["name"] for item in plain), decode([abi_type(item) for item in plain], data), strict=True))
         for item, topic in zip((item for item in found.inputs if item["indexed"]), topics[1:], strict=True):
             values[item["name"]] = decode([abi_type(item)], topic)[0]
         return found.name, {item["name"]: _from_abi(item, values[item["name"]]) for item in found.inputs}
@@ -173,8 +169,7 @@ def _known_revert(selector: bytes, rest: bytes, abis: Sequence[ContractAbi]) -> 
         if item is not None:
             values = decode([abi_type(each) for each in item["inputs"]], rest)
             context = {
-                each["name"] or str(place): _from_abi(each, value)
-                for place, (each, value) in enumerate(zip(item["inputs"], values, strict=True))
+                each["name"] or str(place): _from_abi(each, value) for place, (each, value) in enumerate(zip(item["inputs"], values, strict=True))
             }
             sentence = f"{abi.contract} refused: {snake_case(item['name']).replace('_', ' ')}."
             return Reverted.of(snake_case(item["name"]), sentence, {"by": abi.contract, **context})
@@ -233,9 +228,7 @@ def _one_from_abi(kind: str, item: Abi, value: Any) -> Any:
         inner = kind[: kind.rindex("[")]
         return tuple(_one_from_abi(inner, item, each) for each in value)
     if kind == "tuple":
-        struct = _STRUCTS.get(
-            str(item.get("internalType", "")).removeprefix("struct ").split(".")[-1].removesuffix("[]")
-        )
+        struct = _STRUCTS.get(str(item.get("internalType", "")).removeprefix("struct ").split(".")[-1].removesuffix("[]"))
         if struct is not None:
             return struct.from_contract(value)
         return {each["name"]: _from_abi(each, inner) for each, inner in zip(item["components"], value, strict=True)}

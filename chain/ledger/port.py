@@ -162,9 +162,7 @@ class Ledger:
             found.extend(self._events(self.rpc.call("eth_getLogs", query)))
         return found
 
-    def why_reverted(
-        self, address: str, data: bytes, sender: str, height: int, *, transaction_hash: bytes | None = None
-    ) -> Reverted:
+    def why_reverted(self, address: str, data: bytes, sender: str, height: int, *, transaction_hash: bytes | None = None) -> Reverted:
         """The reason of a transaction that failed in block ``height``.
 
         Exact where the engine traces transactions. Elsewhere the same call is run again on the state after and before

@@ -57,9 +57,7 @@ class Journal:
         """The next nonce to use: never below what the chain has seen, nor below what was already given out."""
 
         def change(session: Session) -> int:
-            known: int | None = session.execute(
-                sa.select(SENDERS.c.next_nonce).where(SENDERS.c.sender == self._sender)
-            ).scalar_one_or_none()
+            known: int | None = session.execute(sa.select(SENDERS.c.next_nonce).where(SENDERS.c.sender == self._sender)).scalar_one_or_none()
             if known is None:
                 session.execute(sa.insert(SENDERS).values(sender=self._sender, next_nonce=chain_nonce))
                 return chain_nonce
@@ -98,16 +96,11 @@ class Journal:
             Conflict: ``outbox_second_worker`` when somebody else gave out the nonces meanwhile; nothing is kept.
         """
         first, following = signed[0].nonce, signed[-1].nonce + 1
-        rows = [
-            {"row": each.id, "nonce": each.nonce, "raw": each.raw, "tx_hash": each.tx_hash, "state": SIGNED}
-            for each in signed
-        ]
+        rows = [{"row": each.id, "nonce": each.nonce, "raw": each.raw, "tx_hash": each.tx_hash, "state": SIGNED} for each in signed]
 
         def change(session: Session) -> None:
             advanced = session.execute(
-                sa.update(SENDERS)
-                .where(SENDERS.c.sender == self._sender, SENDERS.c.next_nonce == first)
-                .values(next_nonce=following)
+                sa.update(SENDERS).where(SENDERS.c.sender == self._sender, SENDERS.c.next_nonce == first).values(next_nonce=following)
             )
             if advanced.rowcount != 1:  # type: ignore[attr-defined]
                 raise _second_worker()
@@ -150,9 +143,7 @@ class Journal:
 
         def change(session: Session) -> int:
             session.connection().execute(_REQUEUE, [{"row": each} for each in ids])
-            known: int = session.execute(
-                sa.select(SENDERS.c.next_nonce).where(SENDERS.c.sender == self._sender)
-            ).scalar_one()
+            known: int = session.execute(sa.select(SENDERS.c.next_nonce).where(SENDERS.c.sender == self._sender)).scalar_one()
             following = max(known, chain_nonce)
             session.execute(sa.update(SENDERS).where(SENDERS.c.sender == self._sender).values(next_nonce=following))
             return following

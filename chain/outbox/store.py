@@ -112,9 +112,7 @@ class Backlog:
     """The last refusal of a node to take one of them."""
 
 
-def enqueue(
-    session: Session, *, sender: str, operation_id: str, contract: str, function: str, arguments: Sequence[Any]
-) -> None:
+def enqueue(session: Session, *, sender: str, operation_id: str, contract: str, function: str, arguments: Sequence[Any]) -> None:
     """Promise a contract call, inside the caller's transaction.
 
     The same operation again with the same content changes nothing.
@@ -144,9 +142,7 @@ def enqueue(
     if result.rowcount:  # type: ignore[attr-defined]
         return
     stored = session.execute(
-        sa.select(CALLS.c.sender, CALLS.c.contract, CALLS.c.function, CALLS.c.data).where(
-            CALLS.c.operation_id == operation_id
-        )
+        sa.select(CALLS.c.sender, CALLS.c.contract, CALLS.c.function, CALLS.c.data).where(CALLS.c.operation_id == operation_id)
     ).one()
     if tuple(stored) != (row["sender"], contract, function, data):
         raise Conflict(
@@ -160,9 +156,7 @@ def enqueue(
 def outcome(session: Session, operation_id: str) -> Outcome:
     """Where a call stands, or ``operation_unknown``."""
     row = session.execute(
-        sa.select(CALLS.c.state, CALLS.c.tx_hash, CALLS.c.height, CALLS.c.code, CALLS.c.context).where(
-            CALLS.c.operation_id == operation_id
-        )
+        sa.select(CALLS.c.state, CALLS.c.tx_hash, CALLS.c.height, CALLS.c.code, CALLS.c.context).where(CALLS.c.operation_id == operation_id)
     ).one_or_none()
     if row is None:
         raise NotFound("operation_unknown", "No call was queued under that operation id.", operation_id=operation_id)

@@ -217,9 +217,7 @@ class OutboxWorker:
         if receipt.succeeded:
             return Ending(call.id, receipt.height)
         address = self._ledger.deployment.address(call.contract)
-        reason = self._ledger.why_reverted(
-            address, call.data, self._address, receipt.height, transaction_hash=call.tx_hash
-        )
+        reason = self._ledger.why_reverted(address, call.data, self._address, receipt.height, transaction_hash=call.tx_hash)
         log.warning("outbox: %s refused call %d: %s", call.contract, call.id, reason.code)
         return Ending(call.id, receipt.height, reason.code, reason.context)
 
@@ -235,9 +233,7 @@ class OutboxWorker:
         missing = [call for call, receipt in zip(late, receipts, strict=True) if receipt is None]
         displaced = self._flight.suspect([call for call in missing if call.nonce < used])
         if displaced:
-            log.warning(
-                "outbox: another transaction used the nonce of %d calls; they are signed afresh", len(displaced)
-            )
+            log.warning("outbox: another transaction used the nonce of %d calls; they are signed afresh", len(displaced))
             with self._nonce_lock:
                 self._nonce = self._journal.requeue([call.id for call in displaced], used)
             self._flight.remove([call.tx_hash for call in displaced])

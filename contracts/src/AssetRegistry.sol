@@ -5,6 +5,9 @@ import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {AssetRecord, Statements} from "./Statements.sol";
 
+// Heights are compared with zero, which means never; no balance is compared.
+// slither-disable-start incorrect-equality
+
 /// @title Data assets and their rights
 /// @notice An asset is named by its holder and a name; each version is an `AssetRecord` whose struct hash is kept. A data item has one
 /// authoritative source: the first asset that registers it.
@@ -162,3 +165,4 @@ contract AssetRegistry is Membership {
         if (dataItem != 0 && _sources[dataItem] == 0) _sources[dataItem] = assetId;
     }
 }
+// slither-disable-end incorrect-equality

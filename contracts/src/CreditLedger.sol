@@ -5,6 +5,9 @@ import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {ConsentRegistration, ConsentWithdrawal, CreditDispute, CreditRepair, Statements} from "./Statements.sol";
 
+// Heights are compared with zero, which means never; no balance is compared.
+// slither-disable-start incorrect-equality
+
 /// @title Consents, credit queries, disputes and repairs
 /// @notice Holds commitments and heights only. A consent is registered under a salted commitment by a one-time key of the subject, through a
 /// relayer that cannot alter it, so nobody sees who asks for credit where.
@@ -132,3 +135,4 @@ contract CreditLedger is Membership {
         require(signer == authority, WrongAuthority(signer, authority));
     }
 }
+// slither-disable-end incorrect-equality

@@ -6,6 +6,9 @@ import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {GrantDecision, GrantRevocation, GrantTerms, Statements} from "./Statements.sol";
 
+// Heights are compared with zero, which means never; no balance is compared.
+// slither-disable-start incorrect-equality
+
 /// @title Grants of use
 /// @notice The grantee's node requests, the owner's chief data officer decides with a key of their own, the owner may revoke at any time.
 /// - `_grants[structHash(terms)]` = requestedAt:48 | approvedAt:48 | refusedAt:48 | revokedAt:48.
@@ -102,3 +105,4 @@ contract GrantRegistry is Membership {
         return _at(word, 48) != 0 && _at(word, 144) == 0;
     }
 }
+// slither-disable-end incorrect-equality

@@ -6,6 +6,9 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {Approval, Statements} from "./Statements.sol";
 
+// Heights are compared with zero, which means never; no balance is compared.
+// slither-disable-start incorrect-equality
+
 /// @title Who is on the network, with which keys
 /// @notice Members are organisations named by their 18-character unified social credit code (GB 32100-2015). Every change needs the approvals
 /// of two different governors out of at least three, each over the exact call, a nonce and a deadline: nobody lets itself in, and nobody
@@ -299,3 +302,4 @@ contract MemberDirectory is EIP712 {
         return total % 31 == 0;
     }
 }
+// slither-disable-end incorrect-equality

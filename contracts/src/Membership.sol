@@ -6,6 +6,9 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {MemberDirectory} from "./MemberDirectory.sol";
 
+// Heights are compared with zero, which means never; no balance is compared.
+// slither-disable-start incorrect-equality
+
 /// @title What every contract asks the directory
 /// @notice Senders and signers are resolved to members by their live keys; heights go into 48-bit places of a word.
 abstract contract Membership is EIP712 {
@@ -79,3 +82,4 @@ abstract contract Membership is EIP712 {
         return word | (block.number << shift);
     }
 }
+// slither-disable-end incorrect-equality

@@ -5,6 +5,9 @@ import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {DealStep, DealTerms, Statements, TitleStatement, UnitHold} from "./Statements.sol";
 
+// Heights are compared with zero, which means never; no balance is compared.
+// slither-disable-start incorrect-equality
+
 /// @title Property deals
 /// @notice A deal is a sequence of signatures, each by its own party: seller, buyer and estate agent in any order, then tax, mortgage (when
 /// there is a loan), notary, registration. It opens only with the registration centre's title statement for the unit's pseudonym; a unit is in
@@ -242,3 +245,4 @@ contract PropertyLedger is Membership {
         _requireActive(member);
     }
 }
+// slither-disable-end incorrect-equality

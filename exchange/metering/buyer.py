@@ -37,7 +37,7 @@ from exchange.agreements.model import Side
 from exchange.metering import consents, rules
 from exchange.metering.model import REQUEST_DOMAIN, RESPONSE_DOMAIN, CallResult, Ending, Head, Query
 from exchange.metering.store import BUYER, head_of, heads, keep_voucher, place, voucher_row
-from registry.evidence.service import append
+from registry.evidence.service import append, append_all
 
 CONTRACT = "TradeSettlement"
 REQUEST_SECONDS = 120
@@ -316,6 +316,7 @@ class Buyer:
             return connection.execute(_BY_KEY, {"key": key}).one_or_none()
 
 
+_INSERT = sa.insert(BUYER)
 _BY_KEY = sa.select(BUYER).where(BUYER.c.idempotency_key == sa.bindparam("key"))
 
 
@@ -374,13 +375,12 @@ class _Courier:
         if not fresh:
             return
         rows = [sent.row for sent in fresh if sent.row is not None]
+        said = [("UsageRequest", self._buyer.digest(sent.request_hash)) for sent in fresh]
         now = self._context.now()
 
         def change(session: Session) -> None:
-            session.execute(sa.insert(BUYER), rows)
-            for sent in fresh:
-                digest = self._buyer.digest(sent.request_hash)
-                append(session, kind="UsageRequest", digest=digest, at=now)
+            session.connection().execute(_INSERT, rows)
+            append_all(session, said, at=now)
 
         try:
             await self._context.database.awrite(change)

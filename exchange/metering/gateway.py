@@ -41,7 +41,7 @@ from exchange.metering.model import (
 from exchange.metering.rules import Place
 from exchange.metering.store import GATEWAY, KEPT, head_of, heads, keep_answers, keep_voucher, place, voucher_row
 from registry.assets import service as assets
-from registry.evidence.service import append
+from registry.evidence.service import append, append_all
 from registry.grants import service as grants
 from registry.masking import mask, require_columns
 
@@ -416,12 +416,11 @@ class _Exchange:
 
         def change(session: Session) -> None:
             if receipts:
-                session.execute(sa.insert(GATEWAY), [each.row for each in receipts])
+                session.connection().execute(_INSERT, [each.row for each in receipts])
                 keep_answers(session, [each.kept for each in receipts])
             for void in voids:
                 _store_void(session, void)
-            for each in written:
-                append(session, kind=each.kind, digest=each.digest, at=self._now)
+            append_all(session, [(each.kind, each.digest) for each in written], at=self._now)
 
         try:
             await self._context.database.awrite(change)
@@ -431,6 +430,9 @@ class _Exchange:
             return
         for each in written:
             each.settle(self._gateway)
+
+
+_INSERT = sa.insert(GATEWAY)
 
 
 @dataclass

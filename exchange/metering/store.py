@@ -120,15 +120,16 @@ def place(session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq
 
 def keep_answers(session: Session, rows: list[dict[str, Any]]) -> None:
     """Put the lanes' last answers in place of the ones before."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(KEPT)
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["agreement_id", "lane"],
-            set_={"seq": statement.excluded.seq, "answer": statement.excluded.answer},
-        ),
-        rows,
-    )
+    session.connection().execute(_KEEP_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _KEEP_SQLITE, rows)
+
+
+def _upsert(insert: Any) -> Any:
+    values = {"seq": insert.excluded.seq, "answer": insert.excluded.answer}
+    return insert.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=values)
+
+
+_KEEP_POSTGRESQL = _upsert(postgresql.insert(KEPT))
+_KEEP_SQLITE = _upsert(sqlite.insert(KEPT))
 
 
 def keep_voucher(session: Session, row: dict[str, Any]) -> None:

@@ -84,9 +84,7 @@ def test_events_come_in_chain_order_over_all_contracts(throwaway: Any) -> None:
     events = throwaway.ledger.events(throwaway.deployment.deployed_at, last)
     assert [event.name for event in events[:2]] == ["MemberAdmitted", "KeyAdded"]
     assert [event.name for event in events[-3:]] == ["AssetRegistered", "Anchored", "Anchored"]
-    assert [(event.height, event.log_index) for event in events] == sorted(
-        (event.height, event.log_index) for event in events
-    )
+    assert [(event.height, event.log_index) for event in events] == sorted((event.height, event.log_index) for event in events)
     assert throwaway.ledger.events(last + 1, last) == []
     assert throwaway.ledger.evidence.log(log_id_of(f"qiaolian/{department.member}/1")).size == 9
     assert throwaway.ledger.evidence.root(log_id_of(f"qiaolian/{department.member}/1")) == ROOT_HASH

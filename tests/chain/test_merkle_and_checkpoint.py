@@ -15,10 +15,7 @@ from chain.errors import BadSignature, Malformed, NotIncluded, VerificationError
 from chain.keys import Ed25519Signer
 
 # The entries and roots of RFC 6962's reference vectors.
-ENTRIES = [
-    bytes.fromhex(text)
-    for text in ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
-]
+ENTRIES = [bytes.fromhex(text) for text in ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]]
 ROOT_OF_8 = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
 
 

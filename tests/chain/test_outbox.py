@@ -222,9 +222,7 @@ def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: 
     assert all(seen)
 
 
-def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(
-    throwaway: Any, database: Database, serve: Callable[[Any], str]
-) -> None:
+def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(throwaway: Any, database: Database, serve: Callable[[Any], str]) -> None:
     import json
 
     away = threading.Event()
@@ -239,9 +237,7 @@ def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(
         return json.dumps(items[0] if isinstance(body, dict) else items).encode()
 
     ledger = Ledger(serve(relay), throwaway.deployment)
-    worker = OutboxWorker(
-        database, ledger, throwaway.organisations[2].transaction, poll_seconds=0.01, block_seconds=0.02
-    )
+    worker = OutboxWorker(database, ledger, throwaway.organisations[2].transaction, poll_seconds=0.01, block_seconds=0.02)
     database.write(lambda session: anchor(session, throwaway, 1))
     with working(worker):
         with pytest.raises(Unavailable):
@@ -280,9 +276,7 @@ def test_a_call_whose_nonce_another_transaction_used_is_signed_afresh(throwaway:
     """As after a restore from an old backup, or with the key used elsewhere."""
     throwaway.rpc("evm_setAutomine", False)
     signer = throwaway.organisations[2].transaction
-    foreign = sign_transaction(
-        signer, chain_id=throwaway.deployment.chain_id, nonce=0, to=signer.address, data=b"", gas=gas_for(b"")
-    )
+    foreign = sign_transaction(signer, chain_id=throwaway.deployment.chain_id, nonce=0, to=signer.address, data=b"", gas=gas_for(b""))
     with working(worker_of(throwaway, database)):
         database.write(lambda session: anchor(session, throwaway, 1))
         wait_until(lambda: throwaway.rpc("txpool_status")["pending"] == "0x1")

@@ -32,8 +32,7 @@ def node(number: int, genesis: str = GENESIS) -> Answer:
     def answer(body: Any) -> bytes:
         one = isinstance(body, dict)
         results = [
-            {"jsonrpc": "2.0", "id": each["id"], "result": chain(number, each["method"], genesis)}
-            for each in reversed([body] if one else body)
+            {"jsonrpc": "2.0", "id": each["id"], "result": chain(number, each["method"], genesis)} for each in reversed([body] if one else body)
         ]
         return json.dumps(results[0] if one else results).encode()
 
@@ -116,9 +115,7 @@ def test_answers_to_a_batch_are_matched_by_their_id_not_their_order(serve: Serve
             [
                 {
                     "id": each["id"],
-                    "result": {"eth_chainId": "0x7", "eth_getBlockByNumber": {"hash": GENESIS}}.get(
-                        each["method"], each["method"]
-                    ),
+                    "result": {"eth_chainId": "0x7", "eth_getBlockByNumber": {"hash": GENESIS}}.get(each["method"], each["method"]),
                 }
                 for each in reversed(body)
             ]

@@ -124,10 +124,6 @@ def test_a_mirrored_high_s_signature_is_refused() -> None:
     key, digest = keccak256(b"key"), keccak256(b"digest")
     signature = sign_digest(key, digest)
     assert recover(digest, signature) == address_of(key)
-    mirrored = (
-        signature[:32]
-        + (CURVE_ORDER - int.from_bytes(signature[32:64], "big")).to_bytes(32, "big")
-        + bytes([55 - signature[64]])
-    )
+    mirrored = signature[:32] + (CURVE_ORDER - int.from_bytes(signature[32:64], "big")).to_bytes(32, "big") + bytes([55 - signature[64]])
     with pytest.raises(BadSignature):
         recover(digest, mirrored)

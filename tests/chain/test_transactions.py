@@ -41,12 +41,8 @@ RECORD = AssetRecord(
 
 
 @given(st.integers(0, 2**40), st.binary(max_size=600), st.integers(1, 2**31), st.integers(0, 10**12))
-def test_a_signed_transaction_is_byte_for_byte_what_eth_account_signs(
-    nonce: int, data: bytes, chain_id: int, price: int
-) -> None:
-    ours = sign_transaction(
-        Secp256k1Signer(KEY), chain_id=chain_id, nonce=nonce, to=TO, data=data, gas=gas_for(data), gas_price=price
-    )
+def test_a_signed_transaction_is_byte_for_byte_what_eth_account_signs(nonce: int, data: bytes, chain_id: int, price: int) -> None:
+    ours = sign_transaction(Secp256k1Signer(KEY), chain_id=chain_id, nonce=nonce, to=TO, data=data, gas=gas_for(data), gas_price=price)
     theirs = Account.sign_transaction(
         {
             "nonce": nonce,
@@ -66,9 +62,7 @@ def test_a_signed_transaction_is_byte_for_byte_what_eth_account_signs(
 def test_a_creation_is_signed_as_eth_account_does_and_lands_where_predicted() -> None:
     signer = Secp256k1Signer(KEY)
     ours = sign_transaction(signer, chain_id=7, nonce=300, to=None, data=b"\x60\x00", gas=100_000)
-    theirs = Account.sign_transaction(
-        {"nonce": 300, "gasPrice": 0, "gas": 100_000, "value": 0, "data": b"\x60\x00", "chainId": 7}, KEY
-    )
+    theirs = Account.sign_transaction({"nonce": 300, "gasPrice": 0, "gas": 100_000, "value": 0, "data": b"\x60\x00", "chainId": 7}, KEY)
     assert ours.raw == bytes(theirs.raw_transaction)
     creator = HexAddress(HexStr(signer.address))
     assert created_address(signer.address, 300) == get_create_address(creator, Nonce(300)).lower()

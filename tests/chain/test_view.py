@@ -241,18 +241,12 @@ TAMPERINGS: dict[str, Callable[[dict[str, Any]], None]] = {
     "a storage node changed": lambda proof: proof["storageProof"][0].update(
         proof=[flip(proof["storageProof"][0]["proof"][0], 20), *proof["storageProof"][0]["proof"][1:]]
     ),
-    "a storage node left out": lambda proof: proof["storageProof"][0].update(
-        proof=proof["storageProof"][0]["proof"][:-1]
-    ),
+    "a storage node left out": lambda proof: proof["storageProof"][0].update(proof=proof["storageProof"][0]["proof"][:-1]),
     "a storage node too many": lambda proof: proof["storageProof"][0]["proof"].append("0x80"),
-    "an account node changed": lambda proof: proof.update(
-        accountProof=[flip(proof["accountProof"][0], 30), *proof["accountProof"][1:]]
-    ),
+    "an account node changed": lambda proof: proof.update(accountProof=[flip(proof["accountProof"][0], 30), *proof["accountProof"][1:]]),
     "no account": lambda proof: proof.update(accountProof=[]),
     "another contract": lambda proof: proof.update(address="0x" + "12" * 20),
-    "the other slot's proof": lambda proof: proof["storageProof"][0].update(
-        value="0x0", proof=proof["storageProof"][1]["proof"]
-    ),
+    "the other slot's proof": lambda proof: proof["storageProof"][0].update(value="0x0", proof=proof["storageProof"][1]["proof"]),
     "no proof": lambda proof: proof.clear(),
     "no hexadecimal": lambda proof: proof["storageProof"][0].update(value="zz"),
 }

@@ -51,9 +51,7 @@ def test_a_key_is_live_from_its_adding_block_up_to_its_ending_block() -> None:
 
 @given(heights, heights, heights, heights, st.integers(0, 0xFFFF))
 def test_a_member_word_gives_back_what_was_packed(a: int, s: int, lifted: int, r: int, roles: int) -> None:
-    assert MemberWord.decode(packed((a, 48), (s, 48), (lifted, 48), (r, 48), (roles, 16))) == MemberWord(
-        a, s, lifted, r, roles
-    )
+    assert MemberWord.decode(packed((a, 48), (s, 48), (lifted, 48), (r, 48), (roles, 16))) == MemberWord(a, s, lifted, r, roles)
 
 
 def test_a_suspended_member_is_not_live_until_lifted() -> None:
@@ -119,9 +117,7 @@ def test_an_asset_word_gives_back_what_was_packed(a: int, b: int, c: int, versio
 
 @given(heights, heights, st.booleans(), st.integers(0, 2**64 - 1))
 def test_a_hold_counts_by_its_own_bit(placed: int, lifted: int, held: bool, issued: int) -> None:
-    assert HoldWord.decode(packed((placed, 48), (lifted, 48), (held, 32), (issued, 64))) == HoldWord(
-        placed, lifted, held
-    )
+    assert HoldWord.decode(packed((placed, 48), (lifted, 48), (held, 32), (issued, 64))) == HoldWord(placed, lifted, held)
 
 
 @given(heights, heights, heights, st.integers(0, 127), heights)

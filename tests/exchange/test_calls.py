@@ -349,7 +349,12 @@ def test_only_the_provider_claims_and_nothing_twice(market: Any, agreement_id: b
     assert nothing.value.code == "nothing_to_claim"
 
 
-def test_closing_before_the_window_has_passed_is_refused(market: Any, agreement_id: bytes) -> None:
+def test_closing_before_a_notice_or_within_its_window_is_refused(market: Any, agreement_id: bytes) -> None:
+    with pytest.raises(Conflict) as unannounced:
+        settlement.close(market.bank.context, agreement_id)
+    assert unannounced.value.code == "no_notice"
+    market.bank.done(settlement.give_notice(market.bank.context, agreement_id)["operation"])
+    market.settle()
     with pytest.raises(Conflict) as refused:
         settlement.close(market.bank.context, agreement_id)
     assert refused.value.code == "window_open"

@@ -90,7 +90,12 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
         (root / "people.csv").write_text(SOURCE, encoding="utf-8")
         source = {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}
         wanted = [
-            Wanted(member_id(1), "operator", ("operator", "settlement_bank"), more={"chain": {"stale_seconds": 2.0}}),
+            Wanted(
+                member_id(1),
+                "operator",
+                ("operator", "settlement_bank"),
+                more={"chain": {"stale_seconds": 2.0}, "limits": {"outbox_lag_seconds": 1.0}},
+            ),
             Wanted(member_id(2), "supervisor", ("supervisor",)),
             Wanted(member_id(3), "department", ("department",), officer=True, more={"sources": source}),
             Wanted(member_id(4), "bank", ("bank",), officer=True),

@@ -159,6 +159,19 @@ def test_a_chain_that_stops_answering_is_named_by_readyz(network: Any) -> None:
     assert eventually(lambda: not down_of(operator.client(None)))
 
 
+def test_an_outbox_that_does_not_run_is_named_by_readyz(network: Any) -> None:
+    operator = network.of("operator")
+    operator.node.kill_outbox()
+    try:
+        deposit = {"member": network.of("bank").member, "amount": 1, "reference": "lag/1"}
+        operation = operator.client("clerk").post("/v1/deposits", deposit)["operation"]
+        assert eventually(lambda: down_of(operator.client(None))) == ["outbox"]
+    finally:
+        operator.node.start_outbox()
+    assert operator.client("clerk").get(f"/v1/operations/{operation}?wait=20")["state"] == "done"
+    assert eventually(lambda: not down_of(operator.client(None)))
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

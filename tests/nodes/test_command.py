@@ -1,0 +1,81 @@
+"""``qiaolian node`` as an operator types it, and its page."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from nodes.config import NodeConfig, load
+from registry.uscc import with_check_character
+
+ROOT = Path(__file__).parents[2]
+MEMBER = with_check_character("11440700MB2N0D001")
+
+
+def node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nodes", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+
+
+def test_init_lays_out_a_node_and_says_what_to_do_next(tmp_path: Path) -> None:
+    done = node(
+        *("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--name", "税务局", "--roles", "department,agency"),
+        *("--validator", "0x" + "ab" * 20, "--officer-key", str(tmp_path / "officer.json")),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "admission.json" in done.stdout
+    read = load(tmp_path / "n" / "node.toml")
+    assert (read.name, read.roles, read.chain.finality) == ("税务局", ("department", "agency"), ("0x" + "ab" * 20,))
+    admission = json.loads((tmp_path / "n" / "admission.json").read_text())
+    assert sorted(key["purpose"] for key in admission["keys"]) == [2, 3, 4, 5, 6, 7]
+    assert (tmp_path / "officer.json").exists()
+
+
+def test_init_asks_whose_seals_count(tmp_path: Path) -> None:
+    done = node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank")
+    assert done.returncode != 0
+    assert done.stderr.startswith("finality_missing: ")
+    assert not (tmp_path / "n").exists()
+
+
+def test_a_missing_deployment_is_one_sentence(tmp_path: Path) -> None:
+    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test")
+    for action in ("run", "outbox"):
+        done = node(action, "--config", str(tmp_path / "n" / "node.toml"))
+        assert done.returncode != 0
+        assert done.stderr.strip().splitlines()[-1].startswith("deployment_missing: "), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
+    done = node("run", "--config", str(tmp_path / "none.toml"))
+    assert done.returncode != 0
+    assert done.stderr.startswith("config_missing: ")
+
+
+def test_migrate_brings_an_empty_database_up_to_date(tmp_path: Path) -> None:
+    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test")
+    done = node("migrate", "--config", str(tmp_path / "n" / "node.toml"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "n" / "data" / "node.db").exists()
+
+
+def test_the_page_names_every_key_of_the_configuration() -> None:
+    page = (ROOT / "docs" / "node.md").read_text(encoding="utf-8")
+    missing = [name for name in keys_of(NodeConfig) if f"{name}`" not in page and f".{name}`" not in page]
+    assert missing == []
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += keys_of(inner)
+        elif name not in ("home", "peers", "sources"):
+            found.append(name)
+    return found

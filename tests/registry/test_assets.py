@@ -1,0 +1,261 @@
+"""Publishing: whole or not there, every record committed, one source for a data item."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain import merkle
+from chain.canonical import dumps
+from chain.commitment import opens
+from chain.eip712 import encode_code
+from chain.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.statements import AssetRecord
+from registry.assets import service
+from registry.assets.rules import RECORD_DOMAIN, require_description
+from registry.assets.store import RecordSalt
+from registry.masking import mask, masked, require_rules
+from registry.uscc import ALPHABET, require_valid, with_check_character
+
+RECORDS = [{"subject": f"S{place:05d}", "Age": 20 + place % 50, "Job": "fixed"} for place in range(50)]
+
+
+def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS, masking={"Age": "range:10", "Job": "keep"})
+    row = network["bank"].call("GET", f"/v1/assets/0x{asset_id.hex()}", role="clerk")
+    assert (row["holder"], row["rowCount"], row["grade"]) == (network["tax"].member, 50, 3)
+    assert row["metadata"]["masking"] == {"subject": "drop", "Age": "range:10", "Job": "keep"}
+    record = AssetRecord.from_json(service.latest_own(network["tax"].context, asset_id).record)
+    assert network.ledger.assets.record_hash(asset_id, 1) == record.struct_hash()
+    found = network["bank"].call("GET", f"/v1/assets?q={row['name']}", role="system")["assets"]
+    assert [each["assetId"] for each in found] == [row["assetId"]]
+
+
+def test_every_record_opens_its_commitment_under_the_registered_root(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS)
+    record = AssetRecord.from_json(service.latest_own(network["tax"].context, asset_id).record)
+    with network["tax"].context.database.read() as session:
+        rows = session.query(RecordSalt).filter_by(asset_id=asset_id).order_by(RecordSalt.position).all()
+    assert merkle.root_of([merkle.leaf_hash(row.commitment) for row in rows]) == record.records_root
+    for row, content in zip(rows, RECORDS, strict=True):
+        assert opens(row.commitment, salt=row.salt, domain=RECORD_DOMAIN, record=content)
+    assert len({row.salt for row in rows}) == len(RECORDS)
+
+
+def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repeated(network: Any) -> None:
+    node = network["tax"]
+    name = f"asset-{secrets.token_hex(4)}"
+
+    class Broken:
+        def __init__(self) -> None:
+            self.name, self.broken = name, True
+
+        def schema(self) -> Any:
+            return _rows(network, RECORDS).schema()
+
+        def rows(self) -> Iterator[dict[str, Any]]:
+            for place, each in enumerate(RECORDS):
+                if self.broken and place == 30:
+                    raise BadInput("source_row_broken", "Line 31 of the source is broken.")
+                yield each
+
+        def lookup(self, key: str) -> None:
+            return None
+
+    source = Broken()
+    node.context.ports["sources"][name] = source
+    wanted = service.Publication(name, name, _description(), {"Age": "keep"})
+    with pytest.raises(BadInput) as refused:
+        service.publish(node.context, wanted)
+    assert refused.value.code == "source_row_broken"
+    asset_id = service.asset_id_of(node.member, name)
+    with pytest.raises(NotFound):
+        service.served(node.context, asset_id, 1)
+    source.broken = False
+    made = service.publish(node.context, wanted)
+    node.done(made["operation"])
+    assert made["rowCount"] == 50
+    with node.context.database.read() as session:
+        assert session.query(RecordSalt).filter_by(asset_id=asset_id).count() == 50
+
+
+def test_the_same_name_twice_is_refused(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS)
+    own = service.latest_own(network["tax"].context, asset_id)
+    wanted = service.Publication(own.source, own.source, _description(), {})
+    with pytest.raises(Conflict) as refused:
+        service.publish(network["tax"].context, wanted)
+    assert refused.value.code == "asset_known"
+
+
+def test_a_data_item_has_one_source(network: Any) -> None:
+    item = f"item-{secrets.token_hex(4)}"
+    ended = []
+    for owner in ("tax", "registrar"):
+        node, name = network[owner], f"asset-{secrets.token_hex(4)}"
+        node.context.ports["sources"][name] = _rows(network, RECORDS, name)
+        made = service.publish(node.context, service.Publication(name, name, _description(), {}, data_item=item))
+        ended.append(node.outcome(made["operation"]))
+    assert [each.state for each in ended] == ["done", "reverted"]
+    assert ended[1].code == "data_item_taken"
+
+
+def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS)
+    context = network["tax"].context
+    repaired = {**RECORDS[3], "Age": 99}
+    made = service.correct(context, asset_id, overrides={"S00003": repaired})
+    network["tax"].done(made["operation"])
+    assert service.served(context, asset_id, 2).lookup("S00003") == repaired
+    assert service.served(context, asset_id, 1).lookup("S00003") == RECORDS[3]
+    assert network.ledger.assets.asset(asset_id).latest_version == 2
+    with pytest.raises(NotFound) as refused:
+        service.correct(context, asset_id, overrides={"S99999": repaired})
+    assert refused.value.code == "record_unknown"
+
+
+def test_metadata_that_is_not_what_was_registered_is_refused(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS)
+    tax, bank = network["tax"].context, network["bank"].context
+    from registry.assets.store import OwnAsset
+
+    def forge(session: Any) -> None:
+        row = session.get(OwnAsset, (asset_id, 1))
+        row.asset_metadata = {**row.asset_metadata, "titleEn": "Something else"}
+
+    tax.database.write(forge)
+    with pytest.raises(Conflict) as refused:
+        asyncio.run(service.describe(bank, asset_id))
+    assert refused.value.code == "metadata_differs"
+
+
+def test_a_supervisor_holds_and_releases_and_the_holder_cancels(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS)
+    supervisor, path = network["supervisor"], f"/v1/assets/0x{asset_id.hex()}"
+    for _ in range(2):
+        supervisor.done(supervisor.call("POST", path + "/hold", {"reason": "dispute"}, role="officer")["operation"])
+        assert supervisor.call("GET", path.replace("/v1", "/v1"), role="clerk")["held"]
+        supervisor.done(supervisor.call("POST", path + "/release", role="officer")["operation"])
+        assert not network.ledger.assets.hold(asset_id).held
+    network["tax"].done(network["tax"].call("POST", path + "/cancel", {"reason": "replaced"}, role="clerk")["operation"])
+    assert not network.ledger.assets.asset(asset_id).live
+    assert service.catalogue_row(network["tax"].context, asset_id).cancelled_at is not None
+
+
+def test_a_strangers_hold_is_refused_by_the_chain(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS)
+    operation = service.set_hold(network["bank"].context, asset_id, reason=encode_code("envy"))
+    assert network["bank"].outcome(operation).state == "reverted"
+
+
+def test_4454_rows_are_published_in_seconds(network: Any) -> None:
+    records = [{"subject": f"S{place:05d}", "Age": place % 90, "Job": "fixed", "Assets": place * 7} for place in range(4454)]
+    started = time.monotonic()
+    network.publish("tax", records)
+    assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("missing", ["titleZh", "titleEn", "description", "grade"])
+def test_a_description_lacking_a_part_is_refused(missing: str) -> None:
+    with pytest.raises(BadInput):
+        require_description({name: value for name, value in _description().items() if name != missing})
+
+
+# --- Masking --------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
+def test_a_range_holds_its_value_and_nothing_finer(value: int, width: int) -> None:
+    low, high = (int(part) for part in _split(masked(value, f"range:{width}")))
+    assert low <= value <= high
+    assert high - low == width - 1
+    assert masked(low, f"range:{width}") == masked(value, f"range:{width}")
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
+def test_rounding_is_to_the_nearest_multiple(value: int, step: int) -> None:
+    rounded = masked(value, f"round:{step}")
+    assert rounded % step == 0
+    assert abs(rounded - value) * 2 <= step
+
+
+@given(st.text(max_size=30), st.integers(1, 10))
+def test_a_prefix_shows_no_more_than_its_length(value: str, length: int) -> None:
+    shown = masked(value, f"prefix:{length}")
+    assert len(shown) == len(value)
+    assert shown[:length] == value[:length]
+    assert set(shown[length:]) <= {"*"}
+
+
+@pytest.mark.parametrize("rule", ["keep", "constant", "range:10", "round:10", "prefix:2"])
+def test_an_absent_value_stays_absent(rule: str) -> None:
+    assert masked(None, rule) is None
+
+
+@pytest.mark.parametrize("rule", ["range:0", "range:-1", "keep:1", "hash", "", "range:" + "9" * 13, "range:1e3", "keep\n"])
+def test_a_malformed_rule_is_refused(rule: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        require_rules({"Age": rule}, ["Age"])
+    assert refused.value.code == "masking_rule_malformed"
+
+
+def test_a_column_without_a_rule_never_leaves_the_gateway() -> None:
+    rules = require_rules({"Age": "keep"}, ["Age", "Job"])
+    with pytest.raises(Forbidden) as refused:
+        mask({"Age": 1, "Job": "x"}, ["Job"], rules)
+    assert refused.value.code == "column_withheld"
+    with pytest.raises(BadInput) as unknown:
+        mask({"Age": 1}, ["Height"], rules)
+    assert unknown.value.code == "column_unknown"
+
+
+def test_text_under_a_rule_for_numbers_is_hidden_whole() -> None:
+    assert masked("secret", "range:10") == "***"
+
+
+# --- Codes ----------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(ALPHABET, min_size=17, max_size=17), st.integers(0, 17), st.integers(1, 30))
+def test_one_wrong_letter_never_passes(first17: str, place: int, shift: int) -> None:
+    code = with_check_character(first17)
+    assert require_valid(code) == code
+    wrong = ALPHABET[(ALPHABET.index(code[place]) + shift) % 31]
+    with pytest.raises(BadInput):
+        require_valid(code[:place] + wrong + code[place + 1 :])
+
+
+@pytest.mark.parametrize("code", ["", "1" * 17, "91440703MA00000I0O", None, 5])
+def test_what_is_no_code_is_refused(code: Any) -> None:
+    with pytest.raises(BadInput) as refused:
+        require_valid(code)
+    assert refused.value.code == "wrong_check_character"
+
+
+def test_metadata_is_hashed_in_canonical_form(network: Any) -> None:
+    asset_id = network.publish("tax", RECORDS)
+    own = service.latest_own(network["tax"].context, asset_id)
+    assert AssetRecord.from_json(own.record).metadata_hash == hashlib.sha256(dumps(own.asset_metadata)).digest()
+
+
+def _split(shown: str) -> tuple[str, str]:
+    cut = shown.index("-", 1)
+    return shown[:cut], shown[cut + 1 :]
+
+
+def _description() -> dict[str, Any]:
+    return {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
+
+
+def _rows(network: Any, records: list[dict[str, Any]], name: str = "rows") -> Any:
+    sources = network["tax"].context.ports["sources"]
+    kind = type(next(each for each in sources.values() if hasattr(each, "records")))
+    return kind(name, records)
