@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from chain.database import Base, Database
+from chain.database import Database
+
+
+class Base(DeclarativeBase):
+    """Apart from the node's tables, which a migration test compares."""
 
 
 class Note(Base):
