@@ -6,7 +6,8 @@
 2. the asset's record, which AssetRegistry proves to be the version the terms name, held by the owner;
 3. the decision, signed with an APPROVAL key of the owner and entered in the owner's anchored log;
 4. the chain's word for the grant, which must say the same;
-5. when the word says revoked, the revocation, signed by the owner, entered in its log.
+5. when the bundle holds a revocation: signed by the owner, entered in its log, and the word says revoked. A revocation that
+   the officer sent past the owner's node is known by the word alone, which the contract sets for no other signature.
 
 The scope may be opened; then its columns are named.
 """
@@ -86,6 +87,8 @@ def _revocation(facts: Facts, terms: GrantTerms, grant_id: bytes, word: GrantWor
     if word.revoked_at == 0:
         _require(not found, "revocation_differs", "The bundle holds a revocation that the chain does not have.")
         return ["It was not revoked up to the block of the proof."] if word.approved_at else []
+    if not found:
+        return [f"{terms.owner} revoked it at block {word.revoked_at}; the chain says so, the signed revocation is not in this bundle."]
     signed = facts.one(GrantRevocation)
     _require_owner(signed, terms, grant_id, signed.statement.grant_id, (KeyPurpose.APPROVAL, KeyPurpose.STATEMENT))
     logged = facts.logged(signed)

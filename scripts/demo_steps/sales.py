@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -182,7 +182,7 @@ def _refused(world: World, screen: Screen, state: State, twice: Sale, held: Sale
         _sign(at, first, first.seller, Step.SELLER)
         opened = bytes.fromhex(first.deal_id[2:])
         wait_for(lambda: world.ledger.property.deal(opened).opened_at, "the first deal to open")
-        _keep_refusal(state, "second sale", lambda: _draw(at, twice, owners[twice.number]))
+        _wait_refused(state, "second sale", lambda: _draw(at, twice, owners[twice.number]), "the first deal to be seen")
         order = {"court": "江门市蓬江区人民法院", "number": "(2026)粤0703执1号", "date": "2026-11-01"}
         at.at(CENTRE).post("/v1/holds", {"unit": held.unit, "order": order, "placed": True})
         unit = next(
@@ -190,16 +190,13 @@ def _refused(world: World, screen: Screen, state: State, twice: Sale, held: Sale
             for each in at.at(CENTRE).post("/v1/units", {"units": [{"number": held.unit, "owner": owners[held.number]}]})["units"]
         )
         wait_for(lambda: world.ledger.property.hold(unit).held, "the hold to be on the chain")
-        wait_for(
-            lambda: _keep_refusal(state, "sale under a hold", lambda: _draw(at, held, owners[held.number])),
-            "the hold to be seen",
-        )
+        _wait_refused(state, "sale under a hold", lambda: _draw(at, held, owners[held.number]), "the hold to be seen")
     told = ", ".join(f"{kind}: {code}" for kind, code in state.property_refusals.items())
     screen.line(f"refused ({told}), the hold citing the court's order")
 
 
-def _keep_refusal(state: State, kind: str, attempt: Any) -> str | None:
-    code = refusal_code(attempt)
+def _wait_refused(state: State, kind: str, attempt: Callable[[], object], what: str) -> None:
+    """Keep the code the attempt is refused with, once the registration centre's node has followed the chain that far."""
+    code = wait_for(lambda: refusal_code(attempt), what)
     if code in ("unit_in_deal", "unit_held"):
         state.property_refusals[kind] = code
-    return code
