@@ -96,8 +96,8 @@ def from_rpc(block: Mapping[str, Any]) -> Header:
     return parse(rlp.encode(items))
 
 
-def require_final(header: Header, validators: Collection[str]) -> None:
-    """Check the seals against the validator set of the header's height.
+def require_final(header: Header, validators: Collection[str]) -> frozenset[str]:
+    """Check the seals against the validator set of the header's height; who sealed.
 
     Raises:
         NotFinal: ``seal_missing``, ``seal_foreign``, ``seal_duplicate`` or ``seal_invalid``.
@@ -119,6 +119,7 @@ def require_final(header: Header, validators: Collection[str]) -> None:
             "seal_missing",
             f"Block {header.number} has {len(seen)} of the {seals_needed(len(validators))} seals that make it final.",
         )
+    return frozenset(seen)
 
 
 def seals_needed(validators: int) -> int:

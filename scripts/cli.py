@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -32,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 loaded.add_arguments(sub)
                 sub.set_defaults(run=loaded.run)
         arguments = parser.parse_args(given)
-        code: int = arguments.run(arguments)
-        return code
+        done: int = arguments.run(arguments)
+        return done
     except QiaolianError as error:
         hint = f" {error.hint}" if error.hint else ""
         print(f"error[{error.code}]: {error.sentence}{hint}", file=sys.stderr)
@@ -46,6 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 3
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has gone; nothing is left to say it to
+        return 141
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = "disk_full" if full else "system"
+        about = f" ({error.filename})" if error.filename else ""
+        print(f"error[{code}]: {error.strerror or error}{about}.{' Free some space and run it again.' if full else ''}", file=sys.stderr)
+        return 4
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from chain.errors import QiaolianError
+from chain.errors import BadInput, QiaolianError
 from scripts.demo_steps import catalogue, credit, kills, proof, records, report, sales, trade, world
 from scripts.demo_steps.memory import MemoryWatch
 from scripts.demo_steps.promises import broken
@@ -22,6 +24,8 @@ from scripts.demo_steps.state import State
 from scripts.demo_steps.world import CAST, World
 
 DEFAULT_OUT = Path("var/demo")
+MARKER = ".qiaolian-demo"
+"""Says that a folder is the demo's, and is locked while one runs there."""
 DEFAULT_CALLS = 1_000
 DEFAULT_DEALS = 25
 
@@ -41,19 +45,21 @@ def run(arguments: argparse.Namespace) -> int:
         print("error[demo_too_small]: The demo needs at least 12 calls and 2 deals.", file=sys.stderr)
         return 2
     out: Path = arguments.out.resolve()
+    try:
+        with _own_folder(out), _terminated_like_interrupted():
+            return _run_in(out, arguments)
+    except QiaolianError as error:
+        print(f"\nerror[{error.code}]: {error.sentence} {error.hint}".rstrip(), file=sys.stderr)
+        if (out / "network").exists():
+            print(f"The logs are under {out / 'network'}.", file=sys.stderr)
+        return 1
+
+
+def _run_in(out: Path, arguments: argparse.Namespace) -> int:
     network = out / "network"
-    for each in (network, out / "bundles"):
-        if each.exists():
-            shutil.rmtree(each)
     network.mkdir(parents=True)
     demo = Demo(out, calls=arguments.calls, deals=arguments.deals, serve=arguments.serve)
-    with _terminated_like_interrupted():
-        try:
-            report_broken = demo.run()
-        except QiaolianError as error:
-            print(f"\nerror[{error.code}]: {error.sentence} {error.hint}".rstrip(), file=sys.stderr)
-            print(f"The logs are under {network}.", file=sys.stderr)
-            return 1
+    report_broken = demo.run()
     if arguments.clean:
         shutil.rmtree(network)
     for sentence in report_broken:
@@ -134,15 +140,16 @@ class Demo:
         """What the chain and the steps say, before the network ends."""
         state, height = self._state, living.ledger.height()
         blocks = living.ledger.blocks(range(1, height + 1))
+        told = Counter(event.name for event in living.ledger.events(0, height))
         traded = [state.agreements[key] for key in trade.PRICES]
         everything = [*state.agreements.values(), *state.reporting.values(), *state.free_agreements.values()]
         return {
-            "validators": len(living.network.validators),
+            "validators": len(living.sealers(height)),
             "blocks": height,
             "transactions": sum(len(each.transactions) for each in blocks if each is not None),
-            "members": len(living.organisations),
-            "assets": len(state.products) + len(state.free_products),
-            "grants": len(state.grants) + len(state.free_agreements) + 1,
+            "members": told["MemberAdmitted"],
+            "assets": len({event.arguments["assetId"] for event in living.ledger.events(0, height) if event.name == "AssetRegistered"}),
+            "grants": told["GrantRequested"],
             "trade": {
                 "calls": sum(each.served for each in traded),
                 "all_calls": sum(each.served for each in everything),
@@ -189,7 +196,8 @@ class Demo:
         rows = []
         for deal in [*self._state.agreements.values(), *self._state.free_agreements.values()]:
             money = self._state.settled.get(deal.agreement_id, (0, 0, 0))
-            name = titles[deal.key] + (" (free, to " + titles[deal.buyer] + ")" if deal.buyer != "bank" else "")
+            free = f" (free, to {titles[deal.buyer]})" if deal.buyer != "bank" else ""
+            name = titles[deal.key] + free + (" (cap of one call)" if deal.capped else "")
             rows.append(
                 {
                     "name": name,
@@ -201,6 +209,28 @@ class Demo:
                 }
             )
         return rows
+
+
+@contextlib.contextmanager
+def _own_folder(out: Path) -> Iterator[None]:
+    """``out`` for this run alone, emptied of what an earlier run left; a folder of somebody else's is left as it is."""
+    marker = out / MARKER
+    left = [each for each in (out / "network", out / "bundles") if each.exists()]
+    if left and not marker.exists():
+        raise BadInput("demo_out_in_use", f"{left[0]} was not made by a demo.", hint="Name another folder with --out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = marker.open("a")
+    except OSError as error:
+        raise BadInput("demo_out_unwritable", f"{out} cannot be written to: {error.strerror}.", hint="Name another with --out.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadInput("demo_running", f"Another demo runs in {out}.", hint="End it, or name another folder with --out.") from error
+        for each in left:
+            shutil.rmtree(each)
+        yield
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ class Deal:
     buyer: str
     columns: tuple[str, ...]
     purpose: str
+    capped: bool = False
+    """Opened only to see its cap hold."""
     served: int = 0
     refused: int = 0
 

@@ -230,6 +230,7 @@ def _refusals(world: World, screen: Screen, state: State) -> None:
 def _over_cap(world: World, screen: Screen, state: State) -> str:
     """A small agreement of its own whose cap is one call."""
     small = agree(world, screen, state, "real-estate", cap_calls=1)
+    small.capped = True
     state.agreements["small"] = small
     answers = [world.client("bank").post("/v1/calls/batch", {"calls": [query(small, trader)]})["results"][0] for trader in state.traders[:2]]
     for answer in answers:

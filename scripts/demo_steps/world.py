@@ -13,8 +13,10 @@ from chain.deploy import deploy
 from chain.deployment import Deployment
 from chain.engine.network import Network
 from chain.errors import QiaolianError, Unavailable
+from chain.headers import from_rpc, require_final
 from chain.keys import Secp256k1Signer
 from chain.ledger import Ledger
+from chain.rpc import Rpc
 from chain.transactions import gas_for, sign_transaction
 from nodes.client import NodeClient
 from nodes.provision import Organisation, Wanted, found, lay_out, start_all, stop_all
@@ -99,6 +101,15 @@ class World:
         if not receipt.succeeded:
             raise self.ledger.why_reverted(address, data, sender.address, receipt.height)
         return signed.transaction_hash
+
+    def sealers(self, height: int) -> frozenset[str]:
+        """The validators whose seals stand on the blocks up to ``height``."""
+        rpc = Rpc(self.network.rpc_urls)
+        try:
+            answers = rpc.batch([("kaia_getBlockByNumber", (hex(each), False)) for each in range(1, height + 1)])
+        finally:
+            rpc.close()
+        return frozenset().union(*(require_final(from_rpc(each), self.network.addresses) for each in answers))
 
     def stop(self) -> None:
         """End every process that was started."""
