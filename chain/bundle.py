@@ -15,7 +15,7 @@ A bundle is exactly its RFC 8785 bytes, with a closed schema::
 
 ``verify`` recomputes, in this order: form; the chain against the trust file; each header's hash and seals; each storage proof; each key's record in
 MemberDirectory; each signature; each log's checkpoint, witnesses, anchor and entries; each opened commitment; then the story's own checker. Every
-element is checked and must be used: one invalid or idle element refuses the whole.
+element is checked, must be used and stands once: one invalid, idle or repeated element refuses the whole.
 
 For story checkers, ``Facts`` holds what was verified:
 
@@ -249,6 +249,9 @@ def _require_form(value: Any) -> tuple[str, Mapping[str, Any]]:
         raise Malformed("bundle_malformed", "A section of the bundle is not a list.")
     if sum(len(value[name]) for name in _SECTIONS) > MOST_ELEMENTS:
         raise Malformed("bundle_malformed", "The bundle has too many elements.")
+    # The bytes are canonical, so that equal elements have their members in the same order.
+    if any(len({json.dumps(each) for each in value[name]}) < len(value[name]) for name in _SECTIONS):
+        raise Malformed("bundle_malformed", "The bundle says something twice.")
     return value["story"], value["subject"]
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from chain.errors import BadSignature, Malformed
+from chain.errors import BadSignature, Malformed, WrongTrust
 
 _LOG, _COSIGNATURE = 0x01, 0x04
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,128}")
@@ -82,6 +82,7 @@ def verify(note: str, *, log_key: bytes, witnesses: Mapping[str, bytes]) -> Sign
     Raises:
         Malformed: ``checkpoint_malformed``.
         BadSignature: ``checkpoint_signature``.
+        WrongTrust: ``witness_unknown``.
     """
     body, _, tail = note.partition("\n\n")
     body += "\n"
@@ -97,8 +98,14 @@ def verify(note: str, *, log_key: bytes, witnesses: Mapping[str, bytes]) -> Sign
             _check(name, _LOG, log_key, blob, body.encode(), blob[4:])
             signed_by_log = True
             continue
-        if name not in witnesses or name in seen or len(blob) != 76:
+        if name in seen or len(blob) != 76:
             raise _malformed()
+        if name not in witnesses:
+            raise WrongTrust(
+                "witness_unknown",
+                f"A checkpoint is cosigned by {name}, a witness the trust file does not name.",
+                hint="Ask for a bundle with the witnesses you know, or decide to trust this one.",
+            )
         timestamp = int.from_bytes(blob[4:12], "big")
         _check(name, _COSIGNATURE, witnesses[name], blob, _cosigned(body, timestamp), blob[12:])
         seen[name] = timestamp

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chain import merkle
 from chain.checkpoint import Checkpoint, cosign, log_origin, sign, verify
-from chain.errors import BadSignature, Malformed, NotIncluded, VerificationError
+from chain.errors import BadSignature, Malformed, NotIncluded, VerificationError, WrongTrust
 from chain.keys import Ed25519Signer
 
 # The entries and roots of RFC 6962's reference vectors.
@@ -115,7 +115,9 @@ def test_a_checkpoint_of_another_key_an_unknown_witness_or_a_doubled_line_is_ref
         verify(note, log_key=STRANGER.public_key, witnesses={})
     with pytest.raises(BadSignature):
         verify(note + line, log_key=LOG.public_key, witnesses={"supervisor": STRANGER.public_key})
-    for broken in (note + line, note[:-1], note + "\n", note + sign(HEAD, LOG).split("\n\n")[1]):
+    with pytest.raises(WrongTrust):
+        verify(note + line, log_key=LOG.public_key, witnesses={})
+    for broken in (note[:-1], note + "\n", note + sign(HEAD, LOG).split("\n\n")[1]):
         with pytest.raises(Malformed):
             verify(broken, log_key=LOG.public_key, witnesses={})
     with pytest.raises(Malformed):
