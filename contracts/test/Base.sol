@@ -4,15 +4,22 @@ pragma solidity 0.8.30;
 /// @dev The cheat codes these tests use, as forge offers them.
 interface Vm {
     function addr(uint256 privateKey) external pure returns (address);
+    function assertEq(bytes calldata left, bytes calldata right, string calldata what) external pure;
     function assertEq(uint256 left, uint256 right, string calldata what) external pure;
     function assertEq(bytes32 left, bytes32 right, string calldata what) external pure;
     function assertTrue(bool condition, string calldata what) external pure;
     function assume(bool condition) external pure;
+    function chainId(uint256 newChainId) external;
+    function etch(address target, bytes calldata code) external;
+    function expectEmit(address emitter) external;
+    function expectPartialRevert(bytes4 selector) external;
     function expectRevert(bytes calldata data) external;
+    function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
     function parseJsonBytes32Array(string calldata json, string calldata key) external pure returns (bytes32[] memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
     function parseJsonBytesArray(string calldata json, string calldata key) external pure returns (bytes[] memory);
     function parseJsonStringArray(string calldata json, string calldata key) external pure returns (string[] memory);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function prank(address sender) external;
     function readFile(string calldata path) external view returns (string memory);
     function roll(uint256 height) external;
@@ -32,12 +39,20 @@ abstract contract Base {
     /// @dev forge asks an invariant test for these.
     address[] private _targets;
 
+    FuzzSelector[] private _selectors;
+
+    function targetSelectors() external view returns (FuzzSelector[] memory) {
+        return _selectors;
+    }
+
     function targetContracts() external view returns (address[] memory) {
         return _targets;
     }
 
-    function _target(address handler) internal {
+    /// @dev An invariant run calls these functions of the handler and nothing else.
+    function _target(address handler, bytes4[] memory selectors) internal {
         _targets.push(handler);
+        _selectors.push(FuzzSelector(handler, selectors));
     }
 
     function same(uint256 left, uint256 right, string memory what) internal pure {
@@ -63,6 +78,41 @@ abstract contract Base {
 
     function fails(bytes4 selector, bytes32 first, bytes32 second) internal {
         vm.expectRevert(abi.encodeWithSelector(selector, first, second));
+    }
+
+    function fails(bytes4 selector, bytes32 first, uint256 second) internal {
+        vm.expectRevert(abi.encodeWithSelector(selector, first, second));
+    }
+
+    function fails(bytes4 selector, uint256 first) internal {
+        vm.expectRevert(abi.encodeWithSelector(selector, first));
+    }
+
+    function fails(bytes4 selector, uint256 first, uint256 second) internal {
+        vm.expectRevert(abi.encodeWithSelector(selector, first, second));
+    }
+
+    function fails(bytes4 selector, address first) internal {
+        vm.expectRevert(abi.encodeWithSelector(selector, first));
+    }
+
+    function fails(bytes4 selector, address first, bytes32 second) internal {
+        vm.expectRevert(abi.encodeWithSelector(selector, first, second));
+    }
+
+    function fails(bytes4 selector, address first, address second) internal {
+        vm.expectRevert(abi.encodeWithSelector(selector, first, second));
+    }
+
+    /// @dev The next call must revert with this error, whatever its arguments: a signature over something else recovers to an address
+    /// that nobody chose.
+    function failsSomehow(bytes4 selector) internal {
+        vm.expectPartialRevert(selector);
+    }
+
+    /// @dev The next call of `emitter` emits exactly the event that the test emits after this.
+    function emits(address emitter) internal {
+        vm.expectEmit(emitter);
     }
 
     function word(uint256 value) internal pure returns (bytes32) {
