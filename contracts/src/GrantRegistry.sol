@@ -56,7 +56,7 @@ contract GrantRegistry is Membership {
         emit GrantRequested(grantId, terms.owner, terms.grantee, terms);
     }
 
-    /// @notice Records the chief data officer's signed decision. Anyone may send it.
+    /// @notice Records the chief data officer's signed decision. Anyone may send it. A grantee suspended since its request gains nothing.
     function decide(GrantTerms calldata terms, GrantDecision calldata decision, bytes calldata signature) external {
         bytes32 grantId = terms.hash();
         uint256 word = _grants[grantId];
@@ -69,7 +69,7 @@ contract GrantRegistry is Membership {
         uint256 same = decision.approved ? 48 : 96;
         if (_at(word, same) != 0) return;
         require(_at(word, 48) == 0 && _at(word, 96) == 0 && _at(word, 144) == 0, AlreadyDecided(grantId));
-        if (decision.approved) assets.requireUsable(terms.assetId, terms.assetVersion, terms.owner);
+        if (decision.approved) _requireGrantable(terms);
 
         _grants[grantId] = _stamp(word, same);
         if (decision.approved) emit GrantApproved(grantId, decision.reason);
@@ -103,6 +103,13 @@ contract GrantRegistry is Membership {
     function isLive(bytes32 grantId) external view returns (bool) {
         uint256 word = _grants[grantId];
         return _at(word, 48) != 0 && _at(word, 144) == 0;
+    }
+
+    /// @dev An approval gives a right, so it asks again for what may have changed since the request.
+    function _requireGrantable(GrantTerms calldata terms) private view {
+        _requireOpen();
+        _requireActive(terms.grantee);
+        assets.requireUsable(terms.assetId, terms.assetVersion, terms.owner);
     }
 }
 // slither-disable-end incorrect-equality
