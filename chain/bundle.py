@@ -153,7 +153,7 @@ class Facts:
         if found is None:
             name = type(signed.statement).__name__
             raise NotIncluded("not_logged", f"The {name} is not in its signer's anchored log.")
-        self._used.add((found.member, found.index))
+        self._used.add((found.member, found.leaf["digest"]))
         return found
 
     def logged_by(self, member: str, digest: bytes) -> Logged:
@@ -161,7 +161,7 @@ class Facts:
         found = self._logged.get((member, "0x" + digest.hex()))
         if found is None:
             raise NotIncluded("not_logged", "A statement is not in the log of the member that took it.")
-        self._used.add((found.member, found.index))
+        self._used.add((found.member, found.leaf["digest"]))
         return found
 
     def opened(self, commitment: bytes, domain: str) -> Any:
@@ -180,7 +180,7 @@ class Facts:
         idle = [type(each.statement).__name__ for each in self._signed if type(each.statement) not in self._used]
         idle += [type(each).__name__ for each in self._structs if type(each) not in self._used]
         idle += [f"storage of {place[0]}" for place in self._words if place not in self._used]
-        idle += [f"log entry {each.index}" for each in self._logged.values() if (each.member, each.index) not in self._used]
+        idle += [f"log entry {each.index}" for place, each in self._logged.items() if place not in self._used]
         idle += ["disclosure" for place in self._opened if place not in self._used]
         if idle:
             raise Inconsistent("element_idle", f"The bundle carries something its story does not need: {idle[0]}.")
@@ -223,9 +223,10 @@ def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_by
     if len({each["header"] for each in value["storage"]}) != len(checked):
         raise Inconsistent("element_idle", "The bundle carries a block header nothing is proved under.")
     keys = _keys(value["keys"], words, facts)
-    for each in value["logs"]:
-        _log(each, words, keys, facts)
-    _statements(value["statements"], keys, facts)
+    log_keys = {_log(each, words, keys, facts) for each in value["logs"]}
+    signing_keys = _statements(value["statements"], keys, facts)
+    if keys.keys() - log_keys - signing_keys:
+        raise Inconsistent("element_idle", "The bundle carries a key nobody signed with.")
     for each in value["structs"]:
         facts._structs.append(_struct(each, STRUCTS))
     for each in value["disclosures"]:
@@ -314,7 +315,8 @@ def _keys(values: Sequence[Any], words: Sequence[_Proved], facts: Facts) -> dict
     return found
 
 
-def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, _KeyFact], facts: Facts) -> None:
+def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, _KeyFact], facts: Facts) -> bytes:
+    """Checkpoint, anchor and entries of a log; the fingerprint of its key."""
     _fields(value, "member", "incarnation", "key", "note", "size", "root", "entries")
     member, key = value["member"], _bytes(value["key"], length=32)
     if not isinstance(member, str) or type(value["incarnation"]) is not int or not isinstance(value["note"], str):
@@ -334,9 +336,15 @@ def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, _KeyFact], f
         leaf, index = entry["leaf"], entry["index"]
         if not isinstance(leaf, dict) or set(leaf) != {"at", "digest", "kind"} or type(index) is not int:
             raise Malformed("bundle_malformed", "A log entry in the bundle is malformed.")
+        _bytes(leaf["digest"], length=32)
         path = [_bytes(each, length=32) for each in _list(entry["path"])]
         merkle.require_included(dumps(leaf), index, read.checkpoint.size, read.checkpoint.root, path)
+        if (member, leaf["digest"]) in facts._logged:
+            raise Inconsistent("element_twice", "The bundle shows one digest at two places of a member's logs.")
         facts._logged[member, leaf["digest"]] = Logged(member, index, leaf, anchored_at, read.witnesses)
+    if not value["entries"]:
+        raise Inconsistent("element_idle", "The bundle carries a log without an entry.")
+    return key
 
 
 def _require_anchored(value: Any, words: Sequence[_Proved], origin: str, head: checkpoint.Checkpoint, facts: Facts) -> int:
@@ -357,8 +365,11 @@ def _require_anchored(value: Any, words: Sequence[_Proved], origin: str, head: c
     return word.anchored_at
 
 
-def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Facts) -> None:
-    """Signatures: by a proved key, or by a subject's key that a certificate among them covers. Certificates come first."""
+def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Facts) -> set[bytes]:
+    """Signatures: by a proved key, or by a subject's key that a certificate among them covers. Certificates come first.
+
+    The fingerprints of the keys that signed.
+    """
     read = [(_struct(each, STATEMENTS, "signature"), _bytes(each["signature"], length=65)) for each in values]
     ordered = sorted(read, key=lambda pair: not isinstance(pair[0], SubjectKeyCertificate))
     certificates: dict[str, SubjectKeyCertificate] = {}
@@ -371,7 +382,7 @@ def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Fa
         signer = recover(digest, signature)
         fingerprint = bytes.fromhex(signer[2:]).rjust(32, b"\0")
         fact = keys.get(fingerprint)
-        if fact is not None:
+        if fact is not None and fact.word.algorithm == Algorithm.SECP256K1:
             used_keys.add(fingerprint)
             _require_live(fact, digest, facts)
             made = Signed(statement, signer, fact.word.member, KeyPurpose(fact.word.purpose), digest)
@@ -386,9 +397,7 @@ def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Fa
             certificates[statement.key] = statement
         signed[id(statement)] = made
     facts._signed.extend(signed[id(statement)] for statement, _ in read)
-    idle = {key for key, fact in keys.items() if fact.word.algorithm == Algorithm.SECP256K1} - used_keys
-    if idle:
-        raise Inconsistent("element_idle", "The bundle carries a key nobody signed with.")
+    return used_keys
 
 
 def _require_live(fact: _KeyFact, digest: bytes, facts: Facts) -> None:

@@ -7,8 +7,9 @@ and the witnesses with how many of them a log's checkpoint must carry.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from chain.canonical import loads
@@ -94,13 +95,13 @@ def read(data: bytes) -> Trust:
                 "requiredWitnesses",
             }
         )
-        _require(type(value["chainId"]) is int and _HASH.fullmatch(value["genesisHash"]) is not None)
+        _require(_is_count(value["chainId"]) and _HASH.fullmatch(value["genesisHash"]) is not None)
         _require(all(is_address(address) for address in value["contracts"].values()))
-        _require(all(type(slot) is int for slots in value["storage"].values() for slot in slots.values()))
-        _require(type(value["requiredWitnesses"]) is int and value["requiredWitnesses"] >= 0)
+        _require(all(_is_count(slot) for slots in value["storage"].values() for slot in slots.values()))
+        _require(_is_count(value["requiredWitnesses"]))
         _require(all(_HASH.fullmatch(key) is not None for key in value["witnesses"].values()))
         sets = tuple(_validator_set(each) for each in value["validatorSets"])
-        _require(len(sets) > 0)
+        _require(len(sets) > 0 and _are_apart(sets))
         return Trust(
             chain_id=value["chainId"],
             genesis_hash=value["genesisHash"],
@@ -117,9 +118,19 @@ def read(data: bytes) -> Trust:
 def _validator_set(value: Any) -> ValidatorSet:
     _require(set(value) == {"fromHeight", "toHeight", "validators"})
     start, end, validators = value["fromHeight"], value["toHeight"], value["validators"]
-    _require(type(start) is int and (end is None or type(end) is int) and len(validators) > 0)
+    _require(_is_count(start) and (end is None or (_is_count(end) and start <= end)) and len(validators) > 0)
     _require(all(is_address(each) for each in validators) and len(set(validators)) == len(validators))
     return ValidatorSet(start, end, frozenset(validators))
+
+
+def _are_apart(sets: Sequence[ValidatorSet]) -> bool:
+    """No height has two sets."""
+    ordered = sorted(sets, key=lambda each: each.from_height)
+    return all(one.to_height is not None and one.to_height < other.from_height for one, other in pairwise(ordered))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _require(held: bool) -> None:
