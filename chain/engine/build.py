@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -172,20 +171,21 @@ def _go_version(go: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _go_unusable(str(error)) from error
     if done.returncode != 0:
-        raise _go_unusable(done.stderr.strip())
+        raise _go_unusable(done.stderr.strip() or f"`go version` ended with {done.returncode}.")
     return done.stdout
 
 
 def _go_unusable(reason: str) -> Unavailable:
     return Unavailable(
         "go_unusable",
-        f"The Go found cannot build the chain engine: {reason}",
+        f"The Go found cannot build the chain engine: {reason.rstrip('.')}.",
         hint="Install Go 1.24 or later, or name one in QIAOLIAN_GO.",
     )
 
 
 def _require_compiler() -> None:
-    compiler = shlex.split(os.environ.get("CC", "gcc"))[0]
+    # Go takes an empty CC for none.
+    compiler = (os.environ.get("CC", "").split() or ["gcc"])[0]
     if shutil.which(compiler) is None:
         raise Unavailable(
             "compiler_missing",

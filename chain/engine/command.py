@@ -79,6 +79,7 @@ def _print_status(network: Network) -> int:
     """One line a validator; 0 when all run."""
     rows = network.status()
     for each in rows:
-        state = "down" if each["pid"] is None else f"block {each['height']}, pid {each['pid']}"
+        height = "does not answer" if each["height"] is None else f"block {each['height']}"
+        state = "down" if each["pid"] is None else f"{height}, pid {each['pid']}"
         print(f"  {each['organisation']:<14} {each['address']}  {each['rpc']}  {state}")
     return 0 if all(each["pid"] for each in rows) else 1

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import time
@@ -106,6 +107,8 @@ class Network:
             content = json.loads(path.read_bytes())
             validators = [Validator.from_json(each) for each in content["validators"]]
             chain_id, genesis_hash = int(content["chainId"]), str(content["genesisHash"])
+            if not validators or not re.fullmatch(r"(0x[0-9a-f]{64})?", genesis_hash):
+                raise ValueError("values")
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput("network_damaged", f"{path} is damaged.", hint="Restore it, or remove the directory and start anew.") from error
         return cls(directory, chain_id=chain_id, genesis_hash=genesis_hash, validators=validators)
@@ -135,7 +138,8 @@ class Network:
             try:
                 self._launch(down, say=say)
                 head = max(self.height(place) or 0 for place in range(len(self.validators)))
-                self.wait_for_height(head + 1, seconds=max(1.0, deadline - time.monotonic()), say=say)
+                everyone = range(len(self.validators))
+                self.wait_for_height(head + 1, seconds=max(1.0, deadline - time.monotonic()), say=say, places=everyone)
             except BaseException:
                 _end(down)
                 raise
@@ -175,10 +179,16 @@ class Network:
                 yield process.pid
 
     def height(self, place: int = 0) -> int | None:
-        """A validator's latest block, or None when it does not answer."""
+        """A validator's latest block, or None when it does not answer.
+
+        Raises:
+            Unavailable: ``chain_wrong_id`` when another chain answers in its place.
+        """
         try:
             return int(self._rpc(place).call("eth_blockNumber"), 16)
-        except QiaolianError:
+        except QiaolianError as error:
+            if error.code == "chain_wrong_id":
+                raise
             return None
 
     def block_hash(self, height: int, place: int = 0) -> str:
@@ -192,14 +202,15 @@ class Network:
             raise NotFound("block_missing", f"The validator has no block {height}.")
         return str(block["hash"])
 
-    def wait_for_height(self, height: int, *, seconds: float = START_SECONDS, say: Progress = _silent) -> None:
-        """Wait until every validator that runs now has that block.
+    def wait_for_height(self, height: int, *, seconds: float = START_SECONDS, say: Progress = _silent, places: Sequence[int] | None = None) -> None:
+        """Wait until every validator of ``places`` has that block; of those that run now, if that is not given.
 
         Raises:
             Unavailable: ``validator_ended`` when one of them ends meanwhile; ``no_blocks`` at the deadline.
         """
         started = told = time.monotonic()
-        places = [place for place, home in enumerate(self._homes) if home.process() is not None]
+        if places is None:
+            places = [place for place, home in enumerate(self._homes) if home.process() is not None]
         while True:
             heights = [self.height(place) for place in places]
             if heights and all(each is not None and each >= height for each in heights):
@@ -246,7 +257,9 @@ class Network:
             home.prepare()
         for home in down:
             home.start()
-        self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say)
+        # One that ended at once must be missed, so those just started are named.
+        started = [place for place, home in enumerate(self._homes) if home in down or home.process() is not None]
+        self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say, places=started)
         self._introduce()
 
     def _introduce(self) -> None:
@@ -276,7 +289,7 @@ class Network:
                 pairs += [(home, url) for each, url in others if each.address in running and node_id(url) not in known]
         return pairs
 
-    def _require_running(self, places: list[int]) -> None:
+    def _require_running(self, places: Sequence[int]) -> None:
         for place in places:
             home = self._homes[place]
             if home.process() is None:

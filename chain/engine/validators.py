@@ -270,4 +270,4 @@ def _require_free(port: int, organisation: str) -> None:
 
 
 def _failed(reason: str) -> Unavailable:
-    return Unavailable("engine_failed", f"The chain engine could not set up a validator: {reason}", hint="See the log.")
+    return Unavailable("engine_failed", f"The chain engine could not set up a validator: {reason.rstrip('.')}.", hint="See the log.")
