@@ -257,8 +257,10 @@ def test_a_damaged_description_is_said_so(tmp_path: Path, content: bytes) -> Non
     directory = tmp_path / "network"
     directory.mkdir()
     (directory / "network.json").write_bytes(content)
-    for action in ("up", "status", "destroy"):
-        assert refusal(Command(directory)(action)) == (2, "network_damaged")
+    with pytest.raises(BadInput) as caught:
+        Network.load(directory)
+    assert (caught.value.code, caught.value.exit_code) == ("network_damaged", 2)
+    assert refusal(Command(directory)("up")) == (2, "network_damaged")
     assert (directory / "network.json").read_bytes() == content
 
 
