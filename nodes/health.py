@@ -176,9 +176,9 @@ async def node(request: Request, context: Annotated[Context, Depends(get_context
 
 @router.get("/v1/peer/ping", summary="A member's node asks whether it is heard")
 async def ping(request: Request) -> dict[str, str]:
-    return {"member": require_member(request).member}
+    return {"member": (await require_member(request)).member}
 
 
 @router.post("/v1/peer/ping", summary="The same with a body")
 async def ping_body(request: Request) -> dict[str, Any]:
-    return {"member": require_member(request).member, "bytes": len(await request.body())}
+    return {"member": (await require_member(request)).member, "bytes": len(await request.body())}

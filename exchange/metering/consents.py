@@ -11,7 +11,6 @@ from chain.view import Word
 from chain.words import AssetWord, HoldWord, MemberWord
 from exchange.metering.model import Query
 from registry.credit import service as credit
-from registry.credit.rules import ConsentPackage
 
 CONSENT_PURPOSES = frozenset({"credit-assessment"})
 """Purposes a subject's data is served for only with its consent."""
@@ -44,13 +43,11 @@ def require_consent(context: Context, bank: str, query: Query, package: Any, *, 
     """The subject consents, where the purpose needs it.
 
     Raises:
-        Forbidden: what ``registry.credit.service.authorise_consent`` raises; BadInput: ``consent_malformed``.
+        QiaolianError: what ``registry.credit.service.authorise_consent`` raises.
     """
     if query.purpose not in CONSENT_PURPOSES:
         return
-    if package is not None and "0x" + ConsentPackage.from_json(package).commitment().hex() != query.consent:
-        raise BadInput("consent_malformed", "The consent shown is not the one the query names.")
-    credit.authorise_consent(context, package, subject=query.subject, bank=bank, purpose=query.purpose, now=now)
+    credit.authorise_consent(context, package, commitment=query.consent, subject=query.subject, bank=bank, purpose=query.purpose, now=now)
 
 
 def package_for(context: Context, query: Query) -> Mapping[str, Any] | None:

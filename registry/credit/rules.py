@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from chain.commitment import commit, opens
@@ -56,29 +58,47 @@ class ConsentPackage:
         return str(self.identity.get("code", ""))
 
 
-def require_package(package: ConsentPackage, *, consent_domain: Domain, certificate_domain: Domain, issuer_key_member: str) -> None:
-    """The package holds together: signatures, certificate and openings; all but what the chain says now.
+@dataclass(frozen=True)
+class CheckedPackage:
+    """A package that holds together, as far as its bytes can tell; whose key ``signer`` is only the chain knows."""
 
-    ``issuer_key_member`` is the member whose live STATEMENT key made the certificate's signature.
+    package: ConsentPackage
+    commitment: bytes
+    signer: str
+    """The address that signed the certificate."""
+
+
+def check_package(value: Any, *, consent_domain: Domain, certificate_domain: Domain) -> CheckedPackage:
+    """Signatures, certificate and openings of a package in its JSON form.
+
+    A bank shows the same package with every call, so what passed is remembered by its text.
+
+    Raises:
+        BadInput: ``consent_malformed``; Forbidden: ``consent_bad_signature``, ``consent_by_beneficiary``.
     """
+    try:
+        text = json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput("consent_malformed", "A consent package is not JSON.") from error
+    return _check_text(text, consent_domain, certificate_domain)
+
+
+@lru_cache(maxsize=4096)
+def _check_text(text: str, consent_domain: Domain, certificate_domain: Domain) -> CheckedPackage:
+    package = ConsentPackage.from_json(json.loads(text))
     consent, certificate = package.consent, package.certificate
     if recover(consent.digest(consent_domain), package.signature) != consent.authority:
         raise Forbidden("consent_bad_signature", "The consent is not signed by its own key.")
     if certificate.key != consent.authority or certificate.purpose != "consent":
         raise Forbidden("consent_bad_signature", "The consent's key is not certified for consents.")
-    if issuer_key_member != certificate.issuer or not certificate.issuer:
-        raise Forbidden("consent_bad_signature", "The certificate is not by the office it names.")
     if certificate.issuer == consent.bank:
         raise Forbidden("consent_by_beneficiary", "A bank cannot certify the consents given to itself.")
     if certificate.subject != consent.subject or not opens(
         consent.subject, salt=package.identity_salt, domain=IDENTITY_DOMAIN, record=dict(package.identity)
     ):
         raise Forbidden("consent_bad_signature", "The consent's subject is not the certified one.")
-
-
-def certificate_signer(package: ConsentPackage, domain: Domain) -> str:
-    """The address that signed the certificate."""
-    return recover(package.certificate.digest(domain), package.certificate_signature)
+    signer = recover(certificate.digest(certificate_domain), package.certificate_signature)
+    return CheckedPackage(package, package.commitment(), signer)
 
 
 def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, bank: str, purpose: str, now: int) -> None:

@@ -37,10 +37,9 @@ from registry.credit.rules import (
     CLAIM_DOMAIN,
     IDENTITY_DOMAIN,
     REPORT_DOMAIN,
-    ConsentPackage,
-    certificate_signer,
+    CheckedPackage,
+    check_package,
     combine,
-    require_package,
     require_usable,
 )
 from registry.credit.store import AnchoredQuery, Certificate, Dispute, HeldConsent, Query
@@ -110,51 +109,55 @@ def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature:
 
 def hold(context: Context, package_json: Mapping[str, Any]) -> bytes:
     """Keep a consent given to this bank; its commitment."""
-    package = ConsentPackage.from_json(package_json)
-    if package.consent.bank != context.member:
+    checked = _checked(context, package_json)
+    if checked.package.consent.bank != context.member:
         raise Forbidden("consent_other_bank", "The consent was given to another bank.")
-    _require_whole(context, package)
-    commitment = package.commitment()
-    row = HeldConsent(commitment=commitment, subject=package.subject(), package=dict(package_json))
+    row = HeldConsent(commitment=checked.commitment, subject=checked.package.subject(), package=dict(package_json))
     context.database.write(lambda session: session.merge(row))
-    return commitment
+    return checked.commitment
 
 
 def held_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
     """A consent this bank holds, as its gateway requests carry it; ``consent_unknown``."""
-    with context.database.read() as session:
-        row = session.get(HeldConsent, commitment)
-    if row is None:
+    with context.database.engine.connect() as connection:
+        package: Mapping[str, Any] | None = connection.execute(_HELD, {"commitment": commitment}).scalar_one_or_none()
+    if package is None:
         raise NotFound("consent_unknown", "This bank holds no such consent.")
-    return row.package
+    return package
 
 
-def authorise_consent(context: Context, package_json: Mapping[str, Any] | None, *, subject: str, bank: str, purpose: str, now: int) -> None:
-    """Whether the subject's consent covers this use now.
+_HELD = sa.select(HeldConsent.__table__.c.package).where(HeldConsent.__table__.c.commitment == sa.bindparam("commitment"))
+"""Every call asks for its consent, so this goes past the object mapper."""
+
+
+def authorise_consent(
+    context: Context, package_json: Mapping[str, Any] | None, *, commitment: str, subject: str, bank: str, purpose: str, now: int
+) -> None:
+    """Whether the subject's consent covers this use now. ``commitment`` (0x hex) is the consent the use names.
 
     Raises:
-        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``.
+        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``;
+        BadInput: ``consent_malformed``.
     """
     if package_json is None:
         raise Forbidden("consent_missing", "This purpose needs the subject's consent.")
-    package = ConsentPackage.from_json(package_json)
-    _require_whole(context, package)
-    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", package.commitment()).value)
-    require_usable(package, word, subject=subject, bank=bank, purpose=purpose, now=now)
+    checked = _checked(context, package_json)
+    if "0x" + checked.commitment.hex() != commitment:
+        raise BadInput("consent_malformed", "The consent shown is not the one the query names.")
+    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", checked.commitment).value)
+    require_usable(checked.package, word, subject=subject, bank=bank, purpose=purpose, now=now)
 
 
-def _require_whole(context: Context, package: ConsentPackage) -> None:
-    signer = certificate_signer(package, context.domain("MemberDirectory"))
-    key = KeyWord.decode(context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0")).value)
-    issuer = key.member if key.live and key.purpose == KeyPurpose.STATEMENT else ""
-    if issuer and not MemberWord.decode(context.view.word("MemberDirectory", "members", issuer).value).live:
-        issuer = ""
-    require_package(
-        package,
-        consent_domain=context.domain("CreditLedger"),
-        certificate_domain=context.domain("MemberDirectory"),
-        issuer_key_member=issuer,
-    )
+def _checked(context: Context, package_json: Any) -> CheckedPackage:
+    """A package that holds together, its certificate by a live STATEMENT key of the office it names."""
+    checked = check_package(package_json, consent_domain=context.domain("CreditLedger"), certificate_domain=context.domain("MemberDirectory"))
+    key = KeyWord.decode(context.view.word("MemberDirectory", "keys", bytes.fromhex(checked.signer[2:]).rjust(32, b"\0")).value)
+    issuer = checked.package.certificate.issuer
+    if not issuer or key.member != issuer or not key.live or key.purpose != KeyPurpose.STATEMENT:
+        raise Forbidden("consent_bad_signature", "The certificate is not by the office it names.")
+    if not MemberWord.decode(context.view.word("MemberDirectory", "members", issuer).value).live:
+        raise Forbidden("consent_bad_signature", "The office that certified the consent's key is suspended or removed.")
+    return checked
 
 
 # --- Queries --------------------------------------------------------------------------------------------------------------------
