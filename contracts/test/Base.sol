@@ -31,6 +31,9 @@ interface Vm {
 abstract contract Base {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
+    /// @dev Actions from which on a random run must have reached what it is for; one that was cut short to show a failure need not.
+    uint256 internal constant WHOLE_RUN = 50;
+
     struct FuzzSelector {
         address addr;
         bytes4[] selectors;
@@ -113,6 +116,11 @@ abstract contract Base {
     /// @dev The next call of `emitter` emits exactly the event that the test emits after this.
     function emits(address emitter) internal {
         vm.expectEmit(emitter);
+    }
+
+    /// @dev Whether the call succeeds; for handlers, where a refusal is one of the answers looked for.
+    function succeeds(address target, bytes memory data) internal returns (bool done) {
+        (done,) = target.call(data);
     }
 
     function word(uint256 value) internal pure returns (bytes32) {

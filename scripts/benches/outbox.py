@@ -23,7 +23,9 @@ from chain.transactions import gas_for, sign_transaction
 from scripts.benches.figure import Figure
 from scripts.demo_steps.records import organisation_code
 
-CALLS = 4_000
+CALLS = 2_000
+RUNS = 3
+"""The median of so many pairs counts: a validator that misses blocks under load costs a round change of ten seconds, whoever sends."""
 BATCH = 200
 WAIT_SECONDS = 180.0
 Say = Callable[[str], None]
@@ -41,20 +43,23 @@ def run(say: Say) -> list[Figure]:
             ]
             deployment = deploy(network.rpc_urls[0], new_private_key(), governors)
             ledger = Ledger(network.rpc_urls, deployment)
-            say(f"sending {CALLS} calls as raw batches")
-            raw = CALLS / _raw(ledger, signers[0])
-            say(f"sending {CALLS} calls through the outbox")
-            ours = CALLS / _outbox(ledger, signers[1], Path(directory) / "outbox.db")
+            runs = []
+            for number in range(RUNS):
+                raw = CALLS / _raw(ledger, signers[0], number)
+                ours = CALLS / _outbox(ledger, signers[1], Path(directory) / f"outbox-{number}.db", number)
+                say(f"{CALLS} calls: {raw:.0f}/s as raw batches, {ours:.0f}/s through the outbox")
+                runs.append((ours / raw, ours, raw))
         finally:
             network.destroy()
+    _, ours, raw = sorted(runs)[RUNS // 2]
     return [Figure("contract calls through the outbox, four validators", ours, "calls/s", raw, "raw JSON-RPC batches", "≥ 70 %")]
 
 
-def _raw(ledger: Ledger, signer: Secp256k1Signer) -> float:
-    signed = []
+def _raw(ledger: Ledger, signer: Secp256k1Signer, log: int) -> float:
+    signed, nonce = [], ledger.nonce(signer.address)
     for place in range(CALLS):
-        address, data = ledger.encode("EvidenceLog", "anchor", 0, place + 1, _root(place))
-        signed.append(sign_transaction(signer, chain_id=ledger.deployment.chain_id, nonce=place, to=address, data=data, gas=gas_for(data)))
+        address, data = ledger.encode("EvidenceLog", "anchor", log, place + 1, _root(place))
+        signed.append(sign_transaction(signer, chain_id=ledger.deployment.chain_id, nonce=nonce + place, to=address, data=data, gas=gas_for(data)))
     started = time.monotonic()
     for start in range(0, CALLS, BATCH):
         for answer in ledger.send([each.raw for each in signed[start : start + BATCH]]):
@@ -64,7 +69,7 @@ def _raw(ledger: Ledger, signer: Secp256k1Signer) -> float:
     return time.monotonic() - started
 
 
-def _outbox(ledger: Ledger, signer: Secp256k1Signer, path: Path) -> float:
+def _outbox(ledger: Ledger, signer: Secp256k1Signer, path: Path, log: int) -> float:
     database = Database(f"sqlite:///{path}")
     Base.metadata.create_all(database.engine)
 
@@ -76,7 +81,7 @@ def _outbox(ledger: Ledger, signer: Secp256k1Signer, path: Path) -> float:
                 operation_id=f"anchor/{place}",
                 contract="EvidenceLog",
                 function="anchor",
-                arguments=[0, place + 1, _root(place)],
+                arguments=[log, place + 1, _root(place)],
             )
 
     database.write(fill)
