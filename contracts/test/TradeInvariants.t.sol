@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import "../src/Statements.sol";
+import {TradeSettlement} from "../src/TradeSettlement.sol";
+import {Base} from "./Base.sol";
+import {World} from "./World.sol";
+
+/// @dev Two buyers, one provider and a share holder trade at random; any of the three may be suspended at any moment. An action that the
+/// contract refuses ends the run, so whatever is done here without asking first is allowed to everybody at any time.
+contract TradeHandler is World {
+    struct Trade {
+        uint256 buyer;
+        uint128 cap;
+        uint64 maxUnits;
+        uint16 firstShare;
+        bytes32 agreementId;
+    }
+
+    uint16 private constant LANES = 3;
+
+    Trade[] private _trades;
+    uint256 public claims;
+    uint256 public closes;
+    uint256 public actions;
+    uint256 private _operations;
+
+    modifier counted() {
+        ++actions;
+        _;
+    }
+
+    function setUp() public override {
+        super.setUp();
+        register();
+        allow(BANK);
+        allow(LENDER);
+        putIn(0, 10_000);
+        begin(0, 5000, 3333, 40);
+    }
+
+    function selectors() external pure returns (bytes4[] memory names) {
+        names = new bytes4[](8);
+        names[0] = this.putIn.selector;
+        names[1] = this.takeOut.selector;
+        names[2] = this.begin.selector;
+        names[3] = this.claimMore.selector;
+        names[4] = this.claimNoMore.selector;
+        names[5] = this.end.selector;
+        names[6] = this.pass.selector;
+        names[7] = this.suspendOrLift.selector;
+    }
+
+    // --- Actions ---------------------------------------------------------------------------------------------------------------
+
+    function putIn(uint256 who, uint128 amount) public counted {
+        who = oneOf(who);
+        amount = uint128(fold(amount, 1, 1e9));
+        DepositConfirmation memory c = confirmation(who, amount, bytes32(++_operations));
+        bytes memory signature = sign(address(settlement), Statements.hash(c), key(SETTLER, STATEMENT));
+        bool done = succeeds(address(settlement), abi.encodeCall(settlement.deposit, (c, signature)));
+        holds(done == directory.isActive(id(who)), "money is confirmed for active members alone");
+    }
+
+    /// @dev A member takes out some of what is free; one fen more is refused.
+    function takeOut(uint256 who, uint128 amount) external counted {
+        who = who % 10;
+        uint128 free = settlement.account(id(who)).free;
+        if (free == 0) return;
+        amount = uint128(fold(amount, 1, free));
+        from(who);
+        holds(
+            !succeeds(address(settlement), abi.encodeCall(settlement.withdraw, (free + 1, bytes32(++_operations)))),
+            "more than free"
+        );
+        from(who);
+        settlement.withdraw(amount, bytes32(++_operations));
+        from(who);
+        settlement.withdraw(amount, bytes32(_operations));
+    }
+
+    function begin(uint256 buyer, uint128 cap, uint16 firstShare, uint64 maxUnits) public counted {
+        if (_trades.length >= 12) return;
+        buyer = oneOf(buyer);
+        uint128 free = settlement.account(id(buyer)).free;
+        if (free == 0) return;
+        Trade memory t = Trade(
+            buyer, uint128(fold(cap, 1, free)), uint64(fold(maxUnits, 0, 50)), uint16(fold(firstShare, 0, 10_000)), 0
+        );
+        bool active = directory.isActive(id(buyer)) && directory.isActive(id(DEPARTMENT));
+        holds(tryOpening(t) == active, "a trade begins between active members alone");
+    }
+
+    /// @dev The provider claims with the next voucher or request of a lane, as high as the cap and the units allow.
+    function claimMore(uint256 which, uint16 lane, uint128 more, bool asRequest) external counted {
+        which = unfinished(which);
+        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
+        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane % a.lanes);
+        Voucher memory v = Voucher(1, agreementId, lane % a.lanes, seq + 1, units, amount, "");
+        v.acknowledgedAmount += uint128(fold(more, 1, a.cap - state.acknowledged));
+        if (a.maxUnits == 0 || state.acknowledgedUnits < a.maxUnits) ++v.acknowledgedUnits;
+        from(DEPARTMENT);
+        if (asRequest) claimWithRequest(a, v);
+        else claimWithVoucher(a, v);
+        ++claims;
+    }
+
+    /// @dev The last voucher again, a lower one, one over the cap, or one that the provider signed itself: nothing is paid.
+    function claimNoMore(uint256 which, uint16 lane, uint8 how) external counted {
+        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
+        lane = lane % a.lanes;
+        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane);
+        uint256 signer = key(buyerOf(which), STATEMENT);
+        Voucher memory v = Voucher(1, agreementId, lane, seq, units, amount, "");
+        if (how % 4 == 1) v.acknowledgedAmount = amount / 2;
+        if (how % 4 == 2) v.acknowledgedAmount = amount + a.cap - state.acknowledged + 1;
+        if (how % 4 == 3) (v.acknowledgedAmount, signer) = (amount + 1, key(DEPARTMENT, STATEMENT));
+        (Voucher[] memory vouchers, bytes[] memory signatures) = one(v, signer);
+        from(DEPARTMENT);
+        bytes memory data = abi.encodeCall(settlement.claimVouchers, (a, vouchers, signatures));
+        holds(!succeeds(address(settlement), data), "nothing more to pay");
+    }
+
+    function end(uint256 which, bool byProvider) external counted {
+        close(unfinished(which), byProvider);
+    }
+
+    function pass(uint8 blocks) external counted {
+        vm.roll(block.number + blocks);
+    }
+
+    function suspendOrLift(uint256 who) external counted {
+        who = who % 3 == 0 ? DEPARTMENT : oneOf(who);
+        if (directory.isActive(id(who))) suspend(who);
+        else lift(who);
+    }
+
+    /// @dev Everything is closed and everybody takes out all that is theirs, suspended or not.
+    function finish() external {
+        for (uint256 i = 0; i < _trades.length; ++i) {
+            close(i, true);
+        }
+        for (uint256 who = OPERATOR; who <= LENDER; ++who) {
+            uint128 free = settlement.account(id(who)).free;
+            if (free == 0) continue;
+            from(who);
+            settlement.withdraw(free, bytes32(++_operations));
+        }
+        same(settlement.totals().free, 0, "nothing left free");
+        same(settlement.totals().locked, 0, "nothing left locked");
+        same(settlement.totals().withdrawn, settlement.totals().deposited, "all that came in went out");
+    }
+
+    // --- What must hold --------------------------------------------------------------------------------------------------------
+
+    function checkTotals() external view {
+        TradeSettlement.Account memory totals = settlement.totals();
+        same(totals.deposited, uint256(totals.withdrawn) + totals.free + totals.locked, "deposits");
+        same(totals.earned, totals.spent, "what one spends others earn");
+        TradeSettlement.Account memory sum;
+        for (uint256 who = OPERATOR; who <= LENDER; ++who) {
+            TradeSettlement.Account memory each = settlement.account(id(who));
+            same(
+                uint256(each.deposited) + each.earned,
+                uint256(each.withdrawn) + each.spent + each.free + each.locked,
+                "member"
+            );
+            sum.deposited += each.deposited;
+            sum.withdrawn += each.withdrawn;
+            sum.free += each.free;
+            sum.locked += each.locked;
+            sum.earned += each.earned;
+        }
+        same(sum.deposited, totals.deposited, "sum of deposits");
+        same(sum.withdrawn, totals.withdrawn, "sum of withdrawals");
+        same(sum.free, totals.free, "sum of free");
+        same(sum.locked, totals.locked, "sum of locked");
+        same(sum.earned, totals.earned, "sum of earnings");
+    }
+
+    function checkTrades() external view {
+        uint256[2] memory lockedOf;
+        for (uint256 i = 0; i < _trades.length; ++i) {
+            lockedOf[_trades[i].buyer == BANK ? 0 : 1] += checkTrade(_trades[i]);
+        }
+        same(settlement.account(id(BANK)).locked, lockedOf[0], "locked of the bank");
+        same(settlement.account(id(LENDER)).locked, lockedOf[1], "locked of the lender");
+    }
+
+    function checkTrade(Trade memory t) private view returns (uint256 locked) {
+        TradeSettlement.AgreementState memory state = settlement.agreementState(t.agreementId);
+        locked = state.closedAt == 0 ? state.opened - state.paid : 0;
+        same(state.opened, uint256(state.paid) + state.refunded + locked, "opened");
+        same(state.opened, t.cap, "cap");
+        uint256 acknowledged = 0;
+        uint256 units = 0;
+        for (uint16 lane = 0; lane < LANES; ++lane) {
+            (, uint64 laneUnits, uint128 laneAmount) = settlement.laneState(t.agreementId, lane);
+            (acknowledged, units) = (acknowledged + laneAmount, units + laneUnits);
+        }
+        same(state.acknowledged, acknowledged, "acknowledged over all lanes");
+        same(state.acknowledgedUnits, units, "units over all lanes");
+        holds(acknowledged <= t.cap && (t.maxUnits == 0 || units <= t.maxUnits), "caps");
+        uint256 first = acknowledged * t.firstShare / 10_000;
+        uint256 second = acknowledged * (10_000 - t.firstShare) / 10_000;
+        same(settlement.paidTo(t.agreementId, id(DEPARTMENT)), first, "the provider's part");
+        same(settlement.paidTo(t.agreementId, id(OPERATOR)), second, "the operator's part");
+        same(state.paid, first + second, "paid");
+    }
+
+    // --- Parts -----------------------------------------------------------------------------------------------------------------
+
+    /// @dev Notice, a try before the window is over, the closing, and a claim that comes too late.
+    function close(uint256 which, bool byProvider) private {
+        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
+        if (state.closedAt != 0) return;
+        bytes memory data = abi.encodeCall(settlement.close, (a));
+        if (state.noticeAt == 0) {
+            holds(!succeeds(address(settlement), data), "no notice");
+            giveNotice(a, byProvider ? DEPARTMENT : buyerOf(which));
+            holds(!succeeds(address(settlement), data), "window open");
+        }
+        passWindow(a);
+        settlement.close(a);
+        ++closes;
+        (Voucher[] memory vouchers, bytes[] memory signatures) =
+            one(Voucher(1, agreementId, 0, type(uint64).max, a.maxUnits, a.cap, ""), key(buyerOf(which), STATEMENT));
+        from(DEPARTMENT);
+        data = abi.encodeCall(settlement.claimVouchers, (a, vouchers, signatures));
+        holds(!succeeds(address(settlement), data), "closed");
+    }
+
+    function oneOf(uint256 who) private pure returns (uint256) {
+        return who % 2 == 0 ? BANK : LENDER;
+    }
+
+    /// @dev A trade from `which` on that is open and has something left to claim; a new one where there is none.
+    function unfinished(uint256 which) private returns (uint256) {
+        for (uint256 i = 0; i < _trades.length; ++i) {
+            uint256 each = (which % _trades.length + i) % _trades.length;
+            TradeSettlement.AgreementState memory state = settlement.agreementState(_trades[each].agreementId);
+            if (state.closedAt == 0 && state.acknowledged < state.opened) return each;
+        }
+        if (!directory.isActive(id(DEPARTMENT))) lift(DEPARTMENT);
+        if (!directory.isActive(id(BANK))) lift(BANK);
+        deposit(confirmation(BANK, 1000, bytes32(++_operations)));
+        holds(tryOpening(Trade(BANK, 1000, 0, uint16(fold(which, 0, 10_000)), 0)), "a new one");
+        return _trades.length - 1;
+    }
+
+    function buyerOf(uint256 which) private view returns (uint256) {
+        return _trades[which % _trades.length].buyer;
+    }
+
+    function grantOf(uint256 buyer) private pure returns (GrantTerms memory g) {
+        g = grantTerms();
+        g.grantee = id(buyer);
+    }
+
+    function allow(uint256 buyer) private {
+        GrantTerms memory g = grantOf(buyer);
+        from(buyer);
+        grants.request(g);
+        GrantDecision memory d = GrantDecision(1, Statements.hash(g), true, "reason", FOREVER);
+        grants.decide(g, d, sign(address(grants), Statements.hash(d), key(DEPARTMENT, APPROVAL)));
+    }
+
+    function terms(Trade memory t, uint256 which) private pure returns (Agreement memory a) {
+        a = agreement();
+        a.grantId = Statements.hash(grantOf(t.buyer));
+        (a.buyer, a.buyerKey) = (id(t.buyer), keyAddress(t.buyer, STATEMENT));
+        (a.cap, a.maxUnits, a.lanes, a.nonce) = (t.cap, t.maxUnits, LANES, bytes32(which));
+        (a.endsAt, a.openBefore) = (FOREVER, FOREVER);
+        (a.shares[0].basisPoints, a.shares[1].basisPoints) = (t.firstShare, 10_000 - t.firstShare);
+    }
+
+    function tryOpening(Trade memory t) private returns (bool done) {
+        Agreement memory a = terms(t, _trades.length);
+        t.agreementId = Statements.hash(a);
+        bytes memory providers = sign(address(settlement), t.agreementId, key(DEPARTMENT, STATEMENT));
+        bytes memory buyers = sign(address(settlement), t.agreementId, key(t.buyer, STATEMENT));
+        bytes memory data = abi.encodeCall(settlement.open, (a, grantOf(t.buyer), providers, buyers));
+        done = succeeds(address(settlement), data);
+        if (done) _trades.push(t);
+    }
+
+    function trade(uint256 which)
+        private
+        view
+        returns (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state)
+    {
+        which = which % _trades.length;
+        a = terms(_trades[which], which);
+        agreementId = _trades[which].agreementId;
+        state = settlement.agreementState(agreementId);
+    }
+
+    function one(Voucher memory v, uint256 signer)
+        private
+        view
+        returns (Voucher[] memory vouchers, bytes[] memory signatures)
+    {
+        vouchers = new Voucher[](1);
+        signatures = new bytes[](1);
+        (vouchers[0], signatures[0]) = (v, signVoucher(v, signer));
+    }
+
+    function claimWithVoucher(Agreement memory a, Voucher memory v) private {
+        (Voucher[] memory vouchers, bytes[] memory signatures) = one(v, signerOf(a));
+        settlement.claimVouchers(a, vouchers, signatures);
+    }
+
+    function claimWithRequest(Agreement memory a, Voucher memory v) private {
+        UsageRequest[] memory requests = new UsageRequest[](1);
+        bytes[] memory signatures = new bytes[](1);
+        requests[0].version = 1;
+        requests[0].agreementId = v.agreementId;
+        requests[0].lane = v.lane;
+        requests[0].seq = v.seq + 1;
+        requests[0].acknowledgedUnits = v.acknowledgedUnits;
+        requests[0].acknowledgedAmount = v.acknowledgedAmount;
+        signatures[0] = sign(address(settlement), Statements.hash(requests[0]), signerOf(a));
+        settlement.claimRequests(a, requests, signatures);
+    }
+
+    function signerOf(Agreement memory a) private pure returns (uint256) {
+        return key(a.buyer == id(BANK) ? BANK : LENDER, STATEMENT);
+    }
+}
+
+/// @title No fen is made, lost or stuck
+contract TradeInvariants is Base {
+    TradeHandler private _handler;
+
+    function setUp() public {
+        _handler = new TradeHandler();
+        _handler.setUp();
+        _target(address(_handler), _handler.selectors());
+    }
+
+    function invariant_depositsAndTradesAddUp() public view {
+        _handler.checkTotals();
+        _handler.checkTrades();
+    }
+
+    function afterInvariant() public {
+        if (_handler.actions() >= WHOLE_RUN) {
+            holds(_handler.claims() > 0, "claims happened");
+            holds(_handler.closes() > 0, "closes happened");
+        }
+        _handler.finish();
+        _handler.checkTotals();
+        _handler.checkTrades();
+    }
+}
