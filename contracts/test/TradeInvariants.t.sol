@@ -20,6 +20,8 @@ contract TradeHandler is World {
     uint16 private constant LANES = 3;
 
     Trade[] private _trades;
+    /// @dev Worked out once, because the checks run after every action.
+    bytes18[10] private _ids;
     uint256 public claims;
     uint256 public closes;
     uint256 public actions;
@@ -32,6 +34,9 @@ contract TradeHandler is World {
 
     function setUp() public override {
         super.setUp();
+        for (uint256 who = OPERATOR; who <= LENDER; ++who) {
+            _ids[who] = id(who);
+        }
         register();
         allow(BANK);
         allow(LENDER);
@@ -159,7 +164,7 @@ contract TradeHandler is World {
         same(totals.earned, totals.spent, "what one spends others earn");
         TradeSettlement.Account memory sum;
         for (uint256 who = OPERATOR; who <= LENDER; ++who) {
-            TradeSettlement.Account memory each = settlement.account(id(who));
+            TradeSettlement.Account memory each = settlement.account(_ids[who]);
             same(
                 uint256(each.deposited) + each.earned,
                 uint256(each.withdrawn) + each.spent + each.free + each.locked,
@@ -183,8 +188,8 @@ contract TradeHandler is World {
         for (uint256 i = 0; i < _trades.length; ++i) {
             lockedOf[_trades[i].buyer == BANK ? 0 : 1] += checkTrade(_trades[i]);
         }
-        same(settlement.account(id(BANK)).locked, lockedOf[0], "locked of the bank");
-        same(settlement.account(id(LENDER)).locked, lockedOf[1], "locked of the lender");
+        same(settlement.account(_ids[BANK]).locked, lockedOf[0], "locked of the bank");
+        same(settlement.account(_ids[LENDER]).locked, lockedOf[1], "locked of the lender");
     }
 
     function checkTrade(Trade memory t) private view returns (uint256 locked) {
@@ -203,8 +208,8 @@ contract TradeHandler is World {
         holds(acknowledged <= t.cap && (t.maxUnits == 0 || units <= t.maxUnits), "caps");
         uint256 first = acknowledged * t.firstShare / 10_000;
         uint256 second = acknowledged * (10_000 - t.firstShare) / 10_000;
-        same(settlement.paidTo(t.agreementId, id(DEPARTMENT)), first, "the provider's part");
-        same(settlement.paidTo(t.agreementId, id(OPERATOR)), second, "the operator's part");
+        same(settlement.paidTo(t.agreementId, _ids[DEPARTMENT]), first, "the provider's part");
+        same(settlement.paidTo(t.agreementId, _ids[OPERATOR]), second, "the operator's part");
         same(state.paid, first + second, "paid");
     }
 

@@ -99,6 +99,7 @@ abstract contract World is Base {
     }
 
     function valueOf(bytes memory letters, bytes1 letter) internal pure returns (uint256 place) {
+        if (letter <= "9") return uint8(letter) - 48;
         while (letters[place] != letter) ++place;
     }
 
