@@ -146,6 +146,12 @@ def test_a_recovery_value_other_than_27_and_28_is_refused(v: int) -> None:
     assert refused(DIGEST, sign_digest(KEY, DIGEST)[:64] + bytes([v]))
 
 
+@pytest.mark.parametrize("r", range(1, 17))
+def test_a_point_beyond_the_order_is_no_signature_though_the_curve_has_it(r: int) -> None:
+    """v 29 and 30 would name the point at r plus the order, which exists for about half of all small r."""
+    assert all(refused(DIGEST, signature_of(r, 1, v)) for v in (29, 30))
+
+
 def test_the_other_recovery_value_gives_another_signer() -> None:
     signature = sign_digest(KEY, DIGEST)
     assert signer_or_nobody(DIGEST, signature[:64] + bytes([55 - signature[64]])) != address_of(KEY)

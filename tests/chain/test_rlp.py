@@ -109,6 +109,7 @@ def test_bytes_cut_short_or_with_more_behind_are_refused(item: rlp.Item, data: s
         pytest.param("c3836162", id="an item longer than its list"),
         pytest.param("c483616263" + "00", id="something behind the list"),
         pytest.param("c2c28080", id="a list that reaches out of its list"),
+        pytest.param("c4c2826162", id="bytes that reach out of their list into the next item"),
         pytest.param("c1b8" + "38" + "61" * 56, id="a length outside the list that needs it"),
     ],
 )
