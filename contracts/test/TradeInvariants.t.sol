@@ -45,15 +45,17 @@ contract TradeHandler is World {
     }
 
     function selectors() external pure returns (bytes4[] memory names) {
-        names = new bytes4[](8);
+        names = new bytes4[](10);
         names[0] = this.putIn.selector;
         names[1] = this.takeOut.selector;
         names[2] = this.begin.selector;
-        names[3] = this.claimMore.selector;
-        names[4] = this.claimNoMore.selector;
-        names[5] = this.end.selector;
-        names[6] = this.pass.selector;
-        names[7] = this.suspendOrLift.selector;
+        names[3] = this.claimWithVoucher.selector;
+        names[4] = this.claimWithRequest.selector;
+        names[5] = this.claimNoMore.selector;
+        names[6] = this.endByProvider.selector;
+        names[7] = this.endByBuyer.selector;
+        names[8] = this.pass.selector;
+        names[9] = this.suspendOrLift.selector;
     }
 
     // --- Actions ---------------------------------------------------------------------------------------------------------------
@@ -96,17 +98,27 @@ contract TradeHandler is World {
         holds(tryOpening(t) == active, "a trade begins between active members alone");
     }
 
-    /// @dev The provider claims with the next voucher or request of a lane, as high as the cap and the units allow.
-    function claimMore(uint256 which, uint16 lane, uint128 more, bool asRequest) external counted {
-        which = unfinished(which);
-        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
-        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane % a.lanes);
-        Voucher memory v = Voucher(1, agreementId, lane % a.lanes, seq + 1, units, amount, "");
-        v.acknowledgedAmount += uint128(fold(more, 1, a.cap - state.acknowledged));
-        if (a.maxUnits == 0 || state.acknowledgedUnits < a.maxUnits) ++v.acknowledgedUnits;
+    function claimWithVoucher(uint256 which, uint16 lane, uint128 more) external counted {
+        (Agreement memory a, Voucher memory v) = nextVoucher(which, lane, more);
+        (Voucher[] memory vouchers, bytes[] memory signatures) = one(v, signerOf(a));
         from(DEPARTMENT);
-        if (asRequest) claimWithRequest(a, v);
-        else claimWithVoucher(a, v);
+        settlement.claimVouchers(a, vouchers, signatures);
+        ++claims;
+    }
+
+    function claimWithRequest(uint256 which, uint16 lane, uint128 more) external counted {
+        (Agreement memory a, Voucher memory v) = nextVoucher(which, lane, more);
+        UsageRequest[] memory requests = new UsageRequest[](1);
+        bytes[] memory signatures = new bytes[](1);
+        requests[0].version = 1;
+        requests[0].agreementId = v.agreementId;
+        requests[0].lane = v.lane;
+        requests[0].seq = v.seq + 1;
+        requests[0].acknowledgedUnits = v.acknowledgedUnits;
+        requests[0].acknowledgedAmount = v.acknowledgedAmount;
+        signatures[0] = sign(address(settlement), Statements.hash(requests[0]), signerOf(a));
+        from(DEPARTMENT);
+        settlement.claimRequests(a, requests, signatures);
         ++claims;
     }
 
@@ -126,8 +138,12 @@ contract TradeHandler is World {
         holds(!succeeds(address(settlement), data), "nothing more to pay");
     }
 
-    function end(uint256 which, bool byProvider) external counted {
-        close(unfinished(which), byProvider);
+    function endByProvider(uint256 which) external counted {
+        close(unfinished(which), true);
+    }
+
+    function endByBuyer(uint256 which) external counted {
+        close(unfinished(which), false);
     }
 
     function pass(uint8 blocks) external counted {
@@ -310,22 +326,19 @@ contract TradeHandler is World {
         (vouchers[0], signatures[0]) = (v, signVoucher(v, signer));
     }
 
-    function claimWithVoucher(Agreement memory a, Voucher memory v) private {
-        (Voucher[] memory vouchers, bytes[] memory signatures) = one(v, signerOf(a));
-        settlement.claimVouchers(a, vouchers, signatures);
-    }
-
-    function claimWithRequest(Agreement memory a, Voucher memory v) private {
-        UsageRequest[] memory requests = new UsageRequest[](1);
-        bytes[] memory signatures = new bytes[](1);
-        requests[0].version = 1;
-        requests[0].agreementId = v.agreementId;
-        requests[0].lane = v.lane;
-        requests[0].seq = v.seq + 1;
-        requests[0].acknowledgedUnits = v.acknowledgedUnits;
-        requests[0].acknowledgedAmount = v.acknowledgedAmount;
-        signatures[0] = sign(address(settlement), Statements.hash(requests[0]), signerOf(a));
-        settlement.claimRequests(a, requests, signatures);
+    /// @dev The next acknowledgement of a lane, as high as the cap and the units allow.
+    function nextVoucher(uint256 which, uint16 lane, uint128 more)
+        private
+        returns (Agreement memory a, Voucher memory v)
+    {
+        bytes32 agreementId;
+        TradeSettlement.AgreementState memory state;
+        (a, agreementId, state) = trade(unfinished(which));
+        lane = lane % LANES;
+        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane);
+        v = Voucher(1, agreementId, lane, seq + 1, units, amount, "");
+        v.acknowledgedAmount += uint128(fold(more, 1, a.cap - state.acknowledged));
+        if (a.maxUnits == 0 || state.acknowledgedUnits < a.maxUnits) ++v.acknowledgedUnits;
     }
 
     function signerOf(Agreement memory a) private pure returns (uint256) {
