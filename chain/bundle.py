@@ -225,14 +225,14 @@ def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_by
     keys = _keys(value["keys"], words, facts)
     log_keys = {_log(each, words, keys, facts) for each in value["logs"]}
     signing_keys = _statements(value["statements"], keys, facts)
-    if keys.keys() - log_keys - signing_keys:
-        raise Inconsistent("element_idle", "The bundle carries a key nobody signed with.")
     for each in value["structs"]:
         facts._structs.append(_struct(each, STRUCTS))
     for each in value["disclosures"]:
         _disclosure(each, facts)
     proved = checkers[story](facts, subject)
     facts.require_all_used()
+    if keys.keys() - log_keys - signing_keys:
+        raise Inconsistent("element_idle", "The bundle carries a key nobody signed with.")
     return Report(story, proved, facts.latest_height)
 
 
