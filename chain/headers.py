@@ -1,11 +1,12 @@
 """Block headers and their finality, recomputed from bytes.
 
-A Kaia header is the RLP list of fifteen fields. Its hash is keccak256 of that list with the committed seals emptied; each committed seal is a
+A Kaia header is the RLP list of fifteen fields. Its hash is keccak256 of that list with the committed seals emptied and the consensus round (the last
+vanity byte of the extra data, 0 unless a proposer was late) set to 0; each committed seal is a
 secp256k1 signature over keccak256(hash ‖ 0x02) (Istanbul BFT, the commit message's code). A header is final for whoever knows the validator
 set of its height when distinct valid seals of all n validators (n < 4) or of at least ceil(2n/3) are there: 2f+1 would be too few for n = 5
 or 6, where two disjoint trios of six could seal conflicting headers. A foreign, doubled, mirrored or invalid seal refuses the header.
 
-The header travels as its RLP bytes, seals included: nothing else is needed to check it.
+The header travels as its RLP bytes, seals included: nothing else is needed to check it. The round travels as 0, since nobody signs it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from chain.errors import BadSignature, Malformed, NotFinal
 
 _COMMIT = b"\x02"
 _VANITY = 32
+_ROUND = 31
 _FIELDS = (
     "parentHash",
     "reward",
@@ -57,7 +59,7 @@ class Header:
 
 
 def parse(raw: bytes) -> Header:
-    """Read a header from its RLP bytes.
+    """Read a header from its RLP bytes, the round 0.
 
     Raises:
         Malformed: ``header_malformed`` or ``rlp_malformed``.
@@ -69,6 +71,8 @@ def parse(raw: bytes) -> Header:
     istanbul = rlp.decode_list(extra[_VANITY:])
     if len(istanbul) != 3 or isinstance(istanbul[0], bytes) or isinstance(istanbul[2], bytes):
         raise Malformed("header_malformed", "A block header's extra data does not carry Istanbul seals.")
+    if extra[_ROUND] != 0:
+        raise Malformed("header_malformed", "A block header tells a consensus round, which nothing vouches for.")
     unsealed = list(fields)
     unsealed[_EXTRA] = extra[:_VANITY] + rlp.encode([istanbul[0], istanbul[1], []])
     return Header(
@@ -91,6 +95,7 @@ def from_rpc(block: Mapping[str, Any]) -> Header:
     """
     try:
         items = [_field(name, block.get(name)) for name in _FIELDS]
+        items[_EXTRA] = items[_EXTRA][:_ROUND] + b"\0" + items[_EXTRA][_VANITY:]
     except (TypeError, ValueError) as error:
         raise Malformed("header_malformed", "The chain node's block lacks a header field.") from error
     return parse(rlp.encode(items))

@@ -11,7 +11,7 @@ import pytest
 
 from chain import rlp
 from chain.crypto import keccak256, sign_digest
-from chain.errors import NotAnchored, NotFinal, VerificationError
+from chain.errors import Malformed, NotAnchored, NotFinal, VerificationError
 from chain.headers import from_rpc, parse, require_final, seals_needed
 from chain.proofs import StorageProof
 
@@ -38,9 +38,22 @@ def test_a_recorded_header_hashes_to_its_own_hash_and_is_final(recorded: dict[st
     assert parse(header.raw) == header
 
 
+def test_a_block_agreed_on_in_a_later_round_hashes_to_its_own_hash_and_is_final() -> None:
+    late = json.loads((DATA / "round.json").read_text())
+    assert bytes.fromhex(late["header"]["extraData"][2:])[31] == 1
+    header = from_rpc(late["header"])
+    assert "0x" + header.hash.hex() == late["header"]["hash"]
+    require_final(header, late["validators"])
+    fields = rlp.decode_list(header.raw)
+    extra = rlp.as_bytes(fields[11])
+    fields[11] = extra[:31] + b"\x01" + extra[32:]
+    with pytest.raises(Malformed):
+        parse(rlp.encode(fields))
+
+
 def test_no_header_with_a_byte_changed_is_final(recorded: dict[str, Any]) -> None:
     raw = from_rpc(recorded["header"]).raw
-    for place in range(0, len(raw), 7):
+    for place in range(len(raw)):
         changed = raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
         with pytest.raises(VerificationError):
             require_final(parse(changed), recorded["validators"])
