@@ -1,4 +1,7 @@
-"""Records a real network's header and storage proofs into this folder: ``python tests/data/kcn/record.py one|four``."""
+"""Records a real network's header and storage proofs into this folder: ``python tests/data/kcn/record.py one|four``.
+
+``round.json`` is a header as ``kaia_getBlockByNumber`` told it of a block whose first proposer was late; no command makes a proposer late.
+"""
 
 from __future__ import annotations
 
