@@ -112,7 +112,8 @@ contract PropertyLedger is Membership {
         emit DealExpired(dealId, terms.unit);
     }
 
-    /// @notice Places or lifts a hold on a unit, by the registration centre's statement citing the order.
+    /// @notice Places or lifts a hold on a unit, by the registration centre's statement citing the order. A further order for what holds
+    /// already counts as the latest and leaves the heights alone.
     function setHold(UnitHold calldata hold_, bytes calldata signature) external {
         _activeSender();
         require(hold_.version == 1, WrongVersion(hold_.version));
@@ -127,7 +128,9 @@ contract PropertyLedger is Membership {
         require(hold_.issuedAt > latest, HoldNotNewer(hold_.issuedAt, latest));
 
         _registrars[hold_.unit] = hold_.registrar;
-        uint256 heights = hold_.placed ? (_at(word, 48) << 48) | block.number : (block.number << 48) | _at(word, 0);
+        uint256 placedAt = hold_.placed && !held ? block.number : _at(word, 0);
+        uint256 liftedAt = held && !hold_.placed ? block.number : _at(word, 48);
+        uint256 heights = (liftedAt << 48) | placedAt;
         _holds[hold_.unit] = (uint256(hold_.issuedAt) << 128) | (hold_.placed ? uint256(1) << 96 : 0) | heights;
         if (hold_.placed) emit UnitHoldPlaced(hold_.unit, hold_.order);
         else emit UnitHoldLifted(hold_.unit, hold_.order);

@@ -482,6 +482,23 @@ contract PropertyLedgerTest is World {
         same(property.holdWord(UNIT), (uint256(START + 1) << 128) | (block.number << 48) | placedAt, "lifted");
     }
 
+    function test_hold_underAFurtherOrderKeepsTheHeightItBegan() public {
+        hold();
+        uint256 placedAt = block.number;
+        next();
+        setHold(unitHold(true, START + 2), key(REGISTRAR, STATEMENT));
+        same(
+            property.holdWord(UNIT), (uint256(START + 2) << 128) | (uint256(1) << 96) | placedAt, "held since the first"
+        );
+        fails(PropertyLedger.HoldNotNewer.selector, START + 1, START + 2);
+        setHold(unitHold(false, START + 1), key(REGISTRAR, STATEMENT));
+        setHold(unitHold(false, START + 3), key(REGISTRAR, STATEMENT));
+        uint256 liftedAt = block.number;
+        next();
+        setHold(unitHold(false, START + 4), key(REGISTRAR, STATEMENT));
+        same(property.holdWord(UNIT), (uint256(START + 4) << 128) | (liftedAt << 48) | placedAt, "free since the first");
+    }
+
     function test_hold_failsIfAnOldLiftingIsReplayed() public {
         hold();
         setHold(unitHold(false, START + 1), key(REGISTRAR, STATEMENT));
