@@ -18,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from chain.errors import Conflict, Unavailable
 LOOPBACK = "127.0.0.1"
 INIT_SECONDS = 60
 STOP_SECONDS = 15
+PORT_SECONDS = 5.0
 
 _PASSED_ON = ("HOME", "LANG", "PATH", "TMPDIR", "TZ")
 """What a validator inherits: no passphrase of ours, and none of the variables by which Kaia's flags can be set."""
@@ -255,18 +257,28 @@ def _environment() -> dict[str, str]:
 
 
 def _require_free(port: int, organisation: str) -> None:
-    with socket.socket() as probe:
-        # As the validator itself binds: a port whose last connections are only waiting to expire is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
+    """Refuse a port somebody listens on; a validator that was just killed may hold its own for some moments yet."""
+    deadline = time.monotonic() + PORT_SECONDS
+    while not _is_free(port):
+        if time.monotonic() > deadline:
             raise Conflict(
                 "port_in_use",
                 f"Port {port}, which the validator of {organisation} needs, is in use.",
                 hint="End the program that uses it, or destroy this network and make a new one.",
                 port=port,
-            ) from error
+            )
+        time.sleep(0.05)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the validator itself binds: a port whose last connections are only waiting to expire is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
 
 
 def _failed(reason: str) -> Unavailable:
