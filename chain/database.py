@@ -42,7 +42,8 @@ class Database:
         self.engine = _engine(url, "BEGIN")
         self._writing = _engine(url, "BEGIN IMMEDIATE")
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
-        self._writers = sessionmaker(self._writing, expire_on_commit=False)
+        self._connection: sa.Connection | None = None
+        """The writer thread's own; kept, because a pool's check-out costs as much as a small change."""
         self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._writer.start()
@@ -76,6 +77,7 @@ class Database:
         """Finish the queue and close."""
         self._queue.put(None)
         self._writer.join()
+        self._disconnect()
         self._writing.dispose()
         self.engine.dispose()
 
@@ -104,7 +106,7 @@ class Database:
         done: list[tuple[Future[Any], Any]] = []
         failed: list[tuple[Future[Any], BaseException]] = []
         try:
-            with self._writers() as session, session.begin():
+            with Session(self._connected(), expire_on_commit=False) as session, session.begin():
                 for change, future in batch:
                     try:
                         if len(batch) == 1:
@@ -121,6 +123,8 @@ class Database:
                             raise
                         failed.append((future, error))
         except BaseException as error:
+            if isinstance(error, DBAPIError):
+                self._disconnect()
             if len(batch) > 1:
                 for item in batch:
                     self._commit([item])
@@ -131,6 +135,16 @@ class Database:
             future.set_result(value)
         for future, reason in failed:
             future.set_exception(_as_ours(reason))
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            self._connection = self._writing.connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _as_ours(error: BaseException) -> BaseException:
