@@ -102,7 +102,15 @@ def relay_consent(context: Context, registration: ConsentRegistration, signature
 
 
 def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature: bytes) -> str:
-    """Send a subject's withdrawal to the chain; the outbox operation."""
+    """Send a subject's withdrawal to the chain; the outbox operation.
+
+    A withdrawal by another key is refused here, not on the chain: its failure would stand under the true one's operation.
+    """
+    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", withdrawal.commitment).value)
+    if not word.recorded_at:
+        raise NotFound("consent_unknown", "The chain has no such consent.")
+    if recover(withdrawal.digest(context.domain("CreditLedger")), signature) != word.authority:
+        raise Forbidden("wrong_authority", "The withdrawal is not signed by the consent's key.")
     operation = f"consent-withdrawal/{withdrawal.commitment.hex()}"
     return _send(context, operation, "withdrawConsent", [withdrawal, signature])
 

@@ -1,0 +1,223 @@
+"""Consents: the subject's own one-time key, a relayer that cannot alter them, checked for every use, withdrawn at will."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chain.commitment import commit, new_salt
+from chain.crypto import new_private_key, sign_digest
+from chain.errors import BadInput, Forbidden, NotFound, QiaolianError
+from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
+from registry.credit import service
+from registry.credit.rules import CLAIM_DOMAIN, combine
+
+RECORDS = [{"subject": f"C{place:03d}", "Seniority": place, "Job": "fixed"} for place in range(5)]
+
+
+def use(network: Any, package: Any, commitment: bytes, subject: str, **changed: Any) -> None:
+    """Ask as a department's gateway does."""
+    asked: dict[str, Any] = {
+        "commitment": "0x" + commitment.hex(),
+        "subject": subject,
+        "bank": network["bank"].member,
+        "purpose": "credit-assessment",
+        "now": int(time.time()),
+    }
+    service.authorise_consent(network["tax"].context, package, **(asked | changed))
+
+
+@pytest.fixture
+def given(network: Any, person: Any) -> tuple[Any, dict[str, Any], bytes]:
+    """A person, its consent to the bank, and the commitment on the chain."""
+    subject = person()
+    package = network.consent("operator", subject, "bank")
+    return subject, package, network.record_consent("operator", subject, package)
+
+
+def test_a_recorded_consent_covers_its_bank_purpose_subject_and_time(network: Any, given: Any) -> None:
+    subject, package, commitment = given
+    use(network, package, commitment, subject.code)
+    refused = {
+        "consent_other_subject": {"subject": "somebody"},
+        "consent_other_bank": {"bank": network["agency"].member},
+        "consent_other_purpose": {"purpose": "marketing"},
+        "consent_expired": {"now": int(time.time()) + 2 * 365 * 86_400},
+    }
+    for code, changed in refused.items():
+        with pytest.raises(Forbidden) as caught:
+            use(network, package, commitment, **({"subject": subject.code} | changed))
+        assert caught.value.code == code
+    with pytest.raises(Forbidden) as nothing:
+        use(network, None, commitment, subject.code)
+    assert nothing.value.code == "consent_missing"
+    with pytest.raises(BadInput) as another:
+        use(network, package, bytes(32), subject.code)
+    assert another.value.code == "consent_malformed"
+
+
+def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Any, person: Any) -> None:
+    subject = person()
+    package = network.consent("operator", subject, "bank")
+    consent = Consent.from_json(package["consent"])
+    commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
+    with pytest.raises(Forbidden) as caught:
+        use(network, package, commitment, subject.code)
+    assert caught.value.code == "consent_missing"
+
+
+def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Any, person: Any) -> None:
+    subject = person()
+    registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
+    signature = subject.sign(registration, network.deployment)
+    operator = network["operator"].context
+    for altered in (replace(registration, commitment=bytes(32)), replace(registration, deadline=2**39)):
+        with pytest.raises(Forbidden) as caught:
+            service.relay_consent(operator, altered, signature)
+        assert caught.value.code == "wrong_authority"
+        address, data = network.ledger.encode("CreditLedger", "recordConsent", altered, signature)
+        with pytest.raises(QiaolianError):
+            network.ledger.simulate(address, data, sender=operator.transaction_address)
+
+
+def test_a_withdrawn_consent_covers_nothing_more(network: Any, given: Any) -> None:
+    subject, package, commitment = given
+    withdrawal = ConsentWithdrawal(version=1, commitment=commitment, deadline=2**40)
+    operator = network["operator"]
+    stranger = sign_digest(new_private_key(), withdrawal.digest(network.deployment.domain("CreditLedger")))
+    with pytest.raises(Forbidden) as forged:
+        service.relay_withdrawal(operator.context, withdrawal, stranger)
+    assert forged.value.code == "wrong_authority"
+    with pytest.raises(NotFound):
+        service.relay_withdrawal(operator.context, replace(withdrawal, commitment=bytes(32)), stranger)
+    use(network, package, commitment, subject.code)
+    operator.done(service.relay_withdrawal(operator.context, withdrawal, subject.sign(withdrawal, network.deployment)))
+    network.sync()
+    with pytest.raises(Forbidden) as caught:
+        use(network, package, commitment, subject.code)
+    assert caught.value.code == "consent_withdrawn"
+
+
+def _other_key(package: dict[str, Any]) -> None:
+    package["signature"] = "0x" + sign_digest(new_private_key(), bytes(32)).hex()
+
+
+def _other_identity(package: dict[str, Any]) -> None:
+    package["identity"] = {**package["identity"], "code": "P000000000000"}
+
+
+def _longer(package: dict[str, Any]) -> None:
+    package["consent"]["notAfter"] += 86_400
+
+
+def _other_certificate(package: dict[str, Any]) -> None:
+    package["certificate"]["purpose"] = "deal"
+
+
+def _own_certificate(package: dict[str, Any]) -> None:
+    package["certificateSignature"] = package["signature"]
+
+
+@pytest.mark.parametrize("change", [_other_key, _other_identity, _longer, _other_certificate, _own_certificate])
+def test_a_changed_consent_is_refused_also_after_the_true_one_was_seen(network: Any, given: Any, change: Any) -> None:
+    subject, package, commitment = given
+    use(network, package, commitment, subject.code)
+    changed = copy.deepcopy(package)
+    change(changed)
+    with pytest.raises(QiaolianError) as caught:
+        use(network, changed, commitment, subject.code)
+    assert caught.value.code in ("consent_bad_signature", "consent_malformed")
+
+
+@pytest.mark.parametrize("package", [{}, [], "consent", {"consent": None}, {"consent": {"version": 1e400}}, 7])
+def test_what_is_no_package_is_malformed(network: Any, package: Any) -> None:
+    with pytest.raises(BadInput) as caught:
+        use(network, package, bytes(32), "nobody")
+    assert caught.value.code == "consent_malformed"
+
+
+def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it(network: Any, person: Any, given: Any) -> None:
+    subject = person()
+    certified = network.consent("bank", subject, "bank")
+    with pytest.raises(Forbidden) as own:
+        service.hold(network["bank"].context, certified)
+    assert own.value.code == "consent_by_beneficiary"
+    with pytest.raises(Forbidden) as other:
+        service.hold(network["agency"].context, given[1])
+    assert other.value.code == "consent_other_bank"
+    assert service.hold(network["bank"].context, given[1]) == given[2]
+    assert service.held_package(network["bank"].context, given[2]) == given[1]
+    with pytest.raises(NotFound) as unknown:
+        service.held_package(network["bank"].context, bytes(32))
+    assert unknown.value.code == "consent_unknown"
+
+
+def test_a_suspended_offices_certificates_count_no_longer(network: Any, person: Any) -> None:
+    subject = person()
+    package = network.consent("agency", subject, "bank")
+    commitment = network.record_consent("operator", subject, package)
+    use(network, package, commitment, subject.code)
+    network.execute("suspend", network["agency"].member, "test")
+    network.sync()
+    try:
+        with pytest.raises(Forbidden) as caught:
+            use(network, package, commitment, subject.code)
+        assert caught.value.code == "consent_bad_signature"
+    finally:
+        network.execute("lift", network["agency"].member)
+        network.sync()
+    use(network, package, commitment, subject.code)
+
+
+# --- Disputes -------------------------------------------------------------------------------------------------------------------
+
+
+def dispute_of(network: Any, subject: Any, asset_id: bytes, claim: dict[str, Any], salt: bytes) -> CreditDispute:
+    from registry.assets.service import record_commitment
+
+    record, _ = record_commitment(network["tax"].context, asset_id, 1, subject.code)
+    fields: dict[str, Any] = {
+        "version": 1,
+        "department": network["tax"].member,
+        "asset_id": asset_id,
+        "record": record,
+        "claim": commit(salt, CLAIM_DOMAIN, claim),
+        "authority": subject.address,
+        "raised_at": int(time.time()),
+    }
+    return CreditDispute(**fields)
+
+
+def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Any, person: Any) -> None:
+    subject = person()
+    asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9}, {"subject": "other", "Seniority": 1}])
+    network.certify("tax", subject, "dispute")
+    claim, salt = {"column": "Seniority", "says": 11}, new_salt()
+    statement = dispute_of(network, subject, asset_id, claim, salt)
+    tax = network["tax"]
+    hand_in = {"claim": claim, "claim_salt": salt, "subject": subject.code}
+    with pytest.raises(QiaolianError):
+        service.raise_dispute(tax.context, statement, sign_digest(new_private_key(), bytes(32)), **hand_in)
+    with pytest.raises(QiaolianError):
+        service.raise_dispute(tax.context, statement, subject.sign(statement, network.deployment), **(hand_in | {"subject": "other"}))
+    dispute_id = service.raise_dispute(tax.context, statement, subject.sign(statement, network.deployment), **hand_in)
+    tax.done(f"dispute/{dispute_id.hex()}")
+    (row,) = [each for each in service.disputes(tax.context) if each["disputeId"] == "0x" + dispute_id.hex()]
+    assert row["claim"] == claim
+    service.answer(tax.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11})
+
+    def answered() -> Any:
+        tax.sync()
+        return network.ledger.credit.dispute(dispute_id).answered_at
+
+    tax.done(f"repair/{dispute_id.hex()}")
+    assert answered()
+    (told,) = service.disputes_of(tax.context, subject.code, asset_id, ["Seniority"])
+    assert (told["answered"], told["upheld"], told["before"], told["after"]) == (True, True, {"Seniority": 9}, {"Seniority": 11})
+    part = {"department": tax.member, "assetId": "0x" + asset_id.hex(), "record": {"Seniority": 9}, "receipt": {}, "receiptSignature": "0x"}
+    assert combine(subject.code, [part], [told]) != combine(subject.code, [part], [])
