@@ -1,0 +1,392 @@
+"""Secure aggregation: the sum of the members' vectors and nothing else (Bonawitz et al., CCS 2017).
+
+Two state machines without I/O, a ``Member`` and an ``Aggregator``, which pass these steps; whoever is missing at one is left out of the next:
+
+1. *keys*      each member makes two X25519 keys and a self-mask seed; advertises the public keys and a digest of the seed;
+2. *shares*    each splits its masking key and its seed among all (Shamir) and seals one share of both for every peer;
+3. *masked*    each adds to its vector the self-mask and, for every peer that shared, the pairwise mask: the lower name adds, the higher subtracts;
+4. *survivors* the aggregator says whose vectors came; each member confirms to each peer, under their pairwise key, what it was told;
+5. *reveal*    members whose confirmations agree give one share each: of the self-mask seeds of survivors, of the masking keys of the others.
+
+The rules a member keeps, whatever it is told:
+
+- it gives at most one answer to *survivors* and one to *reveal*, and for each peer either the seed's share or the key's, never both;
+- it reveals nothing if its own vector is said to be missing, or if fewer than ``threshold`` vectors would stand in the sum;
+- it reveals nothing unless ``threshold`` members including itself confirmed the same list, over the same keys and the same senders of shares.
+
+Since ``threshold`` is more than half, no two different lists find enough answers, even if the aggregator lies to half of the members.
+What a step refuses for the peer's sake is a ``PeerFault``; for the caller's, a ``BadInput``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated.errors import BadInput, Conflict, PeerFault
+from federated.horizontal import masks, shamir
+from federated.randomness import Randomness
+
+ADVERT_BYTES = 3 * masks.KEY_BYTES  # sealing key, masking key, digest of the self-mask seed
+SEALED_BYTES = 2 * shamir.SHARE_BYTES + masks.TAG_BYTES
+CONFIRMATION_BYTES = 32
+MOST_MEMBERS = 256
+LONGEST = 1 << 28
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all agree on before one sum.
+
+    ``label`` names the sum and must never be used twice (job and round). ``bound`` is the largest magnitude of one element of one vector;
+    ``bits`` (32 or 64) is the ring: the sum of all bounds stays below 2**(bits-1), so that no sum wraps. ``threshold`` members must remain.
+
+    Raises:
+        BadInput: ``too_few_members``, ``threshold_wrong``, ``ring_too_small``, ``aggregation_terms``.
+    """
+
+    label: str
+    members: tuple[str, ...]
+    length: int
+    bound: int
+    bits: int = 64
+    threshold: int = 0  # 0: the least allowed, more than half
+
+    def __post_init__(self) -> None:
+        least = len(self.members) // 2 + 1
+        object.__setattr__(self, "threshold", self.threshold or least)
+        if not 3 <= len(self.members) <= MOST_MEMBERS or len(set(self.members)) != len(self.members):
+            raise BadInput("too_few_members", f"A sum that hides its parts needs 3 to {MOST_MEMBERS} different members.")
+        if not least <= self.threshold <= len(self.members):
+            raise BadInput("threshold_wrong", f"The threshold must be from {least} (more than half) to {len(self.members)}.")
+        if self.bits not in (32, 64) or not 1 <= self.length <= LONGEST or self.bound < 1:
+            raise BadInput("aggregation_terms", f"Rings have 32 or 64 bits, vectors 1 to {LONGEST} elements, and the bound is at least 1.")
+        if len(self.members) * self.bound >= 1 << (self.bits - 1):
+            raise BadInput(
+                "ring_too_small",
+                f"{len(self.members)} vectors up to {self.bound} could wrap in {self.bits} bits.",
+                hint="Take 64 bits, or clip lower.",
+            )
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the terms: bound into every key, so that members with other terms do not understand each other."""
+        parts = [self.label, list(self.members), self.length, self.bound, self.bits, self.threshold]
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).digest()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The ring's elements."""
+        return np.dtype(f"uint{self.bits}")
+
+    def point(self, member: str) -> int:
+        """Where this member's shares are: 1 for the first."""
+        return self.members.index(member) + 1
+
+    def check_set(self, names: Collection[str], what: str, *, within: Collection[str] | None = None) -> None:
+        """``too_few_members`` or ``members_wrong`` unless these are enough different members, all of ``within``."""
+        known = self.members if within is None else within
+        if len(set(names)) != len(names) or not set(names) <= set(known):
+            raise PeerFault("members_wrong", f"The list of {what} names someone twice or someone who is not in this sum.")
+        if len(names) < self.threshold:
+            raise PeerFault(
+                "too_few_members", f"Only {len(names)} of {len(self.members)} {what}; {self.threshold} are needed, so nothing is revealed."
+            )
+
+
+def pair_label(terms: Terms, use: str, first: str, second: str) -> bytes:
+    """The label of a key for one use, from one member to another."""
+    ends = b"".join(len(name.encode()).to_bytes(2, "big") + name.encode() for name in (first, second))
+    return use.encode() + b"/" + terms.digest + ends
+
+
+def add_pair_mask(terms: Terms, vector: NDArray[Any], key: bytes, peer_key: bytes, owner: str, peer: str, *, undo: bool = False) -> None:
+    """Add the mask that ``owner`` puts on its vector for ``peer``, or take it away."""
+    low, high = sorted((owner, peer))
+    mask_key = masks.agree(key, peer_key, pair_label(terms, "mask", low, high))
+    masks.add_mask(vector, mask_key, subtract=(owner == high) != undo)
+
+
+def add_self_mask(terms: Terms, vector: NDArray[Any], seed: bytes, owner: str, *, undo: bool = False) -> None:
+    """Add a member's own mask, or take it away."""
+    key = hmac.digest(seed, b"qiaolian.secagg.v1/" + pair_label(terms, "self", owner, owner), "sha256")
+    masks.add_mask(vector, key, subtract=undo)
+
+
+def seed_digest(seed: bytes) -> bytes:
+    """What a member advertises of its self-mask seed, so that a wrong reconstruction is noticed."""
+    return hashlib.sha256(b"qiaolian.secagg.v1/seed" + seed).digest()
+
+
+# --- A member ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Member:
+    """One member's side. Its secrets follow from ``seed``: 32 fresh random bytes, used for this sum only.
+
+    Call ``advertise``, ``share``, ``mask``, ``confirm``, ``reveal`` in this order, each once; out of order is ``step_out_of_order``.
+    ``dump`` and ``load`` carry a member across processes between steps; what they carry is as secret as the seed.
+    """
+
+    terms: Terms
+    name: str
+    seed: bytes
+    step: int = 0
+    roster: dict[str, bytes] = field(default_factory=dict)
+    sealed: dict[str, bytes] = field(default_factory=dict)
+    survivors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name not in self.terms.members or len(self.seed) != 32:
+            raise BadInput("members_wrong", f"{self.name} is not a member of this sum.")
+
+    def advertise(self) -> bytes:
+        """Step 1: the public keys, for everybody."""
+        self._enter(0)
+        return masks.public_key(self._secret("sealing")) + masks.public_key(self._secret("masking")) + seed_digest(self._secret("self"))
+
+    def share(self, roster: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Step 2: from all advertised keys, a sealed pair of shares for every other member of the roster.
+
+        Raises:
+            PeerFault: ``too_few_members``, ``members_wrong``, ``roster_wrong``.
+        """
+        self._enter(1)
+        self.terms.check_set(roster, "members have sent keys")
+        if any(len(each) != ADVERT_BYTES for each in roster.values()) or roster.get(self.name) != self._advert():
+            raise PeerFault("roster_wrong", "The list of keys has one of the wrong length, or another key under this party's own name.")
+        if len({part for each in roster.values() for part in (each[:32], each[32:64])}) != 2 * len(roster):
+            raise PeerFault("roster_wrong", "The list of keys has the same key twice.")
+        self.roster = dict(roster)
+        points = [self.terms.point(name) for name in roster]
+        keys, seeds = (
+            shamir.split(self._secret(part), self.terms.threshold, points, self._randomness().child(f"split/{part}")) for part in ("masking", "self")
+        )
+        return {
+            peer: masks.seal(self._agree("seal", self.name, peer), keys[self.terms.point(peer)] + seeds[self.terms.point(peer)])
+            for peer in roster
+            if peer != self.name
+        }
+
+    def mask(self, vector: NDArray[np.int64], sealed: Mapping[str, bytes]) -> NDArray[Any]:
+        """Step 3: this party's vector under its masks. ``sealed``: the shares sent to this party, by sender.
+
+        Raises:
+            BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: ``too_few_members``, ``members_wrong``, ``shares_altered``.
+        """
+        if vector.shape != (self.terms.length,) or vector.dtype != np.int64:
+            raise BadInput(
+                "length_wrong", f"A vector of {self.terms.length} integers (int64) was agreed on, not {vector.dtype} {list(vector.shape)}."
+            )
+        if int(vector.max()) > self.terms.bound or int(vector.min()) < -self.terms.bound:
+            raise BadInput("value_out_of_range", f"The vector has an element beyond the agreed bound of {self.terms.bound}.", hint="Clip it first.")
+        self._enter(2)
+        self.terms.check_set([*sealed, self.name], "members have sent shares", within=self.roster)
+        self.sealed = dict(sealed)
+        self._open_all()  # nothing is sent to peers whose shares could not be given back
+        masked = vector.astype(self.terms.dtype)  # two's complement: reduction mod 2**bits
+        add_self_mask(self.terms, masked, self._secret("self"), self.name)
+        for peer in sealed:
+            add_pair_mask(self.terms, masked, self._secret("masking"), self.roster[peer][32:64], self.name, peer)
+        return masked
+
+    def confirm(self, survivors: Sequence[str]) -> dict[str, bytes]:
+        """Step 4: for each other survivor, what this party was told.
+
+        Raises:
+            PeerFault: ``both_secrets`` if another list was already answered; ``too_few_members``, ``members_wrong``.
+        """
+        if self.step > 3 and tuple(survivors) != self.survivors:
+            raise PeerFault("both_secrets", "A second list of survivors was sent: answering it could give away both secrets of a member.")
+        self._enter(3)
+        self.terms.check_set(survivors, "members have sent vectors", within=self._senders())
+        if self.name not in survivors:
+            raise PeerFault("members_wrong", "This party's vector is said to be missing, but it was sent.")
+        self.survivors = tuple(survivors)
+        return {peer: self._confirmation(self.name, peer) for peer in survivors if peer != self.name}
+
+    def reveal(self, confirmations: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Step 5: one share for every member that shared: of its seed if its vector stands in the sum, of its key if not.
+
+        Raises:
+            PeerFault: ``survivors_differ`` if a peer was told something else; ``too_few_members``, ``members_wrong``.
+        """
+        self._enter(4)
+        self.terms.check_set([*confirmations, self.name], "members have confirmed", within=self.survivors)
+        for peer, given in confirmations.items():
+            if not hmac.compare_digest(given, self._confirmation(peer, self.name)):
+                raise PeerFault("survivors_differ", f"{peer} was told another list of keys, shares or survivors than this party.", peer=peer)
+        shares = self._open_all()
+        return {owner: shares[owner][1 if owner in self.survivors else 0] for owner in self._senders()}
+
+    def dump(self) -> bytes:
+        """The state, as JSON. Keep it where the seed may be kept."""
+        hexed = [{name: each.hex() for name, each in table.items()} for table in (self.roster, self.sealed)]
+        return json.dumps([self.name, self.seed.hex(), self.step, *hexed, list(self.survivors)], ensure_ascii=False).encode()
+
+    @classmethod
+    def load(cls, terms: Terms, data: bytes) -> Member:
+        """A member as it was dumped."""
+        name, seed, step, roster, sealed, survivors = json.loads(data)
+        keys, shares = ({peer: bytes.fromhex(each) for peer, each in table.items()} for table in (roster, sealed))
+        return cls(terms, name, bytes.fromhex(seed), step, keys, shares, tuple(survivors))
+
+    def _enter(self, step: int) -> None:
+        if self.step != step:
+            raise Conflict("step_out_of_order", f"Step {step + 1} of a sum was asked for where step {self.step + 1} is due.")
+        self.step += 1
+
+    def _randomness(self) -> Randomness:
+        return Randomness(self.seed, "secagg")
+
+    def _secret(self, part: str) -> bytes:
+        return self._randomness().child(part).bytes(32)
+
+    def _advert(self) -> bytes:
+        return Member(self.terms, self.name, self.seed).advertise()
+
+    def _agree(self, use: str, first: str, second: str) -> bytes:
+        peer = second if first == self.name else first
+        try:
+            return masks.agree(self._secret("sealing"), self.roster[peer][:32], pair_label(self.terms, use, first, second))
+        except ValueError:
+            raise PeerFault("roster_wrong", f"{peer} has advertised a key that is none.", peer=peer) from None
+
+    def _senders(self) -> list[str]:
+        return [name for name in self.terms.members if name in self.sealed or name == self.name]
+
+    def _open_all(self) -> dict[str, tuple[bytes, bytes]]:
+        """Everybody's (key share, seed share) for this party, its own included; ``shares_altered``."""
+        points = [self.terms.point(name) for name in self.roster]
+        own = [
+            shamir.split(self._secret(part), self.terms.threshold, points, self._randomness().child(f"split/{part}"))[self.terms.point(self.name)]
+            for part in ("masking", "self")
+        ]
+        opened = {self.name: (own[0], own[1])}
+        for peer, data in self.sealed.items():
+            try:
+                pair = masks.unseal(self._agree("seal", peer, self.name), data)
+            except ValueError:
+                raise PeerFault("shares_altered", f"The shares from {peer} do not open: altered, or meant for another sum.", peer=peer) from None
+            opened[peer] = (pair[: shamir.SHARE_BYTES], pair[shamir.SHARE_BYTES :])
+        return opened
+
+    def _confirmation(self, sender: str, recipient: str) -> bytes:
+        story = [
+            {name: self.roster[name].hex() for name in self.terms.members if name in self.roster},
+            self._senders(),
+            [name for name in self.terms.members if name in self.survivors],
+        ]
+        key = self._agree("confirm", sender, recipient)
+        return hmac.digest(key, json.dumps(story, ensure_ascii=False, separators=(",", ":")).encode(), "sha256")
+
+
+# --- The aggregator ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Aggregator:
+    """The side that learns the sum. It never holds a vector without at least one mask on it that it cannot make itself.
+
+    Every step takes what came from those members that were heard of, and gives what goes to each of them.
+    """
+
+    terms: Terms
+    roster: dict[str, bytes] = field(default_factory=dict)
+    senders: tuple[str, ...] = ()
+    survivors: tuple[str, ...] = ()
+    _sum: NDArray[Any] | None = None
+
+    def collect_keys(self, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Step 1: the roster, which goes to every member in it."""
+        self.terms.check_set(adverts, "members have sent keys")
+        for name, each in adverts.items():
+            _check_size(name, each, ADVERT_BYTES)
+        self.roster = {name: adverts[name] for name in self.terms.members if name in adverts}
+        return self.roster
+
+    def route_shares(self, shares: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, bytes]]:
+        """Step 2: sender to recipient to sealed shares; turned round."""
+        self.terms.check_set(shares, "members have sent shares", within=self.roster)
+        self.senders = self._ordered(shares)
+        for name, sent in shares.items():
+            if set(sent) != set(self.roster) - {name}:
+                raise PeerFault("members_wrong", f"{name} has not sealed shares for exactly the other members.", peer=name)
+            for each in sent.values():
+                _check_size(name, each, SEALED_BYTES)
+        return {to: {name: shares[name][to] for name in self.senders if name != to} for to in self.senders}
+
+    def add_masked(self, vectors: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+        """Step 3: the survivors, whose list goes to each of them."""
+        self.terms.check_set(vectors, "members have sent vectors", within=self.senders)
+        self.survivors = self._ordered(vectors)
+        total = np.zeros(self.terms.length, self.terms.dtype)
+        for name in self.survivors:
+            if vectors[name].shape != total.shape or vectors[name].dtype != total.dtype:
+                raise PeerFault("message_malformed", f"{name} sent a vector of another length or ring.", peer=name)
+            np.add(total, vectors[name], out=total)
+        self._sum = total
+        return self.survivors
+
+    def route_confirmations(self, confirmations: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, bytes]]:
+        """Step 4: sender to recipient to confirmation; turned round."""
+        self.terms.check_set(confirmations, "members have confirmed", within=self.survivors)
+        confirmed = self._ordered(confirmations)
+        for name, sent in confirmations.items():
+            if set(sent) != set(self.survivors) - {name}:
+                raise PeerFault("members_wrong", f"{name} has not confirmed to exactly the other survivors.", peer=name)
+            for each in sent.values():
+                _check_size(name, each, CONFIRMATION_BYTES)
+        return {to: {name: confirmations[name][to] for name in confirmed if name != to} for to in confirmed}
+
+    def unmask(self, revealed: Mapping[str, Mapping[str, bytes]]) -> NDArray[np.int64]:
+        """Step 5: the exact sum of the survivors' vectors.
+
+        Raises:
+            PeerFault: ``too_few_members``, ``members_wrong``, ``share_wrong`` if shares do not give what was advertised, ``sum_out_of_range``.
+        """
+        self.terms.check_set(revealed, "members have revealed shares", within=self.survivors)
+        for name, given in revealed.items():
+            if set(given) != set(self.senders):
+                raise PeerFault("members_wrong", f"{name} has not revealed one share for each member.", peer=name)
+        assert self._sum is not None, "vectors come before shares"
+        for owner in self.senders:
+            secret = self._combine(owner, {name: given[owner] for name, given in revealed.items()})
+            if owner in self.survivors:
+                add_self_mask(self.terms, self._sum, secret, owner, undo=True)
+            else:
+                # What the survivors added for a member whose vector is missing is the opposite of what that member would have added.
+                for peer in self.survivors:
+                    add_pair_mask(self.terms, self._sum, secret, self.roster[peer][32:64], owner, peer)
+        total = self._sum.view(f"int{self.terms.bits}").astype(np.int64)
+        most = len(self.survivors) * self.terms.bound
+        if int(total.max()) > most or int(total.min()) < -most:
+            raise PeerFault("sum_out_of_range", "The sum is beyond what vectors within the bound can give: a member has sent something else.")
+        return total
+
+    def _combine(self, owner: str, shares: Mapping[str, bytes]) -> bytes:
+        advert = self.roster[owner]
+        try:
+            secret = shamir.combine({self.terms.point(name): share for name, share in list(shares.items())[: self.terms.threshold]})
+        except ValueError:
+            secret = b""
+        shown = seed_digest(secret) == advert[64:] if owner in self.survivors else secret and masks.public_key(secret) == advert[32:64]
+        if not shown:
+            raise PeerFault("share_wrong", f"The shares of {owner}'s secret do not give what it advertised: a share was altered.", peer=owner)
+        return secret
+
+    def _ordered(self, names: Collection[str]) -> tuple[str, ...]:
+        return tuple(name for name in self.terms.members if name in names)
+
+
+def _check_size(name: str, data: bytes, size: int) -> None:
+    if len(data) != size:
+        raise PeerFault("message_malformed", f"{name} sent {len(data)} bytes where {size} were due.", peer=name)

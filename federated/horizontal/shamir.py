@@ -1,0 +1,57 @@
+"""Secret sharing (Shamir, "How to share a secret", CACM 1979): any ``threshold`` of the shares give the secret, fewer say nothing of it.
+
+The field is the integers mod 2**256 + 297, the least prime above 2**256, so that any 32 bytes are an element. Shares are 33 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from federated.randomness import Randomness
+
+PRIME = 2**256 + 297
+SECRET_BYTES = 32
+SHARE_BYTES = 33
+
+
+def split(secret: bytes, threshold: int, points: Sequence[int], randomness: Randomness) -> dict[int, bytes]:
+    """Shares of a 32-byte secret at these points (distinct, from 1 upwards)."""
+    if len(secret) != SECRET_BYTES or not 1 <= threshold <= len(points) or len(set(points)) != len(points) or min(points) < 1:
+        raise ValueError("a secret of 32 bytes, distinct points from 1, and a threshold of at most their number are needed")
+    coefficients = [int.from_bytes(secret, "big"), *(randomness.below(PRIME) for _ in range(threshold - 1))]
+    return {point: evaluate(coefficients, point).to_bytes(SHARE_BYTES, "big") for point in points}
+
+
+def combine(shares: Mapping[int, bytes]) -> bytes:
+    """The secret from at least ``threshold`` shares; ``ValueError`` if a share is no element or the result is no 32 bytes.
+
+    A share that was altered is not found out here: callers hold a digest of the secret or its public key.
+    """
+    values = {point: int.from_bytes(share, "big") for point, share in shares.items()}
+    if any(len(share) != SHARE_BYTES for share in shares.values()) or any(value >= PRIME for value in values.values()):
+        raise ValueError("a share is not an element of the field")
+    secret = interpolate(values)
+    if secret >> (8 * SECRET_BYTES):
+        raise ValueError("the shares do not belong together")
+    return secret.to_bytes(SECRET_BYTES, "big")
+
+
+def evaluate(coefficients: Sequence[int], point: int) -> int:
+    """A polynomial's value; the constant term comes first."""
+    value = 0
+    for each in reversed(coefficients):
+        value = (value * point + each) % PRIME
+    return value
+
+
+def interpolate(values: Mapping[int, int]) -> int:
+    """The value at 0 of the polynomial of least degree through these points (Lagrange)."""
+    total = 0
+    for here, value in values.items():
+        above, below = value, 1
+        for other in values:
+            if other != here:
+                above = above * other % PRIME
+                below = below * (other - here) % PRIME
+        total = (total + above * pow(below, -1, PRIME)) % PRIME
+    return total

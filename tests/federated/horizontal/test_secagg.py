@@ -1,0 +1,447 @@
+"""Secure aggregation's two state machines: exact sums, dropouts, and what a lying aggregator or member gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
+from federated.horizontal.secagg import Aggregator, Member, Terms, add_pair_mask, add_self_mask
+
+NAMES = ("a", "b", "c", "d", "e")
+STEPS = ("keys", "shares", "masked", "confirm", "reveal")
+
+
+def terms_of(*, label: str = "job/1", members: tuple[str, ...] = NAMES, length: int = 50, bound: int = 1000, **more: int) -> Terms:
+    return Terms(label, members, length, bound, **more)
+
+
+def vectors_of(terms: Terms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
+    numbers = np.random.default_rng(seed)
+    return {name: numbers.integers(-terms.bound, terms.bound + 1, terms.length) for name in terms.members}
+
+
+def members_of(terms: Terms) -> dict[str, Member]:
+    return {name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(terms.members)}
+
+
+class Meeting:
+    """All machines of one sum, passed through the steps; ``gone`` says who is missing from which step on."""
+
+    def __init__(self, terms: Terms, gone: Mapping[str, str] | None = None) -> None:
+        self.terms, self.members, self.aggregator = terms, members_of(terms), Aggregator(terms)
+        self.vectors = vectors_of(terms)
+        self._gone = gone or {}
+
+    def at(self, step: str) -> dict[str, Member]:
+        return {
+            name: each
+            for name, each in self.members.items()
+            if STEPS.index(self._gone.get(name, "reveal")) > STEPS.index(step) or name not in self._gone
+        }
+
+    def keys(self) -> dict[str, bytes]:
+        return self.aggregator.collect_keys({name: each.advertise() for name, each in self.at("keys").items()})
+
+    def shares(self) -> dict[str, dict[str, bytes]]:
+        roster = self.keys()
+        return self.aggregator.route_shares({name: each.share(roster) for name, each in self.at("shares").items()})
+
+    def masked(self) -> tuple[str, ...]:
+        routed = self.shares()
+        return self.aggregator.add_masked({name: each.mask(self.vectors[name], routed[name]) for name, each in self.at("masked").items()})
+
+    def confirm(self) -> dict[str, dict[str, bytes]]:
+        survivors = self.masked()
+        return self.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in self.at("confirm").items()})
+
+    def reveal(self) -> NDArray[np.int64]:
+        routed = self.confirm()
+        return self.aggregator.unmask({name: each.reveal(routed[name]) for name, each in self.at("reveal").items()})
+
+    def expected(self) -> Any:
+        return sum(self.vectors[name] for name in self.at("masked"))
+
+
+def refused(code: str, kind: type[QiaolianError] = PeerFault) -> Any:
+    return pytest.raises(kind, check=lambda error: error.code == code)
+
+
+# --- Sums -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_sum_is_exact(bits: int, count: int) -> None:
+    meeting = Meeting(terms_of(members=NAMES[:count], bits=bits))
+    assert np.array_equal(meeting.reveal(), meeting.expected())
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("who", ["a", "c", "e"])
+def test_one_may_be_gone_from_any_step_on(step: str, who: str) -> None:
+    meeting = Meeting(terms_of(), {who: step})
+    assert np.array_equal(meeting.reveal(), meeting.expected())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_of_three_one_may_be_gone_from_any_step_on(step: str) -> None:
+    meeting = Meeting(terms_of(members=NAMES[:3]), {"b": step})
+    assert np.array_equal(meeting.reveal(), meeting.expected())
+
+
+def test_two_may_be_gone_at_different_steps() -> None:
+    meeting = Meeting(terms_of(), {"b": "masked", "d": "reveal"})
+    assert np.array_equal(meeting.reveal(), meeting.expected())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_too_few_members_at_any_step_end_the_sum(step: str) -> None:
+    with refused("too_few_members"):
+        Meeting(terms_of(), dict.fromkeys("bcd", step)).reveal()
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(3, 6), length=st.integers(1, 20), bits=st.sampled_from([32, 64]), data=st.data())
+def test_sums_are_exact_for_any_dropouts_within_the_threshold(count: int, length: int, bits: int, data: st.DataObject) -> None:
+    members = tuple("abcdef"[:count])
+    terms = terms_of(members=members, length=length, bits=bits)
+    gone = data.draw(st.dictionaries(st.sampled_from(members), st.sampled_from(STEPS), max_size=count - terms.threshold))
+    meeting = Meeting(terms, gone)
+    assert np.array_equal(meeting.reveal(), meeting.expected())
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_vectors_at_the_very_bound_do_not_wrap(bits: int, sign: int) -> None:
+    bound = (2 ** (bits - 1) - 1) // 5
+    meeting = Meeting(terms_of(bits=bits, bound=bound))
+    meeting.vectors = {name: np.full(50, sign * bound) for name in NAMES}
+    assert set(meeting.reveal().tolist()) == {sign * 5 * bound}
+
+
+def test_the_same_seeds_give_the_same_messages() -> None:
+    first, second = (Meeting(terms_of()) for _ in range(2))
+    assert first.shares() == second.shares()
+    first, second = (Meeting(terms_of(), {"a": "masked"}) for _ in range(2))
+    assert first.confirm() == second.confirm()
+
+
+def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
+    meeting = Meeting(terms_of(), {"d": "masked"})
+    for step in STEPS:
+        meeting.members = {name: Member.load(meeting.terms, each.dump()) for name, each in meeting.members.items()}
+        if step == "keys":
+            roster = meeting.keys()
+        elif step == "shares":
+            routed = meeting.aggregator.route_shares({name: each.share(roster) for name, each in meeting.members.items()})
+        elif step == "masked":
+            survivors = meeting.aggregator.add_masked(
+                {name: each.mask(meeting.vectors[name], routed[name]) for name, each in meeting.at("masked").items()}
+            )
+        elif step == "confirm":
+            confirmed = meeting.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in meeting.at("confirm").items()})
+        else:
+            total = meeting.aggregator.unmask({name: each.reveal(confirmed[name]) for name, each in meeting.at("reveal").items()})
+    assert np.array_equal(total, meeting.expected())
+
+
+# --- Terms ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_fewer_than_three_members_hide_nothing() -> None:
+    with refused("too_few_members", BadInput):
+        terms_of(members=("a", "b"))
+
+
+def test_the_same_member_twice_is_refused() -> None:
+    with refused("too_few_members", BadInput):
+        terms_of(members=("a", "b", "b"))
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 6])
+def test_a_threshold_of_half_or_less_is_refused(threshold: int) -> None:
+    with refused("threshold_wrong", BadInput):
+        terms_of(threshold=threshold)
+
+
+@pytest.mark.parametrize(("bits", "bound"), [(32, 2**31 // 5 + 1), (64, 2**63 // 5 + 1)])
+def test_a_bound_whose_sum_could_wrap_is_refused(bits: int, bound: int) -> None:
+    with refused("ring_too_small", BadInput):
+        terms_of(bits=bits, bound=bound)
+
+
+@pytest.mark.parametrize("wrong", [{"bits": 16}, {"length": 0}, {"bound": 0}, {"length": 1 << 40}])
+def test_terms_nobody_can_meet_are_refused(wrong: dict[str, int]) -> None:
+    with refused("aggregation_terms", BadInput):
+        terms_of(**wrong)
+
+
+@pytest.mark.parametrize("value", [1001, -1001, -(2**63)])
+def test_an_element_beyond_the_bound_is_refused(value: int) -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.shares()
+    meeting.vectors["a"][7] = value
+    with refused("value_out_of_range", BadInput):
+        meeting.members["a"].mask(meeting.vectors["a"], routed["a"])
+
+
+@pytest.mark.parametrize("vector", [np.zeros(49, np.int64), np.zeros((50, 1), np.int64), np.zeros(50, np.float64)])
+def test_a_vector_of_another_length_or_type_is_refused(vector: NDArray[Any]) -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.shares()
+    with refused("length_wrong", BadInput):
+        meeting.members["a"].mask(vector, routed["a"])
+
+
+# --- A lying aggregator -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_list_of_survivors_is_not_answered() -> None:
+    # With both answers the aggregator would hold shares of the key and of the seed of "e".
+    meeting = Meeting(terms_of())
+    meeting.masked()
+    meeting.members["a"].confirm(NAMES)
+    with refused("both_secrets"):
+        meeting.members["a"].confirm(("a", "b", "c", "d"))
+
+
+def test_shares_are_revealed_once() -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.confirm()
+    meeting.members["a"].reveal(routed["a"])
+    with refused("step_out_of_order", Conflict):
+        meeting.members["a"].reveal(routed["a"])
+
+
+def test_no_member_reveals_both_secrets_of_another() -> None:
+    meeting = Meeting(terms_of(), {"e": "masked"})
+    routed = meeting.confirm()
+    revealed = meeting.members["a"].reveal(routed["a"])
+    opened = meeting.members["a"]._open_all()
+    assert set(revealed) == set(NAMES)
+    for owner, share in revealed.items():
+        assert share == opened[owner][0 if owner == "e" else 1]
+        assert share != opened[owner][1 if owner == "e" else 0]
+
+
+def test_members_told_different_survivors_reveal_nothing() -> None:
+    # Three are told that "e" survived (seed shares), the others that it did not (key shares).
+    meeting = Meeting(terms_of())
+    meeting.masked()
+    lists = {name: NAMES if name in "abc" else ("a", "b", "c", "d") for name in "abcd"}
+    sent = {name: meeting.members[name].confirm(lists[name]) for name in "abcd"}
+    for name in "abcd":
+        told = {peer: sent[peer][name] for peer in "abcd" if peer != name and name in sent[peer]}
+        with refused("survivors_differ"):
+            meeting.members[name].reveal(told)
+
+
+def test_a_member_without_enough_confirmations_reveals_nothing() -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.confirm()
+    with refused("too_few_members"):
+        meeting.members["a"].reveal({"b": routed["a"]["b"]})
+
+
+def test_a_confirmation_cannot_be_made_by_the_aggregator_nor_sent_back() -> None:
+    meeting = Meeting(terms_of())
+    meeting.masked()
+    sent = {name: each.confirm(NAMES) for name, each in meeting.members.items()}
+    for forged in (bytes(32), b"", sent["a"]["b"]):
+        member = Member.load(meeting.terms, meeting.members["a"].dump())
+        with refused("survivors_differ"):
+            member.reveal({"b": forged, "c": sent["c"]["a"]})
+
+
+def test_a_member_whose_vector_is_said_to_be_missing_reveals_nothing() -> None:
+    meeting = Meeting(terms_of())
+    meeting.masked()
+    with refused("members_wrong"):
+        meeting.members["a"].confirm(("b", "c", "d", "e"))
+
+
+@pytest.mark.parametrize("survivors", [("a", "b", "b", "c"), ("a", "b", "x"), ("a", "b", "c", "d", "e", "f")])
+def test_survivors_who_are_no_members_are_refused(survivors: tuple[str, ...]) -> None:
+    meeting = Meeting(terms_of())
+    meeting.masked()
+    with refused("members_wrong"):
+        meeting.members["a"].confirm(survivors)
+
+
+def test_a_sum_over_too_few_vectors_is_not_revealed() -> None:
+    meeting = Meeting(terms_of())
+    meeting.masked()
+    with refused("too_few_members"):
+        meeting.members["a"].confirm(("a", "b"))
+
+
+def test_a_survivor_that_sent_no_shares_is_refused() -> None:
+    meeting = Meeting(terms_of(), {"e": "shares"})
+    meeting.masked()
+    with refused("members_wrong"):
+        meeting.members["a"].confirm(NAMES)
+
+
+def test_another_key_under_the_members_own_name_is_refused() -> None:
+    meeting = Meeting(terms_of())
+    roster = dict(meeting.keys())
+    roster["a"] = Member(meeting.terms, "a", b"z" * 32).advertise()
+    with refused("roster_wrong"):
+        meeting.members["a"].share(roster)
+
+
+@pytest.mark.parametrize("wrong", [b"", bytes(95), bytes(96)])
+def test_keys_that_are_none_are_refused(wrong: bytes) -> None:
+    meeting = Meeting(terms_of())
+    roster = {**meeting.keys(), "b": wrong}
+    with refused("roster_wrong"):
+        meeting.members["a"].share(roster)
+
+
+def test_one_members_keys_under_two_names_are_refused() -> None:
+    meeting = Meeting(terms_of())
+    roster = dict(meeting.keys())
+    roster["b"] = roster["c"]
+    with refused("roster_wrong"):
+        meeting.members["a"].share(roster)
+
+
+def test_a_key_swapped_for_one_member_is_noticed_before_anything_is_revealed() -> None:
+    # Only "a" gets another key for "e": shares between the two do not open.
+    meeting = Meeting(terms_of())
+    roster = dict(meeting.keys())
+    swapped = {**roster, "e": Member(meeting.terms, "e", b"z" * 32).advertise()}
+    shares = {name: each.share(swapped if name == "a" else roster) for name, each in meeting.members.items()}
+    routed = meeting.aggregator.route_shares(shares)
+    with refused("shares_altered"):
+        meeting.members["a"].mask(meeting.vectors["a"], routed["a"])
+
+
+# --- Altered and replayed messages ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [0, 40, 81])
+def test_altered_shares_do_not_open(place: int) -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.shares()
+    altered = bytearray(routed["a"]["b"])
+    altered[place] ^= 1
+    with refused("shares_altered"):
+        meeting.members["a"].mask(meeting.vectors["a"], {**routed["a"], "b": bytes(altered)})
+
+
+def test_shares_of_another_round_do_not_open() -> None:
+    old, new = Meeting(terms_of(label="job/1")), Meeting(terms_of(label="job/2"))
+    replayed, routed = old.shares(), new.shares()
+    with refused("shares_altered"):
+        new.members["a"].mask(new.vectors["a"], {**routed["a"], "b": replayed["a"]["b"]})
+
+
+def test_shares_for_another_member_do_not_open() -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.shares()
+    with refused("shares_altered"):
+        meeting.members["a"].mask(meeting.vectors["a"], {**routed["a"], "b": routed["c"]["b"]})
+
+
+def test_members_with_other_terms_do_not_understand_each_other() -> None:
+    meeting = Meeting(terms_of())
+    meeting.members["b"] = Member(terms_of(bound=999), "b", b"\2" * 32)
+    routed = meeting.shares()
+    with refused("shares_altered"):
+        meeting.members["a"].mask(meeting.vectors["a"], routed["a"])
+
+
+def test_an_altered_share_gives_no_wrong_sum() -> None:
+    for owner in ("b", "e"):  # a survivor's seed, a missing member's key
+        meeting = Meeting(terms_of(), {"e": "masked"})
+        routed = meeting.confirm()
+        revealed = {name: each.reveal(routed[name]) for name, each in meeting.at("reveal").items()}
+        altered = bytearray(revealed["a"][owner])
+        altered[-1] ^= 1
+        revealed["a"] = {**revealed["a"], owner: bytes(altered)}
+        with refused("share_wrong"):
+            meeting.aggregator.unmask(revealed)
+
+
+def test_a_vector_beyond_the_bound_is_noticed_in_the_sum() -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.shares()
+    masked = {name: each.mask(meeting.vectors[name], routed[name]) for name, each in meeting.members.items()}
+    masked["c"] += np.uint64(2**40)
+    survivors = meeting.aggregator.add_masked(masked)
+    confirmed = meeting.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in meeting.members.items()})
+    with refused("sum_out_of_range"):
+        meeting.aggregator.unmask({name: each.reveal(confirmed[name]) for name, each in meeting.members.items()})
+
+
+@pytest.mark.parametrize("vector", [np.zeros(49, np.uint64), np.zeros(50, np.uint32)])
+def test_the_aggregator_refuses_a_vector_of_another_length_or_ring(vector: NDArray[Any]) -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.shares()
+    masked = {name: each.mask(meeting.vectors[name], routed[name]) for name, each in meeting.members.items()}
+    with refused("message_malformed"):
+        meeting.aggregator.add_masked({**masked, "b": vector})
+
+
+def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wrong_members() -> None:
+    meeting = Meeting(terms_of())
+    adverts = {name: each.advertise() for name, each in meeting.members.items()}
+    with refused("message_malformed"):
+        Aggregator(meeting.terms).collect_keys({**adverts, "b": bytes(95)})
+    roster = meeting.aggregator.collect_keys(adverts)
+    shares = {name: each.share(roster) for name, each in meeting.members.items()}
+    with refused("message_malformed"):
+        meeting.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
+    with refused("members_wrong"):
+        meeting.aggregator.route_shares({**shares, "b": {name: each for name, each in shares["b"].items() if name != "a"}})
+
+
+# --- What the aggregator sees ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_masked_vector_of_zeros_looks_uniform() -> None:
+    terms = terms_of(length=40_000)
+    meeting = Meeting(terms)
+    routed = meeting.shares()
+    masked = meeting.members["a"].mask(np.zeros(terms.length, np.int64), routed["a"])
+    counts = np.bincount(masked.view(np.uint8), minlength=256)
+    mean = masked.nbytes / 256
+    # 255 degrees of freedom: below 340 with probability 1 - 3e-4; the seeds are fixed.
+    assert float(((counts - mean) ** 2 / mean).sum()) < 340
+
+
+def test_a_late_vector_is_still_hidden_once_the_pairwise_masks_are_known() -> None:
+    # "e" is taken for missing and its key is rebuilt; its vector, come late, is still under its own mask.
+    meeting = Meeting(terms_of(), {"e": "masked"})
+    routed = meeting.shares()
+    late = meeting.members["e"].mask(meeting.vectors["e"], routed["e"])
+    stripped = late.copy()
+    for peer in "abcd":
+        add_pair_mask(meeting.terms, stripped, meeting.members["e"]._secret("masking"), meeting.aggregator.roster[peer][32:64], "e", peer, undo=True)
+    assert np.abs(stripped.view(np.int64)).max() > 2**60
+    add_self_mask(meeting.terms, stripped, meeting.members["e"]._secret("self"), "e", undo=True)
+    assert np.array_equal(stripped.view(np.int64), meeting.vectors["e"])
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_steps_out_of_order_are_refused(step: int) -> None:
+    meeting = Meeting(terms_of())
+    routed, vector = {}, meeting.vectors["a"]
+    calls = [
+        lambda each: each.advertise(),
+        lambda each: each.share({}),
+        lambda each: each.mask(vector, routed),
+        lambda each: each.confirm(NAMES),
+        lambda each: each.reveal({}),
+    ]
+    member = Member(meeting.terms, "a", b"\1" * 32, step=(step + 2) % 5)
+    with pytest.raises(QiaolianError, check=lambda error: error.code in ("step_out_of_order", "both_secrets")):
+        calls[step](member)
