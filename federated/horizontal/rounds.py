@@ -6,7 +6,7 @@ A member that is gone, silent or has stopped when its message is due is left out
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,10 +27,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sum:
-    """The exact sum (int64) of these members' vectors."""
+    """The exact sum (int64) of the survivors' vectors; ``present`` are those who were there to the end."""
 
     total: NDArray[np.int64]
     survivors: tuple[str, ...]
+    present: tuple[str, ...]
 
 
 async def contribute(session: Session, aggregator: str, terms: Terms, vector: NDArray[np.int64]) -> None:
@@ -54,15 +55,15 @@ async def contribute(session: Session, aggregator: str, terms: Terms, vector: ND
     await _send_table(channel, "secagg/reveal", member.reveal(confirmations), SHARE_BYTES)
 
 
-async def aggregate(session: Session, terms: Terms) -> Sum:
-    """The aggregator's side of one sum, over ``terms.members``.
+async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] = ()) -> Sum:
+    """The aggregator's side of one sum, over ``terms.members``. ``absent``: who was lost before, and is not waited for.
 
     Raises:
         PeerFault: ``too_few_members`` if fewer than the threshold are left at some step, and what ``Aggregator`` refuses.
     """
     machine = Aggregator(terms)
-    desk = _Desk(session, list(terms.members))
-    roster = machine.collect_keys(await desk.hear(lambda each: _advert(each)))
+    desk = _Desk(session, [name for name in terms.members if name not in absent])
+    roster = machine.collect_keys(await desk.hear(_advert))
     await desk.tell(lambda name, channel: _send_table(channel, "secagg/roster", roster, ADVERT_BYTES))
     routed = machine.route_shares(await desk.hear(lambda each: _table(each, "secagg/shares", terms, SEALED_BYTES)))
     await desk.tell(lambda name, channel: _send_table(channel, "secagg/sealed", routed[name], SEALED_BYTES))
@@ -73,7 +74,7 @@ async def aggregate(session: Session, terms: Terms) -> Sum:
     confirmed = machine.route_confirmations(await desk.hear(lambda each: _table(each, "secagg/confirm", terms, CONFIRMATION_BYTES)))
     await desk.tell(lambda name, channel: _send_table(channel, "secagg/confirmed", confirmed[name], CONFIRMATION_BYTES))
     revealed = await desk.hear(lambda each: _table(each, "secagg/reveal", terms, SHARE_BYTES))
-    return Sum(await asyncio.to_thread(machine.unmask, revealed), survivors)
+    return Sum(await asyncio.to_thread(machine.unmask, revealed), survivors, tuple(desk.present))
 
 
 @dataclass

@@ -1,0 +1,119 @@
+"""The protocol ``aggregation``: parties with the same columns of different rows train one model; the aggregator sees sums only.
+
+Roles: three or more ``member`` and one ``aggregator``, who brings no data. Parameters are those of ``training``. Every round is one secure sum; the new
+common parameters go to all members. A private training is charged to each member's own ledger before the first round, as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from federated.errors import BadInput, PeerFault
+from federated.horizontal.budget import Budget
+from federated.horizontal.models import Vector
+from federated.horizontal.privacy import DELTA, epsilon
+from federated.horizontal.rounds import ABSENT, aggregate, contribute
+from federated.horizontal.training import Plan, feature_names
+from federated.job import Job, Outcome, Protocol, Table
+from federated.session import Session
+
+
+def plan_of(job: Job) -> Plan:
+    """The job's training plan. Its name is bound to the whole specification."""
+    return Plan.read("0x" + job.digest.hex(), job.with_role("member"), job.parameters)
+
+
+def check(job: Job) -> None:
+    """Refuse bad specifications: ``spec_roles``, ``spec_columns``, ``spec_parameters``, ``too_few_members`` and others of ``Plan``."""
+    aggregator = job.only("aggregator")
+    if job.parties[aggregator].source is not None:
+        raise BadInput("spec_roles", "The aggregator brings no data: give it no source.")
+    plan = plan_of(job)
+    needed = {*plan.parameters["features"], plan.parameters["label"]}
+    for name in plan.members:
+        if job.parties[name].source is None or set(job.parties[name].columns) != needed:
+            raise BadInput("spec_columns", f"{name} must bring a source with exactly the features and the label.")
+
+
+async def member(session: Session, table: Table | None, job: Job) -> Outcome:
+    """A member's side. ``session.settings["budget"]`` is the path of its ledger, if the training is private."""
+    if table is None:
+        raise BadInput("no_rows", "A member needs rows.")
+    plan, aggregator = plan_of(job), job.only("aggregator")
+    rows, labels = await asyncio.to_thread(plan.prepare, table.columns)
+    if plan.private:
+        session.keep("budget", lambda: _charge(session, plan))  # a replay does not charge again
+    randomness, common = session.randomness.child("training"), plan.initial()
+    for number in _rounds(plan):
+        vector = await asyncio.to_thread(plan.contribution, number, common, rows, labels, randomness)
+        await contribute(session, aggregator, plan.terms(number), vector)
+        message = await session.to(aggregator).receive("aggregation/model")
+        common = message.array("parameters", "float64", [plan.model.size])
+        if not np.isfinite(common).all():
+            raise PeerFault("message_malformed", f"{aggregator}'s parameters are no finite numbers.", peer=aggregator)
+        session.progress("training", (number + 1) / plan.rounds)
+    return Outcome(metrics={"rounds": plan.rounds, "micro_rho": plan.cost}, files={"model.json": model_file(plan, common)})
+
+
+async def aggregator(session: Session, table: Table | None, job: Job) -> Outcome:
+    """The aggregator's side."""
+    plan = plan_of(job)
+    common, absent, survivors = plan.initial(), frozenset[str](), list[int]()
+    metrics: dict[str, Any] = {}
+    for number in _rounds(plan):
+        result = await aggregate(session, plan.terms(number), absent=absent)
+        survivors.append(len(result.survivors))
+        if number == plan.rounds:
+            metrics = plan.evaluation(result.total)
+        else:
+            common = plan.step(common, result.total, result.survivors)
+        absent = frozenset(plan.members) - set(result.present)
+        await _send(session, result.present, common)
+        session.progress("training", (number + 1) / plan.rounds)
+    metrics |= {
+        "rounds": plan.rounds,
+        "survivors": survivors,
+        "micro_rho": plan.cost,
+        "epsilon": epsilon(plan.cost),
+        "delta": DELTA if plan.private else 0,
+    }
+    return Outcome(metrics=metrics, files={"model.json": model_file(plan, common)})
+
+
+def model_file(plan: Plan, common: Vector) -> bytes:
+    """The model, with what it needs to be used: JSON."""
+    given = plan.parameters
+    layout = {name: given[name] for name in ("model", "label", "positive", "features")} | (
+        {"hidden": given["hidden"]} if given["model"] == "neural" else {}
+    )
+    value = {"version": 1, **layout, "columns": feature_names(given["features"]), "parameters": common.tolist()}
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+
+def _rounds(plan: Plan) -> range:
+    """Training, and the evaluation unless it would be a release that nobody has paid for."""
+    return range(plan.rounds if plan.private else plan.rounds + 1)
+
+
+def _charge(session: Session, plan: Plan) -> bytes:
+    path = session.settings.get("budget")
+    if path is None:
+        raise BadInput("budget_missing", "A private training needs this party's privacy ledger.", hint="Name it in the party's settings: budget.")
+    return str(Budget(Path(path)).charge(plan.name, plan.cost).left).encode()
+
+
+async def _send(session: Session, present: tuple[str, ...], common: Vector) -> None:
+    for name in present:
+        try:
+            await session.to(name).send("aggregation/model", parameters=common)
+        except PeerFault as fault:
+            if fault.code not in ABSENT:  # who is gone is missed in the next round
+                raise
+
+
+AGGREGATION = Protocol("aggregation", {"aggregator": aggregator, "member": member}, check)

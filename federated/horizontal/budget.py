@@ -1,0 +1,126 @@
+"""The ledger of a party's privacy budget: one JSON file, integers only, written as a whole or not at all.
+
+    {"version": 1, "unit": "micro-rho", "limit": 500000, "spent": 120000, "charges": [{"for": "0x…", "amount": 120000}]}
+
+A charge is written before the first message that depends on data, and stays, whatever becomes of the run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from federated.errors import BadInput, Conflict, NotFound
+
+MOST = 10**15  # a billion rho; more is a slip of the pen
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Micro-rho allowed, spent and left."""
+
+    limit: int
+    spent: int
+
+    @property
+    def left(self) -> int:
+        """What may still be spent."""
+        return self.limit - self.spent
+
+
+class Budget:
+    """A ledger file. Several processes may use it at once: each change is made under a lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def create(cls, path: Path, limit: int) -> Budget:
+        """A new ledger with this limit in micro-rho; ``budget_exists``, ``budget_wrong``."""
+        _check(limit, least=0)
+        budget = cls(path)
+        with budget._locked():
+            if path.exists():
+                raise Conflict("budget_exists", f"There is a privacy ledger at {path.name} already; it is not replaced.")
+            budget._write({"version": 1, "unit": "micro-rho", "limit": limit, "spent": 0, "charges": []})
+        return budget
+
+    def balance(self) -> Balance:
+        """What has been spent; ``budget_missing``, ``budget_damaged``."""
+        ledger = self._read()
+        return Balance(ledger["limit"], ledger["spent"])
+
+    def charge(self, purpose: str, amount: int) -> Balance:
+        """Spend this many micro-rho, or nothing at all.
+
+        Raises:
+            Conflict: ``budget_exhausted``; BadInput: ``budget_wrong``; NotFound: ``budget_missing``.
+        """
+        _check(amount, least=1)
+        with self._locked():
+            ledger = self._read()
+            left = ledger["limit"] - ledger["spent"]
+            if amount > left:
+                raise Conflict("budget_exhausted", f"The privacy budget has {left} micro-rho left; {amount} are needed.", left=left, needed=amount)
+            ledger["spent"] += amount
+            ledger["charges"].append({"for": purpose, "amount": amount})
+            self._write(ledger)
+        return Balance(ledger["limit"], ledger["spent"])
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            ledger = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NotFound("budget_missing", "There is no privacy ledger for this data.", hint="Make one with the limit its owner has set.") from None
+        except (OSError, ValueError) as error:
+            raise Conflict("budget_damaged", "The privacy ledger cannot be read.", hint="Restore it; do not start a new one.") from error
+        if not _sound(ledger):
+            raise Conflict("budget_damaged", "The privacy ledger does not add up.", hint="Restore it; do not start a new one.")
+        return dict(ledger)
+
+    def _write(self, ledger: dict[str, Any]) -> None:
+        aside = self._path.with_name(self._path.name + ".new")
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(ledger, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            handle = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            raise NotFound("budget_missing", "There is no folder for the privacy ledger.") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _check(amount: int, *, least: int) -> None:
+    if type(amount) is not int or not least <= amount <= MOST:
+        raise BadInput("budget_wrong", f"An amount of privacy budget is an integer from {least} to {MOST} micro-rho.")
+
+
+def _sound(ledger: Any) -> bool:
+    try:
+        amounts = [each["amount"] for each in ledger["charges"]]
+        numbers = [ledger["limit"], ledger["spent"], *amounts]
+        whole = all(type(each) is int and each >= 0 for each in numbers)
+        return whole and ledger["version"] == 1 and ledger["unit"] == "micro-rho" and sum(amounts) == ledger["spent"] <= ledger["limit"]
+    except (KeyError, TypeError):
+        return False
