@@ -1,7 +1,7 @@
 """The protocol ``aggregation``: parties with the same columns of different rows train one model; the aggregator sees sums only.
 
-Roles: three or more ``member`` and one ``aggregator``, who brings no data. Parameters are those of ``training``. Every round is one secure sum; the new
-common parameters go to all members. A private training is charged to each member's own ledger before the first round, as a whole.
+Roles: three or more ``member`` and one ``aggregator``, who brings no data. Parameters are those of ``training``. Every round is one secure sum;
+the new common parameters go to all members. A private training is charged to each member's own ledger before the first round, as a whole.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def member(session: Session, table: Table | None, job: Job) -> Outcome:
     if plan.private:
         session.keep("budget", lambda: _charge(session, plan))  # a replay does not charge again
     randomness, common = session.randomness.child("training"), plan.initial()
-    for number in _rounds(plan):
+    for number in plan.sums:
         vector = await asyncio.to_thread(plan.contribution, number, common, rows, labels, randomness)
         await contribute(session, aggregator, plan.terms(number), vector)
         message = await session.to(aggregator).receive("aggregation/model")
@@ -65,7 +65,7 @@ async def aggregator(session: Session, table: Table | None, job: Job) -> Outcome
     plan = plan_of(job)
     common, absent, survivors = plan.initial(), frozenset[str](), list[int]()
     metrics: dict[str, Any] = {}
-    for number in _rounds(plan):
+    for number in plan.sums:
         result = await aggregate(session, plan.terms(number), absent=absent)
         survivors.append(len(result.survivors))
         if number == plan.rounds:
@@ -93,11 +93,6 @@ def model_file(plan: Plan, common: Vector) -> bytes:
     )
     value = {"version": 1, **layout, "columns": feature_names(given["features"]), "parameters": common.tolist()}
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
-
-
-def _rounds(plan: Plan) -> range:
-    """Training, and the evaluation unless it would be a release that nobody has paid for."""
-    return range(plan.rounds if plan.private else plan.rounds + 1)
 
 
 def _charge(session: Session, plan: Plan) -> bytes:

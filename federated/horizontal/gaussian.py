@@ -45,7 +45,8 @@ def discrete_laplace(scale: int, tries: int, randomness: Randomness) -> NDArray[
         high[going] += 1
     size = low + scale * high
     negative = _below(2, len(size), randomness).astype(bool)
-    return np.where(negative, -size, size)[~(negative & (size == 0))]  # zero would come twice
+    kept = ~(negative & (size == 0))  # zero would come twice
+    return np.asarray(np.where(negative, -size, size)[kept], np.int64)
 
 
 def _exponential_coin(above: NDArray[np.int64], below: int, randomness: Randomness) -> NDArray[np.bool_]:

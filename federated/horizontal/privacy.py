@@ -1,7 +1,7 @@
 """What each party does to its vector before a private sum, and what the sum then costs.
 
-A party's vector of integers is clipped to an L2 norm of ``clip`` and gets discrete Gaussian noise of ``sigma``; nobody alone adds enough, the sum of all
-shares is enough (Kairouz, Liu and Steinke, "The distributed discrete Gaussian mechanism", ICML 2021). Costs are zero-concentrated
+A party's vector of integers is clipped to an L2 norm of ``clip`` and gets discrete Gaussian noise of ``sigma``; nobody alone adds enough, the sum
+of all shares is enough (Kairouz, Liu and Steinke, "The distributed discrete Gaussian mechanism", ICML 2021). Costs are zero-concentrated
 differential privacy (Bun and Steinke 2016), in integer millionths of rho, rounded up. Neighbours differ by one party's whole vector, present or
 replaced by zeros.
 
@@ -36,7 +36,7 @@ def clip_l2(vector: NDArray[np.int64], clip: int) -> NDArray[np.int64]:
     if square <= clip * clip:
         return vector
     norm = math.isqrt(square - 1) + 1  # rounded up
-    return np.sign(vector) * (np.abs(vector) * clip // norm)
+    return np.asarray(np.sign(vector) * (np.abs(vector) * clip // norm), np.int64)
 
 
 def squared_norm(vector: NDArray[np.int64]) -> int:

@@ -5,12 +5,14 @@ A plan is read from a job's parameters:
     {"model": "logistic", "label": "Status", "positive": "bad", "features": {"Income": [0, 500], "Home": ["owner", "rent"]},
      "rounds": 10, "epochs": 1, "batch": 256, "rate": 0.5, "mu": 0.0, "l2": 0.0001, "clip": 4.0, "fraction": 24, "most_rows": 1000000}
 
-``features`` are public: a number's range, or a category's values. A number is clipped to its range and scaled to [-1, 1], a category becomes one column a
-value, anything else counts as missing: 0 in all columns and 1 in a column of its own. So no statistic of anybody's rows is needed beforehand.
+``features`` are public: a number's range, or a category's values. A number is clipped to its range and scaled to [-1, 1], a category becomes one
+column a value, anything else counts as missing: 0 in all columns and 1 in a column of its own. So no statistic of anybody's rows is needed
+beforehand.
 
 In each round a member sends its rows' number times the change of its parameters, clipped element by element, and that number; the sum's quotient
-moves the common parameters. With ``"privacy": {"clip": 1.0, "noise": 4.0}`` changes count the same for each party, are clipped in L2 norm, and carry the
-member's share of discrete Gaussian noise. Without it a last sum counts scores by label, from which AUC and KS of all rows follow exactly.
+moves the common parameters. With ``"privacy": {"clip": 1.0, "noise": 4.0}`` (and at most 20 fraction bits) changes count the same for each party,
+are clipped in L2 norm, and carry the member's share of discrete Gaussian noise. Without it a last sum counts scores by label, from which AUC and
+KS of all rows follow.
 """
 
 from __future__ import annotations
@@ -79,6 +81,11 @@ class Plan:
     def rounds(self) -> int:
         """Rounds of training."""
         return int(self.parameters["rounds"])
+
+    @property
+    def sums(self) -> range:
+        """The numbers of all sums: the rounds, and the evaluation unless it would be a release that nobody has paid for."""
+        return range(self.rounds if self.private else self.rounds + 1)
 
     @property
     def private(self) -> bool:

@@ -1,0 +1,260 @@
+"""Federated training inside Flower: a ``ServerApp`` and a ``ClientApp`` whose messages are the steps of our own secure aggregation.
+
+Runs in Flower's environment (``requirements/flower.in``), with this project on the path. Flower carries, authenticates and starts; what is sent
+is decided by ``training`` and ``secagg``. Keys and shares for all rounds are exchanged first, then each round takes three exchanges: vectors,
+confirmations, shares. A node that does not answer in time is missing from that round's sum, and may be back in the next.
+
+Settings, JSON. The server's: ``plan`` (name, members, parameters), ``nodes`` (member to Flower's node id), ``out`` (a folder), ``patience`` (seconds
+an exchange may take). A node's, named in its ``node_config`` and written by its owner: ``plan`` (the same), ``party``, ``rows`` (a CSV file),
+``budget`` (its ledger, if the plan is private).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from numpy.typing import NDArray
+
+from federated.errors import BadInput, PeerFault, QiaolianError
+from federated.horizontal.budget import Budget
+from federated.horizontal.models import Vector
+from federated.horizontal.secagg import Aggregator, Member
+from federated.horizontal.training import Plan
+from federated.randomness import Randomness
+
+_POLL = 0.1
+Tables = Mapping[int, Mapping[str, bytes]]
+
+client = ClientApp()
+server = ServerApp()
+
+
+def read_plan(value: Mapping[str, Any]) -> Plan:
+    """A plan as it stands in the settings."""
+    return Plan.read(value["name"], value["members"], value["parameters"])
+
+
+# --- A member -------------------------------------------------------------------------------------------------------------------------
+
+
+@client.query()
+def answer(message: Message, context: Context) -> Message:
+    """One step; a refusal is answered with its code."""
+    try:
+        content = _Node(context).answer(message.content)
+    except QiaolianError as error:
+        content = RecordDict({"refused": ConfigRecord({"code": error.code, "sentence": error.sentence})})
+    return Message(content, reply_to=message)
+
+
+class _Node:
+    """A member for the length of one message: Flower starts a process for each, and keeps ``context.state`` on the member's machine."""
+
+    def __init__(self, context: Context) -> None:
+        self._settings = json.loads(Path(str(context.node_config["settings"])).read_text(encoding="utf-8"))
+        self._plan = read_plan(self._settings["plan"])
+        self._members: dict[str, Any] = context.state.config_records.setdefault("members", ConfigRecord())
+
+    def answer(self, content: RecordDict) -> RecordDict:
+        """Do what the server asks for, if the plan has it; ``message_unexpected``, ``message_malformed``."""
+        try:
+            step, number = content.config_records["step"]["name"], content.config_records["step"]["number"]
+            tables = unpack(content)
+        except (KeyError, ValueError, AttributeError) as error:
+            raise PeerFault("message_malformed", "The server's message lacks a part.") from error
+        steps: dict[Any, Callable[[], RecordDict]] = {
+            "keys": self._keys,
+            "shares": lambda: pack({each: self._step(each, lambda member, each=each: member.share(tables[each])) for each in self._plan.sums}),
+            "masked": lambda: self._masked(number, tables, content),
+            "confirm": lambda: pack({number: self._step(number, lambda member: member.confirm(sorted(tables[number])))}),
+            "reveal": lambda: pack({number: self._step(number, lambda member: member.reveal(tables[number]))}),
+        }
+        if step not in steps or number not in self._plan.sums or (step == "shares" and set(tables) != set(self._plan.sums)):
+            raise PeerFault("message_unexpected", "The server asks for a step that the plan has not.")
+        return steps[step]()
+
+    def _keys(self) -> RecordDict:
+        if self._members:
+            raise PeerFault("message_unexpected", "The server asks for keys a second time.")
+        if self._plan.private:  # the whole training is paid for before anything depends on data
+            Budget(Path(self._settings["budget"])).charge(self._plan.name, self._plan.cost)
+        adverts = {}
+        for number in self._plan.sums:
+            member = Member(self._plan.terms(number), self._settings["party"], secrets.token_bytes(32))
+            adverts[number] = {member.name: member.advertise()}
+            self._members[str(number)] = member.dump()
+        return pack(adverts)
+
+    def _masked(self, number: int, tables: Tables, content: RecordDict) -> RecordDict:
+        rows, labels = self._plan.prepare(read_rows(Path(self._settings["rows"]), self._plan))
+        common = array_of(content, "common", np.dtype(np.float64), self._plan.model.size)
+        vector = self._plan.contribution(number, common, rows, labels, Randomness(secrets.token_bytes(32)))
+        masked = self._step(number, lambda member: member.mask(vector, tables.get(number, {})))
+        return RecordDict({"vector": ArrayRecord([masked])})
+
+    def _step(self, number: int, act: Callable[[Member], Any]) -> Any:
+        """Take one step of one sum. The state is kept even if the step is refused, so that it cannot be tried again."""
+        if str(number) not in self._members:
+            raise PeerFault("message_unexpected", "The server asks for a step before the keys.")
+        member = Member.load(self._plan.terms(number), self._members[str(number)])
+        try:
+            return act(member)
+        finally:
+            self._members[str(number)] = member.dump()
+
+
+def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
+    """The plan's columns of a CSV file: numbers as float64 (empty: NaN), texts as objects (empty: None); ``rows_unreadable``."""
+    features, label = plan.parameters["features"], plan.parameters["label"]
+    texts = {name for name, form in features.items() if isinstance(form[0], str)} | ({label} if plan.parameters["positive"] is not None else set())
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {
+            name: np.array([row[name] or None for row in rows], object)
+            if name in texts
+            else np.array([float(row[name] or "nan") for row in rows], np.float64)
+            for name in (*features, label)
+        }
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise BadInput("rows_unreadable", f"The rows in {path.name} cannot be read: {error}.") from error
+
+
+# --- The server -----------------------------------------------------------------------------------------------------------------------
+
+
+@server.main()
+def train(grid: Grid, context: Context) -> None:
+    """The whole training; writes ``result.json`` (metrics or the code of what failed) and ``parameters.json`` into ``out``."""
+    settings = json.loads(Path(str(context.run_config["settings"])).read_text(encoding="utf-8"))
+    out = Path(settings["out"])
+    session = _Server(grid, read_plan(settings["plan"]), settings["nodes"], float(settings["patience"]))
+    try:
+        common, metrics = session.run()
+        _write(out / "parameters.json", common.tolist())
+        _write(out / "result.json", metrics)
+    except QiaolianError as error:
+        _write(out / "result.json", {"code": error.code, "sentence": error.sentence, "refused": session.refused})
+        raise
+
+
+class _Server:
+    """The aggregator: asks all nodes for a step, waits, passes on what came."""
+
+    def __init__(self, grid: Grid, plan: Plan, nodes: Mapping[str, int], patience: float) -> None:
+        self._grid, self._plan, self._nodes, self._patience = grid, plan, nodes, patience
+        self.refused: dict[str, str] = {}
+
+    def run(self) -> tuple[Vector, dict[str, Any]]:
+        """All sums; the last parameters, and metrics."""
+        machines = {number: Aggregator(self._plan.terms(number)) for number in self._plan.sums}
+        self._meet()
+        self._prepare(machines)
+        common, metrics, survivors = self._plan.initial(), dict[str, Any](), list[int]()
+        for number, machine in machines.items():
+            total, present = self._sum(number, machine, common)
+            survivors.append(len(present))
+            if number == self._plan.rounds:
+                metrics = self._plan.evaluation(total)
+            else:
+                common = self._plan.step(common, total, present)
+        return common, metrics | {"rounds": self._plan.rounds, "survivors": survivors, "refused": self.refused, "micro_rho": self._plan.cost}
+
+    def _meet(self) -> None:
+        deadline = time.monotonic() + self._patience
+        while time.monotonic() < deadline and not set(self._nodes.values()) <= set(self._grid.get_node_ids()):
+            time.sleep(_POLL)
+
+    def _prepare(self, machines: Mapping[int, Aggregator]) -> None:
+        """Keys and shares of all sums."""
+        numbers = list(machines)
+        adverts = {name: unpack(content) for name, content in self._ask("keys", 0, dict.fromkeys(self._plan.members, RecordDict())).items()}
+        rosters = {number: machines[number].collect_keys({name: _own(name, each, number) for name, each in adverts.items()}) for number in numbers}
+        replies = self._ask("shares", 0, {name: pack(rosters) for name in adverts})
+        shares = {name: unpack(content) for name, content in replies.items()}
+        self._sealed = {number: machines[number].route_shares({name: each.get(number, {}) for name, each in shares.items()}) for number in numbers}
+
+    def _sum(self, number: int, machine: Aggregator, common: Vector) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """One sum, over whoever answers."""
+        requests = {name: pack({number: table}) for name, table in self._sealed[number].items()}
+        for request in requests.values():
+            request["common"] = ArrayRecord([common])
+        terms = self._plan.terms(number)
+        replies = self._ask("masked", number, requests)
+        vectors = {name: array_of(content, "vector", terms.dtype, terms.length) for name, content in replies.items()}
+        survivors = machine.add_masked(vectors)
+        told = pack({number: dict.fromkeys(survivors, b"")})
+        confirmed = self._table("confirm", number, dict.fromkeys(survivors, told))
+        routed = machine.route_confirmations(confirmed)
+        revealed = self._table("reveal", number, {name: pack({number: table}) for name, table in routed.items()})
+        return machine.unmask(revealed), survivors
+
+    def _table(self, step: str, number: int, requests: Mapping[str, RecordDict]) -> dict[str, Mapping[str, bytes]]:
+        return {name: unpack(content).get(number, {}) for name, content in self._ask(step, number, requests).items()}
+
+    def _ask(self, step: str, number: int, requests: Mapping[str, RecordDict]) -> dict[str, RecordDict]:
+        """Send one request to each of these members; what came back in time, without refusals."""
+        order = ConfigRecord({"name": step, "number": number})
+        names = {self._nodes[name]: name for name in requests}
+        messages = [
+            Message(RecordDict({**content, "step": order}), dst_node_id=self._nodes[name], message_type="query", ttl=self._patience)
+            for name, content in requests.items()
+        ]
+        pending, answers = set(self._grid.push_messages(messages)), dict[str, RecordDict]()
+        deadline = time.monotonic() + self._patience
+        while pending and time.monotonic() < deadline:
+            for reply in self._grid.pull_messages(pending):
+                pending.discard(reply.metadata.reply_to_message_id)
+                name = names.get(reply.metadata.src_node_id)
+                if name is None or reply.has_error():
+                    continue
+                if "refused" in reply.content:
+                    self.refused[name] = str(reply.content.config_records["refused"].get("code", ""))[:64]
+                else:
+                    answers[name] = reply.content
+            time.sleep(_POLL)
+        return {name: answers[name] for name in requests if name in answers}
+
+
+def pack(tables: Tables) -> RecordDict:
+    """Sum to member to bytes, as records."""
+    return RecordDict({str(number): ConfigRecord(dict(table)) for number, table in tables.items()})
+
+
+def unpack(content: RecordDict) -> dict[int, dict[str, bytes]]:
+    """The same back; anything that is no such table is left out, so that the machines find it missing."""
+    records = {int(key): record for key, record in content.config_records.items() if key.isdecimal() and len(key) < 10}
+    return {number: {name: value for name, value in record.items() if isinstance(value, bytes)} for number, record in records.items()}
+
+
+def array_of(content: RecordDict, name: str, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
+    """The one array of a record, of this type and length; ``message_malformed``."""
+    try:
+        (array,) = content.array_records[name].to_numpy_ndarrays()
+    except (KeyError, ValueError, TypeError, EOFError) as error:
+        raise PeerFault("message_malformed", f"A message lacks the array {name}.") from error
+    if array.dtype != dtype or array.shape != (length,) or (dtype.kind == "f" and not np.isfinite(array).all()):
+        raise PeerFault("message_malformed", f"The array {name} is not {dtype} [{length}] of finite numbers.")
+    return np.asarray(array)
+
+
+def _own(name: str, tables: Tables, number: int) -> bytes:
+    """A member's advertised keys; it speaks for nobody else."""
+    return tables.get(number, {}).get(name, b"")
+
+
+def _write(path: Path, value: Any) -> None:
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+    os.replace(aside, path)
