@@ -9,10 +9,12 @@
 ``gaussian``     exact discrete Gaussian noise
 ``privacy``      clipping, each party's share of the noise, what a release costs
 ``budget``       the ledger of what has been spent
+``files``        files written as a whole
 ``models``       logistic regression and a small neural net; local training
 ``training``     rounds of federated training, however the sums are made
 ``aggregation``  the protocol that jobs name
 ``flower_app``   the same training inside Flower; runs in Flower's own environment
+``flower_node``  starts a member's node of Flower, for the expected app only
 ``flower_run``   starts Flower's processes on this machine and waits for them
 ===============  ==================================================================================================
 """

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from federated.errors import BadInput, Conflict, NotFound
+from federated.horizontal.files import write_whole
 
 MOST = 10**15  # a billion rho; more is a slip of the pen
 
@@ -85,18 +86,7 @@ class Budget:
         return dict(ledger)
 
     def _write(self, ledger: dict[str, Any]) -> None:
-        aside = self._path.with_name(self._path.name + ".new")
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(ledger, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._path, json.dumps(ledger, ensure_ascii=False, indent=1).encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -6,17 +6,18 @@ confirmations, shares. A node that does not answer in time is missing from that 
 
 Settings, JSON. The server's: ``plan`` (name, members, parameters), ``nodes`` (member to Flower's node id), ``out`` (a folder), ``patience`` (seconds
 an exchange may take). A node's, named in its ``node_config`` and written by its owner: ``plan`` (the same), ``party``, ``rows`` (a CSV file),
-``budget`` (its ledger, if the plan is private).
+``state`` (a folder of its own), ``budget`` (its ledger, if the plan is private).
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from federated.errors import BadInput, PeerFault, QiaolianError
 from federated.horizontal.budget import Budget
+from federated.horizontal.files import write_whole
 from federated.horizontal.models import Vector
 from federated.horizontal.secagg import Aggregator, Member
 from federated.horizontal.training import Plan
@@ -48,23 +50,27 @@ def read_plan(value: Mapping[str, Any]) -> Plan:
 # --- A member -------------------------------------------------------------------------------------------------------------------------
 
 
-@client.query()
+@client.query()  # type: ignore[untyped-decorator]
 def answer(message: Message, context: Context) -> Message:
     """One step; a refusal is answered with its code."""
     try:
-        content = _Node(context).answer(message.content)
+        settings = json.loads(Path(str(context.node_config["settings"])).read_text(encoding="utf-8"))
+        content = Node(settings).answer(message.content)
     except QiaolianError as error:
         content = RecordDict({"refused": ConfigRecord({"code": error.code, "sentence": error.sentence})})
     return Message(content, reply_to=message)
 
 
-class _Node:
-    """A member for the length of one message: Flower starts a process for each, and keeps ``context.state`` on the member's machine."""
+class Node:
+    """A member for the length of one message: Flower starts a process for each.
 
-    def __init__(self, context: Context) -> None:
-        self._settings = json.loads(Path(str(context.node_config["settings"])).read_text(encoding="utf-8"))
-        self._plan = read_plan(self._settings["plan"])
-        self._members: dict[str, Any] = context.state.config_records.setdefault("members", ConfigRecord())
+    What must be known between them is in the member's own folder, written before the answer leaves: Flower keeps its state only afterwards, and
+    a step answered twice could reveal two secrets.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings, self._plan = settings, read_plan(settings["plan"])
+        self._folder = Path(settings["state"]) / hashlib.sha256(self._plan.name.encode()).hexdigest()
 
     def answer(self, content: RecordDict) -> RecordDict:
         """Do what the server asks for, if the plan has it; ``message_unexpected``, ``message_malformed``."""
@@ -75,26 +81,36 @@ class _Node:
             raise PeerFault("message_malformed", "The server's message lacks a part.") from error
         steps: dict[Any, Callable[[], RecordDict]] = {
             "keys": self._keys,
-            "shares": lambda: pack({each: self._step(each, lambda member, each=each: member.share(tables[each])) for each in self._plan.sums}),
+            "shares": lambda: self._shares(tables),
             "masked": lambda: self._masked(number, tables, content),
-            "confirm": lambda: pack({number: self._step(number, lambda member: member.confirm(sorted(tables[number])))}),
-            "reveal": lambda: pack({number: self._step(number, lambda member: member.reveal(tables[number]))}),
+            "confirm": lambda: pack({number: self._step(number, lambda member: member.confirm(sorted(tables.get(number, {}))))}),
+            "reveal": lambda: pack({number: self._step(number, lambda member: member.reveal(tables.get(number, {})))}),
         }
-        if step not in steps or number not in self._plan.sums or (step == "shares" and set(tables) != set(self._plan.sums)):
+        if not isinstance(step, str) or step not in steps or number not in self._plan.sums:
             raise PeerFault("message_unexpected", "The server asks for a step that the plan has not.")
         return steps[step]()
 
     def _keys(self) -> RecordDict:
-        if self._members:
-            raise PeerFault("message_unexpected", "The server asks for keys a second time.")
+        try:
+            self._folder.mkdir(mode=0o700)
+        except FileExistsError:
+            raise PeerFault("message_unexpected", "The server asks for keys of this plan a second time.") from None
         if self._plan.private:  # the whole training is paid for before anything depends on data
             Budget(Path(self._settings["budget"])).charge(self._plan.name, self._plan.cost)
         adverts = {}
         for number in self._plan.sums:
             member = Member(self._plan.terms(number), self._settings["party"], secrets.token_bytes(32))
             adverts[number] = {member.name: member.advertise()}
-            self._members[str(number)] = member.dump()
+            write_whole(self._folder / str(number), member.dump())
         return pack(adverts)
+
+    def _shares(self, tables: Tables) -> RecordDict:
+        if set(tables) != set(self._plan.sums):
+            raise PeerFault("message_malformed", "The server's lists of keys are not those of the plan's sums.")
+        shared = {}
+        for number, roster in tables.items():
+            shared[number] = self._step(number, partial(Member.share, roster=roster))
+        return pack(shared)
 
     def _masked(self, number: int, tables: Tables, content: RecordDict) -> RecordDict:
         rows, labels = self._plan.prepare(read_rows(Path(self._settings["rows"]), self._plan))
@@ -105,13 +121,14 @@ class _Node:
 
     def _step(self, number: int, act: Callable[[Member], Any]) -> Any:
         """Take one step of one sum. The state is kept even if the step is refused, so that it cannot be tried again."""
-        if str(number) not in self._members:
+        path = self._folder / str(number)
+        if not path.exists():
             raise PeerFault("message_unexpected", "The server asks for a step before the keys.")
-        member = Member.load(self._plan.terms(number), self._members[str(number)])
+        member = Member.load(self._plan.terms(number), path.read_bytes())
         try:
             return act(member)
         finally:
-            self._members[str(number)] = member.dump()
+            write_whole(path, member.dump())
 
 
 def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
@@ -134,7 +151,7 @@ def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
 # --- The server -----------------------------------------------------------------------------------------------------------------------
 
 
-@server.main()
+@server.main()  # type: ignore[untyped-decorator]
 def train(grid: Grid, context: Context) -> None:
     """The whole training; writes ``result.json`` (metrics or the code of what failed) and ``parameters.json`` into ``out``."""
     settings = json.loads(Path(str(context.run_config["settings"])).read_text(encoding="utf-8"))
@@ -255,6 +272,4 @@ def _own(name: str, tables: Tables, number: int) -> bytes:
 
 
 def _write(path: Path, value: Any) -> None:
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
-    os.replace(aside, path)
+    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1).encode())

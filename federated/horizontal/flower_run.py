@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -29,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import federated
 from chain.keys import tls_certificate, tls_private_pem, write_private
-from federated.errors import BadInput, Conflict, PeerFault, Unavailable
+from federated.errors import BadInput, PeerFault, Unavailable
 from federated.horizontal.training import Plan
 
 PYTHON_VARIABLE = "QIAOLIAN_FLOWER"
@@ -58,6 +57,11 @@ clientapp = "qiaolian_app.app:client"
 [tool.flwr.app.config]
 settings = ""
 """
+_DIGEST = """
+import hashlib, pathlib, sys
+from flwr.cli.build import build_fab_from_disk
+print(hashlib.sha256(build_fab_from_disk(pathlib.Path(sys.argv[1]))).hexdigest())
+"""
 _APP_CODE = 'from federated.horizontal.flower_app import client, server\n\n__all__ = ["client", "server"]\n'
 
 
@@ -82,6 +86,7 @@ class Deployment:
         self._ports = dict(zip(["aggregator", *members], _free_ports(len(members) + 1), strict=True))
         self._nodes: dict[str, int] = {}
         self._runs = 0
+        self._next_look = 0.0
 
     def __enter__(self) -> Deployment:
         try:
@@ -108,7 +113,8 @@ class Deployment:
         ``patience`` is how long one exchange may take before a node counts as missing.
 
         Raises:
-            PeerFault: the server's code, such as ``too_few_members``; Unavailable: ``flower_failed``, ``flower_timeout``; BadInput: ``members_wrong``.
+            PeerFault: the server's code, such as ``too_few_members``; BadInput: ``members_wrong``;
+            Unavailable: ``flower_failed``, ``flower_timeout``.
         """
         if list(plan.members) != self._members or set(rows) != set(self._members):
             raise BadInput("members_wrong", "The plan's members are not those of this deployment.")
@@ -117,13 +123,17 @@ class Deployment:
         out.mkdir()
         agreed = {"name": plan.name, "members": list(plan.members), "parameters": dict(plan.parameters)}
         for name in self._members:
-            own = {"plan": agreed, "party": name, "rows": str(rows[name].resolve())}
+            own = {"plan": agreed, "party": name, "rows": str(rows[name].resolve()), "state": str(self._folder / name / "state")}
             ledger = {} if budgets is None else {"budget": str(budgets[name].resolve())}
             _write_json(self._folder / name / "settings.json", own | ledger)
         _write_json(out / "settings.json", {"plan": agreed, "nodes": self._nodes, "out": str(out), "patience": patience})
         started = self._flwr("run", str(self._folder / "aggregator" / "app"), "local", "--run-config", f'settings="{out / "settings.json"}"')
         self._wait_for(lambda: (out / "result.json").exists() or self._has_ended(str(started["run-id"])), timeout, "the training")
         return _read_result(out)
+
+    def processes(self) -> list[psutil.Process]:
+        """The processes that were started and run; each may have children."""
+        return [psutil.Process(each.pid) for each in self._processes.values() if each.poll() is None]
 
     def stop_node(self, name: str) -> None:
         """End one member's SuperNode, as if its machine had failed."""
@@ -173,7 +183,7 @@ class Deployment:
     def _register(self, name: str) -> int:
         """Make a member's keys and have the SuperLink accept them; the node's id."""
         home = self._folder / name
-        home.mkdir(mode=0o700)
+        (home / "state").mkdir(parents=True, mode=0o700)
         tls, node = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
         write_private(home / "key.pem", tls_private_pem(tls))
         write_private(home / "certificate.pem", tls_certificate(tls, name))
@@ -189,9 +199,7 @@ class Deployment:
         package.mkdir(parents=True)
         (home / "app" / "pyproject.toml").write_text(_APP)
         (home / "app" / "README.md").write_text("Federated training with secure aggregation.\n")
-        shutil.copyfile(_ROOT / "LICENSE", home / "app" / "LICENSE") if (_ROOT / "LICENSE").exists() else (home / "app" / "LICENSE").write_text(
-            "Apache-2.0\n"
-        )
+        (home / "app" / "LICENSE").write_text("Apache-2.0\n")
         (package / "__init__.py").write_text("")
         (package / "app.py").write_text(_APP_CODE)
         (home / "flwr").mkdir()
@@ -200,8 +208,7 @@ class Deployment:
 
     def _build(self) -> str:
         """SHA-256 of the app as Flower packs it."""
-        code = "import hashlib,sys;from pathlib import Path;from flwr.cli.build import build_fab_from_disk as b;print(hashlib.sha256(b(Path(sys.argv[1]))).hexdigest())"
-        return self._command([str(self._python), "-c", code, str(self._folder / "aggregator" / "app")]).split()[-1]
+        return self._command([str(self._python), "-c", _DIGEST, str(self._folder / "aggregator" / "app")]).split()[-1]
 
     # --- Processes ------------------------------------------------------------------------------------------------------------
 
@@ -256,8 +263,6 @@ class Deployment:
         self._next_look = time.monotonic() + 10.0
         runs = self._flwr("ls", "local")["runs"]
         return any(each["run-id"] == run and str(each["status"]).startswith("finished") for each in runs)
-
-    _next_look = 0.0
 
     def _wait_for(self, holds: Callable[[], bool], timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout

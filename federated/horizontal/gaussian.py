@@ -26,7 +26,7 @@ def discrete_gaussian(sigma: int, count: int, randomness: Randomness) -> NDArray
     out = np.empty(count, np.int64)
     filled = 0
     while filled < count:
-        draws = discrete_laplace(sigma, _BLOCK, randomness)
+        draws = discrete_laplace(sigma, min(_BLOCK, 3 * (count - filled) + 64), randomness)
         draws = draws[np.abs(draws) <= TAIL * sigma]
         kept = draws[_exponential_coin((np.abs(draws) - sigma) ** 2, 2 * sigma * sigma, randomness)][: count - filled]
         out[filled : filled + len(kept)] = kept

@@ -1,0 +1,127 @@
+"""Training inside Flower: real SuperLink and SuperNodes on the loopback, our secure aggregation inside."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from federated.errors import BadInput, Unavailable
+from federated.horizontal.budget import Budget
+from federated.horizontal.flower_run import PYTHON_VARIABLE, Deployment, find_python
+from federated.horizontal.models import sigmoid
+from federated.horizontal.training import Plan
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[3]
+MEMBERS = ["tax", "health", "housing"]
+PARAMETERS: dict[str, Any] = {
+    "label": "bad",
+    "features": {f"x{place}": [-1, 1] for place in range(3)},
+    "rounds": 1,
+    "epochs": 5,
+    "batch": 32,
+    "rate": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """Flower's Python. A full run needs it, so its absence is a failure."""
+    try:
+        return find_python()
+    except Unavailable as error:
+        pytest.fail(f"{error} {error.hint}")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each member's rows, of one truth."""
+    folder, numbers = tmp_path_factory.mktemp("rows"), np.random.default_rng(6)
+    for name in MEMBERS:
+        features = numbers.uniform(-1, 1, (300, 3))
+        labels = numbers.random(300) < sigmoid(features @ np.array([3.0, -4.0, 1.0]))
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [["x0", "x1", "x2", "bad"], *([*row, int(label)] for row, label in zip(features.tolist(), labels, strict=True))]
+            )
+    return {name: folder / f"{name}.csv" for name in MEMBERS}
+
+
+@pytest.fixture(scope="module")
+def deployment(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Flower, running."""
+    with Deployment(tmp_path_factory.mktemp("flower") / "deployment", python, MEMBERS) as running:
+        yield running
+
+
+def addresses(trace: str) -> set[str]:
+    """The addresses of the Internet families in a trace of system calls."""
+    return set(re.findall(r'inet_addr\("([^"]+)"\)', trace)) | set(re.findall(r'inet_pton\(AF_INET6, "([^"]+)"', trace))
+
+
+def test_a_missing_flower_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "python"))
+    with pytest.raises(Unavailable, check=lambda error: error.code == "flower_missing" and PYTHON_VARIABLE in error.hint):
+        find_python()
+
+
+def test_a_member_refuses_a_lying_server_in_flower_too(python: Path, tmp_path: Path) -> None:
+    checks = [str(python), str(Path(__file__).with_name("flower_checks.py")), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0", "FLWR_HOME": str(tmp_path / "flwr")}
+    done = subprocess.run(checks, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_fedavg_over_flower_and_only_the_loopback_is_spoken_to(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
+    strace = shutil.which("strace")
+    assert strace is not None, "strace is needed to see that nothing leaves the loopback"
+    family = [each for process in deployment.processes() for each in (process, *process.children(recursive=True))]
+    trace = tmp_path / "trace"
+    watcher = subprocess.Popen(
+        [strace, "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace), *(f"-p{each.pid}" for each in family)]
+    )
+    try:
+        result = deployment.train(Plan.read("average", MEMBERS, PARAMETERS), rows, timeout=240)
+    finally:
+        watcher.terminate()
+        watcher.wait(10)
+    assert result["survivors"] == [3, 3]
+    assert result["rows"] == 900
+    assert result["auc"] > 0.85
+    assert addresses(trace.read_text()) == {"127.0.0.1"}
+
+
+def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
+    plan = Plan.read("private", MEMBERS, PARAMETERS | {"model": "neural", "mu": 0.1, "fraction": 16, "privacy": {"clip": 1.0, "noise": 2.0}})
+    budgets = {name: tmp_path / f"{name}.json" for name in MEMBERS}
+    for path in budgets.values():
+        Budget.create(path, plan.cost)
+    deployment.stop_node("health")
+    result = deployment.train(plan, rows, budgets=budgets, patience=12, timeout=240)
+    assert result["survivors"] == [2]
+    assert len(result["parameters"]) == plan.model.size
+    assert {name: Budget(path).balance().left for name, path in budgets.items()} == {"tax": 0, "health": plan.cost, "housing": 0}
+
+
+def test_plans_for_other_members_are_refused(deployment: Deployment, rows: dict[str, Path]) -> None:
+    with pytest.raises(BadInput, check=lambda error: error.code == "members_wrong"):
+        deployment.train(Plan.read("other", ["tax", "health", "water"], PARAMETERS), rows)
+
+
+def test_what_was_started_is_ended_and_nothing_else(deployment: Deployment) -> None:
+    family = [each for process in deployment.processes() for each in (process, *process.children(recursive=True))]
+    assert len(family) >= 3
+    deployment.close()
+    assert not any(psutil.pid_exists(each.pid) and each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
+    assert psutil.Process().is_running()
