@@ -80,8 +80,10 @@ def find_python() -> Path:
 class Deployment:
     """Flower's processes for one aggregator and these members, from ``__enter__`` to ``__exit__``; it ends what it started and nothing else."""
 
-    def __init__(self, folder: Path, python: Path, members: Sequence[str]) -> None:
+    def __init__(self, folder: Path, python: Path, members: Sequence[str], *, tracer: Callable[[str], Sequence[str]] | None = None) -> None:
+        """``tracer`` gives a command to run a party's process under, such as strace with a file for its name."""
         self._folder, self._python, self._members = folder.resolve(), python, list(members)
+        self._tracer = tracer
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ports = dict(zip(["aggregator", *members], _free_ports(len(members) + 1), strict=True))
         self._nodes: dict[str, int] = {}
@@ -215,7 +217,7 @@ class Deployment:
     def _spawn(self, name: str, command: list[str], **more: str) -> None:
         with (self._folder / name / "log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                command,
+                [*(() if self._tracer is None else self._tracer(name)), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from federated.errors import BadInput, Conflict, PeerFault
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.horizontal import AGGREGATION
 from federated.horizontal.aggregation import plan_of
 from federated.horizontal.budget import Budget
@@ -52,10 +52,10 @@ class Gone(Exception):
 def run(
     job: Job, *, tables: Mapping[str, Table] = TABLES, budgets: Mapping[str, Path] | None = None, gone: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-    """All roles in one process. ``gone``: how many messages a party sends before it stops."""
+    """All roles in one process; the first member's error, if there is one. ``gone``: how many messages a party sends before it stops."""
 
     def role(name: str) -> Any:
-        async def play(session: Session) -> Outcome | None:
+        async def play(session: Session) -> Outcome | QiaolianError | None:
             settings = {} if budgets is None or name not in budgets else {"budget": str(budgets[name])}
             session = Session(session.party, session.channels, session.randomness, settings=settings)
             if gone and name in gone:
@@ -64,10 +64,16 @@ def run(
                 return await AGGREGATION.roles[job.parties[name].role](session, tables.get(name), job)
             except Gone:
                 return None
+            except QiaolianError as error:
+                return error
 
         return play
 
-    return run_local({name: role(name) for name in job.parties}, seeds=SEEDS)
+    outcomes = run_local({name: role(name) for name in job.parties}, seeds=SEEDS)
+    for name in (*MEMBERS, "server"):  # a member's own error comes before what the server makes of its absence
+        if isinstance(outcomes[name], QiaolianError) and getattr(outcomes[name], "code", "") != "peer_gone":
+            raise outcomes[name]
+    return outcomes
 
 
 def _limit(session: Session, count: int) -> None:
