@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 
-__all__ = ["BadInput", "Conflict", "Forbidden", "PeerFault", "QiaolianError", "Unavailable"]
+__all__ = ["BadInput", "Conflict", "Forbidden", "NotFound", "PeerFault", "QiaolianError", "Unavailable"]
 
 
 class PeerFault(QiaolianError):

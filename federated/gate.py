@@ -20,8 +20,12 @@ from federated.job import Job
 class Gate(Protocol):
     """Says yes, or raises ``Forbidden``."""
 
-    async def permit(self, job: Job, party: str, *, now: int) -> None:
-        """Allow this party's source to be opened for this job, and count the use."""
+    async def permit(self, job: Job, party: str, *, now: int) -> bytes:
+        """Allow this party's source to be opened for this job, and count the use.
+
+        Gives the beacon that is mixed into the run's seeds: 32 bytes nobody could know when the seeds were committed to (on the network, the hash
+        of the final block that counts the use).
+        """
 
 
 class FolderGate:
@@ -30,8 +34,8 @@ class FolderGate:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def permit(self, job: Job, party: str, *, now: int) -> None:
-        """Yes if an approval of exactly this specification stands.
+    async def permit(self, job: Job, party: str, *, now: int) -> bytes:
+        """Yes if an approval of exactly this specification stands; the beacon is random.
 
         Raises:
             Forbidden: ``gate_refused`` without an approval, ``approval_ended`` after its time, ``uses_spent`` when all uses are counted.
@@ -46,6 +50,7 @@ class FolderGate:
             raise Forbidden("approval_ended", f"The approval of this job at {party} has ended.")
         if not self._count(job, uses):
             raise Forbidden("uses_spent", f"All {uses} approved uses of this job at {party} are spent.")
+        return os.urandom(32)
 
     def approve(self, job: Job, *, uses: int, not_after: int, by: str) -> Path:
         """Write an approval down, as the data officer."""

@@ -77,6 +77,10 @@ class Job:
             raise BadInput("spec_malformed", "The job's specification has a part of the wrong form, or one that is unknown.")
         return job
 
+    def owners(self) -> list[str]:
+        """The parties that bring data, in the specification's order."""
+        return [name for name, each in self.parties.items() if each.source is not None]
+
     def with_role(self, role: str) -> list[str]:
         """The names of the parties in a role, in the specification's order."""
         return [name for name, each in self.parties.items() if each.role == role]

@@ -74,10 +74,10 @@ class Transcript:
 
     def received(self, peer: str, kind: str, frame: memoryview) -> None:
         """Take in a frame that has come."""
-        self._direction(peer, self.party).add(digest_of([frame]), len(frame))
+        digest, name = digest_of([frame]), peer.encode()
+        self._direction(peer, self.party).add(digest, len(frame))
         if self._received is not None:
-            name = peer.encode()
-            self._received.write(len(name).to_bytes(2, "big") + len(frame).to_bytes(4, "big") + name)
+            self._received.write(len(name).to_bytes(2, "big") + len(frame).to_bytes(4, "big") + digest + name)
             self._received.write(frame)
 
     def note(self, name: str, value: bytes) -> None:
@@ -172,14 +172,15 @@ class Recording:
         view, offset, place = memoryview(self._data), 0, 0
         while offset < len(view):
             name, size = int.from_bytes(view[offset : offset + 2], "big"), int.from_bytes(view[offset + 2 : offset + 6], "big")
-            start = offset + 6 + name
-            if size > FRAME_LIMIT or start + size > len(view):
-                raise Conflict("recording_altered", f"Received frame {place} is cut off in the recording.")
-            yield bytes(view[offset + 6 : start]).decode("utf-8", "replace"), view[start : start + size]
+            start = offset + 38 + name
+            frame = view[start : start + size]
+            if size > FRAME_LIMIT or len(frame) != size or digest_of([frame]) != view[offset + 6 : offset + 38]:
+                raise Conflict("recording_altered", f"Received frame {place} is not what it was in the run.", frame=place)
+            yield bytes(view[offset + 38 : start]).decode("utf-8", "replace"), frame
             offset, place = start + size, place + 1
 
     def _check(self, name: str, expected: Mapping[str, Any]) -> None:
-        """Recompute a direction's chain from the recording; says which frame is the first that differs where that can be told."""
+        """Recompute a direction's chain from the recording."""
         sender, receiver = name.split(" > ")
         chain = Direction.between(sender, receiver)
         if receiver == self._party:

@@ -14,6 +14,7 @@ COMMANDS = {
     "verify": ("scripts.verify", "check a bundle offline, with your own trust file"),
     "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
     "node": ("nodes.command", "an organisation's node: init, run, outbox, migrate"),
+    "federated": ("federated.command", "joint models: a party's daemon, its jobs, approvals and replays"),
     "demo": ("scripts.demo_run", "the network's main job, end to end, on real records"),
     "bench": ("scripts.bench", "measure, each figure beside a baseline of the same run"),
 }
@@ -40,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error[{error.code}]: {error.sentence}{hint}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in {"chain", "contracts", "exchange", "nodes", "registry", "scripts"}:
+        if (error.name or "").split(".")[0] in {"chain", "contracts", "exchange", "federated", "nodes", "registry", "scripts"}:
             raise
         print(
-            f"error[package_missing]: This command needs the package {error.name}. Install qiaolian[node,demo].",
+            f"error[package_missing]: This command needs the package {error.name}. Install qiaolian[node,demo,federated].",
             file=sys.stderr,
         )
         return 3

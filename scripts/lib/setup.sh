@@ -178,6 +178,7 @@ setup_tests() {
   prepare_folders
   install_pins "$VENV" test "installing the tests' packages into $VENV"
   install_pins .venv-slither slither "installing slither into .venv-slither"
+  install_pins .venv-flower flower "installing Flower into .venv-flower"
   ensure_node
   install_contract_tools
   release_folders

@@ -1,0 +1,282 @@
+"""One attempt at a job, from the first hello to the receipt.
+
+The order is the promise:
+
+1. *agree*: every pair compares version, code, specification and the commitments to the fresh seeds; all compare what they saw;
+2. *permit*: each owner's gate says yes; nobody opens a source before every owner's yes has come;
+3. *open*: the source is read and its rows are committed to;
+4. *compute*: the protocol's role runs;
+5. *compare*: results are written aside, transcripts' heads are exchanged, and only when all match the results are moved into place.
+
+Whatever fails, the peers are told a code, the state says what happened, and nothing of the result is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from chain.canonical import dumps
+from chain.keys import write_private
+from federated import sources
+from federated.channel import Channel, Wire
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
+from federated.gate import Gate
+from federated.inputs import commit_rows
+from federated.job import Job, Outcome, Table
+from federated.party import PartyConfig
+from federated.protocols import protocol_of
+from federated.randomness import Randomness, derive
+from federated.session import Session
+from federated.transcript import Recording, Transcript
+
+VERSION = 1
+
+State = Literal["agreeing", "permitted", "running", "done", "failed"]
+Progress = Callable[[str, float], None]
+
+
+def code_digest() -> bytes:
+    """SHA-256 over the sources of this package: what the parties run must be the same."""
+    digest = hashlib.sha256()
+    home = Path(__file__).parent
+    for path in sorted(home.rglob("*.py")):
+        digest.update(path.relative_to(home).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.digest()
+
+
+@dataclass
+class Attempt:
+    """One party's side of one attempt. ``wires`` are open connections to all other parties of the job."""
+
+    config: PartyConfig
+    job: Job
+    gate: Gate
+    wires: Mapping[str, Wire]
+    folder: Path
+    progress: Progress
+    settings: Mapping[str, Any]
+    _channels: dict[str, Channel] = field(default_factory=dict)
+
+    async def run(self) -> dict[str, Any]:
+        """Run it; the receipt. Raises what failed, after the peers were told."""
+        self.folder.mkdir(parents=True, exist_ok=False)
+        try:
+            return await self._run()
+        except BaseException as error:
+            await self._stop(error)
+            raise
+
+    async def _run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        protocol = protocol_of(self.job)
+        self._state("agreeing")
+        write_private(self.folder / "spec.json", json.dumps(self.job.to_json(), ensure_ascii=False, indent=1).encode())
+        seed = secrets.token_bytes(32)
+        write_private(self.folder / "seed", seed)
+        hellos, agreement = await self._agree(seed)
+        transcript = Transcript(self.config.name, self.folder if self.config.record else None)
+        self._channels = {peer: Channel(peer, wire, transcript) for peer, wire in self.wires.items()}
+        beacons = await permits(self.config.name, self.job, self._channels, self._permit)
+        self._state("permitted")
+        randomness = Randomness(derive(seed, (agreement + beacons).hex()))
+        table, inputs = await open_inputs(self.config, self.job, self._channels, randomness)
+        self._state("running")
+        session = Session(
+            self.config.name,
+            self._channels,
+            randomness,
+            progress=self.progress,
+            settings=self.settings,
+            keep=transcript.keep,
+            note=transcript.note,
+        )
+        outcome = await protocol.roles[self.job.parties[self.config.name].role](session, table, self.job)
+        receipt = {
+            "version": VERSION,
+            "job": self.job.name,
+            "spec": "0x" + self.job.digest.hex(),
+            "code": "0x" + code_digest().hex(),
+            "attempt": "0x" + agreement.hex(),
+            "party": self.config.name,
+            "hellos": hellos,
+            "inputs": inputs,
+            "metrics": dict(outcome.metrics),
+            "files": file_digests(outcome),
+        }
+        await self._finish(outcome, receipt, transcript, started)
+        return receipt
+
+    async def _permit(self) -> bytes:
+        beacon = await self.gate.permit(self.job, self.config.name, now=int(time.time()))
+        write_private(self.folder / "beacon", beacon)
+        return beacon
+
+    # --- Agree ---------------------------------------------------------------------------------------------------------------
+
+    async def _agree(self, seed: bytes) -> tuple[dict[str, Any], bytes]:
+        own = {
+            "version": VERSION,
+            "spec": self.job.digest.hex(),
+            "code": code_digest().hex(),
+            "seed": seed_commitment(seed),
+            "nonce": secrets.token_hex(16),
+        }
+        self._channels = {peer: Channel(peer, wire) for peer, wire in self.wires.items()}
+        await self._send_all("hello", hello=own)
+        hellos: dict[str, Any] = {self.config.name: own}
+        for peer, channel in self._channels.items():
+            hello = (await channel.receive("hello")).value("hello")
+            if not isinstance(hello, dict) or set(hello) != set(own) or not all(isinstance(each, str | int) for each in hello.values()):
+                raise PeerFault("message_malformed", f"{peer}'s hello is none.", peer=peer)
+            for part, code in (("version", "version_differs"), ("spec", "spec_differs"), ("code", "code_differs")):
+                if hello[part] != own[part]:
+                    raise Conflict(code, f"{peer} has another {part} of this job.", hint="All parties must hold the same.", peer=peer)
+            hellos[peer] = hello
+        agreement = hashlib.sha256(dumps(dict(sorted(hellos.items())))).digest()
+        await self._send_all("agreed", agreement=agreement)
+        for peer, channel in self._channels.items():
+            if (await channel.receive("agreed")).blob("agreement", 32) != agreement:
+                raise PeerFault("attempt_differs", f"{peer} has agreed to something else with the others.", peer=peer)
+        return hellos, agreement
+
+    # --- Compare -------------------------------------------------------------------------------------------------------------
+
+    async def _finish(self, outcome: Outcome, receipt: dict[str, Any], transcript: Transcript, started: float) -> None:
+        aside = self.folder / "output.partial"
+        aside.mkdir(mode=0o700)
+        for name, data in outcome.files.items():
+            await asyncio.to_thread(write_private, aside / name, data)
+        metrics = hashlib.sha256(json.dumps(receipt["metrics"], sort_keys=True).encode()).digest()
+        heads = {peer: transcript.heads(peer) for peer in self._channels}
+        receipt["directions"] = transcript.to_json()
+        transcript.close()
+        for peer, channel in self._channels.items():
+            await channel.send("heads", heads=heads[peer], metrics=metrics)
+        for peer, channel in self._channels.items():
+            if (await channel.receive("heads")).value("heads") != heads[peer]:
+                raise PeerFault("transcript_differs", f"{peer} has seen other messages than were exchanged.", peer=peer)
+        receipt["seconds"] = round(time.monotonic() - started, 3)
+        receipt["sentBytes"] = sum(each.sent_bytes for each in self._channels.values())
+        receipt["receivedBytes"] = sum(each.received_bytes for each in self._channels.values())
+        write_private(self.folder / "receipt.json", json.dumps(receipt, ensure_ascii=False, indent=1).encode())
+        aside.rename(self.folder / "output")
+        self._state("done")
+
+    # --- Failure ----------------------------------------------------------------------------------------------------------------
+
+    async def _stop(self, error: BaseException) -> None:
+        code = error.code if isinstance(error, QiaolianError) else "stopped" if isinstance(error, asyncio.CancelledError) else "internal"
+        if isinstance(error, OSError):
+            code = "disk_full" if error.errno == 28 else "system"
+        shutil.rmtree(self.folder / "output.partial", ignore_errors=True)
+        for name in ("received", "sent", "notes", "receipt.json"):
+            with suppress(OSError):
+                (self.folder / name).unlink()
+        with suppress(OSError):
+            self._state("failed", code=code, sentence=str(error) or code)
+        for channel in self._channels.values():
+            with suppress(QiaolianError, OSError, TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(channel.send("stopped", code=code), 2)
+
+    async def _send_all(self, kind: str, **fields: Any) -> None:
+        for channel in self._channels.values():
+            await channel.send(kind, **fields)
+
+    def _state(self, state: State, **more: Any) -> None:
+        value = {"state": state, "at": int(time.time()), "pid": os.getpid(), **more}
+        write_private(self.folder / "state.json", json.dumps(value, ensure_ascii=False).encode())
+
+
+async def permits(party: str, job: Job, channels: Mapping[str, Channel], permit: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Wait for every owner's yes; the digest of their beacons."""
+    owners = job.owners()
+    beacons: dict[str, bytes] = {}
+    if party in owners:
+        beacons[party] = await permit()
+        for channel in channels.values():
+            await channel.send("permit", beacon=beacons[party])
+    for owner in owners:
+        if owner != party:
+            beacons[owner] = (await channels[owner].receive("permit")).blob("beacon", 32)
+    # A second round: nobody opens before everybody has heard every yes.
+    for channel in channels.values():
+        await channel.send("permitted")
+    for channel in channels.values():
+        await channel.receive("permitted")
+    return hashlib.sha256(b"".join(beacons[owner] for owner in owners)).digest()
+
+
+async def open_inputs(config: PartyConfig, job: Job, channels: Mapping[str, Channel], randomness: Randomness) -> tuple[Table | None, dict[str, Any]]:
+    """Read this party's source, commit to its rows, and exchange the commitments."""
+    part, table, inputs = job.parties[config.name], None, dict[str, Any]()
+    if part.source is not None:
+        entry = config.source(part.source)
+        table = await asyncio.to_thread(sources.read, config.home / entry.path, key=entry.key, columns=part.columns)
+        commitment = await asyncio.to_thread(commit_rows, table, randomness.child("inputs"))
+        inputs[config.name] = commitment.to_json()
+        for channel in channels.values():
+            await channel.send("inputs", root=commitment.root)
+    for owner in job.owners():
+        if owner != config.name:
+            inputs[owner] = {"root": "0x" + (await channels[owner].receive("inputs")).blob("root", 32).hex()}
+    return table, inputs
+
+
+def file_digests(outcome: Outcome) -> dict[str, str]:
+    """SHA-256 of each result file, for the receipt."""
+    return {name: "0x" + hashlib.sha256(data).hexdigest() for name, data in sorted(outcome.files.items())}
+
+
+async def replay(config: PartyConfig, folder: Path, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Run this party's side again against the recorded messages; what was compared.
+
+    Raises:
+        BadInput: ``attempt_unknown``, ``recording_missing``; Conflict: ``code_differs``, ``inputs_differ``, ``recording_altered``,
+            ``replay_mismatch``.
+    """
+    try:
+        receipt = json.loads((folder / "receipt.json").read_text())
+        job = Job.from_json(json.loads((folder / "spec.json").read_text()))
+        seed = (folder / "seed").read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadInput("attempt_unknown", f"{folder.name} is not an attempt that ended well.") from error
+    if receipt["code"] != "0x" + code_digest().hex():
+        raise Conflict("code_differs", "This is not the code the run was made with.", hint="Install the version that has this digest.")
+    if seed_commitment(seed) != receipt["hellos"][config.name]["seed"]:
+        raise Conflict("seed_differs", "The seed is not the one that was committed to before the run.")
+    recording = Recording(folder, config.name, receipt["directions"])
+    wires = {peer: recording.wire(peer) for peer in job.parties if peer != config.name}
+    channels = {peer: Channel(peer, wire) for peer, wire in wires.items()}
+
+    async def permit() -> bytes:
+        return (folder / "beacon").read_bytes()
+
+    beacons = await permits(config.name, job, channels, permit)
+    randomness = Randomness(derive(seed, receipt["attempt"][2:] + beacons.hex()))
+    table, inputs = await open_inputs(config, job, channels, randomness)
+    if inputs != receipt["inputs"]:
+        raise Conflict("inputs_differ", "The source does not hold the rows the run was made with.")
+    session = Session(config.name, channels, randomness, progress=progress, settings=settings, keep=recording.keep, note=recording.note)
+    outcome = await protocol_of(job).roles[job.parties[config.name].role](session, table, job)
+    for wire in wires.values():
+        wire.finish()
+    if file_digests(outcome) != receipt["files"] or json.loads(json.dumps(dict(outcome.metrics))) != receipt["metrics"]:
+        raise Conflict("replay_mismatch", "The messages repeat, but the result is not what the receipt says.")
+    messages = sum(each["frames"] for each in receipt["directions"].values())
+    return {"equal": True, "messages": messages, "files": len(outcome.files), "attempt": receipt["attempt"]}
+
+
+def seed_commitment(seed: bytes) -> str:
+    """What a party tells its peers of its seed before the run: SHA-256 under a name of its own (32 random bytes need no salt)."""
+    return hashlib.sha256(b"qiaolian.seed.v1" + seed).hexdigest()

@@ -1,0 +1,264 @@
+"""The party daemon: a long-lived process that listens for peers and runs jobs.
+
+Peers open one TLS connection for each job and pair; the party named later in the specification connects, the earlier one accepts. The first
+frame names the job; the key shown in the handshake names the peer.
+
+Its own people reach it through a Unix socket in the party's folder (mode 0600): one JSON line asks, lines of progress and one of outcome answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from federated.attempt import Attempt, Progress
+from federated.channel import Channel
+from federated.errors import BadInput, Conflict, QiaolianError, Unavailable
+from federated.gate import FolderGate, Gate
+from federated.job import Job
+from federated.party import PartyConfig
+from federated.protocols import protocol_of
+from federated.transport import TlsWire, connect, listen, shown_fingerprint, tls_context
+
+MOST_WAITING = 64
+CONTROL = "control.sock"
+
+
+class Daemon:
+    """One party. Use ``async with Daemon.started(config)``."""
+
+    def __init__(self, config: PartyConfig, gate: Gate | None = None, settings: dict[str, Any] | None = None) -> None:
+        self.config = config
+        self.gate = gate or FolderGate(config.home / "approvals")
+        self.settings = settings or {}
+        self._names = {peer.fingerprint: name for name, peer in config.peers.items()}
+        self._trusted = [config.certificate_of(name) for name in config.peers]
+        self._waiting: dict[tuple[str, str], asyncio.Future[TlsWire]] = {}
+        self._running: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def started(cls, config: PartyConfig, **given: Any) -> AsyncIterator[Daemon]:
+        """Listen for peers until the block ends."""
+        daemon = cls(config, **given)
+        server = await daemon._listen()
+        try:
+            yield daemon
+        finally:
+            server.close()
+            for future in daemon._waiting.values():
+                if future.done() and not future.cancelled():
+                    await future.result().close()
+
+    async def _listen(self) -> asyncio.Server:
+        context = tls_context(self.config.home, self._trusted, server=True)
+        try:
+            return await listen(self.config.listen.host, self.config.listen.port, context, self._accept)
+        except OSError as error:
+            where = f"{self.config.listen.host}:{self.config.listen.port}"
+            hint = "End what uses it, or change the port."
+            raise Unavailable("port_in_use", f"Nothing can listen on {where}: {error.strerror}.", hint=hint) from error
+
+    # --- Jobs -------------------------------------------------------------------------------------------------------------------
+
+    async def run(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Run one attempt at a job; the receipt.
+
+        Raises:
+            BadInput: ``not_a_party``, ``peer_unknown``, ``source_unknown`` and what the protocol refuses; Conflict: ``job_running``;
+                Unavailable: ``peer_absent``; and whatever ends the attempt.
+        """
+        self._require(job)
+        if job.name in self._running:
+            raise Conflict("job_running", f"The job {job.name} is running already.")
+        folder = self.config.home / "jobs" / job.name / f"{int(time.time())}-{secrets.token_hex(4)}"
+        status = self._running[job.name] = {"stage": "joining", "share": 0.0, "folder": str(folder)}
+
+        def watch(stage: str, share: float) -> None:
+            status.update(stage=stage, share=share)
+            progress(stage, share)
+
+        wires: dict[str, TlsWire] = {}
+        try:
+            watch("joining", 0.0)
+            await self._join_all(job, wires)
+            attempt = Attempt(self.config, job, self.gate, wires, folder, watch, {**self.settings, "policy": self.config.policy})
+            return await attempt.run()
+        finally:
+            del self._running[job.name]
+            for wire in wires.values():
+                await wire.close()
+
+    def _require(self, job: Job) -> None:
+        if self.config.name not in job.parties:
+            raise BadInput("not_a_party", f"{self.config.name} is no party of this job.")
+        for peer in job.parties:
+            if peer != self.config.name and peer not in self.config.peers:
+                raise BadInput("peer_unknown", f"The party {peer} is not among the peers.", hint="Enter it in the configuration.")
+        source = job.parties[self.config.name].source
+        if source is not None:
+            self.config.source(source)
+        protocol_of(job)
+
+    # --- Connections ------------------------------------------------------------------------------------------------------------
+
+    async def _join_all(self, job: Job, wires: dict[str, TlsWire]) -> None:
+        """Open a connection to every other party; ``wires`` holds those that stand, whatever comes."""
+
+        async def join(peer: str) -> None:
+            wires[peer] = await self._join(job, peer)
+
+        joining = [asyncio.ensure_future(join(peer)) for peer in job.parties if peer != self.config.name]
+        try:
+            async with asyncio.timeout(self.config.limits.join):
+                await asyncio.gather(*joining)
+        except TimeoutError as error:
+            absent = ", ".join(peer for peer in job.parties if peer != self.config.name and peer not in wires)
+            raise Unavailable("peer_absent", f"These parties have not joined: {absent}.", hint="Start the job at each of them.") from error
+        finally:
+            for task in joining:
+                task.cancel()
+            await asyncio.gather(*joining, return_exceptions=True)
+
+    async def _join(self, job: Job, peer: str) -> TlsWire:
+        names = list(job.parties)
+        if names.index(self.config.name) < names.index(peer):
+            return await self._expected(peer, job.name)
+        entry = self.config.peers[peer]
+        context = tls_context(self.config.home, [self.config.certificate_of(peer)], server=False)
+        while True:
+            try:
+                reader, writer = await connect(entry.host, entry.port, context)
+            except ssl.SSLError as error:
+                raise Conflict("certificate_not_pinned", f"{peer} shows a certificate that is not the pinned one.", peer=peer) from error
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            wire = self._wire(peer, reader, writer)
+            await Channel(peer, wire).send("open", job=job.name)
+            return wire
+
+    async def _expected(self, peer: str, job: str) -> TlsWire:
+        key = (peer, job)
+        future = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
+        try:
+            return await future
+        finally:
+            self._waiting.pop(key, None)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a peer's connection and keep it until the job it names is started here."""
+        with suppress(QiaolianError, OSError, TimeoutError):
+            name = self._names.get(shown_fingerprint(writer))
+            if name is not None:
+                wire = self._wire(name, reader, writer)
+                job = (await asyncio.wait_for(Channel(name, wire).receive("open"), 10)).text("job", most=64)
+                if self._place(name, job, wire):
+                    return
+                await wire.close()
+        writer.close()
+
+    def _place(self, peer: str, job: str, wire: TlsWire) -> bool:
+        future = self._waiting.get((peer, job))
+        if future is None and len(self._waiting) < MOST_WAITING:
+            future = self._waiting[(peer, job)] = asyncio.get_running_loop().create_future()
+        if future is None or future.done():
+            return False
+        future.set_result(wire)
+        return True
+
+    def _wire(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> TlsWire:
+        limits = self.config.limits
+        return TlsWire(peer, reader, writer, silent_after=limits.silent, stalled_after=limits.stalled)
+
+    # --- The party's own people -------------------------------------------------------------------------------------------------
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Answer on the control socket until cancelled; ``daemon_running`` if another daemon does."""
+        if await reachable(self.config.home):
+            raise Conflict("daemon_running", f"A daemon of {self.config.name} is running already.")
+        with _socket_path(self.config.home) as path:
+            Path(path).unlink(missing_ok=True)
+            before = os.umask(0o177)
+            try:
+                server = await asyncio.start_unix_server(self._control, path)
+            finally:
+                os.umask(before)
+            ready()
+            try:
+                await server.serve_forever()
+            finally:
+                Path(path).unlink(missing_ok=True)
+
+    async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def say(**value: Any) -> None:
+            if not writer.is_closing():
+                writer.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+
+        try:
+            asked = json.loads(await reader.readline())
+            if "run" in asked:
+                job = Job.from_json(asked["run"])
+                say(done=await self.run(job, lambda stage, share: say(progress=[stage, share])))
+            else:
+                say(done={"party": self.config.name, "running": self._running})
+        except QiaolianError as error:
+            say(error={"code": error.code, "sentence": error.sentence, "hint": error.hint})
+        except (ValueError, TypeError):
+            say(error={"code": "request_malformed", "sentence": "The daemon cannot read this.", "hint": ""})
+        except OSError as error:
+            say(error={"code": "disk_full" if error.errno == 28 else "system", "sentence": f"{error.strerror}.", "hint": ""})
+        finally:
+            with suppress(OSError):
+                await writer.drain()
+                writer.close()
+
+
+# --- The other end of the control socket ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _socket_path(home: Path) -> Iterator[str]:
+    """A socket's path through its folder's descriptor: a Unix socket's own path may not be longer than 107 bytes."""
+    descriptor = os.open(home, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{CONTROL}"
+    finally:
+        os.close(descriptor)
+
+
+async def reachable(home: Path) -> bool:
+    """Whether a daemon answers in this folder."""
+    try:
+        await ask(home, {"status": True}, lambda _stage, _share: None)
+    except (OSError, QiaolianError):
+        return False
+    return True
+
+
+async def ask(home: Path, question: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Ask the daemon of this folder; its answer, or its refusal as an error. ``OSError`` if none is there."""
+    with _socket_path(home) as path:
+        reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
+    writer.write(json.dumps(question, ensure_ascii=False).encode() + b"\n")
+    try:
+        while line := await reader.readline():
+            answer = json.loads(line)
+            if "progress" in answer:
+                progress(*answer["progress"])
+            elif "error" in answer:
+                raise Conflict(answer["error"]["code"], answer["error"]["sentence"], hint=answer["error"]["hint"])
+            else:
+                done: dict[str, Any] = answer["done"]
+                return done
+    finally:
+        writer.close()
+    raise Unavailable("daemon_gone", "The daemon has ended before the job.", hint="See its log, and start it again.")

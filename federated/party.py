@@ -1,0 +1,126 @@
+"""A party's configuration: one TOML file, read strictly; paths are relative to its folder.
+
+name = "bank"
+
+[listen]
+host = "127.0.0.1"
+port = 9101
+
+[peers.tax]
+address = "127.0.0.1:9102"
+certificate = "peers/tax.pem"
+fingerprint = "0x…"
+
+[sources.loans]
+path = "loans.csv"
+key = "code"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from federated.errors import BadInput
+from federated.transport import fingerprint_of
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listen(_Strict):
+    """Where peers connect; loopback unless the operator says otherwise."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class Peer(_Strict):
+    """Another party: where it listens and which key it must prove."""
+
+    address: Annotated[str, Field(pattern=r"^[^:\s]+:\d{1,5}$")]
+    certificate: Path
+    fingerprint: Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+
+    @property
+    def host(self) -> str:
+        """The host's name or address."""
+        return self.address.rsplit(":", 1)[0]
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.address.rsplit(":", 1)[1])
+
+
+class SourceEntry(_Strict):
+    """A table this party may bring into a job: a CSV or Parquet file and the column that identifies its rows."""
+
+    path: Path
+    key: str
+
+
+class Limits(_Strict):
+    """How long to wait, in seconds: for peers to start, for a sign of life, for the next message."""
+
+    join: Annotated[float, Field(gt=0, le=86_400)] = 120.0
+    silent: Annotated[float, Field(gt=0, le=3_600)] = 15.0
+    stalled: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
+
+
+class PartyConfig(_Strict):
+    """All of it."""
+
+    name: Name
+    listen: Listen
+    peers: Mapping[Name, Peer] = {}
+    sources: Mapping[str, SourceEntry] = {}
+    limits: Limits = Limits()
+    record: bool = True
+    """Keep what is needed for a replay: about as many bytes as a run receives."""
+    policy: Path | None = None
+    """What submitted analyses may touch (algorithm to data)."""
+
+    home: Path = Path()
+
+    @classmethod
+    def load(cls, path: Path) -> PartyConfig:
+        """Read a configuration; ``config_missing``, ``config_malformed``, ``certificate_not_pinned``."""
+        try:
+            value: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+            config = cls(**value, home=path.parent)
+        except OSError as error:
+            raise BadInput("config_missing", f"The configuration {path} cannot be read.", hint="Make one: qiaolian federated init.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(each) for each in first["loc"])
+            raise BadInput("config_malformed", f"The configuration {path.name}: {where}: {first['msg']}.") from error
+        except (ValueError, TypeError) as error:
+            raise BadInput("config_malformed", f"The configuration {path.name} is not TOML: {error}.") from error
+        for name in config.peers:
+            config.certificate_of(name)
+        return config
+
+    def certificate_of(self, peer: str) -> bytes:
+        """A peer's certificate (PEM), whose key must be the pinned one."""
+        entry = self.peers[peer]
+        try:
+            pem = (self.home / entry.certificate).read_bytes()
+        except OSError as error:
+            raise BadInput("certificate_malformed", f"The certificate of {peer} cannot be read.") from error
+        if fingerprint_of(pem, name=peer) != entry.fingerprint:
+            raise BadInput("certificate_not_pinned", f"The certificate of {peer} is not the one whose fingerprint is pinned.")
+        return pem
+
+    def source(self, name: str | None) -> SourceEntry:
+        """A source by name; ``source_unknown``."""
+        if name is None or name not in self.sources:
+            raise BadInput("source_unknown", f"This party has no source {name}.", hint="Name it in the configuration.")
+        return self.sources[name]
