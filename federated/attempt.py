@@ -65,7 +65,6 @@ class Attempt:
     wires: Mapping[str, Wire]
     folder: Path
     progress: Progress
-    settings: Mapping[str, Any]
     _channels: dict[str, Channel] = field(default_factory=dict)
 
     async def run(self) -> dict[str, Any]:
@@ -97,7 +96,7 @@ class Attempt:
             self._channels,
             randomness,
             progress=self.progress,
-            settings=self.settings,
+            settings=self.config.settings(),
             keep=transcript.keep,
             note=transcript.note,
         )
@@ -179,8 +178,9 @@ class Attempt:
         code = error.code if isinstance(error, QiaolianError) else "stopped" if isinstance(error, asyncio.CancelledError) else "internal"
         if isinstance(error, OSError):
             code = "disk_full" if error.errno == 28 else "system"
-        shutil.rmtree(self.folder / "output.partial", ignore_errors=True)
-        for name in ("received", "sent", "notes", "receipt.json"):
+        for name in ("output.partial", "kept"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in ("received", "sent", "notes", "seed", "beacon", "receipt.json"):
             with suppress(OSError):
                 (self.folder / name).unlink()
         with suppress(OSError):
@@ -238,7 +238,7 @@ def file_digests(outcome: Outcome) -> dict[str, str]:
     return {name: "0x" + hashlib.sha256(data).hexdigest() for name, data in sorted(outcome.files.items())}
 
 
-async def replay(config: PartyConfig, folder: Path, progress: Progress, settings: Mapping[str, Any]) -> dict[str, Any]:
+async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[str, Any]:
     """Run this party's side again against the recorded messages; what was compared.
 
     Raises:
@@ -267,7 +267,7 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress, settings
     table, inputs = await open_inputs(config, job, channels, randomness)
     if inputs != receipt["inputs"]:
         raise Conflict("inputs_differ", "The source does not hold the rows the run was made with.")
-    session = Session(config.name, channels, randomness, progress=progress, settings=settings, keep=recording.keep, note=recording.note)
+    session = Session(config.name, channels, randomness, progress=progress, settings=config.settings(), keep=recording.keep, note=recording.note)
     outcome = await protocol_of(job).roles[job.parties[config.name].role](session, table, job)
     for wire in wires.values():
         wire.finish()

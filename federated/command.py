@@ -16,6 +16,7 @@ from federated.attempt import replay
 from federated.daemon import Daemon, ask, reachable
 from federated.errors import BadInput, NotFound
 from federated.gate import FolderGate
+from federated.horizontal.budget import Budget
 from federated.job import Job
 from federated.party import PartyConfig
 from federated.protocols import protocol_of
@@ -59,12 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     approve.add_argument("--days", type=int, default=30)
     approve.add_argument("--by", required=True, help="who approves")
     approve.set_defaults(act=_approve)
+    ledger = actions.add_parser("budget", help="show this party's privacy ledger, or make it with a limit")
+    ledger.add_argument("--limit", type=int, metavar="MICRO_RHO", help="make the ledger: millionths of zCDP rho that all trainings together may cost")
+    ledger.set_defaults(act=_budget)
     status = actions.add_parser("status", help="this party's running jobs and past attempts")
     status.set_defaults(act=_status)
     again = actions.add_parser("replay", help="run this party's side of an attempt again and compare every message")
     again.add_argument("attempt", type=Path, help="the attempt's folder")
     again.set_defaults(act=_replay)
-    for each in (daemon, run_job, approve, status, again):
+    for each in (daemon, run_job, approve, ledger, status, again):
         each.add_argument("--party", type=Path, required=True, help="the party's configuration (TOML)")
 
 
@@ -158,6 +162,15 @@ def _approve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _budget(arguments: argparse.Namespace) -> int:
+    config = PartyConfig.load(arguments.party)
+    path = config.settings()["budget"]
+    budget = Budget(path) if arguments.limit is None else Budget.create(path, arguments.limit)
+    balance = budget.balance()
+    print(f"{balance.left:,} of {balance.limit:,} micro-rho left")
+    return 0
+
+
 def _status(arguments: argparse.Namespace) -> int:
     config = PartyConfig.load(arguments.party)
     try:
@@ -178,7 +191,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     config = PartyConfig.load(arguments.party)
     if not arguments.attempt.is_dir():
         raise NotFound("attempt_unknown", f"There is no attempt {arguments.attempt}.")
-    found = _loop(replay(config, arguments.attempt, _tell, {"policy": config.policy}))
+    found = _loop(replay(config, arguments.attempt, _tell))
     print(f"match: {found['messages']} messages and {found['files']} files are what the receipt says")
     return 0
 

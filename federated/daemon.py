@@ -35,10 +35,9 @@ CONTROL = "control.sock"
 class Daemon:
     """One party. Use ``async with Daemon.started(config)``."""
 
-    def __init__(self, config: PartyConfig, gate: Gate | None = None, settings: dict[str, Any] | None = None) -> None:
+    def __init__(self, config: PartyConfig, gate: Gate | None = None) -> None:
         self.config = config
         self.gate = gate or FolderGate(config.home / "approvals")
-        self.settings = settings or {}
         self._names = {peer.fingerprint: name for name, peer in config.peers.items()}
         self._trusted = [config.certificate_of(name) for name in config.peers]
         self._waiting: dict[tuple[str, str], asyncio.Future[TlsWire]] = {}
@@ -46,9 +45,9 @@ class Daemon:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, config: PartyConfig, **given: Any) -> AsyncIterator[Daemon]:
+    async def started(cls, config: PartyConfig, gate: Gate | None = None) -> AsyncIterator[Daemon]:
         """Listen for peers until the block ends."""
-        daemon = cls(config, **given)
+        daemon = cls(config, gate)
         server = await daemon._listen()
         try:
             yield daemon
@@ -90,8 +89,7 @@ class Daemon:
         try:
             watch("joining", 0.0)
             await self._join_all(job, wires)
-            attempt = Attempt(self.config, job, self.gate, wires, folder, watch, {**self.settings, "policy": self.config.policy})
-            return await attempt.run()
+            return await Attempt(self.config, job, self.gate, wires, folder, watch).run()
         finally:
             del self._running[job.name]
             for wire in wires.values():

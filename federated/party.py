@@ -90,6 +90,11 @@ class PartyConfig(_Strict):
 
     home: Path = Path()
 
+    def settings(self) -> dict[str, Any]:
+        """What roles may be told of this party beside its rows: where its policy, its privacy ledger and its folder are."""
+        policy = None if self.policy is None else self.home / self.policy
+        return {"home": self.home, "policy": policy, "budget": self.home / "budget.json"}
+
     @classmethod
     def load(cls, path: Path) -> PartyConfig:
         """Read a configuration; ``config_missing``, ``config_malformed``, ``certificate_not_pinned``."""
