@@ -21,7 +21,7 @@ from typing import Any
 
 from federated.attempt import Attempt, Progress
 from federated.channel import Channel
-from federated.errors import BadInput, Conflict, QiaolianError, Unavailable
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, Unavailable
 from federated.gate import FolderGate, Gate
 from federated.job import Job
 from federated.party import PartyConfig
@@ -141,16 +141,27 @@ class Daemon:
                 await asyncio.sleep(0.1)
                 continue
             wire = self._wire(peer, reader, writer)
-            await Channel(peer, wire).send("open", job=job.name)
+            channel = Channel(peer, wire)
+            try:
+                await channel.send("open", job=job.name)
+                await channel.receive("welcome")
+            except PeerFault as fault:
+                # In TLS 1.3 the accepting side judges a certificate after the handshake has ended here.
+                hint = f"Does {peer} hold this party's certificate?"
+                raise Conflict("peer_refused", f"{peer} has closed the connection before the job.", hint=hint, peer=peer) from fault
             return wire
 
     async def _expected(self, peer: str, job: str) -> TlsWire:
         key = (peer, job)
-        future = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
-        try:
-            return await future
-        finally:
-            self._waiting.pop(key, None)
+        while True:
+            future = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
+            try:
+                wire = await future
+            finally:
+                self._waiting.pop(key, None)
+            if not wire.gone:
+                return wire
+            await wire.close()  # of an earlier try that the peer has given up
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a peer's connection and keep it until the job it names is started here."""
@@ -158,17 +169,24 @@ class Daemon:
             name = self._names.get(shown_fingerprint(writer))
             if name is not None:
                 wire = self._wire(name, reader, writer)
-                job = (await asyncio.wait_for(Channel(name, wire).receive("open"), 10)).text("job", most=64)
-                if self._place(name, job, wire):
+                channel = Channel(name, wire)
+                job = (await asyncio.wait_for(channel.receive("open"), 10)).text("job", most=64)
+                if await self._place(name, job, wire):
+                    await channel.send("welcome")
                     return
                 await wire.close()
         writer.close()
 
-    def _place(self, peer: str, job: str, wire: TlsWire) -> bool:
-        future = self._waiting.get((peer, job))
+    async def _place(self, peer: str, job: str, wire: TlsWire) -> bool:
+        """Hand a connection to the job that waits for it, or keep it; a peer's newer connection takes the place of its older."""
+        key = (peer, job)
+        future = self._waiting.get(key)
+        if future is not None and future.done():
+            await future.result().close()
+            future = self._waiting[key] = asyncio.get_running_loop().create_future()
         if future is None and len(self._waiting) < MOST_WAITING:
-            future = self._waiting[(peer, job)] = asyncio.get_running_loop().create_future()
-        if future is None or future.done():
+            future = self._waiting[key] = asyncio.get_running_loop().create_future()
+        if future is None:
             return False
         future.set_result(wire)
         return True

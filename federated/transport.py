@@ -49,6 +49,11 @@ class TlsWire:
         self._heart = asyncio.create_task(self._beat())
         writer.transport.set_write_buffer_limits(high=_ROOM)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is known to have ended."""
+        return self._reader.at_eof() or self._writer.is_closing()
+
     async def send(self, frame: Sequence[Buffer]) -> None:
         """Send a frame; waits while the peer has not taken the earlier ones."""
         self._last = asyncio.get_running_loop().time()
