@@ -43,9 +43,11 @@ class FolderGate:
         path = self._folder / f"{job.digest.hex()}.json"
         try:
             approval = json.loads(path.read_text())
-            uses, not_after = int(approval["uses"]), int(approval["notAfter"])
+            spec, uses, not_after = approval["spec"], int(approval["uses"]), int(approval["notAfter"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Forbidden("gate_refused", f"Nobody at {party} has approved this job.", hint="Ask the data officer to approve it.") from error
+        if spec != "0x" + job.digest.hex():
+            raise Forbidden("gate_refused", f"The approval found at {party} is of another job.", hint="Ask the data officer to approve this one.")
         if now > not_after:
             raise Forbidden("approval_ended", f"The approval of this job at {party} has ended.")
         if not self._count(job, uses):
@@ -55,7 +57,7 @@ class FolderGate:
     def approve(self, job: Job, *, uses: int, not_after: int, by: str) -> Path:
         """Write an approval down, as the data officer."""
         path = self._folder / f"{job.digest.hex()}.json"
-        value = {"job": job.name, "uses": uses, "notAfter": not_after, "by": by}
+        value = {"job": job.name, "spec": "0x" + job.digest.hex(), "uses": uses, "notAfter": not_after, "by": by}
         write_private(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
         return path
 

@@ -84,24 +84,26 @@ def test_another_kind_and_a_peers_stop_are_told_apart() -> None:
     assert "disk_full" in stopped.value.sentence
 
 
+def refusal(frame: bytes) -> str | None:
+    """The code a frame is refused with; if it is not, that its fields lie within it is checked."""
+    try:
+        _, message = decode("peer", memoryview(frame))
+    except PeerFault as fault:
+        return fault.code
+    assert sum(len(held) for _, _, held in message.fields.values()) <= len(frame)
+    return None
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_never_more_than_malformed(data: bytes) -> None:
-    try:
-        decode("peer", memoryview(data))
-    except PeerFault as fault:
-        assert fault.code == "message_malformed"
+    assert refusal(data) in (None, "message_malformed")
 
 
 @given(st.data())
-def test_a_changed_byte_is_refused_or_changes_no_type_and_no_length(data: st.DataObject) -> None:
+def test_a_changed_byte_is_refused_or_stays_within_the_frame(data: st.DataObject) -> None:
     frame = bytearray(frame_of(3, "kind", words=np.arange(4, dtype=np.uint64), note="abc"))
     frame[data.draw(st.integers(0, len(frame) - 1))] ^= data.draw(st.integers(1, 255))
-    try:
-        _, message = decode("peer", memoryview(frame))
-        for _, shape, held in message.fields.values():
-            assert len(held) <= len(frame) and shape is not None
-    except PeerFault as fault:
-        assert fault.code == "message_malformed"
+    assert refusal(bytes(frame)) in (None, "message_malformed")
 
 
 @pytest.mark.parametrize(
