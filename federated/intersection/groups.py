@@ -1,0 +1,97 @@
+"""Groups of prime order in which the Diffie-Hellman problem is hard, and ristretto255 (RFC 9496) as one.
+
+Elements travel as fixed-width bytes and are checked when they arrive: a canonical encoding of a group element that is not the identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import rbcl
+
+from federated.randomness import Randomness
+
+
+class Group(Protocol):
+    """What the protocols need. Lists in, lists out, so that an implementation may share work; ``ValueError`` for what is no usable element."""
+
+    width: int  # bytes of an encoded element
+
+    def scalar(self, randomness: Randomness) -> int:
+        """A uniform exponent other than zero."""
+
+    def inverse(self, scalar: int) -> int:
+        """The exponent that undoes another."""
+
+    def hash_to(self, values: Sequence[bytes]) -> list[bytes]:
+        """Elements whose logarithms nobody knows, from values of a fixed length."""
+
+    def base_times(self, scalars: Sequence[int]) -> list[bytes]:
+        """Multiples of the base point."""
+
+    def times(self, scalar: int, points: Sequence[bytes]) -> list[bytes]:
+        """The same multiple of many points."""
+
+    def times_each(self, scalars: Sequence[int], point: bytes) -> list[bytes]:
+        """Many multiples of one point."""
+
+    def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
+        """Sums, pairwise."""
+
+    def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
+        """Each of the points minus one point."""
+
+
+class Ristretto255:
+    """ristretto255, by libsodium."""
+
+    width = 32
+    order = 2**252 + 27742317777372353535851937790883648493
+
+    def scalar(self, randomness: Randomness) -> int:
+        """A uniform exponent from 1 to order - 1."""
+        return 1 + randomness.below(self.order - 1)
+
+    def inverse(self, scalar: int) -> int:
+        """1/scalar."""
+        return pow(scalar, -1, self.order)
+
+    def hash_to(self, values: Sequence[bytes]) -> list[bytes]:
+        """RFC 9496's one-way map (4.3.4) of SHA-512."""
+        return [rbcl.crypto_core_ristretto255_from_hash(hashlib.sha512(b"qiaolian.psi.v1/element" + each).digest()) for each in values]
+
+    def base_times(self, scalars: Sequence[int]) -> list[bytes]:
+        """Multiples of the base point."""
+        return [rbcl.crypto_scalarmult_ristretto255_base(each.to_bytes(32, "little")) for each in scalars]
+
+    def times(self, scalar: int, points: Sequence[bytes]) -> list[bytes]:
+        """scalar·P for each P."""
+        return [self._times(scalar, each) for each in points]
+
+    def times_each(self, scalars: Sequence[int], point: bytes) -> list[bytes]:
+        """s·P for each s."""
+        return [self._times(each, point) for each in scalars]
+
+    def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
+        """P + Q for each pair."""
+        return [rbcl.crypto_core_ristretto255_add(self._valid(first), self._valid(second)) for first, second in zip(points, others, strict=True)]
+
+    def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
+        """P - point for each P."""
+        return [rbcl.crypto_core_ristretto255_sub(self._valid(each), self._valid(point)) for each in points]
+
+    def _times(self, scalar: int, point: bytes) -> bytes:
+        try:
+            return bytes(rbcl.crypto_scalarmult_ristretto255(scalar.to_bytes(32, "little"), self._valid(point)))
+        except RuntimeError as error:
+            raise ValueError("the multiple is the identity") from error
+
+    def _valid(self, point: bytes) -> bytes:
+        if not rbcl.crypto_core_ristretto255_is_valid_point(point) or not any(point):
+            raise ValueError("no element of ristretto255, or the identity")
+        return point
+
+
+RISTRETTO255 = Ristretto255()

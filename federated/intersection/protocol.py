@@ -1,0 +1,76 @@
+"""The protocol ``intersection``: one ``sender``, one ``receiver``. Parameters are those of ``Terms``, all optional."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
+from numpy.typing import NDArray
+
+from federated.errors import BadInput
+from federated.intersection.meeting import find, serve, tell, told
+from federated.intersection.pair import Terms
+from federated.job import Job, Outcome, Protocol, Table
+from federated.session import Session
+
+_LABEL = "intersection"
+
+
+def check(job: Job) -> None:
+    """Refuse bad specifications: ``spec_roles``, ``spec_columns`` and the codes of ``Terms.read``."""
+    Terms.read(job.parameters)
+    if len(job.parties) != 2 or {each.role for each in job.parties.values()} != {"sender", "receiver"}:
+        raise BadInput("spec_roles", "An intersection has two parties, one sender and one receiver.")
+    for name, each in job.parties.items():
+        if each.source is None:
+            raise BadInput("spec_roles", f"{name} brings no source; both parties need one.")
+        if each.columns:
+            raise BadInput("spec_columns", f"{name} names columns; an intersection reads identifiers alone.")
+
+
+async def receiver(session: Session, table: Table | None, job: Job) -> Outcome:
+    """The receiver's side: ``intersection.csv`` with the common identifiers in its own order, or their number alone."""
+    ids, terms, peer = _ids(table), Terms.read(job.parameters), job.only("sender")
+    tags, found = await find(session, peer, ids, terms, _LABEL)
+    session.progress("intersection", 1.0)
+    if terms.reveal == "size":
+        return _outcome(session, len(ids), int(np.count_nonzero(found)))
+    rows = np.flatnonzero(found)
+    if terms.reveal == "both":
+        common = tags[rows]
+        await tell(session.to(peer), common[np.argsort(common[:, 0])])
+    return _outcome(session, len(ids), len(rows), ids[rows])
+
+
+async def sender(session: Session, table: Table | None, job: Job) -> Outcome:
+    """The sender's side: ``intersection.csv`` in its own order if both may learn it, nothing otherwise."""
+    ids, terms, peer = _ids(table), Terms.read(job.parameters), job.only("receiver")
+    tags = await serve(session, peer, ids, terms, _LABEL)
+    session.progress("intersection", 1.0)
+    if terms.reveal != "both":
+        return _outcome(session, len(ids), None)
+    rows = np.sort(await told(session.to(peer), tags))
+    return _outcome(session, len(ids), len(rows), ids[rows])
+
+
+def _ids(table: Table | None) -> NDArray[np.bytes_]:
+    if table is None:
+        raise BadInput("ids_empty", "An intersection needs identifiers.")
+    return table.ids
+
+
+def _outcome(session: Session, rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> Outcome:
+    # Peers see a digest of the metrics; the salt keeps them from finding a size in it by trying all.
+    metrics = {"rows": rows, "salt": session.randomness.child("metrics").bytes(16).hex()} | ({} if size is None else {"size": size})
+    return Outcome(metrics, {} if ids is None else {"intersection.csv": _csv(ids)})
+
+
+def _csv(ids: NDArray[np.bytes_]) -> bytes:
+    out = io.BytesIO()
+    csv.write_csv(pa.table({"id": pa.array(ids.tolist(), pa.string())}), out)
+    return out.getvalue()
+
+
+INTERSECTION = Protocol("intersection", {"receiver": receiver, "sender": sender}, check)

@@ -1,0 +1,77 @@
+"""The two suites: AES-128, SHA-256 and ristretto255, or SM4 (GB/T 32907), SM3 (GB/T 32905) and the SM2 curve (GB/T 32918.5).
+
+All bulk work is one block cipher over arrays of 128-bit blocks, each block a pair of ``uint64`` words. The cipher is called in pieces that stay in
+the cache and do not keep the interpreter's lock for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from numpy.typing import NDArray
+
+from federated.errors import BadInput
+from federated.intersection.groups import RISTRETTO255, Group
+from federated.intersection.sm2 import SM2
+
+Words = NDArray[np.uint64]
+
+_PIECE = 1 << 19  # bytes
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A block cipher with 128-bit keys and blocks, a hash of 32 bytes, a group of prime order."""
+
+    name: str
+    group: Group
+    _cipher: Callable[[bytes], Any]
+    _hash: Callable[[], hashes.HashAlgorithm]
+
+    def digest(self, *parts: bytes) -> bytes:
+        """The hash of the parts, each behind its length: 32 bytes."""
+        hashing = hashes.Hash(self._hash())
+        for each in parts:
+            hashing.update(len(each).to_bytes(8, "big") + each)
+        return hashing.finalize()
+
+    def permutation(self, key: bytes) -> Permutation:
+        """The block cipher under a key."""
+        return Permutation(Cipher(self._cipher(key), modes.ECB()).encryptor())  # noqa: S305  (single blocks, no mode of encryption)
+
+    def stream(self, seed: bytes) -> CipherContext:
+        """A pseudo-random generator: the cipher in counter mode from zero; every seed is used once."""
+        return Cipher(self._cipher(seed), modes.CTR(bytes(16))).encryptor()
+
+
+class Permutation:
+    """A block cipher under one key, applied to each block of an array."""
+
+    def __init__(self, context: CipherContext) -> None:
+        self._context = context
+
+    def __call__(self, blocks: Words) -> Words:
+        """Encrypt (count, 2) words; a new array."""
+        given = np.ascontiguousarray(blocks).reshape(-1).view(np.uint8)
+        out = np.empty(len(given) + 15, np.uint8)  # the library wants room for a block it never writes
+        for start in range(0, len(given), _PIECE):
+            self._context.update_into(given[start : start + _PIECE].data, out[start:].data)
+        return out[: len(given)].view(np.uint64).reshape(-1, 2)
+
+
+SUITES = {
+    "aes": Suite("aes", RISTRETTO255, algorithms.AES128, hashes.SHA256),
+    "sm": Suite("sm", SM2, algorithms.SM4, hashes.SM3),
+}
+
+
+def suite_of(name: object) -> Suite:
+    """A suite by name; ``suite_unknown``."""
+    if not isinstance(name, str) or name not in SUITES:
+        raise BadInput("suite_unknown", f"There is no suite {name!r:.40}; there are {', '.join(SUITES)}.")
+    return SUITES[name]
