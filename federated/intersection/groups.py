@@ -15,7 +15,8 @@ from federated.randomness import Randomness
 
 
 class Group(Protocol):
-    """What the protocols need. Lists in, lists out, so that an implementation may share work; ``ValueError`` for what is no usable element."""
+    """What the protocols need. Lists in, lists out, so that an implementation may share work; ``ValueError`` for what is no usable
+    element, given or made."""
 
     width: int  # bytes of an encoded element
 
@@ -76,11 +77,12 @@ class Ristretto255:
 
     def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
         """P + Q for each pair."""
-        return [rbcl.crypto_core_ristretto255_add(self._valid(first), self._valid(second)) for first, second in zip(points, others, strict=True)]
+        pairs = zip(points, others, strict=True)
+        return [self._valid(rbcl.crypto_core_ristretto255_add(self._valid(first), self._valid(second))) for first, second in pairs]
 
     def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
         """P - point for each P."""
-        return [rbcl.crypto_core_ristretto255_sub(self._valid(each), self._valid(point)) for each in points]
+        return [self._valid(rbcl.crypto_core_ristretto255_sub(self._valid(each), self._valid(point))) for each in points]
 
     def _times(self, scalar: int, point: bytes) -> bytes:
         try:

@@ -1,9 +1,9 @@
 """Identifiers: their form, and the 128-bit tags that stand for them within one run.
 
 A tag is CBC-MAC, under a key both parties made for this run, over the identifier padded with zeros to whole blocks of a common width. For inputs
-of one fixed width that were chosen before the key, CBC-MAC is a pseudo-random function (Bellare, Kilian, Rogaway 2000); two of 2**24 + 2**24 identifiers
-get the same tag with probability below 2**-78. Tags are never sent except for rows the other party is entitled to: anybody with the key
-can compute the tag of any identifier he can guess.
+of one fixed width that were chosen before the key, CBC-MAC is a pseudo-random function (Bellare, Kilian, Rogaway, JCSS 2000): two of
+2**24 + 2**24 identifiers get the same tag with probability below 2**-70. Tags are never sent except for rows the other party is entitled to:
+anybody with the key can compute the tag of any identifier he can guess.
 """
 
 from __future__ import annotations

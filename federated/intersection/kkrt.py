@@ -1,8 +1,8 @@
 """KKRT16: the receiver learns which of its rows the sender has too; the sender learns nothing but a padded size.
 
 The bins are worked on in three parts, one for each hash function. For each part the receiver sends its matrix u in blocks of rows as they are
-made, and the sender answers with one table of masks, one for each of its rows under that function, sorted. The order of messages is fixed so that neither side
-waits to send to one that waits to send:
+made, and the sender answers with one table of masks, one for each of its rows under that function, sorted. The order of messages is fixed so
+that neither side waits to send to one that waits to send:
 
     receiver  u0  u1      (reads 0)  u2      (reads 1) (reads 2)
     sender    (reads u0 u1)  masks0  (reads u2)  masks1  masks2

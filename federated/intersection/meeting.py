@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +51,7 @@ async def told(channel: Channel, tags: Words) -> NDArray[np.int64]:
     for start in range(0, count, _SENT):
         shape = [min(_SENT, count - start), 2]
         named[start : start + _SENT] = (await channel.receive("intersection/tags")).array("tags", "uint64", shape)
-    rows = locate(tags, named)
+    rows = await asyncio.to_thread(locate, tags, named)
     if (rows < 0).any() or len(np.unique(rows)) != count:
         raise PeerFault("rows_unknown", f"{channel.peer} names rows that are not here, or one twice.", peer=channel.peer)
     return rows

@@ -1,8 +1,8 @@
 """The arithmetic of KKRT16's oblivious pseudo-random function (Kolesnikov, Kumaresan, Rosulek, Trieu, CCS 2016, figures 2 and 3).
 
 For every bin the receiver, whose bin holds the tag x, gets H(bin, t); the sender, with the secret s of 448 bits and the bin's row
-q = t ^ (C(x) & s), can compute H(bin, q ^ (C(y) & s)) for any y. Both agree where x = y. Elsewhere the sender's argument differs from what the receiver knows by the bits of
-s where the codes differ.
+q = t ^ (C(x) & s), can compute H(bin, q ^ (C(y) & s)) for any y. Both agree where x = y. Elsewhere the sender's argument differs from what the
+receiver knows by the bits of s where the codes differ.
 
 C is a pseudo-random code of ``COLUMNS`` bits: the block cipher on the tag under four keys. Two codes that meet must differ in at least 128 places.
 That fails for a pair with probability P[Bin(448, 1/2) < 128] = 2**-66.5; with three tags of the sender's meeting one of the receiver's for each

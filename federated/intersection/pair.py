@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,7 @@ async def settle(session: Session, peer: str, ids: NDArray[np.bytes_], terms: Te
         BadInput: what ``Form.of`` and ``Terms.padded`` refuse; Conflict: ``terms_differ``, ``ids_form_differs``; PeerFault: ``message_malformed``.
     """
     channel, randomness = session.to(peer), session.randomness.child(f"{label}/{role}/{peer}")
-    form, shown, nonce = Form.of(ids), terms.padded(len(ids)), randomness.bytes(32)
+    form, shown, nonce = await asyncio.to_thread(Form.of, ids), terms.padded(len(ids)), randomness.bytes(32)
     said = {"method": terms.method, "suite": terms.suite, "reveal": terms.reveal, "role": role}
     await channel.send("intersection/hello", terms=said, width=form.width, fixed=int(form.fixed), case=form.case, rows=shown, nonce=nonce)
     hello = await channel.receive("intersection/hello")

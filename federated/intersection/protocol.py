@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import numpy as np
@@ -36,12 +37,12 @@ async def receiver(session: Session, table: Table | None, job: Job) -> Outcome:
     tags, found = await find(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal == "size":
-        return _outcome(session, len(ids), int(np.count_nonzero(found)))
+        return await _outcome(session, len(ids), int(np.count_nonzero(found)))
     rows = np.flatnonzero(found)
     if terms.reveal == "both":
         common = tags[rows]
         await tell(session.to(peer), common[np.argsort(common[:, 0])])
-    return _outcome(session, len(ids), len(rows), ids[rows])
+    return await _outcome(session, len(ids), len(rows), ids[rows])
 
 
 async def sender(session: Session, table: Table | None, job: Job) -> Outcome:
@@ -50,9 +51,9 @@ async def sender(session: Session, table: Table | None, job: Job) -> Outcome:
     tags = await serve(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal != "both":
-        return _outcome(session, len(ids), None)
+        return await _outcome(session, len(ids), None)
     rows = np.sort(await told(session.to(peer), tags))
-    return _outcome(session, len(ids), len(rows), ids[rows])
+    return await _outcome(session, len(ids), len(rows), ids[rows])
 
 
 def _ids(table: Table | None) -> NDArray[np.bytes_]:
@@ -61,10 +62,10 @@ def _ids(table: Table | None) -> NDArray[np.bytes_]:
     return table.ids
 
 
-def _outcome(session: Session, rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> Outcome:
+async def _outcome(session: Session, rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> Outcome:
     # Peers see a digest of the metrics; the salt keeps them from finding a size in it by trying all.
     metrics = {"rows": rows, "salt": session.randomness.child("metrics").bytes(16).hex()} | ({} if size is None else {"size": size})
-    return Outcome(metrics, {} if ids is None else {"intersection.csv": _csv(ids)})
+    return Outcome(metrics, {} if ids is None else {"intersection.csv": await asyncio.to_thread(_csv, ids)})
 
 
 def _csv(ids: NDArray[np.bytes_]) -> bytes:

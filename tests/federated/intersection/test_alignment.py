@@ -1,0 +1,88 @@
+"""Alignment of several parties: the same rows in the same order, and what a follower does not see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from federated.errors import BadInput, Conflict, QiaolianError
+from federated.intersection import Terms, align
+from federated.local import run_local
+
+NAMES = ("bank", "tax", "water", "customs")
+
+
+def run(sets: Any, terms: Terms = Terms(pad_to=8), followers: tuple[str, ...] | None = None) -> dict[str, Any]:
+    names = NAMES[: len(sets)]
+    others = names[1:] if followers is None else followers
+
+    def party(ids: Any) -> Any:
+        return lambda session: align(session, ids, leader="bank", followers=others, terms=terms)
+
+    return run_local({name: party(ids) for name, ids in zip(names, sets, strict=True)}, seeds={name: name.encode() * 8 for name in names})
+
+
+def ids_of(numbers: Any) -> Any:
+    return np.array([b"%06d" % each for each in numbers])
+
+
+def refused(code: str, kind: type[QiaolianError]) -> Any:
+    return pytest.raises(kind, check=lambda error: error.code == code)
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.lists(st.lists(st.integers(0, 60), unique=True, max_size=40), min_size=2, max_size=4))
+def test_all_parties_get_the_common_rows_in_one_order(lists: list[list[int]]) -> None:
+    sets = [ids_of([99, *each]) for each in lists]
+    rows = run(sets)
+    columns = [ids[rows[name]].tolist() for name, ids in zip(NAMES, sets, strict=False)]
+    assert all(each == columns[0] for each in columns)
+    assert set(columns[0]) == set.intersection(*(set(each.tolist()) for each in sets))
+    assert len(set(columns[0])) == len(columns[0])
+
+
+@pytest.mark.parametrize("terms", [Terms(suite="sm", pad_to=8), Terms(method="ecdh", pad_to=8)])
+def test_alignment_by_other_terms(terms: Terms) -> None:
+    sets = [ids_of(range(20)), ids_of(range(30, 10, -1)), ids_of(range(15, 40))]
+    rows = run(sets, terms)
+    assert sorted(sets[0][rows["bank"]].tolist()) == ids_of(range(15, 20)).tolist()
+    assert (sets[0][rows["bank"]] == sets[1][rows["tax"]]).all()
+
+
+def test_the_order_is_none_of_any_partys_file() -> None:
+    ids = ids_of(range(500))
+    rows = run([ids, ids[::-1]])["bank"]
+    assert sorted(rows.tolist()) == list(range(500))
+    assert abs(np.corrcoef(rows, np.arange(500))[0, 1]) < 0.2
+
+
+def test_nothing_in_common_ends_it_at_every_party() -> None:
+    for waiting in NAMES[:3]:
+        caught: list[str] = []
+
+        def party(name: str, ids: Any) -> Any:
+            async def role(session: Any) -> None:
+                try:
+                    await align(session, ids, leader="bank", followers=("tax", "water"), terms=Terms(pad_to=8))
+                except Conflict as error:
+                    caught.append(f"{name} {error.code}")  # noqa: B023
+
+            return role
+
+        run_local({name: party(name, ids_of(each)) for name, each in zip(NAMES, ([1, 2], [2, 3], [1, 3]), strict=False)})
+        assert f"{waiting} intersection_empty" in caught
+
+
+@pytest.mark.parametrize("followers", [(), ("tax", "tax"), ("bank",), ("water",)])
+def test_parties_that_make_no_alignment_are_refused(followers: tuple[str, ...]) -> None:
+    with refused("parties_wrong", BadInput):
+        run([ids_of([1]), ids_of([1])], followers=followers)
+
+
+def test_terms_that_reveal_less_or_more_are_refused() -> None:
+    with refused("reveal_not_offered", BadInput):
+        run([ids_of([1]), ids_of([1])], Terms(method="ecdh", reveal="size", pad_to=8))
