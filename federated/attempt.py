@@ -30,7 +30,7 @@ from chain.canonical import dumps
 from chain.keys import write_private
 from federated import sources
 from federated.channel import Channel, Wire
-from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, system_failure
 from federated.gate import Gate
 from federated.inputs import commit_rows
 from federated.job import Job, Outcome, Table
@@ -72,6 +72,10 @@ class Attempt:
         self.folder.mkdir(parents=True, exist_ok=False)
         try:
             return await self._run()
+        except OSError as error:
+            failure = system_failure(error)
+            await self._stop(failure)
+            raise failure from error
         except BaseException as error:
             await self._stop(error)
             raise
@@ -156,15 +160,20 @@ class Attempt:
         aside.mkdir(mode=0o700)
         for name, data in outcome.files.items():
             await asyncio.to_thread(write_private, aside / name, data)
-        metrics = hashlib.sha256(json.dumps(receipt["metrics"], sort_keys=True).encode()).digest()
+        salt = secrets.token_bytes(16)
+        receipt["resultSalt"] = "0x" + salt.hex()
         heads = {peer: transcript.heads(peer) for peer in self._channels}
         receipt["directions"] = transcript.to_json()
         transcript.close()
+        results = {self.config.name: result_commitment(receipt, salt)}
         for peer, channel in self._channels.items():
-            await channel.send("heads", heads=heads[peer], metrics=metrics)
+            await channel.send("heads", heads=heads[peer], result=results[self.config.name])
         for peer, channel in self._channels.items():
-            if (await channel.receive("heads")).value("heads") != heads[peer]:
+            message = await channel.receive("heads")
+            if message.value("heads") != heads[peer]:
                 raise PeerFault("transcript_differs", f"{peer} has seen other messages than were exchanged.", peer=peer)
+            results[peer] = message.blob("result", 32)
+        receipt["results"] = {party: "0x" + each.hex() for party, each in sorted(results.items())}
         receipt["seconds"] = round(time.monotonic() - started, 3)
         receipt["sentBytes"] = sum(each.sent_bytes for each in self._channels.values())
         receipt["receivedBytes"] = sum(each.received_bytes for each in self._channels.values())
@@ -176,8 +185,6 @@ class Attempt:
 
     async def _stop(self, error: BaseException) -> None:
         code = error.code if isinstance(error, QiaolianError) else "stopped" if isinstance(error, asyncio.CancelledError) else "internal"
-        if isinstance(error, OSError):
-            code = "disk_full" if error.errno == 28 else "system"
         for name in ("output.partial", "kept"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in ("received", "sent", "notes", "seed", "beacon", "receipt.json"):
@@ -236,6 +243,11 @@ async def open_inputs(config: PartyConfig, job: Job, channels: Mapping[str, Chan
 def file_digests(outcome: Outcome) -> dict[str, str]:
     """SHA-256 of each result file, for the receipt."""
     return {name: "0x" + hashlib.sha256(data).hexdigest() for name, data in sorted(outcome.files.items())}
+
+
+def result_commitment(receipt: Mapping[str, Any], salt: bytes) -> bytes:
+    """What the peers are told of a party's metrics and files: nothing until it shows both and the salt."""
+    return hashlib.sha256(salt + json.dumps([receipt["metrics"], receipt["files"]], sort_keys=True).encode()).digest()
 
 
 async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[str, Any]:

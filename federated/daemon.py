@@ -21,7 +21,7 @@ from typing import Any
 
 from federated.attempt import Attempt, Progress
 from federated.channel import Channel
-from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, Unavailable
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, Unavailable, system_failure
 from federated.gate import FolderGate, Gate
 from federated.job import Job
 from federated.party import PartyConfig
@@ -231,7 +231,8 @@ class Daemon:
         except (ValueError, TypeError):
             say(error={"code": "request_malformed", "sentence": "The daemon cannot read this.", "hint": ""})
         except OSError as error:
-            say(error={"code": "disk_full" if error.errno == 28 else "system", "sentence": f"{error.strerror}.", "hint": ""})
+            failure = system_failure(error)
+            say(error={"code": failure.code, "sentence": failure.sentence, "hint": failure.hint})
         finally:
             with suppress(OSError):
                 await writer.drain()

@@ -310,11 +310,13 @@ def test_a_sealed_block_that_does_not_follow_the_last_is_refused(serve: Any, gap
 
 def test_a_node_that_lags_does_not_take_the_head_back(serve: Any) -> None:
     node, record = own_chain()
-    view = view_of(serve(node), record, stale_seconds=0.6)
+    view = view_of(serve(node), record, stale_seconds=15)
     view.start(wait_seconds=5)
     node.latest = sealed(9)
-    wait_until(lambda: view.age > 0.6)
+    heard = view.age
+    wait_until(lambda: view.age > heard + 0.3)
     assert view.head.height == 10
+    view.stale_seconds = heard + 0.3
     assert code_of(view.require_fresh) == "chain_view_stale"
     view.stop()
 
