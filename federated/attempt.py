@@ -224,14 +224,18 @@ async def permits(party: str, job: Job, channels: Mapping[str, Channel], permit:
     return hashlib.sha256(b"".join(beacons[owner] for owner in owners)).digest()
 
 
-async def open_inputs(config: PartyConfig, job: Job, channels: Mapping[str, Channel], randomness: Randomness) -> tuple[Table | None, dict[str, Any]]:
-    """Read this party's source, commit to its rows, and exchange the commitments."""
+async def open_inputs(
+    config: PartyConfig, job: Job, channels: Mapping[str, Channel], randomness: Randomness, *, recorded: Mapping[str, Any] | None = None
+) -> tuple[Table | None, dict[str, Any]]:
+    """Read this party's source, commit to its rows, and exchange the commitments; ``inputs_differ`` if they are not those recorded."""
     part, table, inputs = job.parties[config.name], None, dict[str, Any]()
     if part.source is not None:
         entry = config.source(part.source)
         table = await asyncio.to_thread(sources.read, config.home / entry.path, key=entry.key, columns=part.columns)
         commitment = await asyncio.to_thread(commit_rows, table, randomness.child("inputs"))
         inputs[config.name] = commitment.to_json()
+        if recorded is not None and recorded.get(config.name) != inputs[config.name]:
+            raise Conflict("inputs_differ", "The source does not hold the rows the run was made with.")
         for channel in channels.values():
             await channel.send("inputs", root=commitment.root)
     for owner in job.owners():
@@ -276,9 +280,9 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[
 
     beacons = await permits(config.name, job, channels, permit)
     randomness = Randomness(derive(seed, receipt["attempt"][2:] + beacons.hex()))
-    table, inputs = await open_inputs(config, job, channels, randomness)
+    table, inputs = await open_inputs(config, job, channels, randomness, recorded=receipt["inputs"])
     if inputs != receipt["inputs"]:
-        raise Conflict("inputs_differ", "The source does not hold the rows the run was made with.")
+        raise Conflict("recording_altered", "The receipt's commitments are not those that were exchanged.")
     session = Session(config.name, channels, randomness, progress=progress, settings=config.settings(), keep=recording.keep, note=recording.note)
     outcome = await protocol_of(job).roles[job.parties[config.name].role](session, table, job)
     for wire in wires.values():

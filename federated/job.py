@@ -13,6 +13,7 @@ specifications do not start.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from chain.canonical import dumps
 from federated.errors import BadInput
 from federated.session import Session
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Job:
             job = cls(value["job"], value["protocol"], value["purpose"], parties, value.get("parameters", {}))
             texts = [job.name, job.protocol, job.purpose, *parties, *(each.role for each in parties.values())]
             sound = all(isinstance(each, str) and 0 < len(each) <= 64 for each in texts) and isinstance(job.parameters, dict)
+            # The job's name becomes a folder's, and a party's name is told apart by spaces in the receipt.
+            sound = sound and all(re.fullmatch(_NAME, each) for each in (job.name, *parties))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadInput("spec_malformed", "The job's specification lacks a part or has one of the wrong form.") from error
         if not sound or len(parties) < 2 or len(parties) != len(value["parties"]) or set(value) - set(job.to_json()):
@@ -119,7 +124,7 @@ class Table:
 class Outcome:
     """What a role gives back. Nothing of it is written before all parties' transcripts match.
 
-    ``metrics`` go into the receipt and may be read by the job's other parties and by auditors; ``files`` (name to bytes) stay with this party.
+    ``metrics`` go into this party's receipt, ``files`` (name to bytes) into its folder; the peers get a salted commitment to both.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)

@@ -142,9 +142,9 @@ class Recording:
         self._frames: dict[str, list[memoryview]] = {}
         try:
             self._data = (folder / "received").read_bytes()
-            self._sent = _lines(folder / "sent")
-            self._notes = iter(_lines(folder / "notes"))
-        except (OSError, ValueError) as error:
+            self._sent = _lines(folder / "sent", 3)
+            self._notes = iter(_lines(folder / "notes", 2))
+        except OSError as error:
             raise BadInput("recording_missing", "The attempt has no recording that can be read.") from error
         for peer, frame in self._split():
             self._frames.setdefault(peer, []).append(frame)
@@ -227,5 +227,18 @@ class ReplayWire:
             raise Conflict("replay_mismatch", f"The run exchanged more messages with {self._peer} than the replay.")
 
 
-def _lines(path: Path) -> list[Any]:
-    return [json.loads(each) for each in path.read_bytes().splitlines()]
+def _lines(path: Path, parts: int) -> list[list[str]]:
+    """Lines of texts, the last of which is a digest."""
+    lines: list[list[str]] = []
+    for place, each in enumerate(path.read_bytes().splitlines()):
+        try:
+            line = json.loads(each)
+            sound = (
+                isinstance(line, list) and len(line) == parts and all(isinstance(part, str) for part in line) and len(bytes.fromhex(line[-1])) == 32
+            )
+        except ValueError:
+            sound = False
+        if not sound:
+            raise Conflict("recording_altered", f"Line {place} of {path.name} is not what the run wrote.", line=place)
+        lines.append(line)
+    return lines

@@ -37,12 +37,12 @@ async def receiver(session: Session, table: Table | None, job: Job) -> Outcome:
     tags, found = await find(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal == "size":
-        return await _outcome(session, len(ids), int(np.count_nonzero(found)))
+        return await _outcome(len(ids), int(np.count_nonzero(found)))
     rows = np.flatnonzero(found)
     if terms.reveal == "both":
         common = tags[rows]
         await tell(session.to(peer), common[np.argsort(common[:, 0])])
-    return await _outcome(session, len(ids), len(rows), ids[rows])
+    return await _outcome(len(ids), len(rows), ids[rows])
 
 
 async def sender(session: Session, table: Table | None, job: Job) -> Outcome:
@@ -51,9 +51,9 @@ async def sender(session: Session, table: Table | None, job: Job) -> Outcome:
     tags = await serve(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal != "both":
-        return await _outcome(session, len(ids), None)
+        return await _outcome(len(ids), None)
     rows = np.sort(await told(session.to(peer), tags))
-    return await _outcome(session, len(ids), len(rows), ids[rows])
+    return await _outcome(len(ids), len(rows), ids[rows])
 
 
 def _ids(table: Table | None) -> NDArray[np.bytes_]:
@@ -62,9 +62,8 @@ def _ids(table: Table | None) -> NDArray[np.bytes_]:
     return table.ids
 
 
-async def _outcome(session: Session, rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> Outcome:
-    # Peers see a digest of the metrics; the salt keeps them from finding a size in it by trying all.
-    metrics = {"rows": rows, "salt": session.randomness.child("metrics").bytes(16).hex()} | ({} if size is None else {"size": size})
+async def _outcome(rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> Outcome:
+    metrics = {"rows": rows} | ({} if size is None else {"size": size})
     return Outcome(metrics, {} if ids is None else {"intersection.csv": await asyncio.to_thread(_csv, ids)})
 
 

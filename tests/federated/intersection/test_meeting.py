@@ -78,7 +78,7 @@ def test_the_receiver_learns_the_intersection_and_the_sender_nothing(method: str
     assert read(outcomes["bank"]) == [code(each) for each in range(30, 40)]
     assert outcomes["bank"].metrics["size"] == 10
     assert outcomes["tax"].files == {}
-    assert set(outcomes["tax"].metrics) == {"rows", "salt"}
+    assert set(outcomes["tax"].metrics) == {"rows"}
 
 
 @ALL
