@@ -59,6 +59,12 @@ def require_content(content: Any) -> TaxFacts:
     return facts
 
 
+def require_loan(terms: DealTerms, content: Mapping[str, Any]) -> None:
+    """A loan has its bank and a bank its loan, or the mortgage could be left out: ``loan_without_bank``."""
+    if bool(terms.bank) != (fen(content["loan"]) > 0):
+        raise BadInput("loan_without_bank", "A deal names a bank if it has a loan, and only then.")
+
+
 def fen(value: Any) -> int:
     """Money in JSON: a decimal string of fen."""
     if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > 15:

@@ -23,7 +23,7 @@ from chain.ledger import Event
 from chain.outbox import enqueue, outcome
 from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
 from chain.view import Word
-from chain.words import HoldWord
+from chain.words import HoldWord, MemberWord
 from registry.evidence.service import append, append_statement
 from registry.property import register
 from registry.property.rules import (
@@ -34,6 +34,7 @@ from registry.property.rules import (
     members_of,
     party,
     require_content,
+    require_loan,
     require_record,
     require_turn,
     steps_of,
@@ -124,7 +125,7 @@ async def create(context: Context, wanted: NewDeal) -> dict[str, Any]:
         expired_at=0,
     )
     await asyncio.to_thread(_require_deal, context, row)
-    await asyncio.to_thread(_require_free, context, terms.unit)
+    await asyncio.to_thread(_require_free, context, terms)
     others = [each for each in members_of(terms) if each != context.member]
     await asyncio.gather(*(context.peers.post(each, "/v1/peer/deals", _shared(row)) for each in others))
     await context.database.awrite(lambda session: session.add(row))
@@ -160,6 +161,7 @@ def _require_deal(context: Context, row: Deal) -> None:
     if row.content_salt is None or not opens(terms.content, salt=row.content_salt, domain=DEAL_DOMAIN, record=row.content):
         raise BadInput("content_differs", "The content is not what the deal commits to.")
     require_content(row.content)
+    require_loan(terms, row.content or {})
     now = context.now()
     if not now < terms.expires_at:
         raise BadInput("wrong_period", "A deal expires in the future.")
@@ -170,6 +172,15 @@ def _require_deal(context: Context, row: Deal) -> None:
     require_signed_by(context, title.registrar, title, row.title_signature or b"", KeyPurpose.STATEMENT)
     for key, each in zip((terms.seller, terms.buyer), row.certificates, strict=True):
         _require_certified(context, CertifiedKey.from_json(each), key, terms.registrar)
+    _require_roles(context, terms)
+
+
+def _require_roles(context: Context, terms: DealTerms) -> None:
+    """The chain asks a role of the registration centre alone; an agent must not name itself the tax authority or the bank."""
+    needed = {terms.tax_authority: Role.DEPARTMENT} | ({terms.bank: Role.BANK} if terms.bank else {})
+    words = context.view.words([Word("MemberDirectory", "members", (member,)) for member in needed])
+    if not all(MemberWord.decode(word.value).roles & role for word, role in zip(words, needed.values(), strict=True)):
+        raise BadInput("party_role_wrong", "The deal's tax authority is no department, or its bank no bank.")
 
 
 def _require_certified(context: Context, held: CertifiedKey, key: str, registrar: str) -> None:
@@ -181,11 +192,12 @@ def _require_certified(context: Context, held: CertifiedKey, key: str, registrar
     require_signed_by(context, registrar, certificate, held.signature, KeyPurpose.STATEMENT)
 
 
-def _require_free(context: Context, unit: bytes) -> None:
-    held, open_deal = context.view.words([Word(CONTRACT, "holds", (unit,)), Word(CONTRACT, "openDeal", (unit,))])
+def _require_free(context: Context, terms: DealTerms) -> None:
+    """The unit is under no hold and in no other open deal."""
+    held, open_deal = context.view.words([Word(CONTRACT, "holds", (terms.unit,)), Word(CONTRACT, "openDeal", (terms.unit,))])
     if HoldWord.decode(held.value).held:
         raise Conflict("unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted.")
-    if open_deal.value:
+    if open_deal.value not in (0, int.from_bytes(terms.struct_hash(), "big")):
         raise Conflict("unit_in_deal", "The unit is in an open deal.", hint="A deal ends by registration or by its expiry.")
 
 
@@ -196,7 +208,8 @@ async def take_signature(context: Context, deal_id: bytes, statement: DealStep, 
     """Take the seller's or buyer's own signature at the agent's node; the seller's opens the deal on the chain.
 
     Raises:
-        Forbidden: ``wrong_party``; BadInput: ``other_deal``, ``content_differs``; Conflict: ``step_taken``.
+        Forbidden: ``wrong_party``; BadInput: ``other_deal``, ``content_differs``;
+        Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``.
     """
     row = find(context, deal_id)
     terms = DealTerms.from_json(row.terms)
@@ -205,13 +218,15 @@ async def take_signature(context: Context, deal_id: bytes, statement: DealStep, 
     step = _require_statement(context, terms, deal_id, statement, signature)
     if step not in PEOPLE:
         raise Forbidden("wrong_party", "Organisations sign at their own nodes.")
+    _require_running(row, context.now())
+    await asyncio.to_thread(_require_free, context, terms)
 
     def change(session: Session) -> str:
         kept = _keep(context, session, deal_id, statement, signature, None, None)
         if kept:
             digest = statement.digest(context.domain(CONTRACT))
             append(session, kind="DealStep", digest=digest, at=context.now())
-        return _send_people(context, session, deal_id, terms)
+        return _send_agreeing(context, session, terms) or session.get_one(SignedStep, (deal_id, int(step))).operation
 
     operation = await context.database.awrite(change)
     await _hand_out(context, terms, deal_id, step)
@@ -224,12 +239,13 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
     ``given`` is what the step states (certificate or contract number); the tax sheet is computed by the rules, so none is given.
 
     Raises:
-        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``; BadInput: ``record_malformed``, ``tax_differs``.
+        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``; BadInput: ``record_malformed``, ``tax_differs``.
     """
     row = find(context, deal_id)
     terms = DealTerms.from_json(row.terms)
     _require_running(row, context.now())
     require_turn(terms, step, member=context.member, done=_done(context, deal_id, terms))
+    await asyncio.to_thread(_require_free, context, terms)
     content = _content(row)
     if terms.registrar == context.member:
         register.require_unit(context, str(content["unit"]), terms.unit)
@@ -245,11 +261,13 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
 
     def change(session: Session) -> SignedStep:
         known = session.get(SignedStep, (deal_id, int(step)))
-        if known is not None and known.signature is not None:
-            return known
-        _keep(context, session, deal_id, statement, signature, record, salt)
-        append_statement(session, statement, context.domain(CONTRACT), at=statement.signed_at)
-        _send_steps(context, session, terms, deal_id, [step])
+        if known is None or known.signature is None:
+            _keep(context, session, deal_id, statement, signature, record, salt)
+            append_statement(session, statement, context.domain(CONTRACT), at=statement.signed_at)
+        if step is Step.AGENT:
+            _send_agreeing(context, session, terms)
+        else:
+            _send_step(context, session, terms, step)
         return session.get_one(SignedStep, (deal_id, int(step)))
 
     kept = await context.database.awrite(change)
@@ -328,41 +346,51 @@ def _keep(
     return True
 
 
-def _send_people(context: Context, session: Session, deal_id: bytes, terms: DealTerms) -> str:
-    """Open the deal once the seller has signed; the buyer's step follows it."""
-    seller = session.get(SignedStep, (deal_id, int(Step.SELLER)))
+def _send_agreeing(context: Context, session: Session, terms: DealTerms) -> str:
+    """Open the deal once the seller has signed; what buyer and agent signed follows it. The last operation sent."""
+    deal_id = terms.struct_hash()
+    row, seller = session.get_one(Deal, deal_id), session.get(SignedStep, (deal_id, int(Step.SELLER)))
     if seller is None or seller.signature is None:
         return ""
-    row = session.get_one(Deal, deal_id)
-    if not row.operation:
-        row.operation = seller.operation = f"deal/{deal_id.hex()}/open"
-        _enqueue(
-            context,
-            session,
-            row.operation,
-            "open",
-            [
-                terms,
-                TitleStatement.from_json(row.title),
-                row.title_signature,
-                DealStep.from_json(seller.statement),
-                seller.signature,
-            ],
-        )
-    buyer = session.get(SignedStep, (deal_id, int(Step.BUYER)))
-    if buyer is not None and not buyer.operation:
-        return _send_steps(context, session, terms, deal_id, [Step.BUYER])
+    last = ""
+    if _unsent(session, seller):
+        last = row.operation = seller.operation = _attempt(session, f"deal/{deal_id.hex()}/open")
+        title, step = TitleStatement.from_json(row.title), DealStep.from_json(seller.statement)
+        _enqueue(context, session, last, "open", [terms, title, row.title_signature, step, seller.signature])
+    for step_after in (Step.BUYER, Step.AGENT):
+        last = _send_step(context, session, terms, step_after) or last
+    return last
+
+
+def _send_step(context: Context, session: Session, terms: DealTerms, step: Step) -> str:
+    """Send a signed step unless it was sent; its operation then."""
+    deal_id = terms.struct_hash()
+    row = session.get(SignedStep, (deal_id, int(step)))
+    if row is None or row.signature is None or not _unsent(session, row):
+        return ""
+    row.operation = _attempt(session, f"deal/{deal_id.hex()}/{step.name.lower()}")
+    _enqueue(context, session, row.operation, "steps", [terms, [DealStep.from_json(row.statement)], [row.signature]])
     return row.operation
 
 
-def _send_steps(context: Context, session: Session, terms: DealTerms, deal_id: bytes, steps: list[Step]) -> str:
-    rows = [session.get_one(SignedStep, (deal_id, int(step))) for step in steps]
-    operation = f"deal/{deal_id.hex()}/" + "-".join(step.name.lower() for step in steps)
-    for row in rows:
-        row.operation = operation
-    statements = [DealStep.from_json(row.statement) for row in rows]
-    _enqueue(context, session, operation, "steps", [terms, statements, [row.signature for row in rows]])
-    return operation
+def _unsent(session: Session, row: SignedStep) -> bool:
+    return not row.height and (not row.operation or _reverted(session, row.operation))
+
+
+def _attempt(session: Session, operation: str) -> str:
+    """The operation's id, or its next one when the chain refused it: what a hold or a suspension stopped may be sent again."""
+    attempt, number = operation, 1
+    while _reverted(session, attempt):
+        number += 1
+        attempt = f"{operation}/{number}"
+    return attempt
+
+
+def _reverted(session: Session, operation: str) -> bool:
+    try:
+        return outcome(session, operation).state == "reverted"
+    except NotFound:
+        return False
 
 
 async def _hand_out(context: Context, terms: DealTerms, deal_id: bytes, step: Step) -> None:
@@ -386,9 +414,13 @@ def expire(context: Context, deal_id: bytes) -> str:
     terms = DealTerms.from_json(row.terms)
     if context.now() <= terms.expires_at:
         raise Conflict("not_yet_expired", "The deal has not expired yet.")
-    operation = f"deal/{deal_id.hex()}/expire"
-    context.database.write(lambda session: _enqueue(context, session, operation, "expire", [terms]))
-    return operation
+
+    def change(session: Session) -> str:
+        operation = _attempt(session, f"deal/{deal_id.hex()}/expire")
+        _enqueue(context, session, operation, "expire", [terms])
+        return operation
+
+    return context.database.write(change)
 
 
 # --- Reading --------------------------------------------------------------------------------------------------------------------

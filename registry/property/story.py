@@ -27,6 +27,7 @@ from registry.property.rules import (
     STEP_DOMAIN,
     party,
     require_content,
+    require_loan,
     require_record,
     steps_of,
 )
@@ -39,6 +40,7 @@ def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     _require(dict(subject) == {"dealId": "0x" + deal_id.hex()}, "subject_differs", "The deal is another than the bundle says.")
     content = facts.opened(terms.content, DEAL_DOMAIN)
     _by_rules(lambda: require_content(content))
+    _by_rules(lambda: require_loan(terms, content))
     word = DealWord.decode(facts.word("PropertyLedger", "deals", deal_id).value)
     _require(word.opened_at > 0, "deal_unknown", "The chain has no such deal.")
     proved = [_title(facts, terms, content), *_people(facts, terms)]
