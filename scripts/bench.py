@@ -14,6 +14,7 @@ PARTS = {
     "outbox": "scripts.benches.outbox",
     "calls": "scripts.benches.calls",
     "verification": "scripts.benches.verification",
+    "federated": "scripts.benches.federated",
 }
 
 
