@@ -1,0 +1,265 @@
+"""Additively homomorphic encryption: the part of HEU (``sf-heu``) that SecureBoost needs, behind a narrow and checked form.
+
+On the wire and in memory a ciphertext is a row of a ``uint8`` matrix: one number, little-endian, of the scheme's fixed width. HEU's own framing
+is built here around such numbers, so that nothing a peer sent reaches HEU's parser: a peer chooses numbers, and each must be above zero and below
+the modulus. (HEU itself does not check that in sums, and aborts the process on some malformed keys.)
+
+Schemes: Okamoto-Uchiyama (Eurocrypt 1998; n = p²q) in the short-exponent form of Coron, Naccache and Paillier (1999), and Paillier (Eurocrypt
+1999) in the form of Damgård, Jurik and Nielsen (2010). Both moduli have 2048 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from heu import numpy as hnp
+from heu import phe
+from numpy.typing import NDArray
+
+Ciphertexts = NDArray[np.uint8]
+"""(count, width): one number a row, little-endian."""
+
+_OU_SHORT_EXPONENT = 110
+"""HEU's random exponents for Okamoto-Uchiyama at 2048 bits. A discrete logarithm in an interval of 2**110 costs about 2**55 steps, too few: see
+``PublicKey.encrypt``."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One scheme at one key size. ``plaintext_bits``: sums of absolute value below 2**plaintext_bits decrypt exactly, signs included."""
+
+    name: str
+    schema: Any
+    index: int  # HEU's own number of the schema, at the end of what it serialises
+    numbers: int  # of a public key
+    width: int  # bytes of a number
+    modulus_bits: tuple[int, int]
+    power: int  # ciphertexts are numbers below modulus**power
+    plaintext_bits: int
+
+
+OU = Scheme("ou", phe.SchemaType.OU, 1, 3, 260, (2046, 2060), 1, 672)
+PAILLIER = Scheme("paillier", phe.SchemaType.ZPaillier, 4, 2, 516, (2046, 2048), 2, 2040)
+SCHEMES = {each.name: each for each in (OU, PAILLIER)}
+
+
+class PublicKey:
+    """What a peer may do: encrypt, and add what is encrypted."""
+
+    def __init__(self, scheme: Scheme, numbers: Sequence[int]) -> None:
+        self.scheme, self.numbers = scheme, tuple(numbers)
+        self.bound = self.numbers[0] ** scheme.power
+        self._kit = hnp.setup(phe.PublicKey.load_from(_key_frame(scheme, self.numbers)))
+        self._evaluator = self._kit.evaluator()
+        self._encoder = phe.BigintEncoder(scheme.schema)
+        self._blinding = None
+        if scheme is OU:
+            modulus, base, noise = self.numbers
+            wider = (modulus, base, pow(noise, 1 << _OU_SHORT_EXPONENT, modulus))
+            self._blinding = hnp.setup(phe.PublicKey.load_from(_key_frame(scheme, wider)))
+
+    @classmethod
+    def from_bytes(cls, scheme: Scheme, data: bytes) -> PublicKey:
+        """Read a peer's key; ``ValueError`` if its numbers are out of range."""
+        if len(data) != scheme.numbers * scheme.width:
+            raise ValueError("the key has another length")
+        numbers = [int.from_bytes(data[at : at + scheme.width], "little") for at in range(0, len(data), scheme.width)]
+        modulus, least, most = numbers[0], *scheme.modulus_bits
+        if not least <= modulus.bit_length() <= most or not modulus & 1:
+            raise ValueError("the modulus has another size, or is even")
+        if not all(1 < each < modulus**scheme.power for each in numbers[1:]):
+            raise ValueError("a base is out of range")
+        return cls(scheme, numbers)
+
+    def to_bytes(self) -> bytes:
+        """The key's numbers, each of the scheme's width."""
+        return b"".join(each.to_bytes(self.scheme.width, "little") for each in self.numbers)
+
+    # --- Encryption -------------------------------------------------------------------------------------------------------------
+
+    def encrypt(self, values: NDArray[np.object_]) -> Ciphertexts:
+        """Encrypt integers.
+
+        HEU hides an Okamoto-Uchiyama plaintext under H**r with r of 110 bits. A second encryption, of zero under the same key with H**(2**110)
+        in the place of H, makes r 220 bits long, about the order of H (224 bits).
+        """
+        hidden = self._kit.encryptor().encrypt(self._plain(values))
+        if self._blinding is not None:
+            zeros = self._plain(np.zeros(len(values), object))
+            hidden = self._evaluator.add(hidden, self._blinding.encryptor().encrypt(zeros))
+        return self.dump(hidden)
+
+    def fresh(self, given: Ciphertexts) -> Ciphertexts:
+        """The same plaintexts under new randomness."""
+        return self.add(given, self.encrypt(np.zeros(len(given), object)))
+
+    @cached_property
+    def identity(self) -> Ciphertexts:
+        """One neutral element, which hides nothing: for sums of nothing."""
+        zero = self._plain(np.zeros(1, object))
+        return self.dump(self._evaluator.mul(self._kit.encryptor().encrypt(zero), zero))
+
+    # --- Sums -------------------------------------------------------------------------------------------------------------------
+
+    def add(self, left: Ciphertexts, right: Ciphertexts) -> Ciphertexts:
+        """Sums, pair by pair."""
+        return self.dump(self._evaluator.add(self.load(left), self.load(right)))
+
+    def negate(self, given: Ciphertexts) -> Ciphertexts:
+        """The opposites. An inversion costs as much as 130 additions, so one is shared by a block: -x = -(sum) + (sum of the others)."""
+        if not len(given):
+            return given
+        block, count = 16, len(given)
+        loaded = self.load(given)
+        blocks = [list(range(start, min(start + block, count))) for start in range(0, count, block)]
+        totals = self._evaluator.batch_select_sum(loaded, blocks)
+        zeros = self.load(np.repeat(self.identity, len(blocks), axis=0))
+        opposite = self._evaluator.sub(zeros, totals)
+        spread = opposite[[place // block for place in range(count)]]
+        # A block of one has no others: the sum of nothing is the identity, put at the end.
+        padded = self.load(np.concatenate([given, self.identity]))
+        others = [[each for each in blocks[place // block] if each != place] or [count] for place in range(count)]
+        return self.dump(self._evaluator.add(spread, self._evaluator.batch_select_sum(padded, others)))
+
+    def sums(self, given: Any, groups: Sequence[list[int]]) -> Ciphertexts:
+        """For each group of row numbers the sum of these rows of a loaded array. No group may be empty."""
+        return self.dump(self._evaluator.batch_select_sum(given, list(groups))) if groups else np.empty((0, self.scheme.width), np.uint8)
+
+    def running_sums(self, given: Ciphertexts, starts: NDArray[np.bool_]) -> Ciphertexts:
+        """Running sums that begin anew wherever ``starts`` is true, in log2 steps over the whole array."""
+        count = len(given)
+        place = np.arange(count)
+        first = np.maximum.accumulate(np.where(starts, place, 0)) if count else place
+        current, step = self.load(np.concatenate([given, self.identity])), 1
+        while count and step <= int((place - first).max()):
+            source = np.where(place - step >= first, place - step, count)
+            current = self._evaluator.add(current, current[[*source.tolist(), count]])
+            step *= 2
+        return self.dump(current)[:count]
+
+    def join(self, given: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
+        """Put ``slots`` plaintexts into one, the first lowest: x0 + x1·2**b + x2·2**2b + … (SecureBoost+ calls it cipher compressing)."""
+        joined = -(-len(given) // slots)
+        padded = np.concatenate([given, np.repeat(self.identity, joined * slots - len(given), axis=0)]).reshape(joined, slots, -1)
+        shift = self._plain(np.full(joined, 1 << slot_bits, object))
+        current = self.load(np.ascontiguousarray(padded[:, slots - 1]))
+        for slot in range(slots - 2, -1, -1):
+            current = self._evaluator.add(self._evaluator.mul(current, shift), self.load(np.ascontiguousarray(padded[:, slot])))
+        return self.dump(current)
+
+    # --- Form -------------------------------------------------------------------------------------------------------------------
+
+    def check(self, given: Ciphertexts) -> None:
+        """``ValueError`` unless every number is above zero and below the bound."""
+        if given.ndim != 2 or given.shape[1] != self.scheme.width:
+            raise ValueError("ciphertexts have another width")
+        words = np.frombuffer(np.ascontiguousarray(given[:, ::-1]), ">u4").reshape(len(given), -1)
+        bound = np.frombuffer(self.bound.to_bytes(self.scheme.width, "big"), ">u4")
+        differs = words != bound
+        first = differs.argmax(axis=1)
+        below = differs.any(axis=1) & (words[np.arange(len(words)), first] < bound[first])
+        if not (below & words.any(axis=1)).all():
+            raise ValueError("a ciphertext is no number between zero and the modulus")
+
+    def load(self, given: Ciphertexts) -> Any:
+        """HEU's array of these numbers, which were checked."""
+        count, width = given.shape
+        element = b"\xda" + (12 + width).to_bytes(2, "big") + b"\x91\xda" + width.to_bytes(2, "big")
+        framed = np.empty((count, len(element) + width + 8), np.uint8)
+        framed[:, : len(element)] = np.frombuffer(element, np.uint8)
+        framed[:, len(element) : -8] = given
+        framed[:, -8:] = np.frombuffer(self.scheme.index.to_bytes(8, "little"), np.uint8)
+        size = count.to_bytes(4, "big")
+        return hnp.CiphertextArray.load_from(b"\x94\xce" + size + b"\x01\x01\xdd" + size + framed.tobytes())
+
+    def dump(self, array: Any) -> Ciphertexts:
+        """The numbers of HEU's array. HEU leaves out leading zero bytes, so that elements differ in length."""
+        data, width = memoryview(array.serialize()), self.scheme.width
+        out = bytearray(array.size * width)
+        at = _elements_at(data)
+        for place in range(0, len(out), width):
+            at, number = _element(data, at)
+            out[place : place + len(number)] = number
+        return np.frombuffer(out, np.uint8).reshape(-1, width)
+
+    def _plain(self, values: NDArray[np.object_]) -> Any:
+        return hnp.array(values, self._encoder)
+
+
+class SecretKey:
+    """Who holds it reads. It never leaves the active party, and is made anew for every run."""
+
+    def __init__(self, scheme: Scheme, data: bytes) -> None:
+        """From ``to_bytes`` of the same scheme; only for bytes this party has made itself."""
+        self.scheme, self._data = scheme, data
+        public, secret = _frames(data)
+        self._kit = hnp.HeKit(phe.setup(phe.PublicKey.load_from(public), phe.SecretKey.load_from(secret)))
+        self.public = PublicKey(scheme, _key_numbers(scheme, public))
+
+    @classmethod
+    def generate(cls, scheme: Scheme) -> bytes:
+        """A new key pair of 2048 bits, as bytes."""
+        kit = phe.setup(scheme.schema, 2048)
+        public = kit.public_key().serialize()
+        return len(public).to_bytes(4, "big") + public + bytes(kit.secret_key().serialize())
+
+    def decrypt(self, given: Ciphertexts) -> list[int]:
+        """The plaintexts, signed."""
+        if not len(given):
+            return []
+        return [int(each) for each in self._kit.decryptor().decrypt(self.public.load(given)).to_numpy()]
+
+
+# --- HEU's framing: msgpack arrays of numbers, little-endian with a sign bit, in strings of 8 or 16 bits' length ----------------------
+
+
+def _frames(data: bytes) -> tuple[bytes, bytes]:
+    end = 4 + int.from_bytes(data[:4], "big")
+    return data[4:end], data[end:]
+
+
+def _key_frame(scheme: Scheme, numbers: Sequence[int]) -> bytes:
+    width = scheme.width.to_bytes(2, "big")
+    frame = bytes([0x90 + scheme.numbers + (scheme is OU)])
+    for each in numbers:
+        frame += b"\xda" + width + each.to_bytes(scheme.width, "little")
+    if scheme is OU:  # the largest plaintext's bits: sizes HEU's tables, so it is never a peer's choice
+        frame += b"\xcd" + scheme.plaintext_bits.to_bytes(2, "big")
+    return frame + scheme.index.to_bytes(8, "little")
+
+
+def _key_numbers(scheme: Scheme, frame: bytes) -> list[int]:
+    numbers, at = [], 1
+    for _ in range(scheme.numbers):
+        start, size = _string(memoryview(frame), at)
+        numbers.append(int.from_bytes(frame[start : start + size], "little"))
+        at = start + size
+    return numbers
+
+
+def _elements_at(data: memoryview) -> int:
+    """Where the elements of a serialised matrix begin: after [rows, columns, dimensions, [ ."""
+    at = 1
+    for _ in range(3):
+        at += {0xCC: 2, 0xCD: 3, 0xCE: 5}.get(data[at], 1)
+    return at + {0xDC: 3, 0xDD: 5}.get(data[at], 1)
+
+
+def _element(data: memoryview, at: int) -> tuple[int, memoryview]:
+    """The number of the element at a place, and where the next begins. An element: a string that holds [number] and HEU's schema."""
+    start, size = _string(data, at)
+    number, length = _string(data, start + 1)
+    return start + size, data[number : number + length]
+
+
+def _string(data: memoryview, at: int) -> tuple[int, int]:
+    form = data[at]
+    if form == 0xDA:
+        return at + 3, data[at + 1] << 8 | data[at + 2]
+    if form == 0xD9:
+        return at + 2, data[at + 1]
+    return at + 1, form & 0x1F
