@@ -87,7 +87,9 @@ def _texts(name: str, present: NDArray[Any], most: int, least: int, missing: boo
     values, counts = np.unique(present.astype(str), return_counts=True)
     frequent = sorted(np.argsort(-counts, kind="stable")[: most - 1].tolist()) if len(values) > most else range(len(values))
     kept = [place for place in frequent if counts[place] >= least]
-    return Bins(name, False, values=tuple(str(values[place]) for place in kept), other=int(counts.sum() - counts[kept].sum()) >= least, missing=missing)
+    return Bins(
+        name, False, values=tuple(str(values[place]) for place in kept), other=int(counts.sum() - counts[kept].sum()) >= least, missing=missing
+    )
 
 
 @dataclass(frozen=True)

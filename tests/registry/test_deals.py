@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chain.crypto import new_private_key
 from chain.errors import QiaolianError
 from chain.outbox.store import OutboxCall
 from chain.statements import DealStep, DealTerms, KeyPurpose, Step, TitleStatement
@@ -196,6 +197,47 @@ def later_clock(monkeypatch: pytest.MonkeyPatch, network: Any, seconds: int) -> 
 # --- From title to registration -------------------------------------------------------------------------------------------------
 
 
+def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(network: Any, deal: Drawn) -> None:
+    assert deal.states() == {"draft"}
+    deal.take(*Step)
+    assert deal.states() == {"registered"}
+    word = deal.word
+    assert all(word.done(step) for step in Step)
+    assert network.ledger.property.open_deal(deal.terms.unit) == bytes(32)
+    records = [deal.records(name) for name in PARTIES]
+    assert all(each == records[0] for each in records)
+    assert records[0]["tax"]["total"] == service.taxes(network["bank"].context, deal.id)["total"]
+    unit = register.find_unit(network["registrar"].context, deal.sale.number)
+    assert unit.owner == deal.sale.buyer.code
+    assert [each["dealId"] for each in service.listing(network["bank"].context)].count("0x" + deal.id.hex()) == 1
+
+
+def test_the_buyer_sells_on_and_the_old_title_is_worth_nothing(network: Any, deal: Drawn, person: Callable[[], Any]) -> None:
+    deal.take(*Step)
+    with refused(network, "not_owner"):
+        register.issue_title(network["registrar"].context, deal.sale.number, owner_key=deal.sale.seller.address, not_after=now() + DAY)
+    again = deal.sale.draw_up(expires_at=now() + DAY - 1)
+    assert network["agency"].outcome(again.hand_in(Step.SELLER)["operation"]).code == "title_superseded"
+    network.sync()
+    while now() <= network["registrar"].context.view.head.timestamp:  # a title is of a later second than the registration it follows
+        time.sleep(0.05)
+    sold_on = titled(network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person()).draw_up()
+    sold_on.take(Step.SELLER)
+    assert network.ledger.property.open_deal(deal.terms.unit) == sold_on.id
+
+
+def test_a_deal_without_a_loan_has_no_mortgage(network: Any, sale: Sale) -> None:
+    deal = sale.draw_up(bank="", content=sale.content(loan="0"))
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
+    with refused(network, "deal_unknown"):
+        deal.sign(Step.MORTGAGE)
+    deal.take(Step.NOTARY, Step.REGISTER)
+    assert {deal.at(name)["state"] for name in PARTIES if name != "bank"} == {"registered"}
+    with pytest.raises(QiaolianError) as caught:
+        deal.at("bank")
+    assert caught.value.code == "deal_unknown"
+
+
 @pytest.mark.parametrize("first", [Step.BUYER, Step.AGENT])
 def test_who_signs_before_the_seller_waits_for_the_deal_to_open(network: Any, deal: Drawn, first: Step) -> None:
     made = deal.hand_in(first) if first is Step.BUYER else deal.sign(first)
@@ -209,6 +251,96 @@ def test_who_signs_before_the_seller_waits_for_the_deal_to_open(network: Any, de
 
 
 # --- Whose step, and when -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [each for each in Step if each not in (Step.SELLER, Step.BUYER)])
+def test_an_organisation_signs_no_step_of_another(network: Any, deal: Drawn, step: Step) -> None:
+    for name in {*PARTIES} - {SIGNERS[step]}:
+        with refused(network, "wrong_party"):
+            deal.sign(step, by=name)
+
+
+@pytest.mark.parametrize("step", [Step.SELLER, Step.BUYER])
+def test_nobody_signs_for_seller_or_buyer(network: Any, deal: Drawn, person: Callable[[], Any], step: Step) -> None:
+    other = deal.sale.buyer if step is Step.SELLER else deal.sale.seller
+    for who in (other, person()):
+        with refused(network, "wrong_party"):
+            deal.hand_in(step, who)
+    with refused(network, "wrong_party"):
+        deal.sign(step, by="agency")
+    with refused(network, "other_agent"):
+        deal.hand_in(step, at="bank")
+
+
+def test_what_is_signed_is_this_deal_and_its_content(network: Any, deal: Drawn) -> None:
+    with refused(network, "other_deal"):
+        deal.hand_in(Step.SELLER, deal_id=secrets.token_bytes(32))
+    with refused(network, "content_differs"):
+        deal.hand_in(Step.SELLER, content=secrets.token_bytes(32))
+    with refused(network, "unknown_step"):
+        deal.hand_in(Step.SELLER, step=200)
+
+
+def test_no_step_goes_before_those_it_rests_on(network: Any, deal: Drawn) -> None:
+    for step in (Step.TAX, Step.MORTGAGE, Step.NOTARY, Step.REGISTER):
+        with refused(network, "out_of_order"):
+            deal.sign(step)
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+    for step in (Step.MORTGAGE, Step.NOTARY, Step.REGISTER):
+        with refused(network, "out_of_order"):
+            deal.sign(step)
+    deal.take(Step.TAX, Step.MORTGAGE)
+    with refused(network, "out_of_order"):
+        deal.sign(Step.REGISTER)
+    statement = replace(deal.people(Step.REGISTER), content=secrets.token_bytes(32))
+    with refused(network, "out_of_order"):
+        deal.simulate(statement, network["registrar"].sign(statement, KeyPurpose.STATEMENT))
+
+
+def test_a_step_taken_stays_as_it_was_signed(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER)
+    first = deal.at("agency")["steps"][0]
+    assert deal.hand_in(Step.SELLER)["operation"]
+    assert deal.at("agency")["steps"][0] == first
+    with refused(network, "step_taken"):
+        deal.hand_in(Step.SELLER, signed_at=deal.terms.expires_at - DAY + 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "given", "code"),
+    [
+        (Step.TAX, {"total": "1"}, "tax_differs"),
+        (Step.MORTGAGE, {"contract": "M-1", "loan": "1"}, "record_malformed"),
+        (Step.MORTGAGE, {"contract": ""}, "record_malformed"),
+        (Step.NOTARY, {"certificate": ""}, "record_malformed"),
+        (Step.REGISTER, {"certificate": "R-1", "unit": "another"}, "record_malformed"),
+    ],
+)
+def test_a_step_states_what_the_deal_says(network: Any, deal: Drawn, step: Step, given: dict[str, Any], code: str) -> None:
+    deal.take(*(each for each in Step if each < step))
+    if step is Step.TAX:
+        made = deal.sign(Step.TAX, given)
+        assert made["record"] == service.taxes(network["tax"].context, deal.id), "what a clerk hands in never enters the sheet"
+        return
+    with refused(network, code):
+        deal.sign(step, given)
+
+
+def test_a_deal_not_registered_in_time_frees_its_unit(network: Any, sale: Sale) -> None:
+    deal = sale.draw_up(expires_at=now() + 4)
+    deal.take(Step.SELLER)
+    with refused(network, "not_yet_expired"):
+        service.expire(network["agency"].context, deal.id)
+    while now() <= deal.terms.expires_at + 1:
+        time.sleep(0.1)
+    with refused(network, "deal_over"):
+        deal.sign(Step.AGENT)
+    network["agency"].done(service.expire(network["agency"].context, deal.id))
+    network.sync()
+    assert (deal.states(), network.ledger.property.open_deal(deal.terms.unit)) == ({"expired"}, bytes(32))
+    following = sale.draw_up()
+    following.take(Step.SELLER)
+    assert following.states() == {"open"}
 
 
 @contextmanager
@@ -242,6 +374,72 @@ def test_what_the_chain_refused_goes_through_when_handed_in_again(network: Any, 
 
 
 # --- What parties hand each other -----------------------------------------------------------------------------------------------
+
+
+def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Any, sale: Sale) -> None:
+    agency = network["agency"]
+    agency.peers.down.add(network["tax"].member)
+    try:
+        with pytest.raises(QiaolianError) as caught:
+            sale.draw_up()
+    finally:
+        agency.peers.down.clear()
+    assert caught.value.code == "peer_unreachable"
+    assert not [each for each in service.listing(agency.context) if each["terms"]["unit"] == "0x" + sale.title.unit.hex()]
+    sale.draw_up().take(Step.SELLER)
+
+
+def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Any, deal: Drawn) -> None:
+    tax = network["tax"]
+    tax.peers.down.add(network["registrar"].member)
+    try:
+        deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
+    finally:
+        tax.peers.down.clear()
+    assert deal.records("registrar")["tax"] is None
+    assert deal.records("bank")["tax"] is not None
+    deal.take(Step.MORTGAGE, Step.NOTARY, Step.REGISTER)
+    for name in PARTIES:
+        network[name].anchor()
+    made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
+    assert made
+    assert deal.records("registrar") == deal.records("bank")
+
+
+def handed(network: Any, deal: Drawn, caller: str, to: str, body: dict[str, Any]) -> Any:
+    """Hand a step to another node as a member of the network would."""
+    path = f"/v1/peer/deals/0x{deal.id.hex()}/steps"
+    return asyncio.run(network[to].answer("POST", path, body, {"x-member": network[caller].member}))
+
+
+def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
+    body = service.step_of(network["tax"].context, network["bank"].member, deal.id, int(Step.TAX))
+    with refused(network, "wrong_party"):
+        handed(network, deal, "bank", "registrar", body)
+    with refused(network, "record_differs"):
+        handed(network, deal, "tax", "bank", body | {"record": body["record"] | {"total": "1"}})
+    with refused(network, "record_differs"):
+        handed(network, deal, "tax", "bank", body | {"salt": "0x" + "00" * 32})
+    with refused(network, "signature_malformed"):
+        handed(network, deal, "tax", "bank", body | {"signature": "0x" + "11" * 65})
+    other = network["tax"].sign(replace(deal.people(Step.TAX), content=secrets.token_bytes(32)), KeyPurpose.STATEMENT)
+    with refused(network, "wrong_signer"):
+        handed(network, deal, "tax", "bank", body | {"signature": "0x" + other.hex()})
+    assert handed(network, deal, "tax", "bank", body) == {"taken": True}
+
+
+def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER)
+    stranger = next(name for name in network.nodes if name not in PARTIES and name != "operator")
+    with pytest.raises(QiaolianError) as caught:
+        service.step_of(network["agency"].context, network[stranger].member, deal.id, int(Step.SELLER))
+    assert caught.value.code == "deal_of_others"
+    shared = service._shared(service.find(network["agency"].context, deal.id))
+    for caller, to in ((stranger, "tax"), ("bank", "tax"), ("agency", stranger)):
+        with pytest.raises(QiaolianError) as caught:
+            asyncio.run(network[to].answer("POST", "/v1/peer/deals", shared, {"x-member": network[caller].member}))
+        assert caught.value.code == "deal_of_others"
 
 
 # --- What no deal is drawn up from ----------------------------------------------------------------------------------------------
@@ -411,4 +609,39 @@ def test_a_hold_stops_titles_new_deals_and_every_step_until_it_is_lifted(network
 # --- The API --------------------------------------------------------------------------------------------------------------------
 
 ALL = {"system", "clerk", "officer", "auditor", "administrator"}
-READERS = ALL - {"administrator"}
+GUARDED = {
+    ("POST", "/v1/units"): {"clerk", "system"},
+    ("POST", "/v1/titles"): {"clerk"},
+    ("POST", "/v1/holds"): {"clerk"},
+    ("POST", "/v1/deals"): {"clerk", "system"},
+    ("GET", "/v1/deals"): ALL - {"administrator"},
+    ("GET", "/v1/deals/{deal}"): ALL - {"administrator"},
+    ("GET", "/v1/deals/{deal}/taxes"): ALL - {"administrator"},
+    ("POST", "/v1/deals/{deal}/steps/agent"): {"clerk", "system"},
+    ("POST", "/v1/deals/{deal}/expiry"): {"clerk"},
+    ("GET", "/v1/deals/{deal}/bundle"): ALL - {"administrator"},
+}
+BODIES: dict[str, Any] = {
+    "/v1/units": {"units": []},
+    "/v1/titles": {"number": "none", "ownerKey": "0x" + "11" * 20, "notAfter": 1},
+    "/v1/holds": {"number": "none", "order": ORDER, "placed": True},
+    "/v1/deals": {},
+    "/v1/deals/{deal}/steps/agent": {"record": None},
+}
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+def test_each_endpoint_is_for_its_roles(network: Any, method: str, path: str) -> None:
+    """Of a deal nobody knows, so that whoever may call gets another refusal than one about the role."""
+    url = path.replace("{deal}", "0x" + "ab" * 32)
+    body = BODIES.get(path, {}) if method == "POST" else None
+
+    def code(role: str | None) -> str:
+        try:
+            network["agency"].call(method, url, body, role=role)
+        except QiaolianError as error:
+            return error.code
+        return ""
+
+    assert code(None) == "access_token_missing"
+    assert {role for role in ALL if code(role) != "role_missing"} == GUARDED[method, path]

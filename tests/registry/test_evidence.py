@@ -1,0 +1,288 @@
+"""Logs: what was said enters once and in order, heads are anchored and cosigned, and a log that forks, shrinks or lies is caught."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chain import checkpoint, merkle
+from chain.checkpoint import Checkpoint
+from chain.errors import NotIncluded, QiaolianError
+from chain.words import LogWord
+from registry.evidence import service
+from registry.evidence.store import LogEntry, LogHead
+
+
+def say(node: Any, count: int = 1) -> list[bytes]:
+    """New entries waiting to enter the node's log; their digests."""
+    digests = [secrets.token_bytes(32) for _ in range(count)]
+    node.context.database.write(lambda session: service.append_all(session, [("Test", each) for each in digests], at=node.context.now()))
+    return digests
+
+
+def head_of(node: Any) -> Checkpoint:
+    made = service.make_checkpoint(node.context)
+    assert made is not None
+    return made
+
+
+def watch(network: Any, log: str, *, by: str = "supervisor") -> int | None:
+    """One look of a witness at another member's log."""
+    return asyncio.run(service.witness(network[by].context, network[log].member))
+
+
+def code_of(call: Any) -> str:
+    with pytest.raises(QiaolianError) as caught:
+        call()
+    return caught.value.code
+
+
+# --- Entries --------------------------------------------------------------------------------------------------------------------
+
+
+def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Any) -> None:
+    node = network["agency"]
+    before = service.log_size(node.context)
+    digests = say(node, 13)
+    head = head_of(node)
+    assert head.size >= before + 13
+    with node.context.database.read() as session:
+        rows = [session.scalars(sa.select(LogEntry).where(LogEntry.digest == each)).one() for each in digests]
+        assert [each.index for each in rows] == sorted(each.index for each in rows)
+        for row in rows:
+            path = merkle.inclusion_proof(row.index, head.size, service._subtree(session))
+            merkle.require_included(row.leaf, row.index, head.size, head.root, path)
+            for wrong in (row.leaf.replace(b"Test", b"Tost"), row.leaf + b" "):
+                with pytest.raises(NotIncluded):
+                    merkle.require_included(wrong, row.index, head.size, head.root, path)
+            with pytest.raises(NotIncluded):
+                merkle.require_included(row.leaf, row.index + 1, head.size, head.root, path)
+
+
+def test_an_entry_is_kept_with_what_it_records_or_not_at_all(network: Any) -> None:
+    node, digest = network["agency"], secrets.token_bytes(32)
+
+    def fails(session: Any) -> None:
+        service.append(session, kind="Test", digest=digest, at=1)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        node.context.database.write(fails)
+    assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_unknown"
+
+
+def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Any) -> None:
+    node = network["agency"]
+    say(node, 5)
+    first = head_of(node)
+    assert head_of(node) == first
+    say(node, 6)
+    second = head_of(node)
+    merkle.require_consistent(first.size, first.root, second.size, second.root, service.consistency(node.context, first.size, second.size))
+    with pytest.raises(NotIncluded):
+        merkle.require_consistent(first.size, second.root, second.size, second.root, service.consistency(node.context, first.size, second.size))
+    assert code_of(lambda: service.consistency(node.context, first.size, second.size + 10_000)) == "head_unknown"
+
+
+# --- Anchors --------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Any) -> None:
+    node = network["tax"]
+    digest = say(node)[0]
+    assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_not_anchored"
+    head_of(node)
+    assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_not_anchored"
+    node.anchor()
+    found = service.anchored_entry(node.context, digest)
+    head = checkpoint.verify(found.note, log_key=node.log.public_key, witnesses={}).checkpoint
+    merkle.require_included(found.leaf, found.index, found.size, head.root, found.path)
+    assert json.loads(found.leaf)["digest"] == "0x" + digest.hex()
+    size, root = found.proofs
+    assert (LogWord.decode(size.value).size, root.value) == (head.size, int.from_bytes(head.root, "big"))
+
+
+def test_an_anchor_is_asked_for_once(network: Any) -> None:
+    node = network["tax"]
+    say(node)
+    node.anchor()
+    assert not service.anchor_if_due(node.context, at_once=True)
+    say(node)
+    head_of(node)
+    assert not service.anchor_if_due(node.context), "the next anchor waits until the last is old"
+    node.anchor()
+
+
+def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Any) -> None:
+    node = network["tax"]
+    say(node, 3)
+    node.anchor()
+    with node.context.database.read() as session:
+        last = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc())).first()
+        assert last is not None
+
+    def simulate(size: int) -> None:
+        address, data = network.ledger.encode("EvidenceLog", "anchor", service.INCARNATION, size, secrets.token_bytes(32))
+        network.ledger.simulate(address, data, sender=node.context.transaction_address)
+
+    assert code_of(lambda: simulate(last.size - 1)) == "log_shrinks"
+    assert code_of(lambda: simulate(last.size)) == "root_conflict"
+    simulate(last.size + 1)
+
+
+def test_a_database_behind_its_own_anchors_signs_nothing(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an old backup was put back: a place in the log is never used twice."""
+    node = network["registrar"]
+    say(node, 2)
+    node.anchor()
+    node.context.ports.pop("evidence.checked", None)
+    monkeypatch.setattr(service, "_size", lambda session: 1)
+    assert code_of(lambda: service.make_checkpoint(node.context)) == "log_behind_chain"
+
+
+# --- Witnesses ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(network: Any) -> None:
+    node, supervisor = network["registrar"], network["supervisor"]
+    say(node, 3)
+    first = head_of(node)
+    assert watch(network, "registrar") == first.size
+    say(node, 4)
+    second = head_of(node)
+    assert watch(network, "registrar") == second.size
+    latest = service.latest_head(node.context)
+    signed = checkpoint.verify(
+        latest["note"] + latest["cosignatures"], log_key=node.log.public_key, witnesses={supervisor.member: supervisor.log.public_key}
+    )
+    assert set(signed.witnesses) == {supervisor.member}
+    watch(network, "registrar")
+    assert service.latest_head(node.context) == latest, "a second look adds no second line"
+
+
+def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Any) -> None:
+    node, supervisor = network["registrar"], network["supervisor"]
+    digest = say(node)[0]
+    node.anchor()
+    say(node, 2)
+    head_of(node)
+    watch(network, "registrar")
+    found = service.anchored_entry(node.context, digest)
+    keys = {supervisor.member: supervisor.log.public_key}
+    assert set(checkpoint.verify(found.note, log_key=node.log.public_key, witnesses=keys).witnesses) == {supervisor.member}
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, network: Any, changed: Any, *, path: str = "/v1/peer/log/head") -> None:
+    """Let every log that the supervisor asks give another answer at this path."""
+    peers = network["supervisor"].peers
+    get = peers.get
+
+    async def lie(member: str, asked: str) -> Any:
+        answer = await get(member, asked)
+        return changed(answer) if asked.startswith(path) else answer
+
+    monkeypatch.setattr(peers, "get", lie)
+
+
+@pytest.fixture
+def watched(network: Any) -> Any:
+    """The bank's log, as the supervisor last saw it."""
+    say(network["bank"], 4)
+    head_of(network["bank"])
+    watch(network, "bank")
+    return network["bank"]
+
+
+def signed_head(node: Any, size: int, root: bytes | None = None) -> dict[str, Any]:
+    """A head that the log itself signed, of any size and root."""
+    note = checkpoint.sign(Checkpoint(service.origin(node.context), size, root or secrets.token_bytes(32)), node.log)
+    return {"note": note, "cosignatures": "", "size": size, "anchored": []}
+
+
+@pytest.mark.parametrize("longer", [-1, 0, 3], ids=["shrunk", "another root at the same size", "another history"])
+def test_a_log_that_forks_is_caught_and_both_heads_are_kept(network: Any, watched: Any, monkeypatch: pytest.MonkeyPatch, longer: int) -> None:
+    say(watched, 5)
+    head_of(watched)
+    seen = watch(network, "bank")
+    assert seen is not None
+    say(watched, 5)
+    head_of(watched)
+    lie = signed_head(watched, seen + longer)
+    answering(monkeypatch, network, lambda _: lie)
+    known = service.forks(network["supervisor"].context)
+    for _ in range(2):
+        assert code_of(lambda: watch(network, "bank")) == "log_forked"
+    kept = service.forks(network["supervisor"].context)
+    assert len(kept) == len(known) + 1, "a fork is kept once"
+    for note in (kept[-1]["first"], kept[-1]["second"]):
+        checkpoint.verify(note, log_key=watched.log.public_key, witnesses={})
+    listed = network["supervisor"].call("GET", "/v1/log/forks", role="auditor")["forks"]
+    assert listed == kept
+
+
+def test_a_witness_cosigns_no_head_the_log_did_not_sign(network: Any, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = service.latest_head(watched.context)
+    forged = checkpoint.sign(Checkpoint(service.origin(watched.context), head["size"], secrets.token_bytes(32)), network["tax"].log)
+    answering(monkeypatch, network, lambda _: {"note": forged, "anchored": []})
+    assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
+    other = service.latest_head(network["tax"].context)["note"]
+    answering(monkeypatch, network, lambda _: {"note": other, "anchored": []})
+    assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
+    strange = checkpoint.sign(Checkpoint("qiaolian/another/0", 1, bytes(32)), watched.log)
+    answering(monkeypatch, network, lambda _: {"note": strange, "anchored": []})
+    assert code_of(lambda: watch(network, "bank")) == "log_origin_wrong"
+
+
+def test_a_log_that_gives_no_path_between_its_heads_is_not_cosigned(network: Any, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(watched, 2)
+    head_of(watched)
+    answering(monkeypatch, network, lambda _: {"path": None}, path="/v1/peer/log/consistency")
+    assert code_of(lambda: watch(network, "bank")) == "log_no_consistency"
+    answering(monkeypatch, network, lambda _: {"path": []}, path="/v1/peer/log/consistency")
+    assert code_of(lambda: watch(network, "bank")) == "log_forked"
+
+
+def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(network: Any, watched: Any) -> None:
+    head, supervisor, tax = service.latest_head(watched.context), network["supervisor"], network["tax"]
+    forged = checkpoint.cosign(head["note"], tax.member, supervisor.log, timestamp=1)
+    assert code_of(lambda: service.take_cosignature(watched.context, tax.member, head["size"], forged)) == "checkpoint_signature"
+    right = checkpoint.cosign(head["note"], tax.member, tax.log, timestamp=1)
+    assert code_of(lambda: service.take_cosignature(watched.context, tax.member, head["size"] + 1_000, right)) == "head_unknown"
+    service.take_cosignature(watched.context, tax.member, head["size"], right)
+    assert service.latest_head(watched.context)["cosignatures"].count(tax.member) == 1
+
+
+# --- The API --------------------------------------------------------------------------------------------------------------------
+
+
+def test_leaves_are_open_to_supervisors_and_heads_to_members(network: Any, watched: Any) -> None:
+    def ask(name: str, path: str) -> Any:
+        return asyncio.run(watched.answer("GET", path, None, {"x-member": network[name].member}))
+
+    assert ask("tax", "/v1/peer/log/head")["note"]
+    assert code_of(lambda: ask("tax", "/v1/peer/log/entries?start=0&end=3")) == "log_not_open"
+    leaves = ask("supervisor", "/v1/peer/log/entries?start=0&end=3")["entries"]
+    assert [set(each) for each in leaves] == [{"at", "digest", "kind"}] * 3
+    with pytest.raises(QiaolianError):
+        asyncio.run(watched.answer("GET", "/v1/peer/log/head", None, {}))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/log", {"auditor", "administrator", "clerk"}),
+        ("GET", "/v1/log/forks", {"auditor", "administrator"}),
+        ("POST", "/v1/log/anchor", {"auditor", "administrator"}),
+    ],
+)
+def test_each_endpoint_is_for_its_roles(network: Any, method: str, path: str, allowed: set[str]) -> None:
+    for role in (None, "system", "clerk", "officer", "auditor", "administrator"):
+        if role in allowed:
+            assert network["bank"].call(method, path, role=role) is not None
+        else:
+            assert code_of(lambda role=role: network["bank"].call(method, path, role=role)) == ("role_missing" if role else "access_token_missing")
