@@ -9,11 +9,7 @@ from federated.job import Job, Protocol
 
 _ROOMS = {
     "intersection": ("federated.intersection", "INTERSECTION"),
-    "logistic": ("federated.vertical", "LOGISTIC"),
-    "scoring": ("federated.vertical", "SCORING"),
-    "secureboost": ("federated.boosting", "SECUREBOOST"),
     "aggregation": ("federated.horizontal", "AGGREGATION"),
-    "analysis": ("federated.analysis", "ANALYSIS"),
 }
 
 

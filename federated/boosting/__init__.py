@@ -1,0 +1,1 @@
+"""Additively homomorphic encryption, for joint trees."""

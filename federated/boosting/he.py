@@ -204,7 +204,7 @@ class SecretKey:
     def generate(cls, scheme: Scheme) -> bytes:
         """A new key pair of 2048 bits, as bytes."""
         kit = phe.setup(scheme.schema, 2048)
-        public = kit.public_key().serialize()
+        public = bytes(kit.public_key().serialize())
         return len(public).to_bytes(4, "big") + public + bytes(kit.secret_key().serialize())
 
     def decrypt(self, given: Ciphertexts) -> list[int]:

@@ -1,13 +1,14 @@
 """Bins of a column at its owner, and the weight of evidence of each (Siddiqi, *Credit Risk Scorecards*, 2006).
 
-Numbers are cut at quantiles, texts by value; missing values have a bin of their own. A bin with fewer rows than the minimum is joined to its neighbour
-(numbers) or to the others (texts), before anything is known of the label. What is left too small stands in no bin, and weighs nothing.
+Numbers are cut at quantiles, texts by value; missing values have a bin of their own. A bin with fewer rows than the minimum is joined to its
+neighbour (numbers) or to the others (texts), before anything is known of the label. What is left too small stands in no bin, and weighs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Bins:
         """What each bin is called, in the order of the codes."""
         if self.numeric:
             bounds = [-np.inf, *self.edges, np.inf]
-            names = [f"({low:g}, {high:g}]" for low, high in zip(bounds, bounds[1:], strict=False)]
+            names = [f"({low:g}, {high:g}]" for low, high in pairwise(bounds)]
         else:
             names = [*self.values, *([OTHER] if self.other else [])]
         return [*names, *([MISSING] if self.missing else [])]

@@ -1,7 +1,8 @@
 """What the dealer prepares, and how a party gets its share of it.
 
 The dealer is no party and sees no data: it knows how many rows, columns and bins there are, and sends each party a seed and the last one, the label
-party, what the others' seeds leave to be corrected. Nothing is sent to the dealer. It must not collude with a party: from a party's messages and the seeds
+party, what the others' seeds leave to be corrected. Nothing is sent to the dealer. It must not collude with a party: from a party's messages and
+the seeds
 it could compute that party's columns.
 
 All parties' masks come from these streams:
@@ -41,7 +42,7 @@ class Shape:
     @property
     def last(self) -> str:
         """Who takes the corrections."""
-        return next(reversed(self.columns))
+        return next(reversed(list(self.columns)))
 
     def span(self, party: str) -> slice:
         """Where a party's columns stand among all."""
@@ -111,7 +112,7 @@ _NOTHING = np.empty(0, np.uint64)
 _NONE = Corrections(_NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
-def _sum(parts: Sequence[NDArray[np.unsignedinteger]]) -> NDArray[np.unsignedinteger]:  # type: ignore[type-arg]
+def _sum(parts: Sequence[NDArray[np.unsignedinteger]]) -> NDArray[np.unsignedinteger]:
     total = parts[0].copy()
     for each in parts[1:]:
         total += each
@@ -121,18 +122,18 @@ def _sum(parts: Sequence[NDArray[np.unsignedinteger]]) -> NDArray[np.unsignedint
 # --- Counts of bad rows -----------------------------------------------------------------------------------------------------------
 
 
-def count_type(rows: int) -> type[np.unsignedinteger]:  # type: ignore[type-arg]
+def count_type(rows: int) -> type[np.unsignedinteger]:
     """The smallest words that hold a count of rows."""
     return np.uint16 if rows < 1 << 16 else np.uint32
 
 
-def count_masks(owner: Randomness, label: Randomness, rows: int, bins: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:  # type: ignore[type-arg]
+def count_masks(owner: Randomness, label: Randomness, rows: int, bins: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:
     """What hides an owner's bins (rows, bins), and the label (rows,)."""
     kind = count_type(rows)
     return _narrow(owner.child("bins"), kind, rows, bins), _narrow(label.child("label"), kind, rows)
 
 
-def _narrow(stream: Randomness, kind: type[np.unsignedinteger], *shape: int) -> NDArray[np.unsignedinteger]:  # type: ignore[type-arg]
+def _narrow(stream: Randomness, kind: type[np.unsignedinteger], *shape: int) -> NDArray[np.unsignedinteger]:
     size = np.dtype(kind).itemsize
     count = int(np.prod(shape))
     return stream.words(-(-count * size // 8)).view(kind)[:count].reshape(shape)

@@ -1,10 +1,10 @@
 """Real numbers as integers mod 2**64, shared as uniform words whose sum is the number; and an exact truncation for any number of parties.
 
-A value x is held as round(x · 2**14). Multiplying adds the fraction bits up, so sums of products are truncated. Shifting each share by itself, the known
-way (Mohassel and Zhang, SecureML, 2017), is only for two parties, and loses everything with probability |value| / 2**63: at 20 fraction bits a training
-collapses. Here values are opened under a dealer's mask instead, and the wrap is found from the mask's shared top bit (Escudero and others, *Improved
-Primitives for MPC over Mixed Arithmetic-Binary Circuits*, CRYPTO 2020): right to one unit, always, for values between -2**62 and 2**62. ``bits_needed``
-says what a training's largest value takes; only a few values for each column are truncated, none for each row.
+A value x is held as round(x · 2**14). Multiplying adds the fraction bits up, so sums of products are truncated. Shifting each share by itself, the
+known way (Mohassel and Zhang, SecureML, 2017), is only for two parties, and loses everything with probability |value| / 2**63: at 20 fraction bits
+a training collapses. Here values are opened under a dealer's mask instead, and the wrap is found from the mask's shared top bit (Escudero and
+others, *Improved Primitives for MPC over Mixed Arithmetic-Binary Circuits*, CRYPTO 2020): right to one unit, always, for values between -2**62 and
+2**62. ``bits_needed`` says what a training's largest value takes; only a few values for each column are truncated, none for each row.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def decode(words: Words, bits: int = FRACTION) -> NDArray[np.float64]:
 
 
 def bits_needed(rows: int, fraction: int = FRACTION, error_fraction: int = ERROR_FRACTION) -> float:
-    """log2 of the largest a gradient can get. Columns have mean square 1 and errors are at most 1, so by Cauchy and Schwarz it is at most ``rows``."""
+    """log2 of the largest a gradient can get. Columns have mean square 1 and errors are at most 1: by Cauchy and Schwarz at most ``rows``."""
     return math.log2(rows) + fraction + error_fraction
 
 

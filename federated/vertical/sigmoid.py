@@ -1,8 +1,8 @@
 """The logistic function as a short sine series, which shares evaluate without a multiplication.
 
-For a shared z and a shared random angle a the parties open z - a. Then sin(k z) = sin(k (z - a)) cos(k a) + cos(k (z - a)) sin(k a), which is linear in
-the shares of cos(k a) and sin(k a) that a dealer gave. The angle is opened modulo the period, so 16 bits are enough: 2**11 steps for each unit of z and a
-period of 32. Wraps of the 64-bit ring are multiples of the period and vanish.
+For a shared z and a shared random angle a the parties open z - a. Then sin(k z) = sin(k (z - a)) cos(k a) + cos(k (z - a)) sin(k a), which is
+linear in the shares of cos(k a) and sin(k a) that a dealer gave. The angle is opened modulo the period, so 16 bits are enough: 2**11 steps for each
+unit of z and a period of 32. Wraps of the 64-bit ring are multiples of the period and vanish.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Logistic regression on shares: every step's scores, errors and weights exist only as shares among all data parties.
 
-Each party's columns X are masked once (E = X - U) and E is opened; for each step fresh masks hide the weights, the angle of the scores and the error
-(Beaver's triples, CRYPTO 1991, with U used again as in SecureML). What is opened is uniform, whatever the data. The error is opened under its mask, so
-the gradient Xᵀe = Xᵀ(e - R) + EᵀR + UᵀR needs no other product. Nesterov's method with momentum 1/2 on columns that each owner has whitened: twenty
-steps end within rounding of the optimum.
+Each party's columns X are masked once (E = X - U) and E is opened; for each step fresh masks hide the weights, the angle of the scores and the
+error (Beaver's triples, CRYPTO 1991, with U used again as in SecureML). What is opened is uniform, whatever the data. The error is opened under its
+mask, so the gradient Xᵀe = Xᵀ(e - R) + EᵀR + UᵀR needs no other product. Nesterov's method with momentum 1/2 on columns that each owner has
+whitened: twenty steps end within rounding of the optimum.
 
 Sizes: ``rows`` training rows; columns as in ``Shape``. One step costs every party two passes over its (rows, columns) words, and sends 10 bytes a row
 to or from the label party; the dealer sends it 72 bytes a row.
@@ -102,7 +102,7 @@ class Trainer:
         opened_angle = await self._open(angle, "vertical/angle")
         error = await asyncio.to_thread(weigh, opened_angle, step.waves)
         if bad is not None:
-            error += encode(0.5 - bad, ERROR_FRACTION)
+            error += encode(np.where(bad, -0.5, 0.5), ERROR_FRACTION)
         opened_error = await self._open(error - step.error, "vertical/error")
         return await asyncio.to_thread(self._back, step, opened_error)
 
@@ -126,7 +126,7 @@ class Trainer:
             total += (await self._session.to(peer).receive(kind)).array("words", "uint64", [len(words)])
         return total
 
-    async def _open(self, share: NDArray[np.unsignedinteger], kind: str) -> NDArray[np.unsignedinteger]:  # type: ignore[type-arg]
+    async def _open(self, share: NDArray[np.unsignedinteger], kind: str) -> NDArray[np.unsignedinteger]:
         """Open a long vector: the label party adds up and tells."""
         if not self._first:
             await self._send(self._label, kind, share)
@@ -138,23 +138,23 @@ class Trainer:
         await asyncio.gather(*(self._send(peer, kind, total) for peer in self._peers))
         return total
 
-    async def _send(self, peer: str, kind: str, words: NDArray[np.unsignedinteger]) -> None:  # type: ignore[type-arg]
+    async def _send(self, peer: str, kind: str, words: NDArray[np.unsignedinteger]) -> None:
         await send_words(self._session, peer, kind, words)
 
     async def _receive(self, peer: str, kind: str, count: int, dtype: str = "uint64") -> Words:
         return await receive_words(self._session, peer, kind, count, dtype)
 
 
-async def send_words(session: Session, peer: str, kind: str, words: NDArray[np.unsignedinteger]) -> None:  # type: ignore[type-arg]
+async def send_words(session: Session, peer: str, kind: str, words: NDArray[np.unsignedinteger]) -> None:
     """Send an array, flat, in as many messages as it takes."""
     flat = np.ascontiguousarray(words).reshape(-1)
     for start in range(0, len(flat), PIECE):
         await session.to(peer).send(kind, words=flat[start : start + PIECE])
 
 
-async def receive_words(session: Session, peer: str, kind: str, count: int, dtype: str = "uint64") -> NDArray[np.unsignedinteger]:  # type: ignore[type-arg]
+async def receive_words(session: Session, peer: str, kind: str, count: int, dtype: str = "uint64") -> NDArray[np.unsignedinteger]:
     """Receive that many words, flat."""
-    pieces: list[NDArray[np.unsignedinteger]] = []  # type: ignore[type-arg]
+    pieces: list[NDArray[np.unsignedinteger]] = []
     for start in range(0, count, PIECE):
         pieces.append((await session.to(peer).receive(kind)).array("words", dtype, [min(PIECE, count - start)]))
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

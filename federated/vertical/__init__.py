@@ -1,0 +1,1 @@
+"""Joint models over columns that different parties hold of the same people."""
