@@ -47,10 +47,10 @@ Progress = Callable[[str, float], None]
 
 
 def code_digest() -> bytes:
-    """SHA-256 over the sources of this package: what the parties run must be the same."""
+    """SHA-256 over the sources and templates of this package: what the parties run must be the same."""
     digest = hashlib.sha256()
     home = Path(__file__).parent
-    for path in sorted(home.rglob("*.py")):
+    for path in sorted([*home.rglob("*.py"), *home.rglob("*.html")]):
         digest.update(path.relative_to(home).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.digest()
 

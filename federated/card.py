@@ -1,0 +1,152 @@
+"""A model card: what a model is, what it was made of and how good it is, for programs (``card.json``) and for people (``card.html``).
+
+The page stands alone: its plots are SVG inside it and it loads nothing. The same card gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TEMPLATES = Path(__file__).parent / "templates"
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 280, 46, 34, 12
+"""Of a plot, in its own units; its field begins at ``LEFT`` and ``TOP`` and ends at the right edge and above ``BOTTOM``."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is told of a model.
+
+    ``facts``: label to value, in the order to be read; ``evaluation``: of ``federated.evaluation.evaluate``; ``columns``: ``{"column", "value"}``
+    each, with information values, the strongest first; ``limits``: what the model must not be taken for, as sentences.
+    """
+
+    title: str
+    facts: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    score: str = "score"
+    columns: Sequence[Mapping[str, Any]] = ()
+    limits: Sequence[str] = field(default_factory=tuple)
+
+    def files(self) -> dict[str, bytes]:
+        """``card.json`` and ``card.html``."""
+        return {"card.json": json.dumps(self.to_json(), ensure_ascii=False, indent=1).encode(), "card.html": _page(self).encode()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as data."""
+        return {
+            "version": 1,
+            "title": self.title,
+            "facts": dict(self.facts),
+            "score": self.score,
+            "columns": [dict(each) for each in self.columns],
+            "limits": list(self.limits),
+            "evaluation": dict(self.evaluation),
+        }
+
+
+def _page(card: Card) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - 8, "top": TOP, "bottom": HEIGHT - BOTTOM}
+    return environment.get_template("card.html").render(card=card, e=card.evaluation, plots=_plots(card.evaluation, card.score), frame=frame)
+
+
+# --- Plots ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
+    test, roc = evaluation["test"], evaluation["roc"]
+    bad = test["bad"] / test["rows"]
+    refused = [good * (1 - bad) + caught * bad for good, caught in roc]
+    lift, spread = evaluation["lift"], evaluation["distribution"]
+    tallest = max(max(lift), 1.0)
+    chances = [each[name] for each in evaluation["calibration"] for name in ("chance", "bad")]
+    reach = max(*chances, 1e-6)
+    return [
+        _plot("ROC", f"AUC {test['auc']:.4f}", "good rows refused", "bad rows refused", lines=[_line([(0, 0), (1, 1)], "even"), _line(roc, "bad")]),
+        _plot(
+            "Kolmogorov and Smirnov",
+            f"KS {test['ks']:.4f}",
+            "rows refused, the riskiest first",
+            "good (blue) and bad (red) among them",
+            lines=[
+                _line(zip(refused, (good for good, _ in roc), strict=True), "good"),
+                _line(zip(refused, (caught for _, caught in roc), strict=True), "bad"),
+            ],
+        ),
+        _plot(
+            "Lift",
+            f"first decile {lift[0]:.2f} times the mean",
+            "deciles, the riskiest first",
+            "bad rows, times the mean",
+            bars=_bars([lift], tallest, ["bad"]),
+            lines=[_line([(0, 1 / tallest), (1, 1 / tallest)], "even")],
+            y_ends=("0", f"{tallest:.1f}"),
+            x_ends=("1", str(len(lift))),
+        ),
+        _plot(
+            "Calibration",
+            f"Brier score {test['brier']:.4f}",
+            "predicted chance",
+            "share that was bad",
+            lines=[
+                _line([(0, 0), (1, 1)], "even"),
+                _line([(each["chance"] / reach, each["bad"] / reach) for each in evaluation["calibration"]], "bad", dots=True),
+            ],
+            y_ends=("0", f"{reach:.2f}"),
+            x_ends=("0", f"{reach:.2f}"),
+        ),
+        _plot(
+            "Distribution",
+            f"stability index {evaluation['stability']:.4f}",
+            score,
+            "good (blue) and bad (red) rows, test",
+            bars=_bars([spread["good"], spread["bad"]], max(map(sum, zip(spread["good"], spread["bad"], strict=True))), ["good", "bad"]),
+            y_ends=("0", str(max(map(sum, zip(spread["good"], spread["bad"], strict=True))))),
+            x_ends=(f"{spread['edges'][0]:.5g}", f"{spread['edges'][-1]:.5g}"),
+        ),
+    ]
+
+
+def _plot(
+    title: str,
+    told: str,
+    x: str,
+    y: str,
+    *,
+    lines: Sequence[Mapping[str, Any]] = (),
+    bars: Sequence[Mapping[str, Any]] = (),
+    x_ends: tuple[str, str] = ("0", "1"),
+    y_ends: tuple[str, str] = ("0", "1"),
+) -> dict[str, Any]:
+    return {"title": title, "told": told, "x": x, "y": y, "lines": lines, "bars": bars, "x_ends": x_ends, "y_ends": y_ends}
+
+
+def _place(x: float, y: float) -> tuple[float, float]:
+    """From the unit square to the plot's field."""
+    return LEFT + x * (WIDTH - 8 - LEFT), HEIGHT - BOTTOM - y * (HEIGHT - BOTTOM - TOP)
+
+
+def _line(points: Iterable[Sequence[float]], kind: str, *, dots: bool = False) -> dict[str, Any]:
+    places = [_place(*point) for point in points]
+    return {"kind": kind, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places), "dots": [(f"{x:.1f}", f"{y:.1f}") for x, y in places if dots]}
+
+
+def _bars(stacked: Sequence[Sequence[float]], tallest: float, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """Bars of equal width, the later sequences on top of the earlier."""
+    count, bars = len(stacked[0]), []
+    for place, values in enumerate(zip(*stacked, strict=True)):
+        below = 0.0
+        for value, kind in zip(values, kinds, strict=True):
+            (left, top), (right, bottom) = _place(place / count, (below + value) / tallest), _place((place + 1) / count, below / tallest)
+            numbers = {"x": left + 1, "y": top, "width": right - left - 2, "height": bottom - top}
+            bars.append({"kind": kind, **{name: f"{number:.1f}" for name, number in numbers.items()}})
+            below += value
+    return bars

@@ -1,0 +1,99 @@
+"""The model card: one file that stands alone, the same bytes for the same model, and nothing of it taken as markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from federated.card import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Card
+from federated.evaluation import Scored, evaluate
+
+
+def scored(seed: int, rows: int) -> Scored:
+    numbers = np.random.default_rng(seed)
+    chance = numbers.random(rows)
+    return Scored(chance, 600 - 40 * np.log(chance / (1 - chance)), numbers.random(rows) < chance)
+
+
+@pytest.fixture(scope="module")
+def card() -> Card:
+    facts = {"made of": "4 columns of the bank", "purpose": "信易贷"}
+    told = evaluate(scored(1, 900), scored(2, 300))
+    return Card("Scorecard loans", facts, told, "points", [{"column": "Income", "value": 0.31}], ["Not a decision."])
+
+
+class Reader(HTMLParser):
+    """Whatever in a page would load something or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "link", "img", "iframe", "object", "image", "use") or any(name in ("src", "href", "onload") for name, _ in attrs):
+            self.loads.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def page(card: Card) -> str:
+    return card.files()["card.html"].decode()
+
+
+def test_the_page_loads_nothing(card: Card) -> None:
+    reader = Reader()
+    reader.feed(page(card))
+    assert reader.loads == []
+    assert "url(" not in page(card)
+    assert "http" not in page(card)
+
+
+def test_the_page_says_the_figures_of_the_data(card: Card) -> None:
+    reader = Reader()
+    reader.feed(page(card))
+    text = " ".join(reader.text)
+    for name in ("train", "test"):
+        for figure in ("auc", "ks", "brier"):
+            assert f"{card.evaluation[name][figure]:.4f}" in text
+    for each in ("Scorecard loans", "信易贷", "Income", "0.3100", "Not a decision."):
+        assert each in text
+    told = json.loads(card.files()["card.json"])
+    assert told["evaluation"] == card.evaluation
+    assert told["facts"] == card.facts
+
+
+def test_the_same_card_gives_the_same_bytes(card: Card) -> None:
+    assert card.files() == replace(card).files()
+
+
+def test_every_plot_is_drawn_within_its_frame(card: Card) -> None:
+    drawn = [ElementTree.fromstring(each) for each in re.findall(r"<svg.*?</svg>", page(card), re.S)]
+    assert len(drawn) == 5
+    for plot in drawn:
+        places = [tuple(map(float, pair.split(","))) for line in plot.iter("polyline") for pair in line.attrib["points"].split()]
+        places += [(float(bar.attrib["x"]), float(bar.attrib["y"])) for bar in plot.iter("rect")]
+        assert len(places) > 1
+        assert all(LEFT <= x <= WIDTH and TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1 for x, y in places)
+
+
+def test_the_bars_of_the_distribution_hold_every_test_row(card: Card) -> None:
+    plot = ElementTree.fromstring(re.findall(r"<svg.*?</svg>", page(card), re.S)[-1])
+    spread = card.evaluation["distribution"]
+    tallest = max(map(sum, zip(spread["good"], spread["bad"], strict=True)))
+    heights = sum(float(bar.attrib["height"]) for bar in plot.iter("rect"))
+    assert abs(heights * tallest / (HEIGHT - BOTTOM - TOP) - 300) < 1
+
+
+def test_names_are_text_and_never_markup(card: Card) -> None:
+    wild = replace(card, title="<script>alert(1)</script>", facts={"<b>": "<img src=x>"}, columns=[{"column": "</table><iframe>", "value": 0.1}])
+    reader = Reader()
+    reader.feed(page(wild))
+    assert reader.loads == []
