@@ -88,7 +88,7 @@ def _operation_id(route: APIRoute) -> str:
 
 def _health(node: Node, metrics: Metrics) -> health.Health:
     config = node.config
-    found = health.Health(context=node.context, data=config.data, limits=config.limits)
+    found = health.Health(context=node.context, standing=node.standing, data=config.data, limits=config.limits)
     metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", found.view_age)
     metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", found.outbox_depth)
     metrics.gauge("qiaolian_log_size", "Entries in the evidence log.", found.log_size)

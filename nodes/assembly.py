@@ -21,6 +21,7 @@ from nodes.config import UNSEALED_TEST, NodeConfig
 from nodes.initialise import NODE_KEYS, public_keys
 from nodes.peers import HttpPeers
 from nodes.sources import Sources
+from nodes.standing import HeldLogSigner, HeldSigner, Standing
 from nodes.tokens import Issuer, NonceLog, Verifier
 
 
@@ -34,6 +35,7 @@ class Node:
     verifier: Verifier
     nonces: NonceLog
     sources: Sources
+    standing: Standing
 
     def start(self) -> None:
         """Begin to follow the chain; does not wait for it."""
@@ -64,10 +66,15 @@ def assemble(config: NodeConfig) -> Node:
     keys_dir = config.path(config.keys.dir)
     public = public_keys(keys_dir)
     store = KeyStore(keys_dir, config.passphrase())
-    signers = {purpose: store.secp256k1(NODE_KEYS[purpose][0]) for purpose in (KeyPurpose.STATEMENT, KeyPurpose.TOKEN)}
-    log_signer = store.ed25519(NODE_KEYS[KeyPurpose.LOG][0])
+    standing = Standing()
+    token_signer = store.secp256k1(NODE_KEYS[KeyPurpose.TOKEN][0])
+    signers = {
+        KeyPurpose.STATEMENT: HeldSigner(store.secp256k1(NODE_KEYS[KeyPurpose.STATEMENT][0]), standing),
+        KeyPurpose.TOKEN: token_signer,
+    }
+    log_signer = HeldLogSigner(store.ed25519(NODE_KEYS[KeyPurpose.LOG][0]), standing)
     view = ChainView(config.chain.rpc, deployment, finality_rule(config), stale_seconds=config.chain.stale_seconds)
-    issuer = Issuer(member=config.member, signer=signers[KeyPurpose.TOKEN], deployment=deployment)
+    issuer = Issuer(member=config.member, signer=token_signer, deployment=deployment)
     peers = HttpPeers(peers=config.peers, issuer=issuer, view=view, timeout=config.limits.peer_timeout_seconds)
     config.data.mkdir(parents=True, exist_ok=True)
     nonces = NonceLog(config.data / "nonces")
@@ -88,4 +95,4 @@ def assemble(config: NodeConfig) -> Node:
         ports={"sources": sources},
     )
     verifier = Verifier(member=config.member, view=view, nonces=nonces)
-    return Node(config, context, peers, verifier, nonces, sources)
+    return Node(config, context, peers, verifier, nonces, sources, standing)

@@ -19,6 +19,7 @@ from chain.outbox import Backlog, backlog
 from nodes.config import Limits
 from nodes.metrics import Metrics
 from nodes.problems import CONTENT_TYPE, as_ours, problem
+from nodes.standing import Standing
 from nodes.store import NodeHeartbeat
 from nodes.version import VERSION
 from registry.access import Principal, get_context, require_local, require_member
@@ -58,15 +59,22 @@ class NodeIdentity(BaseModel):
 class Health:
     """Looks at the node's dependencies."""
 
-    def __init__(self, *, context: Context, data: Path, limits: Limits) -> None:
+    def __init__(self, *, context: Context, standing: Standing, data: Path, limits: Limits) -> None:
         self._context = context
+        self._standing = standing
         self._data = data
         self._limits = limits
         self._written_at = -_HEARTBEAT_SECONDS
 
     def readiness(self) -> Readiness:
         """Every dependency, looked at now."""
-        checks = {"database": self._database, "chain": self._chain, "outbox": self._outbox, "disk": self._disk}
+        checks = {
+            "database": self._database,
+            "chain": self._chain,
+            "books": self._standing.require,
+            "outbox": self._outbox,
+            "disk": self._disk,
+        }
         found = []
         for name, check in checks.items():
             try:

@@ -35,6 +35,7 @@ from chain.statements import Agreement, KeyPurpose, Outcome, ReceiptVoid, UsageR
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.metering import consents, rules
+from exchange.metering.abreast import require_abreast
 from exchange.metering.model import REQUEST_DOMAIN, RESPONSE_DOMAIN, CallResult, Ending, Head, Query
 from exchange.metering.store import BUYER, head_of, heads, keep_voucher, place, voucher_row
 from registry.evidence.service import append, append_all
@@ -275,7 +276,7 @@ class Buyer:
         return keccak256(b"\x19\x01" + self.separator + struct_hash)
 
     async def trade(self, agreement_id: bytes) -> Trade:
-        """An agreement this node buys under; ``unknown_agreement``, ``not_buyer``, ``agreement_not_open``."""
+        """An agreement this node buys under; ``unknown_agreement``, ``not_buyer``, ``agreement_not_open``, ``lane_behind_provider``."""
         found = self._trades.get(agreement_id)
         if found is not None:
             return found
@@ -283,6 +284,8 @@ class Buyer:
             found = self._trades.get(agreement_id)
             if found is None:
                 found = await asyncio.to_thread(self._load, agreement_id)
+                last = {lane.number: lane.outstanding.request.seq if lane.outstanding else lane.head.seq for lane in found.lanes}
+                await require_abreast(self.context, agreement_id, found.agreement, last=last, digest=self.digest)
                 self._trades[agreement_id] = found
         return found
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nodes.assembly import Node
 from nodes.metrics import Metrics
 from nodes.problems import as_ours
+from nodes.standing import StandingWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
 from nodes.workers.witness import WitnessWorker
@@ -21,6 +22,8 @@ from nodes.workers.witness import WitnessWorker
 log = logging.getLogger("qiaolian.workers")
 
 _LONGEST_PAUSE = 10.0
+STANDING_SECONDS = 0.1
+"""Until it has come out well the node signs nothing, so a start waits for it."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,12 @@ class Workers:
 
 
 def _configured(node: Node) -> list[Worker]:
-    workers, settings = [], node.config.workers
+    settings = node.config.workers
+    workers = [Worker("standing", STANDING_SECONDS, StandingWorker(node.context, node.standing).round)]
     if settings.projector:
         workers.append(Worker("projector", settings.projector_seconds, Projector(node.context).round))
     if settings.evidence:
-        workers.append(Worker("evidence", settings.checkpoint_seconds, EvidenceWorker(node.context).round))
+        workers.append(Worker("evidence", settings.checkpoint_seconds, EvidenceWorker(node.context, anchor_seconds=settings.anchor_seconds).round))
     if node.config.witnesses:
         members = [member for member, peer in node.config.peers.items() if peer.log is not None]
         workers.append(Worker("witness", settings.witness_seconds, WitnessWorker(node.context, members).round))

@@ -14,8 +14,9 @@ from registry.evidence import service
 class EvidenceWorker:
     """A round checkpoints what is new, asks for an anchor when one is due, and settles anchors that are in a block."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, anchor_seconds: float) -> None:
         self._context = context
+        self._anchor_seconds = anchor_seconds
 
     async def round(self) -> None:
         """One round, off the event loop."""
@@ -24,7 +25,7 @@ class EvidenceWorker:
     def _work(self) -> None:
         service.make_checkpoint(self._context)
         if _has_head(self._context):
-            service.anchor_if_due(self._context)
+            service.anchor_if_due(self._context, seconds=self._anchor_seconds)
             service.settle_anchors(self._context)
 
 

@@ -19,6 +19,11 @@ def head(context: Context = Depends(get_context), caller: Principal = Depends(re
     return service.heads_for(context, caller.member)
 
 
+@router.get("/v1/peer/log/seen", summary="The last head of the caller's own log that this node witnessed")
+def seen(context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return service.last_seen(context, caller.member)
+
+
 @router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
 def consistency(old: int, new: int, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
     return {"path": ["0x" + each.hex() for each in service.consistency(context, old, new)]}

@@ -6,6 +6,7 @@ entries at once. A checkpoint follows within 5 s of an entry, an anchor within 6
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from chain.checkpoint import Checkpoint, log_origin
 from chain.context import Context
 from chain.crypto import keccak256
 from chain.eip712 import Domain, Statement
-from chain.errors import Conflict, NotFound, VerificationError
+from chain.errors import Conflict, NotFound, QiaolianError, VerificationError
 from chain.outbox import enqueue, outcome
 from chain.proofs import StorageProof
-from chain.statements import Algorithm, KeyPurpose
-from chain.words import KeyWord, LogWord
+from chain.statements import Algorithm, KeyPurpose, Role
+from chain.view import Word
+from chain.words import KeyWord, LogWord, MemberWord
 from registry.evidence.store import Fork, LogAnchor, LogEntry, LogHead, PendingEntry, Subtree, WitnessedHead
 
 INCARNATION = 0
@@ -34,6 +36,8 @@ ANCHOR_SECONDS = 50
 MOST_ENTERED = 5_000
 MOST_HEADS = 8
 MOST_LEAVES = 1_000
+WITNESS_SECONDS = 3.0
+"""How long a start waits for a supervisor to tell what it saw."""
 _MARK = "— "
 
 
@@ -82,9 +86,11 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
     """Sign the current head unless it is signed already; None while the log is empty.
 
     Raises:
-        Conflict: ``log_behind_chain`` when the chain anchors more entries than this database has: a used place is never signed twice.
+        Conflict: ``log_behind_chain`` when the chain anchors a head this database does not have: a used place is never signed twice.
     """
-    _require_not_behind(context)
+    if not context.ports.get("evidence.checked"):
+        require_current(context)
+        context.ports["evidence.checked"] = True
 
     def change(session: Session) -> Checkpoint | None:
         while enter_pending(session) == MOST_ENTERED:
@@ -110,32 +116,73 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
     return context.database.write(change)
 
 
-def _require_not_behind(context: Context) -> None:
-    """Asked once in a process: only a database put back to an older state can be behind what it anchored."""
-    if context.ports.get("evidence.checked"):
-        return
-    anchored = LogWord.decode(context.view.word("EvidenceLog", "logs", log_id_of(context)).value).size
+def require_current(context: Context) -> None:
+    """The head that the chain anchors is one of this database's own; only a database put back to an older state lacks it.
+
+    Raises:
+        Conflict: ``log_behind_chain``; Unavailable: ``chain_view_stale``.
+    """
+    log_id = log_id_of(context)
+    size, root = context.view.words([Word("EvidenceLog", "logs", (log_id,)), Word("EvidenceLog", "roots", (log_id,))])
+    anchored = LogWord.decode(size.value).size
+    if anchored:
+        _require_own(context, anchored, root.value.to_bytes(32, "big"), code="log_behind_chain", holder="The chain anchors")
+
+
+async def require_witnessed(context: Context) -> None:
+    """The head that each supervisor last saw of this log is one of this database's own.
+
+    A supervisor that does not answer is not waited for; one that shows no head signed with this log's key has seen nothing.
+
+    Raises:
+        Conflict: ``log_behind_witness``.
+    """
+    members = [each for each in context.settings.get("peers", ()) if each != context.member]
+    words = await context.view.awords([Word("MemberDirectory", "members", (each,)) for each in members])
+    supervisors = [each for each, word in zip(members, words, strict=True) if MemberWord.decode(word.value).has_role(Role.SUPERVISOR)]
+    for note in await asyncio.gather(*(_seen_by(context, each) for each in supervisors)):
+        if note is not None:
+            await asyncio.to_thread(_require_own, context, note.size, note.root, code="log_behind_witness", holder="A supervisor has seen")
+
+
+async def _seen_by(context: Context, supervisor: str) -> Checkpoint | None:
+    try:
+        async with asyncio.timeout(WITNESS_SECONDS):
+            answer = await context.peers.get(supervisor, "/v1/peer/log/seen")
+        note = answer["note"]
+        head = None if note is None else checkpoint.verify(note, log_key=context.log_signer.public_key, witnesses={}).checkpoint
+    except (QiaolianError, TimeoutError, TypeError, KeyError, AttributeError):
+        return None
+    return head if head is not None and head.origin == origin(context) else None
+
+
+def _require_own(context: Context, size: int, root: bytes, *, code: str, holder: str) -> None:
     with context.database.read() as session:
-        waiting = session.scalar(sa.select(sa.func.count(PendingEntry.id))) or 0
-        size = _size(session) + waiting
-    if anchored > size:
+        head, own = session.get(LogHead, size), _size(session)
+    if head is None or head.root != root:
         raise Conflict(
-            "log_behind_chain",
-            f"The chain anchors {anchored} entries of this log; this database has {size}.",
+            code,
+            f"{holder} a head of this log at {size} entries that this database, with {own}, does not have.",
             hint="The database is older than the log: see docs/operations.md on restoring a backup.",
         )
-    context.ports["evidence.checked"] = True
 
 
-def anchor_if_due(context: Context, *, at_once: bool = False) -> bool:
-    """Ask for the latest head to be anchored when the last anchor is a minute old; whether one was asked for."""
+def last_seen(context: Context, member: str) -> dict[str, Any]:
+    """The last head of a member's log that this node witnessed, for that member to compare its own books with."""
+    with context.database.read() as session:
+        row = session.get(WitnessedHead, log_origin(member, INCARNATION))
+        return {"note": None if row is None else row.note}
+
+
+def anchor_if_due(context: Context, *, seconds: float = ANCHOR_SECONDS, at_once: bool = False) -> bool:
+    """Ask for the latest head to be anchored when the last anchor is ``seconds`` old; whether one was asked for."""
 
     def change(session: Session) -> bool:
         head = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc()).limit(1)).first()
         last = session.scalars(sa.select(LogAnchor).order_by(LogAnchor.size.desc()).limit(1)).first()
         if head is None or (last is not None and last.size >= head.size):
             return False
-        if last is not None and not at_once and context.now() - last.asked_at < ANCHOR_SECONDS:
+        if last is not None and not at_once and context.now() - last.asked_at < min(seconds, ANCHOR_SECONDS):
             return False
         operation = f"anchor/{INCARNATION}/{head.size}"
         session.add(LogAnchor(size=head.size, root=head.root, operation=operation, asked_at=context.now()))
@@ -482,9 +529,12 @@ __all__ = [
     "entries",
     "forks",
     "heads_for",
+    "last_seen",
     "latest_head",
     "log_size",
     "make_checkpoint",
+    "require_current",
+    "require_witnessed",
     "settle_anchors",
     "take_cosignature",
     "witness",

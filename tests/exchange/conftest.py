@@ -146,7 +146,7 @@ class Rows:
 
 @dataclass
 class Line:
-    """The way between nodes: the peer's own endpoints, in this process. ``broken`` cuts it; ``lost`` drops answers."""
+    """The way between nodes: the peer's own endpoints, in this process. ``broken`` cuts it; ``lost`` drops answers to what was posted."""
 
     member: str
     nodes: dict[str, Node]
@@ -168,7 +168,7 @@ class Line:
         transport = httpx.ASGITransport(app=self.nodes[member].app)
         async with httpx.AsyncClient(transport=transport, base_url="http://peer") as client:
             answer = await client.request(method, path, json=body, headers={"x-member": self.member})
-        if self.lost:
+        if self.lost and method == "POST":
             self.lost -= 1
             raise Unavailable("peer_timeout", "The answer was lost.")
         value = answer.json()

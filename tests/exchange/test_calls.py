@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chain.context import Context
+from chain.database import Database
 from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
 from chain.statements import KeyPurpose, UsageRequest, Voucher
 from exchange.agreements import service as agreements
@@ -262,6 +267,43 @@ def test_a_gateway_that_restarts_goes_on_where_it_was(market: Any, agreement_id:
         market.department.restarted()
     assert market.call(agreement_id).seq == 4
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 200
+
+
+def put_back(market: Any, path: Path) -> Context:
+    """The bank's node over a copy of its database as it is now, to go on from later as from an old backup."""
+    with sqlite3.connect(market.bank.context.database.engine.url.database) as now, sqlite3.connect(path) as copy_:
+        now.backup(copy_)
+    return dataclasses.replace(market.bank.context, database=Database(f"sqlite:///{path}"), ports={})
+
+
+def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(market: Any, agreement_id: bytes, tmp_path: Path) -> None:
+    market.call(agreement_id)
+    old = put_back(market, tmp_path / "old.db")
+    market.call(agreement_id, 2)
+    sent = len(market.bank.line.sent)
+    for _ in range(2):
+        with pytest.raises(Conflict) as refused:
+            market.run(metering.call(old, agreement_id, _query(3)))
+        assert refused.value.code == "lane_behind_provider"
+    assert len(market.bank.line.sent) == sent, "nothing was signed and sent"
+    new = put_back(market, tmp_path / "new.db")
+    assert market.run(metering.call(new, agreement_id, _query(3))).seq == 3
+    market.bank.restarted()
+
+
+@pytest.mark.parametrize("shown", [{}, {"lanes": 5}, {"lanes": {"0": {}}}, {"lanes": {"0": None}}, "a request of somebody else's"])
+def test_a_provider_that_shows_no_request_of_the_buyers_own_stops_nothing(market: Any, agreement_id: bytes, shown: Any) -> None:
+    market.call(agreement_id)
+    market.bank.restarted()
+    if isinstance(shown, str):
+        request = dataclasses.replace(UsageRequest.from_json(last_wire(market)["request"]), seq=99)
+        signature = market.department.context.sign(request)
+        shown = {"lanes": {"0": {"request": {"request": request.to_json(), "signature": "0x" + signature.hex()}}}}
+    market.bank.line.altered = lambda value: value if "answers" in value else shown
+    try:
+        assert market.call(agreement_id, 2).seq == 2
+    finally:
+        market.bank.line.altered = None
 
 
 def test_a_retry_after_revocation_voids_the_receipt(market: Any) -> None:

@@ -97,7 +97,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
                 more={"chain": {"stale_seconds": 2.0}, "limits": {"outbox_lag_seconds": 1.0}},
             ),
             Wanted(member_id(2), "supervisor", ("supervisor",)),
-            Wanted(member_id(3), "department", ("department",), officer=True, more={"sources": source}),
+            Wanted(member_id(3), "department", ("department",), officer=True, more={"sources": source, "workers": {"anchor_seconds": 1.0}}),
             Wanted(member_id(4), "bank", ("bank",), officer=True),
         ]
         organisations += provision.lay_out(root / "nodes", wanted, rpc=[chain.url], deployment=root / "deployment.json")

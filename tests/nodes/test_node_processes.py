@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
+import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ import pytest
 
 from chain.crypto import keccak256
 from chain.errors import QiaolianError
+from chain.rpc import RpcRefused
 from registry.uscc import with_check_character
 
 ROOT = Path(__file__).parents[2]
@@ -66,21 +70,72 @@ def test_what_one_publishes_all_find(network: Any, department: Any) -> None:
     assert described["metadata"]["titleZh"] == "人员"
 
 
-def test_a_statement_is_logged_anchored_and_cosigned_by_the_supervisor(network: Any, department: Any) -> None:
-    body = {
+def certificate() -> dict[str, Any]:
+    """A request that makes the node sign and log a statement."""
+    return {
         "identity": {"code": member_of(9)},
         "identitySalt": "0x" + "5a" * 32,
-        "key": "0x" + "ab" * 20,
+        "key": "0x" + secrets.token_hex(20),
         "purpose": "consent",
         "notAfter": int(time.time()) + 3600,
     }
-    department.client("clerk").post("/v1/certificates", body)
+
+
+def anchored(network: Any, organisation: Any) -> int:
+    """Entries of the organisation's log that the chain anchors."""
+    log_id = keccak256(organisation.client("auditor").get("/v1/log")["origin"].encode())
+    while True:
+        # The throw-away chain keeps its latest block alone, and refuses a question that a new block overtook.
+        with contextlib.suppress(RpcRefused):
+            return int(network.ledger.evidence.log(log_id).size)
+
+
+def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_asking(network: Any, department: Any) -> None:
     auditor, supervisor = department.client("auditor"), network.of("supervisor").member
+    before = auditor.get("/v1/log")["size"]
+    department.client("clerk").post("/v1/certificates", certificate())
+    assert eventually(lambda: (auditor.get("/v1/log").get("size") or 0) > before, seconds=5.0)
     assert eventually(lambda: supervisor in (auditor.get("/v1/log").get("cosignatures") or ""))
-    department.client("administrator").post("/v1/log/anchor", {})
-    origin = auditor.get("/v1/log")["origin"]
-    log_id = keccak256(origin.encode())
-    assert eventually(lambda: network.ledger.evidence.log(log_id).size > 0)
+    assert eventually(lambda: anchored(network, department) > before, seconds=60.0)
+
+
+def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: Any, department: Any, tmp_path: Path) -> None:
+    clerk, database = department.client("clerk"), department.plan.directory / "data" / "node.db"
+    clerk.post("/v1/certificates", certificate())
+    copied(database, tmp_path / "old.db")
+    before = anchored(network, department)
+    clerk.post("/v1/certificates", certificate())
+    assert eventually(lambda: anchored(network, department) > before, seconds=60.0)
+    department.node.stop()
+    copied(database, tmp_path / "new.db")
+
+    def waits_for_its_books() -> bool:
+        with contextlib.suppress(QiaolianError):
+            dependencies = json.loads(department.client(None).raw("GET", "/readyz", b"", {}).body)["dependencies"]
+            return [(each["name"], each["code"]) for each in dependencies if not each["up"]] == [("books", "log_behind_chain")]
+        return False
+
+    try:
+        copied(tmp_path / "old.db", database)
+        department.node.start()
+        assert eventually(waits_for_its_books)
+        with pytest.raises(QiaolianError) as caught:
+            clerk.post("/v1/certificates", certificate())
+        assert (caught.value.code, caught.value.status) == ("log_behind_chain", 409)
+    finally:
+        department.node.stop()
+        copied(tmp_path / "new.db", database)
+    department.node.start()
+    department.node.wait_ready(department.client(None))
+    assert clerk.post("/v1/certificates", certificate())["signature"]
+
+
+def copied(source: Path, target: Path) -> None:
+    """A database as SQLite's online backup takes it, in the place of what was there."""
+    for each in (target, target.with_name(target.name + "-wal"), target.with_name(target.name + "-shm")):
+        each.unlink(missing_ok=True)
+    with sqlite3.connect(source) as now, sqlite3.connect(target) as copy:
+        now.backup(copy)
 
 
 def member_of(place: int) -> str:

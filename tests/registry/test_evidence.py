@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import secrets
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ import sqlalchemy as sa
 
 from chain import checkpoint, merkle
 from chain.checkpoint import Checkpoint
+from chain.database import Database
 from chain.errors import NotIncluded, QiaolianError
 from chain.words import LogWord
 from registry.evidence import service
@@ -135,14 +140,54 @@ def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Any) -> None
     simulate(last.size + 1)
 
 
-def test_a_database_behind_its_own_anchors_signs_nothing(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after an old backup was put back: a place in the log is never used twice."""
+def put_back(node: Any, path: Path) -> Any:
+    """A node over a copy of its database as it is now, to go on from later as from an old backup."""
+    with sqlite3.connect(node.context.database.engine.url.database) as now, sqlite3.connect(path) as copy:
+        now.backup(copy)
+    settings = {**node.context.settings, "peers": tuple(node.context.settings["log_keys"])}
+    context = dataclasses.replace(node.context, database=Database(f"sqlite:///{path}"), ports={}, settings=settings)
+    return SimpleNamespace(context=context)
+
+
+def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it_grows(network: Any, tmp_path: Path) -> None:
     node = network["registrar"]
     say(node, 2)
     node.anchor()
-    node.context.ports.pop("evidence.checked", None)
-    monkeypatch.setattr(service, "_size", lambda session: 1)
-    assert code_of(lambda: service.make_checkpoint(node.context)) == "log_behind_chain"
+    old = put_back(node, tmp_path / "old.db")
+    say(node, 2)
+    node.anchor()
+    assert code_of(lambda: service.make_checkpoint(old.context)) == "log_behind_chain"
+    say(old, 20)
+    assert code_of(lambda: service.make_checkpoint(old.context)) == "log_behind_chain"
+    old.context.database.write(service.enter_pending)
+    assert service.log_size(old.context) > service.log_size(node.context)
+    assert code_of(lambda: service.require_current(old.context)) == "log_behind_chain"
+    service.require_current(node.context)
+
+
+def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(network: Any, watched: Any, tmp_path: Path) -> None:
+    watched.anchor()
+    old = put_back(watched, tmp_path / "old.db")
+    say(watched, 2)
+    head_of(watched)
+    watch(network, "bank")
+    service.require_current(old.context)
+    assert code_of(lambda: asyncio.run(service.require_witnessed(old.context))) == "log_behind_witness"
+    asyncio.run(service.require_witnessed(put_back(watched, tmp_path / "new.db").context))
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"note": 5}, {"note": "nonsense"}, {"note": None}])
+def test_a_supervisor_that_shows_no_head_of_the_logs_own_stops_nobody(
+    network: Any, watched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    old = put_back(watched, tmp_path / "old.db")
+    forged = checkpoint.sign(Checkpoint(service.origin(watched.context), 10**6, secrets.token_bytes(32)), network["tax"].log)
+
+    async def lie(member: str, path: str) -> Any:
+        return {"note": forged} if answer == {"note": None} else answer
+
+    monkeypatch.setattr(old.context.peers, "get", lie)
+    asyncio.run(service.require_witnessed(old.context))
 
 
 # --- Witnesses ------------------------------------------------------------------------------------------------------------------
