@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import shutil
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from chain.errors import BadInput, QiaolianError
+from chain.errors import QiaolianError
 from scripts.demo_steps import catalogue, credit, kills, proof, records, report, sales, trade, world
+from scripts.demo_steps.folder import own_folder, terminated_like_interrupted
 from scripts.demo_steps.memory import MemoryWatch
 from scripts.demo_steps.promises import broken
 from scripts.demo_steps.screen import Screen
@@ -24,8 +22,6 @@ from scripts.demo_steps.state import State
 from scripts.demo_steps.world import CAST, World
 
 DEFAULT_OUT = Path("var/demo")
-MARKER = ".qiaolian-demo"
-"""Says that a folder is the demo's, and is locked while one runs there."""
 DEFAULT_CALLS = 1_000
 DEFAULT_DEALS = 25
 
@@ -46,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     out: Path = arguments.out.resolve()
     try:
-        with _own_folder(out), _terminated_like_interrupted():
+        with own_folder(out, ("network", "bundles")), terminated_like_interrupted():
             return _run_in(out, arguments)
     except QiaolianError as error:
         print(f"\nerror[{error.code}]: {error.sentence} {error.hint}".rstrip(), file=sys.stderr)
@@ -183,7 +179,8 @@ class Demo:
     def _write(self, report_now: dict[str, Any]) -> None:
         members = [
             {
-                "name": f"{cast.name}",
+                "name": cast.name,
+                "english": cast.english,
                 "role": cast.roles[0].replace("_", " "),
                 "validator": "yes" if cast.validator else "",
             }
@@ -209,39 +206,3 @@ class Demo:
                 }
             )
         return rows
-
-
-@contextlib.contextmanager
-def _own_folder(out: Path) -> Iterator[None]:
-    """``out`` for this run alone, emptied of what an earlier run left; a folder of somebody else's is left as it is."""
-    marker = out / MARKER
-    left = [each for each in (out / "network", out / "bundles") if each.exists()]
-    if left and not marker.exists():
-        raise BadInput("demo_out_in_use", f"{left[0]} was not made by a demo.", hint="Name another folder with --out.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = marker.open("a")
-    except OSError as error:
-        raise BadInput("demo_out_unwritable", f"{out} cannot be written to: {error.strerror}.", hint="Name another with --out.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadInput("demo_running", f"Another demo runs in {out}.", hint="End it, or name another folder with --out.") from error
-        for each in left:
-            shutil.rmtree(each)
-        yield
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: everything it started ends too."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -21,7 +21,7 @@ _COLOURS = {
 def write(out: Path, report: dict[str, Any], *, members: list[dict[str, str]], agreements: list[dict[str, Any]]) -> None:
     """Write both files into ``out``.
 
-    ``members`` carry ``name``, ``role`` and ``validator`` ("yes" or ""); ``agreements`` carry ``name``, ``served``, ``refused`` and the
+    ``members`` carry ``name``, ``english``, ``role`` and ``validator`` ("yes" or ""); ``agreements`` carry ``name``, ``served``, ``refused`` and the
     chain's ``opened``, ``paid`` and ``refunded`` in fen.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -63,15 +63,21 @@ def _network(members: list[dict[str, str]]) -> dict[str, Any]:
             "x": 40 + column * 236,
             "y": 20 + row * 80,
             "name": member["name"],
-            "role": member["role"],
+            "role": _title(member),
             "colour": _COLOURS.get(member["role"], "#5b6b7a"),
         }
         for row, line in enumerate(rows)
         for column, member in enumerate(line)
     ]
     chain_y = 30 + len(rows) * 80
-    validators = [{"x": 60 + place * 225, "name": member["name"]} for place, member in enumerate([each for each in members if each["validator"]])]
+    validators = [{"x": 60 + place * 225, "name": member["english"]} for place, member in enumerate([each for each in members if each["validator"]])]
     return {"nodes": nodes, "validators": validators, "chain_y": chain_y, "height": chain_y + 110}
+
+
+def _title(member: dict[str, str]) -> str:
+    """The English name, and the role unless the name says it."""
+    role = member["role"]
+    return member["english"] if member["english"].lower() == role else f"{member['english']} · {role}"
 
 
 def _trade_rows(agreements: list[dict[str, Any]]) -> list[dict[str, Any]]:

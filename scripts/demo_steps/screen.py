@@ -34,6 +34,8 @@ class Screen:
     """Prints each step as it happens and keeps it for the report."""
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
+    count: int = 9
+    """How many steps there will be."""
     steps: list[Step] = field(default_factory=list)
     _began: float = 0.0
 
@@ -42,7 +44,7 @@ class Screen:
         self.finish()
         self._began = time.monotonic()
         self.steps.append(Step(number, title))
-        self._print(f"\n[{number}/9] {title}")
+        self._print(f"\n[{number}/{self.count}] {title}")
 
     def finish(self) -> None:
         """End the step under way."""

@@ -289,6 +289,7 @@ def settle(world: World, screen: Screen, state: State) -> None:
             f"{deal.key}: {done.paid / 100:,.2f} yuan paid for {deal.served} calls, {done.refunded / 100:,.2f} back",
             f"agreement {deal.agreement_id}",
         )
+    _withdraw(world, screen)
     read_money(world, state)
     money = state.money
     screen.line(
@@ -298,6 +299,20 @@ def settle(world: World, screen: Screen, state: State) -> None:
         f"accounts: deposited {money['deposited_fen']} = withdrawn {money['withdrawn_fen']} + free {money['free_fen']} "
         f"+ locked {money['all_locked_fen']} fen"
     )
+
+
+def _withdraw(world: World, screen: Screen) -> None:
+    """Each department orders half of what it earned paid out to its own account."""
+    halves = {key: world.ledger.settlement.account(world.code(key)).free // 2 for key in PRICES}
+    for key, amount in halves.items():
+        world.client(key, "clerk").post("/v1/withdrawals", {"amount": amount, "order": f"earnings-{world.network.chain_id}"})
+    for key, amount in halves.items():
+        wait_for(partial(_withdrawn, world, key, amount), "the withdrawals on the chain")
+    screen.line(f"the departments order {sum(halves.values()) / 100:,.2f} yuan of their earnings paid out by the settlement bank")
+
+
+def _withdrawn(world: World, key: str, amount: int) -> bool:
+    return world.ledger.settlement.account(world.code(key)).withdrawn == amount
 
 
 def read_money(world: World, state: State) -> None:
