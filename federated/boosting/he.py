@@ -4,15 +4,20 @@ On the wire and in memory a ciphertext is a row of a ``uint8`` matrix: one numbe
 is built here around such numbers, so that nothing a peer sent reaches HEU's parser: a peer chooses numbers, and each must be above zero and below
 the modulus. (HEU itself does not check that in sums, and aborts the process on some malformed keys.)
 
+HEU holds the interpreter's lock while it computes. So that a party goes on giving signs of life, work is done in pieces of about a second and keys
+are made in a process of their own.
+
 Schemes: Okamoto-Uchiyama (Eurocrypt 1998; n = p²q) in the short-exponent form of Coron, Naccache and Paillier (1999), and Paillier (Eurocrypt
 1999) in the form of Damgård, Jurik and Nielsen (2010). Both moduli have 2048 bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -27,10 +32,16 @@ _OU_SHORT_EXPONENT = 110
 """HEU's random exponents for Okamoto-Uchiyama at 2048 bits. A discrete logarithm in an interval of 2**110 costs about 2**55 steps, too few: see
 ``PublicKey.encrypt``."""
 
+_MEMBERS = 1 << 17
+"""Additions in one piece of ``sums``."""
+
 
 @dataclass(frozen=True)
 class Scheme:
-    """One scheme at one key size. ``plaintext_bits``: sums of absolute value below 2**plaintext_bits decrypt exactly, signs included."""
+    """One scheme at one key size.
+
+    ``plaintext_bits``: sums of absolute value below 2**plaintext_bits decrypt exactly, signs included. ``piece``: ciphertexts made or read at once.
+    """
 
     name: str
     schema: Any
@@ -40,10 +51,11 @@ class Scheme:
     modulus_bits: tuple[int, int]
     power: int  # ciphertexts are numbers below modulus**power
     plaintext_bits: int
+    piece: int
 
 
-OU = Scheme("ou", phe.SchemaType.OU, 1, 3, 260, (2046, 2060), 1, 672)
-PAILLIER = Scheme("paillier", phe.SchemaType.ZPaillier, 4, 2, 516, (2046, 2048), 2, 2040)
+OU = Scheme("ou", phe.SchemaType.OU, 1, 3, 260, (2046, 2060), 1, 672, 4096)
+PAILLIER = Scheme("paillier", phe.SchemaType.ZPaillier, 4, 2, 516, (2046, 2048), 2, 2040, 512)
 SCHEMES = {each.name: each for each in (OU, PAILLIER)}
 
 
@@ -57,7 +69,7 @@ class PublicKey:
         self._evaluator = self._kit.evaluator()
         self._encoder = phe.BigintEncoder(scheme.schema)
         self._blinding = None
-        if scheme is OU:
+        if scheme.index == OU.index:
             modulus, base, noise = self.numbers
             wider = (modulus, base, pow(noise, 1 << _OU_SHORT_EXPONENT, modulus))
             self._blinding = hnp.setup(phe.PublicKey.load_from(_key_frame(scheme, wider)))
@@ -87,6 +99,10 @@ class PublicKey:
         HEU hides an Okamoto-Uchiyama plaintext under H**r with r of 110 bits. A second encryption, of zero under the same key with H**(2**110)
         in the place of H, makes r 220 bits long, about the order of H (224 bits).
         """
+        piece = self.scheme.piece
+        return self._whole([self._encrypt(values[at : at + piece]) for at in range(0, len(values), piece)])
+
+    def _encrypt(self, values: NDArray[np.object_]) -> Ciphertexts:
         hidden = self._kit.encryptor().encrypt(self._plain(values))
         if self._blinding is not None:
             zeros = self._plain(np.zeros(len(values), object))
@@ -127,7 +143,7 @@ class PublicKey:
 
     def sums(self, given: Any, groups: Sequence[list[int]]) -> Ciphertexts:
         """For each group of row numbers the sum of these rows of a loaded array. No group may be empty."""
-        return self.dump(self._evaluator.batch_select_sum(given, list(groups))) if groups else np.empty((0, self.scheme.width), np.uint8)
+        return self._whole([self.dump(self._evaluator.batch_select_sum(given, each)) for each in _pieces(groups)])
 
     def running_sums(self, given: Ciphertexts, starts: NDArray[np.bool_]) -> Ciphertexts:
         """Running sums that begin anew wherever ``starts`` is true, in log2 steps over the whole array."""
@@ -143,6 +159,10 @@ class PublicKey:
 
     def join(self, given: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
         """Put ``slots`` plaintexts into one, the first lowest: x0 + x1·2**b + x2·2**2b + … (SecureBoost+ calls it cipher compressing)."""
+        piece = self.scheme.piece * slots
+        return self._whole([self._join(given[at : at + piece], slots, slot_bits) for at in range(0, len(given), piece)])
+
+    def _join(self, given: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
         joined = -(-len(given) // slots)
         padded = np.concatenate([given, np.repeat(self.identity, joined * slots - len(given), axis=0)]).reshape(joined, slots, -1)
         shift = self._plain(np.full(joined, 1 << slot_bits, object))
@@ -157,7 +177,7 @@ class PublicKey:
         """``ValueError`` unless every number is above zero and below the bound."""
         if given.ndim != 2 or given.shape[1] != self.scheme.width:
             raise ValueError("ciphertexts have another width")
-        words = np.frombuffer(np.ascontiguousarray(given[:, ::-1]), ">u4").reshape(len(given), -1)
+        words = np.frombuffer(np.ascontiguousarray(given[:, ::-1]), ">u4").reshape(len(given), self.scheme.width // 4)
         bound = np.frombuffer(self.bound.to_bytes(self.scheme.width, "big"), ">u4")
         differs = words != bound
         first = differs.argmax(axis=1)
@@ -166,8 +186,10 @@ class PublicKey:
             raise ValueError("a ciphertext is no number between zero and the modulus")
 
     def load(self, given: Ciphertexts) -> Any:
-        """HEU's array of these numbers, which were checked."""
+        """HEU's array of these numbers, which were checked; of none there is no array (HEU would crash)."""
         count, width = given.shape
+        if not count:
+            raise ValueError("there are no ciphertexts to load")
         element = b"\xda" + (12 + width).to_bytes(2, "big") + b"\x91\xda" + width.to_bytes(2, "big")
         framed = np.empty((count, len(element) + width + 8), np.uint8)
         framed[:, : len(element)] = np.frombuffer(element, np.uint8)
@@ -186,6 +208,9 @@ class PublicKey:
             out[place : place + len(number)] = number
         return np.frombuffer(out, np.uint8).reshape(-1, width)
 
+    def _whole(self, pieces: list[Ciphertexts]) -> Ciphertexts:
+        return np.concatenate(pieces) if pieces else np.empty((0, self.scheme.width), np.uint8)
+
     def _plain(self, values: NDArray[np.object_]) -> Any:
         return hnp.array(values, self._encoder)
 
@@ -203,15 +228,33 @@ class SecretKey:
     @classmethod
     def generate(cls, scheme: Scheme) -> bytes:
         """A new key pair of 2048 bits, as bytes."""
-        kit = phe.setup(scheme.schema, 2048)
-        public = bytes(kit.public_key().serialize())
-        return len(public).to_bytes(4, "big") + public + bytes(kit.secret_key().serialize())
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            return process.submit(_generate, scheme.name).result()
 
     def decrypt(self, given: Ciphertexts) -> list[int]:
         """The plaintexts, signed."""
-        if not len(given):
-            return []
-        return [int(each) for each in self._kit.decryptor().decrypt(self.public.load(given)).to_numpy()]
+        decryptor, piece = self._kit.decryptor(), self.scheme.piece
+        pieces = (decryptor.decrypt(self.public.load(given[at : at + piece])).to_numpy() for at in range(0, len(given), piece))
+        return [int(each) for values in pieces for each in values]
+
+
+def _generate(scheme: str) -> bytes:
+    kit = phe.setup(SCHEMES[scheme].schema, 2048)
+    public = bytes(kit.public_key().serialize())
+    return len(public).to_bytes(4, "big") + public + bytes(kit.secret_key().serialize())
+
+
+def _pieces(groups: Sequence[list[int]]) -> Iterator[list[list[int]]]:
+    """Consecutive groups, together about ``_MEMBERS`` long."""
+    piece, members = list[list[int]](), 0
+    for group in groups:
+        piece.append(group)
+        members += len(group)
+        if members >= _MEMBERS:
+            yield piece
+            piece, members = [], 0
+    if piece:
+        yield piece
 
 
 # --- HEU's framing: msgpack arrays of numbers, little-endian with a sign bit, in strings of 8 or 16 bits' length ----------------------
@@ -224,10 +267,10 @@ def _frames(data: bytes) -> tuple[bytes, bytes]:
 
 def _key_frame(scheme: Scheme, numbers: Sequence[int]) -> bytes:
     width = scheme.width.to_bytes(2, "big")
-    frame = bytes([0x90 + scheme.numbers + (scheme is OU)])
+    frame = bytes([0x90 + scheme.numbers + (scheme.index == OU.index)])
     for each in numbers:
         frame += b"\xda" + width + each.to_bytes(scheme.width, "little")
-    if scheme is OU:  # the largest plaintext's bits: sizes HEU's tables, so it is never a peer's choice
+    if scheme.index == OU.index:  # the largest plaintext's bits: sizes HEU's tables, so it is never a peer's choice
         frame += b"\xcd" + scheme.plaintext_bits.to_bytes(2, "big")
     return frame + scheme.index.to_bytes(8, "little")
 

@@ -1,0 +1,230 @@
+"""Trees are those of plain xgboost on the same bins: each split, each leaf, each score."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+from numpy.typing import NDArray
+
+from federated.boosting.cuts import Cuts
+from federated.boosting.trees import FRACTION, Frontier, Growth, Node, Rule, base_of, completed, gradients, grow_alone
+from federated.errors import BadInput
+
+
+def table(rows: int, columns: int, seed: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+    source = np.random.default_rng(seed)
+    values = source.normal(size=(rows, columns))
+    log_odds = values[:, 0] - 0.7 * values[:, 1] * values[:, 2] + 0.5 * np.sin(3 * values[:, -1]) - 0.8
+    return {f"c{place}": values[:, place] for place in range(columns)}, source.random(rows) < 1 / (1 + np.exp(-log_odds))
+
+
+def boosted(cuts: Cuts, bad: NDArray[np.bool_], rows: int, rule: Rule, trees: int) -> tuple[list[list[Node]], list[int], NDArray[np.float64]]:
+    splits: list[int] = []
+    scores, grown = np.full(rows, base_of(bad)), []
+    for _ in range(trees):
+        growth = grow_alone(cuts, gradients(scores[: len(bad)], bad), rows, rule, "bank", splits)
+        scores = scores + growth.added
+        grown.append(growth.nodes)
+    return grown, splits, scores
+
+
+def plain(codes: NDArray[np.float64], bad: NDArray[np.bool_], rule: Rule, trees: int) -> xgboost.Booster:
+    """xgboost on the bins' numbers."""
+    parameters = {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "max_bin": 256,
+        "max_depth": rule.depth,
+        "eta": rule.rate,
+        "lambda": rule.penalty,
+        "gamma": rule.gamma,
+        "min_child_weight": rule.least_weight,
+        "base_score": float(bad.mean()),
+        "nthread": 1,
+    }
+    return xgboost.train(parameters, xgboost.DMatrix(codes, bad), trees)
+
+
+def theirs(node: dict[str, Any]) -> Any:
+    """A tree of xgboost as nested (column, highest bin that goes left, left, right) or a leaf's weight."""
+    if "leaf" in node:
+        return node["leaf"]
+    children = {each["nodeid"]: each for each in node["children"]}
+    return int(node["split"][1:]), int(np.ceil(node["split_condition"])) - 1, theirs(children[node["yes"]]), theirs(children[node["no"]])
+
+
+def ours(nodes: list[Node], splits: list[int], cuts: Cuts, place: int = 0) -> Any:
+    node = nodes[place]
+    if node.split is None or node.left is None or node.right is None:
+        return node.weight
+    said = cuts.describe(splits[node.split])
+    return int(said["column"][1:]), said["code"], ours(nodes, splits, cuts, node.left), ours(nodes, splits, cuts, node.right)
+
+
+def require_same(own: Any, other: Any, codes: NDArray[np.float64], rows: NDArray[np.bool_]) -> int:
+    """The same columns, the same rows on either side, the same weights; how many splits were compared. xgboost may name an empty bin."""
+    if not isinstance(own, tuple) or not isinstance(other, tuple):
+        assert own == pytest.approx(other, abs=2e-5)
+        return 0
+    assert own[0] == other[0]
+    left, right = (rows & (codes[:, each[0]] <= each[1]) for each in (own, other))
+    assert (left == right).all()
+    return 1 + require_same(own[2], other[2], codes, left) + require_same(own[3], other[3], codes, rows & ~left)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(least_rows=1),
+        Rule(depth=3, rate=0.1, penalty=0.0, least_rows=1),
+        Rule(depth=6, penalty=5.0, gamma=1.5, least_rows=1),
+        Rule(depth=4, least_weight=20.0, rate=1.0, least_rows=1),
+    ],
+)
+def test_every_split_leaf_and_score_is_that_of_xgboost_on_the_same_bins(rule: Rule) -> None:
+    columns, bad = table(1500, 6, 1)
+    cuts = Cuts.of(columns, 1500, most=16, least=20)
+    codes = np.stack([each.codes(columns[each.column]) for each in cuts.bins], axis=1).astype(np.float64)
+    booster = plain(codes, bad, rule, 5)
+    grown, splits, scores = boosted(cuts, bad, 1500, rule, 5)
+    everybody, compared = np.ones(1500, np.bool_), 0
+    for nodes, dumped in zip(grown, booster.get_dump(dump_format="json"), strict=True):
+        compared += require_same(ours(nodes, splits, cuts), theirs(json.loads(dumped)), codes, everybody)
+    assert compared > 25
+    assert np.abs(scores - booster.predict(xgboost.DMatrix(codes), output_margin=True)).max() < 1e-4
+
+
+def test_missing_values_and_texts_are_those_of_xgboost_too() -> None:
+    """A missing number is the highest bin; a text is one column for each of its values."""
+    columns, bad = table(1500, 3, 2)
+    source = np.random.default_rng(5)
+    columns["c1"][source.random(1500) < 0.2] = np.nan
+    words = np.array(["owner", "rent", "parents", None], object)[source.choice(4, 1500, p=[0.4, 0.3, 0.2, 0.1])]
+    bad = bad ^ (words == "rent") & (source.random(1500) < 0.4)
+    cuts = Cuts.of({**columns, "c3": words}, 1500, most=16, least=20)
+    text = cuts.bins[3]
+    assert text.names == ["owner", "parents", "rent", "missing"]
+    numbers = [each.codes(columns[each.column]) for each in cuts.bins[:3]]
+    codes = np.stack([*numbers, *(text.codes(words) != code for code in range(4))], axis=1).astype(np.float64)
+    rule = Rule(least_rows=1)
+    booster = plain(codes, bad, rule, 4)
+    grown, splits, scores = boosted(cuts, bad, 1500, rule, 4)
+    assert np.abs(scores - booster.predict(xgboost.DMatrix(codes), output_margin=True)).max() < 1e-4
+    asked = {cuts.describe(each)["column"] for each in splits}
+    assert {"c1", "c3"} <= asked
+    assert sum(len(nodes) for nodes in grown) == sum(each.count("nodeid") for each in booster.get_dump(dump_format="json"))
+
+
+# --- Rules --------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_no_leaf_has_fewer_rows_than_the_least() -> None:
+    columns, bad = table(900, 5, 3)
+    cuts = Cuts.of(columns, 900, most=32, least=10)
+    grown, _, _ = boosted(cuts, bad, 900, Rule(depth=6, least_weight=0.0, least_rows=40), 4)
+    leaves = [node.rows for nodes in grown for node in nodes if node.split is None]
+    assert min(leaves) >= 40
+    assert all(sum(node.rows for node in nodes if node.split is None) == 900 for nodes in grown)
+    free, _, _ = boosted(cuts, bad, 900, Rule(depth=6, least_weight=0.0, least_rows=1), 4)
+    assert min(node.rows for nodes in free for node in nodes) < 40
+
+
+def test_the_smaller_childs_sums_complete_the_siblings() -> None:
+    columns, bad = table(400, 4, 4)
+    cuts = Cuts.of(columns, 400, most=8, least=10)
+    pairs = gradients(np.zeros(400), bad)
+    root = Frontier.root(400, 400)
+    whole = cuts.sums(root.training, 1, pairs)
+    level = root.divided(np.ones(1, np.bool_), cuts.left(2))
+    summed = level.summed()
+    assert level.sizes()[summed[0]] == level.sizes().min()
+    made = cuts.sums(level.only(summed), 1, pairs)
+    assert (completed(whole, made, summed) == cuts.sums(level.training, 2, pairs)).all()
+
+
+def test_rows_to_test_with_walk_along_and_weigh_nothing() -> None:
+    columns, bad = table(1000, 4, 5)
+    train = 700
+    cuts = Cuts.of(columns, train, most=16, least=20)
+    grown, splits, scores = boosted(cuts, bad[:train], 1000, Rule(), 3)
+    alone = Cuts.of({name: each[:train] for name, each in columns.items()}, train, most=16, least=20)
+    again, same, fewer = boosted(alone, bad[:train], train, Rule(), 3)
+    assert (grown, splits) == (again, same)
+    assert (scores[:train] == fewer).all()
+    walked = np.full(1000, base_of(bad[:train]))
+    for nodes in grown:
+        for row in range(1000):
+            place = 0
+            while (node := nodes[place]).split is not None:
+                assert node.left is not None
+                assert node.right is not None
+                place = node.left if cuts.left(splits[node.split])[row] else node.right
+            walked[row] += node.weight
+    assert np.abs(walked - scores).max() < 1e-12
+
+
+def test_gradients_are_integers_whose_sums_are_exact_in_any_order() -> None:
+    _, bad = table(5000, 3, 6)
+    pairs = gradients(np.random.default_rng(0).normal(size=5000) * 20, bad)
+    assert pairs.dtype == np.int64
+    assert np.abs(pairs[:, 0]).max() <= 1 << FRACTION
+    assert pairs[:, 1].min() >= 1
+    assert pairs[:, 1].max() <= 1 << (FRACTION - 2)
+    assert (pairs[::-1].sum(axis=0) == pairs.sum(axis=0)).all()
+
+
+def test_of_cuts_that_divide_alike_the_lowest_is_named() -> None:
+    """Bins that are empty in a node make cuts equal there; which one is named must not depend on the order they came in."""
+    column = np.repeat([0.0, 1.0, 2.0, 3.0], 25)
+    cuts = Cuts.of({"c0": column}, 100, most=8, least=5)
+    assert len(cuts) == 3
+    inside = np.where((column == 0) | (column == 3), 0, -1).astype(np.int64)
+    counts = cuts.counts(inside, 1)[0]
+    assert counts.tolist() == [25, 25, 25]
+    assert [cuts.lowest(each, counts) for each in range(3)] == [0, 0, 0]
+    assert cuts.lowest(2, cuts.counts(np.zeros(100, np.int64), 1)[0]) == 2
+
+
+def test_a_gain_that_is_rounding_splits_nothing() -> None:
+    bad = np.array([True, False] * 50)
+    column = np.repeat([0.0, 1.0], 50)
+    growth = grow_alone(Cuts.of({"c0": column}, 100, most=4, least=5), gradients(np.zeros(100), bad), 100, Rule(least_rows=5), "bank", [])
+    assert [node.split for node in growth.nodes] == [None]
+
+
+def test_a_party_without_columns_has_no_cuts() -> None:
+    cuts = Cuts.of({}, 30, most=8, least=5)
+    assert len(cuts) == 0
+    growth = Growth(gradients(np.zeros(30), np.arange(30) < 9), 30, Rule())
+    growth.take(cuts.sums(growth.frontier.training, 1, growth.pairs))
+    assert growth.best(cuts.allowed(cuts.counts(growth.frontier.training, 1), growth.frontier.sizes(), 5)).tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("column", "code"),
+    [
+        (np.full(60, 3.0), "column_constant"),
+        (np.full(60, np.nan), "column_constant"),
+        (np.array(["same"] * 60, object), "column_constant"),
+        (np.append(np.arange(59.0), np.inf), "column_malformed"),
+        (np.append(np.arange(59.0), -np.inf), "column_malformed"),
+    ],
+)
+def test_columns_no_tree_can_use_are_refused(column: NDArray[Any], code: str) -> None:
+    with pytest.raises(BadInput, check=lambda error: error.code == code):
+        Cuts.of({"c0": column}, 50, most=8, least=5)
+
+
+def test_groups_hold_each_row_once_for_each_column() -> None:
+    columns, _ = table(200, 3, 7)
+    cuts = Cuts.of(columns, 200, most=8, least=10)
+    node = np.tile([0, 1, -1, 0], 50)
+    places, groups = cuts.groups(node)
+    assert len(places) == len(groups) == len(set(places.tolist()))
+    assert sorted(row for group in groups for row in group) == sorted(3 * np.flatnonzero(node >= 0).tolist())
+    for place, group in zip(places.tolist(), groups, strict=True):
+        assert {place // cuts.width} == set(node[group].tolist())
