@@ -7,7 +7,7 @@ genesis, so a rebuilt chain is another chain; the genesis hash is checked all th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,8 @@ from typing import Any, Self
 from chain.crypto import is_address
 from chain.eip712 import Domain
 from chain.errors import BadInput
+from chain.trust import Trust, ValidatorSet
+from contracts import NAMES, artifact
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,21 @@ class Deployment:
     def name_of(self, address: str) -> str | None:
         """The name of the contract at an address, or None."""
         return next((name for name, at in self.contracts.items() if at == address.lower()), None)
+
+    def trust(self, validators: Iterable[str], *, witnesses: Mapping[str, bytes], required_witnesses: int) -> Trust:
+        """A trust file for this deployment: one validator set from the genesis on, witnesses' log keys by member.
+
+        What whoever runs the network would publish. A verifier decides itself whether to believe it.
+        """
+        return Trust(
+            chain_id=self.chain_id,
+            genesis_hash="0x" + self.genesis_hash.hex(),
+            validator_sets=(ValidatorSet(0, None, frozenset(validators)),),
+            contracts=dict(self.contracts),
+            storage={name: artifact(name).storage for name in NAMES},
+            witnesses=dict(witnesses),
+            required_witnesses=required_witnesses,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The closed JSON form."""

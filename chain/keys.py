@@ -3,7 +3,8 @@
 A key file is JSON: the private key under AES-256-GCM with a key derived by scrypt from the node's passphrase, and a
 SHA-256 over the rest, so that a damaged file (``key_file_corrupt``) and a wrong passphrase (``key_passphrase_wrong``) are
 told apart. Files are 0600, written whole or not at all. ``Signer`` is the interface a hardware module or remote signer
-would take.
+would take. A person's key (chief data officer, administrator, data subject) rests in a file of the same form outside
+every node, under a passphrase of the person's own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.x509.oid import NameOID
 
 from chain.crypto import address_of_public_key, new_private_key
+from chain.eip712 import Domain, Statement
 from chain.errors import BadInput, Conflict, NotFound
 from chain.statements import Algorithm
 
@@ -70,6 +72,10 @@ class Secp256k1Signer:
         """65 bytes, low-s, deterministic."""
         signature = self._key.sign_recoverable(digest, hasher=None)
         return signature[:64] + bytes([signature[64] + 27])
+
+    def sign(self, statement: Statement, domain: Domain) -> bytes:
+        """A statement's signature under its contract's domain."""
+        return self.sign_digest(statement.digest(domain))
 
 
 class Ed25519Signer:
@@ -175,6 +181,39 @@ def open_key(data: bytes, algorithm: Algorithm, passphrase: bytes, *, name: str)
         return cipher.decrypt(nonce, ciphertext, bytes([algorithm]))
     except InvalidTag as error:
         raise BadInput("key_passphrase_wrong", f"The passphrase does not open the key {name}.", hint="Check the passphrase file.") from error
+
+
+def create_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signer:
+    """Make a person's secp256k1 key in ``path``; without a passphrase, a random one is left beside it for the person to
+    keep elsewhere. ``key_exists``: a key is never overwritten.
+    """
+    if path.exists():
+        raise Conflict("key_exists", f"{path} exists; a key is never overwritten.", hint="Choose another file.")
+    private = new_private_key()
+    chosen = passphrase or secrets.token_urlsafe(24)
+    if passphrase is None:
+        write_private(passphrase_file(path), chosen.encode() + b"\n")
+    write_private(path, seal_key(Algorithm.SECP256K1, private, chosen.encode()))
+    return Secp256k1Signer(private)
+
+
+def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signer:
+    """Open a person's key file; the passphrase stands beside it in ``FILE.passphrase`` unless given.
+
+    Raises:
+        BadInput: ``key_missing``, and what ``open_key`` raises.
+    """
+    try:
+        text = passphrase or passphrase_file(path).read_text(encoding="utf-8").strip()
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput("key_missing", f"There is no key at {path}, or its passphrase is missing.") from error
+    return Secp256k1Signer(open_key(data, Algorithm.SECP256K1, text.encode(), name=path.name))
+
+
+def passphrase_file(path: Path) -> Path:
+    """Where a person's passphrase stands unless the person keeps it elsewhere."""
+    return path.with_name(path.name + ".passphrase")
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chain.errors import Unavailable
-from nodes.http import Answer
-from nodes.peers import refusal
+from nodes.answers import Answer, refusal
 
 
 class NodeClient:
@@ -78,12 +77,12 @@ class NodeClient:
             self.close()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise self._unreachable() from error
+            raise self._unreachable(error) from error
         try:
             return self._exchange(method, path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise self._unreachable() from error
+            raise self._unreachable(error) from error
 
     def close(self) -> None:
         """Drop the connection."""
@@ -101,5 +100,8 @@ class NodeClient:
         content = response.read()
         return Answer(response.status, response.headers.get("content-type", ""), content)
 
-    def _unreachable(self) -> Unavailable:
+    def _unreachable(self, error: Exception) -> Unavailable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            sentence = f"What answers at {self.url} does not show the certificate it is trusted by."
+            return Unavailable("node_wrong_certificate", sentence, hint="Get the node's certificate again from whoever runs it.")
         return Unavailable("node_unreachable", f"The node at {self.url} does not answer.", hint="Check that it runs; see its log.")

@@ -13,12 +13,13 @@ import hashlib
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from nodes.answers import Answer
 
 MOST_ANSWER_BYTES = 64 << 20
 _KEPT_SECONDS = 30.0
@@ -30,15 +31,6 @@ KeyCheck = Callable[[bytes], Awaitable[None]]
 
 class ConnectionLost(Exception):
     """The connection ended before the whole answer came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, content type and body of an HTTP answer."""
-
-    status: int
-    content_type: str
-    body: bytes
 
 
 def client_tls() -> ssl.SSLContext:

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chain.crypto import new_private_key
 from chain.errors import BadInput, Conflict
-from chain.keys import KeyStore, Secp256k1Signer, open_key, seal_key, tls_certificate, tls_fingerprint, write_private
+from chain.keys import KeyStore, create_person_key, tls_certificate, tls_fingerprint, write_private
 from chain.statements import Algorithm, KeyPurpose, Role
 from nodes import access
 from nodes.config import ROLE_NAMES, UNSEALED_TEST, toml
@@ -172,29 +171,6 @@ def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
     return {each.purpose: each for each in entries}
 
 
-def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signer:
-    """Open an officer's or administrator's key file; the passphrase stands beside it in ``FILE.passphrase`` unless
-    given.
-    """
-    try:
-        text = passphrase or _passphrase_file(path).read_text(encoding="utf-8").strip()
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput("key_missing", f"There is no key at {path}, or its passphrase is missing.") from error
-    return Secp256k1Signer(open_key(data, Algorithm.SECP256K1, text.encode(), name=path.name))
-
-
-def create_person_key(path: Path) -> Secp256k1Signer:
-    """Make a person's secp256k1 key in ``path``, with a random passphrase beside it for the person to replace or keep
-    elsewhere.
-    """
-    private = new_private_key()
-    passphrase = secrets.token_urlsafe(24)
-    write_private(_passphrase_file(path), passphrase.encode() + b"\n")
-    write_private(path, seal_key(Algorithm.SECP256K1, private, passphrase.encode()))
-    return Secp256k1Signer(private)
-
-
 def _node_keys(directory: Path, name: str) -> list[KeyEntry]:
     passphrase = (directory / "passphrase").read_text().strip()
     store = KeyStore(directory / "keys", passphrase)
@@ -238,10 +214,6 @@ def _config(plan: Plan) -> dict[str, Any]:
         both = isinstance(content, dict) and isinstance(value.get(table), dict)
         value[table] = {**value[table], **content} if both else content
     return value
-
-
-def _passphrase_file(path: Path) -> Path:
-    return path.with_name(path.name + ".passphrase")
 
 
 def _json(value: Any) -> bytes:

@@ -14,31 +14,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chain.errors import (
-    BadInput,
-    Conflict,
-    Forbidden,
     NotFound,
-    QiaolianError,
-    Unauthorised,
     Unavailable,
 )
 from chain.statements import KeyPurpose
 from chain.view import ChainView
 from chain.words import KeyWord
+from nodes.answers import Answer, refusal
 from nodes.config import Peer
-from nodes.http import Answer, ConnectionLost, Endpoint, client_tls
+from nodes.http import ConnectionLost, Endpoint, client_tls
 from nodes.tokens import Issuer
-
-_BY_STATUS: dict[int, type[QiaolianError]] = {
-    401: Unauthorised,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    422: BadInput,
-    502: Unavailable,
-    503: Unavailable,
-}
-_RESERVED = {"type", "title", "status", "detail", "code", "hint", "instance"}
 
 
 class HttpPeers:
@@ -146,18 +131,3 @@ def _decoded(member: str, answer: Answer) -> Any:
         return json.loads(answer.body)
     except (ValueError, RecursionError) as error:
         raise Unavailable("peer_bad_answer", "The other member's node did not answer with JSON.", member=member) from error
-
-
-def refusal(member: str, answer: Answer) -> QiaolianError:
-    """The peer's problem+json as our error: same code, sentence and status."""
-    try:
-        problem = json.loads(answer.body)
-        code, sentence, hint = str(problem["code"]), str(problem["detail"]), str(problem.get("hint", ""))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Unavailable("peer_bad_answer", f"The other member's node answered {answer.status}.", member=member)
-    context = {name: value for name, value in problem.items() if name not in _RESERVED and name.isidentifier()}
-    context["peer"] = member
-    error = _BY_STATUS.get(answer.status, QiaolianError)(code[:64], sentence[:500], hint=hint[:500])
-    error.context.update(context)
-    error.status = answer.status
-    return error

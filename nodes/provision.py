@@ -23,7 +23,7 @@ from chain.crypto import keccak256, new_private_key
 from chain.deploy import Governor
 from chain.deployment import Deployment
 from chain.errors import QiaolianError, Unavailable
-from chain.keys import Secp256k1Signer
+from chain.keys import Secp256k1Signer, open_person_key
 from chain.ledger import Ledger
 from chain.statements import Approval, KeyPurpose
 from chain.transactions import gas_for, sign_transaction
@@ -36,7 +36,6 @@ from nodes.initialise import (
     Admission,
     Plan,
     initialise,
-    open_person_key,
     write_config,
 )
 
@@ -219,8 +218,8 @@ class Governance:
         _, data = self._ledger.encode("MemberDirectory", function, *arguments)
         nonce, deadline = secrets.randbits(128), int(time.time()) + APPROVAL_SECONDS
         approval = Approval(version=1, call_hash=keccak256(data), nonce=nonce, deadline=deadline)
-        digest = approval.digest(self._ledger.deployment.domain("MemberDirectory"))
-        signatures = [each.sign_digest(digest) for each in self._approvers]
+        domain = self._ledger.deployment.domain("MemberDirectory")
+        signatures = [each.sign(approval, domain) for each in self._approvers]
         return self._ledger.encode("MemberDirectory", "execute", data, nonce, deadline, signatures)
 
 

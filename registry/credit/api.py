@@ -84,6 +84,11 @@ async def hold(request: Request, context: Context = Depends(get_context)) -> dic
     return {"consent": "0x" + commitment.hex()}
 
 
+@router.get("/v1/consents/{commitment}", summary="Where a consent stands on the chain, for whoever knows its commitment")
+def standing(commitment: str, context: Context = Depends(get_context)) -> dict[str, Any]:
+    return service.standing(context, hex_bytes(commitment))
+
+
 @router.post("/v1/certificates/shown", status_code=201, summary="A subject shows another office's certificate")
 async def show(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)

@@ -115,6 +115,12 @@ def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature:
     return _send(context, operation, "withdrawConsent", [withdrawal, signature])
 
 
+def standing(context: Context, commitment: bytes) -> dict[str, Any]:
+    """A consent's heights by the node's proved view. Only who holds the salt can know a commitment, so strangers may ask."""
+    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", commitment).value)
+    return {"consent": "0x" + commitment.hex(), "recordedAt": word.recorded_at or None, "withdrawnAt": word.withdrawn_at or None}
+
+
 def hold(context: Context, package_json: Mapping[str, Any]) -> bytes:
     """Keep a consent given to this bank; its commitment."""
     checked = _checked(context, package_json)

@@ -266,8 +266,9 @@ def listing(context: Context) -> list[dict[str, Any]]:
 
 
 def describe(context: Context, grant_id: bytes) -> dict[str, Any]:
-    """One grant; ``grant_unknown``."""
-    return _listed(find(context, grant_id))
+    """One grant, with the salt that opens its scope, so that who decides can check what is shown; ``grant_unknown``."""
+    row = find(context, grant_id)
+    return {**_listed(row), "scopeSalt": None if row.scope_salt is None else "0x" + row.scope_salt.hex()}
 
 
 def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0)) -> None:

@@ -22,7 +22,8 @@ from chain.outbox import enqueue
 from chain.statements import Algorithm, Approval, KeyPurpose
 from chain.words import KeyWord
 from registry.evidence.service import append_statement
-from registry.members.rules import APPROVALS, call_arguments, role_names, status
+from registry.members.rules import APPROVALS, role_names, status
+from registry.members.signing import call_data, reviewed
 from registry.members.store import MemberKey, MemberRow, Proposal
 
 DEADLINE_SECONDS = 7 * 86_400
@@ -101,12 +102,11 @@ async def propose(context: Context, function: str, arguments: Mapping[str, Any],
 
     A governor's node that cannot be reached is named in ``notReached``; its administrator can be given the proposal by hand.
     """
-    _, data = context.ledger.encode("MemberDirectory", function, *call_arguments(function, arguments))
     row = Proposal(
         proposer=context.member,
         function=function,
         arguments=dict(arguments),
-        call_data=data,
+        call_data=call_data(function, arguments),
         nonce=str(secrets.randbits(128)),
         deadline=context.now() + DEADLINE_SECONDS,
         approvals={},
@@ -137,7 +137,7 @@ async def approve(context: Context, proposal_id: bytes, signature: bytes) -> dic
 
 def take_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
     """Take a proposal with its approvals from another governor's node; checked as if drawn up here."""
-    row = _read(context, value)
+    row = _read(value)
     approvals = value.get("approvals")
     if not isinstance(approvals, dict) or len(approvals) > 64:
         raise BadInput("proposal_malformed", "A proposal's approvals are signatures by member.")
@@ -220,28 +220,22 @@ def _approver(context: Context, row: Proposal, signature: bytes) -> str:
     return word.member
 
 
-def _read(context: Context, value: Mapping[str, Any]) -> Proposal:
-    try:
-        function, arguments = value["function"], value["arguments"]
-        approval = Approval.from_json(value["approval"])
-        _, data = context.ledger.encode("MemberDirectory", function, *call_arguments(function, arguments))
-        row = Proposal(
-            proposal_id=approval.struct_hash(),
-            proposer=str(value["proposer"]),
-            function=function,
-            arguments=dict(arguments),
-            call_data=data,
-            nonce=str(approval.nonce),
-            deadline=approval.deadline,
-            approvals={},
-            operation="",
-            executed_at=0,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput("proposal_malformed", "A proposal lacks a part or has one of the wrong form.") from error
-    if approval.call_hash != keccak256(data) or "0x" + data.hex() != value.get("callData"):
-        raise BadInput("proposal_differs", "The call to be approved is not the action the proposal describes.")
-    return row
+def _read(value: Mapping[str, Any]) -> Proposal:
+    data, approval = reviewed(value)
+    if not isinstance(value.get("proposer"), str):
+        raise BadInput("proposal_malformed", "A proposal names its proposer.")
+    return Proposal(
+        proposal_id=approval.struct_hash(),
+        proposer=value["proposer"],
+        function=value["function"],
+        arguments=dict(value["arguments"]),
+        call_data=data,
+        nonce=str(approval.nonce),
+        deadline=approval.deadline,
+        approvals={},
+        operation="",
+        executed_at=0,
+    )
 
 
 async def _share(context: Context, value: Mapping[str, Any], members: Sequence[str]) -> list[str]:

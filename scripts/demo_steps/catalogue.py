@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from chain.statements import GrantDecision, GrantRevocation, Operation
+from chain.statements import Operation
+from registry.grants.signing import decision_of, reviewed
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import Product, State
 from scripts.demo_steps.world import World, wait_for
@@ -126,28 +127,13 @@ def grant_state(world: World, key: str, grant_id: str) -> str:
 
 def decide(world: World, owner: str, grant_id: str, *, approved: bool, reason: str) -> None:
     """The chief data officer signs with a key the node does not hold, and the decision is on the chain."""
-    organisation = world.organisations[owner]
-    decision = GrantDecision(
-        version=1,
-        grant_id=bytes.fromhex(grant_id[2:]),
-        approved=approved,
-        reason=reason,
-        deadline=int(time.time()) + 3_600,
-    )
-    signature = organisation.officer().sign_digest(decision.digest(world.deployment.domain("GrantRegistry")))
+    shown, _ = reviewed(world.client(owner, "officer").get(f"/v1/grants/{grant_id}"))
+    decision = decision_of(shown, approved=approved, reason=reason, now=int(time.time()))
+    signature = world.organisations[owner].officer().sign(decision, world.deployment.domain("GrantRegistry"))
     body = {"decision": decision.to_json(), "signature": "0x" + signature.hex()}
     world.client(owner, "officer").post(f"/v1/grants/{grant_id}/decision", body)
     wanted = "approved" if approved else "refused"
     wait_for(lambda: grant_state(world, owner, grant_id) == wanted, "a grant decision to be on the chain")
-
-
-def revoke(world: World, owner: str, grant_id: str, *, reason: str) -> None:
-    """The chief data officer takes a grant back."""
-    organisation = world.organisations[owner]
-    revocation = GrantRevocation(version=1, grant_id=bytes.fromhex(grant_id[2:]), reason=reason, deadline=int(time.time()) + 3_600)
-    signature = organisation.officer().sign_digest(revocation.digest(world.deployment.domain("GrantRegistry")))
-    body = {"revocation": revocation.to_json(), "signature": "0x" + signature.hex()}
-    world.client(owner, "officer").post(f"/v1/grants/{grant_id}/revocation", body)
 
 
 def _granted(world: World, screen: Screen, grantee: str, product: Product, *, purpose: str, scene: str) -> str:

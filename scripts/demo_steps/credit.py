@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from chain.commitment import commit, new_salt
-from chain.statements import CreditDispute
+from registry.credit.signing import dispute_of
 from scripts.demo_steps import trade
 from scripts.demo_steps.catalogue import CREDIT
 from scripts.demo_steps.people import Trader
@@ -14,7 +13,6 @@ from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import State
 from scripts.demo_steps.world import World, wait_for
 
-CLAIM_DOMAIN = "qiaolian.claim.v1"
 DEPARTMENT = "social-security"
 REPAIRED_COLUMN = "Seniority"
 REPORT_CALLS = 600
@@ -64,29 +62,19 @@ def _report(world: World, state: State, trader: Trader, name: str) -> dict[str, 
 
 def _dispute(world: World, state: State, trader: Trader) -> tuple[str, dict[str, Any]]:
     """The trader goes to the counter, sees the record, and signs a dispute with a key certified for that."""
-    person, certificate = trade.certified(world, state.traders.index(trader) + 1, purpose="dispute")
-    shown = {**certificate, "identity": person.identity, "identitySalt": "0x" + person.salt.hex()}
-    world.client(DEPARTMENT, None).post("/v1/certificates/shown", shown)
+    subject, certificate = trade.certified(world, state.traders.index(trader) + 1, purpose="dispute")
+    world.client(DEPARTMENT, None).post("/v1/certificates/shown", subject.shown(certificate))
     asset_id = state.products[DEPARTMENT].asset_id
-    counter = world.client(DEPARTMENT, "clerk").post(f"/v1/assets/{asset_id}/records", person.identity)
-    salt, claim = new_salt(), {"column": REPAIRED_COLUMN, "says": "two years of employment are missing"}
-    dispute = CreditDispute(
-        version=1,
+    counter = world.client(DEPARTMENT, "clerk").post(f"/v1/assets/{asset_id}/records", subject.identity)
+    draft = dispute_of(
+        subject,
         department=world.code(DEPARTMENT),
         asset_id=bytes.fromhex(asset_id[2:]),
         record=bytes.fromhex(counter["commitment"][2:]),
-        claim=commit(salt, CLAIM_DOMAIN, claim),
-        authority=person.key.address,
-        raised_at=int(time.time()),
+        claim={"column": REPAIRED_COLUMN, "says": "two years of employment are missing"},
+        now=int(time.time()),
     )
-    signature = person.key.sign(dispute, world.deployment.domain("CreditLedger"))
-    body = {
-        "dispute": dispute.to_json(),
-        "signature": "0x" + signature.hex(),
-        "claim": claim,
-        "claimSalt": "0x" + salt.hex(),
-        "subject": trader.code,
-    }
+    body = draft.body(subject.key.sign(draft.dispute, world.deployment.domain("CreditLedger")))
     dispute_id = str(world.client(DEPARTMENT, None).post("/v1/disputes", body)["disputeId"])
     wait_for(lambda: world.ledger.credit.dispute(bytes.fromhex(dispute_id[2:])).opened_at, "the dispute to be on the chain")
     return dispute_id, counter["record"]

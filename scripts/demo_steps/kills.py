@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from chain.errors import Conflict, QiaolianError
-from chain.statements import GrantRevocation, GrantTerms
+from chain.statements import GrantTerms
 from nodes.client import NodeClient
 from nodes.provision import Organisation
+from registry.grants.signing import revocation_of
 from scripts.demo_steps import trade
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import Deal, State
@@ -155,8 +156,8 @@ def revoke(world: World, screen: Screen, state: State) -> None:
     organisation = world.organisations[REVOKED]
     grants = world.client(REVOKED, "officer").get("/v1/grants")["grants"]
     terms = GrantTerms.from_json(next(each["terms"] for each in grants if each["grantId"] == deal.grant_id))
-    revocation = GrantRevocation(version=1, grant_id=terms.struct_hash(), reason="contract-ended", deadline=int(time.time()) + 3_600)
-    signature = organisation.officer().sign_digest(revocation.digest(world.deployment.domain("GrantRegistry")))
+    revocation = revocation_of(terms.struct_hash(), reason="contract-ended", now=int(time.time()))
+    signature = organisation.officer().sign(revocation, world.deployment.domain("GrantRegistry"))
     transaction = world.send("GrantRegistry", "revoke", terms, revocation, signature)
     caller.join(REVOCATION_SECONDS)
     caller.finish()

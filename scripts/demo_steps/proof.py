@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.statements import KeyPurpose
-from chain.trust import Trust, ValidatorSet
-from contracts import NAMES, artifact
+from chain.trust import Trust
 from scripts.demo_steps import trade
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import State
@@ -40,15 +39,8 @@ def reconcile(world: World, screen: Screen, state: State) -> None:
 def trust_of(world: World) -> Trust:
     """A verifier's trust file for this network: what its operator would publish and the verifier decide to believe."""
     supervisor = world.organisations[WITNESS]
-    return Trust(
-        chain_id=world.network.chain_id,
-        genesis_hash=world.network.genesis_hash,
-        validator_sets=(ValidatorSet(0, None, frozenset(world.network.addresses)),),
-        contracts=world.deployment.contracts,
-        storage={name: artifact(name).storage for name in NAMES},
-        witnesses={supervisor.member: supervisor.admission.key(KeyPurpose.LOG).fingerprint},
-        required_witnesses=1,
-    )
+    witness = {supervisor.member: supervisor.admission.key(KeyPurpose.LOG).fingerprint}
+    return world.deployment.trust(world.network.addresses, witnesses=witness, required_witnesses=1)
 
 
 def export(world: World, screen: Screen, state: State, out: Path) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from chain.statements import DealStep, DealTerms, Step
+from chain.statements import DealTerms, Step
 from nodes.client import NodeClient
-from scripts.demo_steps.people import Person
+from registry.credit.signing import Subject
+from registry.property.signing import step_of
 from scripts.demo_steps.records import Sale, sales
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import State
@@ -60,8 +61,8 @@ class Drawn:
 
     deal_id: str
     terms: DealTerms
-    seller: Person
-    buyer: Person
+    seller: Subject
+    buyer: Subject
 
 
 def run(world: World, screen: Screen, state: State, *, deals: int) -> None:
@@ -107,7 +108,7 @@ def _sell(world: World, sale: Sale, owner: str) -> tuple[str, int]:
 
 def _draw(at: Desk, sale: Sale, owner: str) -> Drawn:
     """Keys certified by the registration centre, its title statement, and the deal drawn up by the agent."""
-    seller, buyer = Person({"code": owner}), Person({"code": f"ID-{sale.number:06d}-B-{time.time_ns()}"})
+    seller, buyer = Subject({"code": owner}), Subject({"code": f"ID-{sale.number:06d}-B-{time.time_ns()}"})
     certificates = [_certify(at, each) for each in (seller, buyer)]
     now = int(time.time())
     title = at.at(CENTRE).post("/v1/titles", {"unit": sale.unit, "ownerKey": seller.key.address, "notAfter": now + 30 * 86_400})
@@ -140,27 +141,15 @@ def _content(sale: Sale, loan: int) -> dict[str, Any]:
     }
 
 
-def _certify(at: Desk, person: Person) -> dict[str, Any]:
-    body = {
-        "identity": person.identity,
-        "identitySalt": "0x" + person.salt.hex(),
-        "key": person.key.address,
-        "purpose": "deal",
-        "notAfter": int(time.time()) + 30 * 86_400,
-    }
+def _certify(at: Desk, person: Subject) -> dict[str, Any]:
+    body = {**person.request(purpose="deal"), "notAfter": int(time.time()) + 30 * 86_400}
     made: dict[str, Any] = at.at(CENTRE).post("/v1/certificates", body)
     return made
 
 
-def _sign(at: Desk, drawn: Drawn, person: Person, step: Step) -> dict[str, Any]:
+def _sign(at: Desk, drawn: Drawn, person: Subject, step: Step) -> dict[str, Any]:
     """Seller or buyer signs with the one-time key only they hold."""
-    statement = DealStep(
-        version=1,
-        deal_id=bytes.fromhex(drawn.deal_id[2:]),
-        step=int(step),
-        content=drawn.terms.content,
-        signed_at=int(time.time()),
-    )
+    statement = step_of(drawn.terms, step, now=int(time.time()))
     signature = person.key.sign(statement, at.world.deployment.domain("PropertyLedger"))
     body = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
     made: dict[str, Any] = at.at(AGENT).post(f"/v1/deals/{drawn.deal_id}/signatures", body)

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from chain.errors import QiaolianError
 from nodes.client import NodeClient
+from registry.credit.signing import Subject, consent_of, sign_consent
 from scripts.demo_steps.catalogue import CREDIT, SERVICE, grant_shared
-from scripts.demo_steps.people import Person, Trader, consent_of
+from scripts.demo_steps.people import Trader
 from scripts.demo_steps.records import SUBJECT, trader_code
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import Deal, State
@@ -54,35 +55,22 @@ def prepare_for_bench(world: World, screen: Screen, state: State, *, traders: in
 # --- Consents -------------------------------------------------------------------------------------------------------------------
 
 
-def certified(world: World, number: int, *, purpose: str) -> tuple[Person, dict[str, Any]]:
-    """A trader with a fresh key that the operator's identity office certified: the person, and certificate with signature."""
-    person = Person({"code": trader_code(number), "kind": "sole-trader"})
-    body = {
-        "identity": person.identity,
-        "identitySalt": "0x" + person.salt.hex(),
-        "key": person.key.address,
-        "purpose": purpose,
-        "notAfter": int(time.time()) + 90 * 86_400,
-    }
-    return person, world.client("operator", "clerk").post("/v1/certificates", body)
+def certified(world: World, number: int, *, purpose: str) -> tuple[Subject, dict[str, Any]]:
+    """A trader with a fresh key that the operator's identity office certified: the subject, and certificate with signature."""
+    subject = Subject({"code": trader_code(number), "kind": "sole-trader"})
+    body = {**subject.request(purpose=purpose), "notAfter": int(time.time()) + 90 * 86_400}
+    return subject, world.client("operator", "clerk").post("/v1/certificates", body)
 
 
 def consent(world: World, number: int) -> Trader:
     """One trader consents to the bank: certificate, signature, relay, and the package for the bank."""
-    person, certificate = certified(world, number, purpose="consent")
-    package, registration, signature = consent_of(
-        person,
-        bank=world.code("bank"),
-        purpose=CREDIT,
-        certificate=certificate["certificate"],
-        certificate_signature=certificate["signature"],
-        domain=world.deployment.domain("CreditLedger"),
-        now=int(time.time()),
-    )
-    relayed = {"registration": registration.to_json(), "signature": "0x" + signature.hex()}
-    world.client("operator", None).post("/v1/consents", relayed)
-    held = world.client("bank", None).post("/v1/consents/held", package)
-    return Trader(person, package, held["consent"])
+    subject, certificate = certified(world, number, purpose="consent")
+    now = int(time.time())
+    given = consent_of(subject, bank=world.code("bank"), purpose=CREDIT, now=now)
+    signed = sign_consent(subject, given, certificate, domain=world.deployment.domain("CreditLedger"), now=now)
+    world.client("operator", None).post("/v1/consents", signed.relayed)
+    held = world.client("bank", None).post("/v1/consents/held", signed.package)
+    return Trader(subject, signed.package, held["consent"])
 
 
 def _consents(world: World, screen: Screen, state: State, count: int) -> None:

@@ -1,0 +1,42 @@
+"""What a chief data officer signs, on the officer's own machine: made here and checked against what the node shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chain.commitment import opens
+from chain.errors import BadInput, QiaolianError
+from chain.statements import GrantDecision, GrantRevocation, GrantTerms
+from registry.grants.rules import SCOPE_DOMAIN
+
+DEADLINE_SECONDS = 3_600
+"""How long a signature may take to reach the chain."""
+
+
+def reviewed(described: Mapping[str, Any]) -> tuple[bytes, GrantTerms]:
+    """The id and terms of a grant as the node describes it, once they are what the officer's signature would stand under.
+
+    Raises:
+        BadInput: ``grant_differs`` when the terms are not those of the id or the columns not those of the scope's commitment;
+            ``grant_malformed``.
+    """
+    try:
+        grant_id, terms = bytes.fromhex(described["grantId"][2:]), GrantTerms.from_json(described["terms"])
+        scope, salt = described["scope"], described["scopeSalt"]
+        opened = scope is None or opens(terms.scope, salt=bytes.fromhex(salt[2:]), domain=SCOPE_DOMAIN, record=scope)
+    except (KeyError, TypeError, ValueError, QiaolianError) as error:
+        raise BadInput("grant_malformed", "The node does not describe the grant in the form expected.") from error
+    if terms.struct_hash() != grant_id or not opened:
+        raise BadInput("grant_differs", "What the node shows of the grant is not what its id commits to.", hint="Do not sign; ask who runs the node.")
+    return grant_id, terms
+
+
+def decision_of(grant_id: bytes, *, approved: bool, reason: str, now: int) -> GrantDecision:
+    """The decision to be signed; the reason is a code."""
+    return GrantDecision(version=1, grant_id=grant_id, approved=approved, reason=reason, deadline=now + DEADLINE_SECONDS)
+
+
+def revocation_of(grant_id: bytes, *, reason: str, now: int) -> GrantRevocation:
+    """The revocation to be signed; the reason is a code."""
+    return GrantRevocation(version=1, grant_id=grant_id, reason=reason, deadline=now + DEADLINE_SECONDS)

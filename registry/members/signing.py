@@ -1,0 +1,33 @@
+"""What a governor's administrator signs, on the administrator's own machine: the call is encoded again from what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chain.crypto import keccak256
+from chain.errors import BadInput
+from chain.ledger import contract_abi
+from chain.statements import Approval
+from registry.members.rules import call_arguments
+
+
+def call_data(function: str, arguments: Mapping[str, Any]) -> bytes:
+    """The call the directory makes to itself for an action given as JSON; raises what ``call_arguments`` raises."""
+    return contract_abi("MemberDirectory").encode(function, call_arguments(function, arguments))
+
+
+def reviewed(proposal: Mapping[str, Any]) -> tuple[bytes, Approval]:
+    """The call and the approval of a proposal, once the approval is of exactly the action the proposal describes.
+
+    Raises:
+        BadInput: ``proposal_malformed``, ``proposal_differs``.
+    """
+    try:
+        approval = Approval.from_json(proposal["approval"])
+        data = call_data(proposal["function"], proposal["arguments"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("proposal_malformed", "A proposal lacks a part or has one of the wrong form.") from error
+    if approval.call_hash != keccak256(data) or "0x" + data.hex() != proposal.get("callData"):
+        raise BadInput("proposal_differs", "The call to be approved is not the action the proposal describes.")
+    return data, approval

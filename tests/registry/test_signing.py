@@ -1,0 +1,164 @@
+"""What persons sign on their own machines: nothing is signed that differs from what was shown."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chain.commitment import commit
+from chain.crypto import keccak256, recover
+from chain.eip712 import Domain
+from chain.errors import QiaolianError
+from chain.statements import Approval, DealTerms, GrantTerms, Step, SubjectKeyCertificate
+from registry.credit.rules import check_package
+from registry.credit.signing import Subject, consent_of, require_certificate, sign_consent, subject_of
+from registry.grants import signing as officer
+from registry.grants.rules import SCOPE_DOMAIN
+from registry.members import signing as governor
+from registry.property import signing as person
+from registry.property.rules import DEAL_DOMAIN
+from registry.uscc import with_check_character
+
+BANK, OFFICE = with_check_character("91440703MA0000001"), with_check_character("11440703MA0000002")
+DOMAIN = Domain(31_337, "0x" + "11" * 20)
+NOW = 1_790_000_000
+
+
+def code_of(attempt: Callable[[], Any]) -> str:
+    with pytest.raises(QiaolianError) as caught:
+        attempt()
+    return caught.value.code
+
+
+# --- Chief data officer ---------------------------------------------------------------------------------------------------------
+
+
+def described() -> dict[str, Any]:
+    scope = {"columns": ["age", "area"]}
+    terms = GrantTerms(1, b"a" * 32, 1, OFFICE, BANK, 4, "loans", "credit", commit(b"s" * 32, SCOPE_DOMAIN, scope), NOW, NOW + 9, 10, b"n" * 32)
+    grant_id = "0x" + terms.struct_hash().hex()
+    return {"grantId": grant_id, "terms": terms.to_json(), "scope": scope, "scopeSalt": "0x" + (b"s" * 32).hex()}
+
+
+def test_an_officer_signs_the_grant_that_was_shown() -> None:
+    grant_id, terms = officer.reviewed(described())
+    assert officer.decision_of(grant_id, approved=True, reason="", now=NOW).grant_id == terms.struct_hash()
+
+
+@pytest.mark.parametrize("change", [{"purpose": "advertising"}, {"maxUses": 11}, {"grantee": OFFICE}])
+def test_terms_that_are_not_the_grants_are_not_signed(change: dict[str, Any]) -> None:
+    shown = described()
+    shown["terms"] |= change
+    assert code_of(lambda: officer.reviewed(shown)) == "grant_differs"
+
+
+def test_columns_that_the_scope_does_not_commit_to_are_not_signed() -> None:
+    assert code_of(lambda: officer.reviewed(described() | {"scope": {"columns": ["age"]}})) == "grant_differs"
+
+
+def test_a_grant_without_its_salt_is_malformed() -> None:
+    assert code_of(lambda: officer.reviewed(described() | {"scopeSalt": None})) == "grant_malformed"
+
+
+# --- Governor -------------------------------------------------------------------------------------------------------------------
+
+
+def proposal() -> dict[str, Any]:
+    arguments = {"member": BANK, "reason": "unpaid-penalty"}
+    data = governor.call_data("suspend", arguments)
+    approval = Approval(1, keccak256(data), 7, NOW)
+    return {"function": "suspend", "arguments": arguments, "callData": "0x" + data.hex(), "approval": approval.to_json()}
+
+
+def test_a_governor_signs_the_call_that_was_described() -> None:
+    data, approval = governor.reviewed(proposal())
+    assert approval.call_hash == keccak256(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"function": "remove"},
+        {"arguments": {"member": OFFICE, "reason": "unpaid-penalty"}},
+        {"callData": "0x" + governor.call_data("lift", {"member": BANK}).hex()},
+        {"approval": Approval(1, b"\0" * 32, 7, NOW).to_json()},
+    ],
+)
+def test_a_call_other_than_the_described_one_is_not_signed(change: dict[str, Any]) -> None:
+    assert code_of(lambda: governor.reviewed(proposal() | change)) == "proposal_differs"
+
+
+@pytest.mark.parametrize("missing", ["function", "arguments", "approval"])
+def test_a_proposal_that_lacks_a_part_is_not_signed(missing: str) -> None:
+    shown = proposal()
+    del shown[missing]
+    assert code_of(lambda: governor.reviewed(shown)) == "proposal_malformed"
+
+
+# --- Data subject ---------------------------------------------------------------------------------------------------------------
+
+
+def certified(of: Subject, **changes: Any) -> dict[str, Any]:
+    values = {"issuer": OFFICE, "subject": of.commitment, "key": of.key.address, "purpose": "consent"}
+    made = SubjectKeyCertificate(version=1, not_before=NOW - 60, not_after=NOW + 9, **{**values, **changes})
+    return {"certificate": made.to_json(), "signature": "0x" + Subject({"code": "office"}).key.sign(made, DOMAIN).hex()}
+
+
+def test_a_signed_consent_is_a_package_its_bank_accepts() -> None:
+    subject = Subject({"code": "92440703MD00000168"})
+    certificate = certified(subject)
+    require_certificate(certificate, subject, purpose="consent")
+    consent = consent_of(subject, bank=BANK, purpose="credit", now=NOW)
+    signed = sign_consent(subject, consent, certificate, domain=DOMAIN, now=NOW)
+    checked = check_package(signed.package, consent_domain=DOMAIN, certificate_domain=DOMAIN)
+    assert checked.commitment == signed.registration.commitment
+    assert recover(signed.registration.digest(DOMAIN), signed.signature) == subject.key.address
+
+
+@pytest.mark.parametrize("change", [{"key": "0x" + "22" * 20}, {"subject": b"x" * 32}, {"purpose": "deal"}])
+def test_a_certificate_of_another_key_subject_or_purpose_is_not_used(change: dict[str, Any]) -> None:
+    subject = Subject({"code": "92440703MD00000168"})
+    assert code_of(lambda: require_certificate(certified(subject, **change), subject, purpose="consent")) == "certificate_mismatch"
+
+
+def test_a_request_file_makes_its_subject_again_with_its_own_key_only() -> None:
+    subject = Subject({"code": "92440703MD00000168", "kind": "sole-trader"})
+    request = subject.request(purpose="consent")
+    assert subject_of(request, subject.key).commitment == subject.commitment
+    assert code_of(lambda: subject_of(request, Subject({}).key)) == "key_differs"
+    assert code_of(lambda: subject_of({"key": subject.key.address}, subject.key)) == "request_malformed"
+
+
+# --- Seller and buyer -----------------------------------------------------------------------------------------------------------
+
+
+def drawn() -> dict[str, Any]:
+    content = {"unit": "440703-000001", "price": "98000000"}
+    salt = b"c" * 32
+    seller, buyer = "0x" + "aa" * 20, "0x" + "bb" * 20
+    terms = DealTerms(1, b"u" * 32, seller, buyer, BANK, "", OFFICE, BANK, OFFICE, commit(salt, DEAL_DOMAIN, content), NOW, b"n" * 32)
+    return {"dealId": "0x" + terms.struct_hash().hex(), "terms": terms.to_json(), "content": content, "contentSalt": "0x" + salt.hex()}
+
+
+def test_a_sellers_key_signs_the_sellers_step_of_the_deal_shown() -> None:
+    terms, content = person.reviewed(drawn())
+    assert content["price"] == "98000000"
+    step = person.step_for(terms, "0x" + "aa" * 20)
+    assert step is Step.SELLER
+    assert person.step_of(terms, step, now=NOW).deal_id == terms.struct_hash()
+    assert code_of(lambda: person.step_for(terms, "0x" + "cc" * 20)) == "wrong_party"
+
+
+def test_a_price_the_deal_does_not_commit_to_is_not_signed() -> None:
+    shown = copy.deepcopy(drawn())
+    shown["content"]["price"] = "97000000"
+    assert code_of(lambda: person.reviewed(shown)) == "deal_differs"
+
+
+def test_terms_that_are_not_the_deals_are_not_signed() -> None:
+    shown = copy.deepcopy(drawn())
+    shown["terms"]["expiresAt"] = NOW + 1
+    assert code_of(lambda: person.reviewed(shown)) == "deal_differs"
