@@ -121,6 +121,7 @@ class Attempt:
         return receipt
 
     async def _permit(self) -> bytes:
+        await asyncio.to_thread(protocol_of(self.job).admit, self.job, self.config.name, self.config.settings())
         beacon = await self.gate.permit(self.job, self.config.name, now=int(time.time()))
         write_private(self.folder / "beacon", beacon)
         return beacon

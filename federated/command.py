@@ -151,9 +151,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _approve(arguments: argparse.Namespace) -> int:
     config, job = PartyConfig.load(arguments.party), read_spec(arguments.spec)
-    protocol_of(job)
+    protocol = protocol_of(job)
     if job.parties.get(config.name) is None or job.parties[config.name].source is None:
         raise BadInput("not_an_owner", f"{config.name} brings no data into this job; nothing is to be approved.")
+    protocol.admit(job, config.name, config.settings())
     if arguments.uses < 1 or arguments.days < 1:
         raise BadInput("approval_empty", "An approval is for at least one use and one day.")
     not_after = int(time.time()) + 86_400 * arguments.days

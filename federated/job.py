@@ -134,10 +134,16 @@ class Outcome:
 RoleFunction = Callable[[Session, Table | None, Job], Awaitable[Outcome]]
 
 
+def _any(_job: Job, _party: str, _settings: Mapping[str, Any]) -> None:
+    """A party's own settings forbid nothing."""
+
+
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol that jobs may name. ``check`` refuses bad specifications before anything is opened."""
+    """A protocol that jobs may name. Before anything is opened ``check`` refuses bad specifications, the same at all parties, and ``admit`` what an
+    owner's own settings do not allow: it is asked before the gate, so that what is refused counts no use."""
 
     name: str
     roles: Mapping[str, RoleFunction]
     check: Callable[[Job], None]
+    admit: Callable[[Job, str, Mapping[str, Any]], None] = _any

@@ -10,6 +10,7 @@ from federated.job import Job, Protocol
 _ROOMS = {
     "intersection": ("federated.intersection", "INTERSECTION"),
     "aggregation": ("federated.horizontal", "AGGREGATION"),
+    "analysis": ("federated.analysis", "ANALYSIS"),
 }
 
 

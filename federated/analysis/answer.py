@@ -1,0 +1,122 @@
+"""From what was computed to what may be given out: which groups and cells, with what noise, as one table.
+
+A group is given out if its rows may be released; a cell of it if its own rows may (``releases``). What may not be is left out: a group as if it had
+not been there, a cell as a missing value. Nobody but the owner is told how many there were.
+
+With noise, each analysis costs the same ``micro_rho``, shared equally by its statistics: a row is in one group, so it changes each statistic once, by
+at most 1 in a count and at most the column's bound in a sum. A discrete Gaussian of sigma then costs bound**2 / (2 * sigma**2) of rho.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated.analysis.confined import Computed
+from federated.analysis.policy import ColumnRule
+from federated.analysis.releases import Released
+from federated.analysis.statement import Statement, Statistic, filters_of
+from federated.analysis.syntax import Analysis, Key
+from federated.errors import BadInput
+from federated.horizontal.gaussian import MOST_SIGMA, discrete_gaussian
+from federated.horizontal.privacy import MICRO
+from federated.randomness import Randomness
+
+Row = list[float | int | str | None]
+Permitted = NDArray[np.bool_]
+"""(groups, statistics); a group whose first statistic, the group itself, is not permitted is not given out."""
+
+
+def permitted(
+    released: Released, computed: Computed, statement: Statement, holds: Mapping[str, NDArray[np.bool_]], count: int, least: int
+) -> Permitted:
+    """Release what may be, group by group, and note it. ``holds``: which of the source's ``count`` rows have a value, for each column."""
+    out = np.zeros(computed.sizes.shape, np.bool_)
+    order = np.argsort(computed.groups, kind="stable")
+    ends = np.searchsorted(computed.groups[order], np.arange(len(computed.keys) + 1))
+    holds = {"": np.ones(count, np.bool_), **holds}
+    for group in range(len(computed.keys)):
+        inside = order[ends[group] : ends[group + 1]]
+        for place, statistic in enumerate(statement.statistics):
+            kept = inside if statistic.only is None else inside[computed.filters[statistic.only, inside]]
+            rows = np.sort(computed.rows[kept])
+            if statistic.column is not None:
+                _require(int(holds[statistic.column][rows].sum()) == computed.sizes[group, place])
+            out[group, place] = released.release(rows, statistic.column, holds, least)
+            if place == 0 and not out[group, 0]:
+                break
+    return out
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise ValueError("a statistic is not over the rows it should be over")
+
+
+def sigmas(statement: Statement, rules: Mapping[str, ColumnRule], micro_rho: int) -> list[tuple[int, int]]:
+    """For each statistic the noise of its size and of its sum, so that all together cost at most ``micro_rho``; ``noise_wrong``."""
+    bounds = [(1, 0 if each.column is None else rules[each.column].bound) for each in statement.statistics]
+    shares = sum(1 + (bound > 0) for _, bound in bounds)
+    found = [(_sigma(one, shares, micro_rho), _sigma(bound, shares, micro_rho)) for one, bound in bounds]
+    if max(max(each) for each in found) > MOST_SIGMA:
+        hint = "Allow fewer decimal places or narrower bounds, or let an analysis cost more."
+        raise BadInput("noise_wrong", f"The noise would have a sigma above {MOST_SIGMA}.", hint=hint)
+    return found
+
+
+def _sigma(bound: int, shares: int, micro_rho: int) -> int:
+    """The least integer with bound**2 / (2 * sigma**2) <= micro_rho / (MICRO * shares)."""
+    square = Fraction(bound * bound * MICRO * shares, 2 * micro_rho)
+    return 0 if bound == 0 else max(1, math.isqrt(math.ceil(square) - 1) + 1)
+
+
+def noisy(computed: Computed, noise: Sequence[tuple[int, int]], randomness: Randomness) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sizes and sums with noise: a stream for each statistic, in the order of groups."""
+    sizes, sums = computed.sizes.copy(), computed.sums.copy()
+    for place, (size, total) in enumerate(noise):
+        sizes[:, place] += discrete_gaussian(size, len(sizes), randomness.child(f"size/{place}"))
+        if total:
+            sums[:, place] += discrete_gaussian(total, len(sums), randomness.child(f"sum/{place}"))
+    return sizes, sums
+
+
+def table(
+    analysis: Analysis,
+    statement: Statement,
+    rules: Mapping[str, ColumnRule],
+    computed: Computed,
+    allowed: Permitted,
+    sizes: NDArray[np.int64],
+    sums: NDArray[np.int64],
+) -> list[Row]:
+    """The rows to give out, in the order of their keys."""
+    filters = filters_of(analysis)
+    rows: list[tuple[tuple[Any, ...], Row]] = []
+    for group, keys in enumerate(computed.keys):
+        if not allowed[group, 0]:
+            continue
+        given, row = iter(keys), Row()
+        for each in analysis.outputs:
+            if isinstance(each, Key):
+                row.append(next(given))
+                continue
+            place = statement.statistic_of(each, filters)
+            value = _value(each.function, statement.statistics[place], rules, int(sizes[group, place]), int(sums[group, place]))
+            row.append(value if allowed[group, place] else None)
+        rows.append((tuple((key is None, key if key is not None else 0) for key in keys), row))
+    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+
+
+def _value(function: str, statistic: Statistic, rules: Mapping[str, ColumnRule], size: int, total: int) -> float | int | None:
+    if function == "count":
+        return size
+    assert statistic.column is not None
+    unit = 10 ** rules[statistic.column].places
+    if function == "sum":
+        return float(Fraction(total, unit))
+    return float(Fraction(total, unit * size)) if size > 0 else None

@@ -1,0 +1,183 @@
+"""Runs an analysis in a process of its own that has the rows, a processor and some memory, and nothing else (``child``).
+
+The rows go there in a sealed memory file, in their order and without identifiers; the answer comes back through a pipe, which takes no more than
+an answer can have. The process has no environment and no other descriptor; its errors go nowhere, for an error's text may hold values.
+Whoever submitted the analysis is told one code whatever went wrong; which limit it was stays with the owner.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from federated.analysis import child
+from federated.analysis.policy import ColumnRule, Limits
+from federated.analysis.statement import Statement
+from federated.errors import BadInput, Unavailable
+from federated.job import Table
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
+_REASONS = {
+    child.MEMORY: "it needed more memory than the policy allows",
+    child.GROUPS: "it has more groups than the policy allows",
+    child.CONFINEMENT: "this system does not let the process be confined",
+    -signal.SIGKILL: "it needed more time than the policy allows",
+    -signal.SIGXCPU: "it needed more time than the policy allows",
+}
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What came back. For each group, largest first: its keys, and for each statistic how many rows or values and their sum; for each row kept,
+    its place in the source, its group and which filters hold."""
+
+    keys: list[tuple[float | str | None, ...]]
+    sizes: NDArray[np.int64]  # (groups, statistics)
+    sums: NDArray[np.int64]  # the same; 0 for those that only count
+    rows: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    filters: NDArray[np.bool_]  # (filters, rows kept)
+
+
+def hand_over(table: Table, statement: Statement, rules: Mapping[str, ColumnRule]) -> pa.Table:
+    """The columns an analysis needs, under our own names: plain values for keys and filters, bounded integers for sums.
+
+    Raises:
+        BadInput: ``policy_types`` if the source holds something else than the policy says.
+    """
+    arrays: dict[str, pa.Array] = {"r": pa.array(np.arange(len(table), dtype=np.int32))}
+    for name in {*statement.columns, *statement.values}:
+        if (table.columns[name].dtype.kind == "f") != (rules[name].type == "number"):
+            raise BadInput("policy_types", f"The column {name} does not hold what the policy says: {rules[name].type}s.")
+    for place, name in enumerate(statement.columns):
+        arrays[f"c{place}"] = pa.array(table.columns[name], pa.float64() if rules[name].type == "number" else pa.string(), from_pandas=True)
+    for place, name in enumerate(statement.values):
+        values, missing = bounded(table.columns[name], rules[name])
+        arrays[f"a{place}"] = pa.array(values, mask=missing)
+    return pa.table(arrays)
+
+
+def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Values in units of the last place, within the policy's bounds; and which are missing."""
+    missing = np.isnan(column)
+    scale = 10.0**rule.places
+    scaled = np.rint(np.clip(np.where(missing, rule.low or 0.0, column), rule.low, rule.high) * scale)
+    return scaled.astype(np.int64), missing
+
+
+def compute(rows: pa.Table, statement: Statement, limits: Limits, *, most_groups: int) -> Computed:
+    """Run the statements; ``analysis_failed`` for whatever reason."""
+    if len(rows) > limits.rows:
+        raise failed("the source has more rows than the policy allows")
+    request = {
+        "marked": statement.marked,
+        "parameters": list(statement.parameters),
+        "groups": statement.groups,
+        "members": statement.members,
+        "most_groups": most_groups,
+        "limits": {"memory_mb": limits.memory_mb, "seconds": limits.seconds},
+    }
+    code, answer = run_child(request, rows, seconds=limits.seconds, most_bytes=_largest(len(rows), statement, most_groups))
+    if code != 0:
+        raise failed(_REASONS.get(code, "its process ended without an answer"))
+    try:
+        return _read(answer, len(rows), statement, most_groups)
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise failed("its process gave an answer that is none") from error
+
+
+def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, most_bytes: int) -> tuple[int, bytes]:
+    """Start the process, hand it the request, and take its answer: its exit code (negative: a signal's number) and what it wrote."""
+    memory = os.memfd_create("rows", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        head = json.dumps(request).encode()
+        with os.fdopen(os.dup(memory), "wb") as file:
+            file.write(len(head).to_bytes(8, "big") + head)
+            with pa.ipc.new_stream(file, rows.schema) as stream:
+                stream.write_table(rows)
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+        command = [sys.executable, "-I", "-B", "-X", "utf8", str(Path(child.__file__))]
+        process = subprocess.Popen(command, stdin=memory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd="/", close_fds=True)
+    finally:
+        os.close(memory)
+    with process:
+        try:
+            answer = _drain(process, time.monotonic() + seconds, most_bytes)
+            return (process.wait(5), answer) if answer is not None else (-signal.SIGKILL, b"")
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL, b""
+        finally:
+            process.kill()
+
+
+def failed(reason: str) -> Unavailable:
+    """The one code for what goes wrong once the source is open."""
+    return Unavailable("analysis_failed", f"The analysis did not end: {reason}.", hint="The submitter is told the code alone.")
+
+
+def _drain(process: subprocess.Popen[bytes], deadline: float, most: int) -> bytes | None:
+    """All that the process writes; ``None`` if it is too slow or writes too much."""
+    assert process.stdout is not None
+    pieces, size = list[bytes](), 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while selector.select(max(0.0, deadline - time.monotonic())):
+            piece = os.read(process.stdout.fileno(), 1 << 20)
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                return None
+    return None
+
+
+def _largest(rows: int, statement: Statement, most_groups: int) -> int:
+    """More bytes than an answer can have: fixed widths, and keys of texts as long as they come."""
+    return (1 << 24) + rows * (16 + 2 * statement.filters) + most_groups * (64 * len(statement.statistics) + (1 << 12) * len(statement.key_types))
+
+
+def _read(answer: bytes, rows: int, statement: Statement, most_groups: int) -> Computed:
+    """Take the answer apart. Nothing of it is believed: every number must be possible."""
+    source = pa.BufferReader(answer)
+    groups, members = pa.ipc.open_stream(source).read_all(), pa.ipc.open_stream(source).read_all()
+    count = len(groups)
+    for each in (groups, members):
+        each.validate(full=True)
+    sizes = np.stack([_integers(groups, f"n{place}") for place in range(len(statement.statistics))], axis=1)
+    sums = np.zeros_like(sizes)
+    for place, each in enumerate(statement.statistics):
+        if each.column is not None:
+            sums[:, place] = _integers(groups, f"s{place}")
+    place_of, group_of = _integers(members, "r"), _integers(members, "g")
+    shown = np.zeros((statement.filters, len(members)), np.bool_)
+    for place in range(statement.filters):
+        shown[place] = members.column(f"f{place}").to_numpy(zero_copy_only=False)
+    sound = count <= most_groups and (_integers(groups, "g") == np.arange(count)).all() and len(np.unique(place_of)) == len(members)
+    sound = sound and bool(((place_of >= 0) & (place_of < rows) & (group_of >= 0) & (group_of < count)).all())
+    if not sound or (np.bincount(group_of, minlength=count) != sizes[:, 0]).any():
+        raise ValueError("groups and members do not fit")
+    columns = [groups.column(f"k{place}").to_pylist() for place in range(len(statement.key_types))]
+    keys: list[tuple[float | str | None, ...]] = list(zip(*columns, strict=True)) if columns else [()] * count
+    return Computed(keys, sizes, sums, place_of, group_of, shown)
+
+
+def _integers(table: pa.Table, name: str) -> NDArray[np.int64]:
+    column = table.column(name)
+    if column.null_count or not pa.types.is_integer(column.type):
+        raise ValueError(f"{name} is no column of integers")
+    return np.asarray(column.to_numpy(), np.int64)

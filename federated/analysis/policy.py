@@ -1,0 +1,154 @@
+"""An owner's policy: what submitted analyses may do with its sources. One TOML file, read strictly.
+
+    period = "2026-q4"                     # releases within a period are checked against each other; rows may not change within it
+    purposes = ["credit-assessment"]
+    functions = ["count", "sum", "avg"]
+    least_rows = 10                        # in every group, and in what any releases differ by
+    most_groups = 1000
+    releases = 20                          # analyses of each source in a period
+
+    [limits]
+    rows = 2000000
+    memory_mb = 1024
+    seconds = 30
+
+    [noise]                                # optional
+    micro_rho = 5000                       # what each analysis costs
+
+    [sources.records.Home]
+    type = "text"
+    uses = ["group", "filter"]
+
+    [sources.records.Income]
+    type = "number"
+    uses = ["aggregate"]
+    low = 0                                # values beyond are taken as the bound
+    high = 5000
+    places = 0                             # decimal places that are kept
+
+A column that is not named here may not be used at all.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from federated.analysis.syntax import Analysis, Function, Use
+from federated.errors import BadInput, Forbidden
+from federated.job import Job
+
+MOST_VALUE = 2**31
+"""The largest magnitude of a value, in units of its last place: sums over ``MOST_ROWS`` then stay within 64 bits."""
+MOST_ROWS = 1 << 24
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ColumnRule(_Strict):
+    """What may be done with a column. A column that may be aggregated is a number with bounds."""
+
+    type: Literal["number", "text"]
+    uses: tuple[Use, ...] = Field(min_length=1, strict=False)
+    low: float | None = Field(None, allow_inf_nan=False, strict=False)
+    high: float | None = Field(None, allow_inf_nan=False, strict=False)
+    places: Annotated[int, Field(ge=0, le=9)] = 0
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ColumnRule:
+        if "aggregate" not in self.uses:
+            return self
+        if self.type != "number" or self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError("a column that may be aggregated is a number with low below high")
+        if self.bound > MOST_VALUE:
+            raise ValueError("the bounds are too wide for this many places")
+        return self
+
+    @property
+    def bound(self) -> int:
+        """The largest magnitude of a value, in units of its last place."""
+        return max(self.scaled(self.low or 0.0), -self.scaled(self.low or 0.0), self.scaled(self.high or 0.0), -self.scaled(self.high or 0.0))
+
+    def scaled(self, value: float) -> int:
+        """A value in units of the last place."""
+        return round(value * 10.0**self.places)
+
+
+class Limits(_Strict):
+    """What one analysis may take."""
+
+    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 2_000_000
+    memory_mb: Annotated[int, Field(ge=32, le=1 << 16)] = 1024
+    seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+
+
+class Noise(_Strict):
+    """Noise on every number that is given out."""
+
+    micro_rho: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Policy(_Strict):
+    """All of it."""
+
+    period: _Name
+    purposes: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=1, strict=False)
+    functions: tuple[Function, ...] = Field(min_length=1, strict=False)
+    least_rows: Annotated[int, Field(ge=5, le=1_000_000)]
+    most_groups: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    releases: Annotated[int, Field(ge=1, le=1000)]
+    limits: Limits = Limits()
+    noise: Noise | None = None
+    sources: Mapping[_Name, Mapping[str, ColumnRule]]
+
+    @classmethod
+    def load(cls, path: Path | None) -> tuple[Policy, bytes]:
+        """Read a policy and its bytes; ``policy_missing``, ``policy_malformed``."""
+        if path is None:
+            raise BadInput("policy_missing", "This party has no policy for analyses.", hint="Write one, and name it in the configuration: policy.")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadInput("policy_missing", f"The policy {path.name} cannot be read.", hint="See docs/protocols/analysis.md for one.") from error
+        return cls.parse(data), data
+
+    @classmethod
+    def parse(cls, data: bytes) -> Policy:
+        """Read a policy from the file's bytes; ``policy_malformed``."""
+        try:
+            return cls.model_validate(tomllib.loads(data.decode()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(each) for each in first["loc"])
+            raise BadInput("policy_malformed", f"The policy: {where}: {first['msg']}.") from error
+        except ValueError as error:
+            raise BadInput("policy_malformed", f"The policy is not TOML: {error}.") from error
+
+    def permit(self, analysis: Analysis, job: Job) -> Mapping[str, ColumnRule]:
+        """The rules of the columns that the analysis uses, if it may.
+
+        Raises:
+            Forbidden: ``purpose_not_allowed``, ``source_not_allowed``, ``column_not_allowed``, ``use_not_allowed``, ``function_not_allowed``.
+        """
+        if job.purpose not in self.purposes:
+            raise Forbidden("purpose_not_allowed", f"The policy does not allow the purpose {job.purpose}.", hint="Ask the owner what it allows.")
+        if analysis.table not in self.sources:
+            raise Forbidden("source_not_allowed", f"The policy says nothing of the source {analysis.table}; it is closed to analyses.")
+        rules = self.sources[analysis.table]
+        for name, use in sorted(analysis.uses()):
+            if name not in rules:
+                raise Forbidden("column_not_allowed", f"The policy does not allow the column {name}.")
+            if use not in rules[name].uses:
+                raise Forbidden("use_not_allowed", f"The policy does not allow to {use} with the column {name}.")
+        for function in sorted(analysis.functions()):
+            if function not in self.functions:
+                raise Forbidden("function_not_allowed", f"The policy does not allow the function {function}.")
+        return {name: rules[name] for name in sorted(analysis.columns())}

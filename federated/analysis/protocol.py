@@ -1,0 +1,192 @@
+"""The protocol ``analysis``: one ``owner`` runs what one ``analyst`` submits, and gives back the permitted result alone.
+
+The specification holds the SQL, so an approval is for exactly this analysis:
+
+    {"job": "income-by-home", "protocol": "analysis", "purpose": "credit-assessment",
+     "parties": {"tax": {"role": "owner", "source": "records", "columns": ["Home", "Income"]}, "bank": {"role": "analyst"}},
+     "parameters": {"sql": "SELECT Home, count(*), avg(Income) FROM records GROUP BY Home"}}
+
+In this order: the policy, the ledger and the count of releases allow it, before the gate is asked and before anything is read; the gate says yes; the
+source is read; the analysis is counted and charged; it runs; what may be released is noted; and only then it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as parquet
+
+from federated.analysis import answer
+from federated.analysis.answer import Permitted, Row
+from federated.analysis.confined import Computed, compute, failed, hand_over
+from federated.analysis.policy import ColumnRule, Policy
+from federated.analysis.releases import Released, ReleaseFile, digests_of
+from federated.analysis.statement import Statement, write
+from federated.analysis.syntax import Analysis, Key, read
+from federated.errors import BadInput, Conflict, PeerFault
+from federated.horizontal.budget import Budget
+from federated.job import Job, Outcome, Protocol, Table
+from federated.session import Session
+
+MOST_ROWS = 10_000
+"""Rows of any result; a policy may allow fewer groups."""
+_MOST_TEXT = 1 << 16
+
+
+def check(job: Job) -> None:
+    """Refuse bad specifications: ``spec_roles``, ``spec_columns``, ``spec_parameters`` and the codes of ``syntax.read``."""
+    owner, analyst = job.only("owner"), job.only("analyst")
+    if len(job.parties) != 2 or job.parties[owner].source is None or job.parties[analyst].source is not None:
+        raise BadInput("spec_roles", "An analysis has an owner who brings a source, and an analyst who brings none.")
+    if set(job.parameters) != {"sql"}:
+        raise BadInput("spec_parameters", "An analysis has one parameter: sql.")
+    analysis = read(job.parameters["sql"])
+    if analysis.table != job.parties[owner].source:
+        raise BadInput("spec_roles", f"The analysis reads {analysis.table}; the owner brings {job.parties[owner].source}.")
+    if set(job.parties[owner].columns) != analysis.columns():
+        raise BadInput("spec_columns", "The owner must bring exactly the columns that the analysis reads.")
+
+
+def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
+    """Refuse, at the owner and before its gate is asked, what its policy does not allow or what is spent.
+
+    Raises:
+        The codes of ``Policy``, ``statement.write`` and ``Budget.balance``; Conflict: ``budget_exhausted``, ``releases_spent``.
+    """
+    if job.parties[party].role != "owner":
+        return
+    policy, _ = Policy.load(settings.get("policy"))
+    analysis, statement, rules = _prepare(job, policy)
+    if policy.noise is not None:
+        answer.sigmas(statement, rules, policy.noise.micro_rho)
+        left = Budget(settings["budget"]).balance().left
+        if left < policy.noise.micro_rho:
+            sentence = f"The privacy budget has {left} micro-rho left; an analysis costs {policy.noise.micro_rho}."
+            raise Conflict("budget_exhausted", sentence, left=left, needed=policy.noise.micro_rho)
+    ReleaseFile(Path(settings["home"]), analysis.table, policy.period).read().begin("", {}, most=policy.releases)
+
+
+async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
+    """The owner's side: ``released.json`` says what was given out and what was held back."""
+    if table is None:
+        raise BadInput("no_rows", "An owner needs rows.")
+    # A replay runs under the policy of the run, whatever the policy has become.
+    policy = Policy.parse(session.keep("policy", lambda: Policy.load(session.settings.get("policy"))[1]))
+    analysis, statement, rules = _prepare(job, policy)
+    record = ReleaseFile(Path(session.settings["home"]), analysis.table, policy.period)
+    digests = await asyncio.to_thread(digests_of, table, sorted(analysis.columns()))
+    # A replay counts and charges nothing again.
+    await asyncio.to_thread(session.keep, "begun", lambda: _begin(session, job, policy, record, digests))
+    session.progress("analysis", 0.1)
+    rows = await asyncio.to_thread(hand_over, table, statement, rules)
+    computed = await asyncio.to_thread(compute, rows, statement, policy.limits, most_groups=policy.most_groups)
+    session.progress("analysis", 0.7)
+
+    def release() -> bytes:
+        with record.changed() as released:
+            return _release(released, computed, statement, table, policy).tobytes()
+
+    allowed = np.frombuffer(await asyncio.to_thread(session.keep, "released", release), np.bool_).reshape(computed.sizes.shape)
+    sizes, sums = computed.sizes, computed.sums
+    if policy.noise is not None:
+        noise = answer.sigmas(statement, rules, policy.noise.micro_rho)
+        sizes, sums = answer.noisy(computed, noise, session.randomness.child("noise"))
+    given = answer.table(analysis, statement, rules, computed, allowed, sizes, sums)
+    await session.to(job.only("analyst")).send("analysis/result", rows=given)
+    session.progress("analysis", 1.0)
+    return _owners_record(job, policy, statement, allowed, given)
+
+
+async def analyst(session: Session, table: Table | None, job: Job) -> Outcome:
+    """The analyst's side: the result as ``result.csv`` and ``result.parquet``."""
+    analysis, peer = read(job.parameters["sql"]), job.only("owner")
+    rows = (await session.to(peer).receive("analysis/result")).value("rows")
+    if not _sound(rows, analysis):
+        raise PeerFault("message_malformed", f"{peer}'s result is not one of this analysis.", peer=peer)
+    session.progress("analysis", 1.0)
+    metrics = {"rows": len(rows), "missing": sum(each is None for row in rows for each in row)}
+    return Outcome(metrics, await asyncio.to_thread(_files, rows, analysis))
+
+
+def _prepare(job: Job, policy: Policy) -> tuple[Analysis, Statement, Mapping[str, ColumnRule]]:
+    analysis = read(job.parameters["sql"])
+    rules = policy.permit(analysis, job)
+    return analysis, write(analysis, rules, least_rows=policy.least_rows, most_groups=policy.most_groups), rules
+
+
+def _begin(session: Session, job: Job, policy: Policy, record: ReleaseFile, digests: Mapping[str, str]) -> bytes:
+    """Count the analysis and charge for it: both stay, whatever becomes of the run."""
+    with record.changed() as released:
+        released.begin("0x" + job.digest.hex(), digests, most=policy.releases)
+    if policy.noise is not None:
+        Budget(Path(session.settings["budget"])).charge("0x" + job.digest.hex(), policy.noise.micro_rho)
+    return b"begun"
+
+
+def _release(released: Released, computed: Computed, statement: Statement, table: Table, policy: Policy) -> Permitted:
+    holds = {name: ~np.isnan(table.columns[name]) for name in statement.values}
+    try:
+        return answer.permitted(released, computed, statement, holds, len(table), policy.least_rows)
+    except (ValueError, IndexError) as error:
+        raise failed("its process gave an answer that does not fit the source") from error
+
+
+def _owners_record(job: Job, policy: Policy, statement: Statement, allowed: Permitted, given: list[Row]) -> Outcome:
+    metrics = {
+        "groups": len(given),
+        "groups_held_back": int((~allowed[:, 0]).sum()),
+        "cells_held_back": int((~allowed[allowed[:, 0]]).sum()),
+        "micro_rho": 0 if policy.noise is None else policy.noise.micro_rho,
+    }
+    about = {"sql": job.parameters["sql"], "ran": [statement.marked, statement.groups], "with": list(statement.parameters)}
+    record = {"version": 1, "purpose": job.purpose, "period": policy.period, **about, **metrics, "result": given}
+    return Outcome(metrics, {"released.json": json.dumps(record, ensure_ascii=False, indent=1).encode()})
+
+
+# --- The analyst's files --------------------------------------------------------------------------------------------------------
+
+
+def _sound(rows: Any, analysis: Analysis) -> bool:
+    """Whether rows have the form of this analysis's result: nothing else is believed of them."""
+    if not isinstance(rows, list) or len(rows) > (MOST_ROWS if analysis.keys else 1):
+        return False
+    if not all(isinstance(row, list) and len(row) == len(analysis.outputs) for row in rows):
+        return False
+    return all(_fits(output, [row[place] for row in rows]) for place, output in enumerate(analysis.outputs))
+
+
+def _fits(output: Any, values: list[Any]) -> bool:
+    present = [each for each in values if each is not None]
+    if isinstance(output, Key):
+        texts = all(isinstance(each, str) and len(each) <= _MOST_TEXT for each in present)
+        return texts or all(isinstance(each, float) and math.isfinite(each) for each in present)
+    if output.function == "count":
+        return all(type(each) is int and abs(each) < 2**53 for each in present)
+    return all(isinstance(each, float) and math.isfinite(each) for each in present)
+
+
+def _files(rows: list[Row], analysis: Analysis) -> dict[str, bytes]:
+    arrays = [pa.array([row[place] for row in rows], _type(output, rows, place)) for place, output in enumerate(analysis.outputs)]
+    result = pa.table(arrays, names=[each.name for each in analysis.outputs])
+    text, binary = io.BytesIO(), io.BytesIO()
+    csv.write_csv(result, text)
+    parquet.write_table(result, binary)
+    return {"result.csv": text.getvalue(), "result.parquet": binary.getvalue()}
+
+
+def _type(output: Any, rows: list[Row], place: int) -> pa.DataType:
+    if isinstance(output, Key):
+        return pa.string() if any(isinstance(row[place], str) for row in rows) else pa.float64()
+    return pa.int64() if output.function == "count" else pa.float64()
+
+
+ANALYSIS = Protocol("analysis", {"owner": owner, "analyst": analyst}, check, admit)

@@ -1,0 +1,176 @@
+"""What has been released over a source, so that no releases together tell of fewer rows than one release may.
+
+Model: every number that is given out is a count or a sum over a *set* of rows. The sets released so far cut the rows into *atoms*: rows that were
+always in or out together. Whatever anyone computes from released numbers is a function of counts and sums over atoms. So one rule stops set
+differences, trackers and every other combination of queries, however many: **no atom of what was released may have fewer than ``least_rows`` rows.**
+A set is released only if each atom it meets is, both inside and outside of it, empty or large enough. Rows in no release yet are no atom: nothing is
+known of them.
+
+Sums of a column skip rows without a value, so each column has atoms of its own, among the rows that hold a value. A set must pass both.
+
+A record is for one source and one period of the policy, private to the owner. Within a period the rows may not change: two sums over a changed row
+would tell the change. A release is written down before it is sent, and stays, whatever becomes of the run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated.errors import Conflict
+from federated.horizontal.files import write_whole
+from federated.job import Table
+
+Rows = NDArray[np.int64]
+ROWS = ""
+"""The family of sets that counts are over; a column's family has its name."""
+
+
+@dataclass
+class Partition:
+    """Rows by atom: 0 for those in no release yet, -1 for those that have no value."""
+
+    labels: NDArray[np.int32]
+    _sizes: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sizes = np.bincount(self.labels[self.labels >= 0], minlength=1)
+
+    @classmethod
+    def fresh(cls, holds: NDArray[np.bool_]) -> Partition:
+        """Nothing released yet, over the rows that hold a value."""
+        return cls(np.where(holds, 0, -1).astype(np.int32))
+
+    def admits(self, rows: Rows, least: int) -> bool:
+        """Whether releasing a sum over these rows leaves no atom smaller than ``least``."""
+        atoms, inside = self._met(rows)
+        outside = np.where(atoms == 0, 0, self._sizes[atoms] - inside)
+        return bool(len(atoms)) and bool((inside >= least).all()) and bool(((outside == 0) | (outside >= least)).all())
+
+    def cut(self, rows: Rows) -> None:
+        """Note that a sum over these rows is released."""
+        atoms, inside = self._met(rows)
+        parted = atoms[(atoms == 0) | (inside < self._sizes[atoms])]
+        new = np.arange(len(self._sizes), len(self._sizes) + len(parted))
+        moved = rows[np.isin(self.labels[rows], parted)]
+        names = np.zeros(len(self._sizes), np.int32)
+        names[parted] = new
+        self.labels[moved] = names[self.labels[moved]]
+        self._sizes = np.bincount(self.labels[self.labels >= 0], minlength=1)
+
+    def smallest(self) -> int:
+        """The size of the smallest atom that is part of a release; 0 if nothing was released."""
+        sizes = self._sizes[1:][self._sizes[1:] > 0]
+        return int(sizes.min()) if len(sizes) else 0
+
+    def _met(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The atoms that meet these rows, and in how many."""
+        labels = self.labels[rows]
+        atoms, inside = np.unique(labels[labels >= 0], return_counts=True)
+        return atoms.astype(np.int64), inside.astype(np.int64)
+
+
+@dataclass
+class Released:
+    """All releases of a period: what was asked, digests of the rows, and a partition for each family."""
+
+    runs: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    families: dict[str, Partition] = field(default_factory=dict)
+
+    def begin(self, job: str, digests: Mapping[str, str], *, most: int) -> None:
+        """Count one analysis; ``rows_changed``, ``releases_spent``."""
+        if any(self.digests.get(name, digest) != digest for name, digest in digests.items()):
+            hint = "Give the policy a new period when enough has changed that a difference tells nothing."
+            raise Conflict("rows_changed", "The source is not what it was at the first release of this period.", hint=hint)
+        if len(self.runs) >= most:
+            raise Conflict("releases_spent", f"All {most} analyses of this source in this period are spent.")
+        self.runs.append(job)
+        self.digests.update(digests)
+
+    def release(self, rows: Rows, column: str | None, holds: Mapping[str, NDArray[np.bool_]], least: int) -> bool:
+        """Release a count or a sum over these rows, if it may be; ``holds``: for each column, which rows have a value."""
+        counted = self.family(ROWS, np.ones(len(next(iter(holds.values()))), np.bool_))
+        summed = None if column is None else self.family(column, holds[column])
+        if not counted.admits(rows, least) or (summed is not None and not summed.admits(rows, least)):
+            return False
+        counted.cut(rows)
+        if summed is not None:
+            summed.cut(rows)
+        return True
+
+    def family(self, name: str, holds: NDArray[np.bool_]) -> Partition:
+        """The partition of a family."""
+        if name not in self.families:
+            self.families[name] = Partition.fresh(holds)
+        return self.families[name]
+
+    def to_bytes(self) -> bytes:
+        """As it is stored."""
+        out, names = io.BytesIO(), sorted(self.families)
+        about = {"version": 1, "runs": self.runs, "digests": self.digests, "families": names}
+        arrays = {f"family{place}": self.families[name].labels for place, name in enumerate(names)}
+        np.savez(out, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        return out.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Released:
+        """As it was stored; ``releases_damaged``."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                about = json.loads(stored["about"].tobytes())
+                labels = {name: stored[f"family{place}"] for place, name in enumerate(about["families"])}
+            sound = about["version"] == 1 and all(each.dtype == np.int32 and each.ndim == 1 for each in labels.values())
+            if not sound or len({len(each) for each in labels.values()}) > 1:
+                raise ValueError("not a record of releases")
+            return cls(list(about["runs"]), dict(about["digests"]), {name: Partition(each) for name, each in labels.items()})
+        except Exception as error:
+            raise Conflict("releases_damaged", "The record of releases cannot be read.", hint="Restore it; do not start a new one.") from error
+
+
+class ReleaseFile:
+    """The record of one source and period. Several processes may use it at once: each change is made under a lock."""
+
+    def __init__(self, home: Path, source: str, period: str) -> None:
+        self._path = home / "releases" / f"{source}.{period}.npz"
+
+    def read(self) -> Released:
+        """What has been released; nothing if there is no record yet."""
+        try:
+            return Released.from_bytes(self._path.read_bytes())
+        except FileNotFoundError:
+            return Released()
+
+    @contextmanager
+    def changed(self) -> Iterator[Released]:
+        """The record, written back when the block ends well."""
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            released = self.read()
+            yield released
+            write_whole(self._path, released.to_bytes())
+        finally:
+            os.close(handle)
+
+
+def digests_of(table: Table, columns: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of the identifiers (under ``""``) and of each column, row by row: kept by the owner alone, to see whether rows have changed."""
+    return {ROWS: hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).hexdigest()} | {name: _digest(table.columns[name]) for name in columns}
+
+
+def _digest(column: NDArray[Any]) -> str:
+    data = column.astype("<f8").tobytes() if column.dtype.kind == "f" else json.dumps(column.tolist(), ensure_ascii=False).encode()
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,186 @@
+"""An analysis as what DuckDB runs, written anew: our own names for columns, every constant a bound parameter.
+
+Expressions have types (number, text, truth), checked here against the policy's, so that what passes cannot fail in DuckDB: numbers are doubles,
+whose arithmetic never raises, and a division is by a constant that is not zero. Numbers that are not finite become missing keys.
+
+Three statements: ``marked`` holds the rows that the analysis keeps, with their keys, values and filters; ``groups`` has one row for each group that
+is large enough, largest first, with the statistics; ``members`` tells which row is in which group, for the check of what may be released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from federated.analysis.policy import ColumnRule
+from federated.analysis.syntax import Analysis, Call, Cell, Column, Expression, Value
+from federated.errors import BadInput
+
+Type = Literal["number", "text", "truth"]
+
+# Operation: types of its arguments, type of its result, SQL.
+_FIXED: dict[str, tuple[tuple[Type, ...], Type, str]] = {
+    "and": (("truth", "truth"), "truth", "({} AND {})"),
+    "or": (("truth", "truth"), "truth", "({} OR {})"),
+    "not": (("truth",), "truth", "(NOT {})"),
+    "+": (("number", "number"), "number", "({} + {})"),
+    "-": (("number", "number"), "number", "({} - {})"),
+    "*": (("number", "number"), "number", "({} * {})"),
+    "/": (("number", "number"), "number", "({} / {})"),
+    "negative": (("number",), "number", "(- {})"),
+    "abs": (("number",), "number", "abs({})"),
+    "floor": (("number",), "number", "floor({})"),
+    "ceil": (("number",), "number", "ceil({})"),
+    "round": (("number",), "number", "round({})"),
+    "lower": (("text",), "text", "lower({})"),
+    "upper": (("text",), "text", "upper({})"),
+    "length": (("text",), "number", "CAST(length({}) AS DOUBLE)"),
+    "left": (("text", "number"), "text", "left({}, CAST({} AS BIGINT))"),
+}
+_COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What is computed from each group: how many rows or values, and their sum. ``column`` is ``None`` for rows."""
+
+    column: str | None
+    only: int | None  # which filter
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What runs, and how to read what comes back."""
+
+    marked: str
+    parameters: tuple[float | str, ...]
+    groups: str
+    members: str
+    columns: tuple[str, ...]  # handed over as c0, c1, …
+    values: tuple[str, ...]  # of columns, as integers, handed over as a0, a1, …
+    key_types: tuple[Type, ...]
+    filters: int
+    statistics: tuple[Statistic, ...]  # sizes as n0, n1, …; sums as s0, s1, …; the first is the group itself
+
+    def statistic_of(self, cell: Cell, filters: tuple[Expression, ...]) -> int:
+        """Which statistic a cell is made from."""
+        return self.statistics.index(Statistic(cell.column, None if cell.only is None else filters.index(cell.only)))
+
+
+def filters_of(analysis: Analysis) -> tuple[Expression, ...]:
+    """The filters of aggregates, each once."""
+    return tuple(dict.fromkeys(cell.only for cell in analysis.cells if cell.only is not None))
+
+
+def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: int, most_groups: int) -> Statement:
+    """Write the statements; ``analysis_types`` if an operation does not fit its arguments."""
+    filters = filters_of(analysis)
+    columns = tuple(sorted({name for name, use in analysis.uses() if use != "aggregate"}))
+    values = tuple(sorted({cell.column for cell in analysis.cells if cell.column is not None}))
+    writer = _Writer({name: rules[name].type for name in columns}, columns)
+    keys = [writer.expression(key.expression) for key in analysis.keys]
+    truths = [writer.truth(each) for each in filters]
+    where = "TRUE" if analysis.where is None else writer.truth(analysis.where)
+    for kind, _ in keys:
+        if kind == "truth":
+            raise BadInput("analysis_types", "Rows are grouped by numbers or texts.", hint="Name the two cases with CASE.")
+    selected = [
+        "r",
+        *(f"{_key(kind, sql)} AS k{place}" for place, (kind, sql) in enumerate(keys)),
+        *(f"a{place}" for place in range(len(values))),
+        *(f"({sql}) IS TRUE AS f{place}" for place, sql in enumerate(truths)),
+    ]
+    asked = [Statistic(cell.column, None if cell.only is None else filters.index(cell.only)) for cell in analysis.cells]
+    statistics = tuple(dict.fromkeys([Statistic(None, None), *asked]))
+    names = [f"k{place}" for place in range(len(keys))]
+    computed = [part for place, each in enumerate(statistics) for part in _statistic(place, each, values)]
+    grouped = f" GROUP BY {', '.join(names)}" if names else ""
+    inner = f"SELECT {', '.join([*names, *computed])} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
+    number = f"row_number() OVER (ORDER BY {', '.join(['n0 DESC', *(f'{name} NULLS LAST' for name in names)])})"
+    matched = " AND ".join(f"marked.{name} IS NOT DISTINCT FROM groups.{name}" for name in names) or "TRUE"
+    shown = ", ".join(["r", "g", *(f"f{place}" for place in range(len(filters)))])
+    return Statement(
+        marked=f"CREATE TEMP TABLE marked AS SELECT {', '.join(selected)} FROM rows WHERE {where}",  # noqa: S608
+        parameters=tuple(writer.parameters),
+        groups=f"CREATE TEMP TABLE groups AS SELECT CAST({number} - 1 AS INTEGER) AS g, * FROM ({inner}) LIMIT {most_groups + 1:d}",  # noqa: S608
+        members=f"SELECT {shown} FROM marked JOIN groups ON {matched}",  # noqa: S608
+        columns=columns,
+        values=values,
+        key_types=tuple(kind for kind, _ in keys),
+        filters=len(filters),
+        statistics=statistics,
+    )
+
+
+def _key(kind: Type, sql: str) -> str:
+    # Adding zero makes one of the two zeros.
+    return f"CASE WHEN isfinite({sql}) THEN {sql} + CAST(0 AS DOUBLE) END" if kind == "number" else sql
+
+
+def _statistic(place: int, statistic: Statistic, values: tuple[str, ...]) -> list[str]:
+    only = "" if statistic.only is None else f" FILTER (WHERE f{statistic.only})"
+    if statistic.column is None:
+        return [f"count(*){only} AS n{place}"]
+    column = f"a{values.index(statistic.column)}"
+    return [f"count({column}){only} AS n{place}", f"CAST(coalesce(sum({column}){only}, 0) AS BIGINT) AS s{place}"]
+
+
+class _Writer:
+    def __init__(self, types: Mapping[str, Type], columns: tuple[str, ...]) -> None:
+        self._types, self._columns = types, columns
+        self.parameters: list[float | str] = []
+
+    def truth(self, expression: Expression) -> str:
+        kind, sql = self.expression(expression)
+        if kind != "truth":
+            raise BadInput("analysis_types", f"A condition is true or false; this one is a {kind}.")
+        return sql
+
+    def expression(self, expression: Expression) -> tuple[Type, str]:
+        if isinstance(expression, Column):
+            return self._types[expression.name], f"c{self._columns.index(expression.name)}"
+        if isinstance(expression, Value):
+            self.parameters.append(expression.value)
+            text = isinstance(expression.value, str)
+            return ("text", f"CAST(${len(self.parameters)} AS VARCHAR)") if text else ("number", f"CAST(${len(self.parameters)} AS DOUBLE)")
+        return self._call(expression)
+
+    def _call(self, call: Call) -> tuple[Type, str]:
+        if call.name in ("/", "left"):
+            _require_constant(call)
+        kinds, texts = zip(*(self.expression(each) for each in call.arguments), strict=True)
+        if call.name == "is null":
+            return "truth", f"({texts[0]} IS NULL)"
+        if call.name == "case":
+            return self._case(kinds, texts)
+        if call.name in (*_COMPARISONS, "in", "between"):
+            if len(set(kinds)) != 1 or kinds[0] == "truth" or len(texts) < 2:
+                raise _mismatch(call)
+            if call.name == "in":
+                return "truth", f"({texts[0]} IN ({', '.join(texts[1:])}))"
+            return "truth", f"({texts[0]} BETWEEN {texts[1]} AND {texts[2]})" if call.name == "between" else f"({texts[0]} {call.name} {texts[1]})"
+        wanted, kind, form = _FIXED[call.name]
+        if kinds != wanted:
+            raise _mismatch(call)
+        return kind, form.format(*texts)
+
+    def _case(self, kinds: tuple[Type, ...], texts: tuple[str, ...]) -> tuple[Type, str]:
+        conditions, results = kinds[:-1:2], {*kinds[1:-1:2], kinds[-1]}
+        if set(conditions) != {"truth"} or len(results) != 1:
+            raise BadInput("analysis_types", "A CASE has conditions, and results of one type.")
+        whens = " ".join(f"WHEN {texts[place]} THEN {texts[place + 1]}" for place in range(0, len(texts) - 1, 2))
+        return kinds[-1], f"(CASE {whens} ELSE {texts[-1]} END)"
+
+
+def _require_constant(call: Call) -> None:
+    second = call.arguments[1]
+    number = second.value if isinstance(second, Value) else None
+    if not isinstance(number, float) or number == 0:
+        raise BadInput("analysis_types", "A division is by a constant that is not zero." if call.name == "/" else "left takes a number of signs.")
+    if call.name == "left" and not (number.is_integer() and 1 <= number <= 64):
+        raise BadInput("analysis_types", "left takes 1 to 64 signs.")
+
+
+def _mismatch(call: Call) -> BadInput:
+    return BadInput("analysis_types", f"The operation {call.name} does not fit the types of what it is applied to.")

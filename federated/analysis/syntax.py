@@ -1,0 +1,324 @@
+"""What a submitted analysis may say: its SQL, read from the syntax tree into forms of our own.
+
+    SELECT Home, floor(Age / 10) AS decade, count(*), avg(Income) FILTER (WHERE Status = 'bad') AS income
+    FROM records WHERE Age >= 18 GROUP BY Home, floor(Age / 10)
+
+One SELECT over one table; keys computed from columns; ``count``, ``sum`` and ``avg`` over bare columns, with a filter if wished. Every node and
+every argument of a node is on a list; what is not is refused, whatever it means. The submitted text is never run: what runs is written anew from
+these forms (``statement``), so comments, quoting, escapes and dialects have nothing to act on.
+
+There is nothing here that gives a single row's value (``min``, ``max``, ``first``, ``string_agg``, quantiles), that weighs rows apart within an
+aggregate (expressions, DISTINCT, second moments), or that fails on some data and not on other (casts, division by what may be zero).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from federated.errors import BadInput
+
+MOST_SIGNS = 4096
+MOST_DEPTH = 32
+MOST_NODES = 400
+_LARGEST = 1e15
+
+Function = Literal["count", "sum", "avg"]
+Use = Literal["group", "filter", "aggregate"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the source."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """A constant: a number or a text."""
+
+    value: float | str
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation on a row's values; the names are those of ``statement``."""
+
+    name: str
+    arguments: tuple[Expression, ...]
+
+
+Expression = Column | Value | Call
+
+
+@dataclass(frozen=True)
+class Key:
+    """An output that rows are grouped by."""
+
+    name: str
+    expression: Expression
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An output that is computed from a group: a function, over a column's values (``None``: over rows), of the rows where ``only`` holds."""
+
+    name: str
+    function: Function
+    column: str | None
+    only: Expression | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A submitted analysis that was understood as a whole."""
+
+    table: str
+    outputs: tuple[Key | Cell, ...]
+    where: Expression | None
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """What rows are grouped by; none: all rows are one group."""
+        return tuple(each for each in self.outputs if isinstance(each, Key))
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """What is computed from each group."""
+        return tuple(each for each in self.outputs if isinstance(each, Cell))
+
+    def uses(self) -> set[tuple[str, Use]]:
+        """Which column is put to which use."""
+        used: set[tuple[str, Use]] = {(name, "group") for key in self.keys for name in columns_of(key.expression)}
+        used |= {(name, "filter") for each in (self.where, *(cell.only for cell in self.cells)) if each is not None for name in columns_of(each)}
+        return used | {(cell.column, "aggregate") for cell in self.cells if cell.column is not None}
+
+    def columns(self) -> set[str]:
+        """The columns that are read."""
+        return {name for name, _ in self.uses()}
+
+    def functions(self) -> set[str]:
+        """The functions over groups that are asked for."""
+        return {cell.function for cell in self.cells}
+
+
+def read(sql: object) -> Analysis:
+    """Read an analysis.
+
+    Raises:
+        BadInput: ``analysis_text`` (no text, too long, signs that do not show), ``analysis_unreadable`` (no SQL), ``analysis_too_deep``,
+            ``analysis_refused`` (SQL that is not among the forms above).
+    """
+    text = _text(sql)
+    try:
+        if any(token.comments for token in sqlglot.tokenize(text, read="duckdb")):
+            raise BadInput("analysis_refused", "An analysis has no comments: what its reader approves is what runs.")
+        parsed = sqlglot.parse(text, read="duckdb")
+    except RecursionError as error:
+        raise _too_deep() from error
+    except (SqlglotError, ValueError) as error:
+        raise BadInput("analysis_unreadable", "The analysis is not SQL that can be read.") from error
+    if len(parsed) != 1 or not isinstance(parsed[0], exp.Select):
+        raise BadInput("analysis_refused", "An analysis is one SELECT.")
+    return _Reader().select(parsed[0])
+
+
+def columns_of(expression: Expression) -> Iterator[str]:
+    """The columns in an expression."""
+    if isinstance(expression, Column):
+        yield expression.name
+    elif isinstance(expression, Call):
+        for each in expression.arguments:
+            yield from columns_of(each)
+
+
+def _text(sql: object) -> str:
+    if not isinstance(sql, str) or not sql.strip() or len(sql) > MOST_SIGNS:
+        raise BadInput("analysis_text", f"An analysis is a text of at most {MOST_SIGNS} characters.")
+    for sign in sql:
+        # Marks of direction, joiners and odd spaces let a text read otherwise than it parses.
+        if unicodedata.category(sign)[0] in "CZ" and sign not in " \n\t":
+            raise BadInput("analysis_text", f"The analysis holds U+{ord(sign):04X}, a sign that does not show.", hint="Write it with plain spaces.")
+    return sql
+
+
+def _too_deep() -> BadInput:
+    return BadInput("analysis_too_deep", f"An analysis has at most {MOST_NODES} parts, nested at most {MOST_DEPTH} deep.")
+
+
+_OPERATIONS: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
+    exp.EQ: ("=", ("this", "expression")),
+    exp.NEQ: ("<>", ("this", "expression")),
+    exp.LT: ("<", ("this", "expression")),
+    exp.LTE: ("<=", ("this", "expression")),
+    exp.GT: (">", ("this", "expression")),
+    exp.GTE: (">=", ("this", "expression")),
+    exp.And: ("and", ("this", "expression")),
+    exp.Or: ("or", ("this", "expression")),
+    exp.Not: ("not", ("this",)),
+    exp.Between: ("between", ("this", "low", "high")),
+    exp.Add: ("+", ("this", "expression")),
+    exp.Sub: ("-", ("this", "expression")),
+    exp.Mul: ("*", ("this", "expression")),
+    exp.Div: ("/", ("this", "expression")),
+    exp.Neg: ("negative", ("this",)),
+    exp.Abs: ("abs", ("this",)),
+    exp.Floor: ("floor", ("this",)),
+    exp.Ceil: ("ceil", ("this",)),
+    exp.Round: ("round", ("this",)),
+    exp.Lower: ("lower", ("this",)),
+    exp.Upper: ("upper", ("this",)),
+    exp.Length: ("length", ("this",)),
+    exp.Left: ("left", ("this", "expression")),
+}
+_FUNCTIONS: dict[type[exp.Expr], Function] = {exp.Count: "count", exp.Sum: "sum", exp.Avg: "avg"}
+
+
+class _Reader:
+    """Reads one tree, counting its nodes."""
+
+    def __init__(self) -> None:
+        self._nodes = 0
+
+    def select(self, select: exp.Select) -> Analysis:
+        parts = _parts(select, ("expressions", "from_", "where", "group"))
+        where = None if parts["where"] is None else self._where(parts["where"])
+        grouped = [] if parts["group"] is None else [self.expression(each) for each in _parts(parts["group"], ("expressions",))["expressions"] or ()]
+        outputs = tuple(self._output(place, each) for place, each in enumerate(parts["expressions"] or ()))
+        analysis = Analysis(self._table(parts["from_"]), outputs, where)
+        names = [each.name for each in outputs]
+        if len(set(names)) != len(names):
+            raise BadInput("analysis_refused", "Two outputs have one name.", hint="Give each a name of its own with AS.")
+        keys = [key.expression for key in analysis.keys]
+        if len(set(grouped)) != len(grouped) or len(keys) != len(grouped) or set(keys) != set(grouped):
+            hint = "Write each one out in both places; rows alone are not given out."
+            raise BadInput("analysis_refused", "What is selected outside aggregates must be exactly what rows are grouped by.", hint=hint)
+        if not all(any(columns_of(each)) for each in keys):
+            raise BadInput("analysis_refused", "Rows are grouped by something that names a column.")
+        if not analysis.cells:
+            raise BadInput("analysis_refused", "An analysis asks for at least one aggregate.")
+        return analysis
+
+    def _table(self, node: exp.Expr | None) -> str:
+        if node is None:
+            raise BadInput("analysis_refused", "An analysis names the source it reads.")
+        table = _parts(node, ("this",))["this"]
+        if not isinstance(table, exp.Table):
+            raise _refused(table)
+        name = _name(_parts(table, ("this",))["this"])
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise BadInput("analysis_refused", "The source has a plain name: no path, no address.")
+        return name
+
+    def _output(self, place: int, node: exp.Expr) -> Key | Cell:
+        name, inner = None, node
+        if isinstance(node, exp.Alias):
+            parts = _parts(node, ("this", "alias"))
+            name, inner = _name(parts["alias"]), parts["this"]
+        only = None
+        if isinstance(inner, exp.Filter):
+            parts = _parts(inner, ("this", "expression"))
+            inner, only = parts["this"], self._where(parts["expression"])
+        function = _FUNCTIONS.get(type(inner))
+        if function is not None:
+            column = self._argument(inner, function)
+            return Cell(name or (function if column is None else f"{function}_{column}"), function, column, only)
+        if only is not None:
+            raise _refused(inner)
+        expression = self.expression(inner)
+        return Key(name or (expression.name if isinstance(expression, Column) else f"key_{place}"), expression)
+
+    def _argument(self, node: exp.Expr, function: Function) -> str | None:
+        argument = _parts(node, ("this",), ignored=("big_int",))["this"]
+        if function == "count" and isinstance(argument, exp.Star):
+            _parts(argument, ())
+            return None
+        column = self.expression(argument) if argument is not None else None
+        if not isinstance(column, Column):
+            raise BadInput("analysis_refused", f"{function} is over a column, not over an expression.", hint="Filter with FILTER (WHERE …).")
+        return column.name
+
+    def _where(self, node: exp.Expr) -> Expression:
+        return self.expression(_parts(node, ("this",))["this"])
+
+    def expression(self, node: exp.Expr, depth: int = 0) -> Expression:
+        """An expression over one row."""
+        self._nodes += 1
+        if depth > MOST_DEPTH or self._nodes > MOST_NODES:
+            raise _too_deep()
+        deeper = depth + 1
+        if isinstance(node, exp.Paren):
+            return self.expression(_parts(node, ("this",))["this"], deeper)
+        if isinstance(node, exp.Column):
+            return Column(_name(_parts(node, ("this",))["this"]))
+        if isinstance(node, exp.Literal):
+            return _constant(node)
+        if isinstance(node, exp.Is):
+            parts = _parts(node, ("this", "expression"))
+            if not isinstance(parts["expression"], exp.Null):
+                raise _refused(node)
+            return Call("is null", (self.expression(parts["this"], deeper),))
+        if isinstance(node, exp.In):
+            parts = _parts(node, ("this", "expressions"))
+            return Call("in", tuple(self.expression(each, deeper) for each in (parts["this"], *(parts["expressions"] or ()))))
+        if isinstance(node, exp.Case):
+            return self._case(node, deeper)
+        if type(node) not in _OPERATIONS:
+            raise _refused(node)
+        name, names = _OPERATIONS[type(node)]
+        parts = _parts(node, names, ignored=("typed", "safe"))
+        if any(parts[each] is None for each in names):
+            raise _refused(node)
+        return Call(name, tuple(self.expression(parts[each], deeper) for each in names))
+
+    def _case(self, node: exp.Case, depth: int) -> Call:
+        parts = _parts(node, ("ifs", "default"))
+        if parts["default"] is None:
+            raise BadInput("analysis_refused", "A CASE has an ELSE.")
+        arguments: list[Expression] = []
+        for each in parts["ifs"] or ():
+            inner = _parts(each, ("this", "true"))
+            arguments += [self.expression(inner["this"], depth), self.expression(inner["true"], depth)]
+        return Call("case", (*arguments, self.expression(parts["default"], depth)))
+
+
+def _parts(node: object, names: Sequence[str], *, ignored: Sequence[str] = ()) -> dict[str, Any]:
+    """A node's arguments of these names; ``analysis_refused`` if it has any other."""
+    if not isinstance(node, exp.Expr):
+        raise _refused(node)
+    given = {name: value for name, value in node.args.items() if value is not None and value is not False and value != []}
+    if set(given) - {*names, *ignored}:
+        raise _refused(node)
+    return {name: given.get(name) for name in names}
+
+
+def _name(node: object) -> str:
+    if not isinstance(node, exp.Identifier) or not isinstance(node.this, str) or not 0 < len(node.this) <= 64:
+        raise BadInput("analysis_refused", "Names are plain: no paths, no schemas, at most 64 characters.")
+    return node.this
+
+
+def _constant(node: exp.Literal) -> Value:
+    if node.is_string:
+        return Value(str(node.this))
+    try:
+        number = float(node.this)
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= _LARGEST:
+        raise BadInput("analysis_refused", f"The number {str(node.this)[:40]} is none, or too large.")
+    return Value(number)
+
+
+def _refused(node: object) -> BadInput:
+    what = type(node).__name__
+    return BadInput("analysis_refused", f"An analysis may not use {what}, or not in this way.", hint="See docs/protocols/analysis.md.")

@@ -1,0 +1,258 @@
+"""The process that answers has the rows and nothing else: what the checker would refuse is handed to it all the same, and gets nowhere."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from federated.analysis import child
+from federated.analysis.confined import bounded, compute, hand_over, run_child
+from federated.analysis.policy import Limits, Policy
+from federated.analysis.statement import write
+from federated.analysis.syntax import read
+from federated.errors import QiaolianError, Unavailable
+from federated.job import Table
+from scripts.federated_demo.watch import watched
+
+ROWS = pa.table({"r": pa.array(range(100), pa.int32()), "c0": pa.array([float(each % 3) for each in range(100)])})
+MARKED = "CREATE TEMP TABLE marked AS SELECT r, c0 AS k0 FROM rows"
+GROUPS = (
+    "CREATE TEMP TABLE groups AS SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS g, * FROM (SELECT k0, count(*) AS n0 FROM marked GROUP BY k0)"
+)
+MEMBERS = "SELECT r, g FROM marked JOIN groups USING (k0)"
+
+
+def run(
+    *,
+    marked: str = MARKED,
+    groups: str = GROUPS,
+    members: str = MEMBERS,
+    memory: int = 256,
+    seconds: int = 20,
+    most_groups: int = 1000,
+    most: int = 1 << 24,
+    rows: pa.Table = ROWS,
+) -> tuple[int, bytes]:
+    limits = {"memory_mb": memory, "seconds": seconds}
+    request = {"marked": marked, "parameters": [], "groups": groups, "members": members, "most_groups": most_groups, "limits": limits}
+    return run_child(request, rows, seconds=seconds, most_bytes=most)
+
+
+def test_the_process_answers() -> None:
+    code, answer = run()
+    source = pa.BufferReader(answer)
+    groups, members = pa.ipc.open_stream(source).read_all(), pa.ipc.open_stream(source).read_all()
+    assert code == 0
+    assert sorted(groups.column("n0").to_pylist()) == [33, 33, 34]
+    assert len(members) == 100
+
+
+# --- Files and network -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS r, content AS k0 FROM read_text('{path}')",
+        "SELECT 1 AS r, * FROM read_csv('{path}')",
+        "SELECT 1 AS r, * FROM '{path}'",
+        "SELECT 1 AS r, * FROM glob('{folder}/*')",
+        "SELECT 1 AS r, * FROM read_blob('{folder}/*')",
+        "SELECT 1 AS r, getenv('PATH') AS k0",
+    ],
+)
+def test_no_file_is_read(tmp_path: Path, query: str) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    with watched([secret]) as seen:
+        marked = "CREATE TEMP TABLE marked AS " + query.format(path=secret, folder=tmp_path)
+        code, answer = run(marked=marked, groups="CREATE TEMP TABLE groups AS SELECT 0 AS g, 1 AS n0", members="SELECT * FROM marked")
+        assert (code, answer) == (child.FAULT, b"")
+        assert seen() == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COPY rows TO '{folder}/out.csv'",
+        "EXPORT DATABASE '{folder}/out'",
+        "ATTACH '{folder}/out.db'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET memory_limit = '100GB'",
+        "SET threads = 64",
+        "RESET lock_configuration",
+        "PRAGMA enable_profiling; PRAGMA profiling_output = '{folder}/out'",
+        "CREATE SECRET (TYPE s3, KEY_ID 'x', SECRET 'y')",
+    ],
+)
+def test_nothing_is_written_loaded_or_set(tmp_path: Path, statement: str) -> None:
+    code, answer = run(marked=statement.format(folder=tmp_path))
+    assert (code, answer) == (child.FAULT, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_connection_is_made() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x.csv"
+        code, _ = run(marked=f"CREATE TEMP TABLE marked AS SELECT 1 AS r, * FROM read_csv('{url}')")
+        assert code == child.FAULT
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def inside(body: str) -> subprocess.CompletedProcess[str]:
+    """Python of ours in a process that has confined itself."""
+    lines = [
+        "import ctypes, mmap, os, signal, socket, subprocess, sys, threading",
+        "from federated.analysis import child",
+        "ready = child.confine(256, 20)",
+    ]
+    code = "\n".join([*lines, "assert ready", body])
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_confined_code_still_computes_and_writes_to_what_is_open() -> None:
+    done = inside("print(sum(range(10)))")
+    assert (done.returncode, done.stdout) == (0, "45\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "open('/etc/hostname')",
+        "open('{folder}/x', 'w')",
+        "os.listdir('/')",
+        "os.stat('/etc/hostname')",
+        "os.mkdir('{folder}/x')",
+        "os.unlink('{folder}/victim')",
+        "os.rename('{folder}/victim', '{folder}/x')",
+        "os.memfd_create('x')",
+        "os.dup(1)",
+        "os.pipe()",
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
+        "socket.socketpair()",
+        "os.fork()",
+        "subprocess.run(['/bin/true'])",
+        "os.execv('/bin/true', ['true'])",
+        "threading.Thread(target=print).start()",
+        "os.kill(os.getppid(), 0)",
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+        "os.setuid(0)",
+        "os.chroot('/')",
+    ],
+)
+def test_confined_code_can_open_start_and_reach_nothing(tmp_path: Path, attempt: str) -> None:
+    (tmp_path / "victim").write_text("x")
+    attempt = attempt.format(folder=tmp_path)
+    done = inside(f"try:\n    {attempt}\nexcept (OSError, RuntimeError) as error:\n    print('stopped')\nelse:\n    print('done')")
+    assert done.stdout == "stopped\n", done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["victim"]
+
+
+def test_confined_code_cannot_lift_its_limits_or_be_looked_into() -> None:
+    body = (
+        "import resource\nfor what in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):\n    try:\n        resource.setrlimit(what, (1 << 40, 1 << 40))\n"
+        "    except (OSError, ValueError):\n        print('stopped')\nprint(ctypes.CDLL(None).ptrace(0, 0, 0, 0))"
+    )
+    done = inside(body)
+    assert done.stdout.splitlines() == ["stopped"] * 3 + ["-1"], done.stderr
+
+
+def test_the_process_has_no_secrets_of_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its environment, descriptors and folder, as the kernel shows them while it works."""
+    monkeypatch.setenv("TOKEN", "secret")
+    held = (tmp_path / "held").open("w")
+    shown: dict[str, Any] = {}
+
+    def look() -> None:
+        while not shown:
+            for each in Path("/proc").glob("[0-9]*"):
+                try:
+                    words = (each / "cmdline").read_bytes().split(b"\0")
+                    if child.__file__.encode() in words and b"-I" in words:
+                        shown.update(environment=(each / "environ").read_bytes(), open={path.readlink().name for path in (each / "fd").iterdir()})
+                except OSError:
+                    continue
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    run()
+    looking.join(10)
+    assert shown["environment"] == b""
+    assert "held" not in shown["open"]
+    held.close()
+
+
+# --- Exhaustion --------------------------------------------------------------------------------------------------------------------
+
+BIG = "CREATE TEMP TABLE marked AS SELECT r, {} FROM rows"
+
+
+def test_memory_is_bounded() -> None:
+    huge = "CREATE TEMP TABLE marked AS SELECT i AS r, i AS k0 FROM range(1000000000) t(i)"
+    code, answer = run(marked=huge, memory=64)
+    assert code == child.MEMORY
+    assert answer == b""
+
+
+def test_one_huge_value_does_not_get_memory_either() -> None:
+    code, _ = run(marked="CREATE TEMP TABLE marked AS SELECT r, repeat(repeat('x', 100000), 100000) AS k0 FROM rows", memory=64)
+    assert code not in (0, child.CONFINEMENT)
+
+
+def test_time_is_bounded() -> None:
+    endless = "CREATE TEMP TABLE marked AS SELECT count(*) AS r, 0 AS k0 FROM range(10000000) a, range(10000000) b"
+    code, answer = run(marked=endless, seconds=2)
+    assert code < 0
+    assert answer == b""
+
+
+def test_groups_and_bytes_are_bounded() -> None:
+    assert run(most_groups=2)[0] == child.GROUPS
+    assert run(most=100)[1] == b""
+
+
+# --- What comes in, and what may come out --------------------------------------------------------------------------------------------
+
+
+def test_the_owner_alone_learns_which_limit_it_was(policy: Policy) -> None:
+    analysis = read("SELECT Home, count(*) FROM records GROUP BY Home")
+    rules = policy.sources["records"]
+    table = Table(np.arange(100).astype("S4"), {"Home": np.array([f"h{each % 3}" for each in range(100)], object)})
+    for limits, most_groups, reason in ((Limits(rows=99), 10, "more rows"), (Limits(), 2, "more groups")):
+        statement = write(analysis, rules, least_rows=10, most_groups=most_groups)
+        with pytest.raises(Unavailable, check=lambda error: error.code == "analysis_failed") as caught:
+            compute(hand_over(table, statement, rules), statement, limits, most_groups=most_groups)
+        assert reason in caught.value.sentence
+
+
+def test_identifiers_and_unused_columns_are_not_handed_over(policy: Policy) -> None:
+    statement = write(read("SELECT Home, avg(Income) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, most_groups=10)
+    table = Table(np.array([b"ID-1", b"ID-2"]), {"Home": np.array(["x", None], object), "Income": np.array([1.0, np.nan]), "Age": np.ones(2)})
+    rows = hand_over(table, statement, policy.sources["records"])
+    assert rows.to_pydict() == {"r": [0, 1], "c0": ["x", None], "a0": [100, None]}
+
+
+def test_values_beyond_the_bounds_are_taken_as_the_bounds(policy: Policy) -> None:
+    values, missing = bounded(np.array([-5.0, 0.004, 0.006, 12.345, 5000.0, 1e300, np.inf, -np.inf, np.nan]), policy.sources["records"]["Income"])
+    assert values.tolist() == [0, 0, 1, 1234, 500_000, 500_000, 500_000, 0, 0]
+    assert missing.tolist() == [False] * 8 + [True]
+
+
+def test_a_source_of_another_type_than_the_policy_says_is_refused(policy: Policy) -> None:
+    statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, most_groups=10)
+    with pytest.raises(QiaolianError, check=lambda error: error.code == "policy_types"):
+        hand_over(Table(np.array([b"a"]), {"Home": np.ones(1)}), statement, policy.sources["records"])

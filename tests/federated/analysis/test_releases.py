@@ -1,0 +1,177 @@
+"""What may be released: no combination of releases tells of fewer rows than one may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from federated.analysis.releases import ROWS, Partition, Released, ReleaseFile, digests_of
+from federated.errors import Conflict
+from federated.job import Table
+
+ROW_COUNT, LEAST = 60, 6
+ALL = np.ones(ROW_COUNT, np.bool_)
+
+
+def rows(*parts: Sequence[int] | range) -> NDArray[np.int64]:
+    return np.array(sorted({each for part in parts for each in part}), np.int64)
+
+
+def offer(partition: Partition, *sets: NDArray[np.int64]) -> list[bool]:
+    """Which of the sets are released, one after the other."""
+    given = []
+    for each in sets:
+        given.append(partition.admits(each, LEAST))
+        if given[-1]:
+            partition.cut(each)
+    return given
+
+
+def test_a_set_that_differs_from_a_released_one_by_few_rows_is_not_released() -> None:
+    assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(29)), rows(range(24))) == [True, False, True]
+    assert offer(Partition.fresh(ALL), rows(range(29)), rows(range(30))) == [True, False]
+
+
+def test_the_last_group_beside_a_total_is_not_released_if_the_rest_is_small() -> None:
+    """Three groups of 30, 27 and 3: the total and two of them would give the third."""
+    assert offer(Partition.fresh(ALL), rows(range(60)), rows(range(30)), rows(range(30, 57)), rows(range(57, 60))) == [True, True, False, False]
+
+
+def test_a_total_after_its_large_groups_is_not_released_if_it_would_give_a_small_one() -> None:
+    assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(30, 57)), rows(range(60))) == [True, True, False]
+
+
+def test_a_tracker_of_sets_that_pairwise_differ_enough_is_stopped() -> None:
+    """X+Y, X+Z, Y+Z+r and X+Y+Z differ pairwise by many rows; together they would isolate r."""
+    x, y, z, r = range(10), range(10, 20), range(20, 30), range(30, 31)
+    sets = [rows(x, y), rows(x, z), rows(y, z, r), rows(x, y, z)]
+    assert all(len(np.setxor1d(a, b)) >= LEAST for a in sets for b in sets if a is not b)
+    assert offer(Partition.fresh(ALL), *sets)[2] is False
+
+
+def test_the_same_set_may_be_released_again() -> None:
+    assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(30))) == [True, True]
+
+
+@pytest.mark.parametrize("size", [0, 1, LEAST - 1])
+def test_small_and_empty_sets_are_not_released(size: int) -> None:
+    assert offer(Partition.fresh(ALL), rows(range(size))) == [False]
+
+
+def atoms(sets: Sequence[NDArray[np.int64]], within: NDArray[np.bool_]) -> list[int]:
+    """Sizes of the classes of rows that are in the same released sets, worked out from scratch; rows in none are no class."""
+    marks = np.zeros((len(within), len(sets)), np.bool_)
+    for place, each in enumerate(sets):
+        marks[each, place] = True
+    marks = marks[within & marks.any(axis=1)] if sets else marks[:0]
+    return [] if not len(marks) else np.unique(marks, axis=0, return_counts=True)[1].tolist()
+
+
+SETS = st.lists(
+    st.one_of(
+        st.tuples(st.integers(0, ROW_COUNT), st.integers(0, ROW_COUNT)).map(lambda ends: set(range(min(ends), max(ends)))),
+        st.sets(st.integers(0, ROW_COUNT - 1)),
+    ),
+    max_size=12,
+)
+
+
+@given(SETS, st.sets(st.integers(0, ROW_COUNT - 1)))
+@settings(max_examples=300, deadline=None)
+def test_every_atom_of_what_was_released_is_large_enough(sets: list[set[int]], missing: set[int]) -> None:
+    holds = ALL.copy()
+    holds[sorted(missing)] = False
+    released, given = Released(), {ROWS: list[Any](), "Income": list[Any]()}
+    for place, each in enumerate(sets):
+        column = "Income" if place % 2 else None
+        if released.release(rows(sorted(each)), column, {ROWS: ALL, "Income": holds}, LEAST):
+            given[ROWS].append(rows(sorted(each)))
+            if column:
+                given[column].append(rows(sorted(each)))
+    for family, within in ((ROWS, ALL), ("Income", holds)):
+        sizes = atoms(given[family], within)
+        assert min(sizes, default=LEAST) >= LEAST
+        if family in released.families:
+            assert released.families[family].smallest() == min(sizes, default=0)
+
+
+@given(SETS)
+@settings(max_examples=100, deadline=None)
+def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[int]]) -> None:
+    """Any row that a combination weighs, it weighs together with its whole atom: a solver finds no row's value."""
+    partition, given = Partition.fresh(ALL), []
+    for each in sets:
+        if partition.admits(rows(sorted(each)), LEAST):
+            partition.cut(rows(sorted(each)))
+            given.append(np.isin(np.arange(ROW_COUNT), sorted(each)).astype(float))
+    if not given:
+        return
+    matrix = np.array(given)
+    solver = np.linalg.pinv(matrix) @ matrix  # the projection onto what the sums tell
+    for row in range(ROW_COUNT):
+        told = solver[row]
+        assert np.count_nonzero(np.abs(told) > 1e-9) == 0 or np.count_nonzero(np.abs(told) > 1e-9) >= LEAST
+        assert told[row] <= 1 / LEAST + 1e-9
+
+
+# --- The record ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_survives_its_process(tmp_path: Path) -> None:
+    file = ReleaseFile(tmp_path, "records", "q4")
+    with file.changed() as released:
+        released.begin("0x1", {"": "a", "Income": "b"}, most=2)
+        assert released.release(rows(range(30)), "Income", {ROWS: ALL, "Income": ALL}, LEAST)
+    again = ReleaseFile(tmp_path, "records", "q4")
+    with again.changed() as released:
+        assert released.runs == ["0x1"]
+        assert not released.release(rows(range(29)), None, {ROWS: ALL}, LEAST)
+        assert not released.release(rows(range(29)), "Income", {ROWS: ALL, "Income": ALL}, LEAST)
+    assert ReleaseFile(tmp_path, "records", "q5").read().runs == []
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "releases").rglob("*"))
+
+
+def test_a_change_that_fails_is_not_written(tmp_path: Path) -> None:
+    file = ReleaseFile(tmp_path, "records", "q4")
+    with pytest.raises(ZeroDivisionError), file.changed() as released:
+        released.begin("0x1", {}, most=2)
+        raise ZeroDivisionError
+    assert file.read().runs == []
+
+
+def test_spent_and_changed_sources_are_refused() -> None:
+    released = Released()
+    released.begin("0x1", {"": "a", "Income": "b"}, most=2)
+    with pytest.raises(Conflict, check=lambda error: error.code == "rows_changed"):
+        released.begin("0x2", {"": "a", "Income": "c"}, most=2)
+    released.begin("0x2", {"": "a", "Home": "c"}, most=2)
+    with pytest.raises(Conflict, check=lambda error: error.code == "releases_spent"):
+        released.begin("0x3", {}, most=2)
+    assert released.runs == ["0x1", "0x2"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda _data: b"", lambda _data: b"x" * 100])
+def test_a_damaged_record_is_not_taken_for_an_empty_one(tmp_path: Path, damage: Any) -> None:
+    file = ReleaseFile(tmp_path, "records", "q4")
+    with file.changed() as released:
+        released.begin("0x1", {}, most=2)
+    path = tmp_path / "releases" / "records.q4.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(Conflict, check=lambda error: error.code == "releases_damaged"):
+        file.read()
+
+
+def test_any_changed_value_changes_the_digests() -> None:
+    def table(value: float, text: str | None, name: bytes) -> Table:
+        return Table(np.array([b"a", name]), {"n": np.array([1.0, value]), "t": np.array(["x", text], object)})
+
+    seen = [digests_of(table(*each), ["n", "t"]) for each in ((2.0, "y", b"b"), (2.5, "y", b"b"), (2.0, None, b"b"), (2.0, "y", b"c"))]
+    assert seen[0] == digests_of(table(2.0, "y", b"b"), ["n", "t"])
+    assert [{name for name in seen[0] if each[name] != seen[0][name]} for each in seen[1:]] == [{"n"}, {"t"}, {ROWS}]
