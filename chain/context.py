@@ -23,7 +23,7 @@ class Peers(Protocol):
     """Other members' nodes, reached over TLS with a short-lived token. Errors of the peer come back as our own, by code."""
 
     async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
-        """POST a JSON body; the decoded JSON answer."""
+        """POST a JSON body, or the bytes of one; the decoded JSON answer."""
 
     async def get(self, member: str, path: str) -> Any:
         """GET; the decoded JSON answer."""

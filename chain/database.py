@@ -7,6 +7,9 @@ change is durable. A function that raises is undone alone (a savepoint) and does
 
 The function given to ``write`` may be run again if its batch failed to commit for a neighbour's sake, so it must take effect only through
 the session it is handed.
+
+Statements that run with every metered call are ``Prepared``: compiling an expression and converting its values costs several times what the
+database itself does with them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -34,6 +37,29 @@ class Base(DeclarativeBase):
     """Parent of every table of the node, whichever package owns it."""
 
 
+class Prepared:
+    """A statement compiled once and then given its values as the driver takes them: text, bytes, integers, None, and nothing else."""
+
+    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.Update | sa.Delete) -> None:
+        self._statement = statement
+        self._compiled: dict[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {}
+
+    def run(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run it for each row; all rows have the same names."""
+        connection = session.connection()
+        text, values = self.form(connection.dialect, rows[0])
+        connection.exec_driver_sql(text, [values(row) for row in rows])
+
+    def form(self, dialect: sa.Dialect, row: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
+        """The statement's text for a kind of database, and what makes the driver's values of a row."""
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(row))
+            values = dict if compiled.positiontup is None else _picked(compiled.positiontup)
+            found = self._compiled[dialect.name] = str(compiled), values
+        return found
+
+
 class Database:
     """An open database. ``close`` finishes what was submitted."""
 
@@ -44,6 +70,9 @@ class Database:
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         self._connection: sa.Connection | None = None
         """The writer thread's own; kept, because a pool's check-out costs as much as a small change."""
+        self._asking: sa.PoolProxiedConnection | None = None
+        """For prepared queries: kept likewise, apart from the pool, and without transactions."""
+        self._asks = threading.Lock()
         self._queue: queue.SimpleQueue[tuple[Callable[[Session], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._writer.start()
@@ -53,6 +82,22 @@ class Database:
         """A session for reading: sees what was committed when it first looks. Nothing written in it is kept."""
         with self._readers() as session:
             yield session
+
+    def ask(self, query: Prepared, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of a prepared query, as tuples, by what is committed now; ``database_unavailable``."""
+        text, made = query.form(self.engine.dialect, values)
+        with self._asks:
+            try:
+                if self._asking is None:
+                    self._asking = _apart(self.engine)
+                cursor = self._asking.cursor()
+                cursor.execute(text, made(values))
+                rows = list(cursor.fetchall())
+                cursor.close()
+                return rows
+            except self.engine.dialect.loaded_dbapi.Error as error:
+                self._stop_asking()
+                raise _unavailable("The node's database does not answer.") from error
 
     def submit(self, change: Callable[[Session], T]) -> Future[T]:
         """Queue a change; the future resolves when it is durable."""
@@ -78,6 +123,8 @@ class Database:
         self._queue.put(None)
         self._writer.join()
         self._disconnect()
+        with self._asks:
+            self._stop_asking()
         self._writing.dispose()
         self.engine.dispose()
 
@@ -146,15 +193,35 @@ class Database:
             self._connection.close()
             self._connection = None
 
+    def _stop_asking(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
+
+
+def _picked(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
+    """What makes a tuple of a row, in the order of the statement's places."""
+    return lambda row: tuple([row[name] for name in names])
+
+
+def _apart(engine: sa.Engine) -> sa.PoolProxiedConnection:
+    """A connection that is no longer the pool's and begins no transaction by itself."""
+    connection = engine.raw_connection()
+    connection.detach()
+    if engine.dialect.name != "sqlite":
+        connection.driver_connection.autocommit = True  # type: ignore[union-attr]
+    return connection
+
 
 def _as_ours(error: BaseException) -> BaseException:
     if isinstance(error, DBAPIError) and not isinstance(error, sa.exc.IntegrityError):
-        return Unavailable(
-            "database_unavailable",
-            "The node's database did not accept the change; nothing of it was kept.",
-            hint="Check the disk's free space and the database's state, then send the same request again.",
-        )
+        return _unavailable("The node's database did not accept the change; nothing of it was kept.")
     return error
+
+
+def _unavailable(sentence: str) -> Unavailable:
+    hint = "Check the disk's free space and the database's state, then send the same request again."
+    return Unavailable("database_unavailable", sentence, hint=hint)
 
 
 def _engine(url: str, begin: str) -> sa.Engine:
@@ -177,4 +244,4 @@ def _engine(url: str, begin: str) -> sa.Engine:
     return engine
 
 
-__all__ = ["Base", "Database", "QiaolianError", "Session"]
+__all__ = ["Base", "Database", "Prepared", "QiaolianError", "Session"]

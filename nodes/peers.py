@@ -43,9 +43,9 @@ class HttpPeers:
         return tuple(self._peers)
 
     async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
-        """POST a JSON body; the decoded JSON answer, or the peer's error as ours."""
+        """POST a JSON body, or the bytes of one; the decoded JSON answer, or the peer's error as ours."""
         headers = [("idempotency-key", idempotency_key)] if idempotency_key is not None else []
-        raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        raw = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
         return _decoded(member, await self._send(member, "POST", path, raw, headers))
 
     async def get(self, member: str, path: str) -> Any:

@@ -64,9 +64,12 @@ def require_local(*roles: str) -> Callable[[Request], Awaitable[Principal]]:
 
 
 async def strict_json(request: Request) -> dict[str, Any]:
-    """The body as strict JSON: no duplicate keys, no floats, bounded depth. For bodies that carry signed statements."""
+    """The body as strict JSON: no duplicate keys, no floats, bounded depth. For bodies that carry signed statements.
+
+    A node's middleware has read it so already and left it with the request.
+    """
     try:
-        value = loads(await request.body())
+        value = request.state.json if hasattr(request.state, "json") else loads(await request.body())
     except Malformed as error:
         raise BadInput(error.code, error.sentence, hint=error.hint) from error
     if not isinstance(value, dict):

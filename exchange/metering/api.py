@@ -144,13 +144,7 @@ async def serve(
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> Response:
-    try:
-        body = json.loads(await request.body())
-        items = body["requests"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInput("request_malformed", "The body is not JSON with a list of requests.") from error
-    if not isinstance(items, list):
-        raise BadInput("request_malformed", "The body is not JSON with a list of requests.")
+    items = field(await strict_json(request), "requests", list)
     return Response(encoded(await service.serve(context, caller.member, items)), media_type="application/json")
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import keccak256, recover
+from chain.database import Prepared
 from chain.eip712 import domain_separator
 from chain.errors import (
     BadInput,
@@ -88,7 +89,7 @@ class Sent:
     lane: Lane
     request: UsageRequest
     request_hash: bytes
-    wire: dict[str, Any]
+    wire: str
     row: dict[str, Any] | None
     """What is still to be stored; None once it is durable."""
     done: asyncio.Future[CallResult] | None = None
@@ -167,9 +168,9 @@ class Buyer:
 
     async def _once(self, agreement_id: bytes, query: Query, key: str) -> CallResult:
         """A call under a key: what is known of it, else a fresh one."""
-        known = self._find(key)
-        if known is None:
+        if not self.context.database.ask(_IS_KNOWN, {"key": key}):
             return await self._fresh(agreement_id, query, key)
+        known = self._find(key)
         if known.agreement_id != agreement_id or json.loads(known.query)["query"] != query.to_json():
             raise Conflict("idempotency_key_reused", "The key stands for another call.", hint="Use a new key.")
         if known.ending == Ending.ASKED:
@@ -202,7 +203,7 @@ class Buyer:
         finally:
             lane.waiting -= 1
 
-    def _signed(self, trade: Trade, lane: Lane, query: Query, consent: Mapping[str, Any] | None, key: str | None) -> Sent:
+    def _signed(self, trade: Trade, lane: Lane, query: Query, consent: str | None, key: str | None) -> Sent:
         """The request for the lane's next place, signed; nothing of it is durable yet."""
         now, salt, asked = self.context.now(), new_salt(), query.to_json()
         request = rules.next_request(
@@ -216,25 +217,24 @@ class Buyer:
         )
         request_hash = request.struct_hash()
         signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(self.digest(request_hash))
-        request_json = request.to_json()
-        beside = {"query": asked, "salt": "0x" + salt.hex(), "consent": consent}
+        request_text = _dumps(request.to_json())
+        beside = f'{{"query":{_dumps(asked)},"salt":"0x{salt.hex()}","consent":{consent or "null"}}}'
         row = {
             "agreement_id": trade.agreement_id,
             "lane": lane.number,
             "seq": request.seq,
             "idempotency_key": key,
-            "ending": Ending.ASKED,
+            "ending": Ending.ASKED.value,
             "reason": "",
-            "request": _dumps(request_json),
+            "request": request_text,
             "request_hash": request_hash,
             "request_signature": signature,
-            "query": _dumps(beside),
+            "query": beside,
             "units": lane.head.units,
             "amount": lane.head.amount,
             "asked_at": now,
         }
-        wire = {"request": request_json, "signature": "0x" + signature.hex(), **beside}
-        return Sent(trade, lane, request, request_hash, wire, row)
+        return Sent(trade, lane, request, request_hash, _wire(request_text, signature, beside), row)
 
     async def _settle(self, lane: Lane) -> None:
         """Finish what an earlier call, or an earlier process, left unanswered in this lane."""
@@ -308,19 +308,19 @@ class Buyer:
             return
         before = place(session, BUYER, trade.agreement_id, lane.number, row.seq - 1)
         lane.head = head_of(before) if before is not None else Head()
-        request_json = json.loads(row.request)
-        wire = {"request": request_json, "signature": "0x" + row.request_signature.hex(), **json.loads(row.query)}
-        lane.outstanding = Sent(trade, lane, UsageRequest.from_json(request_json), row.request_hash, wire, None)
+        request, wire = UsageRequest.from_json(json.loads(row.request)), _wire(row.request, row.request_signature, row.query)
+        lane.outstanding = Sent(trade, lane, request, row.request_hash, wire, None)
         if row.ending == Ending.CONFLICT:
             lane.halted = row.reason
 
     def _find(self, key: str) -> Any:
         with self.context.database.engine.connect() as connection:
-            return connection.execute(_BY_KEY, {"key": key}).one_or_none()
+            return connection.execute(_BY_KEY, {"key": key}).one()
 
 
-_INSERT = sa.insert(BUYER)
+_INSERT = Prepared(sa.insert(BUYER))
 _BY_KEY = sa.select(BUYER).where(BUYER.c.idempotency_key == sa.bindparam("key"))
+_IS_KNOWN = Prepared(sa.select(BUYER.c.seq).where(BUYER.c.idempotency_key == sa.bindparam("key")))
 
 
 class _Courier:
@@ -361,7 +361,8 @@ class _Courier:
 
     async def _exchange(self, batch: Sequence[Sent]) -> None:
         await self._store(batch)
-        answer = await self._context.peers.post(self._provider, "/v1/peer/calls", {"requests": [sent.wire for sent in batch]})
+        body = '{"requests":[' + ",".join([sent.wire for sent in batch]) + "]}"
+        answer = await self._context.peers.post(self._provider, "/v1/peer/calls", body.encode())
         answers = answer.get("answers") if isinstance(answer, dict) else None
         if not isinstance(answers, list) or len(answers) != len(batch):
             raise Unavailable("peer_bad_answer", "The provider's node did not answer every request.")
@@ -382,7 +383,7 @@ class _Courier:
         now = self._context.now()
 
         def change(session: Session) -> None:
-            session.connection().execute(_INSERT, rows)
+            _INSERT.run(session, rows)
             append_all(session, said, at=now)
 
         try:
@@ -530,7 +531,7 @@ class Finished:
             done.set_exception(self.result)
 
 
-_KEEP = (
+_KEEP = Prepared(
     sa.update(BUYER)
     .where(
         BUYER.c.agreement_id == sa.bindparam("in_agreement"),
@@ -567,7 +568,7 @@ def _keep(session: Session, finished: Sequence[Finished]) -> None:
         }
         for each in finished
     ]
-    session.connection().execute(_KEEP, rows)
+    _KEEP.run(session, rows)
 
 
 def result_of(row: Any) -> CallResult:
@@ -600,6 +601,11 @@ def _fail(sent: Sent, error: BaseException) -> None:
 def _error(value: Mapping[str, Any]) -> QiaolianError:
     kind = _BY_STATUS.get(value.get("status", 503), Unavailable)
     return kind(str(value.get("code"))[:64], str(value.get("detail"))[:500], hint=str(value.get("hint", ""))[:500])
+
+
+def _wire(request: str, signature: bytes, beside: str) -> str:
+    """A request as it goes over the line, of the texts that are stored."""
+    return f'{{"request":{request},"signature":"0x{signature.hex()}",{beside[1:]}'
 
 
 def _dumps(value: Any) -> str:

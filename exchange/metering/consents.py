@@ -50,12 +50,12 @@ def require_consent(context: Context, bank: str, query: Query, package: Any, *, 
     credit.authorise_consent(context, package, commitment=query.consent, subject=query.subject, bank=bank, purpose=query.purpose, now=now)
 
 
-def package_for(context: Context, query: Query) -> Mapping[str, Any] | None:
-    """The consent a buyer's request carries; ``consent_unknown``, ``consent_malformed``."""
+def package_for(context: Context, query: Query) -> str | None:
+    """The consent a buyer's request carries, as JSON; ``consent_unknown``, ``consent_malformed``."""
     if not query.consent:
         return None
     try:
         commitment = bytes.fromhex(query.consent.removeprefix("0x"))
     except ValueError as error:
         raise BadInput("consent_malformed", "A consent is named by its commitment in 0x hexadecimal.") from error
-    return credit.held_package(context, commitment)
+    return credit.held_text(context, commitment)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import keccak256, recover
+from chain.database import Prepared
 from chain.eip712 import domain_separator
 from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
 from chain.statements import Agreement, GrantTerms, KeyPurpose, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
@@ -318,8 +319,7 @@ class _Exchange:
             self._context.view.require_fresh()
             wanted = list(dict.fromkeys(word for each in todo for word in (*each.trade.words, *consents.words(each.query))))
             proved = dict(zip(wanted, await self._context.view.awords(wanted), strict=True))
-            with self._context.database.read() as session:
-                stopped = grants.stopped_grants(session)
+            stopped = grants.stopped_grants(self._context)
         except Unavailable as error:
             for each in todo:
                 each.answer = error_answer(error)
@@ -416,7 +416,7 @@ class _Exchange:
 
         def change(session: Session) -> None:
             if receipts:
-                session.connection().execute(_INSERT, [each.row for each in receipts])
+                _INSERT.run(session, [each.row for each in receipts])
                 keep_answers(session, [each.kept for each in receipts])
             for void in voids:
                 _store_void(session, void)
@@ -432,7 +432,7 @@ class _Exchange:
             each.settle(self._gateway)
 
 
-_INSERT = sa.insert(GATEWAY)
+_INSERT = Prepared(sa.insert(GATEWAY))
 
 
 @dataclass

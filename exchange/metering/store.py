@@ -10,7 +10,7 @@ from sqlalchemy import LargeBinary
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from chain.database import Base
+from chain.database import Base, Prepared
 from chain.statements import Voucher
 from exchange.metering.model import Head
 
@@ -120,12 +120,12 @@ def place(session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq
 
 def keep_answers(session: Session, rows: list[dict[str, Any]]) -> None:
     """Put the lanes' last answers in place of the ones before."""
-    session.connection().execute(_KEEP_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _KEEP_SQLITE, rows)
+    (_KEEP_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _KEEP_SQLITE).run(session, rows)
 
 
-def _upsert(insert: Any) -> Any:
+def _upsert(insert: Any) -> Prepared:
     values = {"seq": insert.excluded.seq, "answer": insert.excluded.answer}
-    return insert.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=values)
+    return Prepared(insert.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=values))
 
 
 _KEEP_POSTGRESQL = _upsert(postgresql.insert(KEPT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,7 +34,12 @@ class SqlSource:
                 hint="Check the URL and that its driver is installed.",
             ) from error
         self._table: sa.Table | None = None
+        self._types: list[tuple[str, str]] = []
+        self._by_key: sa.Select[Any] = sa.select()
         self._lock = threading.Lock()
+        self._connection: sa.Connection | None = None
+        """For look-ups: kept, and without transactions, since a metered call waits for each."""
+        self._asks = threading.Lock()
 
     def schema(self) -> Schema:
         """Columns and key.
@@ -51,9 +56,9 @@ class SqlSource:
         seen = False
         try:
             with self._engine.connect().execution_options(stream_results=True, yield_per=_BATCH_ROWS) as connection:
-                for row in connection.execute(query).mappings():
+                for row in connection.execute(query):
                     seen = True
-                    yield self._record(table, row)
+                    yield self._record(row)
         except SQLAlchemyError as error:
             raise self._unreachable() from error
         if not seen:
@@ -67,31 +72,51 @@ class SqlSource:
         """
         table = self._reflected()
         column = table.c[self.key]
-        value: Any = key
+        value: str | int = key
         if isinstance(column.type, sa.Integer):
             if not key.removeprefix("-").isdecimal() or str(int(key)) != key:
                 return None
             value = int(key)
-        try:
-            with self._engine.connect() as connection:
-                found = connection.execute(sa.select(table).where(column == value).limit(2)).mappings().all()
-        except SQLAlchemyError as error:
-            raise self._unreachable() from error
+        with self._asks:
+            found = self._ask(value)
         if len(found) > 1:
             raise BadInput("source_key_repeated", f"Source {self.name} has a key twice.", source=self.name)
         if not found:
             return None
-        record = self._record(table, found[0])
+        record = self._record(found[0])
         return record if record[self.key] == key else None
 
     def close(self) -> None:
         """Close the connections."""
+        with self._asks:
+            self._drop()
         self._engine.dispose()
+
+    def _ask(self, value: str | int) -> Sequence[sa.Row[Any]]:
+        """Look up on the kept connection; one that broke since the last look-up is opened once more."""
+        kept = self._connection is not None
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            return self._connection.execute(self._by_key, {"key": value}).all()
+        except SQLAlchemyError as error:
+            self._drop()
+            if not kept:
+                raise self._unreachable() from error
+        return self._ask(value)
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
 
     def _reflected(self) -> sa.Table:
         with self._lock:
             if self._table is None:
                 self._table = self._reflect()
+                self._by_key = sa.select(self._table).where(self._table.c[self.key] == sa.bindparam("key")).limit(2)
+                self._types = [(each.name, self._type_of(each)) for each in self._table.columns]
             return self._table
 
     def _reflect(self) -> sa.Table:
@@ -111,13 +136,11 @@ class SqlSource:
             )
         return table
 
-    def _record(self, table: sa.Table, row: Any) -> Record:
+    def _record(self, row: sa.Row[Any]) -> Record:
         record = {}
-        for column in table.columns:
-            value = from_python(row[column.name])
-            if self._type_of(column) == TEXT and value is not None:
-                value = str(value)
-            record[column.name] = value
+        for (name, kind), cell in zip(self._types, row, strict=True):
+            value = from_python(cell)
+            record[name] = str(value) if kind == TEXT and value is not None else value
         return record
 
     def _type_of(self, column: sa.Column[Any]) -> str:

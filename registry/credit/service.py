@@ -7,6 +7,7 @@ side by side; a repaired record is a new version of the asset.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from chain import merkle
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import recover
+from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
 from chain.outbox import enqueue
@@ -133,15 +135,19 @@ def hold(context: Context, package_json: Mapping[str, Any]) -> bytes:
 
 def held_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
     """A consent this bank holds, as its gateway requests carry it; ``consent_unknown``."""
-    with context.database.engine.connect() as connection:
-        package: Mapping[str, Any] | None = connection.execute(_HELD, {"commitment": commitment}).scalar_one_or_none()
-    if package is None:
-        raise NotFound("consent_unknown", "This bank holds no such consent.")
+    package: Mapping[str, Any] = json.loads(held_text(context, commitment))
     return package
 
 
-_HELD = sa.select(HeldConsent.__table__.c.package).where(HeldConsent.__table__.c.commitment == sa.bindparam("commitment"))
-"""Every call asks for its consent, so this goes past the object mapper."""
+def held_text(context: Context, commitment: bytes) -> str:
+    """``held_package`` as JSON: every call of a bank carries it."""
+    found = context.database.ask(_HELD, {"commitment": commitment})
+    if not found:
+        raise NotFound("consent_unknown", "This bank holds no such consent.")
+    return str(found[0][0])
+
+
+_HELD = Prepared(sa.select(sa.cast(HeldConsent.package, sa.Text)).where(HeldConsent.commitment == sa.bindparam("commitment")))
 
 
 def authorise_consent(

@@ -20,6 +20,7 @@ from chain.canonical import dumps
 from chain.checkpoint import Checkpoint, log_origin
 from chain.context import Context
 from chain.crypto import keccak256
+from chain.database import Prepared
 from chain.eip712 import Domain, Statement
 from chain.errors import Conflict, NotFound, QiaolianError, VerificationError
 from chain.outbox import enqueue, outcome
@@ -27,7 +28,17 @@ from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose, Role
 from chain.view import Word
 from chain.words import KeyWord, LogWord, MemberWord
-from registry.evidence.store import Fork, LogAnchor, LogEntry, LogHead, PendingEntry, Subtree, WitnessedHead
+from registry.evidence.store import (
+    ENTRIES,
+    PENDING,
+    SUBTREES,
+    Fork,
+    LogAnchor,
+    LogEntry,
+    LogHead,
+    PendingEntry,
+    WitnessedHead,
+)
 
 INCARNATION = 0
 CHECKPOINT_SECONDS = 5
@@ -53,10 +64,10 @@ def append(session: Session, *, kind: str, digest: bytes, at: int) -> None:
 def append_all(session: Session, said: Sequence[tuple[str, bytes]], *, at: int) -> None:
     """``append`` of several (kind, digest) at once, for paths that must be quick."""
     rows = [{"digest": digest, "leaf": dumps({"at": at, "digest": "0x" + digest.hex(), "kind": kind})} for kind, digest in said]
-    session.connection().execute(_APPEND, rows)
+    _APPEND.run(session, rows)
 
 
-_APPEND = sa.insert(PendingEntry.__table__)  # type: ignore[arg-type]
+_APPEND = Prepared(sa.insert(PENDING))
 
 
 def append_statement(session: Session, statement: Statement, domain: Domain, *, at: int) -> None:
@@ -64,22 +75,26 @@ def append_statement(session: Session, statement: Statement, domain: Domain, *, 
     append(session, kind=type(statement).__name__, digest=statement.digest(domain), at=at)
 
 
-def enter_pending(session: Session) -> int:
-    """Move waiting entries into the tree; how many."""
-    pending = list(session.execute(sa.select(PendingEntry).order_by(PendingEntry.id).limit(MOST_ENTERED)).scalars())
-    if not pending:
-        return 0
+def enter_pending(session: Session) -> merkle.Frontier:
+    """Move waiting entries into the tree; the tree's frontier then."""
     frontier = _frontier(session)
-    entries, subtrees = [], []
-    for each in pending:
-        entries.append({"index": frontier.size, "digest": each.digest, "leaf": each.leaf})
-        for level, index, value in frontier.append(merkle.leaf_hash(each.leaf)):
-            subtrees.append({"level": level, "index": index, "hash": value})
-    session.execute(sa.insert(LogEntry), entries)
-    session.execute(sa.insert(Subtree), subtrees)
-    # By id: another process of this node may have committed a smaller id since.
-    session.execute(sa.delete(PendingEntry).where(PendingEntry.id.in_([each.id for each in pending])))
-    return len(pending)
+    while pending := session.connection().execute(_PENDING).all():
+        entries, subtrees = [], []
+        for each in pending:
+            entries.append({"entry_index": frontier.size, "digest": each.digest, "leaf": each.leaf})
+            for level, index, value in frontier.append(merkle.leaf_hash(each.leaf)):
+                subtrees.append({"level": level, "subtree_index": index, "hash": value})
+        _ENTER.run(session, entries)
+        _GROW.run(session, subtrees)
+        # By id: another process of this node may have committed a smaller id since.
+        _ENTERED.run(session, [{"entered": each.id} for each in pending])
+    return frontier
+
+
+_PENDING = sa.select(PENDING).order_by(PENDING.c.id).limit(MOST_ENTERED)
+_ENTER = Prepared(sa.insert(ENTRIES))
+_GROW = Prepared(sa.insert(SUBTREES))
+_ENTERED = Prepared(sa.delete(PENDING).where(PENDING.c.id == sa.bindparam("entered")))
 
 
 def make_checkpoint(context: Context) -> Checkpoint | None:
@@ -93,15 +108,14 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
         context.ports["evidence.checked"] = True
 
     def change(session: Session) -> Checkpoint | None:
-        while enter_pending(session) == MOST_ENTERED:
-            continue
-        size = _size(session)
+        frontier = enter_pending(session)
+        size = frontier.size
         if size == 0:
             return None
         head = session.get(LogHead, size)
         if head is not None:
             return Checkpoint(origin(context), size, head.root)
-        made = Checkpoint(origin(context), size, _frontier(session).root())
+        made = Checkpoint(origin(context), size, frontier.root())
         session.add(
             LogHead(
                 size=size,
@@ -489,12 +503,15 @@ def _frontier(session: Session) -> merkle.Frontier:
 
 def _subtree(session: Session) -> merkle.SubtreeHash:
     def read(level: int, index: int) -> bytes:
-        row = session.get(Subtree, (level, index))
-        if row is None:
+        found: bytes | None = session.connection().execute(_HASH, {"level": level, "index": index}).scalar_one_or_none()
+        if found is None:
             raise NotFound("head_unknown", "The log does not reach that far.")
-        return row.hash
+        return found
 
     return read
+
+
+_HASH = sa.select(SUBTREES.c.hash).where(SUBTREES.c.level == sa.bindparam("level"), SUBTREES.c.subtree_index == sa.bindparam("index"))
 
 
 def _proof_json(proof: StorageProof) -> dict[str, Any]:

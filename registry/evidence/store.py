@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import sqlalchemy as sa
 from sqlalchemy import LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -80,3 +83,8 @@ class Fork(Base):
     first: Mapped[str]
     second: Mapped[str]
     found_at: Mapped[int]
+
+
+PENDING = cast(sa.Table, PendingEntry.__table__)
+ENTRIES = cast(sa.Table, LogEntry.__table__)
+SUBTREES = cast(sa.Table, Subtree.__table__)

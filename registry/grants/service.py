@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
+from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event, code_text
 from chain.outbox import enqueue, outcome
@@ -233,13 +234,12 @@ def authorise(
     return GrantView(grant.terms, grant.columns, proved.height, proved.block_hash)
 
 
-def stopped_grants(session: Session) -> set[bytes]:
+def stopped_grants(context: Context) -> set[bytes]:
     """Grants the owner has stopped, whether the chain has it yet or not."""
-    return {row.grant_id for row in session.connection().execute(_STOPPED)}
+    return {grant_id for (grant_id,) in context.database.ask(_STOPPED, {})}
 
 
-_STOPPED = sa.select(Grant.__table__.c.grant_id).where(Grant.__table__.c.stopped)
-"""A gateway asks this for every exchange, so it goes past the object mapper."""
+_STOPPED = Prepared(sa.select(Grant.grant_id).where(Grant.stopped))
 
 
 def find(context: Context, grant_id: bytes) -> Grant:

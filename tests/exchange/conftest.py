@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import socket
 import subprocess
 import threading
@@ -156,6 +157,7 @@ class Line:
     sent: list[Any] = field(default_factory=list)
 
     async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
+        body = json.loads(body) if isinstance(body, bytes) else body
         self.sent.append((path, body))
         return await self._send(member, "POST", path, body)
 

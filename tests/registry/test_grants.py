@@ -30,10 +30,8 @@ def asset_id(network: Any) -> bytes:
 def allowed(network: Any, grant_id: bytes, **changed: Any) -> service.GrantView:
     """Ask as the owner's gateway does."""
     context = network["tax"].context
-    with context.database.read() as session:
-        stopped = grant_id in service.stopped_grants(session)
     use: dict[str, Any] = {
-        "stopped": stopped,
+        "stopped": grant_id in service.stopped_grants(context),
         "operation": Operation.USE,
         "purpose": "credit-assessment",
         "columns": ["Income"],
