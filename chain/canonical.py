@@ -1,7 +1,8 @@
 """RFC 8785 canonical JSON, and a reader that accepts only what it could have written.
 
 One value has one text: that is what lets a byte-for-byte signature or hash stand for a JSON value. The reader is for bytes from strangers: it
-looks at size and depth before it builds anything, and refuses duplicate keys, floats, integers beyond 2^53-1 and wrong UTF-8.
+looks at size and depth before it builds anything, and refuses duplicate keys, floats, integers beyond 2^53-1, wrong UTF-8 and halves of surrogate
+pairs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _LIMIT = 2**53 - 1
 _STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
 """A string never closed runs to the end, even behind a lone backslash, and nothing is tried twice: linear in hostile text."""
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
 
 def dumps(value: Any) -> bytes:
     """The canonical bytes of a JSON value without floats."""
@@ -30,8 +33,8 @@ def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     """Read JSON strictly.
 
     Raises:
-        Malformed: ``json_too_large``, ``json_not_utf8``, ``json_too_deep``, ``json_duplicate_key``, ``json_number_out_of_range`` or
-            ``json_malformed``.
+        Malformed: ``json_too_large``, ``json_not_utf8``, ``json_too_deep``, ``json_duplicate_key``, ``json_number_out_of_range``,
+            ``json_not_unicode`` or ``json_malformed``.
     """
     if len(data) > max_bytes:
         raise Malformed("json_too_large", f"The JSON is larger than {max_bytes} bytes.")
@@ -41,7 +44,7 @@ def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
         raise Malformed("json_not_utf8", "The JSON is not UTF-8.") from error
     _require_depth(text, max_depth)
     try:
-        return json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=_object,
             parse_float=_refuse_number,
@@ -50,6 +53,9 @@ def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
         )
     except json.JSONDecodeError as error:
         raise Malformed("json_malformed", f"This is not JSON (line {error.lineno}, column {error.colno}).") from error
+    if _SURROGATE.search(text):
+        _require_unicode(value)
+    return value
 
 
 def loads_canonical(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
@@ -75,6 +81,14 @@ def _require_depth(text: str, most: int) -> None:
                 raise Malformed("json_too_deep", f"The JSON nests deeper than {most} levels.")
         elif character in "]}":
             depth -= 1
+
+
+def _require_unicode(value: Any) -> None:
+    """Half a surrogate pair can be written in JSON and in nothing else (RFC 7493, 2.1)."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Malformed("json_not_unicode", "A JSON text holds half a surrogate pair.") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def create_app(config: NodeConfig) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
     app.state.config = config

@@ -40,7 +40,7 @@ def problem(error: QiaolianError) -> tuple[int, bytes]:
     if error.hint:
         value["hint"] = error.hint
     value.update((name, _plain(item)) for name, item in error.context.items() if name not in _OWN)
-    return error.status, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return error.status, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def as_ours(error: BaseException) -> QiaolianError:

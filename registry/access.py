@@ -5,16 +5,23 @@ They are coroutines because the framework runs plain functions in threads, which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
+from pydantic import Field
 
 from chain.canonical import loads
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, Malformed, Unauthorised
 
+Whole = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""A count, place or height of a request: what JSON and every database hold exactly."""
+
+_HEX = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2})*")
+"""Python's own reader passes over spaces: one id would have many names."""
 LOCAL_ROLES = ("system", "clerk", "officer", "auditor", "administrator")
 
 
@@ -77,9 +84,9 @@ async def strict_json(request: Request) -> dict[str, Any]:
     return value
 
 
-def field(body: dict[str, Any], name: str, kind: type) -> Any:
-    """A required field of a strict body."""
-    value = body.get(name)
+def field(body: Any, name: str, kind: type) -> Any:
+    """A required field of a strict body, or of an object in it."""
+    value = body.get(name) if isinstance(body, dict) else None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise BadInput("field_missing", f"The body lacks the field {name}, or it has another type.", field=name)
     return value
@@ -88,10 +95,7 @@ def field(body: dict[str, Any], name: str, kind: type) -> Any:
 def hex_field(body: dict[str, Any], name: str, *, length: int | None = None) -> bytes:
     """A required field in 0x hex."""
     text = field(body, name, str)
-    try:
-        data = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        data = None
+    data = bytes.fromhex(text.removeprefix("0x")) if _HEX.fullmatch(text) else None
     if data is None or (length is not None and len(data) != length):
         raise BadInput("field_malformed", f"The field {name} is not 0x hexadecimal of the right length.", field=name)
     return data

@@ -15,12 +15,11 @@ from typing import Any
 from chain import statements
 from chain.crypto import address_of, keccak256, sign_digest
 from chain.eip712 import Domain, Statement, Struct, camel
-from chain.errors import BadInput
+from chain.examples import example
 
 PAGE = Path(__file__).parent.parent / "docs" / "statements.md"
 VECTOR_KEY = keccak256(b"qiaolian test vector")
 VECTOR_DOMAIN = Domain(7_421, "0x" + "33" * 20)
-_MEMBER = "11440703QL0000017F"
 
 _HEAD = """\
 # Statements, field by field
@@ -46,36 +45,6 @@ def page() -> str:
     signed = [_section(each) for each in statements.STATEMENTS.values()]
     unsigned = [_section(each) for each in statements.STRUCTS.values()]
     return "\n".join([head, "## Signed statements", *signed, "## Structs whose hash is an id", *unsigned])
-
-
-def example(struct: type[Struct]) -> Struct:
-    """A deterministic instance with a different value in every field."""
-    values: dict[str, Any] = {}
-    for position, (name, codec) in enumerate(struct._codecs(), start=1):
-        values[name] = _example_value(name, codec, position)
-    return struct(**values)
-
-
-def _example_value(name: str, codec: Any, position: int) -> Any:
-    if name == "version":
-        return statements.VERSION
-    if codec.solidity == "Share[]":
-        return (statements.Share(_MEMBER, 7_000), statements.Share("", 3_000))
-    if codec.solidity == "bytes32[]":
-        return (bytes([position]) * 32, bytes([position + 1]) * 32)
-    if codec.solidity == "bool":
-        return True
-    if codec.solidity == "address":
-        return "0x" + f"{position:02x}" * 20
-    if codec.solidity.startswith("uint"):
-        return position
-    if codec.solidity == "bytes18":
-        return _MEMBER
-    try:
-        codec.word(bytes(32))
-    except BadInput:
-        return camel(name).lower()
-    return bytes([position]) * 32
 
 
 def _section(struct: type[Struct]) -> str:

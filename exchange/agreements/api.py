@@ -15,6 +15,7 @@ from exchange.agreements import service
 from exchange.agreements.model import Offer
 from registry.access import (
     Principal,
+    Whole,
     field,
     get_context,
     hex_bytes,
@@ -23,10 +24,9 @@ from registry.access import (
     require_member,
     strict_json,
 )
+from registry.openapi import SIGNATURE, strict_body
 
 router = APIRouter(tags=["agreements"])
-
-Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
 class ShareBody(BaseModel):
@@ -62,16 +62,16 @@ class OfferBody(BaseModel):
         },
     )
     assetId: str
-    assetVersion: int
+    assetVersion: Whole
     unit: str = "call"
-    price: Count
-    mostCap: Count = 0
-    mostUnits: Count = 0
-    mostPerCall: Count = 0
+    price: Whole
+    mostCap: Whole = 0
+    mostUnits: Whole = 0
+    mostPerCall: Whole = 0
     mostLanes: Annotated[int, Field(ge=1, le=256)] = 16
-    mostSeconds: Annotated[int, Field(ge=1)] = 366 * service.DAY
-    closeWindowBlocks: Count = 10
-    closeWindowSeconds: Count = 10
+    mostSeconds: Annotated[Whole, Field(ge=1)] = 366 * service.DAY
+    closeWindowBlocks: Whole = 10
+    closeWindowSeconds: Whole = 10
     shares: list[ShareBody]
     buyers: list[str] = []
 
@@ -84,17 +84,17 @@ class ProposalBody(BaseModel):
         json_schema_extra={"example": {"grantId": "0x" + "22" * 32, "cap": 100_000, "lanes": 1}},
     )
     grantId: str
-    cap: Count
-    maxUnits: Count = 0
-    lanes: int = 1
-    maxPerCall: Count | None = None
-    seconds: Annotated[int, Field(ge=1)] = 30 * service.DAY
-    startsAt: Count | None = None
-    endsAt: Count | None = None
-    closeWindowBlocks: Count | None = None
-    closeWindowSeconds: Count | None = None
+    cap: Whole
+    maxUnits: Whole = 0
+    lanes: Whole = 1
+    maxPerCall: Whole | None = None
+    seconds: Annotated[Whole, Field(ge=1)] = 30 * service.DAY
+    startsAt: Whole | None = None
+    endsAt: Whole | None = None
+    closeWindowBlocks: Whole | None = None
+    closeWindowSeconds: Whole | None = None
     arbiter: str = ""
-    price: Count | None = None
+    price: Whole | None = None
     shares: list[ShareBody] | None = None
 
 
@@ -140,7 +140,7 @@ def peer_offers(context: Context = Depends(get_context), caller: Principal = Dep
 @router.get("/v1/peer/offers/{asset_id}/{version}", summary="The offer for one asset version, and the key that will sign")
 def peer_offer(
     asset_id: str,
-    version: int,
+    version: Whole,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
@@ -200,7 +200,11 @@ def one(
     return service.view(context, hex_bytes(agreement_id))
 
 
-@router.post("/v1/peer/agreements", summary="A buyer's proposal, to be countersigned")
+@router.post(
+    "/v1/peer/agreements",
+    summary="A buyer's proposal, to be countersigned",
+    openapi_extra=strict_body(agreement=Agreement, terms=GrantTerms, signature=SIGNATURE),
+)
 async def countersign(
     request: Request,
     context: Context = Depends(get_context),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, QiaolianError
-from chain.statements import Operation, Voucher
+from chain.statements import Operation, UsageRequest, Voucher
 from exchange.metering import service
 from exchange.metering.gateway import encoded
 from exchange.metering.model import CallResult, Ending, Query
@@ -25,28 +25,27 @@ from registry.access import (
     require_member,
     strict_json,
 )
+from registry.openapi import SALT, SIGNATURE, strict_body
 
 router = APIRouter(tags=["calls"])
 
 MOST_PER_BATCH = 1000
 AT_ONCE = 64
+_CALL: dict[str, Any] = {
+    "agreementId": "0x" + "33" * 32,
+    "subject": "92440700MA4WTESTX1",
+    "columns": ["Seniority", "Job"],
+    "purpose": "credit-assessment",
+    "consentId": "0x" + "44" * 32,
+}
+_QUERY = {"columns": ["Seniority"], "consent": "", "operation": "use", "purpose": "statistics", "subject": "92440700MA4WTESTX1"}
+_ITEM: dict[str, Any] = {"request": UsageRequest, "signature": SIGNATURE, "salt": SALT, "query": _QUERY, "consent": None}
 
 
 class CallBody(BaseModel):
     """One metered call."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "agreementId": "0x" + "33" * 32,
-                "subject": "92440700MA4WTESTX1",
-                "columns": ["Seniority", "Job"],
-                "purpose": "credit-assessment",
-                "consentId": "0x" + "44" * 32,
-            }
-        },
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _CALL})
     agreementId: str
     subject: Annotated[str, Field(min_length=1, max_length=256)]
     columns: Annotated[list[str], Field(min_length=1, max_length=256)]
@@ -78,7 +77,7 @@ class KeyedCall(CallBody):
 class BatchBody(BaseModel):
     """Several calls; each ends on its own."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"calls": [{**_CALL, "key": "order-117/1"}]}})
     calls: Annotated[list[KeyedCall], Field(min_length=1, max_length=MOST_PER_BATCH)]
 
 
@@ -138,7 +137,7 @@ async def batch(
     return _json({"results": await asyncio.gather(*(one(item) for item in body.calls))})
 
 
-@router.post("/v1/peer/calls", summary="Usage requests of another member's node")
+@router.post("/v1/peer/calls", summary="Usage requests of another member's node", openapi_extra=strict_body(requests=[_ITEM]))
 async def serve(
     request: Request,
     context: Context = Depends(get_context),
@@ -148,7 +147,9 @@ async def serve(
     return Response(encoded(await service.serve(context, caller.member, items)), media_type="application/json")
 
 
-@router.post("/v1/peer/vouchers", summary="A buyer's closing vouchers")
+@router.post(
+    "/v1/peer/vouchers", summary="A buyer's closing vouchers", openapi_extra=strict_body(vouchers=[{"voucher": Voucher, "signature": SIGNATURE}])
+)
 async def vouchers(
     request: Request,
     context: Context = Depends(get_context),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from exchange.settlement import bundles, service
-from registry.access import Principal, get_context, hex_bytes, require_local
+from registry.access import Principal, Whole, get_context, hex_bytes, require_local
 
 router = APIRouter(tags=["settlement"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
@@ -95,11 +95,11 @@ def payments(agreement_id: str | None = None, context: Context = Depends(get_con
 
 
 @router.get("/v1/agreements/{agreement_id}/bundle", summary="The bundle of one call (provider)")
-def trade_bundle(agreement_id: str, seq: int, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
+def trade_bundle(agreement_id: str, seq: Whole, lane: Whole = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
     data = bundles.trade_bundle(context, hex_bytes(agreement_id), lane, seq)
     return Response(data, media_type="application/json")
 
 
 @router.get("/v1/agreements/{agreement_id}/lane-bundle", summary="The bundle of every call of a lane (provider)")
-def lane_bundle(agreement_id: str, lane: int = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
+def lane_bundle(agreement_id: str, lane: Whole = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
     return Response(bundles.lane_bundle(context, hex_bytes(agreement_id), lane), media_type="application/json")

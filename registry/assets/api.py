@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.eip712 import encode_code
-from registry.access import Principal, get_context, hex_bytes, require_local, require_member
+from registry.access import Principal, Whole, get_context, hex_bytes, require_local, require_member
 from registry.assets import service
 
 router = APIRouter(tags=["assets"])
@@ -86,7 +86,7 @@ def search(
     q: str = "",
     holder: str = "",
     limit: Annotated[int, Field(ge=1, le=500)] = 100,
-    offset: Annotated[int, Field(ge=0)] = 0,
+    offset: Whole = 0,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:

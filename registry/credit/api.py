@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.crypto import require_address
 from chain.errors import Forbidden
-from chain.statements import ConsentRegistration, ConsentWithdrawal, CreditDispute, SubjectKeyCertificate
+from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute, SubjectKeyCertificate
 from registry.access import (
     Principal,
     field,
@@ -23,14 +23,38 @@ from registry.access import (
     strict_json,
 )
 from registry.credit import export, service
+from registry.openapi import SALT, SIGNATURE, strict_body
 
 router = APIRouter(tags=["credit"])
+
+_IDENTITY: dict[str, Any] = {"code": "92440703MD00000168", "name": "A trader"}
+_PACKAGE: dict[str, Any] = {
+    "consent": Consent,
+    "signature": SIGNATURE,
+    "salt": SALT,
+    "certificate": SubjectKeyCertificate,
+    "certificateSignature": SIGNATURE,
+    "identity": _IDENTITY,
+    "identitySalt": SALT,
+}
+_DISPUTE: dict[str, Any] = {
+    "dispute": CreditDispute,
+    "signature": SIGNATURE,
+    "claim": {"column": "Seniority", "should": "12"},
+    "claimSalt": SALT,
+    "subject": _IDENTITY["code"],
+}
 
 
 class CertificateBody(BaseModel):
     """Whose key to certify for what. The salt is the subject's: it opens the identity commitment later."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"identity": _IDENTITY, "identitySalt": SALT, "key": "0x" + "12" * 20, "purpose": "consent", "notAfter": 1790000000}
+        },
+    )
     identity: dict[str, str]
     identitySalt: str
     key: str
@@ -41,6 +65,7 @@ class CertificateBody(BaseModel):
 class AnswerBody(BaseModel):
     """A repaired record, or nothing when the old one stands."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"record": {"Seniority": 12, "Job": "fixed"}}})
     record: dict[str, Any] | None
 
 
@@ -61,7 +86,12 @@ def certify(
     return {"certificate": certificate.to_json(), "signature": "0x" + signature.hex()}
 
 
-@router.post("/v1/consents", status_code=202, summary="Relay a subject's consent registration")
+@router.post(
+    "/v1/consents",
+    status_code=202,
+    summary="Relay a subject's consent registration",
+    openapi_extra=strict_body(registration=ConsentRegistration, signature=SIGNATURE),
+)
 async def relay(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
     registration = ConsentRegistration.from_json(field(body, "registration", dict))
@@ -69,7 +99,12 @@ async def relay(request: Request, context: Context = Depends(get_context)) -> di
     return {"operation": await run_in_threadpool(service.relay_consent, context, registration, signature)}
 
 
-@router.post("/v1/consents/withdrawals", status_code=202, summary="Relay a subject's withdrawal")
+@router.post(
+    "/v1/consents/withdrawals",
+    status_code=202,
+    summary="Relay a subject's withdrawal",
+    openapi_extra=strict_body(withdrawal=ConsentWithdrawal, signature=SIGNATURE),
+)
 async def withdraw(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
     withdrawal = ConsentWithdrawal.from_json(field(body, "withdrawal", dict))
@@ -77,7 +112,7 @@ async def withdraw(request: Request, context: Context = Depends(get_context)) ->
     return {"operation": await run_in_threadpool(service.relay_withdrawal, context, withdrawal, signature)}
 
 
-@router.post("/v1/consents/held", status_code=201, summary="A subject hands its consent to this bank")
+@router.post("/v1/consents/held", status_code=201, summary="A subject hands its consent to this bank", openapi_extra=strict_body(**_PACKAGE))
 async def hold(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
     commitment = await run_in_threadpool(service.hold, context, body)
@@ -89,7 +124,12 @@ def standing(commitment: str, context: Context = Depends(get_context)) -> dict[s
     return service.standing(context, hex_bytes(commitment))
 
 
-@router.post("/v1/certificates/shown", status_code=201, summary="A subject shows another office's certificate")
+@router.post(
+    "/v1/certificates/shown",
+    status_code=201,
+    summary="A subject shows another office's certificate",
+    openapi_extra=strict_body(certificate=SubjectKeyCertificate, signature=SIGNATURE, identity=_IDENTITY, identitySalt=SALT),
+)
 async def show(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
 
@@ -109,14 +149,14 @@ async def show(request: Request, context: Context = Depends(get_context)) -> dic
 @router.post("/v1/assets/{asset_id}/records", summary="A subject's own record, at the counter")
 def records(
     asset_id: str,
-    identity: dict[str, str],
+    identity: Annotated[dict[str, str], Body(examples=[_IDENTITY])],
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
     return service.subject_records(context, identity, hex_bytes(asset_id))
 
 
-@router.post("/v1/disputes", status_code=202, summary="A subject disputes a record")
+@router.post("/v1/disputes", status_code=202, summary="A subject disputes a record", openapi_extra=strict_body(**_DISPUTE))
 async def dispute(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 
 from chain.context import Context
 from chain.errors import Forbidden
-from registry.access import Principal, field, get_context, require_local, require_member, strict_json
+from registry.access import Principal, Whole, field, get_context, require_local, require_member, strict_json
 from registry.evidence import service
+from registry.openapi import strict_body
 
 router = APIRouter(tags=["evidence"])
 
@@ -25,11 +26,15 @@ def seen(context: Context = Depends(get_context), caller: Principal = Depends(re
 
 
 @router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
-def consistency(old: int, new: int, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
+def consistency(old: Whole, new: Whole, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
     return {"path": ["0x" + each.hex() for each in service.consistency(context, old, new)]}
 
 
-@router.post("/v1/peer/log/cosignatures", summary="A witness hands back its cosignature")
+@router.post(
+    "/v1/peer/log/cosignatures",
+    summary="A witness hands back its cosignature",
+    openapi_extra=strict_body(size=12, line="— 11440703QL0000017F AAAA\n"),
+)
 async def cosignatures(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     service.take_cosignature(context, caller.member, field(body, "size", int), field(body, "line", str))
@@ -38,8 +43,8 @@ async def cosignatures(request: Request, context: Context = Depends(get_context)
 
 @router.get("/v1/peer/log/entries", summary="A range of the log's leaves, for members that may audit it")
 def entries(
-    start: Annotated[int, Query(ge=0)],
-    end: Annotated[int, Query(ge=1)],
+    start: Whole,
+    end: Whole,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from registry.access import (
     strict_json,
 )
 from registry.grants import export, service
+from registry.openapi import SALT, SIGNATURE, strict_body
 
 router = APIRouter(tags=["grants"])
 
@@ -95,7 +96,12 @@ def describe(
     return service.describe(context, hex_bytes(grant_id))
 
 
-@router.post("/v1/grants/{grant_id}/decision", status_code=202, summary="The chief data officer's signed decision")
+@router.post(
+    "/v1/grants/{grant_id}/decision",
+    status_code=202,
+    summary="The chief data officer's signed decision",
+    openapi_extra=strict_body(decision=GrantDecision, signature=SIGNATURE),
+)
 async def decide(
     grant_id: str,
     request: Request,
@@ -108,7 +114,12 @@ async def decide(
     return {"operation": service.decide(context, hex_bytes(grant_id), decision, signature)}
 
 
-@router.post("/v1/grants/{grant_id}/revocation", status_code=202, summary="Take a grant back, at once")
+@router.post(
+    "/v1/grants/{grant_id}/revocation",
+    status_code=202,
+    summary="Take a grant back, at once",
+    openapi_extra=strict_body(revocation=GrantRevocation, signature=SIGNATURE),
+)
 async def revoke(
     grant_id: str,
     request: Request,
@@ -121,7 +132,12 @@ async def revoke(
     return {"operation": service.revoke(context, hex_bytes(grant_id), revocation, signature)}
 
 
-@router.post("/v1/peer/grants", status_code=201, summary="A grantee's node sends the scope it asks for")
+@router.post(
+    "/v1/peer/grants",
+    status_code=201,
+    summary="A grantee's node sends the scope it asks for",
+    openapi_extra=strict_body(terms=GrantTerms, scope={"columns": ["Seniority", "Job"]}, salt=SALT),
+)
 async def take_request(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     terms = GrantTerms.from_json(field(body, "terms", dict))

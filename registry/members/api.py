@@ -9,10 +9,21 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
+from chain.statements import Approval
 from registry.access import Principal, get_context, hex_bytes, require_local, require_member, strict_json
 from registry.members import service
+from registry.openapi import SIGNATURE, strict_body
 
 router = APIRouter(tags=["members"])
+_PROPOSAL: dict[str, Any] = {
+    "proposalId": "0x" + "11" * 32,
+    "proposer": "11440700QL0000013M",
+    "function": "suspend",
+    "arguments": {"member": "11440703QL000001X2", "reason": "unpaid-penalty"},
+    "callData": "0x00",
+    "approval": Approval,
+    "approvals": {"11440700QL0000013M": SIGNATURE},
+}
 EVERYONE = ("clerk", "system", "officer", "auditor", "administrator")
 
 
@@ -87,7 +98,9 @@ async def approve(
     return await service.approve(context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65))
 
 
-@router.post("/v1/peer/governance/proposals", status_code=201, summary="Another governor's node hands over a proposal")
+@router.post(
+    "/v1/peer/governance/proposals", status_code=201, summary="Another governor's node hands over a proposal", openapi_extra=strict_body(**_PROPOSAL)
+)
 async def take_proposal(request: Request, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     return await run_in_threadpool(service.take_proposal, context, body)

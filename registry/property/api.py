@@ -11,9 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from chain.context import Context
 from chain.crypto import require_address
 from chain.errors import BadInput, Forbidden
-from chain.statements import DealStep, DealTerms, Step, TitleStatement
+from chain.examples import example
+from chain.statements import DealStep, DealTerms, Step, SubjectKeyCertificate, TitleStatement
 from registry.access import (
     Principal,
+    Whole,
     field,
     get_context,
     hex_bytes,
@@ -22,11 +24,31 @@ from registry.access import (
     require_member,
     strict_json,
 )
+from registry.openapi import SALT, SIGNATURE, strict_body
 from registry.property import export, register, service
 from registry.property.rules import STEP_NAMES, members_of
 
 router = APIRouter(tags=["property"])
 READERS = ("clerk", "system", "officer", "auditor")
+
+_CONTENT: dict[str, Any] = {
+    "unit": "440703-000001",
+    "area": 1200000,
+    "price": "98000000",
+    "loan": "60000000",
+    "monthsHeld": 70,
+    "onlyHome": True,
+    "buyerHomes": 0,
+    "originalPrice": None,
+}
+_DEAL: dict[str, Any] = {
+    "terms": DealTerms,
+    "content": _CONTENT,
+    "contentSalt": SALT,
+    "title": TitleStatement,
+    "titleSignature": SIGNATURE,
+    "certificates": [{"certificate": SubjectKeyCertificate, "signature": SIGNATURE}] * 2,
+}
 
 
 class UnitBody(BaseModel):
@@ -89,23 +111,14 @@ class DealBody(BaseModel):
         extra="forbid",
         json_schema_extra={
             "example": {
-                "title": {"version": 1},
-                "titleSignature": "0x" + "11" * 64 + "1b",
-                "seller": {"certificate": {"version": 1}, "signature": "0x" + "11" * 64 + "1b"},
-                "buyer": {"certificate": {"version": 1}, "signature": "0x" + "11" * 64 + "1b"},
+                "title": example(TitleStatement).to_json(),
+                "titleSignature": SIGNATURE,
+                "seller": {"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE},
+                "buyer": {"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE},
                 "bank": "91440703QL000001X2",
                 "taxAuthority": "11440703QL000002X4",
                 "notary": "12440703QL000003X6",
-                "content": {
-                    "unit": "440703-000001",
-                    "area": 1200000,
-                    "price": "98000000",
-                    "loan": "60000000",
-                    "monthsHeld": 70,
-                    "onlyHome": True,
-                    "buyerHomes": 0,
-                    "originalPrice": None,
-                },
+                "content": _CONTENT,
                 "expiresAt": 1790000000,
             }
         },
@@ -172,7 +185,7 @@ async def create(
 @router.get("/v1/deals", summary="Deals this node knows")
 def listing(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Whole = 0,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> dict[str, Any]:
@@ -189,7 +202,12 @@ def taxes(deal_id: str, context: Context = Depends(get_context), _caller: Princi
     return service.taxes(context, hex_bytes(deal_id))
 
 
-@router.post("/v1/deals/{deal_id}/signatures", status_code=202, summary="Seller or buyer hands in its own signature")
+@router.post(
+    "/v1/deals/{deal_id}/signatures",
+    status_code=202,
+    summary="Seller or buyer hands in its own signature",
+    openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE),
+)
 async def take_signature(deal_id: str, request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
     statement = DealStep.from_json(field(body, "statement", dict))
@@ -220,13 +238,18 @@ async def bundle(deal_id: str, context: Context = Depends(get_context), _caller:
 # --- Between nodes --------------------------------------------------------------------------------------------------------------
 
 
-@router.post("/v1/peer/deals", status_code=201, summary="An agent hands a deal to its parties")
+@router.post("/v1/peer/deals", status_code=201, summary="An agent hands a deal to its parties", openapi_extra=strict_body(**_DEAL))
 async def take_deal(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     return {"dealId": "0x" + (await run_in_threadpool(service.take_deal, context, caller.member, body)).hex()}
 
 
-@router.post("/v1/peer/deals/{deal_id}/steps", status_code=201, summary="A party hands its signed step to the others")
+@router.post(
+    "/v1/peer/deals/{deal_id}/steps",
+    status_code=201,
+    summary="A party hands its signed step to the others",
+    openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE, record={"certificate": "1"}, salt=SALT),
+)
 async def take_step(
     deal_id: str, request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
 ) -> dict[str, Any]:
@@ -236,7 +259,7 @@ async def take_step(
 
 
 @router.get("/v1/peer/deals/{deal_id}/steps/{step}", summary="A signed step, for a party that missed it")
-def step_of(deal_id: str, step: int, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+def step_of(deal_id: str, step: Whole, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     return service.step_of(context, caller.member, hex_bytes(deal_id), step)
 
 

@@ -176,8 +176,13 @@ def test_wrong_utf_8_is_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00"', r'{"\ud83d":1}', r'["\ude00\ud83d"]', r'"\ud83d\u0041"'])
-def test_half_a_surrogate_pair_has_no_canonical_bytes(text: str) -> None:
-    assert code_of(text.encode(), loads_canonical) == "json_not_canonical"
+def test_half_a_surrogate_pair_is_refused(text: str) -> None:
+    for read in (loads, loads_canonical):
+        assert code_of(text.encode(), read) == "json_not_unicode"
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert loads(rb'"\ud83d\ude00"') == "\U0001f600"
 
 
 @pytest.mark.parametrize(
