@@ -11,6 +11,7 @@ _ROOMS = {
     "intersection": ("federated.intersection", "INTERSECTION"),
     "aggregation": ("federated.horizontal", "AGGREGATION"),
     "analysis": ("federated.analysis", "ANALYSIS"),
+    "boosting": ("federated.boosting", "BOOSTING"),
 }
 
 

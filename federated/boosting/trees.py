@@ -179,7 +179,7 @@ class Growth:
 
     def best(self, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The best cut of each node among those that are allowed, (nodes, cuts); -1 where none is worth it. The first of equals."""
-        gains = np.where(allowed, self.rule.gains(self.sums, self._totals), -np.inf)
+        gains = np.where(allowed, self.rule.gains(self.sums, self.totals), -np.inf)
         if not gains.shape[1]:
             return np.full(len(gains), -1, np.int64)
         cut = gains.argmax(axis=1)
@@ -205,9 +205,9 @@ class Growth:
     def _open(self, frontier: Frontier) -> list[int]:
         """Add a level's nodes, as the leaves they are until they are split."""
         inside, node = frontier.training >= 0, frontier.training
-        self._totals = np.zeros((frontier.count, 2), np.int64)
-        np.add.at(self._totals, node[inside], self.pairs[inside])
-        first, weights = len(self.nodes), [self.rule.weight(total) for total in self._totals]
+        self.totals = np.zeros((frontier.count, 2), np.int64)
+        np.add.at(self.totals, node[inside], self.pairs[inside])
+        first, weights = len(self.nodes), [self.rule.weight(total) for total in self.totals]
         self.nodes += [Node(int(rows), weight) for rows, weight in zip(frontier.sizes(), weights, strict=True)]
         self.added = np.where(frontier.node < 0, self.added, np.append(weights, 0.0)[frontier.node])
         return list(range(first, len(self.nodes)))

@@ -1,0 +1,184 @@
+"""The protocol ``boosting``: one ``label`` party and one or more ``features`` parties grow a forest (SecureBoost, IEEE Intelligent Systems 2021).
+
+Parameters are those of ``Terms``. The label party gets ``model.json`` (trees, its own cuts, leaves' weights) and a model card; a feature party gets
+``model.json`` with its own cuts, which nobody else has. Neither file scores a row without the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated.boosting.active import Active, Forest
+from federated.boosting.cuts import Cuts
+from federated.boosting.passive import Passive
+from federated.boosting.terms import Terms
+from federated.boosting.trees import Node, chances
+from federated.card import Card
+from federated.errors import BadInput
+from federated.evaluation import Scored, evaluate, headline
+from federated.intersection import align
+from federated.job import Job, Outcome, Protocol, Table
+from federated.session import Session
+
+LIMITS = (
+    "The chances are those of the rows it was trained on: after a change of policy or of the economy it must be trained or calibrated anew.",
+    "Trees interact in ways no list of columns tells; where a refusal must be explained, the scorecard is the model to use.",
+    "The label party has seen, for each split of a feature party, which rows went left; docs/protocols/boosting.md says what that amounts to.",
+)
+
+
+def check(job: Job) -> None:
+    """Refuse bad specifications: ``spec_roles``, ``spec_columns`` and the codes of ``Terms.read``."""
+    terms, active = Terms.read(job.parameters), job.only("label")
+    if not job.with_role("features"):
+        raise BadInput("spec_roles", "Boosting needs at least one party in the role features.")
+    for name, each in job.parties.items():
+        if each.source is None:
+            raise BadInput("spec_roles", f"{name} brings no source; every party of a forest needs one.")
+        if name != active and not each.columns:
+            raise BadInput("spec_columns", f"{name} names no columns.")
+    columns = job.parties[active].columns
+    if terms.label not in columns:
+        raise BadInput("spec_columns", f"{active} does not bring the label {terms.label}.")
+    if terms.first_trees_local and len(columns) < 2:
+        raise BadInput("spec_columns", f"{active} brings no column but the label, and is to grow trees alone.")
+
+
+async def label(session: Session, table: Table | None, job: Job) -> Outcome:
+    """The label party's side: ``model.json``, ``card.json`` and ``card.html``."""
+    terms, peers = Terms.read(job.parameters), job.with_role("features")
+    common, train = await _aligned(session, table, session.party, peers, terms)
+    bad = terms.outcomes(common.columns[terms.label])
+    for part in (bad[:train], bad[train:]):
+        if part.all() or not part.any():
+            raise BadInput("one_class", f"The label {terms.label} has one value only in the rows to train on or to test with.")
+    cuts = await _cut({name: each for name, each in common.columns.items() if name != terms.label}, train, terms)
+    active = Active(session, terms, {peer: len(job.parties[peer].columns) for peer in peers}, cuts, len(common))
+    forest = await active.run(bad[:train])
+    evaluation = evaluate(_scored(forest, bad, slice(None, train)), _scored(forest, bad, slice(train, None)))
+    gains = _gains(forest, cuts, session.party)
+    files = {"model.json": _dump(label_model(job, terms, forest, cuts))} | _card(job, terms, evaluation, gains).files()
+    return Outcome({**headline(evaluation), "trees": terms.trees, "splits": _splits(forest)}, files)
+
+
+async def features(session: Session, table: Table | None, job: Job) -> Outcome:
+    """A feature party's side: ``model.json`` with its own splits."""
+    terms, active = Terms.read(job.parameters), job.only("label")
+    common, train = await _aligned(session, table, active, job.with_role("features"), terms)
+    cuts = await _cut(common.columns, train, terms)
+    passive = Passive(session, terms, active, cuts, len(common))
+    await passive.run()
+    return Outcome(
+        {"rows": len(common), "splits": len(passive.splits)}, {"model.json": _dump(feature_model(job, session.party, passive.splits, cuts))}
+    )
+
+
+# --- Rows ---------------------------------------------------------------------------------------------------------------------------------
+
+
+async def _aligned(session: Session, table: Table | None, active: str, peers: list[str], terms: Terms) -> tuple[Table, int]:
+    """The common rows, in one random order, and how many of them are trained on."""
+    if table is None:
+        raise BadInput("no_rows", "A party of a forest needs rows.")
+    rows = await align(session, table.ids, leader=active, followers=peers, terms=terms.intersection())
+    return table.take(rows), terms.training_rows(len(rows))
+
+
+async def _cut(columns: Mapping[str, NDArray[Any]], train: int, terms: Terms) -> Cuts:
+    return await asyncio.to_thread(Cuts.of, columns, train, most=terms.bins, least=terms.least_rows)
+
+
+def _scored(forest: Forest, bad: NDArray[np.bool_], rows: slice) -> Scored:
+    return Scored(chances(forest.scores[rows]), forest.scores[rows], bad[rows])
+
+
+# --- Files --------------------------------------------------------------------------------------------------------------------------------
+
+
+def label_model(job: Job, terms: Terms, forest: Forest, cuts: Cuts) -> dict[str, Any]:
+    """The label party's part of the model."""
+    return {
+        "version": 1,
+        "model": "boosting",
+        "job": "0x" + job.digest.hex(),
+        "role": "label",
+        "label": terms.label,
+        "bad": terms.bad,
+        "base": forest.base,
+        "columns": _columns(cuts),
+        "splits": [cuts.describe(each) for each in forest.splits],
+        "trees": [[_node(each) for each in nodes] for nodes in forest.trees],
+    }
+
+
+def feature_model(job: Job, party: str, splits: list[int], cuts: Cuts) -> dict[str, Any]:
+    """A feature party's part: what its numbered splits ask."""
+    return {
+        "version": 1,
+        "model": "boosting",
+        "job": "0x" + job.digest.hex(),
+        "role": "features",
+        "party": party,
+        "columns": _columns(cuts),
+        "splits": [cuts.describe(each) for each in splits],
+    }
+
+
+def _columns(cuts: Cuts) -> list[dict[str, Any]]:
+    return [asdict(each) for each in cuts.bins]
+
+
+def _node(node: Node) -> dict[str, Any]:
+    if node.party is None:
+        return {"rows": node.rows, "weight": node.weight}
+    return {"rows": node.rows, "gain": node.gain, "party": node.party, "split": node.split, "left": node.left, "right": node.right}
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+
+# --- The card -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _splits(forest: Forest) -> dict[str, int]:
+    """How many splits each party has."""
+    owners = [node.party for nodes in forest.trees for node in nodes if node.party is not None]
+    return {party: owners.count(party) for party in sorted(set(owners))}
+
+
+def _gains(forest: Forest, cuts: Cuts, party: str) -> list[dict[str, Any]]:
+    """The share of all gain, by own column and by feature party, the largest first: of theirs the columns are unknown."""
+    gains = dict[str, float]()
+    for nodes in forest.trees:
+        for node in nodes:
+            if node.party is not None and node.split is not None:
+                name = str(cuts.describe(forest.splits[node.split])["column"]) if node.party == party else f"{node.party}'s columns"
+                gains[name] = gains.get(name, 0.0) + node.gain
+    total = sum(gains.values())
+    listed = [{"column": name, "value": round(gain / total, 6)} for name, gain in gains.items()]
+    return sorted(listed, key=lambda each: -float(each["value"]))
+
+
+def _card(job: Job, terms: Terms, evaluation: Mapping[str, Any], gains: list[dict[str, Any]]) -> Card:
+    facts = {
+        "job": job.name,
+        "purpose": job.purpose,
+        "label": f"{terms.label}, bad is {terms.bad}",
+        "parties": ", ".join(job.parties),
+        "trees": f"{terms.trees} of depth {terms.depth}, the first {terms.first_trees_local} without other parties",
+        "rate": terms.rate,
+        "encryption": terms.scheme,
+        "least rows in a leaf": terms.least_rows,
+    }
+    return Card(f"Joint forest {job.name}", facts, evaluation, score="log-odds of bad", columns=gains, limits=LIMITS)
+
+
+BOOSTING = Protocol("boosting", {"label": label, "features": features}, check)

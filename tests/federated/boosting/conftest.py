@@ -1,0 +1,145 @@
+"""A bank with the label and two departments with columns of the same firms, in orders of their own and with firms the others do not have."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from federated.boosting import BOOSTING
+from federated.boosting.he import SecretKey
+from federated.channel import Channel
+from federated.job import Job, Outcome, Table
+from federated.local import run_local
+from federated.session import Session
+
+COMMON = 700
+COLUMNS = {"bank": ("Income", "Debt"), "tax": ("Records", "Expenses"), "social": ("Seniority", "Age")}
+LABEL = "Status"
+
+Columns = dict[str, NDArray[Any]]
+Alter = Callable[[str, int, dict[str, Any]], dict[str, Any]]
+"""Gets a message's kind, its number among those of the kind, and its fields; gives the fields that are sent."""
+
+
+@functools.cache
+def _pooled() -> Columns:
+    source = np.random.default_rng(11)
+    rows = COMMON
+    columns: Columns = {name: source.normal(size=rows).round(3) for name in ("Income", "Debt", "Expenses", "Seniority", "Age")}
+    columns["Records"] = np.array(["no", "yes", "some"], object)[source.choice(3, rows, p=[0.6, 0.25, 0.15])]
+    odds = columns["Debt"] - columns["Income"] + 1.5 * (columns["Records"] == "yes") - columns["Seniority"] * (columns["Age"] > 0) - 0.4
+    bad = source.random(rows) < 1 / (1 + np.exp(-odds))
+    columns["Expenses"][source.random(rows) < 0.15] = np.nan
+    columns[LABEL] = np.where(bad, "bad", "good").astype(object)
+    return columns
+
+
+@pytest.fixture
+def pooled() -> Columns:
+    """All columns of the common firms."""
+    return {name: each.copy() for name, each in _pooled().items()}
+
+
+def _table(party: str, pooled: Columns) -> Table:
+    """This party's columns, with some firms more, in an order of its own."""
+    source = np.random.default_rng(len(party))
+    names = [*COLUMNS[party], *([LABEL] if party == "bank" else [])]
+    rows = len(pooled[LABEL])
+    ids = np.array([f"91440300{number:010d}" for number in range(rows)] + [f"91440{len(party)}99{number:010d}" for number in range(40)], "S18")
+    again = source.integers(0, rows, 40)
+    columns = {name: np.concatenate([pooled[name], pooled[name][again]]) for name in names}
+    return Table(ids, columns).take(source.permutation(len(ids)))
+
+
+def _read(table: Table, columns: Iterable[str]) -> Table:
+    """The columns that a job names, as a source is read."""
+    return Table(table.ids, {name: table.columns[name] for name in columns})
+
+
+MakeTables = Callable[..., dict[str, Table]]
+MakeJob = Callable[..., Job]
+Run = Callable[..., dict[str, Outcome]]
+
+
+@pytest.fixture
+def tables(pooled: Columns) -> MakeTables:
+    """Each party's table; ``columns`` takes the place of pooled columns."""
+
+    def make(parties: Iterable[str] = COLUMNS, **columns: NDArray[Any]) -> dict[str, Table]:
+        return {party: _table(party, {**pooled, **columns}) for party in parties}
+
+    return make
+
+
+@pytest.fixture
+def make_job() -> MakeJob:
+    """A specification between these parties: three small trees unless said otherwise."""
+
+    def make(names: Iterable[str] = COLUMNS, **parameters: Any) -> Job:
+        parties = {
+            name: {
+                "role": "label" if name == "bank" else "features",
+                "source": "rows",
+                "columns": [*COLUMNS[name], *([LABEL] if name == "bank" else [])],
+            }
+            for name in names
+        }
+        given = {"label": LABEL, "bad": "bad", "trees": 3, "depth": 3, "bins": 8, "alignment": {"method": "ecdh"}, **parameters}
+        return Job.from_json({"job": "forest", "protocol": "boosting", "purpose": "credit", "parties": parties, "parameters": given})
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def one_key_for_all_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding the primes of a key takes seconds: it is done once for each scheme."""
+    monkeypatch.setattr(SecretKey, "generate", _made)
+
+
+_generate = SecretKey.generate
+
+
+@functools.cache
+def _made(scheme: Any) -> bytes:
+    return _generate(scheme)
+
+
+class _Liar(Channel):
+    """A channel whose party sends something else."""
+
+    def __init__(self, channel: Channel, alter: Alter) -> None:
+        self.__dict__.update(channel.__dict__)
+        self._alter, self._counts = alter, dict[str, int]()
+
+    async def send(self, kind: str, **fields: Any) -> None:
+        number = self._counts.get(kind, 0)
+        self._counts[kind] = number + 1
+        await super().send(kind, **self._alter(kind, number, fields))
+
+
+@pytest.fixture
+def run(tables: MakeTables) -> Run:
+    """Run a job between parties of this process; ``lies`` alters what a party sends."""
+
+    def together(job: Job, given: Mapping[str, Table] | None = None, *, lies: Mapping[str, Alter] | None = None) -> dict[str, Outcome]:
+        BOOSTING.check(job)
+        held = {name: _read(table, job.parties[name].columns) for name, table in (given or tables(job.parties)).items()}
+
+        def role(name: str) -> Callable[[Session], Any]:
+            async def act(session: Session) -> Outcome:
+                if name in (lies or {}):
+                    channels = {peer: _Liar(channel, (lies or {})[name]) for peer, channel in session.channels.items()}
+                    session = dataclasses.replace(session, channels=channels)
+                return await BOOSTING.roles[job.parties[name].role](session, held[name], job)
+
+            return act
+
+        return run_local({name: role(name) for name in job.parties})
+
+    return together

@@ -1,0 +1,265 @@
+"""The protocol from rows to files; who lies, or brings what no forest can be made of, is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from federated.boosting import BOOSTING
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
+from federated.evaluation import Tally
+from federated.job import Job, Outcome, Party, Table
+from federated.vertical.binning import Bins
+
+Columns = dict[str, NDArray[Any]]
+Outcomes = dict[str, Outcome]
+TWO = ("bank", "tax")
+
+
+def refused(code: str, kind: type[QiaolianError] = BadInput) -> Any:
+    return pytest.raises(kind, check=lambda error: error.code == code)
+
+
+def model(outcome: Outcome) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(outcome.files["model.json"])
+    return value
+
+
+def scores(outcomes: Outcomes, pooled: Columns) -> NDArray[np.float64]:
+    """Every row's log-odds from all parties' files together."""
+    models = {party: model(outcome) for party, outcome in outcomes.items()}
+    codes = {}
+    for each in models.values():
+        for column in each["columns"]:
+            bins = Bins(**{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])})
+            codes[bins.column] = bins.numeric, bins.codes(pooled[bins.column])
+    total = np.full(len(pooled["Status"]), models["bank"]["base"])
+    for nodes in models["bank"]["trees"]:
+        for row in range(len(total)):
+            node = nodes[0]
+            while "party" in node:
+                split = models[node["party"]]["splits"][node["split"]]
+                numeric, column = codes[split["column"]]
+                left = 0 <= column[row] <= split["code"] if numeric else column[row] == split["code"]
+                node = nodes[node["left" if left else "right"]]
+            total[row] += node["weight"]
+    return total
+
+
+# --- What comes out -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [TWO, ("social", "bank", "tax")])
+def test_the_parties_files_together_score_as_the_run_did(run: Any, make_job: Any, pooled: Columns, names: tuple[str, ...]) -> None:
+    outcomes = run(make_job(names))
+    bad = pooled["Status"] == "bad"
+    metrics, card = outcomes["bank"].metrics, json.loads(outcomes["bank"].files["card.json"])
+    assert metrics["rows"] == len(bad) == 700
+    assert metrics["test_rows"] == 210
+    assert all(outcomes[name].metrics["rows"] == 700 for name in names if name != "bank")
+    own = scores(outcomes, pooled)
+    figures = card["evaluation"]
+    whole = figures["train"]["auc"] * 0.7 + figures["test"]["auc"] * 0.3
+    assert Tally.of(own, bad).auc() == pytest.approx(whole, abs=0.02)
+    assert metrics["auc"] == figures["test"]["auc"] > 0.7
+    leaves = [node["rows"] for nodes in model(outcomes["bank"])["trees"] for node in nodes if "party" not in node]
+    assert min(leaves) >= 20
+    assert sum(leaves) == 3 * 490
+
+
+def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job: Any) -> None:
+    outcomes = run(make_job())
+    for party, foreign in (
+        ("bank", ("Records", "Expenses", "Seniority", "Age")),
+        ("tax", ("Debt", "Age", "weight")),
+        ("social", ("Income", "Records")),
+    ):
+        for name, data in outcomes[party].files.items():
+            assert not [word for word in foreign if word.encode() in data], (party, name)
+    used = {node["party"] for nodes in model(outcomes["bank"])["trees"] for node in nodes if "party" in node}
+    assert used == {"bank", "tax", "social"}
+    for party in ("tax", "social"):
+        assert len(model(outcomes[party])["splits"]) == outcomes["bank"].metrics["splits"][party]
+
+
+# --- Specifications ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"trees": 0}, "spec_parameters"),
+        ({"trees": 2.0}, "spec_parameters"),
+        ({"trees": True}, "spec_parameters"),
+        ({"depth": 9}, "spec_parameters"),
+        ({"bins": 1}, "spec_parameters"),
+        ({"bins": 257}, "spec_parameters"),
+        ({"least_rows": 0}, "spec_parameters"),
+        ({"rate": 0}, "spec_parameters"),
+        ({"rate": "0.3"}, "spec_parameters"),
+        ({"penalty": -1}, "spec_parameters"),
+        ({"gamma": None}, "spec_parameters"),
+        ({"test": 0}, "spec_parameters"),
+        ({"test": 1}, "spec_parameters"),
+        ({"first_trees_local": 4}, "spec_parameters"),
+        ({"scheme": "ckks"}, "spec_parameters"),
+        ({"scheme": ["ou"]}, "spec_parameters"),
+        ({"bad": None}, "spec_parameters"),
+        ({"bad": True}, "spec_parameters"),
+        ({"label": 7}, "spec_parameters"),
+        ({"alignment": 7}, "spec_parameters"),
+        ({"alignment": {"suite": "rsa"}}, "suite_unknown"),
+        ({"alignment": {"reveal": "both"}}, "reveal_not_offered"),
+        ({"seed": 1}, "spec_parameters"),
+        ({"label": "Default"}, "spec_columns"),
+    ],
+)
+def test_unsound_parameters_are_refused_before_anything_is_opened(make_job: Any, parameters: dict[str, Any], code: str) -> None:
+    with refused(code):
+        BOOSTING.check(make_job(**parameters))
+
+
+BANK, TAX = Party("label", "rows", ("Debt", "Status")), Party("features", "rows", ("Records",))
+
+
+@pytest.mark.parametrize(
+    ("parties", "code"),
+    [
+        ({"bank": BANK, "tax": BANK}, "spec_roles"),
+        ({"tax": TAX, "social": TAX}, "spec_roles"),
+        ({"bank": BANK}, "spec_roles"),
+        ({"bank": BANK, "tax": Party("features", None, ("Records",))}, "spec_roles"),
+        ({"bank": BANK, "tax": Party("features", "rows")}, "spec_columns"),
+        ({"bank": Party("label", "rows", ("Status",)), "tax": TAX}, "spec_columns"),
+    ],
+)
+def test_unsound_parties_are_refused(parties: dict[str, Party], code: str) -> None:
+    with refused(code):
+        BOOSTING.check(Job("forest", "boosting", "credit", parties, {"label": "Status", "bad": "bad", "first_trees_local": 1}))
+
+
+# --- Rows -------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("alter", "code", "kind"),
+    [
+        ({"Status": lambda column: np.full_like(column, "good")}, "one_class", BadInput),
+        ({"Status": lambda column: np.where(np.arange(len(column)) == 5, None, column)}, "label_missing", BadInput),
+        ({"Status": lambda column: np.where(np.arange(len(column)) == 5, "late", column)}, "label_not_binary", BadInput),
+        ({"Status": lambda column: (column == "bad").astype(np.float64)}, "label_not_binary", BadInput),
+        ({"Debt": lambda column: np.full_like(column, 7.0)}, "column_constant", BadInput),
+        ({"Expenses": lambda column: np.full_like(column, np.nan)}, "column_constant", BadInput),
+        ({"Expenses": lambda column: np.where(np.arange(len(column)) == 5, np.inf, column)}, "column_malformed", BadInput),
+        ({"Records": lambda column: np.full_like(column, None)}, "column_constant", BadInput),
+    ],
+)
+def test_columns_no_forest_can_be_made_of_are_refused(
+    run: Any, make_job: Any, tables: Any, pooled: Columns, alter: dict[str, Callable[[Any], Any]], code: str, kind: type[QiaolianError]
+) -> None:
+    changed = {name: change(pooled[name]) for name, change in alter.items()}
+    with refused(code, kind):
+        run(make_job(TWO), tables(TWO, **changed))
+
+
+def test_a_label_in_numbers_and_nobody_else_in_common(run: Any, make_job: Any, tables: Any, pooled: Columns) -> None:
+    numbers = tables(TWO, Status=(pooled["Status"] == "bad").astype(np.float64))
+    outcomes = run(make_job(TWO, bad=1, trees=1, first_trees_local=1), numbers)
+    assert outcomes["bank"].metrics["auc"] > 0.6
+    strangers = Table(np.char.replace(numbers["tax"].ids, b"9144", b"8144"), numbers["tax"].columns)
+    with refused("intersection_empty", Conflict):
+        run(make_job(TWO, bad=1), {**numbers, "tax": strangers})
+
+
+def test_too_few_common_rows_for_two_leaves_are_refused(run: Any, make_job: Any) -> None:
+    with refused("too_few_rows"):
+        run(make_job(TWO, least_rows=250))
+
+
+# --- Peers that lie -----------------------------------------------------------------------------------------------------------------------
+
+
+def lie(kind: str, **altered: Callable[[Any], Any]) -> Callable[[str, int, dict[str, Any]], dict[str, Any]]:
+    """Alter fields of the first message of a kind."""
+
+    def alter(sent: str, number: int, fields: dict[str, Any]) -> dict[str, Any]:
+        if sent != kind or number:
+            return fields
+        return {name: altered[name](value) if name in altered else value for name, value in fields.items()}
+
+    return alter
+
+
+def first_row(value: int) -> Callable[[Any], Any]:
+    def change(numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        changed = numbers.copy()
+        changed[0] = np.frombuffer(value.to_bytes(numbers.shape[1], "little"), np.uint8)
+        return changed
+
+    return change
+
+
+HUGE = (1 << 2080) - 1
+
+
+@pytest.mark.parametrize(
+    ("liar", "alter", "code"),
+    [
+        ("bank", lie("boosting/key", key=lambda key: key[:-1]), "key_malformed"),
+        ("bank", lie("boosting/key", key=lambda key: bytes(len(key))), "key_malformed"),
+        ("bank", lie("boosting/key", key=lambda key: key[:130] + bytes(130) + key[260:]), "key_malformed"),
+        ("bank", lie("he/gradients", numbers=lambda each: each[:-1]), "message_malformed"),
+        ("bank", lie("he/gradients", numbers=lambda each: each[:, :-1]), "message_malformed"),
+        ("bank", lie("he/gradients", numbers=lambda each: each.astype(np.uint16)), "message_malformed"),
+        ("bank", lie("he/gradients", numbers=first_row(0)), "message_malformed"),
+        ("bank", lie("he/gradients", numbers=first_row(HUGE)), "message_malformed"),
+        ("bank", lie("boosting/chosen", nodes=lambda _: np.array([1], np.uint32), cuts=lambda _: np.array([0], np.uint32)), "message_malformed"),
+        ("bank", lie("boosting/chosen", nodes=lambda _: np.array([0], np.uint32), cuts=lambda _: np.array([999], np.uint32)), "message_malformed"),
+        ("bank", lie("boosting/chosen", nodes=lambda _: np.zeros(2, np.uint32), cuts=lambda _: np.zeros(2, np.uint32)), "message_malformed"),
+        ("bank", lie("boosting/chosen", cuts=lambda _: np.zeros(3, np.uint32)), "message_malformed"),
+        ("bank", lie("boosting/level", split=lambda _: np.array([0xFF], np.uint8)), "message_malformed"),
+        ("bank", lie("boosting/level", left=lambda each: each[:-1]), "message_malformed"),
+        ("bank", lie("boosting/level", left=lambda each: np.zeros_like(each)), "split_not_allowed"),
+        ("tax", lie("boosting/cuts", count=lambda _: 100_000), "message_malformed"),
+        ("tax", lie("boosting/cuts", count=lambda each: each + 8), "message_malformed"),
+        ("tax", lie("he/sums", numbers=lambda each: each[1:]), "message_malformed"),
+        ("tax", lie("he/sums", numbers=first_row(0)), "message_malformed"),
+        ("tax", lie("he/sums", numbers=first_row(HUGE)), "message_malformed"),
+        ("tax", lie("he/sums", numbers=first_row(12345)), "sums_impossible"),
+        ("tax", lie("boosting/allowed", bits=lambda each: each[:-1]), "message_malformed"),
+        ("tax", lie("boosting/sides", left=lambda each: np.append(each[:1] ^ 0x80, each[1:])), "split_differs"),
+        ("tax", lie("boosting/sides", left=lambda each: each[:-1]), "message_malformed"),
+    ],
+)
+def test_what_a_peer_may_not_send_is_refused(run: Any, make_job: Any, liar: str, alter: Any, code: str) -> None:
+    # The bank brings its label alone, so that every split is the tax bureau's.
+    job = make_job(TWO, trees=1, depth=2)
+    parties = {**job.parties, "bank": Party("label", "rows", ("Status",))}
+    with refused(code, PeerFault):
+        run(Job(job.name, job.protocol, job.purpose, parties, job.parameters), lies={liar: alter})
+
+
+def test_a_cut_that_would_isolate_rows_is_not_answered(run: Any, make_job: Any) -> None:
+    """A label party that asks for a cut it was not offered, to learn which few rows lie beyond it, ends the run."""
+    seen: dict[str, Any] = {}
+
+    def spy(sent: str, number: int, fields: dict[str, Any]) -> dict[str, Any]:
+        if (sent, number) in (("boosting/cuts", 0), ("boosting/allowed", 1)):
+            seen.update(fields)
+        return fields
+
+    def probe(sent: str, number: int, fields: dict[str, Any]) -> dict[str, Any]:
+        if (sent, number) != ("boosting/chosen", 1):
+            return fields
+        offered = np.unpackbits(seen["bits"])[: 2 * seen["count"]]
+        assert offered.any()
+        node, cut = divmod(int(np.flatnonzero(offered == 0)[0]), seen["count"])
+        return {"nodes": np.array([node], np.uint32), "cuts": np.array([cut], np.uint32)}
+
+    with refused("split_not_allowed", PeerFault):
+        run(make_job(TWO, trees=1, depth=2, least_rows=100, bins=6), lies={"bank": probe, "tax": spy})
