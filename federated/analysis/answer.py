@@ -3,8 +3,9 @@
 A group is given out if its rows may be released; a cell of it if its own rows may (``releases``). What may not be is left out: a group as if it had
 not been there, a cell as a missing value. Nobody but the owner is told how many there were.
 
-With noise, each analysis costs the same ``micro_rho``, shared equally by its statistics: a row is in one group, so it changes each statistic once, by
-at most 1 in a count and at most the column's bound in a sum. A discrete Gaussian of sigma then costs bound**2 / (2 * sigma**2) of rho.
+With noise, each analysis costs the same ``micro_rho``, shared equally by the counts and sums its cells are made from: a row is in one group, so it
+changes each of them once, by at most 1 in a count and at most the column's bound in a sum. A discrete Gaussian of sigma then costs
+bound**2 / (2 * sigma**2) of rho.
 """
 
 from __future__ import annotations
@@ -58,15 +59,31 @@ def _require(fits: bool) -> None:
         raise ValueError("a statistic is not over the rows it should be over")
 
 
-def sigmas(statement: Statement, rules: Mapping[str, ColumnRule], micro_rho: int) -> list[tuple[int, int]]:
-    """For each statistic the noise of its size and of its sum, so that all together cost at most ``micro_rho``; ``noise_wrong``."""
-    bounds = [(1, 0 if each.column is None else rules[each.column].bound) for each in statement.statistics]
-    shares = sum(1 + (bound > 0) for _, bound in bounds)
-    found = [(_sigma(one, shares, micro_rho), _sigma(bound, shares, micro_rho)) for one, bound in bounds]
+def sigmas(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnRule], micro_rho: int) -> list[tuple[int, int]]:
+    """For each statistic the noise of its size and of its sum, 0 where it is not given out; all together cost at most ``micro_rho``.
+
+    Raises:
+        BadInput: ``noise_wrong`` if a sigma is too large for exact draws.
+    """
+    bounds = sensitivities(analysis, statement, rules)
+    shares = sum(bound > 0 for pair in bounds for bound in pair)
+    found = [(_sigma(size, shares, micro_rho), _sigma(total, shares, micro_rho)) for size, total in bounds]
     if max(max(each) for each in found) > MOST_SIGMA:
         hint = "Allow fewer decimal places or narrower bounds, or let an analysis cost more."
         raise BadInput("noise_wrong", f"The noise would have a sigma above {MOST_SIGMA}.", hint=hint)
     return found
+
+
+def sensitivities(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnRule]) -> list[tuple[int, int]]:
+    """For each statistic, what one row changes at most in its size and in its sum; 0 for what no cell is made from."""
+    filters = filters_of(analysis)
+    bounds = [(0, 0)] * len(statement.statistics)
+    for cell in analysis.cells:
+        place = statement.statistic_of(cell, filters)
+        size, total = bounds[place]
+        counted, summed = cell.function != "sum", cell.column is not None and cell.function != "count"
+        bounds[place] = (1 if counted else size, rules[cell.column].bound if summed and cell.column is not None else total)
+    return bounds
 
 
 def _sigma(bound: int, shares: int, micro_rho: int) -> int:
@@ -79,7 +96,8 @@ def noisy(computed: Computed, noise: Sequence[tuple[int, int]], randomness: Rand
     """Sizes and sums with noise: a stream for each statistic, in the order of groups."""
     sizes, sums = computed.sizes.copy(), computed.sums.copy()
     for place, (size, total) in enumerate(noise):
-        sizes[:, place] += discrete_gaussian(size, len(sizes), randomness.child(f"size/{place}"))
+        if size:
+            sizes[:, place] += discrete_gaussian(size, len(sizes), randomness.child(f"size/{place}"))
         if total:
             sums[:, place] += discrete_gaussian(total, len(sums), randomness.child(f"sum/{place}"))
     return sizes, sums

@@ -67,7 +67,7 @@ def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
     policy, _ = Policy.load(settings.get("policy"))
     analysis, statement, rules = _prepare(job, policy)
     if policy.noise is not None:
-        answer.sigmas(statement, rules, policy.noise.micro_rho)
+        answer.sigmas(analysis, statement, rules, policy.noise.micro_rho)
         left = Budget(settings["budget"]).balance().left
         if left < policy.noise.micro_rho:
             sentence = f"The privacy budget has {left} micro-rho left; an analysis costs {policy.noise.micro_rho}."
@@ -98,7 +98,7 @@ async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
     allowed = np.frombuffer(await asyncio.to_thread(session.keep, "released", release), np.bool_).reshape(computed.sizes.shape)
     sizes, sums = computed.sizes, computed.sums
     if policy.noise is not None:
-        noise = answer.sigmas(statement, rules, policy.noise.micro_rho)
+        noise = answer.sigmas(analysis, statement, rules, policy.noise.micro_rho)
         sizes, sums = answer.noisy(computed, noise, session.randomness.child("noise"))
     given = answer.table(analysis, statement, rules, computed, allowed, sizes, sums)
     await session.to(job.only("analyst")).send("analysis/result", rows=given)

@@ -273,21 +273,26 @@ def test_noise_changes_what_is_released_and_is_fresh_each_time(noisy_office: Off
         assert abs(firms - truth(noisy_office, home)[0]) < 40 * 25
 
 
-def test_what_the_noise_costs_is_within_what_is_charged(policy: Policy) -> None:
-    """Zero-concentrated: the sum over all numbers of bound**2 / (2 sigma**2), and one less of any sigma would be above."""
-    rules = policy.sources["records"]
-    statement = write(read(BY_HOME), rules, least_rows=10, most_groups=10)
+@pytest.mark.parametrize(
+    ("sql", "bounds"),
+    [
+        (BY_HOME, [(1, 0), (1, 500_000)]),
+        ("SELECT sum(Income) FROM records", [(0, 0), (0, 500_000)]),
+        ("SELECT count(Income), sum(Income) FROM records", [(0, 0), (1, 500_000)]),
+        ("SELECT count(*), count(*) FILTER (WHERE Age > 30) AS c FROM records", [(1, 0), (1, 0)]),
+    ],
+)
+def test_what_the_noise_costs_is_within_what_is_charged(policy: Policy, sql: str, bounds: list[tuple[int, int]]) -> None:
+    """Zero-concentrated: the sum of bound**2 / (2 sigma**2) over all numbers given out; and one less of any sigma would be above its share."""
+    rules, analysis = policy.sources["records"], read(sql)
+    statement = write(analysis, rules, least_rows=10, most_groups=10)
+    assert answer.sensitivities(analysis, statement, rules) == bounds
     for micro_rho in (2000, 5003, 10**6, 10**9):
-        found = answer.sigmas(statement, rules, micro_rho)
-        parts = [
-            (bound, sigma)
-            for pair, each in zip(found, statement.statistics, strict=True)
-            for bound, sigma in zip((1, 500_000 * (each.column is not None)), pair, strict=True)
-            if bound
-        ]
+        found = answer.sigmas(analysis, statement, rules, micro_rho)
+        assert [(size > 0, total > 0) for size, total in found] == [(size > 0, total > 0) for size, total in bounds]
+        parts = [each for pair, sigma in zip(bounds, found, strict=True) for each in zip(pair, sigma, strict=True) if each[0]]
         assert sum(bound**2 * 10**6 / (2 * sigma**2) for bound, sigma in parts) <= micro_rho
-        share = micro_rho / len(parts)
-        assert all(sigma == 1 or bound**2 * 10**6 / (2 * (sigma - 1) ** 2) > share for bound, sigma in parts)
+        assert all(sigma == 1 or bound**2 * 10**6 / (2 * (sigma - 1) ** 2) > micro_rho / len(parts) for bound, sigma in parts)
 
 
 def test_noise_too_wide_to_draw_exactly_is_refused_before_anything(noisy_office: Office, refused: Refused) -> None:
