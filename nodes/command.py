@@ -81,7 +81,7 @@ def _init(arguments: argparse.Namespace) -> int:
     print(f"Node of {admission.name} ({admission.member}) laid out in {plan.directory}.")
     for key in admission.keys:
         print(f"  {key.purpose.name.lower():<12} 0x{key.fingerprint.hex()}")
-    print(f"{ADMISSION_FILE}: give it to the network's governors; two of them admit the member.")
+    print(f"{ADMISSION_FILE}: give it to the network's governors; two of them admit the member (qiaolian member propose-admit).")
     print(f"{HANDOUT_FILE}: access tokens in clear; hand them out, then delete the file.")
     print(f"Start: qiaolian node run --config {plan.directory / CONFIG_FILE}, and beside it qiaolian node outbox.")
     return 0

@@ -10,30 +10,50 @@ from collections.abc import Sequence
 
 from chain.errors import QiaolianError
 
-COMMANDS = {
-    "verify": ("scripts.verify", "check a bundle offline, with your own trust file"),
-    "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
-    "node": ("nodes.command", "an organisation's node: init, run, outbox, migrate"),
-    "federated": ("federated.command", "joint models: a party's daemon, its jobs, approvals and replays"),
-    "demo": ("scripts.demo_run", "the network's main job, end to end, on real records"),
-    "bench": ("scripts.bench", "measure, each figure beside a baseline of the same run"),
+GROUPS = {
+    "verify": {
+        "verify": ("scripts.verify", "check a bundle offline, with your own trust file"),
+        "trust": ("scripts.people.trust", "a verifier's trust file: make, show"),
+    },
+    "data and its use": {
+        "asset": ("scripts.people.asset", "the catalogue and own publications: list, search, show, publish, cancel, hold, release"),
+        "grant": ("scripts.people.grant", "rights to use data: list, show, request, approve, refuse, revoke, bundle"),
+        "offer": ("scripts.people.offer", "a provider's terms: list, make"),
+        "agreement": ("scripts.people.agreement", "metered trades: list, show, open, closing, notice, claim, close, books, bundle, lane-bundle"),
+        "call": ("scripts.people.call", "metered calls: one, or a file of subjects"),
+        "money": ("scripts.people.money", "deposit, withdraw, account, payments"),
+    },
+    "credit and property": {
+        "credit": ("scripts.people.credit", "reports, certificates, disputes: report, queries, bundle, certify, record, disputes, answer"),
+        "subject": ("scripts.people.subject", "a firm's or citizen's own keys: key, consent, register, hand-over, status, withdraw, dispute"),
+        "deal": ("scripts.people.deal", "property deals: list, show, draw, sign, step, taxes, expire, bundle"),
+        "unit": ("scripts.people.unit", "the registration centre's register: enter, title, hold, lift"),
+    },
+    "governance and supervision": {
+        "member": ("scripts.people.member", "who is on the network: list, show, proposals, proposal, propose-..., approve"),
+        "reconcile": ("scripts.people.reconcile", "gateway, buyer and chain compared"),
+        "log": ("scripts.people.log", "evidence logs: show, anchor, forks"),
+        "operation": ("scripts.people.operation", "promised contract calls: show, wait"),
+    },
+    "running a node": {
+        "node": ("nodes.command", "an organisation's node: init, run, outbox, migrate"),
+        "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
+        "federated": ("federated.command", "joint models: a party's daemon, its jobs, approvals and replays"),
+    },
+    "trying it": {
+        "demo": ("scripts.demo_run", "the network's main job, end to end, on real records"),
+        "bench": ("scripts.bench", "measure, each figure beside a baseline of the same run"),
+    },
 }
+"""What people find in the help: command to module and summary."""
+
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors are one line with a code and what to do next."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="qiaolian", description="侨链: trusted-data exchange network of a city government.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen = next((each for each in given if each in COMMANDS), None)
     try:
-        for name, (module, summary) in COMMANDS.items():
-            sub = commands.add_parser(name, help=summary, description=summary)
-            if name == chosen:
-                loaded = importlib.import_module(module)
-                loaded.add_arguments(sub)
-                sub.set_defaults(run=loaded.run)
-        arguments = parser.parse_args(given)
+        arguments = parse(sys.argv[1:] if argv is None else argv)
         done: int = arguments.run(arguments)
         return done
     except QiaolianError as error:
@@ -60,6 +80,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def parse(given: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one subcommand, whose module alone is imported; argparse ends the process at what it cannot read."""
+    parser = argparse.ArgumentParser(
+        prog="qiaolian",
+        description="侨链: trusted-data exchange network of a city government.",
+        epilog=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help="one of those below; each has a --help of its own")
+    chosen = next((each for each in given if each in COMMANDS), None)
+    for name, (module, summary) in COMMANDS.items():
+        sub = commands.add_parser(name, description=summary)
+        if name == chosen:
+            loaded = importlib.import_module(module)
+            loaded = getattr(loaded, "NOUN", loaded)
+            loaded.add_arguments(sub)
+            sub.set_defaults(run=loaded.run)
+    return parser.parse_args(given)
+
+
+def _overview() -> str:
+    """The commands by group, as argparse cannot say it."""
+    lines = []
+    for group, commands in GROUPS.items():
+        lines += [f"{group}:", *(f"  {name:<11}{summary}" for name, (_, summary) in commands.items()), ""]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""``qiaolian agreement``: metered trades of an organisation, from opening to refund."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from chain.errors import Conflict
+from scripts.people.desk import POLL_SECONDS, Desk
+from scripts.people.show import Columns, yuan
+from scripts.people.verb import OUT, Noun, Verb, arg, change, place, read, save
+
+LISTED: Columns = {
+    "agreement": "agreementId",
+    "state": "state",
+    "as": "side",
+    "provider": "provider",
+    "buyer": "buyer",
+    "price": lambda row: f"{row['agreement']['price']} fen/{row['unit']}",
+    "cap": lambda row: yuan(row["agreement"]["cap"]),
+    "paid": lambda row: yuan(row["paid"]),
+    "refunded": lambda row: yuan(row["refunded"]),
+}
+AGREEMENT = arg("agreement_id")
+LANE = arg("--lane", type=int, default=0, help="default 0")
+
+
+def _list(desk: Desk, arguments: argparse.Namespace) -> None:
+    path = place("/v1/agreements", arguments, ("state",))
+    if arguments.all:
+        path += ("&" if "?" in path else "?") + "all=true"
+    answer = desk.client.get(path)
+    desk.table(answer["agreements"], LISTED, whole=answer)
+
+
+def _open(desk: Desk, arguments: argparse.Namespace) -> None:
+    order: dict[str, Any] = {"grantId": arguments.grant, "cap": arguments.cap, "maxUnits": arguments.max_units, "lanes": arguments.lanes}
+    order |= {"seconds": arguments.days * 86_400, "arbiter": arguments.arbiter}
+    _opened(desk, desk.client.post("/v1/agreements", order))
+
+
+def _resume(desk: Desk, arguments: argparse.Namespace) -> None:
+    _opened(desk, desk.client.post(place("/v1/agreements/{agreement_id}/resume", arguments), {}))
+
+
+def _opened(desk: Desk, made: dict[str, Any]) -> None:
+    """Wait until the node counts the agreement as open, so that calls can begin."""
+    if desk.waits and made["state"] != "open":
+        desk.ended(made["openOperation"])
+    path = f"/v1/agreements/{made['agreementId']}"
+    desk.show(desk.until(lambda: desk.client.get(path), lambda found: bool(found["state"] != "signed"), "the agreement to open"))
+
+
+def _close(desk: Desk, arguments: argparse.Namespace) -> None:
+    """Refund the rest, waiting out the window if asked to."""
+    path = place("/v1/agreements/{agreement_id}/close", arguments)
+    deadline = time.monotonic() + arguments.wait_window
+    while True:
+        try:
+            desk.settled(desk.client.post(path, {}))
+            return
+        except Conflict as error:
+            if error.code not in ("window_open", "no_notice") or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_SECONDS)
+
+
+NOUN = Noun(
+    (
+        Verb(
+            "list",
+            "this organisation's agreements",
+            _list,
+            (
+                arg("--state", help="proposed, signed, open, notice or closed"),
+                arg("--all", action="store_true", help="everybody's, as the chain tells"),
+            ),
+        ),
+        Verb("show", "one agreement with all its terms", read("/v1/agreements/{agreement_id}"), (AGREEMENT,)),
+        Verb(
+            "open",
+            "order under a grant by its owner's offer, sign, and lock the cap",
+            _open,
+            (
+                arg("--grant", required=True, metavar="GRANT"),
+                arg("--cap", type=int, required=True, metavar="FEN", help="most that can be owed, in fen; locked at once"),
+                arg("--max-units", type=int, default=0, help="most units that may be served (0: the cap alone limits)"),
+                arg("--lanes", type=int, default=1, help="calls in parallel (default 1)"),
+                arg("--days", type=int, default=30, help="for how long (default 30)"),
+                arg("--arbiter", default="", metavar="MEMBER", help="neither party"),
+            ),
+        ),
+        Verb("resume", "ask the provider again to sign a stored order", _resume, (AGREEMENT,)),
+        Verb(
+            "closing",
+            "as buyer, acknowledge everything delivered and give notice",
+            change("/v1/agreements/{agreement_id}/closing", lambda arguments: {"notice": not arguments.without_notice}),
+            (AGREEMENT, arg("--without-notice", action="store_true", help="acknowledge only")),
+        ),
+        Verb("notice", "as either party, give notice", change("/v1/agreements/{agreement_id}/notice"), (AGREEMENT,)),
+        Verb("claim", "as provider, claim what was acknowledged", change("/v1/agreements/{agreement_id}/claim"), (AGREEMENT,)),
+        Verb(
+            "close",
+            "refund the rest once the window after notice has passed",
+            _close,
+            (AGREEMENT, arg("--wait-window", type=float, default=0.0, metavar="SECONDS", help="wait so long for the window to pass (default 0)")),
+        ),
+        Verb("books", "an agreement's money, read from the chain", read("/v1/agreements/{agreement_id}/books"), (AGREEMENT,)),
+        Verb(
+            "bundle",
+            "as provider, write the bundle of one call",
+            save("/v1/agreements/{agreement_id}/bundle", query=("lane", "seq")),
+            (AGREEMENT, LANE, arg("--seq", type=int, required=True, help="the call's place in its lane, from 1"), OUT),
+            "auditor",
+        ),
+        Verb(
+            "lane-bundle",
+            "as provider, write the bundle of every call of a lane",
+            save("/v1/agreements/{agreement_id}/lane-bundle", query=("lane",)),
+            (AGREEMENT, LANE, OUT),
+            "auditor",
+        ),
+    )
+)

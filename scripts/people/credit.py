@@ -1,0 +1,115 @@
+"""``qiaolian credit``: one-stop reports for banks; certificates, disputes and repairs at departments."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from chain.errors import BadInput
+from scripts.people.desk import Desk, json_bytes, read_json
+from scripts.people.show import Columns
+from scripts.people.verb import OUT, Noun, Verb, arg, change, listed, pairs, read, save
+
+QUERIES: Columns = {"query": "queryId", "bank": "bank", "issued": lambda row: row.get("issuedAt") or f"block {row['height']}"}
+DISPUTES: Columns = {
+    "dispute": "disputeId",
+    "state": "state",
+    "subject": "subject",
+    "claim": lambda row: ", ".join(f"{name}: {value}" for name, value in row["claim"].items()),
+    "asset": "assetId",
+}
+IDENTITY = arg("--identity", action="append", metavar="NAME=VALUE", help="more of the identity, such as kind=sole-trader; repeated")
+
+
+def identity_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Code and whatever else the office knows the subject by."""
+    return {"code": arguments.code, **pairs(arguments.identity, "A part of an identity")}
+
+
+def _report(desk: Desk, arguments: argparse.Namespace) -> None:
+    parts = [{"agreementId": agreement, "columns": listed(columns)} for agreement, columns in pairs(arguments.part, "An agreement's columns").items()]
+    body = {"subject": arguments.subject, "consentId": arguments.consent, "purpose": arguments.purpose, "parts": parts}
+    desk.settled(desk.client.post("/v1/reports", body, idempotency_key=arguments.key or secrets.token_hex(16)))
+
+
+def _certify(desk: Desk, arguments: argparse.Namespace) -> None:
+    request = read_json(arguments.request, "subject's request")
+    if not isinstance(request, dict):
+        raise BadInput("request_malformed", "The subject's request is not a JSON object.")
+    desk.show({"certified": {name: request.get(name) for name in ("identity", "key", "purpose")}})
+    made = desk.client.post("/v1/certificates", {**request, "notAfter": int(time.time()) + arguments.days * 86_400})
+    desk.save(arguments.out, json_bytes(made))
+    desk.say(f"{arguments.out} written: give it to the subject.")
+
+
+def _record(desk: Desk, arguments: argparse.Namespace) -> None:
+    found = desk.client.post(f"/v1/assets/{arguments.asset_id}/records", identity_of(arguments))
+    shown = {"assetId": arguments.asset_id, **found}
+    if arguments.out is not None:
+        member = desk.config.member if arguments.department is None else arguments.department
+        desk.save(arguments.out, json_bytes({"department": member, **shown}))
+    desk.show(shown)
+
+
+def _answer(arguments: argparse.Namespace) -> dict[str, Any]:
+    if (arguments.record is None) != arguments.stands:
+        raise BadInput("answer_missing", "A dispute is answered with --record FILE or with --stands.")
+    return {"record": None if arguments.stands else read_json(arguments.record, "repaired record")}
+
+
+NOUN = Noun(
+    (
+        Verb(
+            "report",
+            "as a bank, a one-stop report on a subject over several departments",
+            _report,
+            (
+                arg("--subject", required=True, help="the subject's code"),
+                arg("--consent", required=True, metavar="CONSENT", help="the subject's consent to this bank"),
+                arg("--purpose", default="credit-assessment", help="as consented (default credit-assessment)"),
+                arg(
+                    "--part", action="append", required=True, metavar="AGREEMENT=COLUMNS", help="columns separated by commas; one for each department"
+                ),
+                arg("--key", help="idempotency key: the same key is the same report"),
+            ),
+        ),
+        Verb("queries", "this bank's queries; at a supervisor, all the chain has", read("/v1/credit/queries", within="queries", columns=QUERIES)),
+        Verb("bundle", "write a query's bundle", save("/v1/credit/queries/{query_id}/bundle"), (arg("query_id"), OUT), "auditor"),
+        Verb(
+            "certify",
+            "as the office that knows a subject, certify its one-time key",
+            _certify,
+            (
+                arg("request", type=Path, help="what the subject's `qiaolian subject key` wrote"),
+                arg("--days", type=int, default=365, help="for how long (default 365)"),
+                OUT,
+            ),
+        ),
+        Verb(
+            "record",
+            "at the counter, what this department holds of the subject",
+            _record,
+            (
+                arg("asset_id"),
+                arg("--code", required=True, help="the subject's code"),
+                IDENTITY,
+                arg("--department", metavar="MEMBER", help="this department, when --node is not given"),
+                arg("--out", type=Path, metavar="FILE", help="write it for the subject, who can dispute it with this file"),
+            ),
+        ),
+        Verb("disputes", "disputes at this department", read("/v1/disputes", within="disputes", columns=DISPUTES)),
+        Verb(
+            "answer",
+            "as the department, repair a disputed record or stand by it",
+            change("/v1/disputes/{dispute_id}/answer", _answer),
+            (
+                arg("dispute_id"),
+                arg("--record", type=Path, metavar="FILE", help="the repaired record, all its columns, as JSON"),
+                arg("--stands", action="store_true", help="the old record stands"),
+            ),
+        ),
+    )
+)

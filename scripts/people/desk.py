@@ -1,0 +1,302 @@
+"""A person's desk: which node is asked under whose token, what is said, what is signed and with which key file.
+
+A token comes from a file, the environment or the node's own hand-out, never from the command line, where other users of the machine could read
+it. A private key comes from the person's encrypted file, is opened on this machine and signs only what was shown and agreed to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from chain.deployment import Deployment
+from chain.eip712 import Statement
+from chain.errors import BadInput, Conflict, Unavailable
+from chain.keys import Secp256k1Signer, open_person_key, passphrase_file, write_private
+from nodes.client import NodeClient
+from scripts.people import show
+from scripts.people.show import Columns
+
+T = TypeVar("T")
+
+NODE_VARIABLE, TOKEN_VARIABLE, PASSPHRASE_VARIABLE = "QIAOLIAN_NODE", "QIAOLIAN_TOKEN", "QIAOLIAN_PASSPHRASE"
+ROLES = ("system", "clerk", "officer", "auditor", "administrator")
+WAIT_SECONDS = 60.0
+TIMEOUT_SECONDS = 120.0
+POLL_SECONDS = 0.2
+
+
+def add_connection(parser: argparse.ArgumentParser, *, role: str | None, node: bool) -> None:
+    """The options every verb has."""
+    parser.add_argument("--json", action="store_true", help="answer for programs")
+    parser.set_defaults(default_role=role)
+    group = parser.add_argument_group("connection" if node else "network")
+    group.add_argument("--node", type=Path, metavar="DIR", help=f"the own node's directory or node.toml (else {NODE_VARIABLE})")
+    group.add_argument("--deployment", type=Path, metavar="FILE", help="the network's deployment.json, for signing (default: the node's)")
+    if not node:
+        return
+    group.add_argument("--url", help="the node's address, with --certificate, instead of --node")
+    group.add_argument("--certificate", type=Path, metavar="FILE", help="the node's certificate (keys/tls.crt.pem in its directory)")
+    if role is not None:
+        group.add_argument("--role", choices=ROLES, help=f"whose token of the node's handout.json is used (default {role})")
+        group.add_argument("--token-file", type=Path, metavar="FILE", help=f"a file with the access token (else {TOKEN_VARIABLE}, else handout.json)")
+    group.add_argument("--no-wait", action="store_true", help="do not wait until the chain has it")
+    group.add_argument("--wait-seconds", type=float, default=WAIT_SECONDS, metavar="N", help=f"how long to wait (default {WAIT_SECONDS:.0f})")
+
+
+KEY_ARGUMENTS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--key",), {"type": Path, "required": True, "metavar": "FILE", "help": "your key file; it is opened on this machine only"}),
+    (
+        ("--passphrase-file",),
+        {"type": Path, "metavar": "FILE", "help": f"a file with its passphrase (else {PASSPHRASE_VARIABLE}, else FILE.passphrase, else it is asked)"},
+    ),
+    (("--yes",), {"action": "store_true", "help": "sign without asking"}),
+)
+
+
+class Desk:
+    """What a verb works with. Made from the parsed arguments; closes its connection at the end."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self.json: bool = arguments.json
+        self.waits: bool = not getattr(arguments, "no_wait", True)
+        self._seconds: float = getattr(arguments, "wait_seconds", WAIT_SECONDS)
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "client" in self.__dict__:
+            self.client.close()
+
+    # --- The node and the network -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def client(self) -> NodeClient:
+        """The node under the verb's role.
+
+        Raises:
+            BadInput: ``node_missing``, ``certificate_missing``, ``access_token_missing`` and what reading the configuration raises.
+        """
+        url, certificate = self._address()
+        if not certificate.is_file():
+            raise BadInput("certificate_missing", f"There is no certificate at {certificate}.", hint="Get it from whoever runs the node.")
+        return NodeClient(url, certificate=certificate, token=self._token(), timeout=TIMEOUT_SECONDS)
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """The network's contracts, from the person's own copy or the own node's: what is signed is signed for these."""
+        if self._arguments.deployment is not None:
+            return Deployment.load(self._arguments.deployment)
+        if self._directory is None:
+            raise BadInput("deployment_missing", "A signature names the network's contracts.", hint="Give --deployment deployment.json.")
+        return Deployment.load(self.config.path(self.config.chain.deployment))
+
+    @cached_property
+    def config(self) -> Any:
+        """The own node's configuration (``nodes.config.NodeConfig``)."""
+        # Only who sits at the node's machine needs what reads it.
+        from nodes.config import load
+
+        directory = self._directory
+        if directory is None:
+            raise BadInput("node_missing", "This needs the own node's directory.", hint=f"Give --node DIR, or set {NODE_VARIABLE}.")
+        return load(directory / "node.toml" if directory.is_dir() else directory)
+
+    def _address(self) -> tuple[str, Path]:
+        if self._arguments.url is not None:
+            if self._arguments.certificate is None:
+                raise BadInput("certificate_missing", "A node is known by its certificate.", hint="Give --certificate FILE with --url.")
+            parts = urlsplit(self._arguments.url)
+            if parts.scheme != "https" or not parts.hostname:
+                raise BadInput("url_malformed", "A node's address is https://HOST:PORT.")
+            return self._arguments.url.rstrip("/"), self._arguments.certificate
+        if self._directory is None:
+            raise BadInput("node_missing", "Which node?", hint=f"Give --node DIR (or set {NODE_VARIABLE}), or --url with --certificate.")
+        listen = self.config.listen
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104
+        return f"https://{f'[{host}]' if ':' in host else host}:{listen.port}", self.config.path(self.config.keys.dir) / "tls.crt.pem"
+
+    @property
+    def _directory(self) -> Path | None:
+        if self._arguments.node is not None:
+            return Path(self._arguments.node)
+        if getattr(self._arguments, "url", None) is not None or not os.environ.get(NODE_VARIABLE):
+            return None
+        return Path(os.environ[NODE_VARIABLE])
+
+    def _token(self) -> str | None:
+        role = self._arguments.default_role
+        if role is None:
+            return None
+        if self._arguments.token_file is not None:
+            return text_of(self._arguments.token_file, "token_missing", "access token")
+        if os.environ.get(TOKEN_VARIABLE):
+            return os.environ[TOKEN_VARIABLE]
+        wanted = self._arguments.role or role
+        if self._directory is not None and self._arguments.url is None:
+            handout = self.config.home / "handout.json"
+            if handout.is_file():
+                return str(read_json(handout, "handout")[wanted])
+        raise BadInput(
+            "token_missing", f"This needs the access token of the role {wanted}.", hint=f"Give --token-file FILE, or set {TOKEN_VARIABLE}."
+        )
+
+    # --- Saying -----------------------------------------------------------------------------------------------------------------
+
+    def say(self, sentence: str) -> None:
+        """A sentence for people; nothing for programs."""
+        if not self.json:
+            print(sentence)
+
+    def show(self, value: Any) -> None:
+        """An answer: as lines, or as JSON."""
+        print(show.as_json(value) if self.json else "\n".join(show.lines(value)))
+
+    def table(self, rows: list[Any], columns: Columns, *, whole: Any = None) -> None:
+        """Rows as a table, or the whole answer as JSON."""
+        print(show.as_json(rows if whole is None else whole) if self.json else "\n".join(show.table(rows, columns)))
+
+    def save(self, path: Path, data: bytes) -> None:
+        """Write a file for its owner's eyes, whole or not at all; an older file of that name is replaced."""
+        write_private(path, data)
+
+    # --- Waiting ----------------------------------------------------------------------------------------------------------------
+
+    def settled(self, answer: Any) -> Any:
+        """Show an answer once the chain has what it promised, with how that ended."""
+        if self.waits:
+            ended = [self.ended(each) for each in operations_of(answer)]
+            if ended:
+                answer = {**answer, "outcome": ended[0] if len(ended) == 1 else ended}
+        self.show(answer)
+        return answer
+
+    def ended(self, operation: str) -> dict[str, Any]:
+        """How a promised contract call ended.
+
+        Raises:
+            Conflict: the chain's refusal, by its code; Unavailable: ``operation_pending`` after the time to wait.
+        """
+        deadline = time.monotonic() + self._seconds
+        path = f"/v1/operations/{quote(operation, safe='/')}"
+        while True:
+            left = deadline - time.monotonic()
+            found: dict[str, Any] = self.client.get(f"{path}?wait={min(10.0, max(0.0, left)):.0f}")
+            if found["state"] == "done":
+                return {name: found[name] for name in ("operation", "state", "height", "transaction")}
+            if found["state"] == "reverted":
+                raise Conflict(found["code"] or "reverted", f"The chain refused {operation}.", hint="Nothing was changed by it.")
+            if left <= 0:
+                hint = f"Look again with: qiaolian operation wait {operation}"
+                raise Unavailable("operation_pending", f"{operation} is still {found['state']}; it is kept and will be sent.", hint=hint)
+            time.sleep(POLL_SECONDS)
+
+    def until(self, look: Callable[[], T], ready: Callable[[T], bool], what: str) -> T:
+        """What ``look`` gives once it is ready; at once without waiting. ``not_yet`` after the time to wait."""
+        deadline = time.monotonic() + self._seconds
+        while True:
+            found = look()
+            if not self.waits or ready(found):
+                return found
+            if time.monotonic() > deadline:
+                raise Unavailable("not_yet", f"Waited {self._seconds:.0f} s for {what}.", hint="It may still come; look again later.")
+            time.sleep(POLL_SECONDS)
+
+    # --- Signing ----------------------------------------------------------------------------------------------------------------
+
+    def signed(self, statement: Statement, key: Secp256k1Signer, *, about: Mapping[str, Any]) -> str:
+        """A statement's signature (0x hex), once the person agreed to it."""
+        self.agreed(statement, key, about=about)
+        return "0x" + key.sign(statement, self.deployment.domain(statement.contract)).hex()
+
+    def agreed(self, statement: Statement, key: Secp256k1Signer, *, about: Mapping[str, Any]) -> None:
+        """Show a statement's fields and what it is about, and ask.
+
+        Raises:
+            BadInput: ``not_signed``, ``confirmation_missing``.
+        """
+        domain = self.deployment.domain(statement.contract)
+        told = {"about": dict(about), "statement": {type(statement).__name__: statement.to_json()}}
+        network = {"chain": domain.chain_id, "contract": f"{statement.contract} {domain.contract}", "key": key.address}
+        print("You sign:\n" + "\n".join(show.lines({**told, "under": network}, "  ")), file=sys.stderr, flush=True)
+        if not self._arguments.yes:
+            self._require_agreed()
+
+    def key(self) -> Secp256k1Signer:
+        """The person's key, opened."""
+        return open_key(self._arguments.key, self._arguments.passphrase_file)
+
+    def _require_agreed(self) -> None:
+        if not sys.stdin.isatty():
+            raise BadInput("confirmation_missing", "Nobody is there to be asked.", hint="Give --yes to sign without being asked.")
+        print("Sign this? Type yes: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() != "yes":
+            raise BadInput("not_signed", "Nothing was signed.")
+
+
+def open_key(path: Path, passphrase_from: Path | None) -> Secp256k1Signer:
+    """Open a person's key file; see ``KEY_ARGUMENTS`` for where its passphrase comes from.
+
+    Raises:
+        BadInput: ``key_missing``, ``key_passphrase_missing``, ``key_passphrase_wrong``, ``key_file_corrupt``.
+    """
+    if not path.is_file():
+        raise BadInput("key_missing", f"There is no key file at {path}.")
+    given = given_passphrase(passphrase_from)
+    if given is None and not passphrase_file(path).is_file():
+        if not sys.stdin.isatty():
+            raise BadInput("key_passphrase_missing", f"The passphrase of {path.name} is not given.", hint="Give --passphrase-file FILE.")
+        given = getpass.getpass(f"Passphrase of {path.name}: ")
+    return open_person_key(path, given)
+
+
+def given_passphrase(path: Path | None) -> str | None:
+    """A passphrase from a file or the environment; None when neither names one."""
+    if path is not None:
+        return text_of(path, "key_passphrase_missing", "passphrase")
+    return os.environ.get(PASSPHRASE_VARIABLE) or None
+
+
+def operations_of(answer: Any) -> list[str]:
+    """The operations an answer promises."""
+    if not isinstance(answer, Mapping):
+        return []
+    found = answer.get("operations") or answer.get("operation") or []
+    return [found] if isinstance(found, str) else list(found)
+
+
+def text_of(path: Path, code: str, what: str) -> str:
+    """A short secret's file, or ``code``."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(code, f"The file with the {what} cannot be read.", hint=str(path)) from error
+    if not text or len(text) > 4096 or "\n" in text:
+        raise BadInput(code, f"The file with the {what} does not hold one.", hint=str(path))
+    return text
+
+
+def read_json(path: Path, what: str) -> Any:
+    """A JSON file; ``file_unreadable``, ``file_malformed``."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadInput("file_unreadable", f"The {what} cannot be read: {error.strerror}.", hint=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput("file_malformed", f"The {what} is not JSON.", hint=str(path)) from error
+
+
+def json_bytes(value: Any) -> bytes:
+    """A file's content."""
+    return show.as_json(value).encode() + b"\n"

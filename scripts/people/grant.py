@@ -1,0 +1,141 @@
+"""``qiaolian grant``: a clerk asks, the chief data officer decides with a key the node does not hold."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from chain.errors import BadInput
+from chain.statements import Operation
+from registry.grants.signing import decision_of, reviewed, revocation_of
+from scripts.people.desk import Desk
+from scripts.people.show import Columns
+from scripts.people.verb import KEY, OUT, Noun, Verb, arg, listed, read, save
+
+LISTED: Columns = {
+    "grant": "grantId",
+    "state": "state",
+    "grantee": lambda row: row["terms"]["grantee"],
+    "owner": lambda row: row["terms"]["owner"],
+    "purpose": lambda row: row["terms"]["purpose"],
+    "may": lambda row: ",".join(operation_names(row["terms"]["operations"])),
+    "until": lambda row: time.strftime("%Y-%m-%d", time.localtime(int(row["terms"]["notAfter"]))),
+}
+GRANT, REASON = arg("grant_id"), arg("--reason", required=True, help="a code")
+DAY = 86_400
+
+
+def operation_names(operations: int) -> list[str]:
+    """The operations' names."""
+    return [str(each.name).lower() for each in Operation if int(operations) & each]
+
+
+def _operations(text: str) -> int:
+    found = 0
+    for name in listed(text):
+        if name.upper() not in Operation.__members__:
+            raise BadInput("operation_unknown", f"There is no operation {name}.", hint=", ".join(each.lower() for each in Operation.__members__))
+        found |= Operation[name.upper()]
+    return found
+
+
+def _list(desk: Desk, arguments: argparse.Namespace) -> None:
+    rows = desk.client.get("/v1/grants")["grants"]
+    desk.table([each for each in rows if arguments.state in (None, each["state"])], LISTED)
+
+
+def _request(desk: Desk, arguments: argparse.Namespace) -> None:
+    asset = desk.client.get(f"/v1/assets/{arguments.asset}")
+    now = int(time.time())
+    columns = listed(arguments.columns) if arguments.columns else [name for name in asset["metadata"]["masking"]]
+    body = {
+        "assetId": asset["assetId"],
+        "assetVersion": arguments.asset_version or asset["assetVersion"],
+        "owner": asset["holder"],
+        "operations": _operations(arguments.operations),
+        "scene": arguments.scene,
+        "purpose": arguments.purpose,
+        "columns": columns,
+        "notBefore": now - 60,
+        "notAfter": now + arguments.days * DAY,
+        "maxUses": arguments.uses,
+    }
+    desk.settled(desk.client.post("/v1/grants", body))
+
+
+def _decide(desk: Desk, arguments: argparse.Namespace, *, approved: bool) -> None:
+    shown = desk.until(
+        lambda: desk.client.get(f"/v1/grants/{arguments.grant_id}"), lambda found: bool(found["state"] != "sent"), "the request to reach the chain"
+    )
+    grant_id, _ = reviewed(shown)
+    decision = decision_of(grant_id, approved=approved, reason=arguments.reason, now=int(time.time()))
+    signature = desk.signed(decision, desk.key(), about=_about(shown))
+    path = f"/v1/grants/{arguments.grant_id}/decision"
+    desk.settled(desk.client.post(path, {"decision": decision.to_json(), "signature": signature}))
+
+
+def _approve(desk: Desk, arguments: argparse.Namespace) -> None:
+    _decide(desk, arguments, approved=True)
+
+
+def _refuse(desk: Desk, arguments: argparse.Namespace) -> None:
+    _decide(desk, arguments, approved=False)
+
+
+def _revoke(desk: Desk, arguments: argparse.Namespace) -> None:
+    shown = desk.client.get(f"/v1/grants/{arguments.grant_id}")
+    grant_id, _ = reviewed(shown)
+    revocation = revocation_of(grant_id, reason=arguments.reason, now=int(time.time()))
+    signature = desk.signed(revocation, desk.key(), about=_about(shown))
+    path = f"/v1/grants/{arguments.grant_id}/revocation"
+    desk.settled(desk.client.post(path, {"revocation": revocation.to_json(), "signature": signature}))
+
+
+def _about(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What the officer reads before signing: checked against the grant's id by ``reviewed``."""
+    terms = shown["terms"]
+    return {
+        "grantee": terms["grantee"],
+        "asset": f"{terms['assetId']} version {terms['assetVersion']}",
+        "may": ", ".join(operation_names(terms["operations"])),
+        "columns": ", ".join(shown["scope"]["columns"]) if shown["scope"] else "not told to this node",
+        "scene and purpose": f"{terms['scene']}, {terms['purpose']}",
+        "from": time.strftime("%Y-%m-%d %H:%M", time.localtime(int(terms["notBefore"]))),
+        "until": time.strftime("%Y-%m-%d %H:%M", time.localtime(int(terms["notAfter"]))),
+        "uses at most": terms["maxUses"],
+    }
+
+
+NOUN = Noun(
+    (
+        Verb("list", "grants this organisation gave or got", _list, (arg("--state", help="sent, requested, approved, refused or revoked"),)),
+        Verb("show", "one grant with its terms and scope", read("/v1/grants/{grant_id}"), (GRANT,)),
+        Verb(
+            "request",
+            "ask an asset's holder for a grant",
+            _request,
+            (
+                arg("--asset", required=True, metavar="ASSET"),
+                arg("--asset-version", type=int, help="default: the newest"),
+                arg("--operations", default="use", help="separated by commas: view, export, use, copy, train, compute (default use)"),
+                arg("--scene", required=True, help="a code such as small-loan"),
+                arg("--purpose", required=True, help="a code such as credit-assessment"),
+                arg("--columns", help="separated by commas (default: every column the asset serves)"),
+                arg("--days", type=int, default=365, help="for how long (default 365)"),
+                arg("--uses", type=int, required=True, help="how often at most"),
+            ),
+        ),
+        Verb("approve", "as chief data officer, approve a request", _approve, (GRANT, arg("--reason", default="", help="a code"), *KEY), "officer"),
+        Verb("refuse", "as chief data officer, refuse a request", _refuse, (GRANT, REASON, *KEY), "officer"),
+        Verb(
+            "revoke",
+            "as chief data officer, take a grant back at once",
+            _revoke,
+            (GRANT, REASON, *KEY),
+            "officer",
+        ),
+        Verb("bundle", "write the grant's life as a bundle", save("/v1/grants/{grant_id}/bundle"), (GRANT, OUT), "auditor"),
+    )
+)

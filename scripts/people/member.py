@@ -1,0 +1,141 @@
+"""``qiaolian member``: who is on the network, and how two governors change that, each administrator signing with a key of its own."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from chain.errors import BadInput
+from chain.statements import KeyPurpose
+from registry.members.rules import ACTIONS, role_names
+from scripts.people.desk import Desk, read_json
+from scripts.people.show import Columns
+from scripts.people.verb import KEY, Noun, Verb, arg, read
+
+MEMBERS: Columns = {"member": "member", "status": "status", "roles": lambda row: ",".join(row["roles"]), "since block": "admittedAt", "name": "name"}
+PROPOSALS: Columns = {
+    "proposal": "proposalId",
+    "action": "function",
+    "about": lambda row: next(
+        (row["arguments"][name] for name in ("member", "outgoing", "name", "address", "fingerprint") if name in row["arguments"]), ""
+    ),
+    "approved by": lambda row: ",".join(row["approvals"]) or "nobody",
+    "until": lambda row: time.strftime("%Y-%m-%d %H:%M", time.localtime(int(row["approval"]["deadline"]))),
+    "executed": "executedAt",
+}
+PROPOSAL = arg("proposal_id")
+SHARE = arg("--share-with", action="append", default=[], metavar="MEMBER", help="a governor whose node is handed the proposal; repeated")
+
+
+def _propose(function: str, desk: Desk, arguments: argparse.Namespace) -> None:
+    body = {"function": function, "arguments": _arguments(function, arguments), "shareWith": arguments.share_with}
+    made = desk.client.post("/v1/governance/proposals", body)
+    desk.show(made)
+    desk.say(f"Two governors approve it, each with: qiaolian member approve {made['proposalId']} --key FILE")
+    _not_reached(desk, made)
+
+
+def _approve(desk: Desk, arguments: argparse.Namespace) -> None:
+    # Encoding the call again takes more than other commands need, so it is loaded here.
+    from registry.members.signing import reviewed
+
+    proposal = desk.client.get(f"/v1/governance/proposals/{arguments.proposal_id}")
+    _, approval = reviewed(proposal)
+    signature = desk.signed(
+        approval, desk.key(), about={"proposed by": proposal["proposer"], "action": proposal["function"], **_read(proposal["arguments"])}
+    )
+    made = desk.client.post(f"/v1/governance/proposals/{arguments.proposal_id}/approvals", {"signature": signature})
+    desk.settled(made)
+    if not made["operation"]:
+        desk.say("The proposer's node sends the change to the chain once two governors have approved.")
+    _not_reached(desk, made)
+
+
+def _read(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """An action's arguments as people read them."""
+    shown = dict(arguments)
+    if isinstance(shown.get("roles"), int):
+        shown["roles"] = ", ".join(role_names(shown["roles"]))
+    for name in ("keys", "key"):
+        if name in shown:
+            keys = shown[name] if isinstance(shown[name], list) else [shown[name]]
+            shown[name] = [f"{KeyPurpose(each['purpose']).name.lower()} {each['fingerprint']}" for each in keys]
+    return shown
+
+
+def _not_reached(desk: Desk, made: Mapping[str, Any]) -> None:
+    for member in made["notReached"]:
+        desk.say(f"Not reached: the node of {member}. Approve again once it answers, or share the proposal again.")
+
+
+def _arguments(function: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    if function == "admit":
+        return dict(_admission(arguments.admission))
+    found = {name: getattr(arguments, name) for name in ACTIONS[function] if name != "key"}
+    if function == "addKey":
+        wanted = KeyPurpose[arguments.purpose.upper()]
+        keys = [each for each in _admission(arguments.admission)["keys"] if each.get("purpose") == wanted]
+        if len(keys) != 1:
+            raise BadInput("key_missing", f"{arguments.admission.name} holds no key for {arguments.purpose}.")
+        found["key"] = keys[0]
+    return found
+
+
+def _admission(path: Path) -> dict[str, Any]:
+    value = read_json(path, "admission file")
+    if not isinstance(value, dict) or set(value) != set(ACTIONS["admit"]) or not isinstance(value["keys"], list):
+        raise BadInput("admission_malformed", f"{path} is not an admission file.", hint="It is the admission.json that `qiaolian node init` wrote.")
+    return value
+
+
+ADMISSION = arg("--admission", type=Path, required=True, metavar="FILE", help="the admission.json that `qiaolian node init` wrote")
+OPTIONS = {
+    "addKey": (ADMISSION, arg("--purpose", required=True, choices=[each.name.lower() for each in KeyPurpose], help="which of its keys")),
+    "admit": (ADMISSION,),
+}
+HELP = {
+    "admit": "admit a member by its admission file",
+    "suspend": "stop a member; it may still claim, close and withdraw",
+    "lift": "end a suspension",
+    "remove": "remove a member for good",
+    "addKey": "add a key to a member",
+    "endKey": "end a key: what it signs from then on is void",
+    "replaceGovernor": "put another member into the set of governors",
+    "announceContract": "announce a contract's new version",
+    "closeContract": "close a contract to new business",
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {"contractVersion": {"type": int}, "reason": {"help": "a code such as unpaid-penalty"}}
+
+
+def _action(function: str) -> Verb:
+    options = OPTIONS.get(function, ())
+    named = [name for name in ACTIONS[function] if function != "admit" and name != "key"]
+    plain = tuple(arg("--" + dashed(name), dest=name, required=True, **ARGUMENTS.get(name, {})) for name in named)
+    return Verb("propose-" + dashed(function), HELP[function], partial(_propose, function), (*plain, *options, SHARE), "administrator")
+
+
+def dashed(name: str) -> str:
+    """``replaceGovernor`` as ``replace-governor``."""
+    return re.sub("[A-Z]", lambda found: "-" + found.group().lower(), name)
+
+
+NOUN = Noun(
+    (
+        Verb("list", "all members of the network", read("/v1/members", within="members", columns=MEMBERS)),
+        Verb("show", "one member with its keys", read("/v1/members/{member}"), (arg("member"),)),
+        Verb(
+            "proposals",
+            "changes of the directory this node knows",
+            read("/v1/governance/proposals", within="proposals", columns=PROPOSALS),
+            role="administrator",
+        ),
+        Verb("proposal", "one proposal with its approvals", read("/v1/governance/proposals/{proposal_id}"), (PROPOSAL,), "administrator"),
+        *map(_action, ACTIONS),
+        Verb("approve", "as a governor's administrator, sign an approval", _approve, (PROPOSAL, *KEY), "administrator"),
+    )
+)

@@ -1,0 +1,60 @@
+"""``qiaolian money``: deposits, withdrawals and the books, in fen."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from scripts.people.desk import Desk
+from scripts.people.show import Columns, yuan
+from scripts.people.verb import Noun, Verb, arg, change, place, read
+
+PAYMENTS: Columns = {
+    "block": "height",
+    "kind": "kind",
+    "member": "member",
+    "amount": lambda row: yuan(row["amount"]),
+    "agreement": "agreementId",
+    "transaction": "transaction",
+}
+AMOUNT = arg("--amount", type=int, required=True, metavar="FEN", help="in fen")
+
+
+def _deposit(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"member": arguments.member, "amount": arguments.amount, "reference": arguments.reference}
+
+
+def _account(desk: Desk, arguments: argparse.Namespace) -> None:
+    answer = desk.client.get(place("/v1/accounts", arguments, ("member",)))
+    if desk.json:
+        desk.show(answer)
+        return
+    shown = [{"of": name, **answer[key]} for name, key in ((answer["member"], "account"), ("all members", "totals"))]
+    names = ("deposited", "withdrawn", "free", "locked", "earned", "spent")
+    desk.table([{**each, **{name: yuan(each[name]) for name in names}} for each in shown], {name: name for name in ("of", *names)})
+    desk.say(f"deposited = withdrawn + free + locked: {'holds' if answer['conserved'] else 'DOES NOT HOLD'}")
+
+
+NOUN = Noun(
+    (
+        Verb(
+            "deposit",
+            "as settlement bank, confirm money received for a member",
+            change("/v1/deposits", _deposit),
+            (arg("--member", required=True), AMOUNT, arg("--reference", required=True, help="the bank's own; it counts once")),
+        ),
+        Verb(
+            "withdraw",
+            "order free money paid out",
+            change("/v1/withdrawals", lambda arguments: {"amount": arguments.amount, "order": arguments.order}),
+            (AMOUNT, arg("--order", required=True, help="your own number of this order; it counts once")),
+        ),
+        Verb("account", "a member's money and everybody's, read from the chain", _account, (arg("--member", help="default: this organisation"),)),
+        Verb(
+            "payments",
+            "payments, deposits and withdrawals as the chain told them",
+            read("/v1/payments", within="payments", columns=PAYMENTS, query=("agreement_id",)),
+            (arg("--agreement", dest="agreement_id", metavar="AGREEMENT", help="of one agreement"),),
+        ),
+    )
+)

@@ -1,0 +1,144 @@
+"""A noun's verbs as a table, and the shapes most of them have: read something, change something, save a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from chain.errors import BadInput
+from scripts.people.desk import KEY_ARGUMENTS, Desk, add_connection
+from scripts.people.show import Columns
+
+Act = Callable[[Desk, argparse.Namespace], int | None]
+Body = Callable[[argparse.Namespace], Any]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument as argparse takes it."""
+
+    flags: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+def arg(*flags: str, **options: Any) -> Argument:
+    """An argument: ``arg("grant_id")``, ``arg("--reason", help=...)``."""
+    return Argument(flags, options)
+
+
+KEY = tuple(Argument(*each) for each in KEY_ARGUMENTS)
+"""The arguments of verbs that sign."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing a person does.
+
+    ``role`` is the local role whose token is taken from the node's directory when none is given; None for what strangers may do.
+    ``node`` is false for verbs that only read and write files.
+    """
+
+    name: str
+    help: str
+    act: Act
+    arguments: Sequence[Argument] = ()
+    role: str | None = "clerk"
+    node: bool = True
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A noun's verbs, as ``scripts.cli`` takes a command."""
+
+    verbs: Sequence[Verb]
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Every verb with its own arguments and those of the connection."""
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        for verb in self.verbs:
+            add_verb(verbs.add_parser(verb.name, help=verb.help, description=verb.help), verb)
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do one."""
+        return run_verb(arguments)
+
+
+def add_verb(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    """A verb's arguments on its own parser."""
+    for each in verb.arguments:
+        parser.add_argument(*each.flags, **each.options)
+    add_connection(parser, role=verb.role, node=verb.node)
+    parser.set_defaults(act=verb.act)
+
+
+def run_verb(arguments: argparse.Namespace) -> int:
+    """Do what was parsed; the exit code."""
+    act: Act = arguments.act
+    with Desk(arguments) as desk:
+        return act(desk, arguments) or 0
+
+
+# --- Shapes ---------------------------------------------------------------------------------------------------------------------
+
+
+def place(template: str, arguments: argparse.Namespace, query: Sequence[str] = ()) -> str:
+    """A path with its ``{names}`` filled from the arguments, and the named arguments that were given as its query."""
+    values = {name: quote(str(value), safe="") for name, value in vars(arguments).items()}
+    given = {name: getattr(arguments, name) for name in query if getattr(arguments, name) is not None}
+    path = template.format_map(values)
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def read(path: str, *, within: str | None = None, columns: Columns | None = None, query: Sequence[str] = ()) -> Act:
+    """Show what is at a path: ``within`` names the list in the answer, ``columns`` what of each row people are shown."""
+
+    def act(desk: Desk, arguments: argparse.Namespace) -> None:
+        answer = desk.client.get(place(path, arguments, query))
+        if within is None:
+            desk.show(answer)
+        else:
+            desk.table(answer[within], columns or {}, whole=answer)
+
+    return act
+
+
+def change(path: str, body: Body = lambda _arguments: {}) -> Act:
+    """Post to a path, wait for what it promised and show the answer with how that ended."""
+
+    def act(desk: Desk, arguments: argparse.Namespace) -> None:
+        desk.settled(desk.client.post(place(path, arguments), body(arguments)))
+
+    return act
+
+
+OUT = arg("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+
+
+def save(path: str, *, query: Sequence[str] = ()) -> Act:
+    """Write a bundle to ``--out``."""
+
+    def act(desk: Desk, arguments: argparse.Namespace) -> None:
+        desk.save(arguments.out, desk.client.download(place(path, arguments, query)))
+        desk.say(f"{arguments.out} written; check it with: qiaolian verify {arguments.out} --trust YOUR-TRUST-FILE")
+
+    return act
+
+
+def pairs(values: Sequence[str] | None, what: str) -> dict[str, str]:
+    """``NAME=VALUE`` options as a mapping; ``pair_malformed``."""
+    found: dict[str, str] = {}
+    for each in values or ():
+        name, sign, value = each.partition("=")
+        if not name or not sign or name in found:
+            raise BadInput("pair_malformed", f"{what} is given as NAME=VALUE, each name once: {each}")
+        found[name] = value
+    return found
+
+
+def listed(text: str) -> list[str]:
+    """Names separated by commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]

@@ -1,0 +1,148 @@
+"""The command line's own rules: quick to load, nothing secret in arguments, readable answers."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chain.errors import BadInput
+from scripts import cli
+from scripts.people import show
+from scripts.people.call import outcomes_of, rows_of
+from scripts.people.grant import NOUN as GRANT
+from scripts.people.offer import shares
+from scripts.people.verb import pairs, place
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"pydantic", "fastapi", "sqlalchemy", "eth_abi", "urllib3", "httptools", "pandas", "numpy", "web3"}
+PEOPLE = [name for name, (module, _) in cli.COMMANDS.items() if module.startswith("scripts.people.")]
+
+
+@pytest.mark.parametrize("noun", ["", *PEOPLE])
+def test_help_needs_nothing_beyond_the_base(noun: str) -> None:
+    """An officer's or a trader's machine has the base package alone, and help must come at once."""
+    code = f"import sys; from scripts.cli import main\ntry: main({[each for each in (noun, '--help') if each]})\nexcept SystemExit: pass\nprint(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert not HEAVY & set(ran.stdout.splitlines()[-1].split())
+    assert "usage: qiaolian" in ran.stdout
+
+
+def test_the_overview_names_every_command_once() -> None:
+    overview = cli._overview()
+    assert [overview.count(f"\n  {name} ") for name in cli.COMMANDS] == [1] * len(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("noun", PEOPLE)
+def test_no_option_takes_a_token_or_a_passphrase_itself(noun: str) -> None:
+    """Arguments can be read by every user of the machine."""
+    for option in options_of(noun):
+        assert not any(word in option for word in ("token", "passphrase", "secret")) or option.endswith("-file"), option
+
+
+def options_of(noun: str) -> Iterator[str]:
+    parser = argparse.ArgumentParser()
+    module = __import__(f"scripts.people.{noun}", fromlist=["NOUN"])
+    getattr(module, "NOUN", module).add_arguments(parser)
+    waiting = [parser]
+    while waiting:
+        for action in waiting.pop()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                waiting += action.choices.values()
+            yield from action.option_strings
+
+
+def test_every_verb_that_signs_shows_and_asks() -> None:
+    signing = [verb for verb in GRANT.verbs if any("--key" in each.flags for each in verb.arguments)]
+    assert [verb.name for verb in signing] == ["approve", "refuse", "revoke"]
+    assert all(any("--yes" in each.flags for each in verb.arguments) for verb in signing)
+
+
+# --- Shapes ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_is_filled_with_what_was_given_and_nothing_escapes_it() -> None:
+    given = argparse.Namespace(asset_id="../x?y", limit=5, offset=None)
+    assert place("/v1/assets/{asset_id}", given, ("limit", "offset")) == "/v1/assets/..%2Fx%3Fy?limit=5"
+
+
+@pytest.mark.parametrize("given", [["age"], ["=keep"], ["age=keep", "age=drop"]])
+def test_a_pair_is_a_name_and_a_value_each_name_once(given: list[str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        pairs(given, "A masking")
+    assert caught.value.code == "pair_malformed"
+
+
+def test_a_share_that_is_no_number_is_refused() -> None:
+    with pytest.raises(BadInput) as caught:
+        shares(["11440700MB2C62170P=90%"])
+    assert caught.value.code == "share_malformed"
+
+
+def test_a_table_lines_up_with_chinese_in_it() -> None:
+    rows = [{"name": "税务局", "count": 1}, {"name": "bank", "count": 22}]
+    assert list(show.table(rows, {"name": "name", "n": "count"})) == ["name    n", "税务局  1", "bank    22"]
+    assert list(show.table([], {"name": "name"})) == ["none"]
+
+
+def test_what_others_wrote_cannot_command_the_terminal() -> None:
+    assert list(show.lines({"name": "x\x1b[2J\ny"})) == ["name: x�[2J�y"]
+
+
+def test_answers_are_lines_with_what_is_inside_indented() -> None:
+    value = {"a": 1, "b": {"c": None, "d": [True, {"e": "f", "g": 2}]}, "h": []}
+    assert list(show.lines(value)) == ["a: 1", "b:", "  c: -", "  d:", "    - yes", "    - e: f", "      g: 2", "h: none"]
+
+
+@pytest.mark.parametrize(("fen", "told"), [("0", "0.00 yuan"), (5, "0.05 yuan"), ("123456", "1,234.56 yuan")])
+def test_fen_are_told_in_yuan(fen: str | int, told: str) -> None:
+    assert show.yuan(fen) == told
+
+
+# --- Files of subjects ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rows"),
+    [
+        ("a.csv", "subject,consent\nA1,0xab\nB2,\n", [("A1", "0xab"), ("B2", None)]),
+        ("a.csv", "\ufeffsubject\nA1\n", [("A1", None)]),
+        ("a.jsonl", '{"subject": "A1"}\n\n{"subject": "B2", "consent": "0xcd"}\n', [("A1", None), ("B2", "0xcd")]),
+    ],
+)
+def test_subjects_are_read_from_csv_or_json_lines(tmp_path: Path, name: str, text: str, rows: list[tuple[str, str | None]]) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert list(rows_of(tmp_path / name)) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code"),
+    [
+        ("a.csv", b"code\nA1\n", "row_malformed"),
+        ("a.csv", "subject\n江门\n".encode("gb18030"), "file_unreadable"),
+        ("a.jsonl", b'{"subject": 7}\n', "row_malformed"),
+        ("a.jsonl", b"[]\n", "row_malformed"),
+        ("a.jsonl", b"{\n", "row_malformed"),
+    ],
+)
+def test_a_file_that_names_no_subject_is_refused(tmp_path: Path, name: str, data: bytes, code: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BadInput) as caught:
+        list(rows_of(tmp_path / name))
+    assert caught.value.code == code
+
+
+def test_only_rows_that_have_ended_are_left_out_of_a_second_run(tmp_path: Path) -> None:
+    results = tmp_path / "r.jsonl"
+    results.write_text('{"key": "a", "outcome": "served"}\n{"key": "b", "outcome": "failed"}\n{"key": "c", "outc')
+    assert list(outcomes_of(results)) == ["a"]
+    assert outcomes_of(tmp_path / "none") == {}
+    results.write_text('{"name": "not a result"}\n')
+    with pytest.raises(BadInput) as caught:
+        outcomes_of(results)
+    assert caught.value.code == "results_malformed"

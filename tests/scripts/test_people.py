@@ -1,0 +1,598 @@
+"""The network's work done from the command line alone, over real nodes and a real validator: nobody writes Python or makes a signature by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain.crypto import new_private_key
+from chain.deploy import deploy
+from chain.engine.network import Network
+from chain.keys import create_person_key
+from chain.ledger import Ledger
+from nodes import provision
+from nodes.provision import Organisation, Wanted
+from registry.uscc import with_check_character
+from scripts.cli import main
+
+ROOT = Path(__file__).parents[2]
+PEOPLE = "id,age,area,note\nA1,31,华侨城,x\nB2,42,north,y\nC3,53,south,z\n"
+UNIT = "440703-000001"
+
+
+@dataclass
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def said(*words: str) -> Said:
+    """Run one command in this process; nobody sits at a terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(list(words))
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+@dataclass
+class Town:
+    """Five organisations; the bank's node is laid out and not yet admitted."""
+
+    directory: Path
+    organisations: dict[str, Organisation]
+    deployment: Path
+
+    def __getitem__(self, name: str) -> str:
+        return self.organisations[name].member
+
+    def node(self, name: str) -> tuple[str, str]:
+        return ("--node", str(self.organisations[name].plan.directory))
+
+    def stranger(self, name: str) -> tuple[str, ...]:
+        """How somebody without an account reaches a node."""
+        at = self.organisations[name]
+        return ("--url", at.url, "--certificate", str(at.certificate))
+
+    def at(self, name: str, *words: str) -> Any:
+        """A command at an organisation's own node; what it answered to programs."""
+        return done(*words, *self.node(name), "--json")
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+
+def done(*words: str) -> Any:
+    answer = said(*words)
+    assert answer.code == 0, (words, answer.err)
+    return answer.json if "--json" in words else answer.out
+
+
+def patiently(*words: str, seconds: float = 60.0) -> Any:
+    """A command repeated until another node has followed the chain so far."""
+    deadline = time.monotonic() + seconds
+    while (answer := said(*words)).code != 0 and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert answer.code == 0, (words, answer.err)
+    return answer.json if "--json" in words else answer.out
+
+
+@pytest.fixture(scope="module")
+def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    root = tmp_path_factory.mktemp("town")
+    (root / "people.csv").write_text(PEOPLE, encoding="utf-8")
+    source = {"sources": {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}}
+    workers = {"workers": {"anchor_seconds": 2.0, "checkpoint_seconds": 0.5, "witness_seconds": 0.5}}
+    roles = {
+        "operator": ("operator", "settlement_bank"),
+        "supervisor": ("supervisor",),
+        "department": ("department",),
+        "agency": ("agency",),
+        "bank": ("bank",),
+    }
+    wanted = [
+        Wanted(with_check_character(f"11440703MB2T0W{place:03d}"), name, held, officer=True, more={**workers, **source})
+        for place, (name, held) in enumerate(roles.items(), 1)
+    ]
+    deployment = root / "deployment.json"
+    made = provision.lay_out(root / "nodes", wanted, rpc=kcn_network.rpc_urls, finality=kcn_network.addresses, deployment=deployment)
+    organisations = dict(zip(roles, made, strict=True))
+    contracts = deploy(kcn_network.rpc_urls[0], new_private_key(), [each.governor() for each in made[:3]])
+    contracts.save(deployment)
+    ledger = Ledger(kcn_network.rpc_urls, contracts)
+    try:
+        provision.found(made[:4], contracts, ledger=ledger)
+        provision.start_all(made[:4])
+        yield Town(root, organisations, deployment)
+    finally:
+        ledger.close()
+        provision.stop_all(made)
+
+
+# --- Governors ------------------------------------------------------------------------------------------------------------------
+
+
+def admin_key(town: Town, name: str) -> str:
+    return str(town.organisations[name].plan.admin_key)
+
+
+def officer_key(town: Town, name: str) -> str:
+    return str(town.organisations[name].plan.officer_key)
+
+
+@pytest.fixture(scope="module")
+def admitted(town: Town) -> dict[str, Any]:
+    """The bank, admitted by two administrators, each at the own node with the own key file; then its node starts."""
+    admission = town.organisations["bank"].plan.directory / "admission.json"
+    proposed = town.at("operator", "member", "propose-admit", "--admission", str(admission), "--share-with", town["supervisor"])
+    proposal = proposed["proposalId"]
+    first = town.at("operator", "member", "approve", proposal, "--key", admin_key(town, "operator"), "--yes")
+    town.at("supervisor", "member", "approve", proposal, "--key", admin_key(town, "supervisor"), "--yes")
+    patiently("member", "show", town["bank"], *town.node("operator"))
+    provision.start_all([town.organisations["bank"]])
+    return {"proposal": proposal, "first": first}
+
+
+def test_two_administrators_admit_a_member_with_their_own_keys(town: Town, admitted: dict[str, Any]) -> None:
+    assert list(admitted["first"]["approvals"]) == [town["operator"]]
+    assert "outcome" not in admitted["first"]
+    assert town.at("operator", "member", "proposal", admitted["proposal"])["executedAt"]
+    table = done("member", "list", *town.node("supervisor"))
+    assert [line for line in table.splitlines() if town["bank"] in line and " active " in line]
+
+
+def test_an_officers_key_approves_no_admission(town: Town, admitted: dict[str, Any]) -> None:
+    proposal = town.at("operator", "member", "propose-lift", "--member", town["bank"])["proposalId"]
+    refused = said("member", "approve", proposal, *town.node("operator"), "--key", officer_key(town, "operator"), "--yes")
+    assert (refused.code, refused.err.splitlines()[-1].partition(":")[0]) == (2, "error[not_governor]")
+
+
+# --- Trade ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(town: Town, admitted: dict[str, Any]) -> str:
+    masking = ("--mask", "age=range:10", "--mask", "area=keep", "--mask", "note=drop")
+    made = town.at(
+        *("department", "asset", "publish", "--name", "people", "--source", "people", "--title-zh", "人员信息", "--title-en", "People"),
+        *("--description", "Test records", "--grade", "3", "--category", "credit", *masking),
+    )
+    assert made["outcome"]["state"] == "done"
+    patiently("asset", "show", made["assetId"], *town.node("bank"), "--json")
+    return str(made["assetId"])
+
+
+@pytest.fixture(scope="module")
+def granted(town: Town, published: str) -> str:
+    asked = town.at("bank", "grant", "request", *("--asset", published, "--scene", "small-loan", "--purpose", "credit-assessment", "--uses", "1000"))
+    approved = town.at("department", "grant", "approve", asked["grantId"], "--key", officer_key(town, "department"), "--yes")
+    assert approved["outcome"]["state"] == "done"
+    patiently("grant", "list", "--state", "approved", *town.node("bank"), "--json")
+    return str(asked["grantId"])
+
+
+@pytest.fixture(scope="module")
+def agreed(town: Town, published: str, granted: str) -> str:
+    share = (f"{town['department']}=9000", f"{town['operator']}=1000")
+    windows = ("--close-window-blocks", "1", "--close-window-seconds", "1")
+    town.at(
+        *("department", "offer", "make", published, "--price", "50", "--most-cap", "100000", *windows),
+        *("--share", share[0], "--share", share[1]),
+    )
+    paid = town.at("operator", "money", "deposit", "--member", town["bank"], "--amount", "10000", "--reference", "2026-11/1")
+    assert paid["outcome"]["state"] == "done"
+    order = ("agreement", "open", "--grant", granted, "--cap", "2000", "--arbiter", town["supervisor"])
+    made = patiently(*order, *town.node("bank"), "--json")
+    assert made["state"] == "open"
+    return str(made["agreementId"])
+
+
+@pytest.fixture(scope="module")
+def consents(town: Town, admitted: dict[str, Any]) -> dict[str, str]:
+    """Two traders make a key each, have it certified at the operator's counter, and let the bank query."""
+    found = {}
+    for code in ("A1", "B2"):
+        certificate = certified(town, "operator", code, "consent")
+        consent = town.path(f"{code}.consent.json")
+        done(
+            *("subject", "consent", "--key", str(key_of(town, code, "consent")), "--certified", str(certificate), "--bank", town["bank"]),
+            *("--deployment", str(town.deployment), "--out", str(consent), "--yes", "--json"),
+        )
+        registered = done("subject", "register", str(consent), *town.stranger("operator"), "--json")
+        assert registered["recordedAt"]
+        held = patiently("subject", "hand-over", str(consent), *town.stranger("bank"), "--json")
+        found[code] = held["consent"]
+    return found
+
+
+def key_of(town: Town, code: str, purpose: str) -> Path:
+    return town.path(f"{code}.{purpose}.key.json")
+
+
+def certified(town: Town, office: str, code: str, purpose: str) -> Path:
+    """A subject's fresh key, certified at an office's counter; the certificate's file."""
+    key, certificate = key_of(town, code, purpose), town.path(f"{code}.{purpose}.certificate.json")
+    done("subject", "key", "--key", str(key), "--code", code, "--purpose", purpose, "--json")
+    done("credit", "certify", f"{key}.request.json", "--out", str(certificate), *town.node(office), "--json")
+    return certificate
+
+
+ASKED = ("--columns", "age,area", "--purpose", "credit-assessment")
+
+
+@pytest.fixture(scope="module")
+def called(town: Town, agreed: str, consents: dict[str, str]) -> dict[str, Any]:
+    """A file of three subjects, of whom two consented."""
+    rows = town.path("subjects.csv")
+    rows.write_text(f"subject,consent\nA1,{consents['A1']}\nB2,{consents['B2']}\nC3,\n", encoding="utf-8")
+    one = town.at("bank", "call", "one", "--agreement", agreed, "--subject", "A1", "--consent", consents["A1"], *ASKED)
+    told = town.at("bank", "call", "file", str(rows), "--agreement", agreed, *ASKED, "--batch", "2")
+    return {"one": one, "told": told, "rows": rows}
+
+
+def test_a_call_brings_the_masked_record(called: dict[str, Any]) -> None:
+    assert called["one"]["record"] == {"age": "30-39", "area": "华侨城"}
+    assert (called["one"]["outcome"], called["one"]["amount"]) == ("served", 50)
+
+
+def test_a_file_of_subjects_is_called_row_by_row(called: dict[str, Any]) -> None:
+    told = called["told"]
+    assert (told["rows"], told["outcomes"], told["reasons"]) == (3, {"served": 2, "refused": 1}, {"consent_missing": 1})
+    assert told["amountFen"] == 100
+
+
+def test_a_file_that_was_stopped_goes_on_and_is_billed_once(town: Town, agreed: str, called: dict[str, Any]) -> None:
+    results = Path(called["told"]["file"])
+    assert results.stat().st_mode & 0o077 == 0
+    before = town.at("bank", "agreement", "show", agreed)
+    whole = results.read_text(encoding="utf-8")
+    lines = whole.splitlines(keepends=True)
+    # As a power cut would leave it: the first row written, the second half-written, the third lost.
+    results.write_text(lines[0] + lines[1][:40], encoding="utf-8")
+    again = town.at("bank", "call", "file", str(called["rows"]), "--agreement", agreed, *ASKED)
+    assert (again["outcomes"], again["amountFen"]) == ({"served": 2, "refused": 1}, 100)
+    seqs = sorted(json.loads(line)["seq"] for line in whole.splitlines())
+    after = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    assert sorted(each["seq"] for each in after) == seqs
+    assert town.at("bank", "agreement", "show", agreed)["paid"] == before["paid"]
+
+
+def test_a_row_without_a_subject_is_named_before_any_call_is_made(town: Town, agreed: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"subject": "A1"}\n{"subject": ""}\n', encoding="utf-8")
+    refused = said("call", "file", str(rows), "--agreement", agreed, *ASKED, *town.node("bank"))
+    assert (refused.code, refused.err) == (
+        2,
+        "error[row_malformed]: Row 2 of rows.jsonl has no subject. Columns are subject and, where needed, consent.\n",
+    )
+    assert not (tmp_path / "rows.jsonl.results.jsonl").exists()
+
+
+# --- Credit ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reported(town: Town, published: str, agreed: str, consents: dict[str, str], called: dict[str, Any]) -> dict[str, Any]:
+    """A report, the trader's dispute with the printout of the counter, the department's repair, and a report after it."""
+    words = ("credit", "report", "--subject", "A1", "--consent", consents["A1"], "--part", f"{agreed}=age,area")
+    first = town.at("bank", *words)
+    assert first["outcome"]["state"] == "done"
+    printout = town.path("A1.record.json")
+    town.at("department", "credit", "record", published, "--code", "A1", "--out", str(printout))
+    certificate = certified(town, "operator", "A1", "dispute")
+    disputed = done(
+        *("subject", "dispute", str(printout), "--column", "age", "--says", "born later"),
+        *("--key", str(key_of(town, "A1", "dispute")), "--certified", str(certificate), "--deployment", str(town.deployment)),
+        *(*town.stranger("department"), "--yes", "--json"),
+    )
+    repaired = town.path("A1.repaired.json")
+    repaired.write_text(json.dumps({"id": "A1", "age": 29, "area": "华侨城", "note": "x"}), encoding="utf-8")
+    answer = ("credit", "answer", disputed["disputeId"], "--record", str(repaired))
+    answered = town.at("department", *answer)
+    assert answered["outcome"]["state"] == "done"
+    return {"first": first, "dispute": disputed["disputeId"], "second": town.at("bank", *words)}
+
+
+def test_a_disputed_record_is_repaired_and_the_next_report_shows_both(reported: dict[str, Any]) -> None:
+    assert reported["first"]["report"]["disputes"] == []
+    (shown,) = reported["second"]["report"]["disputes"]
+    assert (shown["disputeId"], shown["upheld"]) == (reported["dispute"], True)
+    assert (shown["before"]["age"], shown["after"]["age"]) == ("30-39", "20-29")
+
+
+def test_a_withdrawn_consent_stops_calls(town: Town, agreed: str, consents: dict[str, str], reported: dict[str, Any]) -> None:
+    consent = town.path("B2.consent.json")
+    back = ("subject", "withdraw", str(consent), "--key", str(key_of(town, "B2", "consent")), "--deployment", str(town.deployment))
+    assert done(*back, *town.stranger("operator"), "--yes", "--json")["withdrawnAt"]
+    call = ("call", "one", "--agreement", agreed, "--subject", "B2", "--consent", consents["B2"], *ASKED, *town.node("bank"))
+    deadline = time.monotonic() + 30
+    while (refused := said(*call)).code == 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert refused.err.startswith("error[consent_withdrawn]: ")
+
+
+# --- Settlement and proof -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def settled(town: Town, agreed: str, reported: dict[str, Any]) -> str:
+    """Closing, claim, refund."""
+    town.at("bank", "agreement", "closing", agreed)
+    patiently("agreement", "claim", agreed, *town.node("department"), "--json")
+    patiently("agreement", "close", agreed, "--wait-window", "30", *town.node("bank"), "--json")
+    return agreed
+
+
+def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, settled: str) -> None:
+    books = town.at("bank", "agreement", "books", settled)
+    assert (books["opened"], books["paid"], books["refunded"], books["locked"]) == ("2000", "250", "1750", "0")
+    account = done("money", "account", *town.node("bank"))
+    assert "deposited = withdrawn + free + locked: holds" in account
+    assert "97.50 yuan" in account
+
+
+def test_earnings_are_ordered_out_once(town: Town, settled: str) -> None:
+    for _ in range(2):
+        assert town.at("department", "money", "withdraw", "--amount", "100", "--order", "earnings/1")["outcome"]["state"] == "done"
+    kinds = [each["kind"] for each in town.at("department", "money", "payments")["payments"] if each["member"] == town["department"]]
+    assert kinds.count("withdrawn") == 1
+
+
+def test_the_supervisor_reconciles_and_finds_nothing(town: Town, settled: str) -> None:
+    assert said("reconcile", *town.node("supervisor")).code == 0
+    assert town.at("department", "reconcile", settled)["agree"] is True
+
+
+@pytest.fixture(scope="module")
+def trust(town: Town) -> Path:
+    """Made at the operator's node: deployment, validators and the witness's key as its configuration has them."""
+    path = town.path("trust.json")
+    done("trust", "make", *town.node("operator"), "--witness", town["supervisor"], "--out", str(path), "--json")
+    return path
+
+
+def test_a_trust_file_says_that_it_must_be_compared_by_another_way(town: Town, trust: Path) -> None:
+    shown = done("trust", "show", str(trust))
+    assert town["supervisor"] in shown
+    assert "compare the genesis, the validators and the witnesses' keys with what the organisations concerned tell you by another way" in shown
+
+
+@pytest.mark.parametrize("story", ["trade", "lane", "grant", "credit"])
+def test_each_story_is_written_and_verified(town: Town, settled: str, granted: str, reported: dict[str, Any], trust: Path, story: str) -> None:
+    commands = {
+        "trade": ("department", "agreement", "bundle", settled, "--seq", "1"),
+        "lane": ("department", "agreement", "lane-bundle", settled),
+        "grant": ("department", "grant", "bundle", granted),
+        "credit": ("bank", "credit", "bundle", reported["second"]["queryId"]),
+    }
+    at, *words = commands[story]
+    for name in ("department", "bank"):
+        town.at(name, "log", "anchor")
+    bundle = town.path(f"{story}.json")
+    patiently(*words, "--out", str(bundle), *town.node(at))
+    verified = done("verify", str(bundle), "--trust", str(trust), "--json")
+    assert (verified["valid"], verified["story"]) == (True, story)
+
+
+def test_a_revoked_grant_cannot_be_used_and_says_why(town: Town, settled: str, granted: str) -> None:
+    back = town.at("department", "grant", "revoke", granted, "--reason", "contract-ended", "--key", officer_key(town, "department"), "--yes")
+    assert back["outcome"]["state"] == "done"
+    assert town.at("department", "grant", "show", granted)["state"] == "revoked"
+    assert town.at("department", "grant", "list", "--state", "approved") == []
+
+
+# --- Property -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def registered(town: Town, admitted: dict[str, Any]) -> dict[str, Any]:
+    """A home sold: keys certified and title stated by the registration centre, signed by both people at the agent's, every step taken."""
+    units = town.path("units.csv")
+    units.write_text(f"number,owner\n{UNIT},P-1\n440703-000002,P-1\n", encoding="utf-8")
+    town.at("department", "unit", "enter", str(units))
+    certificates = {code: certified(town, "department", code, "deal") for code in ("P-1", "P-2")}
+    address = json.loads(certificates["P-1"].read_text())["certificate"]["key"]
+    title, deal = town.path("title.json"), town.path("deal.json")
+    town.at("department", "unit", "title", UNIT, "--owner-key", address, "--out", str(title))
+    drawn = town.at(
+        *("agency", "deal", "draw", "--title", str(title), "--seller", str(certificates["P-1"]), "--buyer", str(certificates["P-2"])),
+        *("--tax-authority", town["department"], "--notary", town["agency"], "--bank", town["bank"], "--unit", UNIT, "--area", "1200000"),
+        *("--price", "98000000", "--loan", "60000000", "--months-held", "70", "--only-home", "--buyer-homes", "0", "--out", str(deal)),
+    )
+    for code in ("P-1", "P-2"):
+        key = str(key_of(town, code, "deal"))
+        done("deal", "sign", str(deal), "--key", key, "--deployment", str(town.deployment), *town.stranger("agency"), "--yes", "--json")
+    steps = (
+        ("agency", "agent"),
+        ("department", "tax"),
+        ("bank", "mortgage", "--contract", "抵押-1"),
+        ("agency", "notary", "--certificate-number", "公证-1"),
+        ("department", "register", "--certificate-number", "粤(2026)江门市不动产权第0000001号"),
+    )
+    taken = [patiently("deal", "step", drawn["dealId"], *words, *town.node(at), "--json") for at, *words in steps]
+    return {"deal": drawn["dealId"], "taken": taken}
+
+
+def test_a_home_is_sold_from_draft_to_registration(town: Town, registered: dict[str, Any]) -> None:
+    assert all(each["outcome"]["state"] == "done" for each in registered["taken"])
+    shown = patiently("deal", "show", registered["deal"], *town.node("department"), "--json")
+    assert [each["step"] for each in shown["steps"]] == ["seller", "buyer", "agent", "tax", "mortgage", "notary", "register"]
+    taxes = town.at("department", "deal", "taxes", registered["deal"])
+    assert taxes == next(each["record"] for each in shown["steps"] if each["step"] == "tax")
+
+
+def test_a_unit_is_held_and_released_by_an_order(town: Town, registered: dict[str, Any]) -> None:
+    order = ("440703-000002", "--court", "江门市蓬江区人民法院", "--number", "(2026)粤0703执1号", "--date", "2026-11-01")
+    for verb in ("hold", "lift"):
+        assert town.at("department", "unit", verb, *order)["outcome"]["state"] == "done"
+
+
+def test_a_price_changed_in_the_agents_file_is_not_signed(town: Town, registered: dict[str, Any], tmp_path: Path) -> None:
+    drawn = json.loads(town.path("deal.json").read_text())
+    drawn["content"]["price"] = "1"
+    changed = tmp_path / "deal.json"
+    changed.write_text(json.dumps(drawn), encoding="utf-8")
+    key = str(key_of(town, "P-1", "deal"))
+    refused = said("deal", "sign", str(changed), "--key", key, "--deployment", str(town.deployment), *town.stranger("agency"), "--yes")
+    assert refused.err.startswith("error[deal_differs]: ")
+
+
+# --- Before a signature ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked(town: Town, published: str) -> str:
+    """A grant asked for and not decided."""
+    words = ("grant", "request", "--asset", published, "--scene", "marketing", "--purpose", "statistics", "--uses", "9")
+    return str(town.at("bank", *words)["grantId"])
+
+
+def at_terminal(words: Sequence[str], typed: str) -> Said:
+    """Run a command with somebody at the terminal who types one line."""
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, (typed + "\n").encode())
+        command = [sys.executable, "-m", "scripts.cli", *words]
+        ran = subprocess.run(command, stdin=theirs, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return Said(ran.returncode, ran.stdout, ran.stderr)
+
+
+def refusal(town: Town, asked: str) -> tuple[str, ...]:
+    words = ("grant", "refuse", asked, "--reason", "wrong-purpose", "--key", officer_key(town, "department"), *town.node("department"))
+    return (*words, "--json")
+
+
+def test_nothing_is_signed_unless_somebody_says_yes(town: Town, asked: str) -> None:
+    nobody = said(*refusal(town, asked))
+    assert nobody.err.splitlines()[-1].startswith("error[confirmation_missing]: ")
+    no = at_terminal(refusal(town, asked), "no")
+    assert (no.code, no.err.endswith("error[not_signed]: Nothing was signed.\n")) == (2, True)
+    assert town.at("department", "grant", "show", asked)["state"] == "requested"
+
+
+def test_what_is_signed_is_shown_first(town: Town, asked: str) -> None:
+    yes = at_terminal(refusal(town, asked), "yes")
+    assert yes.code == 0, yes.err
+    shown = yes.err
+    for part in (
+        f"grantee: {town['bank']}",
+        "columns: age, area",
+        "scene and purpose: marketing, statistics",
+        "approved: no",
+        "reason: wrong-purpose",
+    ):
+        assert part in shown
+    assert town.at("department", "grant", "show", asked)["state"] == "refused"
+
+
+# --- Bad input ------------------------------------------------------------------------------------------------------------------
+
+
+def code_of(*words: str) -> tuple[int, str]:
+    refused = said(*words)
+    last = refused.err.strip().splitlines()[-1]
+    assert "Traceback" not in refused.err
+    return refused.code, last.partition("]")[0].removeprefix("error[")
+
+
+def test_keys_that_cannot_sign_are_refused_each_with_its_code(town: Town, asked: str, tmp_path: Path) -> None:
+    def approve(*options: str) -> tuple[int, str]:
+        return code_of("grant", "approve", asked, *town.node("department"), "--yes", *options)
+
+    other = tmp_path / "other.json"
+    create_person_key(other)
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not the passphrase\n")
+    damaged = tmp_path / "damaged.json"
+    damaged.write_bytes(Path(officer_key(town, "department")).read_bytes()[:-40])
+    (tmp_path / "damaged.json.passphrase").write_text("x\n")
+    alone = tmp_path / "alone.json"
+    alone.write_bytes(other.read_bytes())
+    assert approve("--key", str(other)) == (2, "wrong_signer")
+    assert approve("--key", admin_key(town, "department")) == (2, "wrong_signer")
+    assert approve("--key", officer_key(town, "department"), "--passphrase-file", str(wrong)) == (2, "key_passphrase_wrong")
+    assert approve("--key", str(tmp_path / "none.json")) == (2, "key_missing")
+    assert approve("--key", str(damaged)) == (2, "key_file_corrupt")
+    assert approve("--key", str(alone)) == (2, "key_passphrase_missing")
+
+
+def test_unknown_ids_are_refused_each_with_its_code(town: Town, admitted: dict[str, Any]) -> None:
+    unknown = "0x" + "ab" * 32
+    expected = {
+        ("asset", "show"): "asset_unknown",
+        ("grant", "show"): "grant_unknown",
+        ("agreement", "show"): "unknown_agreement",
+        ("deal", "show"): "deal_unknown",
+        ("member", "show"): "member_unknown",
+        ("member", "proposal"): "proposal_unknown",
+    }
+    found = {words: code_of(*words, unknown, *town.node("operator")) for words in expected}
+    assert found == {words: (2, code) for words, code in expected.items()}
+    assert code_of("grant", "show", "not-hex", *town.node("operator")) == (2, "field_malformed")
+
+
+def test_who_has_no_token_or_the_wrong_one_is_refused(town: Town, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("grant", "list", *town.stranger("department"))
+    assert code_of(*words) == (2, "token_missing")
+    monkeypatch.setenv("QIAOLIAN_TOKEN", "ql_unknown")
+    assert code_of(*words) == (2, "access_token_unknown")
+    handout = json.loads((town.organisations["department"].plan.directory / "handout.json").read_text())
+    monkeypatch.setenv("QIAOLIAN_TOKEN", handout["clerk"])
+    assert said(*words).code == 0
+    approve = ("grant", "approve", asked, *town.node("department"), "--yes", "--key", officer_key(town, "department"))
+    assert code_of(*approve) == (2, "role_missing")
+    clerk = tmp_path / "token"
+    clerk.write_text(handout["officer"] + "\n")
+    assert said(*words, "--token-file", str(clerk)).code == 0
+    assert code_of(*words, "--token-file", str(tmp_path / "none")) == (2, "token_missing")
+
+
+def test_a_node_that_is_down_or_not_the_one_trusted_is_said(town: Town, admitted: dict[str, Any]) -> None:
+    (port,) = provision.free_ports(1)
+    certificate = str(town.organisations["operator"].certificate)
+    at = ("--url", f"https://127.0.0.1:{port}", "--certificate", certificate, "--token-file", __file__)
+    assert code_of("subject", "status", __file__, *at[:4]) == (2, "file_malformed")
+    consent = town.path("down.json")
+    consent.write_text(json.dumps({"consent": "0x" + "ab" * 32, "package": {}, "registration": {}}))
+    assert code_of("subject", "status", str(consent), *at[:4]) == (4, "node_unreachable")
+    other = ("--url", town.organisations["supervisor"].url, "--certificate", certificate)
+    assert code_of("subject", "status", str(consent), *other) == (4, "node_wrong_certificate")
+    assert code_of("subject", "status", str(consent), "--url", "http://127.0.0.1:1", "--certificate", certificate) == (2, "url_malformed")
+    assert code_of("subject", "status", str(consent), "--url", town.organisations["supervisor"].url) == (2, "certificate_missing")
+
+
+def test_a_subjects_certificate_for_another_purpose_signs_nothing(
+    town: Town, consents: dict[str, str], reported: dict[str, Any], tmp_path: Path
+) -> None:
+    words = ("subject", "consent", "--key", str(key_of(town, "A1", "consent")), "--bank", town["bank"], "--deployment", str(town.deployment))
+    other = str(town.path("A1.dispute.certificate.json"))
+    assert code_of(*words, "--certified", other, "--out", str(tmp_path / "c.json"), "--yes") == (2, "certificate_mismatch")
+    assert not (tmp_path / "c.json").exists()
+    assert code_of("subject", "key", "--key", str(key_of(town, "A1", "consent")), "--code", "A1", "--purpose", "consent") == (2, "key_exists")
+
+
+def test_a_contract_call_the_chain_refuses_is_said_with_the_chains_code(town: Town, settled: str) -> None:
+    refused = code_of("money", "withdraw", "--amount", "99999999", "--order", "too-much", *town.node("department"))
+    assert refused[0] == 2
+    assert refused[1] not in ("", "reverted")
