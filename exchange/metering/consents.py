@@ -8,7 +8,7 @@ from typing import Any
 from chain.context import Context
 from chain.errors import BadInput, Forbidden
 from chain.view import Word
-from chain.words import AssetWord, HoldWord, MemberWord
+from chain.words import AssetWord, HoldWord, KeyWord, MemberWord
 from exchange.metering.model import Query
 from registry.credit import service as credit
 
@@ -28,11 +28,14 @@ def words(query: Any) -> list[Word]:
 
 
 def require_parties(wanted: Sequence[Word], values: Mapping[Word, int]) -> None:
-    """The buyer is active, the asset neither cancelled nor held: ``not_active``, ``asset_held``, ``asset_cancelled``."""
+    """The buyer is active and its key in force, the asset neither cancelled nor held: ``not_active``, ``key_ended``, ``asset_held``,
+    ``asset_cancelled``."""
     for word in wanted:
         value = values[word]
         if word.variable == "members" and not MemberWord.decode(value).live:
             raise Forbidden("not_active", "The buyer is suspended or removed.")
+        if word.variable == "keys" and not KeyWord.decode(value).live:
+            raise Forbidden("key_ended", "The key the agreement pins for the buyer has ended.")
         if word.variable == "holds" and HoldWord.decode(value).held:
             raise Forbidden("asset_held", "The asset is under a dispute hold.")
         if word.variable == "assets" and not AssetWord.decode(value).live:

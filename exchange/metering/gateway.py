@@ -45,6 +45,7 @@ from registry.assets import service as assets
 from registry.evidence.service import append, append_all
 from registry.grants import service as grants
 from registry.masking import mask, require_columns
+from registry.signers import fingerprint_of
 
 POLICY_VERSION = 1
 MOST_REQUESTS = 256
@@ -209,6 +210,7 @@ class Gateway:
                 Word("MemberDirectory", "members", (agreement.buyer,)),
                 Word("AssetRegistry", "holds", (agreement.asset_id,)),
                 Word("AssetRegistry", "assets", (agreement.asset_id,)),
+                Word("MemberDirectory", "keys", (fingerprint_of(agreement.buyer_key),)),
             ],
         )
 

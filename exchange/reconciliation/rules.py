@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from chain.words import LaneWord
 from exchange.reconciliation.model import Compared, Count, Finding
@@ -15,14 +15,19 @@ def compare(
     gateway: Mapping[int, Count] | None,
     buyer: Mapping[int, Count] | None,
     chain: Mapping[int, LaneWord],
+    contradicted: Sequence[Finding] = (),
 ) -> Compared:
-    """Compare lane by lane; None means that side could not be asked."""
-    found = Compared(agreement_id)
+    """Compare lane by lane; None means that side could not be asked.
+
+    ``contradicted`` are the counts that their own proofs refute: such a lane is not compared, the finding stands for it.
+    """
+    found = Compared(agreement_id, findings=list(contradicted))
+    refuted = {each.lane for each in contradicted}
     for side, counts in (("provider", gateway), ("buyer", buyer)):
         if counts is None:
             found.findings.append(Finding("unreachable", f"The {side}'s node did not tell its counts."))
     lanes = sorted({*(gateway or {}), *(buyer or {}), *chain})
-    for lane in lanes:
+    for lane in (each for each in lanes if each not in refuted):
         claimed = chain.get(lane, LaneWord(0, 0, 0))
         theirs = None if gateway is None else gateway.get(lane, NOTHING)
         ours = None if buyer is None else buyer.get(lane, NOTHING)

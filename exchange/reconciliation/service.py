@@ -20,7 +20,7 @@ from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.metering.model import Ending
 from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, heads
-from exchange.reconciliation.model import Compared, Count
+from exchange.reconciliation.model import Compared, Count, Finding
 from exchange.reconciliation.rules import compare
 
 CONTRACT = "TradeSettlement"
@@ -96,15 +96,24 @@ async def reconcile(context: Context, agreement_id: bytes) -> Compared:
     """Ask both nodes and the chain about one agreement."""
     agreement = agreements.load(context, agreement_id).agreement
     told: list[dict[int, Count] | None] = []
-    for member in (agreement.provider, agreement.buyer):
+    contradicted: list[Finding] = []
+    for side, member in (("provider", agreement.provider), ("buyer", agreement.buyer)):
         try:
             answer = await _ask(context, member, agreement_id)
-            told.append({int(lane): _checked(context, agreement, count) for lane, count in answer["lanes"].items()})
-        except (QiaolianError, ValueError, KeyError, TypeError, AttributeError):
+        except QiaolianError:
             told.append(None)
+            continue
+        counts: dict[int, Count] = {}
+        for lane, count in answer.items():
+            try:
+                counts[int(lane)] = _checked(context, agreement, count)
+            except (QiaolianError, ValueError, KeyError, TypeError, AttributeError):
+                sentence = f"The {side}'s count of the lane is not borne out by the signatures it shows."
+                contradicted.append(Finding("conflict", sentence, int(lane) if lane.isdecimal() else None))
+        told.append(counts)
     used = sorted({lane for counts in told if counts for lane in counts})
     claimed = {lane: context.ledger.settlement.lane(agreement_id, lane) for lane in used}
-    return compare(agreement_id, told[0], told[1], claimed)
+    return compare(agreement_id, told[0], told[1], claimed, contradicted)
 
 
 async def report(context: Context, *, state: str | None = None) -> dict[str, Any]:
@@ -140,11 +149,13 @@ async def report(context: Context, *, state: str | None = None) -> dict[str, Any
 
 async def _ask(context: Context, member: str, agreement_id: bytes) -> dict[str, Any]:
     if member == context.member:
-        return counters(context, agreement_id, member, supervisor=False)
-    answer = await context.peers.get(member, f"/v1/peer/agreements/0x{agreement_id.hex()}/counters")
-    if not isinstance(answer, dict):
-        raise BadInput("peer_bad_answer", "Counts are not a JSON object.")
-    return answer
+        answer: Any = counters(context, agreement_id, member, supervisor=False)
+    else:
+        answer = await context.peers.get(member, f"/v1/peer/agreements/0x{agreement_id.hex()}/counters")
+    lanes = answer.get("lanes") if isinstance(answer, dict) else None
+    if not isinstance(lanes, dict):
+        raise BadInput("peer_bad_answer", "Counts are not a JSON object with lanes.")
+    return lanes
 
 
 def _checked(context: Context, agreement: Agreement, told: Mapping[str, Any]) -> Count:

@@ -246,6 +246,7 @@ class Market:
     settlement_bank: Node
     operator: Node
     supervisor: Node
+    governance: Governance
     asset_id: bytes = b""
 
     def settle(self) -> None:
@@ -527,13 +528,14 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         ]
         deployment = deploy(url, new_private_key(), governors)
         governance_ledger = Ledger(url, deployment)
-        admit_all(Governance(governance_ledger, founders), keys)
-        governance_ledger.close()
+        governance = Governance(governance_ledger, founders)
+        admit_all(governance, keys)
         made = {role: make_node(role, each, directory, url, deployment, nodes) for role, each in keys.items()}
         nodes.update({node.member: node for node in made.values()})
-        market = Market(url, nodes, **made)
+        market = Market(url, nodes, governance=governance, **made)
         publish(market)
         yield market
+        governance_ledger.close()
     finally:
         for node in nodes.values():
             node.stop.set()

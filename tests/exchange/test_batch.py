@@ -1,0 +1,105 @@
+"""Many calls in one request: each ends on its own, in its place, and a key counts once wherever it is used."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from exchange.metering.api import MOST_PER_BATCH
+from exchange.metering.gateway import Gateway
+
+
+@pytest.fixture(scope="module")
+def agreement_id(market: Any) -> bytes:
+    market.offer()
+    found: bytes = market.open(market.grant(), cap=100_000, lanes=4)
+    return found
+
+
+def call(agreement_id: bytes, number: int = 1, **changes: Any) -> dict[str, Any]:
+    """One call of the bank's own system."""
+    asked = {"agreementId": "0x" + agreement_id.hex(), "subject": f"92440700MA4W{number:06d}", "columns": ["seniority"], "purpose": "statistics"}
+    return {**asked, **changes}
+
+
+def post(market: Any, *bodies: Any, path: str = "/v1/calls/batch", key: str | None = None) -> list[httpx.Response]:
+    """Requests at the bank's own node, sent at once."""
+
+    async def send() -> list[httpx.Response]:
+        headers = {"x-local": "system", **({} if key is None else {"idempotency-key": key})}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=market.bank.app), base_url="http://bank", headers=headers) as client:
+            return await asyncio.gather(*(client.post(path, json=each) for each in bodies))
+
+    found: list[httpx.Response] = market.run(send())
+    return found
+
+
+def batch(market: Any, *calls: Any) -> list[dict[str, Any]]:
+    (answer,) = post(market, {"calls": list(calls)})
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.json()["results"]
+    return results
+
+
+def owed(market: Any, agreement_id: bytes) -> int:
+    amount: int = market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount
+    return amount
+
+
+def test_each_call_of_a_batch_ends_on_its_own_and_in_its_place(market: Any, agreement_id: bytes) -> None:
+    before = owed(market, agreement_id)
+    results = batch(
+        market,
+        call(agreement_id, 3),
+        call(agreement_id, 999),
+        call(agreement_id, operation="dance"),
+        call(bytes(32)),
+        call(agreement_id, agreementId="0x12"),
+        call(agreement_id, columns=["seniority", "seniority"]),
+        call(agreement_id, purpose="advertising"),
+        call(agreement_id, 4),
+    )
+    said = [(each["outcome"], each["reason"]) for each in results]
+    assert said == [
+        ("served", ""),
+        ("refused", "subject_unknown"),
+        ("failed", "query_malformed"),
+        ("failed", "unknown_agreement"),
+        ("failed", "field_malformed"),
+        ("failed", "query_malformed"),
+        ("refused", "purpose_not_granted"),
+        ("served", ""),
+    ]
+    assert [results[place]["record"] for place in (0, 7)] == [{"seniority": 3}, {"seniority": 4}]
+    assert owed(market, agreement_id) == before + 2 * 50
+
+
+def test_a_key_used_twice_in_a_batch_is_one_call_and_of_two_queries_one_is_refused(market: Any, agreement_id: bytes) -> None:
+    before = owed(market, agreement_id)
+    same = batch(market, *(call(agreement_id, 5, key="twice") for _ in range(3)))
+    assert same[0] == same[1] == same[2]
+    other = batch(market, call(agreement_id, 6, key="either"), call(agreement_id, 7, key="either"))
+    assert sorted((each["outcome"], each["reason"]) for each in other) == [("failed", "idempotency_key_reused"), ("served", "")]
+    assert owed(market, agreement_id) == before + 2 * 50
+
+
+def test_two_requests_at_once_under_one_key_with_other_bodies_are_one_call_and_one_conflict(market: Any, agreement_id: bytes) -> None:
+    before = owed(market, agreement_id)
+    answers = post(market, call(agreement_id, 8), call(agreement_id, 9), path="/v1/calls", key="at-once")
+    assert sorted(each.status_code for each in answers) == [200, 409]
+    assert next(each for each in answers if each.status_code == 409).json()["code"] == "idempotency_key_reused"
+    assert owed(market, agreement_id) == before + 50
+
+
+def test_the_largest_batch_is_served_whole_and_a_larger_one_not_at_all(market: Any, agreement_id: bytes) -> None:
+    before = owed(market, agreement_id)
+    assert post(market, {"calls": [call(agreement_id)] * (MOST_PER_BATCH + 1)})[0].status_code == 422
+    assert post(market, {"calls": []})[0].status_code == 422
+    assert owed(market, agreement_id) == before
+    results = batch(market, *(call(agreement_id, number % 40) for number in range(MOST_PER_BATCH)))
+    assert [each["record"]["seniority"] for each in results] == [number % 40 for number in range(MOST_PER_BATCH)]
+    assert len({(each["lane"], each["seq"]) for each in results}) == MOST_PER_BATCH
+    assert owed(market, agreement_id) == before + MOST_PER_BATCH * 50

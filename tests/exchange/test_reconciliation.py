@@ -1,0 +1,197 @@
+"""The supervisor's comparison: each way in which gateway, buyer and chain can part is made to happen, and is found where it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chain.errors import Forbidden
+from chain.words import LaneWord
+from exchange.metering import service as metering
+from exchange.metering.store import BUYER, GATEWAY
+from exchange.reconciliation import service as reconciliation
+from exchange.reconciliation.model import Compared, Count
+from exchange.reconciliation.rules import compare
+from exchange.settlement import service as settlement
+
+NAME = b"\x11" * 32
+LANE = Count(seq=5, units=5, amount=250, acknowledged_seq=4, acknowledged_amount=200, served=5, places=5, receipt="0x05")
+PAID = LaneWord(seq=4, units=4, amount=200)
+
+
+def told(gateway: Count | None, buyer: Count | None, chain: LaneWord = PAID) -> Compared:
+    """A comparison of one lane."""
+    return compare(NAME, None if gateway is None else {0: gateway}, None if buyer is None else {0: buyer}, {0: chain})
+
+
+def kinds(found: Compared) -> list[tuple[str, int | None, int | None]]:
+    return [(each.kind, each.from_seq, each.to_seq) for each in found.findings]
+
+
+def test_three_equal_counts_have_no_finding() -> None:
+    assert (kinds(told(LANE, LANE)), told(LANE, LANE).agree) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "side", "finding"),
+    [
+        ({"places": 3}, "gateway", ("gap", 1, 5)),
+        ({"places": 4}, "buyer", ("gap", 1, 5)),
+        ({"seq": 3, "places": 3}, "buyer", ("gap", 4, 5)),
+        ({"seq": 2, "places": 2, "acknowledged_seq": 1, "acknowledged_amount": 200}, "gateway", ("gap", 3, 5)),
+        ({"seq": 4, "places": 5, "outstanding": 1}, "buyer", ("gap", 5, 5)),
+        ({"amount": 300}, "buyer", ("conflict", 1, 5)),
+        ({"units": 6}, "gateway", ("conflict", 1, 5)),
+        ({"receipt": "0x06"}, "buyer", ("conflict", 1, 5)),
+    ],
+)
+def test_where_gateway_and_buyer_part_is_named_with_its_places(changed: dict[str, Any], side: str, finding: tuple[str, int, int]) -> None:
+    other = dataclasses.replace(LANE, **changed)
+    found = told(other, LANE) if side == "gateway" else told(LANE, other)
+    assert finding in kinds(found)
+    assert not found.agree
+
+
+def test_a_chain_that_paid_for_more_than_was_acknowledged_is_a_conflict() -> None:
+    for chain in (dataclasses.replace(PAID, seq=6), dataclasses.replace(PAID, amount=201)):
+        found = told(LANE, LANE, chain)
+        assert ([each.kind for each in found.findings], found.agree) == (["conflict"], False)
+
+
+def test_money_not_claimed_yet_is_told_and_is_no_contradiction() -> None:
+    found = told(LANE, LANE, LaneWord(seq=2, units=2, amount=100))
+    assert (kinds(found), found.agree) == ([("unclaimed", 3, 5)], True)
+    assert "100 fen" in found.findings[0].sentence
+
+
+def test_a_lane_only_one_side_knows_is_a_gap_over_all_of_it() -> None:
+    found = compare(NAME, {0: LANE}, {}, {0: PAID})
+    assert ("gap", 1, 5) in kinds(found)
+
+
+def test_a_side_that_cannot_be_asked_is_named_and_the_rest_is_compared() -> None:
+    found = told(None, LANE)
+    assert ([each.kind for each in found.findings], found.agree) == (["unreachable"], False)
+    assert told(LANE, None, dataclasses.replace(PAID, amount=999)).findings[-1].kind == "conflict"
+
+
+# --- Over real nodes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def agreement_id(market: Any) -> bytes:
+    """Two lanes of a trade with a refusal, everything acknowledged and claimed."""
+    market.offer()
+    found: bytes = market.open(market.grant(), cap=10_000)
+    for number in range(5):
+        market.call(found, number)
+    market.call(found, 999)
+    market.run(settlement.acknowledge_all(market.bank.context, found, notice=False))
+    market.claim(found)
+    return found
+
+
+def report(market: Any, agreement_id: bytes) -> dict[str, Any]:
+    """The supervisor's report, and in it the agreement's part."""
+    whole: dict[str, Any] = market.run(reconciliation.report(market.supervisor.context))
+    part = next(each for each in whole["agreements"] if each["agreementId"] == "0x" + agreement_id.hex())
+    return {**whole, "part": part, "kinds": [each["kind"] for each in part["findings"]]}
+
+
+@pytest.fixture
+def changed(market: Any, agreement_id: bytes) -> Iterator[Callable[..., None]]:
+    """Changes rows of one side's database, and puts them back."""
+    kept: list[tuple[Any, sa.Table, list[Mapping[str, Any]]]] = []
+
+    def change(node: Any, table: sa.Table, statement: Any) -> None:
+        where = table.c.agreement_id == agreement_id
+        with node.context.database.read() as session:
+            rows = [dict(row._mapping) for row in session.execute(sa.select(table).where(where))]
+        kept.append((node, table, rows))
+        node.context.database.write(lambda session: session.execute(statement.where(where)) and None)
+
+    yield change
+    for node, table, rows in reversed(kept):
+
+        def restore(session: Any, table: sa.Table = table, rows: Any = rows) -> None:
+            session.execute(sa.delete(table).where(table.c.agreement_id == agreement_id))
+            session.execute(sa.insert(table), rows)
+
+        node.context.database.write(restore)
+
+
+def test_the_report_says_what_it_covered_and_that_all_agree(market: Any, agreement_id: bytes) -> None:
+    found = report(market, agreement_id)
+    assert (found["kinds"], found["countersAgree"], found["conserved"]) == ([], True, True)
+    assert found["covered"] == {"agreements": 1, "lanes": 1, "places": 6}
+    lane = found["part"]["lanes"]["0"]
+    assert [lane[side]["seq"] for side in ("gateway", "buyer")] == [6, 6]
+    assert (lane["gateway"]["served"], lane["gateway"]["refused"], lane["chain"]["amount"]) == (5, 1, "250")
+
+
+def test_a_place_missing_in_the_gateways_database_is_a_gap(market: Any, agreement_id: bytes, changed: Callable[..., None]) -> None:
+    changed(market.department, GATEWAY, sa.delete(GATEWAY).where(GATEWAY.c.seq == 3))
+    found = report(market, agreement_id)
+    assert (found["kinds"], found["countersAgree"]) == (["gap"], False)
+    assert "gateway has 5 of 6 places" in found["part"]["findings"][0]["sentence"]
+
+
+def test_a_buyer_that_lost_its_last_places_is_behind_by_them(market: Any, agreement_id: bytes, changed: Callable[..., None]) -> None:
+    changed(market.bank, BUYER, sa.delete(BUYER).where(BUYER.c.seq > 4))
+    (finding,) = report(market, agreement_id)["part"]["findings"]
+    assert (finding["kind"], finding["fromSeq"], finding["toSeq"]) == ("gap", 5, 6)
+
+
+@pytest.mark.parametrize("side", ["department", "bank"])
+def test_a_count_that_its_own_receipt_contradicts_is_a_conflict_of_that_side(
+    market: Any, agreement_id: bytes, changed: Callable[..., None], side: str
+) -> None:
+    table = GATEWAY if side == "department" else BUYER
+    changed(getattr(market, side), table, sa.update(table).values(amount=999))
+    found = report(market, agreement_id)
+    assert "conflict" in found["kinds"]
+    assert "unreachable" not in found["kinds"]
+    assert ("provider" if side == "department" else "buyer") in found["part"]["findings"][0]["sentence"]
+    assert found["countersAgree"] is False
+
+
+def test_a_receipt_that_the_provider_did_not_sign_bears_nothing_out(market: Any, agreement_id: bytes, changed: Callable[..., None]) -> None:
+    changed(market.bank, BUYER, sa.update(BUYER).values(receipt_signature=market.bank.context.signers[4].sign_digest(b"\1" * 32)))
+    assert report(market, agreement_id)["kinds"] == ["conflict"]
+
+
+def test_a_side_that_is_not_reached_is_told_apart_from_one_that_contradicts(market: Any, agreement_id: bytes) -> None:
+    market.supervisor.line.broken = True
+    try:
+        found = report(market, agreement_id)
+    finally:
+        market.supervisor.line.broken = False
+    assert found["kinds"] == ["unreachable", "unreachable"]
+
+
+def test_counts_are_for_the_parties_and_supervisors(market: Any, agreement_id: bytes) -> None:
+    with pytest.raises(Forbidden) as refused:
+        reconciliation.counters(market.department.context, agreement_id, market.operator.member, supervisor=False)
+    assert refused.value.code == "not_party"
+    assert reconciliation.counters(market.department.context, agreement_id, market.bank.member, supervisor=False)["side"] == "provider"
+
+
+def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from chain.errors import Unavailable
+    from exchange.metering import buyer as buyer_side
+
+    monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
+    market.bank.line.lost = 1
+    with pytest.raises(Unavailable):
+        market.call(agreement_id, 2, key="late")
+    (finding,) = [each for each in report(market, agreement_id)["part"]["findings"] if each["kind"] == "gap"]
+    assert (finding["fromSeq"], finding["toSeq"]) == (7, 7)
+    monkeypatch.undo()
+    assert market.call(agreement_id, 2, key="late").seq == 7
+    assert "gap" not in report(market, agreement_id)["kinds"]
+    assert json.dumps(market.run(metering.close_lanes(market.bank.context, agreement_id)))

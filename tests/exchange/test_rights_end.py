@@ -1,0 +1,62 @@
+"""What a gateway stops at once when somebody's right ends: the buyer's membership, its key, the asset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chain.eip712 import encode_code
+from chain.statements import KeyPurpose
+from exchange.metering.model import Ending
+from exchange.settlement import service as settlement
+from registry.assets import service as assets
+
+
+@pytest.fixture(scope="module")
+def agreement_id(market: Any) -> bytes:
+    market.offer()
+    found: bytes = market.open(market.grant(), cap=10_000)
+    return found
+
+
+def refused(market: Any, agreement_id: bytes) -> str:
+    """The reason of a refused call, which costs nothing."""
+    result = market.call(agreement_id)
+    assert (result.ending, result.amount, result.content) == (Ending.REFUSED, 0, None)
+    reason: str = result.reason
+    return reason
+
+
+def test_a_suspended_buyer_is_served_nothing_until_it_is_lifted(market: Any, agreement_id: bytes) -> None:
+    assert market.call(agreement_id).ending == Ending.SERVED
+    market.governance.execute("suspend", market.bank.member, encode_code("unpaid"))
+    market.settle()
+    assert refused(market, agreement_id) == "not_active"
+    market.governance.execute("lift", market.bank.member)
+    market.settle()
+    assert market.call(agreement_id).ending == Ending.SERVED
+
+
+def test_an_asset_under_a_dispute_hold_is_not_served_until_it_is_released(market: Any, agreement_id: bytes) -> None:
+    for reason, wanted in ((encode_code("disputed"), "asset_held"), (None, "")):
+        market.supervisor.done(assets.set_hold(market.supervisor.context, market.asset_id, reason=reason))
+        market.settle()
+        assert market.call(agreement_id).reason == wanted
+
+
+def test_a_request_under_a_key_that_has_ended_is_refused_and_what_was_delivered_is_still_paid(market: Any, agreement_id: bytes) -> None:
+    served = market.call(agreement_id)
+    key = market.bank.context.signers[KeyPurpose.STATEMENT].fingerprint
+    market.governance.execute("endKey", key, encode_code("retired"))
+    market.settle()
+    assert refused(market, agreement_id) == "key_ended"
+    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.claim(agreement_id)
+    assert market.department.context.ledger.settlement.lane(agreement_id, 0).seq > served.seq
+
+
+def test_a_cancelled_asset_is_not_served(market: Any, agreement_id: bytes) -> None:
+    market.department.done(assets.cancel(market.department.context, market.asset_id, encode_code("replaced")))
+    market.settle()
+    assert refused(market, agreement_id) == "asset_cancelled"
