@@ -38,6 +38,7 @@ GROUPS = {
     "running a node": {
         "node": ("nodes.command", "an organisation's node: init, run, outbox, migrate"),
         "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
+        "found": ("nodes.founding", "a fresh chain's contracts, and its first members in the directory"),
         "federated": ("federated.command", "joint models: a party's daemon, its jobs, approvals and replays"),
     },
     "trying it": {

@@ -1,0 +1,100 @@
+"""Founding: a fresh chain gets its contracts and first members from admission files and two administrators' keys, and from nothing less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain.deployment import Deployment
+from chain.errors import QiaolianError
+from chain.keys import Secp256k1Signer, open_person_key
+from chain.ledger import Ledger
+from nodes import founding
+from nodes.initialise import Admission, Plan, initialise
+from registry.uscc import with_check_character
+from scripts.cli import main
+
+ROLES = (("operator",), ("supervisor",), ("department",), ("bank", "subject"))
+
+
+@pytest.fixture(scope="module")
+def organisations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four laid-out nodes: ``1`` to ``4``, their administrators' keys beside them."""
+    root = tmp_path_factory.mktemp("founders")
+    for place, roles in enumerate(ROLES, start=1):
+        plan = Plan(root / str(place), with_check_character(f"11440700MB2F0D{place:03d}"), f"Organisation {place}", roles)
+        initialise(Plan(plan.directory, plan.member, plan.name, roles, admin_key=root / f"admin-{place}.json"))
+    return root
+
+
+def admissions(root: Path, *places: int) -> list[Admission]:
+    return [Admission.load(root / str(place) / "admission.json") for place in places]
+
+
+def keys(root: Path, *places: int) -> list[Secp256k1Signer]:
+    return [open_person_key(root / f"admin-{place}.json") for place in places]
+
+
+def lacking(url: str, deployment: Deployment, wanted: Sequence[Admission]) -> list[Any]:
+    """Members and keys that the directory does not hold as admitted."""
+    ledger = Ledger([url], deployment)
+    try:
+        members = [each.member for each in wanted if ledger.members.member(each.member).roles != each.roles]
+        return members + [key for each in wanted for key in each.keys if ledger.members.key(key.fingerprint).member != each.member]
+    finally:
+        ledger.close()
+
+
+def test_the_command_founds_a_network_and_again_changes_nothing(anvil: str, organisations: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deployment.json"
+    arguments = ["found", "--rpc", anvil, "--out", str(out)]
+    for place in (1, 2, 3, 4):
+        arguments += ["--admission", str(organisations / str(place) / "admission.json")]
+    for place in (1, 3):
+        arguments += ["--admin-key", str(organisations / f"admin-{place}.json")]
+    assert main(arguments) == 0
+    assert lacking(anvil, Deployment.load(out), admissions(organisations, 1, 2, 3, 4)) == []
+    before = out.read_bytes()
+    assert main(arguments) == 0
+    assert out.read_bytes() == before
+
+
+def test_a_founding_that_broke_off_is_taken_up_where_it_stopped(
+    anvil: str, organisations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, out, said = admissions(organisations, 1, 2, 3, 4), tmp_path / "deployment.json", []
+    execute = founding.Governance.execute
+
+    def breaks(self: Any, actions: Sequence[Any]) -> Any:
+        execute(self, actions[:3])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(founding.Governance, "execute", breaks)
+        founding.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
+    assert lacking(anvil, Deployment.load(out), wanted)
+    deployment = founding.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
+    assert lacking(anvil, deployment, wanted) == []
+    assert any("taken as they are" in each for each in said)
+
+
+@pytest.mark.parametrize(
+    ("members", "approvers", "code"),
+    [
+        ((1, 2), (1, 2), "too_few_governors"),
+        ((1, 2, 3, 3), (1, 2), "member_twice"),
+        ((1, 2, 3, 4), (1,), "not_two_administrators"),
+        ((1, 2, 3, 4), (1, 1), "not_two_administrators"),
+        ((1, 2, 3, 4), (1, 4), "not_two_administrators"),
+    ],
+)
+def test_a_network_is_founded_by_three_and_by_two_of_their_administrators(
+    anvil: str, organisations: Path, tmp_path: Path, members: tuple[int, ...], approvers: tuple[int, ...], code: str
+) -> None:
+    with pytest.raises(QiaolianError) as refused:
+        founding.found(anvil, admissions(organisations, *members), keys(organisations, *approvers), tmp_path / "d.json", say=lambda _: None)
+    assert refused.value.code == code
+    assert not (tmp_path / "d.json").exists(), "nothing was put on the chain"
