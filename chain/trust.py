@@ -7,8 +7,8 @@ and the witnesses with how many of them a log's checkpoint must carry.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -47,6 +47,14 @@ class Trust:
             if each.from_height <= height and (each.to_height is None or height <= each.to_height):
                 return each.validators
         raise WrongTrust("trust_no_validators", f"The trust file names no validators for block {height}.")
+
+    def changed(self, from_height: int, validators: Iterable[str]) -> Trust:
+        """This trust once other validators seal from a height on; ``trust_height`` unless that is within the last set's range."""
+        *before, last = sorted(self.validator_sets, key=lambda each: each.from_height)
+        if last.to_height is not None or from_height <= last.from_height:
+            raise WrongTrust("trust_height", f"Validators change after block {last.from_height}, where the last set of the file begins.")
+        ended = replace(last, to_height=from_height - 1)
+        return replace(self, validator_sets=(*before, ended, ValidatorSet(from_height, None, frozenset(validators))))
 
     def contract(self, name: str) -> str:
         """A contract's address; ``trust_no_contract``."""

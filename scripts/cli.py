@@ -13,7 +13,7 @@ from chain.errors import QiaolianError
 GROUPS = {
     "verify": {
         "verify": ("scripts.verify", "check a bundle offline, with your own trust file"),
-        "trust": ("scripts.people.trust", "a verifier's trust file: make, show"),
+        "trust": ("scripts.people.trust", "a verifier's trust file: make, change, show"),
     },
     "data and its use": {
         "asset": ("scripts.people.asset", "the catalogue and own publications: list, search, show, publish, cancel, hold, release"),

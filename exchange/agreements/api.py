@@ -124,12 +124,15 @@ def make_offer(
     return service.offer(context, wanted)
 
 
-@router.get("/v1/offers", summary="This member's own offers")
-def own_offers(
+@router.get("/v1/offers", summary="This member's own offers; with provider, those another member makes to it")
+async def offers(
+    provider: str | None = None,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
 ) -> dict[str, Any]:
-    return {"offers": service.offers(context)}
+    if provider is None or provider == context.member:
+        return {"offers": await run_in_threadpool(service.offers, context)}
+    return {"offers": await service.offers_of(context, provider)}
 
 
 @router.get("/v1/peer/offers", summary="Offers made to the calling member")

@@ -61,6 +61,15 @@ def offers(context: Context, *, buyer: str | None = None) -> list[dict[str, Any]
     return [each for each in found if buyer is None or not each["buyers"] or buyer in each["buyers"]]
 
 
+async def offers_of(context: Context, provider: str) -> list[dict[str, Any]]:
+    """What another member offers to this one, asked of its node; ``peer_unknown``, ``offer_malformed``."""
+    answer = await context.peers.get(provider, "/v1/peer/offers")
+    told = answer.get("offers") if isinstance(answer, dict) else None
+    if not isinstance(told, list):
+        raise BadInput("offer_malformed", "The provider's node does not list its offers in the form expected.")
+    return [Offer.from_json(each).to_json() for each in told]
+
+
 def find_offer(context: Context, asset_id: bytes, version: int) -> Offer:
     """The offer for an asset version; ``not_offered``."""
     with context.database.read() as session:

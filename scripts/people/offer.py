@@ -45,7 +45,12 @@ def shares(given: list[str]) -> list[dict[str, Any]]:
 
 NOUN = Noun(
     (
-        Verb("list", "this organisation's own offers", read("/v1/offers", within="offers", columns=LISTED)),
+        Verb(
+            "list",
+            "this organisation's own offers, or what another makes to it",
+            read("/v1/offers", within="offers", columns=LISTED, query=("provider",)),
+            (arg("--provider", metavar="MEMBER", help="whose offers (default: the own)"),),
+        ),
         Verb(
             "make",
             "offer an asset version on terms; amounts in fen",

@@ -58,11 +58,23 @@ def _witness(desk: Desk, given: str) -> tuple[str, bytes]:
     return member, found
 
 
-def _show(desk: Desk, arguments: argparse.Namespace) -> None:
+def _change(desk: Desk, arguments: argparse.Namespace) -> None:
+    validators = [require_address(each.lower()) for each in arguments.validator]
+    made = _held(arguments).changed(arguments.from_height, validators).to_json()
+    desk.save(arguments.out, json_bytes(made))
+    desk.show(made["validatorSets"])
+    desk.say(f"{arguments.out} written. {BY_ANOTHER_WAY}")
+
+
+def _held(arguments: argparse.Namespace) -> trust.Trust:
     try:
-        held = trust.read(arguments.file.read_bytes()).to_json()
+        return trust.read(arguments.file.read_bytes())
     except OSError as error:
         raise BadInput("file_unreadable", f"The trust file cannot be read: {error.strerror}.", hint=str(arguments.file)) from error
+
+
+def _show(desk: Desk, arguments: argparse.Namespace) -> None:
+    held = _held(arguments).to_json()
     desk.show(held if desk.json else {name: value for name, value in held.items() if name != "storage"})
     desk.say(BY_ANOTHER_WAY)
 
@@ -81,6 +93,19 @@ NOUN = Noun(
                     "--witness", action="append", metavar="MEMBER[=0xKEY]", help="a witness and its log key (default: as the node pins it); repeated"
                 ),
                 arg("--required", type=int, metavar="N", help="how many of them must have cosigned (default: all)"),
+                OUT,
+            ),
+            role=None,
+            node=False,
+        ),
+        Verb(
+            "change",
+            "say in a trust file that other validators seal from a height on",
+            _change,
+            (
+                arg("file", type=Path),
+                arg("--from-height", type=int, required=True, metavar="BLOCK", help="the first block they seal"),
+                arg("--validator", action="append", required=True, metavar="ADDRESS", help="one of them; repeated"),
                 OUT,
             ),
             role=None,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 
 from chain.errors import BadInput
+from nodes.routers import routers
 from scripts import cli
 from scripts.people import show
 from scripts.people.call import outcomes_of, rows_of
@@ -61,6 +64,18 @@ def test_every_verb_that_signs_shows_and_asks() -> None:
     signing = [verb for verb in GRANT.verbs if any("--key" in each.flags for each in verb.arguments)]
     assert [verb.name for verb in signing] == ["approve", "refuse", "revoke"]
     assert all(any("--yes" in each.flags for each in verb.arguments) for verb in signing)
+
+
+def test_every_endpoint_for_people_and_systems_has_a_command() -> None:
+    """Each feature has an interface for programs and a command line."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts" / "people").glob("*.py"))
+    typed = {template(path) for path in re.findall(r"""["'](/v1/[^"'?]*)""", sources)}
+    served = {template(route.path) for router in routers() for route in router.routes if isinstance(route, APIRoute)}
+    assert {path for path in served if not path.startswith("/v1/peer/")} - typed == set()
+
+
+def template(path: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", path.replace("0x{", "{"))
 
 
 # --- Shapes ---------------------------------------------------------------------------------------------------------------------
