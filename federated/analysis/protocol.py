@@ -83,7 +83,7 @@ async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
     policy = Policy.parse(session.keep("policy", lambda: Policy.load(session.settings.get("policy"))[1]))
     analysis, statement, rules = _prepare(job, policy)
     record = ReleaseFile(Path(session.settings["home"]), analysis.table, policy.period)
-    digests = await asyncio.to_thread(digests_of, table, sorted(analysis.columns()))
+    digests = await asyncio.to_thread(digests_of, table, rules)
     # A replay counts and charges nothing again.
     await asyncio.to_thread(session.keep, "begun", lambda: _begin(session, job, policy, record, digests))
     session.progress("analysis", 0.1)

@@ -8,8 +8,8 @@ known of them.
 
 Sums of a column skip rows without a value, so each column has atoms of its own, among the rows that hold a value. A set must pass both.
 
-A record is for one source and one period of the policy, private to the owner. Within a period the rows may not change: two sums over a changed row
-would tell the change. A release is written down before it is sent, and stays, whatever becomes of the run.
+A record is for one source and one period of the policy, private to the owner. Within a period neither rows nor the bounds of values may change: two
+sums over a row that counts differently would tell the change. A release is written down before it is sent, and stays, whatever becomes of the run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.analysis.policy import ColumnRule
 from federated.errors import Conflict
 from federated.horizontal.files import write_whole
 from federated.job import Table
@@ -93,7 +94,7 @@ class Released:
         """Count one analysis; ``rows_changed``, ``releases_spent``."""
         if any(self.digests.get(name, digest) != digest for name, digest in digests.items()):
             hint = "Give the policy a new period when enough has changed that a difference tells nothing."
-            raise Conflict("rows_changed", "The source is not what it was at the first release of this period.", hint=hint)
+            raise Conflict("rows_changed", "The source, or a column's bounds, are not as at the first release of this period.", hint=hint)
         if len(self.runs) >= most:
             raise Conflict("releases_spent", f"All {most} analyses of this source in this period are spent.")
         self.runs.append(job)
@@ -166,9 +167,13 @@ class ReleaseFile:
             os.close(handle)
 
 
-def digests_of(table: Table, columns: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of the identifiers (under ``""``) and of each column, row by row: kept by the owner alone, to see whether rows have changed."""
-    return {ROWS: hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).hexdigest()} | {name: _digest(table.columns[name]) for name in columns}
+def digests_of(table: Table, rules: Mapping[str, ColumnRule]) -> dict[str, str]:
+    """What must stay within a period, for the owner alone: SHA-256 of the identifiers (under ``""``) and of each column; the bounds of its values."""
+    digests = {ROWS: hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).hexdigest()}
+    for name, rule in rules.items():
+        digests[f"column {name}"] = _digest(table.columns[name])
+        digests[f"bounds {name}"] = f"{rule.low} {rule.high} {rule.places}"
+    return digests
 
 
 def _digest(column: NDArray[Any]) -> str:

@@ -160,6 +160,14 @@ def test_a_changed_source_does_not_tell_the_change(office: Office, refused: Refu
     assert office.result("SELECT sum(Income) FROM records") != []
 
 
+def test_other_bounds_do_not_tell_the_values_beyond_them(office: Office, refused: Refused) -> None:
+    """Only one income is above 5000: sums with the bound at 5000 and at 6000 differ by what it is above."""
+    office.run("SELECT sum(Income) FROM records")
+    office.rule(POLICY.replace("high = 5000", "high = 6000"))
+    with refused("rows_changed"):
+        office.run("SELECT sum(Income) FROM records")
+
+
 def test_a_row_more_or_less_is_a_changed_source(office: Office, refused: Refused) -> None:
     office.run("SELECT count(Income) FROM records")
     whole = office.table

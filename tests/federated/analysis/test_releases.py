@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from federated.analysis.policy import ColumnRule
 from federated.analysis.releases import ROWS, Partition, Released, ReleaseFile, digests_of
 from federated.errors import Conflict
 from federated.job import Table
@@ -168,10 +169,20 @@ def test_a_damaged_record_is_not_taken_for_an_empty_one(tmp_path: Path, damage: 
         file.read()
 
 
-def test_any_changed_value_changes_the_digests() -> None:
-    def table(value: float, text: str | None, name: bytes) -> Table:
-        return Table(np.array([b"a", name]), {"n": np.array([1.0, value]), "t": np.array(["x", text], object)})
+def test_any_changed_value_or_bound_changes_the_digests() -> None:
+    number = ColumnRule(type="number", uses=("aggregate",), low=0, high=9)
 
-    seen = [digests_of(table(*each), ["n", "t"]) for each in ((2.0, "y", b"b"), (2.5, "y", b"b"), (2.0, None, b"b"), (2.0, "y", b"c"))]
-    assert seen[0] == digests_of(table(2.0, "y", b"b"), ["n", "t"])
-    assert [{name for name in seen[0] if each[name] != seen[0][name]} for each in seen[1:]] == [{"n"}, {"t"}, {ROWS}]
+    def digests(value: float = 2.0, text: str | None = "y", name: bytes = b"b", rule: ColumnRule = number) -> dict[str, str]:
+        table = Table(np.array([b"a", name]), {"n": np.array([1.0, value]), "t": np.array(["x", text], object)})
+        return digests_of(table, {"n": rule, "t": ColumnRule(type="text", uses=("group",))})
+
+    def changed(**change: Any) -> set[str]:
+        return {name for name, digest in digests(**change).items() if digest != digests()[name]}
+
+    assert changed() == set()
+    assert changed(value=2.5) == {"column n"}
+    assert changed(text=None) == {"column t"}
+    assert changed(name=b"c") == {ROWS}
+    for rule in ({"low": 1}, {"high": 8}, {"places": 1}):
+        assert changed(rule=number.model_copy(update=rule)) == {"bounds n"}
+    assert changed(rule=number.model_copy(update={"uses": ("aggregate", "filter")})) == set()
