@@ -1,18 +1,21 @@
 """The protocol ``boosting``: one ``label`` party and one or more ``features`` parties grow a forest (SecureBoost, IEEE Intelligent Systems 2021).
 
-Parameters are those of ``Terms``. The label party gets ``model.json`` (trees, its own cuts, leaves' weights) and a model card; a feature party gets
-``model.json`` with its own cuts, which nobody else has. Neither file scores a row without the others.
+Parameters are those of ``Terms``. The label party gets ``model.json`` (trees, its own cuts, leaves' weights), the scores of the common rows and
+a model card; a feature party gets ``model.json`` with its own cuts, which nobody else has. Neither file scores a row without the others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 from federated.boosting.active import Active, Forest
@@ -52,7 +55,7 @@ def check(job: Job) -> None:
 
 
 async def label(session: Session, table: Table | None, job: Job) -> Outcome:
-    """The label party's side: ``model.json``, ``card.json`` and ``card.html``."""
+    """The label party's side: ``model.json``, ``scores.csv`` with the chance of each common row, ``card.json`` and ``card.html``."""
     terms, peers = Terms.read(job.parameters), job.with_role("features")
     common, train = await _aligned(session, table, session.party, peers, terms)
     bad = terms.outcomes(common.columns[terms.label])
@@ -64,7 +67,8 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     forest = await active.run(bad[:train])
     evaluation = evaluate(_scored(forest, bad, slice(None, train)), _scored(forest, bad, slice(train, None)))
     gains = _gains(forest, cuts, session.party)
-    files = {"model.json": _dump(label_model(job, terms, forest, cuts))} | _card(job, terms, evaluation, gains).files()
+    files = {"model.json": _dump(label_model(job, terms, forest, cuts)), "scores.csv": await asyncio.to_thread(_scores, common, forest, train)}
+    files |= _card(job, terms, evaluation, gains).files()
     return Outcome({**headline(evaluation), "trees": terms.trees, "splits": _splits(forest)}, files)
 
 
@@ -97,6 +101,14 @@ async def _cut(columns: Mapping[str, NDArray[Any]], train: int, terms: Terms) ->
 
 def _scored(forest: Forest, bad: NDArray[np.bool_], rows: slice) -> Scored:
     return Scored(chances(forest.scores[rows]), forest.scores[rows], bad[rows])
+
+
+def _scores(common: Table, forest: Forest, train: int) -> bytes:
+    part = pa.array(["train"] * train + ["test"] * (len(common) - train))
+    columns = {"id": pa.array(common.ids.tolist(), pa.string()), "part": part, "chance": pa.array(chances(forest.scores))}
+    out = io.BytesIO()
+    csv.write_csv(pa.table(columns), out)
+    return out.getvalue()
 
 
 # --- Files --------------------------------------------------------------------------------------------------------------------------------
