@@ -12,6 +12,8 @@ _ROOMS = {
     "aggregation": ("federated.horizontal", "AGGREGATION"),
     "analysis": ("federated.analysis", "ANALYSIS"),
     "boosting": ("federated.boosting", "BOOSTING"),
+    "scorecard": ("federated.vertical.protocol", "SCORECARD"),
+    "scoring": ("federated.vertical.scoring", "SCORING"),
 }
 
 

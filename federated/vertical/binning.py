@@ -2,6 +2,9 @@
 
 Numbers are cut at quantiles, texts by value; missing values have a bin of their own. A bin with fewer rows than the minimum is joined to its
 neighbour (numbers) or to the others (texts), before anything is known of the label. What is left too small stands in no bin, and weighs nothing.
+
+The label party weighs the bins by a ``Layout``: it sees how many rows each has and which of them stand in an order, and not what they are. Bins
+with too few bad or too few good rows are weighed together, and what the owner is told is rounded, so that no count can be read from it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from federated.errors import BadInput
 MISSING = "missing"
 OTHER = "other"
 NO_BIN = -1
+STEP = 1 / 16
+"""Weights of evidence are told in steps of this size."""
 
 Codes = NDArray[np.int64]
 
@@ -65,7 +70,7 @@ def cut(name: str, column: NDArray[Any], *, most: int, least: int) -> Bins:
     if numeric and np.isinf(present).any():
         raise BadInput("column_malformed", f"The column {name} has an infinite value.")
     bins = _numeric(name, present, most, least, missing) if numeric else _texts(name, present, most, least, missing)
-    if len(bins.names) < 2:
+    if len(bins.names) < 2 or len(present) < least:
         raise BadInput("column_constant", f"The column {name} has one value only, or too few rows of any other.", hint="Leave it out of the job.")
     return bins
 
@@ -94,25 +99,66 @@ def _texts(name: str, present: NDArray[Any], most: int, least: int, missing: boo
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """A column's bins with what the label says of them: rows, bad rows, weight of evidence, information value."""
+class Layout:
+    """What the label party is told of a column's bins: how many of the first stand in an order, and how many rows each has."""
 
-    bins: Bins
+    ordered: int
     rows: tuple[int, ...]
-    bad: tuple[int, ...]
+
+    @classmethod
+    def of(cls, bins: Bins, codes: Codes) -> Layout:
+        """The layout of a column's bins over these rows."""
+        counts = np.bincount(codes[codes != NO_BIN], minlength=len(bins.names))
+        return cls(len(bins.edges) + 1 if bins.numeric else 0, tuple(counts.tolist()))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the label says of a column: the weight of evidence of each bin, and the column's information value."""
+
     woe: tuple[float, ...]
     value: float
 
     @classmethod
-    def of(cls, bins: Bins, rows: Sequence[int], bad: Sequence[int]) -> Evidence:
-        """ln((bad share) / (good share)) of each bin, with half a row added to each cell."""
-        counted = np.array(rows, np.float64)
-        bads = np.array(bad, np.float64) + 0.5
-        goods = counted - np.array(bad, np.float64) + 0.5
-        shares = bads / bads.sum(), goods / goods.sum()
-        woe = np.log(shares[0] / shares[1])
-        return cls(bins, tuple(map(int, rows)), tuple(map(int, bad)), tuple(woe.tolist()), float(((shares[0] - shares[1]) * woe).sum()))
+    def of(cls, layout: Layout, bad: Sequence[int], *, least: int) -> Evidence:
+        """ln((bad share) / (good share)) of each bin, with half a row added to each cell.
 
-    def column(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        Bins with fewer than ``least`` bad or good rows are weighed together with a neighbour (where there is an order) or with the largest other.
+        """
+        groups = _joined(layout, bad, least)
+        rows, bads = (np.array([sum(each[place] for place in group) for group in groups], np.float64) for each in (layout.rows, bad))
+        bad_shares, good_shares = ((each + 0.5) / (each + 0.5).sum() for each in (bads, rows - bads))
+        woe = np.log(bad_shares / good_shares)
+        told = np.zeros(len(layout.rows))
+        for group, each in zip(groups, np.rint(woe / STEP) * STEP, strict=True):
+            told[group] = each
+        return cls(tuple((told + 0.0).tolist()), float(((bad_shares - good_shares) * woe).sum()))
+
+    def column(self, codes: Codes) -> NDArray[np.float64]:
         """The weight of evidence of each row; 0 where a row stands in no bin."""
-        return np.append(np.array(self.woe), 0.0)[self.bins.codes(values)]
+        return np.append(np.array(self.woe), 0.0)[codes]
+
+
+def _joined(layout: Layout, bad: Sequence[int], least: int) -> list[list[int]]:
+    """Groups of bins with at least ``least`` bad and good rows each, or one group of all; the first ones stand in an order."""
+    groups, ordered = [[place] for place in range(len(layout.rows))], layout.ordered
+
+    def size(place: int) -> int:
+        return sum(layout.rows[each] for each in groups[place])
+
+    def smaller_side(place: int) -> int:
+        bads = sum(bad[each] for each in groups[place])
+        return min(bads, size(place) - bads)
+
+    while len(groups) > 1:
+        thin = next((place for place in range(len(groups)) if smaller_side(place) < least), None)
+        if thin is None:
+            break
+        if thin < ordered and ordered > 1:
+            other = thin + 1 if thin + 1 < ordered else thin - 1
+        else:
+            other = max((place for place in range(len(groups)) if place != thin), key=size)
+        groups[other] = sorted(groups[other] + groups[thin])
+        ordered -= thin < ordered
+        del groups[thin]
+    return groups

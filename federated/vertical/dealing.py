@@ -1,9 +1,7 @@
 """What the dealer prepares, and how a party gets its share of it.
 
-The dealer is no party and sees no data: it knows how many rows, columns and bins there are, and sends each party a seed and the last one, the label
-party, what the others' seeds leave to be corrected. Nothing is sent to the dealer. It must not collude with a party: from a party's messages and
-the seeds
-it could compute that party's columns.
+The dealer brings no data and sees none: it is told how many rows and bins there are, sends each party a seed, and the last one, the label party,
+what the seeds leave to be corrected. It must not collude with a party: from what a party received and all seeds, the others' columns follow.
 
 All parties' masks come from these streams:
 
@@ -12,6 +10,9 @@ All parties' masks come from these streams:
     a        (rows,)               a fresh share for each step: hides the scores' angle
     R        (rows,)               a fresh share for each step: hides the error
     shift    (all columns)         a fresh share for each step: hides what is truncated
+    bins     (rows, own bins)      hides in which bin each row stands
+    label    (rows,)               hides the label, where bad rows are counted
+    counts   (own bins)            a share of the product of the two
 """
 
 from __future__ import annotations
@@ -127,10 +128,19 @@ def count_type(rows: int) -> type[np.unsignedinteger]:
     return np.uint16 if rows < 1 << 16 else np.uint32
 
 
-def count_masks(owner: Randomness, label: Randomness, rows: int, bins: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:
-    """What hides an owner's bins (rows, bins), and the label (rows,)."""
-    kind = count_type(rows)
-    return _narrow(owner.child("bins"), kind, rows, bins), _narrow(label.child("label"), kind, rows)
+def bins_mask(owner: Randomness, rows: int, bins: int) -> NDArray[np.unsignedinteger]:
+    """M: what hides an owner's bins."""
+    return _narrow(owner.child("bins"), count_type(rows), rows, bins)
+
+
+def label_mask(label: Randomness, rows: int) -> NDArray[np.unsignedinteger]:
+    """m: what hides the label."""
+    return _narrow(label.child("label"), count_type(rows), rows)
+
+
+def counts_share(owner: Randomness, rows: int, bins: int) -> NDArray[np.unsignedinteger]:
+    """The owner's share of Mᵀ·m; the label party has the rest from the dealer."""
+    return _narrow(owner.child("counts"), count_type(rows), bins)
 
 
 def _narrow(stream: Randomness, kind: type[np.unsignedinteger], *shape: int) -> NDArray[np.unsignedinteger]:

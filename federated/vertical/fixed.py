@@ -4,7 +4,7 @@ A value x is held as round(x · 2**14). Multiplying adds the fraction bits up, s
 known way (Mohassel and Zhang, SecureML, 2017), is only for two parties, and loses everything with probability |value| / 2**63: at 20 fraction bits
 a training collapses. Here values are opened under a dealer's mask instead, and the wrap is found from the mask's shared top bit (Escudero and
 others, *Improved Primitives for MPC over Mixed Arithmetic-Binary Circuits*, CRYPTO 2020): right to one unit, always, for values between -2**62 and
-2**62. ``bits_needed`` says what a training's largest value takes; only a few values for each column are truncated, none for each row.
+2**62. ``bits_needed`` says what a training's largest value takes. One value for each column and step is truncated, none for each row.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ ERROR_FRACTION = 26
 """Fraction bits of the error: those of a shared wave and 12 of a public factor."""
 LARGEST = 62
 """Values are below 2**62 in size."""
+LARGEST_WEIGHT = 8.0
+"""Of a whitened column. Scores whose standard deviation is 8 are beyond what the sine series tells from certainty."""
 _OFFSET = np.uint64(1 << LARGEST)
 _TOP = np.uint64(63)
 
@@ -37,9 +39,22 @@ def decode(words: Words, bits: int = FRACTION) -> NDArray[np.float64]:
     return words.view(np.int64).astype(np.float64) / float(1 << bits)
 
 
-def bits_needed(rows: int, fraction: int = FRACTION, error_fraction: int = ERROR_FRACTION) -> float:
-    """log2 of the largest a gradient can get. Columns have mean square 1 and errors are at most 1: by Cauchy and Schwarz at most ``rows``."""
-    return math.log2(rows) + fraction + error_fraction
+def shift_bits(rows: int, parties: int) -> int:
+    """A step moves the weights by gradient / 2**shift: by between half of 4/parties and all of it for the mean gradient, so it never overshoots.
+
+    Each party's columns are whitened, so the correlation matrix of ``parties`` blocks has no eigenvalue above ``parties``, and the logistic
+    function's slope is at most 1/4.
+    """
+    return ERROR_FRACTION + (rows - 1).bit_length() + (parties - 1).bit_length() - 2
+
+
+def bits_needed(rows: int, parties: int, fraction: int = FRACTION) -> float:
+    """log2 of the largest value that a training truncates: the weights shifted up, less the gradient.
+
+    Columns have mean square 1 and errors are at most 1, so by Cauchy and Schwarz no element of the gradient is above ``rows``.
+    """
+    largest = LARGEST_WEIGHT * 2.0 ** shift_bits(rows, parties) + rows * 2.0**ERROR_FRACTION
+    return math.log2(largest) + fraction
 
 
 @dataclass(frozen=True)

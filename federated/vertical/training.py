@@ -12,7 +12,6 @@ to or from the label party; the dealer sends it 72 bytes a row.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,9 @@ from numpy.typing import NDArray
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical.dealing import Corrections, Shape, Step, corrections, mask, shares
-from federated.vertical.fixed import ERROR_FRACTION, FRACTION, Words, decode, encode, hide, truncated
+from federated.vertical.fixed import ERROR_FRACTION, FRACTION, Words, decode, encode, hide, shift_bits, truncated
+from federated.vertical.messages import receive_words, send_words
 from federated.vertical.sigmoid import STEP_BITS, TERMS, weigh
-
-PIECE = 1 << 20
-"""Words in one message."""
 
 
 class Trainer:
@@ -42,7 +39,7 @@ class Trainer:
         """Train; this party's weights. ``bad``: the label, at the label party."""
         await self._open_columns()
         weights = ahead = np.zeros(self._shape.total, np.uint64)
-        bits = shift_bits(self._shape)
+        bits = shift_bits(self._shape.rows, len(self._shape.columns))
         coming = asyncio.ensure_future(self._step(0))
         try:
             for number in range(iterations):
@@ -145,37 +142,13 @@ class Trainer:
         return await receive_words(self._session, peer, kind, count, dtype)
 
 
-async def send_words(session: Session, peer: str, kind: str, words: NDArray[np.unsignedinteger]) -> None:
-    """Send an array, flat, in as many messages as it takes."""
-    flat = np.ascontiguousarray(words).reshape(-1)
-    for start in range(0, len(flat), PIECE):
-        await session.to(peer).send(kind, words=flat[start : start + PIECE])
-
-
-async def receive_words(session: Session, peer: str, kind: str, count: int, dtype: str = "uint64") -> NDArray[np.unsignedinteger]:
-    """Receive that many words, flat."""
-    pieces: list[NDArray[np.unsignedinteger]] = []
-    for start in range(0, count, PIECE):
-        pieces.append((await session.to(peer).receive(kind)).array("words", dtype, [min(PIECE, count - start)]))
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
 async def deal(session: Session, seeds: dict[str, Randomness], shape: Shape, iterations: int) -> None:
     """The dealer's side of a training: for each step the label party's corrections."""
+    bits = shift_bits(shape.rows, len(shape.columns))
     masks = np.concatenate([mask(seeds[name], shape.rows, width) for name, width in shape.columns.items()], axis=1)
     for number in range(iterations):
-        given = await asyncio.to_thread(corrections, seeds, masks, shape, number, shift_bits(shape))
+        given = await asyncio.to_thread(corrections, seeds, masks, shape, number, bits)
         await session.to(shape.last).send("vertical/step", backward=given.backward, shifted=given.shifted, top=given.top)
         await send_words(session, shape.last, "vertical/forward", given.forward)
         await send_words(session, shape.last, "vertical/waves", given.waves)
         session.progress("dealing", (number + 1) / iterations)
-
-
-def shift_bits(shape: Shape) -> int:
-    """The step is gradient / 2**shift: between half of 4/parties and all of it for the mean gradient, so that it never overshoots."""
-    return ERROR_FRACTION + (shape.rows - 1).bit_length() - (1 if len(shape.columns) == 2 else 0)
-
-
-def parties_of(names: Sequence[str], label: str) -> list[str]:
-    """The data parties in the training's order: the label party is the last."""
-    return [*(name for name in names if name != label), label]

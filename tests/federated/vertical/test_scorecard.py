@@ -1,0 +1,407 @@
+"""The protocol ``scorecard``: what comes out and who is told what, bad input, peers that die or lie at every step."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from federated.errors import BadInput, Conflict, PeerFault
+from federated.job import Job, Outcome, Table
+from federated.vertical.binning import STEP
+from federated.vertical.plan import agreed
+from federated.vertical.points import Part
+from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
+
+TABLES = people()
+Outcomes = dict[str, Outcome]
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def trained(request: pytest.FixtureRequest) -> tuple[Job, Outcomes]:
+    """A training with one, two and three departments."""
+    job = scorecard_of(request.param)
+    return job, Run(job, TABLES).outcomes()
+
+
+def part_of(outcomes: Outcomes, party: str) -> Part:
+    return Part.from_bytes(outcomes[party].files["model.json"])
+
+
+def scores(outcome: Outcome) -> dict[bytes, dict[str, str]]:
+    rows = csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))
+    return {row["id"].encode(): row for row in rows}
+
+
+def points_of(party: str, part: Part) -> dict[bytes, int]:
+    table = TABLES[party]
+    return dict(zip(table.ids.tolist(), part.of_rows(table.columns, len(table)).tolist(), strict=True))
+
+
+# --- What comes out -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_bank_learns_the_sum_of_all_parties_points_for_every_common_row(trained: tuple[Job, Outcomes]) -> None:
+    job, outcomes = trained
+    owners = [*job.with_role("features"), "bank"]
+    points = [points_of(name, part_of(outcomes, name)) for name in owners]
+    told = scores(outcomes["bank"])
+    assert set(told) == common_ids({name: TABLES[name] for name in owners})
+    assert all(int(row["score"]) == sum(each[person] for each in points) for person, row in told.items())
+
+
+def test_the_model_ranks_as_one_trained_on_all_rows_in_one_place(trained: tuple[Job, Outcomes]) -> None:
+    job, outcomes = trained
+    told = scores(outcomes["bank"])
+    evidence = pooled_evidence(job, outcomes, list(told))
+    bad = np.array([row["bad"] == "1" for row in told.values()])
+    test = np.array([row["part"] == "test" for row in told.values()])
+    plain = LogisticRegression(C=1e6, max_iter=1000).fit(evidence[~test], bad[~test])
+    expected = roc_auc_score(bad[test], plain.decision_function(evidence[test]))
+    assert abs(outcomes["bank"].metrics["auc"] - expected) < 0.01
+    assert outcomes["bank"].metrics["auc"] > 0.7
+
+
+def pooled_evidence(job: Job, outcomes: Outcomes, ids: list[bytes]) -> Any:
+    columns = []
+    for name in [*job.with_role("features"), "bank"]:
+        place = {person: row for row, person in enumerate(TABLES[name].ids.tolist())}
+        rows = np.array([place[person] for person in ids])
+        for each in part_of(outcomes, name).columns:
+            columns.append(np.append(each.woe, 0.0)[each.bins.codes(TABLES[name].columns[each.bins.column][rows])])
+    return np.column_stack(columns)
+
+
+def test_more_parties_make_a_better_model() -> None:
+    many = people(count=2000)
+    alone, together = (Run(scorecard_of(count, test_column="late"), many).outcomes()["bank"].metrics["auc"] for count in (1, 3))
+    assert together > alone + 0.01
+
+
+def test_each_party_keeps_its_own_columns_and_no_other_partys(trained: tuple[Job, Outcomes]) -> None:
+    job, outcomes = trained
+    ids = {part_of(outcomes, name).model for name in [*job.with_role("features"), "bank"]}
+    assert len(ids) == 1
+    for name in job.with_role("features"):
+        part = part_of(outcomes, name)
+        assert [each.bins.column for each in part.columns] == list(DEPARTMENTS[name])
+        assert (part.base, part.scale) == (0, None)
+        assert set(outcomes[name].files) == {"model.json", "points.csv"}
+    assert [each.bins.column for each in part_of(outcomes, "bank").columns] == ["income", "debt"]
+    assert set(outcomes["bank"].files) == {"model.json", "points.csv", "scores.csv", "card.json", "card.html"}
+    assert outcomes["dealer"].files == {}
+
+
+def test_the_card_is_of_the_rows_that_were_scored(trained: tuple[Job, Outcomes]) -> None:
+    _, outcomes = trained
+    told, card = scores(outcomes["bank"]).values(), json.loads(outcomes["bank"].files["card.json"])
+    test = [row for row in told if row["part"] == "test"]
+    assert card["evaluation"]["test"]["rows"] == len(test) == round(0.2 * len(told))
+    assert card["evaluation"]["test"]["bad"] == sum(row["bad"] == "1" for row in test)
+    auc = roc_auc_score([row["bad"] == "1" for row in test], [-int(row["score"]) for row in test])
+    assert abs(card["evaluation"]["test"]["auc"] - auc) < 1e-6
+    assert outcomes["bank"].metrics["auc"] == card["evaluation"]["test"]["auc"]
+
+
+def test_the_bank_may_say_which_rows_are_for_the_test() -> None:
+    outcomes = Run(scorecard_of(2, test_column="late"), TABLES).outcomes()
+    late = dict(zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["late"].tolist(), strict=True))
+    for person, row in scores(outcomes["bank"]).items():
+        assert (row["part"] == "test") == (late[person] == 1)
+
+
+def test_a_bank_without_columns_of_its_own_still_learns_scores() -> None:
+    job = scorecard_of(2)
+    bare = replace(job, parties={**job.parties, "bank": replace(job.parties["bank"], columns=("status",))})
+    outcomes = Run(bare, TABLES).outcomes()
+    assert part_of(outcomes, "bank").columns == ()
+    assert outcomes["bank"].metrics["auc"] > 0.6
+
+
+def test_the_same_seeds_give_the_same_files(trained: tuple[Job, Outcomes]) -> None:
+    job, outcomes = trained
+    again = Run(job, TABLES).outcomes()
+    assert all(again[name].files == outcomes[name].files for name in job.parties)
+
+
+def test_points_follow_the_scale() -> None:
+    # 600 points are odds of 50 at any scale; twice the points to double, and every row is twice as far from there.
+    first, second = (scores(Run(scorecard_of(1, points_to_double=each), TABLES).outcomes()["bank"]) for each in (40, 80))
+    rounding = 0.5 * (2 + 2 + 1) * 3
+    assert all(abs((int(second[each]["score"]) - 600) - 2 * (int(first[each]["score"]) - 600)) <= rounding for each in first)
+
+
+# --- Who is told what -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_department_is_told_weights_in_steps_and_nothing_that_has_a_label_in_it() -> None:
+    watch = Recorder()
+    outcomes = Run(scorecard_of(2), TABLES, watch={"tax": watch}).outcomes()
+    received = {(peer, kind) for peer, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
+    assert received == {
+        ("dealer", "scorecard/seed"),
+        ("bank", "scorecard/test"),
+        ("bank", "counting/label"),
+        ("bank", "scorecard/evidence"),
+        ("bank", "scorecard/model"),
+        *(
+            (peer, kind)
+            for peer in ("bank", "estate")
+            for kind in ("vertical/columns", "vertical/step-weights", "vertical/shift", "vertical/weights")
+        ),
+        ("bank", "vertical/angle"),
+        ("bank", "vertical/error"),
+    }
+    for column in part_of(outcomes, "tax").columns:
+        assert all(float(each / STEP).is_integer() for each in column.woe)
+
+
+def test_bins_label_columns_and_points_are_uniform_on_the_wire() -> None:
+    # Two runs with other seeds: of what hides rows nearly every byte differs, whatever is sent.
+    seen = []
+    for seed in (1, 2):
+        watch = {name: Recorder() for name in ("tax", "bank")}
+        Run(scorecard_of(2, test_column="late"), TABLES, seed=seed, watch=watch).outcomes()
+        seen.append(
+            {
+                (peer, kind): frame
+                for peer, way, kind, frame in watch["tax"].frames + watch["bank"].frames
+                if way == "sent" and kind in ("counting/bins", "counting/label", "counting/share", "vertical/columns", "points/masked")
+            }
+        )
+    assert len(seen[0]) == 8
+    for key, frame in seen[0].items():
+        body = np.frombuffer(frame[frame.index(b"}") + 1 :], np.uint8)
+        other = np.frombuffer(seen[1][key], np.uint8)[-len(body) :]
+        assert (body == other).mean() < 0.15, key
+        assert abs(body.astype(float).mean() - 127.5) < 40, key
+
+
+def test_with_one_department_the_bank_learns_its_points_and_with_two_only_their_sum() -> None:
+    # The leak that the protocol's page names: a single department has nobody to hide behind.
+    single = Run(scorecard_of(1), TABLES).outcomes()
+    told, own, theirs = scores(single["bank"]), *(points_of(name, part_of(single, name)) for name in ("bank", "tax"))
+    assert all(int(row["score"]) - own[person] == theirs[person] for person, row in told.items())
+
+    watch = Recorder()
+    double = Run(scorecard_of(2), TABLES, watch={"bank": watch}).outcomes()
+    masked = {peer: frame for peer, way, kind, frame in watch.frames if way == "received" and kind == "points/masked"}
+    order = list(scores(double["bank"]))
+    for peer in ("tax", "estate"):
+        shown = np.frombuffer(masked[peer], np.uint32, offset=len(masked[peer]) - 4 * len(order))
+        real = points_of(peer, part_of(double, peer))
+        assert (shown.view(np.int32) == np.array([real[person] for person in order])).mean() < 0.01
+        assert len(np.unique(shown)) > 0.99 * len(order)  # the points themselves take a few dozen values
+    both = {peer: np.frombuffer(frame, np.uint32, offset=len(frame) - 4 * len(order)) for peer, frame in masked.items()}
+    total = (both["tax"] + both["estate"]).view(np.int32)
+    parts = [points_of(peer, part_of(double, peer)) for peer in ("tax", "estate")]
+    assert total.tolist() == [sum(each[person] for each in parts) for person in order]
+
+
+# --- Specifications -------------------------------------------------------------------------------------------------------------------
+
+
+def with_party(job: Job, name: str, **changes: Any) -> Job:
+    return replace(job, parties={**job.parties, name: replace(job.parties[name], **changes)})
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda job: replace(job, parameters={}), "spec_parameters"),
+        (lambda job: with_party(job, "dealer", source="rows"), "spec_roles"),
+        (lambda job: with_party(job, "dealer", columns=("age",)), "spec_roles"),
+        (lambda job: with_party(job, "tax", source=None), "spec_roles"),
+        (lambda job: with_party(job, "bank", source=None), "spec_roles"),
+        (lambda job: with_party(job, "tax", role="dealer", source=None, columns=()), "spec_roles"),
+        (lambda job: with_party(job, "tax", role="label"), "spec_roles"),
+        (lambda job: with_party(job, "tax", columns=()), "spec_columns"),
+        (lambda job: with_party(job, "tax", columns=("records", "records")), "spec_columns"),
+        (lambda job: with_party(job, "bank", columns=("income",)), "spec_columns"),
+        (lambda job: with_party(job, "tax", columns=tuple(f"c{number}" for number in range(257))), "spec_columns"),
+        (lambda job: replace(job, parties={name: each for name, each in job.parties.items() if each.role != "features"}), "spec_roles"),
+        (lambda job: replace(job, parties={name: each for name, each in job.parties.items() if each.role != "dealer"}), "spec_roles"),
+        (lambda job: replace(job, parties={**job.parties, **{f"d{n}": job.parties["tax"] for n in range(8)}}), "spec_roles"),
+    ],
+)
+def test_specifications_nobody_can_run_are_refused(change: Callable[[Job], Job], code: str) -> None:
+    with refused(code):
+        agreed(change(scorecard_of(1)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"label": 3},
+        {"label": None},
+        {"bad": None},
+        {"bad": "good"},
+        {"bad": 1},
+        {"bad": True, "good": False},
+        {"test_share": 0},
+        {"test_share": 1.0},
+        {"test_column": 5},
+        {"test_column": "status"},
+        {"bins": 1},
+        {"bins": 5.0},
+        {"least_rows": 9},
+        {"least_cases": 4},
+        {"iterations": 0},
+        {"iterations": True},
+        {"base_odds": 0},
+        {"points_to_double": "20"},
+        {"points_to_double": float("nan")},
+        {"unheard": 1},
+    ],
+)
+def test_parameters_nobody_can_run_are_refused(wrong: dict[str, Any]) -> None:
+    with refused("spec_parameters"):
+        scorecard = scorecard_of(1)
+        agreed(replace(scorecard, parameters={**scorecard.parameters, **wrong}))
+
+
+# --- Bad rows -------------------------------------------------------------------------------------------------------------------------
+
+
+def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Table]:
+    table = TABLES[party]
+    return {**TABLES, party: Table(table.ids, {**table.columns, name: change(table.columns[name])})}
+
+
+def put(place: int, value: Any) -> Callable[[Any], Any]:
+    def change(column: Any) -> Any:
+        copy = column.copy()
+        copy[place] = value
+        return copy
+
+    return change
+
+
+def first_rows(count: int) -> dict[str, Table]:
+    """Only so many of the bank's rows that are common to all."""
+    table, common = TABLES["bank"], common_ids(TABLES)
+    rows = np.flatnonzero([person in common for person in table.ids.tolist()])[:count]
+    return {**TABLES, "bank": table.take(rows)}
+
+
+@pytest.mark.parametrize(
+    ("tables", "code", "kind"),
+    [
+        ({**TABLES, "tax": Table(np.char.replace(TABLES["tax"].ids, b"9144", b"9266"), TABLES["tax"].columns)}, "intersection_empty", Conflict),
+        (altered("bank", "status", lambda column: np.full(len(column), "good", object)), "one_class", BadInput),
+        (altered("bank", "status", lambda column: np.full(len(column), "bad", object)), "one_class", BadInput),
+        (altered("bank", "status", put(3, None)), "label_not_binary", BadInput),
+        (altered("bank", "status", put(3, "open")), "label_not_binary", BadInput),
+        (altered("bank", "status", lambda column: (column == "bad").astype(np.float64)), "label_not_binary", BadInput),
+        (altered("bank", "income", lambda column: np.ones(len(column))), "column_constant", BadInput),
+        (altered("tax", "records", lambda column: np.full(len(column), "no", object)), "column_constant", BadInput),
+        (altered("tax", "expenses", lambda column: np.full(len(column), np.nan)), "column_constant", BadInput),
+        (altered("tax", "expenses", put(5, np.inf)), "column_malformed", BadInput),
+        (altered("bank", "income", put(5, -np.inf)), "column_malformed", BadInput),
+        (first_rows(40), "too_few_rows", BadInput),
+        ({**TABLES, "tax": TABLES["tax"].take(np.array([1, 1, 2]))}, "ids_repeat", BadInput),
+        ({**TABLES, "tax": None}, "ids_empty", BadInput),
+    ],
+)
+def test_rows_that_no_model_can_be_made_of_are_refused(tables: Any, code: str, kind: Any) -> None:
+    with refused(code, kind):
+        Run(scorecard_of(2), tables).outcomes()
+
+
+def test_a_missing_value_is_a_value_like_any_other() -> None:
+    outcomes = Run(scorecard_of(2), altered("tax", "expenses", lambda column: np.where(np.arange(len(column)) % 5 == 0, np.nan, column))).outcomes()
+    (expenses,) = (each for each in part_of(outcomes, "tax").columns if each.bins.column == "expenses")
+    assert expenses.bins.names[-1] == "missing"
+
+
+def test_a_test_column_that_is_neither_0_nor_1_is_refused() -> None:
+    with refused("column_not_binary"):
+        Run(scorecard_of(1, test_column="late"), altered("bank", "late", lambda column: column / 2)).outcomes()
+
+
+def test_rows_to_test_with_of_one_outcome_are_refused() -> None:
+    good = TABLES["bank"].columns["status"] == "good"
+    with refused("one_class"):
+        Run(scorecard_of(1, test_column="late"), altered("bank", "late", lambda column: (good & (column == 1)).astype(np.float64))).outcomes()
+
+
+# --- Peers that die or lie ------------------------------------------------------------------------------------------------------------
+
+
+def sends(sender: str, departments: int) -> int:
+    line = Line(lambda *_: None)
+    Run(scorecard_of(departments, iterations=2), TABLES, lines={sender: line}).outcomes()
+    return line.count
+
+
+@pytest.mark.parametrize("sender", ["bank", "tax", "dealer"])
+def test_a_peer_that_dies_before_any_message_ends_the_run_at_all(sender: str) -> None:
+    total = sends(sender, 1)
+    assert total > 8
+    for at in range(total):
+        with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
+            Run(scorecard_of(1, iterations=2), TABLES, lines={sender: Line(cut_off, at=at)}).outcomes()
+
+
+def shorten(name: str) -> Callable[[str, dict[str, Any]], None]:
+    return lambda _kind, fields: fields.update({name: fields[name][:-1]})
+
+
+def assign(name: str, value: Any) -> Callable[[str, dict[str, Any]], None]:
+    return lambda _kind, fields: fields.update({name: value})
+
+
+LAYOUT = {"ordered": 2, "rows": [100, 100]}
+
+LIES = [
+    ("dealer", "scorecard/seed", shorten("seed"), "message_malformed"),
+    ("dealer", "counting/rest", shorten("words"), "message_malformed"),
+    ("dealer", "vertical/step", shorten("backward"), "message_malformed"),
+    ("dealer", "vertical/forward", shorten("words"), "message_malformed"),
+    ("dealer", "vertical/waves", shorten("words"), "message_malformed"),
+    ("bank", "scorecard/test", shorten("words"), "message_malformed"),
+    ("bank", "scorecard/test", lambda _kind, fields: fields.update({"words": fields["words"] + np.uint8(2)}), "message_malformed"),
+    ("bank", "scorecard/test", lambda _kind, fields: fields.update({"words": fields["words"] * 0 + np.uint8(1)}), "too_few_rows"),
+    ("bank", "scorecard/size", assign("rows", 0), "message_malformed"),
+    ("bank", "scorecard/size", assign("rows", 1 << 31), "too_many_rows"),
+    ("bank", "scorecard/size", assign("bins", {"tax": 10**9, "estate": 5}), "message_malformed"),
+    ("bank", "scorecard/size", assign("bins", {"tax": 5}), "message_malformed"),
+    ("bank", "counting/label", shorten("words"), "message_malformed"),
+    ("bank", "scorecard/evidence", shorten("words"), "message_malformed"),
+    ("bank", "scorecard/evidence", lambda _kind, fields: fields.update({"words": fields["words"] * np.nan}), "message_malformed"),
+    ("bank", "vertical/columns", shorten("words"), "message_malformed"),
+    ("bank", "vertical/angle", shorten("words"), "message_malformed"),
+    ("bank", "vertical/weights", shorten("words"), "message_malformed"),
+    ("bank", "scorecard/model", assign("model", "x" * 33), "message_malformed"),
+    ("tax", "scorecard/bins", assign("columns", None), "message_malformed"),
+    ("tax", "scorecard/bins", assign("columns", [LAYOUT]), "message_malformed"),
+    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [100, -1]}]), "message_malformed"),
+    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [100, 3]}]), "message_malformed"),
+    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 5, "rows": [100, 100]}]), "message_malformed"),
+    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [10**6, 100]}]), "message_malformed"),
+    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [100.5, 100]}]), "message_malformed"),
+    ("tax", "counting/bins", shorten("words"), "message_malformed"),
+    ("tax", "counting/share", shorten("words"), "message_malformed"),
+    ("tax", "counting/share", lambda _kind, fields: fields.update({"words": fields["words"] + np.uint16(9999)}), "counts_impossible"),
+    ("tax", "vertical/columns", shorten("words"), "message_malformed"),
+    ("tax", "vertical/step-weights", shorten("words"), "message_malformed"),
+    ("tax", "vertical/angle", shorten("words"), "message_malformed"),
+    ("tax", "vertical/error", shorten("words"), "message_malformed"),
+    ("tax", "vertical/shift", shorten("words"), "message_malformed"),
+    ("tax", "points/seed", shorten("seed"), "message_malformed"),
+    ("tax", "points/masked", shorten("words"), "message_malformed"),
+]
+
+
+@pytest.mark.parametrize(("sender", "kind", "change", "code"), LIES)
+def test_a_peer_that_lies_is_found(sender: str, kind: str, change: Any, code: str) -> None:
+    with pytest.raises((PeerFault, BadInput), check=lambda error: error.code == code):
+        Run(scorecard_of(2, iterations=2), TABLES, lines={sender: Line(change, kind=kind)}).outcomes()
