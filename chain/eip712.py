@@ -42,7 +42,7 @@ class Codec:
 
 
 def _refuse(sentence: str) -> typing.NoReturn:
-    raise BadInput("statement_malformed", sentence, hint="Compare the field with docs/protocol.md.")
+    raise BadInput("statement_malformed", sentence, hint="Compare the field with docs/statements.md.")
 
 
 def _uint(bits: int) -> Codec:
@@ -154,7 +154,8 @@ Address = Annotated[str, _ADDRESS]
 Bool = Annotated[bool, _BOOL]
 MemberId = Annotated[str, _text(18, _MEMBER, "A member id (18-character unified social credit code)")]
 """An organisation's 统一社会信用代码 as text; ``bytes18`` in Solidity. Empty means none."""
-Code = Annotated[str, _text(32, _CODE, "A code (lowercase letters, digits, dot, dash; at most 31)")]
+_WHAT_CODE = "A code or name (lowercase letters, digits, dot, dash, underscore; at most 31)"
+Code = Annotated[str, _text(32, _CODE, _WHAT_CODE)]
 """A short public code such as a purpose; right-padded ``bytes32`` in Solidity. Empty means none."""
 
 ZERO32 = b"\0" * 32
@@ -162,7 +163,7 @@ ZERO32 = b"\0" * 32
 
 def encode_code(value: str) -> bytes:
     """A code's ``bytes32`` form, for contract calls that take one outside a struct."""
-    return _text(32, _CODE, "A code").to_contract(value)  # type: ignore[no-any-return]
+    return _text(32, _CODE, _WHAT_CODE).to_contract(value)  # type: ignore[no-any-return]
 
 
 def encode_member(value: str) -> bytes:

@@ -4,7 +4,7 @@
 One ``OutboxWorker`` a sending key, in a process of its own, does the rest; see ``chain.outbox.worker``.
 """
 
-from chain.outbox.store import Backlog, Outcome, backlog, enqueue, outcome, wait
+from chain.outbox.store import Backlog, Outcome, attempt, backlog, enqueue, known, outcome, refused, wait
 from chain.outbox.worker import OutboxWorker
 
-__all__ = ["Backlog", "OutboxWorker", "Outcome", "backlog", "enqueue", "outcome", "wait"]
+__all__ = ["Backlog", "OutboxWorker", "Outcome", "attempt", "backlog", "enqueue", "known", "outcome", "refused", "wait"]

@@ -153,6 +153,33 @@ def enqueue(session: Session, *, sender: str, operation_id: str, contract: str, 
         )
 
 
+def attempt(session: Session, operation_id: str) -> str:
+    """The operation's id, or the next one of its series when the chain refused it.
+
+    A revert is final for the call that met it, not for what was wanted: what a suspension, a hold or a moment too early stopped may be asked
+    for again. Contract calls are idempotent, so a second success has no second effect.
+    """
+    found, number = operation_id, 1
+    while refused(session, found):
+        number += 1
+        found = f"{operation_id}/{number}"
+    return found
+
+
+def refused(session: Session, operation_id: str) -> bool:
+    """Whether the chain refused the call; false for one that is unknown or under way."""
+    return _state(session, operation_id) == REVERTED
+
+
+def known(session: Session, operation_id: str) -> bool:
+    """Whether a call was queued under that id."""
+    return _state(session, operation_id) is not None
+
+
+def _state(session: Session, operation_id: str) -> str | None:
+    return session.execute(sa.select(CALLS.c.state).where(CALLS.c.operation_id == operation_id)).scalar_one_or_none()
+
+
 def outcome(session: Session, operation_id: str) -> Outcome:
     """Where a call stands, or ``operation_unknown``."""
     row = session.execute(

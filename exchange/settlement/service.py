@@ -19,7 +19,7 @@ from chain.context import Context
 from chain.crypto import keccak256
 from chain.errors import BadInput, Conflict, Forbidden
 from chain.ledger import Event
-from chain.outbox import enqueue
+from chain.outbox import attempt, enqueue, known
 from chain.statements import Agreement, DepositConfirmation, KeyPurpose, Role, UsageRequest, Voucher
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
@@ -59,12 +59,17 @@ def confirm_deposit(context: Context, *, member: str, amount: int, reference: st
     )
     signature = context.sign(confirmation)
 
-    def change(session: Session) -> ExchangeDeposit:
+    operation = _deposit_operation(reference)
+
+    def change(session: Session) -> tuple[dict[str, Any], str]:
         kept = session.get(ExchangeDeposit, reference)
         if kept is not None:
             if (kept.member, kept.amount) != (member, amount):
                 raise Conflict("reference_used", "That bank reference stands for another deposit.")
-            return kept
+            # A confirmation the chain refused (the member was suspended, its deadline had passed) is signed again for the same money.
+            last = attempt(session, operation)
+            if known(session, last):
+                return kept.confirmation, last
         row = ExchangeDeposit(
             reference=reference,
             member=member,
@@ -73,13 +78,12 @@ def confirm_deposit(context: Context, *, member: str, amount: int, reference: st
             signature=signature,
             at=context.now(),
         )
-        session.add(row)
+        session.merge(row)
         append_statement(session, confirmation, context.domain(CONTRACT), at=context.now())
-        _send(context, session, _deposit_operation(reference), "deposit", [confirmation, signature])
-        return row
+        return row.confirmation, _send(context, session, operation, "deposit", [confirmation, signature])
 
-    kept = context.database.write(change)
-    return {"confirmation": kept.confirmation, "operation": _deposit_operation(reference)}
+    kept, sent = context.database.write(change)
+    return {"confirmation": kept, "operation": sent}
 
 
 def _reference_salt(context: Context, reference: str) -> bytes:
@@ -98,8 +102,7 @@ def withdraw(context: Context, *, amount: int, order: str) -> dict[str, Any]:
         raise BadInput("amount_missing", "A withdrawal is more than 0 fen.")
     operation_id = hashlib.sha256(order.encode()).digest()
     operation = f"withdraw/{operation_id.hex()}"
-    context.database.write(lambda session: _send(context, session, operation, "withdraw", [amount, operation_id]))
-    return {"operation": operation}
+    return {"operation": context.database.write(lambda session: _send(context, session, operation, "withdraw", [amount, operation_id]))}
 
 
 # --- Claims ----------------------------------------------------------------------------------------------------------------------
@@ -145,8 +148,7 @@ def _send_claims(context: Context, agreement: Agreement, items: Sequence[_Item])
                 named = hashlib.sha256(b"".join(item.statement.struct_hash() for item in part)).hexdigest()
                 operation = f"claim/{agreement.struct_hash().hex()}/{named}"
                 arguments = [agreement, [item.statement for item in part], [item.signature for item in part]]
-                _send(context, session, operation, function, arguments)
-                operations.append(operation)
+                operations.append(_send(context, session, operation, function, arguments))
 
     context.database.write(change)
     return operations
@@ -217,19 +219,21 @@ def _party_call(context: Context, agreement_id: bytes, name: str, function: str)
     if signed.side == Side.OBSERVER:
         raise Forbidden("not_party", "This organisation is no party of the agreement.")
     operation = f"{name}/{agreement_id.hex()}"
-    context.database.write(lambda session: _send(context, session, operation, function, [signed.agreement]))
-    return {"operation": operation}
+    return {"operation": context.database.write(lambda session: _send(context, session, operation, function, [signed.agreement]))}
 
 
-def _send(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> None:
+def _send(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> str:
+    """Queue a call under its operation; under the next of its series when the chain refused it before. The operation sent."""
+    sent = attempt(session, operation)
     enqueue(
         session,
         sender=context.transaction_address,
-        operation_id=operation,
+        operation_id=sent,
         contract=CONTRACT,
         function=function,
         arguments=arguments,
     )
+    return sent
 
 
 # --- Books -----------------------------------------------------------------------------------------------------------------------

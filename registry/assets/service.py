@@ -22,7 +22,7 @@ from chain.commitment import commit, new_salt
 from chain.context import Context
 from chain.errors import Conflict, NotFound
 from chain.ledger import Event
-from chain.outbox import enqueue
+from chain.outbox import attempt, enqueue, refused
 from chain.statements import AssetRecord
 from registry.assets.rules import RECORD_DOMAIN, asset_id_of, require_description
 from registry.assets.store import CatalogueAsset, OwnAsset, RecordSalt
@@ -57,7 +57,7 @@ def publish(context: Context, wanted: Publication, *, progress: Progress = lambd
     asset_id = asset_id_of(context.member, wanted.name)
     with _PUBLISHING:
         existing = own_version(context, asset_id, 1)
-        if existing is not None and existing.state == "published":
+        if existing is not None and existing.state == "published" and not _refused(context, existing):
             raise Conflict("asset_known", "An asset of this name is published.", hint="Publish a correction instead.")
         return _publish(context, wanted, source, asset_id, version=1, function="register", overrides={}, progress=progress)
 
@@ -86,7 +86,7 @@ def _correct(context: Context, asset_id: bytes, overrides: Mapping[str, Record])
         wanted,
         _source(context, latest.source),
         asset_id,
-        version=latest.asset_version + 1,
+        version=latest.asset_version if _refused(context, latest) else latest.asset_version + 1,
         function="correct",
         overrides=merged,
         progress=lambda _rows: None,
@@ -142,9 +142,10 @@ def _publish(
         parents=wanted.parents,
     )
 
-    def finish(session: Session) -> None:
+    def finish(session: Session) -> str:
         row = session.get_one(OwnAsset, (asset_id, version))
-        row.state, row.record, row.operation = "published", record.to_json(), f"asset/{asset_id.hex()}/{version}"
+        operation = attempt(session, f"asset/{asset_id.hex()}/{version}")
+        row.state, row.record, row.operation = "published", record.to_json(), operation
         enqueue(
             session,
             sender=context.transaction_address,
@@ -153,16 +154,23 @@ def _publish(
             function=function,
             arguments=[record],
         )
+        return operation
 
-    context.database.write(finish)
+    operation = context.database.write(finish)
     return {
         "assetId": "0x" + asset_id.hex(),
         "assetVersion": version,
         "rowCount": count,
         "record": record.to_json(),
         "metadata": metadata,
-        "operation": f"asset/{asset_id.hex()}/{version}",
+        "operation": operation,
     }
+
+
+def _refused(context: Context, own: OwnAsset) -> bool:
+    """Whether the chain refused to register a version: then it was never published, and the same one may be tried again."""
+    with context.database.read() as session:
+        return refused(session, own.operation)
 
 
 def _commit_rows(
@@ -341,38 +349,30 @@ def catalogue_row(context: Context, asset_id: bytes) -> CatalogueAsset:
 def cancel(context: Context, asset_id: bytes, reason: bytes) -> str:
     """Take an own asset off the network; the outbox operation."""
     latest_own(context, asset_id)
-    operation = f"asset-cancel/{asset_id.hex()}"
-    context.database.write(
-        lambda session: enqueue(
-            session,
-            sender=context.transaction_address,
-            operation_id=operation,
-            contract="AssetRegistry",
-            function="cancel",
-            arguments=[asset_id, reason],
-        )
-    )
-    return operation
+    return _send(context, f"asset-cancel/{asset_id.hex()}", "cancel", [asset_id, reason])
 
 
 def set_hold(context: Context, asset_id: bytes, *, reason: bytes | None) -> str:
     """As a supervisor, put an asset on dispute hold for a reason (a code), or release it (None); the outbox operation."""
     row = catalogue_row(context, asset_id)
     function, arguments = ("release", [asset_id]) if reason is None else ("hold", [asset_id, reason])
-    operation = f"asset-{function}/{asset_id.hex()}/{row.hold_changes}"
+    return _send(context, f"asset-{function}/{asset_id.hex()}/{row.hold_changes}", function, arguments)
 
-    def change(session: Session) -> None:
+
+def _send(context: Context, operation: str, function: str, arguments: list[bytes]) -> str:
+    def change(session: Session) -> str:
+        sent = attempt(session, operation)
         enqueue(
             session,
             sender=context.transaction_address,
-            operation_id=operation,
+            operation_id=sent,
             contract="AssetRegistry",
             function=function,
             arguments=arguments,
         )
+        return sent
 
-    context.database.write(change)
-    return operation
+    return context.database.write(change)
 
 
 def apply(session: Session, event: Event) -> None:

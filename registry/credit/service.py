@@ -21,7 +21,7 @@ from chain.crypto import recover
 from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
-from chain.outbox import enqueue
+from chain.outbox import attempt, enqueue, known, refused
 from chain.statements import (
     ConsentRegistration,
     ConsentWithdrawal,
@@ -322,9 +322,9 @@ def raise_dispute(
     dispute_id = dispute.struct_hash()
 
     def change(session: Session) -> None:
-        if session.get(Dispute, dispute_id) is not None:
+        if known(session, attempt(session, f"dispute/{dispute_id.hex()}")):
             return
-        session.add(
+        session.merge(
             Dispute(
                 dispute_id=dispute_id,
                 subject=subject,
@@ -347,7 +347,7 @@ def raise_dispute(
 def answer(context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any] | None) -> dict[str, Any]:
     """Answer a dispute: with a repaired record (a new version of the asset) or by standing by the old one."""
     row = find_dispute(context, dispute_id)
-    if row.repair is not None:
+    if row.repair is not None and not _answer_refused(context, dispute_id):
         raise Conflict("already_answered", "The dispute is answered.")
     dispute = CreditDispute.from_json(row.dispute)
     version = assets.latest_own(context, row.asset_id).asset_version
@@ -371,15 +371,21 @@ def answer(context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any]
     )
     signature = context.sign(repair)
 
-    def change(session: Session) -> None:
+    def change(session: Session) -> str:
         kept = session.get_one(Dispute, dispute_id)
         kept.new_record = dict(new_record) if new_record is not None else None
         kept.repair, kept.repair_signature = repair.to_json(), signature
         append_statement(session, repair, context.domain("CreditLedger"), at=repair.repaired_at)
-        _enqueue(context, session, f"repair/{dispute_id.hex()}", "answerDispute", [repair, signature])
+        return _enqueue(context, session, f"repair/{dispute_id.hex()}", "answerDispute", [repair, signature])
 
-    context.database.write(change)
-    return {"repair": repair.to_json(), "assetVersion": version, "operation": f"repair/{dispute_id.hex()}"}
+    return {"repair": repair.to_json(), "assetVersion": version, "operation": context.database.write(change)}
+
+
+def _answer_refused(context: Context, dispute_id: bytes) -> bool:
+    """Whether the chain refused the last answer, so that another may be given."""
+    operation = f"repair/{dispute_id.hex()}"
+    with context.database.read() as session:
+        return refused(session, operation) and not known(session, attempt(session, operation))
 
 
 def disputes(context: Context) -> list[dict[str, Any]]:
@@ -485,16 +491,18 @@ def show_certificate(
 
 
 def _send(context: Context, operation: str, function: str, arguments: Sequence[Any]) -> str:
-    context.database.write(lambda session: _enqueue(context, session, operation, function, arguments))
-    return operation
+    return context.database.write(lambda session: _enqueue(context, session, operation, function, arguments))
 
 
-def _enqueue(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> None:
+def _enqueue(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> str:
+    """Queue a call under its operation, or the next of its series when the chain refused it before; the one sent."""
+    sent = attempt(session, operation)
     enqueue(
         session,
         sender=context.transaction_address,
-        operation_id=operation,
+        operation_id=sent,
         contract="CreditLedger",
         function=function,
         arguments=list(arguments),
     )
+    return sent

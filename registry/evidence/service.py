@@ -23,7 +23,7 @@ from chain.crypto import keccak256
 from chain.database import Prepared
 from chain.eip712 import Domain, Statement
 from chain.errors import Conflict, NotFound, QiaolianError, VerificationError
-from chain.outbox import enqueue, outcome
+from chain.outbox import attempt, enqueue, outcome, refused
 from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose, Role
 from chain.view import Word
@@ -194,12 +194,12 @@ def anchor_if_due(context: Context, *, seconds: float = ANCHOR_SECONDS, at_once:
     def change(session: Session) -> bool:
         head = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc()).limit(1)).first()
         last = session.scalars(sa.select(LogAnchor).order_by(LogAnchor.size.desc()).limit(1)).first()
-        if head is None or (last is not None and last.size >= head.size):
+        if head is None or (last is not None and last.size >= head.size and not refused(session, last.operation)):
             return False
         if last is not None and not at_once and context.now() - last.asked_at < min(seconds, ANCHOR_SECONDS):
             return False
-        operation = f"anchor/{INCARNATION}/{head.size}"
-        session.add(LogAnchor(size=head.size, root=head.root, operation=operation, asked_at=context.now()))
+        operation = attempt(session, f"anchor/{INCARNATION}/{head.size}")
+        session.merge(LogAnchor(size=head.size, root=head.root, operation=operation, asked_at=context.now()))
         enqueue(
             session,
             sender=context.transaction_address,
@@ -220,14 +220,14 @@ def settle_anchors(context: Context) -> int:
         waiting = list(session.scalars(sa.select(LogAnchor).where(LogAnchor.height.is_(None)).order_by(LogAnchor.size)))
         outcomes = [(each, outcome(session, each.operation)) for each in waiting]
     for each, ending in outcomes:
-        if ending.state == "reverted":
+        if ending.code in ("log_shrinks", "root_conflict"):
             raise Conflict(
                 "anchor_refused",
                 f"The chain refused to anchor this log at {each.size} entries ({ending.code}).",
                 hint="The chain is ahead of this database, as after restoring an old backup: see docs/operations.md.",
             )
     head = context.view.head.height
-    final = [each for each, ending in outcomes if ending.height is not None and ending.height <= head]
+    final = [each for each, ending in outcomes if ending.state == "done" and ending.height is not None and ending.height <= head]
     if not final:
         return 0
     # The chain keeps the latest size and root only, so the newest anchor's proof serves every older one.

@@ -18,7 +18,7 @@ from chain.context import Context
 from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event, code_text
-from chain.outbox import enqueue, outcome
+from chain.outbox import attempt, enqueue, known
 from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation, Role
 from chain.words import GrantWord
 from registry.evidence.service import append_statement
@@ -131,24 +131,25 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
     require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     operation = f"grant-decision/{decision.struct_hash().hex()}"
 
-    def change(session: Session) -> None:
+    def change(session: Session) -> str:
         kept = session.get_one(Grant, grant_id)
         _require_undecided(session, kept, decision)
-        if kept.decision == decision.to_json():
-            return
+        sent = attempt(session, operation)
+        if known(session, sent):
+            return sent
         kept.decision, kept.decision_signature = decision.to_json(), signature
         append_statement(session, decision, context.domain("GrantRegistry"), at=context.now())
         enqueue(
             session,
             sender=context.transaction_address,
-            operation_id=operation,
+            operation_id=sent,
             contract="GrantRegistry",
             function="decide",
             arguments=[terms, decision, signature],
         )
+        return sent
 
-    context.database.write(change)
-    return operation
+    return context.database.write(change)
 
 
 def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signature: bytes) -> str:
@@ -159,24 +160,25 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
     _require_may_revoke(context, revocation, signature)
     operation = f"grant-revocation/{revocation.struct_hash().hex()}"
 
-    def change(session: Session) -> None:
+    def change(session: Session) -> str:
         kept = session.get_one(Grant, grant_id)
-        if kept.revoked_at or kept.revocation == revocation.to_json():
-            return
+        sent = attempt(session, operation)
+        if kept.revoked_at or known(session, sent):
+            return sent
         kept.stopped = True
         kept.revocation, kept.revocation_signature = revocation.to_json(), signature
         append_statement(session, revocation, context.domain("GrantRegistry"), at=context.now())
         enqueue(
             session,
             sender=context.transaction_address,
-            operation_id=operation,
+            operation_id=sent,
             contract="GrantRegistry",
             function="revoke",
             arguments=[GrantTerms.from_json(row.terms), revocation, signature],
         )
+        return sent
 
-    context.database.write(change)
-    return operation
+    return context.database.write(change)
 
 
 def _require_undecided(session: Session, row: Grant, decision: GrantDecision) -> None:
@@ -184,7 +186,7 @@ def _require_undecided(session: Session, row: Grant, decision: GrantDecision) ->
     if row.decision is None or row.decision == decision.to_json():
         return
     before = GrantDecision.from_json(row.decision)
-    if outcome(session, f"grant-decision/{before.struct_hash().hex()}").state != "reverted":
+    if known(session, attempt(session, f"grant-decision/{before.struct_hash().hex()}")):
         raise Conflict("already_decided", "The grant has been decided.", hint="A granted right can be revoked.")
 
 

@@ -20,7 +20,7 @@ from chain.context import Context
 from chain.crypto import recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
 from chain.ledger import Event
-from chain.outbox import enqueue, outcome
+from chain.outbox import attempt, enqueue, outcome, refused
 from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
 from chain.view import Word
 from chain.words import HoldWord, MemberWord
@@ -354,7 +354,7 @@ def _send_agreeing(context: Context, session: Session, terms: DealTerms) -> str:
         return ""
     last = ""
     if _unsent(session, seller):
-        last = row.operation = seller.operation = _attempt(session, f"deal/{deal_id.hex()}/open")
+        last = row.operation = seller.operation = attempt(session, f"deal/{deal_id.hex()}/open")
         title, step = TitleStatement.from_json(row.title), DealStep.from_json(seller.statement)
         _enqueue(context, session, last, "open", [terms, title, row.title_signature, step, seller.signature])
     for step_after in (Step.BUYER, Step.AGENT):
@@ -368,29 +368,13 @@ def _send_step(context: Context, session: Session, terms: DealTerms, step: Step)
     row = session.get(SignedStep, (deal_id, int(step)))
     if row is None or row.signature is None or not _unsent(session, row):
         return ""
-    row.operation = _attempt(session, f"deal/{deal_id.hex()}/{step.name.lower()}")
+    row.operation = attempt(session, f"deal/{deal_id.hex()}/{step.name.lower()}")
     _enqueue(context, session, row.operation, "steps", [terms, [DealStep.from_json(row.statement)], [row.signature]])
     return row.operation
 
 
 def _unsent(session: Session, row: SignedStep) -> bool:
-    return not row.height and (not row.operation or _reverted(session, row.operation))
-
-
-def _attempt(session: Session, operation: str) -> str:
-    """The operation's id, or its next one when the chain refused it: what a hold or a suspension stopped may be sent again."""
-    attempt, number = operation, 1
-    while _reverted(session, attempt):
-        number += 1
-        attempt = f"{operation}/{number}"
-    return attempt
-
-
-def _reverted(session: Session, operation: str) -> bool:
-    try:
-        return outcome(session, operation).state == "reverted"
-    except NotFound:
-        return False
+    return not row.height and (not row.operation or refused(session, row.operation))
 
 
 async def _hand_out(context: Context, terms: DealTerms, deal_id: bytes, step: Step) -> None:
@@ -416,7 +400,7 @@ def expire(context: Context, deal_id: bytes) -> str:
         raise Conflict("not_yet_expired", "The deal has not expired yet.")
 
     def change(session: Session) -> str:
-        operation = _attempt(session, f"deal/{deal_id.hex()}/expire")
+        operation = attempt(session, f"deal/{deal_id.hex()}/expire")
         _enqueue(context, session, operation, "expire", [terms])
         return operation
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chain.eip712 import encode_code
+from chain.ledger import Reverted
 from chain.statements import KeyPurpose
 from exchange.metering.model import Ending
 from exchange.settlement import service as settlement
@@ -36,6 +37,25 @@ def test_a_suspended_buyer_is_served_nothing_until_it_is_lifted(market: Any, agr
     market.governance.execute("lift", market.bank.member)
     market.settle()
     assert market.call(agreement_id).ending == Ending.SERVED
+
+
+def test_a_deposit_the_chain_refused_is_confirmed_again_under_the_same_reference_and_counts_once(market: Any) -> None:
+    bank, context = market.bank.member, market.settlement_bank.context
+
+    def confirm() -> str:
+        operation: str = settlement.confirm_deposit(context, member=bank, amount=7, reference="while suspended")["operation"]
+        return operation
+
+    market.mine(1, 1)
+    before = context.ledger.settlement.account(bank).deposited
+    market.governance.execute("suspend", bank, encode_code("unpaid"))
+    with pytest.raises(Reverted) as refused_:
+        market.settlement_bank.done(confirm())
+    assert refused_.value.code == "not_active"
+    market.governance.execute("lift", bank)
+    market.settlement_bank.done(confirm())
+    market.settlement_bank.done(confirm())
+    assert context.ledger.settlement.account(bank).deposited == before + 7
 
 
 def test_an_asset_under_a_dispute_hold_is_not_served_until_it_is_released(market: Any, agreement_id: bytes) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from chain.crypto import keccak256
-from chain.errors import QiaolianError
+from chain.errors import NotFound, QiaolianError
 from chain.rpc import RpcRefused
+from nodes import provision
 from registry.uscc import with_check_character
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,30 @@ def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_askin
     assert eventually(lambda: (auditor.get("/v1/log").get("size") or 0) > before, seconds=5.0)
     assert eventually(lambda: supervisor in (auditor.get("/v1/log").get("cosignatures") or ""))
     assert eventually(lambda: anchored(network, department) > before, seconds=60.0)
+
+
+def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(network: Any, tmp_path: Path) -> None:
+    first = network.organisations[0].plan
+    wanted = provision.Wanted(member_of(50), "early", ("department",), more={"workers": {"anchor_seconds": 0.5}})
+    (early,) = provision.lay_out(tmp_path, [wanted], rpc=first.rpc, deployment=Path(first.deployment))
+    try:
+        provision.start_all([early])
+        early.client("clerk").post("/v1/certificates", certificate())
+        operation = "/v1/operations/anchor/0/1?wait=20"
+        refused = eventually(lambda: unless_unknown(lambda: early.client("auditor").get(operation)))
+        assert (refused["state"], refused["code"]) == ("reverted", "not_member_key")
+        network.governance.admit([early.admission])
+        assert eventually(lambda: anchored(network, early), seconds=60.0) == 1
+    finally:
+        provision.stop_all([early])
+
+
+def unless_unknown(look: Callable[[], Any]) -> Any:
+    """What ``look`` gives, or None where the node knows of no such thing yet."""
+    try:
+        return look()
+    except NotFound:
+        return None
 
 
 def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: Any, department: Any, tmp_path: Path) -> None:

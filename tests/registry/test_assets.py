@@ -106,6 +106,12 @@ def test_a_data_item_has_one_source(network: Any) -> None:
         ended.append(node.outcome(made["operation"]))
     assert [each.state for each in ended] == ["done", "reverted"]
     assert ended[1].code == "data_item_taken"
+    # What the chain refused was never published: the name is free, and the next version number is still the first.
+    again = service.publish(node.context, service.Publication(name, name, _description(), {}))
+    node.done(again["operation"])
+    assert again["assetVersion"] == 1
+    with pytest.raises(Conflict):
+        service.publish(node.context, service.Publication(name, name, _description(), {}))
 
 
 def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network: Any) -> None:
