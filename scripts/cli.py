@@ -39,7 +39,7 @@ GROUPS = {
         "node": ("nodes.command", "an organisation's node: init, run, outbox, migrate"),
         "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
         "found": ("nodes.founding", "a fresh chain's contracts, and its first members in the directory"),
-        "federated": ("federated.command", "joint models: a party's daemon, its jobs, approvals and replays"),
+        "federated": ("scripts.federated_demo.command", "joint models: a party's daemon, its jobs, approvals and replays; their demo"),
     },
     "trying it": {
         "demo": ("scripts.demo_run", "the network's main job, end to end, on real records"),

@@ -109,6 +109,10 @@ class Parties:
                 process.stdout.close()
         self._processes.clear()
 
+    def pids(self) -> list[int]:
+        """The processes of all daemons."""
+        return [each.pid for each in self._processes.values()]
+
     def peak_megabytes(self, name: str) -> float:
         """The most memory a party's process has held at once (resident set, from the kernel)."""
         for line in Path(f"/proc/{self._processes[name].pid}/status").read_text().splitlines():

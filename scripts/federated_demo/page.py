@@ -1,0 +1,44 @@
+"""``report.json`` for programs and ``report.html`` for people, from the same figures."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+_COLOURS = ("#5b6b7a", "#1f5fa8", "#2c7a4b", "#b7791f")
+_SIDE, _LEFT = 300, 40
+
+
+def write(out: Path, report: dict[str, Any]) -> None:
+    """Write both files into ``out``."""
+    (out / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "report.html").write_text(_page(report), encoding="utf-8")
+
+
+def _page(report: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape())
+    cards = [
+        ("firms known to all 共有企业", f"{report['psi_rows']:,}"),
+        ("AUC, bank alone 银行自有", f"{report['auc_bank']:.3f}"),
+        ("AUC, joint scorecard 联合", f"{report['auc_joint']:.3f}"),
+        ("AUC, joint trees 联合树", f"{report['boost_auc']:.3f}"),
+        ("AUC, pooled data 集中", f"{report['auc_pooled']:.3f}"),
+        ("bytes read without a yes 未授权读取", report["bytes_read_without_yes"]),
+        ("peak memory (MB)", report["peak_memory_mb"]),
+    ]
+    models = [
+        {**each, "test": each["evaluation"]["test"], "colour": colour, "curve": _curve(each["evaluation"]["roc"])}
+        for each, colour in zip(report["models"], _COLOURS, strict=True)
+    ]
+    made_at = time.strftime("%Y-%m-%d %H:%M")
+    return environment.get_template("federated.html").render(r=report, cards=cards, models=models, made_at=made_at, side=_SIDE, left=_LEFT)
+
+
+def _curve(roc: list[list[float]]) -> str:
+    """Points of an SVG polyline: good rows refused to the right, bad rows refused upwards."""
+    return " ".join(f"{_LEFT + good * _SIDE:.1f},{_SIDE * (1 - bad) + 10:.1f}" for good, bad in roc)

@@ -1,0 +1,29 @@
+"""What a finished demo of joint models must have shown, as a pure check of its report; it exits 0 only when ``broken`` is empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+POOLED_GAP = 0.005
+"""How far the joint scorecard's AUC may be from that of the same training on pooled data."""
+
+
+def broken(report: dict[str, Any]) -> list[str]:
+    """The promises ``report`` does not bear out, one sentence each."""
+    rules = [
+        (report["bytes_read_without_yes"] == 0, "A source was opened before every data officer had said yes."),
+        (report["refused_as"] == "gate_refused", "A job that one officer had not approved was not refused for it."),
+        (report["bytes_read_with_yes"] > 0, "The watch on the sources did not see an approved job open them, so it proves nothing."),
+        (report["psi_equal"], "The intersection of two parties is not what both hold."),
+        (report["psi_rows"] == report["common_rows"] > 0, "The rows trained on are not those that all parties hold."),
+        (report["auc_recomputed"] == report["auc_joint"], "The AUC that was told does not follow from the scores."),
+        (report["auc_joint"] > report["auc_bank"], "The joint scorecard is no better than the bank's own."),
+        (abs(report["auc_joint"] - report["auc_pooled"]) <= POOLED_GAP, "The joint scorecard is not as good as one trained on pooled data."),
+        (report["boost_auc"] > report["auc_bank"], "The joint trees are no better than the bank's own scorecard."),
+        (report["scores_equal"], "A score that was asked for is not the one the training gave."),
+        (report["analysis_right"], "A permitted analysis did not return the groups that are large enough, and those alone."),
+        (report["analysis_refused_as"] == "analysis_refused", "An analysis that tells of single rows was not refused."),
+        (report["replay_equal"], "A party's replay does not repeat its run."),
+        (report["replay_change_found"], "A replay did not notice a changed byte."),
+    ]
+    return [sentence for held, sentence in rules if not held]

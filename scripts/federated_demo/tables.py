@@ -1,0 +1,41 @@
+"""Who holds which columns of the loan records, as tables: rows in an order of its own at each party, and some rows missing at each department."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scripts.demo_steps.records import COLUMNS as COLUMNS
+from scripts.demo_steps.records import SUBJECT, loans
+from scripts.federated_demo.parties import KEY
+
+SOURCE = "records"
+DEPARTMENTS = ("social-security", "real-estate", "tax")
+BANK = "bank"
+LABEL = "Status"
+OUTCOMES = {"bad": "bad", "good": "good"}
+_MISSING_OF = 50
+"""Each department lacks one row in fifty, each another one: a business it has never dealt with."""
+
+
+def tables() -> dict[str, dict[str, pa.Table]]:
+    """``{party: {source: table}}`` of the bank and the three departments."""
+    rows = loans()
+    return {party: {SOURCE: _table(party, columns, rows)} for party, columns in COLUMNS.items()}
+
+
+def common(held: Mapping[str, Mapping[str, pa.Table]]) -> list[str]:
+    """The codes that all parties hold: what no party knows, and the demo may compute because it made the tables."""
+    sets = [set(each[SOURCE].column(KEY).to_pylist()) for each in held.values()]
+    return sorted(set.intersection(*sets))
+
+
+def _table(party: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> pa.Table:
+    place = DEPARTMENTS.index(party) if party in DEPARTMENTS else None
+    kept = [row for number, row in enumerate(rows) if place is None or number % _MISSING_OF != place]
+    order = np.random.default_rng(list(COLUMNS).index(party)).permutation(len(kept))
+    ordered = [kept[each] for each in order]
+    return pa.table({KEY: [row[SUBJECT] for row in ordered]} | {name: [row[name] for row in ordered] for name in columns})

@@ -1,0 +1,153 @@
+"""The demo of joint models: a run that holds, and one in which every promise is broken on purpose."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from scripts.federated_demo import baselines, run
+from scripts.federated_demo.parties import Parties
+from scripts.federated_demo.promises import broken
+from scripts.federated_demo.run import FederatedDemo
+from scripts.federated_demo.tables import DEPARTMENTS, common, tables
+
+ROOT = Path(__file__).parents[2]
+HELD: dict[str, Any] = {
+    "bytes_read_without_yes": 0,
+    "refused_as": "gate_refused",
+    "bytes_read_with_yes": 1_000,
+    "psi_equal": True,
+    "psi_rows": 90,
+    "common_rows": 90,
+    "auc_joint": 0.83,
+    "auc_bank": 0.71,
+    "auc_pooled": 0.832,
+    "auc_recomputed": 0.83,
+    "boost_auc": 0.82,
+    "scores_equal": True,
+    "analysis_right": True,
+    "analysis_refused_as": "analysis_refused",
+    "replay_equal": True,
+    "replay_change_found": True,
+}
+
+
+WORST = {"bytes_read_without_yes": 1, "psi_rows": 1, "common_rows": 2, "auc_joint": 0.5, "auc_bank": 0.6, "auc_pooled": 0.7, "boost_auc": 0.5}
+WORST |= {"auc_recomputed": 0.4, "refused_as": ""}
+
+
+def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
+    assert broken(HELD) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bytes_read_without_yes": 1},
+        {"refused_as": ""},
+        {"bytes_read_with_yes": 0},
+        {"psi_equal": False},
+        {"psi_rows": 89},
+        {"psi_rows": 0, "common_rows": 0},
+        {"auc_bank": 0.83, "boost_auc": 0.84},
+        {"auc_pooled": 0.836},
+        {"auc_recomputed": 0.84},
+        {"boost_auc": 0.71},
+        {"scores_equal": False},
+        {"analysis_right": False},
+        {"analysis_refused_as": "gate_refused"},
+        {"replay_equal": False},
+        {"replay_change_found": False},
+    ],
+)
+def test_one_broken_promise_is_named(change: dict[str, Any]) -> None:
+    assert len(broken({**copy.deepcopy(HELD), **change})) == 1
+
+
+def test_each_department_lacks_other_firms_and_nobody_has_the_same_order() -> None:
+    held = tables()
+    codes = {party: each[run.SOURCE].column("code").to_pylist() for party, each in held.items()}
+    shared = set(common(held))
+    assert 0 < len(shared) < min(len(set(codes[each])) for each in DEPARTMENTS)
+    orders = [[code for code in each if code in shared] for each in codes.values()]
+    assert len({tuple(each) for each in orders}) == len(orders)
+
+
+def test_the_plain_fit_is_the_optimum() -> None:
+    numbers = np.random.default_rng(5)
+    columns = np.column_stack([numbers.normal(size=(400, 3)), np.ones(400)])
+    bad = numbers.random(400) < 1 / (1 + np.exp(-columns @ np.array([1.0, -2.0, 0.0, 0.3])))
+    weights = baselines._fitted(columns, bad)
+    slope = columns.T @ (bad - 1 / (1 + np.exp(-columns @ weights)))
+    assert np.abs(slope).max() < 1e-6
+
+
+# --- Real parties -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system
+def test_the_demo_holds_from_end_to_end(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "scripts.cli", "federated", "demo", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-2_000:]
+    report = json.loads((out / "report.json").read_text())
+    assert report["broken"] == []
+    assert report["psi_rows"] == len(common(tables()))
+    assert 0.5 < report["auc_bank"] < report["auc_joint"] < 1
+    assert [step["number"] for step in report["steps"]] == list(range(1, run.STEPS + 1))
+    page = (out / "report.html").read_text()
+    assert f"{report['auc_joint']:.4f}" in page
+    for card in ("scorecard", "boosting"):
+        assert f'href="models/{card}/card.html"' in page
+        assert (out / "models" / card / "card.html").is_file()
+    assert not [each for each in psutil.process_iter(["cmdline"]) if str(out) in " ".join(each.info["cmdline"] or [])]
+
+
+@pytest.mark.system
+def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An officer who never refuses, an overlap that is another one, scores and recordings changed on disk, models that
+    are not what they are called, a policy that lets small groups out, a forbidden analysis that is none."""
+    approve, run_job, plain = Parties.approve, Parties.run, baselines.plain
+
+    def change_scores(parties: Parties, job: Any, watch: Any = lambda _stage, _share: None) -> Any:
+        receipts = run_job(parties, job, watch)
+        scores = Path(receipts["bank"]["folder"]) / "output" / "scores.csv"
+        if job.protocol == "scorecard":
+            head, *rows = scores.read_text().splitlines()
+            flipped = [row[:-1] + ("1" if row.endswith("0") else "0") for row in rows[: len(rows) // 4]]
+            scores.write_text("\n".join([head, *flipped, *rows[len(rows) // 4 :]]) + "\n")
+        elif job.protocol == "scoring":
+            scores.write_text(scores.read_text().replace("92440703MD", "92440703MX", 1))
+        elif job.protocol == "intersection":
+            kept = Path(receipts["tax"]["folder"]) / "received"
+            data = kept.read_bytes()
+            kept.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        return receipts
+
+    def swapped(columns: Any, bad: Any, test: Any, plan: Any) -> Any:
+        nearly = bad ^ (np.random.default_rng(1).random(len(bad)) < 0.05)
+        given = columns | {"answer": nearly.astype(np.float64)} if len(columns) < 6 else {"Time": columns["Time"]}
+        return plain(given, bad, test, plan)
+
+    monkeypatch.setattr(Parties, "approve", lambda self, job, names=None, *, uses=100: approve(self, job, None, uses=uses))
+    monkeypatch.setattr(Parties, "run", change_scores)
+    monkeypatch.setattr(run, "common", lambda held: common(held)[1:])
+    monkeypatch.setattr(baselines, "plain", swapped)
+    monkeypatch.setattr(run, "POLICY", run.POLICY.replace("least_rows = 10", "least_rows = 5"))
+    monkeypatch.setattr(run, "FORBIDDEN", run.PERMITTED)
+    monkeypatch.setattr(run, "CHANGED_BIT", 0)
+    demo = FederatedDemo(tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    found = demo.run()
+    everything = broken({name: (0 if name == "bytes_read_with_yes" else None) for name in HELD} | WORST)
+    assert found == [each for each in everything if not each.startswith("The watch")]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["broken"] == found
