@@ -203,12 +203,23 @@ def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signe
     Raises:
         BadInput: ``key_missing``, and what ``open_key`` raises.
     """
+    return Secp256k1Signer(_person_private_key(path, passphrase))
+
+
+def change_person_passphrase(path: Path, passphrase: str | None, new: str) -> None:
+    """Seal a person's key under another passphrase; what stood beside the file is of no use then and goes."""
+    private = _person_private_key(path, passphrase)
+    write_private(path, seal_key(Algorithm.SECP256K1, private, new.encode()))
+    passphrase_file(path).unlink(missing_ok=True)
+
+
+def _person_private_key(path: Path, passphrase: str | None) -> bytes:
     try:
         text = passphrase or passphrase_file(path).read_text(encoding="utf-8").strip()
         data = path.read_bytes()
     except OSError as error:
         raise BadInput("key_missing", f"There is no key at {path}, or its passphrase is missing.") from error
-    return Secp256k1Signer(open_key(data, Algorithm.SECP256K1, text.encode(), name=path.name))
+    return open_key(data, Algorithm.SECP256K1, text.encode(), name=path.name)
 
 
 def passphrase_file(path: Path) -> Path:

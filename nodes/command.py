@@ -1,4 +1,4 @@
-"""``qiaolian node``: lay out a node, run its API, run its outbox, bring its database up to date."""
+"""``qiaolian node``: lay out a node, name its peers, run its API, run its outbox, bring its database up to date."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chain.errors import BadInput
 from nodes import config as configuration
-from nodes.initialise import ADMISSION_FILE, CONFIG_FILE, HANDOUT_FILE, Plan, initialise
+from nodes.initialise import ADMISSION_FILE, CONFIG_FILE, HANDOUT_FILE, Admission, Plan, add_peer, initialise, peer_entry, renew_tokens
 from nodes.logs import configure
 
 
@@ -23,12 +23,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--config", type=Path, required=True, help="the node's TOML file")
         action.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     _add_init(actions.add_parser("init", help="make a node's keys, configuration and admission file"))
+    peer = actions.add_parser("peer", help="add another member's node to the configuration; for the next start")
+    peer.add_argument("--config", type=Path, required=True, help="the node's TOML file")
+    peer.add_argument("--admission", type=Path, required=True, help="the other member's admission file")
+    peer.add_argument("--url", required=True, help="where the other node listens, https://HOST:PORT")
+    tokens = actions.add_parser("tokens", help="make fresh access tokens for every role; the old ones end at the next start")
+    tokens.add_argument("--config", type=Path, required=True, help="the node's TOML file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action."""
     if arguments.action == "init":
         return _init(arguments)
+    if arguments.action == "peer":
+        admission = Admission.load(arguments.admission)
+        add_peer(arguments.config, admission, arguments.url)
+        print(f"The node of {admission.name} ({admission.member}) is a peer from the next start on. Compare its keys by another way:")
+        for name, value in peer_entry(admission, arguments.url).items():
+            print(f"  {name:<4} {value}")
+        return 0
+    if arguments.action == "tokens":
+        print(f"{renew_tokens(configuration.load(arguments.config))}: fresh access tokens in clear; hand them out, then delete the file.")
+        print("Restart `qiaolian node run`: the old ones are valid until then.")
+        return 0
     configure(arguments.log_level)
     config = configuration.load(arguments.config)
     if arguments.action == "migrate":

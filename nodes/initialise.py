@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from chain.errors import BadInput, Conflict
 from chain.keys import KeyStore, create_person_key, tls_certificate, tls_fingerprint, write_private
 from chain.statements import Algorithm, KeyPurpose, Role
 from nodes import access
-from nodes.config import ROLE_NAMES, UNSEALED_TEST, toml
+from nodes.config import ROLE_NAMES, UNSEALED_TEST, NodeConfig, load, parse, toml
 from registry import uscc
 
 CONFIG_FILE = "node.toml"
@@ -159,6 +160,35 @@ def initialise(plan: Plan) -> Admission:
 def write_config(plan: Plan) -> None:
     """Write the plan's configuration file, replacing a former one whole."""
     write_private(plan.directory.resolve() / CONFIG_FILE, toml(_config(plan)).encode())
+
+
+def peer_entry(admission: Admission, url: str) -> dict[str, str]:
+    """How a configuration names another member's node: where it is and the keys it is known by."""
+    tls, log = (admission.key(purpose).fingerprint.hex() for purpose in (KeyPurpose.TLS, KeyPurpose.LOG))
+    return {"url": url, "tls": "0x" + tls, "log": "0x" + log}
+
+
+def add_peer(file: Path, admission: Admission, url: str) -> None:
+    """Add another member's node to a configuration file, whose own text stays as it is. Takes effect at the node's next start.
+
+    Raises:
+        Conflict: ``peer_known``; BadInput: ``peer_self``, and what reading a configuration raises (``config_invalid`` for the address).
+    """
+    config = load(file)
+    if admission.member == config.member:
+        raise BadInput("peer_self", "A node is no peer of itself.")
+    if admission.member in config.peers:
+        raise Conflict("peer_known", f"The configuration names the node of {admission.member} already.", hint="Change it there.")
+    text = file.read_text(encoding="utf-8").rstrip("\n") + "\n" + toml({"peers": {admission.member: peer_entry(admission, url)}})
+    parse(tomllib.loads(text), home=file.resolve().parent)
+    write_private(file, text.encode())
+
+
+def renew_tokens(config: NodeConfig) -> Path:
+    """Make fresh access tokens for every role; the old ones end at the node's next start. The file with the new ones in clear."""
+    handout = config.home / HANDOUT_FILE
+    write_private(handout, _json(access.create(config.path(config.access.tokens))))
+    return handout
 
 
 def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:

@@ -36,6 +36,7 @@ from nodes.initialise import (
     Admission,
     Plan,
     initialise,
+    peer_entry,
     write_config,
 )
 
@@ -145,15 +146,7 @@ def lay_out(
 def introduce(organisations: Sequence[Organisation]) -> None:
     """Write every organisation's configuration with all others as peers. Takes effect at a node's next start."""
     for one in organisations:
-        peers = {
-            other.member: {
-                "url": other.url,
-                "tls": "0x" + other.admission.key(KeyPurpose.TLS).fingerprint.hex(),
-                "log": "0x" + other.admission.key(KeyPurpose.LOG).fingerprint.hex(),
-            }
-            for other in organisations
-            if other is not one
-        }
+        peers = {other.member: peer_entry(other.admission, other.url) for other in organisations if other is not one}
         one.plan = replace(one.plan, more={**one.plan.more, "peers": peers})
         write_config(one.plan)
 

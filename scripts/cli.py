@@ -31,12 +31,13 @@ GROUPS = {
     },
     "governance and supervision": {
         "member": ("scripts.people.member", "who is on the network: list, show, proposals, proposal, propose-..., approve"),
+        "key": ("scripts.people.key", "a chief data officer's or administrator's own key file: make, show, passphrase"),
         "reconcile": ("scripts.people.reconcile", "gateway, buyer and chain compared"),
         "log": ("scripts.people.log", "evidence logs: show, anchor, forks"),
         "operation": ("scripts.people.operation", "promised contract calls: show, wait"),
     },
     "running a node": {
-        "node": ("nodes.command", "an organisation's node: init, run, outbox, migrate"),
+        "node": ("nodes.command", "an organisation's node: init, peer, tokens, run, outbox, migrate"),
         "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
         "found": ("nodes.founding", "a fresh chain's contracts, and its first members in the directory"),
         "federated": ("scripts.federated_demo.command", "joint models: a party's daemon, its jobs, approvals and replays; their demo"),

@@ -49,6 +49,9 @@ def add_connection(parser: argparse.ArgumentParser, *, role: str | None, node: b
     if role is not None:
         group.add_argument("--role", choices=ROLES, help=f"whose token of the node's handout.json is used (default {role})")
         group.add_argument("--token-file", type=Path, metavar="FILE", help=f"a file with the access token (else {TOKEN_VARIABLE}, else handout.json)")
+    group.add_argument(
+        "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help=f"longest wait for an answer (default {TIMEOUT_SECONDS:.0f})"
+    )
     group.add_argument("--no-wait", action="store_true", help="do not wait until the chain has it")
     group.add_argument("--wait-seconds", type=float, default=WAIT_SECONDS, metavar="N", help=f"how long to wait (default {WAIT_SECONDS:.0f})")
 
@@ -91,7 +94,7 @@ class Desk:
         url, certificate = self._address()
         if not certificate.is_file():
             raise BadInput("certificate_missing", f"There is no certificate at {certificate}.", hint="Get it from whoever runs the node.")
-        return NodeClient(url, certificate=certificate, token=self._token(), timeout=TIMEOUT_SECONDS)
+        return NodeClient(url, certificate=certificate, token=self._token(), timeout=self._arguments.timeout)
 
     @cached_property
     def deployment(self) -> Deployment:
@@ -251,14 +254,34 @@ def open_key(path: Path, passphrase_from: Path | None) -> Secp256k1Signer:
     Raises:
         BadInput: ``key_missing``, ``key_passphrase_missing``, ``key_passphrase_wrong``, ``key_file_corrupt``.
     """
+    return open_person_key(path, given_passphrase(passphrase_from) or require_passphrase(path))
+
+
+def require_passphrase(path: Path) -> str | None:
+    """A key file's passphrase asked of the person; None when it stands beside the file. ``key_missing``, ``key_passphrase_missing``."""
     if not path.is_file():
         raise BadInput("key_missing", f"There is no key file at {path}.")
-    given = given_passphrase(passphrase_from)
-    if given is None and not passphrase_file(path).is_file():
-        if not sys.stdin.isatty():
-            raise BadInput("key_passphrase_missing", f"The passphrase of {path.name} is not given.", hint="Give --passphrase-file FILE.")
-        given = getpass.getpass(f"Passphrase of {path.name}: ")
-    return open_person_key(path, given)
+    if passphrase_file(path).is_file():
+        return None
+    if not sys.stdin.isatty():
+        raise BadInput("key_passphrase_missing", f"The passphrase of {path.name} is not given.", hint="Give --passphrase-file FILE.")
+    return getpass.getpass(f"Passphrase of {path.name}: ")
+
+
+def chosen_passphrase(path: Path | None) -> str | None:
+    """A passphrase for a key to be made: from a file, the environment or asked twice; None where nobody can be asked."""
+    given = given_passphrase(path)
+    return asked_passphrase() if given is None and sys.stdin.isatty() else given
+
+
+def asked_passphrase() -> str:
+    """A new passphrase, asked twice; ``key_passphrase_missing``, ``passphrase_differs``."""
+    if not sys.stdin.isatty():
+        raise BadInput("key_passphrase_missing", "The new passphrase is not given.", hint="Give --new-passphrase-file FILE.")
+    first = getpass.getpass("A passphrase for the key: ")
+    if not first or first != getpass.getpass("The same again: "):
+        raise BadInput("passphrase_differs", "The two were not the same, or empty.", hint="Nothing was changed.")
+    return first
 
 
 def given_passphrase(path: Path | None) -> str | None:

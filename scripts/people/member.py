@@ -78,12 +78,21 @@ def _arguments(function: str, arguments: argparse.Namespace) -> dict[str, Any]:
         return dict(_admission(arguments.admission))
     found = {name: getattr(arguments, name) for name in ACTIONS[function] if name != "key"}
     if function == "addKey":
-        wanted = KeyPurpose[arguments.purpose.upper()]
-        keys = [each for each in _admission(arguments.admission)["keys"] if each.get("purpose") == wanted]
-        if len(keys) != 1:
-            raise BadInput("key_missing", f"{arguments.admission.name} holds no key for {arguments.purpose}.")
-        found["key"] = keys[0]
+        found["key"] = _key(arguments)
     return found
+
+
+def _key(arguments: argparse.Namespace) -> Any:
+    """A key's public record: a file of its own, or one of an admission's."""
+    if arguments.public is not None:
+        return read_json(arguments.public, "key's public record")
+    if arguments.admission is None or arguments.purpose is None:
+        raise BadInput("key_missing", "Which key is to be added?", hint="Give --public FILE, or --admission FILE with --purpose.")
+    wanted = KeyPurpose[arguments.purpose.upper()]
+    keys = [each for each in _admission(arguments.admission)["keys"] if each.get("purpose") == wanted]
+    if len(keys) != 1:
+        raise BadInput("key_missing", f"{arguments.admission.name} holds no key for {arguments.purpose}.")
+    return keys[0]
 
 
 def _admission(path: Path) -> dict[str, Any]:
@@ -95,7 +104,11 @@ def _admission(path: Path) -> dict[str, Any]:
 
 ADMISSION = arg("--admission", type=Path, required=True, metavar="FILE", help="the admission.json that `qiaolian node init` wrote")
 OPTIONS = {
-    "addKey": (ADMISSION, arg("--purpose", required=True, choices=[each.name.lower() for each in KeyPurpose], help="which of its keys")),
+    "addKey": (
+        arg("--public", type=Path, metavar="FILE", help="the public record that `qiaolian key make` wrote; or:"),
+        arg("--admission", type=Path, metavar="FILE", help="the admission.json that `qiaolian node init` wrote"),
+        arg("--purpose", choices=[each.name.lower() for each in KeyPurpose], help="which of the admission's keys"),
+    ),
     "admit": (ADMISSION,),
 }
 HELP = {

@@ -8,9 +8,7 @@ is handed to.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from getpass import getpass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from chain.errors import BadInput
 from chain.keys import create_person_key, passphrase_file
 from registry.credit.signing import Subject, consent_of, dispute_of, require_certificate, sign_consent, subject_of, withdrawal_of
 from scripts.people.credit import IDENTITY, identity_of
-from scripts.people.desk import Desk, given_passphrase, json_bytes, read_json
+from scripts.people.desk import Desk, chosen_passphrase, json_bytes, read_json
 from scripts.people.verb import KEY, OUT, Noun, Verb, arg
 
 PURPOSES = ("consent", "dispute", "deal")
@@ -33,11 +31,7 @@ def request_file(key: Path) -> Path:
 
 def _key(desk: Desk, arguments: argparse.Namespace) -> None:
     path: Path = arguments.key
-    passphrase = given_passphrase(arguments.passphrase_file)
-    if passphrase is None and sys.stdin.isatty():
-        passphrase = getpass("A passphrase for the new key: ")
-        if passphrase != getpass("The same again: ") or not passphrase:
-            raise BadInput("passphrase_differs", "The two were not the same, or empty.", hint="Nothing was made.")
+    passphrase = chosen_passphrase(arguments.passphrase_file)
     subject = Subject(identity_of(arguments), key=create_person_key(path, passphrase))
     desk.save(request_file(path), json_bytes(subject.request(purpose=arguments.purpose)))
     desk.show({"key": str(path), "address": subject.key.address, "request": str(request_file(path))})

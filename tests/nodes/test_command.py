@@ -7,13 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 
+from chain.errors import Unauthorised
+from nodes.access import LocalAccess
 from nodes.config import NodeConfig, load
 from registry.uscc import with_check_character
 
 ROOT = Path(__file__).parents[2]
-MEMBER = with_check_character("11440700MB2N0D001")
+MEMBER, OTHER = with_check_character("11440700MB2N0D001"), with_check_character("11440700MB2N0D002")
 
 
 def node(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +58,61 @@ def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
     done = node("run", "--config", str(tmp_path / "none.toml"))
     assert done.returncode != 0
     assert done.stderr.startswith("config_missing: ")
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """A node's configuration, and another node's admission file."""
+    for name, member in (("n", MEMBER), ("m", OTHER)):
+        node("init", "--dir", str(tmp_path / name), "--member", member, "--roles", "bank", "--unsealed-test")
+    return tmp_path / "n" / "node.toml", tmp_path / "m" / "admission.json"
+
+
+def test_a_peer_is_added_from_its_admission_and_the_rest_stays(two: tuple[Path, Path]) -> None:
+    config, admission = two
+    config.write_text("# the operator's own remark\n" + config.read_text())
+    before = load(config)
+    done = node("peer", "--config", str(config), "--admission", str(admission), "--url", "https://10.0.0.7:8443")
+    assert done.returncode == 0, done.stderr
+    assert "by another way" in done.stdout
+    after = load(config)
+    held = {key["purpose"]: key["fingerprint"] for key in json.loads(admission.read_text())["keys"]}
+    assert after.peers[OTHER].model_dump() == {"url": "https://10.0.0.7:8443", "tls": held[7], "log": held[6]}
+    assert after.model_copy(update={"peers": before.peers}) == before
+    assert config.read_text().startswith("# the operator's own remark\n")
+
+
+@pytest.mark.parametrize(
+    ("of", "url", "code"),
+    [("m", "http://10.0.0.7", "config_invalid"), ("n", "https://10.0.0.7:8443", "peer_self"), ("", "https://10.0.0.7:8443", "admission_malformed")],
+)
+def test_what_is_no_peer_is_refused_and_nothing_is_written(two: tuple[Path, Path], of: str, url: str, code: str) -> None:
+    config, admission = two
+    before = config.read_bytes()
+    done = node("peer", "--config", str(config), "--admission", str(admission.parents[1] / of / "admission.json"), "--url", url)
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"{code}: "), done.stderr
+    assert config.read_bytes() == before
+
+
+def test_a_peer_is_added_once(two: tuple[Path, Path]) -> None:
+    config, admission = two
+    words = ("peer", "--config", str(config), "--admission", str(admission), "--url", "https://10.0.0.7:8443")
+    assert node(*words).returncode == 0
+    assert node(*words).stderr.startswith("peer_known: ")
+
+
+def test_fresh_tokens_end_the_old_ones(two: tuple[Path, Path]) -> None:
+    config, _ = two
+    home = config.parent
+    old = json.loads((home / "handout.json").read_text())
+    (home / "handout.json").unlink()
+    assert node("tokens", "--config", str(config)).returncode == 0
+    new = json.loads((home / "handout.json").read_text())
+    held = LocalAccess.load(home / "access.json")
+    assert held.role_of(f"Bearer {new['clerk']}") == "clerk"
+    with pytest.raises(Unauthorised):
+        held.role_of(f"Bearer {old['clerk']}")
 
 
 def test_migrate_brings_an_empty_database_up_to_date(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -76,6 +77,52 @@ def test_every_endpoint_for_people_and_systems_has_a_command() -> None:
 
 def template(path: str) -> str:
     return re.sub(r"\{[^}]*\}", "{}", path.replace("0x{", "{"))
+
+
+# --- A person's key -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_made_by_its_holder_and_its_passphrase_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, old, new = (tmp_path / name for name in ("approval.json", "old", "new"))
+    old.write_text("first words\n")
+    new.write_text("other words\n")
+    assert cli.main(["key", "make", str(key), "--purpose", "approval", "--passphrase-file", str(old), "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert json.loads(Path(made["public"]).read_text()) == {"fingerprint": "0x" + made["address"][2:].rjust(64, "0"), "purpose": 2, "algorithm": 1}
+    assert key.stat().st_mode & 0o077 == 0
+    assert cli.main(["key", "passphrase", str(key), "--passphrase-file", str(old), "--new-passphrase-file", str(new)]) == 0
+    assert cli.main(["key", "show", str(key), "--passphrase-file", str(old)]) == 2
+    assert "key_passphrase_wrong" in capsys.readouterr().err
+    assert cli.main(["key", "show", str(key), "--passphrase-file", str(new)]) == 0
+    assert made["address"] in capsys.readouterr().out
+
+
+def test_a_passphrase_left_beside_the_key_goes_when_it_is_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, new = tmp_path / "admin.json", tmp_path / "new"
+    new.write_text("other words\n")
+    assert cli.main(["key", "make", str(key), "--purpose", "admin"]) == 0
+    assert (tmp_path / "admin.json.passphrase").exists()
+    assert cli.main(["key", "passphrase", str(key), "--new-passphrase-file", str(new)]) == 0
+    assert not (tmp_path / "admin.json.passphrase").exists()
+    assert cli.main(["key", "make", str(key), "--purpose", "admin"]) == 2
+    assert "key_exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["show", "none.json"], "key_missing"),
+        (["passphrase", "none.json", "--passphrase-file", "none"], "key_passphrase_missing"),
+        (["make", "x.json", "--purpose", "admin", "--passphrase-file", "none"], "key_passphrase_missing"),
+    ],
+)
+def test_a_key_command_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], code: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["key", *words]) == 2
+    assert f"error[{code}]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- Shapes ---------------------------------------------------------------------------------------------------------------------

@@ -639,3 +639,29 @@ def test_a_contract_call_the_chain_refuses_is_said_with_the_chains_code(town: To
     refused = code_of("money", "withdraw", "--amount", "99999999", "--order", "too-much", *town.node("department"))
     assert refused[0] == 2
     assert refused[1] not in ("", "reverted")
+
+
+# --- After a loss ---------------------------------------------------------------------------------------------------------------
+
+
+def carried_out(town: Town, *words: str) -> None:
+    """A change of the directory proposed at the operator's and approved by two administrators."""
+    proposal = town.at("operator", "member", *words, "--share-with", town["supervisor"])["proposalId"]
+    for name in ("operator", "supervisor"):
+        town.at(name, "member", "approve", proposal, "--key", admin_key(town, name), "--yes")
+    eventually(lambda: town.at("operator", "member", "proposal", proposal)["executedAt"])
+
+
+def test_a_lost_officers_key_is_ended_and_another_signs(town: Town, published: str, asked: str) -> None:
+    new = town.path("new-officer.json")
+    done("key", "make", str(new), "--purpose", "approval", "--json")
+    lost = done("key", "show", officer_key(town, "department"), "--json")["address"]
+    words = ("grant", "request", "--asset", published, "--scene", "small-loan", "--purpose", "statistics", "--uses", "1")
+    grant = town.at("bank", *words)["grantId"]
+    approve = ("grant", "approve", grant, *town.node("department"), "--yes", "--key")
+    assert code_of(*approve, str(new)) == (2, "wrong_signer")
+    carried_out(town, "propose-end-key", "--fingerprint", "0x" + lost[2:].rjust(64, "0"), "--reason", "key-lost")
+    carried_out(town, "propose-add-key", "--member", town["department"], "--public", f"{new}.public.json")
+    eventually(lambda: said(*approve, str(new)).code == 0)
+    assert code_of(*approve, officer_key(town, "department")) == (2, "wrong_signer")
+    assert eventually(lambda: town.at("department", "grant", "show", grant)["state"] == "approved")

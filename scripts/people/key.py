@@ -1,0 +1,70 @@
+"""``qiaolian key``: a person's own key file: made where its holder sits, so that nobody else ever has it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from chain.keys import change_person_passphrase, create_person_key, open_person_key, passphrase_file
+from chain.statements import Algorithm, KeyPurpose
+from scripts.people.desk import Desk, asked_passphrase, chosen_passphrase, given_passphrase, json_bytes, open_key, require_passphrase, text_of
+from scripts.people.verb import Noun, Verb, arg
+
+PURPOSES = {"approval": KeyPurpose.APPROVAL, "admin": KeyPurpose.ADMIN}
+FILE = arg("key", type=Path, metavar="FILE", help="the key file")
+PASSPHRASE = arg("--passphrase-file", type=Path, metavar="FILE", help="a file with its passphrase")
+
+
+def public_file(key: Path) -> Path:
+    """Where a key's public record stands."""
+    return key.with_name(key.name + ".public.json")
+
+
+def _make(desk: Desk, arguments: argparse.Namespace) -> None:
+    path: Path = arguments.key
+    passphrase = chosen_passphrase(arguments.passphrase_file)
+    signer = create_person_key(path, passphrase)
+    record = {"fingerprint": "0x" + signer.fingerprint.hex(), "purpose": int(PURPOSES[arguments.purpose]), "algorithm": int(Algorithm.SECP256K1)}
+    desk.save(public_file(path), json_bytes(record))
+    desk.show({"key": str(path), "address": signer.address, "purpose": arguments.purpose, "public": str(public_file(path))})
+    if passphrase is None:
+        desk.say(f"Its passphrase stands in {passphrase_file(path)}; keep it elsewhere.")
+    desk.say("The directory must know the key before it counts: qiaolian member propose-add-key --public FILE.")
+
+
+def _show(desk: Desk, arguments: argparse.Namespace) -> None:
+    desk.show({"key": str(arguments.key), "address": open_key(arguments.key, arguments.passphrase_file).address})
+
+
+def _passphrase(desk: Desk, arguments: argparse.Namespace) -> None:
+    old = given_passphrase(arguments.passphrase_file) or require_passphrase(arguments.key)
+    open_person_key(arguments.key, old)
+    if arguments.new_passphrase_file is not None:
+        new = text_of(arguments.new_passphrase_file, "key_passphrase_missing", "new passphrase")
+    else:
+        new = asked_passphrase()
+    change_person_passphrase(arguments.key, old, new)
+    desk.show({"key": str(arguments.key), "passphrase": "changed"})
+
+
+NOUN = Noun(
+    (
+        Verb(
+            "make",
+            "make a chief data officer's or an administrator's key",
+            _make,
+            (FILE, arg("--purpose", required=True, choices=sorted(PURPOSES), help="approval: chief data officer; admin: administrator"), PASSPHRASE),
+            role=None,
+            node=False,
+        ),
+        Verb("show", "the address of a key, to compare it with the directory", _show, (FILE, PASSPHRASE), role=None, node=False),
+        Verb(
+            "passphrase",
+            "change a key file's passphrase",
+            _passphrase,
+            (FILE, PASSPHRASE, arg("--new-passphrase-file", type=Path, metavar="FILE", help="a file with the new one (else it is asked)")),
+            role=None,
+            node=False,
+        ),
+    )
+)
