@@ -113,9 +113,9 @@ class Active:
             self._session.note(f"sums of {peer}", sums.tobytes())
         growth.take(np.concatenate([own, *(sums for _, sums in heard)], axis=1))
         first = len(self._own)
-        for peer, count in self._offered.items():
+        for (peer, count), (allowed, _) in zip(self._offered.items(), heard, strict=True):
             hessians = growth.sums[:, first : first + count, 1]
-            if (hessians < 0).any() or (hessians > growth.totals[:, 1:]).any():
+            if (allowed & ((hessians < 0) | (hessians > growth.totals[:, 1:]))).any():
                 raise PeerFault("sums_impossible", f"{peer}'s sums are below nothing or above those of all rows.", peer=peer)
             first += count
         return [allowed for allowed, _ in heard]

@@ -105,6 +105,23 @@ class Cuts:
         allowed: NDArray[np.bool_] = (counts >= least) & (sizes[:, None] - counts >= least)
         return allowed
 
+    def told(self, counts: Integers, sizes: Integers, before: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
+        """The cuts whose sums may be told of a group of siblings, (groups, cuts): of those told of their parent.
+
+        Sums of one column can be subtracted from each other, from the node's own and from the parent's. What is left by that, between two cuts that
+        are told or beyond the last, must be no row or at least so many, in every sibling. ``counts``: (groups, siblings, cuts), ``sizes`` (groups,
+        siblings).
+        """
+        told = np.zeros_like(before)
+        for column, bins in enumerate(self.bins):
+            passed = np.zeros_like(sizes)
+            for number in np.flatnonzero(self._cuts[:, 0] == column).tolist():
+                reached = counts[..., number] if bins.numeric else passed + counts[..., number]
+                parts = np.stack([reached - passed, sizes - reached])
+                told[:, number] = before[:, number] & ((parts == 0) | (parts >= least)).all(axis=(0, 2))
+                passed = np.where(told[:, number, None], reached, passed)
+        return told
+
     def _sum(self, node: Integers, nodes: int, values: Integers | None) -> Integers:
         if self._places is None:
             return np.zeros((nodes, 0), np.int64)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,14 +66,14 @@ class PublicKey:
     def __init__(self, scheme: Scheme, numbers: Sequence[int]) -> None:
         self.scheme, self.numbers = scheme, tuple(numbers)
         self.bound = self.numbers[0] ** scheme.power
-        self._kit = hnp.setup(phe.PublicKey.load_from(_key_frame(scheme, self.numbers)))
+        self._kit = _kit(_key_frame(scheme, self.numbers))
         self._evaluator = self._kit.evaluator()
         self._encoder = phe.BigintEncoder(scheme.schema)
         self._blinding = None
         if scheme.index == OU.index:
             modulus, base, noise = self.numbers
             wider = (modulus, base, pow(noise, 1 << _OU_SHORT_EXPONENT, modulus))
-            self._blinding = hnp.setup(phe.PublicKey.load_from(_key_frame(scheme, wider)))
+            self._blinding = _kit(_key_frame(scheme, wider))
 
     @classmethod
     def from_bytes(cls, scheme: Scheme, data: bytes) -> PublicKey:
@@ -125,22 +125,6 @@ class PublicKey:
     def add(self, left: Ciphertexts, right: Ciphertexts) -> Ciphertexts:
         """Sums, pair by pair."""
         return self.dump(self._evaluator.add(self.load(left), self.load(right)))
-
-    def negate(self, given: Ciphertexts) -> Ciphertexts:
-        """The opposites. An inversion costs as much as 130 additions, so one is shared by a block: -x = -(sum) + (sum of the others)."""
-        if not len(given):
-            return given
-        block, count = 16, len(given)
-        loaded = self.load(given)
-        blocks = [list(range(start, min(start + block, count))) for start in range(0, count, block)]
-        totals = self._evaluator.batch_select_sum(loaded, blocks)
-        zeros = self.load(np.repeat(self.identity, len(blocks), axis=0))
-        opposite = self._evaluator.sub(zeros, totals)
-        spread = opposite[[place // block for place in range(count)]]
-        # A block of one has no others: the sum of nothing is the identity, put at the end.
-        padded = self.load(np.concatenate([given, self.identity]))
-        others = [[each for each in blocks[place // block] if each != place] or [count] for place in range(count)]
-        return self.dump(self._evaluator.add(spread, self._evaluator.batch_select_sum(padded, others)))
 
     def sums(self, given: Any, groups: Sequence[list[int]]) -> Ciphertexts:
         """For each group of row numbers the sum of these rows of a loaded array. No group may be empty."""
@@ -264,6 +248,12 @@ def _pieces(groups: Sequence[list[int]]) -> Iterator[list[list[int]]]:
 
 
 # --- HEU's framing: msgpack arrays of numbers, little-endian with a sign bit, in strings of 8 or 16 bits' length ----------------------
+
+
+@lru_cache(4)
+def _kit(frame: bytes) -> Any:
+    """What a public key can do. Its tables take a second to make, so those of the last keys are kept."""
+    return hnp.setup(phe.PublicKey.load_from(frame))
 
 
 def _frames(data: bytes) -> tuple[bytes, bytes]:

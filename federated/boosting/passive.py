@@ -21,12 +21,12 @@ from federated.session import Session
 
 @dataclass(frozen=True)
 class Level:
-    """What was offered of one level, in the tree's own order of cuts."""
+    """What is offered of one level. ``allowed`` is in the tree's own order of cuts; ``told`` has a row for each group of siblings."""
 
     frontier: Frontier
     counts: NDArray[np.int64]
+    told: NDArray[np.bool_]
     allowed: NDArray[np.bool_]
-    order: NDArray[np.int64]
 
 
 class Passive:
@@ -54,40 +54,46 @@ class Passive:
         gradients = await receive_ciphertexts(self._channel, GRADIENTS, self._cuts.train, self._key)
         loaded = await asyncio.to_thread(self._key.load, gradients)
         order = self._session.randomness.child(f"order/{number}").permutation(len(self._cuts))
-        frontier = Frontier.root(self._rows, self._cuts.train)
-        for level in range(self._terms.depth):
-            offered = await self._offer(frontier, loaded, order)
-            await self._answer(offered)
-            if level + 1 < self._terms.depth:
-                frontier = await self._next(frontier)
-            if not frontier.count:
+        level = self._level(Frontier.root(self._rows, self._cuts.train), np.ones((1, len(self._cuts)), np.bool_), order)
+        for number in range(self._terms.depth):
+            await self._offer(level, loaded, order)
+            await self._answer(level, order)
+            if number + 1 < self._terms.depth:
+                level = await self._next(level, order)
+            if not level.frontier.count:
                 break
 
     # --- Each level ---------------------------------------------------------------------------------------------------------------
 
-    async def _offer(self, frontier: Frontier, loaded: object, order: NDArray[np.int64]) -> Level:
+    def _level(self, frontier: Frontier, before: NDArray[np.bool_], order: NDArray[np.int64]) -> Level:
+        """``before``: the cuts told of each group's parent."""
+        counts, sizes = self._cuts.counts(frontier.training, frontier.count), frontier.sizes()
+        shape = (len(before), frontier.siblings)
+        told = self._cuts.told(counts.reshape(*shape, len(self._cuts)), sizes.reshape(shape), before, self._terms.least_summed)
+        allowed = self._cuts.allowed(counts, sizes, self._terms.least_rows) & np.repeat(told, frontier.siblings, axis=0)
+        return Level(frontier, counts, told, allowed[:, order])
+
+    async def _offer(self, level: Level, loaded: object, order: NDArray[np.int64]) -> None:
         """Send the sums of the smaller children, and for every node which cuts leave enough rows on both sides."""
-        counts = self._cuts.counts(frontier.training, frontier.count)
-        allowed = self._cuts.allowed(counts, frontier.sizes(), self._terms.least_rows)[:, order]
-        joined = await asyncio.to_thread(self._sums, frontier, loaded, order)
+        joined = await asyncio.to_thread(self._sums, level, loaded, order)
         self._session.note("sums", joined.tobytes())  # as they are before the library draws randomness
         hidden = await asyncio.to_thread(self._key.fresh, joined)
-        await self._channel.send("boosting/allowed", bits=packed(allowed))
+        await self._channel.send("boosting/allowed", bits=packed(level.allowed))
         await send_ciphertexts(self._channel, SUMS, hidden, self._scheme)
-        return Level(frontier, counts, allowed, order)
 
-    def _sums(self, frontier: Frontier, loaded: object, order: NDArray[np.int64]) -> Ciphertexts:
-        summed = frontier.summed()
-        sums = sealed_sums(self._key, loaded, self._cuts, frontier.only(summed), len(summed))
+    def _sums(self, level: Level, loaded: object, order: NDArray[np.int64]) -> Ciphertexts:
+        summed = level.frontier.summed()
+        sums = sealed_sums(self._key, loaded, self._cuts, level.frontier.only(summed), len(summed))
+        sums[~level.told] = self._key.identity
         return self._key.join(sums[:, order].reshape(-1, self._scheme.width), self._packing.slots, self._packing.slot_bits)
 
-    async def _answer(self, level: Level) -> None:
+    async def _answer(self, level: Level, order: NDArray[np.int64]) -> None:
         """Say which rows go left at the splits that were chosen here; those rows are then known to the label party."""
         message = await self._channel.receive("boosting/chosen")
         nodes, chosen = self._chosen(message, level)
         sides = []
         for node, cut, rows in zip(nodes, chosen, standing(level.frontier, nodes), strict=True):
-            lowest = self._cuts.lowest(int(level.order[cut]), level.counts[node])
+            lowest = self._cuts.lowest(int(order[cut]), level.counts[node])
             self.splits.append(lowest)
             sides.append(self._cuts.left(lowest)[rows])
         await self._channel.send("boosting/sides", left=packed(np.concatenate([np.empty(0, np.bool_), *sides])))
@@ -102,8 +108,9 @@ class Passive:
             raise PeerFault("split_not_allowed", sentence, peer=message.peer)
         return nodes.tolist(), cuts.tolist()
 
-    async def _next(self, frontier: Frontier) -> Frontier:
+    async def _next(self, level: Level, order: NDArray[np.int64]) -> Level:
         """The next level, as the label party tells it."""
+        frontier = level.frontier
         message = await self._channel.receive("boosting/level")
         split = bits(message, "split", frontier.count)
         inside = frontier.inside(split)
@@ -112,7 +119,7 @@ class Passive:
         divided = frontier.divided(split, left)
         if (divided.sizes() < self._terms.least_rows).any():
             raise PeerFault("split_not_allowed", f"{message.peer} made a node of fewer than {self._terms.least_rows} rows.", peer=message.peer)
-        return divided
+        return self._level(divided, level.told[np.flatnonzero(split) // frontier.siblings], order)
 
 
 def sealed_sums(key: PublicKey, loaded: object, cuts: Cuts, node: NDArray[np.int64], nodes: int) -> Ciphertexts:

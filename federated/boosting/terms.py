@@ -16,7 +16,14 @@ from federated.intersection import Terms as Intersection
 SCHEMES = ("ou", "paillier")
 MOST_BINS = 256
 
-_WHOLE = {"trees": (1, 1000), "depth": (1, 8), "bins": (2, MOST_BINS), "least_rows": (1, 1 << 20), "first_trees_local": (0, 1000)}
+_WHOLE = {
+    "trees": (1, 1000),
+    "depth": (1, 8),
+    "bins": (2, MOST_BINS),
+    "least_rows": (1, 1 << 20),
+    "least_summed": (1, 1 << 20),
+    "first_trees_local": (0, 1000),
+}
 _REAL = {"rate": (1e-6, 1.0), "penalty": (0.0, 1e6), "gamma": (0.0, 1e6), "least_weight": (0.0, 1e6), "test": (0.01, 0.9)}
 
 
@@ -26,8 +33,9 @@ class Terms:
 
     ``label``: the column; ``bad``: its value that is to be predicted. ``trees``, the first ``first_trees_local`` of them from the label party's
     columns alone; ``depth``, ``rate``, ``penalty``, ``gamma``, ``least_weight``, ``least_rows`` as in ``Rule``. ``bins`` of a column at most, each
-    of ``least_rows`` rows at least. ``test``: the share of the common rows that is kept from training. ``scheme`` ``ou`` or ``paillier``.
-    ``alignment``: parameters of the intersection.
+    of ``least_rows`` rows at least. ``least_summed``: of fewer rows a feature party lets no sum be known, nor found by subtracting sums of one
+    column; with 1 it tells all, and the trees are xgboost's. ``test``: the share of the common rows that is kept from training. ``scheme`` ``ou``
+    or ``paillier``. ``alignment``: parameters of the intersection.
     """
 
     label: str
@@ -39,6 +47,7 @@ class Terms:
     gamma: float = 0.0
     least_weight: float = 1.0
     least_rows: int = 20
+    least_summed: int = 20
     bins: int = 32
     first_trees_local: int = 0
     test: float = 0.3

@@ -98,6 +98,11 @@ class Frontier:
         """The node of each training row."""
         return self.node[: self.train]
 
+    @property
+    def siblings(self) -> int:
+        """How many nodes have one parent: two, but for the root."""
+        return 1 if self.count == 1 else 2
+
     def sizes(self) -> NDArray[np.int64]:
         """Training rows in each node."""
         return np.bincount(self.training[self.training >= 0], minlength=self.count)

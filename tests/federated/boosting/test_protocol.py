@@ -100,6 +100,7 @@ def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job:
         ({"bins": 1}, "spec_parameters"),
         ({"bins": 257}, "spec_parameters"),
         ({"least_rows": 0}, "spec_parameters"),
+        ({"least_summed": 0}, "spec_parameters"),
         ({"rate": 0}, "spec_parameters"),
         ({"rate": "0.3"}, "spec_parameters"),
         ({"penalty": -1}, "spec_parameters"),

@@ -71,7 +71,7 @@ BROUGHT = [
 
 @pytest.mark.parametrize(("brought", "scheme"), [*((each, "ou") for each in BROUGHT), (BROUGHT[0], "paillier")])
 def test_every_split_and_weight_is_that_of_the_pooled_columns(pooled: Columns, brought: dict[str, tuple[str, ...]], scheme: str) -> None:
-    terms = Terms("Status", "bad", trees=2, depth=4, bins=12, least_rows=10, scheme=scheme)
+    terms = Terms("Status", "bad", trees=2, depth=4, bins=12, least_rows=10, least_summed=1, scheme=scheme)
     forest, sides, cuts = grown(terms, pooled, brought)
     joint = nested(forest, {"bank": forest.splits} | {name: side.splits for name, side in sides.items()}, cuts)
     whole = cuts_of(pooled, tuple(name for party in ("bank", *sides) for name in brought[party]), terms)
@@ -87,7 +87,7 @@ def test_every_split_and_weight_is_that_of_the_pooled_columns(pooled: Columns, b
 
 def test_auc_is_that_of_xgboost_on_the_same_bins(pooled: Columns) -> None:
     numbers = ("Income", "Debt", "Expenses", "Seniority", "Age")
-    terms = Terms("Status", "bad", trees=12, depth=4, bins=16, least_rows=1)
+    terms = Terms("Status", "bad", trees=12, depth=4, bins=16, least_rows=1, least_summed=1)
     forest, _, cuts = grown(terms, pooled, {"bank": numbers[:2], "tax": numbers[2:]})
     codes = np.stack([bins.codes(pooled[bins.column]) for party in ("bank", "tax") for bins in cuts[party].bins], axis=1).astype(np.float64)
     bad = pooled["Status"] == "bad"

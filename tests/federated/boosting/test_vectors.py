@@ -1,0 +1,47 @@
+"""The vectors of docs/protocols/boosting.md are what the code gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from federated.boosting.cuts import Cuts
+from federated.boosting.he import OU, PAILLIER
+from federated.boosting.packing import Packing
+from federated.boosting.terms import Terms
+from federated.boosting.trees import Rule, gradients
+from federated.randomness import Randomness
+
+PAGE = (Path(__file__).parents[3] / "docs" / "protocols" / "boosting.md").read_text(encoding="utf-8")
+
+
+def test_gradients_packing_and_leaves() -> None:
+    pairs = gradients(np.array([0.0, 0.5, -1.25, 2.0]), np.array([True, False, True, False]))
+    packing = Packing.of(4, OU)
+    packed = [int(each) for each in packing.packed(pairs)]
+    joined = sum(each << packing.slot_bits * place for place, each in enumerate(packed))
+    assert f"slots of {packing.slot_bits} bits" in PAGE
+    for value in (pairs.tolist(), hex(joined), Rule().weight(pairs.sum(axis=0)), *map(hex, packed)):
+        assert f"`{value}`" in PAGE
+    assert (packing.opened([joined], 4) == pairs).all()
+
+
+def test_the_order_of_cuts() -> None:
+    assert f"`{Randomness(bytes(32)).child('order/0').permutation(10).tolist()}`" in PAGE
+
+
+def test_sums_of_cuts() -> None:
+    a, b = np.array([1, 1, 2, 3, 3, np.nan, np.nan, 2]), np.array(list("xxyyyxxy"), object)
+    cuts = Cuts.of({"a": a, "b": b}, 8, most=4, least=2)
+    pairs = np.arange(1, 9)[:, None] * np.array([1, 10])
+    assert f"`{cuts.sums(np.zeros(8, np.int64), 1, pairs)[0].tolist()}`" in PAGE
+
+
+def test_every_parameter_is_on_the_page_with_its_default() -> None:
+    for name in Terms.__dataclass_fields__:
+        assert f"`{name}`" in PAGE
+    slots = [Packing.of(30_000, scheme).slots for scheme in (OU, PAILLIER)]
+    assert "at 30,000 rows {} (`ou`), {} (`paillier`)".format(*slots) in PAGE
+    packing = Packing.of(30_000, OU)
+    assert (packing.hessian_bits, packing.slot_bits) == (22 + 15, 47 + 2 * 15)
