@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from chain.context import Context
 from chain.errors import BadInput, Forbidden
@@ -51,12 +50,17 @@ async def _part(context: Context, subject: str, consent: bytes, purpose: str, pa
     if result.content is None:
         raise Forbidden(result.reason or "refused", "A department refused; nothing is owed for it.")
     agreement = agreements.load(context, part.agreement_id).agreement
-    asset = "0x" + agreement.asset_id.hex()
-    wanted = f"subject={quote(subject)}&asset_id={asset}&columns={quote(','.join(part.columns))}"
-    told = await context.peers.get(agreement.provider, f"/v1/peer/disputes?{wanted}")
+    sought = {
+        "subject": subject,
+        "columns": list(part.columns),
+        "purpose": purpose,
+        "grantId": "0x" + agreement.grant_id.hex(),
+        "consent": credit.held_package(context, consent),
+    }
+    told = await context.peers.post(agreement.provider, "/v1/peer/disputes", sought)
     return {
         "department": agreement.provider,
-        "assetId": asset,
+        "assetId": "0x" + agreement.asset_id.hex(),
         "record": result.content["record"],
         **_receipt(context, part.agreement_id, result.lane, result.seq),
         "disputes": told["disputes"],

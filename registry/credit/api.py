@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.crypto import require_address
-from chain.errors import Forbidden
+from chain.errors import BadInput, Forbidden
 from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute, SubjectKeyCertificate
 from registry.access import (
     Principal,
@@ -36,6 +36,13 @@ _PACKAGE: dict[str, Any] = {
     "certificateSignature": SIGNATURE,
     "identity": _IDENTITY,
     "identitySalt": SALT,
+}
+_SOUGHT: dict[str, Any] = {
+    "subject": _IDENTITY["code"],
+    "columns": ["Seniority"],
+    "purpose": "credit-assessment",
+    "grantId": "0x" + "11" * 32,
+    "consent": _PACKAGE,
 }
 _DISPUTE: dict[str, Any] = {
     "dispute": CreditDispute,
@@ -183,15 +190,24 @@ def answer(
     return service.answer(context, hex_bytes(dispute_id), new_record=body.record)
 
 
-@router.get("/v1/peer/disputes", summary="Disputes about a subject, for a bank with its consent")
-def disputes(
-    subject: str,
-    asset_id: str,
-    columns: str,
-    context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_member),
-) -> dict[str, Any]:
-    return {"disputes": service.disputes_of(context, subject, hex_bytes(asset_id), columns.split(","))}
+@router.post(
+    "/v1/peer/disputes",
+    summary="Disputes about a subject's record, for a bank that may see the record: under its grant, with the subject's consent",
+    openapi_extra=strict_body(**_SOUGHT),
+)
+async def disputes(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    body = await strict_json(request)
+    columns = field(body, "columns", list)
+    if not columns or not all(isinstance(each, str) for each in columns):
+        raise BadInput("field_missing", "The columns are a list of names.", field="columns")
+    sought = service.Sought(
+        subject=field(body, "subject", str),
+        columns=tuple(columns),
+        purpose=field(body, "purpose", str),
+        grant_id=hex_field(body, "grantId", length=32),
+        package=field(body, "consent", dict),
+    )
+    return {"disputes": await run_in_threadpool(service.disputes_for, context, caller.member, sought)}
 
 
 @router.get("/v1/disputes", summary="Disputes at this department")

@@ -128,7 +128,7 @@ def combine(subject: str, parts: Sequence[Mapping[str, Any]], disputes: Sequence
 
     A record that was repaired carries the repaired values as ``repaired``, the delivered ones stay: both are shown.
     """
-    shown = [{name: each.get(name) for name in READABLE} for each in disputes]
+    shown = [{name: each.get(name) for name in READABLE} for each in told_once(disputes)]
     return {
         "subject": subject,
         "records": [_record(part, shown) for part in parts],
@@ -136,9 +136,24 @@ def combine(subject: str, parts: Sequence[Mapping[str, Any]], disputes: Sequence
     }
 
 
+def told_once(disputes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each dispute once, with the values of all columns it was told for: two parts of a report may be about one record."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in disputes:
+        known = found.setdefault(each["disputeId"], {**each, "before": {}, "after": None})
+        known["before"] = {**known["before"], **each["before"]}
+        if each["after"] is not None:
+            known["after"] = {**(known["after"] or {}), **each["after"]}
+    return list(found.values())
+
+
 def _record(part: Mapping[str, Any], disputes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     about = [each for each in disputes if each["assetId"] == part["assetId"]]
-    repaired = [each["after"] for each in about if each["upheld"] and each["after"] is not None]
+    repaired = [
+        {column: each["after"][column] for column in part["record"] if column in each["after"]}
+        for each in about
+        if each["upheld"] and each["after"] is not None
+    ]
     return {
         "department": part["department"],
         "assetId": part["assetId"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +30,7 @@ from chain.statements import (
     CreditQuery,
     CreditRepair,
     KeyPurpose,
+    Operation,
     Role,
     SubjectKeyCertificate,
     UsageReceipt,
@@ -40,12 +42,15 @@ from registry.credit.rules import (
     IDENTITY_DOMAIN,
     REPORT_DOMAIN,
     CheckedPackage,
+    ConsentPackage,
     check_package,
     combine,
     require_usable,
+    told_once,
 )
 from registry.credit.store import AnchoredQuery, Certificate, Dispute, HeldConsent, Query
 from registry.evidence.service import append_statement
+from registry.grants import service as grants
 from registry.masking import mask
 
 PURPOSES = ("consent", "deal", "dispute")
@@ -197,7 +202,7 @@ def record_report(
         consent: the commitment of the consent all calls were made under.
         parts: for each department ``department``, ``assetId``, ``record`` (masked, as delivered), ``receipt`` (UsageReceipt JSON) and
             ``receiptSignature`` (0x hex).
-        disputes: what the departments' ``GET /v1/peer/disputes`` told, unchanged.
+        disputes: what the departments' ``POST /v1/peer/disputes`` told, unchanged.
 
     Raises:
         BadInput: ``report_malformed``; NotFound: ``consent_unknown``.
@@ -227,7 +232,7 @@ def record_report(
                 report=report,
                 report_salt=salt,
                 receipts=receipts,
-                disputes=[dict(each) for each in disputes],
+                disputes=told_once(disputes),
                 operation=operation,
             )
         )
@@ -406,6 +411,50 @@ def disputes(context: Context) -> list[dict[str, Any]]:
             }
             for row in rows
         ]
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What a bank asks of disputes: whose, about which columns, and the rights it has to see them."""
+
+    subject: str
+    columns: tuple[str, ...]
+    purpose: str
+    grant_id: bytes
+    package: Mapping[str, Any]
+    """The subject's consent, in its JSON form."""
+
+
+def disputes_for(context: Context, bank: str, sought: Sought) -> list[dict[str, Any]]:
+    """``disputes_of``, for a bank that may see the records themselves: under a live grant of its own, with the subject's consent.
+
+    Raises:
+        Forbidden: ``grant_of_others``, ``grant_…``, ``purpose_not_granted``, ``column_not_granted``, ``consent_…``; NotFound: ``grant_unknown``;
+            Unavailable: ``chain_view_stale``.
+    """
+    grant = grants.load(context, sought.grant_id)
+    if grant.terms.grantee != bank or grant.terms.owner != context.member:
+        raise Forbidden("grant_of_others", "The grant is not from this department to the bank that asks.")
+    grants.authorise(
+        context,
+        grant,
+        stopped=sought.grant_id in grants.stopped_grants(context),
+        operation=Operation.USE,
+        purpose=sought.purpose,
+        columns=sought.columns,
+        now=context.now(),
+    )
+    commitment = ConsentPackage.from_json(sought.package).commitment()
+    authorise_consent(
+        context,
+        sought.package,
+        commitment="0x" + commitment.hex(),
+        subject=sought.subject,
+        bank=bank,
+        purpose=sought.purpose,
+        now=context.now(),
+    )
+    return disputes_of(context, sought.subject, grant.terms.asset_id, sought.columns)
 
 
 def disputes_of(context: Context, subject: str, asset_id: bytes, columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -54,11 +54,13 @@ from exchange.metering import api as metering_api
 from exchange.metering import service as metering
 from exchange.metering.model import CallResult, Query
 from exchange.reconciliation import api as reconciliation_api
+from exchange.reports import api as reports_api
 from exchange.settlement import api as settlement_api
 from exchange.settlement import service as settlement
 from registry import projection as registry_projection
 from registry.access import Principal
 from registry.assets import service as assets
+from registry.credit import api as credit_api
 from registry.evidence import service as evidence
 from registry.grants import api as grants_api
 from registry.grants import service as grants
@@ -483,7 +485,7 @@ def app_of(context: Context) -> FastAPI:
     async def problem(_request: Request, error: QiaolianError) -> JSONResponse:
         return JSONResponse({"code": error.code, "detail": error.sentence}, status_code=error.status)
 
-    for module in (agreements_api, metering_api, settlement_api, reconciliation_api, grants_api):
+    for module in (agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api):
         app.include_router(module.router)
     return app
 

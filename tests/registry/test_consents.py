@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import secrets
 import time
@@ -16,6 +17,7 @@ from chain.errors import BadInput, Forbidden, NotFound, QiaolianError
 from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
 from registry.credit import service
 from registry.credit.rules import CLAIM_DOMAIN, combine
+from registry.grants import service as grants
 
 RECORDS = [{"subject": f"C{place:03d}", "Seniority": place, "Job": "fixed"} for place in range(5)]
 
@@ -193,6 +195,54 @@ def dispute_of(network: Any, subject: Any, asset_id: bytes, claim: dict[str, Any
     return CreditDispute(**fields)
 
 
+def rights(network: Any, subject: Any, asset_id: bytes) -> tuple[bytes, dict[str, Any]]:
+    """The bank's grant for the asset, and the subject's consent: what it takes to see the record itself."""
+    grant_id = network.request_grant("bank", "tax", asset_id, ["Seniority"])
+    network.decide("tax", grant_id)
+    person = type(subject)(subject.code)
+    package = network.consent("operator", person, "bank")
+    network.record_consent("operator", person, package)
+    return grant_id, package
+
+
+def seek(network: Any, caller: str, grant_id: bytes, package: Any, subject: str, **changed: Any) -> list[dict[str, Any]]:
+    """What the department's node tells a member's node of disputes."""
+    body = {"subject": subject, "columns": ["Seniority"], "purpose": "credit-assessment", "grantId": "0x" + grant_id.hex(), "consent": package}
+    answer = network["tax"].answer("POST", "/v1/peer/disputes", body | changed, {"x-member": network[caller].member})
+    found: list[dict[str, Any]] = asyncio.run(answer)["disputes"]
+    return found
+
+
+def disputes_seen(network: Any, subject: Any, asset_id: bytes) -> list[dict[str, Any]]:
+    return seek(network, "bank", *rights(network, subject, asset_id), subject.code)
+
+
+def test_disputes_are_told_to_nobody_who_may_not_see_the_record(network: Any, person: Any) -> None:
+    """A dispute shows values of the record, so it takes what the record takes: a live grant of the caller's own and the subject's consent."""
+    subject, other = person(), person()
+    asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9, "Debt": 5}, {"subject": other.code, "Seniority": 1, "Debt": 7}])
+    grant_id, package = rights(network, subject, asset_id)
+    assert seek(network, "bank", grant_id, package, subject.code) == []
+    refusals = {
+        "grant_of_others": {"caller": "agency"},
+        "grant_unknown": {"grantId": "0x" + "77" * 32},
+        "column_not_granted": {"columns": ["Debt"]},
+        "purpose_not_granted": {"purpose": "anti-fraud"},
+        "consent_other_subject": {"subject": other.code},
+        "consent_malformed": {"consent": {}},
+    }
+    for code, changed in refusals.items():
+        caller, asked = changed.pop("caller", "bank"), {"subject": subject.code, **changed}
+        with pytest.raises(QiaolianError) as refused:
+            seek(network, caller, grant_id, package, asked.pop("subject"), **asked)
+        assert refused.value.code == code
+    revocation, signature = network.revocation("tax", grant_id)
+    network["tax"].done(grants.revoke(network["tax"].context, grant_id, revocation, signature))
+    with pytest.raises(Forbidden) as revoked:
+        seek(network, "bank", grant_id, package, subject.code)
+    assert revoked.value.code == "grant_revoked"
+
+
 def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Any, person: Any) -> None:
     subject = person()
     asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9}, {"subject": "other", "Seniority": 1}])
@@ -217,7 +267,7 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Any, p
 
     tax.done(f"repair/{dispute_id.hex()}")
     assert answered()
-    (told,) = service.disputes_of(tax.context, subject.code, asset_id, ["Seniority"])
+    (told,) = disputes_seen(network, subject, asset_id)
     assert (told["answered"], told["upheld"], told["before"], told["after"]) == (True, True, {"Seniority": 9}, {"Seniority": 11})
     part = {"department": tax.member, "assetId": "0x" + asset_id.hex(), "record": {"Seniority": 9}, "receipt": {}, "receiptSignature": "0x"}
     assert combine(subject.code, [part], [told]) != combine(subject.code, [part], [])
