@@ -36,7 +36,7 @@ _NUMBERS = {
     "bins": (2, 64, int),
     "least_rows": (10, 10**6, int),
     "least_cases": (5, 10**6, int),
-    "iterations": (1, 200, int),
+    "iterations": (1, 20, int),
     "base_points": (0, 10**6, int),
     "test_share": (0.01, 0.9, float),
     "base_odds": (1e-3, 1e6, float),

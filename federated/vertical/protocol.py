@@ -38,6 +38,8 @@ from federated.vertical.tables import csv_of
 from federated.vertical.training import Trainer, deal
 from federated.vertical.whitening import Whitening
 
+MOST_SPREAD = 3.5
+"""Standard deviation of the log-odds of the training rows. Those of a good scorecard have less than 2."""
 LIMITS = (
     "It ranks and estimates; a decision about a person or a firm is taken by people, who can explain it and change it.",
     "It was tested on rows of the same source as it was trained on. Other times and other applicants need another test.",
@@ -138,6 +140,7 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     columns = _columns(cut_, mine, whitening, weights[:-1], plan)
     part = Part(model, _salt(session), columns, base, plan.scale)
     scores = await sum_points(session, sides.features, part.of_rows(own, len(table)))
+    _require_doubt(scores[~test], plan)
     return await asyncio.to_thread(_judged, job, plan, sides, part, told | {session.party: mine}, Rows(table.ids, scores, bad, test))
 
 
@@ -208,6 +211,12 @@ def _require_both(bad: NDArray[np.bool_], test: NDArray[np.bool_]) -> None:
             raise BadInput("too_few_rows", f"There are no rows to {name} with.")
         if bad[rows].all() or not bad[rows].any():
             raise BadInput("one_class", f"The rows to {name} with are all {'bad' if bad[rows].all() else 'good'}.", hint="A model needs both.")
+
+
+def _require_doubt(scores: NDArray[np.int64], plan: Plan) -> None:
+    """Refuse a model that is certain: beyond such scores the sine series does not hold, and no honest column says so much."""
+    if float(scores.std()) / plan.scale.factor > MOST_SPREAD:
+        raise BadInput("label_separated", "The columns tell the label almost without a doubt.", hint="Look for one written after the fact.")
 
 
 # --- A department ---------------------------------------------------------------------------------------------------------------------

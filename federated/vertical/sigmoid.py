@@ -28,7 +28,7 @@ COEFFICIENTS = (0.32015432590527454, 0.4106072297051667, -0.22322796821106172, 0
 
 
 def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The series itself, for comparison: within 0.01 of the logistic function from -6 to 6."""
+    """The series itself, for comparison: within 0.02 of the logistic function from -6 to 6."""
     return 0.5 + sum((c * np.sin(2 * np.pi / PERIOD * k * z) for k, c in enumerate(COEFFICIENTS, 1)), np.zeros_like(z))
 
 

@@ -255,6 +255,7 @@ def test_specifications_nobody_can_run_are_refused(change: Callable[[Job], Job],
         {"least_rows": 9},
         {"least_cases": 4},
         {"iterations": 0},
+        {"iterations": 21},
         {"iterations": True},
         {"base_odds": 0},
         {"points_to_double": "20"},
@@ -292,6 +293,16 @@ def first_rows(count: int) -> dict[str, Table]:
     return {**TABLES, "bank": table.take(rows)}
 
 
+def written_after_the_fact() -> dict[str, Table]:
+    """Two columns of the bank and one of the tax bureau repeat the label, each but for other rows."""
+    bad = dict(zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["status"] == "bad", strict=True))
+    tables = dict(TABLES)
+    for place, (party, name) in enumerate((("bank", "income"), ("bank", "debt"), ("tax", "expenses"))):
+        told = [bad.get(person, False) != (int(person[-3:]) % 10 == place) for person in TABLES[party].ids.tolist()]
+        tables[party] = Table(tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)})
+    return tables
+
+
 @pytest.mark.parametrize(
     ("tables", "code", "kind"),
     [
@@ -306,6 +317,7 @@ def first_rows(count: int) -> dict[str, Table]:
         (altered("tax", "expenses", lambda column: np.full(len(column), np.nan)), "column_constant", BadInput),
         (altered("tax", "expenses", put(5, np.inf)), "column_malformed", BadInput),
         (altered("bank", "income", put(5, -np.inf)), "column_malformed", BadInput),
+        (written_after_the_fact(), "label_separated", BadInput),
         (first_rows(40), "too_few_rows", BadInput),
         ({**TABLES, "tax": TABLES["tax"].take(np.array([1, 1, 2]))}, "ids_repeat", BadInput),
         ({**TABLES, "tax": None}, "ids_empty", BadInput),
@@ -314,6 +326,14 @@ def first_rows(count: int) -> dict[str, Table]:
 def test_rows_that_no_model_can_be_made_of_are_refused(tables: Any, code: str, kind: Any) -> None:
     with refused(code, kind):
         Run(scorecard_of(2), tables).outcomes()
+
+
+def test_a_column_that_is_the_label_weighs_nothing() -> None:
+    # A bin without a single good row would tell the owner its rows' labels, so it is weighed with its neighbour.
+    copied = altered("bank", "debt", lambda _: (TABLES["bank"].columns["status"] == "bad").astype(np.float64))
+    outcomes = Run(scorecard_of(2), copied).outcomes()
+    assert outcomes["bank"].metrics["information_values"]["bank"]["debt"] == 0
+    assert set(part_of(outcomes, "bank").columns[1].points) == {0}
 
 
 def test_a_missing_value_is_a_value_like_any_other() -> None:

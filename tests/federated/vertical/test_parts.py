@@ -1,0 +1,282 @@
+"""The parts a scorecard is made of: bins and evidence, counts under masks, whitening, the sine series, training on shares."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from federated.errors import BadInput
+from federated.local import run_local
+from federated.randomness import Randomness
+from federated.session import Session
+from federated.vertical import sigmoid as series
+from federated.vertical.binning import MISSING, NO_BIN, OTHER, STEP, Bins, Evidence, Layout, cut
+from federated.vertical.counting import be_counted, count, deal_counts
+from federated.vertical.dealing import Shape
+from federated.vertical.points import Column
+from federated.vertical.training import Trainer, deal
+from federated.vertical.whitening import Whitening
+
+NAN = float("nan")
+
+
+def texts(*values: Any) -> NDArray[Any]:
+    return np.array(values, object)
+
+
+# --- Bins -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_cut_at_quantiles_and_missing_ones_stand_by_themselves() -> None:
+    column = np.array([*range(1, 101), *[NAN] * 20], np.float64)
+    bins = cut("age", column, most=4, least=20)
+    assert bins.edges == (25, 50, 75)
+    assert bins.names == ["(-inf, 25]", "(25, 50]", "(50, 75]", "(75, inf]", MISSING]
+    assert bins.codes(np.array([25.0, 25.1, 1000, -5, NAN])).tolist() == [0, 1, 3, 0, 4]
+
+
+def test_texts_are_cut_by_value_and_rare_ones_stand_together() -> None:
+    column = texts(*["own"] * 50, *["rent"] * 30, *["kin"] * 8, *["tent"] * 7, None)
+    bins = cut("home", column, most=8, least=10)
+    assert (bins.values, bins.other, bins.missing) == (("own", "rent"), True, False)
+    assert bins.names == ["own", "rent", OTHER]
+    assert bins.codes(texts("rent", "tent", "castle", None)).tolist() == [1, 2, 2, NO_BIN]
+
+
+def require_full_bins(column: NDArray[Any], most: int, least: int) -> None:
+    with suppress(BadInput):  # a column may have one value only
+        bins = cut("x", column, most=most, least=least)
+        rows = Layout.of(bins, bins.codes(column)).rows
+        assert min(rows) >= least
+        assert len(rows) <= most + 1
+
+
+@given(st.lists(st.one_of(st.integers(-50, 50).map(float), st.just(NAN)), min_size=40, max_size=200), st.integers(2, 8), st.integers(5, 30))
+def test_no_bin_of_numbers_has_fewer_rows_than_the_minimum(values: list[float], most: int, least: int) -> None:
+    column = np.array(values, np.float64)
+    require_full_bins(column, most, least)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "d", "e", None]), min_size=40, max_size=200), st.integers(2, 8), st.integers(5, 30))
+def test_no_bin_of_texts_has_fewer_rows_than_the_minimum(values: list[Any], most: int, least: int) -> None:
+    require_full_bins(texts(*values), most, least)
+
+
+@pytest.mark.parametrize("column", [np.ones(50), np.full(50, NAN), texts(*["a"] * 50), texts(*[None] * 50), np.array([1.0] * 48 + [2.0, 3.0])])
+def test_a_column_with_one_bin_is_refused(column: NDArray[Any]) -> None:
+    with pytest.raises(BadInput, check=lambda error: error.code == "column_constant"):
+        cut("x", column, most=5, least=10)
+
+
+# --- Evidence -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_evidence_by_hand() -> None:
+    told = Evidence.of(Layout(2, (100, 200)), [40, 20], least=10)
+    first = math.log((40.5 / 61) / (60.5 / 241))
+    second = math.log((20.5 / 61) / (180.5 / 241))
+    assert told.woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
+    assert math.isclose(told.value, (40.5 / 61 - 60.5 / 241) * first + (20.5 / 61 - 180.5 / 241) * second)
+
+
+def test_a_bin_with_too_few_bad_rows_is_weighed_with_its_neighbour_or_with_the_largest_other() -> None:
+    # In order: 30 of 100, 2 of 50, 30 of 60; then, in none, 3 of 40.
+    told = Evidence.of(Layout(3, (100, 50, 60, 40)), [30, 2, 30, 3], least=10)
+    joined = Evidence.of(Layout(2, (100, 150)), [30, 35], least=10)
+    assert told.woe == (joined.woe[0], joined.woe[1], joined.woe[1], joined.woe[1])
+    assert Evidence.of(Layout(0, (100, 50, 40)), [50, 2, 20], least=10).woe[0] == Evidence.of(Layout(0, (150, 40)), [52, 20], least=10).woe[0]
+
+
+def test_a_column_that_cannot_be_told_apart_weighs_nothing() -> None:
+    assert Evidence.of(Layout(2, (50, 50)), [3, 4], least=10).woe == (0, 0)
+
+
+BINS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=2, max_size=8)
+
+
+@given(BINS, st.integers(0, 8), st.integers(1, 30))
+def test_bins_that_are_told_apart_have_enough_bad_and_good_rows(cells: list[tuple[int, int]], ordered: int, least: int) -> None:
+    rows, bad = tuple(good + bads for bads, good in cells), [bads for bads, _ in cells]
+    told = Evidence.of(Layout(min(ordered, len(rows)), rows), bad, least=least)
+    for weight in set(told.woe) if len(set(told.woe)) > 1 else ():
+        inside = [place for place, each in enumerate(told.woe) if each == weight]
+        bads = sum(bad[place] for place in inside)
+        assert min(bads, sum(rows[place] for place in inside) - bads) >= least
+    assert all(float(each / STEP).is_integer() for each in told.woe)
+
+
+def test_one_row_more_or_less_is_mostly_not_seen_in_what_a_department_is_told() -> None:
+    # The difference of two nearly equal bins would be a row's label, were counts told.
+    layout = Layout(2, (300, 700))
+    changed = [Evidence.of(layout, [bad, 150], least=10).woe != Evidence.of(layout, [bad + 1, 150], least=10).woe for bad in range(40, 120)]
+    assert sum(changed) / len(changed) < 0.5
+
+
+# --- Counts under masks ---------------------------------------------------------------------------------------------------------------
+
+
+def counted(inside: dict[str, NDArray[np.bool_]], bad: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
+    owners = list(inside)
+    seeds = {name: bytes([place + 1]) * 32 for place, name in enumerate([*owners, "bank"])}
+    bins = {name: each.shape[1] for name, each in inside.items()}
+
+    async def owner(session: Session) -> Any:
+        await be_counted(session, "bank", Randomness(seeds[session.party]), inside[session.party])
+
+    async def bank(session: Session) -> Any:
+        return await count(session, "dealer", Randomness(seeds["bank"]), bad, bins)
+
+    async def dealer(session: Session) -> Any:
+        await deal_counts(session, {name: Randomness(seed) for name, seed in seeds.items()}, "bank", len(bad), bins)
+
+    found: dict[str, NDArray[np.int64]] = run_local({**dict.fromkeys(owners, owner), "bank": bank, "dealer": dealer})["bank"]
+    return found
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 3), st.integers(0, 2**32))
+def test_counts_under_masks_are_the_counts(rows: int, bins: int, owners: int, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    bad = numbers.random(rows) < 0.4
+    inside = {f"d{number}": numbers.random((rows, bins)) < 0.3 for number in range(owners)}
+    found = counted(inside, bad)
+    for name, each in inside.items():
+        assert (found[name] == (each & bad[:, None]).sum(0)).all()
+
+
+def test_counts_of_more_rows_than_16_bits_hold() -> None:
+    bad = np.arange(70_000) % 70_000 < 69_000
+    found = counted({"tax": np.ones((70_000, 1), np.bool_)}, bad)
+    assert found["tax"].tolist() == [69_000]
+
+
+# --- Whitening ------------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 6), st.integers(0, 2**32))
+def test_white_columns_are_uncorrelated_with_mean_square_1(width: int, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    columns = numbers.normal(size=(200, width)) @ numbers.normal(size=(width, width)) + numbers.normal(size=width)
+    whitening = Whitening.of(columns)
+    white = whitening.white(columns)
+    assert np.allclose(white.T @ white / 200, np.eye(width), atol=1e-6)
+    assert np.allclose(white.mean(0), 0, atol=1e-9)
+    weights = numbers.normal(size=width)
+    assert np.allclose(white @ weights, (columns - whitening.means) @ whitening.weights(weights), atol=1e-6)
+
+
+def test_a_column_that_others_make_up_gets_no_weight() -> None:
+    first = np.random.default_rng(1).normal(size=(300, 2))
+    columns = np.column_stack([first, first.sum(1), np.ones(300), first[:, 0] * 2])
+    whitening = Whitening.of(columns)
+    white = whitening.white(columns)
+    assert np.isfinite(white).all()
+    assert (white[:, 2:] == 0).all()
+    assert (whitening.weights(np.ones(5))[2:] == 0).all()
+
+
+def test_no_columns_are_no_columns() -> None:
+    assert Whitening.of(np.empty((10, 0))).white(np.empty((10, 0))).shape == (10, 0)
+
+
+# --- The sine series ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_coefficients_are_the_weighted_least_squares_fit() -> None:
+    z = np.linspace(-10, 10, 4001)
+    weight = np.sqrt(np.exp(-0.5 * (z / 2.5) ** 2) + 1e-3)
+    sines = np.sin(2 * np.pi / series.PERIOD * np.outer(z, np.arange(1, series.TERMS + 1)))
+    fitted, *_ = np.linalg.lstsq(sines * weight[:, None], (1 / (1 + np.exp(-z)) - 0.5) * weight, rcond=None)
+    assert np.allclose(fitted, series.COEFFICIENTS, atol=1e-9)
+
+
+def test_the_series_is_within_two_hundredths_of_the_logistic_function() -> None:
+    z = np.linspace(-6, 6, 1001)
+    assert np.abs(series.sigmoid(z) - 1 / (1 + np.exp(-z))).max() < 0.02
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=30), st.integers(0, 2**32))
+def test_shares_of_waves_evaluate_the_series(scores: list[float], seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    angles = numbers.integers(0, 1 << 16, len(scores), np.uint16)
+    shares = [numbers.integers(0, 2**64, (2 * series.TERMS, len(scores)), np.uint64)]
+    shares.append(series.waves(angles) - shares[0])
+    opened = (np.rint(np.array(scores) * (1 << series.STEP_BITS)).astype(np.int64).astype(np.uint16)) - angles
+    total = (series.weigh(opened, shares[0]) + series.weigh(opened, shares[1])).view(np.int64) / 2.0**26
+    assert np.allclose(total, series.sigmoid(np.array(scores)) - 0.5, atol=1e-3)
+
+
+def test_every_machine_has_the_same_waves() -> None:
+    # Shares are weighed by numbers all parties must have alike: a machine whose cosine rounds otherwise would be found here.
+    waves = series.waves(np.arange(1 << 16, dtype=np.uint16))
+    assert hashlib.sha256(waves.tobytes()).hexdigest() == WAVES
+    ones = np.ones((2 * series.TERMS, 1 << 16), np.uint64)
+    assert hashlib.sha256(series.weigh(np.arange(1 << 16, dtype=np.uint16), ones).tobytes()).hexdigest() == WEIGHTS
+
+
+WAVES = "219a5f03c837183d5584b1a5cc89e21694a34f58d265aecfe659f3c9c2eea701"
+WEIGHTS = "e1461a2bcc6d160f79efbf559b33bb9e50cf6d962fff4272eb16458e3ba9b3c6"
+
+
+# --- Training -------------------------------------------------------------------------------------------------------------------------
+
+
+def trained(parts: dict[str, NDArray[np.float64]], bad: NDArray[np.bool_], iterations: int = 20) -> NDArray[np.float64]:
+    """All parties' weights; the last party has the label."""
+    shape = Shape(len(bad), {name: each.shape[1] for name, each in parts.items()})
+    seeds = {name: bytes([place]) * 32 for place, name in enumerate(parts)}
+
+    async def party(session: Session) -> Any:
+        trainer = Trainer(session, shape, Randomness(seeds[session.party]), "dealer", parts[session.party])
+        return await trainer.run(iterations, bad if session.party == shape.last else None)
+
+    async def dealer(session: Session) -> Any:
+        await deal(session, {name: Randomness(seed) for name, seed in seeds.items()}, shape, iterations)
+
+    found = run_local({**dict.fromkeys(parts, party), "dealer": dealer})
+    return np.concatenate([found[name] for name in parts])
+
+
+@pytest.mark.parametrize("parties", [2, 3, 5, 8])
+def test_training_on_shares_ends_where_plain_training_ends(parties: int) -> None:
+    numbers = np.random.default_rng(parties)
+    rows = 1500
+    common = numbers.normal(size=(rows, 1))
+    raw = {f"p{place}": numbers.normal(size=(rows, 2)) + 0.5 * common for place in range(parties)}
+    parts = {name: Whitening.of(each).white(each) for name, each in raw.items()}
+    log_odds = np.column_stack(list(parts.values())) @ numbers.normal(size=2 * parties) * 0.6 - 0.7
+    bad = numbers.random(rows) < 1 / (1 + np.exp(-log_odds))
+    last = f"p{parties - 1}"
+    parts[last] = np.column_stack([parts[last], np.ones(rows)])
+    found = trained(parts, bad)
+    together = np.column_stack(list(parts.values()))
+    plain = LogisticRegression(C=1e9, fit_intercept=False, max_iter=1000).fit(together, bad).coef_[0]
+    assert np.corrcoef(together @ found, together @ plain)[0, 1] > 0.998
+    assert np.abs(found - plain).max() < 0.25 * max(1, np.abs(plain).max())
+
+
+def test_the_same_seeds_train_the_same_weights() -> None:
+    numbers = np.random.default_rng(3)
+    parts = {"tax": numbers.normal(size=(200, 2)), "bank": numbers.normal(size=(200, 2))}
+    bad = numbers.random(200) < 0.4
+    assert (trained(parts, bad, 5) == trained(parts, bad, 5)).all()
+
+
+# --- Points ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_points_of_a_column_by_hand() -> None:
+    bins = Bins("home", False, values=("own", "rent"))
+    column = Column.of(bins, Layout(0, (10, 10)), Evidence((-1.0, 1.0), 0.3), weight=0.8, mean=0.25, factor=20 / math.log(2))
+    assert column.points == (round(0.8 * 1.25 * 20 / math.log(2)), round(-0.8 * 0.75 * 20 / math.log(2)))
+    assert column.elsewhere == round(0.8 * 0.25 * 20 / math.log(2))
+    assert column.of_rows(texts("rent", "own", None, "tent")).tolist() == [column.points[1], column.points[0], column.elsewhere, column.elsewhere]
