@@ -18,6 +18,7 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -191,17 +192,24 @@ class NonceLog:
             return False
         if self._appended > 2 * len(self._used) + 50_000 or now > self._prune_at:
             self._prune(now)
-        try:
-            self._file.write(nonce + expires.to_bytes(4, "big"))
-        except OSError as error:
-            raise Unavailable("disk_unavailable", "The node cannot write to its data directory.", hint="Check the disk's free space.") from error
-        self._appended += 1
+        self._append(nonce + expires.to_bytes(4, "big"))
         self._used[nonce] = expires
         return True
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _append(self, record: bytes) -> None:
+        """One whole record, or none: a full disk takes a part of one, and every later one would be read back out of step."""
+        try:
+            if self._file.write(record) == self._RECORD:
+                self._appended += 1
+                return
+            os.ftruncate(self._file.fileno(), self._appended * self._RECORD)
+        except OSError as error:
+            raise _full() from error
+        raise _full()
 
     def _load(self) -> None:
         try:
@@ -215,17 +223,26 @@ class NonceLog:
                 self._used[nonce] = expires
 
     def _prune(self, now: float) -> None:
+        former = self._file
         self._used = {nonce: expires for nonce, expires in self._used.items() if expires > now}
-        self._file.close()
-        self._rewrite()
+        try:
+            self._rewrite()
+        except OSError as error:
+            raise _full() from error
+        former.close()
 
     def _rewrite(self) -> None:
+        """A file of what is still of use, in the place of the former one once it is whole."""
         partial = self._path.with_name(self._path.name + ".partial")
         partial.write_bytes(b"".join(nonce + expires.to_bytes(4, "big") for nonce, expires in self._used.items()))
+        file = partial.open("ab", buffering=0)
         partial.replace(self._path)
-        self._file = self._path.open("ab", buffering=0)
-        self._appended = len(self._used)
+        self._file, self._appended = file, len(self._used)
         self._prune_at = self._clock() + 2 * LONGEST_SECONDS
+
+
+def _full() -> Unavailable:
+    return Unavailable("disk_unavailable", "The node cannot write to its data directory.", hint="Check the disk's free space.")
 
 
 def _open(header: str) -> tuple[dict[str, Any], bytes, bytes]:

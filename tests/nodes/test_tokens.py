@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from chain.crypto import new_private_key
 from chain.deployment import Deployment
+from chain.errors import Unavailable
 from chain.keys import KeyStore, Secp256k1Signer
 from chain.statements import KeyPurpose
 from nodes import config
@@ -216,6 +218,48 @@ def test_a_token_from_before_the_machine_booted_is_refused(tmp_path: Path) -> No
     log = NonceLog(tmp_path / "nonces", clock=lambda: 1_000_000, booted_at=999_990)
     assert not log.use(b"n" * 16, 1_000_010, issued_at=999_980, now=1_000_000)
     log.close()
+
+
+def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_other_out_of_step(tmp_path: Path) -> None:
+    path, nonces = tmp_path / "nonces", [bytes([place]) * 16 for place in range(5)]
+    kept = NonceLog(path, clock=lambda: 100.0, booted_at=0.0)
+
+    def use(log: NonceLog, place: int) -> bool:
+        return log.use(nonces[place], 150, issued_at=100, now=100)
+
+    assert use(kept, 0)
+    assert use(kept, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable) as full:
+                use(kept, 2)
+            assert full.value.code == "disk_unavailable"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert use(kept, 3)
+    kept.close()
+    again = NonceLog(path, clock=lambda: 101.0, booted_at=0.0)
+    assert [use(again, place) for place in (0, 1, 3)] == [False] * 3
+    assert use(again, 2), "what was refused was not used"
+
+
+def test_a_full_disk_at_the_time_of_pruning_is_said_and_passes(tmp_path: Path) -> None:
+    now = [100.0]
+    kept = NonceLog(tmp_path / "nonces", clock=lambda: now[0], booted_at=0.0)
+    assert all(kept.use(bytes([place]) * 16, 10_000, issued_at=100, now=100) for place in range(3))
+    now[0] = 1_000.0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                kept.use(b"n" * 16, 10_000, issued_at=1_000, now=1_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert kept.use(b"n" * 16, 10_000, issued_at=1_000, now=1_000)
+    assert not kept.use(b"\0" * 16, 10_000, issued_at=1_000, now=1_000)
 
 
 def test_a_torn_nonce_file_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:

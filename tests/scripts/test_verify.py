@@ -146,6 +146,15 @@ def test_each_kind_of_failure_has_a_code_of_its_own(story: str, change: Any, cod
     assert exit_code(tmp_path, edited(story, change)) == code
 
 
+def test_a_program_is_told_the_failure_on_one_line_with_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for story, change, code in (("trade", _signature, 11), ("trade", _path, 12), ("credit", _storage_proof, 13), ("property", _disclosure, 16)):
+        assert exit_code(tmp_path, edited(story, change)) == code
+        said = capsys.readouterr()
+        answer = json.loads(said.out)
+        assert (set(answer), answer["valid"], answer["exit"], said.err) == ({"valid", "code", "sentence", "exit"}, False, code, "")
+        assert answer["sentence"].endswith(".")
+
+
 @pytest.mark.parametrize(
     "data",
     [
