@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -96,7 +97,8 @@ def test_no_file_is_read(tmp_path: Path, query: str) -> None:
     ],
 )
 def test_nothing_is_written_loaded_or_set(tmp_path: Path, statement: str) -> None:
-    code, answer = run(marked=statement.format(folder=tmp_path))
+    """Each goes before statements that would answer, so only its own refusal ends the run."""
+    code, answer = run(marked=f"{statement.format(folder=tmp_path)}; {MARKED}")
     assert (code, answer) == (child.FAULT, b"")
     assert list(tmp_path.iterdir()) == []
 
@@ -208,6 +210,11 @@ def test_memory_is_bounded() -> None:
     assert answer == b""
 
 
+def test_the_database_keeps_to_its_own_limit_before_the_kernel_must() -> None:
+    with duckdb.connect(":memory:", config=child.settings(64)) as base, pytest.raises(duckdb.OutOfMemoryException):
+        base.execute("CREATE TEMP TABLE marked AS SELECT i AS r FROM range(100000000) t(i)")
+
+
 def test_one_huge_value_does_not_get_memory_either() -> None:
     code, _ = run(marked="CREATE TEMP TABLE marked AS SELECT r, repeat(repeat('x', 100000), 100000) AS k0 FROM rows", memory=64)
     assert code not in (0, child.CONFINEMENT)
@@ -256,3 +263,13 @@ def test_a_source_of_another_type_than_the_policy_says_is_refused(policy: Policy
     statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, most_groups=10)
     with pytest.raises(QiaolianError, check=lambda error: error.code == "policy_types"):
         hand_over(Table(np.array([b"a"]), {"Home": np.ones(1)}), statement, policy.sources["records"])
+
+
+# --- Where the kernel does not help -----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_filter_of_system_calls_nothing_runs() -> None:
+    """On a processor whose calls are not listed the process gives up before the analysis."""
+    code = "import platform, sys\nplatform.machine = lambda: 'another'\nfrom federated.analysis import child\nprint(child.confine(256, 20))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "False\n", done.stderr
