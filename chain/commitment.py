@@ -7,12 +7,11 @@ erasure.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from typing import Any
 
-import rfc8785
+from chain.canonical import dumps
 
 
 def new_salt() -> bytes:
@@ -25,7 +24,7 @@ def commit(salt: bytes, domain: str, record: Any) -> bytes:
 
     ``domain`` keeps commitments of different kinds apart, e.g. ``qiaolian.request.v1``.
     """
-    return hmac.new(salt, domain.encode() + b"\0" + rfc8785.dumps(record), hashlib.sha256).digest()
+    return hmac.digest(salt, domain.encode() + b"\0" + dumps(record), "sha256")
 
 
 def opens(commitment: bytes, *, salt: bytes, domain: str, record: Any) -> bool:

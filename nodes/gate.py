@@ -97,7 +97,7 @@ class Gate:
         state["principal"] = await self._principal(scope, headers, body)
         if body:
             # Whatever the body calls itself: no endpoint takes anything but JSON, and a header is not to switch the strictness off.
-            _strict(body, self._limit)
+            state["json"] = _strict(body, self._limit)
         await self._app(scope, _replay(body, receive), exchange.send)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:

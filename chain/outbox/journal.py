@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain.database import Database
+from chain.database import Database, Prepared
 from chain.errors import Conflict
 from chain.outbox.store import CALLS, DONE, QUEUED, REVERTED, SENDERS, SENT, SIGNED
 
@@ -69,7 +69,9 @@ class Journal:
         return self._database.write(change)
 
     def queued(self, limit: int) -> list[Queued]:
-        """The next calls to sign, oldest first."""
+        """The next calls to sign, oldest first. Asked many times a second, mostly in vain."""
+        if not self._database.ask(_WAITING, {"sender": self._sender, "state": QUEUED})[0][0]:
+            return []
         query = (
             sa.select(CALLS.c.id, CALLS.c.contract, CALLS.c.data)
             .where(CALLS.c.sender == self._sender, CALLS.c.state == QUEUED)
@@ -160,6 +162,7 @@ def _second_worker() -> Conflict:
 
 
 _ROW: sa.BindParameter[int] = sa.bindparam("row")
+_WAITING = Prepared(sa.select(sa.exists().where(CALLS.c.sender == sa.bindparam("sender"), CALLS.c.state == sa.bindparam("state"))))
 _SIGN = (
     sa.update(CALLS)
     .where(CALLS.c.id == _ROW, CALLS.c.state == QUEUED)

@@ -321,6 +321,7 @@ class _Exchange:
             self._context.view.require_fresh()
             wanted = list(dict.fromkeys(word for each in todo for word in (*each.trade.words, *consents.words(each.query))))
             proved = dict(zip(wanted, await self._context.view.awords(wanted), strict=True))
+            values = {word: found.value for word, found in proved.items()}
             stopped = grants.stopped_grants(self._context)
         except Unavailable as error:
             for each in todo:
@@ -330,7 +331,7 @@ class _Exchange:
             word = proved[each.trade.words[1]]
             each.sight = Sight(word.height, word.block_hash, POLICY_VERSION)
             try:
-                self._require_right(each, {word: found.value for word, found in proved.items()}, stopped)
+                self._require_right(each, values, stopped)
             except Unavailable as error:
                 each.answer = error_answer(error)
             except QiaolianError as error:

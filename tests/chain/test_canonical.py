@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -64,6 +65,24 @@ values = st.recursive(
 @given(values)
 def test_what_is_written_is_read_back(value: Any) -> None:
     assert loads_canonical(dumps(value)) == value
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(anything)
+def test_the_quick_writer_and_the_standards_never_differ(value: Any) -> None:
+    def told(write: Callable[[Any], bytes]) -> object:
+        try:
+            return write(value)
+        except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+            return type(error)
+
+    assert told(dumps) == told(rfc8785.dumps)
 
 
 @given(values)
