@@ -62,13 +62,12 @@ class Partition:
     def cut(self, rows: Rows) -> None:
         """Note that a sum over these rows is released."""
         atoms, inside = self._met(rows)
-        parted = atoms[(atoms == 0) | (inside < self._sizes[atoms])]
-        new = np.arange(len(self._sizes), len(self._sizes) + len(parted))
+        apart = (atoms == 0) | (inside < self._sizes[atoms])
+        parted = atoms[apart]
         moved = rows[np.isin(self.labels[rows], parted)]
-        names = np.zeros(len(self._sizes), np.int32)
-        names[parted] = new
-        self.labels[moved] = names[self.labels[moved]]
-        self._sizes = np.bincount(self.labels[self.labels >= 0], minlength=1)
+        self.labels[moved] = len(self._sizes) + np.searchsorted(parted, self.labels[moved])
+        self._sizes[parted] -= inside[apart]
+        self._sizes = np.append(self._sizes, inside[apart])
 
     def smallest(self) -> int:
         """The size of the smallest atom that is part of a release; 0 if nothing was released."""
