@@ -37,13 +37,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from chain import checkpoint, headers, merkle
-from chain.canonical import MAX_BYTES, dumps, loads_canonical
+from chain.canonical import dumps, loads_canonical
 from chain.commitment import opens
 from chain.crypto import is_address, keccak256, recover
 from chain.eip712 import Domain, Statement, Struct, encode_member
 from chain.errors import (
     BadInput,
     BadSignature,
+    Conflict,
     Inconsistent,
     Malformed,
     NotAnchored,
@@ -58,6 +59,7 @@ from chain.words import KeyWord, LogWord
 FORMAT = "qiaolian-bundle/1"
 _SECTIONS = ("headers", "storage", "keys", "statements", "structs", "logs", "disclosures")
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
+MOST_BYTES = 64_000_000
 MOST_ELEMENTS = 200_000
 
 S = TypeVar("S", bound=Statement)
@@ -208,7 +210,7 @@ def slot_of(base: int, *keys: Key, offset: int = 0) -> bytes:
     return ((number + offset) % 2**256).to_bytes(32, "big")
 
 
-def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_bytes: int = MAX_BYTES) -> Report:
+def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_bytes: int = MOST_BYTES) -> Report:
     """Check a bundle from its bytes; each kind of failure is its own subclass of ``VerificationError``."""
     value = loads_canonical(data, max_bytes=max_bytes)
     story, subject = _require_form(value)
@@ -474,6 +476,8 @@ class BundleBuilder:
             **{name: [] for name in _SECTIONS},
         }
         self._storage: dict[tuple[str, bytes], int] = {}
+        self._places: dict[tuple[str, str], int] = {}
+        """Where each element stands, by section and text: a lane has tens of thousands, too many to look through for each."""
 
     def storage(self, proof: StorageProof, header: bytes) -> int:
         """Add a proved slot under a sealed header; its place."""
@@ -535,8 +539,7 @@ class BundleBuilder:
             )
             known = [logs[-1]]
         entry = {"index": index, "leaf": json.loads(leaf), "path": [_hex(each) for each in path]}
-        if entry not in known[0]["entries"]:
-            known[0]["entries"].append(entry)
+        self._placed(f"log {member}/{incarnation}", known[0]["entries"], entry)
 
     def disclose(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
         """Open a commitment."""
@@ -544,14 +547,24 @@ class BundleBuilder:
         self._once("disclosures", value)
 
     def build(self) -> bytes:
-        """The bundle's bytes."""
-        return dumps(self._value)
+        """The bundle's bytes; ``bundle_too_large`` for one that no verifier would read."""
+        data = dumps(self._value)
+        if len(data) > MOST_BYTES or sum(len(self._value[name]) for name in _SECTIONS) > MOST_ELEMENTS:
+            raise Conflict(
+                "bundle_too_large",
+                f"The story takes {len(data):,} bytes; verifiers read {MOST_BYTES:,}.",
+                hint="Export its calls one by one, and use more lanes or shorter agreements from now on.",
+            )
+        return data
 
     def _once(self, section: str, value: Any) -> int:
-        items = self._value[section]
-        if value not in items:
+        return self._placed(section, self._value[section], value)
+
+    def _placed(self, section: str, items: list[Any], value: Any) -> int:
+        """Where the value stands in its section, now if it did not before."""
+        place = self._places.setdefault((section, json.dumps(value, sort_keys=True)), len(items))
+        if place == len(items):
             items.append(value)
-        place: int = items.index(value)
         return place
 
 

@@ -21,6 +21,8 @@ from chain.statements import Algorithm, KeyPurpose, Role
 from nodes import access
 from nodes.config import ROLE_NAMES, UNSEALED_TEST, NodeConfig, load, parse, toml
 from registry import uscc
+from registry.members.rules import LONGEST_NAME
+from registry.text import is_plain
 
 CONFIG_FILE = "node.toml"
 ADMISSION_FILE = "admission.json"
@@ -124,11 +126,13 @@ def initialise(plan: Plan) -> Admission:
     """Lay out a node's directory.
 
     Raises:
-        BadInput: ``role_unknown``, or what is wrong with the member id (``wrong_check_character``).
+        BadInput: ``role_unknown``, ``name_malformed``, or what is wrong with the member id (``wrong_check_character``).
         Conflict: ``node_exists`` when the directory holds a node already; ``key_exists`` for an officer's or
         administrator's key file.
     """
     uscc.require_valid(plan.member)
+    if not is_plain(plan.name, most=LONGEST_NAME):
+        raise BadInput("name_malformed", f"An organisation's name has 1 to {LONGEST_NAME} visible characters in normal form C.")
     for role in plan.roles:
         if role not in ROLE_NAMES:
             raise BadInput("role_unknown", f"There is no role {role}.", hint=f"Known are {', '.join(ROLE_NAMES)}.")

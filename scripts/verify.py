@@ -26,8 +26,6 @@ STORIES = {
 }
 """Where each story's checker is; a package owns the stories it has to prove."""
 
-MAX_BYTES = 64_000_000
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -40,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify and report."""
     try:
         held = trust.read(_read(arguments.trust, "trust file", 1_000_000))
-        report = bundle.verify(_read(arguments.bundle, "bundle", MAX_BYTES), held, checkers(), max_bytes=MAX_BYTES)
+        report = bundle.verify(_read(arguments.bundle, "bundle", bundle.MOST_BYTES), held, checkers())
     except VerificationError as error:
         if arguments.json:
             print(json.dumps({"valid": False, "code": error.code, "sentence": error.sentence, "exit": error.exit_code}))

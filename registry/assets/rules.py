@@ -7,6 +7,7 @@ from typing import Any
 from chain.crypto import keccak256
 from chain.eip712 import encode_code, encode_member
 from chain.errors import BadInput
+from registry.text import is_plain
 
 RECORD_DOMAIN = "qiaolian.record.v1"
 """Label of per-record commitments."""
@@ -21,8 +22,9 @@ def require_description(description: dict[str, Any]) -> None:
     """Check what a clerk says of an asset: title in both languages, category, grade."""
     for name in ("titleZh", "titleEn", "description"):
         text = description.get(name)
-        if not isinstance(text, str) or not 1 <= len(text) <= 400:
-            raise BadInput("asset_description", f"The asset's {name} is missing or longer than 400 characters.")
+        # A description may have several lines; each is plain text.
+        if not isinstance(text, str) or not is_plain(text.replace("\n", " ") if name == "description" else text, most=400):
+            raise BadInput("asset_description", f"The asset's {name} is missing, longer than 400 characters, or holds characters nobody can see.")
     grade = description.get("grade")
     if not isinstance(grade, int) or not 1 <= grade <= 5:
         raise BadInput("wrong_grade", "An asset's grade is 1 to 5 (L1 to L5).")

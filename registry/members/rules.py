@@ -10,6 +10,7 @@ from chain.eip712 import encode_code
 from chain.errors import BadInput
 from chain.statements import Algorithm, KeyPurpose, Role
 from registry import uscc
+from registry.text import is_plain
 
 APPROVALS = 2
 """Approvals of different organisations that execute an action."""
@@ -50,8 +51,8 @@ def _argument(function: str, name: str, value: Any) -> Any:
     if name == "reason" or (name == "name" and function == "announceContract"):
         return encode_code(value)
     if name == "name":
-        if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME:
-            raise BadInput("action_malformed", f"A member's name has 1 to {LONGEST_NAME} characters.")
+        if not is_plain(value, most=LONGEST_NAME):
+            raise BadInput("action_malformed", f"A member's name has 1 to {LONGEST_NAME} visible characters in normal form C.")
         return value
     if name == "roles":
         if type(value) is not int or not 1 <= value < 2 * max(Role):

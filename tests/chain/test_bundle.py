@@ -21,6 +21,7 @@ from chain.eip712 import Domain, Statement
 from chain.engine.network import Network
 from chain.errors import (
     BadSignature,
+    Conflict,
     Inconsistent,
     Malformed,
     NotAnchored,
@@ -460,6 +461,22 @@ def test_a_bundle_larger_than_agreed_is_refused_unread(world: World) -> None:
     with pytest.raises(Malformed) as caught:
         bundle.verify(data, world.trust, {"test": check}, max_bytes=len(data) - 1)
     assert caught.value.code == "json_too_large"
+
+
+def test_a_story_too_large_for_any_verifier_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = bundle.BundleBuilder(story="test", chain_id=1, genesis_hash="0x", subject={})
+    for seq in (1, 2, 1, 2):
+        builder.statement(voucher(seq), bytes(65))
+    written = builder.build()
+    assert [each["message"]["seq"] for each in json.loads(written)["statements"]] == [1, 2], "each stands once, where it was added first"
+    for name, most in (("MOST_BYTES", len(written)), ("MOST_ELEMENTS", 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(bundle, name, most)
+            assert builder.build() == written
+            patch.setattr(bundle, name, most - 1)
+            with pytest.raises(Conflict) as refused:
+                builder.build()
+            assert refused.value.code == "bundle_too_large"
 
 
 def test_more_elements_than_agreed_are_refused_before_any_is_checked(world: World) -> None:
