@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from federated.job import Job
-from scripts.benches import analyses, forests, secure_sums
+from scripts.benches import analyses, forests, scorecards, secure_sums
 from scripts.benches.figure import Figure
 from scripts.federated_demo.parties import KEY, Parties
 
@@ -30,7 +30,7 @@ SMALL = 4_000
 
 def run(say: Say) -> list[Figure]:
     """All of them, in the order of the page."""
-    return [*_intersections(say), *forests.run(say), *secure_sums.run(say), *analyses.run(say)]
+    return [*_intersections(say), *scorecards.run(say), *forests.run(say), *secure_sums.run(say), *analyses.run(say)]
 
 
 def seconds(receipts: Mapping[str, Any]) -> float:
