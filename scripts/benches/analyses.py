@@ -52,7 +52,12 @@ def run(say: Callable[[str], None]) -> list[Figure]:
         spent = statistics.median(max(float(each["seconds"]) for each in receipt.values()) for receipt in receipts)
     return [
         Figure(
-            f"analysis of {ROWS:,} rows, confined and checked, parquet", spent, "s", statistics.median(each[0] for each in plain), "plain DuckDB", ""
+            f"analysis of {ROWS:,} rows, confined and checked, parquet",
+            spent,
+            "s",
+            statistics.median(each[0] for each in plain),
+            "plain DuckDB",
+            "≤ 10 s",
         )
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,15 +22,21 @@ SQL = "SELECT Home, floor(Age / 20) AS age, count(*) AS firms, avg(Income) AS in
 
 
 @pytest.fixture
-def parties(tmp_path: Path) -> Iterator[Parties]:
+def folders(tmp_path: Path) -> Parties:
+    """Both parties' folders; nobody runs yet."""
     table = make_table()
     columns = {name: pa.array(each, from_pandas=True) for name, each in table.columns.items()}
     records = pa.table({KEY: pa.array([each.decode() for each in table.ids.tolist()]), **columns})
     noisy = POLICY.replace("\n[sources.records.Home]", NOISE + "\n[sources.records.Home]")
     made = Parties.make(tmp_path, {"tax": {"records": records}, "bank": {}}, policies={"tax": noisy})
     Budget.create(tmp_path / "tax" / "budget.json", 10_000)
-    with made:
-        yield made
+    return made
+
+
+@pytest.fixture
+def parties(folders: Parties) -> Iterator[Parties]:
+    with folders:
+        yield folders
 
 
 def code_of(parties: Parties, sql: str, **more: str) -> str:
@@ -90,3 +98,22 @@ def test_what_fails_at_the_owner_is_told_to_the_analyst_by_one_code(parties: Par
         "spec.json",
         "state.json",
     }
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("sql", "purpose", "said"),
+    [
+        (SQL, "credit-assessment", "approved analysis"),
+        (SQL, "marketing", "purpose_not_allowed"),
+        ("SELECT Income, count(*) FROM records GROUP BY Income", "credit-assessment", "use_not_allowed"),
+        ("SELECT count(*) FROM records WHERE Age = 'x'", "credit-assessment", "analysis_types"),
+    ],
+)
+def test_the_data_officer_cannot_approve_what_the_policy_forbids(folders: Parties, tmp_path: Path, sql: str, purpose: str, said: str) -> None:
+    spec = tmp_path / "job.json"
+    spec.write_text(json.dumps(job_of(sql, purpose=purpose).to_json()))
+    command = [sys.executable, "-m", "scripts.cli", "federated", "approve", str(spec), "--by", "Officer Li"]
+    done = subprocess.run([*command, "--party", str(folders.root / "tax" / "party.toml")], capture_output=True, text=True, timeout=60, check=False)
+    assert said in done.stdout + done.stderr
+    assert (done.returncode == 0) == (said == "approved analysis") == (folders.root / "tax" / "approvals").exists()
