@@ -10,10 +10,14 @@ from typing import Any
 
 from chain.errors import BadInput
 from scripts.people.desk import Desk, json_bytes, read_json
-from scripts.people.show import Columns
+from scripts.people.show import Columns, when
 from scripts.people.verb import OUT, Noun, Verb, arg, change, listed, pairs, read, save
 
-QUERIES: Columns = {"query": "queryId", "bank": "bank", "issued": lambda row: row.get("issuedAt") or f"block {row['height']}"}
+QUERIES: Columns = {
+    "query": "queryId",
+    "bank": "bank",
+    "issued": lambda row: when(row["issuedAt"]) if "issuedAt" in row else f"block {row['height']}",
+}
 DISPUTES: Columns = {
     "dispute": "disputeId",
     "state": "state",

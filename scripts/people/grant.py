@@ -11,7 +11,7 @@ from chain.errors import BadInput
 from chain.statements import Operation
 from registry.grants.signing import decision_of, reviewed, revocation_of
 from scripts.people.desk import Desk
-from scripts.people.show import Columns
+from scripts.people.show import Columns, when
 from scripts.people.verb import KEY, OUT, Noun, Verb, arg, listed, read, save
 
 LISTED: Columns = {
@@ -21,7 +21,7 @@ LISTED: Columns = {
     "owner": lambda row: row["terms"]["owner"],
     "purpose": lambda row: row["terms"]["purpose"],
     "may": lambda row: ",".join(operation_names(row["terms"]["operations"])),
-    "until": lambda row: time.strftime("%Y-%m-%d", time.localtime(int(row["terms"]["notAfter"]))),
+    "until": lambda row: when(row["terms"]["notAfter"]),
 }
 GRANT, REASON = arg("grant_id"), arg("--reason", required=True, help="a code")
 DAY = 86_400
@@ -102,8 +102,8 @@ def _about(shown: Mapping[str, Any]) -> dict[str, Any]:
         "may": ", ".join(operation_names(terms["operations"])),
         "columns": ", ".join(shown["scope"]["columns"]) if shown["scope"] else "not told to this node",
         "scene and purpose": f"{terms['scene']}, {terms['purpose']}",
-        "from": time.strftime("%Y-%m-%d %H:%M", time.localtime(int(terms["notBefore"]))),
-        "until": time.strftime("%Y-%m-%d %H:%M", time.localtime(int(terms["notAfter"]))),
+        "from": when(terms["notBefore"]),
+        "until": when(terms["notAfter"]),
         "uses at most": terms["maxUses"],
     }
 

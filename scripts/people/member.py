@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from chain.errors import BadInput
 from chain.statements import KeyPurpose
 from registry.members.rules import ACTIONS, role_names
 from scripts.people.desk import Desk, read_json
-from scripts.people.show import Columns
+from scripts.people.show import Columns, when
 from scripts.people.verb import KEY, Noun, Verb, arg, read
 
 MEMBERS: Columns = {"member": "member", "status": "status", "roles": lambda row: ",".join(row["roles"]), "since block": "admittedAt", "name": "name"}
@@ -25,7 +24,7 @@ PROPOSALS: Columns = {
         (row["arguments"][name] for name in ("member", "outgoing", "name", "address", "fingerprint") if name in row["arguments"]), ""
     ),
     "approved by": lambda row: ",".join(row["approvals"]) or "nobody",
-    "until": lambda row: time.strftime("%Y-%m-%d %H:%M", time.localtime(int(row["approval"]["deadline"]))),
+    "until": lambda row: when(row["approval"]["deadline"]),
     "executed": "executedAt",
 }
 PROPOSAL = arg("proposal_id")

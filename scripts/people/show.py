@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,9 +27,9 @@ def lines(value: Any, indent: str = "") -> Iterator[str]:
     """An answer as ``name: value`` lines, what is inside it indented."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            if isinstance(item, Mapping | list) and item:
+            if (isinstance(item, Mapping | list) and item) or _is_block(item):
                 yield f"{indent}{name}:"
-                yield from lines(item, indent + "  ")
+                yield from lines(item.strip().splitlines() if isinstance(item, str) else item, indent + "  ")
             else:
                 yield f"{indent}{name}: {_text(item)}"
     elif isinstance(value, list):
@@ -49,9 +50,19 @@ def yuan(fen: Any) -> str:
     return f"{whole // 100:,}.{whole % 100:02d} yuan"
 
 
+def when(seconds: Any) -> str:
+    """Unix seconds as a time on the reader's clock."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(int(seconds)))
+
+
 def as_json(value: Any) -> str:
     """For programs."""
     return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _is_block(value: Any) -> bool:
+    """Text of several lines, such as a log's checkpoint."""
+    return isinstance(value, str) and "\n" in value.strip()
 
 
 def _text(value: Any) -> str:

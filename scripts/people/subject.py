@@ -17,6 +17,7 @@ from chain.keys import create_person_key, passphrase_file
 from registry.credit.signing import Subject, consent_of, dispute_of, require_certificate, sign_consent, subject_of, withdrawal_of
 from scripts.people.credit import IDENTITY, identity_of
 from scripts.people.desk import Desk, chosen_passphrase, json_bytes, read_json
+from scripts.people.show import when
 from scripts.people.verb import KEY, OUT, Noun, Verb, arg
 
 PURPOSES = ("consent", "dispute", "deal")
@@ -50,8 +51,7 @@ def _consent(desk: Desk, arguments: argparse.Namespace) -> None:
     require_certificate(certificate, subject, purpose="consent")
     now = int(time.time())
     consent = consent_of(subject, bank=arguments.bank, purpose=arguments.purpose, now=now, days=arguments.days)
-    until = time.strftime("%Y-%m-%d", time.localtime(consent.not_after))
-    desk.agreed(consent, subject.key, about={"lets": consent.bank, "query your records for": consent.purpose, "until": until})
+    desk.agreed(consent, subject.key, about={"lets": consent.bank, "query your records for": consent.purpose, "until": when(consent.not_after)})
     signed = sign_consent(subject, consent, certificate, domain=desk.deployment.domain("CreditLedger"), now=now)
     made = {"consent": "0x" + signed.registration.commitment.hex(), "package": signed.package, "registration": signed.relayed}
     desk.save(arguments.out, json_bytes(made))

@@ -153,7 +153,8 @@ def test_a_table_lines_up_with_chinese_in_it() -> None:
 
 
 def test_what_others_wrote_cannot_command_the_terminal() -> None:
-    assert list(show.lines({"name": "x\x1b[2J\ny"})) == ["name: x�[2J�y"]
+    assert list(show.lines({"name": "x\x1b[2Jy\n"})) == ["name: x�[2Jy�"]
+    assert list(show.lines({"note": "one\n\x1b[Atwo\n"})) == ["note:", "  - one", "  - �[Atwo"]
 
 
 def test_answers_are_lines_with_what_is_inside_indented() -> None:
