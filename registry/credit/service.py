@@ -20,9 +20,9 @@ from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import recover
 from chain.database import Prepared
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from chain.ledger import Event
-from chain.outbox import attempt, enqueue, known, refused
+from chain.outbox import attempt, backlog, enqueue, known, refused
 from chain.statements import (
     ConsentRegistration,
     ConsentWithdrawal,
@@ -53,6 +53,8 @@ from registry.evidence.service import append_statement
 from registry.grants import service as grants
 from registry.masking import mask
 
+MOST_QUEUED = 2_000
+"""Calls a node may owe the chain and still relay for whoever comes: a few seconds' work of four validators."""
 PURPOSES = ("consent", "deal", "dispute")
 """What a subject's key may be certified for."""
 
@@ -102,9 +104,17 @@ def certified(session: Session, key: str) -> tuple[Mapping[str, Any], SubjectKey
 
 
 def relay_consent(context: Context, registration: ConsentRegistration, signature: bytes) -> str:
-    """Send a subject's registration to the chain as its relayer; the outbox operation."""
+    """Send a subject's registration to the chain as its relayer; the outbox operation.
+
+    Anybody may ask for it, so strangers can fill the queue only so far: ``relay_busy``.
+    """
     if recover(registration.digest(context.domain("CreditLedger")), signature) != registration.authority:
         raise Forbidden("wrong_authority", "The registration is not signed by the consent's key.")
+    with context.database.read() as session:
+        if backlog(session, context.transaction_address).queued >= MOST_QUEUED:
+            raise Unavailable(
+                "relay_busy", "This node owes the chain too many calls to relay another.", hint="Ask again later, or at another member's node."
+            )
     return _send(context, f"consent/{registration.commitment.hex()}", "recordConsent", [registration, signature])
 
 

@@ -87,6 +87,18 @@ def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Any, person: 
             network.ledger.simulate(address, data, sender=operator.transaction_address)
 
 
+def test_strangers_fill_a_relayers_queue_only_so_far(network: Any, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, node = person(), network["agency"]
+    registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
+    body = {"registration": registration.to_json(), "signature": "0x" + subject.sign(registration, network.deployment).hex()}
+    monkeypatch.setattr(service, "MOST_QUEUED", 0)
+    with pytest.raises(QiaolianError) as refused:
+        node.call("POST", "/v1/consents", body)
+    assert (refused.value.code, refused.value.status) == ("relay_busy", 503)
+    monkeypatch.undo()
+    node.done(node.call("POST", "/v1/consents", body)["operation"])
+
+
 def test_a_withdrawn_consent_covers_nothing_more(network: Any, given: Any) -> None:
     subject, package, commitment = given
     withdrawal = ConsentWithdrawal(version=1, commitment=commitment, deadline=2**40)
