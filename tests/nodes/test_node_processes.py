@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from chain.crypto import keccak256
-from chain.errors import NotFound, QiaolianError
+from chain.errors import NotFound, QiaolianError, Unavailable
 from chain.rpc import RpcRefused
 from nodes import provision
 from registry.uscc import with_check_character
@@ -237,6 +237,37 @@ def test_a_chain_that_stops_answering_is_named_by_readyz(network: Any) -> None:
     finally:
         network.chain.process.send_signal(signal.SIGCONT)
     assert eventually(lambda: not down_of(operator.client(None)))
+
+
+@pytest.mark.parametrize("changed", [{"chainId": 7}, {"genesisHash": "0x" + "11" * 32}])
+def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_word(network: Any, tmp_path: Path, changed: dict[str, Any]) -> None:
+    deployment = tmp_path / "deployment.json"
+    deployment.write_text(json.dumps({**network.deployment.to_json(), **changed}))
+    wanted = provision.Wanted(member_of(60), "elsewhere", ("department",))
+    (lost,) = provision.lay_out(tmp_path, [wanted], rpc=[network.chain.url], deployment=deployment)
+    lost.node.start(outbox=False)
+    try:
+        found = eventually(lambda: unless_unreached(lambda: codes_of(lost.client(None))))
+        assert found == {"chain": "chain_wrong_id", "books": "books_unchecked"}
+        with pytest.raises(QiaolianError) as refused:
+            lost.client("clerk").post("/v1/certificates", certificate())
+        assert (refused.value.code, refused.value.status) == ("books_unchecked", 503)
+    finally:
+        lost.node.stop()
+
+
+def codes_of(client: Any) -> dict[str, str]:
+    """What is down, with its code; nothing before the chain was tried."""
+    down = {each["name"]: each["code"] for each in json.loads(client.raw("GET", "/readyz", b"", {}).body)["dependencies"] if not each["up"]}
+    return {} if down.get("chain") == "chain_view_stale" else down
+
+
+def unless_unreached(look: Callable[[], Any]) -> Any:
+    """What ``look`` gives, or None while the node is starting."""
+    try:
+        return look()
+    except Unavailable:
+        return None
 
 
 def test_an_outbox_that_does_not_run_is_named_by_readyz(network: Any) -> None:
