@@ -38,6 +38,7 @@ GROUPS = {
     },
     "running a node": {
         "node": ("nodes.command", "an organisation's node: init, peer, tokens, run, outbox, migrate"),
+        "health": ("scripts.people.health", "what of a node is up, and what to do about what is down"),
         "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
         "found": ("nodes.founding", "a fresh chain's contracts, and its first members in the directory"),
         "federated": ("scripts.federated_demo.command", "joint models: a party's daemon, its jobs, approvals and replays; their demo"),

@@ -11,6 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from chain.keys import tls_certificate
 
 ROOT = Path(__file__).parent.parent.parent
 BUNDLES = ROOT / "tests" / "data" / "bundles"
@@ -62,6 +65,20 @@ def test_a_command_whose_packages_are_not_installed_says_which(bare: Path, tmp_p
     assert done.returncode == 3
     assert "package_missing" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_officers_and_a_traders_commands_need_the_base_alone(bare: Path, tmp_path: Path) -> None:
+    """As far as the node they would speak to: nobody listens there."""
+    qiaolian = str(bare.with_name("qiaolian"))
+    run([qiaolian, "key", "make", "officer.json", "--purpose", "approval"], cwd=tmp_path)
+    run([qiaolian, "subject", "key", "--key", "trader.json", "--code", "92440703MD00000168", "--purpose", "consent"], cwd=tmp_path)
+    run([qiaolian, "trust", "show", str(BUNDLES / "trust.json")], cwd=tmp_path)
+    (tmp_path / "node.pem").write_bytes(tls_certificate(ec.generate_private_key(ec.SECP256R1()), "node"))
+    (tmp_path / "token").write_text("ql_token")
+    at = ["--url", "https://127.0.0.1:9", "--certificate", "node.pem", "--token-file", "token"]
+    command = [qiaolian, "grant", "approve", "0x" + "ab" * 32, "--key", "officer.json", *at]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment())
+    assert (done.returncode, done.stderr.partition(":")[0]) == (4, "error[node_unreachable]"), done.stderr
 
 
 def test_the_wheel_carries_its_data(wheel: Path) -> None:

@@ -486,6 +486,14 @@ def test_a_price_changed_in_the_agents_file_is_not_signed(town: Town, registered
     assert refused.err.startswith("error[deal_differs]: ")
 
 
+# --- The node -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_says_what_of_it_is_up(town: Town, admitted: dict[str, Any]) -> None:
+    up = done("health", *town.stranger("bank"))
+    assert {line.split()[0]: line.split()[1] for line in up.splitlines()[1:]}.items() >= {"database": "up", "chain": "up", "outbox": "up"}.items()
+
+
 # --- Before a signature ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,44 @@
+"""``qiaolian health``: what of a node is up, and what to do about what is down."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from chain.errors import Unavailable
+from scripts.people.desk import Desk
+from scripts.people.show import Columns
+from scripts.people.verb import Verb, add_verb, run_verb
+
+PARTS: Columns = {
+    "part": "name",
+    "state": lambda row: "up" if row["up"] else "DOWN",
+    "code": "code",
+    "what": lambda row: " ".join(each for each in (row.get("detail"), row.get("hint")) if each) or None,
+}
+
+
+def _health(desk: Desk, arguments: argparse.Namespace) -> int:
+    """Exit 1 when something is down."""
+    answer = desk.client.raw("GET", "/readyz", b"", {"accept": "application/json"})
+    try:
+        found: dict[str, Any] = json.loads(answer.body)
+        parts, ready = found["dependencies"], found["ready"] is True
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unavailable("health_unknown", f"The node answered {answer.status} to the question how it is.") from error
+    desk.table(parts, PARTS, whole=found)
+    return 0 if ready else 1
+
+
+VERB = Verb("health", "what of a node is up; exit code 1 when something is down", _health, role=None)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    add_verb(parser, VERB)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask and tell."""
+    return run_verb(arguments)
