@@ -208,6 +208,8 @@ def record_report(
 ) -> dict[str, Any]:
     """Make a one-stop report of what the calls brought, sign the query and have it anchored; the report as JSON.
 
+    The same calls again are the same report: one query is signed and anchored, however often it is asked for.
+
     Args:
         consent: the commitment of the consent all calls were made under.
         parts: for each department ``department``, ``assetId``, ``record`` (masked, as delivered), ``receipt`` (UsageReceipt JSON) and
@@ -232,25 +234,31 @@ def record_report(
     signature, query_hash = context.sign(statement), statement.struct_hash()
     operation = f"credit-query/{query_hash.hex()}"
 
-    def change(session: Session) -> None:
-        session.add(
-            Query(
-                query_hash=query_hash,
-                subject=subject,
-                statement=statement.to_json(),
-                signature=signature,
-                report=report,
-                report_salt=salt,
-                receipts=receipts,
-                disputes=told_once(disputes),
-                operation=operation,
-            )
+    def change(session: Session) -> dict[str, Any]:
+        for made in session.scalars(sa.select(Query).where(Query.subject == subject)):
+            if made.receipts == receipts:
+                return _reported(made)
+        row = Query(
+            query_hash=query_hash,
+            subject=subject,
+            statement=statement.to_json(),
+            signature=signature,
+            report=report,
+            report_salt=salt,
+            receipts=receipts,
+            disputes=told_once(disputes),
+            operation=operation,
         )
+        session.add(row)
         append_statement(session, statement, context.domain("CreditLedger"), at=statement.issued_at)
         _enqueue(context, session, operation, "anchorQueries", [[query_hash]])
+        return _reported(row)
 
-    context.database.write(change)
-    return {"queryId": "0x" + query_hash.hex(), "report": report, "operation": operation}
+    return context.database.write(change)
+
+
+def _reported(row: Query) -> dict[str, Any]:
+    return {"queryId": "0x" + row.query_hash.hex(), "report": row.report, "operation": row.operation}
 
 
 def _receipt(part: Mapping[str, Any]) -> dict[str, Any]:

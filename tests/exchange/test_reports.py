@@ -110,8 +110,9 @@ def test_a_report_is_paid_once_under_its_key_and_anchored(market: Any, subject: 
     assert [each.status_code for each in made] == [201, 201], made[0].text
     records = [each["record"] for each in made[0].json()["report"]["records"]]
     assert records == [{"seniority": 7}, {"age": "30-39"}]
-    assert made[0].json()["report"] == made[1].json()["report"]
+    assert made[0].json() == made[1].json(), "one query is signed and anchored"
     assert owed(market, agreement_id) == 2 * 50
+    assert len(credit.queries(market.bank.context)) == 1
     market.bank.done(made[0].json()["operation"])
     anchored = market.bank.context.ledger.credit.query_anchored_at(bytes.fromhex(made[0].json()["queryId"][2:]))
     assert anchored > 0
