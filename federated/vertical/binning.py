@@ -4,7 +4,7 @@ Numbers are cut at quantiles, texts by value; missing values have a bin of their
 neighbour (numbers) or to the others (texts), before anything is known of the label. What is left too small stands in no bin, and weighs nothing.
 
 The label party weighs the bins by a ``Layout``: it sees how many rows each has and which of them stand in an order, and not what they are. Bins
-with too few bad or too few good rows are weighed together, and what the owner is told is rounded, so that no count can be read from it.
+with too few bad or too few good rows are weighed together, and what another owner is told is rounded, so that no count can be read from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MISSING = "missing"
 OTHER = "other"
 NO_BIN = -1
 STEP = 1 / 16
-"""Weights of evidence are told in steps of this size."""
+"""Weights of evidence are told to others in steps of this size."""
 
 Codes = NDArray[np.int64]
 
@@ -129,10 +129,14 @@ class Evidence:
         rows, bads = (np.array([sum(each[place] for place in group) for group in groups], np.float64) for each in (layout.rows, bad))
         bad_shares, good_shares = ((each + 0.5) / (each + 0.5).sum() for each in (bads, rows - bads))
         woe = np.log(bad_shares / good_shares)
-        told = np.zeros(len(layout.rows))
-        for group, each in zip(groups, np.rint(woe / STEP) * STEP, strict=True):
-            told[group] = each
-        return cls(tuple((told + 0.0).tolist()), float(((bad_shares - good_shares) * woe).sum()))
+        found = np.zeros(len(layout.rows))
+        for group, each in zip(groups, woe, strict=True):
+            found[group] = each
+        return cls(tuple(found.tolist()), float(((bad_shares - good_shares) * woe).sum()))
+
+    def told(self) -> Evidence:
+        """What the columns' owner is told of it: weights in steps."""
+        return Evidence(tuple((np.rint(np.array(self.woe) / STEP) * STEP + 0.0).tolist()), self.value)
 
     def column(self, codes: Codes) -> NDArray[np.float64]:
         """The weight of evidence of each row; 0 where a row stands in no bin."""

@@ -103,7 +103,7 @@ def corrections(seeds: Mapping[str, Randomness], masks: Words, shape: Shape, ste
     return Corrections(
         forward=masks @ rho - _sum([each.forward for each in others]),
         waves=waves(angle) - _sum([each.waves for each in others]),
-        backward=error @ masks - _sum([each.backward for each in others]),
+        backward=np.einsum("n,nk->k", error, masks) - _sum([each.backward for each in others]),
         shifted=(hidden >> np.uint64(bits)) - _sum([each.shift.shifted for each in others]),
         top=(hidden >> np.uint64(63)) - _sum([each.shift.top for each in others]),
     )

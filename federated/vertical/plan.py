@@ -1,7 +1,7 @@
 """What all parties of a scorecard's training agree on, read from the job.
 
     {"label": "Status", "bad": "bad", "good": "good", "test_share": 0.2, "test_column": null, "bins": 8, "least_rows": 30, "least_cases": 10,
-     "iterations": 20, "base_points": 600, "base_odds": 50, "points_to_double": 20}
+     "iterations": 20, "base_points": 600, "base_odds": 50, "points_to_double": 40}
 
 ``label`` is a column of the label party; each of its values must be ``bad`` or ``good``. ``test_column``, if given, is another column of it with 1
 for rows to test with and 0 for rows to train with (by date, say); otherwise ``test_share`` of the rows are drawn. Own columns of a party are those
@@ -59,7 +59,7 @@ class Plan:
     iterations: int = 20
     base_points: int = 600
     base_odds: float = 50
-    points_to_double: float = 20
+    points_to_double: float = 40
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Plan:

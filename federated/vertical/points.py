@@ -63,7 +63,7 @@ class Column:
     def of(cls, bins: Bins, layout: Layout, evidence: Evidence, *, weight: float, mean: float, factor: float) -> Column:
         """Points by the column's weight in the model, which expects the evidence less its mean."""
         *points, elsewhere = np.rint(-factor * weight * (np.array([*evidence.woe, 0.0]) - mean)).clip(-MOST_POINTS, MOST_POINTS).astype(int).tolist()
-        return cls(bins, layout.rows, evidence.woe, weight, tuple(points), elsewhere)
+        return cls(bins, layout.rows, tuple(round(each, 4) for each in evidence.woe), weight, tuple(points), elsewhere)
 
     def of_rows(self, values: NDArray[Any]) -> Points:
         """The points of each row."""

@@ -158,7 +158,7 @@ async def _weigh(session: Session, sides: Sides, plan: Plan, seed: Randomness, b
         bads = np.split(counts[name], ends[:-1])
         if any((each > np.array(layout.rows)).any() for each, layout in zip(bads, mine, strict=True)):
             raise PeerFault("counts_impossible", f"{name} has bins with more bad rows than rows.", peer=name)
-        told[name] = tuple(Evidence.of(layout, each.tolist(), least=plan.least_cases) for layout, each in zip(mine, bads, strict=True))
+        told[name] = tuple(Evidence.of(layout, each.tolist(), least=plan.least_cases).told() for layout, each in zip(mine, bads, strict=True))
         await session.to(name).send("scorecard/evidence", words=np.concatenate([each.woe for each in told[name]]))
         session.progress("evidence", len(told) / len(layouts))
     return told

@@ -86,12 +86,12 @@ def test_every_common_row_gets_the_sum_of_all_parties_points(homes: Homes, train
 
 def test_the_chance_beside_a_score_is_that_of_the_scale(homes: Homes) -> None:
     for row in scores(run_of(scoring_of(homes), homes).outcomes()["bank"]).values():
-        odds = 50 * 2 ** ((int(row["score"]) - 600) / 20)
+        odds = 50 * 2 ** ((int(row["score"]) - 600) / 40)
         assert abs(float(row["chance"]) - 1 / (1 + odds)) < 1e-6
 
 
-def test_600_points_are_odds_of_fifty_and_twenty_more_double_them() -> None:
-    assert Scale(600, 50, 20).chance(np.array([600, 620, 580])) == pytest.approx([1 / 51, 1 / 101, 1 / 26])
+def test_600_points_are_odds_of_fifty_and_forty_more_double_them() -> None:
+    assert Scale(600, 50, 40).chance(np.array([600, 640, 560])) == pytest.approx([1 / 51, 1 / 101, 1 / 26])
 
 
 def test_a_text_never_seen_and_a_missing_value_are_scored(homes: Homes) -> None:
