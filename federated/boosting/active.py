@@ -17,11 +17,9 @@ from federated.boosting.he import SCHEMES, SecretKey
 from federated.boosting.messages import GRADIENTS, SUMS, bits, packed, pieces, receive_ciphertexts, standing
 from federated.boosting.packing import Packing
 from federated.boosting.terms import MOST_BINS, Terms
-from federated.boosting.trees import Growth, Node, Scores, Sums, base_of, gradients, grow_alone
+from federated.boosting.trees import Growth, Node, Owner, Scores, Sums, base_of, gradients, grow_alone, own_splits
 from federated.errors import PeerFault
 from federated.session import Session
-
-Owner = tuple[str, int]
 
 
 @dataclass
@@ -84,14 +82,8 @@ class Active:
             frontier, counts = growth.frontier, self._own.counts(growth.frontier.training, growth.frontier.count)
             mine = self._own.allowed(counts, frontier.sizes(), self._rule.least_rows)
             chosen = growth.best(np.concatenate([mine, *allowed], axis=1))
-            owners: list[Owner | None] = [None] * frontier.count
-            left = np.zeros(self._rows, np.bool_)
-            for node in np.flatnonzero((chosen >= 0) & (chosen < len(self._own))).tolist():
-                cut = self._own.lowest(int(chosen[node]), counts[node])
-                owners[node] = (self._session.party, len(splits))
-                splits.append(cut)
-                inside = frontier.node == node
-                left[inside] = self._own.left(cut)[inside]
+            own = np.where(chosen < len(self._own), chosen, -1)
+            owners, left = own_splits(self._own, frontier, own, counts, self._session.party, splits)
             await self._ask(growth, chosen, owners, left, numbers)
             growth.divide(owners, left)
             if growth.level < self._rule.depth:

@@ -24,6 +24,8 @@ LEAST_GAIN = 1e-6
 
 Sums = NDArray[np.int64]
 Scores = NDArray[np.float64]
+Owner = tuple[str, int]
+"""Who decides at a split, and that party's number for it."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,8 @@ class Growth:
         worth = (self._gains > LEAST_GAIN) & (self._gains >= self.rule.gamma)
         return np.where(worth, cut, -1)
 
-    def divide(self, owners: list[tuple[str, int] | None], left: NDArray[np.bool_]) -> None:
-        """Split each node that has an owner, (party, its number for the split); ``left``: the rows that go there."""
+    def divide(self, owners: list[Owner | None], left: NDArray[np.bool_]) -> None:
+        """Split each node that has an owner; ``left``: the rows that go there."""
         split = np.array([each is not None for each in owners], np.bool_)
         before, self.frontier = self._numbers, self.frontier.divided(split, left)
         self.level += 1
@@ -218,6 +220,24 @@ class Growth:
         return list(range(first, len(self.nodes)))
 
 
+def own_splits(
+    cuts: Cuts, frontier: Frontier, chosen: NDArray[np.int64], counts: NDArray[np.int64], party: str, splits: list[int]
+) -> tuple[list[Owner | None], NDArray[np.bool_]]:
+    """Split nodes by the label party's own cuts: the owner of each node's split, and the rows that go left.
+
+    ``chosen``: for each node the cut, -1 for none; ``counts`` as of ``Cuts.counts``. The cuts are added to ``splits``.
+    """
+    owners: list[Owner | None] = [None] * frontier.count
+    left = np.zeros(len(frontier.node), np.bool_)
+    for node in np.flatnonzero(chosen >= 0).tolist():
+        cut = cuts.lowest(int(chosen[node]), counts[node])
+        owners[node] = (party, len(splits))
+        splits.append(cut)
+        inside = frontier.node == node
+        left[inside] = cuts.left(cut)[inside]
+    return owners, left
+
+
 def grow_alone(cuts: Cuts, pairs: Sums, rows: int, rule: Rule, party: str, splits: list[int]) -> Growth:
     """A tree from one party's own columns. The cuts it uses are added to ``splits``."""
     growth = Growth(pairs, rows, rule)
@@ -226,13 +246,5 @@ def grow_alone(cuts: Cuts, pairs: Sums, rows: int, rule: Rule, party: str, split
         growth.take(cuts.sums(frontier.only(frontier.summed()), len(frontier.summed()), pairs))
         counts = cuts.counts(frontier.training, frontier.count)
         chosen = growth.best(cuts.allowed(counts, frontier.sizes(), rule.least_rows))
-        owners: list[tuple[str, int] | None] = [None] * frontier.count
-        left = np.zeros(rows, np.bool_)
-        for node in np.flatnonzero(chosen >= 0).tolist():
-            cut = cuts.lowest(int(chosen[node]), counts[node])
-            owners[node] = (party, len(splits))
-            splits.append(cut)
-            inside = frontier.node == node
-            left[inside] = cuts.left(cut)[inside]
-        growth.divide(owners, left)
+        growth.divide(*own_splits(cuts, frontier, chosen, counts, party, splits))
     return growth

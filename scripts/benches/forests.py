@@ -58,7 +58,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
 def _rows() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     source = np.random.default_rng(5)
     values = source.normal(size=(ROWS, COLUMNS))
-    odds = values @ source.normal(size=COLUMNS) / 3 + values[:, 0] * values[:, 7] - np.abs(values[:, 3]) + 0.3 * values[:, 9] ** 2
+    odds = values @ source.normal(size=COLUMNS) / 2 + np.where(values[:, 0] > 0, values[:, 7], 0.0) - np.abs(values[:, 3]) + 0.3 * values[:, 9] ** 2
     return values, source.random(ROWS) < 1 / (1 + np.exp(-odds))
 
 
@@ -83,7 +83,7 @@ def _job() -> Job:
         }
         for party, span in TABLES.items()
     }
-    parameters = {"label": "Status", "trees": TREES, "depth": DEPTH, "test": TEST, "least_rows": 20}
+    parameters = {"label": "Status", "trees": TREES, "depth": DEPTH, "test": TEST, "least_rows": 1, "least_summed": 1}
     return Job.from_json({"job": "forest", "protocol": "boosting", "purpose": "measurement", "parties": parties, "parameters": parameters})
 
 
