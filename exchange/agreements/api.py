@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -156,6 +156,7 @@ async def propose(
     body: ProposalBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> dict[str, Any]:
     wanted = service.Proposal(
         grant_id=hex_bytes(body.grantId),
@@ -172,7 +173,7 @@ async def propose(
         price=body.price,
         shares=None if body.shares is None else [each.share() for each in body.shares],
     )
-    return await service.propose(context, wanted)
+    return await service.propose(context, wanted, idempotency_key=idempotency_key)
 
 
 @router.post("/v1/agreements/{agreement_id}/resume", summary="Ask the provider again to sign a stored proposal")

@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain.commitment import new_salt
 from chain.context import Context
 from chain.eip712 import Domain
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
@@ -26,6 +25,7 @@ from exchange.agreements.model import Offer, Side, Signed, State
 from exchange.agreements.store import ExchangeAgreement, ExchangeOffer
 from registry.evidence.service import append_statement
 from registry.grants import service as grants
+from registry.keyed import nonce_for
 
 CONTRACT = "TradeSettlement"
 OPEN_SECONDS = 3600
@@ -101,18 +101,25 @@ class Proposal:
     shares: Sequence[Share] | None = None
 
 
-async def propose(context: Context, wanted: Proposal) -> dict[str, Any]:
-    """Sign an agreement, have the provider sign it, and queue its opening.
+async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | None = None) -> dict[str, Any]:
+    """Sign an agreement, have the provider sign it, and queue its opening; the same key with the same order is one agreement.
 
     Raises:
+        Conflict: ``idempotency_key_reused``;
         BadInput: what ``rules.require_terms`` raises; Conflict: ``offer_not_met``; NotFound: ``grant_unknown``, ``not_offered``;
             Unavailable: ``peer_unreachable`` (the proposal is kept; ``resume`` asks again).
     """
+    nonce = nonce_for(context, "agreement", idempotency_key)
+    if idempotency_key is not None:
+        with context.database.read() as session:
+            known = _ordered(session, nonce, wanted)
+        if known is not None:
+            return await resume(context, known)
     terms = grants.load(context, wanted.grant_id).terms
     if terms.grantee != context.member:
         raise Forbidden("grant_of_others", "The grant is not this organisation's.")
     terms_json = await context.peers.get(terms.owner, f"/v1/peer/offers/0x{terms.asset_id.hex()}/{terms.asset_version}")
-    agreement = _drafted(context, wanted, terms, Offer.from_json(terms_json["offer"]), terms_json["providerKey"])
+    agreement = _drafted(context, wanted, terms, Offer.from_json(terms_json["offer"]), terms_json["providerKey"], nonce)
     rules.require_terms(agreement, now=context.now())
     rules.require_grant(agreement, terms)
     signature = context.sign(agreement)
@@ -130,8 +137,26 @@ async def propose(context: Context, wanted: Proposal) -> dict[str, Any]:
         paid=0,
         refunded=0,
     )
-    await context.database.awrite(lambda session: session.add(row))
-    return await resume(context, agreement_id)
+
+    def change(session: Session) -> bytes:
+        known = _ordered(session, nonce, wanted)
+        if known is not None:
+            return known
+        session.add(row)
+        return agreement_id
+
+    return await resume(context, await context.database.awrite(change))
+
+
+def _ordered(session: Session, nonce: bytes, wanted: Proposal) -> bytes | None:
+    """The agreement an earlier order under the same key made, if that asked for the same."""
+    for row in session.scalars(sa.select(ExchangeAgreement).where(ExchangeAgreement.side == Side.BUYER)):
+        if row.agreement["nonce"] == "0x" + nonce.hex():
+            made = Agreement.from_json(row.agreement)
+            if (made.grant_id, made.cap, made.max_units, made.lanes) != (wanted.grant_id, wanted.cap, wanted.max_units, wanted.lanes):
+                raise Conflict("idempotency_key_reused", "The key stands for another agreement.", hint="Use a new key.")
+            return row.agreement_id
+    return None
 
 
 async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
@@ -173,7 +198,7 @@ def open_operation(agreement_id: bytes) -> str:
     return f"open/{agreement_id.hex()}"
 
 
-def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Offer, provider_key: str) -> Agreement:
+def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Offer, provider_key: str, nonce: bytes) -> Agreement:
     now = context.now()
     starts_at = now if wanted.starts_at is None else wanted.starts_at
     per_call = min(offered.most_per_call, wanted.cap) if wanted.max_per_call is None else wanted.max_per_call
@@ -204,7 +229,7 @@ def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Off
         close_window_seconds=chosen(wanted.close_window_seconds, offered.close_window_seconds),
         arbiter=wanted.arbiter,
         shares=offered.shares if wanted.shares is None else tuple(wanted.shares),
-        nonce=new_salt(),
+        nonce=nonce,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
@@ -63,6 +63,7 @@ async def request(
     body: RequestBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> dict[str, Any]:
     wanted = service.GrantRequest(
         asset_id=hex_bytes(body.assetId),
@@ -76,7 +77,7 @@ async def request(
         not_after=body.notAfter,
         max_uses=body.maxUses,
     )
-    return await service.request(context, wanted)
+    return await service.request(context, wanted, idempotency_key=idempotency_key)
 
 
 @router.get("/v1/grants", summary="Grants this node gave or got")

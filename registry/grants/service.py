@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain.commitment import commit, new_salt, opens
+from chain.commitment import commit, opens
 from chain.context import Context
 from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
@@ -24,6 +24,7 @@ from chain.words import GrantWord
 from registry.evidence.service import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
 from registry.grants.store import Grant
+from registry.keyed import nonce_for
 from registry.signers import member_that_signed, require_signed_by
 
 
@@ -53,9 +54,9 @@ class GrantView:
     block_hash: bytes
 
 
-async def request(context: Context, wanted: GrantRequest) -> dict[str, Any]:
-    """Ask an owner for a grant: the scope goes to its node, the request to the chain."""
-    scope, salt = {"columns": sorted(set(wanted.columns))}, new_salt()
+async def request(context: Context, wanted: GrantRequest, *, idempotency_key: str | None = None) -> dict[str, Any]:
+    """Ask an owner for a grant: the scope goes to its node, the request to the chain. The same request under the same key is one grant."""
+    scope, salt = {"columns": sorted(set(wanted.columns))}, nonce_for(context, "scope", idempotency_key)
     terms = GrantTerms(
         version=1,
         asset_id=wanted.asset_id,
@@ -69,16 +70,18 @@ async def request(context: Context, wanted: GrantRequest) -> dict[str, Any]:
         not_before=wanted.not_before,
         not_after=wanted.not_after,
         max_uses=wanted.max_uses,
-        nonce=new_salt(),
+        nonce=nonce_for(context, "grant", idempotency_key),
     )
     require_terms(terms)
+    grant_id = terms.struct_hash()
+    _require_own_nonce(context, grant_id, terms)
     body = {"terms": terms.to_json(), "scope": scope, "salt": "0x" + salt.hex()}
     await context.peers.post(wanted.owner, "/v1/peer/grants", body)
-    grant_id = terms.struct_hash()
     operation = f"grant-request/{grant_id.hex()}"
 
     def change(session: Session) -> None:
-        session.add(_row(grant_id, terms, scope, salt))
+        if session.get(Grant, grant_id) is None:
+            session.add(_row(grant_id, terms, scope, salt))
         enqueue(
             session,
             sender=context.transaction_address,
@@ -90,6 +93,15 @@ async def request(context: Context, wanted: GrantRequest) -> dict[str, Any]:
 
     await context.database.awrite(change)
     return {"grantId": "0x" + grant_id.hex(), "operation": operation}
+
+
+def _require_own_nonce(context: Context, grant_id: bytes, terms: GrantTerms) -> None:
+    """A nonce that an idempotency key gave before stands for the same request."""
+    nonce = terms.to_json()["nonce"]
+    with context.database.read() as session:
+        rows = session.scalars(sa.select(Grant).where(Grant.grantee == context.member))
+        if any(row.terms["nonce"] == nonce and row.grant_id != grant_id for row in rows):
+            raise Conflict("idempotency_key_reused", "The key stands for another request.", hint="Use a new key.")
 
 
 def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[str, Any], salt: bytes) -> None:

@@ -94,6 +94,41 @@ def test_two_requests_at_once_under_one_key_with_other_bodies_are_one_call_and_o
     assert owed(market, agreement_id) == before + 50
 
 
+def test_an_agreement_ordered_twice_under_one_key_is_one_agreement_and_locks_its_cap_once(market: Any) -> None:
+    order = {"grantId": "0x" + market.grant().hex(), "cap": 700}
+    account = market.department.context.ledger.settlement.account
+    before = account(market.bank.member).locked
+    made = post(market, order, order, path="/v1/agreements", key="order-7") + post(market, order, path="/v1/agreements", key="order-7")
+    assert {each.status_code for each in made} == {201}, made[0].text
+    (agreement,) = {each.json()["agreementId"] for each in made}
+    market.bank.done(made[0].json()["openOperation"])
+    assert account(market.bank.member).locked == before + 700
+    (other,) = post(market, {**order, "cap": 701}, path="/v1/agreements", key="order-7")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    (without,) = post(market, order, path="/v1/agreements")
+    assert without.json()["agreementId"] != agreement
+
+
+def test_a_grant_asked_for_twice_under_one_key_is_one_grant(market: Any) -> None:
+    wanted = {
+        "assetId": "0x" + market.asset_id.hex(),
+        "owner": market.department.member,
+        "operations": 4,
+        "scene": "credit",
+        "purpose": "statistics",
+        "columns": ["age"],
+        "notBefore": 1,
+        "notAfter": 2**40,
+        "maxUses": 5,
+    }
+    made = post(market, wanted, wanted, path="/v1/grants", key="ask-7") + post(market, wanted, path="/v1/grants", key="ask-7")
+    assert {each.status_code for each in made} == {202}, made[0].text
+    assert len({each.json()["grantId"] for each in made}) == 1
+    market.bank.done(made[0].json()["operation"])
+    (other,) = post(market, {**wanted, "maxUses": 6}, path="/v1/grants", key="ask-7")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+
+
 def test_the_largest_batch_is_served_whole_and_a_larger_one_not_at_all(market: Any, agreement_id: bytes) -> None:
     before = owed(market, agreement_id)
     assert post(market, {"calls": [call(agreement_id)] * (MOST_PER_BATCH + 1)})[0].status_code == 422
