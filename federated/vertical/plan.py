@@ -1,24 +1,25 @@
 """What all parties of a scorecard's training agree on, read from the job.
 
     {"label": "Status", "bad": "bad", "good": "good", "test_share": 0.2, "test_column": null, "bins": 8, "least_rows": 30, "least_cases": 10,
-     "iterations": 20, "base_points": 600, "base_odds": 50, "points_to_double": 40}
+     "iterations": 20, "base_points": 600, "base_odds": 50, "points_to_double": 40, "alignment": {}}
 
 ``label`` is a column of the label party; each of its values must be ``bad`` or ``good``. ``test_column``, if given, is another column of it with 1
-for rows to test with and 0 for rows to train with (by date, say); otherwise ``test_share`` of the rows are drawn. Own columns of a party are those
-the specification names for it, without these two.
+for rows to test with and 0 for rows to train with (by date, say); otherwise ``test_share`` of the rows are drawn. ``alignment``: parameters of the
+intersections. Own columns of a party are those the specification names for it, without label and test column.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federated.errors import BadInput
+from federated.intersection import Terms
 from federated.job import Job, Table
 from federated.randomness import Randomness
 from federated.vertical.dealing import Shape
@@ -60,6 +61,7 @@ class Plan:
     base_points: int = 600
     base_odds: float = 50
     points_to_double: float = 40
+    alignment: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Plan:
@@ -76,7 +78,13 @@ class Plan:
         outcomes = {type(plan.bad), type(plan.good)}
         if not texts or not (outcomes == {str} or outcomes <= {int, float}) or plan.bad == plan.good:
             raise BadInput("spec_parameters", "label and test_column name two columns; bad and good are two texts or two numbers.")
+        alignment_terms(plan.alignment)
         return plan
+
+    @property
+    def terms(self) -> Terms:
+        """How common rows are found."""
+        return alignment_terms(self.alignment)
 
     @property
     def scale(self) -> Scale:
@@ -162,6 +170,16 @@ def agreed(job: Job) -> tuple[Plan, Sides]:
     """A job's plan and sides, checked."""
     plan = Plan.read(job.parameters)
     return plan, Sides.of(job, plan)
+
+
+def alignment_terms(given: Any) -> Terms:
+    """The parameters of the intersections with the departments; ``spec_parameters``, ``reveal_not_offered`` and the other codes of ``Terms``."""
+    if not isinstance(given, Mapping):
+        raise BadInput("spec_parameters", "alignment holds the parameters of an intersection.")
+    terms = Terms.read(given)
+    if terms.reveal != "receiver":
+        raise BadInput("reveal_not_offered", "An alignment reveals what its model needs; leave reveal at receiver.")
+    return terms
 
 
 def require_finite(columns: Mapping[str, NDArray[Any]]) -> None:

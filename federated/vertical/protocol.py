@@ -113,7 +113,7 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     bad = plan.outcomes(table)
     require_finite({name: table.columns[name] for name in sides.columns[session.party]})
     seed = await _seed(session, sides)
-    common = await align(session, table.ids, leader=session.party, followers=sides.features)
+    common = await align(session, table.ids, leader=session.party, followers=sides.features, terms=plan.terms)
     table, bad = table.take(common), bad[common]
     test = plan.tested(table, session.randomness.child("split"))
     shape = sides.shape(int((~test).sum()))
@@ -228,7 +228,7 @@ async def features(session: Session, table: Table | None, job: Job) -> Outcome:
     table = _rows(table)
     require_finite(table.columns)
     seed = await _seed(session, sides)
-    common = await align(session, table.ids, leader=sides.label, followers=sides.features)
+    common = await align(session, table.ids, leader=sides.label, followers=sides.features, terms=plan.terms)
     table = table.take(common)
     test = await receive_words(session, sides.label, "scorecard/test", len(table), "uint8")
     if (test > 1).any():

@@ -1,6 +1,6 @@
 """The protocol ``scoring``: rows scored by the parts of a scorecard that each party keeps from one training.
 
-    {"training": "credit-2026-11", "models": {"bank": "0x…", "tax": "0x…"}, "batch": 1000}
+    {"training": "credit-2026-11", "models": {"bank": "0x…", "tax": "0x…"}, "batch": 1000, "alignment": {}}
 
 ``models`` pins each party's ``model.json`` by SHA-256; it is looked for among the done attempts at the job ``training``. The rows common to all are
 scored in batches, in an order drawn by the label party: it names a batch, the departments answer with their points under masks, it adds up. With a
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.intersection import align
+from federated.intersection import Terms, align
 from federated.job import Job, Outcome, Protocol, Table
 from federated.session import Session
-from federated.vertical.plan import MOST_PARTIES, require_finite
+from federated.vertical.plan import MOST_PARTIES, alignment_terms, require_finite
 from federated.vertical.points import Part, Points
 from federated.vertical.sums import Veil, add_points, sum_points
 from federated.vertical.tables import csv_of
@@ -40,6 +40,7 @@ class Order:
     training: str
     models: Mapping[str, str]
     batch: int
+    terms: Terms
 
     @classmethod
     def of(cls, job: Job) -> Order:
@@ -55,13 +56,14 @@ class Order:
         training, models, batch = given.get("training"), given.get("models"), given.get("batch", 1000)
         digests = models if isinstance(models, dict) else {}
         pinned = all(isinstance(each, str) and re.fullmatch("0x[0-9a-f]{64}", each) for each in digests.values())
-        if set(given) - {"training", "models", "batch"} or not isinstance(training, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", training):
-            raise BadInput("spec_parameters", "Scoring has the parameters training (a job's name), models and batch.")
+        named = isinstance(training, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", training)
+        if set(given) - {"training", "models", "batch", "alignment"} or not isinstance(training, str) or not named:
+            raise BadInput("spec_parameters", "Scoring has the parameters training (a job's name), models, batch, alignment.")
         if not pinned or set(digests) != {label, *departments}:
             raise BadInput("spec_parameters", "models gives the SHA-256 of each party's model.json, no more.", hint="It is in each receipt.")
         if type(batch) is not int or not 1 <= batch <= MOST_BATCH:
             raise BadInput("spec_parameters", f"batch is not a whole number from 1 to {MOST_BATCH}.")
-        return cls(label, departments, training, digests, batch)
+        return cls(label, departments, training, digests, batch, alignment_terms(given.get("alignment", {})))
 
     def part(self, session: Session) -> Part:
         """This party's model, as it is kept from the training; ``model_unknown``, ``model_differs``, ``model_malformed``."""
@@ -98,7 +100,7 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     require_finite(table.columns)
     own = part.of_rows(table.columns, len(table))
     await _require_one_model(session, part, order.features)
-    common = await align(session, table.ids, leader=session.party, followers=order.features)
+    common = await align(session, table.ids, leader=session.party, followers=order.features, terms=order.terms)
     scores = np.empty(len(common), np.int64)
     for start in range(0, len(common), order.batch):
         count = min(order.batch, len(common) - start)
@@ -121,7 +123,7 @@ async def features(session: Session, table: Table | None, job: Job) -> Outcome:
     require_finite(table.columns)
     _require_columns(part, table)
     await _require_one_model(session, part, [order.label])
-    common = await align(session, table.ids, leader=order.label, followers=order.features)
+    common = await align(session, table.ids, leader=order.label, followers=order.features, terms=order.terms)
     veil = await Veil.agree(session, order.features)
     done = 0
     while True:

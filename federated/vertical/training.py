@@ -55,6 +55,7 @@ class Trainer:
                 self._session.progress("training", (number + 1) / iterations)
         finally:
             coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
         return await self._own_weights(weights)
 
     @property

@@ -139,6 +139,16 @@ def test_points_follow_the_scale() -> None:
     assert all(abs((int(second[each]["score"]) - 600) - 2 * (int(first[each]["score"]) - 600)) <= rounding for each in first)
 
 
+def test_rows_may_be_aligned_with_national_algorithms() -> None:
+    outcomes = Run(scorecard_of(1, alignment={"suite": "sm"}, iterations=2), TABLES).outcomes()
+    assert set(scores(outcomes["bank"])) == common_ids({name: TABLES[name] for name in ("tax", "bank")})
+
+
+def test_an_alignment_that_reveals_more_is_refused() -> None:
+    with refused("reveal_not_offered"):
+        agreed(scorecard_of(1, alignment={"reveal": "both"}))
+
+
 # --- Who is told what -----------------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +270,8 @@ def test_specifications_nobody_can_run_are_refused(change: Callable[[Job], Job],
         {"base_odds": 0},
         {"points_to_double": "20"},
         {"points_to_double": float("nan")},
+        {"alignment": 3},
+        {"alignment": {"unheard": 1}},
         {"unheard": 1},
     ],
 )

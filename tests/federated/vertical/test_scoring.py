@@ -243,6 +243,8 @@ def test_a_job_that_does_not_name_the_models_columns_is_refused(homes: Homes) ->
         ({"models": {"bank": "0x" + "00" * 32}}, "spec_parameters"),
         ({"batch": 0}, "spec_parameters"),
         ({"batch": True}, "spec_parameters"),
+        ({"alignment": []}, "spec_parameters"),
+        ({"alignment": {"reveal": "size", "method": "ecdh"}}, "reveal_not_offered"),
         ({"unheard": 1}, "spec_parameters"),
     ],
 )
