@@ -10,6 +10,7 @@ import argparse
 import getpass
 import json
 import os
+import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from chain.deployment import Deployment
 from chain.eip712 import Statement
 from chain.errors import BadInput, Conflict, Unavailable
 from chain.keys import Secp256k1Signer, open_person_key, passphrase_file, write_private
+from nodes.access import ROLES
 from nodes.client import NodeClient
 from scripts.people import show
 from scripts.people.show import Columns
@@ -29,7 +31,6 @@ from scripts.people.show import Columns
 T = TypeVar("T")
 
 NODE_VARIABLE, TOKEN_VARIABLE, PASSPHRASE_VARIABLE = "QIAOLIAN_NODE", "QIAOLIAN_TOKEN", "QIAOLIAN_PASSPHRASE"
-ROLES = ("system", "clerk", "officer", "auditor", "administrator")
 WAIT_SECONDS = 60.0
 TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.2
@@ -89,12 +90,16 @@ class Desk:
         """The node under the verb's role.
 
         Raises:
-            BadInput: ``node_missing``, ``certificate_missing``, ``access_token_missing`` and what reading the configuration raises.
+            BadInput: ``node_missing``, ``url_malformed``, ``certificate_missing``, ``certificate_malformed``, ``token_missing``, and what reading
+                the configuration raises.
         """
         url, certificate = self._address()
         if not certificate.is_file():
             raise BadInput("certificate_missing", f"There is no certificate at {certificate}.", hint="Get it from whoever runs the node.")
-        return NodeClient(url, certificate=certificate, token=self._token(), timeout=self._arguments.timeout)
+        try:
+            return NodeClient(url, certificate=certificate, token=self._token(), timeout=self._arguments.timeout)
+        except ssl.SSLError as error:
+            raise BadInput("certificate_malformed", f"{certificate} holds no certificate.", hint="Get it from whoever runs the node.") from error
 
     @cached_property
     def deployment(self) -> Deployment:
@@ -108,27 +113,29 @@ class Desk:
     @cached_property
     def config(self) -> Any:
         """The own node's configuration (``nodes.config.NodeConfig``)."""
-        # Only who sits at the node's machine needs what reads it.
+        # Only who sits at the node's machine needs what reads it; the same goes for the names of its files below.
         from nodes.config import load
+        from nodes.initialise import CONFIG_FILE
 
         directory = self._directory
         if directory is None:
             raise BadInput("node_missing", "This needs the own node's directory.", hint=f"Give --node DIR, or set {NODE_VARIABLE}.")
-        return load(directory / "node.toml" if directory.is_dir() else directory)
+        return load(directory / CONFIG_FILE if directory.is_dir() else directory)
 
     def _address(self) -> tuple[str, Path]:
         if self._arguments.url is not None:
             if self._arguments.certificate is None:
                 raise BadInput("certificate_missing", "A node is known by its certificate.", hint="Give --certificate FILE with --url.")
-            parts = urlsplit(self._arguments.url)
-            if parts.scheme != "https" or not parts.hostname:
+            if not _is_address(self._arguments.url):
                 raise BadInput("url_malformed", "A node's address is https://HOST:PORT.")
             return self._arguments.url.rstrip("/"), self._arguments.certificate
         if self._directory is None:
             raise BadInput("node_missing", "Which node?", hint=f"Give --node DIR (or set {NODE_VARIABLE}), or --url with --certificate.")
+        from nodes.initialise import CERTIFICATE_FILE
+
         listen = self.config.listen
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104
-        return f"https://{f'[{host}]' if ':' in host else host}:{listen.port}", self.config.path(self.config.keys.dir) / "tls.crt.pem"
+        return f"https://{f'[{host}]' if ':' in host else host}:{listen.port}", self.config.path(self.config.keys.dir) / CERTIFICATE_FILE
 
     @property
     def _directory(self) -> Path | None:
@@ -148,7 +155,9 @@ class Desk:
             return os.environ[TOKEN_VARIABLE]
         wanted = self._arguments.role or role
         if self._directory is not None and self._arguments.url is None:
-            handout = self.config.home / "handout.json"
+            from nodes.initialise import HANDOUT_FILE
+
+            handout = self.config.home / HANDOUT_FILE
             if handout.is_file():
                 return str(read_json(handout, "handout")[wanted])
         raise BadInput(
@@ -246,6 +255,14 @@ class Desk:
         print("Sign this? Type yes: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() != "yes":
             raise BadInput("not_signed", "Nothing was signed.")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and parts.path in ("", "/") and parts.port != 0
+    except ValueError:
+        return False
 
 
 def open_key(path: Path, passphrase_from: Path | None) -> Secp256k1Signer:

@@ -79,6 +79,25 @@ def template(path: str) -> str:
     return re.sub(r"\{[^}]*\}", "{}", path.replace("0x{", "{"))
 
 
+@pytest.mark.parametrize(
+    ("url", "certificate", "code"),
+    [
+        ("https://127.0.0.1:1", "none.pem", "certificate_missing"),
+        ("https://127.0.0.1:1", "no.pem", "certificate_malformed"),
+        ("https://127.0.0.1:99999", "no.pem", "url_malformed"),
+        ("https://[::1", "no.pem", "url_malformed"),
+        ("https://127.0.0.1:1/v1", "no.pem", "url_malformed"),
+        ("127.0.0.1:1", "no.pem", "url_malformed"),
+    ],
+)
+def test_a_node_is_named_by_address_and_certificate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, certificate: str, code: str
+) -> None:
+    (tmp_path / "no.pem").write_text("not a certificate\n")
+    assert cli.main(["health", "--url", url, "--certificate", str(tmp_path / certificate)]) == 2
+    assert f"error[{code}]" in capsys.readouterr().err
+
+
 # --- A person's key -------------------------------------------------------------------------------------------------------------
 
 
