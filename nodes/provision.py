@@ -87,10 +87,12 @@ class Organisation:
 
     def client(self, role: str | None = "system", *, timeout: float = 30.0) -> NodeClient:
         """A client of its node under a local role; None as a stranger."""
-        token = None
-        if role is not None:
-            token = json.loads((self.plan.directory / HANDOUT_FILE).read_text())[role]
+        token = None if role is None else self.token(role)
         return NodeClient(self.url, certificate=self.certificate, token=token, timeout=timeout)
+
+    def token(self, role: str) -> str:
+        """The token its node was made with for a local role."""
+        return str(json.loads((self.plan.directory / HANDOUT_FILE).read_text())[role])
 
     def officer(self) -> Secp256k1Signer:
         """The chief data officer's key, as the officer would open it."""
