@@ -71,9 +71,7 @@ def create_app(config: NodeConfig) -> FastAPI:
     app.state.config = config
     app.state.failure = None
     app.state.metrics = metrics
-    app.include_router(health.router)
-    app.include_router(operations.router)
-    for router in routers():
+    for router in (*routers(), health.router, operations.router):
         app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
