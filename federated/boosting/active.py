@@ -79,7 +79,8 @@ class Active:
         growth = Growth(pairs, self._rows, self._rule)
         while growth.open:
             allowed = await self._sum(growth)
-            frontier, counts = growth.frontier, self._own.counts(growth.frontier.training, growth.frontier.count)
+            frontier = growth.frontier
+            counts = await asyncio.to_thread(self._own.counts, frontier.training, frontier.count)
             mine = self._own.allowed(counts, frontier.sizes(), self._rule.least_rows)
             chosen = growth.best(np.concatenate([mine, *allowed], axis=1))
             own = np.where(chosen < len(self._own), chosen, -1)
@@ -99,7 +100,7 @@ class Active:
     async def _sum(self, growth: Growth) -> list[NDArray[np.bool_]]:
         """Give the tree everybody's sums; which cuts each feature party allows."""
         frontier, summed = growth.frontier, growth.frontier.summed()
-        own = self._own.sums(frontier.only(summed), len(summed), growth.pairs)
+        own = await asyncio.to_thread(self._own.sums, frontier.only(summed), len(summed), growth.pairs)
         heard = await asyncio.gather(*(self._hear(peer, frontier.count, len(summed)) for peer in self._passives))
         for peer, (_, sums) in zip(self._passives, heard, strict=True):
             self._session.note(f"sums of {peer}", sums.tobytes())

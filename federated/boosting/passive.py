@@ -54,11 +54,12 @@ class Passive:
         gradients = await receive_ciphertexts(self._channel, GRADIENTS, self._cuts.train, self._key)
         loaded = await asyncio.to_thread(self._key.load, gradients)
         order = self._session.randomness.child(f"order/{number}").permutation(len(self._cuts))
-        level = self._level(Frontier.root(self._rows, self._cuts.train), np.ones((1, len(self._cuts)), np.bool_), order)
-        for number in range(self._terms.depth):
+        root = Frontier.root(self._rows, self._cuts.train)
+        level = await asyncio.to_thread(self._level, root, np.ones((1, len(self._cuts)), np.bool_), order)
+        for depth in range(self._terms.depth):
             await self._offer(level, loaded, order)
             await self._answer(level, order)
-            if number + 1 < self._terms.depth:
+            if depth + 1 < self._terms.depth:
                 level = await self._next(level, order)
             if not level.frontier.count:
                 break
@@ -119,7 +120,7 @@ class Passive:
         divided = frontier.divided(split, left)
         if (divided.sizes() < self._terms.least_rows).any():
             raise PeerFault("split_not_allowed", f"{message.peer} made a node of fewer than {self._terms.least_rows} rows.", peer=message.peer)
-        return self._level(divided, level.told[np.flatnonzero(split) // frontier.siblings], order)
+        return await asyncio.to_thread(self._level, divided, level.told[np.flatnonzero(split) // frontier.siblings], order)
 
 
 def sealed_sums(key: PublicKey, loaded: object, cuts: Cuts, node: NDArray[np.int64], nodes: int) -> Ciphertexts:
