@@ -28,6 +28,8 @@ def _make(desk: Desk, arguments: argparse.Namespace) -> None:
     desk.say(f"{arguments.out} written. {BY_ANOTHER_WAY}")
     if not required:
         desk.say("No witness is required: a log that shows different people different entries would not be noticed.")
+    if not witnesses:
+        desk.say("It names no witness: a bundle that one has cosigned is refused until --witness names it, the supervisor as a rule.")
 
 
 def _validators(desk: Desk, arguments: argparse.Namespace) -> list[str]:
