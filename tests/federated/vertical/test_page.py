@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from federated.errors import BadInput
+from federated.job import Job
+from federated.protocols import protocol_of
 from federated.randomness import Randomness
 from federated.vertical import dealing
 from federated.vertical.fixed import ERROR_FRACTION, FRACTION
@@ -72,3 +76,11 @@ def test_more_rows_than_the_page_says_are_refused(departments: int, most: int) -
     assert f"{most:,}" in PAGE
     with pytest.raises(BadInput, check=lambda error: error.code == "too_many_rows" and str(most) in (error.hint or "")):
         sides.shape(most + 1)
+
+
+def test_the_specifications_on_the_page_are_accepted() -> None:
+    blocks = re.findall(r'^    (\{"job".*?\}\})$', PAGE, re.M | re.S)
+    assert len(blocks) == 2
+    for block in blocks:
+        job = Job.from_json(json.loads(block.replace("0x…", "0x" + "ab" * 32)))
+        assert protocol_of(job).name == job.protocol
