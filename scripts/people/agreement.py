@@ -9,7 +9,7 @@ from typing import Any
 from chain.errors import Conflict
 from scripts.people.desk import POLL_SECONDS, Desk
 from scripts.people.show import Columns, yuan
-from scripts.people.verb import OUT, Noun, Verb, arg, change, place, read, save
+from scripts.people.verb import ONCE, OUT, Noun, Verb, arg, change, place, read, save
 
 LISTED: Columns = {
     "agreement": "agreementId",
@@ -37,7 +37,7 @@ def _list(desk: Desk, arguments: argparse.Namespace) -> None:
 def _open(desk: Desk, arguments: argparse.Namespace) -> None:
     order: dict[str, Any] = {"grantId": arguments.grant, "cap": arguments.cap, "maxUnits": arguments.max_units, "lanes": arguments.lanes}
     order |= {"seconds": arguments.days * 86_400, "arbiter": arguments.arbiter}
-    _opened(desk, desk.client.post("/v1/agreements", order))
+    _opened(desk, desk.once("/v1/agreements", order))
 
 
 def _resume(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -89,6 +89,7 @@ NOUN = Noun(
                 arg("--lanes", type=int, default=1, help="calls in parallel (default 1)"),
                 arg("--days", type=int, default=30, help="for how long (default 30)"),
                 arg("--arbiter", default="", metavar="MEMBER", help="neither party"),
+                ONCE,
             ),
         ),
         Verb("resume", "ask the provider again to sign a stored order", _resume, (AGREEMENT,)),

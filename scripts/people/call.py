@@ -12,16 +12,15 @@ import hashlib
 import io
 import json
 import os
-import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from chain.errors import BadInput, Unavailable
+from chain.errors import BadInput
 from scripts.people.desk import Desk
-from scripts.people.verb import Noun, Verb, arg, listed
+from scripts.people.verb import ONCE, Noun, Verb, arg, listed
 
 FINAL = ("served", "refused", "void")
 MOST_BATCH = 1000
@@ -35,12 +34,7 @@ ASKED = (
 
 
 def _one(desk: Desk, arguments: argparse.Namespace) -> None:
-    key = arguments.key or secrets.token_hex(16)
-    try:
-        desk.show(desk.client.post("/v1/calls", _body(arguments, arguments.subject, arguments.consent), idempotency_key=key))
-    except Unavailable as error:
-        error.hint = f"{error.hint} Then repeat with --key {key}: the same call is not billed twice."
-        raise
+    desk.show(desk.once("/v1/calls", _body(arguments, arguments.subject, arguments.consent)))
 
 
 def _file(desk: Desk, arguments: argparse.Namespace) -> int:
@@ -158,7 +152,7 @@ NOUN = Noun(
                 *ASKED,
                 arg("--subject", required=True, help="whose record"),
                 arg("--consent", metavar="CONSENT", help="the subject's consent, where the purpose needs one"),
-                arg("--key", help="idempotency key: the same key is the same call, billed once (default: a new call)"),
+                ONCE,
             ),
             "system",
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from chain.errors import BadInput
 from scripts.people.desk import Desk, json_bytes, read_json
 from scripts.people.show import Columns, when
-from scripts.people.verb import OUT, Noun, Verb, arg, change, listed, pairs, read, save
+from scripts.people.verb import ONCE, OUT, Noun, Verb, arg, change, listed, pairs, read, save
 
 QUERIES: Columns = {
     "query": "queryId",
@@ -36,7 +35,7 @@ def identity_of(arguments: argparse.Namespace) -> dict[str, str]:
 def _report(desk: Desk, arguments: argparse.Namespace) -> None:
     parts = [{"agreementId": agreement, "columns": listed(columns)} for agreement, columns in pairs(arguments.part, "An agreement's columns").items()]
     body = {"subject": arguments.subject, "consentId": arguments.consent, "purpose": arguments.purpose, "parts": parts}
-    desk.settled(desk.client.post("/v1/reports", body, idempotency_key=arguments.key or secrets.token_hex(16)))
+    desk.settled(desk.once("/v1/reports", body))
 
 
 def _certify(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -77,7 +76,7 @@ NOUN = Noun(
                 arg(
                     "--part", action="append", required=True, metavar="AGREEMENT=COLUMNS", help="columns separated by commas; one for each department"
                 ),
-                arg("--key", help="idempotency key: the same key is the same report"),
+                ONCE,
             ),
         ),
         Verb("queries", "this bank's queries; at a supervisor, all the chain has", read("/v1/credit/queries", within="queries", columns=QUERIES)),

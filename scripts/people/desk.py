@@ -10,6 +10,7 @@ import argparse
 import getpass
 import json
 import os
+import secrets
 import ssl
 import sys
 import time
@@ -182,6 +183,17 @@ class Desk:
     def save(self, path: Path, data: bytes) -> None:
         """Write a file for its owner's eyes, whole or not at all; an older file of that name is replaced."""
         write_private(path, data)
+
+    # --- Asking -----------------------------------------------------------------------------------------------------------------
+
+    def once(self, path: str, body: Any) -> Any:
+        """Post what must not happen twice, under the given idempotency key or a fresh one, which a failure names."""
+        key = self._arguments.idempotency_key or secrets.token_hex(16)
+        try:
+            return self.client.post(path, body, idempotency_key=key)
+        except Unavailable as error:
+            error.hint = f"{error.hint} Then repeat with --idempotency-key {key}: it is carried out once."
+            raise
 
     # --- Waiting ----------------------------------------------------------------------------------------------------------------
 

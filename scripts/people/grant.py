@@ -12,7 +12,7 @@ from chain.statements import Operation
 from registry.grants.signing import decision_of, reviewed, revocation_of
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
-from scripts.people.verb import KEY, OUT, Noun, Verb, arg, listed, read, save
+from scripts.people.verb import KEY, ONCE, OUT, Noun, Verb, arg, listed, read, save
 
 LISTED: Columns = {
     "grant": "grantId",
@@ -48,7 +48,8 @@ def _list(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def _request(desk: Desk, arguments: argparse.Namespace) -> None:
     asset = desk.client.get(f"/v1/assets/{arguments.asset}")
-    now = int(time.time())
+    # Whole days, so that a repetition under one idempotency key is the same request.
+    today = int(time.time()) // DAY * DAY
     columns = listed(arguments.columns) if arguments.columns else [name for name in asset["metadata"]["masking"]]
     body = {
         "assetId": asset["assetId"],
@@ -58,11 +59,11 @@ def _request(desk: Desk, arguments: argparse.Namespace) -> None:
         "scene": arguments.scene,
         "purpose": arguments.purpose,
         "columns": columns,
-        "notBefore": now - 60,
-        "notAfter": now + arguments.days * DAY,
+        "notBefore": today,
+        "notAfter": today + (arguments.days + 1) * DAY,
         "maxUses": arguments.uses,
     }
-    desk.settled(desk.client.post("/v1/grants", body))
+    desk.settled(desk.once("/v1/grants", body))
 
 
 def _decide(desk: Desk, arguments: argparse.Namespace, *, approved: bool) -> None:
@@ -123,8 +124,9 @@ NOUN = Noun(
                 arg("--scene", required=True, help="a code such as small-loan"),
                 arg("--purpose", required=True, help="a code such as credit-assessment"),
                 arg("--columns", help="separated by commas (default: every column the asset serves)"),
-                arg("--days", type=int, default=365, help="for how long (default 365)"),
+                arg("--days", type=int, default=365, help="for how many days from today on (default 365)"),
                 arg("--uses", type=int, required=True, help="how often at most"),
+                ONCE,
             ),
         ),
         Verb("approve", "as chief data officer, approve a request", _approve, (GRANT, arg("--reason", default="", help="a code"), *KEY), "officer"),

@@ -82,6 +82,10 @@ def run_verb(arguments: argparse.Namespace) -> int:
         return act(desk, arguments) or 0
 
 
+ONCE = arg("--idempotency-key", metavar="TEXT", help="the same key is the same request, carried out once (default: a new one)")
+"""For verbs that ``Desk.once`` carries out."""
+
+
 # --- Shapes ---------------------------------------------------------------------------------------------------------------------
 
 

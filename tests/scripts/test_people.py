@@ -259,6 +259,27 @@ def called(town: Town, agreed: str, consents: dict[str, str]) -> dict[str, Any]:
     return {"one": one, "told": told, "rows": rows}
 
 
+def test_what_failed_with_an_unknown_outcome_names_the_key_to_repeat_it_with(town: Town, agreed: str) -> None:
+    at = ("--url", "https://127.0.0.1:9", "--certificate", str(town.organisations["bank"].certificate), "--token-file", str(town.path("any")))
+    town.path("any").write_text("ql_any")
+    call = ("call", "one", "--agreement", agreed, "--subject", "C3", *ASKED)
+    assert "repeat with --idempotency-key mine-1:" in said(*call, "--idempotency-key", "mine-1", *at).err
+    words = (
+        "grant",
+        "request",
+        "--asset",
+        town.at("bank", "asset", "list")["assets"][0]["assetId"],
+        "--scene",
+        "small-loan",
+        "--purpose",
+        "statistics",
+        "--uses",
+        "1",
+    )
+    first, second = (town.at("bank", *words, "--idempotency-key", "mine-2")["grantId"] for _ in range(2))
+    assert first == second
+
+
 def test_a_call_brings_the_masked_record(called: dict[str, Any]) -> None:
     assert called["one"]["record"] == {"age": "30-39", "area": "华侨城"}
     assert (called["one"]["outcome"], called["one"]["amount"]) == ("served", 50)
