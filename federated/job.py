@@ -3,11 +3,11 @@
 The specification is one JSON file that every party holds. Its SHA-256 (over RFC 8785 JSON) is the job's identity: parties that hold different
 specifications do not start.
 
-    {"job": "credit-2026-11", "protocol": "logistic", "purpose": "credit-assessment",
+    {"job": "credit-2026-11", "protocol": "scorecard", "purpose": "credit-assessment",
      "parties": {"bank": {"role": "label", "source": "loans", "columns": ["Income", "Debt", "Status"]},
                  "tax": {"role": "features", "source": "returns", "columns": ["Records", "Expenses"]},
                  "dealer": {"role": "dealer"}},
-     "parameters": {"label": "Status", "iterations": 20}}
+     "parameters": {"label": "Status", "bad": "bad", "good": "good"}}
 """
 
 from __future__ import annotations

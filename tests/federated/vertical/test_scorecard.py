@@ -216,6 +216,17 @@ def test_with_one_department_the_bank_learns_its_points_and_with_two_only_their_
     assert total.tolist() == [sum(each[person] for each in parts) for person in order]
 
 
+def test_the_points_of_a_single_department_sort_its_firms_into_their_bins() -> None:
+    # What the bank can do with them, carried out: firms of equal points stand in the same bins of all the department's columns.
+    single = Run(scorecard_of(1), TABLES).outcomes()
+    part, table = part_of(single, "tax"), TABLES["tax"]
+    bins = np.column_stack([each.bins.codes(table.columns[each.bins.column]) for each in part.columns])
+    seen = part.of_rows(table.columns, len(table))
+    assert len(np.unique(bins, axis=0)) > 6
+    agreeing = [len(np.unique(bins[seen == each], axis=0)) == 1 for each in np.unique(seen)]
+    assert sum(agreeing) / len(agreeing) > 0.8
+
+
 # --- Specifications -------------------------------------------------------------------------------------------------------------------
 
 
