@@ -69,7 +69,7 @@ class Attempt:
 
     async def run(self) -> dict[str, Any]:
         """Run it; the receipt. Raises what failed, after the peers were told."""
-        self.folder.mkdir(parents=True, exist_ok=False)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=False)
         try:
             return await self._run()
         except OSError as error:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from chain.anvil import anvil as throw_away_chain
 from chain.engine.build import build
 from chain.engine.network import Network
+
+# A slow machine fails no test.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 ORGANISATIONS = ["operator", "supervisor", "bank", "department"]
 

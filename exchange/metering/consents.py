@@ -28,14 +28,14 @@ def words(query: Any) -> list[Word]:
 
 
 def require_parties(wanted: Sequence[Word], values: Mapping[Word, int]) -> None:
-    """The buyer is active and its key in force, the asset neither cancelled nor held: ``not_active``, ``key_ended``, ``asset_held``,
+    """The buyer is active, both pinned keys are in force, the asset is neither cancelled nor held: ``not_active``, ``key_ended``, ``asset_held``,
     ``asset_cancelled``."""
     for word in wanted:
         value = values[word]
         if word.variable == "members" and not MemberWord.decode(value).live:
             raise Forbidden("not_active", "The buyer is suspended or removed.")
         if word.variable == "keys" and not KeyWord.decode(value).live:
-            raise Forbidden("key_ended", "The key the agreement pins for the buyer has ended.")
+            raise Forbidden("key_ended", "A key that the agreement pins, the buyer's or the provider's, has ended.")
         if word.variable == "holds" and HoldWord.decode(value).held:
             raise Forbidden("asset_held", "The asset is under a dispute hold.")
         if word.variable == "assets" and not AssetWord.decode(value).live:

@@ -210,7 +210,7 @@ class Gateway:
                 Word("MemberDirectory", "members", (agreement.buyer,)),
                 Word("AssetRegistry", "holds", (agreement.asset_id,)),
                 Word("AssetRegistry", "assets", (agreement.asset_id,)),
-                Word("MemberDirectory", "keys", (fingerprint_of(agreement.buyer_key),)),
+                *(Word("MemberDirectory", "keys", (fingerprint_of(key),)) for key in (agreement.provider_key, agreement.buyer_key)),
             ],
         )
 
