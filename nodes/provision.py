@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -231,14 +232,16 @@ class NodeProcess:
     def start(self, *, outbox: bool = True) -> None:
         """Start what is not running."""
         if not _runs(self.api):
-            self.api = self._spawn("run")
+            with undisturbed():
+                self.api = self._spawn("run")
         if outbox:
             self.start_outbox()
 
     def start_outbox(self) -> None:
         """Start the outbox process unless it runs."""
         if not _runs(self.outbox):
-            self.outbox = self._spawn("outbox")
+            with undisturbed():
+                self.outbox = self._spawn("outbox")
 
     def wait_ready(self, client: NodeClient, *, seconds: float = START_SECONDS) -> None:
         """Wait until the node says it is ready, or say what is down."""
@@ -297,6 +300,23 @@ class NodeProcess:
                 env=environment,
                 start_new_session=True,
             )
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the block ends: between its start and the line that remembers it, nobody could end a process again."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = {each: signal.signal(each, lambda number, _frame: held.append(number)) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 def start_all(organisations: Sequence[Organisation], *, seconds: float = START_SECONDS) -> None:

@@ -23,7 +23,7 @@ from federated.gate import FolderGate
 from federated.job import Job
 from federated.party import PartyConfig
 from federated.transport import make_identity
-from nodes.provision import free_ports
+from nodes.provision import free_ports, undisturbed
 
 KEY = "code"
 """The column of every source that identifies its rows."""
@@ -86,7 +86,7 @@ class Parties:
         try:
             for name in self.names:
                 command = [sys.executable, "-m", "scripts.cli", "federated", "daemon", "--party", str(self.root / name / "party.toml")]
-                with (self.root / name / "daemon.log").open("w") as log:
+                with (self.root / name / "daemon.log").open("w") as log, undisturbed():
                     self._processes[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
             for name, process in self._processes.items():
                 _wait_for_line(process, name, 60)
