@@ -140,6 +140,8 @@ def run(tables: MakeTables) -> Run:
 
             return act
 
-        return run_local({name: role(name) for name in job.parties})
+        # Fixed seeds: which rows are tested with decides the figures of so few.
+        seeds = {name: name.encode().ljust(32) for name in job.parties}
+        return run_local({name: role(name) for name in job.parties}, seeds=seeds)
 
     return together
