@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from federated.boosting.active import Active, Forest
 from federated.boosting.cuts import Cuts
+from federated.boosting.messages import bits, packed
 from federated.boosting.passive import Passive
 from federated.boosting.terms import Terms
 from federated.boosting.trees import Node, chances
 from federated.card import Card
 from federated.errors import BadInput
 from federated.evaluation import Scored, evaluate, headline
+from federated.holdout import held_out
 from federated.intersection import align
 from federated.job import Job, Outcome, Protocol, Table
 from federated.session import Session
@@ -48,34 +50,41 @@ def check(job: Job) -> None:
         if name != active and not each.columns:
             raise BadInput("spec_columns", f"{name} names no columns.")
     columns = job.parties[active].columns
-    if terms.label not in columns:
-        raise BadInput("spec_columns", f"{active} does not bring the label {terms.label}.")
-    if terms.first_trees_local and len(columns) < 2:
-        raise BadInput("spec_columns", f"{active} brings no column but the label, and is to grow trees alone.")
+    for name in sorted(terms.told - set(columns)):
+        raise BadInput("spec_columns", f"{active} does not bring {name}, which is the label or says which rows are for the test.")
+    if terms.first_trees_local and not set(columns) - terms.told:
+        raise BadInput("spec_columns", f"{active} brings no column to train with, and is to grow trees alone.")
 
 
 async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     """The label party's side: ``model.json``, ``scores.csv`` with the chance of each common row, ``card.json`` and ``card.html``."""
     terms, peers = Terms.read(job.parameters), job.with_role("features")
-    common, train = await _aligned(session, table, session.party, peers, terms)
+    common = await _aligned(session, table, session.party, peers, terms)
+    test = held_out(common, session.randomness.child("split"), share=terms.test_share, column=terms.test_column)
+    order, train = terms.order(test)
+    for peer in peers:
+        await session.to(peer).send("boosting/test", rows=packed(test))
+    common = common.take(order)
     bad = terms.outcomes(common.columns[terms.label])
     for part in (bad[:train], bad[train:]):
         if part.all() or not part.any():
             raise BadInput("one_class", f"The label {terms.label} has one value only in the rows to train on or to test with.")
-    cuts = await _cut({name: each for name, each in common.columns.items() if name != terms.label}, train, terms)
+    cuts = await _cut({name: each for name, each in common.columns.items() if name not in terms.told}, train, terms)
     active = Active(session, terms, {peer: len(job.parties[peer].columns) for peer in peers}, cuts, len(common))
     forest = await active.run(bad[:train])
     evaluation = evaluate(_scored(forest, bad, slice(None, train)), _scored(forest, bad, slice(train, None)))
     gains = _gains(forest, cuts, session.party)
     files = {"model.json": _dump(label_model(job, terms, forest, cuts)), "scores.csv": await asyncio.to_thread(_scores, common, forest, train)}
     files |= _card(job, terms, evaluation, gains).files()
-    return Outcome({**headline(evaluation), "trees": terms.trees, "splits": _splits(forest)}, files)
+    return Outcome({**headline(evaluation), "trees": terms.trees, "splits": _splits(forest, (session.party, *peers))}, files)
 
 
 async def features(session: Session, table: Table | None, job: Job) -> Outcome:
     """A feature party's side: ``model.json`` with its own splits."""
     terms, active = Terms.read(job.parameters), job.only("label")
-    common, train = await _aligned(session, table, active, job.with_role("features"), terms)
+    common = await _aligned(session, table, active, job.with_role("features"), terms)
+    order, train = terms.order(bits(await session.to(active).receive("boosting/test"), "rows", len(common)))
+    common = common.take(order)
     cuts = await _cut(common.columns, train, terms)
     passive = Passive(session, terms, active, cuts, len(common))
     await passive.run()
@@ -87,12 +96,11 @@ async def features(session: Session, table: Table | None, job: Job) -> Outcome:
 # --- Rows ---------------------------------------------------------------------------------------------------------------------------------
 
 
-async def _aligned(session: Session, table: Table | None, active: str, peers: list[str], terms: Terms) -> tuple[Table, int]:
-    """The common rows, in one random order, and how many of them are trained on."""
+async def _aligned(session: Session, table: Table | None, active: str, peers: list[str], terms: Terms) -> Table:
+    """The common rows, in one random order."""
     if table is None:
         raise BadInput("no_rows", "A party of a forest needs rows.")
-    rows = await align(session, table.ids, leader=active, followers=peers, terms=terms.intersection())
-    return table.take(rows), terms.training_rows(len(rows))
+    return table.take(await align(session, table.ids, leader=active, followers=peers, terms=terms.intersection()))
 
 
 async def _cut(columns: Mapping[str, NDArray[Any]], train: int, terms: Terms) -> Cuts:
@@ -160,10 +168,10 @@ def _dump(value: Mapping[str, Any]) -> bytes:
 # --- The card -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _splits(forest: Forest) -> dict[str, int]:
+def _splits(forest: Forest, parties: Iterable[str]) -> dict[str, int]:
     """How many splits each party has."""
-    owners = [node.party for nodes in forest.trees for node in nodes if node.party is not None]
-    return {party: owners.count(party) for party in sorted(set(owners))}
+    owners = [node.party for nodes in forest.trees for node in nodes]
+    return {party: owners.count(party) for party in parties}
 
 
 def _gains(forest: Forest, cuts: Cuts, party: str) -> list[dict[str, Any]]:
@@ -189,6 +197,7 @@ def _card(job: Job, terms: Terms, evaluation: Mapping[str, Any], gains: list[dic
         "rate": terms.rate,
         "encryption": terms.scheme,
         "least rows in a leaf": terms.least_rows,
+        "test rows": f"told by the column {terms.test_column}" if terms.test_column else f"drawn, {terms.test_share:.0%}",
     }
     return Card(f"Joint forest {job.name}", facts, evaluation, score="log-odds of bad", columns=gains, limits=LIMITS)
 

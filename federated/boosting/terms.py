@@ -24,7 +24,7 @@ _WHOLE = {
     "least_summed": (1, 1 << 20),
     "first_trees_local": (0, 1000),
 }
-_REAL = {"rate": (1e-6, 1.0), "penalty": (0.0, 1e6), "gamma": (0.0, 1e6), "least_weight": (0.0, 1e6), "test": (0.01, 0.9)}
+_REAL = {"rate": (1e-6, 1.0), "penalty": (0.0, 1e6), "gamma": (0.0, 1e6), "least_weight": (0.0, 1e6), "test_share": (0.01, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Terms:
     ``label``: the column; ``bad``: its value that is to be predicted. ``trees``, the first ``first_trees_local`` of them from the label party's
     columns alone; ``depth``, ``rate``, ``penalty``, ``gamma``, ``least_weight``, ``least_rows`` as in ``Rule``. ``bins`` of a column at most, each
     of ``least_rows`` rows at least. ``least_summed``: of fewer rows a feature party lets no sum be known, nor found by subtracting sums of one
-    column; with 1 it tells all, and the trees are xgboost's. ``test``: the share of the common rows that is kept from training. ``scheme`` ``ou``
-    or ``paillier``. ``alignment``: parameters of the intersection.
+    column; with 1 it tells all, and the trees are xgboost's. ``test_column``, if given, is another column of the label party with 1 for rows to
+    test with and 0 for rows to train with; otherwise ``test_share`` of the common rows are drawn. ``scheme`` ``ou`` or ``paillier``. ``alignment``:
+    parameters of the intersection.
     """
 
     label: str
@@ -50,7 +51,8 @@ class Terms:
     least_summed: int = 20
     bins: int = 32
     first_trees_local: int = 0
-    test: float = 0.3
+    test_share: float = 0.3
+    test_column: str | None = None
     scheme: str = "ou"
     alignment: Mapping[str, Any] = field(default_factory=dict)
 
@@ -63,6 +65,8 @@ class Terms:
         if not isinstance(given.get("label"), str):
             raise BadInput("spec_parameters", "The label is the name of a column.")
         terms = cls(**given)
+        if not (terms.test_column is None or isinstance(terms.test_column, str)) or terms.test_column == terms.label:
+            raise BadInput("spec_parameters", "The test column is another one than the label.")
         for name, (least, most) in _WHOLE.items():
             if type(getattr(terms, name)) is not int or not least <= getattr(terms, name) <= most:
                 raise BadInput("spec_parameters", f"{name} is not a whole number from {least} to {most}.")
@@ -91,13 +95,18 @@ class Terms:
         """How trees grow."""
         return Rule(self.depth, float(self.rate), float(self.penalty), float(self.gamma), float(self.least_weight), self.least_rows)
 
-    def training_rows(self, rows: int) -> int:
-        """How many of the aligned rows, which are in a random order, are trained on: the first; ``too_few_rows``."""
-        train = rows - int(rows * self.test)
-        if train < 2 * self.least_rows or train == rows:
-            sentence = f"{rows} common rows are too few for leaves of {self.least_rows} rows and a test share of {self.test:g}."
+    @property
+    def told(self) -> set[str]:
+        """The label party's columns that are none to train with."""
+        return {self.label} | ({self.test_column} if self.test_column else set())
+
+    def order(self, test: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+        """The common rows with those to train with first, and how many these are; ``too_few_rows``."""
+        train = int((~test).sum())
+        if train < 2 * self.least_rows or train == len(test):
+            sentence = f"{train} of {len(test)} common rows to train with are too few for leaves of {self.least_rows} rows and a test."
             raise BadInput("too_few_rows", sentence, hint="Lower least_rows, or bring more rows.")
-        return train
+        return np.argsort(test, kind="stable"), train
 
     def outcomes(self, column: NDArray[Any]) -> NDArray[np.bool_]:
         """The label as bad or not; ``label_missing``, ``label_not_binary``."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.errors import BadInput
+from federated.holdout import held_out
 from federated.intersection import Terms
 from federated.job import Job, Table
 from federated.randomness import Randomness
@@ -110,14 +111,7 @@ class Plan:
 
     def tested(self, table: Table, randomness: Randomness) -> NDArray[np.bool_]:
         """Which rows are kept for the test; ``column_not_binary``."""
-        if self.test_column is None:
-            test = np.zeros(len(table), np.bool_)
-            test[randomness.permutation(len(table))[: round(self.test_share * len(table))]] = True
-            return test
-        values = table.columns[self.test_column]
-        if values.dtype.kind != "f" or not np.isin(values, (0.0, 1.0)).all():
-            raise BadInput("column_not_binary", f"{self.test_column} must be 1 for rows to test with and 0 for all others.")
-        return np.asarray(values == 1.0, np.bool_)
+        return held_out(table, randomness, share=self.test_share, column=self.test_column)
 
 
 @dataclass(frozen=True)

