@@ -20,6 +20,7 @@ def broken(report: dict[str, Any]) -> list[str]:
         (report["auc_joint"] > report["auc_bank"], "The joint scorecard is no better than the bank's own."),
         (abs(report["auc_joint"] - report["auc_pooled"]) <= POOLED_GAP, "The joint scorecard is not as good as one trained on pooled data."),
         (report["boost_auc"] > report["auc_bank"], "The joint trees are no better than the bank's own scorecard."),
+        (report["tests_equal"], "The models were not judged by the same firms."),
         (report["scores_equal"], "A score that was asked for is not the one the training gave."),
         (report["analysis_right"], "A permitted analysis did not return the groups that are large enough, and those alone."),
         (report["analysis_refused_as"] == "analysis_refused", "An analysis that tells of single rows was not refused."),

@@ -22,7 +22,7 @@ from scripts.demo_steps.screen import Screen
 from scripts.federated_demo import baselines, page
 from scripts.federated_demo.parties import KEY, Parties
 from scripts.federated_demo.promises import broken
-from scripts.federated_demo.tables import BANK, COLUMNS, DEPARTMENTS, LABEL, OUTCOMES, SOURCE, common, tables
+from scripts.federated_demo.tables import BANK, COLUMNS, DEPARTMENTS, LABEL, OUTCOMES, SOURCE, TEST, common, tables
 from scripts.federated_demo.watch import watched
 
 PARTS = ("parties", "models")
@@ -31,7 +31,7 @@ DEALER = "data-administration"
 PURPOSE = "credit-assessment"
 LATE = "tax"
 """The department whose officer has not said yes at first."""
-TREES = {"trees": 12, "depth": 3, "test": 0.2}
+TREES = {"trees": 12, "depth": 3}
 BATCH = 100
 CHANGED_BIT = 1
 STEPS = 8
@@ -175,8 +175,9 @@ class FederatedDemo:
         self._keep("joint trees 联合树", receipts)
         told = receipts[BANK]["metrics"]
         self._report |= {"boost_auc": told["auc"], "boost_ks": told["ks"]}
+        self._report["tests_equal"] = self._tested("boosting") == self._tested("scorecard")
         self._screen.line(
-            f"{TREES['trees']} trees of depth {TREES['depth']}: AUC {told['auc']:.4f} on test rows of their own; "
+            f"{TREES['trees']} trees of depth {TREES['depth']}: AUC {told['auc']:.4f} on the same test rows; "
             f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s",
             "models/boosting/card.html",
         )
@@ -280,11 +281,11 @@ class FederatedDemo:
 
     def _job(self, name: str, protocol: str, **given: Any) -> Job:
         """A vertical job between the bank, which holds the label, and the departments."""
-        parts: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": list(COLUMNS[BANK])}}
+        parts: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], TEST]}}
         parts |= {each: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[each])} for each in DEPARTMENTS}
         if protocol == "scorecard":
             parts[DEALER] = {"role": "dealer"}
-        return Job.from_json(_spec(name, protocol, parts, given))
+        return Job.from_json(_spec(name, protocol, parts, {"test_column": TEST, **given}))
 
     def _keep(self, name: str, receipts: Receipts) -> None:
         """Copy the bank's model card where people look for it, and remember what it says."""
@@ -295,6 +296,10 @@ class FederatedDemo:
             shutil.copy(_output(receipts, BANK) / file, kept / file)
         card = json.loads((kept / "card.json").read_text())
         self._compare(name, card["evaluation"], seconds=_seconds(receipts), sent=_sent(receipts))
+
+    def _tested(self, job: str) -> set[str]:
+        """The firms that a training has kept for the test."""
+        return {row["id"] for row in _rows(_output(self._runs[job], BANK) / "scores.csv") if row["part"] == "test"}
 
     def _compare(self, name: str, evaluation: dict[str, Any], *, seconds: float | None = None, sent: int | None = None) -> None:
         self._models.append({"name": name, "evaluation": evaluation, "seconds": seconds, "sent": sent})

@@ -17,6 +17,9 @@ DEPARTMENTS = ("social-security", "real-estate", "tax")
 BANK = "bank"
 LABEL = "Status"
 OUTCOMES = {"bad": "bad", "good": "good"}
+TEST = "Test"
+"""The bank's column that keeps one firm in five from all trainings, so that every model is judged by the same firms."""
+_TESTED = 0.2
 _MISSING_OF = 50
 """Each department lacks one row in fifty, each another one: a business it has never dealt with."""
 
@@ -38,4 +41,7 @@ def _table(party: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> 
     kept = [row for number, row in enumerate(rows) if place is None or number % _MISSING_OF != place]
     order = np.random.default_rng(list(COLUMNS).index(party)).permutation(len(kept))
     ordered = [kept[each] for each in order]
-    return pa.table({KEY: [row[SUBJECT] for row in ordered]} | {name: [row[name] for row in ordered] for name in columns})
+    told = {name: [row[name] for row in ordered] for name in columns}
+    if party == BANK:
+        told[TEST] = (np.random.default_rng(len(rows)).random(len(ordered)) < _TESTED).astype(int).tolist()
+    return pa.table({KEY: [row[SUBJECT] for row in ordered]} | told)

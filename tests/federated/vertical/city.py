@@ -128,7 +128,7 @@ class Run:
             if table is not None:
                 table = Table(table.ids, {each: table.columns[each] for each in part.columns})
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(300):
                     return await self.protocol.roles[part.role](session, table, self.job)
             except QiaolianError as error:
                 return error

@@ -27,6 +27,8 @@ from tests.federated.vertical.city import DEPARTMENTS, people, scorecard_of
 pytestmark = pytest.mark.system
 TABLES = people()
 OTHERS = people(seed=23, count=120)
+AUC = 0.777
+"""Of this training: the rows to test with are told by a column, so nothing but the last bits depends on the draw."""
 NAMES = ("tax", "estate", "bank", "dealer")
 
 
@@ -47,8 +49,9 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
     """Daemons of a bank, two departments and a dealer."""
     sources: dict[str, Any] = {"dealer": {}}
     for name in ("tax", "estate", "bank"):
-        columns = ("income", "debt", "status") if name == "bank" else DEPARTMENTS[name]
-        sources[name] = {"rows": arrow(TABLES[name], columns), "asked": arrow(OTHERS[name], [each for each in columns if each != "status"])}
+        columns = ("income", "debt") if name == "bank" else DEPARTMENTS[name]
+        told = ("status", "late") if name == "bank" else ()
+        sources[name] = {"rows": arrow(TABLES[name], (*columns, *told)), "asked": arrow(OTHERS[name], columns)}
     with Parties.make(tmp_path_factory.mktemp("city"), sources) as made:
         yield made
 
@@ -56,7 +59,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
 @pytest.fixture(scope="module")
 def receipts(city: Parties) -> dict[str, dict[str, Any]]:
     """Of a training."""
-    job = scorecard_of(2)
+    job = scorecard_of(2, test_column="late")
     city.approve(job)
     return city.run(job)
 
@@ -70,7 +73,7 @@ def answers(city: Parties, receipts: dict[str, Any]) -> dict[str, dict[str, Any]
 
 
 def test_daemons_train_a_scorecard_and_score_by_it(receipts: dict[str, Any], answers: dict[str, Any]) -> None:
-    assert receipts["bank"]["metrics"]["auc"] > 0.55  # of about 115 rows, drawn anew each time
+    assert receipts["bank"]["metrics"]["auc"] == pytest.approx(AUC, abs=0.01)
     assert {receipts[name]["attempt"] for name in NAMES} == {receipts["bank"]["attempt"]}
     with (answers["bank"]["folder"] / "output" / "scores.csv").open() as file:
         told = list(csv.DictReader(file))
@@ -197,7 +200,7 @@ def attempt(configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at
                 await wire.close()
 
     async def all_of_them() -> dict[str, Any]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             return dict(zip(configs, await asyncio.gather(*(one(name) for name in configs)), strict=True))
 
     return asyncio.run(all_of_them())
