@@ -21,7 +21,7 @@ from nodes.answers import Answer, refusal
 class NodeClient:
     """Calls one node with one bearer token (none: as a stranger)."""
 
-    def __init__(self, url: str, *, certificate: Path, token: str | None = None, timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, certificate: Path, token: str | None = None, timeout: float | None = 30.0) -> None:
         self.url = url
         self._tls = ssl.create_default_context(cafile=str(certificate))
         self._tls.check_hostname = False

@@ -81,6 +81,14 @@ async def publish(
     return await run_in_threadpool(service.publish, context, wanted)
 
 
+@router.get("/v1/publications", summary="What this node has published or is publishing, with the rows committed so far")
+def publications(
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> dict[str, Any]:
+    return {"publications": service.own_versions(context)}
+
+
 @router.get("/v1/assets", summary="The catalogue of all members")
 def search(
     q: str = "",

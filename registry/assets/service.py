@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,8 @@ from registry.sources import Record, Schema, Source
 ROWS_PER_WRITE = 2_000
 _PUBLISHING = threading.Lock()
 """One publication at a time in a process: two of one asset would take each other's rows for an abandoned try's."""
-Progress = Callable[[int], None]
+_RUNNING: set[bytes] = set()
+"""The assets whose first version is being published or waits for its turn."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,59 @@ class Publication:
     parents: tuple[bytes, ...] = ()
 
 
-def publish(context: Context, wanted: Publication, *, progress: Progress = lambda _rows: None) -> dict[str, Any]:
+def publish(context: Context, wanted: Publication) -> dict[str, Any]:
     """Publish version 1 of an asset from one of the node's sources; the asset as JSON.
 
     Raises:
-        BadInput: for masking, description or source problems; Conflict: ``asset_known``.
+        BadInput: for masking, description or source problems; Conflict: ``asset_known``, ``publication_running``.
     """
     source = _source(context, wanted.source)
     asset_id = asset_id_of(context.member, wanted.name)
-    with _PUBLISHING:
+    with _alone(asset_id), _PUBLISHING:
         existing = own_version(context, asset_id, 1)
         if existing is not None and existing.state == "published" and not _refused(context, existing):
             raise Conflict("asset_known", "An asset of this name is published.", hint="Publish a correction instead.")
-        return _publish(context, wanted, source, asset_id, version=1, function="register", overrides={}, progress=progress)
+        return _publish(context, wanted, source, asset_id, version=1, function="register", overrides={})
+
+
+@contextmanager
+def _alone(asset_id: bytes) -> Iterator[None]:
+    """Refuse a second try while the first still reads: whoever repeats a slow request must not queue up behind it."""
+    if asset_id in _RUNNING:
+        raise Conflict("publication_running", "This asset is being published.", hint="Look how far it is: qiaolian asset own.")
+    _RUNNING.add(asset_id)
+    try:
+        yield
+    finally:
+        _RUNNING.discard(asset_id)
+
+
+def own_versions(context: Context) -> list[dict[str, Any]]:
+    """What this node has published or is publishing, by title and version, with the rows committed so far."""
+    with context.database.read() as session:
+        rows = session.scalars(sa.select(OwnAsset).order_by(OwnAsset.asset_id, OwnAsset.asset_version)).all()
+        return [
+            {
+                "assetId": "0x" + row.asset_id.hex(),
+                "assetVersion": row.asset_version,
+                "titleZh": row.asset_metadata["titleZh"],
+                "titleEn": row.asset_metadata["titleEn"],
+                "source": row.source,
+                "state": row.state,
+                "rows": _rows_so_far(session, row),
+                "operation": row.operation or None,
+            }
+            for row in rows
+        ]
+
+
+def _rows_so_far(session: Session, row: OwnAsset) -> int:
+    if row.state == "published":
+        return AssetRecord.from_json(row.record).row_count
+    last = session.scalar(
+        sa.select(sa.func.max(RecordSalt.position)).where(RecordSalt.asset_id == row.asset_id, RecordSalt.asset_version == row.asset_version)
+    )
+    return 0 if last is None else last + 1
 
 
 def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record]) -> dict[str, Any]:
@@ -89,7 +131,6 @@ def _correct(context: Context, asset_id: bytes, overrides: Mapping[str, Record])
         version=latest.asset_version if _refused(context, latest) else latest.asset_version + 1,
         function="correct",
         overrides=merged,
-        progress=lambda _rows: None,
     )
 
 
@@ -107,7 +148,6 @@ def _publish(
     version: int,
     function: str,
     overrides: Mapping[str, Record],
-    progress: Progress,
 ) -> dict[str, Any]:
     require_description(dict(wanted.description))
     schema = source.schema()
@@ -124,7 +164,7 @@ def _publish(
         operation="",
     )
     context.database.write(lambda session: _start(session, started))
-    root, count = _commit_rows(context, asset_id, version, schema, source.rows(), overrides, progress)
+    root, count = _commit_rows(context, asset_id, version, schema, source.rows(), overrides)
     record = AssetRecord(
         version=1,
         holder=context.member,
@@ -180,7 +220,6 @@ def _commit_rows(
     schema: Schema,
     rows: Iterable[Record],
     overrides: Mapping[str, Record],
-    progress: Progress,
 ) -> tuple[bytes, int]:
     frontier = merkle.Frontier()
     waiting: list[dict[str, Any]] = []
@@ -213,7 +252,6 @@ def _commit_rows(
         )
         if len(waiting) == ROWS_PER_WRITE:
             store()
-            progress(position + 1)
     store()
     if seen:
         raise NotFound("record_unknown", "A record to be repaired is not in the source.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from scripts.people.desk import Desk
 from scripts.people.show import Columns
 from scripts.people.verb import Noun, Verb, arg, change, pairs, read
 
@@ -17,6 +18,14 @@ CATALOGUE: Columns = {
     "category": "category",
     "holder": "holder",
     "state": lambda row: "cancelled" if row["cancelledAt"] else "on hold" if row["held"] else "usable",
+}
+OWN: Columns = {
+    "asset": "assetId",
+    "title": "titleZh",
+    "version": "assetVersion",
+    "source": "source",
+    "state": "state",
+    "rows": "rows",
 }
 ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help="why, as a code such as source-replaced")
 PAGE = (
@@ -43,6 +52,14 @@ def _publication(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _publish(desk: Desk, arguments: argparse.Namespace) -> None:
+    def how_far() -> str:
+        running = [each for each in desk.client.get("/v1/publications")["publications"] if each["state"] == "publishing"]
+        return f"{running[-1]['rows']:,} rows committed" if running else f"{arguments.source} is being read"
+
+    desk.settled(desk.patiently("/v1/assets", _publication(arguments), how_far))
+
+
 def _reason(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"reason": arguments.reason}
 
@@ -65,7 +82,7 @@ NOUN = Noun(
         Verb(
             "publish",
             "publish an asset from one of the node's sources",
-            change("/v1/assets", _publication),
+            _publish,
             (
                 arg("--name", required=True, help="the asset's name within this organisation, as a code"),
                 arg("--source", required=True, help="the source's name in node.toml"),
@@ -78,6 +95,11 @@ NOUN = Noun(
                 arg("--mask", action="append", required=True, metavar="COLUMN=RULE", help="keep, drop, range:10, round:1000, constant …; repeated"),
                 arg("--parent", action="append", metavar="ASSET", help="an asset this one was made from; repeated"),
             ),
+        ),
+        Verb(
+            "own",
+            "what this node has published or is publishing, and how far that is",
+            read("/v1/publications", within="publications", columns=OWN),
         ),
         Verb("cancel", "take an own asset off the network", change("/v1/assets/{asset_id}/cancel", _reason), (ASSET, REASON)),
         Verb(

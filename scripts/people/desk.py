@@ -13,8 +13,11 @@ import os
 import secrets
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +38,8 @@ NODE_VARIABLE, TOKEN_VARIABLE, PASSPHRASE_VARIABLE = "QIAOLIAN_NODE", "QIAOLIAN_
 WAIT_SECONDS = 60.0
 TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 2.0
+"""Between two looks at how far something long is."""
 
 
 def add_connection(parser: argparse.ArgumentParser, *, role: str | None, node: bool) -> None:
@@ -94,11 +99,14 @@ class Desk:
             BadInput: ``node_missing``, ``url_malformed``, ``certificate_missing``, ``certificate_malformed``, ``token_missing``, and what reading
                 the configuration raises.
         """
+        return self._connect(self._arguments.timeout)
+
+    def _connect(self, timeout: float | None) -> NodeClient:
         url, certificate = self._address()
         if not certificate.is_file():
             raise BadInput("certificate_missing", f"There is no certificate at {certificate}.", hint="Get it from whoever runs the node.")
         try:
-            return NodeClient(url, certificate=certificate, token=self._token(), timeout=self._arguments.timeout)
+            return NodeClient(url, certificate=certificate, token=self._token(), timeout=timeout)
         except ssl.SSLError as error:
             raise BadInput("certificate_malformed", f"{certificate} holds no certificate.", hint="Get it from whoever runs the node.") from error
 
@@ -194,6 +202,28 @@ class Desk:
         except Unavailable as error:
             error.hint = f"{error.hint} Then repeat with --idempotency-key {key}: it is carried out once."
             raise
+
+    def patiently(self, path: str, body: Any, how_far: Callable[[], str]) -> Any:
+        """Post what may take long, and say how far it is. As long as the node tells that, its answer is waited for.
+
+        Raises:
+            QiaolianError: what the node refused; ``node_unreachable`` once it neither answers nor tells how far it is.
+        """
+        client, answer = self._connect(None), Future[Any]()
+
+        def ask() -> None:
+            with closing(client):
+                try:
+                    answer.set_result(client.post(path, body))
+                except Exception as error:  # raised again where the answer is waited for
+                    answer.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        while True:
+            try:
+                return answer.result(LOOK_SECONDS)
+            except TimeoutError:
+                print(f"  … {how_far()}", file=sys.stderr, flush=True)
 
     # --- Waiting ----------------------------------------------------------------------------------------------------------------
 

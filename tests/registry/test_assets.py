@@ -86,6 +86,41 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
         assert session.query(RecordSalt).filter_by(asset_id=asset_id).count() == 50
 
 
+def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: Any) -> None:
+    node, name = network["tax"], f"asset-{secrets.token_hex(4)}"
+    asset_id, seen = service.asset_id_of(node.member, name), list[Any]()
+
+    def own() -> dict[str, Any]:
+        found = node.call("GET", "/v1/publications", role="clerk")["publications"]
+        return next(each for each in found if each["assetId"] == f"0x{asset_id.hex()}")
+
+    class Watched:
+        def __init__(self) -> None:
+            self.name, self._rows = name, [{"subject": f"S{place}", "Age": 1} for place in range(service.ROWS_PER_WRITE + 10)]
+            self.schema = _rows(network, self._rows).schema
+
+        def rows(self) -> Iterator[dict[str, Any]]:
+            for place, each in enumerate(self._rows):
+                if place in (5, len(self._rows) - 1):
+                    seen.append(own())
+                    with pytest.raises(Conflict, check=lambda error: error.code == "publication_running"):
+                        service.publish(node.context, wanted)
+                yield each
+
+        def lookup(self, key: str) -> None:
+            return None
+
+    node.context.ports["sources"][name] = Watched()
+    wanted = service.Publication(name, name, _description(), {"Age": "keep"})
+    made = service.publish(node.context, wanted)
+    assert [(each["state"], each["rows"], each["operation"]) for each in seen] == [
+        ("publishing", 0, None),
+        ("publishing", service.ROWS_PER_WRITE, None),
+    ]
+    node.done(made["operation"])
+    assert (own()["state"], own()["rows"], own()["operation"]) == ("published", service.ROWS_PER_WRITE + 10, made["operation"])
+
+
 def test_the_same_name_twice_is_refused(network: Any) -> None:
     asset_id = network.publish("tax", RECORDS)
     own = service.latest_own(network["tax"].context, asset_id)

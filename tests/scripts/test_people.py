@@ -189,6 +189,19 @@ def published(town: Town, admitted: dict[str, Any]) -> str:
     return str(made["assetId"])
 
 
+def test_a_clerk_sees_how_far_a_publication_is(town: Town, published: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.people.desk.LOOK_SECONDS", 0.001)
+    described = ("--title-zh", "人员信息二", "--title-en", "People too", "--description", "Test records", "--grade", "3", "--mask", "age=keep")
+    answer = said("asset", "publish", "--name", "people-too", "--source", "people", *described, *town.node("department"))
+    assert answer.code == 0
+    assert {"  … people is being read"} <= set(answer.err.splitlines())
+    rows = {each["assetId"]: each for each in town.at("department", "asset", "own")["publications"]}
+    assert (rows[published]["state"], rows[published]["rows"]) == ("published", len(PEOPLE.splitlines()) - 1)
+    assert "People too" in [each["titleEn"] for each in rows.values()]
+    again = said("asset", "publish", "--name", "people-too", "--source", "people", *described, *town.node("department"))
+    assert (again.code, again.err.splitlines()[-1].partition(":")[0]) == (2, "error[asset_known]")
+
+
 @pytest.fixture(scope="module")
 def granted(town: Town, published: str) -> str:
     asked = town.at("bank", "grant", "request", *("--asset", published, "--scene", "small-loan", "--purpose", "credit-assessment", "--uses", "1000"))
