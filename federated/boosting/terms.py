@@ -88,7 +88,8 @@ class Terms:
         """How rows are aligned."""
         terms = Intersection.read(self.alignment)
         if terms.reveal != "receiver":
-            raise BadInput("reveal_not_offered", "An alignment reveals what its model needs; leave reveal at receiver.")
+            hint = "Leave reveal at receiver; an alignment that nobody learns is offered by the scorecard alone."
+            raise BadInput("reveal_not_offered", "An alignment reveals what its model needs.", hint=hint)
         return terms
 
     def rule(self) -> Rule:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from federated.channel import Channel
 from federated.intersection.base_ot import checked
-from federated.intersection.identifiers import locate, tags_of
+from federated.intersection.identifiers import locate
 from federated.intersection.pair import Pair
 from federated.intersection.suites import Suite, Words
 
@@ -27,7 +27,7 @@ async def find(pair: Pair, ids: NDArray[np.bytes_], *, size_only: bool) -> tuple
     Raises:
         BadInput: ``ids_repeat``; PeerFault: ``point_invalid``, ``message_malformed``.
     """
-    group, tags = pair.suite.group, await asyncio.to_thread(tags_of, ids, pair.width, pair.suite, pair.key())
+    group, tags = pair.suite.group, await asyncio.to_thread(pair.tagging.tags, ids)
     secret = group.scalar(pair.randomness.child("exponent"))
     padding = pair.randomness.child("padding").words(pair.own_rows - len(tags), 2)
     blinded = await asyncio.to_thread(lambda: group.times(secret, group.hash_to(_values(np.concatenate([tags, padding])))))
@@ -46,7 +46,7 @@ async def serve(pair: Pair, ids: NDArray[np.bytes_], *, size_only: bool) -> Word
     Raises:
         BadInput: ``ids_repeat``; PeerFault: ``point_invalid``, ``message_malformed``.
     """
-    group, tags = pair.suite.group, await asyncio.to_thread(tags_of, ids, pair.width, pair.suite, pair.key())
+    group, tags = pair.suite.group, await asyncio.to_thread(pair.tagging.tags, ids)
     secret = group.scalar(pair.randomness.child("exponent"))
     own = await asyncio.to_thread(lambda: _hashes(pair.suite, pair.value, group.times(secret, group.hash_to(_values(tags)))))
     blinded = await _receive(pair, "intersection/blinded", pair.peer_rows)

@@ -67,6 +67,23 @@ class Form:
         return max(self.width, other.width)
 
 
+@dataclass(frozen=True)
+class Tagging:
+    """How identifiers become tags in one run: the width they are padded to, and a key of the run's value for every attempt at placing them."""
+
+    suite: Suite
+    width: int  # bytes
+    value: bytes
+
+    def key(self, attempt: int = 0) -> bytes:
+        """The key of the tags; another for every attempt at cuckoo hashing."""
+        return self.suite.digest(b"qiaolian.psi.v1/tags", self.value, attempt.to_bytes(4, "big"))[:16]
+
+    def tags(self, ids: NDArray[np.bytes_], attempt: int = 0) -> Words:
+        """``tags_of`` under this attempt's key."""
+        return tags_of(ids, self.width, self.suite, self.key(attempt))
+
+
 def tags_of(ids: NDArray[np.bytes_], width: int, suite: Suite, key: bytes) -> Words:
     """The tags of identifiers, (rows, 2); ``ids_repeat`` if two rows have the same identifier."""
     blocks = -(-width // 16)

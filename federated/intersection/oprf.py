@@ -18,7 +18,7 @@ import numpy as np
 
 from federated.intersection.base_ot import Seeds
 from federated.intersection.cuckoo import FUNCTIONS
-from federated.intersection.suites import Suite, Words
+from federated.intersection.suites import Permutation, Suite, Words, blocks
 
 COLUMNS = 448
 WORDS = COLUMNS // 64
@@ -33,15 +33,17 @@ def mask_width(senders: int, receivers: int) -> int:
     return min(max(-(-bits // 8), 8), 16)
 
 
+def permutation(suite: Suite, value: bytes, label: str) -> Permutation:
+    """The block cipher under a run's key for a label."""
+    return suite.permutation(suite.digest(b"qiaolian.psi.v1/" + label.encode(), value)[:16])
+
+
 class Function:
     """The code C and the hash H of one run."""
 
     def __init__(self, suite: Suite, value: bytes) -> None:
-        def keyed(label: bytes) -> bytes:
-            return suite.digest(b"qiaolian.psi.v1/" + label, value)[:16]
-
-        self._encoders = [suite.permutation(keyed(b"code/%d" % number)) for number in range(SLOTS // 2)]
-        self._permutation = suite.permutation(keyed(b"mask"))
+        self._encoders = [permutation(suite, value, f"code/{number}") for number in range(SLOTS // 2)]
+        self._permutation = permutation(suite, value, "mask")
 
     def codes(self, tags: Words) -> Words:
         """C of each tag as (rows, 8) words, the first (the bin's slot) zero."""
@@ -59,9 +61,28 @@ class Function:
         return state
 
     def _one_way(self, blocks: Words) -> Words:
-        out = self._permutation(blocks)
-        out ^= blocks
-        return out
+        return one_way(self._permutation, blocks)
+
+
+def one_way(permutation: Permutation, blocks: Words) -> Words:
+    """P(x) ^ x of each block."""
+    out = permutation(blocks)
+    out ^= blocks
+    return out
+
+
+class Pads:
+    """Words that hide what is programmed for values of the function: a value f gives P(f) ^ f for each P of the pads' own, two words each."""
+
+    def __init__(self, suite: Suite, value: bytes, number: int, words: int) -> None:
+        self._permutations = [permutation(suite, value, f"pad/{number}/{place}") for place in range(-(-words // 2))]
+
+    def over(self, values: Words, words: Words) -> None:
+        """Put the pads of values (rows, 2) over words (rows, words), or take them off: in place."""
+        for block in blocks(len(values)):
+            for place, each in enumerate(self._permutations):
+                shown = words[block, 2 * place : 2 * place + 2]
+                shown ^= one_way(each, values[block])[:, : shown.shape[1]]
 
 
 class Columns:

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from federated.channel import Channel
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.intersection.identifiers import MOST_ROWS, Form
+from federated.intersection.identifiers import MOST_ROWS, Form, Tagging
 from federated.intersection.suites import Suite, suite_of
 from federated.randomness import Randomness
 from federated.session import Session
 
 METHODS = ("kkrt", "ecdh")
-REVEALS = ("receiver", "both", "size")
+REVEALS = ("receiver", "both", "size", "nobody")
 MOST_ROWS_ECDH = {"aes": 1 << 18, "sm": 1 << 13}
 """Above these, ``ecdh`` takes more than a minute of a core."""
+MOST_ROWS_UNSEEN = 1 << 20
+"""Above it, with ``reveal`` ``nobody``, a party's memory goes beyond a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Terms:
     """How an intersection is made.
 
     ``method`` ``kkrt`` or ``ecdh``; ``suite`` ``aes`` or ``sm``; ``reveal``: who learns it, ``receiver`` or ``both``, or ``size``: the receiver
-    learns the number alone. ``pad_to``: set sizes are shown rounded up to a multiple of it; ``power_of_two``: to the next power of two.
+    learns the number alone, or ``nobody``: a computation on shares goes on with it (``programmed``). ``pad_to``: set sizes are shown rounded up to
+    a multiple of it; ``power_of_two``: to the next power of two.
     """
 
     method: str = "kkrt"
@@ -57,13 +60,12 @@ class Terms:
         return terms
 
     def _check_reveal(self) -> None:
-        if self.reveal == "nobody":
-            sentence = "An intersection that nobody learns (circuit PSI) is not offered."
-            raise BadInput("reveal_not_offered", sentence, hint="Choose receiver, both, or size.")
         if self.reveal not in REVEALS:
             raise BadInput("reveal_unknown", f"Nobody can be {self.reveal!r:.40}; reveal is one of {', '.join(REVEALS)}.")
         if self.reveal == "size" and self.method != "ecdh":
             raise BadInput("reveal_not_offered", "The size alone is offered by the method ecdh only.", hint="Set method to ecdh.")
+        if self.reveal == "nobody" and self.method != "kkrt":
+            raise BadInput("reveal_not_offered", "An intersection that nobody learns is offered by the method kkrt only.", hint="Set method to kkrt.")
 
     def padded(self, rows: int) -> int:
         """The size that is shown for so many rows; ``set_too_large``."""
@@ -76,7 +78,9 @@ class Terms:
     @property
     def most_rows(self) -> int:
         """The largest padded size of one party."""
-        return MOST_ROWS_ECDH[self.suite] if self.method == "ecdh" else MOST_ROWS
+        if self.method == "ecdh":
+            return MOST_ROWS_ECDH[self.suite]
+        return MOST_ROWS_UNSEEN if self.reveal == "nobody" else MOST_ROWS
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,10 @@ class Pair:
     peer_rows: int
     randomness: Randomness
 
-    def key(self, attempt: int = 0) -> bytes:
-        """The key of the tags; another for every attempt at cuckoo hashing."""
-        return self.suite.digest(b"qiaolian.psi.v1/tags", self.value, attempt.to_bytes(4, "big"))[:16]
+    @property
+    def tagging(self) -> Tagging:
+        """How this pair's identifiers become tags."""
+        return Tagging(self.suite, self.width, self.value)
 
 
 async def settle(session: Session, peer: str, ids: NDArray[np.bytes_], terms: Terms, role: str, label: str) -> Pair:

@@ -20,8 +20,11 @@ _LABEL = "intersection"
 
 
 def check(job: Job) -> None:
-    """Refuse bad specifications: ``spec_roles``, ``spec_columns`` and the codes of ``Terms.read``."""
-    Terms.read(job.parameters)
+    """Refuse bad specifications: ``spec_roles``, ``spec_columns``, ``reveal_not_offered`` and the codes of ``Terms.read``."""
+    if Terms.read(job.parameters).reveal == "nobody":
+        sentence = "An intersection that nobody learns is nothing by itself; only a computation on shares can go on with it."
+        hint = "Choose receiver, both, or size; or train a scorecard, whose alignment takes reveal: nobody."
+        raise BadInput("reveal_not_offered", sentence, hint=hint)
     if len(job.parties) != 2 or {each.role for each in job.parties.values()} != {"sender", "receiver"}:
         raise BadInput("spec_roles", "An intersection has two parties, one sender and one receiver.")
     for name, each in job.parties.items():

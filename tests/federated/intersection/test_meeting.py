@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from federated.channel import Buffer, Channel, Field
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.intersection import INTERSECTION, cuckoo
-from federated.intersection.identifiers import tags_of
-from federated.intersection.kkrt import arrange
-from federated.intersection.pair import Pair, Terms, settle
+from federated.intersection.batched import Placement, arrange
+from federated.intersection.identifiers import Tagging, tags_of
+from federated.intersection.pair import Terms, settle
 from federated.intersection.suites import SUITES
 from federated.job import Job, Outcome, Party, Table
 from federated.local import run_local
@@ -181,8 +181,8 @@ def test_no_frame_holds_an_identifier_or_a_tag(method: str, suite: str) -> None:
     ids = np.array([code(each) for each in range(8)])
     run(ids.tolist(), ids.tolist(), tax=recorder.watch, method=method, suite=suite)
     wire = b"".join(recorder.frames)
-    tags = tags_of(ids, 18, SUITES[suite], pairs[0].key())
-    assert pairs[0].key() == pairs[1].key()
+    tags = tags_of(ids, 18, SUITES[suite], pairs[0].tagging.key())
+    assert pairs[0].tagging.key() == pairs[1].tagging.key()
     for number, each in enumerate(ids.tolist()):
         assert each not in wire
         assert tags[number].tobytes() not in wire
@@ -195,19 +195,22 @@ ROLES = {"bank": "receiver", "tax": "sender"}
 # --- Cuckoo hashing that fails ----------------------------------------------------------------------------------------------------
 
 
-def pair_of(value: bytes) -> Pair:
-    wire: Any = None  # never used: nothing is sent
-    return Pair(wire, SUITES["aes"], value, 18, 174, 174, Randomness(bytes(32)))
+def tagging_of(value: bytes) -> Tagging:
+    return Tagging(SUITES["aes"], 18, value)
+
+
+def arranged(value: bytes, ids: Any) -> Placement:
+    return arrange(tagging_of(value), ids, 64, Randomness(bytes(32)))
 
 
 def test_rows_that_find_no_place_get_new_tags() -> None:
     # 174 rows in 192 bins: near the threshold, so that some keys fail
     ids = np.array([code(each) for each in range(174)])
-    attempts = [arrange(pair_of(bytes([value]) * 32), ids, 64).attempt for value in range(12)]
+    attempts = [arranged(bytes([value]) * 32, ids).attempt for value in range(12)]
     assert max(attempts) > 0
     value = bytes([attempts.index(max(attempts))]) * 32
-    placed = arrange(pair_of(value), ids, 64)
-    assert (placed.tags == tags_of(ids, 18, SUITES["aes"], pair_of(value).key(placed.attempt))).all()
+    placed = arranged(value, ids)
+    assert (placed.tags == tagging_of(value).tags(ids, placed.attempt)).all()
     assert sorted(placed.holder[placed.holder >= 0].tolist()) == list(range(174))
 
 
@@ -223,7 +226,7 @@ def test_a_run_that_hashes_again_gives_the_same_result(monkeypatch: pytest.Monke
 
 def test_rows_that_never_find_a_place_end_the_run() -> None:
     with refused("hashing_failed", Conflict):
-        arrange(pair_of(bytes(32)), np.array([code(each) for each in range(193)]), 64)
+        arranged(bytes(32), np.array([code(each) for each in range(193)]))
 
 
 # --- Bad input ------------------------------------------------------------------------------------------------------------------
