@@ -34,6 +34,15 @@ def require_signed_by(context: Context, member: str, statement: Statement, signa
         raise Forbidden("wrong_signer", f"The {name} is not signed with a live key of the member it should be by.")
 
 
+def require_signed_at(context: Context, member: str, statement: Statement, signature: bytes, height: int, *purposes: KeyPurpose) -> None:
+    """The same of a statement that the chain took from its active member in that block: the key was live then, whatever became of it since."""
+    signer = recover(statement.digest(context.domain(statement.contract)), signature)
+    word = KeyWord.decode(context.view.word("MemberDirectory", "keys", fingerprint_of(signer)).value)
+    if word.member != member or word.purpose not in purposes or not word.live_at(height):
+        name = type(statement).__name__
+        raise Forbidden("wrong_signer", f"The {name} is not signed with a key of the member it should be by that was live when the chain took it.")
+
+
 def _active(context: Context, member: str) -> bool:
     (word,) = context.view.words([Word("MemberDirectory", "members", (member,))])
     return MemberWord.decode(word.value).live

@@ -1,4 +1,5 @@
-"""Work a node does beside answering: following the chain's events, checkpoints and anchors, witnessing.
+"""Work a node does beside answering: following the chain's events, getting what parties of a deal signed, checkpoints and anchors,
+witnessing.
 
 A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
 with longer pauses while it keeps failing.
@@ -18,12 +19,14 @@ from nodes.standing import StandingWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
 from nodes.workers.witness import WitnessWorker
+from registry.property.delivery import Delivery
 
 log = logging.getLogger("qiaolian.workers")
 
 _LONGEST_PAUSE = 10.0
 STANDING_SECONDS = 0.1
 """Until it has come out well the node signs nothing, so a start waits for it."""
+DELIVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def _configured(node: Node) -> list[Worker]:
     workers = [Worker("standing", STANDING_SECONDS, StandingWorker(node.context, node.standing).round)]
     if settings.projector:
         workers.append(Worker("projector", settings.projector_seconds, Projector(node.context).round))
+        workers.append(Worker("deals", DELIVERY_SECONDS, Delivery(node.context).round))
     if settings.evidence:
         workers.append(Worker("evidence", settings.checkpoint_seconds, EvidenceWorker(node.context, anchor_seconds=settings.anchor_seconds).round))
     if node.config.witnesses:

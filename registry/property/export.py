@@ -10,7 +10,7 @@ from chain.errors import Conflict, NotFound
 from chain.statements import DealStep, DealTerms, Step, TitleStatement
 from registry.exports import Exporter
 from registry.property import service
-from registry.property.rules import AGREEING, DEAL_DOMAIN, PEOPLE, STEP_DOMAIN, members_of, party
+from registry.property.rules import DEAL_DOMAIN, PEOPLE, STEP_DOMAIN, members_of
 from registry.property.store import Deal, SignedStep
 
 
@@ -20,19 +20,9 @@ async def fetch(context: Context, deal_id: bytes) -> bytes:
     terms = DealTerms.from_json(row.terms)
     if context.member not in members_of(terms):
         return dumps(await context.peers.get(terms.registrar, f"/v1/peer/deals/0x{deal_id.hex()}/bundle"))
-    await _complete(context, row, terms)
+    for each in service.signed_steps(context, deal_id):
+        await service.fetch_step(context, deal_id, Step(each.step))
     return await asyncio.to_thread(_bundle, context, row, terms)
-
-
-async def _complete(context: Context, row: Deal, terms: DealTerms) -> None:
-    """Ask for signatures and records this node missed."""
-    for each in service.signed_steps(context, row.deal_id):
-        step = Step(each.step)
-        if each.signature is None or (step not in AGREEING and each.record is None):
-            holder = party(terms, step) or terms.agent
-            path = f"/v1/peer/deals/0x{row.deal_id.hex()}/steps/{each.step}"
-            found = await context.peers.get(holder, path)
-            await asyncio.to_thread(service.take_step, context, holder, row.deal_id, found)
 
 
 def _bundle(context: Context, row: Deal, terms: DealTerms) -> bytes:

@@ -85,6 +85,11 @@ def party(terms: DealTerms, step: Step) -> str:
     }[step]
 
 
+def holder_of(terms: DealTerms, step: Step) -> str:
+    """The member that hands a step on: its party; the agent for seller and buyer."""
+    return party(terms, step) or terms.agent
+
+
 def members_of(terms: DealTerms) -> tuple[str, ...]:
     """The member parties, each once."""
     named = (terms.agent, terms.tax_authority, terms.bank, terms.notary, terms.registrar)

@@ -2,7 +2,7 @@
 
 What is sold for how much goes between the parties' nodes; the chain has salted commitments, signatures and the order. Each member signs its own
 step at its own node, which sends it to the chain itself and hands signature and record to the other parties. A node that missed one asks the
-step's party for it when it exports the deal. Seller and buyer sign with one-time keys the registration centre certified, at the agent's desk.
+step's party for it (``delivery``). Seller and buyer sign with one-time keys the registration centre certified, at the agent's desk.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chain.canonical import dumps, loads
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import recover
@@ -31,6 +32,7 @@ from registry.property.rules import (
     DEAL_DOMAIN,
     PEOPLE,
     STEP_DOMAIN,
+    holder_of,
     members_of,
     party,
     require_content,
@@ -41,7 +43,7 @@ from registry.property.rules import (
 )
 from registry.property.store import Deal, SignedStep
 from registry.property.tax import compute
-from registry.signers import require_signed_by
+from registry.signers import require_signed_at, require_signed_by
 
 CONTRACT = "PropertyLedger"
 
@@ -281,7 +283,7 @@ def take_step(context: Context, caller: str, deal_id: bytes, value: Mapping[str,
     terms = DealTerms.from_json(row.terms)
     statement, signature, record, salt = _read_step(value)
     step = _require_statement(context, terms, deal_id, statement, signature)
-    if caller != (party(terms, step) or terms.agent):
+    if caller != holder_of(terms, step):
         raise Forbidden("wrong_party", "A step is handed on by its own party.")
     if step not in AGREEING:
         if salt is None or not opens(statement.content, salt=salt, domain=STEP_DOMAIN, record=record):
@@ -304,8 +306,18 @@ def _require_statement(context: Context, terms: DealTerms, deal_id: bytes, state
         if signer != (terms.seller if step is Step.SELLER else terms.buyer):
             raise Forbidden("wrong_party", f"The step {step.name.lower()} is not signed by its own party.")
     else:
-        require_signed_by(context, party(terms, step), statement, signature, KeyPurpose.STATEMENT)
+        _require_partys(context, party(terms, step), statement, signature)
     return step
+
+
+def _require_partys(context: Context, member: str, statement: DealStep, signature: bytes) -> None:
+    """The member signed it: by its standing now, or, for what the chain has, by its key then, since it may be handed on much later."""
+    with context.database.read() as session:
+        known = session.get(SignedStep, (statement.deal_id, statement.step))
+    if known is not None and known.height and known.statement == statement.to_json():
+        require_signed_at(context, member, statement, signature, known.height, KeyPurpose.STATEMENT)
+    else:
+        require_signed_by(context, member, statement, signature, KeyPurpose.STATEMENT)
 
 
 def _stated(terms: DealTerms, step: Step, content: Mapping[str, Any], given: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, bytes | None]:
@@ -378,7 +390,7 @@ def _unsent(session: Session, row: SignedStep) -> bool:
 
 
 async def _hand_out(context: Context, terms: DealTerms, deal_id: bytes, step: Step) -> None:
-    """Give a signed step to the other parties. One that cannot be reached asks for it when it needs it."""
+    """Give a signed step to the other parties at once. One that does not take it now asks for it when the chain has told it (``delivery``)."""
     with context.database.read() as session:
         body = _step_json(session.get_one(SignedStep, (deal_id, int(step))))
     path = f"/v1/peer/deals/0x{deal_id.hex()}/steps"
@@ -387,6 +399,28 @@ async def _hand_out(context: Context, terms: DealTerms, deal_id: bytes, step: St
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, QiaolianError):
             raise answer
+
+
+async def fetch_step(context: Context, deal_id: bytes, step: Step) -> None:
+    """Get a signed step this node lacks from its party, as checked as one handed in; nothing is asked when it is here.
+
+    Raises:
+        Conflict: ``step_taken`` for another statement than the chain has; BadInput: ``step_malformed``, ``record_differs``, ``tax_differs``,
+            and what else ``take_step`` refuses; Unavailable: the party cannot be reached; and whatever refusal it gives.
+    """
+    with context.database.read() as session:
+        known = session.get(SignedStep, (deal_id, int(step)))
+    if known is None or known.signature is not None:
+        return
+    holder = holder_of(DealTerms.from_json((await asyncio.to_thread(find, context, deal_id)).terms), step)
+    found = await context.peers.get(holder, f"/v1/peer/deals/0x{deal_id.hex()}/steps/{int(step)}")
+    try:
+        answer = loads(dumps(found))
+    except (ValueError, RecursionError) as error:
+        raise BadInput("step_malformed", "The party's answer is no strict JSON.") from error
+    if _read_step(answer)[0].step != step:
+        raise BadInput("step_malformed", "The party answered with another step than it was asked for.")
+    await asyncio.to_thread(take_step, context, holder, deal_id, answer)
 
 
 # --- Expiry ---------------------------------------------------------------------------------------------------------------------
@@ -614,7 +648,7 @@ def _step_json(row: SignedStep) -> dict[str, Any]:
     }
 
 
-def _read_step(value: Mapping[str, Any]) -> tuple[DealStep, bytes, dict[str, Any] | None, bytes | None]:
+def _read_step(value: Any) -> tuple[DealStep, bytes, dict[str, Any] | None, bytes | None]:
     try:
         salt = value.get("salt")
         return (
@@ -623,7 +657,7 @@ def _read_step(value: Mapping[str, Any]) -> tuple[DealStep, bytes, dict[str, Any
             value.get("record"),
             None if salt is None else bytes.fromhex(salt[2:]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput("step_malformed", "A signed step lacks a part or has one of the wrong form.") from error
 
 

@@ -82,4 +82,4 @@ class SignedStep(Base):
     record: Mapped[dict[str, object] | None] = mapped_column(JSON)
     salt: Mapped[bytes | None] = mapped_column(LargeBinary)
     operation: Mapped[str] = mapped_column(default="")
-    height: Mapped[int] = mapped_column(default=0)
+    height: Mapped[int] = mapped_column(default=0, index=True)

@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chain.commitment import commit
 from chain.crypto import new_private_key
 from chain.errors import QiaolianError
 from chain.outbox.store import OutboxCall
 from chain.statements import DealStep, DealTerms, KeyPurpose, Step, TitleStatement
 from registry.evidence.store import LogEntry, PendingEntry
 from registry.property import register, service
+from registry.property.delivery import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Pauses
+from registry.property.rules import STEP_DOMAIN
 from registry.property.service import CertifiedKey, NewDeal
 from registry.property.store import Deal, Hold, SignedStep, Title, Unit
 
@@ -161,6 +164,26 @@ class Drawn:
     def records(self, name: str) -> dict[str, Any]:
         return {each["step"]: each["record"] for each in self.at(name)["steps"]}
 
+    def signed(self, name: str) -> dict[int, Any]:
+        """What a party keeps of each step, in full."""
+        steps = service.signed_steps(self.network[name].context, self.id)
+        return {each.step: (each.statement, each.signature, each.record, each.salt, each.height) for each in steps}
+
+    def asked_by(self, name: str) -> int:
+        """How often a party asked the others for one of its steps."""
+        return sum(self.id.hex() in path for _, path in self.network[name].peers.asked)
+
+    def delivered(self) -> None:
+        """Wait until every party has every step: what missed its hand-out is asked for, as each node's worker does all the time."""
+        deliveries = [Delivery(self.network[name].context) for name in PARTIES]
+
+        def all_there() -> bool:
+            for each in deliveries:
+                asyncio.run(each.round())
+            return all(signature is not None for name in PARTIES for _, signature, *_ in self.signed(name).values())
+
+        self.network.wait_for(all_there, "every party's copy of every step")
+
     @property
     def word(self) -> Any:
         return self.network.ledger.property.deal(self.id)
@@ -189,6 +212,16 @@ def deal(sale: Sale) -> Drawn:
     return sale.draw_up()
 
 
+@dataclass
+class Hand:
+    """A clock that is moved by hand."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 def later_clock(monkeypatch: pytest.MonkeyPatch, network: Any, seconds: int) -> None:
     for node in network.nodes.values():
         monkeypatch.setattr(node.context, "clock", lambda: time.time() + seconds)
@@ -204,8 +237,11 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(ne
     word = deal.word
     assert all(word.done(step) for step in Step)
     assert network.ledger.property.open_deal(deal.terms.unit) == bytes(32)
+    deal.delivered()
     records = [deal.records(name) for name in PARTIES]
+    assert all(deal.signed(name) == deal.signed(PARTIES[0]) for name in PARTIES)
     assert all(each == records[0] for each in records)
+    assert set(records[0]) == {step.name.lower() for step in Step}
     assert records[0]["tax"]["total"] == service.taxes(network["bank"].context, deal.id)["total"]
     unit = register.find_unit(network["registrar"].context, deal.sale.number)
     assert unit.owner == deal.sale.buyer.code
@@ -397,13 +433,201 @@ def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Any, de
     finally:
         tax.peers.down.clear()
     assert deal.records("registrar")["tax"] is None
-    assert deal.records("bank")["tax"] is not None
     deal.take(Step.MORTGAGE, Step.NOTARY, Step.REGISTER)
     for name in PARTIES:
         network[name].anchor()
     made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
     assert made
+    deal.delivered()
     assert deal.records("registrar") == deal.records("bank")
+
+
+@contextmanager
+def cut_off(network: Any, sender: str, *receivers: str) -> Iterator[None]:
+    """What the sender hands out does not reach these."""
+    down = network[sender].peers.down
+    down.update(network[each].member for each in receivers)
+    try:
+        yield
+    finally:
+        down.clear()
+
+
+def goes_on(network: Any, delivery: Delivery, clock: Hand, reached: Callable[[], bool]) -> None:
+    """Round after round, each pause over, until it is there."""
+
+    def another_round() -> bool:
+        asyncio.run(delivery.round())
+        clock.seconds += LONGEST_PAUSE
+        return reached()
+
+    network.wait_for(another_round, "what the others have")
+
+
+def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_being_asked(network: Any, deal: Drawn) -> None:
+    registrar, clock = network["registrar"], Hand()
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+    delivery = Delivery(registrar.context, clock=clock)
+    with cut_off(network, "tax", "registrar"), cut_off(network, "registrar", "tax"):
+        deal.take(Step.TAX)
+        missed = deal.signed("registrar")[Step.TAX]
+        assert (missed[1:4], missed[4] > 0) == ((None, None, None), True), "the chain told of it, its party could not"
+        for _ in range(5):
+            asyncio.run(delivery.round())
+        assert deal.asked_by("registrar") == 1, "who cannot be reached is left alone until the pause is over"
+    asyncio.run(delivery.round())
+    assert (deal.asked_by("registrar"), deal.records("registrar")["tax"]) == (1, None)
+    clock.seconds += FIRST_PAUSE
+    asyncio.run(delivery.round())
+    assert deal.asked_by("registrar") == 2
+    goes_on(network, delivery, clock, lambda: deal.signed("registrar") == deal.signed("tax"))
+    asked = deal.asked_by("registrar")
+    asyncio.run(delivery.round())
+    assert deal.asked_by("registrar") == asked, "what is here is not asked for again"
+
+
+def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_party(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+    tax = network["tax"]
+
+    async def killed_once_it_is_kept() -> None:
+        signing = asyncio.create_task(service.sign(tax.context, deal.id, Step.TAX, None))
+        await asyncio.to_thread(network.wait_for, lambda: Step.TAX in deal.signed("tax"), "the step in its party's books")
+        assert not signing.done(), "it waits for parties that do not answer"
+        signing.cancel()
+        await asyncio.gather(signing, return_exceptions=True)
+        assert signing.cancelled()
+
+    tax.peers.silent.update(network[name].member for name in PARTIES)
+    try:
+        asyncio.run(killed_once_it_is_kept())
+    finally:
+        tax.peers.silent.clear()
+    (operation,) = {each.operation for each in service.signed_steps(tax.context, deal.id) if each.step == Step.TAX}
+    tax.done(operation)
+    network.sync()
+    others = [name for name in PARTIES if name != "tax"]
+    assert all(deal.records(name)["tax"] is None for name in others)
+    deal.delivered()
+    assert all(deal.signed(name) == deal.signed("tax") for name in others)
+
+
+def test_what_the_chain_took_is_taken_from_a_member_suspended_since(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
+    with cut_off(network, "bank", "registrar"):
+        deal.take(Step.MORTGAGE)
+    with suspended(network, "bank"):
+        network.sync()
+        deal.delivered()
+    assert deal.signed("registrar") == deal.signed("bank")
+
+
+@contextmanager
+def altered(network: Any, deal: Drawn, alter: Callable[[Any, Drawn, SignedStep], None]) -> Iterator[None]:
+    """The tax authority's books have something else for its step."""
+    database = network["tax"].context.database
+    right = deal.signed("tax")[Step.TAX]
+
+    def change(session: Any) -> None:
+        alter(network, deal, session.get_one(SignedStep, (deal.id, int(Step.TAX))))
+
+    def put_right(session: Any) -> None:
+        row = session.get_one(SignedStep, (deal.id, int(Step.TAX)))
+        row.statement, row.signature, row.record, row.salt = right[:4]
+
+    database.write(change)
+    try:
+        yield
+    finally:
+        database.write(put_right)
+
+
+def _another_record(network: Any, deal: Drawn, row: SignedStep) -> None:
+    row.record = {**(row.record or {}), "total": "1"}
+
+
+def _another_statement(network: Any, deal: Drawn, row: SignedStep) -> None:
+    record, salt = service.taxes(network["tax"].context, deal.id), secrets.token_bytes(32)
+    statement = replace(DealStep.from_json(row.statement), content=commit(salt, STEP_DOMAIN, record))
+    row.statement, row.record, row.salt = statement.to_json(), record, salt
+    row.signature = network["tax"].sign(statement, KeyPurpose.STATEMENT)
+
+
+def _another_step(network: Any, deal: Drawn, row: SignedStep) -> None:
+    row.statement = replace(DealStep.from_json(row.statement), step=int(Step.NOTARY)).to_json()
+
+
+def _no_json_of_ours(network: Any, deal: Drawn, row: SignedStep) -> None:
+    row.record = {"total": 2**60}
+
+
+@pytest.mark.parametrize(
+    ("alter", "code"),
+    [
+        (_another_record, "record_differs"),
+        (_another_statement, "step_taken"),
+        (_another_step, "step_malformed"),
+        (_no_json_of_ours, "step_malformed"),
+    ],
+)
+def test_a_party_that_answers_with_something_else_than_the_chain_has_is_refused_and_noticed(
+    network: Any, deal: Drawn, caplog: pytest.LogCaptureFixture, alter: Any, code: str
+) -> None:
+    tax, registrar, clock = network["tax"], network["registrar"], Hand()
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+    with cut_off(network, "tax", "registrar"):
+        deal.take(Step.TAX)
+    delivery = Delivery(registrar.context, clock=clock)
+    before = deal.signed("registrar")
+
+    def noticed() -> list[str]:
+        return [vars(each)["peer"] for each in caplog.records if each.name == "qiaolian.deals" and vars(each)["code"] == code]
+
+    with altered(network, deal, alter):
+        goes_on(network, delivery, clock, lambda: bool(noticed()))
+        for _ in range(3):
+            asyncio.run(delivery.round())
+            clock.seconds += LONGEST_PAUSE
+        assert deal.asked_by("registrar") >= 4
+        assert noticed() == [tax.member], "told once, not at each try"
+        assert deal.signed("registrar") == before
+    goes_on(network, delivery, clock, lambda: deal.signed("registrar") == deal.signed("tax"))
+
+
+def test_a_step_that_is_refused_does_not_keep_the_others_of_its_party(network: Any, sale: Sale, person: Callable[[], Any]) -> None:
+    registrar, clock = network["registrar"], Hand()
+    deals = [sale.draw_up(), put_up(network, person(), person()).draw_up()]
+    for deal in deals:
+        deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+        with cut_off(network, "tax", "registrar"):
+            deal.take(Step.TAX)
+    with altered(network, deals[0], _another_record):
+        goes_on(network, Delivery(registrar.context, clock=clock), clock, lambda: deals[1].records("registrar")["tax"] is not None)
+        assert deals[0].records("registrar")["tax"] is None
+
+
+def test_a_supervisor_asks_nobody_for_steps_it_is_no_party_of(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER, Step.BUYER)
+    assert [each[1] for each in deal.signed("supervisor").values()] == [None, None]
+    asyncio.run(Delivery(network["supervisor"].context).round())
+    assert deal.asked_by("supervisor") == 0
+
+
+def test_pauses_double_between_two_bounds_and_end_with_success() -> None:
+    pauses = Pauses(first=1.0, longest=5.0)
+    now, waited = 0.0, []
+    assert pauses.over("it", now)
+    for _ in range(5):
+        pauses.longer("it", now)
+        start = now
+        while not pauses.over("it", now):
+            now += 0.5
+        waited.append(now - start)
+    assert waited == [1.0, 2.0, 4.0, 5.0, 5.0]
+    assert pauses.over("other", 0.0)
+    pauses.longer("it", now)
+    pauses.end("it")
+    assert pauses.over("it", now)
 
 
 def handed(network: Any, deal: Drawn, caller: str, to: str, body: dict[str, Any]) -> Any:
@@ -435,6 +659,11 @@ def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(network: Any
     with pytest.raises(QiaolianError) as caught:
         service.step_of(network["agency"].context, network[stranger].member, deal.id, int(Step.SELLER))
     assert caught.value.code == "deal_of_others"
+    path = f"/v1/peer/deals/0x{deal.id.hex()}/steps/{int(Step.SELLER)}"
+    for asking in set(network.nodes) - set(PARTIES):
+        with pytest.raises(QiaolianError) as caught:
+            asyncio.run(network[asking].peers.get(network["agency"].member, path))
+        assert caught.value.code == "deal_of_others"
     shared = service._shared(service.find(network["agency"].context, deal.id))
     for caller, to in ((stranger, "tax"), ("bank", "tax"), ("agency", stranger)):
         with pytest.raises(QiaolianError) as caught:

@@ -1,0 +1,115 @@
+"""What makes sure that every party has every step: what the chain has and this node lacks is asked of its party until it comes.
+
+A step is handed to the other parties once, at once, when it is signed (``service.sign``). That may fail: a node is down, its view of the chain
+is old, the sender is killed in between. But the chain tells each party of the step, so what is missing follows from the books alone: nothing is
+queued, and neither side's restart loses anything. A party that does not answer, or answers with something else than the chain has, is asked
+again after a pause twice as long, up to ``LONGEST_PAUSE``, and the other parties meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+
+import sqlalchemy as sa
+
+from chain.context import Context
+from chain.errors import QiaolianError, Unavailable
+from chain.statements import DealTerms, Step
+from registry.property import service
+from registry.property.rules import holder_of
+from registry.property.store import Deal, SignedStep
+
+log = logging.getLogger("qiaolian.deals")
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 300.0
+"""Seconds."""
+MOST_AT_ONCE = 100
+"""Steps asked of one party in a round."""
+
+
+class Pauses:
+    """How long to leave alone what failed: twice as long after each failure, between two bounds."""
+
+    def __init__(self, *, first: float, longest: float) -> None:
+        self._first, self._longest = first, longest
+        self._until: dict[Hashable, tuple[float, float]] = {}
+        """When a pause ends, and how long it was."""
+
+    def over(self, what: Hashable, now: float) -> bool:
+        """Whether it may be tried."""
+        return what not in self._until or self._until[what][0] <= now
+
+    def longer(self, what: Hashable, now: float) -> None:
+        """It failed."""
+        seconds = min(self._longest, 2 * self._until[what][1]) if what in self._until else self._first
+        self._until[what] = now + seconds, seconds
+
+    def end(self, what: Hashable) -> None:
+        """It came out well."""
+        self._until.pop(what, None)
+
+
+class Delivery:
+    """One node's asking for steps it lacks; belongs to one event loop."""
+
+    def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context = context
+        self._clock = clock
+        self._looked_at = 0
+        """Height up to which the books have been searched; a new process searches them whole."""
+        self._missing: dict[tuple[bytes, Step], str] = {}
+        """Steps and who has them."""
+        self._pauses = Pauses(first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+        self._told: dict[Hashable, str] = {}
+
+    async def round(self) -> None:
+        """Look for steps the chain has told of since the last round, and ask once for each missing one whose pause is over."""
+        await asyncio.to_thread(self._look)
+        by_holder: dict[str, list[tuple[bytes, Step]]] = {}
+        for missing, holder in self._missing.items():
+            by_holder.setdefault(holder, []).append(missing)
+        now = self._clock()
+        await asyncio.gather(*(self._ask(holder, steps, now) for holder, steps in by_holder.items() if self._pauses.over(holder, now)))
+
+    def _look(self) -> None:
+        with self._context.database.read() as session:
+            newest = session.scalar(sa.select(sa.func.max(SignedStep.height))) or 0
+            if newest == self._looked_at:
+                return
+            query = (
+                sa.select(SignedStep.deal_id, SignedStep.step, Deal.terms)
+                .join(Deal, Deal.deal_id == SignedStep.deal_id)
+                .where(SignedStep.height > self._looked_at, SignedStep.height <= newest, SignedStep.signature.is_(None))
+                .where(Deal.content_salt.is_not(None))  # a supervisor keeps every deal's steps and is party to none
+            )
+            for deal_id, step, terms in session.execute(query):
+                holder = holder_of(DealTerms.from_json(terms), Step(step))
+                if holder != self._context.member:
+                    self._missing[deal_id, Step(step)] = holder
+        self._looked_at = newest
+
+    async def _ask(self, holder: str, missing: Sequence[tuple[bytes, Step]], now: float) -> None:
+        """One party for its steps; when it cannot answer it is left alone, when one answer is refused only that step is."""
+        for deal_id, step in [each for each in missing if self._pauses.over(each, now)][:MOST_AT_ONCE]:
+            try:
+                await service.fetch_step(self._context, deal_id, step)
+            except Unavailable as error:
+                self._failed(holder, error, holder, now)
+                return
+            except QiaolianError as error:
+                self._failed((deal_id, step), error, holder, now)
+            else:
+                del self._missing[deal_id, step]
+                for what in (holder, (deal_id, step)):
+                    self._pauses.end(what)
+                    self._told.pop(what, None)
+
+    def _failed(self, what: Hashable, error: QiaolianError, holder: str, now: float) -> None:
+        self._pauses.longer(what, now)
+        if self._told.get(what) != error.code:
+            self._told[what] = error.code
+            log.warning("a deal's step was not obtained: %s", error.sentence, extra={"peer": holder, "code": error.code})
