@@ -13,7 +13,7 @@ _ROOMS = {
     "analysis": ("federated.analysis", "ANALYSIS"),
     "boosting": ("federated.boosting", "BOOSTING"),
     "scorecard": ("federated.vertical.protocol", "SCORECARD"),
-    "scoring": ("federated.vertical.scoring", "SCORING"),
+    "scoring": ("federated.scoring", "SCORING"),
 }
 
 

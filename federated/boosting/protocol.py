@@ -1,16 +1,15 @@
 """The protocol ``boosting``: one ``label`` party and one or more ``features`` parties grow a forest (SecureBoost, IEEE Intelligent Systems 2021).
 
 Parameters are those of ``Terms``. The label party gets ``model.json`` (trees, its own cuts, leaves' weights), the scores of the common rows and
-a model card; a feature party gets ``model.json`` with its own cuts, which nobody else has. Neither file scores a row without the others.
+a model card; a feature party gets ``model.json`` with its own cuts, which nobody else has. No file scores a row without the others: the protocol
+``scoring`` takes all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 from federated.boosting.active import Active, Forest
 from federated.boosting.cuts import Cuts
 from federated.boosting.messages import bits, packed
+from federated.boosting.model import LabelPart, Part, file_of
 from federated.boosting.passive import Passive
 from federated.boosting.terms import Terms
-from federated.boosting.trees import Node, chances
+from federated.boosting.trees import chances
 from federated.card import Card
 from federated.errors import BadInput
 from federated.evaluation import Scored, evaluate, headline
@@ -74,9 +74,16 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     forest = await active.run(bad[:train])
     evaluation = evaluate(_scored(forest, bad, slice(None, train)), _scored(forest, bad, slice(train, None)))
     gains = _gains(forest, cuts, session.party)
-    files = {"model.json": _dump(label_model(job, terms, forest, cuts)), "scores.csv": await asyncio.to_thread(_scores, common, forest, train)}
+    model = session.randomness.child("model").bytes(16).hex()
+    for peer in peers:
+        await session.to(peer).send("boosting/model", model=model)
+    own = Part.of(model, _salt(session), cuts, forest.splits)
+    about = {"job": "0x" + job.digest.hex(), "label": terms.label, "bad": terms.bad}
+    whole = LabelPart(own, session.party, tuple(peers), forest.base, tuple(map(tuple, forest.trees)), about)
+    files = {"model.json": file_of(whole), "scores.csv": await asyncio.to_thread(_scores, common, forest, train)}
     files |= _card(job, terms, evaluation, gains).files()
-    return Outcome({**headline(evaluation), "trees": terms.trees, "splits": _splits(forest, (session.party, *peers))}, files)
+    splits = _splits(forest, (session.party, *peers))
+    return Outcome({**headline(evaluation), "trees": terms.trees, "splits": splits, "model": model}, files)
 
 
 async def features(session: Session, table: Table | None, job: Job) -> Outcome:
@@ -88,9 +95,9 @@ async def features(session: Session, table: Table | None, job: Job) -> Outcome:
     cuts = await _cut(common.columns, train, terms)
     passive = Passive(session, terms, active, cuts, len(common))
     await passive.run()
-    return Outcome(
-        {"rows": len(common), "splits": len(passive.splits)}, {"model.json": _dump(feature_model(job, session.party, passive.splits, cuts))}
-    )
+    model = (await session.to(active).receive("boosting/model")).text("model", most=32)
+    part = Part.of(model, _salt(session), cuts, passive.splits)
+    return Outcome({"rows": len(common), "splits": len(passive.splits), "model": model}, {"model.json": file_of(part)})
 
 
 # --- Rows ---------------------------------------------------------------------------------------------------------------------------------
@@ -101,6 +108,10 @@ async def _aligned(session: Session, table: Table | None, active: str, peers: li
     if table is None:
         raise BadInput("no_rows", "A party of a forest needs rows.")
     return table.take(await align(session, table.ids, leader=active, followers=peers, terms=terms.intersection()))
+
+
+def _salt(session: Session) -> str:
+    return session.randomness.child("salt").bytes(16).hex()
 
 
 async def _cut(columns: Mapping[str, NDArray[Any]], train: int, terms: Terms) -> Cuts:
@@ -117,52 +128,6 @@ def _scores(common: Table, forest: Forest, train: int) -> bytes:
     out = io.BytesIO()
     csv.write_csv(pa.table(columns), out)
     return out.getvalue()
-
-
-# --- Files --------------------------------------------------------------------------------------------------------------------------------
-
-
-def label_model(job: Job, terms: Terms, forest: Forest, cuts: Cuts) -> dict[str, Any]:
-    """The label party's part of the model."""
-    return {
-        "version": 1,
-        "model": "boosting",
-        "job": "0x" + job.digest.hex(),
-        "role": "label",
-        "label": terms.label,
-        "bad": terms.bad,
-        "base": forest.base,
-        "columns": _columns(cuts),
-        "splits": [cuts.describe(each) for each in forest.splits],
-        "trees": [[_node(each) for each in nodes] for nodes in forest.trees],
-    }
-
-
-def feature_model(job: Job, party: str, splits: list[int], cuts: Cuts) -> dict[str, Any]:
-    """A feature party's part: what its numbered splits ask."""
-    return {
-        "version": 1,
-        "model": "boosting",
-        "job": "0x" + job.digest.hex(),
-        "role": "features",
-        "party": party,
-        "columns": _columns(cuts),
-        "splits": [cuts.describe(each) for each in splits],
-    }
-
-
-def _columns(cuts: Cuts) -> list[dict[str, Any]]:
-    return [asdict(each) for each in cuts.bins]
-
-
-def _node(node: Node) -> dict[str, Any]:
-    if node.party is None:
-        return {"rows": node.rows, "weight": node.weight}
-    return {"rows": node.rows, "gain": node.gain, "party": node.party, "split": node.split, "left": node.left, "right": node.right}
-
-
-def _dump(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
 
 # --- The card -----------------------------------------------------------------------------------------------------------------------------

@@ -92,7 +92,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Part:
-    """A party's part of a scorecard. ``model``: what all parts of one scorecard have in common; ``base`` and ``scale`` at the label party only.
+    """A party's part of a scorecard. ``model``: what all parts of one scorecard have in common.
+
+    At the label party only: ``base`` and ``scale``, and ``features``, the departments that hold the other parts.
 
     ``salt`` keeps the file's digest, which other parties are shown, from telling anything of its content.
     """
@@ -102,6 +104,7 @@ class Part:
     columns: tuple[Column, ...]
     base: int = 0
     scale: Scale | None = None
+    features: tuple[str, ...] = ()
 
     def of_rows(self, columns: Mapping[str, NDArray[Any]], count: int) -> Points:
         """The points of each row from this party's columns, the base among them; ``column_missing``, ``column_differs``."""
@@ -110,7 +113,7 @@ class Part:
             name = each.bins.column
             if name not in columns:
                 raise BadInput("column_missing", f"The model needs the column {name}, which the job does not name.")
-            total += each.of_rows(_typed(columns[name], each.bins))
+            total += each.of_rows(typed(columns[name], each.bins))
         return total
 
     def to_bytes(self) -> bytes:
@@ -123,7 +126,7 @@ class Part:
             "columns": [each.to_json() for each in self.columns],
         }
         if self.scale is not None:
-            value |= {"base": self.base, "scale": asdict(self.scale)}
+            value |= {"base": self.base, "scale": asdict(self.scale), "features": list(self.features)}
         return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
     @classmethod
@@ -134,12 +137,13 @@ class Part:
             if (value["version"], value["kind"]) != (VERSION, "scorecard"):
                 raise ValueError("of another version or kind")
             scale = None if "scale" not in value else Scale(**value["scale"])
-            return cls(value["model"], value["salt"], tuple(Column.from_json(each) for each in value["columns"]), int(value.get("base", 0)), scale)
+            columns, features = tuple(Column.from_json(each) for each in value["columns"]), tuple(map(str, value.get("features", ())))
+            return cls(value["model"], value["salt"], columns, int(value.get("base", 0)), scale, features)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput("model_malformed", f"The model's file is none of this version: {error}.") from error
 
 
-def _typed(values: NDArray[Any], bins: Bins) -> NDArray[Any]:
+def typed(values: NDArray[Any], bins: Bins) -> NDArray[Any]:
     """The values, of the kind the bins are of; where all are missing, a source does not know the kind. ``column_differs``."""
     numeric = values.dtype.kind == "f"
     if numeric == bins.numeric:

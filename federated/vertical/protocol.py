@@ -138,7 +138,7 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
         await session.to(name).send("scorecard/model", model=model)
     base = round(plan.scale.offset - plan.scale.factor * float(weights[-1]))
     columns = _columns(cut_, mine, whitening, weights[:-1], plan)
-    part = Part(model, _salt(session), columns, base, plan.scale)
+    part = Part(model, _salt(session), columns, base, plan.scale, sides.features)
     scores = await sum_points(session, sides.features, part.of_rows(own, len(table)))
     _require_doubt(scores[~test], plan)
     return await asyncio.to_thread(_judged, job, plan, sides, part, told | {session.party: mine}, Rows(table.ids, scores, bad, test))

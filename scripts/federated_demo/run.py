@@ -184,21 +184,28 @@ class FederatedDemo:
 
     def _scoring(self, parties: Parties) -> None:
         self._screen.step(6, "Firms scored by parts of a model that never meet 联合打分")
-        trained = self._runs["scorecard"]
-        pinned = {party: trained[party]["files"]["model.json"] for party in self._held}
+        equal = []
+        for training, what in (
+            ("scorecard", "a department learns no score, the bank no column"),
+            ("boosting", "a department answers for every split"),
+        ):
+            receipts = self._run(parties, self._scoring_job(training))
+            before = {row["id"]: row for row in _rows(_output(self._runs[training], BANK) / "scores.csv")}
+            after = _rows(_output(receipts, BANK) / "scores.csv")
+            equal.append({row["id"] for row in after} == set(before) and all(_same(before[row["id"]], row) for row in after))
+            self._screen.line(
+                f"{len(after):,} firms scored by the {training} job's model in batches of {BATCH} in {_seconds(receipts):.1f} s; {what}",
+                f"receipt {receipts[BANK]['attempt']}",
+            )
+            code, score, chance = (after[0][name] for name in ("id", "score", "chance"))
+            self._screen.line(f"{code}: score {float(score):.6g}, chance of bad {float(chance):.3f}, as in the training")
+        self._report["scores_equal"] = all(equal)
+
+    def _scoring_job(self, training: str) -> Job:
+        pinned = {party: self._runs[training][party]["files"]["model.json"] for party in self._held}
         roles = {party: each.role for party, each in self._scorecard_job().parties.items()}
         parts = {party: {"role": roles[party], "source": SOURCE, "columns": self._own(party)} for party in self._held}
-        given = {"training": "scorecard", "models": pinned, "batch": BATCH}
-        receipts = self._run(parties, Job.from_json(_spec("scoring", "scoring", parts, given)))
-        before = {row["id"]: row["score"] for row in _rows(_output(trained, BANK) / "scores.csv")}
-        after = {row["id"]: row["score"] for row in _rows(_output(receipts, BANK) / "scores.csv")}
-        self._report["scores_equal"] = before == after
-        self._screen.line(
-            f"{len(after):,} firms scored in batches of {BATCH} in {_seconds(receipts):.1f} s; a department learns no score, the bank no column",
-            f"receipt {receipts[BANK]['attempt']}",
-        )
-        code, score = next(iter(after.items()))
-        self._screen.line(f"{code}: {score} points, as in the training")
+        return Job.from_json(_spec(f"scoring-{training}", "scoring", parts, {"training": training, "models": pinned, "batch": BATCH}))
 
     # --- Algorithm to data --------------------------------------------------------------------------------------------------------
 
@@ -337,6 +344,11 @@ def _output(receipts: Receipts, party: str) -> Path:
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def _same(before: dict[str, str], after: dict[str, str]) -> bool:
+    """Whether a row got what the training gave it: its points, or of a forest, whose scores the training does not list, its chance."""
+    return before["score"] == after["score"] if "score" in before else round(float(before["chance"]), 6) == float(after["chance"])
 
 
 def _sent(receipts: Receipts) -> int:

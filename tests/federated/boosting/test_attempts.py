@@ -172,7 +172,7 @@ def stages(homes: dict[str, PartyConfig], job: Job, sender: str) -> list[int]:
     wires, line = line_of(sender, -1, lambda frame: frame)
     assert not [end["error"] for end in run_both(homes, job, wires).values() if "error" in end]
     kinds = [kind for kind in dict.fromkeys(line.kinds) if kind.startswith(("boosting/", "he/"))]
-    assert len(kinds) == (5 if sender == "bank" else 4)
+    assert len(kinds) == (6 if sender == "bank" else 4)
     return [line.kinds.index(kind) for kind in kinds]
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.job import Job, Outcome, Table
+from federated.scoring import SCORING
 from federated.vertical.points import Part, Scale
-from federated.vertical.scoring import SCORING
 from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
 
 TABLES = people()
@@ -125,7 +125,7 @@ def test_the_same_rows_asked_of_departments_in_other_batches_show_nothing(homes:
     def ask_for_less(_kind: str, fields: dict[str, Any]) -> None:
         fields["count"] -= 1
 
-    job = scoring_of(homes, 2, batch=40)
+    job = scoring_of(homes, batch=40)
     with pytest.raises(PeerFault):
         run_of(job, homes, watch={"bank": watch}, lines={"bank": Line(ask_for_less, kind="scoring/request")}).outcomes()
     answers = [np.frombuffer(frame, np.uint32, offset=len(frame) - 4 * rows) for frame, rows in zip(_answers(watch), (39, 40), strict=False)]
@@ -168,6 +168,11 @@ def test_parts_of_two_trainings_are_not_added_up(homes: Homes) -> None:
         run_of(scoring_of(homes), homes).outcomes()
 
 
+def test_a_score_without_one_departments_points_is_not_given(homes: Homes) -> None:
+    with refused("model_differs", Conflict):
+        run_of(scoring_of(homes, departments=2), homes).outcomes()
+
+
 def test_a_departments_part_does_not_serve_as_the_label_partys(homes: Homes) -> None:
     model_of(homes["bank"]).write_bytes(model_of(homes["tax"]).read_bytes())
     with refused("model_differs", Conflict):
@@ -179,6 +184,8 @@ def test_a_departments_part_does_not_serve_as_the_label_partys(homes: Homes) -> 
     [
         lambda model: {**model, "version": 2},
         lambda model: {**model, "kind": "forest"},
+        lambda model: {**model, "kind": "network"},
+        lambda model: {**model, "kind": ["scorecard"]},
         lambda model: {**model, "columns": [{**model["columns"][0], "values": ["yes"]}]},
         lambda model: {**model, "columns": [{**model["columns"][0], "elsewhere": 1.5}]},
         lambda model: {**model, "columns": [{**model["columns"][0], "elsewhere": 1 << 40}]},
@@ -271,6 +278,9 @@ def test_roles_are_checked(homes: Homes) -> None:
 
 @pytest.mark.parametrize("sender", ["bank", "tax"])
 def test_a_peer_that_dies_before_any_message_ends_the_run(homes: Homes, sender: str) -> None:
+    trained = Run(scorecard_of(1), TABLES).outcomes()
+    for name in ("bank", "tax"):
+        model_of(homes[name]).write_bytes(trained[name].files["model.json"])
     job, line = scoring_of(homes, 1, batch=60), Line(lambda *_: None)
     run_of(job, homes, lines={sender: line}).outcomes()
     assert line.count >= 6
@@ -297,4 +307,4 @@ def assign(name: str, value: Any) -> Callable[[str, dict[str, Any]], None]:
 )
 def test_a_peer_that_lies_is_found(homes: Homes, sender: str, kind: str, change: Any) -> None:
     with refused("message_malformed", PeerFault):
-        run_of(scoring_of(homes, 2, batch=16), homes, lines={sender: Line(change, kind=kind)}).outcomes()
+        run_of(scoring_of(homes, batch=16), homes, lines={sender: Line(change, kind=kind)}).outcomes()
