@@ -5,7 +5,7 @@ It keeps nothing after its end and has no validators, so it never holds data tha
 
 from __future__ import annotations
 
-import socket
+import re
 import subprocess
 import tempfile
 import time
@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import contracts
-from chain.errors import QiaolianError, Unavailable
-from chain.rpc import Rpc
+from chain.errors import Unavailable
 
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 _PACKAGES = Path(contracts.__file__).resolve().parent / "node_modules" / "@foundry-rs"
+_LISTENING = re.compile(r"Listening on (127\.0\.0\.1:[0-9]+)\n")
 
 
 def anvil_path() -> Path:
@@ -38,48 +38,43 @@ def anvil_path() -> Path:
 
 @contextmanager
 def anvil() -> Iterator[str]:
-    """A fresh chain on a free port; its RPC address. It ends with the block.
+    """A fresh chain; its RPC address. It ends with the block.
 
     Raises:
-        Unavailable: ``anvil_missing``; ``anvil_failed`` when it does not answer in time, with what it said.
+        Unavailable: ``anvil_missing``; ``anvil_failed`` when it does not listen in time, with what it said.
     """
-    program = anvil_path()
-    with tempfile.TemporaryFile() as log:
-        port = _free_port()
-        process = subprocess.Popen(_command(program, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with tempfile.TemporaryDirectory() as directory:
+        url, process = start(Path(directory) / "anvil.log")
         try:
-            url = f"http://127.0.0.1:{port}"
-            if not _answers(url, process):
-                log.seek(0)
-                said = log.read().decode(errors="replace").strip()[-300:]
-                raise Unavailable("anvil_failed", "The throw-away chain anvil did not start.", hint=said)
             yield url
         finally:
-            process.kill()
-            process.wait()
+            end(process)
 
 
-def _command(program: Path, port: int) -> list[str]:
-    return [
-        str(program),
-        *("--host", "127.0.0.1", "--port", str(port), "--accounts", "0", "--hardfork", "cancun"),
-        *("--base-fee", "0", "--gas-price", "0", "--no-priority-fee", "--prune-history", "--no-cors"),
+def start(log: Path, *, keeps_history: bool = False) -> tuple[str, subprocess.Popen[bytes]]:
+    """A fresh chain for the caller to ``end``: its RPC address and process; what it says goes to the log.
+
+    The system chooses the port while anvil takes it, so nobody can take it in between. Raises as ``anvil``.
+    """
+    command = [
+        str(anvil_path()),
+        *("--host", "127.0.0.1", "--port", "0", "--accounts", "0", "--hardfork", "cancun"),
+        *("--base-fee", "0", "--gas-price", "0", "--no-priority-fee", "--no-cors"),
+        *(() if keeps_history else ("--prune-history",)),
     ]
-
-
-def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    rpc = Rpc([url], timeout=1)
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        try:
-            rpc.call("eth_blockNumber")
-            return True
-        except QiaolianError:
-            time.sleep(0.01)
-    return False
+        listening = _LISTENING.search(log.read_text(errors="replace"))
+        if listening is not None:
+            return f"http://{listening[1]}", process
+        time.sleep(0.01)
+    end(process)
+    raise Unavailable("anvil_failed", "The throw-away chain anvil did not start.", hint=log.read_text(errors="replace").strip()[-300:])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a chain that ``start`` made."""
+    process.kill()
+    process.wait()

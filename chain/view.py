@@ -42,6 +42,8 @@ MOST_LINKED = 64
 MOST_WATCHED = 4096
 MOST_SLOTS_PER_CALL = 100
 HEADERS_KEPT = 512
+MOST_LOOKS = 5
+"""So often a proof is asked for, each time under the chain's latest block, before its refusal stands."""
 
 
 @dataclass(frozen=True)
@@ -232,15 +234,15 @@ class ChainView:
     ) -> ProvedStorage:
         """A word and its header for a bundle: at the head, or at ``height`` where the engine keeps that state."""
         word = Word(contract, variable, (key, *more_keys), offset)
-        for attempt in range(5):
+        for attempt in range(MOST_LOOKS):
             try:
                 if attempt:
                     self._step()
                 header = self._fresh().header if height is None else self.header(height)
                 return ProvedStorage(self._prove(header, contract, [self._slot(word)])[1][0], header)
-            except RpcRefused:
-                # An engine that keeps no old state has moved on meanwhile; at a height asked for it cannot help.
-                if height is not None:
+            except QiaolianError as error:
+                # At a height asked for, looking again cannot help.
+                if height is not None or not _moved_on(error, attempt):
                     raise
         raise _proof_refused("The chain node gives no proof for its latest block.")
 
@@ -360,16 +362,17 @@ class ChainView:
 
     def _fetch(self, wanted: Sequence[Word]) -> _Snapshot:
         """Prove what is missing under the head, and give the snapshot that has it all."""
-        for attempt in range(5):
+        for attempt in range(MOST_LOOKS):
             try:
                 if attempt:
                     self._step()
                 snapshot = self._fresh()
                 self._prove_into(snapshot, [word for word in dict.fromkeys(wanted) if word not in snapshot.values])
                 return snapshot
-            except RpcRefused as refused:
-                # An engine that keeps no old state has moved on meanwhile: look again.
-                log.debug("view: %s", refused.sentence)
+            except QiaolianError as error:
+                if not _moved_on(error, attempt):
+                    raise
+                log.debug("view: %s", error.sentence)
         raise _proof_refused("The chain node gives no proof for its latest block.")
 
     def _prove_into(self, snapshot: _Snapshot, words: Sequence[Word]) -> None:
@@ -454,6 +457,15 @@ class ChainView:
     def _age(self, head: Head) -> float:
         now = time.time()
         return max(now - head.seen_at, now - head.timestamp if self._rule.makes_empty_blocks else 0.0)
+
+
+def _moved_on(error: QiaolianError, attempt: int) -> bool:
+    """Whether the refusal may come of a block that was made meanwhile, and looking again is worth it.
+
+    An engine that keeps no old state refuses the question; one that is just making a block may prove by the new block's state already. A proof
+    that does not hold is never taken, and the last look's refusal stands.
+    """
+    return isinstance(error, RpcRefused) or (error.code == "chain_proof_refused" and attempt + 1 < MOST_LOOKS)
 
 
 def slot_of(word: Word) -> bytes:

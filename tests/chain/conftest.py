@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -17,13 +16,12 @@ from typing import Any
 import pytest
 import web3
 
+from chain import anvil
 from chain.crypto import keccak256, new_private_key
 from chain.deploy import Governor, deploy
 from chain.deployment import Deployment
-from chain.errors import QiaolianError
 from chain.keys import Secp256k1Signer
 from chain.ledger import Ledger
-from chain.rpc import Rpc
 from chain.statements import Approval, Role
 from chain.transactions import gas_for, sign_transaction
 
@@ -32,7 +30,6 @@ from chain.transactions import gas_for, sign_transaction
 sys.setrecursionlimit(1000)
 assert web3
 
-ROOT = Path(__file__).parents[2]
 ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 ROLES = (
     Role.OPERATOR | Role.SUPERVISOR,
@@ -46,12 +43,6 @@ def with_check_character(base: str) -> str:
     """GB 32100-2015, worked out again here."""
     total = sum(ALPHABET.index(character) * pow(3, place, 31) for place, character in enumerate(base))
     return base + ALPHABET[-total % 31]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -101,7 +92,7 @@ class Throwaway:
         )
         (answer,) = self.ledger.send([signed.raw])
         assert isinstance(answer, bytes), answer
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (receipt := self.ledger.receipt(signed.transaction_hash)) is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -109,33 +100,10 @@ class Throwaway:
         return receipt.height
 
 
-def start_anvil(log: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    port = free_port()
-    command = [
-        # The program itself: the npm package's launcher would leave it running when killed.
-        str(next(ROOT.glob("contracts/node_modules/@foundry-rs/anvil-*/bin/anvil"))),
-        *("--host", "127.0.0.1", "--port", str(port), "--accounts", "0", "--hardfork", "cancun"),
-        *("--base-fee", "0", "--gas-price", "0", "--no-priority-fee", "--prune-history", "--no-cors"),
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}"
-    probe = Rpc([url], timeout=1)
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            probe.call("eth_blockNumber")
-            return url, process
-        except QiaolianError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
 @pytest.fixture
 def throwaway(tmp_path: Path) -> Iterator[Throwaway]:
     """A fresh chain with every contract and four organisations, the first three of them governors."""
-    url, process = start_anvil(tmp_path / "anvil.log")
+    url, process = anvil.start(tmp_path / "anvil.log")
     try:
         organisations = [
             Organisation(
@@ -154,8 +122,7 @@ def throwaway(tmp_path: Path) -> Iterator[Throwaway]:
         yield Throwaway(url, process, deployment, ledger, organisations)
         ledger.close()
     finally:
-        process.kill()
-        process.wait()
+        anvil.end(process)
 
 
 Answer = Callable[[Any], bytes]

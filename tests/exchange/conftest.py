@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -20,7 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 import contracts
-from chain import rlp
+from chain import anvil, rlp
 from chain.context import Context
 from chain.crypto import address_of, keccak256, new_private_key, sign_digest
 from chain.database import Base, Database
@@ -31,7 +29,6 @@ from chain.finality import CheckedHeader, UnsealedForTestsOnly
 from chain.keys import Ed25519Signer, Secp256k1Signer
 from chain.ledger import Ledger
 from chain.outbox import OutboxWorker, outcome
-from chain.rpc import Rpc
 from chain.statements import (
     Approval,
     GrantDecision,
@@ -68,7 +65,6 @@ from registry.sources import Column, Schema
 from registry.uscc import with_check_character
 
 T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
 RECORDS = {
     f"92440700MA4W{number:06d}": {
         "code": f"92440700MA4W{number:06d}",
@@ -219,7 +215,7 @@ class Node:
             self.context.database.write(change)
             self.height = latest
 
-    def done(self, operation: str, *, seconds: float = 20) -> None:
+    def done(self, operation: str, *, seconds: float = 60) -> None:
         """Wait for an outbox operation; raises the contract's refusal."""
         deadline = time.monotonic() + seconds
         while True:
@@ -365,30 +361,6 @@ def ask() -> Callable[..., Query]:
     return query
 
 
-def start_anvil(log: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    command = [
-        str(next(ROOT.glob("contracts/node_modules/@foundry-rs/anvil-*/bin/anvil"))),
-        *("--host", "127.0.0.1", "--port", str(port), "--accounts", "0", "--hardfork", "cancun"),
-        *("--base-fee", "0", "--gas-price", "0", "--no-priority-fee", "--no-cors"),
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}"
-    probe_rpc = Rpc([url], timeout=1)
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            probe_rpc.call("eth_blockNumber")
-            return url, process
-        except QiaolianError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
 ROLES = {
     "operator": Role.OPERATOR,
     "supervisor": Role.SUPERVISOR,
@@ -439,7 +411,7 @@ class Governance:
         self.ledger.simulate(address, call, sender=signer.address)
         (answer,) = self.ledger.send([signed.raw])
         assert isinstance(answer, bytes), answer
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (receipt := self.ledger.receipt(signed.transaction_hash)) is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -508,7 +480,7 @@ def make_node(role: str, keys: Keys, directory: Path, url: str, deployment: Depl
         settings={},
         ports={"sources": {"people": Rows()}},
     )
-    view.start(wait_seconds=10)
+    view.start(wait_seconds=60)
     node = Node(context, line, app_of(context), keys.officer, keys.transaction, url)
     node.height = deployment.deployed_at - 1
     node.start()
@@ -519,7 +491,7 @@ def make_node(role: str, keys: Keys, directory: Path, url: str, deployment: Depl
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     """A running market with one published asset."""
     directory = tmp_path_factory.mktemp("market")
-    url, process = start_anvil(directory / "anvil.log")
+    url, process = anvil.start(directory / "anvil.log", keeps_history=True)
     nodes: dict[str, Node] = {}
     try:
         keys = {role: make_keys(place) for place, role in enumerate(ROLES)}
@@ -547,8 +519,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
             node.context.view.stop()
             node.context.ledger.close()
             node.context.database.close()
-        process.kill()
-        process.wait()
+        anvil.end(process)
 
 
 def publish(market: Market) -> None:

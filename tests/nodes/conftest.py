@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from chain import anvil
 from chain.crypto import new_private_key
 from chain.deploy import deploy
 from chain.deployment import Deployment
-from chain.errors import QiaolianError
 from chain.ledger import Ledger
-from chain.rpc import Rpc
 from nodes import provision
 from nodes.provision import Governance, Organisation, Wanted
 from registry.uscc import with_check_character
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -50,29 +45,6 @@ class TestNetwork:
         return next(each for each in self.organisations if role in each.plan.roles)
 
 
-def start_anvil(log: Path) -> Anvil:
-    (port,) = provision.free_ports(1)
-    command = [
-        # The program itself: the npm package's launcher would leave it running when killed.
-        str(next(ROOT.glob("contracts/node_modules/@foundry-rs/anvil-*/bin/anvil"))),
-        *("--host", "127.0.0.1", "--port", str(port), "--accounts", "0", "--hardfork", "cancun"),
-        *("--base-fee", "0", "--gas-price", "0", "--no-priority-fee", "--prune-history", "--no-cors"),
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    chain = Anvil(f"http://127.0.0.1:{port}", process)
-    probe = Rpc([chain.url], timeout=1)
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            probe.call("eth_blockNumber")
-            return chain
-        except QiaolianError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
 def member_id(place: int) -> str:
     return with_check_character(f"11440700MB2N0D{place:03d}")
 
@@ -84,7 +56,7 @@ SOURCE = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
     """Four admitted organisations whose nodes run; tests leave it as they found it."""
     root = tmp_path_factory.mktemp("network")
-    chain = start_anvil(root / "anvil.log")
+    chain = Anvil(*anvil.start(root / "anvil.log"))
     organisations: list[Organisation] = []
     try:
         (root / "people.csv").write_text(SOURCE, encoding="utf-8")
@@ -110,5 +82,4 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
         ledger.close()
     finally:
         provision.stop_all(organisations)
-        chain.process.kill()
-        chain.process.wait()
+        anvil.end(chain.process)

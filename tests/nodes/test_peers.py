@@ -30,7 +30,7 @@ def use(network: Any) -> Iterator[Callable[..., Any]]:
     read = config.load(bank.plan.directory / "node.toml")
     signer = KeyStore(bank.plan.directory / "keys", read.passphrase()).secp256k1("token")
     view = ChainView(network.chain.url, network.deployment, UnsealedForTestsOnly())
-    view.start(wait_seconds=10)
+    view.start(wait_seconds=60)
 
     def run(work: Callable[[HttpPeers], Awaitable[Any]], *, timeout: float = 10.0, **changed: Any) -> Any:
         async def inside() -> Any:

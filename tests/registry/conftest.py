@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -19,7 +17,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from chain import errors
+from chain import anvil, errors
 from chain.commitment import commit, new_salt
 from chain.context import Context
 from chain.crypto import address_of, keccak256, new_private_key, sign_digest
@@ -33,7 +31,6 @@ from chain.keys import Ed25519Signer, Secp256k1Signer
 from chain.ledger import Ledger
 from chain.outbox import OutboxWorker, outcome
 from chain.outbox.store import Outcome
-from chain.rpc import Rpc
 from chain.statements import (
     Algorithm,
     Approval,
@@ -64,7 +61,6 @@ from registry.property import api as property_api
 from registry.sources import Column, Record, Schema
 from registry.uscc import with_check_character
 
-ROOT = Path(__file__).parents[2]
 ORGANISATIONS = {
     "operator": Role.OPERATOR,
     "supervisor": Role.SUPERVISOR,
@@ -374,37 +370,6 @@ class Network:
         return commitment
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _start_anvil(log: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    port = _free_port()
-    command = [
-        str(next(ROOT.glob("contracts/node_modules/@foundry-rs/anvil-*/bin/anvil"))),
-        *("--host", "127.0.0.1", "--port", str(port), "--accounts", "0", "--hardfork", "cancun"),
-        *("--base-fee", "0", "--gas-price", "0", "--no-priority-fee", "--no-cors"),
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}"
-    probe = Rpc([url], timeout=1)
-
-    def answers() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            probe.call("eth_blockNumber")
-        except QiaolianError:
-            return False
-        return True
-
-    wait_for(answers, "anvil")
-    probe.close()
-    return url, process
-
-
 def _make_node(name: str, place: int, roles: Role) -> Node:
     purposes = (KeyPurpose.ADMIN, KeyPurpose.APPROVAL, KeyPurpose.TRANSACTION, KeyPurpose.STATEMENT, KeyPurpose.TOKEN)
     signers = {purpose: Secp256k1Signer(new_private_key()) for purpose in purposes}
@@ -444,7 +409,7 @@ def _application(node: Node, network: Network) -> FastAPI:
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """The running network; its tests use fresh names, so they do not meet."""
     directory = tmp_path_factory.mktemp("registry")
-    url, process = _start_anvil(directory / "anvil.log")
+    url, process = anvil.start(directory / "anvil.log", keeps_history=True)
     stop = threading.Event()
     workers: list[threading.Thread] = []
     nodes = {name: _make_node(name, place, roles) for place, (name, roles) in enumerate(ORGANISATIONS.items())}
@@ -484,8 +449,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             if hasattr(node, "context"):
                 node.context.view.stop()
                 node.context.database.close()
-        process.kill()
-        process.wait()
+        anvil.end(process)
 
 
 def _admit(network: Network) -> None:

@@ -95,7 +95,7 @@ def patiently(*words: str, seconds: float = 60.0) -> Any:
     return answer.json if "--json" in words else answer.out
 
 
-def eventually(look: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """What ``look`` gives once it is true."""
     deadline = time.monotonic() + seconds
     while not (found := look()) and time.monotonic() < deadline:
