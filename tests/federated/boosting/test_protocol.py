@@ -123,6 +123,7 @@ def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job:
         ({"alignment": 7}, "spec_parameters"),
         ({"alignment": {"suite": "rsa"}}, "suite_unknown"),
         ({"alignment": {"reveal": "both"}}, "reveal_not_offered"),
+        ({"alignment": {"reveal": "nobody"}}, "reveal_not_offered"),
         ({"seed": 1}, "spec_parameters"),
         ({"label": "Default"}, "spec_columns"),
     ],

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federated.channel import Buffer, Channel, Field
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.intersection import INTERSECTION, cuckoo
 from federated.intersection.batched import Placement, arrange
@@ -24,6 +21,7 @@ from federated.job import Job, Outcome, Party, Table
 from federated.local import run_local
 from federated.randomness import Randomness
 from federated.session import Session
+from tests.federated.intersection.wires import Recorder, assign, lie, narrow, shorten, wrap
 
 SMALL = {"pad_to": 8}
 KINDS = [("kkrt", "aes"), ("kkrt", "sm"), ("ecdh", "aes"), ("ecdh", "sm")]
@@ -46,10 +44,6 @@ def code(number: int) -> bytes:
 
 def refused(name: str, kind: type[QiaolianError] = PeerFault) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == name)
-
-
-def wrap(session: Session, make: Callable[[Channel], Any]) -> Session:
-    return replace(session, channels={peer: make(channel) for peer, channel in session.channels.items()})
 
 
 def run(receivers: Any, senders: Any, *, bank: Any = None, tax: Any = None, **parameters: Any) -> dict[str, Outcome]:
@@ -137,23 +131,6 @@ def test_the_same_seeds_give_the_same_messages() -> None:
 
 
 # --- What the wire shows --------------------------------------------------------------------------------------------------------
-
-
-class Recorder:
-    """All frames of a channel, both ways."""
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-
-    def watch(self, channel: Channel) -> Channel:
-        channel._observer = self
-        return channel
-
-    def sent(self, _peer: str, _kind: str, frame: list[Buffer]) -> None:
-        self.frames.append(b"".join(frame))
-
-    def received(self, _peer: str, _kind: str, frame: memoryview) -> None:
-        self.frames.append(bytes(frame))
 
 
 @pytest.mark.parametrize(("method", "suite"), KINDS[:3])
@@ -261,36 +238,6 @@ def test_parties_that_mean_different_things_do_not_start() -> None:
 
 
 # --- Peers that lie -------------------------------------------------------------------------------------------------------------
-
-
-class Lying:
-    """A channel that alters the first message of one kind before it leaves."""
-
-    def __init__(self, channel: Channel, kind: str, change: Callable[[dict[str, Any]], None]) -> None:
-        self.peer, self._channel, self._kind, self._change = channel.peer, channel, kind, change
-        self.receive = channel.receive
-
-    async def send(self, kind: str, **fields: Field) -> None:
-        if kind == self._kind:
-            self._change(fields)
-            self._kind = ""
-        await self._channel.send(kind, **fields)
-
-
-def lie(kind: str, change: Callable[[dict[str, Any]], None]) -> Callable[[Channel], Any]:
-    return lambda channel: Lying(channel, kind, change)
-
-
-def shorten(name: str) -> Callable[[dict[str, Any]], None]:
-    return lambda fields: fields.update({name: fields[name][:-1]})
-
-
-def narrow(name: str) -> Callable[[dict[str, Any]], None]:
-    return lambda fields: fields.update({name: fields[name][:, :-1]})
-
-
-def assign(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda fields: fields.update({name: value})
 
 
 BANK_LIES = [

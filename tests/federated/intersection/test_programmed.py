@@ -1,8 +1,9 @@
-"""Words programmed for identifiers: who gets them, what noise looks like, what the wire shows, and peers that lie."""
+"""Words programmed for identifiers: who gets them, what the others see, and peers that lie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,99 +11,393 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federated.errors import BadInput, QiaolianError
-from federated.intersection import Programmed, Seating, Terms, seat, take_seats
+from federated.channel import Channel, decode
+from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
+from federated.intersection import Programmed, Seating, Terms, cuckoo, programmed, seat, take_seats
+from federated.intersection.base_ot import Giver
+from federated.intersection.batched import Placement, Receiver, Secret, Sender, arrange
+from federated.intersection.oprf import COLUMNS
+from federated.intersection.pair import settle
+from federated.intersection.store import Layout, Solver
 from federated.intersection.suites import SUITES
-from federated.local import run_local
+from federated.local import QueueWire, run_local
+from federated.randomness import Randomness
 from federated.session import Session
+from tests.federated.intersection.wires import Recorder, assign, lie, narrow, shorten, wrap
 
 SMALL = Terms(reveal="nobody", pad_to=8)
 NAMES = ("tax", "water", "customs")
-
-
-def code(number: int) -> bytes:
-    return b"91310115%010d" % number
+_PATIENCE = 300  # seconds; parties that wait for one another would never end
+Program = Callable[[Programmed, int], Any]
 
 
 def ids_of(numbers: Any) -> Any:
-    return np.array([code(each) for each in numbers])
+    return np.array([b"91310115%010d" % each for each in numbers])
 
 
-def refused(name: str, kind: type[QiaolianError] = BadInput) -> Any:
+def refused(name: str, kind: type[QiaolianError]) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == name)
 
 
+def noise(count: int, number: int, words: int) -> Any:
+    return Randomness(bytes(32), f"values/{number}").words(count, words)
+
+
 class Run:
-    """One seating in this process: the bank leads, each follower programs words drawn at random for every entry."""
+    """One seating in this process. The bank leads; each follower programs noise, unless said otherwise. ``wraps`` may put a wire of its own
+    around a party's channels."""
 
     def __init__(
-        self, leader: Any, *sets: Any, words: Sequence[int] = (3,), terms: Terms = SMALL, seed: bytes = b"1", wrap: Any = None, label: str = "seats"
+        self,
+        leader: Any,
+        *sets: Any,
+        words: Sequence[int] = (3,),
+        terms: Terms = SMALL,
+        seed: bytes = b"1",
+        program: Program | None = None,
+        **wraps: Any,
     ) -> None:
         self.leader, self.sets = leader, dict(zip(NAMES, sets, strict=False))
-        self.programmed: dict[str, Programmed] = {}
+        self.entries: dict[str, Programmed] = {}
         self.sent: dict[str, list[Any]] = {name: [] for name in self.sets}
         self.got: dict[str, list[Any]] = {name: [] for name in self.sets}
-        self.seating: Any = None
+        self.holder: Any = None
 
         async def lead(session: Session) -> None:
-            self.seating = await seat(session, leader, list(self.sets), terms, label)
+            seating: Seating = await seat(session, leader, list(self.sets), terms, "seats")
+            self.holder = seating.holder
             for size in words:
                 for name in self.sets:
-                    self.got[name].append(await self.seating.receive(name, size))
+                    self.got[name].append(await seating.receive(name, size))
 
         async def follow(session: Session) -> None:
-            programmed = await take_seats(session, self.sets[session.party], "bank", terms, label)
-            self.programmed[session.party] = programmed
+            entries = await take_seats(session, self.sets[session.party], "bank", terms, "seats")
+            self.entries[session.party] = entries
             for number, size in enumerate(words):
-                values = np.random.default_rng(number).integers(0, 2**64, (len(programmed.row), size), np.uint64)
+                values = noise(len(entries.row), number, size) if program is None else program(entries, size)
                 self.sent[session.party].append(values)
-                await programmed.send(values)
+                await entries.send(values)
 
-        roles = {"bank": lead} | dict.fromkeys(self.sets, follow)
-        names = {name: wrap.get(name, lambda session: session) if wrap else (lambda session: session) for name in roles}
-        run_local(
-            {name: (lambda session, name=name: roles[name](names[name](session))) for name in roles},
-            seeds={n: (seed + n.encode()) * 8 for n in roles},
-        )
+        def party(name: str) -> Any:
+            async def role(session: Session) -> None:
+                async with asyncio.timeout(_PATIENCE):
+                    await (lead if name == "bank" else follow)(wrap(session, wraps[name]) if name in wraps else session)
 
-    @property
-    def holder(self) -> Any:
-        """The leader's row in each bin."""
-        seating: Seating = self.seating
-        return seating.holder
+            return role
 
-    def meant(self, name: str, number: int = 0) -> dict[int, bytes]:
-        """What the follower has programmed, by bin, for the identifier that the leader holds there: a plain dictionary's answer."""
-        mine, entries = self.sets[name].tolist(), self.programmed[name]
-        plain = {
-            (int(each), mine[row]): self.sent[name][number][entry].tobytes()
-            for entry, (each, row) in enumerate(zip(entries.bin, entries.row, strict=True))
-        }
-        asked = {place: self.leader.tolist()[row] for place, row in enumerate(self.holder.tolist()) if row >= 0}
-        return {place: plain[place, identifier] for place, identifier in asked.items() if (place, identifier) in plain}
+        names = ("bank", *self.sets)
+        run_local({name: party(name) for name in names}, seeds={name: (seed + name.encode()) * 8 for name in names})
 
-    def decoded(self, name: str, number: int = 0) -> dict[int, bytes]:
-        """What the leader has, by bin."""
-        return {place: words.tobytes() for place, words in enumerate(self.got[name][number])}
+    def meant(self, name: str, number: int = 0) -> dict[int, list[int]]:
+        """What a plain dictionary of the follower's entries holds for the identifier that the leader has in each bin."""
+        entries, ids, values = self.entries[name], self.sets[name].tolist(), self.sent[name][number].tolist()
+        asked = {place: self.leader[row] for place, row in enumerate(self.holder.tolist()) if row >= 0}
+        plain = {(place, ids[row]): values[entry] for entry, (place, row) in enumerate(zip(entries.bin.tolist(), entries.row.tolist(), strict=True))}
+        return {place: plain[place, each] for place, each in asked.items() if (place, each) in plain}
+
+    def agrees(self, name: str, number: int = 0) -> int:
+        """How many bins hold what the dictionary does, all of those it knows; no word that was sent stands anywhere else."""
+        meant, got = self.meant(name, number), self.got[name][number]
+        assert {place: got[place].tolist() for place in meant} == meant
+        others = np.delete(got, list(meant), axis=0)
+        assert not np.isin(others, self.sent[name][number]).any()
+        return len(meant)
 
 
-@settings(deadline=None, max_examples=15)
+def level(words: Any) -> bool:
+    """Whether every bit place has about as many ones as zeros: within five standard deviations."""
+    bits = np.unpackbits(np.ascontiguousarray(words).reshape(-1, 1).view(np.uint8), axis=1)
+    return bool((np.abs(bits.sum(axis=0) - len(bits) / 2) < 5 * np.sqrt(len(bits)) / 2).all())
+
+
+# --- Results --------------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=10)
 @given(st.lists(st.lists(st.integers(0, 60), unique=True, max_size=40), min_size=2, max_size=4), st.integers(1, 13))
 def test_the_leader_gets_what_a_dictionary_would_give(lists: list[list[int]], words: int) -> None:
     run = Run(*(ids_of([99, *each]) for each in lists), words=[words, 2])
     assert sorted(run.holder[run.holder >= 0].tolist()) == list(range(len(lists[0]) + 1))
     for name, others in zip(NAMES, lists[1:], strict=False):
         for number in range(2):
-            meant, decoded = run.meant(name, number), run.decoded(name, number)
-            assert len(meant) == len({99, *lists[0]} & {99, *others})
-            assert {place: decoded[place] for place in meant} == meant
-            sent = {words.tobytes() for words in run.sent[name][number]}
-            assert not any(decoded[place] in sent for place in decoded if place not in meant)
+            assert run.agrees(name, number) == len({99, *lists[0]} & {99, *others})
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_by_either_suite(suite: str) -> None:
-    run = Run(ids_of(range(40)), ids_of(range(30, 90)), terms=Terms(suite=suite, reveal="nobody", pad_to=8))
-    meant, decoded = run.meant("tax"), run.decoded("tax")
-    assert len(meant) == 10
-    assert {place: decoded[place] for place in meant} == meant
+@pytest.mark.parametrize("pad_to", [1, 1024, "power_of_two"])
+def test_by_either_suite_and_any_padding(suite: str, pad_to: Any) -> None:
+    run = Run(ids_of(range(40)), ids_of(range(30, 90)), terms=Terms(suite=suite, reveal="nobody", pad_to=pad_to))
+    assert run.agrees("tax") == 10
+
+
+def test_a_large_set_meets_a_small_one() -> None:
+    many, few = ids_of(range(50_000)), ids_of(range(0, 80_000, 9999))
+    assert Run(many, few).agrees("tax") == Run(few, many).agrees("tax") == 6
+
+
+def test_a_bin_is_one_row_of_the_leader_for_every_follower() -> None:
+    run = Run(ids_of(range(40)), ids_of(range(20, 60)), ids_of(range(30, 70)))
+    assert {each.bins for each in run.entries.values()} == {len(run.holder)}
+    shared = set(run.meant("tax")) & set(run.meant("water"))
+    assert sorted(run.holder[list(shared)].tolist()) == list(range(30, 40))
+
+
+def test_every_row_of_a_follower_has_an_entry_in_each_part() -> None:
+    entries = Run(ids_of(range(5)), ids_of(range(20))).entries["tax"]
+    assert entries.row.tolist() == [*range(20)] * 3
+    assert (entries.bin // (entries.bins // 3) == np.repeat([0, 1, 2], 20)).all()
+
+
+def test_followers_of_different_widths_share_one_placement() -> None:
+    short, long = np.array([b"12", b"1234"]), np.array([b"1234", b"12345678901234567890"])
+    run = Run(np.array([b"12", b"123", b"1234"]), short, long)
+    assert (run.agrees("tax"), run.agrees("water")) == (2, 1)
+
+
+def test_words_of_a_wrong_count_are_not_sent() -> None:
+    with pytest.raises(ValueError, match="15 entries"):
+        Run(ids_of(range(5)), ids_of(range(5)), program=lambda entries, size: noise(14, 0, size))
+
+
+def test_the_same_seeds_give_the_same_messages() -> None:
+    first, second = Recorder(), Recorder()
+    for recorder in (first, second):
+        Run(ids_of(range(40)), ids_of(range(30, 60)), words=[2, 5], bank=recorder.watch)
+    assert first.frames == second.frames
+
+
+def test_a_wire_that_holds_one_frame_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def narrow_pair() -> tuple[QueueWire, QueueWire]:
+        there, back = asyncio.Queue[bytes | None](1), asyncio.Queue[bytes | None](1)
+        return QueueWire(back, there), QueueWire(there, back)
+
+    monkeypatch.setattr("federated.local.wire_pair", narrow_pair)
+    monkeypatch.setattr(programmed, "_SENT", 1000)
+    run = Run(ids_of(range(400)), ids_of(range(300, 900)), ids_of(range(200, 300)), words=[7, 1])
+    assert (run.agrees("tax", 1), run.agrees("water", 1)) == (100, 100)
+
+
+# --- What the leader sees -------------------------------------------------------------------------------------------------------
+
+
+def tables(recorder: Recorder) -> list[Any]:
+    """The tables on a wire, each piece apart."""
+    messages = [decode("tax", memoryview(frame))[1] for frame in recorder.frames]
+    return [each.array("words", "uint64", [None, None]) for each in messages if each.kind == "intersection/table"]
+
+
+FOLLOWERS = {
+    "nobody in common": ids_of(range(900, 1900)),
+    "all in common": ids_of(range(1000)),
+    "one row": ids_of([5]),
+    "half": ids_of(range(500, 1500)),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_a_table_is_full_and_noise_whatever_the_set(name: str) -> None:
+    recorder = Recorder()
+    Run(ids_of(range(900)), FOLLOWERS[name], words=[4], terms=Terms(reveal="nobody"), bank=recorder.watch)
+    (table,) = tables(recorder)
+    assert table.shape == (Layout.of(3 * 1024).slots, 4)
+    assert level(table)
+    assert len(np.unique(table)) == table.size
+
+
+def test_sets_of_one_padded_size_look_alike() -> None:
+    seen = []
+    for leaders, followers, shift in ((33, 64, 0), (64, 40, 20), (50, 50, 50)):
+        recorder = Recorder()
+        Run(ids_of(range(leaders)), ids_of(range(shift, shift + followers)), terms=Terms(reveal="nobody", pad_to=64), bank=recorder.watch)
+        seen.append([len(each) for each in recorder.frames])
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_what_the_leader_has_of_its_other_rows_is_noise() -> None:
+    # the follower programs one word for all its entries of a bin, so that a row of its in the same bin could show through
+    def target(entries: Programmed, size: int) -> Any:
+        return noise(entries.bins, 0, size)[entries.bin]
+
+    run = Run(ids_of(range(2000)), ids_of(range(1000, 3000)), words=[2, 2], terms=Terms(reveal="nobody"), program=target)
+    first, second = run.got["tax"]
+    targets = noise(len(run.holder), 0, 2)
+    common = (first == targets).all(axis=1)
+    assert np.array_equal(np.sort(run.holder[common]), np.arange(1000, 2000))
+    strange = ~common
+    for words in (first, second, first ^ second, first ^ targets):
+        assert level(words[strange])
+    assert (first[strange] != second[strange]).all()
+    assert (first[strange] != targets[strange]).all()
+
+
+def test_empty_bins_and_strange_rows_give_unrelated_words_in_every_run() -> None:
+    runs = [Run(ids_of(range(40)), ids_of(range(60, 99)), seed=seed) for seed in (b"1", b"2")]
+    assert not np.isin(*(run.got["tax"][0] for run in runs)).any()
+
+
+def test_words_that_are_not_uniform_show_who_is_common() -> None:
+    # why they must be: the attack on a follower that programs its values in the open
+    run = Run(ids_of(range(40)), ids_of(range(30, 60)), program=lambda entries, size: np.zeros((len(entries.row), size), np.uint64))
+    found = run.holder[(run.got["tax"][0] == 0).all(axis=1)]
+    assert sorted(found.tolist()) == list(range(30, 40))
+
+
+# --- What a follower sees -------------------------------------------------------------------------------------------------------
+
+
+def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
+    ids, seen, terms = ids_of(range(1500)), list[Any](), Terms(reveal="nobody")
+
+    async def receive(session: Session) -> Placement:
+        pair = await settle(session, "tax", ids, terms, "receiver", "seats")
+        giver = Giver(pair.channel, pair.suite, pair.value, session.randomness)
+        await giver.start()
+        placed = arrange(pair.tagging, ids, cuckoo.bins_in_part(pair.own_rows), session.randomness)
+        receiver = Receiver(pair, placed, await giver.finish(COLUMNS))
+        await receiver.send_part(0)
+        return placed
+
+    recorder = Recorder()
+
+    async def serve(session: Session) -> None:
+        pair = await settle(wrap(session, recorder.watch), "bank", ids, terms, "sender", "seats")
+        sender = Sender(pair, pair.tagging.tags(ids), await Secret.draw(pair))
+        await sender.receive_part(0)
+        seen.append(sender._q[:, 1:])
+
+    placed = run_local({"bank": receive, "tax": serve}, seeds={"bank": b"\1" * 32, "tax": b"\2" * 32})["bank"]
+    messages = [decode("bank", memoryview(frame))[1] for frame in recorder.frames]
+    seen.extend(each.array("rows", "uint64", [None, None]) for each in messages if each.kind == "intersection/u")
+    full = placed.holder[0] >= 0
+    assert 100 < full.sum() < len(full) - 100
+    assert len(seen) == 2
+    for rows in seen:
+        ones = np.bitwise_count(rows).sum(axis=1)
+        apart = ones[full].mean() - ones[~full].mean()
+        assert abs(apart) < 5 * np.sqrt(COLUMNS / 4) * np.sqrt(1 / full.sum() + 1 / (~full).sum())
+        assert level(rows[full])
+        assert level(rows[~full])
+
+
+# --- Bad input ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["bank", "tax"])
+def test_a_repeated_identifier_is_refused(side: str) -> None:
+    sets = {"bank": ids_of([1, 2]), "tax": ids_of([1, 2]), side: ids_of([3, 3])}
+    with refused("ids_repeat", BadInput):
+        Run(sets["bank"], sets["tax"])
+
+
+def test_identifiers_of_another_form_are_refused() -> None:
+    with refused("ids_form_differs", Conflict):
+        Run(ids_of([1]), ids_of([1]), np.array([b"123456789"]))
+
+
+@pytest.mark.parametrize("terms", [Terms(), Terms(reveal="both"), Terms(method="ecdh", reveal="nobody")])
+def test_terms_by_which_somebody_learns_it_are_refused(terms: Terms) -> None:
+    with refused("reveal_not_offered", BadInput):
+        Run(ids_of([1]), ids_of([1]), terms=terms)
+
+
+def test_sets_above_the_limit_are_refused() -> None:
+    with refused("set_too_large", BadInput):
+        SMALL.padded((1 << 20) + 1)
+    assert SMALL.padded(1 << 20) == 1 << 20
+
+
+@pytest.mark.parametrize("followers", [[], ["tax", "tax"], ["bank"]])
+def test_parties_that_make_no_seating_are_refused(followers: list[str]) -> None:
+    with refused("parties_wrong", BadInput):
+        run_local({"bank": lambda session: seat(session, ids_of([1]), followers, SMALL, "seats")})
+
+
+def test_a_store_that_cannot_be_solved_gets_other_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    solve, tried = Solver.of, list[Any]()
+
+    def fail_twice(layout: Layout, lines: Any) -> Solver | None:
+        tried.append(lines.slots)
+        return None if len(tried) < 3 else solve(layout, lines)
+
+    monkeypatch.setattr(Solver, "of", fail_twice)
+    assert Run(ids_of(range(40)), ids_of(range(30, 60))).agrees("tax") == 10
+    assert len(tried) == 3
+    assert (tried[0] != tried[2]).any()
+
+
+def test_a_store_that_is_never_solved_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Solver, "of", lambda layout, lines: None)
+    with refused("hashing_failed", Conflict):
+        Run(ids_of(range(4)), ids_of(range(4)))
+
+
+# --- Peers that lie -------------------------------------------------------------------------------------------------------------
+
+
+def flip(name: str, row: int) -> Callable[[dict[str, Any]], None]:
+    """One bit of one row."""
+
+    def change(fields: dict[str, Any]) -> None:
+        fields[name] = fields[name].copy()
+        fields[name][row, 0] ^= np.uint64(1 << 17)
+
+    return change
+
+
+BANK_LIES = [
+    ("intersection/seats", assign("width", 17), "message_malformed"),
+    ("intersection/seats", assign("width", 65), "message_malformed"),
+    ("intersection/seats", assign("key", bytes(15)), "message_malformed"),
+    ("intersection/u", shorten("rows"), "message_malformed"),
+    ("intersection/u", narrow("rows"), "message_malformed"),
+    ("ot/offer", assign("point", bytes(32)), "point_invalid"),
+    ("intersection/hello", assign("rows", (1 << 20) + 1), "message_malformed"),
+]
+TAX_LIES = [
+    ("ot/choice", shorten("points"), "message_malformed"),
+    ("intersection/store", assign("attempt", 8), "message_malformed"),
+    ("intersection/table", shorten("words"), "message_malformed"),
+    ("intersection/table", narrow("words"), "message_malformed"),
+    ("intersection/table", assign("words", np.zeros((1, 3), np.uint64)), "message_malformed"),
+    ("intersection/table", assign("words", b"short"), "message_malformed"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "expected"), BANK_LIES)
+def test_a_lying_leader_is_found(kind: str, change: Any, expected: str) -> None:
+    with refused(expected, PeerFault):
+        Run(ids_of([1, 3]), ids_of([3, 4]), bank=lie(kind, change))
+
+
+@pytest.mark.parametrize(("kind", "change", "expected"), TAX_LIES)
+def test_a_lying_follower_is_found(kind: str, change: Any, expected: str) -> None:
+    with refused(expected, PeerFault):
+        Run(ids_of([1, 3]), ids_of([3, 4]), tax=lie(kind, change))
+
+
+def test_parties_that_mean_different_suites_do_not_start() -> None:
+    def wrong(channel: Channel) -> Any:
+        said = {"method": "kkrt", "suite": "sm", "reveal": "nobody", "role": "sender"}
+        return lie("intersection/hello", assign("terms", said))(channel)
+
+    with refused("terms_differ", Conflict):
+        Run(ids_of([1]), ids_of([1]), tax=wrong)
+
+
+def test_an_altered_bin_is_noise_and_no_other_bin_is_touched() -> None:
+    ids = ids_of(range(40))
+    holder = Run(ids, ids).holder
+    place = int(np.flatnonzero(holder[: len(holder) // 3] >= 0)[0])
+    run = Run(ids, ids, bank=lie("intersection/u", flip("rows", place)))
+    got, meant = run.got["tax"][0], run.meant("tax")
+    assert [each for each in meant if got[each].tolist() != meant[each]] in ([], [place])
+    assert np.isin(got[place], run.sent["tax"][0]).any() == (got[place].tolist() == meant[place])
+
+
+def test_an_altered_slot_alters_those_that_name_it_and_by_that_alone() -> None:
+    # the channel keeps others from it; the follower could as well have programmed those words
+    ids = ids_of(range(40))
+    run = Run(ids, ids, tax=lie("intersection/table", flip("words", -1)))
+    meant = run.meant("tax")
+    changed = {each: (run.got["tax"][0][each] ^ np.array(meant[each], np.uint64)).tolist() for each in meant}
+    assert {tuple(each) for each in changed.values()} == {(0, 0, 0), (1 << 17, 0, 0)}

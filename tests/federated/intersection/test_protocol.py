@@ -37,6 +37,7 @@ def test_sound_specifications_pass(parameters: dict[str, Any]) -> None:
         ({"reveal": "everybody"}, "reveal_unknown"),
         ({"reveal": {}}, "reveal_unknown"),
         ({"reveal": "nobody"}, "reveal_not_offered"),
+        ({"reveal": "nobody", "method": "ecdh"}, "reveal_not_offered"),
         ({"reveal": "size"}, "reveal_not_offered"),
         ({"pad_to": 0}, "spec_parameters"),
         ({"pad_to": True}, "spec_parameters"),
@@ -49,6 +50,12 @@ def test_sound_specifications_pass(parameters: dict[str, Any]) -> None:
 def test_unsound_parameters_are_refused(parameters: dict[str, Any], code: str) -> None:
     with refused(code):
         INTERSECTION.check(job_of(**parameters))
+
+
+def test_an_intersection_that_nobody_learns_is_refused_by_itself_and_sent_to_the_scorecard() -> None:
+    assert Terms.read({"reveal": "nobody"}).reveal == "nobody"
+    with pytest.raises(BadInput, check=lambda error: "scorecard" in (error.hint or "")):
+        INTERSECTION.check(job_of(reveal="nobody"))
 
 
 @pytest.mark.parametrize(
