@@ -23,6 +23,7 @@ from nodes.peers import HttpPeers
 from nodes.sources import Sources
 from nodes.standing import HeldLogSigner, HeldSigner, Standing
 from nodes.tokens import Issuer, NonceLog, Verifier
+from registry.evidence.service import STANDING
 
 
 @dataclass
@@ -92,7 +93,7 @@ def assemble(config: NodeConfig) -> Node:
         log_signer=log_signer,
         transaction_address=public[KeyPurpose.TRANSACTION].address,
         settings={"log_keys": log_keys, "peers": tuple(config.peers), **config.settings},
-        ports={"sources": sources},
+        ports={"sources": sources, STANDING: standing.require},
     )
     verifier = Verifier(member=config.member, view=view, nonces=nonces)
     return Node(config, context, peers, verifier, nonces, sources, standing)

@@ -1,4 +1,6 @@
-"""``qiaolian node``: lay out a node, name its peers, run its API, run its outbox, bring its database up to date."""
+"""``qiaolian node``: lay out a node, name its peers, run its API, run its outbox, bring its database up to date, recover
+what an old backup lacks.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("run", "serve the node's API until SIGTERM"),
         ("outbox", "send what the node owes the chain, until SIGTERM; holds the transaction key"),
         ("migrate", "bring the node's database up to date"),
+        ("recover", "after an old backup: take back from the others what the database lacks; the node must be stopped"),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("--config", type=Path, required=True, help="the node's TOML file")
@@ -54,6 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"The database is at schema {upgrade(config.database_url, lock_dir=config.data)}.")
         return 0
     # Each is imported only where it is run, so that the others start quickly and hold no more than they need.
+    if arguments.action == "recover":
+        from nodes import recovery
+
+        return recovery.run(config)
     if arguments.action == "outbox":
         from nodes import outbox
 

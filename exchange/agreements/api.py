@@ -223,3 +223,8 @@ async def countersign(
         GrantTerms.from_json(field(body, "terms", dict)),
         hex_field(body, "signature", length=65),
     )
+
+
+@router.get("/v1/peer/agreements/{agreement_id}/signed", summary="What both signed, for the other party that lost it")
+def signed(agreement_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return service.signed_by_both(context, caller.member, hex_bytes(agreement_id))

@@ -23,7 +23,7 @@ from chain.words import AgreementState, GrantWord
 from exchange.agreements import rules
 from exchange.agreements.model import Offer, Side, Signed, State
 from exchange.agreements.store import ExchangeAgreement, ExchangeOffer
-from registry.evidence.service import append_statement
+from registry.evidence.service import append_again, append_statement
 from registry.grants import service as grants
 from registry.keyed import nonce_for
 
@@ -284,6 +284,66 @@ def _require_proposal(context: Context, buyer: str, agreement: Agreement, terms:
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
     if not GrantWord.decode(context.view.word("GrantRegistry", "grants", agreement.grant_id).value).live:
         raise Forbidden("grant_not_live", "The grant is not approved, or was revoked.")
+
+
+# --- Recovery -------------------------------------------------------------------------------------------------------------------
+
+
+def of_member(session: Session, member: str) -> list[bytes]:
+    """Agreements the member is a party of, also those that only the chain has told a restored database of."""
+    query = sa.select(ExchangeAgreement.agreement_id).where(sa.or_(ExchangeAgreement.provider == member, ExchangeAgreement.buyer == member))
+    return list(session.scalars(query.where(ExchangeAgreement.opened_at.is_not(None)).order_by(ExchangeAgreement.opened_at)))
+
+
+def side_of(session: Session, member: str, agreement_id: bytes) -> Side:
+    """Which side of an agreement the member is on, whatever its database still holds of it."""
+    row = session.get_one(ExchangeAgreement, agreement_id)
+    return Side.PROVIDER if row.provider == member else Side.BUYER
+
+
+def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
+    """An agreement with its grant's terms and both signatures, for the other party; ``not_party``."""
+    signed = load(context, agreement_id)
+    if signed.side == Side.OBSERVER or signed.terms is None or caller not in (signed.agreement.provider, signed.agreement.buyer):
+        raise Forbidden("not_party", "What both signed is for the agreement's parties.")
+    return {
+        "agreement": signed.agreement.to_json(),
+        "terms": signed.terms.to_json(),
+        "providerSignature": "0x" + signed.provider_signature.hex(),
+        "buyerSignature": "0x" + signed.buyer_signature.hex(),
+    }
+
+
+async def recover(context: Context, agreement_id: bytes) -> Signed:
+    """An agreement of this member, asked back of the other party where the database holds no more of it than the chain told.
+
+    Raises:
+        BadInput: ``other_agreement``, ``other_grant``, ``grant_mismatch``, ``field_malformed``; Forbidden: ``wrong_signer``; Unavailable: when the
+            other party cannot be asked.
+    """
+    signed = load(context, agreement_id)
+    if signed.side != Side.OBSERVER and signed.provider_signature and signed.buyer_signature:
+        return signed
+    other = signed.agreement.buyer if signed.agreement.provider == context.member else signed.agreement.provider
+    told = await context.peers.get(other, f"/v1/peer/agreements/0x{agreement_id.hex()}/signed")
+    if not isinstance(told, dict):
+        raise BadInput("other_agreement", "The other party shows no agreement.")
+    agreement, terms = Agreement.from_json(told.get("agreement")), GrantTerms.from_json(told.get("terms"))
+    if agreement.struct_hash() != agreement_id:
+        raise BadInput("other_agreement", "The other party shows another agreement.")
+    rules.require_grant(agreement, terms)
+    domain, provider_signature, buyer_signature = context.domain(CONTRACT), _hex(told.get("providerSignature")), _hex(told.get("buyerSignature"))
+    rules.require_signature(agreement, provider_signature, agreement.provider_key, domain)
+    rules.require_signature(agreement, buyer_signature, agreement.buyer_key, domain)
+
+    def change(session: Session) -> None:
+        row = session.get_one(ExchangeAgreement, agreement_id)
+        row.side, row.terms = side_of(session, context.member, agreement_id), terms.to_json()
+        row.provider_signature, row.buyer_signature = provider_signature, buyer_signature
+        append_again(session, kind=type(agreement).__name__, digest=agreement.digest(domain), at=context.now())
+
+    await context.database.awrite(change)
+    return load(context, agreement_id)
 
 
 # --- Both ------------------------------------------------------------------------------------------------------------------------

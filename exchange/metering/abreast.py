@@ -34,7 +34,7 @@ async def require_abreast(
             raise Conflict(
                 "lane_behind_provider",
                 "The provider holds a request of this organisation's that this node's database does not have.",
-                hint="The database is older than the lane: see docs/operations.md on restoring a backup.",
+                hint="The database is older than the lane: stop the node and run `qiaolian node recover`, see docs/operations.md.",
                 lane=request.lane,
                 seq=request.seq,
             )

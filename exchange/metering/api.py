@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, QiaolianError
 from chain.statements import Operation, UsageRequest, Voucher
-from exchange.metering import service
+from exchange.metering import recovery, service
 from exchange.metering.gateway import encoded
 from exchange.metering.model import CallResult, Ending, Query
 from registry.access import (
     Principal,
+    Whole,
     field,
     get_context,
     hex_bytes,
@@ -158,6 +159,13 @@ async def vouchers(
         voucher = Voucher.from_json(field(item, "voucher", dict))
         await service.take_voucher(context, caller.member, voucher, hex_field(item, "signature", length=65))
     return {"taken": len(items)}
+
+
+@router.get("/v1/peer/agreements/{agreement_id}/places", summary="A lane's places after one, for the other party that lost them")
+def places(
+    agreement_id: str, lane: Whole, after: Whole, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    return recovery.places(context, caller.member, hex_bytes(agreement_id), lane, after)
 
 
 def _refused(result: CallResult) -> Forbidden:

@@ -38,6 +38,7 @@ from exchange.agreements.model import Side
 from exchange.metering import consents, rules
 from exchange.metering.abreast import require_abreast
 from exchange.metering.model import REQUEST_DOMAIN, RESPONSE_DOMAIN, CallResult, Ending, Head, Query
+from exchange.metering.recovery import require_recovered
 from exchange.metering.store import BUYER, head_of, heads, keep_voucher, place, voucher_row
 from registry.evidence.service import append, append_all
 
@@ -276,7 +277,8 @@ class Buyer:
         return keccak256(b"\x19\x01" + self.separator + struct_hash)
 
     async def trade(self, agreement_id: bytes) -> Trade:
-        """An agreement this node buys under; ``unknown_agreement``, ``not_buyer``, ``agreement_not_open``, ``lane_behind_provider``."""
+        """An agreement this node buys under; ``unknown_agreement``, ``not_buyer``, ``agreement_not_open``, ``lane_behind_provider``,
+        ``agreement_unrecovered``."""
         found = self._trades.get(agreement_id)
         if found is not None:
             return found
@@ -297,6 +299,7 @@ class Buyer:
             raise Conflict("agreement_not_open", "The agreement is not open on the chain yet.", hint="Wait for its opening.")
         trade = Trade(agreement_id, signed.agreement, [Lane(number) for number in range(signed.agreement.lanes)])
         with self.context.database.read() as session:
+            require_recovered(session, agreement_id)
             for number, row in heads(session, BUYER, agreement_id).items():
                 self._restore(session, trade, trade.lanes[number], row)
         return trade

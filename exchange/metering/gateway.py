@@ -39,6 +39,7 @@ from exchange.metering.model import (
     Query,
     Sight,
 )
+from exchange.metering.recovery import require_recovered
 from exchange.metering.rules import Place
 from exchange.metering.store import GATEWAY, KEPT, head_of, heads, keep_answers, keep_voucher, place, voucher_row
 from registry.assets import service as assets
@@ -164,7 +165,7 @@ class Gateway:
         return keccak256(b"\x19\x01" + self.separator + struct_hash)
 
     async def trade(self, agreement_id: bytes) -> Trade:
-        """An agreement this node provides under; ``unknown_agreement``, ``not_provider``."""
+        """An agreement this node provides under; ``unknown_agreement``, ``not_provider``, ``agreement_unrecovered``."""
         found = self._trades.get(agreement_id)
         if found is not None:
             return found
@@ -189,6 +190,7 @@ class Gateway:
             raise Forbidden("not_provider", "This node is not the agreement's provider.")
         agreement = signed.agreement
         with self.context.database.read() as session:
+            require_recovered(session, agreement_id)
             lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
             served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending == Ending.SERVED))
         self._uses.setdefault(agreement.grant_id, served or 0)

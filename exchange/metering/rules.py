@@ -10,6 +10,8 @@ At the gateway, in this order for every place:
 
 At the buyer: the receipt answers this very request, its amount is the price times the units and within the request's most, its totals are the
 former totals plus that.
+
+A side that lost places takes them back from the other by the same checks.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from chain.statements import (
     UsageRequest,
     Voucher,
 )
-from exchange.metering.model import Books, Head, Sight
+from exchange.metering.model import Books, Ending, Head, Sight
 
 
 class Place(Enum):
@@ -256,3 +258,28 @@ def after(receipt: UsageReceipt, receipt_hash: bytes) -> Head:
 def after_void(before: Head, receipt_hash: bytes, request_hash: bytes) -> Head:
     """The head once the last place is voided: the place stays taken, nothing is owed for it."""
     return Head(before.seq + 1, before.units, before.amount, receipt_hash, request_hash)
+
+
+def continued(agreement: Agreement, head: Head, request: UsageRequest, receipt: UsageReceipt | None, void: ReceiptVoid | None) -> tuple[Ending, Head]:
+    """A place as one side shows it to the other that lost it: how it ended, and the lane's head after it.
+
+    It is checked as both sides once did, in the same order: place, acknowledgement, receipt, void. Signatures are the caller's.
+
+    Raises:
+        Conflict: ``sequence_gap`` and others of ``place_of``, ``acknowledgement_differs``, ``receipt_of_other``, ``receipt_wrong_amount``,
+            ``receipt_wrong_totals``, ``receipt_missing`` (only its void is shown).
+    """
+    request_hash = request.struct_hash()
+    if place_of(agreement, head, request, request_hash) is not Place.NEXT:
+        raise Conflict("place_taken", "The place is on record already.")
+    require_acknowledged(head, request)
+    if receipt is None:
+        raise Conflict("receipt_missing", "The place is shown without its receipt.")
+    require_receipt(agreement, head, request, request_hash, receipt)
+    receipt_hash = receipt.struct_hash()
+    if void is None:
+        return (Ending.SERVED if receipt.outcome == Outcome.SERVED else Ending.REFUSED), after(receipt, receipt_hash)
+    require_void(request, void)
+    if void.receipt != receipt_hash:
+        raise Conflict("receipt_of_other", "The void is of another receipt.")
+    return Ending.VOID, after_void(head, receipt_hash, request_hash)

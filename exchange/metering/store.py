@@ -90,6 +90,17 @@ class BuyerCall(Base):
     void_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
 
 
+class Unrecovered(Base):
+    """An agreement whose places may be lost since an old backup: nothing is signed under it while its row stands."""
+
+    __tablename__ = "exchange_recovery"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    log_size: Mapped[int] = mapped_column(sa.BigInteger)
+    """The backup's size of this node's evidence log: the entries from here on name what was signed since."""
+    code: Mapped[str] = mapped_column(sa.String(63))
+    """Why the last recovery left it."""
+
+
 GATEWAY = cast(sa.Table, GatewayCall.__table__)
 KEPT = cast(sa.Table, KeptAnswer.__table__)
 VOUCHERS = cast(sa.Table, StoredVoucher.__table__)

@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
+from chain.checkpoint import log_origin
 from chain.context import Context
 from chain.errors import Forbidden
 from registry.access import Principal, Whole, field, get_context, require_local, require_member, strict_json
-from registry.evidence import service
+from registry.evidence import copies, service
 from registry.openapi import strict_body
 
 router = APIRouter(tags=["evidence"])
@@ -51,6 +52,11 @@ def entries(
     if "supervisor" not in caller.roles:
         raise Forbidden("log_not_open", "A log's entries are open to supervisors; others see its heads.")
     return {"entries": service.entries(context, start, end)}
+
+
+@router.get("/v1/peer/log/copied", summary="What this supervisor holds of the caller's own log, for a caller that lost it")
+def copied(start: Whole, end: Whole, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return copies.copied(context, log_origin(caller.member, service.INCARNATION), start, end)
 
 
 @router.get("/v1/log/forks", summary="Forks of others' logs this node caught as a witness")

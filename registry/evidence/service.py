@@ -28,6 +28,7 @@ from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose, Role
 from chain.view import Word
 from chain.words import KeyWord, LogWord, MemberWord
+from registry.evidence import copies
 from registry.evidence.store import (
     ENTRIES,
     PENDING,
@@ -49,6 +50,8 @@ MOST_HEADS = 8
 MOST_LEAVES = 1_000
 WITNESS_SECONDS = 3.0
 """How long a start waits for a supervisor to tell what it saw."""
+STANDING = "evidence.standing"
+"""Port: refuses while this database is not known to be as new as what others hold of it."""
 _MARK = "— "
 
 
@@ -73,6 +76,12 @@ _APPEND = Prepared(sa.insert(PENDING))
 def append_statement(session: Session, statement: Statement, domain: Domain, *, at: int) -> None:
     """Record a signed statement by its EIP-712 digest."""
     append(session, kind=type(statement).__name__, digest=statement.digest(domain), at=at)
+
+
+def append_again(session: Session, *, kind: str, digest: bytes, at: int) -> None:
+    """``append`` of what was said before, unless the log has it: a restored log may end before it."""
+    if not any(session.execute(sa.select(table.c.digest).where(table.c.digest == digest).limit(1)).first() for table in (ENTRIES, PENDING)):
+        append(session, kind=kind, digest=digest, at=at)
 
 
 def enter_pending(session: Session) -> merkle.Frontier:
@@ -136,11 +145,17 @@ def require_current(context: Context) -> None:
     Raises:
         Conflict: ``log_behind_chain``; Unavailable: ``chain_view_stale``.
     """
+    head = anchored_head(context)
+    if head is not None:
+        _require_own(context, head.size, head.root, code="log_behind_chain", holder="The chain anchors")
+
+
+def anchored_head(context: Context) -> Checkpoint | None:
+    """The head of this log that the chain anchors, proved; ``chain_view_stale``."""
     log_id = log_id_of(context)
     size, root = context.view.words([Word("EvidenceLog", "logs", (log_id,)), Word("EvidenceLog", "roots", (log_id,))])
     anchored = LogWord.decode(size.value).size
-    if anchored:
-        _require_own(context, anchored, root.value.to_bytes(32, "big"), code="log_behind_chain", holder="The chain anchors")
+    return Checkpoint(origin(context), anchored, root.value.to_bytes(32, "big")) if anchored else None
 
 
 async def require_witnessed(context: Context) -> None:
@@ -151,12 +166,17 @@ async def require_witnessed(context: Context) -> None:
     Raises:
         Conflict: ``log_behind_witness``.
     """
-    members = [each for each in context.settings.get("peers", ()) if each != context.member]
-    words = await context.view.awords([Word("MemberDirectory", "members", (each,)) for each in members])
-    supervisors = [each for each, word in zip(members, words, strict=True) if MemberWord.decode(word.value).has_role(Role.SUPERVISOR)]
+    supervisors = await supervisors_of(context)
     for note in await asyncio.gather(*(_seen_by(context, each) for each in supervisors)):
         if note is not None:
             await asyncio.to_thread(_require_own, context, note.size, note.root, code="log_behind_witness", holder="A supervisor has seen")
+
+
+async def supervisors_of(context: Context) -> list[str]:
+    """The configured peers that the directory shows to be supervisors."""
+    members = [each for each in context.settings.get("peers", ()) if each != context.member]
+    words = await context.view.awords([Word("MemberDirectory", "members", (each,)) for each in members])
+    return [each for each, word in zip(members, words, strict=True) if MemberWord.decode(word.value).has_role(Role.SUPERVISOR)]
 
 
 async def _seen_by(context: Context, supervisor: str) -> Checkpoint | None:
@@ -172,12 +192,12 @@ async def _seen_by(context: Context, supervisor: str) -> Checkpoint | None:
 
 def _require_own(context: Context, size: int, root: bytes, *, code: str, holder: str) -> None:
     with context.database.read() as session:
-        head, own = session.get(LogHead, size), _size(session)
+        head, own = session.get(LogHead, size), size_of(session)
     if head is None or head.root != root:
         raise Conflict(
             code,
             f"{holder} a head of this log at {size} entries that this database, with {own}, does not have.",
-            hint="The database is older than the log: see docs/operations.md on restoring a backup.",
+            hint="The database is older than the log: stop the node and run `qiaolian node recover`, see docs/operations.md.",
         )
 
 
@@ -224,7 +244,7 @@ def settle_anchors(context: Context) -> int:
             raise Conflict(
                 "anchor_refused",
                 f"The chain refused to anchor this log at {each.size} entries ({ending.code}).",
-                hint="The chain is ahead of this database, as after restoring an old backup: see docs/operations.md.",
+                hint="The chain is ahead of this database: stop the node and run `qiaolian node recover`, see docs/operations.md.",
             )
     head = context.view.head.height
     final = [each for each, ending in outcomes if ending.state == "done" and ending.height is not None and ending.height <= head]
@@ -323,7 +343,12 @@ def latest_head(context: Context) -> dict[str, Any]:
 
 
 def heads_for(context: Context, witness: str) -> dict[str, Any]:
-    """The newest checkpoint, and the anchored ones this witness has not cosigned: bundles are made from those."""
+    """The newest checkpoint, and the anchored ones this witness has not cosigned: bundles are made from those.
+
+    A node that does not know yet whether its books are the newest shows no head: an older one would look like a log that shrank.
+    """
+    if STANDING in context.ports:
+        context.ports[STANDING]()
     query = (
         sa.select(LogHead.note)
         .join(LogAnchor, LogAnchor.size == LogHead.size)
@@ -338,7 +363,7 @@ def heads_for(context: Context, witness: str) -> dict[str, Any]:
 def consistency(context: Context, old: int, new: int) -> list[bytes]:
     """The path from one head to a later one."""
     with context.database.read() as session:
-        if new > _size(session):
+        if new > size_of(session):
             raise NotFound("head_unknown", "The log is not that long.")
         return merkle.consistency_proof(old, new, _subtree(session))
 
@@ -369,7 +394,8 @@ def take_cosignature(context: Context, witness: str, size: int, line: str) -> No
 async def witness(context: Context, member: str) -> int | None:
     """Check another member's newest head, and its anchored ones, against the last one seen; cosign each and hand the lines back.
 
-    The newest size is the answer. A head that does not agree with what was seen is kept as a fork and refused.
+    The newest size is the answer. A head that does not agree with what was seen is kept as a fork and refused. A supervisor cosigns only what it
+    holds every leaf of (``copies``).
     """
     answer = await context.peers.get(member, "/v1/peer/log/head")
     if answer["note"] is None:
@@ -404,6 +430,8 @@ async def _cosign(context: Context, member: str, head: Checkpoint, note: str) ->
         last = session.get(WitnessedHead, head.origin)
     if last is not None:
         await _require_agrees(context, member, last, head, note)
+    if context.roles & Role.SUPERVISOR:
+        await copies.copy(context, member, head)
     line = checkpoint.cosign(note, context.member, context.log_signer, timestamp=context.now())
     if last is None or head.size >= last.size:
         row = {
@@ -482,16 +510,23 @@ def log_id_of(context: Context) -> bytes:
 def log_size(context: Context) -> int:
     """Entries in the tree."""
     with context.database.read() as session:
-        return _size(session)
+        return size_of(session)
 
 
-def _size(session: Session) -> int:
+def size_of(session: Session) -> int:
+    """The same, of a session."""
     last = session.scalar(sa.select(sa.func.max(LogEntry.index)))
     return 0 if last is None else last + 1
 
 
+def frontier_of(context: Context) -> merkle.Frontier:
+    """The tree's frontier as it is stored."""
+    with context.database.read() as session:
+        return _frontier(session)
+
+
 def _frontier(session: Session) -> merkle.Frontier:
-    size = _size(session)
+    size = size_of(session)
     hashes, start = [], 0
     subtree = _subtree(session)
     for level in reversed(range(size.bit_length())):

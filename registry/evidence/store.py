@@ -74,6 +74,24 @@ class WitnessedHead(Base):
     seen_at: Mapped[int]
 
 
+class CopiedLog(Base):
+    """How far this supervisor has copied another member's log: the copy's size and its frontier's hashes, end to end."""
+
+    __tablename__ = "evidence_copied_log"
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    hashes: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class CopiedEntry(Base):
+    """A leaf of another member's log, for that member should it lose its own."""
+
+    __tablename__ = "evidence_copied_entry"
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column("entry_index", primary_key=True, autoincrement=False)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class Fork(Base):
     """Two heads of one log that cannot both be true, each signed by the log: evidence for anyone."""
 
@@ -88,3 +106,4 @@ class Fork(Base):
 PENDING = cast(sa.Table, PendingEntry.__table__)
 ENTRIES = cast(sa.Table, LogEntry.__table__)
 SUBTREES = cast(sa.Table, Subtree.__table__)
+COPIED = cast(sa.Table, CopiedEntry.__table__)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,9 @@ from chain import anvil
 from chain.crypto import new_private_key
 from chain.deploy import deploy
 from chain.deployment import Deployment
+from chain.errors import QiaolianError
 from chain.ledger import Ledger
+from chain.statements import GrantDecision, Operation
 from nodes import provision
 from nodes.provision import Governance, Organisation, Wanted
 from registry.uscc import with_check_character
@@ -83,3 +87,73 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
     finally:
         provision.stop_all(organisations)
         anvil.end(chain.process)
+
+
+def eventually(look: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+    """What ``look`` gives once it is true; a refusal counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = look()
+        except QiaolianError:
+            if time.monotonic() > deadline:
+                raise
+            found = None
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
+
+
+def done(client: Any, operation: str) -> None:
+    answer = client.get(f"/v1/operations/{operation}?wait=20")
+    assert answer["state"] == "done", answer
+
+
+@pytest.fixture(scope="session")
+def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
+    """Makes an asset of this name, a grant, a deposit and an open agreement over the nodes; what to call then."""
+
+    def made(name: str) -> dict[str, Any]:
+        department, bank, settlement = network.of("department"), network.of("bank"), network.of("settlement_bank")
+        seller, buyer = department.client("clerk"), bank.client("clerk")
+        asset = seller.post(
+            "/v1/assets",
+            {
+                "name": name,
+                "source": "people",
+                "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
+                "masking": {"age": "range:10", "area": "keep", "note": "drop"},
+            },
+        )
+        done(seller, asset["operation"])
+        offer = {"assetId": asset["assetId"], "assetVersion": 1, "price": 50, "mostCap": 100_000, "mostPerCall": 50}
+        seller.post("/v1/offers", {**offer, "shares": [{"member": department.member, "basisPoints": 10_000}]})
+        eventually(lambda: buyer.get(f"/v1/assets?q={name}")["assets"])
+        now = int(time.time())
+        wanted = {
+            "assetId": asset["assetId"],
+            "owner": department.member,
+            "operations": int(Operation.USE),
+            "scene": "loans",
+            "purpose": "statistics",
+            "columns": ["age", "area"],
+            "notBefore": now - 60,
+            "notAfter": now + 86_400,
+            "maxUses": 1_000,
+        }
+        grant_id = buyer.post("/v1/grants", wanted)["grantId"]
+        decision = GrantDecision(1, bytes.fromhex(grant_id[2:]), True, "agreed", 2**40)
+        signature = department.officer().sign_digest(decision.digest(network.deployment.domain("GrantRegistry")))
+        body = {"decision": decision.to_json(), "signature": "0x" + signature.hex()}
+        officer = department.client("officer")
+        decided = eventually(lambda: officer.post(f"/v1/grants/{grant_id}/decision", body))
+        done(officer, decided["operation"])
+        deposit = {"member": bank.member, "amount": 10_000, "reference": name}
+        paid = settlement.client("clerk").post("/v1/deposits", deposit)
+        done(settlement.client("clerk"), paid["operation"])
+        agreed = eventually(lambda: buyer.post("/v1/agreements", {"grantId": grant_id, "cap": 1_000}))
+        agreement = agreed["agreementId"]
+        call = {"agreementId": agreement, "subject": "A1", "columns": ["age", "area"], "purpose": "statistics"}
+        return {"grant": grant_id, "agreement": agreement, "call": call}
+
+    return made

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chain.errors import QiaolianError
-from chain.statements import GrantDecision, GrantRevocation, Operation
+from chain.statements import GrantRevocation
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,55 +33,14 @@ def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def trade(agree: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return agree("people-trade")
+
+
 def done(client: Any, operation: str) -> None:
     answer = client.get(f"/v1/operations/{operation}?wait=20")
     assert answer["state"] == "done", answer
-
-
-@pytest.fixture(scope="module")
-def trade(network: Any) -> dict[str, Any]:
-    department, bank, settlement = network.of("department"), network.of("bank"), network.of("settlement_bank")
-    seller, buyer = department.client("clerk"), bank.client("clerk")
-    asset = seller.post(
-        "/v1/assets",
-        {
-            "name": "people-trade",
-            "source": "people",
-            "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
-            "masking": {"age": "range:10", "area": "keep", "note": "drop"},
-        },
-    )
-    done(seller, asset["operation"])
-    offer = {"assetId": asset["assetId"], "assetVersion": 1, "price": 50, "mostCap": 100_000, "mostPerCall": 50}
-    seller.post("/v1/offers", {**offer, "shares": [{"member": department.member, "basisPoints": 10_000}]})
-    eventually(lambda: buyer.get("/v1/assets?q=people-trade")["assets"])
-    now = int(time.time())
-    wanted = {
-        "assetId": asset["assetId"],
-        "owner": department.member,
-        "operations": int(Operation.USE),
-        "scene": "loans",
-        "purpose": "statistics",
-        "columns": ["age", "area"],
-        "notBefore": now - 60,
-        "notAfter": now + 86_400,
-        "maxUses": 1_000,
-    }
-    asked = buyer.post("/v1/grants", wanted)
-    grant_id = asked["grantId"]
-    decision = GrantDecision(1, bytes.fromhex(grant_id[2:]), True, "agreed", 2**40)
-    signature = department.officer().sign_digest(decision.digest(network.deployment.domain("GrantRegistry")))
-    body = {"decision": decision.to_json(), "signature": "0x" + signature.hex()}
-    officer = department.client("officer")
-    decided = eventually(lambda: officer.post(f"/v1/grants/{grant_id}/decision", body))
-    done(officer, decided["operation"])
-    deposit = {"member": bank.member, "amount": 10_000, "reference": "test/1"}
-    paid = settlement.client("clerk").post("/v1/deposits", deposit)
-    done(settlement.client("clerk"), paid["operation"])
-    agreed = eventually(lambda: buyer.post("/v1/agreements", {"grantId": grant_id, "cap": 1_000}))
-    agreement = agreed["agreementId"]
-    call = {"agreementId": agreement, "subject": "A1", "columns": ["age", "area"], "purpose": "statistics"}
-    return {"grant": grant_id, "agreement": agreement, "call": call}
 
 
 def test_the_example_client_makes_a_masked_call(network: Any, trade: dict[str, Any]) -> None:

@@ -1,0 +1,344 @@
+"""Getting lost places back from the other side of an agreement, and showing it those it lost.
+
+Each side keeps what the other signed, so either can show a lane place by place: the request under the buyer's key, the receipt under the
+provider's, each naming the one before it. What is shown is checked as both sides once did (``rules.continued``) and taken; the lane goes on after
+its last place. Answers are not shown again: the buyer had them, and the provider has erased them.
+
+The other side could show less than it holds and have a place signed twice. What this node signed is named in its own evidence log, and the log
+came back first: every entry of a request, receipt or void must be matched by a place on record. While one is not, and while a party does not
+answer or shows what does not hold, the agreements it may belong to stay as they are: nothing is signed under them (``agreement_unrecovered``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.crypto import keccak256, recover
+from chain.eip712 import Statement, domain_separator
+from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
+from chain.statements import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.words import LaneWord
+from exchange.agreements import service as agreements
+from exchange.agreements.model import Side, Signed
+from exchange.metering import rules
+from exchange.metering.model import Ending, Head
+from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, Unrecovered, head_of, heads, keep_voucher, place, voucher_row
+from registry.evidence.recovery import said_since
+from registry.evidence.service import append_again
+
+CONTRACT = "TradeSettlement"
+MOST_PLACES = 200
+LOST = '{"query":null,"salt":null,"consent":null}'
+"""What stands for a recovered call's query: only the provider's source ever saw it."""
+_SIGNED_BY: dict[Side, tuple[str, ...]] = {Side.BUYER: ("UsageRequest",), Side.PROVIDER: ("UsageReceipt", "ReceiptVoid")}
+
+
+# --- At the side that shows ------------------------------------------------------------------------------------------------------
+
+
+def places(context: Context, caller: str, agreement_id: bytes, lane: int, after: int) -> dict[str, Any]:
+    """Finished places of a lane after one, at most ``MOST_PLACES``, and the lane's closing voucher; for the other party alone."""
+    signed = agreements.load(context, agreement_id)
+    if signed.side == Side.OBSERVER or caller not in (signed.agreement.provider, signed.agreement.buyer):
+        raise Forbidden("not_party", "A lane's places are for the agreement's parties.")
+    table = _table(signed.side)
+    here = (table.c.agreement_id == agreement_id, table.c.lane == lane)
+    query = sa.select(table).where(*here, table.c.seq > after, table.c.ending.not_in((Ending.ASKED, Ending.CONFLICT)))
+    with context.database.read() as session:
+        rows = session.execute(query.order_by(table.c.seq).limit(MOST_PLACES)).all()
+        voucher = session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane)).one_or_none()
+    return {
+        "places": [_shown(row) for row in rows],
+        "voucher": None if voucher is None else _statement(voucher.voucher, voucher.signature),
+    }
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {
+        "request": _statement(row.request, row.request_signature),
+        "receipt": None if row.receipt is None else _statement(row.receipt, row.receipt_signature),
+        "void": None if row.void is None else _statement(row.void, row.void_signature),
+    }
+
+
+def _statement(text: str, signature: bytes) -> dict[str, Any]:
+    return {"statement": json.loads(text), "signature": "0x" + signature.hex()}
+
+
+# --- At the side that lost -------------------------------------------------------------------------------------------------------
+
+
+def require_recovered(session: Session, agreement_id: bytes) -> None:
+    """Nothing is signed under an agreement of which places may be lost: ``agreement_unrecovered``."""
+    row = session.get(Unrecovered, agreement_id)
+    if row is not None:
+        raise Unavailable(
+            "agreement_unrecovered",
+            "Places of this agreement may be lost since an old backup; nothing is signed under it.",
+            hint="Stop the node and run `qiaolian node recover` again, or give notice and open a new agreement.",
+            cause=row.code,
+        )
+
+
+def hold(session: Session, context: Context, log_size: int) -> None:
+    """Hold every agreement of this member until its places are recovered, in the transaction that takes the log's entries back."""
+    for agreement_id in agreements.of_member(session, context.member):
+        if session.get(Unrecovered, agreement_id) is None:
+            session.add(Unrecovered(agreement_id=agreement_id, log_size=log_size, code="not_asked"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What recovering an agreement came to."""
+
+    agreement_id: bytes
+    places: int
+    """Places taken."""
+    refusal: QiaolianError | None = None
+    """Why it is left as it is."""
+
+
+async def recover_all(context: Context) -> list[Outcome]:
+    """Ask the other side of each of this member's agreements for what is lost here; what is whole again is released."""
+    with context.database.read() as session:
+        own = agreements.of_member(session, context.member)
+    outcomes = [await _recover(context, agreement_id) for agreement_id in own]
+    return context.database.write(lambda session: _released(session, context, outcomes))
+
+
+async def _recover(context: Context, agreement_id: bytes) -> Outcome:
+    taken = 0
+    try:
+        signed = await agreements.recover(context, agreement_id)
+        for lane in range(signed.agreement.lanes):
+            taken += await _Lane(context, signed, lane).recover()
+    except QiaolianError as error:
+        return Outcome(agreement_id, taken, error)
+    return Outcome(agreement_id, taken)
+
+
+def _released(session: Session, context: Context, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Release what is recovered; a side with an entry that no place matches keeps all its agreements held."""
+    sides = {each.agreement_id: agreements.side_of(session, context.member, each.agreement_id) for each in outcomes}
+    held = {row.agreement_id: row for row in session.scalars(sa.select(Unrecovered))}
+    unmatched = {side: _unmatched(session, context, side, held.values()) for side in _SIGNED_BY} if held else {}
+    told = []
+    for each in outcomes:
+        row, count = held.get(each.agreement_id), unmatched.get(sides[each.agreement_id], 0)
+        if row is not None and each.refusal is None and count:
+            each = Outcome(each.agreement_id, each.places, _missing(count))
+        if row is not None and each.refusal is None:
+            session.delete(row)
+        elif row is not None and each.refusal is not None:
+            row.code = each.refusal.code[:63]
+        told.append(each)
+    return told
+
+
+def _missing(count: int) -> Conflict:
+    return Conflict(
+        "places_missing",
+        f"This node's log names {count} requests or receipts of its own that nobody has shown; they may belong to any of its agreements.",
+        hint="Recover again when every party answers; else give notice and open a new agreement.",
+        count=count,
+    )
+
+
+def _unmatched(session: Session, context: Context, side: Side, held: Any) -> int:
+    """How many statements of places the log names since the backup that are on no record here."""
+    start = min(row.log_size for row in held)
+    said = {digest for kind, digest in said_since(session, start) if kind in _SIGNED_BY[side]}
+    if not said:
+        return 0
+    digest = _digester(context)
+    if side == Side.BUYER:
+        known = {digest(each) for each in session.scalars(sa.select(BUYER.c.request_hash))}
+    else:
+        known = {digest(each) for each in session.scalars(sa.select(GATEWAY.c.receipt_hash))}
+        voids = session.scalars(sa.select(GATEWAY.c.void).where(GATEWAY.c.void.is_not(None)))
+        known |= {digest(ReceiptVoid.from_json(json.loads(each)).struct_hash()) for each in voids if each is not None}
+    return len(said - known)
+
+
+class _Lane:
+    """One lane of an agreement, taken back page by page."""
+
+    def __init__(self, context: Context, signed: Signed, lane: int) -> None:
+        self._context = context
+        self._agreement = signed.agreement
+        self._id = signed.agreement_id
+        self._lane = lane
+        self._table = _table(signed.side)
+        self._other = signed.agreement.provider if signed.side == Side.BUYER else signed.agreement.buyer
+        self._digest = _digester(context)
+
+    async def recover(self) -> int:
+        """Take what the other side shows after this side's head; how many places.
+
+        Raises:
+            Conflict: what ``rules.continued`` raises, ``wrong_signer``, ``lane_halted``, ``lane_history_short`` (less than the chain has paid
+                for); BadInput: ``history_malformed``; Unavailable: when the other side cannot be asked.
+        """
+        taken = 0
+        head, waiting = self._stand()
+        while True:
+            path = f"/v1/peer/agreements/0x{self._id.hex()}/places?lane={self._lane}&after={head.seq}"
+            shown, voucher = self._read(await self._context.peers.get(self._other, path))
+            last = len(shown) < MOST_PLACES
+            rows: list[dict[str, Any]] = []
+            for position, each in enumerate(shown):
+                before, head = head, self._checked(head, each, rows)
+                if waiting is not None and position == 0 and waiting.request_hash != head.request:
+                    raise Conflict("place_taken", "The other side shows another request for a place than the one stored here.", seq=head.seq)
+                if waiting is not None and position == 0 and last and len(shown) == 1 and voucher is None:
+                    # The lane's last place, asked for and unanswered here: asking again brings the answer itself.
+                    rows, head = [], before
+            await self._context.database.awrite(self._storing(rows, waiting))
+            taken, waiting = taken + len(rows), None
+            if last:
+                break
+        await self._close(head, voucher)
+        return taken
+
+    def _stand(self) -> tuple[Head, Any]:
+        """This side's head, and its own request without an answer."""
+        with self._context.database.read() as session:
+            row = heads(session, self._table, self._id).get(self._lane)
+            if row is None:
+                return Head(), None
+            if row.ending not in (Ending.ASKED, Ending.CONFLICT):
+                return head_of(row), None
+            before = place(session, self._table, self._id, self._lane, row.seq - 1)
+        if row.ending == Ending.CONFLICT:
+            raise Conflict("lane_halted", "The other side's answers contradict this node's books in a lane.", hint="Ask the arbiter.")
+        return Head() if before is None else head_of(before), row
+
+    def _read(self, answer: Any) -> tuple[list[dict[str, Any]], Any]:
+        shown = answer.get("places") if isinstance(answer, dict) else None
+        if not isinstance(shown, list) or len(shown) > MOST_PLACES or not all(isinstance(each, dict) for each in shown):
+            raise _malformed()
+        return shown, answer.get("voucher")
+
+    def _checked(self, head: Head, shown: dict[str, Any], rows: list[dict[str, Any]]) -> Head:
+        """One place: both signatures, the rules; its row joins ``rows``. The head after it."""
+        buyer, provider = self._agreement.buyer_key, self._agreement.provider_key
+        request, request_signature = self._signed(UsageRequest, shown.get("request"), buyer)
+        receipt, receipt_signature = self._signed(UsageReceipt, shown.get("receipt"), provider)
+        void, void_signature = self._signed(ReceiptVoid, shown.get("void"), provider)
+        if request is None or (request.agreement_id, request.lane) != (self._id, self._lane):
+            raise Conflict("receipt_of_other", "What is shown belongs to another lane.")
+        ending, after = rules.continued(self._agreement, head, request, receipt, void)
+        assert receipt is not None
+        row = {
+            "agreement_id": self._id,
+            "lane": self._lane,
+            "seq": after.seq,
+            "ending": ending.value,
+            "reason": void.reason if void is not None else receipt.reason,
+            "request": _dumps(request),
+            "request_hash": after.request,
+            "request_signature": request_signature,
+            "receipt": _dumps(receipt),
+            "receipt_hash": after.receipt,
+            "receipt_signature": receipt_signature,
+            "units": after.units,
+            "amount": after.amount,
+            "void": None if void is None else _dumps(void),
+            "void_signature": void_signature,
+        }
+        if self._table is GATEWAY:
+            row |= {"grant_id": self._agreement.grant_id, "at": receipt.issued_at}
+        else:
+            row |= {"query": LOST, "asked_at": receipt.issued_at}
+            if void is not None:
+                row |= {"receipt": None, "receipt_signature": None}
+        rows.append(row)
+        return after
+
+    def _signed(self, kind: type[Statement], shown: Any, key: str) -> tuple[Any, bytes | None]:
+        if shown is None:
+            return None, None
+        try:
+            statement, signature = kind.from_json(shown["statement"]), bytes.fromhex(shown["signature"][2:])
+        except (QiaolianError, KeyError, TypeError, ValueError) as error:
+            raise _malformed() from error
+        if recover(self._digest(statement.struct_hash()), signature) != key:
+            raise Conflict("wrong_signer", "What is shown of a lane is not signed by the key the agreement pins.")
+        return statement, signature
+
+    def _storing(self, rows: Sequence[dict[str, Any]], waiting: Any) -> Callable[[Session], None]:
+        """Places as they are taken; the one that was asked for here keeps its key and its query."""
+        table, now, here = self._table, self._context.now(), (self._table.c.agreement_id == self._id, self._table.c.lane == self._lane)
+
+        def change(session: Session) -> None:
+            for row in rows:
+                if waiting is not None and row["seq"] == waiting.seq:
+                    kept = {name: value for name, value in row.items() if name not in ("query", "asked_at")}
+                    session.execute(sa.update(table).where(*here, table.c.seq == waiting.seq).values(**kept))
+                else:
+                    session.execute(sa.insert(table).values(**row))
+                for kind, struct_hash in self._own(row):
+                    append_again(session, kind=kind, digest=self._digest(struct_hash), at=now)
+
+        return change
+
+    def _own(self, row: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+        """What this side's log says of a place."""
+        if self._table is BUYER:
+            yield "UsageRequest", row["request_hash"]
+            return
+        yield "UsageReceipt", row["receipt_hash"]
+        if row["void"] is not None:
+            yield "ReceiptVoid", ReceiptVoid.from_json(json.loads(row["void"])).struct_hash()
+
+    async def _close(self, head: Head, shown: Any) -> None:
+        """The closing voucher, if it fits a place on record; and the chain's count, which no history may fall short of."""
+        voucher, signature = self._signed(Voucher, shown, self._agreement.buyer_key)
+        if voucher is not None and signature is not None:
+            await self._context.database.awrite(lambda session: self._keep(session, voucher, signature))
+        claimed = LaneWord.decode((await self._context.view.aword(CONTRACT, "lanes", self._id, self._lane)).value)
+        if claimed.seq > head.seq or claimed.amount > head.amount:
+            raise Conflict(
+                "lane_history_short",
+                f"The chain has paid for places of a lane up to {claimed.seq}; the other side shows them up to {head.seq}.",
+                hint="Ask it again; else give notice and open a new agreement.",
+                lane=self._lane,
+            )
+
+    def _keep(self, session: Session, voucher: Voucher, signature: bytes) -> None:
+        row = place(session, self._table, self._id, self._lane, voucher.seq)
+        said = (voucher.agreement_id, voucher.lane, voucher.acknowledged_units, voucher.acknowledged_amount, voucher.receipt)
+        if row is None or said != (self._id, self._lane, row.units, row.amount, row.receipt_hash):
+            raise Conflict("acknowledgement_differs", "A closing voucher does not acknowledge what the lane's places say.")
+        mine = session.execute(sa.select(VOUCHERS.c.seq).where(VOUCHERS.c.agreement_id == self._id, VOUCHERS.c.lane == self._lane)).scalar()
+        if mine is None or mine < voucher.seq:
+            keep_voucher(session, voucher_row(voucher, signature))
+            append_again(session, kind="Voucher", digest=self._digest(voucher.struct_hash()), at=self._context.now())
+
+
+def _table(side: Side) -> sa.Table:
+    return GATEWAY if side == Side.PROVIDER else BUYER
+
+
+def _digester(context: Context) -> Callable[[bytes], bytes]:
+    """What is signed of a struct hash of the settlement contract's statements."""
+    separator = domain_separator(context.domain(CONTRACT))
+    return lambda struct_hash: keccak256(b"\x19\x01" + separator + struct_hash)
+
+
+def _malformed() -> BadInput:
+    return BadInput("history_malformed", "What the other side shows of a lane cannot be read.")
+
+
+def _dumps(statement: Statement) -> str:
+    return json.dumps(statement.to_json(), ensure_ascii=False, separators=(",", ":"))
+
+
+__all__ = ["Outcome", "hold", "places", "recover_all", "require_recovered"]

@@ -1,0 +1,129 @@
+"""``qiaolian node recover``: what a node put back from an old backup does before it signs again.
+
+Run while the node is stopped, by a person who knows why the database is old; nothing of this happens by itself at a start. In order:
+
+1. Take the chain's events up to its head, so that agreements opened since the backup are known.
+2. Find the lost end of the evidence log (``registry.evidence.recovery``). What is found is stored together with a hold on every agreement, so that a
+   kill between this step and the next leaves nothing that could be signed twice.
+3. Take lost agreements and places back from the other parties (``exchange.metering.recovery``), which releases the holds one by one.
+
+Each step can be repeated; what is whole already is left as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.errors import Conflict
+from exchange.metering import recovery as lanes
+from nodes.assembly import Node, assemble
+from nodes.config import NodeConfig
+from nodes.migrate import upgrade
+from nodes.workers.projector import Projector
+from registry.evidence import recovery as log
+from registry.evidence import service
+
+VIEW_SECONDS = 30.0
+_SHOWN_AGAIN = frozenset(("UsageRequest", "UsageReceipt", "ReceiptVoid", "Voucher", "Agreement"))
+"""Kinds of entries whose statements the other party of an agreement shows again."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a recovery came to."""
+
+    size: int
+    """The log's entries now."""
+    entries: int
+    """Of these, how many came back."""
+    bare: Counter[str]
+    """Entries that came back without what they record, by kind: that was in the lost database alone."""
+    agreements: Sequence[lanes.Outcome]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every agreement can be used again."""
+        return all(each.refusal is None for each in self.agreements)
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        if self.entries:
+            yield f"The evidence log lacked {self.entries} entries. A supervisor's copy of them was checked and taken; it goes on at {self.size}."
+        else:
+            yield f"The evidence log lacks nothing that the chain or a supervisor has seen; it has {self.size} entries."
+        for each in self.agreements:
+            name = "0x" + each.agreement_id.hex()
+            if each.places:
+                yield f"Agreement {name}: {each.places} places were shown by the other party, checked and taken."
+            if each.refusal is not None:
+                yield f"Agreement {name} is not recovered ({each.refusal.code}): {each.refusal.sentence}"
+        if self.bare:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.bare.items()))
+            yield f"In the log again, while what they record was in the lost database alone: {kinds}."
+        if not self.whole:
+            yield "Nothing is signed under what is not recovered. Run this again when the other party answers, or give notice and agree anew."
+
+
+def run(config: NodeConfig) -> int:
+    """Recover and say what came of it; 0 when every agreement can be used again, 2 otherwise."""
+    with _stopped(config):
+        upgrade(config.database_url, lock_dir=config.data)
+        node = assemble(config)
+        try:
+            recovered = asyncio.run(_recover(node))
+        finally:
+            node.close()
+    for line in recovered.lines():
+        print(line)
+    return 0 if recovered.whole else 2
+
+
+@contextmanager
+def _stopped(config: NodeConfig) -> Iterator[None]:
+    """Hold the address that the node listens at, so that it neither runs nor starts meanwhile."""
+    family = socket.AF_INET6 if ":" in config.listen.host else socket.AF_INET
+    with socket.socket(family) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            held.bind((config.listen.host, config.listen.port))
+            held.listen()
+        except OSError as error:
+            raise Conflict("node_running", "The node runs: its address is in use.", hint="Stop `qiaolian node run`, then recover.") from error
+        yield
+
+
+async def _recover(node: Node) -> Recovered:
+    context = node.context
+    try:
+        await asyncio.to_thread(lambda: context.view.start(wait_seconds=VIEW_SECONDS))
+        await Projector(context).round()
+        found = await log.search(context)
+        # Only now: the heads that are signed next are those that were just proved.
+        node.standing.settle(None)
+        if found is not None:
+            context.database.write(lambda session: _take(session, context, found))
+        outcomes = await lanes.recover_all(context)
+    finally:
+        node.peers.close()
+    size = service.log_size(context)
+    return Recovered(size, 0 if found is None else len(found.leaves), _bare(context, found), outcomes)
+
+
+def _take(session: Session, context: Context, found: log.Found) -> None:
+    log.take(context, session, found)
+    lanes.hold(session, context, found.start)
+
+
+def _bare(context: Context, found: log.Found | None) -> Counter[str]:
+    if found is None:
+        return Counter()
+    with context.database.read() as session:
+        return Counter(kind for kind, _ in log.said_since(session, found.start) if kind not in _SHOWN_AGAIN)

@@ -1,0 +1,110 @@
+"""A node put back from an old backup takes back from the others what it lacks, and trades on: real processes, both sides of an agreement."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain.errors import QiaolianError
+
+
+def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
+    """What ``look`` gives once it is true; a refusal counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = None
+        with contextlib.suppress(QiaolianError):
+            found = look()
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def trade(agree: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return agree("people-recovery")
+
+
+def copied(source: Path, target: Path) -> None:
+    """A database as SQLite's online backup takes it, in the place of what was there."""
+    for each in (target, target.with_name(target.name + "-wal"), target.with_name(target.name + "-shm")):
+        each.unlink(missing_ok=True)
+    with sqlite3.connect(source) as now, sqlite3.connect(target) as copy:
+        now.backup(copy)
+
+
+def recovered(organisation: Any) -> tuple[int, str, str]:
+    """What ``qiaolian node recover`` ends with and says."""
+    command = [sys.executable, "-m", "scripts.cli", "node", "recover", "--config", str(organisation.plan.directory / "node.toml")]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return made.returncode, made.stdout, made.stderr
+
+
+def witnessed(network: Any, organisation: Any, least: int) -> bool:
+    """Whether the supervisor has cosigned a head of at least so many entries."""
+    told = organisation.client("auditor").get("/v1/log")
+    return bool(network.of("supervisor").member in (told.get("cosignatures") or "") and told["size"] >= least)
+
+
+def down(organisation: Any) -> list[str]:
+    answer = json.loads(organisation.client(None).raw("GET", "/readyz", b"", {}).body)
+    return [each["code"] for each in answer.get("dependencies", ()) if not each["up"]]
+
+
+def called(network: Any, trade: dict[str, Any], times: int = 1) -> list[int]:
+    client = network.of("bank").client("system")
+    return [eventually(lambda: client.post("/v1/calls", trade["call"]))["seq"] for _ in range(times)]
+
+
+@pytest.mark.parametrize("role", ["bank", "department"])
+def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_on(
+    network: Any, trade: dict[str, Any], tmp_path: Path, role: str
+) -> None:
+    organisation = network.of(role)
+    database, auditor = organisation.plan.directory / "data" / "node.db", organisation.client("auditor")
+    called(network, trade, 2)
+    copied(database, tmp_path / "old.db")
+    before = auditor.get("/v1/log")["size"]
+    last = called(network, trade, 3)[-1]
+    assert eventually(lambda: witnessed(network, organisation, before + 3))
+    organisation.node.stop()
+    copied(tmp_path / "old.db", database)
+
+    organisation.node.start()
+    assert eventually(lambda: set(down(organisation)) & {"log_behind_chain", "log_behind_witness"})
+    code, _, said = recovered(organisation)
+    assert code == 2
+    assert "error[node_running]" in said
+    organisation.node.stop()
+
+    code, said, errors = recovered(organisation)
+    assert code == 0, (said, errors)
+    assert "3 places were shown" in said
+    organisation.node.start()
+    organisation.node.wait_ready(organisation.client(None))
+    assert called(network, trade) == [last + 1]
+    told = network.of("supervisor").client("auditor").get(f"/v1/agreements/{trade['agreement']}/reconciliation")
+    assert told["agree"], told["findings"]
+    assert network.of("supervisor").client("auditor").get("/v1/log/forks")["forks"] == []
+    after = auditor.get("/v1/log")["size"]
+    assert eventually(lambda: witnessed(network, organisation, after)), "the supervisor sees one log that only grew"
+    assert recovered_twice_changes_nothing(organisation)
+
+
+def recovered_twice_changes_nothing(organisation: Any) -> bool:
+    organisation.node.stop()
+    try:
+        code, said, _ = recovered(organisation)
+        return code == 0 and "lacks nothing" in said and "places" not in said
+    finally:
+        organisation.node.start()
+        organisation.node.wait_ready(organisation.client(None))
