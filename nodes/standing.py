@@ -2,7 +2,7 @@
 
 A database put back from an old backup would sign places of its log and lanes a second time. The chain's anchor and the supervisors' last sight of
 the log tell: both are asked when the process starts. What is behind is refused for good, with a code that ``/readyz`` shows too; a newer backup
-or the operator's decision ends it, never the passing of time.
+or ``qiaolian node recover`` ends it, never the passing of time.
 """
 
 from __future__ import annotations

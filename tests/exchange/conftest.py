@@ -42,6 +42,7 @@ from chain.statements import (
 from chain.transactions import gas_for, sign_transaction
 from chain.trust import Trust, ValidatorSet
 from chain.view import ChainView
+from chain.words import MemberWord
 from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
 from exchange.agreements import service as agreements
@@ -58,6 +59,7 @@ from registry import projection as registry_projection
 from registry.access import Principal
 from registry.assets import service as assets
 from registry.credit import api as credit_api
+from registry.evidence import api as evidence_api
 from registry.evidence import service as evidence
 from registry.grants import api as grants_api
 from registry.grants import service as grants
@@ -439,6 +441,14 @@ def admit_all(governance: Governance, keys: dict[str, Keys]) -> None:
                 governance.execute("addKey", each.member, one)
 
 
+def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
+    """A member's roles as the directory shows them, where an endpoint asks for them."""
+    if not request.url.path.startswith("/v1/peer/log"):
+        return frozenset()
+    word = MemberWord.decode(context.view.word("MemberDirectory", "members", member).value)
+    return frozenset(name for name, role in ROLES.items() if word.has_role(role))
+
+
 def app_of(context: Context) -> FastAPI:
     """The packages' endpoints, with the caller named by a header as the node's middleware would after its checks."""
     app = FastAPI()
@@ -448,7 +458,7 @@ def app_of(context: Context) -> FastAPI:
     async def principal(request: Request, call_next: Any) -> Any:
         member, local = request.headers.get("x-member"), request.headers.get("x-local")
         if member:
-            request.state.principal = Principal("member", member)
+            request.state.principal = Principal("member", member, roles_of(context, request, member))
         elif local:
             request.state.principal = Principal("local", context.member, frozenset(local.split(",")))
         return await call_next(request)
@@ -457,7 +467,7 @@ def app_of(context: Context) -> FastAPI:
     async def problem(_request: Request, error: QiaolianError) -> JSONResponse:
         return JSONResponse({"code": error.code, "detail": error.sentence}, status_code=error.status)
 
-    for module in (agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api):
+    for module in (agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api, evidence_api):
         app.include_router(module.router)
     return app
 
@@ -506,6 +516,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         admit_all(governance, keys)
         made = {role: make_node(role, each, directory, url, deployment, nodes) for role, each in keys.items()}
         nodes.update({node.member: node for node in made.values()})
+        log_keys = {node.member: "0x" + node.context.log_signer.public_key.hex() for node in nodes.values()}
+        for node in nodes.values():
+            node.context.settings = {"log_keys": log_keys, "peers": tuple(log_keys)}
         market = Market(url, nodes, governance=governance, **made)
         publish(market)
         yield market

@@ -1,0 +1,435 @@
+"""Places lost since an old backup come back from the other side of the agreement, or nothing is signed under it; what is shown is checked."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chain.bundle import verify
+from chain.errors import Forbidden, QiaolianError
+from chain.statements import KeyPurpose, UsageReceipt, UsageRequest, Voucher
+from exchange.agreements import service as agreements
+from exchange.metering import buyer as buyer_side
+from exchange.metering import recovery
+from exchange.metering.gateway import Gateway
+from exchange.metering.model import Ending
+from exchange.metering.store import BUYER, GATEWAY, Unrecovered
+from exchange.reconciliation import service as reconciliation
+from exchange.settlement import bundles
+from exchange.settlement import service as settlement
+from exchange.story import check_lane, check_trade
+from registry.evidence import recovery as log
+from registry.evidence import service as evidence
+
+
+@pytest.fixture(scope="module")
+def grant_id(market: Any) -> bytes:
+    market.offer()
+    found: bytes = market.grant()
+    return found
+
+
+@pytest.fixture
+def agreement_id(market: Any, grant_id: bytes) -> bytes:
+    found: bytes = market.open(grant_id, cap=1000)
+    return found
+
+
+@dataclass
+class Backup:
+    """A node's database at one moment, to be put back later."""
+
+    node: Any
+    file: Path
+    height: int
+
+    def put_back(self) -> None:
+        """The database is as it was, and nothing is remembered."""
+        with sqlite3.connect(self.file) as old, sqlite3.connect(self.node.context.database.engine.url.database) as now:
+            old.backup(now)
+        self.node.restarted()
+        self.node.context.ports.pop("evidence.checked", None)
+        self.node.height = self.height
+        self.node.project()
+
+
+@pytest.fixture
+def backup(market: Any, tmp_path: Path) -> Iterator[Callable[[str], Backup]]:
+    """Makes backups by side; each test ends with all agreements released, so that none disturbs the next."""
+
+    def made(side: str) -> Backup:
+        node, file = getattr(market, side), tmp_path / f"{side}.db"
+        with sqlite3.connect(node.context.database.engine.url.database) as now, sqlite3.connect(file) as old:
+            now.backup(old)
+        return Backup(node, file, node.height)
+
+    yield made
+    for node in (market.bank, market.department):
+        node.line.altered, node.line.broken = None, False
+        node.context.database.write(lambda session: session.execute(sa.delete(Unrecovered)) and None)
+        node.restarted()
+
+
+def recover(market: Any, node: Any, agreement_id: bytes) -> recovery.Outcome:
+    """What recovering a node came to for one agreement."""
+    outcomes = market.run(recovery.recover_all(node.context))
+    return next(each for each in outcomes if each.agreement_id == agreement_id)
+
+
+def held(node: Any, *, log_size: int = 0) -> None:
+    node.context.database.write(lambda session: recovery.hold(session, node.context, log_size))
+
+
+def witnessed(market: Any, node: Any) -> int:
+    """The size of a node's log, now all of it seen and copied by the supervisor."""
+    evidence.make_checkpoint(node.context)
+    size = market.run(evidence.witness(market.supervisor.context, node.member))
+    assert isinstance(size, int)
+    return size
+
+
+def take(node: Any, found: log.Found) -> None:
+    """Store a log's lost end, as the command does: every agreement is held from then on."""
+
+    def change(session: Any) -> None:
+        log.take(node.context, session, found)
+        recovery.hold(session, node.context, found.start)
+
+    node.context.database.write(change)
+
+
+def impatient(call: Callable[[], Any]) -> str:
+    """The code of what is refused at once."""
+    patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
+    try:
+        return refused(call)
+    finally:
+        buyer_side.PATIENCE_SECONDS = patience
+
+
+def refused(call: Callable[[], Any]) -> str:
+    with pytest.raises(QiaolianError) as caught:
+        call()
+    return caught.value.code
+
+
+# --- What comes back -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["bank", "department"])
+def test_lost_places_come_back_and_the_lane_goes_on_after_them(market: Any, agreement_id: bytes, backup: Any, side: str) -> None:
+    market.call(agreement_id)
+    old, node = backup(side), getattr(market, side)
+    for number in (2, 999, 4):
+        market.call(agreement_id, number)
+    old.put_back()
+    found = recover(market, node, agreement_id)
+    assert (found.places, found.refusal) == (3, None)
+    assert recover(market, node, agreement_id).places == 0
+    node.restarted()
+    assert market.call(agreement_id, 5).seq == 5
+    assert market.run(reconciliation.reconcile(market.supervisor.context, agreement_id)).agree
+    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 200
+
+
+def test_a_history_of_several_pages_comes_back_whole(market: Any, agreement_id: bytes, backup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "MOST_PLACES", 2)
+    old = backup("bank")
+    for number in range(4):
+        market.call(agreement_id, number)
+    old.put_back()
+    assert recover(market, market.bank, agreement_id).places == 4
+    assert market.call(agreement_id, 5).seq == 5
+
+
+def test_a_call_that_was_under_way_gets_its_answer_by_asking_again(market: Any, agreement_id: bytes, backup: Any) -> None:
+    market.call(agreement_id)
+    under_way(market, agreement_id, key="under-way")
+    old = backup("bank")
+    asked = market.call(agreement_id, 3, key="under-way")
+    old.put_back()
+    assert recover(market, market.bank, agreement_id).places == 0
+    again = market.call(agreement_id, 3, key="under-way")
+    assert (again.seq, again.content) == (asked.seq, asked.content) == (2, asked.content)
+
+
+def test_a_call_that_was_under_way_and_has_been_followed_keeps_its_key(market: Any, agreement_id: bytes, backup: Any) -> None:
+    under_way(market, agreement_id, key="followed")
+    old = backup("bank")
+    market.call(agreement_id, 4)
+    old.put_back()
+    assert recover(market, market.bank, agreement_id).places == 2
+    again = market.call(agreement_id, 3, key="followed")
+    assert (again.seq, again.ending, again.content) == (1, Ending.SERVED, None), "answers of lost calls are gone; the key never buys twice"
+
+
+def under_way(market: Any, agreement_id: bytes, *, key: str) -> None:
+    """A call whose answer is lost: the bank's node has asked and knows no more."""
+    market.bank.line.lost = 1
+    assert impatient(lambda: market.call(agreement_id, 3, key=key)) == "peer_timeout"
+    market.bank.restarted()
+
+
+def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(market: Any, grant_id: bytes, backup: Any) -> None:
+    both = backup("bank"), backup("department")
+    for old in both:
+        agreement_id = market.open(grant_id, cap=1000)
+        market.call(agreement_id)
+        old.put_back()
+        assert agreements.load(old.node.context, agreement_id).terms is None
+        assert recover(market, old.node, agreement_id).refusal is None
+        signed = agreements.load(old.node.context, agreement_id)
+        assert signed.provider_signature
+        assert signed.buyer_signature
+        old.node.restarted()
+        assert market.call(agreement_id, 2).seq == 2
+
+
+def test_a_closing_voucher_comes_back_and_can_be_claimed(market: Any, agreement_id: bytes, backup: Any) -> None:
+    market.call(agreement_id)
+    old = backup("department")
+    market.call(agreement_id, 2)
+    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    old.put_back()
+    recover(market, market.department, agreement_id)
+    market.claim(agreement_id)
+    assert settlement.books(market.department.context, agreement_id)["paid"] == "100"
+
+
+def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(market: Any, agreement_id: bytes, backup: Any) -> None:
+    node = market.department
+    witnessed(market, node)
+    market.call(agreement_id)
+    old = backup("department")
+    for number in (2, 999):
+        market.call(agreement_id, number)
+    market.anchor()
+    size = witnessed(market, node)
+    market.call(agreement_id, 4)
+    old.put_back()
+    assert refused(lambda: evidence.make_checkpoint(node.context)) == "log_behind_chain"
+    found = market.run(log.search(node.context))
+    assert found is not None
+    take(node, found)
+    assert (found.size, recover(market, node, agreement_id).places) == (size, 3)
+    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+    market.claim(agreement_id)
+    market.anchor()
+    assert witnessed(market, node) > size, "what no witness had seen is said again; the log only grew"
+    supervisor = market.supervisor
+    trust = dataclasses.replace(market.trust, witnesses={supervisor.member: supervisor.context.log_signer.public_key}, required_witnesses=1)
+    checkers = {"trade": check_trade, "lane": check_lane}
+    for made in (bundles.trade_bundle(node.context, agreement_id, 0, 2), bundles.lane_bundle(node.context, agreement_id, 0)):
+        assert verify(made, trust, checkers).proved
+    assert market.run(reconciliation.reconcile(market.supervisor.context, agreement_id)).agree
+
+
+# --- What is held ----------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(market: Any, agreement_id: bytes, backup: Any) -> None:
+    old = backup("bank"), backup("department")
+    market.call(agreement_id)
+    for each in old:
+        each.put_back()
+        held(each.node)
+    for node in (market.bank, market.department):
+        assert impatient(lambda: market.call(agreement_id, 2)) == "agreement_unrecovered"
+        node.line.broken = True
+        assert recover(market, node, agreement_id).refusal.code == "peer_unreachable"
+        node.line.broken = False
+        node.context.database.write(lambda session: session.execute(sa.delete(Unrecovered)) and None)
+
+
+def test_a_buyer_is_not_halted_by_a_provider_that_recovers(market: Any, agreement_id: bytes, backup: Any) -> None:
+    market.call(agreement_id)
+    held(market.department)
+    market.department.restarted()
+    assert impatient(lambda: market.call(agreement_id, 2, key="waits")) == "agreement_unrecovered"
+    assert recover(market, market.department, agreement_id).refusal is None
+    market.department.restarted()
+    assert market.call(agreement_id, 2, key="waits").seq == 2
+
+
+@pytest.mark.parametrize("side", ["bank", "department"])
+def test_a_side_that_hides_the_last_places_is_told_by_the_log(market: Any, agreement_id: bytes, backup: Any, side: str) -> None:
+    node = getattr(market, side)
+    market.call(agreement_id)
+    witnessed(market, node)
+    old = backup(side)
+    for number in (2, 3):
+        market.call(agreement_id, number)
+    witnessed(market, node)
+    old.put_back()
+    found = market.run(log.search(node.context))
+    assert found is not None
+    take(node, found)
+
+    def shortened(answer: Any) -> Any:
+        return {**answer, "places": answer["places"][:1]} if "places" in answer else answer
+
+    node.line.altered = shortened
+    hidden = recover(market, node, agreement_id)
+    assert (hidden.places, hidden.refusal.code) == (1, "places_missing")
+    with node.context.database.read() as session:
+        assert session.get(Unrecovered, agreement_id).code == "places_missing"
+    node.restarted()
+    assert impatient(lambda: market.call(agreement_id, 4)) == "agreement_unrecovered"
+    node.line.altered = None
+    assert recover(market, node, agreement_id).refusal is None
+    node.restarted()
+    assert market.call(agreement_id, 5).seq == (4 if side == "bank" else 5), "what the provider did not answer was asked again first"
+
+
+# --- What is refused -------------------------------------------------------------------------------------------------------------
+
+
+def edited(market: Any, place: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any) -> None:
+    """One field of a place changed and signed again by that node."""
+    statement = kind.from_json({**place[name]["statement"], **changes})
+    signature = signer.context.signers[KeyPurpose.STATEMENT].sign_digest(statement.digest(signer.context.domain("TradeSettlement")))
+    place[name] = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
+
+
+def request(market: Any, places: list[Any], at: int, **changes: Any) -> None:
+    edited(market, places[at], "request", UsageRequest, market.bank, **changes)
+
+
+def receipt(market: Any, places: list[Any], at: int, **changes: Any) -> None:
+    edited(market, places[at], "receipt", UsageReceipt, market.department, **changes)
+
+
+FORGERIES = [
+    pytest.param(lambda m, p: p.pop(0), "sequence_gap", id="a place left out"),
+    pytest.param(lambda m, p: p.reverse(), "sequence_gap", id="another order"),
+    pytest.param(lambda m, p: p.insert(1, copy.deepcopy(p[0])), "place_taken", id="a place twice"),
+    pytest.param(lambda m, p: p[0]["request"].update(signature=p[1]["request"]["signature"]), "wrong_signer", id="a request nobody signed"),
+    pytest.param(lambda m, p: edited(m, p[0], "request", UsageRequest, m.operator), "wrong_signer", id="a request of another's"),
+    pytest.param(lambda m, p: edited(m, p[0], "receipt", UsageReceipt, m.bank), "wrong_signer", id="a receipt of the buyer's own"),
+    pytest.param(lambda m, p: request(m, p, 1, acknowledgedAmount="0"), "acknowledgement_differs", id="an acknowledgement of less"),
+    pytest.param(lambda m, p: request(m, p, 0, agreementId="0x" + "00" * 32), "receipt_of_other", id="a request of another agreement"),
+    pytest.param(lambda m, p: receipt(m, p, 1, amount="5"), "receipt_wrong_amount", id="another amount"),
+    pytest.param(lambda m, p: receipt(m, p, 1, totalAmount="5000"), "receipt_wrong_totals", id="other totals"),
+    pytest.param(lambda m, p: receipt(m, p, 1, previousReceipt="0x" + "00" * 32), "receipt_wrong_totals", id="a chain that does not hold"),
+    pytest.param(lambda m, p: receipt(m, p, 1, request="0x" + "00" * 32), "receipt_of_other", id="a receipt of another request"),
+    pytest.param(lambda m, p: p[1].update(receipt=None), "receipt_missing", id="a place without its receipt"),
+    pytest.param(lambda m, p: p[1].update(request=None), "receipt_of_other", id="a place without its request"),
+    pytest.param(lambda m, p: p[1].update(receipt={"statement": 5, "signature": "0x"}), "history_malformed", id="no statement"),
+    pytest.param(lambda m, p: p[1]["receipt"].update(signature=7), "history_malformed", id="no signature"),
+    pytest.param(lambda m, p: p.append(5), "history_malformed", id="no place"),
+]
+
+
+@pytest.mark.parametrize("side", ["bank", "department"])
+@pytest.mark.parametrize(("forge", "code"), FORGERIES)
+def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
+    market: Any, agreement_id: bytes, backup: Any, side: str, forge: Callable[..., Any], code: str
+) -> None:
+    node, table = getattr(market, side), BUYER if side == "bank" else GATEWAY
+    old = backup(side)
+    for number in range(3):
+        market.call(agreement_id, number)
+    old.put_back()
+
+    def lie(answer: Any) -> Any:
+        if answer.get("places"):
+            forge(market, answer["places"])
+        return answer
+
+    node.line.altered = lie
+    found = recover(market, node, agreement_id)
+    assert (found.places, found.refusal.code) == (0, code)
+    with node.context.database.read() as session:
+        assert session.execute(sa.select(table).where(table.c.agreement_id == agreement_id)).all() == []
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"places": 5}, {"places": [{}] * 201}])
+def test_an_answer_that_is_no_history_is_refused(market: Any, agreement_id: bytes, backup: Any, answer: Any) -> None:
+    market.bank.line.altered = lambda _: answer
+    assert recover(market, market.bank, agreement_id).refusal.code == "history_malformed"
+
+
+def test_a_history_shorter_than_what_the_chain_paid_for_is_refused(market: Any, agreement_id: bytes, backup: Any) -> None:
+    old = backup("department")
+    for number in range(3):
+        market.call(agreement_id, number)
+    market.claim(agreement_id)
+    old.put_back()
+    market.department.line.altered = lambda answer: {**answer, "places": answer["places"][:1]} if "places" in answer else answer
+    assert recover(market, market.department, agreement_id).refusal.code == "lane_history_short"
+
+
+def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(market: Any, agreement_id: bytes, backup: Any) -> None:
+    under_way(market, agreement_id, key="second")
+
+    def lie(answer: Any) -> Any:
+        for place in answer.get("places", [])[:1]:
+            request(market, [place], 0, expiry=2**40)
+            asked = UsageRequest.from_json(place["request"]["statement"])
+            receipt(market, [place], 0, request="0x" + asked.struct_hash().hex())
+        return answer
+
+    market.bank.line.altered = lie
+    assert recover(market, market.bank, agreement_id).refusal.code == "place_taken"
+
+
+def test_a_voucher_that_fits_no_place_is_refused(market: Any, agreement_id: bytes, backup: Any) -> None:
+    market.call(agreement_id)
+    market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
+
+    def lie(answer: Any) -> Any:
+        if answer.get("voucher"):
+            edited(market, answer, "voucher", Voucher, market.bank, acknowledgedAmount="4000")
+        return answer
+
+    market.department.line.altered = lie
+    assert recover(market, market.department, agreement_id).refusal.code == "acknowledgement_differs"
+
+
+def test_a_voided_place_comes_back_to_its_buyer_and_not_to_a_provider_that_lost_its_receipt(market: Any, backup: Any) -> None:
+    own = market.grant()
+    agreement_id = market.open(own, cap=1000)
+    old = backup("bank"), backup("department")
+    under_way(market, agreement_id, key="voided")
+    market.revoke(own)
+    assert market.call(agreement_id, 3, key="voided").ending == Ending.VOID
+    old[0].put_back()
+    found = recover(market, market.bank, agreement_id)
+    assert (found.places, found.refusal) == (1, None)
+    old[1].put_back()
+    assert recover(market, market.department, agreement_id).refusal.code == "receipt_missing"
+
+
+def test_histories_are_shown_to_the_parties_alone(market: Any, agreement_id: bytes) -> None:
+    market.call(agreement_id)
+    for node in (market.supervisor, market.operator):
+        for path in ("places?lane=0&after=0", "signed"):
+            with pytest.raises(Forbidden) as caught:
+                market.run(node.line.get(market.department.member, f"/v1/peer/agreements/0x{agreement_id.hex()}/{path}"))
+            assert caught.value.code == "not_party"
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        (lambda a: a["agreement"].update(cap="2000"), "other_agreement"),
+        (lambda a: a["terms"].update(maxUses=5), "other_grant"),
+        (lambda a: a.update(providerSignature=a["buyerSignature"]), "wrong_signer"),
+        (lambda a: a.update(buyerSignature=a["providerSignature"]), "wrong_signer"),
+        (lambda a: a.update(buyerSignature=5), "field_malformed"),
+    ],
+)
+def test_a_forged_agreement_is_refused(market: Any, grant_id: bytes, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
+    old = backup("bank")
+    agreement_id = market.open(grant_id, cap=1000)
+    old.put_back()
+    market.bank.line.altered = lambda answer: changed(answer) or answer if "agreement" in answer else answer
+    assert recover(market, market.bank, agreement_id).refusal.code == code
