@@ -15,6 +15,7 @@ PARTS = {
     "calls": "scripts.benches.calls",
     "verification": "scripts.benches.verification",
     "federated": "scripts.benches.federated",
+    "seats": "scripts.benches.seats",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import exp, lgamma, log, log2
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from federated.intersection.suites import SUITES
 from federated.randomness import Randomness
 
 LABELS = ("thirds", "dense")
+PAGE = (Path(__file__).parents[3] / "docs" / "protocols" / "circuit.md").read_text()
 
 
 def words(*shape: int, seed: int = 1) -> Any:
@@ -185,6 +187,7 @@ def test_vectors_of_pads_and_slots(suite: str, pads: str, slots: list[int], dens
     lines = Lines.of(KEY, layout, [permutation(SUITES[suite], VALUE, f"store/0/{each}") for each in LABELS])
     assert lines.slots.tolist() == [slots]
     assert lines.dense.tobytes().hex() == dense
+    assert f"    {suite:<4} {pads}   {' '.join(map(str, slots))}   {dense}\n" in PAGE
 
 
 @given(st.integers(1, 9), st.integers(1, 70))
