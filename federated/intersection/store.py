@@ -37,7 +37,7 @@ DENSE = 40
 LARGEST_CORE = 1024
 
 Slots = NDArray[np.int32]
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -172,28 +172,28 @@ def _peel(layout: Layout, slots: Slots) -> tuple[list[tuple[Rows, Rows]], Rows]:
     """The rounds of peeling, and the keys that no round takes."""
     flat = slots.reshape(-1)
     count = np.bincount(flat, minlength=layout.sparse).astype(np.int32)
-    total = np.zeros(layout.sparse, np.int64)  # of the numbers of the keys that name a slot: where there is one, it is that key's
-    np.add.at(total, flat, np.repeat(np.arange(len(slots)), THIRDS))
-    taken_at = np.full(len(slots), -1, np.int64)
-    alone, rounds = np.flatnonzero(count == 1), list[tuple[Rows, Rows]]()
+    total = np.zeros(layout.sparse, np.int32)  # of the numbers of the keys that name a slot, wrapping: where there is one, it is that key's
+    np.add.at(total, flat, np.repeat(np.arange(len(slots), dtype=np.int32), THIRDS))
+    last = np.full(len(slots), -1, np.int32)
+    alone, rounds = np.flatnonzero(count == 1).astype(np.int32), list[tuple[Rows, Rows]]()
     while len(alone):
-        keys = total[alone]
-        taken_at[keys] = alone
-        chosen = taken_at[keys] == alone  # a key that two slots would take has one of them
+        keys, turns = total[alone], np.arange(len(alone), dtype=np.int32)
+        last[keys] = turns
+        chosen = last[keys] == turns  # a key that has several slots alone, or one twice here, gets one of them
         keys, own = keys[chosen], alone[chosen]
         rounds.append((keys, own))
         named = slots[keys].reshape(-1)
         np.subtract.at(count, named, 1)
         np.subtract.at(total, named, np.repeat(keys, THIRDS))
-        alone = np.unique(named[count[named] == 1]).astype(np.int64)
-    return rounds, np.flatnonzero(taken_at < 0)
+        alone = named[count[named] == 1]
+    return rounds, np.flatnonzero(last < 0).astype(np.int32)
 
 
 def _core(layout: Layout, lines: Lines, keys: Rows) -> Core | None:
     """Gauss and Jordan over the core's lines, as whole numbers: bit c is column c, and the bits above tell which lines have been summed."""
     if len(keys) > LARGEST_CORE:
         return None
-    columns = np.concatenate([np.unique(lines.slots), np.arange(layout.sparse, layout.slots)]).astype(np.int64)
+    columns = np.concatenate([np.unique(lines.slots), np.arange(layout.sparse, layout.slots)]).astype(np.int32)
     width = len(columns)
     rows = [1 << (width + number) for number in range(len(keys))]
     for number, (slots, dense) in enumerate(zip(np.searchsorted(columns, lines.slots).tolist(), lines.dense, strict=True)):
@@ -207,7 +207,7 @@ def _core(layout: Layout, lines: Lines, keys: Rows) -> Core | None:
         pivot = line & -line  # the lowest: sparse slots before dense ones
         own.append(pivot.bit_length() - 1)
         rows = [each ^ row if other != number and each & pivot else each for other, each in enumerate(rows)]
-    return Core(keys, columns[np.array(own, np.int64)], _bits([row >> width for row in rows], len(keys)))
+    return Core(keys, columns[np.array(own, np.int32)], _bits([row >> width for row in rows], len(keys)))
 
 
 def _bits(numbers: Sequence[int], width: int) -> NDArray[Any]:
