@@ -45,7 +45,7 @@ class Recovered:
     entries: int
     """Of these, how many came back."""
     bare: Counter[str]
-    """Entries that came back without what they record, by kind: that was in the lost database alone."""
+    """Entries that came back without what they record, by kind."""
     agreements: Sequence[lanes.Outcome]
 
     @property
@@ -67,7 +67,8 @@ class Recovered:
                 yield f"Agreement {name} is not recovered ({each.refusal.code}): {each.refusal.sentence}"
         if self.bare:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.bare.items()))
-            yield f"In the log again, while what they record was in the lost database alone: {kinds}."
+            yield f"In the log again, without what they record: {kinds}."
+            yield "Steps of deals follow from their parties once the node runs; the rest was in the lost database alone."
         if not self.whole:
             yield "Nothing is signed under what is not recovered. Run this again when the other party answers, or give notice and agree anew."
 

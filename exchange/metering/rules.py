@@ -20,7 +20,7 @@ from enum import Enum
 
 from chain.canonical import dumps
 from chain.eip712 import ZERO32
-from chain.errors import BadInput, Conflict, Forbidden
+from chain.errors import BadInput, Conflict, Forbidden, Unavailable
 from chain.statements import (
     Agreement,
     Outcome,
@@ -48,7 +48,7 @@ def place_of(agreement: Agreement, head: Head, request: UsageRequest, request_ha
 
     Raises:
         BadInput: ``wrong_version``, ``wrong_lane``; Conflict: ``place_taken`` (other bytes for a used place), ``place_settled`` (an old place,
-            acknowledged since), ``sequence_gap``.
+            acknowledged since); Unavailable: ``sequence_gap``, which a buyer outlives: a provider put back from an old backup sees one too.
     """
     if request.version != 1:
         raise BadInput("wrong_version", "The request is of a version this node does not know.")
@@ -57,7 +57,12 @@ def place_of(agreement: Agreement, head: Head, request: UsageRequest, request_ha
     if request.seq == head.seq + 1:
         return Place.NEXT
     if request.seq > head.seq:
-        raise Conflict("sequence_gap", "The request skips places of its lane.", expected=head.seq + 1)
+        raise Unavailable(
+            "sequence_gap",
+            "The request is for a later place of its lane than the provider's next.",
+            hint="If the provider's database was put back from an old backup, its operator stops the node and runs `qiaolian node recover`.",
+            expected=head.seq + 1,
+        )
     if request.seq == head.seq and request_hash == head.request:
         return Place.AGAIN
     if request.seq == head.seq or request.seq == 0:
@@ -266,8 +271,8 @@ def continued(agreement: Agreement, head: Head, request: UsageRequest, receipt: 
     It is checked as both sides once did, in the same order: place, acknowledgement, receipt, void. Signatures are the caller's.
 
     Raises:
-        Conflict: ``sequence_gap`` and others of ``place_of``, ``acknowledgement_differs``, ``receipt_of_other``, ``receipt_wrong_amount``,
-            ``receipt_wrong_totals``, ``receipt_missing`` (only its void is shown).
+        Conflict: ``place_taken`` and others of ``place_of``, ``acknowledgement_differs``, ``receipt_of_other``, ``receipt_wrong_amount``,
+            ``receipt_wrong_totals``, ``receipt_missing`` (only its void is shown); Unavailable: ``sequence_gap``.
     """
     request_hash = request.struct_hash()
     if place_of(agreement, head, request, request_hash) is not Place.NEXT:

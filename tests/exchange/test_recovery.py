@@ -140,6 +140,18 @@ def test_lost_places_come_back_and_the_lane_goes_on_after_them(market: Any, agre
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 200
 
 
+def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(market: Any, agreement_id: bytes, backup: Any) -> None:
+    market.call(agreement_id)
+    old = backup("department")
+    market.call(agreement_id, 2)
+    old.put_back()
+    assert impatient(lambda: market.call(agreement_id, 3, key="gap")) == "sequence_gap"
+    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).lanes[0].head.seq == 1
+    recover(market, market.department, agreement_id)
+    market.department.restarted()
+    assert market.call(agreement_id, 3, key="gap").seq == 3
+
+
 def test_a_history_of_several_pages_comes_back_whole(market: Any, agreement_id: bytes, backup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "MOST_PLACES", 2)
     old = backup("bank")

@@ -65,20 +65,25 @@ def called(network: Any, trade: dict[str, Any], times: int = 1) -> list[int]:
     return [eventually(lambda: client.post("/v1/calls", trade["call"]))["seq"] for _ in range(times)]
 
 
+def put_back(network: Any, trade: dict[str, Any], organisation: Any, folder: Path) -> int:
+    """Stop a node and put its database back from before three calls that the supervisor has seen; the last of their places."""
+    database, auditor = organisation.plan.directory / "data" / "node.db", organisation.client("auditor")
+    called(network, trade, 2)
+    copied(database, folder / "old.db")
+    before = auditor.get("/v1/log")["size"]
+    last = called(network, trade, 3)[-1]
+    assert eventually(lambda: witnessed(network, organisation, before + 3))
+    organisation.node.stop()
+    copied(folder / "old.db", database)
+    return last
+
+
 @pytest.mark.parametrize("role", ["bank", "department"])
 def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_on(
     network: Any, trade: dict[str, Any], tmp_path: Path, role: str
 ) -> None:
     organisation = network.of(role)
-    database, auditor = organisation.plan.directory / "data" / "node.db", organisation.client("auditor")
-    called(network, trade, 2)
-    copied(database, tmp_path / "old.db")
-    before = auditor.get("/v1/log")["size"]
-    last = called(network, trade, 3)[-1]
-    assert eventually(lambda: witnessed(network, organisation, before + 3))
-    organisation.node.stop()
-    copied(tmp_path / "old.db", database)
-
+    last = put_back(network, trade, organisation, tmp_path)
     organisation.node.start()
     assert eventually(lambda: set(down(organisation)) & {"log_behind_chain", "log_behind_witness"})
     code, _, said = recovered(organisation)
@@ -92,12 +97,40 @@ def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_
     organisation.node.start()
     organisation.node.wait_ready(organisation.client(None))
     assert called(network, trade) == [last + 1]
-    told = network.of("supervisor").client("auditor").get(f"/v1/agreements/{trade['agreement']}/reconciliation")
+    supervisor, auditor = network.of("supervisor").client("auditor"), organisation.client("auditor")
+    told = supervisor.get(f"/v1/agreements/{trade['agreement']}/reconciliation")
     assert told["agree"], told["findings"]
-    assert network.of("supervisor").client("auditor").get("/v1/log/forks")["forks"] == []
+    assert supervisor.get("/v1/log/forks")["forks"] == []
     after = auditor.get("/v1/log")["size"]
     assert eventually(lambda: witnessed(network, organisation, after)), "the supervisor sees one log that only grew"
     assert recovered_twice_changes_nothing(organisation)
+
+
+def test_an_agreement_stays_held_until_its_other_party_answers(network: Any, trade: dict[str, Any], tmp_path: Path) -> None:
+    bank, department = network.of("bank"), network.of("department")
+    last = put_back(network, trade, bank, tmp_path)
+    department.node.stop()
+    try:
+        code, said, errors = recovered(bank)
+        assert code == 2, errors
+        assert f"{trade['agreement']} is not recovered (peer_unreachable)" in said
+        assert "lacked" in said, "the log is back all the same"
+    finally:
+        department.node.start()
+        department.node.wait_ready(department.client(None))
+    bank.node.start()
+    bank.node.wait_ready(bank.client(None))
+    with pytest.raises(QiaolianError) as caught:
+        bank.client("system").post("/v1/calls", trade["call"])
+    assert caught.value.code == "agreement_unrecovered"
+    told = network.of("supervisor").client("auditor").get(f"/v1/agreements/{trade['agreement']}/reconciliation")
+    assert [each["kind"] for each in told["findings"]][:1] == ["gap"], "what is missing is reported, not hidden"
+    bank.node.stop()
+    code, said, errors = recovered(bank)
+    assert code == 0, (said, errors)
+    bank.node.start()
+    bank.node.wait_ready(bank.client(None))
+    assert called(network, trade) == [last + 1]
 
 
 def recovered_twice_changes_nothing(organisation: Any) -> bool:
