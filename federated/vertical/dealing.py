@@ -130,20 +130,21 @@ def count_type(rows: int) -> type[np.unsignedinteger]:
 
 def bins_mask(owner: Randomness, rows: int, bins: int) -> NDArray[np.unsignedinteger]:
     """M: what hides an owner's bins."""
-    return _narrow(owner.child("bins"), count_type(rows), rows, bins)
+    return narrow(owner.child("bins"), count_type(rows), rows, bins)
 
 
 def label_mask(label: Randomness, rows: int) -> NDArray[np.unsignedinteger]:
     """m: what hides the label."""
-    return _narrow(label.child("label"), count_type(rows), rows)
+    return narrow(label.child("label"), count_type(rows), rows)
 
 
 def counts_share(owner: Randomness, rows: int, bins: int) -> NDArray[np.unsignedinteger]:
     """The owner's share of Mᵀ·m; the label party has the rest from the dealer."""
-    return _narrow(owner.child("counts"), count_type(rows), bins)
+    return narrow(owner.child("counts"), count_type(rows), bins)
 
 
-def _narrow(stream: Randomness, kind: type[np.unsignedinteger], *shape: int) -> NDArray[np.unsignedinteger]:
+def narrow(stream: Randomness, kind: type[np.unsignedinteger], *shape: int) -> NDArray[np.unsignedinteger]:
+    """Uniform words of this width: the stream's next bytes."""
     size = np.dtype(kind).itemsize
     count = int(np.prod(shape))
     return stream.words(-(-count * size // 8)).view(kind)[:count].reshape(shape)

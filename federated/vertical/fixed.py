@@ -59,6 +59,16 @@ def bits_needed(rows: int, parties: int, fraction: int = FRACTION) -> float:
     return math.log2(largest) + fraction + (fraction - FRACTION)
 
 
+def shift_bits_of(curvature: float) -> int:
+    """The same for columns of which no more is known than the largest eigenvalue of XᵀX, or a number above it."""
+    return ERROR_FRACTION + math.ceil(math.log2(curvature)) - 2
+
+
+MOST_SHIFT_BITS = 43
+"""Of such a step. By Cauchy and Schwarz no element of the gradient is above the eigenvalue, as long as that is not below the number of rows; so no
+value is above (16 + 4) · 2**shift with 14 fraction bits, and that is below 2**62."""
+
+
 @dataclass(frozen=True)
 class Shift:
     """A party's shares of a random mask, of the mask shifted right, and of its top bit: all (count,)."""

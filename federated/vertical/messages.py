@@ -23,4 +23,4 @@ async def receive_words(session: Session, peer: str, kind: str, count: int, dtyp
     pieces: list[NDArray[np.unsignedinteger]] = []
     for start in range(0, count, PIECE):
         pieces.append((await session.to(peer).receive(kind)).array("words", dtype, [min(PIECE, count - start)]))
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, dtype), *pieces])

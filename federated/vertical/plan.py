@@ -147,17 +147,30 @@ class Sides:
             raise BadInput("spec_columns", f"A scorecard has at most {MOST_COLUMNS} columns.")
         return cls(label, features, dealer, columns)
 
-    def shape(self, rows: int) -> Shape:
-        """The training's size; the label party has one column more, of ones. ``too_few_rows``, ``too_many_rows``."""
+    @property
+    def data_parties(self) -> tuple[str, ...]:
+        """Who holds shares, in the dealing's order: the label party is the last."""
+        return (*self.features, self.label)
+
+    def require_rows(self, rows: int) -> None:
+        """``too_few_rows`` if these are too few to train with."""
         width = sum(map(len, self.columns.values()))
         if rows < ROWS_FOR_A_COLUMN * max(width, 2):
             raise BadInput("too_few_rows", f"{rows} rows to train with are too few for {width} columns.", hint="Ten rows a column are the least.")
+
+    def sized(self, rows: int) -> Shape:
+        """So many rows of all columns; the label party has one column more, of ones."""
+        return Shape(rows, {name: len(self.columns[name]) for name in self.features} | {self.label: len(self.columns[self.label]) + 1})
+
+    def shape(self, rows: int) -> Shape:
+        """The training's size; ``too_few_rows``, ``too_many_rows``."""
+        self.require_rows(rows)
         if bits_needed(rows, len(self.columns)) > LARGEST:
             most = 1 << math.floor(math.log2(rows))
             while bits_needed(most, len(self.columns)) > LARGEST:
                 most >>= 1
             raise BadInput("too_many_rows", f"{rows} rows do not fit the ring.", hint=f"Train with at most {most} rows; a sample is enough.")
-        return Shape(rows, {name: len(self.columns[name]) for name in self.features} | {self.label: len(self.columns[self.label]) + 1})
+        return self.sized(rows)
 
 
 def agreed(job: Job) -> tuple[Plan, Sides]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from federated.evaluation import Scored, evaluate
 from federated.vertical.binning import NO_BIN, Evidence
+from federated.vertical.cuts import Cut
 from federated.vertical.plan import Plan
-from federated.vertical.protocol import Cut
 from federated.vertical.whitening import Whitening
 
 _STEPS = 20

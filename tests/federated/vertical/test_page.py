@@ -16,7 +16,7 @@ from federated.randomness import Randomness
 from federated.vertical import dealing
 from federated.vertical.fixed import ERROR_FRACTION, FRACTION
 from federated.vertical.plan import Plan, agreed
-from federated.vertical.protocol import MOST_SPREAD
+from federated.vertical.results import MOST_SPREAD
 from federated.vertical.sigmoid import COEFFICIENTS
 from federated.vertical.sums import Veil
 from tests.federated.vertical.city import scorecard_of

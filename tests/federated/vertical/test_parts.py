@@ -20,10 +20,12 @@ from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import sigmoid as series
 from federated.vertical.binning import MISSING, NO_BIN, OTHER, STEP, Bins, Evidence, Layout, cut
+from federated.vertical.circle import Circle
 from federated.vertical.counting import be_counted, count, deal_counts
 from federated.vertical.dealing import Shape
+from federated.vertical.fixed import shift_bits
 from federated.vertical.points import Column
-from federated.vertical.training import Trainer, deal
+from federated.vertical.training import Columns, Trainer, deal, own_weights, owned_masks
 from federated.vertical.whitening import Whitening
 
 NAN = float("nan")
@@ -237,13 +239,17 @@ def trained(parts: dict[str, NDArray[np.float64]], bad: NDArray[np.bool_], itera
     """All parties' weights; the last party has the label."""
     shape = Shape(len(bad), {name: each.shape[1] for name, each in parts.items()})
     seeds = {name: bytes([place]) * 32 for place, name in enumerate(parts)}
+    bits = shift_bits(shape.rows, len(parts))
 
     async def party(session: Session) -> Any:
-        trainer = Trainer(session, shape, Randomness(seeds[session.party]), "dealer", parts[session.party])
-        return await trainer.run(iterations, bad if session.party == shape.last else None)
+        circle, seed = Circle(session, list(parts)), Randomness(seeds[session.party])
+        columns = await Columns.owned(circle, shape, seed, parts[session.party])
+        trainer = Trainer(circle, shape, seed, "dealer", columns, bits)
+        return await own_weights(circle, shape, await trainer.run(iterations, bad if session.party == shape.last else None))
 
     async def dealer(session: Session) -> Any:
-        await deal(session, {name: Randomness(seed) for name, seed in seeds.items()}, shape, iterations)
+        streams = {name: Randomness(seed) for name, seed in seeds.items()}
+        await deal(session, streams, shape, owned_masks(streams, shape), iterations, bits)
 
     found = run_local({**dict.fromkeys(parts, party), "dealer": dealer})
     return np.concatenate([found[name] for name in parts])
