@@ -47,8 +47,9 @@ async def curvature(circle: Circle, hand: Hand, seed: Randomness, dealer: str, c
     crossing = factor @ first.T
     square = crossing + crossing.T + await hand.share("curvature/crossed", width, width) + (factor @ factor.T if circle.first else np.uint64(0))
     opened_square = await circle.open(square - second, "curvature/square")
-    power = np.uint64(2) * (opened_square * second).sum() + (await hand.share("curvature/power", 1))
-    power = await circle.tell(power + ((opened_square * opened_square).sum() if circle.first else np.uint64(0)), "curvature/power")
+    cross = np.uint64(2) * second + (opened_square if circle.first else np.uint64(0))
+    fourth = (opened_square * cross).sum(keepdims=True).reshape(1) + await hand.share("curvature/power", 1)
+    power = await circle.tell(fourth, "curvature/power")
     return None if power is None else 2.0 ** (bits - 2 * FRACTION) * (float(power[0]) ** 0.25 + width)
 
 

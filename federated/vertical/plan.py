@@ -79,13 +79,19 @@ class Plan:
         outcomes = {type(plan.bad), type(plan.good)}
         if not texts or not (outcomes == {str} or outcomes <= {int, float}) or plan.bad == plan.good:
             raise BadInput("spec_parameters", "label and test_column name two columns; bad and good are two texts or two numbers.")
-        alignment_terms(plan.alignment)
+        if plan.unseen and plan.test_column is not None:
+            raise BadInput("spec_parameters", "A test column tells which rows are common: with reveal nobody rows to test with are drawn.")
         return plan
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nobody is to learn which rows are common."""
+        return self.terms.reveal == "nobody"
 
     @property
     def terms(self) -> Terms:
         """How common rows are found."""
-        return alignment_terms(self.alignment)
+        return alignment_terms(self.alignment, also="nobody")
 
     @property
     def scale(self) -> Scale:
@@ -179,12 +185,15 @@ def agreed(job: Job) -> tuple[Plan, Sides]:
     return plan, Sides.of(job, plan)
 
 
-def alignment_terms(given: Any) -> Terms:
-    """The parameters of the intersections with the departments; ``spec_parameters``, ``reveal_not_offered`` and the other codes of ``Terms``."""
+def alignment_terms(given: Any, *, also: str = "receiver") -> Terms:
+    """The parameters of the intersections with the departments; ``spec_parameters``, ``reveal_not_offered`` and the other codes of ``Terms``.
+
+    ``also``: what they may reveal besides what the label party needs to know of a row.
+    """
     if not isinstance(given, Mapping):
         raise BadInput("spec_parameters", "alignment holds the parameters of an intersection.")
     terms = Terms.read(given)
-    if terms.reveal != "receiver":
+    if terms.reveal not in ("receiver", also):
         raise BadInput("reveal_not_offered", "An alignment reveals what its model needs; leave reveal at receiver.")
     return terms
 

@@ -24,6 +24,7 @@ from federated.intersection import align
 from federated.job import Job, Outcome, Protocol, Table
 from federated.randomness import Randomness
 from federated.session import Session
+from federated.vertical import unseen
 from federated.vertical.binning import NO_BIN, Evidence
 from federated.vertical.circle import Circle
 from federated.vertical.counting import be_counted, count, deal_counts
@@ -51,6 +52,8 @@ def check(job: Job) -> None:
 async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     """The label party's side: ``model.json`` and ``points.csv`` with its own points, ``scores.csv``, ``card.json``, ``card.html``."""
     plan, sides = agreed(job)
+    if plan.unseen:
+        return await unseen.label(session, table, job)
     table = rows_of(table)
     bad = plan.outcomes(table)
     require_finite({name: table.columns[name] for name in sides.columns[session.party]})
@@ -136,6 +139,8 @@ class Rows:
 async def features(session: Session, table: Table | None, job: Job) -> Outcome:
     """A department's side: ``model.json`` and ``points.csv`` with the points of its own columns."""
     plan, sides = agreed(job)
+    if plan.unseen:
+        return await unseen.features(session, table, job)
     table = rows_of(table)
     require_finite(table.columns)
     seed = await seed_of(session, sides)
@@ -170,6 +175,8 @@ async def features(session: Session, table: Table | None, job: Job) -> Outcome:
 async def dealer(session: Session, table: Table | None, job: Job) -> Outcome:
     """The dealer's side: seeds, and what they leave to be corrected. It keeps nothing."""
     plan, sides = agreed(job)
+    if plan.unseen:
+        return await unseen.dealer(session, table, job)
     streams = await hand_out(session, sides)
     message = await session.to(sides.label).receive("scorecard/size")
     shape = sides.shape(message.integer("rows", least=1, most=1 << 32))

@@ -1,0 +1,306 @@
+"""The parts of a training on rows that nobody learns, each beside the same in the open: membership, products, curvature, the spread of scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from federated.local import run_local
+from federated.randomness import Randomness
+from federated.session import Session
+from federated.vertical.buckets import BUCKETS, IN_ONE, deal_scores, deal_spread, log_odds, scores, spread
+from federated.vertical.circle import Circle
+from federated.vertical.curvature import curvature, deal_curvature
+from federated.vertical.dealing import Shape
+from federated.vertical.fixed import ERROR_FRACTION, FRACTION, LARGEST, LARGEST_WEIGHT, MOST_SHIFT_BITS, encode, shift_bits, shift_bits_of
+from federated.vertical.hands import Deck, Hand
+from federated.vertical.membership import deal_members, members
+from federated.vertical.products import crossed, deal_crossed, deal_kept, held, kept
+from federated.vertical.training import Columns, Trainer, deal, own_weights, shared_masks
+from federated.vertical.whitening import Whitening
+
+PARTIES = st.integers(2, 4)
+SEEDS = st.integers(0, 2**32)
+Words = NDArray[np.uint64]
+Play = Callable[[Circle, Hand, Randomness, int], Awaitable[Any]]
+Deal = Callable[[Deck, dict[str, Randomness]], Awaitable[Any]]
+
+
+def names(parties: int) -> list[str]:
+    return [f"d{number}" for number in range(parties - 1)] + ["bank"]
+
+
+def played(parties: int, play: Play, deal: Deal, seed: int = 0) -> list[Any]:
+    """What each party ends with, in the dealing's order."""
+    seeds = {name: bytes([place + 1, seed % 251]) * 16 for place, name in enumerate(names(parties))}
+
+    async def party(session: Session) -> Any:
+        own = Randomness(seeds[session.party])
+        hand = Hand(session, own, "dealer", last=session.party == "bank")
+        return await play(Circle(session, names(parties)), hand, own, names(parties).index(session.party))
+
+    async def dealer(session: Session) -> Any:
+        streams = {name: Randomness(each) for name, each in seeds.items()}
+        await deal(Deck(session, streams), streams)
+
+    ended = run_local({**dict.fromkeys(names(parties), party), "dealer": dealer})
+    return [ended[name] for name in names(parties)]
+
+
+def shared(value: NDArray[Any], parties: int, numbers: np.random.Generator) -> list[Any]:
+    """Uniform words that add up to the value."""
+    most = np.iinfo(value.dtype).max
+    parts = [numbers.integers(0, most, value.shape, value.dtype, endpoint=True) for _ in range(parties - 1)]
+    return [*parts, value - sum(parts, np.zeros_like(value))]
+
+
+def total(parts: list[Any]) -> Any:
+    return sum(parts[1:], parts[0])
+
+
+def shape_of(rows: int, parties: int, numbers: np.random.Generator, least: int = 0) -> Shape:
+    return Shape(rows, {name: int(numbers.integers(least, 4)) for name in names(parties)[:-1]} | {"bank": int(numbers.integers(1, 4))})
+
+
+def blocks(value: NDArray[Any], shape: Shape, numbers: np.random.Generator) -> list[Any]:
+    """Shares of columns: each department has one of its own columns, the label party one of all."""
+    parts = [numbers.integers(0, np.iinfo(value.dtype).max, (len(value), width), value.dtype) for width in list(shape.columns.values())[:-1]]
+    last = value.copy()
+    for name, part in zip(shape.columns, parts, strict=False):
+        last[:, shape.span(name)] -= part
+    return [*parts, last]
+
+
+# --- Membership -----------------------------------------------------------------------------------------------------------------------
+
+
+def found(words: Words, targets: Words, seed: int = 0) -> list[Words]:
+    """Shares of membership where the bank has ``words`` (bins, departments) and the departments ``targets``."""
+    bins, departments = words.shape
+
+    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
+        own = words if circle.first else np.where(np.arange(departments) == place, targets, 0).astype(np.uint64)
+        return await members(circle, hand, own)
+
+    return played(departments + 1, play, lambda deck, _: deal_members(deck, bins, departments), seed)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 3), st.integers(1, 4), SEEDS)
+def test_a_bin_is_a_members_if_all_departments_targets_are_met(departments: int, groups: int, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    words = numbers.integers(0, 2**64, (64 * groups, departments), np.uint64)
+    met = numbers.random(words.shape) < 0.7
+    targets = np.where(met, words, numbers.integers(0, 2**64, words.shape, np.uint64))
+    parts = found(words, targets, seed)
+    assert total(parts).tolist() == met.all(axis=1).astype(int).tolist()
+
+
+@given(st.integers(0, 63), st.integers(1, 3))
+@settings(deadline=None, max_examples=20)
+def test_one_bit_that_differs_is_enough(bit: int, departments: int) -> None:
+    words = np.arange(64 * departments, dtype=np.uint64).reshape(64, departments)
+    targets = words.copy()
+    targets[5, departments - 1] ^= np.uint64(1 << bit)
+    assert np.flatnonzero(total(found(words, targets)) == 0).tolist() == [5]
+
+
+def test_a_share_of_membership_is_uniform_at_every_party() -> None:
+    # Of members as of others: no party's share says which a row is.
+    words = np.zeros((4096, 2), np.uint64)
+    targets = words.copy()
+    targets[::2, 0] = 1
+    for share in found(words, targets):
+        for rows in (share[::2], share[1::2]):
+            assert len(np.unique(rows)) == len(rows)
+            bits = np.unpackbits(rows.copy().view(np.uint8))
+            assert abs(bits.mean() - 0.5) < 5 * 0.5 / math.sqrt(len(bits))
+
+
+# --- Products -------------------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(PARTIES, st.integers(1, 40), SEEDS)
+def test_columns_are_kept_where_a_row_is_and_zero_elsewhere(parties: int, rows: int, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    shape = shape_of(rows, parties, numbers)
+    keep, columns = numbers.integers(0, 2, rows, np.uint64), numbers.integers(0, 2**64, (rows, shape.total), np.uint64)
+    keeps, parts = shared(keep, parties, numbers), blocks(columns, shape, numbers)
+
+    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
+        assert parts[place].shape[1] == held(circle, shape).stop - held(circle, shape).start
+        return await kept(circle, hand, "x", keeps[place], parts[place], shape)
+
+    assert (total(played(parties, play, lambda deck, _: deal_kept(deck, "x", shape), seed)) == keep[:, None] * columns).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(PARTIES, st.integers(1, 40), st.sampled_from([np.uint16, np.uint32]), SEEDS)
+def test_rows_are_counted_in_all_bins(parties: int, rows: int, kind: Any, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    shape = shape_of(rows, parties, numbers)
+    left, columns = numbers.integers(0, 2, (rows, 2), kind), numbers.integers(0, 2, (rows, shape.total), kind)
+    lefts, parts = shared(left, parties, numbers), blocks(columns, shape, numbers)
+
+    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
+        return await crossed(circle, hand, "x", lefts[place], parts[place], shape)
+
+    counts = total(played(parties, play, lambda deck, _: deal_crossed(deck, "x", 2, shape, kind), seed))
+    assert (counts == left.T.astype(int) @ columns.astype(int)).all()
+
+
+# --- Curvature ------------------------------------------------------------------------------------------------------------------------
+
+
+def bound(columns: NDArray[np.float64], parties: int, seed: int = 0) -> float:
+    """What the label party learns of the columns' largest eigenvalue."""
+    numbers, (rows, width) = np.random.default_rng(seed), columns.shape
+    parts = shared(encode(columns), parties, numbers)
+
+    async def play(circle: Circle, hand: Hand, own: Randomness, place: int) -> Any:
+        return await curvature(circle, hand, own, "dealer", await Columns.shared(circle, own, parts[place]), rows)
+
+    async def deal_all(deck: Deck, streams: dict[str, Randomness]) -> None:
+        await deal_curvature(deck, shared_masks(streams, Shape(rows, {"bank": width})), "bank")
+
+    *others, told = played(parties, play, deal_all, seed)
+    assert others == [None] * (parties - 1)
+    return float(told)
+
+
+@settings(deadline=None, max_examples=40)
+@given(PARTIES, st.integers(20, 300), st.integers(1, 12), st.floats(0.05, 30), SEEDS)
+def test_the_bound_is_above_the_largest_eigenvalue_and_not_far(parties: int, rows: int, width: int, size: float, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    mixed = numbers.normal(size=(rows, width)) @ numbers.normal(size=(width, width)) * size / math.sqrt(width)
+    columns = np.column_stack([mixed, np.ones(rows)]) * (numbers.random(rows) < 0.8)[:, None]
+    columns[0, -1] = 1.0
+    largest = float(np.linalg.eigvalsh(columns.T @ columns)[-1])
+    told = bound(columns, parties, seed)
+    assert largest * (1 - 1e-3) <= told <= 1.1 * (width + 1) ** 0.25 * largest
+
+
+def test_rows_of_which_all_but_one_are_zero_have_a_bound() -> None:
+    columns = np.zeros((64, 3))
+    columns[7] = (1.0, -2.0, 1.0)
+    assert 6 <= bound(columns, 2) <= 8
+
+
+@given(st.floats(10, 2.0**19))
+def test_a_step_over_measured_columns_never_overshoots_and_fits_the_ring(curvature: float) -> None:
+    bits = shift_bits_of(curvature)
+    step = 2.0 ** (ERROR_FRACTION - bits)
+    assert 2 / curvature <= step <= 4 / curvature  # the logistic function's slope is at most 1/4
+    assert bits <= MOST_SHIFT_BITS
+    assert math.log2(LARGEST_WEIGHT * 2.0**bits + curvature * 2.0**ERROR_FRACTION) + FRACTION <= LARGEST
+
+
+def test_a_measured_step_is_that_of_two_parties_who_know_their_rows() -> None:
+    assert all(shift_bits_of(2.0 * rows) == shift_bits(rows, 2) for rows in (64, 1024, 4096))
+
+
+# --- Training -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parties", [2, 3, 4])
+def test_training_on_columns_that_all_share_ends_where_owned_ones_end(parties: int) -> None:
+    # The same columns and outcome, with rows between that are zero because they are nobody's.
+    numbers = np.random.default_rng(parties)
+    rows, width = 600, 2 * parties
+    white = Whitening.of(numbers.normal(size=(rows, width))).white(numbers.normal(size=(rows, width)))
+    columns = np.column_stack([white, np.ones(rows)])
+    bad = numbers.random(rows) < 1 / (1 + np.exp(-columns @ np.append(numbers.normal(size=width) * 0.6, -0.5)))
+    member = numbers.random(rows) < 0.7
+    columns[~member] = 0
+    parts = shared(encode(columns), parties, numbers)
+    shape = Shape(rows, {name: 2 for name in names(parties)[:-1]} | {"bank": 3})
+    bits = shift_bits_of(2.0 * rows)
+
+    async def play(circle: Circle, _hand: Hand, own: Randomness, place: int) -> Any:
+        held = await Columns.shared(circle, own, parts[place])
+        return await own_weights(circle, shape, await Trainer(circle, shape, own, "dealer", held, bits).run(20, bad if circle.first else None))
+
+    async def deal_all(deck: Deck, streams: dict[str, Randomness]) -> None:
+        await deal(deck.session, streams, shape, shared_masks(streams, shape), 20, bits)
+
+    weights = np.concatenate(played(parties, play, deal_all))
+    plain = np.zeros(width + 1)
+    for _ in range(200):
+        chance = 1 / (1 + np.exp(-columns @ plain))
+        plain -= 2 / rows * columns.T @ (chance - bad)
+    assert np.corrcoef(columns[member] @ weights, columns[member] @ plain)[0, 1] > 0.998
+    assert np.abs(weights - plain).max() < 0.25 * max(1, np.abs(plain).max())
+
+
+# --- The spread of scores -------------------------------------------------------------------------------------------------------------
+
+
+def counted(score: NDArray[np.float64], bad: NDArray[np.bool_], groups: NDArray[np.bool_], parties: int, seed: int = 0) -> NDArray[np.int64]:
+    numbers = np.random.default_rng(seed)
+    parts = shared(encode(score, 2 * FRACTION), parties, numbers)
+
+    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
+        return await spread(circle, hand, parts[place], bad if circle.first else None, groups)
+
+    *others, told = played(parties, play, lambda deck, _: deal_spread(deck, len(score)), seed)
+    assert others == [None] * (parties - 1)
+    return np.asarray(told)
+
+
+@settings(deadline=None, max_examples=25)
+@given(PARTIES, st.lists(st.floats(-15.9, 15.8), min_size=1, max_size=60), SEEDS)
+def test_every_score_is_counted_in_its_bucket_or_the_next(parties: int, values: list[float], seed: int) -> None:
+    numbers, score = np.random.default_rng(seed), np.array(values)
+    bad, group = numbers.random(len(score)) < 0.5, numbers.random(len(score)) < 0.5
+    told = counted(score, bad, np.stack([group, ~group]), parties, seed)
+    for place, inside in enumerate((group, ~group)):
+        for outcome in (False, True):
+            seen = np.repeat(log_odds(), told[place, int(outcome)])
+            real = np.sort(score[inside & (bad == outcome)])
+            assert len(seen) == len(real)
+            assert (np.abs(seen - real) <= 1 / IN_ONE + 1e-6).all()  # both are in order
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_scores_of_rows_that_are_nobodys_fall_into_the_bucket_of_0_exactly(parties: int) -> None:
+    rows = 5000
+    told = counted(np.zeros(rows), np.arange(rows) < 1700, np.ones((1, rows), np.bool_), parties)
+    assert told[0, :, BUCKETS // 2].tolist() == [3300, 1700]
+    assert told.sum() == rows
+
+
+def test_a_score_between_two_buckets_is_counted_in_the_nearer_more_often() -> None:
+    rows = 20_000
+    told = counted(np.full(rows, 1 / (4 * IN_ONE)), np.zeros(rows, np.bool_), np.ones((1, rows), np.bool_), 2)
+    assert told[0, 0, BUCKETS // 2 : BUCKETS // 2 + 2].sum() == rows
+    assert abs(told[0, 0, BUCKETS // 2 + 1] / rows - 0.25) < 5 * math.sqrt(0.25 * 0.75 / rows)
+
+
+def test_scores_beyond_all_buckets_change_sides_and_so_are_found() -> None:
+    told = counted(np.array([17.0, 1.0, -1.0]), np.zeros(3, np.bool_), np.ones((1, 3), np.bool_), 2)
+    assert told[0].sum(axis=1).tolist() == [2, 1]
+
+
+@settings(deadline=None, max_examples=20)
+@given(PARTIES, SEEDS)
+def test_scores_on_shares_are_columns_times_weights(parties: int, seed: int) -> None:
+    numbers = np.random.default_rng(seed)
+    columns, weights = numbers.normal(size=(50, 4)), numbers.normal(size=4)
+    parts, shares = shared(encode(columns), parties, numbers), shared(encode(weights), parties, numbers)
+    shape = Shape(50, {"bank": 4})
+
+    async def play(circle: Circle, hand: Hand, own: Randomness, place: int) -> Any:
+        return await scores(circle, hand, await Columns.shared(circle, own, parts[place]), shares[place])
+
+    async def deal_all(deck: Deck, streams: dict[str, Randomness]) -> None:
+        await deal_scores(deck, shared_masks(streams, shape))
+
+    assert (total(played(parties, play, deal_all, seed)) == encode(columns) @ encode(weights)).all()
