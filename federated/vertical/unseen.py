@@ -245,7 +245,9 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     base = round(plan.scale.offset - plan.scale.factor * float(weights[-1]))
     made = columns_of(replace(cut_, layouts=layouts[session.party]), mine, whitening, weights[:-1], plan)
     facts = {"rows": f"those common to all, which nobody knows; scores in buckets of 1/{IN_ONE} of log-odds"}
-    return await asyncio.to_thread(judged, job, plan, sides, Part(model, salt_of(session), made, base, plan.scale), told, train, test, facts=facts)
+    return await asyncio.to_thread(
+        judged, job, plan, sides, Part(model, salt_of(session), made, base, plan.scale, sides.features), told, train, test, facts=facts
+    )
 
 
 def _forms(message: Message, columns: int, plan: Plan) -> tuple[Layout, ...]:
@@ -333,21 +335,22 @@ async def features(session: Session, table: Table | None, job: Job) -> Outcome:
     await session.to(sides.label).send("circuit/bins", bins=widths, ordered=ordered)
     frame = Frame.received(await session.to(sides.label).receive("circuit/frame"), plan, sides)
     test = await receive_words(session, sides.label, "circuit/test", programmed.bins, "uint8")
-    if frame.rows != programmed.bins or int((test == 0).sum()) != frame.train or frame.bins.columns[session.party] != widths.sum():
+    if frame.rows != programmed.bins or int((test == 0).sum()) != frame.train or frame.bins.columns[session.party] != int(widths.sum()):
         raise PeerFault("message_malformed", f"{sides.label} does not say which rows are for the test.", peer=sides.label)
     order = np.argsort(test != 0, kind="stable")
     side = Side.of(session, plan, sides, seed, frame)
 
     drawn = session.randomness.child("shares")
     targets = drawn.child("targets").words(frame.rows)
-    standing = narrow(drawn.child("bins"), frame.kind, frame.rows, int(widths.sum()))
-    inside = await asyncio.to_thread(cut_.inside, len(table))
-    values = inside.astype(frame.kind)[programmed.row] - standing[programmed.bin]
-    await programmed.send(np.column_stack([targets[programmed.bin], _packed(values)]))
+    width = int(widths.sum())
+    inside = _padded(await asyncio.to_thread(cut_.inside, len(table)), frame.kind)
+    standing = narrow(drawn.child("bins"), frame.kind, frame.rows, inside.shape[1])
+    values = inside[programmed.row] - standing[programmed.bin]
+    await programmed.send(np.column_stack([targets[programmed.bin], values.view(np.uint64)]))
     words = np.zeros((frame.rows, len(sides.features)), np.uint64)
     words[:, sides.features.index(session.party)] = targets[order]
     found = await find_members(side, words, None)
-    await count_members(side, found, standing[order])
+    await count_members(side, found, standing[order, :width])
     mine = await told_evidence(session, sides.label, cut_)
 
     evidence = cut_.evidence(mine)
@@ -366,12 +369,12 @@ def _packed_words(width: int, kind: Kind) -> int:
     return -(-width * np.dtype(kind).itemsize // 8)
 
 
-def _packed(values: Narrow) -> Words:
-    """Rows of narrow words as rows of whole ones, zeros behind."""
-    kind: Kind = values.dtype.type
-    wide = np.zeros((len(values), 8 // values.itemsize * _packed_words(values.shape[1], kind)), kind)
-    wide[:, : values.shape[1]] = values
-    return wide.view(np.uint64)
+def _padded(inside: NDArray[np.bool_], kind: Kind) -> Narrow:
+    """With bins that no row stands in, up to whole words. Shares of these are as random as others: were they not, they would tell members."""
+    rows, width = inside.shape
+    wide = np.zeros((rows, 8 // np.dtype(kind).itemsize * _packed_words(width, kind)), kind)
+    wide[:, :width] = inside
+    return wide
 
 
 # --- The dealer -----------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ def arrow(table: Table, names: Any) -> pa.Table:
     return pa.table({KEY: ids, **{name: pa.array(table.columns[name].tolist(), from_pandas=True) for name in names}})
 
 
-def asking_of(models: Mapping[str, str]) -> Job:
+def asking_of(models: Mapping[str, str], training: str = "credit") -> Job:
     parties: dict[str, Any] = {name: {"role": "features", "source": "asked", "columns": list(DEPARTMENTS[name])} for name in ("tax", "estate")}
     parties["bank"] = {"role": "label", "source": "asked", "columns": ["income", "debt"]}
-    given = {"training": "credit", "models": dict(models), "batch": 1}
-    return Job.from_json({"job": "ask", "protocol": "scoring", "purpose": "credit-assessment", "parties": parties, "parameters": given})
+    given = {"training": training, "models": dict(models), "batch": 1}
+    return Job.from_json({"job": f"ask-{training}", "protocol": "scoring", "purpose": "credit-assessment", "parties": parties, "parameters": given})
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,22 @@ def test_every_partys_side_of_both_protocols_replays_equal(city: Parties, receip
             found = city.replay(name, receipt["folder"])
             assert found["equal"]
             assert found["files"] == len(receipt["files"])
+
+
+def test_daemons_train_on_rows_that_nobody_learns_score_by_it_and_replay(city: Parties) -> None:
+    job = replace(scorecard_of(2, alignment={"reveal": "nobody"}, iterations=20), name="unseen")
+    city.approve(job)
+    receipts = city.run(job)
+    common = len(set.intersection(*(set(TABLES[name].ids.tolist()) for name in ("tax", "estate", "bank"))))
+    assert {receipts[name]["metrics"]["rows"] for name in ("tax", "estate", "bank")} == {common}
+    assert {each.name for each in (receipts["bank"]["folder"] / "output").iterdir()} == {"model.json", "points.csv", "card.json", "card.html"}
+    asking = asking_of({name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")}, "unseen")
+    city.approve(asking)
+    answers = city.run(asking)
+    assert answers["bank"]["metrics"]["scored"] > 0
+    for name in NAMES:
+        assert city.replay(name, receipts[name]["folder"])["equal"]
+    assert city.replay("bank", answers["bank"]["folder"])["equal"]
 
 
 def test_a_replay_of_scoring_does_not_need_the_training_any_more(city: Parties, answers: dict[str, Any], receipts: dict[str, Any]) -> None:

@@ -1,0 +1,484 @@
+"""A scorecard trained on rows that nobody learns: what comes out, who is told what, and that nothing that anybody has names a common row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from federated.errors import BadInput, Conflict, PeerFault
+from federated.intersection import Seating
+from federated.job import Job, Outcome, Table
+from federated.scoring import SCORING
+from federated.vertical import unseen
+from federated.vertical.buckets import IN_ONE
+from federated.vertical.plan import agreed
+from federated.vertical.points import Part
+from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
+
+NOBODY = {"reveal": "nobody", "pad_to": 64}
+TABLES = people(count=1200)
+SMALL = people()
+NAMES = ("tax", "estate", "social", "bank", "dealer")
+
+
+def unseen_of(departments: int = 2, **parameters: Any) -> Job:
+    return scorecard_of(departments, **{"alignment": NOBODY, **parameters})
+
+
+@dataclass
+class Watched:
+    """A training with everything that its parties sent and received, and what only a test may put together: who sits where, and the words."""
+
+    job: Job
+    outcomes: dict[str, Outcome]
+    watch: dict[str, Recorder]
+    seating: Seating
+    words: dict[str, list[NDArray[np.uint64]]]
+
+    @property
+    def test(self) -> NDArray[np.bool_]:
+        """The bins to test with, which everybody is told."""
+        frame = next(frame for _, way, kind, frame in self.watch["bank"].frames if (way, kind) == ("sent", "circuit/test"))
+        return np.frombuffer(frame, np.uint8)[-len(self.seating.holder) :] == 1
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Bins in the order of everything that is computed."""
+        return np.argsort(self.test, kind="stable")
+
+    def member(self, tables: Any) -> NDArray[np.bool_]:
+        """Bins of common rows."""
+        common, ids = common_ids({name: tables[name] for name in (*self.job.with_role("features"), "bank")}), tables["bank"].ids
+        return np.array([place >= 0 and ids[place] in common for place in self.seating.holder.tolist()])
+
+
+def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Watched:
+    seatings: list[Seating] = []
+    words: dict[str, list[NDArray[np.uint64]]] = {}
+    seat = unseen.seat
+
+    async def kept_seat(*how: Any) -> Seating:
+        seating = await seat(*how)
+        receive = seating.receive
+
+        async def kept_words(follower: str, count: int) -> Any:
+            words.setdefault(follower, []).append(await receive(follower, count))
+            return words[follower][-1]
+
+        seating.receive = kept_words  # type: ignore[method-assign]
+        seatings.append(seating)
+        return seating
+
+    monkeypatch.setattr(unseen, "seat", kept_seat)
+    watch = {name: Recorder() for name in job.parties}
+    outcomes = Run(job, tables, watch=watch, seed=seed).outcomes()
+    return Watched(job, outcomes, watch, seatings[0], words)
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def trained(request: pytest.FixtureRequest) -> Watched:
+    """A training with one, two and three departments."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return watched(unseen_of(request.param, iterations=20), TABLES, monkeypatch)
+
+
+def part_of(outcomes: dict[str, Outcome], party: str) -> Part:
+    return Part.from_bytes(outcomes[party].files["model.json"])
+
+
+def columns_at(party: str, names: Any, people_: list[bytes]) -> dict[str, NDArray[Any]]:
+    place = {person: row for row, person in enumerate(TABLES[party].ids.tolist())}
+    rows = np.array([place[person] for person in people_])
+    return {name: TABLES[party].columns[name][rows] for name in names}
+
+
+def common_people(trained: Watched) -> tuple[list[bytes], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The common identifiers, which are for the test, and which are bad."""
+    bins = np.flatnonzero(trained.member(TABLES))
+    people_ = TABLES["bank"].ids[trained.seating.holder[bins]].tolist()
+    bad = columns_at("bank", ["status"], people_)["status"] == "bad"
+    return people_, trained.test[bins], bad
+
+
+# --- What comes out -------------------------------------------------------------------------------------------------------------------
+
+
+def test_everybody_learns_how_many_rows_are_common(trained: Watched) -> None:
+    people_, test, _ = common_people(trained)
+    assert len(people_) == len(common_ids({name: TABLES[name] for name in (*trained.job.with_role("features"), "bank")}))
+    for name in trained.job.with_role("features"):
+        metrics = trained.outcomes[name].metrics
+        assert (metrics["rows"], metrics["training_rows"]) == (len(people_), int((~test).sum()))
+    metrics = trained.outcomes["bank"].metrics
+    assert (metrics["rows"], metrics["test_rows"]) == (len(people_), int(test.sum()))
+
+
+def test_the_model_ranks_as_one_trained_on_the_common_rows_in_one_place(trained: Watched) -> None:
+    people_, test, bad = common_people(trained)
+    evidence, points = [], np.zeros(len(people_), np.int64)
+    for name in (*trained.job.with_role("features"), "bank"):
+        part = part_of(trained.outcomes, name)
+        held = columns_at(name, [each.bins.column for each in part.columns], people_)
+        evidence += [np.append(each.woe, 0.0)[each.bins.codes(held[each.bins.column])] for each in part.columns]
+        points += part.of_rows(held, len(people_))
+    pooled = np.column_stack(evidence)
+    plain = LogisticRegression(C=1e6, max_iter=1000).fit(pooled[~test], bad[~test])
+    expected, ours = roc_auc_score(bad[test], plain.decision_function(pooled[test])), roc_auc_score(bad[test], -points[test])
+    assert abs(ours - expected) < 0.01
+    assert ours > 0.7
+    # What the bank is told of the scores, in buckets, is what its model gives these rows.
+    assert abs(trained.outcomes["bank"].metrics["auc"] - ours) < 0.01
+    _, scale = np.log(2), part_of(trained.outcomes, "bank").scale
+    assert scale is not None
+    card = json.loads(trained.outcomes["bank"].files["card.json"])
+    spread = card["evaluation"]["distribution"]
+    assert sum(spread["bad"]) == int((bad & test).sum())
+    assert sum(spread["good"]) == int((~bad & test).sum())
+    reach = scale.factor / IN_ONE + 0.5 * len(evidence) + 1
+    assert abs(spread["edges"][0] - points[test].min()) < reach
+    assert abs(spread["edges"][-1] - points[test].max()) < reach
+
+
+def test_no_file_names_a_row(trained: Watched) -> None:
+    ids = {person for table in TABLES.values() for person in table.ids.tolist()}
+    for name, outcome in trained.outcomes.items():
+        expected = {"bank": {"model.json", "points.csv", "card.json", "card.html"}, "dealer": set()}.get(name, {"model.json", "points.csv"})
+        assert set(outcome.files) == expected
+        assert not any(person in data for data in outcome.files.values() for person in ids)
+
+
+def test_a_departments_points_are_of_all_its_own_rows_and_the_banks_of_the_common_ones(trained: Watched) -> None:
+    _, test, _ = common_people(trained)
+    for name in trained.job.with_role("features"):
+        for column in part_of(trained.outcomes, name).columns:
+            assert sum(column.rows) in (
+                len(TABLES[name]),
+                len(TABLES[name]) - int((column.bins.codes(TABLES[name].columns[column.bins.column]) < 0).sum()),
+            )
+    assert all(sum(column.rows) == int((~test).sum()) for column in part_of(trained.outcomes, "bank").columns)
+
+
+def test_the_bank_weighs_the_departments_bins_by_the_common_rows(trained: Watched) -> None:
+    people_, test, bad = common_people(trained)
+    for name in trained.job.with_role("features"):
+        for column in part_of(trained.outcomes, name).columns:
+            codes = column.bins.codes(columns_at(name, [column.bins.column], people_)[column.bins.column])[~test]
+            rows, bads = (np.bincount(codes[which], minlength=len(column.rows)) for which in (codes >= 0, (codes >= 0) & bad[~test]))
+            layout = unseen.Layout(len(column.bins.edges) + 1 if column.bins.numeric else 0, tuple(rows.tolist()))
+            assert column.woe == unseen.Evidence.of(layout, bads.tolist(), least=10).told().woe
+
+
+def test_the_same_seeds_give_the_same_files(trained: Watched) -> None:
+    again = Run(trained.job, TABLES).outcomes()
+    assert all(again[name].files == trained.outcomes[name].files for name in trained.job.parties)
+
+
+def test_a_bank_without_columns_of_its_own_still_makes_a_model() -> None:
+    job = unseen_of(2)
+    bare = replace(job, parties={**job.parties, "bank": replace(job.parties["bank"], columns=("status",))})
+    outcomes = Run(bare, SMALL).outcomes()
+    assert part_of(outcomes, "bank").columns == ()
+    assert outcomes["bank"].metrics["auc"] > 0.6
+
+
+def test_rows_may_be_seated_with_national_algorithms() -> None:
+    outcomes = Run(unseen_of(1, alignment={**NOBODY, "suite": "sm"}, iterations=2), SMALL).outcomes()
+    assert outcomes["tax"].metrics["rows"] == len(common_ids({name: SMALL[name] for name in ("tax", "bank")}))
+
+
+def test_the_parts_score_other_rows(trained: Watched, tmp_path: Any) -> None:
+    others, models, homes = people(seed=23, count=120), {}, {}
+    owners = (*trained.job.with_role("features"), "bank")
+    for name in owners:
+        output = tmp_path / name / "jobs" / "credit" / "1-a" / "output"
+        output.mkdir(parents=True)
+        (output / "model.json").write_bytes(trained.outcomes[name].files["model.json"])
+        models[name], homes[name] = digest(trained.outcomes[name].files["model.json"]), {"home": tmp_path / name}
+    parties: dict[str, Any] = {name: {"role": "features", "source": "rows", "columns": list(DEPARTMENTS[name])} for name in owners[:-1]}
+    parties["bank"] = {"role": "label", "source": "rows", "columns": ["income", "debt"]}
+    given = {"training": "credit", "models": models}
+    job = Job.from_json({"job": "ask", "protocol": "scoring", "purpose": "credit-assessment", "parties": parties, "parameters": given})
+    scored = Run(job, others, settings=homes, protocol=SCORING).outcomes()["bank"]
+    told = {row["id"].encode(): int(row["score"]) for row in csv.DictReader(io.StringIO(scored.files["scores.csv"].decode()))}
+    assert set(told) == common_ids({name: others[name] for name in owners})
+    expected = dict.fromkeys(told, 0)
+    for name in owners:
+        points = part_of(trained.outcomes, name).of_rows(others[name].columns, len(others[name]))
+        for person, own in zip(others[name].ids.tolist(), points.tolist(), strict=True):
+            if person in expected:
+                expected[person] += own
+    assert told == expected
+
+
+def digest(data: bytes) -> str:
+    import hashlib
+
+    return "0x" + hashlib.sha256(data).hexdigest()
+
+
+# --- Nobody learns which rows are common ----------------------------------------------------------------------------------------------
+
+
+def half_common(first: int) -> dict[str, Table]:
+    """The same rows of the tax bureau, of which it names 400 as the bank names its own from ``first`` on; the others are nobody else's."""
+    bank, tax = SMALL["bank"], SMALL["tax"]
+    theirs = np.array([b"92660703%08d" % place for place in range(len(tax))])
+    theirs[:400] = np.sort(bank.ids)[first : first + 400]
+    return {**SMALL, "tax": Table(theirs, tax.columns)}
+
+
+def test_who_is_common_changes_no_messages_number_order_or_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for first in (0, 150):
+        run = watched(unseen_of(1, iterations=2), half_common(first), monkeypatch)
+        assert run.outcomes["tax"].metrics["rows"] == 400
+        lengths = {name: [(peer, way, kind, len(frame)) for peer, way, kind, frame in recorder.frames] for name, recorder in run.watch.items()}
+        seen.append({name: [each for each in sorted(frames, key=str)] for name, frames in lengths.items()})
+    assert seen[0] == seen[1]
+
+
+PER_ROW = {
+    "circuit/and": "uint64",
+    "circuit/bits": "uint64",
+    "products/keep": "uint64",
+    "products/left": "uint16",
+    "products/columns": "",
+    "vertical/columns": "uint64",
+    "vertical/angle": "uint16",
+    "vertical/error": "uint64",
+    "scores/place": "uint64",
+}
+"""What is opened of rows, with the width of its words."""
+
+
+def bits_of(data: NDArray[Any]) -> NDArray[np.float64]:
+    return np.unpackbits(np.ascontiguousarray(data).view(np.uint8)).astype(np.float64)
+
+
+def require_uniform(data: NDArray[Any]) -> None:
+    bits = bits_of(data)
+    assert abs(bits.mean() - 0.5) < 5 * 0.5 / math.sqrt(len(bits))
+
+
+def test_the_words_that_the_bank_decodes_do_not_tell_whose_row_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = watched(unseen_of(1, iterations=2), half_common(0), monkeypatch)
+    member, full = run.member(half_common(0)), run.seating.holder >= 0
+    assert member.sum() == 400 < full.sum() < len(full)
+    for words in run.words["tax"]:
+        for rows in (member, full & ~member, ~full):
+            require_uniform(words[rows])
+        # Bit by bit, and word by word: no column of bits ranks common rows above others.
+        for bits in np.unpackbits(words[full].view(np.uint8), axis=1).T:
+            inside, outside = bits[member[full]], bits[~member[full]]
+            assert abs(inside.mean() - outside.mean()) < 6 * 0.5 * math.sqrt(1 / len(inside) + 1 / len(outside))
+        assert len(np.unique(words[:, 0])) == len(words)
+
+
+def test_whatever_is_opened_of_a_row_is_uniform_for_common_rows_as_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = watched(unseen_of(1, iterations=2), half_common(0), monkeypatch)
+    member = run.member(half_common(0))[run.order]
+    train = int((~run.test).sum())
+    seen = set()
+    for name in ("bank", "tax"):
+        for _, way, kind, frame in run.watch[name].frames:
+            if way != "received" or kind not in PER_ROW:
+                continue
+            length, header = int.from_bytes(frame[8:12], "big"), 12
+            dtype, (count,) = json.loads(frame[header : header + length])["fields"][0][1:]
+            body = np.frombuffer(frame, dtype, count, header + length)
+            if kind == "circuit/and" or (kind, dtype) == ("circuit/bits", "uint64"):
+                require_uniform(body)
+                seen.add(kind)
+                continue
+            rows = train if kind in ("products/left", "vertical/angle", "vertical/error") or dtype == "uint16" else len(member)
+            table = body.reshape(rows, -1)
+            for which in (member[:rows], ~member[:rows]):
+                if table.shape[1]:
+                    require_uniform(table[which])
+            seen.add(kind)
+    assert seen == set(PER_ROW)
+
+
+def test_a_department_is_told_counts_weights_and_numbers_and_else_what_is_uniform() -> None:
+    watch = Recorder()
+    Run(unseen_of(2, iterations=2), SMALL, watch={"tax": watch}).outcomes()
+    received = {(peer, kind) for peer, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
+    assert received == {
+        ("dealer", "scorecard/seed"),
+        *(("bank", f"circuit/{kind}") for kind in ("frame", "test", "and", "bits", "step")),
+        *((peer, "circuit/size") for peer in ("bank", "estate")),
+        *(("bank", f"products/{kind}") for kind in ("keep", "left", "columns")),
+        *(("bank", f"curvature/{kind}") for kind in ("scale", "shift", "factor", "square")),
+        ("bank", "scorecard/evidence"),
+        ("bank", "scorecard/model"),
+        *(("bank", f"vertical/{kind}") for kind in ("columns", "angle", "error")),
+        *((peer, f"vertical/{kind}") for peer in ("bank", "estate") for kind in ("step-weights", "shift", "weights")),
+        *((peer, "scores/weights") for peer in ("bank", "estate")),
+        ("bank", "scores/place"),
+    }
+
+
+def test_no_recording_holds_an_identifier(trained: Watched) -> None:
+    for recorder in trained.watch.values():
+        everything = b"".join(frame for *_, frame in recorder.frames)
+        assert not any(person in everything for person in TABLES["bank"].ids.tolist()[:50])
+
+
+# --- What is refused ------------------------------------------------------------------------------------------------------------------
+
+
+def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Table]:
+    table = SMALL[party]
+    return {**SMALL, party: Table(table.ids, {**table.columns, name: change(table.columns[name])})}
+
+
+def few_common(count: int) -> dict[str, Table]:
+    """As many rows as ever at the tax bureau, of which so many are the bank's too."""
+    table = SMALL["tax"]
+    ids = np.array([b"92660703%08d" % place for place in range(len(table))])
+    ids[:count] = sorted(common_ids(SMALL))[:count]
+    return {**SMALL, "tax": Table(ids, table.columns)}
+
+
+def written_after_the_fact() -> dict[str, Table]:
+    """Two columns of the bank and one of the tax bureau repeat the label, each but for other rows."""
+    bad = dict(zip(SMALL["bank"].ids.tolist(), SMALL["bank"].columns["status"] == "bad", strict=True))
+    tables = dict(SMALL)
+    for place, (party, name) in enumerate((("bank", "income"), ("bank", "debt"), ("tax", "expenses"))):
+        told = [bad.get(person, False) != (int(person[-3:]) % 10 == place) for person in SMALL[party].ids.tolist()]
+        tables[party] = Table(tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)})
+    return tables
+
+
+def unlike() -> dict[str, Table]:
+    """Two million to one: the tax bureau has many firms of one kind, and the bank lends to those of the other, all but a few."""
+    table, common = SMALL["tax"], common_ids(SMALL)
+    ids = np.concatenate([table.ids, np.array([b"92660703%08d" % place for place in range(30_000)])])
+    rare = np.array([person in common and int(person[-2:]) % 2 == 0 for person in table.ids.tolist()], object)
+    more = {name: np.concatenate([column, np.resize(column, 30_000)]) for name, column in table.columns.items()}
+    more["records"] = np.array(["yes" if each else "no" for each in [*rare, *[False] * 30_000]], object)
+    return {**SMALL, "tax": Table(ids, more)}
+
+
+@pytest.mark.parametrize(
+    ("tables", "code", "kind"),
+    [
+        (few_common(0), "intersection_empty", Conflict),
+        (few_common(40), "too_few_rows", BadInput),
+        (altered("bank", "status", lambda column: np.full(len(column), "good", object)), "one_class", BadInput),
+        (altered("bank", "status", lambda column: np.full(len(column), "bad", object)), "one_class", BadInput),
+        (altered("bank", "status", lambda column: np.where(np.arange(len(column)) == 3, None, column)), "label_not_binary", BadInput),
+        (altered("bank", "income", lambda column: np.ones(len(column))), "column_constant", BadInput),
+        (altered("tax", "records", lambda column: np.full(len(column), "no", object)), "column_constant", BadInput),
+        (altered("tax", "expenses", lambda column: np.where(np.arange(len(column)) == 3, np.inf, column)), "column_malformed", BadInput),
+        (written_after_the_fact(), "label_separated", BadInput),
+        (unlike(), "rows_unlike", BadInput),
+        ({**SMALL, "tax": SMALL["tax"].take(np.array([*range(100), 1]))}, "ids_repeat", BadInput),
+        ({**SMALL, "tax": None}, "ids_empty", BadInput),
+    ],
+)
+def test_rows_that_no_model_can_be_made_of_are_refused(tables: Any, code: str, kind: Any) -> None:
+    with refused(code, kind):
+        Run(unseen_of(2), tables).outcomes()
+
+
+def test_a_test_column_would_tell_which_rows_are_common_and_is_refused() -> None:
+    with refused("spec_parameters"):
+        agreed(unseen_of(1, test_column="late"))
+
+
+@pytest.mark.parametrize("alignment", [{"reveal": "nobody", "method": "ecdh"}, {"reveal": "both"}, {"reveal": "size", "method": "ecdh"}])
+def test_other_ways_of_telling_nobody_or_more_are_refused(alignment: dict[str, Any]) -> None:
+    with refused("reveal_not_offered"):
+        agreed(scorecard_of(1, alignment=alignment))
+
+
+def test_scoring_names_rows_and_so_takes_no_alignment_that_nobody_learns() -> None:
+    job = unseen_of(1)
+    parties = {name: each for name, each in job.parties.items() if each.role != "dealer"}
+    given = {"training": "credit", "models": dict.fromkeys(parties, "0x" + "00" * 32), "alignment": NOBODY}
+    with refused("reveal_not_offered"):
+        SCORING.check(replace(job, protocol="scoring", parties=parties, parameters=given))
+
+
+# --- Peers that die or lie ------------------------------------------------------------------------------------------------------------
+
+
+def kinds_sent(sender: str) -> list[str]:
+    watch = Recorder()
+    Run(unseen_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
+    return list(dict.fromkeys(kind for _, way, kind, _ in watch.frames if way == "sent"))
+
+
+@pytest.mark.parametrize("sender", ["bank", "tax", "dealer"])
+def test_a_peer_that_dies_at_any_stage_ends_the_run_at_all(sender: str) -> None:
+    kinds = kinds_sent(sender)
+    assert len(kinds) > 15
+    for kind in kinds:
+        with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
+            Run(unseen_of(1, iterations=1), SMALL, lines={sender: Line(cut_off, kind=kind)}).outcomes()
+
+
+@pytest.mark.parametrize("sender", ["bank", "tax", "dealer"])
+def test_an_array_of_another_length_is_found_at_every_stage(sender: str) -> None:
+    watch = Recorder()
+    Run(unseen_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
+    arrays = {}
+    for _, way, kind, frame in watch.frames:
+        fields = json.loads(frame[12 : 12 + int.from_bytes(frame[8:12], "big")])["fields"]
+        long = [name for name, form, _ in fields if form.startswith(("uint", "int", "float"))]
+        if way == "sent" and long and not kind.startswith(("intersection/", "ot/")):
+            arrays.setdefault(kind, long[0])
+    assert len(arrays) > 12
+    for kind, name in arrays.items():
+
+        def shorten(_kind: str, fields: dict[str, Any], name: str = name) -> None:
+            fields[name] = fields[name].reshape(-1)[:-1]
+
+        with refused("message_malformed", PeerFault):
+            Run(unseen_of(1, iterations=1), SMALL, lines={sender: Line(shorten, kind=kind)}).outcomes()
+
+
+def assign(name: str, value: Any) -> Callable[[str, dict[str, Any]], None]:
+    return lambda _kind, fields: fields.update({name: value})
+
+
+def add(amount: Any) -> Callable[[str, dict[str, Any]], None]:
+    return lambda _kind, fields: fields.update({"words": fields["words"] + fields["words"].dtype.type(amount)})
+
+
+LIES = [
+    ("bank", "circuit/frame", assign("rows", 1 << 40), "message_malformed"),
+    ("bank", "circuit/frame", assign("rows", 100), "message_malformed"),
+    ("bank", "circuit/frame", assign("train", 0), "message_malformed"),
+    ("bank", "circuit/frame", assign("bins", {"tax": 5}), "message_malformed"),
+    ("bank", "circuit/frame", assign("bins", {"tax": 10**9, "estate": 5, "bank": 5}), "message_malformed"),
+    ("bank", "circuit/test", lambda _kind, fields: fields.update({"words": fields["words"] * 0}), "message_malformed"),
+    ("bank", "curvature/scale", assign("bits", 64), "message_malformed"),
+    ("bank", "circuit/step", assign("bits", 63), "message_malformed"),
+    ("bank", "scorecard/evidence", lambda _kind, fields: fields.update({"words": fields["words"] * np.nan}), "message_malformed"),
+    ("bank", "scorecard/model", assign("model", "x" * 33), "message_malformed"),
+    ("tax", "circuit/bins", assign("bins", np.array([5, 99], np.int64)), "message_malformed"),
+    ("tax", "circuit/bins", assign("ordered", np.array([5, 99], np.int64)), "message_malformed"),
+    ("tax", "circuit/size", add(1 << 40), "counts_impossible"),
+    ("tax", "circuit/bad", add(1 << 40), "counts_impossible"),
+    ("tax", "circuit/counts", add(9999), "counts_impossible"),
+    ("tax", "scores/counts", add(9999), "counts_impossible"),
+]
+
+
+@pytest.mark.parametrize(("sender", "kind", "change", "code"), LIES)
+def test_a_peer_that_lies_is_found(sender: str, kind: str, change: Any, code: str) -> None:
+    with refused(code, PeerFault):
+        Run(unseen_of(2, iterations=2), SMALL, lines={sender: Line(change, kind=kind)}).outcomes()
