@@ -11,7 +11,14 @@
 ``training``    logistic regression on shares
 ``points``      a party's part of a scorecard
 ``sums``        sums of points under masks
+``cuts``        a party's columns in bins; ``results``: what a training leaves
 ``protocol``    the protocol ``scorecard``
+``unseen``      the same on rows that nobody learns
+``circle``      who holds shares, and how they open them; ``hands``: what the dealer deals them, by name
+``membership``  a circuit that finds the common rows as shares
+``products``    products of shares
+``curvature``   how far a step may go over such rows
+``buckets``     how their scores are spread
 ``scoring``     the protocol ``scoring``
 ``messages``    long arrays in pieces; ``tables``: results as files
 ==============  ==============================================================================================

@@ -7,7 +7,7 @@ Steps, with who learns what in ``docs/protocols/scorecard.md``:
 3. logistic regression on shares of the whitened evidence; each party gets the weights of its own columns and makes points of them;
 4. all rows are scored: the label party learns the sums, judges the model and writes its card.
 
-Parameters are those of ``Plan``.
+Parameters are those of ``Plan``. Where nobody is to learn which rows are common, ``unseen`` takes the place of all this.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ common or not, and on shares alone:
 4. the step is measured (``curvature``), the training runs (``training``), each party makes points of its own weights;
 5. the label party learns how the scores are spread by outcome (``buckets``), and no score.
 
-What each party learns is in ``docs/protocols/circuit.md``.
+What each party learns is in ``docs/protocols/unseen.md``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from federated.channel import Message
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.evaluation import Scored
-from federated.intersection import seat, take_seats
+from federated.intersection import Seating, seat, take_seats
 from federated.job import Job, Outcome, Table
 from federated.randomness import Randomness
 from federated.session import Session
@@ -213,12 +213,7 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     holder = seating.holder[order]
     bad = (holder >= 0) & outcomes[holder]
 
-    words, inside = [], []
-    for name in sides.features:
-        width = frame.bins.columns[name]
-        received = (await seating.receive(name, 1 + _packed_words(width, frame.kind)))[order]
-        words.append(received[:, 0])
-        inside.append(np.ascontiguousarray(received[:, 1:]).view(frame.kind)[:, :width])
+    words, inside = await _programmed(seating, side, order)
     inside.append(_at(holder, cut_.inside(len(table)).astype(frame.kind)))
     found = await find_members(side, np.stack(words, axis=1), bad)
     for size, bads, what in zip(found.sizes, found.bads, ("train", "test"), strict=True):
@@ -235,19 +230,26 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     columns, shares = await train_on(side, found, np.concatenate(white, axis=1), bad)
     weights = await own_weights(side.circle, frame.columns, shares)
 
-    counted = await spread(side.circle, side.hand, await scores(side.circle, side.hand, columns, shares), bad, frame.groups)
-    assert counted is not None
-    train, test = (_scored(each, plan) for each in _of_members(counted, frame, found, bad))
-    require_doubt(train.score, plan)
+    train, test = await _judge(side, found, columns, shares, bad)
     model = session.randomness.child("model").bytes(16).hex()
     for name in sides.features:
         await session.to(name).send("scorecard/model", model=model)
     base = round(plan.scale.offset - plan.scale.factor * float(weights[-1]))
     made = columns_of(replace(cut_, layouts=layouts[session.party]), mine, whitening, weights[:-1], plan)
     facts = {"rows": f"those common to all, which nobody knows; scores in buckets of 1/{IN_ONE} of log-odds"}
-    return await asyncio.to_thread(
-        judged, job, plan, sides, Part(model, salt_of(session), made, base, plan.scale, sides.features), told, train, test, facts=facts
-    )
+    part = Part(model, salt_of(session), made, base, plan.scale, sides.features)
+    return await asyncio.to_thread(judged, job, plan, sides, part, told, train, test, facts=facts)
+
+
+async def _programmed(seating: Seating, side: Side, order: NDArray[np.int64]) -> tuple[list[Words], list[Narrow]]:
+    """What each department programs first: the words that are its targets in common rows, and the share of where its rows stand."""
+    words, inside = [], []
+    for name in side.sides.features:
+        width, kind = side.frame.bins.columns[name], side.frame.kind
+        received = (await seating.receive(name, 1 + _packed_words(width, kind)))[order]
+        words.append(received[:, 0])
+        inside.append(np.ascontiguousarray(received[:, 1:]).view(kind)[:, :width])
+    return words, inside
 
 
 def _forms(message: Message, columns: int, plan: Plan) -> tuple[Layout, ...]:
@@ -290,6 +292,15 @@ async def _weigh(
             told[name] = tuple(each.told() for each in mine)
             await side.circle.session.to(name).send("scorecard/evidence", words=np.concatenate([each.woe for each in told[name]]))
     return layouts, told
+
+
+async def _judge(side: Side, found: Members, columns: Columns, shares: Words, bad: NDArray[np.bool_]) -> tuple[Scored, Scored]:
+    """The members' scores, to train and to test with, as far as buckets tell them; ``label_separated``."""
+    counted = await spread(side.circle, side.hand, await scores(side.circle, side.hand, columns, shares), bad, side.frame.groups)
+    assert counted is not None
+    train, test = (_scored(each, side.plan) for each in _of_members(counted, side.frame, found, bad))
+    require_doubt(train.score, side.plan)
+    return train, test
 
 
 def _of_members(counted: NDArray[np.int64], frame: Frame, found: Members, bad: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -13,15 +14,20 @@ from federated.errors import BadInput
 from federated.job import Job
 from federated.protocols import protocol_of
 from federated.randomness import Randomness
+from federated.session import Session
 from federated.vertical import dealing
-from federated.vertical.fixed import ERROR_FRACTION, FRACTION
+from federated.vertical.buckets import BUCKETS, IN_ONE
+from federated.vertical.fixed import ERROR_FRACTION, FRACTION, MOST_SHIFT_BITS, shift_bits_of
+from federated.vertical.hands import Hand
 from federated.vertical.plan import Plan, agreed
 from federated.vertical.results import MOST_SPREAD
 from federated.vertical.sigmoid import COEFFICIENTS
 from federated.vertical.sums import Veil
+from federated.vertical.unseen import MOST_UNLIKE
 from tests.federated.vertical.city import scorecard_of
 
-PAGE = (Path(__file__).parents[3] / "docs" / "protocols" / "scorecard.md").read_text()
+PAGES = Path(__file__).parents[3] / "docs" / "protocols"
+PAGE, UNSEEN = ((PAGES / name).read_text() for name in ("scorecard.md", "unseen.md"))
 SEED = bytes(range(32))
 
 
@@ -84,3 +90,40 @@ def test_the_specifications_on_the_page_are_accepted() -> None:
     for block in blocks:
         job = Job.from_json(json.loads(block.replace("0x…", "0x" + "ab" * 32)))
         assert protocol_of(job).name == job.protocol
+
+
+# --- Rows that nobody learns ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_masks_of_a_training_on_rows_that_nobody_learns_are_those_of_the_page() -> None:
+    hand = Hand(Session("tax", {}, fresh()), fresh(), "dealer", last=False)
+    table = asyncio.run(hand.share("scores/table/0", 1, 2 * BUCKETS, kind=np.uint16))
+    found = [
+        hand.mask("membership/0/left", 1, 1),
+        hand.mask("membership/bit", 1),
+        hand.mask("columns/keep", 1),
+        hand.mask("evidence/left", 2, 2, kind=np.uint16),
+        hand.mask("curvature/mask", 1),
+        hand.mask("scores/place", 1),
+        table[:, :4],
+    ]
+    assert all(f"`{each.tobytes().hex()}`" in UNSEEN for each in found)
+
+
+def test_the_limits_of_a_training_on_rows_that_nobody_learns_are_those_of_the_page() -> None:
+    for line in (
+        f"If the bound is above {MOST_UNLIKE} for each common row",
+        f"counted in buckets of 1/{IN_ONE} of log-odds",
+        f"a table of {2 * BUCKETS} words",
+        f"Buckets reach from −{BUCKETS // 2 // IN_ONE} to {BUCKETS // 2 // IN_ONE}",
+        "the curvature is above 2^19",
+        "more than 2^20 rows at a party after padding",
+    ):
+        assert line in UNSEEN, line
+    assert shift_bits_of(2.0**19) == MOST_SHIFT_BITS < shift_bits_of(2.0**19 + 1)
+    assert Plan("Status", alignment={"reveal": "nobody"}).terms.most_rows == 1 << 20
+
+
+def test_the_parameters_on_the_page_are_accepted() -> None:
+    (block,) = re.findall(r'^    "parameters": (\{.*\})$', UNSEEN, re.M)
+    assert Plan.read(json.loads(block)).unseen
