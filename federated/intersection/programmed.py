@@ -1,8 +1,8 @@
-"""An oblivious programmed function: a leader learns, for each of its rows, words that a follower chose for that identifier, or noise.
+"""An oblivious programmed function: for each of its rows a leader gets words that a follower chose for that identifier, or noise.
 
-It cannot tell which: to nobody's knowledge but both sides' together is an identifier common. (Kolesnikov, Matania, Pinkas, Rosulek, Trieu, CCS 2017;
-over cuckoo hashing as in Pinkas, Schneider, Tkachenko, Yanai, EUROCRYPT 2019.) The leader puts its rows into bins once, for all followers, so that
-a bin means the same row of it everywhere. With each follower in turn:
+It cannot tell which of the two it has, and the follower does not learn what it asked: nobody knows which identifiers are common (Kolesnikov, Matania,
+Pinkas, Rosulek, Trieu, CCS 2017; over cuckoo hashing as in Pinkas, Schneider, Tkachenko, Yanai, EUROCRYPT 2019). The leader puts its rows into
+bins once, for all followers, so that a bin means the same row of it everywhere. With each follower in turn:
 
 1. The batched function F of KKRT16: the leader gets F(j, x) for the row x of each full bin j; the follower can compute F(j, y) for each of its rows y
    in y's three bins: its entries.
@@ -161,7 +161,8 @@ def _programmed(pair: Pair, bins: cuckoo.Bins, keys: Words) -> Programmed:
 class Programmed:
     """The follower's entries: each of its rows in each of its three bins.
 
-    ``bin`` (entries,): the bin, counted over all parts; ``row`` (entries,): its own row; ``bins``: how many bins there are.
+    ``bin`` (entries,): the bin, counted over all parts; ``row`` (entries,): its own row; ``bins``: how many bins there are; ``attempt``: the one at
+    which the store was solved.
     """
 
     def __init__(self, pair: Pair, bins: cuckoo.Bins, keys: Words, solver: Solver, attempt: int) -> None:
