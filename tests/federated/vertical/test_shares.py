@@ -269,6 +269,12 @@ def test_every_score_is_counted_in_its_bucket_or_the_next(parties: int, values: 
             assert (np.abs(seen - real) <= 1 / IN_ONE + 1e-6).all()  # both are in order
 
 
+def test_scores_of_more_rows_than_16_bits_count_hold() -> None:
+    rows = 66_000
+    told = counted(np.full(rows, 2.0), np.zeros(rows, np.bool_), np.ones((1, rows), np.bool_), 2)
+    assert told[0, 0, BUCKETS // 2 + 2 * IN_ONE] == rows == told.sum()
+
+
 @pytest.mark.parametrize("parties", [2, 3])
 def test_scores_of_rows_that_are_nobodys_fall_into_the_bucket_of_0_exactly(parties: int) -> None:
     rows = 5000
