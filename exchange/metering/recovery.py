@@ -32,6 +32,7 @@ from exchange.metering.model import Ending, Head
 from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, Unrecovered, head_of, heads, keep_voucher, place, voucher_row
 from registry.evidence.recovery import said_since
 from registry.evidence.service import append_again
+from registry.grants import service as grants
 
 CONTRACT = "TradeSettlement"
 MOST_PLACES = 200
@@ -117,6 +118,7 @@ async def _recover(context: Context, agreement_id: bytes) -> Outcome:
     taken = 0
     try:
         signed = await agreements.recover(context, agreement_id)
+        await grants.recover_scope(context, signed.agreement.grant_id)
         for lane in range(signed.agreement.lanes):
             taken += await _Lane(context, signed, lane).recover()
     except QiaolianError as error:

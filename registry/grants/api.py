@@ -146,6 +146,11 @@ async def take_request(request: Request, context: Context = Depends(get_context)
     return {"grantId": "0x" + terms.struct_hash().hex()}
 
 
+@router.get("/v1/peer/grants/{grant_id}/scope", summary="A grant's scope, for the other side that lost it")
+def scope(grant_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+    return service.scope_for(context, caller.member, hex_bytes(grant_id))
+
+
 @router.get("/v1/grants/{grant_id}/bundle", summary="The grant's life as a bundle, to be verified offline")
 async def bundle(
     grant_id: str,

@@ -109,11 +109,7 @@ def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[
     require_terms(terms)
     if terms.owner != context.member or terms.grantee != grantee:
         raise Forbidden("grant_of_others", "The request is not from this grantee to this owner.")
-    if not opens(terms.scope, salt=salt, domain=SCOPE_DOMAIN, record=scope):
-        raise BadInput("scope_differs", "The scope does not open the request's commitment.")
-    columns = scope.get("columns")
-    if set(scope) != {"columns"} or not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
-        raise BadInput("scope_malformed", "A scope is a list of columns.")
+    _require_scope(terms, scope, salt)
 
     def change(session: Session) -> None:
         grant_id = terms.struct_hash()
@@ -124,6 +120,47 @@ def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[
             row.scope, row.scope_salt = scope, salt
 
     context.database.write(change)
+
+
+def _require_scope(terms: GrantTerms, scope: dict[str, Any], salt: bytes) -> None:
+    if not opens(terms.scope, salt=salt, domain=SCOPE_DOMAIN, record=scope):
+        raise BadInput("scope_differs", "The scope does not open the request's commitment.")
+    columns = scope.get("columns")
+    if set(scope) != {"columns"} or not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
+        raise BadInput("scope_malformed", "A scope is a list of columns.")
+
+
+def scope_for(context: Context, caller: str, grant_id: bytes) -> dict[str, Any]:
+    """A grant's scope with its salt, for the side that lost it; ``grant_of_others``, ``scope_missing``."""
+    row = find(context, grant_id)
+    if caller not in (row.owner, row.grantee):
+        raise Forbidden("grant_of_others", "The grant is another's.")
+    if row.scope is None or row.scope_salt is None:
+        raise NotFound("scope_missing", "This node does not hold the grant's scope.")
+    return {"scope": row.scope, "salt": "0x" + row.scope_salt.hex()}
+
+
+async def recover_scope(context: Context, grant_id: bytes) -> None:
+    """Ask a grant's other side for the scope where this database holds the terms alone, as after an old backup.
+
+    Raises:
+        BadInput: ``scope_differs``, ``scope_malformed``; NotFound: ``grant_unknown``, ``scope_missing``; Unavailable: when it cannot be asked.
+    """
+    row = find(context, grant_id)
+    if row.scope is not None:
+        return
+    answer = await context.peers.get(row.grantee if row.owner == context.member else row.owner, f"/v1/peer/grants/0x{grant_id.hex()}/scope")
+    try:
+        scope, salt = dict(answer["scope"]), bytes.fromhex(answer["salt"][2:])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("scope_malformed", "The other side shows no scope.") from error
+    _require_scope(GrantTerms.from_json(row.terms), scope, salt)
+
+    def change(session: Session) -> None:
+        kept = session.get_one(Grant, grant_id)
+        kept.scope, kept.scope_salt = scope, salt
+
+    await context.database.awrite(change)
 
 
 def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature: bytes) -> str:

@@ -28,6 +28,7 @@ from exchange.settlement import service as settlement
 from exchange.story import check_lane, check_trade
 from registry.evidence import recovery as log
 from registry.evidence import service as evidence
+from registry.grants import service as grants
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,37 @@ def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(mar
         assert signed.buyer_signature
         old.node.restarted()
         assert market.call(agreement_id, 2).seq == 2
+
+
+@pytest.mark.parametrize("side", ["bank", "department"])
+def test_a_grants_scope_comes_back_from_its_other_side(market: Any, backup: Any, side: str) -> None:
+    old, node = backup(side), getattr(market, side)
+    granted = market.grant(purpose="statistics")
+    agreement_id = market.open(granted, cap=1000)
+    old.put_back()
+    assert grants.load(node.context, granted).columns == ()
+    assert recover(market, node, agreement_id).refusal is None
+    assert grants.load(node.context, granted).columns == ("age", "seniority")
+    assert market.call(agreement_id).ending == Ending.SERVED
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        (lambda a: {**a, "scope": {"columns": ["seniority", "age", "job"]}}, "scope_differs"),
+        (lambda a: {**a, "salt": "0x" + "00" * 32}, "scope_differs"),
+        (lambda a: {**a, "scope": 5}, "scope_malformed"),
+        (lambda a: {}, "scope_malformed"),
+    ],
+)
+def test_a_scope_that_was_not_granted_is_refused(market: Any, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
+    old = backup("department")
+    granted = market.grant(purpose="statistics")
+    agreement_id = market.open(granted, cap=1000)
+    old.put_back()
+    market.department.line.altered = lambda answer: changed(answer) if "scope" in answer else answer
+    assert recover(market, market.department, agreement_id).refusal.code == code
+    assert grants.load(market.department.context, granted).columns == ()
 
 
 def test_a_closing_voucher_comes_back_and_can_be_claimed(market: Any, agreement_id: bytes, backup: Any) -> None:
@@ -427,6 +459,10 @@ def test_histories_are_shown_to_the_parties_alone(market: Any, agreement_id: byt
             with pytest.raises(Forbidden) as caught:
                 market.run(node.line.get(market.department.member, f"/v1/peer/agreements/0x{agreement_id.hex()}/{path}"))
             assert caught.value.code == "not_party"
+        granted = agreements.load(market.department.context, agreement_id).agreement.grant_id
+        with pytest.raises(Forbidden) as caught:
+            market.run(node.line.get(market.department.member, f"/v1/peer/grants/0x{granted.hex()}/scope"))
+        assert caught.value.code == "grant_of_others"
 
 
 @pytest.mark.parametrize(
