@@ -363,7 +363,7 @@ def test_a_step_states_what_the_deal_says(network: Any, deal: Drawn, step: Step,
 
 
 def test_a_deal_not_registered_in_time_frees_its_unit(network: Any, sale: Sale) -> None:
-    deal = sale.draw_up(expires_at=now() + 4)
+    deal = sale.draw_up(expires_at=now() + 12)
     deal.take(Step.SELLER)
     with refused(network, "not_yet_expired"):
         service.expire(network["agency"].context, deal.id)
