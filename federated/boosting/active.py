@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from federated.boosting.cuts import Cuts
 from federated.boosting.he import SCHEMES, SecretKey
-from federated.boosting.masks import Masks
 from federated.boosting.messages import GRADIENTS, SUMS, bits, packed, pieces, receive_ciphertexts, standing
 from federated.boosting.packing import Packing
 from federated.boosting.terms import MOST_BINS, Terms
@@ -53,20 +51,17 @@ class Active:
         """Train. ``bad``: of the training rows."""
         base = base_of(bad)
         forest = Forest(base, np.full(self._rows, base))
-        joint = self._terms.trees - self._terms.first_trees_local
-        if joint:
+        if self._terms.first_trees_local < self._terms.trees:
             await self._hand_out_key()
-        async with Masks(self._key.public, joint * self._own.train) if joint else nullcontext() as masks:
-            numbers = dict.fromkeys(self._passives, 0)
-            for number in range(self._terms.trees):
-                pairs = gradients(forest.scores[: self._own.train], bad)
-                self._session.note("gradients", pairs.tobytes())
-                if masks is None or number < self._terms.first_trees_local:
-                    forest.add(await asyncio.to_thread(grow_alone, self._own, pairs, self._rows, self._rule, self._session.party, forest.splits))
-                else:
-                    await self._send_gradients(pairs, masks)
-                    forest.add(await self._grow(pairs, forest.splits, numbers))
-                self._session.progress("training", (number + 1) / self._terms.trees)
+        numbers = dict.fromkeys(self._passives, 0)
+        for number in range(self._terms.trees):
+            pairs = gradients(forest.scores[: self._own.train], bad)
+            self._session.note("gradients", pairs.tobytes())
+            if number < self._terms.first_trees_local:
+                forest.add(await asyncio.to_thread(grow_alone, self._own, pairs, self._rows, self._rule, self._session.party, forest.splits))
+            else:
+                forest.add(await self._grow(pairs, forest.splits, numbers))
+            self._session.progress("training", (number + 1) / self._terms.trees)
         return forest
 
     async def _hand_out_key(self) -> None:
@@ -80,6 +75,7 @@ class Active:
     # --- One tree -----------------------------------------------------------------------------------------------------------------
 
     async def _grow(self, pairs: Sums, splits: list[int], numbers: dict[str, int]) -> Growth:
+        await self._send_gradients(pairs)
         growth = Growth(pairs, self._rows, self._rule)
         while growth.open:
             allowed = await self._sum(growth)
@@ -95,10 +91,10 @@ class Active:
                 await self._tell(frontier.inside(np.array([each is not None for each in owners])), owners, left)
         return growth
 
-    async def _send_gradients(self, pairs: Sums, masks: Masks) -> None:
+    async def _send_gradients(self, pairs: Sums) -> None:
         values = self._packing.packed(pairs)
         for piece in pieces(len(values), self._scheme):
-            sealed = await asyncio.to_thread(self._key.public.hide, values[piece], await masks.take(piece.stop - piece.start))
+            sealed = await asyncio.to_thread(self._key.public.encrypt, values[piece])
             await asyncio.gather(*(self._session.to(peer).send(GRADIENTS, numbers=sealed) for peer in self._passives))
 
     async def _sum(self, growth: Growth) -> list[NDArray[np.bool_]]:

@@ -110,10 +110,6 @@ class PublicKey:
             hidden = self._evaluator.add(hidden, self._blinding.encryptor().encrypt(zeros))
         return self.dump(hidden)
 
-    def hide(self, values: NDArray[np.object_], masks: Ciphertexts) -> Ciphertexts:
-        """Encrypt integers with the randomness of encryptions of zero that were made before, each used once: a quarter of the time of ``encrypt``."""
-        return self.dump(self._evaluator.add(self.load(masks), self._plain(values)))
-
     def fresh(self, given: Ciphertexts) -> Ciphertexts:
         """The same plaintexts under new randomness."""
         return self.add(given, self.encrypt(np.zeros(len(given), object)))

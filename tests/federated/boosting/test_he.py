@@ -150,14 +150,6 @@ def test_the_second_blinding_of_okamoto_uchiyama_is_not_the_first_alone() -> Non
     assert key_of(OU).decrypt(key.dump(key._blinding.encryptor().encrypt(key._plain(integers(9))))) == [9]
 
 
-def test_integers_hidden_under_masks_of_before_are_encrypted(key: SecretKey) -> None:
-    values, masks = some(20, 70), key.public.encrypt(integers(*[0] * 20))
-    sealed = key.public.hide(values, masks)
-    assert key.decrypt(sealed) == values.tolist()
-    assert len({each.tobytes() for each in (*sealed, *masks)}) == 40
-    assert key.decrypt(key.public.hide(integers(0), masks[:1])) == [0]
-
-
 def test_another_key_does_not_read() -> None:
     sealed, stranger = key_of(OU).public.encrypt(integers(123456789)), SecretKey(OU, he.generated("ou"))
     assert not set(stranger.public.numbers) & set(key_of(OU).public.numbers)
