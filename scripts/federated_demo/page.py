@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-_COLOURS = ("#5b6b7a", "#1f5fa8", "#2c7a4b", "#b7791f")
+_COLOURS = ("#5b6b7a", "#1f5fa8", "#2c7a4b", "#7b4fa0", "#b7791f")
 _SIDE, _LEFT = 300, 40
 
 

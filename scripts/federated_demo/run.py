@@ -168,6 +168,22 @@ class FederatedDemo:
             f"the parties sent each other {_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; each keeps the points of its own columns",
             "models/scorecard/card.html",
         )
+        self._unseen(parties)
+
+    def _unseen(self, parties: Parties) -> None:
+        """The same, but nobody learns which firms are common. It draws its own test rows: a column of them would tell."""
+        receipts = self._run(parties, self._job("unseen", "scorecard", tested=False, label=LABEL, alignment={"reveal": "nobody"}, **OUTCOMES))
+        self._keep("joint, nobody knows the rows 交集不可见", receipts)
+        told = receipts[BANK]["metrics"]
+        files = [each.read_bytes() for party in receipts for each in _output(receipts, party).iterdir()]
+        codes = {code for held in self._held.values() for code in held[SOURCE].column(KEY).to_pylist()}
+        self._report |= {"unseen_rows": told["rows"], "auc_unseen": told["auc"]}
+        self._report["unseen_named"] = sum(code.encode() in each for each in files for code in codes)
+        self._screen.line(
+            f"trained again, and nobody learned which {told['rows']:,} firms are common: AUC {told['auc']:.4f} on test rows of its own; "
+            f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; {self._report['unseen_named']} firms are named in the files",
+            "models/unseen/card.html",
+        )
 
     def _trees(self, parties: Parties) -> None:
         self._screen.step(5, "Boosted trees under homomorphic encryption 联合提升树")
@@ -286,13 +302,13 @@ class FederatedDemo:
     def _scorecard_job(self) -> Job:
         return self._job("scorecard", "scorecard", label=LABEL, **OUTCOMES)
 
-    def _job(self, name: str, protocol: str, **given: Any) -> Job:
-        """A vertical job between the bank, which holds the label, and the departments."""
-        parts: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], TEST]}}
+    def _job(self, name: str, protocol: str, *, tested: bool = True, **given: Any) -> Job:
+        """A vertical job between the bank, which holds the label, and the departments. ``tested``: by the bank's column of test rows."""
+        parts: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], *([TEST] if tested else [])]}}
         parts |= {each: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[each])} for each in DEPARTMENTS}
         if protocol == "scorecard":
             parts[DEALER] = {"role": "dealer"}
-        return Job.from_json(_spec(name, protocol, parts, {"test_column": TEST, **given}))
+        return Job.from_json(_spec(name, protocol, parts, given | ({"test_column": TEST} if tested else {})))
 
     def _keep(self, name: str, receipts: Receipts) -> None:
         """Copy the bank's model card where people look for it, and remember what it says."""

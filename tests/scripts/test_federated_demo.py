@@ -32,6 +32,9 @@ HELD: dict[str, Any] = {
     "auc_pooled": 0.832,
     "auc_recomputed": 0.83,
     "boost_auc": 0.82,
+    "unseen_rows": 90,
+    "unseen_named": 0,
+    "auc_unseen": 0.835,
     "tests_equal": True,
     "scores_equal": True,
     "analysis_right": True,
@@ -42,7 +45,7 @@ HELD: dict[str, Any] = {
 
 
 WORST = {"bytes_read_without_yes": 1, "psi_rows": 1, "common_rows": 2, "auc_joint": 0.5, "auc_bank": 0.6, "auc_pooled": 0.7, "boost_auc": 0.5}
-WORST |= {"auc_recomputed": 0.4, "refused_as": ""}
+WORST |= {"auc_recomputed": 0.4, "refused_as": "", "unseen_rows": 1, "unseen_named": 1, "auc_unseen": 0.5}
 
 
 def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
@@ -57,11 +60,14 @@ def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
         {"bytes_read_with_yes": 0},
         {"psi_equal": False},
         {"psi_rows": 89},
-        {"psi_rows": 0, "common_rows": 0},
+        {"psi_rows": 0, "common_rows": 0, "unseen_rows": 0},
         {"auc_bank": 0.83, "boost_auc": 0.84},
         {"auc_pooled": 0.836},
         {"auc_recomputed": 0.84},
         {"boost_auc": 0.71},
+        {"unseen_rows": 89},
+        {"unseen_named": 1},
+        {"auc_unseen": 0.7},
         {"tests_equal": False},
         {"scores_equal": False},
         {"analysis_right": False},
@@ -108,7 +114,7 @@ def test_the_demo_holds_from_end_to_end(tmp_path: Path) -> None:
     assert [step["number"] for step in report["steps"]] == list(range(1, run.STEPS + 1))
     page = (out / "report.html").read_text()
     assert f"{report['auc_joint']:.4f}" in page
-    for card in ("scorecard", "boosting"):
+    for card in ("scorecard", "unseen", "boosting"):
         assert f'href="models/{card}/card.html"' in page
         assert (out / "models" / card / "card.html").is_file()
     assert not [each for each in psutil.process_iter(["cmdline"]) if str(out) in " ".join(each.info["cmdline"] or [])]
@@ -123,7 +129,9 @@ def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypat
     def change_scores(parties: Parties, job: Any, watch: Any = lambda _stage, _share: None) -> Any:
         receipts = run_job(parties, job, watch)
         scores = Path(receipts["bank"]["folder"]) / "output" / "scores.csv"
-        if job.protocol == "scorecard":
+        if job.name == "unseen":
+            scores.write_text(tables()["bank"][run.SOURCE].column("code")[0].as_py())
+        elif job.protocol == "scorecard":
             head, *rows = scores.read_text().splitlines()
             flipped = [row[:-1] + ("1" if row.endswith("0") else "0") for row in rows[: len(rows) // 4]]
             scores.write_text("\n".join([head, *flipped, *rows[len(rows) // 4 :]]) + "\n")
