@@ -172,7 +172,7 @@ class FederatedDemo:
 
     def _unseen(self, parties: Parties) -> None:
         """The same, but nobody learns which firms are common. It draws its own test rows: a column of them would tell."""
-        receipts = self._run(parties, self._job("unseen", "scorecard", tested=False, label=LABEL, alignment={"reveal": "nobody"}, **OUTCOMES))
+        receipts = self._run(parties, self._job("unseen", "scorecard", {"label": LABEL, "alignment": {"reveal": "nobody"}, **OUTCOMES}, tested=False))
         self._keep("joint, nobody knows the rows 交集不可见", receipts)
         told = receipts[BANK]["metrics"]
         files = [each.read_bytes() for party in receipts for each in _output(receipts, party).iterdir()]
@@ -187,7 +187,7 @@ class FederatedDemo:
 
     def _trees(self, parties: Parties) -> None:
         self._screen.step(5, "Boosted trees under homomorphic encryption 联合提升树")
-        receipts = self._run(parties, self._job("boosting", "boosting", label=LABEL, bad=OUTCOMES["bad"], **TREES))
+        receipts = self._run(parties, self._job("boosting", "boosting", {"label": LABEL, "bad": OUTCOMES["bad"], **TREES}))
         self._keep("joint trees 联合树", receipts)
         told = receipts[BANK]["metrics"]
         self._report |= {"boost_auc": told["auc"], "boost_ks": told["ks"]}
@@ -300,9 +300,9 @@ class FederatedDemo:
         return Job.from_json(_spec("intersection", "intersection", parts, {}))
 
     def _scorecard_job(self) -> Job:
-        return self._job("scorecard", "scorecard", label=LABEL, **OUTCOMES)
+        return self._job("scorecard", "scorecard", {"label": LABEL, **OUTCOMES})
 
-    def _job(self, name: str, protocol: str, *, tested: bool = True, **given: Any) -> Job:
+    def _job(self, name: str, protocol: str, given: dict[str, Any], *, tested: bool = True) -> Job:
         """A vertical job between the bank, which holds the label, and the departments. ``tested``: by the bank's column of test rows."""
         parts: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], *([TEST] if tested else [])]}}
         parts |= {each: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[each])} for each in DEPARTMENTS}
