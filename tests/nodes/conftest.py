@@ -89,7 +89,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
         anvil.end(chain.process)
 
 
-def eventually(look: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """What ``look`` gives once it is true; a refusal counts as not yet."""
     deadline = time.monotonic() + seconds
     while True:

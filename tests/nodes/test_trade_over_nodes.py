@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,9 @@ import pytest
 
 from chain.errors import QiaolianError
 from chain.statements import GrantRevocation
+from tests.nodes.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
-    """What ``look`` gives once it is true; a refusal counts as not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            found = look()
-        except QiaolianError:
-            if time.monotonic() > deadline:
-                raise
-            found = None
-        if found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
