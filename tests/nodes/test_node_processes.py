@@ -11,29 +11,19 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chain.crypto import keccak256
-from chain.errors import NotFound, QiaolianError, Unavailable
-from chain.rpc import RpcRefused
+from chain.errors import QiaolianError
 from nodes import provision
 from registry.uscc import with_check_character
+from tests.nodes.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
-    """What ``look`` gives once it is true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.02)
 
 
 def publication(name: str, source: str = "people") -> dict[str, Any]:
@@ -83,12 +73,10 @@ def certificate() -> dict[str, Any]:
 
 
 def anchored(network: Any, organisation: Any) -> int:
-    """Entries of the organisation's log that the chain anchors."""
+    """Entries of the organisation's log that the chain anchors; asked again where a new block overtook the question."""
     log_id = keccak256(organisation.client("auditor").get("/v1/log")["origin"].encode())
-    while True:
-        # The throw-away chain keeps its latest block alone, and refuses a question that a new block overtook.
-        with contextlib.suppress(RpcRefused):
-            return int(network.ledger.evidence.log(log_id).size)
+    (size,) = eventually(lambda: (int(network.ledger.evidence.log(log_id).size),))
+    return int(size)
 
 
 def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_asking(network: Any, department: Any) -> None:
@@ -97,7 +85,7 @@ def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_askin
     department.client("clerk").post("/v1/certificates", certificate())
     assert eventually(lambda: (auditor.get("/v1/log").get("size") or 0) > before)
     assert eventually(lambda: supervisor in (auditor.get("/v1/log").get("cosignatures") or ""))
-    assert eventually(lambda: anchored(network, department) > before, seconds=60.0)
+    assert eventually(lambda: anchored(network, department) > before)
 
 
 def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(network: Any, tmp_path: Path) -> None:
@@ -108,20 +96,12 @@ def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(
         provision.start_all([early])
         early.client("clerk").post("/v1/certificates", certificate())
         operation = "/v1/operations/anchor/0/1?wait=20"
-        refused = eventually(lambda: unless_unknown(lambda: early.client("auditor").get(operation)))
+        refused = eventually(lambda: early.client("auditor").get(operation))
         assert (refused["state"], refused["code"]) == ("reverted", "not_member_key")
         network.governance.admit([early.admission])
-        assert eventually(lambda: anchored(network, early), seconds=60.0) == 1
+        assert eventually(lambda: anchored(network, early)) == 1
     finally:
         provision.stop_all([early])
-
-
-def unless_unknown(look: Callable[[], Any]) -> Any:
-    """What ``look`` gives, or None where the node knows of no such thing yet."""
-    try:
-        return look()
-    except NotFound:
-        return None
 
 
 def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: Any, department: Any, tmp_path: Path) -> None:
@@ -130,7 +110,7 @@ def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: A
     copied(database, tmp_path / "old.db")
     before = anchored(network, department)
     clerk.post("/v1/certificates", certificate())
-    assert eventually(lambda: anchored(network, department) > before, seconds=60.0)
+    assert eventually(lambda: anchored(network, department) > before)
     department.node.stop()
     copied(database, tmp_path / "new.db")
 
@@ -247,7 +227,7 @@ def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_wor
     (lost,) = provision.lay_out(tmp_path, [wanted], rpc=[network.chain.url], deployment=deployment)
     lost.node.start(outbox=False)
     try:
-        found = eventually(lambda: unless_unreached(lambda: codes_of(lost.client(None))))
+        found = eventually(lambda: codes_of(lost.client(None)))
         assert found == {"chain": "chain_wrong_id", "books": "books_unchecked"}
         with pytest.raises(QiaolianError) as refused:
             lost.client("clerk").post("/v1/certificates", certificate())
@@ -260,14 +240,6 @@ def codes_of(client: Any) -> dict[str, str]:
     """What is down, with its code; nothing before the chain was tried."""
     down = {each["name"]: each["code"] for each in json.loads(client.raw("GET", "/readyz", b"", {}).body)["dependencies"] if not each["up"]}
     return {} if down.get("chain") == "chain_view_stale" else down
-
-
-def unless_unreached(look: Callable[[], Any]) -> Any:
-    """What ``look`` gives, or None while the node is starting."""
-    try:
-        return look()
-    except Unavailable:
-        return None
 
 
 def test_an_outbox_that_does_not_run_is_named_by_readyz(network: Any) -> None:

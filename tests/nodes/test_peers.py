@@ -21,6 +21,7 @@ from nodes import config
 from nodes.config import Peer
 from nodes.peers import HttpPeers
 from nodes.tokens import Issuer
+from tests.nodes.conftest import eventually
 
 
 @pytest.fixture
@@ -153,32 +154,24 @@ def test_a_node_killed_between_requests_is_reached_again(network: Any, use: Any)
 
 def test_a_suspended_members_own_calls_are_refused_by_code(network: Any, use: Any) -> None:
     bank, department = network.of("bank"), network.of("department").member
+
+    def ping() -> Any:
+        return use(lambda peers: peers.get(department, "/v1/peer/ping"))
+
+    def refusal() -> QiaolianError | None:
+        try:
+            ping()
+        except QiaolianError as error:
+            return error
+        return None
+
     network.governance.execute([("suspend", (bank.member, b"test".ljust(32, b"\0")))])
     try:
-
-        async def until_refused(peers: HttpPeers) -> QiaolianError | None:
-            for _ in range(500):
-                try:
-                    await peers.get(department, "/v1/peer/ping")
-                except QiaolianError as error:
-                    return error
-            return None
-
-        error = use(until_refused)
-        assert error is not None
+        error = eventually(refusal)
         assert (error.code, error.status) == ("member_suspended", 403)
     finally:
         network.governance.execute([("lift", (bank.member,))])
-
-    async def until_heard(peers: HttpPeers) -> Any:
-        for _ in range(500):
-            try:
-                return await peers.get(department, "/v1/peer/ping")
-            except Forbidden:
-                continue
-        return None
-
-    assert use(until_heard) == {"member": bank.member}
+    assert eventually(ping) == {"member": bank.member}
 
 
 def test_a_node_without_a_token_is_unauthorised(network: Any) -> None:

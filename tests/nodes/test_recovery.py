@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,7 @@ from typing import Any
 import pytest
 
 from chain.errors import QiaolianError
-
-
-def eventually(look: Callable[[], Any], *, seconds: float = 60.0) -> Any:
-    """What ``look`` gives once it is true; a refusal counts as not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = None
-        with contextlib.suppress(QiaolianError):
-            found = look()
-        if found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.02)
+from tests.nodes.conftest import eventually
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from chain.keys import KeyStore, Secp256k1Signer
 from chain.statements import KeyPurpose
 from nodes import config
 from nodes.tokens import Issuer, NonceLog
+from tests.nodes.conftest import eventually
 
 PATH = "/v1/peer/ping"
 BODY = b'{"a":1}'
@@ -161,20 +162,16 @@ def test_a_token_of_another_network_is_refused(network: Any, target: Any, client
 def test_a_suspended_member_is_refused_and_heard_again_when_lifted(network: Any, issuer: Issuer, target: Any, client: Any) -> None:
     bank = network.of("bank")
 
-    def until(status: int) -> tuple[int, Any]:
-        deadline = time.monotonic() + 60
-        while True:
-            answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
-            if answer[0] == status or time.monotonic() > deadline:
-                return answer
+    def code() -> str:
+        status, answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
+        return "" if status == 200 else f"{status} {answer['code']}"
 
     network.governance.execute([("suspend", (bank.member, b"test".ljust(32, b"\0")))])
     try:
-        status, answer = until(403)
-        assert (status, answer["code"]) == (403, "member_suspended")
+        assert eventually(code) == "403 member_suspended"
     finally:
         network.governance.execute([("lift", (bank.member,))])
-    assert until(200)[0] == 200
+    assert eventually(lambda: code() == "")
 
 
 def test_an_ended_key_is_refused_at_the_next_block(network: Any, target: Any, client: Any) -> None:
@@ -183,17 +180,13 @@ def test_an_ended_key_is_refused_at_the_next_block(network: Any, target: Any, cl
     network.governance.execute([("addKey", (bank.member, (spare.fingerprint, int(KeyPurpose.TOKEN), 1)))])
     issuer = Issuer(member=bank.member, signer=spare, deployment=network.deployment)
 
-    def until(status: int) -> tuple[int, Any]:
-        deadline = time.monotonic() + 60
-        while True:
-            answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
-            if answer[0] == status or time.monotonic() > deadline:
-                return answer
+    def code() -> str:
+        status, answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
+        return "" if status == 200 else f"{status} {answer['code']}"
 
-    assert until(200)[0] == 200
+    assert eventually(lambda: code() == "")
     network.governance.execute([("endKey", (spare.fingerprint, b"lost".ljust(32, b"\0")))])
-    status, answer = until(401)
-    assert (status, answer["code"]) == (401, "token_key_unknown")
+    assert eventually(code) == "401 token_key_unknown"
 
 
 def test_an_unknown_bearer_token_is_refused(client: Any) -> None:
