@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from chain.deployment import Deployment
 from chain.errors import QiaolianError, Unavailable
 from chain.keys import Secp256k1Signer, open_person_key
 from chain.ledger import Ledger
+from chain.loopback import free_ports
 from chain.statements import Approval, KeyPurpose
 from chain.transactions import gas_for, sign_transaction
 from nodes.client import NodeClient
@@ -345,15 +345,6 @@ def found(organisations: Sequence[Organisation], deployment: Deployment, *, gove
     governance = Governance(ledger, [each.administrator() for each in organisations[:2]])
     admissions = [each.admission for each in organisations]
     return governance.complete(admissions[:governors]) + governance.admit(admissions[governors:])
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _runs(process: subprocess.Popen[bytes] | None) -> bool:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,8 +23,9 @@ from chain.crypto import address_of, new_private_key
 from chain.engine.build import engine_version
 from chain.engine.files import alone, full_disk_told, write_whole
 from chain.engine.genesis import genesis, new_chain_id
-from chain.engine.validators import LOOPBACK, STOP_SECONDS, Validator, ValidatorHome, node_id, peer_url
+from chain.engine.validators import STOP_SECONDS, Validator, ValidatorHome, node_id, peer_url
 from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
+from chain.loopback import free_ports
 from chain.rpc import Rpc
 
 Progress = Callable[[str], None]
@@ -36,8 +35,6 @@ TELL_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
 INTRODUCE_SECONDS = 20.0
 REDIAL_SECONDS = 1.0
-PORTS = range(20_000, 32_000)
-"""Below what systems hand out for outgoing connections, so that a network that is down finds its ports free again."""
 
 
 def _silent(_text: str) -> None:
@@ -73,7 +70,7 @@ class Network:
         _require_room(directory)
         partial = directory.with_name(directory.name + ".partial")
         keys = [new_private_key() for _ in organisations]
-        ports = _free_ports(2 * len(organisations))
+        ports = free_ports(2 * len(organisations))
         validators = [
             Validator(organisation, address_of(key), ports[2 * place], ports[2 * place + 1])
             for place, (organisation, key) in enumerate(zip(organisations, keys, strict=True))
@@ -356,17 +353,3 @@ def _date(path: Path) -> None:
     """Set a genesis' time to the latest that validators accept, a second from now."""
     content = json.loads(path.read_bytes()) | {"timestamp": hex(int(time.time()) + 1)}
     write_whole(path, json.dumps(content, indent=1) + "\n")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; held open together so that they differ."""
-    found: list[int] = []
-    with contextlib.ExitStack() as stack:
-        for port in random.sample(PORTS, len(PORTS)):
-            probe = stack.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind((LOOPBACK, port))
-                found.append(port)
-            if len(found) == count:
-                return found
-    raise Unavailable("ports_missing", "There are no free ports.", hint="End programs that listen on many ports.")

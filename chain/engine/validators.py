@@ -30,8 +30,8 @@ from chain.engine.build import kcn_path
 from chain.engine.console import SOCKET, ask
 from chain.engine.files import disk_full, write_whole
 from chain.errors import Conflict, Unavailable
+from chain.loopback import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 INIT_SECONDS = 60
 STOP_SECONDS = 15
 PORT_SECONDS = 5.0

@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import federated
 from chain.keys import tls_certificate, tls_private_pem, write_private
+from chain.loopback import free_ports
 from federated.errors import BadInput, PeerFault, Unavailable
 from federated.horizontal.training import Plan
 
@@ -85,7 +86,7 @@ class Deployment:
         self._folder, self._python, self._members = folder.resolve(), python, list(members)
         self._tracer = tracer
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports = dict(zip(["aggregator", *members], _free_ports(len(members) + 1), strict=True))
+        self._ports = dict(zip(["aggregator", *members], free_ports(len(members) + 1), strict=True))
         self._nodes: dict[str, int] = {}
         self._runs = 0
         self._next_look = 0.0
@@ -313,15 +314,6 @@ def _read_result(out: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, value: Any) -> None:
     write_private(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _listens(port: int) -> bool:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chain.loopback import free_ports
 from federated.channel import Buffer, Channel
 from federated.horizontal.rounds import aggregate, contribute
 from federated.horizontal.secagg import Terms
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.transport import TlsWire, connect, fingerprint_of, listen, make_identity, shown_fingerprint, tls_context
-from nodes.provision import free_ports
 from scripts.benches.figure import Figure
 
 LENGTH = 1_000_000

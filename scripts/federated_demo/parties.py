@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from chain.loopback import free_ports
 from federated.attempt import replay
 from federated.daemon import ask
 from federated.errors import QiaolianError, Unavailable
@@ -23,7 +24,7 @@ from federated.gate import FolderGate
 from federated.job import Job
 from federated.party import PartyConfig
 from federated.transport import make_identity
-from nodes.provision import free_ports, undisturbed
+from nodes.provision import undisturbed
 
 KEY = "code"
 """The column of every source that identifies its rows."""

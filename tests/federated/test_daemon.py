@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from chain.loopback import free_ports
 from scripts.federated_demo.watch import watched
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,14 +31,6 @@ def cli(*words: Any, wait: float = 60) -> subprocess.CompletedProcess[str]:
 
 def start(*words: Any) -> subprocess.Popen[str]:
     return subprocess.Popen([*QIAOLIAN, "federated", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from chain.deploy import deploy
 from chain.engine.network import Network
 from chain.keys import create_person_key
 from chain.ledger import Ledger
+from chain.loopback import free_ports
 from nodes import provision
 from nodes.provision import Organisation, Wanted
 from registry.uscc import with_check_character
@@ -658,7 +659,7 @@ def test_who_has_no_token_or_the_wrong_one_is_refused(town: Town, asked: str, tm
 
 
 def test_a_node_that_is_down_or_not_the_one_trusted_is_said(town: Town, admitted: dict[str, Any]) -> None:
-    (port,) = provision.free_ports(1)
+    (port,) = free_ports(1)
     certificate = str(town.organisations["operator"].certificate)
     at = ("--url", f"https://127.0.0.1:{port}", "--certificate", certificate, "--token-file", __file__)
     assert code_of("subject", "status", __file__, *at[:4]) == (2, "file_malformed")
