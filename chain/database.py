@@ -115,7 +115,7 @@ class Database:
         return self.submit(change).result()
 
     async def awrite(self, change: Callable[[Session], T]) -> T:
-        """``write`` for coroutines."""
+        """``write`` for coroutines. A cancelled one is written whole or not at all: not at all if its turn had not come."""
         return await asyncio.wrap_future(self.submit(change))
 
     def close(self) -> None:
@@ -144,7 +144,9 @@ class Database:
                     stop = True
                     break
                 batch.append(item)
-            self._commit(batch)
+            # From here on nobody can cancel what is being written; what was cancelled while it waited is left out.
+            if batch := [item for item in batch if item[1].set_running_or_notify_cancel()]:
+                self._commit(batch)
             if stop:
                 return
 

@@ -156,5 +156,5 @@ def _item(answer: Mapping[str, Any], name: str, number: bool) -> bytes:
     try:
         value = answer[name]
         return rlp.integer(int(value, 16)) if number else bytes.fromhex(value[2:])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise header_refused(f"The chain node gave a header without a readable {name}.") from error

@@ -96,7 +96,7 @@ def from_rpc(block: Mapping[str, Any]) -> Header:
     try:
         items = [_field(name, block.get(name)) for name in _FIELDS]
         items[_EXTRA] = items[_EXTRA][:_ROUND] + b"\0" + items[_EXTRA][_VANITY:]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise Malformed("header_malformed", "The chain node's block lacks a header field.") from error
     return parse(rlp.encode(items))
 

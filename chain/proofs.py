@@ -53,7 +53,7 @@ class StorageProof:
                 account_proof=tuple(bytes.fromhex(each[2:]) for each in answer["accountProof"]),
                 storage_proof=tuple(bytes.fromhex(each[2:]) for each in item["proof"] or ()),
             )
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise Malformed("proof_malformed", "The chain node's proof has the wrong form.") from error
 
 

@@ -10,7 +10,8 @@ chain costs one account proof a contract and block.
 
 What is refused: a header without enough seals or with a wrong hash, a header that does not follow from the last one,
 another header at a height already seen, a proof that does not hold. Then the head stays where it is and, after the
-stale bound, nothing is allowed any more (``chain_view_stale``, or ``chain_header_refused`` with the reason).
+stale bound, nothing is allowed any more (``chain_view_stale``, or ``chain_header_refused`` with the reason). Another
+node is asked after a refusal, and where a node shows no new block for long though its engine makes empty ones.
 """
 
 from __future__ import annotations
@@ -111,12 +112,14 @@ class ChainView:
         stale_seconds: float = 15.0,
         poll_seconds: float = 0.4,
         watch_seconds: float = 30.0,
+        still_seconds: float = 5.0,
         timeout: float = 5.0,
     ) -> None:
         """
         Args:
             rule: ``KaiaIbft(validators)``; in tests on anvil ``UnsealedForTestsOnly()``.
             watch_seconds: words used within this time are proved again at each block.
+            still_seconds: a node that shows no new block for so long is left for the next, on a chain that makes empty blocks.
         """
         urls = (rpc_urls,) if isinstance(rpc_urls, str) else tuple(rpc_urls)
         self.deployment = deployment
@@ -125,6 +128,7 @@ class ChainView:
         self._rule = rule
         self._poll = poll_seconds
         self._watch = watch_seconds
+        self._still = still_seconds
         self._snapshot: _Snapshot | None = None
         self._headers: dict[int, CheckedHeader] = {}
         self._used: dict[Word, float] = {}
@@ -266,11 +270,22 @@ class ChainView:
         while not self._stop.is_set():
             try:
                 self._step()
+                if self._stands_still():
+                    self._rpc.pass_over()
             except QiaolianError as error:
                 self._report(error)
                 if not isinstance(error, Unavailable) or error.code in ("chain_header_refused", "chain_proof_refused"):
                     self._rpc.pass_over()
+            except Exception:
+                # Whatever a node answers, the following goes on: with another node.
+                log.exception("view: an answer of the chain node could not be read")
+                self._report(header_refused("What the chain node answered cannot be read."))
+                self._rpc.pass_over()
             self._stop.wait(self._poll)
+
+    def _stands_still(self) -> bool:
+        """Whether blocks should have come by now: the node asked may have stopped, and still answer."""
+        return self._rule.makes_empty_blocks and time.time() - self._require_snapshot().head.seen_at > self._still
 
     def _report(self, error: QiaolianError) -> None:
         if self._problem is None or self._problem.code != error.code:

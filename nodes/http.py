@@ -2,13 +2,15 @@
 
 General clients cost about a millisecond a request, a sixth of what a whole metered call may take; this one does only
 what nodes need: kept-alive connections, JSON bodies with a length, a limit on the answer's size, deadlines, and the
-peer's certificate key shown to a callback before the first byte is sent. It uses uvicorn's own parser. A connection
-serves one request at a time; more requests open more connections, up to a limit.
+peer's certificate key shown to a callback before each request is sent, as a key may end while its connection stands.
+It uses uvicorn's own parser. A connection serves one request at a time; more requests open more connections, up to a
+limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ssl
 from collections import deque
@@ -19,6 +21,7 @@ import httptools
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from chain.errors import QiaolianError
 from nodes.answers import Answer
 
 MOST_ANSWER_BYTES = 64 << 20
@@ -26,7 +29,7 @@ _KEPT_SECONDS = 30.0
 """Idle connections older than this are not used again; the servers keep theirs longer."""
 
 KeyCheck = Callable[[bytes], Awaitable[None]]
-"""Is given the SHA-256 of the peer's SubjectPublicKeyInfo; raises to refuse the connection."""
+"""Is given the SHA-256 of the peer's SubjectPublicKeyInfo; raises a ``QiaolianError`` to refuse the connection."""
 
 
 class ConnectionLost(Exception):
@@ -53,6 +56,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
+        self.key = b""
         self.used_at = 0.0
         self.served = 0
         self._waiter: asyncio.Future[Answer] | None = None
@@ -149,7 +153,7 @@ class Endpoint:
         lines.append(f"content-length: {len(body)}\r\n\r\n")
         request = "\r\n".join(lines).encode("latin-1") + body
         async with self._room:
-            connection = self._kept() or await self._connect()
+            connection = await self._kept() or await self._connect()
             try:
                 answer = await connection.send(request)
             except BaseException:
@@ -165,12 +169,15 @@ class Endpoint:
         while self._idle:
             self._idle.pop().close()
 
-    def _kept(self) -> _Connection | None:
+    async def _kept(self) -> _Connection | None:
+        """An idle connection whose key is still right; a new one is made where none is, and says what is wrong."""
         oldest = asyncio.get_running_loop().time() - _KEPT_SECONDS
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and connection.used_at >= oldest:
-                return connection
+            with contextlib.suppress(QiaolianError):
+                if connection.usable and connection.used_at >= oldest:
+                    await self._check(connection.key)
+                    return connection
             connection.close()
         return None
 
@@ -178,8 +185,8 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
         try:
-            certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            await self._check(key_fingerprint(certificate))
+            connection.key = key_fingerprint(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
+            await self._check(connection.key)
         except BaseException:
             transport.close()
             raise

@@ -175,12 +175,15 @@ class OutboxWorker:
     # --- watching ----------------------------------------------------------------------------------------------------
 
     def _watch_loop(self, stop: threading.Event) -> None:
-        swept = time.monotonic()
+        swept, height = time.monotonic(), self._height
         while not stop.is_set():
             _persist(stop, self._follow)
             if time.monotonic() - swept >= self._resend:
+                if len(self._flight) and self._height == height:
+                    # Calls wait and no block comes: the node asked may have stopped, and still answer.
+                    self._ledger.rpc.pass_over()
                 _persist(stop, self._sweep)
-                swept = time.monotonic()
+                swept, height = time.monotonic(), self._height
             stop.wait(self._block_poll)
 
     def _follow(self) -> None:

@@ -8,6 +8,7 @@ of its file. Building sorts on disk, so memory stays bounded whatever the file's
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -78,7 +79,10 @@ def build(path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     salt = secrets.token_bytes(16)
-    connection = sqlite3.connect(partial, isolation_level=None)
+    try:
+        connection = sqlite3.connect(partial, isolation_level=None)
+    except sqlite3.Error as error:
+        raise _not_written() from error
     try:
         partial.chmod(0o600)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE"):
@@ -93,13 +97,17 @@ def build(path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns
         connection.execute("INSERT INTO meta VALUES (?)", (json.dumps(meta),))
     except sqlite3.OperationalError as error:
         partial.unlink(missing_ok=True)
-        raise Unavailable("disk_unavailable", "The source's index could not be written.", hint="Check the disk's free space.") from error
+        raise _not_written() from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     finally:
         connection.close()
     partial.replace(path)
+
+
+def _not_written() -> Unavailable:
+    return Unavailable("disk_unavailable", "The source's index could not be written.", hint="Check the disk's free space.")
 
 
 def _fill(connection: sqlite3.Connection, places: Iterator[Place], salt: bytes) -> int:
@@ -152,16 +160,23 @@ class IndexedFile(ABC):
         return Schema(self.key, self._ready(SCHEMA_WAIT_SECONDS).columns)
 
     def rows(self) -> Iterator[Record]:
-        """Every record in the file's order."""
-        return self._rows(self._ready(SCHEMA_WAIT_SECONDS))
+        """Every record in the file's order.
+
+        Raises:
+            BadInput: as ``schema``; ``source_malformed`` where the file is damaged. Unavailable: ``source_unreadable``.
+        """
+        index = self._ready(SCHEMA_WAIT_SECONDS)
+        with self._told():
+            yield from self._rows(index)
 
     def lookup(self, key: str) -> Record | None:
-        """The record of one key, or None."""
+        """The record of one key, or None; raises as ``rows``."""
         index = self._ready(LOOKUP_WAIT_SECONDS)
         place = index.find(key)
         if place is None:
             return None
-        record = self._read(index, *place)
+        with self._told():
+            record = self._read(index, *place)
         return record if record.get(self.key) == key else None
 
     def begin(self) -> None:
@@ -227,10 +242,13 @@ class IndexedFile(ABC):
                 if self._index is not None and self._stamp == stamp:
                     return self._index
                 if self._failure is not None and self._failure[0] == stamp:
-                    raise self._failure[1]
+                    failure = self._failure[1]
+                    if isinstance(failure, Unavailable):
+                        self._failure = None  # it may be over: the next to ask has it tried again
+                    raise failure
                 thread = self._begin(stamp)
             thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
+            if thread.is_alive() or time.monotonic() > deadline:
                 raise Unavailable(
                     "source_indexing",
                     f"Source {self.name} changed and is being indexed.",
@@ -247,20 +265,38 @@ class IndexedFile(ABC):
 
     def _build(self, stamp: dict[str, Any]) -> None:
         try:
-            index = self._stored(stamp)
-            if index is None:
-                build(self._index_path, self._scan(), stamp=stamp, columns=self._columns)
-                index = RowIndex(self._index_path)
+            with self._told():
+                index = self._stored(stamp)
+                if index is None:
+                    build(self._index_path, self._scan(), stamp=stamp, columns=self._columns)
+                    index = RowIndex(self._index_path)
         except QiaolianError as error:
             self._failure = (stamp, error)
             return
-        except OSError as error:
-            broken = Unavailable("source_unreadable", f"Source {self.name} cannot be read.", source=self.name)
-            broken.__cause__ = error
-            self._failure = (stamp, broken)
-            return
         with self._lock:
             self._index, self._stamp = index, stamp
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever a reader meets in a file becomes an error with a code: a damaged one can show anything."""
+        try:
+            yield
+        except QiaolianError:
+            raise
+        except OSError as error:
+            raise Unavailable(
+                "source_unreadable",
+                f"Source {self.name} cannot be read.",
+                hint="Check the disk, and whether the file is whole.",
+                source=self.name,
+            ) from error
+        except Exception as error:
+            raise BadInput(
+                "source_malformed",
+                f"The file of source {self.name} is damaged, or is not of the kind it is said to be.",
+                hint="Write the file again.",
+                source=self.name,
+            ) from error
 
     def _stored(self, stamp: dict[str, Any]) -> RowIndex | None:
         if not self._index_path.exists():

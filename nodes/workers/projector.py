@@ -60,6 +60,7 @@ class Projector:
         events = context.ledger.events(start, end)
         # Asked after the events: a node that had not reached the end could have left some out.
         if context.ledger.height() < end:
+            context.ledger.rpc.pass_over()
             raise Unavailable("chain_node_lags", "The chain node is behind the view.", hint="It is waited for.")
         self._require_sealed(events)
         last_hash = context.view.header(end).block_hash
@@ -76,6 +77,7 @@ class Projector:
     def _require_sealed(self, events: Sequence[Event]) -> None:
         for height, block_hash in {(event.height, event.block_hash) for event in events}:
             if self._context.view.header(height).block_hash != block_hash:
+                self._context.ledger.rpc.pass_over()
                 raise Unavailable(
                     "chain_header_refused",
                     f"The chain node gave events of another block {height}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -57,6 +58,31 @@ def test_a_failing_change_leaves_nothing_and_spares_its_neighbours(database: Dat
     with pytest.raises(ValueError, match="refused"):
         bad.result(10)
     assert ids(database) == list(range(20))
+
+
+def test_a_cancelled_wait_leaves_the_writer_and_its_neighbours_alone(database: Database) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def change(session: sa.orm.Session) -> None:
+        inside.set()
+        go_on.wait(10)
+        session.add(Note(id=1))
+
+    async def cancelled() -> None:
+        written = asyncio.ensure_future(database.awrite(change))
+        assert await asyncio.to_thread(inside.wait, 10)
+        waiting = asyncio.ensure_future(database.awrite(lambda session: session.add(Note(id=2))))
+        after = asyncio.ensure_future(database.awrite(lambda session: session.add(Note(id=3))))
+        await asyncio.sleep(0)
+        written.cancel()
+        waiting.cancel()
+        await asyncio.gather(written, waiting, return_exceptions=True)
+        go_on.set()
+        await asyncio.wait_for(after, 10)
+
+    asyncio.run(cancelled())
+    database.submit(lambda session: session.add(Note(id=4))).result(10)
+    assert ids(database) == [1, 3, 4]
 
 
 def test_two_processes_of_one_node_queue_their_writes(database: Database) -> None:

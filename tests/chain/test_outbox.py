@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chain.crypto import keccak256
 from chain.database import Base, Database
 from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
 from chain.keys import Secp256k1Signer
@@ -223,18 +225,11 @@ def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: 
 
 
 def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(throwaway: Any, database: Database, serve: Callable[[Any], str]) -> None:
-    import json
-
     away = threading.Event()
     away.set()
 
     def relay(body: Any) -> bytes:
-        if away.is_set():
-            return b"bad gateway"
-        calls = [body] if isinstance(body, dict) else body
-        answers = throwaway.ledger.rpc.batch([(each["method"], each["params"]) for each in calls])
-        items = [{"id": each["id"], "result": answer} for each, answer in zip(calls, answers, strict=True)]
-        return json.dumps(items[0] if isinstance(body, dict) else items).encode()
+        return b"bad gateway" if away.is_set() else relayed(throwaway, body)
 
     ledger = Ledger(serve(relay), throwaway.deployment)
     worker = OutboxWorker(database, ledger, throwaway.organisations[2].transaction, poll_seconds=0.01, block_seconds=0.02)
@@ -243,6 +238,32 @@ def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(throwaway: An
         with pytest.raises(Unavailable):
             asyncio.run(wait(database, "anchor-1", 0.3))
         away.clear()
+        assert final(database, "anchor-1").state == "done"
+    assert anchored(throwaway) == [1]
+
+
+def relayed(throwaway: Any, body: Any, **instead: Any) -> bytes:
+    """The chain's own answer, but for the methods named: theirs is what is told."""
+    calls = [body] if isinstance(body, dict) else body
+    answers = throwaway.ledger.rpc.batch([(each["method"], each["params"]) for each in calls])
+    items = [{"id": each["id"], "result": instead.get(each["method"], answer)} for each, answer in zip(calls, answers, strict=True)]
+    return json.dumps(items[0] if isinstance(body, dict) else items).encode()
+
+
+def test_calls_go_through_another_node_when_the_first_answers_but_stands_still(
+    throwaway: Any, database: Database, serve: Callable[[Any], str]
+) -> None:
+    height = hex(throwaway.ledger.height())
+
+    def stopped(body: Any) -> bytes:
+        if isinstance(body, dict) and body["method"] == "eth_sendRawTransaction":
+            return json.dumps({"id": body["id"], "result": "0x" + keccak256(bytes.fromhex(body["params"][0][2:])).hex()}).encode()
+        return relayed(throwaway, body, eth_blockNumber=height)
+
+    ledger = Ledger([serve(stopped), throwaway.url], throwaway.deployment)
+    worker = OutboxWorker(database, ledger, throwaway.organisations[2].transaction, poll_seconds=0.01, block_seconds=0.02, resend_seconds=0.2)
+    database.write(lambda session: anchor(session, throwaway, 1))
+    with working(worker):
         assert final(database, "anchor-1").state == "done"
     assert anchored(throwaway) == [1]
 

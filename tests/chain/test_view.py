@@ -19,6 +19,7 @@ from chain.errors import QiaolianError
 from chain.finality import KaiaIbft, UnsealedForTestsOnly
 from chain.headers import from_rpc
 from chain.ledger import log_id_of
+from chain.proofs import StorageProof
 from chain.view import MOST_LOOKS, ChainView, Word
 from chain.words import Account, LogWord, MemberWord
 
@@ -255,8 +256,18 @@ TAMPERINGS: dict[str, Callable[[dict[str, Any]], None]] = {
     "another contract": lambda proof: proof.update(address="0x" + "12" * 20),
     "the other slot's proof": lambda proof: proof["storageProof"][0].update(value="0x0", proof=proof["storageProof"][1]["proof"]),
     "no proof": lambda proof: proof.clear(),
+    "a number for the account's nodes": lambda proof: proof.update(accountProof=1),
+    "a number for a slot's nodes": lambda proof: proof["storageProof"][0].update(proof=7),
+    "a number for a value": lambda proof: proof["storageProof"][0].update(value=7),
+    "a number for the contract": lambda proof: proof.update(address=7),
     "no hexadecimal": lambda proof: proof["storageProof"][0].update(value="zz"),
 }
+
+
+@pytest.mark.parametrize("key", ["-0x1", "0x" + "1" * 65, 7, None])
+def test_a_proof_of_a_slot_of_any_other_form_is_malformed(key: Any) -> None:
+    answer = {"address": "0x" + "12" * 20, "accountProof": [], "storageProof": [{"key": key, "value": "0x0", "proof": []}]}
+    assert code_of(lambda: StorageProof.from_rpc(answer)) == "proof_malformed"
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
@@ -351,6 +362,31 @@ def test_a_lying_node_is_passed_over_for_an_honest_one(serve: Any) -> None:
     view = view_of([serve(liar), serve(node)], record, stale_seconds=15)
     view.start(wait_seconds=SECONDS)
     assert view.head.block_hash == hash_of(node.latest)
+    view.stop()
+
+
+def test_a_node_that_stands_still_is_left_for_one_that_goes_on(serve: Any) -> None:
+    node, record = own_chain()
+    still = node_of(record)
+    still.latest = node.latest
+    view = view_of([serve(still), serve(node)], record, still_seconds=0.1)
+    view.start(wait_seconds=SECONDS)
+    node.latest = sealed(11, hash_of(node.latest))
+    assert view.wait_for_height(11, SECONDS).height == 11
+    view.stop()
+
+
+@pytest.mark.parametrize("changed", [{"number": "-0x1"}, {"timestamp": -1}, {"extraData": 7}, {"parentHash": {}}, {"gasUsed": [1]}, {"number": True}])
+def test_an_answer_of_any_form_is_refused_and_the_following_goes_on(serve: Any, changed: dict[str, Any]) -> None:
+    node, record = own_chain()
+    good, node.latest = node.latest, {**node.latest, **changed}
+    view = view_of(serve(node), record)
+    view.start()
+    wait_until(lambda: view.problem is not None)
+    assert view.problem is not None
+    assert view.problem.code == "chain_header_refused"
+    node.latest = good
+    assert view.wait_for_height(10, SECONDS).height == 10
     view.stop()
 
 

@@ -16,9 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chain.errors import Forbidden, NotFound, QiaolianError, Unauthorised
 from chain.finality import UnsealedForTestsOnly
 from chain.keys import KeyStore, tls_certificate, tls_private_pem
+from chain.statements import Algorithm, KeyPurpose
 from chain.view import ChainView
 from nodes import config
 from nodes.config import Peer
+from nodes.http import key_fingerprint
 from nodes.peers import HttpPeers
 from nodes.tokens import Issuer
 from tests.nodes.conftest import eventually
@@ -105,10 +107,14 @@ def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     told: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             told.append(self.headers["authorization"])
             self.send_response(200)
+            self.send_header("content-length", "2")
             self.end_headers()
+            self.wfile.write(b"{}")
 
         def log_message(self, *_: Any) -> None:
             return None
@@ -122,6 +128,33 @@ def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     yield f"https://127.0.0.1:{server.server_port}", told
     server.shutdown()
     server.server_close()
+
+
+def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stands(
+    network: Any, use: Any, impostor: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    department = network.of("department").member
+    url, _ = impostor
+    key = key_fingerprint(ssl.PEM_cert_to_DER_cert((tmp_path / "c.pem").read_text()))
+    network.governance.execute([("addKey", (department, (key, int(KeyPurpose.TLS), int(Algorithm.P256))))])
+
+    async def code(peers: HttpPeers) -> str:
+        try:
+            await peers.get(department, "/v1/peer/ping")
+        except QiaolianError as error:
+            return error.code
+        return ""
+
+    async def over_its_end(peers: HttpPeers) -> str:
+        async with asyncio.timeout(60):
+            while await code(peers):
+                await asyncio.sleep(0.02)
+            await asyncio.to_thread(network.governance.execute, [("endKey", (key, b"stolen".ljust(32, b"\0")))])
+            while not (refused := await code(peers)):
+                await asyncio.sleep(0.02)
+            return refused
+
+    assert use(over_its_end, **{department: Peer(url=url)}) == "peer_wrong_certificate"
 
 
 def test_an_impostor_gets_no_token(network: Any, use: Any, impostor: tuple[str, list[str]]) -> None:

@@ -167,6 +167,33 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     assert code_of(open_source("p", entry, home=tmp_path, index_dir=tmp_path / "i").schema)[0] == "source_malformed"
 
 
+def test_a_damaged_parquet_file_is_refused_by_code_wherever_the_damage_lies(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.parquet"
+    pq.write_table(pa.table({"id": [f"k{place}" for place in range(50)], "a": [f"值{place}" for place in range(50)]}), whole)
+    raw = whole.read_bytes()
+    codes = set()
+    for place in range(0, len(raw), 3):
+        (tmp_path / "a.parquet").write_bytes(raw[:place] + bytes([raw[place] ^ 0x91]) + raw[place + 1 :])
+        entry = SourceEntry(url=f"parquet://{tmp_path}/a.parquet", key="id")
+        source = open_source("p", entry, home=tmp_path, index_dir=tmp_path / "i" / str(place))
+        for read in (source.schema, lambda source=source: list(source.rows()), lambda source=source: source.lookup("k7")):
+            try:
+                read()
+            except QiaolianError as error:
+                codes.add(error.code)
+        source.close()
+    assert codes <= {"source_malformed", "source_unreadable", "source_row_broken", "source_missing_column", "source_key_repeated", "source_empty"}
+    assert "source_malformed" in codes
+
+
+def test_an_index_that_could_not_be_written_is_tried_again(csv: Open, tmp_path: Path) -> None:
+    (tmp_path / "index").write_text("in the way")
+    source = csv("id,a\n1,x\n")
+    assert code_of(lambda: source.lookup("1"))[0] in ("disk_unavailable", "source_unreadable")
+    (tmp_path / "index").unlink()
+    assert source.lookup("1") == {"id": "1", "a": "x"}
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/s.db"
