@@ -13,6 +13,7 @@ from chain.errors import BadInput
 from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
 from exchange.agreements import service
 from exchange.agreements.model import Offer
+from exchange.metering import recovery
 from registry.access import (
     Principal,
     Whole,
@@ -192,7 +193,7 @@ def listing(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
 ) -> dict[str, Any]:
-    return {"agreements": service.listing(context, state=state, own=not all)}
+    return {"agreements": _with_holds(context, service.listing(context, state=state, own=not all))}
 
 
 @router.get("/v1/agreements/{agreement_id}", summary="One agreement")
@@ -201,7 +202,13 @@ def one(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
 ) -> dict[str, Any]:
-    return service.view(context, hex_bytes(agreement_id))
+    return _with_holds(context, [service.view(context, hex_bytes(agreement_id))])[0]
+
+
+def _with_holds(context: Context, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each with ``held``: why nothing is signed under it since an old backup, or null."""
+    held = recovery.held(context)
+    return [{**each, "held": held.get(hex_bytes(each["agreementId"]))} for each in listed]
 
 
 @router.post(

@@ -88,6 +88,12 @@ def require_recovered(session: Session, agreement_id: bytes) -> None:
         )
 
 
+def held(context: Context) -> dict[bytes, str]:
+    """The agreements that are held, each with the code for which the last recovery left it."""
+    with context.database.read() as session:
+        return {row.agreement_id: row.code for row in session.scalars(sa.select(Unrecovered))}
+
+
 def hold(session: Session, context: Context, log_size: int) -> None:
     """Hold every agreement of this member until its places are recovered, in the transaction that takes the log's entries back."""
     for agreement_id in agreements.of_member(session, context.member):

@@ -13,7 +13,7 @@ from scripts.people.verb import ONCE, OUT, Noun, Verb, arg, change, place, read,
 
 LISTED: Columns = {
     "agreement": "agreementId",
-    "state": "state",
+    "state": lambda row: row["state"] if row["held"] is None else f"{row['state']}, held: {row['held']}",
     "as": "side",
     "provider": "provider",
     "buyer": "buyer",

@@ -31,7 +31,11 @@ def copied(source: Path, target: Path) -> None:
 
 def recovered(organisation: Any) -> tuple[int, str, str]:
     """What ``qiaolian node recover`` ends with and says."""
-    command = [sys.executable, "-m", "scripts.cli", "node", "recover", "--config", str(organisation.plan.directory / "node.toml")]
+    return said_by("node", "recover", "--config", str(organisation.plan.directory / "node.toml"))
+
+
+def said_by(*words: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "scripts.cli", *words]
     made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return made.returncode, made.stdout, made.stderr
 
@@ -110,6 +114,8 @@ def test_an_agreement_stays_held_until_its_other_party_answers(network: Any, tra
     with pytest.raises(QiaolianError) as caught:
         bank.client("system").post("/v1/calls", trade["call"])
     assert caught.value.code == "agreement_unrecovered"
+    assert bank.client("clerk").get(f"/v1/agreements/{trade['agreement']}")["held"] == "peer_unreachable"
+    assert "held: peer_unreachable" in said_by("agreement", "list", "--node", str(bank.plan.directory))[1]
     told = network.of("supervisor").client("auditor").get(f"/v1/agreements/{trade['agreement']}/reconciliation")
     assert [each["kind"] for each in told["findings"]][:1] == ["gap"], "what is missing is reported, not hidden"
     bank.node.stop()
@@ -118,6 +124,7 @@ def test_an_agreement_stays_held_until_its_other_party_answers(network: Any, tra
     bank.node.start()
     bank.node.wait_ready(bank.client(None))
     assert called(network, trade) == [last + 1]
+    assert bank.client("clerk").get(f"/v1/agreements/{trade['agreement']}")["held"] is None
 
 
 def recovered_twice_changes_nothing(organisation: Any) -> bool:
