@@ -1,4 +1,4 @@
-"""What the chain must say of the parties and of the subject's consent before a call is served."""
+"""What the chain must say of the parties and of the subject's consent before a call is served, and before its answer is given again."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from chain.context import Context
 from chain.errors import BadInput, Forbidden
 from chain.view import Word
-from chain.words import AssetWord, HoldWord, KeyWord, MemberWord
+from chain.words import AssetWord, ConsentWord, GrantWord, HoldWord, KeyWord, MemberWord
 from exchange.metering.model import Query
 from registry.credit import service as credit
+from registry.credit.rules import ConsentPackage
 
 CONSENT_PURPOSES = frozenset({"credit-assessment"})
 """Purposes a subject's data is served for only with its consent."""
@@ -51,6 +52,35 @@ def require_consent(context: Context, bank: str, query: Query, package: Any, *, 
     if query.purpose not in CONSENT_PURPOSES:
         return
     credit.authorise_consent(context, package, commitment=query.consent, subject=query.subject, bank=bank, purpose=query.purpose, now=now)
+
+
+def require_not_withdrawn(wanted: Sequence[Word], values: Mapping[Word, int], query: Query, *, stopped: bool) -> None:
+    """No right that a served place stands on was withdrawn since, by the chain's words and the owner's own stop (``stopped``).
+
+    A void takes a served place out of the books, so nothing that the buyer sends beside its signed request, and no mere passing of time, is asked
+    here: the consent is the one that the signed query names.
+
+    Raises:
+        Forbidden: what ``require_parties`` raises, ``grant_revoked``, ``consent_withdrawn``.
+    """
+    require_parties(wanted, values)
+    if stopped or any(GrantWord.decode(values[word]).revoked_at for word in wanted if word.variable == "grants"):
+        raise Forbidden("grant_revoked", "The grant was revoked.")
+    if query.purpose not in CONSENT_PURPOSES:
+        return
+    if any(ConsentWord.decode(values[word]).withdrawn_at for word in words(query.to_json())):
+        raise Forbidden("consent_withdrawn", "The subject withdrew the consent.")
+
+
+def require_repeated(query: Query, package: Any) -> None:
+    """A repetition carries the consent that its place was served with, where the purpose needs one: ``consent_missing``, ``consent_malformed``."""
+    if query.purpose not in CONSENT_PURPOSES:
+        return
+    hint = "Send the request as it was first sent; its place stands as it is."
+    if package is None:
+        raise Forbidden("consent_missing", "The request is repeated without the consent it was served with.", hint=hint)
+    if "0x" + ConsentPackage.from_json(package).commitment().hex() != query.consent:
+        raise BadInput("consent_malformed", "The request is repeated with another consent than it was served with.", hint=hint)
 
 
 def package_for(context: Context, query: Query) -> str | None:

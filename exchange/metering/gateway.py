@@ -38,6 +38,7 @@ from exchange.metering.model import (
     Head,
     Query,
     Sight,
+    Uses,
 )
 from exchange.metering.recovery import require_recovered
 from exchange.metering.rules import Place
@@ -51,6 +52,8 @@ from registry.signers import fingerprint_of
 POLICY_VERSION = 1
 MOST_REQUESTS = 256
 CONTRACT = "TradeSettlement"
+_USED = (Ending.SERVED, Ending.VOID)
+"""What counts against a grant's ``max_uses``: a void takes back what is owed, not that the answer left once."""
 
 
 @dataclass
@@ -76,6 +79,8 @@ class Trade:
     grant: grants.LoadedGrant
     served: assets.Served
     books: Books
+    uses: Uses
+    """The grant's, shared by all its agreements."""
     lanes: dict[int, Lane]
     words: list[Word]
     """What must be proved of the chain for each call."""
@@ -106,6 +111,8 @@ class Asked:
     sight: Sight | None = None
     record: Mapping[str, Any] | None = None
     refusal: str = ""
+    again: bool = False
+    """Whether its place was served already."""
     void: bool = False
     answer: Any = None
     """The finished answer; set early for what takes no place."""
@@ -123,7 +130,8 @@ class Gateway:
         self.context = context
         self.separator = domain_separator(context.domain(CONTRACT))
         self._trades: dict[bytes, Trade] = {}
-        self._uses: dict[bytes, int] = {}
+        self._uses: dict[bytes, Uses] = {}
+        """By grant."""
         self._loading = asyncio.Lock()
 
     @classmethod
@@ -176,14 +184,6 @@ class Gateway:
                 self._trades[agreement_id] = found
         return found
 
-    def uses(self, trade: Trade) -> int:
-        """Calls served under a grant over all its agreements."""
-        return self._uses[trade.agreement.grant_id]
-
-    def count(self, trade: Trade, by: int) -> None:
-        """Count served calls of a grant."""
-        self._uses[trade.agreement.grant_id] += by
-
     def _load(self, agreement_id: bytes) -> Trade:
         signed = agreements.load(self.context, agreement_id)
         if signed.side != Side.PROVIDER or signed.terms is None:
@@ -192,8 +192,8 @@ class Gateway:
         with self.context.database.read() as session:
             require_recovered(session, agreement_id)
             lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
-            served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending == Ending.SERVED))
-        self._uses.setdefault(agreement.grant_id, served or 0)
+            served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending.in_(_USED)))
+        uses = self._uses.setdefault(agreement.grant_id, Uses(served or 0))
         books = Books(
             units=sum(lane.head.units for lane in lanes.values()),
             amount=sum(lane.head.amount for lane in lanes.values()),
@@ -205,6 +205,7 @@ class Gateway:
             grant=grants.load(self.context, agreement.grant_id),
             served=assets.served(self.context, agreement.asset_id, agreement.asset_version),
             books=books,
+            uses=uses,
             lanes=lanes,
             words=[
                 Word("GrantRegistry", "grants", (agreement.grant_id,)),
@@ -308,7 +309,7 @@ class _Exchange:
                 elif lane.ending != Ending.SERVED:
                     each.answer = lane.kept
                 else:
-                    each.void = True
+                    each.again = True
             except QiaolianError as error:
                 each.answer = error_answer(error)
 
@@ -332,28 +333,44 @@ class _Exchange:
         for each in todo:
             word = proved[each.trade.words[1]]
             each.sight = Sight(word.height, word.block_hash, POLICY_VERSION)
-            try:
-                self._require_right(each, values, stopped)
-            except Unavailable as error:
-                each.answer = error_answer(error)
-            except QiaolianError as error:
-                each.refusal = error.code[:31]
-            if each.void and not each.settled:
-                each.answer = None if each.refusal else each.lane.kept
+            (self._repeat if each.again else self._decide)(each, values, stopped)
+
+    def _repeat(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
+        """The kept answer of a served place; its void only where a right was withdrawn since. What is sent wrong is an error and changes nothing."""
+        query = Query.from_json(each.query)
+        try:
+            consents.require_repeated(query, each.consent)
+        except QiaolianError as error:
+            each.answer = error_answer(error)
+            return
+        try:
+            consents.require_not_withdrawn(each.trade.words, values, query, stopped=each.trade.agreement.grant_id in stopped)
+        except Forbidden as error:
+            each.void, each.refusal = True, error.code[:31]
+        else:
+            each.answer = each.lane.kept
+
+    def _decide(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
+        """Whether a new place is served or refused."""
+        try:
+            self._require_right(each, values, stopped)
+        except Unavailable as error:
+            each.answer = error_answer(error)
+        except QiaolianError as error:
+            each.refusal = error.code[:31]
 
     def _require_right(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
         trade, request = each.trade, each.request
         state = AgreementState.decode(0, 0, values[trade.words[1]])
         query = Query.from_json(each.query)
         each.subject, each.columns = query.subject, query.columns
-        if not each.void:
-            rules.require_servable(
-                trade.agreement,
-                request,
-                opened=state.opened_at != 0,
-                ended=state.notice_at != 0 or state.closed_at != 0,
-                now=self._now,
-            )
+        rules.require_servable(
+            trade.agreement,
+            request,
+            opened=state.opened_at != 0,
+            ended=state.notice_at != 0 or state.closed_at != 0,
+            now=self._now,
+        )
         consents.require_parties(trade.words, values)
         grants.authorise(
             self._context,
@@ -370,15 +387,14 @@ class _Exchange:
     def _reserve(self, asked: list[Asked]) -> None:
         for each in _taking(asked):
             trade = each.trade
-            trade.books.uses = self._gateway.uses(trade)
             try:
-                each.reserved = rules.reserve(trade.agreement, trade.books, each.request, max_uses=trade.terms.max_uses)
+                each.reserved = rules.reserve(trade.agreement, trade.books, trade.uses, each.request, max_uses=trade.terms.max_uses)
             except QiaolianError as error:
                 each.refusal = error.code[:31]
 
     def _release(self, each: Asked) -> None:
         if each.reserved is not None:
-            rules.release(each.trade.books, each.reserved)
+            rules.release(each.trade.books, each.trade.uses, each.reserved)
             each.reserved = None
 
     # --- serving -------------------------------------------------------------------------------------------------------------
@@ -434,7 +450,7 @@ class _Exchange:
                 each.asked.answer = error_answer(error)
             return
         for each in written:
-            each.settle(self._gateway)
+            each.settle()
 
 
 _INSERT = Prepared(sa.insert(GATEWAY))
@@ -463,7 +479,7 @@ class Written:
             "answer": self.answer,
         }
 
-    def settle(self, gateway: Gateway) -> None:
+    def settle(self) -> None:
         """Move lane and books; the answer may leave."""
         asked, receipt = self.asked, self.receipt
         lane, books = asked.lane, asked.trade.books
@@ -472,7 +488,7 @@ class Written:
         books.units += receipt.units
         books.amount += receipt.amount
         if receipt.units:
-            gateway.count(asked.trade, 1)
+            asked.trade.uses.served += 1
         asked.answer = self.answer
 
 
@@ -487,7 +503,7 @@ class Voided:
     answer: str
     kind: str = "ReceiptVoid"
 
-    def settle(self, gateway: Gateway) -> None:
+    def settle(self) -> None:
         """Take the last place out of the books; its answer is gone."""
         asked = self.asked
         lane, books = asked.lane, asked.trade.books
@@ -495,7 +511,6 @@ class Voided:
         books.amount -= lane.head.amount - lane.before.amount
         lane.head = rules.after_void(lane.before, lane.head.receipt, lane.head.request)
         lane.kept, lane.ending = self.answer, Ending.VOID
-        gateway.count(asked.trade, -1)
         asked.answer = self.answer
 
 

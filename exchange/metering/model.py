@@ -52,11 +52,18 @@ class Books:
 
     units: int = 0
     amount: int = 0
-    uses: int = 0
-    """Calls served under the grant, over all agreements."""
     reserved_units: int = 0
     reserved_amount: int = 0
-    reserved_uses: int = 0
+
+
+@dataclass(slots=True)
+class Uses:
+    """Calls under a grant, over all its agreements: what its ``max_uses`` bounds."""
+
+    served: int = 0
+    """Those voided since among them."""
+    reserved: int = 0
+    """Under way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ At the gateway, in this order for every place:
 1. *Place*: the request is the next of its lane, or a repetition of the last one byte for byte; anything else is a conflict and takes no place.
 2. *Acknowledgement*: what it acknowledges is exactly what the gateway's own books say was delivered.
 3. From here on the place is taken: whatever speaks against serving it makes a signed receipt of zero units.
-4. *Reserve* its most against the agreement's caps, over all lanes.
+4. *Reserve* its most against the agreement's caps, over all lanes, and one use against the grant's count, over all its agreements.
 5. *Meter and price* what the source gave, within what was reserved.
+
+A repetition of a served place is not decided again: it gets the kept answer, or a void if a right was withdrawn since (``consents``).
 
 At the buyer: the receipt answers this very request, its amount is the price times the units and within the request's most, its totals are the
 former totals plus that.
@@ -30,7 +32,7 @@ from chain.statements import (
     UsageRequest,
     Voucher,
 )
-from exchange.metering.model import Books, Ending, Head, Sight
+from exchange.metering.model import Books, Ending, Head, Sight, Uses
 
 
 class Place(Enum):
@@ -113,15 +115,16 @@ def require_servable(agreement: Agreement, request: UsageRequest, *, opened: boo
         raise Forbidden("max_amount_too_low", "The request does not let a single unit be served.")
 
 
-def reserve(agreement: Agreement, books: Books, request: UsageRequest, *, max_uses: int) -> tuple[int, int]:
-    """Set the request's most aside against the caps, over all lanes; what was set aside (units, fen).
+def reserve(agreement: Agreement, books: Books, uses: Uses, request: UsageRequest, *, max_uses: int) -> tuple[int, int]:
+    """Set the request's most aside against the agreement's caps, over all its lanes, and one use against the grant's count, over all its agreements;
+    what was set aside (units, fen).
 
     Under the caps' rest the most is cut to it, as long as one unit still fits.
 
     Raises:
         Forbidden: ``cap_reached``, ``unit_cap_reached``, ``grant_used_up``.
     """
-    if books.uses + books.reserved_uses >= max_uses:
+    if uses.served + uses.reserved >= max_uses:
         raise Forbidden("grant_used_up", "The grant's count is used up.")
     amount = min(request.max_amount, agreement.cap - books.amount - books.reserved_amount)
     if amount < agreement.price:
@@ -133,15 +136,15 @@ def reserve(agreement: Agreement, books: Books, request: UsageRequest, *, max_us
             raise Forbidden("unit_cap_reached", "The agreement's count cap is reached.")
     books.reserved_units += units
     books.reserved_amount += amount
-    books.reserved_uses += 1
+    uses.reserved += 1
     return units, amount
 
 
-def release(books: Books, reserved: tuple[int, int]) -> None:
+def release(books: Books, uses: Uses, reserved: tuple[int, int]) -> None:
     """Give a reservation back."""
     books.reserved_units -= reserved[0]
     books.reserved_amount -= reserved[1]
-    books.reserved_uses -= 1
+    uses.reserved -= 1
 
 
 def units_of(unit: int, content: object) -> int:

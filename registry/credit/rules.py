@@ -37,6 +37,8 @@ class ConsentPackage:
     def from_json(cls, value: Any) -> ConsentPackage:
         """Read the JSON form; ``consent_malformed``."""
         try:
+            if not isinstance(value["identity"], dict):
+                raise TypeError("identity")
             return cls(
                 consent=Consent.from_json(value["consent"]),
                 signature=bytes.fromhex(value["signature"][2:]),
