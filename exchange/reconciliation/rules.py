@@ -1,13 +1,155 @@
-"""Comparing what gateway, buyer and chain say of each lane. Pure."""
+"""What gateway, buyer and chain say of each lane: reading a side's counts, and comparing the three. Pure.
+
+A side's count stands on the other side's signatures, each of this agreement and this lane:
+
+1. the last request, by the buyer's key, is of the last place, or of the one after it while that is unanswered;
+2. where there is a last place, its receipt or its void, by the provider's key, is of it, and so is the count;
+3. a request acknowledges exactly the totals before its own place; a voucher, where there is one, those of the place it names.
+
+A count that is malformed or that its signatures do not bear out is a finding of its lane; the other lanes are compared all the same.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from chain.crypto import recover
+from chain.eip712 import ZERO32, Domain
+from chain.errors import BadInput, Conflict, QiaolianError
+from chain.statements import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from chain.words import LaneWord
 from exchange.reconciliation.model import Compared, Count, Finding
 
 NOTHING = Count(0, 0, 0)
+_LANE = re.compile(r"0|[1-9][0-9]{0,2}")
+_SIGNATURE = re.compile(r"0x[0-9a-f]{130}")
+_MOST = 2**128
+Proof = TypeVar("Proof", UsageRequest, UsageReceipt, ReceiptVoid, Voucher)
+
+
+# --- What one side tells ---------------------------------------------------------------------------------------------------------
+
+
+def read(side: str, agreement: Agreement, told: Mapping[str, Any], domain: Domain) -> tuple[dict[int, Count], list[Finding]]:
+    """A side's counts by lane as far as they are borne out, and what is found of the others."""
+    counts: dict[int, Count] = {}
+    found: list[Finding] = []
+    foreign = [name for name in told if _LANE.fullmatch(name) is None or int(name) >= agreement.lanes]
+    if foreign:
+        found.append(Finding("conflict", f"The {side} counts lanes that the agreement does not have."))
+    for lane in sorted(int(name) for name in set(told).difference(foreign)):
+        try:
+            counts[lane] = count_of(agreement, lane, told[str(lane)], domain)
+        except QiaolianError:
+            found.append(Finding("conflict", f"The {side}'s count of the lane is not borne out by the signatures it shows.", lane))
+    return counts, found
+
+
+def count_of(agreement: Agreement, lane: int, told: Any, domain: Domain) -> Count:
+    """One lane's count, borne out by the signatures shown with it.
+
+    Raises:
+        BadInput: ``counts_malformed``, ``statement_malformed``, ``signature_malformed``; Conflict: ``wrong_signer``, ``proof_of_other``,
+            ``counts_differ``.
+    """
+    if not isinstance(told, dict):
+        raise _malformed()
+    shown = _Shown(agreement, agreement.struct_hash(), lane, told, domain)
+    seq, units, amount, outstanding = (shown.number(name) for name in ("seq", "units", "amount", "outstanding"))
+    request = shown.proof(UsageRequest, "request", agreement.buyer_key)
+    if outstanding > 1 or request.seq != seq + outstanding:
+        raise _differs("The last request is of another place than the last one counted.")
+    receipt = _last(shown, request, seq=seq, totals=(units, amount), outstanding=bool(outstanding))
+    acknowledged = (request.seq - 1, request.acknowledged_amount)
+    if "voucher" in told:
+        voucher = shown.proof(Voucher, "voucher", agreement.buyer_key)
+        said = (voucher.acknowledged_units, voucher.acknowledged_amount, voucher.receipt)
+        if voucher.seq == seq and said != (units, amount, receipt):
+            raise _differs("The closing voucher acknowledges other totals.")
+        acknowledged = max(acknowledged, (voucher.seq, voucher.acknowledged_amount))
+    served, refused, voided = (shown.number(name, 0) for name in ("served", "refused", "void_count"))
+    return Count(
+        seq=seq,
+        units=units,
+        amount=amount,
+        acknowledged_seq=acknowledged[0],
+        acknowledged_amount=acknowledged[1],
+        served=served,
+        refused=refused,
+        voided=voided,
+        places=served + refused + voided,
+        outstanding=outstanding,
+        receipt="0x" + receipt.hex() if seq else "",
+    )
+
+
+def _last(shown: _Shown, request: UsageRequest, *, seq: int, totals: tuple[int, int], outstanding: bool) -> bytes:
+    """The struct hash of the last place's receipt, which is of that place and of these totals. A void tells no totals; the last request does."""
+    provider, receipt_hash, acknowledged = shown.agreement.provider_key, ZERO32, totals
+    if seq and "receipt" in shown.told:
+        receipt = shown.proof(UsageReceipt, "receipt", provider)
+        receipt_hash = receipt.struct_hash()
+        if (receipt.seq, receipt.total_units, receipt.total_amount) != (seq, *totals):
+            raise _differs("The last receipt is of another place or of other totals.")
+        if not outstanding:
+            acknowledged = (totals[0] - receipt.units, totals[1] - receipt.amount)
+            if receipt.request != request.struct_hash():
+                raise _differs("The last receipt answers another request.")
+    elif seq:
+        void = shown.proof(ReceiptVoid, "void", provider)
+        receipt_hash = void.receipt
+        if void.seq != seq:
+            raise _differs("The last void is of another place.")
+    if (request.acknowledged_units, request.acknowledged_amount) != acknowledged:
+        raise _differs("The last request acknowledges other totals.")
+    if outstanding and request.previous_receipt != receipt_hash:
+        raise _differs("The last request acknowledges another receipt.")
+    return receipt_hash
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A lane's count as a side shows it."""
+
+    agreement: Agreement
+    agreement_id: bytes
+    lane: int
+    told: Mapping[str, Any]
+    domain: Domain
+
+    def number(self, name: str, default: int | None = None) -> int:
+        """A whole number of 0 or more."""
+        value = self.told.get(name, default)
+        if type(value) is not int or not 0 <= value < _MOST:
+            raise _malformed()
+        return value
+
+    def proof(self, kind: type[Proof], name: str, key: str) -> Proof:
+        """A statement of this very lane under the key that the agreement pins."""
+        shown = self.told.get(name)
+        signature = shown.get("signature") if isinstance(shown, dict) else None
+        if not isinstance(shown, dict) or not isinstance(signature, str) or _SIGNATURE.fullmatch(signature) is None:
+            raise _malformed()
+        statement = kind.from_json(shown.get(name))
+        if recover(statement.digest(self.domain), bytes.fromhex(signature[2:])) != key:
+            raise Conflict("wrong_signer", "A count's proof is not signed by the key the agreement pins.")
+        if (statement.version, statement.agreement_id, statement.lane) != (1, self.agreement_id, self.lane):
+            raise Conflict("proof_of_other", "A count's proof is of another agreement or lane.")
+        return statement
+
+
+def _malformed() -> BadInput:
+    return BadInput("counts_malformed", "A lane's count lacks a part or has one of the wrong form.")
+
+
+def _differs(sentence: str) -> Conflict:
+    return Conflict("counts_differ", sentence)
+
+
+# --- The three compared ----------------------------------------------------------------------------------------------------------
 
 
 def compare(
@@ -49,6 +191,8 @@ def _lane(lane: int, gateway: Count | None, buyer: Count | None, chain: LaneWord
         found.extend(_both(lane, gateway, buyer))
     if gateway is not None:
         found.extend(_claimed(lane, gateway, chain))
+    elif buyer is not None and (chain.seq > buyer.seq or chain.amount > buyer.amount):
+        found.append(Finding("conflict", "The chain paid for more than the buyer's records have.", lane))
     return found
 
 

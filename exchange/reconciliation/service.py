@@ -1,35 +1,28 @@
 """Counting at the nodes, and the supervisor's report over all of them.
 
-Each side's counts come with the other side's last signature of every lane, so that neither can lower what it owes nor raise what it is owed.
+Each side's counts come with the other side's last signature of every lane, so that neither can lower what it owes nor raise what it is owed. What a
+node answers is its own word until then: whatever it says is at worst a finding of its agreement.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from chain.context import Context
-from chain.crypto import recover
-from chain.eip712 import Statement
-from chain.errors import BadInput, Conflict, Forbidden, QiaolianError
-from chain.statements import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.errors import BadInput, Forbidden, QiaolianError
+from chain.words import LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.metering.model import Ending
-from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, heads
+from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, heads, place
 from exchange.reconciliation.model import Compared, Count, Finding
-from exchange.reconciliation.rules import compare
+from exchange.reconciliation.rules import compare, read
+from exchange.settlement import service as settlement
 
 CONTRACT = "TradeSettlement"
-_PROOFS: dict[str, type[Statement]] = {
-    "request": UsageRequest,
-    "receipt": UsageReceipt,
-    "void": ReceiptVoid,
-    "voucher": Voucher,
-}
 
 
 # --- At each side ----------------------------------------------------------------------------------------------------------------
@@ -56,7 +49,7 @@ def _counted(context: Context, table: sa.Table, agreement_id: bytes) -> dict[int
     with context.database.read() as session:
         told: dict[int, dict[str, Any]] = {}
         for lane, row in heads(session, table, agreement_id).items():
-            told[lane] = _told(row)
+            told[lane] = _told(row, place(session, table, agreement_id, lane, row.seq - 1) if _waits(row) else None)
         for lane, ending, count in session.execute(endings):
             told[lane]["void_count" if ending == Ending.VOID else ending] = count
         for row in session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)):
@@ -68,21 +61,28 @@ def _counted(context: Context, table: sa.Table, agreement_id: bytes) -> dict[int
     return told
 
 
-def _told(row: Any) -> dict[str, Any]:
-    waiting = row.ending in (Ending.ASKED, Ending.CONFLICT)
+def _told(row: Any, before: Any) -> dict[str, Any]:
+    """A lane's count with its proofs; while its last request waits for an answer, the last place is the one before."""
+    waiting = _waits(row)
     told: dict[str, Any] = {
         "seq": row.seq - waiting,
         "units": row.units,
         "amount": row.amount,
-        "receiptHash": "0x" + (row.receipt_hash or b"").hex(),
         "outstanding": int(waiting),
         "request": _proof("request", row.request, row.request_signature),
     }
-    if row.receipt is not None and row.void is None:
-        told["receipt"] = _proof("receipt", row.receipt, row.receipt_signature)
-    if row.void is not None:
-        told["void"] = _proof("void", row.void, row.void_signature)
+    last = before if waiting else row
+    if last is None:
+        return told
+    if last.void is not None:
+        told["void"] = _proof("void", last.void, last.void_signature)
+    elif last.receipt is not None:
+        told["receipt"] = _proof("receipt", last.receipt, last.receipt_signature)
     return told
+
+
+def _waits(row: Any) -> bool:
+    return row.ending in (Ending.ASKED, Ending.CONFLICT)
 
 
 def _proof(name: str, text: str, signature: bytes) -> dict[str, Any]:
@@ -103,17 +103,24 @@ async def reconcile(context: Context, agreement_id: bytes) -> Compared:
         except QiaolianError:
             told.append(None)
             continue
-        counts: dict[int, Count] = {}
-        for lane, count in answer.items():
-            try:
-                counts[int(lane)] = _checked(context, agreement, count)
-            except (QiaolianError, ValueError, KeyError, TypeError, AttributeError):
-                sentence = f"The {side}'s count of the lane is not borne out by the signatures it shows."
-                contradicted.append(Finding("conflict", sentence, int(lane) if lane.isdecimal() else None))
+        counts, found = read(side, agreement, answer, context.domain(CONTRACT))
         told.append(counts)
-    used = sorted({lane for counts in told if counts for lane in counts})
-    claimed = {lane: context.ledger.settlement.lane(agreement_id, lane) for lane in used}
+        contradicted.extend(found)
+    claimed = _claimed(context, agreement_id, agreement.lanes, {lane for counts in told if counts for lane in counts})
     return compare(agreement_id, told[0], told[1], claimed, contradicted)
+
+
+def _claimed(context: Context, agreement_id: bytes, lanes: int, told: set[int]) -> dict[int, LaneWord]:
+    """What the chain has paid for in the lanes that are told, and in every other it has paid for: no side can leave one out.
+
+    Those others are known from the chain's events. Events that this node has not taken yet are missing there, so the lanes' sum is held against
+    the chain's total of the agreement, and where it falls short every lane is looked at.
+    """
+    chain = context.ledger.settlement
+    words = {lane: chain.lane(agreement_id, lane) for lane in told | settlement.claimed_lanes(context, agreement_id)}
+    if sum(word.amount for word in words.values()) != chain.agreement(agreement_id).acknowledged:
+        words |= {lane: chain.lane(agreement_id, lane) for lane in range(lanes) if lane not in words}
+    return {lane: word for lane, word in words.items() if lane in told or word.seq}
 
 
 async def report(context: Context, *, state: str | None = None) -> dict[str, Any]:
@@ -156,41 +163,3 @@ async def _ask(context: Context, member: str, agreement_id: bytes) -> dict[str, 
     if not isinstance(lanes, dict):
         raise BadInput("peer_bad_answer", "Counts are not a JSON object with lanes.")
     return lanes
-
-
-def _checked(context: Context, agreement: Agreement, told: Mapping[str, Any]) -> Count:
-    """A lane's count, borne out by the other side's signatures: the buyer's for what is owed, the provider's for what was delivered."""
-    request = _verified(context, agreement.buyer_key, "request", told["request"])
-    assert isinstance(request, UsageRequest)
-    acknowledged = (request.seq - 1, request.acknowledged_amount)
-    if "voucher" in told:
-        voucher = _verified(context, agreement.buyer_key, "voucher", told["voucher"])
-        assert isinstance(voucher, Voucher)
-        acknowledged = max(acknowledged, (voucher.seq, voucher.acknowledged_amount))
-    if "receipt" in told:
-        receipt = _verified(context, agreement.provider_key, "receipt", told["receipt"])
-        assert isinstance(receipt, UsageReceipt)
-        if (receipt.seq, receipt.total_units, receipt.total_amount) != (told["seq"], told["units"], told["amount"]):
-            raise Conflict("counts_differ", "A count is not what its receipt says.")
-    elif "void" in told:
-        _verified(context, agreement.provider_key, "void", told["void"])
-    return Count(
-        seq=told["seq"],
-        units=told["units"],
-        amount=told["amount"],
-        acknowledged_seq=acknowledged[0],
-        acknowledged_amount=acknowledged[1],
-        served=told.get("served", 0),
-        refused=told.get("refused", 0),
-        voided=told.get("void_count", 0),
-        places=told.get("served", 0) + told.get("refused", 0) + told.get("void_count", 0),
-        outstanding=told["outstanding"],
-        receipt=told["receiptHash"],
-    )
-
-
-def _verified(context: Context, key: str, name: str, told: Mapping[str, Any]) -> Statement:
-    statement = _PROOFS[name].from_json(told[name])
-    if recover(statement.digest(context.domain(CONTRACT)), bytes.fromhex(told["signature"][2:])) != key:
-        raise Conflict("wrong_signer", "A count's proof is not signed by the key the agreement pins.")
-    return statement

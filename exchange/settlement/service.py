@@ -173,6 +173,12 @@ def _claimed(context: Context, agreement_id: bytes, lane: int) -> LaneWord:
     return LaneWord.decode(context.view.word(CONTRACT, "lanes", agreement_id, lane).value)
 
 
+def claimed_lanes(context: Context, agreement_id: bytes) -> set[int]:
+    """Lanes of an agreement that the chain has paid for, as far as its events were taken here."""
+    with context.database.read() as session:
+        return set(session.scalars(sa.select(ExchangeClaimed.lane).where(ExchangeClaimed.agreement_id == agreement_id)))
+
+
 # --- Closing ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +336,7 @@ __all__ = [
     "apply",
     "books",
     "claim",
+    "claimed_lanes",
     "close",
     "confirm_deposit",
     "give_notice",

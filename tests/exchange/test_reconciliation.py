@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -9,15 +10,21 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from chain.errors import Forbidden
+from chain.errors import Forbidden, Unavailable
+from chain.statements import ReceiptVoid, UsageReceipt, UsageRequest
 from chain.words import LaneWord
+from exchange.agreements import service as agreements
+from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.store import BUYER, GATEWAY
 from exchange.reconciliation import service as reconciliation
 from exchange.reconciliation.model import Compared, Count
-from exchange.reconciliation.rules import compare
+from exchange.reconciliation.rules import compare, read
 from exchange.settlement import service as settlement
+from exchange.settlement.store import ExchangeClaimed
 
 NAME = b"\x11" * 32
 LANE = Count(seq=5, units=5, amount=250, acknowledged_seq=4, acknowledged_amount=200, served=5, places=5, receipt="0x05")
@@ -182,9 +189,6 @@ def test_counts_are_for_the_parties_and_supervisors(market: Any, agreement_id: b
 
 
 def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    from chain.errors import Unavailable
-    from exchange.metering import buyer as buyer_side
-
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
     market.bank.line.lost = 1
     with pytest.raises(Unavailable):
@@ -195,3 +199,203 @@ def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(market
     assert market.call(agreement_id, 2, key="late").seq == 7
     assert "gap" not in report(market, agreement_id)["kinds"]
     assert json.dumps(market.run(metering.close_lanes(market.bank.context, agreement_id)))
+
+
+# --- Nodes that lie --------------------------------------------------------------------------------------------------------------
+
+
+def counters(market: Any, agreement_id: bytes) -> dict[str, Any]:
+    """What the provider's node truly tells of an agreement's lanes, to be edited."""
+    told_: dict[str, Any] = reconciliation.counters(market.department.context, agreement_id, market.supervisor.member, supervisor=True)["lanes"]
+    return told_
+
+
+@pytest.fixture
+def telling(market: Any, agreement_id: bytes) -> Iterator[Callable[..., None]]:
+    """Makes nodes answer the supervisor with other counts of one agreement: ``tell({member: lanes})``."""
+    line, get = market.supervisor.line, market.supervisor.line.get
+
+    def tell(lies: Mapping[str, Any], *, of: bytes = agreement_id) -> None:
+        async def asked(member: str, path: str) -> Any:
+            if member in lies and of.hex() in path:
+                return copy.deepcopy({"lanes": lies[member]})
+            return await get(member, path)
+
+        line.get = asked
+
+    yield tell
+    del line.get
+
+
+def _set(**fields: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda lanes: lanes["0"].update(fields)
+
+
+def _drop(*names: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda lanes: [lanes["0"].pop(name, None) for name in names]
+
+
+def _unproved(**fields: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda lanes: [_drop("receipt")(lanes), _set(**fields)(lanes)]
+
+
+def _renamed(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda lanes: lanes.update({name: lanes.pop("0")})
+
+
+LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "a place that is a text": _set(seq="x"),
+    "no place": _set(seq=None),
+    "a place that is true": _set(seq=True),
+    "a place below none": _set(seq=-1),
+    "an unproved place that is a text": _unproved(seq="x"),
+    "an unproved place that is none": _unproved(seq=None),
+    "an unproved amount": _unproved(amount=10**30),
+    "a place in quarters": _set(seq=6.25),
+    "units of a text": _set(units="5"),
+    "an endless amount": _set(amount=10**400),
+    "an amount more": _set(amount=251),
+    "a place less": _set(seq=5),
+    "two answers under way": _set(outstanding=2),
+    "an answer under way that was given": _set(outstanding=1),
+    "places served that are a list": _set(served=[]),
+    "neither receipt nor void": _drop("receipt", "void"),
+    "no request": _drop("request"),
+    "nothing at all": lambda lanes: lanes.update({"0": None}),
+    "a receipt that is a text": _set(receipt="signed"),
+    "a signature that is none": lambda lanes: lanes["0"]["receipt"].update(signature=5),
+    "a signature of no point": lambda lanes: lanes["0"]["receipt"].update(signature="0x" + "11" * 65),
+    "a receipt that lacks fields": lambda lanes: lanes["0"]["receipt"].update(receipt={}),
+    "a lane of 5,000 digits": _renamed("7" * 5000),
+    "a lane beyond the contract's": _renamed("70000"),
+    "a lane beyond the agreement's": _renamed("1"),
+    "a lane under two names": _renamed("00"),
+    "a lane in other digits": _renamed("\u0660"),
+    "a lane below none": _renamed("-1"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("side", ["department", "bank"])
+def test_a_lying_node_is_a_finding_of_its_agreement_and_the_report_stands(
+    market: Any, agreement_id: bytes, telling: Any, lie: str, side: str
+) -> None:
+    lanes = counters(market, agreement_id)
+    LIES[lie](lanes)
+    telling({getattr(market, side).member: lanes})
+    found = report(market, agreement_id)
+    assert "conflict" in found["kinds"]
+    assert ("provider" if side == "department" else "buyer") in found["part"]["findings"][0]["sentence"]
+    assert (found["countersAgree"], found["part"]["agree"], found["conserved"]) == (False, False, True)
+
+
+@pytest.mark.parametrize("lanes", [None, 5, "lanes", [], [{}]])
+def test_an_answer_without_lanes_is_a_finding_of_its_agreement(market: Any, agreement_id: bytes, telling: Any, lanes: Any) -> None:
+    telling({market.department.member: lanes})
+    assert report(market, agreement_id)["kinds"][0] == "unreachable"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_whatever_a_node_answers_is_read_without_an_error(market: Any, agreement_id: bytes, data: st.DataObject) -> None:
+    lanes, context = counters(market, agreement_id), market.supervisor.context
+    at: Any = lanes
+    while isinstance(at, dict) and at:
+        name = data.draw(st.sampled_from(sorted(at)))
+        if not isinstance(at[name], dict) or data.draw(st.booleans()):
+            at[name] = data.draw(_JSON)
+            break
+        at = at[name]
+    agreement = agreements.load(context, agreement_id).agreement
+    counts, found = read("provider", agreement, lanes, context.domain("TradeSettlement"))
+    compared = compare(agreement_id, counts, {}, {}, found)
+    assert json.dumps([each.to_json() for each in compared.findings])
+    assert set(counts) <= set(range(agreement.lanes))
+
+
+@pytest.mark.parametrize("events", ["taken", "not taken yet"])
+def test_lanes_that_both_sides_leave_out_are_held_against_what_the_chain_paid(market: Any, agreement_id: bytes, telling: Any, events: str) -> None:
+    telling({market.department.member: {}, market.bank.member: {}})
+    if events != "taken":
+        forgotten = sa.delete(ExchangeClaimed).where(ExchangeClaimed.agreement_id == agreement_id)
+        market.supervisor.context.database.write(lambda session: session.execute(forgotten) and None)
+    found = report(market, agreement_id)
+    assert (found["kinds"], found["part"]["agree"]) == (["conflict"], False)
+    assert found["part"]["lanes"]["0"]["chain"]["amount"] == "250"
+
+
+def test_a_buyer_that_tells_less_than_the_chain_paid_is_found_while_the_provider_is_away(market: Any, agreement_id: bytes, telling: Any) -> None:
+    telling({market.department.member: None})
+    assert report(market, agreement_id)["kinds"] == ["unreachable"]
+    telling({market.department.member: None, market.bank.member: {}})
+    assert report(market, agreement_id)["kinds"] == ["unreachable", "conflict"]
+
+
+@pytest.fixture(scope="module")
+def twin_id(market: Any, agreement_id: bytes) -> bytes:
+    """Another agreement of the same parties, with the same price and two lanes, used like the first."""
+    first = agreements.load(market.bank.context, agreement_id).agreement
+    found: bytes = market.open(first.grant_id, cap=10_000, lanes=2)
+    for number in range(5):
+        market.call(found, number)
+    market.call(found, 999)
+    market.run(settlement.acknowledge_all(market.bank.context, found, notice=False))
+    return found
+
+
+def test_counts_under_the_signatures_of_another_agreement_of_the_same_parties_are_a_finding(
+    market: Any, agreement_id: bytes, twin_id: bytes, telling: Any
+) -> None:
+    lanes = counters(market, agreement_id)
+    telling({market.department.member: lanes, market.bank.member: lanes}, of=twin_id)
+    found = report(market, twin_id)
+    assert (found["kinds"], found["part"]["agree"]) == (["conflict", "conflict"], False)
+
+
+def test_counts_under_the_signatures_of_another_lane_are_a_finding(market: Any, twin_id: bytes, telling: Any) -> None:
+    lane = counters(market, twin_id)["0"]
+    telling({market.department.member: {"0": lane, "1": lane}}, of=twin_id)
+    (finding,) = [each for each in report(market, twin_id)["part"]["findings"] if each["kind"] == "conflict"]
+    assert finding["lane"] == 1
+
+
+def test_a_count_stands_on_the_receipt_of_its_own_last_request(market: Any, twin_id: bytes) -> None:
+    agreement, domain = agreements.load(market.bank.context, twin_id).agreement, market.supervisor.context.domain("TradeSettlement")
+    lane = counters(market, twin_id)["0"]
+    assert read("provider", agreement, {"0": lane}, domain)[1] == []
+    request, receipt = (kind.from_json(lane[name][name]) for kind, name in ((UsageRequest, "request"), (UsageReceipt, "receipt")))
+
+    def shown(name: str, statement: Any, node: Any) -> dict[str, Any]:
+        return {name: {name: statement.to_json(), "signature": "0x" + node.context.sign(statement).hex()}}
+
+    void = ReceiptVoid(1, twin_id, 0, receipt.seq, receipt.struct_hash(), "grant_revoked", 1)
+    forged = {
+        "another request": shown("request", dataclasses.replace(request, expiry=7), market.bank),
+        "other totals": shown("receipt", dataclasses.replace(receipt, total_amount=0), market.department),
+        "another place": shown("receipt", dataclasses.replace(receipt, seq=1), market.department),
+        "a void by the buyer": shown("void", void, market.bank),
+        "a void of another place": shown("void", dataclasses.replace(void, seq=1), market.department),
+    }
+    for what, part in forged.items():
+        told_ = {name: value for name, value in lane.items() if name != "receipt" or "void" not in part}
+        assert [each.lane for each in read("provider", agreement, {"0": {**told_, **part}}, domain)[1]] == [0], what
+
+
+def test_a_request_that_never_reached_the_provider_leaves_both_in_agreement(market: Any, twin_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
+    market.bank.line.broken = True
+    try:
+        with pytest.raises(Unavailable):
+            market.call(twin_id, 2, key="never")
+    finally:
+        market.bank.line.broken = False
+    found = market.run(reconciliation.reconcile(market.supervisor.context, twin_id))
+    assert found.agree, found.findings
+    assert sum(told["buyer"]["outstanding"] for told in found.lanes.values()) == 1
