@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {AssetRecord, Statements} from "./Statements.sol";
+import {Stretches} from "./Stretches.sol";
 
 // Heights are compared with zero, which means never; no balance is compared.
 // slither-disable-start incorrect-equality
@@ -11,16 +12,21 @@ import {AssetRecord, Statements} from "./Statements.sol";
 /// @title Data assets and their rights
 /// @notice An asset is named by its holder and a name; each version is an `AssetRecord` whose struct hash is kept. A data item has one
 /// authoritative source: the first asset that registers it.
-/// - `_assets[id]` = registeredAt:48 | correctedAt:48 | cancelledAt:48 | latestVersion:32.
-/// - `_holds[id]` = heldAt:48 | releasedAt:48 | held:1 (at bit 96); the supervisor's stop in a dispute.
+/// - `_assets[id]` = registeredAt:48 | correctedAt:48 (latest) | cancelledAt:48 | latestVersion:32.
+/// - `_holds[id]` = heldAt:48 | releasedAt:48 | held:1 (at bit 96) | tellsFrom:48 (at bit 208); the supervisor's latest stop in a dispute.
+/// - `_earlierHolds[id][tellsFrom]` = the word of the hold before (`Stretches`).
 contract AssetRegistry is Membership {
     using Statements for AssetRecord;
+    using Stretches for uint256;
+
+    uint256 private constant HELD = 1 << 96;
 
     mapping(bytes32 assetId => uint256) private _assets;
     mapping(bytes32 assetId => uint256) private _holds;
     mapping(bytes32 versionKey => bytes32 recordHash) private _versions;
     mapping(bytes32 dataItem => bytes32 assetId) private _sources;
     mapping(bytes32 assetId => bytes18) private _holders;
+    mapping(bytes32 assetId => mapping(uint256 releasedAt => uint256 word)) private _earlierHolds;
 
     event AssetRegistered(bytes32 indexed assetId, bytes18 indexed holder, AssetRecord record);
     event AssetCorrected(bytes32 indexed assetId, bytes18 indexed holder, AssetRecord record);
@@ -99,9 +105,9 @@ contract AssetRegistry is Membership {
         _requireRole(_activeSender(), SUPERVISOR);
         require(_assets[assetId] != 0, UnknownAsset(assetId));
         uint256 word = _holds[assetId];
-        if ((word >> 96) & 1 == 1) return;
+        if (word & HELD != 0) return;
 
-        _holds[assetId] = (uint256(1) << 96) | (_at(word, 48) << 48) | block.number;
+        _holds[assetId] = word.begun(0, _earlierHolds[assetId]) | HELD;
         emit AssetHeld(assetId, reason);
     }
 
@@ -109,9 +115,9 @@ contract AssetRegistry is Membership {
     function release(bytes32 assetId) external {
         _requireRole(_activeSender(), SUPERVISOR);
         uint256 word = _holds[assetId];
-        if ((word >> 96) & 1 == 0) return;
+        if (word & HELD == 0) return;
 
-        _holds[assetId] = (block.number << 48) | _at(word, 0);
+        _holds[assetId] = word.ended(0) & ~HELD;
         emit AssetReleased(assetId);
     }
 
@@ -122,7 +128,7 @@ contract AssetRegistry is Membership {
         uint256 word = _assets[assetId];
         require(word != 0 && _versions[versionKey(assetId, version)] != 0, UnknownAsset(assetId));
         require(_at(word, 96) == 0, AssetGone(assetId));
-        require((_holds[assetId] >> 96) & 1 == 0, AssetOnHold(assetId));
+        require(_holds[assetId] & HELD == 0, AssetOnHold(assetId));
         require(_holders[assetId] == owner, NotHolder(owner, _holders[assetId]));
     }
 
@@ -132,6 +138,11 @@ contract AssetRegistry is Membership {
 
     function holdWord(bytes32 assetId) external view returns (uint256) {
         return _holds[assetId];
+    }
+
+    /// @notice The word of the hold that was released at that height, once another has followed; zero otherwise.
+    function earlierHoldWord(bytes32 assetId, uint256 releasedAt) external view returns (uint256) {
+        return _earlierHolds[assetId][releasedAt];
     }
 
     function recordHash(bytes32 assetId, uint32 version) external view returns (bytes32) {

@@ -5,6 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {Approval, Statements} from "./Statements.sol";
+import {Stretches} from "./Stretches.sol";
 
 // Heights are compared with zero, which means never; no balance is compared.
 // slither-disable-start incorrect-equality
@@ -14,14 +15,16 @@ import {Approval, Statements} from "./Statements.sol";
 /// of two different governors out of at least three, each over the exact call, a nonce and a deadline: nobody lets itself in, and nobody
 /// can block its own removal.
 ///
-/// Status and keys are packed words of block heights that are set once and never reset, so one storage proof tells an auditor what held
-/// then and what holds now.
-/// - `_members[id]` = admittedAt:48 | suspendedAt:48 | liftedAt:48 | removedAt:48 | roles:16 from the least significant bit.
+/// Status and keys are packed words of block heights, so one storage proof tells an auditor what holds now and what held since the height
+/// the word tells from. Heights are set once, but for those of a suspension, which may come again; the word before is then kept (`Stretches`).
+/// - `_members[id]` = admittedAt:48 | suspendedAt:48 | liftedAt:48 | removedAt:48 | roles:16 | tellsFrom:48 from the least significant bit.
 ///   A member is suspended while suspendedAt > liftedAt.
+/// - `_earlierMembers[id][tellsFrom]` = the member's word as it was before the suspension that it tells of now.
 /// - `_keys[fingerprint]` = fromHeight:48 | endHeight:48 | purpose:8 | algorithm:8 | member:144. A fingerprint is used once ever: the address
 ///   (secp256k1), the public key (Ed25519) or SHA-256 of the public key info (P-256).
 contract MemberDirectory is EIP712 {
     using Statements for Approval;
+    using Stretches for uint256;
 
     struct KeyEntry {
         bytes32 fingerprint;
@@ -42,9 +45,11 @@ contract MemberDirectory is EIP712 {
     uint256 public constant APPROVALS = 2;
 
     uint8 internal constant ADMIN = 1;
+    uint8 internal constant APPROVAL = 2;
     uint8 internal constant TRANSACTION = 3;
     uint8 internal constant SECP256K1 = 1;
     uint16 internal constant ALL_ROLES = 127;
+    uint256 private constant SUSPENSION = 48;
 
     mapping(bytes18 member => uint256) private _members;
     mapping(bytes32 fingerprint => uint256) private _keys;
@@ -53,6 +58,7 @@ contract MemberDirectory is EIP712 {
     mapping(bytes32 name => address) private _contracts;
     mapping(address target => bool) private _closed;
     uint256 private _governors;
+    mapping(bytes18 member => mapping(uint256 liftedAt => uint256 word)) private _earlierMembers;
 
     event MemberAdmitted(bytes18 indexed member, string name, uint16 roles);
     event MemberSuspended(bytes18 indexed member, bytes32 reason);
@@ -84,6 +90,7 @@ contract MemberDirectory is EIP712 {
     error KeyNotLive(bytes32 fingerprint);
     error GovernorMustBeReplaced(bytes18 member);
     error NotMemberKey(address sender);
+    error EndedByGovernorsAlone(bytes32 fingerprint);
 
     modifier onlyGovernance() {
         require(msg.sender == address(this), OnlyGovernance());
@@ -148,14 +155,14 @@ contract MemberDirectory is EIP712 {
         require(isActive(member), NotActive(member));
         uint256 word = _members[member];
         require((word >> 96) & MASK48 < block.number, LiftedInThisBlock(member));
-        _members[member] = _withHeight(word, 48);
+        _members[member] = word.begun(SUSPENSION, _earlierMembers[member]);
         emit MemberSuspended(member, reason);
     }
 
     function lift(bytes18 member) external onlyGovernance {
         uint256 word = _members[member];
         require(_suspended(word) && (word >> 144) & MASK48 == 0, NotSuspended(member));
-        _members[member] = _withHeight(word, 96);
+        _members[member] = word.ended(SUSPENSION);
         emit MemberLifted(member);
     }
 
@@ -194,10 +201,15 @@ contract MemberDirectory is EIP712 {
         emit ContractClosed(target);
     }
 
-    /// @notice A member ends one of its own keys, at once.
+    /// @notice A member ends one of its node's keys, at once. The key that sends this is on a machine that can be broken into, so it ends no
+    /// administrator's and no approver's key, which are kept off the node: those end by `endKey` alone, else whoever took the machines of two
+    /// governors could leave the network without anyone to govern it.
     function endOwnKey(bytes32 fingerprint, bytes32 reason) external {
         bytes18 member = memberOf(msg.sender, TRANSACTION);
-        require(member != 0 && bytes18(bytes32(_keys[fingerprint])) == member, NotMemberKey(msg.sender));
+        uint256 word = _keys[fingerprint];
+        require(member != 0 && bytes18(bytes32(word)) == member, NotMemberKey(msg.sender));
+        uint8 purpose = uint8(word >> 96);
+        require(purpose != ADMIN && purpose != APPROVAL, EndedByGovernorsAlone(fingerprint));
         _endKey(fingerprint, reason);
     }
 
@@ -227,6 +239,11 @@ contract MemberDirectory is EIP712 {
 
     function memberWord(bytes18 member) external view returns (uint256) {
         return _members[member];
+    }
+
+    /// @notice The word that was the member's when a suspension was lifted at that height, once another has followed; zero otherwise.
+    function earlierMemberWord(bytes18 member, uint256 liftedAt) external view returns (uint256) {
+        return _earlierMembers[member][liftedAt];
     }
 
     function keyWord(bytes32 fingerprint) external view returns (uint256) {

@@ -77,7 +77,7 @@ abstract contract Membership is EIP712 {
         return (word >> shift) & MASK48;
     }
 
-    /// @dev Sets a height that was never set; heights are not reset.
+    /// @dev Sets a height that was never set; it is not for heights that may be set again.
     function _stamp(uint256 word, uint256 shift) internal view returns (uint256) {
         return word | (block.number << shift);
     }

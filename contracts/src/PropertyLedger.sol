@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {DealStep, DealTerms, Statements, TitleStatement, UnitHold} from "./Statements.sol";
+import {Stretches} from "./Stretches.sol";
 
 // Heights are compared with zero, which means never; no balance is compared.
 // slither-disable-start incorrect-equality
@@ -13,12 +14,14 @@ import {DealStep, DealTerms, Statements, TitleStatement, UnitHold} from "./State
 /// there is a loan), notary, registration. It opens only with the registration centre's title statement for the unit's pseudonym; a unit is in
 /// at most one open deal; a hold stops every step; a deal expires. Prices and names are committed, never shown.
 /// - `_deals[structHash(terms)]` = openedAt:48 | registeredAt:48 | expiredAt:48 | stepsMask:8 (bit n-1 is step n) | lastStepAt:48.
-/// - `_holds[unit]` = placedAt:48 | liftedAt:48 | held:1 (at bit 96) | latest issuedAt:64 (at bit 128).
+/// - `_holds[unit]` = placedAt:48 | liftedAt:48 | held:1 (at bit 96) | latest issuedAt:64 (at bit 128) | tellsFrom:48 (at bit 208).
+/// - `_earlierHolds[unit][tellsFrom]` = the word of the hold before (`Stretches`).
 contract PropertyLedger is Membership {
     using Statements for DealTerms;
     using Statements for DealStep;
     using Statements for TitleStatement;
     using Statements for UnitHold;
+    using Stretches for uint256;
 
     uint8 private constant SELLER = 1;
     uint8 private constant BUYER = 2;
@@ -28,6 +31,9 @@ contract PropertyLedger is Membership {
     uint8 private constant NOTARY = 6;
     uint8 private constant REGISTER = 7;
 
+    uint256 private constant HELD = 1 << 96;
+    uint256 private constant ISSUED_AT = 128;
+
     mapping(bytes32 dealId => uint256) private _deals;
     mapping(bytes32 unit => bytes32 dealId) private _openDeal;
     mapping(bytes32 unit => uint256) private _holds;
@@ -36,6 +42,7 @@ contract PropertyLedger is Membership {
     mapping(bytes32 unit => uint64) private _registeredTime;
     /// @dev The registration centre a unit belongs to, by its first title or hold.
     mapping(bytes32 unit => bytes18) private _registrars;
+    mapping(bytes32 unit => mapping(uint256 liftedAt => uint256 word)) private _earlierHolds;
 
     event DealOpened(bytes32 indexed dealId, bytes32 indexed unit, DealTerms terms);
     event DealStepped(bytes32 indexed dealId, uint8 indexed step, DealStep statement);
@@ -122,16 +129,16 @@ contract PropertyLedger is Membership {
         _requireRegistrar(hold_.unit, hold_.registrar);
         _requireSigned(hold_.hash(), signature, hold_.registrar, STATEMENT);
         uint256 word = _holds[hold_.unit];
-        bool held = (word >> 96) & 1 == 1;
-        uint64 latest = uint64(word >> 128);
+        bool held = word & HELD != 0;
+        uint64 latest = uint64(word >> ISSUED_AT);
         if (held == hold_.placed && latest == hold_.issuedAt) return;
         require(hold_.issuedAt > latest, HoldNotNewer(hold_.issuedAt, latest));
 
         _registrars[hold_.unit] = hold_.registrar;
-        uint256 placedAt = hold_.placed && !held ? block.number : _at(word, 0);
-        uint256 liftedAt = held && !hold_.placed ? block.number : _at(word, 48);
-        uint256 heights = (liftedAt << 48) | placedAt;
-        _holds[hold_.unit] = (uint256(hold_.issuedAt) << 128) | (hold_.placed ? uint256(1) << 96 : 0) | heights;
+        if (hold_.placed && !held) word = word.begun(0, _earlierHolds[hold_.unit]) | HELD;
+        else if (held && !hold_.placed) word = word.ended(0) & ~HELD;
+        word &= ~(uint256(type(uint64).max) << ISSUED_AT);
+        _holds[hold_.unit] = word | (uint256(hold_.issuedAt) << ISSUED_AT);
         if (hold_.placed) emit UnitHoldPlaced(hold_.unit, hold_.order);
         else emit UnitHoldLifted(hold_.unit, hold_.order);
     }
@@ -148,6 +155,11 @@ contract PropertyLedger is Membership {
 
     function holdWord(bytes32 unit) external view returns (uint256) {
         return _holds[unit];
+    }
+
+    /// @notice The word of the hold that was lifted at that height, once another has followed; zero otherwise.
+    function earlierHoldWord(bytes32 unit, uint256 liftedAt) external view returns (uint256) {
+        return _earlierHolds[unit][liftedAt];
     }
 
     function stepHash(bytes32 dealId, uint8 step) external view returns (bytes32) {
@@ -185,7 +197,7 @@ contract PropertyLedger is Membership {
     }
 
     function _requireNoHold(bytes32 unit) private view {
-        require((_holds[unit] >> 96) & 1 == 0, UnitHeld(unit));
+        require(_holds[unit] & HELD == 0, UnitHeld(unit));
     }
 
     function _take(DealTerms calldata terms, bytes32 dealId, DealStep calldata statement, bytes calldata signature)

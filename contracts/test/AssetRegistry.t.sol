@@ -279,7 +279,17 @@ contract AssetRegistryTest is World {
         same(assets.holdWord(assetId()), (releasedAt << 48) | heldAt, "repeating changes nothing");
         from(SUPERVISOR);
         assets.hold(assetId(), "second");
-        same(assets.holdWord(assetId()), (uint256(1) << 96) | (releasedAt << 48) | block.number, "second hold");
+        uint256 heights = (releasedAt << 208) | (releasedAt << 48) | block.number;
+        same(assets.holdWord(assetId()), (uint256(1) << 96) | heights, "second hold");
+        same(assets.earlierHoldWord(assetId(), releasedAt), (releasedAt << 48) | heldAt, "first hold");
+        next();
+        from(SUPERVISOR);
+        assets.release(assetId());
+        same(
+            assets.holdWord(assetId()),
+            (heights & ~(uint256(type(uint48).max) << 48)) | (block.number << 48),
+            "second release"
+        );
     }
 
     function test_hold_failsIfTheSenderIsNoActiveSupervisor() public {
@@ -329,6 +339,8 @@ contract AssetRegistryTest is World {
         uint256 heldAt;
         uint256 releasedAt;
         uint32 version = 1;
+        uint256 tellsFrom;
+        uint256 before;
         bool held;
         for (uint256 i = 0; i < waits.length; ++i) {
             vm.roll(block.number + 1 + waits[i]);
@@ -340,14 +352,16 @@ contract AssetRegistryTest is World {
                 assets.release(assetId());
                 (held, releasedAt) = (false, block.number);
             } else {
+                before = assets.holdWord(assetId());
                 from(SUPERVISOR);
                 assets.hold(assetId(), "dispute");
-                (held, heldAt) = (true, block.number);
+                (held, heldAt, tellsFrom) = (true, block.number, releasedAt);
+                same(assets.earlierHoldWord(assetId(), releasedAt), before, "hold before");
             }
         }
         uint256 expected = (uint256(version) << 144) | (correctedAt << 48) | registeredAt;
         same(assets.assetWord(assetId()), expected, "asset");
-        expected = (held ? uint256(1) << 96 : 0) | (releasedAt << 48) | heldAt;
+        expected = (tellsFrom << 208) | (held ? uint256(1) << 96 : 0) | (releasedAt << 48) | heldAt;
         same(assets.holdWord(assetId()), expected, "hold");
     }
 

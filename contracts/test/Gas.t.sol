@@ -26,6 +26,10 @@ contract GasTest is World {
         prepareDeal();
         bytes memory data = abi.encodeCall(directory.suspend, (id(NOTARY), "test"));
         put("suspend", NOTARY, address(directory), execution(data, 1_000_001));
+        suspend(LENDER);
+        lift(LENDER);
+        data = abi.encodeCall(directory.suspend, (id(LENDER), "test"));
+        put("suspend again", NOTARY, address(directory), execution(data, 1_000_002));
     }
 
     function prepareRights() private {
@@ -144,6 +148,10 @@ contract GasTest is World {
 
     function test_gas_directory_suspend() public {
         run("suspend");
+    }
+
+    function test_gas_directory_suspendAgain() public {
+        run("suspend again");
     }
 
     function test_gas_assets_register() public {

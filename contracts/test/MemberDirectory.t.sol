@@ -170,8 +170,7 @@ contract MemberDirectoryTest is World {
 
     function test_execute_failsIfAGovernorsKeyEnded() public {
         (uint256 nonce, bytes[] memory signatures) = approved(admission());
-        from(SUPERVISOR);
-        directory.endOwnKey(word(keyAddress(SUPERVISOR, ADMIN)), "lost");
+        govern(abi.encodeCall(directory.endKey, (word(keyAddress(SUPERVISOR, ADMIN)), "lost")));
         fails(MemberDirectory.NotGovernor.selector, keyAddress(SUPERVISOR, ADMIN));
         directory.execute(admission(), nonce, FOREVER, signatures);
     }
@@ -301,6 +300,27 @@ contract MemberDirectoryTest is World {
         same(at(member, 96), 3000, "lifted at");
         same(at(member, 144), 0, "removed at");
         same(member >> 192, 4, "roles");
+    }
+
+    function test_suspend_againKeepsTheSuspensionBefore() public {
+        uint256[3] memory suspendedAt = [uint256(100), 200, 300];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.roll(suspendedAt[i]);
+            govern(abi.encodeCall(directory.suspend, (id(BANK), "test")));
+            vm.roll(suspendedAt[i] + 50);
+            govern(abi.encodeCall(directory.lift, (id(BANK))));
+        }
+        uint256 member = directory.memberWord(id(BANK));
+        same(at(member, 208), 250, "tells from the second lifting");
+        uint256 second = directory.earlierMemberWord(id(BANK), 250);
+        same(at(second, 48), 200, "second suspension");
+        same(at(second, 96), 250, "second lifting");
+        same(at(second, 208), 150, "tells from the first lifting");
+        uint256 first = directory.earlierMemberWord(id(BANK), 150);
+        same(at(first, 48), 100, "first suspension");
+        same(at(first, 96), 150, "first lifting");
+        same(at(first, 208), 0, "tells from the first block");
+        same(directory.earlierMemberWord(id(DEPARTMENT), 150), 0, "another member's");
     }
 
     function test_suspend_failsIfNotActive() public {
@@ -478,6 +498,36 @@ contract MemberDirectoryTest is World {
         directory.endOwnKey(word(keyAddress(BANK, STATEMENT)), "lost");
     }
 
+    /// @dev Two of three nodes broken into must not end the keys that govern.
+    function test_endOwnKey_failsForAnAdministratorsOrApproversKey() public {
+        for (uint256 who = OPERATOR; who <= SETTLER; ++who) {
+            bytes32 fingerprint = word(keyAddress(who, ADMIN));
+            fails(MemberDirectory.EndedByGovernorsAlone.selector, fingerprint);
+            from(who);
+            directory.endOwnKey(fingerprint, "spite");
+            same(directory.memberOf(keyAddress(who, ADMIN), ADMIN), id(who), "still governs");
+        }
+        bytes32 approver = word(keyAddress(DEPARTMENT, APPROVAL));
+        fails(MemberDirectory.EndedByGovernorsAlone.selector, approver);
+        from(DEPARTMENT);
+        directory.endOwnKey(approver, "spite");
+        govern(abi.encodeCall(directory.endKey, (approver, "lost")));
+        same(directory.memberOf(keyAddress(DEPARTMENT, APPROVAL), APPROVAL), 0, "ended by two governors");
+    }
+
+    /// @dev Whatever the algorithm: it is the purpose that keeps a key off the node.
+    function test_endOwnKey_endsExactlyTheKeysOfTheNode(bytes32 fingerprint, uint8 purpose, uint8 algorithm) public {
+        purpose = uint8(fold(purpose, 1, 7));
+        algorithm = uint8(fold(algorithm, 2, 4));
+        vm.assume(fingerprint != 0 && directory.keyWord(fingerprint) == 0);
+        govern(keyAddition(id(BANK), MemberDirectory.KeyEntry(fingerprint, purpose, algorithm)));
+        bool personal = purpose == ADMIN || purpose == APPROVAL;
+        if (personal) fails(MemberDirectory.EndedByGovernorsAlone.selector, fingerprint);
+        from(BANK);
+        directory.endOwnKey(fingerprint, "lost");
+        same(at(directory.keyWord(fingerprint), 48), personal ? 0 : block.number, "ended at");
+    }
+
     // --- Contracts -------------------------------------------------------------------------------------------------------------
 
     function test_announceContract_namesTheLatestVersion() public {
@@ -531,6 +581,7 @@ contract MemberDirectoryTest is World {
         uint256 admittedAt = block.number;
         govern(abi.encodeCall(directory.admit, (NEWCOMER, "", roles, new MemberDirectory.KeyEntry[](0))));
         uint256[2] memory heights;
+        uint256 before = 0;
         for (uint256 i = 0; i < waits.length; ++i) {
             vm.roll(block.number + 1 + waits[i]);
             heights[i % 2] = block.number;
@@ -543,7 +594,10 @@ contract MemberDirectoryTest is World {
             same(at(packed, 0), admittedAt, "admitted at");
             same(at(packed, 48), heights[0], "suspended at");
             same(at(packed, 96), heights[1], "lifted at");
-            same(packed >> 192, roles, "roles");
+            same(at(packed, 208), i < 2 ? 0 : i % 2 == 0 ? heights[1] : at(before, 208), "tells from");
+            if (i >= 2 && i % 2 == 0) same(directory.earlierMemberWord(NEWCOMER, heights[1]), before, "word before");
+            same(uint16(packed >> 192), roles, "roles");
+            before = packed;
             holds(directory.isActive(NEWCOMER) == (i % 2 == 1), "active");
         }
         govern(abi.encodeCall(directory.remove, (NEWCOMER, "test")));

@@ -499,6 +499,22 @@ contract PropertyLedgerTest is World {
         same(property.holdWord(UNIT), (uint256(START + 4) << 128) | (liftedAt << 48) | placedAt, "free since the first");
     }
 
+    function test_hold_againKeepsTheHoldBefore() public {
+        hold();
+        uint256 placedAt = block.number;
+        next();
+        setHold(unitHold(false, START + 1), key(REGISTRAR, STATEMENT));
+        uint256 liftedAt = block.number;
+        setHold(unitHold(false, START + 2), key(REGISTRAR, STATEMENT));
+        uint256 before = property.holdWord(UNIT);
+        next();
+        setHold(unitHold(true, START + 3), key(REGISTRAR, STATEMENT));
+        uint256 heights = (liftedAt << 208) | (liftedAt << 48) | block.number;
+        same(property.holdWord(UNIT), (uint256(START + 3) << 128) | (uint256(1) << 96) | heights, "second hold");
+        same(property.earlierHoldWord(UNIT, liftedAt), before, "first hold");
+        same(before, (uint256(START + 2) << 128) | (liftedAt << 48) | placedAt, "with its latest order");
+    }
+
     function test_hold_failsIfAnOldLiftingIsReplayed() public {
         hold();
         setHold(unitHold(false, START + 1), key(REGISTRAR, STATEMENT));
