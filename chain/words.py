@@ -1,19 +1,29 @@
 """The contracts' packed status words, decoded.
 
-Every record on the chain is one 256-bit word beside a struct hash, so that one storage proof shows its status then and
-now: heights are set once and never reset, 0 means never. The packings are those of the Solidity sources, from the least
-significant bit. Each word answers for now (``live``) and, where heights allow it, for an earlier block (``live_at``); a
-height counts from the block that holds it.
+Every record on the chain is one 256-bit word beside a struct hash, so that one storage proof shows its status now and,
+as far as its heights go, then; 0 means never. The packings are those of the Solidity sources, from the least significant
+bit. Each word answers for the block it was proved under (``live``) and, where heights allow it, for an earlier block
+(``live_at``, ``held_at``); a height counts from the block that holds it. Of blocks after the proof no word says anything.
+
+What can happen once has a height that is set once. The latest of several is kept for an asset's correction, a deal's last
+step, a log's anchor, a member's suspension and a hold. A suspension or a hold that comes again would hide the one before:
+its word is therefore kept in a slot of its own, under the height that lifted it, and the word says from which height on it
+tells everything (``tells_from``). Of an earlier block it answers nothing (``height_not_told``); ``telling`` goes back to
+the word that does.
 
 Pure: no I/O, no clock, usable by a verifier without a chain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
+
+from chain.errors import Inconsistent, NotAnchored
 
 _HEIGHT = (1 << 48) - 1
+_TELLS_FROM = 208
 
 
 def _height(word: int, place: int) -> int:
@@ -23,6 +33,16 @@ def _height(word: int, place: int) -> int:
 
 def _since(height: int, now: int) -> bool:
     return height != 0 and height <= now
+
+
+def _require_told(tells_from: int, height: int) -> None:
+    if height < tells_from:
+        raise NotAnchored(
+            "height_not_told",
+            f"The word tells of blocks from {tells_from} on; what held in block {height} stands in the word before it.",
+            hint=f"Show the earlier word that was kept under height {tells_from} as well.",
+            tells_from=tells_from,
+        )
 
 
 def _text(value: int, size: int) -> str:
@@ -56,18 +76,22 @@ class KeyWord:
 
 @dataclass(frozen=True)
 class MemberWord:
-    """``MemberDirectory.members[member]``."""
+    """``MemberDirectory.members[member]``, with the latest suspension; the one before is told by
+    ``MemberDirectory.earlierMembers[member][tells_from]``.
+    """
 
     admitted_at: int
     suspended_at: int
     lifted_at: int
     removed_at: int
     roles: int
+    tells_from: int = 0
+    """The height that lifted the suspension before; 0 when there was none, and the word tells of every block."""
 
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(_height(word, 0), _height(word, 1), _height(word, 2), _height(word, 3), word >> 192 & 0xFFFF)
+        return cls(*(_height(word, place) for place in range(4)), word >> 192 & 0xFFFF, word >> _TELLS_FROM & _HEIGHT)
 
     @property
     def suspended(self) -> bool:
@@ -80,9 +104,16 @@ class MemberWord:
         return self.admitted_at != 0 and self.removed_at == 0 and not self.suspended
 
     def live_at(self, height: int) -> bool:
-        """Whether the member was active in that block, as far as its latest suspension tells."""
-        suspended = _since(self.suspended_at, height) and not self.suspended_at < self.lifted_at <= height
-        return _since(self.admitted_at, height) and not _since(self.removed_at, height) and not suspended
+        """Whether the member was active in that block.
+
+        Raises:
+            NotAnchored: ``height_not_told`` for a block of which an earlier word tells.
+        """
+        if not _since(self.admitted_at, height):
+            return False
+        _require_told(self.tells_from, height)
+        suspended = _since(self.suspended_at, height) and (self.suspended or height < self.lifted_at)
+        return not _since(self.removed_at, height) and not suspended
 
     def has_role(self, role: int) -> bool:
         """Whether the member holds any of the roles in ``role``."""
@@ -111,17 +142,47 @@ class AssetWord:
 
 @dataclass(frozen=True)
 class HoldWord:
-    """A hold placed and lifted (``AssetRegistry.holds[assetId]``, ``PropertyLedger.holds[unit]``)."""
+    """The latest hold placed and lifted (``AssetRegistry.holds[assetId]``, ``PropertyLedger.holds[unit]``); the one before
+    is told by ``earlierHolds[…][tells_from]`` of the same contract.
+    """
 
     placed_at: int
     lifted_at: int
     held: bool
     """A bit of its own, since a hold may be lifted and placed in one block."""
+    tells_from: int = 0
+    """The height that lifted the hold before; 0 when there was none, and the word tells of every block."""
 
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(_height(word, 0), _height(word, 1), bool(word >> 96 & 1))
+        return cls(_height(word, 0), _height(word, 1), bool(word >> 96 & 1), word >> _TELLS_FROM & _HEIGHT)
+
+    def held_at(self, height: int) -> bool:
+        """Whether the hold stood in that block.
+
+        Raises:
+            NotAnchored: ``height_not_told`` for a block of which an earlier word tells.
+        """
+        _require_told(self.tells_from, height)
+        return _since(self.placed_at, height) and (self.held or height < self.lifted_at)
+
+
+W = TypeVar("W", MemberWord, HoldWord)
+
+
+def telling(word: W, height: int, earlier: Callable[[int], W]) -> W:
+    """The word that tells of a block: this one, or the one before it that ``earlier`` gives by the height that lifted it.
+
+    Raises:
+        Inconsistent: ``earlier_word_wrong`` when what ``earlier`` gives is not the word that was kept under that height.
+    """
+    while height < word.tells_from:
+        before = earlier(word.tells_from)
+        if before.lifted_at != word.tells_from or before.tells_from >= word.tells_from:
+            raise Inconsistent("earlier_word_wrong", f"No word of block {word.tells_from} continues the one that names it.")
+        word = before
+    return word
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from chain.words import (
     LaneWord,
     LogWord,
     MemberWord,
+    telling,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class MemberDirectory(_Contract):
         """The member's status word."""
         return MemberWord.decode(self._one("memberWord", member, height=height))
 
+    def member_then(self, member: str, then: int, *, height: int | None = None) -> MemberWord:
+        """The member's word that tells of block ``then``, which an earlier suspension may have hidden."""
+        return telling(
+            self.member(member, height=height),
+            then,
+            lambda lifted: MemberWord.decode(self._one("earlierMemberWord", member, lifted, height=height)),
+        )
+
     def key(self, fingerprint: bytes, *, height: int | None = None) -> KeyWord:
         """A key's word by its fingerprint (for secp256k1 the address, left-padded)."""
         return KeyWord.decode(self._one("keyWord", fingerprint, height=height))
@@ -93,6 +102,14 @@ class AssetRegistry(_Contract):
     def hold(self, asset_id: bytes, *, height: int | None = None) -> HoldWord:
         """The asset's dispute hold."""
         return HoldWord.decode(self._one("holdWord", asset_id, height=height))
+
+    def hold_then(self, asset_id: bytes, then: int, *, height: int | None = None) -> HoldWord:
+        """The asset's hold as the word of block ``then`` tells it, which a later hold may have hidden."""
+        return telling(
+            self.hold(asset_id, height=height),
+            then,
+            lambda lifted: HoldWord.decode(self._one("earlierHoldWord", asset_id, lifted, height=height)),
+        )
 
     def record_hash(self, asset_id: bytes, version: int, *, height: int | None = None) -> bytes:
         """The struct hash of a version's ``AssetRecord``; zero if there is none."""
@@ -202,6 +219,14 @@ class PropertyLedger(_Contract):
     def hold(self, unit: bytes, *, height: int | None = None) -> HoldWord:
         """The unit's hold."""
         return HoldWord.decode(self._one("holdWord", unit, height=height))
+
+    def hold_then(self, unit: bytes, then: int, *, height: int | None = None) -> HoldWord:
+        """The unit's hold as the word of block ``then`` tells it, which a later hold may have hidden."""
+        return telling(
+            self.hold(unit, height=height),
+            then,
+            lambda lifted: HoldWord.decode(self._one("earlierHoldWord", unit, lifted, height=height)),
+        )
 
     def step_hash(self, deal_id: bytes, step: int, *, height: int | None = None) -> bytes:
         """The struct hash of a step's statement; zero if not signed yet."""

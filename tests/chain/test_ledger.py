@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from chain.crypto import keccak256
-from chain.errors import QiaolianError
+from chain.errors import NotAnchored, QiaolianError
 from chain.ledger import Reverted, asset_id_of, code_text, log_id_of, version_key
 from chain.statements import AssetRecord, KeyPurpose, Role
+from chain.words import HoldWord
 
 ROOT_HASH = b"\7" * 32
 
@@ -118,6 +119,44 @@ def test_a_suspended_member_is_read_as_suspended_and_lifted(throwaway: Any) -> N
     events = throwaway.ledger.events(0, throwaway.ledger.height(), ["MemberDirectory"])
     (suspended,) = [event for event in events if event.name == "MemberSuspended"]
     assert code_text(suspended.arguments["reason"]) == "unpaid"
+
+
+def test_a_member_suspended_twice_is_known_as_suspended_both_times(throwaway: Any) -> None:
+    bank, members = throwaway.organisations[2].member, throwaway.ledger.members
+    told: dict[int, bool] = {}
+    for number in range(5):
+        throwaway.execute("lift" if number % 2 else "suspend", bank, *(() if number % 2 else ("unpaid",)))
+        told[throwaway.ledger.height()] = members.is_active(bank)
+        throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, number + 1, ROOT_HASH)
+    assert list(told.values()) == [False, True, False, True, False]
+    assert {height: members.member_then(bank, height).live_at(height) for height in told} == told
+    with pytest.raises(NotAnchored) as refused:
+        members.member(bank).live_at(min(told))
+    assert refused.value.code == "height_not_told"
+
+
+def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Any) -> None:
+    supervisor, department, assets = throwaway.organisations[0], throwaway.organisations[1], throwaway.ledger.assets
+    asset = record(department.member)
+    throwaway.send(department, "AssetRegistry", "register", asset)
+    asset_id = asset_id_of(department.member, asset.name)
+    told: dict[int, bool] = {}
+    for number in range(4):
+        held = number % 2 == 0
+        function, arguments = ("hold", ("dispute",)) if held else ("release", ())
+        told[throwaway.send(supervisor, "AssetRegistry", function, asset_id, *arguments)] = held
+    assert {height: assets.hold_then(asset_id, height).held_at(height) for height in told} == told
+    assert throwaway.ledger.property.hold_then(asset_id, min(told)) == HoldWord(0, 0, held=False)
+
+
+def test_a_nodes_key_ends_its_own_keys_but_no_administrators(throwaway: Any) -> None:
+    governor = throwaway.organisations[2]
+    with pytest.raises(Reverted) as refused:
+        throwaway.send(governor, "MemberDirectory", "endOwnKey", governor.admin.fingerprint, "spite")
+    assert refused.value.code == "ended_by_governors_alone"
+    assert refused.value.context["fingerprint"] == governor.admin.fingerprint
+    throwaway.send(governor, "MemberDirectory", "endOwnKey", governor.transaction.fingerprint, "lost")
+    assert not throwaway.ledger.members.key(governor.transaction.fingerprint).live
 
 
 def test_every_typed_read_answers_for_what_does_not_exist(throwaway: Any) -> None:

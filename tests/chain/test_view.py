@@ -21,7 +21,7 @@ from chain.headers import from_rpc
 from chain.ledger import log_id_of
 from chain.proofs import StorageProof
 from chain.view import MOST_LOOKS, ChainView, Word
-from chain.words import Account, LogWord, MemberWord
+from chain.words import Account, LogWord, MemberWord, telling
 
 DATA = Path(__file__).parent.parent / "data" / "kcn"
 AGES = 10**10
@@ -466,6 +466,20 @@ def test_suspension_is_seen_in_the_members_word(throwaway: Any, live: ChainView)
     throwaway.execute("suspend", bank.member, "unpaid")
     live.wait_for_height(throwaway.ledger.height(), SECONDS)
     assert not MemberWord.decode(live.word("MemberDirectory", "members", bank.member).value).live
+
+
+def test_an_earlier_suspension_is_proved_in_a_slot_of_its_own(throwaway: Any, live: ChainView) -> None:
+    bank = throwaway.organisations[2].member
+    throwaway.execute("suspend", bank, "first")
+    throwaway.execute("lift", bank)
+    throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, 1, b"\1" * 32)
+    throwaway.execute("suspend", bank, "second")
+    live.wait_for_height(throwaway.ledger.height(), SECONDS)
+    latest = MemberWord.decode(live.word("MemberDirectory", "members", bank).value)
+    proved = live.proof("MemberDirectory", "earlierMembers", bank, latest.tells_from)
+    first = MemberWord.decode(proved.proof.verify(proved.header.state_root))
+    assert first.suspended_at < first.lifted_at == latest.tells_from < latest.suspended_at
+    assert not telling(latest, first.suspended_at, {latest.tells_from: first}.__getitem__).live_at(first.suspended_at)
 
 
 def test_many_words_are_proved_under_one_head(throwaway: Any, live: ChainView) -> None:

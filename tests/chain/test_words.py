@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chain.errors import Inconsistent, NotAnchored
 from chain.words import (
     Account,
     AgreementState,
@@ -18,6 +20,7 @@ from chain.words import (
     LaneWord,
     LogWord,
     MemberWord,
+    telling,
 )
 
 MEMBER = "11440700MB2C1A000U"
@@ -49,9 +52,10 @@ def test_a_key_is_live_from_its_adding_block_up_to_its_ending_block() -> None:
     assert not KeyWord.decode(0).live
 
 
-@given(heights, heights, heights, heights, st.integers(0, 0xFFFF))
-def test_a_member_word_gives_back_what_was_packed(a: int, s: int, lifted: int, r: int, roles: int) -> None:
-    assert MemberWord.decode(packed((a, 48), (s, 48), (lifted, 48), (r, 48), (roles, 16))) == MemberWord(a, s, lifted, r, roles)
+@given(heights, heights, heights, heights, st.integers(0, 0xFFFF), heights)
+def test_a_member_word_gives_back_what_was_packed(a: int, s: int, lifted: int, r: int, roles: int, tells: int) -> None:
+    word = packed((a, 48), (s, 48), (lifted, 48), (r, 48), (roles, 16), (tells, 48))
+    assert MemberWord.decode(word) == MemberWord(a, s, lifted, r, roles, tells)
 
 
 def test_a_suspended_member_is_not_live_until_lifted() -> None:
@@ -75,6 +79,42 @@ def test_a_member_was_active_before_its_suspension_and_after_its_lifting() -> No
         True,
         False,
     ]
+
+
+def test_a_member_lifted_in_the_block_of_its_suspension_was_active_in_all() -> None:
+    member = MemberWord(5, 9, 9, 0, 2)
+    assert all(member.live_at(height) for height in (5, 8, 9, 10, 100))
+
+
+def test_a_second_suspension_does_not_make_the_first_unsaid() -> None:
+    first, second = MemberWord(5, 100, 150, 0, 2), MemberWord(5, 200, 0, 0, 2, tells_from=150)
+    assert [first.live_at(height) for height in (99, 120, 150, 199)] == [True, False, True, True]
+    assert [second.live_at(height) for height in (4, 150, 199, 200, 201)] == [False, True, True, False, False]
+    for height in (5, 99, 120, 149):
+        with pytest.raises(NotAnchored) as refused:
+            second.live_at(height)
+        assert refused.value.code == "height_not_told"
+        assert not second.live
+        assert telling(second, height, {150: first}.__getitem__).live_at(height) == (height < 100)
+    assert telling(second, 150, {}.__getitem__) is second
+
+
+def test_the_word_that_tells_of_a_block_is_found_through_all_between() -> None:
+    words = {150: MemberWord(5, 100, 150, 0, 2), 250: MemberWord(5, 200, 250, 0, 2, tells_from=150)}
+    latest = MemberWord(5, 300, 350, 0, 2, tells_from=250)
+    told = {height: telling(latest, height, words.__getitem__).live_at(height) for height in range(5, 400)}
+    assert [height for height, live in told.items() if not live] == [*range(100, 150), *range(200, 250), *range(300, 350)]
+
+
+@pytest.mark.parametrize(
+    "false",
+    [MemberWord.decode(0), MemberWord(5, 100, 140, 0, 2), MemberWord(5, 100, 150, 0, 2, tells_from=150)],
+    ids=["none", "lifted at another height", "names itself"],
+)
+def test_an_earlier_word_that_does_not_continue_the_later_is_refused(false: MemberWord) -> None:
+    with pytest.raises(Inconsistent) as refused:
+        telling(MemberWord(5, 200, 0, 0, 2, tells_from=150), 120, lambda lifted: false)
+    assert refused.value.code == "earlier_word_wrong"
 
 
 def test_a_role_is_held_by_any_of_its_bits() -> None:
@@ -115,9 +155,27 @@ def test_an_asset_word_gives_back_what_was_packed(a: int, b: int, c: int, versio
     assert AssetWord.decode(packed((a, 48), (b, 48), (c, 48), (version, 32))) == AssetWord(a, b, c, version)
 
 
-@given(heights, heights, st.booleans(), st.integers(0, 2**64 - 1))
-def test_a_hold_counts_by_its_own_bit(placed: int, lifted: int, held: bool, issued: int) -> None:
-    assert HoldWord.decode(packed((placed, 48), (lifted, 48), (held, 32), (issued, 64))) == HoldWord(placed, lifted, held)
+@given(heights, heights, st.booleans(), st.integers(0, 2**64 - 1), heights)
+def test_a_hold_counts_by_its_own_bit(placed: int, lifted: int, held: bool, issued: int, tells: int) -> None:
+    word = packed((placed, 48), (lifted, 48), (held, 32), (issued, 64), (0, 16), (tells, 48))
+    assert HoldWord.decode(word) == HoldWord(placed, lifted, held, tells)
+
+
+def test_a_hold_stood_from_its_placing_up_to_its_lifting() -> None:
+    hold = HoldWord(10, 20, held=False)
+    assert [hold.held_at(height) for height in (9, 10, 19, 20)] == [False, True, True, False]
+    assert [HoldWord(20, 20, held=True).held_at(height) for height in (19, 20, 21)] == [False, True, True]
+    assert not HoldWord(20, 20, held=False).held_at(20)
+    assert not HoldWord.decode(0).held_at(5)
+
+
+def test_a_second_hold_does_not_make_the_first_unsaid() -> None:
+    first, second = HoldWord(100, 150, held=False), HoldWord(200, 150, held=True, tells_from=150)
+    with pytest.raises(NotAnchored) as refused:
+        second.held_at(120)
+    assert refused.value.code == "height_not_told"
+    assert telling(second, 120, {150: first}.__getitem__).held_at(120)
+    assert [second.held_at(height) for height in (150, 199, 200)] == [False, False, True]
 
 
 @given(heights, heights, heights, st.integers(0, 127), heights)
