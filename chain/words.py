@@ -91,7 +91,8 @@ class MemberWord:
     @classmethod
     def decode(cls, word: int) -> Self:
         """From the storage word."""
-        return cls(*(_height(word, place) for place in range(4)), word >> 192 & 0xFFFF, word >> _TELLS_FROM & _HEIGHT)
+        heights = (_height(word, 0), _height(word, 1), _height(word, 2), _height(word, 3))
+        return cls(*heights, word >> 192 & 0xFFFF, word >> _TELLS_FROM & _HEIGHT)
 
     @property
     def suspended(self) -> bool:
