@@ -1,12 +1,14 @@
 """The protocol ``aggregation``: parties with the same columns of different rows train one model; the aggregator sees sums only.
 
 Roles: three or more ``member`` and one ``aggregator``, who brings no data. Parameters are those of ``training``. Every round is one secure sum;
-the new common parameters go to all members. A private training is charged to each member's own ledger before the first round, as a whole.
+the new common parameters go to all members, who compare them before each sum and after the last. A private training is charged to each member's own
+ledger before the first round, as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from federated.errors import BadInput, PeerFault
 from federated.horizontal.budget import Budget
 from federated.horizontal.models import Vector
 from federated.horizontal.privacy import DELTA, epsilon
-from federated.horizontal.rounds import ABSENT, aggregate, contribute
+from federated.horizontal.rounds import ABSENT, aggregate, contribute, tell_peers
 from federated.horizontal.training import Plan, feature_names
 from federated.job import Job, Outcome, Protocol, Table
 from federated.session import Session
@@ -48,15 +50,16 @@ async def member(session: Session, table: Table | None, job: Job) -> Outcome:
     rows, labels = await asyncio.to_thread(plan.prepare, table.columns)
     if plan.private:
         session.keep("budget", lambda: _charge(session, plan))  # a replay does not charge again
-    randomness, common = session.randomness.child("training"), plan.initial()
+    randomness, common, survivors = session.randomness.child("training"), plan.initial(), plan.members
     for number in plan.sums:
         vector = await asyncio.to_thread(plan.contribution, number, common, rows, labels, randomness)
-        await contribute(session, aggregator, plan.terms(number), vector)
+        survivors = await contribute(session, aggregator, plan.terms(number), vector, digest_of(common))
         message = await session.to(aggregator).receive("aggregation/model")
         common = message.array("parameters", "float64", [plan.model.size])
         if not np.isfinite(common).all():
             raise PeerFault("message_malformed", f"{aggregator}'s parameters are no finite numbers.", peer=aggregator)
         session.progress("training", (number + 1) / plan.rounds)
+    await _compare(session, survivors, common)
     return Outcome(metrics={"rounds": plan.rounds, "micro_rho": plan.cost}, files={"model.json": model_file(plan, common)})
 
 
@@ -93,6 +96,30 @@ def model_file(plan: Plan, common: Vector) -> bytes:
     )
     value = {"version": 1, **layout, "columns": feature_names(given["features"]), "parameters": common.tolist()}
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+
+def digest_of(common: Vector) -> bytes:
+    """What members compare of the common parameters."""
+    return hashlib.sha256(common.tobytes()).digest()
+
+
+async def _compare(session: Session, peers: tuple[str, ...], common: Vector) -> None:
+    """See that all who were in the last sum and are still there end with the same model."""
+    digest = digest_of(common)
+    await tell_peers(session, peers, "aggregation/final", model=digest)
+    for peer in peers:
+        if peer != session.party and await _final(session, peer) not in (digest, None):
+            raise PeerFault("models_differ", f"{peer} ends with another model than this party: the aggregator has not sent all the same.", peer=peer)
+
+
+async def _final(session: Session, peer: str) -> bytes | None:
+    """The digest of a peer's last model; None if it is gone."""
+    try:
+        return (await session.to(peer).receive("aggregation/final")).blob("model", 32)
+    except PeerFault as fault:
+        if fault.code in ABSENT:
+            return None
+        raise
 
 
 def _charge(session: Session, plan: Plan) -> bytes:

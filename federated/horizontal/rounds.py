@@ -1,6 +1,10 @@
 """Secure aggregation over the channels of a session: the five steps of ``secagg``, each one message from every member and one back.
 
-A member that is gone, silent or has stopped when its message is due is left out from there on; one that sends nonsense ends the sum for all.
+Before its keys go to the aggregator a member tells every peer, over their own channel, a digest of them and of what its vector is computed from: two
+hashes. So the aggregator cannot pass off keys of its own as a peer's, nor have members start from different models.
+
+A member that is gone, silent or has stopped when its message is due is left out from there on; one that sends nonsense ends the sum for all. A
+member that is listed but cannot be heard by a peer ends that peer's part.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from numpy.typing import NDArray
 
 from federated.channel import Channel, Message
 from federated.errors import PeerFault
-from federated.horizontal.secagg import ADVERT_BYTES, CONFIRMATION_BYTES, SEALED_BYTES, Aggregator, Member, Terms
+from federated.horizontal.secagg import ADVERT_BYTES, CONFIRMATION_BYTES, NO_BASIS, SEALED_BYTES, Aggregator, Member, Terms, advert_digest
 from federated.horizontal.shamir import SHARE_BYTES
 from federated.session import Session
 
@@ -34,25 +38,42 @@ class Sum:
     present: tuple[str, ...]
 
 
-async def contribute(session: Session, aggregator: str, terms: Terms, vector: NDArray[np.int64]) -> None:
-    """A member's side of one sum.
+async def contribute(session: Session, aggregator: str, terms: Terms, vector: NDArray[np.int64], basis: bytes = NO_BASIS) -> tuple[str, ...]:
+    """A member's side of one sum; the survivors. ``basis``: SHA-256 of what all members' vectors are computed from.
 
     Raises:
-        BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: what ``Member`` refuses, or the aggregator is gone.
+        BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: ``models_differ`` if a peer starts from something else, what ``Member``
+            refuses, or the aggregator or a listed peer is gone.
     """
     channel = session.to(aggregator)
     member = Member(terms, session.party, session.randomness.child(f"secagg/{terms.label}").bytes(32))
-    await channel.send("secagg/keys", advert=member.advertise())
+    advert = member.advertise()
+    # The peers come first: whoever is in the aggregator's list has told them already, even if it is gone since.
+    await tell_peers(session, terms.members, "secagg/word", keys=advert_digest(terms, member.name, advert), basis=basis)
+    await channel.send("secagg/keys", advert=advert)
     roster = _unpack(await channel.receive("secagg/roster"), terms, ADVERT_BYTES)
-    await _send_table(channel, "secagg/shares", member.share(roster), SEALED_BYTES)
+    vouched = {peer: await _word(session.to(peer), basis) for peer in roster if peer != session.party}
+    await _send_table(channel, "secagg/shares", member.share(roster, vouched), SEALED_BYTES)
     sealed = _unpack(await channel.receive("secagg/sealed"), terms, SEALED_BYTES)
-    masked = await asyncio.to_thread(member.mask, vector, sealed)
+    masked = await asyncio.to_thread(member.mask, vector, sealed, basis)
     for start in range(0, terms.length, _PIECE):
         await channel.send("secagg/masked", elements=masked[start : start + _PIECE])
     survivors = _names(await channel.receive("secagg/survivors"), terms)
     await _send_table(channel, "secagg/confirm", member.confirm(survivors), CONFIRMATION_BYTES)
     confirmations = _unpack(await channel.receive("secagg/confirmed"), terms, CONFIRMATION_BYTES)
     await _send_table(channel, "secagg/reveal", member.reveal(confirmations), SHARE_BYTES)
+    return member.survivors
+
+
+async def tell_peers(session: Session, names: Collection[str], kind: str, **fields: bytes) -> None:
+    """Send the same to all of these but this party; who is gone is left out."""
+    for name in names:
+        if name != session.party:
+            try:
+                await session.to(name).send(kind, **fields)
+            except PeerFault as fault:
+                if fault.code not in ABSENT:
+                    raise
 
 
 async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] = ()) -> Sum:
@@ -101,6 +122,15 @@ class _Desk:
             if fault.code in ABSENT:
                 return None
             raise
+
+
+async def _word(channel: Channel, basis: bytes) -> bytes:
+    """What a peer itself tells of its keys, if it starts from the same."""
+    message = await channel.receive("secagg/word")
+    if message.blob("basis", len(basis)) != basis:
+        sentence = f"{channel.peer} starts from another model than this party: the aggregator has not sent all the same."
+        raise PeerFault("models_differ", sentence, peer=channel.peer)
+    return message.blob("keys", 32)
 
 
 async def _advert(channel: Channel) -> bytes:

@@ -3,18 +3,22 @@
 Two state machines without I/O, a ``Member`` and an ``Aggregator``, which pass these steps; whoever is missing at one is left out of the next:
 
 1. *keys*      each member makes two X25519 keys and a self-mask seed; advertises the public keys and a digest of the seed;
-2. *shares*    each splits its masking key and its seed among all (Shamir) and seals one share of both for every peer;
+2. *shares*    each checks that the keys it is given are its peers', splits its masking key and its seed among all (Shamir), and seals
+               one share of both for every peer;
 3. *masked*    each adds to its vector the self-mask and, for every peer that shared, the pairwise mask: the lower name adds, the higher subtracts;
 4. *survivors* the aggregator says whose vectors came; each member confirms to each peer, under their pairwise key, what it was told;
 5. *reveal*    members whose confirmations agree give one share each: of the self-mask seeds of survivors, of the masking keys of the others.
 
 The rules a member keeps, whatever it is told:
 
+- it shares with nobody whose keys it knows from the aggregator alone: each peer has vouched for its own, over a channel or under a key of its own;
 - it gives at most one answer to *survivors* and one to *reveal*, and for each peer either the seed's share or the key's, never both;
 - it reveals nothing if its own vector is said to be missing, or if fewer than ``threshold`` vectors would stand in the sum;
-- it reveals nothing unless ``threshold`` members including itself confirmed the same list, over the same keys and the same senders of shares.
+- it reveals nothing unless ``threshold`` members including itself confirmed the same list, over the same keys, the same senders of shares and the
+  same basis: what all vectors were computed from.
 
-Since ``threshold`` is more than half, no two different lists find enough answers, even if the aggregator lies to half of the members.
+Since ``threshold`` is more than half, no two different lists find enough answers, even if the aggregator lies to half of the members. How many
+members may tell the aggregator all they know is bounded by that and by the sum itself: see ``least_threshold``.
 What a step refuses for the peer's sake is a ``PeerFault``; for the caller's, a ``BadInput``.
 """
 
@@ -37,8 +41,18 @@ from federated.randomness import Randomness
 ADVERT_BYTES = 3 * masks.KEY_BYTES  # sealing key, masking key, digest of the self-mask seed
 SEALED_BYTES = 2 * shamir.SHARE_BYTES + masks.TAG_BYTES
 CONFIRMATION_BYTES = 32
+NO_BASIS = bytes(32)
 MOST_MEMBERS = 256
 LONGEST = 1 << 28
+
+
+def least_threshold(members: int, colluders: int = 0) -> int:
+    """The least threshold at which ``colluders`` members may tell an aggregator all they know and the others' vectors stay hidden.
+
+    A sum without the colluders' own parts must still be one of two vectors or more: ``colluders + 2``. And two different lists of survivors must not
+    both find enough answers where the colluders answer both: twice the threshold is more than ``members + colluders``.
+    """
+    return max(colluders + 2, (members + colluders) // 2 + 1)
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class Terms:
     threshold: int = 0  # 0: the least allowed, more than half
 
     def __post_init__(self) -> None:
-        least = len(self.members) // 2 + 1
+        least = least_threshold(len(self.members))
         object.__setattr__(self, "threshold", self.threshold or least)
         if not 3 <= len(self.members) <= MOST_MEMBERS or len(set(self.members)) != len(self.members):
             raise BadInput("too_few_members", f"A sum that hides its parts needs 3 to {MOST_MEMBERS} different members.")
@@ -125,6 +139,11 @@ def seed_digest(seed: bytes) -> bytes:
     return hashlib.sha256(b"qiaolian.secagg.v1/seed" + seed).digest()
 
 
+def advert_digest(terms: Terms, name: str, advert: bytes) -> bytes:
+    """What a member vouches for: that in this sum it has advertised these keys."""
+    return hashlib.sha256(b"qiaolian.secagg.v1/" + pair_label(terms, "advert", name, name) + advert).digest()
+
+
 # --- A member ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +162,7 @@ class Member:
     roster: dict[str, bytes] = field(default_factory=dict)
     sealed: dict[str, bytes] = field(default_factory=dict)
     survivors: tuple[str, ...] = ()
+    basis: bytes = NO_BASIS
 
     def __post_init__(self) -> None:
         if self.name not in self.terms.members or len(self.seed) != 32:
@@ -153,11 +173,14 @@ class Member:
         self._enter(0)
         return masks.public_key(self._secret("sealing")) + masks.public_key(self._secret("masking")) + seed_digest(self._secret("self"))
 
-    def share(self, roster: Mapping[str, bytes]) -> dict[str, bytes]:
+    def share(self, roster: Mapping[str, bytes], vouched: Mapping[str, bytes]) -> dict[str, bytes]:
         """Step 2: from all advertised keys, a sealed pair of shares for every other member of the roster.
 
+        ``vouched``: each peer's ``advert_digest``, known from the peer itself. Whoever could put keys of its own into the roster could open what
+        is sealed here and take off this party's masks before anything is revealed.
+
         Raises:
-            PeerFault: ``too_few_members``, ``members_wrong``, ``roster_wrong``.
+            PeerFault: ``keys_differ`` if a peer has not vouched for its keys; ``too_few_members``, ``members_wrong``, ``roster_wrong``.
         """
         self._enter(1)
         self.terms.check_set(roster, "members have sent keys")
@@ -165,6 +188,9 @@ class Member:
             raise PeerFault("roster_wrong", "The list of keys has one of the wrong length, or another key under this party's own name.")
         if len({part for each in roster.values() for part in (each[:32], each[32:64])}) != 2 * len(roster):
             raise PeerFault("roster_wrong", "The list of keys has the same key twice.")
+        for peer, advert in roster.items():
+            if peer != self.name and not hmac.compare_digest(vouched.get(peer, b""), advert_digest(self.terms, peer, advert)):
+                raise PeerFault("keys_differ", f"The keys that the aggregator gives as {peer}'s are not what {peer} itself has told.", peer=peer)
         self.roster = dict(roster)
         points = [self.terms.point(name) for name in roster]
         keys, seeds = (
@@ -176,8 +202,10 @@ class Member:
             if peer != self.name
         }
 
-    def mask(self, vector: NDArray[np.int64], sealed: Mapping[str, bytes]) -> NDArray[Any]:
+    def mask(self, vector: NDArray[np.int64], sealed: Mapping[str, bytes], basis: bytes = NO_BASIS) -> NDArray[Any]:
         """Step 3: this party's vector under its masks. ``sealed``: the shares sent to this party, by sender.
+
+        ``basis``: SHA-256 of what all vectors of the sum are computed from. Members with another one confirm another story, and nothing is revealed.
 
         Raises:
             BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: ``too_few_members``, ``members_wrong``, ``shares_altered``.
@@ -190,7 +218,7 @@ class Member:
             raise BadInput("value_out_of_range", f"The vector has an element beyond the agreed bound of {self.terms.bound}.", hint="Clip it first.")
         self._enter(2)
         self.terms.check_set([*sealed, self.name], "members have sent shares", within=self.roster)
-        self.sealed = dict(sealed)
+        self.sealed, self.basis = dict(sealed), basis
         self._open_all()  # nothing is sent to peers whose shares could not be given back
         masked = vector.astype(self.terms.dtype)  # two's complement: reduction mod 2**bits
         add_self_mask(self.terms, masked, self._secret("self"), self.name)
@@ -223,21 +251,25 @@ class Member:
         self.terms.check_set([*confirmations, self.name], "members have confirmed", within=self.survivors)
         for peer, given in confirmations.items():
             if not hmac.compare_digest(given, self._confirmation(peer, self.name)):
-                raise PeerFault("survivors_differ", f"{peer} was told another list of keys, shares or survivors than this party.", peer=peer)
+                raise PeerFault(
+                    "survivors_differ",
+                    f"{peer} was told another list of keys, shares or survivors than this party, or starts from something else.",
+                    peer=peer,
+                )
         shares = self._open_all()
         return {owner: shares[owner][1 if owner in self.survivors else 0] for owner in self._senders()}
 
     def dump(self) -> bytes:
         """The state, as JSON. Keep it where the seed may be kept."""
         hexed = [{name: each.hex() for name, each in table.items()} for table in (self.roster, self.sealed)]
-        return json.dumps([self.name, self.seed.hex(), self.step, *hexed, list(self.survivors)], ensure_ascii=False).encode()
+        return json.dumps([self.name, self.seed.hex(), self.step, *hexed, list(self.survivors), self.basis.hex()], ensure_ascii=False).encode()
 
     @classmethod
     def load(cls, terms: Terms, data: bytes) -> Member:
         """A member as it was dumped."""
-        name, seed, step, roster, sealed, survivors = json.loads(data)
+        name, seed, step, roster, sealed, survivors, basis = json.loads(data)
         keys, shares = ({peer: bytes.fromhex(each) for peer, each in table.items()} for table in (roster, sealed))
-        return cls(terms, name, bytes.fromhex(seed), step, keys, shares, tuple(survivors))
+        return cls(terms, name, bytes.fromhex(seed), step, keys, shares, tuple(survivors), bytes.fromhex(basis))
 
     def _enter(self, step: int) -> None:
         if self.step != step:
@@ -284,6 +316,7 @@ class Member:
             {name: self.roster[name].hex() for name in self.terms.members if name in self.roster},
             self._senders(),
             [name for name in self.terms.members if name in self.survivors],
+            self.basis.hex(),
         ]
         key = self._agree("confirm", sender, recipient)
         return hmac.digest(key, json.dumps(story, ensure_ascii=False, separators=(",", ":")).encode(), "sha256")

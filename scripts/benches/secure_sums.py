@@ -1,4 +1,4 @@
-"""Secure sums between processes over TLS: five members, one of which ends when its vector is due, beside a sum that hides nothing."""
+"""Secure sums between processes over TLS, every pair connected: five members, one of which ends when its vector is due, beside an open sum."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from chain.loopback import free_ports
 from federated.channel import Buffer, Channel
+from federated.errors import PeerFault
 from federated.horizontal.rounds import aggregate, contribute
 from federated.horizontal.secagg import Terms
 from federated.randomness import Randomness
@@ -54,11 +56,11 @@ def run(say: Callable[[str], None]) -> list[Figure]:
 def _one(*, secure: bool) -> float:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as directory:
-        root, (port,) = Path(directory), free_ports(1)
+        root, ports = Path(directory), dict(zip((CENTRE, *MEMBERS), free_ports(1 + len(MEMBERS)), strict=True))
         for name in (CENTRE, *MEMBERS):
             make_identity(root / name, name)
         ends = {name: context.Pipe() for name in (CENTRE, *MEMBERS)}
-        processes = [context.Process(target=_process, args=(name, root, port, secure, ends[name][1])) for name in ends]
+        processes = [context.Process(target=_process, args=(name, root, ports, secure, ends[name][1])) for name in ends]
         for each in processes:
             each.start()
         try:
@@ -78,8 +80,8 @@ def _one(*, secure: bool) -> float:
     return spent
 
 
-def _process(name: str, root: Path, port: int, secure: bool, pipe: Connection) -> None:
-    asyncio.run((_centre if name == CENTRE else _member)(name, root, port, secure, pipe))
+def _process(name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection) -> None:
+    asyncio.run((_centre if name == CENTRE else _member)(name, root, ports, secure, pipe))
 
 
 def _vector(name: str) -> NDArray[np.int64]:
@@ -90,29 +92,45 @@ def _terms() -> Terms:
     return Terms("bench/0", MEMBERS, LENGTH, BOUND)
 
 
-async def _centre(name: str, root: Path, port: int, secure: bool, pipe: Connection) -> None:
-    certificates = {each: (root / each / "certificate.pem").read_bytes() for each in MEMBERS}
+@asynccontextmanager
+async def _joined(name: str, root: Path, ports: dict[str, int], kind: type[TlsWire] = TlsWire) -> AsyncIterator[dict[str, Channel]]:
+    """Channels to all others; a party connects to those before it and is connected to by those behind."""
+    parties = [CENTRE, *MEMBERS]
+    certificates = {each: (root / each / "certificate.pem").read_bytes() for each in parties}
     names = {fingerprint_of(certificate, name=each): each for each, certificate in certificates.items()}
     wires: dict[str, TlsWire] = {}
     joined = asyncio.Event()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        member = names[shown_fingerprint(writer)]
-        wires[member] = TlsWire(member, reader, writer)
-        if len(wires) == len(MEMBERS):
+    def add(peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wires[peer] = (kind if peer == CENTRE else TlsWire)(peer, reader, writer)
+        if len(wires) == len(parties) - 1:
             joined.set()
 
-    server = await listen("127.0.0.1", port, tls_context(root / name, certificates.values(), server=True), accept)
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        add(names[shown_fingerprint(writer)], reader, writer)
+
+    server = await listen("127.0.0.1", ports[name], tls_context(root / name, certificates.values(), server=True), accept)
+    context = tls_context(root / name, certificates.values(), server=False)
+    for peer in parties[: parties.index(name)]:
+        add(peer, *await _connected(ports[peer], context))
     await joined.wait()
-    expected = sum(_vector(each) for each in MEMBERS if each != DROPPED)
-    session = Session(name, {each: Channel(each, wires[each]) for each in MEMBERS}, Randomness(secrets.token_bytes(32)))
-    await _ready(pipe)
-    started = time.perf_counter()
-    total = (await aggregate(session, _terms())).total if secure else await _open_sum(session)
-    spent = time.perf_counter() - started
-    assert (total == expected).all()
-    pipe.send(spent)
-    server.close()
+    try:
+        yield {peer: Channel(peer, wire) for peer, wire in wires.items()}
+    finally:
+        server.close()
+        await asyncio.gather(*(wire.close() for wire in wires.values()))
+
+
+async def _centre(name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection) -> None:
+    async with _joined(name, root, ports) as channels:
+        expected = sum(_vector(each) for each in MEMBERS if each != DROPPED)
+        session = Session(name, channels, Randomness(secrets.token_bytes(32)))
+        await _ready(pipe)
+        started = time.perf_counter()
+        total = (await aggregate(session, _terms())).total if secure else await _open_sum(session)
+        spent = time.perf_counter() - started
+        assert (total == expected).all()
+        pipe.send(spent)
 
 
 async def _open_sum(session: Session) -> NDArray[np.int64]:
@@ -136,18 +154,17 @@ class _Mortal(TlsWire):
         await super().send(frame)
 
 
-async def _member(name: str, root: Path, port: int, secure: bool, pipe: Connection) -> None:
-    context = tls_context(root / name, [(root / CENTRE / "certificate.pem").read_bytes()], server=False)
-    streams = await _connected(port, context)
-    wire = (_Mortal if name == DROPPED else TlsWire)(CENTRE, *streams)
-    vector = _vector(name)
-    session = Session(name, {CENTRE: Channel(CENTRE, wire)}, Randomness(secrets.token_bytes(32)))
-    await _ready(pipe)
-    if secure:
-        await contribute(session, CENTRE, _terms(), vector)
-    elif name != DROPPED:
-        await session.to(CENTRE).send("open", vector=vector)
-    await wire.close()
+async def _member(name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection) -> None:
+    async with _joined(name, root, ports, _Mortal if name == DROPPED else TlsWire) as channels:
+        vector = _vector(name)
+        session = Session(name, channels, Randomness(secrets.token_bytes(32)))
+        await _ready(pipe)
+        if secure:
+            await contribute(session, CENTRE, _terms(), vector)
+        elif name != DROPPED:
+            await channels[CENTRE].send("open", vector=vector)
+        with suppress(PeerFault):
+            await channels[CENTRE].receive("end")  # the centre has closed: what was sent has been read
 
 
 async def _connected(port: int, context: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

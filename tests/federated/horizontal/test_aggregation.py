@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,27 @@ class Gone(Exception):
     """A party that stops."""
 
 
-def run(
-    job: Job, *, tables: Mapping[str, Table] = TABLES, budgets: Mapping[str, Path] | None = None, gone: Mapping[str, int] | None = None
+def run(job: Job, **more: Any) -> dict[str, Any]:
+    """All roles in one process; the first member's error, if there is one."""
+    outcomes = run_all(job, **more)
+    for name in (*MEMBERS, "server"):  # a member's own error comes before what the server makes of its absence
+        if isinstance(outcomes[name], QiaolianError) and getattr(outcomes[name], "code", "") != "peer_gone":
+            raise outcomes[name]
+    return outcomes
+
+
+def run_all(
+    job: Job,
+    *,
+    tables: Mapping[str, Table] = TABLES,
+    budgets: Mapping[str, Path] | None = None,
+    gone: Mapping[str, int] | None = None,
+    alter: Callable[[Session], None] | None = None,
 ) -> dict[str, Any]:
-    """All roles in one process; the first member's error, if there is one. ``gone``: how many messages a party sends before it stops."""
+    """All roles in one process; what became of each. ``gone``: how many messages a party sends to the server before it stops.
+
+    ``alter`` changes what the server sends.
+    """
 
     def role(name: str) -> Any:
         async def play(session: Session) -> Outcome | QiaolianError | None:
@@ -60,6 +79,8 @@ def run(
             session = Session(session.party, session.channels, session.randomness, settings=settings)
             if gone and name in gone:
                 _limit(session, gone[name])
+            if alter and name == "server":
+                alter(session)
             try:
                 return await AGGREGATION.roles[job.parties[name].role](session, tables.get(name), job)
             except Gone:
@@ -69,11 +90,7 @@ def run(
 
         return play
 
-    outcomes = run_local({name: role(name) for name in job.parties}, seeds=SEEDS)
-    for name in (*MEMBERS, "server"):  # a member's own error comes before what the server makes of its absence
-        if isinstance(outcomes[name], QiaolianError) and getattr(outcomes[name], "code", "") != "peer_gone":
-            raise outcomes[name]
-    return outcomes
+    return run_local({name: role(name) for name in job.parties}, seeds=SEEDS)
 
 
 def _limit(session: Session, count: int) -> None:
@@ -116,6 +133,8 @@ def refused(code: str, kind: type[Exception] = BadInput) -> Any:
         {"privacy": {"clip": 1.0, "noise": 0}},
         {"privacy": {"clip": 1.0, "noise": 3.0}, "clip": 4.0, "fraction": 40},
         {"unheard": 1},
+        {"colluders": -1},
+        {"colluders": True},
     ],
 )
 def test_parameters_nobody_can_run_are_refused(wrong: dict[str, Any]) -> None:
@@ -129,6 +148,9 @@ def test_parameters_nobody_can_run_are_refused(wrong: dict[str, Any]) -> None:
         ({"clip": 1e8, "fraction": 40}, "grid_wrong"),
         ({"clip": 2.0**20, "fraction": 30, "most_rows": 2**32}, "ring_too_small"),
         ({"threshold": 1}, "threshold_wrong"),
+        ({"threshold": 4}, "threshold_wrong"),
+        ({"threshold": 2, "colluders": 1}, "threshold_wrong"),
+        ({"colluders": 2}, "threshold_wrong"),
         ({"fraction": 16, "privacy": {"clip": 1.0, "noise": 1e6}}, "noise_wrong"),
     ],
 )
@@ -210,6 +232,39 @@ def test_training_ends_when_two_of_three_stop() -> None:
         run(job_of(), gone={"health": 1, "tax": 6})
 
 
+# --- An aggregator that is not the same to all ------------------------------------------------------------------------------------------
+
+
+def another_model_for(name: str, number: int) -> Callable[[Session], None]:
+    """What alters an aggregator's session: this member gets another model after this sum."""
+
+    def alter(session: Session) -> None:
+        channel, sums = session.channels[name], itertools.count()
+        send = channel.send
+
+        async def changed(kind: str, **fields: Any) -> None:
+            if kind == "aggregation/model" and next(sums) == number:
+                fields["parameters"] = fields["parameters"] + 5.0
+            await send(kind, **fields)
+
+        channel.send = changed  # type: ignore[method-assign]
+
+    return alter
+
+
+@pytest.mark.parametrize("number", [0, 2, 4])
+def test_a_model_given_to_one_member_alone_ends_the_training_of_all(number: int) -> None:
+    ends = run_all(job_of(), alter=another_model_for("tax", number))
+    assert {ends[name].code for name in MEMBERS} <= {"models_differ", "peer_failed", "peer_gone"}
+    assert ends["tax"].code == "models_differ"
+
+
+def test_the_last_model_of_a_private_training_is_compared_too(tmp_path: Path) -> None:
+    paths = ledgers(tmp_path, 10**9)
+    ends = run_all(job_of(PRIVATE), budgets=paths, alter=another_model_for("health", 1))
+    assert {ends[name].code for name in MEMBERS} == {"models_differ"}
+
+
 # --- Bad rows -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -272,8 +327,23 @@ def test_a_private_training_is_charged_to_every_member_as_a_whole(tmp_path: Path
     assert "auc" not in metrics  # nobody has paid for an evaluation
 
 
+def test_the_threshold_follows_from_the_colluders_that_are_named() -> None:
+    assert plan_of(job_of()).terms(0).threshold == 2
+    assert plan_of(job_of(PARAMETERS | {"colluders": 1})).terms(0).threshold == 3
+
+
+@pytest.mark.parametrize(("colluders", "threshold", "unknown"), [(0, 0, 1), (0, 3, 2), (1, 0, 2)])
+def test_what_is_charged_holds_against_a_member_that_takes_its_own_noise_away(colluders: int, threshold: int, unknown: int) -> None:
+    # Only the threshold remain; one of them, or all colluders, subtract what they added.
+    plan = plan_of(job_of(PRIVATE | {"colluders": colluders, "threshold": threshold}))
+    left = plan.sigma * math.sqrt(unknown)
+    assert plan.terms(0).threshold - max(1, colluders) == unknown
+    assert left >= 3.0 * plan.norm
+    assert plan.cost >= plan.rounds * (plan.norm / left) ** 2 / 2 * 10**6
+
+
 def test_noise_is_in_the_model() -> None:
-    # Without privacy two runs differ by nothing; the noise of 3 times the clip of 1.0 over 3 members is far above the rounding.
+    # Without privacy two runs differ by nothing; the noise of 3 times the clip of 1.0 is far above the rounding.
     plan = plan_of(job_of(PRIVATE))
     rows, labels = plan.prepare(TABLES["tax"].columns)
     noisy = [plan.contribution(0, plan.initial(), rows, labels, Randomness(bytes([seed]) * 32)) for seed in range(200)]

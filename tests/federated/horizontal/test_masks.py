@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from federated.horizontal import masks
 from federated.horizontal.gaussian import discrete_gaussian
-from federated.horizontal.secagg import Aggregator, Member, Terms
+from federated.horizontal.secagg import Aggregator, Member, Terms, advert_digest
 from federated.randomness import Randomness
 
 # RFC 7748, section 6.1.
@@ -60,13 +60,21 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
     members = {name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(names)}
     aggregator = Aggregator(terms)
     roster = aggregator.collect_keys({name: each.advertise() for name, each in members.items()})
-    routed = aggregator.route_shares({name: each.share(roster) for name, each in members.items()})
+    vouched = {name: advert_digest(terms, name, advert) for name, advert in roster.items()}
+    routed = aggregator.route_shares({name: each.share(roster, vouched) for name, each in members.items()})
     masked = {name: members[name].mask(np.array([1, 2, 3]) * 10**place, routed[name]) for place, name in enumerate(names)}
     survivors = aggregator.add_masked({name: masked[name] for name in "ac"})
     confirmed = aggregator.route_confirmations({name: members[name].confirm(survivors) for name in "ac"})
     total = aggregator.unmask({name: members[name].reveal(confirmed[name]) for name in "ac"})
     assert total.tolist() == [101, 202, 303]
-    shown = [terms.digest.hex(), roster["a"].hex(), routed["b"]["a"][:16].hex(), masked["a"].tobytes().hex(), confirmed["c"]["a"].hex()]
+    shown = [
+        terms.digest.hex(),
+        roster["a"].hex(),
+        routed["b"]["a"][:16].hex(),
+        masked["a"].tobytes().hex(),
+        vouched["a"].hex(),
+        confirmed["c"]["a"].hex(),
+    ]
     noise = discrete_gaussian(5, 12, Randomness(bytes(32))).tolist()
     for each in (*shown, str(noise)):
         assert each in page, each

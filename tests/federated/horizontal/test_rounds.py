@@ -12,7 +12,7 @@ import pytest
 from federated.channel import Channel, Field
 from federated.errors import PeerFault
 from federated.horizontal.rounds import Sum, aggregate, contribute
-from federated.horizontal.secagg import Terms
+from federated.horizontal.secagg import Aggregator, Member, Terms
 from federated.local import run_local
 from federated.session import Session
 
@@ -115,6 +115,53 @@ ROWS = np.zeros((3, 82), np.uint8)
 def test_a_member_that_sends_nonsense_ends_the_sum_with_a_code(alter: Alter, code: str) -> None:
     with pytest.raises(PeerFault, check=lambda error: error.code == code):
         run({"b": alter})
+
+
+def collude(roster_for: Callable[[str, dict[str, bytes]], dict[str, bytes]], bases: dict[str, bytes]) -> dict[str, Any]:
+    """An aggregator that gives each member the keys it likes, and members with these bases: what became of each, and what the aggregator was sent."""
+
+    async def server(session: Session) -> Any:
+        adverts = {name: (await session.to(name).receive("secagg/keys")).blob("advert", 96) for name in NAMES}
+        honest, sent = Aggregator(TERMS).collect_keys(adverts), []
+        for name in NAMES:
+            table = roster_for(name, honest)
+            rows = np.frombuffer(b"".join(table.values()), np.uint8).reshape(len(table), 96)
+            await session.to(name).send("secagg/roster", members=list(table), rows=rows)
+        for name in NAMES:
+            with suppress(PeerFault):
+                sent.append((await session.to(name).receive("secagg/shares")).peer)
+        return sent
+
+    def member(name: str) -> Callable[[Session], Awaitable[Any]]:
+        async def role(session: Session) -> Any:
+            try:
+                await contribute(session, "server", TERMS, VECTORS[name], bases.get(name, bytes(32)))
+            except PeerFault as fault:
+                return fault.code
+            return None
+
+        return role
+
+    return run_local({"server": server, **{name: member(name) for name in NAMES}}, seeds=SEEDS)
+
+
+def test_an_aggregator_that_gives_keys_of_its_own_as_the_peers_is_sent_no_share() -> None:
+    made = {name: Member(TERMS, name, bytes([9]) * 31 + name.encode()).advertise() for name in NAMES}
+    ends = collude(lambda name, roster: {**made, "a": roster["a"]} if name == "a" else roster, {})
+    assert ends["a"] == "keys_differ"
+    assert "a" not in ends["server"]
+
+
+def test_one_forged_key_given_to_all_is_refused_by_all_others() -> None:
+    made = Member(TERMS, "d", bytes([9]) * 32).advertise()
+    ends = collude(lambda name, roster: roster if name == "d" else {**roster, "d": made}, {})
+    assert [ends[name] for name in "abc"] == ["keys_differ"] * 3
+
+
+def test_members_that_start_from_different_models_share_nothing() -> None:
+    ends = collude(lambda name, roster: roster, {"a": b"x" * 32})
+    assert {ends[name] for name in NAMES} == {"models_differ"}
+    assert ends["server"] == []
 
 
 def test_a_long_vector_goes_in_pieces() -> None:

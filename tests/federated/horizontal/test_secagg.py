@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
-from federated.horizontal.secagg import Aggregator, Member, Terms, add_pair_mask, add_self_mask
+from federated.horizontal import shamir
+from federated.horizontal.secagg import Aggregator, Member, Terms, add_pair_mask, add_self_mask, advert_digest, least_threshold
 
 NAMES = ("a", "b", "c", "d", "e")
 STEPS = ("keys", "shares", "masked", "confirm", "reveal")
@@ -25,6 +26,11 @@ def terms_of(*, label: str = "job/1", members: tuple[str, ...] = NAMES, length: 
 def vectors_of(terms: Terms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
     numbers = np.random.default_rng(seed)
     return {name: numbers.integers(-terms.bound, terms.bound + 1, terms.length) for name in terms.members}
+
+
+def vouched_of(members: Mapping[str, Member]) -> dict[str, bytes]:
+    """What each member tells of its own keys, over a channel that the aggregator has no hand in."""
+    return {name: advert_digest(each.terms, name, Member(each.terms, name, each.seed).advertise()) for name, each in members.items()}
 
 
 def members_of(terms: Terms) -> dict[str, Member]:
@@ -51,7 +57,8 @@ class Meeting:
 
     def shares(self) -> dict[str, dict[str, bytes]]:
         roster = self.keys()
-        return self.aggregator.route_shares({name: each.share(roster) for name, each in self.at("shares").items()})
+        vouched = vouched_of(self.members)
+        return self.aggregator.route_shares({name: each.share(roster, vouched) for name, each in self.at("shares").items()})
 
     def masked(self) -> tuple[str, ...]:
         routed = self.shares()
@@ -140,7 +147,8 @@ def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
         if step == "keys":
             roster = meeting.keys()
         elif step == "shares":
-            routed = meeting.aggregator.route_shares({name: each.share(roster) for name, each in meeting.members.items()})
+            vouched = vouched_of(meeting.members)
+            routed = meeting.aggregator.route_shares({name: each.share(roster, vouched) for name, each in meeting.members.items()})
         elif step == "masked":
             survivors = meeting.aggregator.add_masked(
                 {name: each.mask(meeting.vectors[name], routed[name]) for name, each in meeting.at("masked").items()}
@@ -294,7 +302,7 @@ def test_another_key_under_the_members_own_name_is_refused() -> None:
     roster = dict(meeting.keys())
     roster["a"] = Member(meeting.terms, "a", b"z" * 32).advertise()
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster)
+        meeting.members["a"].share(roster, vouched_of(meeting.members))
 
 
 @pytest.mark.parametrize("wrong", [b"", bytes(95), bytes(96)])
@@ -302,7 +310,7 @@ def test_keys_that_are_none_are_refused(wrong: bytes) -> None:
     meeting = Meeting(terms_of())
     roster = {**meeting.keys(), "b": wrong}
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster)
+        meeting.members["a"].share(roster, vouched_of(meeting.members))
 
 
 def test_one_members_keys_under_two_names_are_refused() -> None:
@@ -310,18 +318,101 @@ def test_one_members_keys_under_two_names_are_refused() -> None:
     roster = dict(meeting.keys())
     roster["b"] = roster["c"]
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster)
+        meeting.members["a"].share(roster, vouched_of(meeting.members))
 
 
-def test_a_key_swapped_for_one_member_is_noticed_before_anything_is_revealed() -> None:
-    # Only "a" gets another key for "e": shares between the two do not open.
+def evil_roster(meeting: Meeting) -> dict[str, bytes]:
+    """The keys "a" is given by an aggregator that has made those of all others itself."""
+    made = {name: Member(meeting.terms, name, b"z" * 31 + name.encode()).advertise() for name in NAMES[1:]}
+    return {**made, "a": meeting.members["a"].advertise()}
+
+
+def test_an_aggregator_that_gives_keys_of_its_own_as_the_peers_gets_no_share() -> None:
+    # With them it could open the shares of "a", rebuild its key and seed, and read its vector before anything is revealed.
     meeting = Meeting(terms_of())
-    roster = dict(meeting.keys())
-    swapped = {**roster, "e": Member(meeting.terms, "e", b"z" * 32).advertise()}
-    shares = {name: each.share(swapped if name == "a" else roster) for name, each in meeting.members.items()}
-    routed = meeting.aggregator.route_shares(shares)
-    with refused("shares_altered"):
-        meeting.members["a"].mask(meeting.vectors["a"], routed["a"])
+    with refused("keys_differ"):
+        meeting.members["a"].share(evil_roster(meeting), vouched_of(meeting.members))
+
+
+def test_one_key_swapped_is_noticed_before_anything_is_shared() -> None:
+    meeting = Meeting(terms_of())
+    roster = {**meeting.keys(), "e": evil_roster(Meeting(terms_of()))["e"]}
+    with refused("keys_differ"):
+        meeting.members["a"].share(roster, vouched_of(meeting.members))
+
+
+def test_a_peer_that_has_vouched_for_nothing_gets_no_share() -> None:
+    meeting = Meeting(terms_of())
+    roster = meeting.keys()
+    with refused("keys_differ"):
+        meeting.members["a"].share(roster, {name: each for name, each in vouched_of(meeting.members).items() if name != "e"})
+
+
+@pytest.mark.parametrize("other", [terms_of(label="job/2"), terms_of(bound=999)])
+def test_what_was_vouched_for_in_another_sum_does_not_count(other: Terms) -> None:
+    meeting = Meeting(terms_of())
+    roster = meeting.keys()
+    vouched = {name: advert_digest(other, name, advert) for name, advert in roster.items()}
+    with refused("keys_differ"):
+        meeting.members["a"].share(roster, vouched)
+
+
+def test_members_that_start_from_different_models_reveal_nothing() -> None:
+    meeting = Meeting(terms_of())
+    routed = meeting.shares()
+    bases = {name: bytes([name == "a"]) * 32 for name in NAMES}
+    survivors = meeting.aggregator.add_masked(
+        {name: each.mask(meeting.vectors[name], routed[name], bases[name]) for name, each in meeting.members.items()}
+    )
+    routed = meeting.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in meeting.members.items()})
+    for name in "ab":
+        member = Member.load(meeting.terms, meeting.members[name].dump())
+        with refused("survivors_differ"):
+            member.reveal(routed[name])
+
+
+# --- Members who collude with the aggregator ----------------------------------------------------------------------------------------
+
+
+def both_secrets(meeting: Meeting, colluder: str) -> bool:
+    """Whether an aggregator and this member get key and seed of "a" by two lists, the colluder confirming both."""
+    meeting.masked()
+    lists = {"a": ("a", "b", "e"), "b": ("a", "b", "e"), "c": ("c", "d", "e"), "d": ("c", "d", "e")}
+    sent = {name: meeting.members[name].confirm(told) for name, told in lists.items()}
+    given = {name: dict[str, bytes]() for name in lists}
+    for told in (lists["a"], lists["c"]):
+        member = Member.load(meeting.terms, meeting.members[colluder].dump())
+        sent[colluder] = member.confirm(told)
+        for name in told[:2]:
+            given[name] = {peer: sent[peer][name] for peer in told if peer != name}
+    revealed = {name: meeting.members[name].reveal(given[name]) for name in lists}
+    own = meeting.members[colluder]._open_all()["a"]
+    points = {name: meeting.terms.point(name) for name in NAMES}
+    seed = shamir.combine({points["a"]: revealed["a"]["a"], points["b"]: revealed["b"]["a"], points[colluder]: own[1]})
+    key = shamir.combine({points["c"]: revealed["c"]["a"], points["d"]: revealed["d"]["a"], points[colluder]: own[0]})
+    return (seed, key) == (meeting.members["a"]._secret("self"), meeting.members["a"]._secret("masking"))
+
+
+def test_one_colluder_opens_a_vector_at_more_than_half_and_not_at_the_least_threshold_for_it() -> None:
+    assert both_secrets(Meeting(terms_of(threshold=least_threshold(5))), "e")
+    with refused("too_few_members"):
+        both_secrets(Meeting(terms_of(threshold=least_threshold(5, 1))), "e")
+
+
+def test_one_colluder_of_three_and_a_claimed_dropout_need_a_threshold_of_three() -> None:
+    # The sum of two, less the colluder's own part, is the third's vector: no threshold of two hides it.
+    meeting = Meeting(terms_of(members=NAMES[:3]), {"c": "masked"})
+    assert np.array_equal(meeting.reveal() - meeting.vectors["b"], meeting.vectors["a"])
+    with refused("too_few_members"):
+        Meeting(terms_of(members=NAMES[:3], threshold=least_threshold(3, 1)), {"c": "masked"}).reveal()
+
+
+@given(members=st.integers(3, 256), colluders=st.integers(0, 253))
+def test_the_least_threshold_leaves_two_hidden_vectors_and_one_list(members: int, colluders: int) -> None:
+    least = least_threshold(members, colluders)
+    for threshold in range(1, members + 1):
+        hidden = threshold - colluders >= 2 and 2 * threshold > members + colluders
+        assert hidden == (threshold >= least)
 
 
 # --- Altered and replayed messages ----------------------------------------------------------------------------------------------------
@@ -354,9 +445,8 @@ def test_shares_for_another_member_do_not_open() -> None:
 def test_members_with_other_terms_do_not_understand_each_other() -> None:
     meeting = Meeting(terms_of())
     meeting.members["b"] = Member(terms_of(bound=999), "b", b"\2" * 32)
-    routed = meeting.shares()
-    with refused("shares_altered"):
-        meeting.members["a"].mask(meeting.vectors["a"], routed["a"])
+    with refused("keys_differ"):
+        meeting.shares()
 
 
 def test_an_altered_share_gives_no_wrong_sum() -> None:
@@ -397,7 +487,7 @@ def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wro
     with refused("message_malformed"):
         Aggregator(meeting.terms).collect_keys({**adverts, "b": bytes(95)})
     roster = meeting.aggregator.collect_keys(adverts)
-    shares = {name: each.share(roster) for name, each in meeting.members.items()}
+    shares = {name: each.share(roster, vouched_of(meeting.members)) for name, each in meeting.members.items()}
     with refused("message_malformed"):
         meeting.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
     with refused("members_wrong"):
@@ -437,7 +527,7 @@ def test_steps_out_of_order_are_refused(step: int) -> None:
     routed, vector = {}, meeting.vectors["a"]
     calls = [
         lambda each: each.advertise(),
-        lambda each: each.share({}),
+        lambda each: each.share({}, {}),
         lambda each: each.mask(vector, routed),
         lambda each: each.confirm(NAMES),
         lambda each: each.reveal({}),
