@@ -9,7 +9,8 @@ A sum of discrete Gaussians is not quite a discrete Gaussian. Theorem 1 there bo
 
     rho = (clip / (sigma * sqrt(n)) + tau * sqrt(d))**2 / 2,    tau = 10 * sum over k from 1 to n - 1 of exp(-2 * pi**2 * sigma**2 * k / (k + 1)),
 
-where tau is below 1e-16 for sigma >= 2. n counts the least number of shares that may stand in a sum: the threshold, not the number of members.
+where tau is below 1e-16 for sigma >= 2. n counts the least number of shares in a sum that its reader does not know: of the threshold, not of all
+members, and without the reader's own, for every member sees the sum and can take its own noise away. If members collude, all of theirs are known.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def squared_norm(vector: NDArray[np.int64]) -> int:
 
 
 def share_of_noise(clip: int, multiplier: float, shares: int) -> int:
-    """Each party's sigma, so that ``shares`` of them reach a standard deviation of ``multiplier * clip``; ``noise_wrong``."""
+    """Each party's sigma, so that ``shares`` of them, which the reader does not know, reach a deviation of ``multiplier * clip``; ``noise_wrong``."""
     sigma = math.ceil(multiplier * clip / math.sqrt(shares)) if math.isfinite(multiplier) else 0
     if not 2 <= sigma <= MOST_SIGMA:
         raise BadInput(

@@ -13,6 +13,9 @@ In each round a member sends its rows' number times the change of its parameters
 moves the common parameters. With ``"privacy": {"clip": 1.0, "noise": 4.0}`` (and at most 20 fraction bits) changes count the same for each party,
 are clipped in L2 norm, and carry the member's share of discrete Gaussian noise. Without it a last sum counts scores by label, from which AUC and
 KS of all rows follow.
+
+``"colluders": 1`` says how many members may tell the aggregator all they know without opening another's vector; none, if it is left out. The
+threshold follows from it, or may be set higher.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from federated.errors import BadInput
 from federated.horizontal import privacy
 from federated.horizontal.models import Logistic, Model, Neural, Vector, sigmoid, train_locally
 from federated.horizontal.quantise import Grid
-from federated.horizontal.secagg import Terms
+from federated.horizontal.secagg import Terms, least_threshold
 from federated.randomness import Randomness
 
 SCORE_BINS = 1000
@@ -49,6 +52,7 @@ _DEFAULTS: dict[str, Any] = {
     "fraction": 24,
     "most_rows": 1_000_000,
     "threshold": 0,
+    "colluders": 0,
     "privacy": None,
 }
 
@@ -110,17 +114,32 @@ class Plan:
 
     @property
     def sigma(self) -> int:
-        """Each member's noise: enough when only the threshold of them remain."""
-        return privacy.share_of_noise(self.norm, float(self.parameters["privacy"]["noise"]), self._threshold)
+        """Each member's noise: enough when only the threshold of them remain and someone takes away the noise it knows."""
+        return privacy.share_of_noise(self.norm, float(self.parameters["privacy"]["noise"]), self._unknown_shares)
 
     @property
     def cost(self) -> int:
         """Micro-rho that the whole training costs each member; 0 for exact sums."""
-        return self.rounds * privacy.cost(self.norm, self.sigma, self._threshold, self.model.size) if self.private else 0
+        return self.rounds * privacy.cost(self.norm, self.sigma, self._unknown_shares, self.model.size) if self.private else 0
 
     @property
     def _threshold(self) -> int:
-        return self.parameters["threshold"] or len(self.members) // 2 + 1
+        return self.parameters["threshold"] or self._least_threshold
+
+    @property
+    def _least_threshold(self) -> int:
+        return least_threshold(len(self.members), self.parameters["colluders"])
+
+    @property
+    def _unknown_shares(self) -> int:
+        """The least number of shares of noise that a reader of the sum does not know: a member knows its own, colluders know all of theirs."""
+        return self._threshold - max(1, int(self.parameters["colluders"]))
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the whole plan: what an owner's gate is asked for where there is no job."""
+        whole = {"protocol": "flower", "name": self.name, "members": list(self.members), "parameters": dict(self.parameters)}
+        return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).digest()
 
     def initial(self) -> Vector:
         """The common start: anyone can compute it from the plan."""
@@ -221,6 +240,14 @@ class Plan:
         for name, low, high in (("rate", 1e-9, 1e3), ("mu", 0, 1e3), ("l2", 0, 1e3), ("clip", 1e-9, 1e9)):
             _want(_is_number(given[name]) and low <= given[name] <= high, f"{name} must be a number from {low:g} to {high:g}")
         _want(type(given["fraction"]) is int and type(given["threshold"]) is int, "fraction and threshold must be integers")
+        _want(type(given["colluders"]) is int and 0 <= given["colluders"] <= len(self.members), "colluders must be a number of members")
+        least, count = self._least_threshold, len(self.members)
+        if self._threshold < least or least > count >= 3:
+            raise BadInput(
+                "threshold_wrong",
+                f"With {given['colluders']} of {count} members colluding with the aggregator nothing is hidden below a threshold of {least}.",
+                hint="Leave the threshold out, for it follows from colluders; name fewer of them, or have more members.",
+            )
         if self.private:
             noise = given["privacy"]
             _want(isinstance(noise, dict) and set(noise) == {"clip", "noise"}, "privacy must have clip and noise")
