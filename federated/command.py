@@ -10,17 +10,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from federated.attempt import replay
 from federated.daemon import Daemon, ask, reachable
 from federated.errors import BadInput, NotFound
-from federated.gate import FolderGate
+from federated.gate import Agreed, FolderGate
 from federated.horizontal.budget import Budget
 from federated.job import Job
 from federated.party import PartyConfig
 from federated.protocols import protocol_of
 from federated.transport import make_identity
+
+if TYPE_CHECKING:
+    from federated.horizontal.training import Plan
 
 _TOML = """name = "{name}"
 
@@ -55,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
     run_job.add_argument("--json", action="store_true", help="print the receipt as JSON")
     run_job.set_defaults(act=_run)
     approve = actions.add_parser("approve", help="as the data officer: allow this party's data to be used for exactly this job")
-    approve.add_argument("spec", type=Path)
+    approve.add_argument("spec", type=Path, help="the job's specification, or a plan for Flower")
     approve.add_argument("--uses", type=int, default=1)
     approve.add_argument("--days", type=int, default=30)
     approve.add_argument("--by", required=True, help="who approves")
@@ -73,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
         "plan", type=Path, help='JSON: {"name": ..., "members": [...], "parameters": {...}}, parameters as of the protocol aggregation'
     )
     flower.add_argument("--rows", action="append", default=[], metavar="MEMBER=FILE", help="a member's rows, CSV; once for each member")
+    flower.add_argument(
+        "--gate", action="append", default=[], metavar="MEMBER=FOLDER", help="the folder of a member's approvals; once for each member"
+    )
     flower.add_argument("--out", type=Path, required=True, help="a new folder for the model, the keys and the logs")
     flower.set_defaults(act=_flower)
     for each in (daemon, run_job, approve, ledger, status, again):
@@ -161,17 +167,39 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _approve(arguments: argparse.Namespace) -> int:
-    config, job = PartyConfig.load(arguments.party), read_spec(arguments.spec)
-    protocol = protocol_of(job)
-    if job.parties.get(config.name) is None or job.parties[config.name].source is None:
-        raise BadInput("not_an_owner", f"{config.name} brings no data into this job; nothing is to be approved.")
-    protocol.admit(job, config.name, config.settings())
+    config = PartyConfig.load(arguments.party)
+    job = _to_approve(config, arguments.spec)
     if arguments.uses < 1 or arguments.days < 1:
         raise BadInput("approval_empty", "An approval is for at least one use and one day.")
     not_after = int(time.time()) + 86_400 * arguments.days
     path = FolderGate(config.home / "approvals").approve(job, uses=arguments.uses, not_after=not_after, by=arguments.by)
     print(f"approved {job.name} ({arguments.uses} uses, {arguments.days} days): {path}")
     return 0
+
+
+def _to_approve(config: PartyConfig, path: Path) -> Agreed:
+    """The job, or the plan for Flower, that a party's data officer is shown; ``not_an_owner``, and what the party's own settings do not allow."""
+    given = _read_json(path)
+    if isinstance(given, dict) and "members" in given:
+        plan = _read_plan(given)
+        if config.name not in plan.members:
+            raise BadInput("not_an_owner", f"{config.name} is no member of this plan; nothing is to be approved.")
+        return plan
+    job = Job.from_json(given)
+    protocol = protocol_of(job)
+    if config.name not in job.owners():
+        raise BadInput("not_an_owner", f"{config.name} brings no data into this job; nothing is to be approved.")
+    protocol.admit(job, config.name, config.settings())
+    return job
+
+
+def _read_plan(given: Any) -> Plan:
+    """A plan for Flower; ``spec_malformed``, and what ``Plan.read`` refuses."""
+    from federated.horizontal.training import Plan  # loaded here, for the daemon has no need of it
+
+    if not isinstance(given, dict) or set(given) != {"name", "members", "parameters"} or not isinstance(given["members"], list):
+        raise BadInput("spec_malformed", "A plan for Flower has a name, a list of members and parameters, and nothing else.")
+    return Plan.read(given["name"], given["members"], given["parameters"])
 
 
 def _budget(arguments: argparse.Namespace) -> int:
@@ -215,22 +243,19 @@ def _flower(arguments: argparse.Namespace) -> int:
     from chain.keys import write_private
     from federated.horizontal.aggregation import model_file
     from federated.horizontal.flower_run import Deployment, find_python
-    from federated.horizontal.training import Plan
 
-    given = _read_json(arguments.plan)
-    if not isinstance(given, dict) or set(given) != {"name", "members", "parameters"} or not isinstance(given["members"], list):
-        raise BadInput("spec_malformed", "A plan for Flower has a name, a list of members and parameters, and nothing else.")
-    plan = Plan.read(given["name"], given["members"], given["parameters"])
-    rows = {name: Path(path) for name, _, path in (each.partition("=") for each in arguments.rows)}
-    if set(rows) != set(plan.members):
-        raise BadInput("members_wrong", "Give --rows once for each member of the plan, and for nobody else.")
+    plan = _read_plan(_read_json(arguments.plan))
+    rows, gates = ({name: Path(path) for name, _, path in (each.partition("=") for each in given)} for given in (arguments.rows, arguments.gate))
+    for given, option in ((rows, "--rows"), (gates, "--gate")):
+        if set(given) != set(plan.members):
+            raise BadInput("members_wrong", f"Give {option} once for each member of the plan, and for nobody else.")
     missing = [name for name, path in rows.items() if not path.is_file()]
     if missing:
         raise BadInput("source_missing", f"The rows of {missing[0]} are not there.")
     if arguments.out.exists():
         raise BadInput("folder_in_use", f"{arguments.out} is there already.", hint="Name a new folder with --out.")
     with Deployment(arguments.out / "flower", find_python(), plan.members) as running:
-        result = running.train(plan, rows)
+        result = running.train(plan, rows, gates=gates)
     write_private(arguments.out / "model.json", model_file(plan, np.array(result.pop("parameters"), np.float64)))
     for name, value in result.items():
         print(f"  {name}: {value}")

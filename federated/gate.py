@@ -1,7 +1,8 @@
 """The gate: who must say yes before a source is opened.
 
 ``Gate`` is the port. On the network it will be the owner's node, which consumes the grant on the chain and waits until that is final; here it is a
-folder of approvals that a data officer fills. A use counts once for a job, and is written down before the yes is given.
+folder of approvals that a data officer fills. A use counts once for a job, and is written down before the yes is given. Inside Flower the folder is
+asked for a plan, by the plan's digest.
 """
 
 from __future__ import annotations
@@ -10,11 +11,25 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from chain.keys import write_private
 from federated.errors import Forbidden
-from federated.job import Job
+from federated.horizontal.files import write_whole
+
+if TYPE_CHECKING:  # Flower's own environment imports this module without what jobs need
+    from federated.job import Job
+
+
+class Agreed(Protocol):
+    """What all parties of a computation have agreed on, under one digest: a job, or a plan of ``federated.horizontal.training``."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the whole of it."""
 
 
 class Gate(Protocol):
@@ -34,7 +49,7 @@ class FolderGate:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def permit(self, job: Job, party: str, *, now: int) -> bytes:
+    async def permit(self, job: Agreed, party: str, *, now: int) -> bytes:
         """Yes if an approval of exactly this specification stands; the beacon is random.
 
         Raises:
@@ -54,14 +69,15 @@ class FolderGate:
             raise Forbidden("uses_spent", f"All {uses} approved uses of this job at {party} are spent.")
         return os.urandom(32)
 
-    def approve(self, job: Job, *, uses: int, not_after: int, by: str) -> Path:
+    def approve(self, job: Agreed, *, uses: int, not_after: int, by: str) -> Path:
         """Write an approval down, as the data officer."""
         path = self._folder / f"{job.digest.hex()}.json"
         value = {"job": job.name, "spec": "0x" + job.digest.hex(), "uses": uses, "notAfter": not_after, "by": by}
-        write_private(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
         return path
 
-    def _count(self, job: Job, uses: int) -> bool:
+    def _count(self, job: Agreed, uses: int) -> bool:
         """Take one of the uses: a file that only one attempt can create."""
         spent = self._folder / "spent"
         spent.mkdir(parents=True, exist_ok=True)

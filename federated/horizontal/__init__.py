@@ -9,7 +9,8 @@
 ``gaussian``     exact discrete Gaussian noise
 ``privacy``      clipping, each party's share of the noise, what a release costs
 ``budget``       the ledger of what has been spent
-``files``        files written as a whole
+``signatures``   members' words for their keys, where a server carries them
+``files``        files written as a whole, and locks
 ``models``       logistic regression and a small neural net; local training
 ``training``     rounds of federated training, however the sums are made
 ``aggregation``  the protocol that jobs name

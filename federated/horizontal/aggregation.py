@@ -8,7 +8,6 @@ ledger before the first round, as a whole.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from federated.errors import BadInput, PeerFault
 from federated.horizontal.budget import Budget
-from federated.horizontal.models import Vector
+from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.privacy import DELTA, epsilon
 from federated.horizontal.rounds import ABSENT, aggregate, contribute, tell_peers
 from federated.horizontal.training import Plan, feature_names
@@ -96,11 +95,6 @@ def model_file(plan: Plan, common: Vector) -> bytes:
     )
     value = {"version": 1, **layout, "columns": feature_names(given["features"]), "parameters": common.tolist()}
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
-
-
-def digest_of(common: Vector) -> bytes:
-    """What members compare of the common parameters."""
-    return hashlib.sha256(common.tobytes()).digest()
 
 
 async def _compare(session: Session, peers: tuple[str, ...], common: Vector) -> None:

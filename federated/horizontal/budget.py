@@ -7,9 +7,7 @@ A charge is written before the first message that depends on data, and stays, wh
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from federated.errors import BadInput, Conflict, NotFound
-from federated.horizontal.files import write_whole
+from federated.horizontal.files import locked, write_whole
 
 MOST = 10**15  # a billion rho; more is a slip of the pen
 
@@ -90,15 +88,10 @@ class Budget:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            handle = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:
-            raise NotFound("budget_missing", "There is no folder for the privacy ledger.") from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        if not self._path.parent.is_dir():
+            raise NotFound("budget_missing", "There is no folder for the privacy ledger.")
+        with locked(self._path.with_name(self._path.name + ".lock")):
             yield
-        finally:
-            os.close(handle)
 
 
 def _check(amount: int, *, least: int) -> None:

@@ -1,8 +1,11 @@
-"""Files written as a whole or not at all. (``chain.keys`` has the like, but Flower's environment lacks what that module needs.)"""
+"""Files written as a whole or not at all, and locks. (``chain.keys`` has the like, but Flower's environment lacks what that module needs.)"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,3 +23,14 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process or thread holds this lock file, and hold it; a holder that dies lets go."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -4,13 +4,22 @@ Runs in Flower's environment (``requirements/flower.in``), with this project on 
 is decided by ``training`` and ``secagg``. Keys and shares for all rounds are exchanged first, then each round takes three exchanges: vectors,
 confirmations, shares. A node that does not answer in time is missing from that round's sum, and may be back in the next.
 
+What a member does not leave to the server, which carries all that members say to each other:
+
+- before the first answer its owner's gate must say yes to the digest of the plan; nothing is charged or opened without it;
+- the keys it shares with are signed under its peers' registered keys (``signatures``), which its owner's settings name;
+- each step of a sum is answered once, however many messages come at once;
+- what it confirms names the parameters it was given, so that a sum over members with different ones is never revealed.
+
 Settings, JSON. The server's: ``plan`` (name, members, parameters), ``nodes`` (member to Flower's node id), ``out`` (a folder), ``patience`` (seconds
-an exchange may take). A node's, named in its ``node_config`` and written by its owner: ``plan`` (the same), ``party``, ``rows`` (a CSV file),
-``state`` (a folder of its own), ``budget`` (its ledger, if the plan is private).
+an exchange may take). A node's, named in its ``node_config`` and written by its owner: ``plan`` (the same), ``party``, ``gate`` (the folder
+of the data officer's approvals), ``key`` (the file of the key its node is registered under), ``keys`` (each peer's registered public key), ``rows``
+(a CSV file), ``state`` (a folder of its own), ``budget`` (its ledger, if the plan is private).
 """
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import json
@@ -22,20 +31,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
-from federated.errors import BadInput, PeerFault, QiaolianError
+from federated.errors import BadInput, Forbidden, PeerFault, QiaolianError
+from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
-from federated.horizontal.files import write_whole
-from federated.horizontal.models import Vector
-from federated.horizontal.secagg import Aggregator, Member
+from federated.horizontal.files import locked, write_whole
+from federated.horizontal.models import Vector, digest_of
+from federated.horizontal.secagg import Aggregator, Member, advert_digest
+from federated.horizontal.signatures import is_signed, private_key, sign
 from federated.horizontal.training import Plan
 from federated.randomness import Randomness
 
 _POLL = 0.1
+_SIGNATURES = "signatures"
 Tables = Mapping[int, Mapping[str, bytes]]
 
 client = ClientApp()
@@ -81,7 +94,7 @@ class Node:
             raise PeerFault("message_malformed", "The server's message lacks a part.") from error
         steps: dict[Any, Callable[[], RecordDict]] = {
             "keys": self._keys,
-            "shares": lambda: self._shares(tables),
+            "shares": lambda: self._shares(tables, signatures_of(content)),
             "masked": lambda: self._masked(number, tables, content),
             "confirm": lambda: pack({number: self._step(number, lambda member: member.confirm(sorted(tables.get(number, {}))))}),
             "reveal": lambda: pack({number: self._step(number, lambda member: member.reveal(tables.get(number, {})))}),
@@ -91,44 +104,81 @@ class Node:
         return steps[step]()
 
     def _keys(self) -> RecordDict:
-        try:
+        with locked(self._folder.with_suffix(".lock")):
+            if self._folder.exists():
+                raise PeerFault("message_unexpected", "The server asks for keys of this plan a second time.")
+            key = private_key(Path(self._settings.get("key", "")))
+            self._permit()
+            if self._plan.private:  # the whole training is paid for before anything depends on data
+                Budget(Path(self._settings["budget"])).charge(self._plan.name, self._plan.cost)
             self._folder.mkdir(mode=0o700)
-        except FileExistsError:
-            raise PeerFault("message_unexpected", "The server asks for keys of this plan a second time.") from None
-        if self._plan.private:  # the whole training is paid for before anything depends on data
-            Budget(Path(self._settings["budget"])).charge(self._plan.name, self._plan.cost)
-        adverts = {}
-        for number in self._plan.sums:
-            member = Member(self._plan.terms(number), self._settings["party"], secrets.token_bytes(32))
-            adverts[number] = {member.name: member.advertise()}
-            write_whole(self._folder / str(number), member.dump())
-        return pack(adverts)
+            return self._advertise(key)
 
-    def _shares(self, tables: Tables) -> RecordDict:
-        if set(tables) != set(self._plan.sums):
-            raise PeerFault("message_malformed", "The server's lists of keys are not those of the plan's sums.")
+    def _permit(self) -> None:
+        """Have the owner's gate say yes to this plan; ``gate_missing``, and what the gate refuses."""
+        if not self._settings.get("gate"):
+            raise Forbidden(
+                "gate_missing", "This party's settings name no gate, so nobody can have approved the plan.", hint="Name its folder: gate."
+            )
+        asyncio.run(FolderGate(Path(self._settings["gate"])).permit(self._plan, self._settings["party"], now=int(time.time())))
+
+    def _advertise(self, key: EllipticCurvePrivateKey) -> RecordDict:
+        """Keys for all sums, and this party's signature over them."""
+        name, adverts = self._settings["party"], dict[int, dict[str, bytes]]()
+        for number in self._plan.sums:
+            member = Member(self._plan.terms(number), name, secrets.token_bytes(32))
+            adverts[number] = {name: member.advertise()}
+            write_whole(self._folder / str(number), member.dump())
+        signature = sign(key, list(self._digests(name, adverts).values()))
+        return RecordDict({**pack(adverts), _SIGNATURES: ConfigRecord({name: signature})})
+
+    def _shares(self, tables: Tables, signatures: Mapping[str, bytes]) -> RecordDict:
+        if set(tables) != set(self._plan.sums) or len({frozenset(each) for each in tables.values()}) != 1:
+            raise PeerFault("message_malformed", "The server's lists of keys are not one for each sum of the plan, of the same members.")
+        peers = set(tables[0]) - {self._settings["party"]}
+        vouched = {peer: self._vouched(peer, tables, signatures.get(peer, b"")) for peer in peers}
         shared = {}
         for number, roster in tables.items():
-            shared[number] = self._step(number, partial(Member.share, roster=roster))
+            told = {peer: digests[number] for peer, digests in vouched.items()}
+            shared[number] = self._step(number, partial(Member.share, roster=roster, vouched=told))
         return pack(shared)
 
+    def _vouched(self, peer: str, tables: Tables, signature: bytes) -> dict[int, bytes]:
+        """The digests of a peer's keys that its registered key has signed; ``keys_differ``, ``peer_key_missing``."""
+        digests, public = self._digests(peer, tables), self._settings.get("keys", {}).get(peer)
+        if public is None:
+            raise BadInput("peer_key_missing", f"This party's settings have no registered key of {peer}.", hint="Learn it from its owner: keys.")
+        if not is_signed(public, list(digests.values()), signature):
+            raise PeerFault("keys_differ", f"The keys that the server gives as {peer}'s are not signed with {peer}'s registered key.", peer=peer)
+        return digests
+
+    def _digests(self, name: str, adverts: Tables) -> dict[int, bytes]:
+        return {number: advert_digest(self._plan.terms(number), name, adverts[number][name]) for number in self._plan.sums}
+
     def _masked(self, number: int, tables: Tables, content: RecordDict) -> RecordDict:
-        rows, labels = self._plan.prepare(read_rows(Path(self._settings["rows"]), self._plan))
         common = array_of(content, "common", np.dtype(np.float64), self._plan.model.size)
-        vector = self._plan.contribution(number, common, rows, labels, Randomness(secrets.token_bytes(32)))
-        masked = self._step(number, lambda member: member.mask(vector, tables.get(number, {})))
-        return RecordDict({"vector": ArrayRecord([masked])})
+
+        def act(member: Member) -> NDArray[Any]:
+            rows, labels = self._plan.prepare(read_rows(Path(self._settings["rows"]), self._plan))
+            vector = self._plan.contribution(number, common, rows, labels, Randomness(secrets.token_bytes(32)))
+            return member.mask(vector, tables.get(number, {}), digest_of(common))
+
+        return RecordDict({"vector": ArrayRecord([self._step(number, act)])})
 
     def _step(self, number: int, act: Callable[[Member], Any]) -> Any:
-        """Take one step of one sum. The state is kept even if the step is refused, so that it cannot be tried again."""
+        """Take one step of one sum, alone: the new state is on disk before the answer is given or another message for this sum is looked at.
+
+        It is kept even if the step is refused, so that it cannot be tried again. Without keys, which take the gate's yes, there is no step.
+        """
         path = self._folder / str(number)
         if not path.exists():
             raise PeerFault("message_unexpected", "The server asks for a step before the keys.")
-        member = Member.load(self._plan.terms(number), path.read_bytes())
-        try:
-            return act(member)
-        finally:
-            write_whole(path, member.dump())
+        with locked(path.with_suffix(".lock")):
+            member = Member.load(self._plan.terms(number), path.read_bytes())
+            try:
+                return act(member)
+            finally:
+                write_whole(path, member.dump())
 
 
 def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
@@ -196,9 +246,12 @@ class _Server:
     def _prepare(self, machines: Mapping[int, Aggregator]) -> None:
         """Keys and shares of all sums."""
         numbers = list(machines)
-        adverts = {name: unpack(content) for name, content in self._ask("keys", 0, dict.fromkeys(self._plan.members, RecordDict())).items()}
+        answers = self._ask("keys", 0, dict.fromkeys(self._plan.members, RecordDict()))
+        adverts = {name: unpack(content) for name, content in answers.items()}
+        signatures = {name: signatures_of(content).get(name, b"") for name, content in answers.items()}
         rosters = {number: machines[number].collect_keys({name: _own(name, each, number) for name, each in adverts.items()}) for number in numbers}
-        replies = self._ask("shares", 0, {name: pack(rosters) for name in adverts})
+        request = RecordDict({**pack(rosters), _SIGNATURES: ConfigRecord(dict(signatures))})
+        replies = self._ask("shares", 0, dict.fromkeys(adverts, request))
         shares = {name: unpack(content) for name, content in replies.items()}
         self._sealed = {number: machines[number].route_shares({name: each.get(number, {}) for name, each in shares.items()}) for number in numbers}
 
@@ -253,6 +306,13 @@ def unpack(content: RecordDict) -> dict[int, dict[str, bytes]]:
     """The same back; anything that is no such table is left out, so that the machines find it missing."""
     records = {int(key): record for key, record in content.config_records.items() if key.isdecimal() and len(key) < 10}
     return {number: {name: value for name, value in record.items() if isinstance(value, bytes)} for number, record in records.items()}
+
+
+def signatures_of(content: RecordDict) -> dict[str, bytes]:
+    """Member to signature; whatever is none is left out."""
+    if _SIGNATURES not in content.config_records:
+        return {}
+    return {name: value for name, value in content.config_records[_SIGNATURES].items() if isinstance(value, bytes)}
 
 
 def array_of(content: RecordDict, name: str, dtype: np.dtype[Any], length: int) -> NDArray[Any]:

@@ -1,11 +1,12 @@
 """Flower on this machine: a SuperLink and one SuperNode a member, as processes of their own over TLS on 127.0.0.1, and trainings on them.
 
 Who may take part: only keys that were registered (P-384, Flower's node authentication), only over the certificate made for this deployment, and a
-node only runs the app whose digest it was given. Nothing leaves the loopback: telemetry, the update check and the installation of packages are
-switched off, and Flower's home is inside the deployment's folder. Flower has an environment of its own; this module only starts its programs.
+node only runs the app whose digest it was given. Each member's settings name all members' registered keys, under which their nodes sign what they
+advertise, and the folder of its own officer's approvals. Nothing leaves the loopback: telemetry, the update check and the installation of packages
+are switched off, and Flower's home is inside the deployment's folder. Flower has an environment of its own; this module only starts its programs.
 
     with Deployment(folder, python, members) as deployment:
-        result = deployment.train(plan, rows={"tax": Path("tax.csv"), ...})
+        result = deployment.train(plan, rows={"tax": Path("tax.csv"), ...}, gates={"tax": Path("tax/approvals"), ...})
 """
 
 from __future__ import annotations
@@ -107,12 +108,14 @@ class Deployment:
         plan: Plan,
         rows: Mapping[str, Path],
         *,
+        gates: Mapping[str, Path],
         budgets: Mapping[str, Path] | None = None,
         patience: float = 30.0,
         timeout: float = 600.0,
     ) -> dict[str, Any]:
         """Run one training; its metrics, and ``parameters``.
 
+        ``gates`` are the folders of the members' approvals: a member without one, or without an approval of exactly this plan, takes no part.
         ``patience`` is how long one exchange may take before a node counts as missing.
 
         Raises:
@@ -125,10 +128,20 @@ class Deployment:
         out = self._folder / "aggregator" / f"run-{self._runs}"
         out.mkdir()
         agreed = {"name": plan.name, "members": list(plan.members), "parameters": dict(plan.parameters)}
+        keys = {name: (self._folder / name / "node.pub").read_text() for name in self._members}
         for name in self._members:
-            own = {"plan": agreed, "party": name, "rows": str(rows[name].resolve()), "state": str(self._folder / name / "state")}
+            home = self._folder / name
+            own = {
+                "plan": agreed,
+                "party": name,
+                "rows": str(rows[name].resolve()),
+                "state": str(home / "state"),
+                "key": str(home / "node"),
+                "keys": keys,
+            }
+            gate = {"gate": str(gates[name].resolve())} if name in gates else {}
             ledger = {} if budgets is None else {"budget": str(budgets[name].resolve())}
-            _write_json(self._folder / name / "settings.json", own | ledger)
+            _write_json(home / "settings.json", own | gate | ledger)
         _write_json(out / "settings.json", {"plan": agreed, "nodes": self._nodes, "out": str(out), "patience": patience})
         started = self._flwr("run", str(self._folder / "aggregator" / "app"), "local", "--run-config", f'settings="{out / "settings.json"}"')
         self._wait_for(lambda: (out / "result.json").exists() or self._has_ended(str(started["run-id"])), timeout, "the training")
@@ -308,7 +321,8 @@ def _read_result(out: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise Unavailable("flower_failed", "The training ended without a result.", hint=f"See {out.parent / 'log'}.") from None
     if "code" in result:
-        raise PeerFault(result["code"], result["sentence"], refused=result["refused"])
+        refused = ", ".join(f"{name} ({code})" for name, code in sorted(result["refused"].items()))
+        raise PeerFault(result["code"], result["sentence"], hint=f"Refused by {refused}." if refused else "", refused=result["refused"])
     return result | {"parameters": json.loads((out / "parameters.json").read_text(encoding="utf-8"))}
 
 

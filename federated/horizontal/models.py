@@ -6,6 +6,7 @@ depend on threads: the same build of numpy on the same kind of CPU gives the sam
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,11 @@ from numpy.typing import NDArray
 from federated.randomness import Randomness
 
 Vector = NDArray[np.float64]
+
+
+def digest_of(parameters: Vector) -> bytes:
+    """What parties compare of a model's parameters: SHA-256 of their bytes."""
+    return hashlib.sha256(parameters.tobytes()).digest()
 
 
 class Model(Protocol):

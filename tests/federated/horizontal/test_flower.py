@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 import psutil
 import pytest
 
-from federated.errors import BadInput, Unavailable
+from federated.errors import BadInput, PeerFault, Unavailable
+from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
 from federated.horizontal.flower_run import PYTHON_VARIABLE, Deployment, find_python
 from federated.horizontal.models import sigmoid
@@ -109,6 +110,14 @@ def looked_at(running: Deployment, traces: Path) -> Iterator[None]:
         looking.join()
 
 
+def approved(folder: Path, plan: Plan, members: Sequence[str] = MEMBERS) -> dict[str, Path]:
+    """Folders of approvals, in which the officers of these members have approved the plan."""
+    gates = {name: folder / f"{name}-approvals" for name in MEMBERS}
+    for name in members:
+        FolderGate(gates[name]).approve(plan, uses=1, not_after=2**40, by="Li")
+    return gates
+
+
 def addresses(trace: str) -> set[str]:
     """The addresses of the Internet families in a trace of system calls."""
     return set(re.findall(r'inet_addr\("([^"]+)"\)', trace)) | set(re.findall(r'inet_pton\(AF_INET6, "([^"]+)"', trace))
@@ -127,11 +136,29 @@ def test_a_member_refuses_a_lying_server_in_flower_too(python: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
-def test_fedavg_over_flower(deployment: Deployment, rows: dict[str, Path]) -> None:
-    result = deployment.train(Plan.read("average", MEMBERS, PARAMETERS), rows, patience=120, timeout=480)
+def test_fedavg_over_flower(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
+    plan = Plan.read("average", MEMBERS, PARAMETERS)
+    result = deployment.train(plan, rows, gates=approved(tmp_path, plan), patience=120, timeout=480)
     assert result["survivors"] == [3, 3]
     assert result["rows"] == 900
     assert result["auc"] > 0.85
+
+
+def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing(
+    deployment: Deployment, rows: dict[str, Path], tmp_path: Path
+) -> None:
+    plan = Plan.read("refused", MEMBERS, PARAMETERS | {"fraction": 16, "privacy": {"clip": 1.0, "noise": 2.0}})
+    other = Plan.read("refused", MEMBERS, {**plan.parameters, "rounds": 2})
+    budgets = {name: tmp_path / f"{name}.json" for name in MEMBERS}
+    for path in budgets.values():
+        Budget.create(path, plan.cost)
+    gates = approved(tmp_path, plan, ["tax"]) | {"health": approved(tmp_path / "other", other)["health"]}
+    del gates["housing"]
+    with pytest.raises(PeerFault) as caught:
+        deployment.train(plan, rows, gates=gates, budgets=budgets, patience=120, timeout=480)
+    assert caught.value.code == "too_few_members"
+    assert caught.value.context["refused"] == {"health": "gate_refused", "housing": "gate_missing"}
+    assert {name: Budget(path).balance().spent for name, path in budgets.items()} == {"tax": plan.cost, "health": 0, "housing": 0}
 
 
 def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
@@ -140,7 +167,7 @@ def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: D
     for path in budgets.values():
         Budget.create(path, plan.cost)
     deployment.stop_node("health")
-    result = deployment.train(plan, rows, budgets=budgets, patience=12, timeout=480)
+    result = deployment.train(plan, rows, gates=approved(tmp_path, plan), budgets=budgets, patience=12, timeout=480)
     assert result["survivors"] == [2]
     assert len(result["parameters"]) == plan.model.size
     assert {name: Budget(path).balance().left for name, path in budgets.items()} == {"tax": 0, "health": plan.cost, "housing": 0}
@@ -149,7 +176,10 @@ def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: D
 def test_a_training_in_flower_from_the_command_line(rows: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = {"name": "command", "members": MEMBERS, "parameters": PARAMETERS}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    given = [word for name, path in rows.items() for word in ("--rows", f"{name}={path}")]
+    given = [word for name, path in rows.items() for word in ("--rows", f"{name}={path}", "--gate", f"{name}={tmp_path / name / 'approvals'}")]
+    for name in MEMBERS:
+        assert main(["federated", "init", str(tmp_path / name), "--name", name, "--port", "9999"]) == 0
+        assert main(["federated", "approve", str(tmp_path / "plan.json"), "--party", str(tmp_path / name / "party.toml"), "--by", "Li"]) == 0
     assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), *given]) == 0
     model = json.loads((tmp_path / "out" / "model.json").read_text())
     assert model["columns"] == ["x0", "x0 missing", "x1", "x1 missing", "x2", "x2 missing"]
@@ -171,6 +201,7 @@ def test_an_unsound_order_starts_nothing(
 ) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     words = [word for each in given for word in ("--rows", each if "=" in each else f"{each}={rows[each]}")]
+    words += [word for each in given for word in ("--gate", f"{each.partition('=')[0]}={tmp_path}")]
     assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), *words]) != 0
     assert f"error[{code}]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -178,7 +209,7 @@ def test_an_unsound_order_starts_nothing(
 
 def test_plans_for_other_members_are_refused(deployment: Deployment, rows: dict[str, Path]) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "members_wrong"):
-        deployment.train(Plan.read("other", ["tax", "health", "water"], PARAMETERS), rows)
+        deployment.train(Plan.read("other", ["tax", "health", "water"], PARAMETERS), rows, gates={})
 
 
 def test_only_the_loopback_was_spoken_to(deployment: Deployment, traces: Path) -> None:
