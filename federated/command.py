@@ -79,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
     flower.add_argument(
         "--gate", action="append", default=[], metavar="MEMBER=FOLDER", help="the folder of a member's approvals; once for each member"
     )
+    flower.add_argument(
+        "--patience", type=float, default=30.0, metavar="SECONDS", help="how long an exchange may take before a node counts as missing"
+    )
     flower.add_argument("--out", type=Path, required=True, help="a new folder for the model, the keys and the logs")
     flower.set_defaults(act=_flower)
     for each in (daemon, run_job, approve, ledger, status, again):
@@ -255,7 +258,7 @@ def _flower(arguments: argparse.Namespace) -> int:
     if arguments.out.exists():
         raise BadInput("folder_in_use", f"{arguments.out} is there already.", hint="Name a new folder with --out.")
     with Deployment(arguments.out / "flower", find_python(), plan.members) as running:
-        result = running.train(plan, rows, gates=gates)
+        result = running.train(plan, rows, gates=gates, patience=arguments.patience)
     write_private(arguments.out / "model.json", model_file(plan, np.array(result.pop("parameters"), np.float64)))
     for name, value in result.items():
         print(f"  {name}: {value}")

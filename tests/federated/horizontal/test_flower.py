@@ -180,7 +180,7 @@ def test_a_training_in_flower_from_the_command_line(rows: dict[str, Path], tmp_p
     for name in MEMBERS:
         assert main(["federated", "init", str(tmp_path / name), "--name", name, "--port", "9999"]) == 0
         assert main(["federated", "approve", str(tmp_path / "plan.json"), "--party", str(tmp_path / name / "party.toml"), "--by", "Li"]) == 0
-    assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), *given]) == 0
+    assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), "--patience", "120", *given]) == 0
     model = json.loads((tmp_path / "out" / "model.json").read_text())
     assert model["columns"] == ["x0", "x0 missing", "x1", "x1 missing", "x2", "x2 missing"]
     assert model["parameters"][0] > 0 > model["parameters"][2]
