@@ -17,11 +17,20 @@ A bundle is exactly its RFC 8785 bytes, with a closed schema::
 MemberDirectory; each signature; each log's checkpoint, witnesses, anchor and entries; each opened commitment; then the story's own checker. Every
 element is checked, must be used and stands once: one invalid, idle or repeated element refuses the whole.
 
+**One height.** What keys and rights are is asked of one block, the bundle's newest: a key's record or a state proved under an older header is
+refused (``state_at_two_heights``), since it would not show what ended in between. Only an anchor, a log's ``size`` and ``root``, is proved under the
+header that belongs to it.
+
+**Ended keys.** What a key signed counts after its end when an anchor from before the end shows that it was said by then: the statement is an entry of
+a member's log, or an entry's statement names its hash (a receipt its request, a credit query its receipts). It also counts when a contract has taken
+it, which asks for a live key (an agreement, a deal's step, an answer to a dispute). A log's key must not have ended when its checkpoint was anchored.
+All else is ``key_ended``.
+
 For story checkers, ``Facts`` holds what was verified:
 
 - ``facts.one(Type)``, ``facts.all(Type)``: statements with their signers; asking for them marks them used.
 - ``facts.structs(Type)``: unsigned structs whose hash is an id.
-- ``facts.word(contract, variable, key…, offset=n)``: a proved storage word and its height.
+- ``facts.word(contract, variable, key…, offset=n)``: a storage word, proved at the bundle's newest height.
 - ``facts.logged(signed)``: where a statement stands in its signer's anchored log.
 - ``facts.opened(commitment, domain)``: the record a commitment was opened to.
 
@@ -49,12 +58,24 @@ from chain.errors import (
     Malformed,
     NotAnchored,
     NotIncluded,
+    VerificationError,
     WrongTrust,
 )
 from chain.proofs import StorageProof, mapping_slot
-from chain.statements import STATEMENTS, STRUCTS, Algorithm, KeyPurpose, SubjectKeyCertificate
+from chain.statements import (
+    STATEMENTS,
+    STRUCTS,
+    Agreement,
+    Algorithm,
+    CreditQuery,
+    CreditRepair,
+    DealStep,
+    KeyPurpose,
+    SubjectKeyCertificate,
+    UsageReceipt,
+)
 from chain.trust import Trust
-from chain.words import KeyWord, LogWord
+from chain.words import AgreementState, KeyWord, LogWord
 
 FORMAT = "qiaolian-bundle/1"
 _SECTIONS = ("headers", "storage", "keys", "statements", "structs", "logs", "disclosures")
@@ -110,7 +131,8 @@ class Facts:
     trust: Trust
     _signed: list[Signed[Any]] = field(default_factory=list)
     _structs: list[Struct] = field(default_factory=list)
-    _words: dict[tuple[str, bytes], Word] = field(default_factory=dict)
+    _words: dict[tuple[str, bytes, int], Word] = field(default_factory=dict)
+    """By address, slot and height: an anchor's words stand there once for each anchor."""
     _logged: dict[tuple[str, str], Logged] = field(default_factory=dict)
     _opened: dict[tuple[bytes, str], Any] = field(default_factory=dict)
     _used: set[object] = field(default_factory=set)
@@ -141,13 +163,20 @@ class Facts:
         return found[0]
 
     def word(self, contract: str, variable: str, *keys: Key, offset: int = 0) -> Word:
-        """The proved word of ``contract.variable[key]…``; ``NotAnchored`` when the bundle does not prove it."""
+        """The word of ``contract.variable[key]…`` at the bundle's newest height.
+
+        Raises:
+            NotAnchored: ``state_not_proved``; Inconsistent: ``state_at_two_heights`` when the bundle proves it under an older header alone.
+        """
         slot = slot_of(self.trust.slot(contract, variable), *keys, offset=offset)
-        place = (self.trust.contract(contract), slot)
-        if place not in self._words:
+        address = self.trust.contract(contract)
+        found = self._words.get((address, slot, self.latest_height))
+        if found is None:
+            if any(place[:2] == (address, slot) for place in self._words):
+                raise _of_an_older_block(f"what {contract} keeps in {variable}")
             raise NotAnchored("state_not_proved", f"The bundle does not prove what {contract} keeps in {variable}.")
-        self._used.add(place)
-        return self._words[place]
+        self._used.add((address, slot, self.latest_height))
+        return found
 
     def logged(self, signed: Signed[Any]) -> Logged:
         """Where a statement stands in its signer's anchored log; ``not_logged`` when it does not."""
@@ -227,6 +256,7 @@ def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_by
     keys = _keys(value["keys"], words, facts)
     log_keys = {_log(each, words, keys, facts) for each in value["logs"]}
     signing_keys = _statements(value["statements"], keys, facts)
+    _require_said_in_time(keys, facts)
     for each in value["structs"]:
         facts._structs.append(_struct(each, STRUCTS))
     for each in value["disclosures"]:
@@ -270,6 +300,10 @@ class _Proved:
     slot: bytes
     word: Word
 
+    @property
+    def place(self) -> tuple[str, bytes, int]:
+        return self.address, self.slot, self.word.height
+
 
 def _storage(value: Any, checked: Sequence[headers.Header], facts: Facts) -> _Proved:
     _fields(value, "header", "address", "slot", "value", "accountProof", "storageProof")
@@ -289,42 +323,42 @@ def _storage(value: Any, checked: Sequence[headers.Header], facts: Facts) -> _Pr
         storage_proof=tuple(map(_bytes, _list(value["storageProof"]))),
     )
     proved = _Proved(proof.address, proof.slot, Word(proof.verify(header.state_root), header.number))
-    place = (proved.address, proved.slot)
-    if place in facts._words:
+    if proved.place in facts._words:
         raise Inconsistent("element_twice", "The bundle proves one storage slot twice.")
-    facts._words[place] = proved.word
+    facts._words[proved.place] = proved.word
     return proved
 
 
-@dataclass(frozen=True)
-class _KeyFact:
-    word: KeyWord
-    height: int
-
-
-def _keys(values: Sequence[Any], words: Sequence[_Proved], facts: Facts) -> dict[bytes, _KeyFact]:
-    """Key records by fingerprint, each proved from MemberDirectory."""
+def _keys(values: Sequence[Any], words: Sequence[_Proved], facts: Facts) -> dict[bytes, KeyWord]:
+    """Key records by fingerprint, each proved from MemberDirectory at the bundle's newest height: an older one hides the key's end."""
     address = facts.trust.contract("MemberDirectory")
     base = facts.trust.slot("MemberDirectory", "keys")
-    found: dict[bytes, _KeyFact] = {}
+    found: dict[bytes, KeyWord] = {}
     for each in values:
         _fields(each, "fingerprint", "storage")
         fingerprint, proved = _bytes(each["fingerprint"], length=32), _pick(each["storage"], words)
         if (proved.address, proved.slot) != (address, slot_of(base, fingerprint)) or proved.word.value == 0:
             raise NotAnchored("key_not_proved", "The directory does not show a key that the bundle claims.")
-        facts._used.add((proved.address, proved.slot))
-        found[fingerprint] = _KeyFact(KeyWord.decode(proved.word.value), proved.word.height)
+        if proved.word.height != facts.latest_height:
+            raise _of_an_older_block("a key's record")
+        facts._used.add(proved.place)
+        found[fingerprint] = KeyWord.decode(proved.word.value)
     return found
 
 
-def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, _KeyFact], facts: Facts) -> bytes:
+def _of_an_older_block(what: str) -> Inconsistent:
+    sentence = f"The bundle proves {what} under an older header than its newest: what ended since would not show."
+    return Inconsistent("state_at_two_heights", sentence, hint="Ask for the bundle anew: all of it is proved at one height.")
+
+
+def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, KeyWord], facts: Facts) -> bytes:
     """Checkpoint, anchor and entries of a log; the fingerprint of its key."""
     _fields(value, "member", "incarnation", "key", "note", "size", "root", "entries")
     member, key = value["member"], _bytes(value["key"], length=32)
     if not isinstance(member, str) or type(value["incarnation"]) is not int or not isinstance(value["note"], str):
         raise Malformed("bundle_malformed", "A log in the bundle is malformed.")
-    fact = keys.get(key)
-    if fact is None or fact.word.member != member or fact.word.purpose != KeyPurpose.LOG:
+    word = keys.get(key)
+    if word is None or word.member != member or word.purpose != KeyPurpose.LOG:
         raise BadSignature("log_key_unknown", "A log's key is not shown to be its member's.")
     origin = checkpoint.log_origin(member, value["incarnation"])
     read = checkpoint.verify(value["note"], log_key=key, witnesses=facts.trust.witnesses)
@@ -333,6 +367,8 @@ def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, _KeyFact], f
     if len(read.witnesses) < facts.trust.required_witnesses:
         raise BadSignature("witness_missing", "A checkpoint carries too few witnesses' signatures for the trust file.")
     anchored_at = _require_anchored(value, words, origin, read.checkpoint, facts)
+    if word.end_height and anchored_at >= word.end_height:
+        raise BadSignature("key_ended", "A log's key had ended before its checkpoint was anchored.")
     for entry in _list(value["entries"]):
         _fields(entry, "index", "leaf", "path")
         leaf, index = entry["leaf"], entry["index"]
@@ -360,14 +396,16 @@ def _require_anchored(value: Any, words: Sequence[_Proved], origin: str, head: c
     for proved, slot in places.values():
         if (proved.address, proved.slot) != (address, slot):
             raise NotAnchored("anchor_not_proved", "A log's anchor is not shown from the chain.")
-        facts._used.add((proved.address, proved.slot))
+        facts._used.add(proved.place)
+    if size.word.height != root.word.height:
+        raise NotAnchored("anchor_not_proved", "A log's size and root are not shown of one block.")
     word = LogWord.decode(size.word.value)
     if word.size != head.size or root.word.value != int.from_bytes(head.root, "big"):
         raise NotAnchored("anchor_differs", "The chain anchors another head of the log than the checkpoint's.")
     return word.anchored_at
 
 
-def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Facts) -> set[bytes]:
+def _statements(values: Sequence[Any], keys: Mapping[bytes, KeyWord], facts: Facts) -> set[bytes]:
     """Signatures: by a proved key, or by a subject's key that a certificate among them covers. Certificates come first.
 
     The fingerprints of the keys that signed.
@@ -382,12 +420,11 @@ def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Fa
         domain = Domain(facts.trust.chain_id, facts.trust.contract(statement.contract))
         digest = statement.digest(domain)
         signer = recover(digest, signature)
-        fingerprint = bytes.fromhex(signer[2:]).rjust(32, b"\0")
-        fact = keys.get(fingerprint)
-        if fact is not None and fact.word.algorithm == Algorithm.SECP256K1:
+        fingerprint = _fingerprint(signer)
+        word = keys.get(fingerprint)
+        if word is not None and word.algorithm == Algorithm.SECP256K1:
             used_keys.add(fingerprint)
-            _require_live(fact, digest, facts)
-            made = Signed(statement, signer, fact.word.member, KeyPurpose(fact.word.purpose), digest)
+            made = Signed(statement, signer, word.member, KeyPurpose(word.purpose), digest)
         elif signer in certificates:
             made = Signed(statement, signer, "", None, digest, certificates[signer])
         else:
@@ -402,13 +439,66 @@ def _statements(values: Sequence[Any], keys: Mapping[bytes, _KeyFact], facts: Fa
     return used_keys
 
 
-def _require_live(fact: _KeyFact, digest: bytes, facts: Facts) -> None:
-    """A statement under a key that has since ended counts only if an anchor before the end includes it."""
-    if fact.word.end_height == 0:
+def _fingerprint(address: str) -> bytes:
+    """A secp256k1 key's place in the directory."""
+    return bytes.fromhex(address[2:]).rjust(32, b"\0")
+
+
+def _require_said_in_time(keys: Mapping[bytes, KeyWord], facts: Facts) -> None:
+    """A statement under a key that has since ended counts only if an anchor from before the end shows that it had been said."""
+    if not any(word.end_height for word in keys.values()):
         return
-    logged = facts._logged.get((fact.word.member, "0x" + digest.hex()))
-    if logged is None or logged.anchored_at >= fact.word.end_height:
-        raise BadSignature("key_ended", "A statement is signed by a key that had ended before it was anchored.")
+    entries: dict[str, list[Logged]] = {}
+    for entry in facts._logged.values():
+        entries.setdefault(entry.leaf["digest"], []).append(entry)
+    named = _named(facts)
+    for signed in facts._signed:
+        end = keys[_fingerprint(signed.signer)].end_height if signed.member else 0
+        if not end:
+            continue
+        shown = [each for each in entries.get("0x" + signed.digest.hex(), ()) if each.anchored_at < end]
+        if not shown and named.get(signed.statement.struct_hash(), end) >= end and not _taken(signed.statement, facts):
+            name = type(signed.statement).__name__
+            raise BadSignature("key_ended", f"The {name} is signed by a key that had ended before an anchor shows the statement.")
+        facts._used.update((each.member, each.leaf["digest"]) for each in shown)
+
+
+def _named(facts: Facts) -> dict[bytes, int]:
+    """The hashes that logged statements name, with the first block whose anchor shows it: what is named was there to be named."""
+    found: dict[bytes, int] = {}
+    for signed in facts._signed:
+        entry = facts._logged.get((signed.member, "0x" + signed.digest.hex()))
+        if entry is None:
+            continue
+        for each in _hashes_in(signed.statement, facts):
+            found[each] = min(found.get(each, entry.anchored_at), entry.anchored_at)
+    return found
+
+
+def _hashes_in(statement: Statement, facts: Facts) -> list[bytes]:
+    """What a statement names by hash: in its own fields, a credit query also the receipts under its root."""
+    hashes = [each for each in vars(statement).values() if isinstance(each, bytes) and len(each) == 32]
+    if isinstance(statement, CreditQuery):
+        receipts = [each.statement.struct_hash() for each in facts._signed if isinstance(each.statement, UsageReceipt)]
+        if receipts and merkle.root_of([merkle.leaf_hash(each) for each in receipts]) == statement.receipts_root:
+            hashes += receipts
+    return hashes
+
+
+def _taken(statement: Statement, facts: Facts) -> bool:
+    """Whether a contract that takes such statements under a live key alone has this very one."""
+    kept = int.from_bytes(statement.struct_hash(), "big")
+    try:
+        if isinstance(statement, Agreement):
+            state = facts.word("TradeSettlement", "agreements", statement.struct_hash(), offset=2)
+            return AgreementState.decode(0, 0, state.value).opened_at != 0
+        if isinstance(statement, DealStep):
+            return facts.word("PropertyLedger", "steps", statement.deal_id, statement.step).value == kept
+        if isinstance(statement, CreditRepair):
+            return facts.word("CreditLedger", "repairs", statement.dispute_id).value == kept
+    except VerificationError:
+        pass
+    return False
 
 
 def _struct(value: Any, kinds: Mapping[str, type[U]], *more: str) -> U:
@@ -475,13 +565,13 @@ class BundleBuilder:
             "chain": {"chainId": chain_id, "genesisHash": genesis_hash},
             **{name: [] for name in _SECTIONS},
         }
-        self._storage: dict[tuple[str, bytes], int] = {}
+        self._storage: dict[tuple[str, bytes, bytes], int] = {}
         self._places: dict[tuple[str, str], int] = {}
         """Where each element stands, by section and text: a lane has tens of thousands, too many to look through for each."""
 
     def storage(self, proof: StorageProof, header: bytes) -> int:
         """Add a proved slot under a sealed header; its place."""
-        place = (proof.address, proof.slot)
+        place = (proof.address, proof.slot, header)
         if place in self._storage:
             return self._storage[place]
         value = {
@@ -524,7 +614,7 @@ class BundleBuilder:
     ) -> None:
         """Add an entry of a log with its checkpoint and anchor; entries of one checkpoint share them."""
         logs = self._value["logs"]
-        known = [each for each in logs if each["member"] == member and each["incarnation"] == incarnation]
+        known = [each for each in logs if (each["member"], each["incarnation"], each["note"]) == (member, incarnation, note)]
         if not known:
             logs.append(
                 {
@@ -539,7 +629,7 @@ class BundleBuilder:
             )
             known = [logs[-1]]
         entry = {"index": index, "leaf": json.loads(leaf), "path": [_hex(each) for each in path]}
-        self._placed(f"log {member}/{incarnation}", known[0]["entries"], entry)
+        self._placed(f"log {note}", known[0]["entries"], entry)
 
     def disclose(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
         """Open a commitment."""

@@ -114,6 +114,15 @@ def verify(note: str, *, log_key: bytes, witnesses: Mapping[str, bytes]) -> Sign
     return SignedCheckpoint(checkpoint, seen)
 
 
+def signed_by(note: str, log_key: bytes) -> bool:
+    """Whether the log's signature under a note of its own, without cosignatures, is by this key."""
+    try:
+        verify(note, log_key=log_key, witnesses={})
+    except BadSignature:
+        return False
+    return True
+
+
 def _parse(body: str) -> Checkpoint:
     lines = body.split("\n")
     if len(lines) != 4 or not _NAME.fullmatch(lines[0]) or not _SIZE.fullmatch(lines[1]):

@@ -1,7 +1,8 @@
 """What the bundles of a metered trade must show. Pure: imports no web3, no database, no web framework.
 
 **trade** tells of one call: agreement signed by both sides under a grant, the buyer's request, the provider's receipt in its anchored log, the
-buyer's signature that acknowledges it, the claim and the payout on the chain.
+buyer's signature that names this very receipt with its totals, the claim and the payout on the chain. The contract takes a claim with the buyer's
+signature alone, so that the chain's lane itself shows that what was claimed was acknowledged.
 
 **lane** tells of every call of one lane, from the first place to the last, without a hole: each receipt continues the one before it, each request
 acknowledges exactly what was delivered before it, and the chain was never asked for more.
@@ -37,17 +38,23 @@ def check_trade(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     """One named call from agreement to payout: subject {agreementId, lane, seq}."""
     trade = _Trade(facts, subject, "seq")
     seq = subject["seq"]
+    _require_of_place(facts, trade, seq)
     request = _only(trade.requests, seq, "request")
     receipt = _only(trade.receipts, seq, "receipt")
     before = Head(seq - 1, request.acknowledged_units, request.acknowledged_amount, request.previous_receipt)
     _holds(lambda: require_receipt(trade.agreement, before, request, request.struct_hash(), receipt))
-    _require_before_revocation(receipt, trade.grant)
+    _require_granted(facts, trade, seq)
     said = [f"The receipt of place {seq} of lane {trade.lane} answers the buyer's request, for {receipt.units} units."]
     said.append(_logged(facts, trade.signed_receipts[seq], "receipt"))
     said += _disclosed(facts, request, receipt)
+    acknowledged = _acknowledged(trade, receipt)
     if receipt.outcome == Outcome.REFUSED:
-        return [*trade.said, *said, f"The call was refused ({receipt.reason}) and costs nothing."]
-    return [*trade.said, *said, *_acknowledged(facts, trade, receipt), *_paid(facts, trade, receipt)]
+        seen = "The buyer acknowledged this refusal." if acknowledged else "The buyer has not acknowledged this refusal: it is the provider's word."
+        return [*trade.said, *said, f"The call was refused ({receipt.reason}) and costs nothing.", seen]
+    if not acknowledged:
+        raise Inconsistent("not_acknowledged", "No signature of the buyer acknowledges the call.")
+    said.append(f"The buyer's next signature names this receipt and acknowledges {receipt.total_amount} fen up to it.")
+    return [*trade.said, *said, *_claimed(facts, trade, receipt), *_paid(facts, trade, receipt)]
 
 
 def check_lane(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
@@ -67,8 +74,7 @@ def check_lane(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
                 trade.agreement, head, request, request_hash, receipt
             )
         )
-        _require_before_revocation(receipt, trade.grant)
-        facts.logged(trade.signed_receipts[seq])
+        _require_granted(facts, trade, seq)
         refused += receipt.outcome == Outcome.REFUSED
         before, head = head, after(receipt, receipt_hash)
         void = voids.pop(seq, None)
@@ -83,6 +89,7 @@ def check_lane(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
         f"Lane {trade.lane} has {last} places without a hole: {last - refused} served, {refused} refused.",
         f"{len(trade.voids)} of them were voided; {head.units} units for {head.amount} fen were delivered in all.",
         "Every receipt is in the provider's anchored log and continues the one before it.",
+        f"The buyer acknowledged every place up to {last if trade.vouchers else last - 1}{'' if trade.vouchers else ', the last one not'}.",
     ]
     return said + _lane_claims(facts, trade, head)
 
@@ -103,9 +110,6 @@ class _Trade:
         if not self.grant.approved_at:
             raise Inconsistent("grant_not_approved", "The chain shows no approval of the grant.")
         words = [facts.word(CONTRACT, "agreements", self.agreement_id, offset=place) for place in range(3)]
-        self.height = words[0].height
-        if any(each.height != self.height for each in words):
-            raise Inconsistent("state_at_two_heights", "The agreement's books are not all of one block.")
         self.state = AgreementState.decode(*(each.value for each in words))
         if not self.state.opened_at or self.state.opened != self.agreement.cap:
             raise Inconsistent("agreement_not_open", "The chain does not show the agreement as opened with its cap.")
@@ -172,24 +176,45 @@ def _agreement(signed: Sequence[Signed[Agreement]], agreement_id: bytes) -> Agre
     return agreement
 
 
-def _acknowledged(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
-    """A later signature of the buyer covers the receipt; the chain's lane stands at such a signature."""
-    covering = [(each.seq - 1, each.acknowledged_units, each.acknowledged_amount) for each in trade.requests.values() if each.seq > receipt.seq] + [
-        (each.seq, each.acknowledged_units, each.acknowledged_amount) for each in trade.vouchers
-    ]
-    good = [each for each in covering if each[0] >= receipt.seq and each[1] >= receipt.total_units and each[2] >= receipt.total_amount]
-    if not good or len(good) != len(covering):
-        raise Inconsistent("not_acknowledged", "No signature of the buyer acknowledges the call.")
-    highest = max(good)
+def _require_of_place(facts: Facts, trade: _Trade, seq: int) -> None:
+    """Besides the place itself, the bundle holds what acknowledges it: the request of the next place, with its receipt if that has to date it, or
+    the voucher that closed the lane here.
+    """
+    if trade.voids:
+        raise Inconsistent("call_voided", "The bundle holds a void: a voided call is owed nothing.")
+    if {*trade.requests, *trade.receipts} - {seq, seq + 1} or any(each.seq != seq for each in trade.vouchers):
+        raise Inconsistent("element_idle", "The bundle carries statements of other places than its call's and the next one's.")
+    following = trade.receipts.get(seq + 1)
+    if following is not None:
+        if following.request != _only(trade.requests, seq + 1, "next request").struct_hash():
+            raise Inconsistent("receipt_of_other", "The receipt of the next place answers another request.")
+        facts.logged(trade.signed_receipts[seq + 1])
+
+
+def _acknowledged(trade: _Trade, receipt: UsageReceipt) -> bool:
+    """Whether the bundle holds the buyer's next signature. It must name this very receipt, with its totals: neither another receipt for the place
+    nor one that was voided.
+    """
+    said = [(each.previous_receipt, each.acknowledged_units, each.acknowledged_amount) for seq, each in trade.requests.items() if seq > receipt.seq]
+    said += [(each.receipt, each.acknowledged_units, each.acknowledged_amount) for each in trade.vouchers]
+    for named, *totals in said:
+        if named != receipt.struct_hash():
+            raise Inconsistent("acknowledgement_differs", "The buyer acknowledged another receipt for the place.")
+        if totals != [receipt.total_units, receipt.total_amount]:
+            raise Inconsistent("acknowledgement_differs", "The buyer acknowledged other totals than the receipt's, as after a void.")
+    return bool(said)
+
+
+def _claimed(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
+    """The chain's lane stands at the call or beyond it."""
     word = LaneWord.decode(facts.word(CONTRACT, "lanes", trade.agreement_id, trade.lane).value)
-    said = [f"The buyer acknowledged {highest[2]} fen up to place {highest[0]}, this call among them."]
     if trade.agreement.price == 0:
         if word.amount:
             raise Inconsistent("claim_differs", "The chain shows a claim on a free agreement.")
-        return [*said, "The agreement is free: there is nothing to claim."]
-    if (word.seq, word.units, word.amount) not in good:
-        raise Inconsistent("claim_differs", "The lane on the chain does not stand at an acknowledgement of the bundle.")
-    return [*said, f"The chain's lane stands at {word.amount} fen up to place {word.seq}: the call was claimed."]
+        return ["The agreement is free: there is nothing to claim."]
+    if word.seq < receipt.seq or word.units < receipt.total_units or word.amount < receipt.total_amount:
+        raise Inconsistent("claim_differs", "The chain's lane does not reach the call: it was not claimed.")
+    return [f"The chain's lane stands at {word.amount} fen up to place {word.seq}, which takes the buyer's signature: the call was claimed."]
 
 
 def _paid(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
@@ -205,7 +230,7 @@ def _paid(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
     said = []
     for member, amount in due.items():
         paid = facts.word(CONTRACT, "paidTo", trade.agreement_id, member)
-        if paid.value != amount or paid.height != trade.height:
+        if paid.value != amount:
             raise Inconsistent("payout_differs", f"The chain does not show {member}'s part of the split.")
         said.append(f"{member} was paid {amount} fen.")
     if state.paid != sum(due.values()):
@@ -219,10 +244,12 @@ def _lane_claims(facts: Facts, trade: _Trade, head: Head) -> list[str]:
         if said != (head.seq, head.units, head.amount, head.receipt):
             raise Inconsistent("voucher_differs", "The closing voucher is not of the lane's head.")
     word = LaneWord.decode(facts.word(CONTRACT, "lanes", trade.agreement_id, trade.lane).value)
-    if word.amount > head.amount or word.units > head.units or word.seq > head.seq:
+    if word.amount > head.amount or word.units > head.units:
         raise Inconsistent("claim_differs", "The chain paid for more than was delivered.")
+    later = [f"The chain knows of places up to {word.seq}; those after {head.seq} cost nothing."] if word.seq > head.seq else []
     return [
         f"The chain's lane stands at {word.amount} of {head.amount} fen, never more than delivered.",
+        *later,
         _closing(trade.state),
     ]
 
@@ -235,9 +262,13 @@ def _closing(state: AgreementState) -> str:
     return f"Of {state.opened} fen opened, {state.paid} were paid so far and {state.locked} are locked."
 
 
-def _require_before_revocation(receipt: UsageReceipt, grant: GrantWord) -> None:
-    if receipt.outcome == Outcome.SERVED and not grant.live_at(receipt.view_height):
+def _require_granted(facts: Facts, trade: _Trade, seq: int) -> None:
+    """The receipt is logged, and what was served was served on a view in which the grant was live, one not younger than the receipt's anchor."""
+    receipt, logged = trade.receipts[seq], facts.logged(trade.signed_receipts[seq])
+    if receipt.outcome == Outcome.SERVED and not trade.grant.live_at(receipt.view_height):
         raise Inconsistent("served_without_grant", "The call was served on a view in which the grant was not live.")
+    if receipt.view_height > logged.anchored_at:
+        raise Inconsistent("view_ahead", "The receipt names a view of the chain that is younger than its own anchor.")
 
 
 def _logged(facts: Facts, signed: Signed[Any], what: str) -> str:

@@ -1,8 +1,11 @@
-"""Gathers a story's bundle from what a node keeps: statements with their signers' keys, proved words, its own log's entries."""
+"""Gathers a story's bundle from what a node keeps: statements with their signers' keys, proved words, its own log's entries.
+
+All that the directory and the contracts say is proved at one height, that of the first proof, as verifiers demand. A statement under a key that has
+ended since is shown under an anchor from before the end; where there is none, no bundle is made, since no verifier would take it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from chain.bundle import BundleBuilder
@@ -10,8 +13,11 @@ from chain.context import Context
 from chain.crypto import recover
 from chain.eip712 import Statement, Struct
 from chain.errors import Conflict, NotFound
-from chain.view import Key
+from chain.statements import KeyPurpose
+from chain.view import Key, ProvedStorage
+from chain.words import KeyWord
 from registry.evidence import service as evidence
+from registry.members import service as members
 from registry.signers import fingerprint_of
 
 
@@ -21,8 +27,12 @@ class Exporter:
     def __init__(self, context: Context, *, story: str, subject: dict[str, Any]) -> None:
         deployment = context.ledger.deployment
         self._context = context
-        self._keys: set[bytes] = set()
-        self._digests: list[bytes] = []
+        self._height = 0
+        self._ends: dict[bytes, int] = {}
+        """Where each key of the bundle ended, 0 while it is live."""
+        self._log_keys: dict[bytes, int] = {}
+        self._wanted: dict[bytes, int] = {}
+        """Digests to be shown in this node's log, and the height their anchor must be below, 0 for any."""
         self.builder = BundleBuilder(
             story=story,
             chain_id=deployment.chain_id,
@@ -34,11 +44,18 @@ class Exporter:
         """Add an unsigned struct."""
         self.builder.struct(struct)
 
-    def by_member(self, statement: Statement, signature: bytes) -> None:
-        """Add a statement of a member, with its key's record in the directory."""
-        digest = statement.digest(self._context.domain(statement.contract))
+    def by_member(self, statement: Statement, signature: bytes, *, named_by: Statement | None = None, taken: bool = False) -> None:
+        """Add a statement of a member, with its key's record in the directory. If the key has ended since, the statement must be dated.
+
+        Args:
+            named_by: a statement in this node's log that names this one's hash; without it, the statement's own entry dates it.
+            taken: nothing has to: the bundle shows that a contract took it under a live key.
+        """
+        digest = self._digest(statement)
         self.builder.statement(statement, signature)
-        self._key(fingerprint_of(recover(digest, signature)))
+        end = self._key(fingerprint_of(recover(digest, signature)))
+        if end and not taken:
+            self._want(digest if named_by is None else self._digest(named_by), end)
 
     def by_subject(self, statement: Statement, signature: bytes) -> None:
         """Add a statement signed with a certified key; its certificate is added with ``by_member``."""
@@ -46,7 +63,7 @@ class Exporter:
 
     def word(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> int:
         """Add a proved word; its value."""
-        proved = self._context.view.proof(contract, variable, key, *more_keys, offset=offset)
+        proved = self._proof(contract, variable, key, *more_keys, offset=offset)
         self.builder.storage(proved.proof, proved.header.header_rlp)
         return proved.proof.value
 
@@ -56,30 +73,47 @@ class Exporter:
 
     def logged(self, statement: Statement, *, required: bool = True) -> None:
         """Ask for a statement's place in this node's log; ``required=False`` for statements the story does not need logged."""
-        digest = statement.digest(self._context.domain(statement.contract))
-        if required or self._is_anchored(digest):
-            self._digests.append(digest)
+        digest = self._digest(statement)
+        if required or self.shows(statement, 0):
+            self._want(digest, 0)
+
+    def shows(self, statement: Statement, before: int) -> bool:
+        """Whether an anchor of this node's log shows the statement, if need be from before a height."""
+        try:
+            self._entries([self._digest(statement)], before)
+        except (NotFound, Conflict):
+            return False
+        return True
+
+    def end_of(self, address: str) -> int:
+        """Where a key ended, 0 while it is live."""
+        return self._end_of(fingerprint_of(address))
 
     def build(self) -> bytes:
         """The bundle's bytes.
 
         Raises:
-            NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when the log's newest anchor does not reach an entry yet.
+            NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor reaches an entry yet, ``key_ended`` when none did before
+                the end of the key that signed it.
         """
-        if self._digests:
-            self._add_log(evidence.anchored_entries(self._context, self._digests))
+        for before in sorted(set(self._wanted.values())):
+            self._add_log([digest for digest, bound in self._wanted.items() if bound == before], before)
         return self.builder.build()
 
-    def _add_log(self, entries: Sequence[evidence.AnchoredEntry]) -> None:
-        context = self._context
-        key = context.log_signer.public_key
-        self._key(key)
+    def _add_log(self, digests: list[bytes], before: int) -> None:
+        try:
+            entries = self._entries(digests, before)
+        except NotFound as error:
+            if not before:
+                raise
+            raise Conflict("key_ended", "A key has ended, and this node's log does not show what it had signed.") from error
         for entry in entries:
             size, root = entry.proofs
+            self._key(entry.key)
             self.builder.log_entry(
-                member=context.member,
+                member=self._context.member,
                 incarnation=evidence.INCARNATION,
-                key=key,
+                key=entry.key,
                 note=entry.note,
                 size=(size, entry.header),
                 root=(root, entry.header),
@@ -88,16 +122,38 @@ class Exporter:
                 path=entry.path,
             )
 
-    def _key(self, fingerprint: bytes) -> None:
-        if fingerprint in self._keys:
-            return
-        self._keys.add(fingerprint)
-        proved = self._context.view.proof("MemberDirectory", "keys", fingerprint)
-        self.builder.key(fingerprint, proved.proof, proved.header.header_rlp)
+    def _entries(self, digests: list[bytes], before: int) -> list[evidence.AnchoredEntry]:
+        return evidence.anchored_entries(self._context, digests, before=before, up_to=self._height, log_keys=self._own_log_keys())
 
-    def _is_anchored(self, digest: bytes) -> bool:
-        try:
-            evidence.anchored_entries(self._context, [*self._digests, digest])
-        except (NotFound, Conflict):
-            return False
-        return True
+    def _own_log_keys(self) -> dict[bytes, int]:
+        """The keys this node's log is or was signed with; its present one first."""
+        if not self._log_keys:
+            known = members.keys_of(self._context, self._context.member, KeyPurpose.LOG)
+            keys = dict.fromkeys([self._context.log_signer.public_key, *known])
+            self._log_keys = {each: self._end_of(each) for each in keys}
+        return self._log_keys
+
+    def _want(self, digest: bytes, before: int) -> None:
+        """Ask for an entry; of two bounds the nearer one holds."""
+        known = self._wanted.get(digest, 0)
+        self._wanted[digest] = min(known, before) if known and before else known or before
+
+    def _key(self, fingerprint: bytes) -> int:
+        """Add a key's record; where it ended."""
+        if fingerprint not in self._ends:
+            proved = self._proof("MemberDirectory", "keys", fingerprint)
+            self.builder.key(fingerprint, proved.proof, proved.header.header_rlp)
+            self._ends[fingerprint] = KeyWord.decode(proved.proof.value).end_height
+        return self._ends[fingerprint]
+
+    def _end_of(self, fingerprint: bytes) -> int:
+        return KeyWord.decode(self._proof("MemberDirectory", "keys", fingerprint).proof.value).end_height
+
+    def _proof(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> ProvedStorage:
+        """A word at the bundle's height, which the first one decides."""
+        proved = self._context.view.proof(contract, variable, key, *more_keys, offset=offset, height=self._height or None)
+        self._height = proved.header.height
+        return proved
+
+    def _digest(self, statement: Statement) -> bytes:
+        return statement.digest(self._context.domain(statement.contract))

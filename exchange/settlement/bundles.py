@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
+from chain.eip712 import Statement
 from chain.errors import Conflict, Forbidden, NotFound
 from chain.statements import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
-from chain.view import Key
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side, Signed
@@ -26,7 +26,8 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
     """The bundle of one call.
 
     Raises:
-        NotFound: ``place_unknown``; Conflict: ``not_acknowledged``, ``not_claimed``, ``entry_not_anchored`` while the story is not over.
+        NotFound: ``place_unknown``; Conflict: ``not_acknowledged``, ``not_claimed``, ``entry_not_anchored`` while the story is not over,
+            ``key_ended`` when a key ended before an anchor showed what it had signed.
     """
     signed = _provided(context, agreement_id)
     with context.database.read() as session:
@@ -37,46 +38,70 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
         bundle = _Bundle(context, signed, "trade", subject)
         bundle.place(row)
         if row.ending == Ending.SERVED:
-            proved = LaneWord.decode(bundle.word(CONTRACT, "lanes", agreement_id, lane))
-            _acknowledgement(bundle, session, agreement_id, lane, seq, proved)
-    if row.ending == Ending.SERVED and signed.agreement.price:
-        for share in signed.agreement.shares:
-            bundle.word(CONTRACT, "paidTo", agreement_id, share.member)
+            _claim(bundle, lane, seq)
+        if not _acknowledgement(bundle, session, row) and row.ending == Ending.SERVED:
+            raise Conflict("not_acknowledged", "The buyer has not acknowledged the call yet.")
     return bundle.build()
 
 
 def lane_bundle(context: Context, agreement_id: bytes, lane: int) -> bytes:
-    """The bundle of every call of a lane; ``place_unknown`` for a lane never used."""
+    """The bundle of every call of a lane; ``place_unknown`` for a lane never used.
+
+    Refusals that came after a party's key had ended are left out at the lane's end: nothing dates them, and they cost nothing.
+    """
     signed = _provided(context, agreement_id)
     bundle = _Bundle(context, signed, "lane", {"agreementId": "0x" + agreement_id.hex(), "lane": lane})
     with context.database.read() as session:
         query = sa.select(GATEWAY).where(GATEWAY.c.agreement_id == agreement_id, GATEWAY.c.lane == lane)
-        rows = session.execute(query.order_by(GATEWAY.c.seq)).all()
-        voucher = session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane)).one_or_none()
+        rows = list(session.execute(query.order_by(GATEWAY.c.seq)).all())
+        voucher = _voucher(session, agreement_id, lane)
     if not rows:
         raise NotFound("place_unknown", "The lane was never used.")
+    while len(rows) > 1 and rows[-1].ending == Ending.REFUSED and not bundle.dated(_receipt(rows[-1]), bundle.end):
+        rows.pop()
     for row in rows:
         bundle.place(row)
-    if voucher is not None and voucher.seq == rows[-1].seq:
-        bundle.by_member(Voucher.from_json(json.loads(voucher.voucher)), voucher.signature)
+    if voucher is not None and voucher[0].seq == rows[-1].seq and bundle.dated(voucher[0], bundle.buyer_end):
+        bundle.by_member(*voucher)
     bundle.word(CONTRACT, "lanes", agreement_id, lane)
     return bundle.build()
 
 
-def _acknowledgement(bundle: _Bundle, session: Session, agreement_id: bytes, lane: int, seq: int, proved: LaneWord) -> None:
-    """Add the buyer's signature the chain's lane stands at; of a free trade, which claims nothing, the next one."""
-    free = bundle.signed.agreement.price == 0
-    if not free and proved.seq < seq:
-        raise Conflict("not_claimed", "The call has not been claimed yet.", hint="Claim first, then export.")
-    voucher = session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane)).one_or_none()
-    if voucher is not None and voucher.seq >= seq and (free or voucher.seq == proved.seq):
-        bundle.by_member(Voucher.from_json(json.loads(voucher.voucher)), voucher.signature)
+def _claim(bundle: _Bundle, lane: int, seq: int) -> None:
+    """Add what the chain's lane was claimed up to, and who got what; a free trade claims nothing."""
+    agreement_id, agreement = bundle.signed.agreement_id, bundle.signed.agreement
+    proved = LaneWord.decode(bundle.word(CONTRACT, "lanes", agreement_id, lane))
+    if agreement.price == 0:
         return
-    following = place(session, GATEWAY, agreement_id, lane, seq + 1 if free else proved.seq + 1)
-    if following is None:
-        raise Conflict("not_acknowledged", "The buyer has not acknowledged the call yet.")
-    request = UsageRequest.from_json(json.loads(following.request))
-    bundle.by_member(request, following.request_signature)
+    if proved.seq < seq:
+        raise Conflict("not_claimed", "The call has not been claimed yet.", hint="Claim first, then export.")
+    for share in agreement.shares:
+        bundle.word(CONTRACT, "paidTo", agreement_id, share.member)
+
+
+def _acknowledgement(bundle: _Bundle, session: Session, row: Any) -> bool:
+    """Add the buyer's signature that names this very receipt: its request of the next place, or the voucher that closed the lane here."""
+    following = place(session, GATEWAY, row.agreement_id, row.lane, row.seq + 1)
+    voucher = _voucher(session, row.agreement_id, row.lane)
+    closing = voucher if voucher is not None and voucher[0].seq == row.seq else None
+    if following is not None and (closing is None or not bundle.buyer_end or bundle.dated(_receipt(following), bundle.end)):
+        bundle.following(following)
+    elif closing is not None:
+        bundle.by_member(*closing)
+    return following is not None or closing is not None
+
+
+def _voucher(session: Session, agreement_id: bytes, lane: int) -> tuple[Voucher, bytes] | None:
+    found = session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane)).one_or_none()
+    return None if found is None else (Voucher.from_json(json.loads(found.voucher)), found.signature)
+
+
+def _request(row: Any) -> UsageRequest:
+    return UsageRequest.from_json(json.loads(row.request))
+
+
+def _receipt(row: Any) -> UsageReceipt:
+    return UsageReceipt.from_json(json.loads(row.receipt))
 
 
 def _provided(context: Context, agreement_id: bytes) -> Signed:
@@ -87,12 +112,10 @@ def _provided(context: Context, agreement_id: bytes) -> Signed:
 
 
 class _Bundle(Exporter):
-    """A story of one agreement under construction. What the chain shows of it is proved at one height."""
+    """A story of one agreement under construction."""
 
     def __init__(self, context: Context, signed: Signed, story: str, subject: dict[str, Any]) -> None:
         super().__init__(context, story=story, subject=subject)
-        self._view = context.view
-        self._height: int | None = None
         self.signed = signed
         agreement = signed.agreement
         assert signed.terms is not None
@@ -100,22 +123,32 @@ class _Bundle(Exporter):
             self.word(CONTRACT, "agreements", signed.agreement_id, offset=offset)
         self.word("GrantRegistry", "grants", agreement.grant_id)
         self.struct(signed.terms)
-        self.by_member(agreement, signed.provider_signature)
-        self.by_member(agreement, signed.buyer_signature)
+        self.by_member(agreement, signed.provider_signature, taken=True)
+        self.by_member(agreement, signed.buyer_signature, taken=True)
         self.logged(agreement)
+        self.buyer_end = self.end_of(agreement.buyer_key)
+        self.end = min(filter(None, (self.end_of(agreement.provider_key), self.buyer_end)), default=0)
+        """Where the first of both parties' keys ended, 0 while both are live."""
 
-    def word(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> int:
-        """Add a proved word, at the height of the first; its value."""
-        proved = self._view.proof(contract, variable, key, *more_keys, offset=offset, height=self._height)
-        self._height = proved.header.height
-        self.builder.storage(proved.proof, proved.header.header_rlp)
-        return proved.proof.value
+    def dated(self, statement: Statement, end: int) -> bool:
+        """Whether this node's log shows the statement from before a key's end; true while the key is live."""
+        return not end or self.shows(statement, end)
 
     def place(self, row: Any) -> None:
         """Add a place: request, receipt with its log entry, and the void if there is one."""
-        receipt = UsageReceipt.from_json(json.loads(row.receipt))
-        self.by_member(UsageRequest.from_json(json.loads(row.request)), row.request_signature)
-        self.by_member(receipt, row.receipt_signature)
-        self.logged(receipt)
+        receipt = _receipt(row)
+        self.by_member(_request(row), row.request_signature, named_by=receipt)
+        self._receipt(row)
         if row.void is not None:
             self.by_member(ReceiptVoid.from_json(json.loads(row.void)), row.void_signature)
+
+    def following(self, row: Any) -> None:
+        """Add the next place's request, for what it acknowledges; its receipt only where that has to date it."""
+        self.by_member(_request(row), row.request_signature, named_by=_receipt(row))
+        if self.buyer_end:
+            self._receipt(row)
+
+    def _receipt(self, row: Any) -> None:
+        receipt = _receipt(row)
+        self.by_member(receipt, row.receipt_signature)
+        self.logged(receipt)

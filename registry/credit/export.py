@@ -44,7 +44,7 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
     made.disclose(query.consent, salt=package.salt, domain=CONSENT_DOMAIN, record=package.consent.to_json())
     made.word("CreditLedger", "consents", query.consent)
     for each in row.receipts:
-        made.by_member(UsageReceipt.from_json(each["receipt"]), _bytes(each["signature"]))
+        made.by_member(UsageReceipt.from_json(each["receipt"]), _bytes(each["signature"]), named_by=query)
     for told in row.disputes:
         _add_dispute(made, told)
     return made.build()
@@ -62,7 +62,7 @@ def _add_dispute(made: Exporter, told: Mapping[str, Any]) -> None:
     made.by_member(SubjectKeyCertificate.from_json(told["certificate"]), _bytes(told["certificateSignature"]))
     made.word("CreditLedger", "disputes", dispute_id)
     if told["repair"] is not None:
-        made.by_member(CreditRepair.from_json(told["repair"]), _bytes(told["repairSignature"]))
+        made.by_member(CreditRepair.from_json(told["repair"]), _bytes(told["repairSignature"]), taken=True)
         made.word("CreditLedger", "repairs", dispute_id)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ from chain.errors import Conflict, NotFound, QiaolianError, VerificationError
 from chain.outbox import attempt, enqueue, outcome, refused
 from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose, Role
-from chain.view import Word
+from chain.view import ProvedStorage, Word
 from chain.words import KeyWord, LogWord, MemberWord
 from registry.evidence import copies
 from registry.evidence.store import (
@@ -234,7 +234,10 @@ def anchor_if_due(context: Context, *, seconds: float = ANCHOR_SECONDS, at_once:
 
 
 def settle_anchors(context: Context) -> int:
-    """Store header, seals and storage proof of anchors that are in a block; only then is an anchor done. How many became so."""
+    """Store header, seals and storage proof of each anchor that is in a block; only then is it done. How many became so.
+
+    Each is kept with its own proof: a statement under a key that ended later needs an anchor from before the end.
+    """
     done = 0
     with context.database.read() as session:
         waiting = list(session.scalars(sa.select(LogAnchor).where(LogAnchor.height.is_(None)).order_by(LogAnchor.size)))
@@ -247,29 +250,58 @@ def settle_anchors(context: Context) -> int:
                 hint="The chain is ahead of this database: stop the node and run `qiaolian node recover`, see docs/operations.md.",
             )
     head = context.view.head.height
-    final = [each for each, ending in outcomes if ending.state == "done" and ending.height is not None and ending.height <= head]
+    final = [(each, ending.height) for each, ending in outcomes if ending.state == "done" and ending.height is not None and ending.height <= head]
     if not final:
         return 0
-    # The chain keeps the latest size and root only, so the newest anchor's proof serves every older one.
-    newest = final[-1]
-    log_id = log_id_of(context)
-    size_proof = context.view.proof("EvidenceLog", "logs", log_id)
-    root_proof = context.view.proof("EvidenceLog", "roots", log_id, height=size_proof.header.height)
-    proofs = json.dumps([_proof_json(size_proof.proof), _proof_json(root_proof.proof)])
-    if root_proof.proof.value != int.from_bytes(newest.root, "big"):
-        return 0
+    rows = _proved_rows(context, final)
 
     def change(session: Session) -> None:
         nonlocal done
-        for each in final:
-            row = session.get(LogAnchor, each.size)
+        for size, proved in rows.items():
+            row = session.get(LogAnchor, size)
             if row is not None:
-                row.height, done = size_proof.header.height, done + 1
-                if each.size == newest.size:
-                    row.header, row.proof = size_proof.header.header_rlp, proofs
+                row.height, row.header, row.proof, done = proved.height, proved.header, proved.proofs, done + 1
 
     context.database.write(change)
     return done
+
+
+@dataclass(frozen=True)
+class _ProvedAnchor:
+    height: int
+    header: bytes | None = None
+    proofs: str | None = None
+
+
+def _proved_rows(context: Context, final: Sequence[tuple[LogAnchor, int]]) -> dict[int, _ProvedAnchor]:
+    """What is stored of each anchor. The chain keeps the latest size and root only: one that a later anchor overtook in its block, or on an
+    engine that keeps no old state, has no proof, and the later one's serves it.
+    """
+    rows: dict[int, _ProvedAnchor] = {}
+    for anchor, height in reversed(final):
+        proved = _proved(context, anchor, height)
+        if proved is not None:
+            rows[anchor.size] = proved
+        elif rows:
+            rows[anchor.size] = _ProvedAnchor(height)
+    return rows
+
+
+def _proved(context: Context, anchor: LogAnchor, height: int) -> _ProvedAnchor | None:
+    """The anchor proved in its own block, which shows it however soon the next one follows; at the head where the engine has no older state."""
+    try:
+        size, root = _anchor_words(context, height)
+    except QiaolianError:
+        size, root = _anchor_words(context, None)
+    if root.proof.value != int.from_bytes(anchor.root, "big"):
+        return None
+    return _ProvedAnchor(size.header.height, size.header.header_rlp, json.dumps([_proof_json(size.proof), _proof_json(root.proof)]))
+
+
+def _anchor_words(context: Context, height: int | None) -> tuple[ProvedStorage, ProvedStorage]:
+    log_id = log_id_of(context)
+    size = context.view.proof("EvidenceLog", "logs", log_id, height=height)
+    return size, context.view.proof("EvidenceLog", "roots", log_id, height=size.header.height)
 
 
 @dataclass(frozen=True)
@@ -283,6 +315,8 @@ class AnchoredEntry:
     note: str
     header: bytes
     proofs: list[StorageProof]
+    key: bytes
+    """The log key that signed the checkpoint."""
 
 
 def anchored_entry(context: Context, digest: bytes) -> AnchoredEntry:
@@ -290,21 +324,62 @@ def anchored_entry(context: Context, digest: bytes) -> AnchoredEntry:
     return anchored_entries(context, [digest])[0]
 
 
-def anchored_entries(context: Context, digests: Sequence[bytes]) -> list[AnchoredEntry]:
-    """The entries with these digests, all under one anchor that is done: the best witnessed, of those the newest.
+def anchored_entries(
+    context: Context, digests: Sequence[bytes], *, before: int = 0, up_to: int = 0, log_keys: Mapping[bytes, int] | None = None
+) -> list[AnchoredEntry]:
+    """The entries with these digests, all under one anchor that is done: the best witnessed, of those the earliest.
+
+    Args:
+        before: the anchor's block is below it, e.g. a key's end; 0 for any.
+        up_to: the newest header the anchor may be proved under; 0 for any.
+        log_keys: this log's keys with the heights they ended at (0 while live); without them, the key the log signs with now.
 
     Raises:
-        NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor includes them all yet.
+        NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor includes them all yet, ``key_ended`` when one does, but none
+            ``before``, or none under a log key that was live then.
     """
+    keys = log_keys or {context.log_signer.public_key: 0}
     with context.database.read() as session:
         entries = [_entry(session, digest) for digest in digests]
         last = max(each.index for each in entries)
-        query = sa.select(LogAnchor, LogHead).join(LogHead, LogHead.size == LogAnchor.size)
-        done = session.execute(query.where(LogAnchor.header.is_not(None), LogAnchor.size > last)).all()
-        if not done:
+        sizes = _anchors_after(session, last, up_to)
+        if not sizes:
             raise Conflict("entry_not_anchored", "The entry is not anchored yet.", hint="Anchors follow within a minute.")
-        anchor, head = max(done, key=lambda row: (row[1].cosignatures.count("\n"), row[0].size))
-        return [_anchored(session, entry, anchor, head) for entry in entries]
+        for size in sizes:
+            found = _usable(session, size, keys, before)
+            if found is not None:
+                return [_anchored(session, entry, *found) for entry in entries]
+    raise Conflict(
+        "key_ended",
+        "A key ended before an anchor showed what it had signed.",
+        hint="What is anchored later proves nothing for an ended key; anchors follow within a minute of an entry.",
+    )
+
+
+def _anchors_after(session: Session, index: int, up_to: int) -> list[int]:
+    """Sizes of proved anchors that include the entry: best witnessed first, of those the earliest."""
+    query = sa.select(LogAnchor.size, LogHead.cosignatures).join(LogHead, LogHead.size == LogAnchor.size)
+    query = query.where(LogAnchor.header.is_not(None), LogAnchor.size > index)
+    if up_to:
+        query = query.where(LogAnchor.height <= up_to)
+    rows = session.execute(query).all()
+    return [row.size for row in sorted(rows, key=lambda row: (-row.cosignatures.count("\n"), row.size))]
+
+
+def _usable(session: Session, size: int, keys: Mapping[bytes, int], before: int) -> tuple[LogAnchor, LogHead, bytes] | None:
+    """The anchor with its head and log key, if it was made before the height and under a key that was live then."""
+    anchor, head = session.get_one(LogAnchor, size), session.get_one(LogHead, size)
+    anchored_at = LogWord.decode(_proofs_of(anchor)[0].value).anchored_at
+    if before and anchored_at >= before:
+        return None
+    for key, end in keys.items():
+        if checkpoint.signed_by(head.note, key) and not (end and anchored_at >= end):
+            return anchor, head, key
+    return None
+
+
+def _proofs_of(anchor: LogAnchor) -> list[StorageProof]:
+    return [_proof_from(each) for each in json.loads(anchor.proof or "[]")]
 
 
 def _entry(session: Session, digest: bytes) -> LogEntry:
@@ -316,9 +391,8 @@ def _entry(session: Session, digest: bytes) -> LogEntry:
     raise NotFound("entry_unknown", "This node's log has no such entry.")
 
 
-def _anchored(session: Session, entry: LogEntry, anchor: LogAnchor, head: LogHead) -> AnchoredEntry:
+def _anchored(session: Session, entry: LogEntry, anchor: LogAnchor, head: LogHead, key: bytes) -> AnchoredEntry:
     assert anchor.header is not None
-    assert anchor.proof is not None
     return AnchoredEntry(
         index=entry.index,
         leaf=entry.leaf,
@@ -326,7 +400,8 @@ def _anchored(session: Session, entry: LogEntry, anchor: LogAnchor, head: LogHea
         size=anchor.size,
         note=head.note + head.cosignatures,
         header=anchor.header,
-        proofs=[_proof_from(each) for each in json.loads(anchor.proof)],
+        proofs=_proofs_of(anchor),
+        key=key,
     )
 
 

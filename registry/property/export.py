@@ -53,7 +53,7 @@ def _add_step(made: Exporter, deal_id: bytes, row: SignedStep) -> None:
     if step in PEOPLE:
         made.by_subject(statement, row.signature)
     else:
-        made.by_member(statement, row.signature)
+        made.by_member(statement, row.signature, taken=True)
         made.logged(statement, required=False)
     made.word("PropertyLedger", "steps", deal_id, row.step)
     if row.record is not None and row.salt is not None:
