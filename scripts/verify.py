@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify and report."""
     try:
         held = trust.read(_read(arguments.trust, "trust file", 1_000_000))
-        report = bundle.verify(_read(arguments.bundle, "bundle", bundle.MOST_BYTES), held, checkers())
+        report = _verify(_read(arguments.bundle, "bundle", bundle.MOST_BYTES), held)
     except VerificationError as error:
         if arguments.json:
             print(json.dumps({"valid": False, "code": error.code, "sentence": error.sentence, "exit": error.exit_code}))
@@ -57,6 +57,16 @@ def run(arguments: argparse.Namespace) -> int:
     for sentence in report.limits:
         print(f"  Note: {sentence}")
     return 0
+
+
+def _verify(data: bytes, held: trust.Trust) -> bundle.Report:
+    """What a checker did not foresee is a refusal like any other: strangers write bundles."""
+    try:
+        return bundle.verify(data, held, checkers())
+    except VerificationError:
+        raise
+    except Exception as error:
+        raise Malformed("bundle_malformed", f"The bundle holds what its checker cannot read ({type(error).__name__}).") from error
 
 
 class _Lazy(Mapping[str, bundle.Checker]):

@@ -60,12 +60,21 @@ def _asset(facts: Facts, terms: GrantTerms) -> str:
 
 def _request(facts: Facts, terms: GrantTerms) -> str:
     operations = ", ".join(str(each.name).lower() for each in Operation if terms.operations & each)
-    scope = facts.opened_or_none(terms.scope, SCOPE_DOMAIN)
-    columns = f", columns {', '.join(map(str, scope['columns']))}" if isinstance(scope, dict) else ""
     return (
         f"{terms.grantee} asked {terms.owner} for: {operations}, purpose {terms.purpose}, scene {terms.scene}, "
-        f"at most {terms.max_uses} uses, from {terms.not_before} to {terms.not_after}{columns}."
+        f"at most {terms.max_uses} uses, from {terms.not_before} to {terms.not_after}{_columns(facts, terms)}."
     )
+
+
+def _columns(facts: Facts, terms: GrantTerms) -> str:
+    """The columns of the opened scope; a grantee may have committed to anything."""
+    scope = facts.opened_or_none(terms.scope, SCOPE_DOMAIN)
+    if scope is None:
+        return ""
+    columns = scope.get("columns") if isinstance(scope, dict) and set(scope) == {"columns"} else None
+    if not isinstance(columns, list) or not all(isinstance(each, str) for each in columns):
+        raise Inconsistent("scope_malformed", "The opened scope is not a list of columns.")
+    return f", columns {', '.join(columns)}"
 
 
 def _decision(facts: Facts, terms: GrantTerms, grant_id: bytes, word: GrantWord) -> str:
