@@ -97,6 +97,7 @@ class Office:
         fresh = [Secp256k1Signer(new_private_key()) for _ in range(6)]
         self.statement, self.spare, self.ended, self.ended_late, self.misnamed, self.transaction = fresh
         self.log, self.token = Ed25519Signer(b"\x0a" * 32), Ed25519Signer(b"\x0b" * 32)
+        self.log_ended, self.log_ended_late = Ed25519Signer(b"\x1a" * 32), Ed25519Signer(b"\x1b" * 32)
 
     def entries(self) -> list[tuple[bytes, int, int]]:
         statement, secp, ed = int(KeyPurpose.STATEMENT), int(Algorithm.SECP256K1), int(Algorithm.ED25519)
@@ -106,7 +107,7 @@ class Office:
             # An address entered as if it were a key of another algorithm.
             (self.misnamed.fingerprint, statement, ed),
             (self.transaction.fingerprint, int(KeyPurpose.TRANSACTION), secp),
-            (self.log.fingerprint, int(KeyPurpose.LOG), ed),
+            *((each.fingerprint, int(KeyPurpose.LOG), ed) for each in (self.log, self.log_ended, self.log_ended_late)),
             (self.token.fingerprint, int(KeyPurpose.TOKEN), ed),
         ]
 
@@ -122,6 +123,7 @@ class World:
     admins: list[Secp256k1Signer]
     sender: Secp256k1Signer
     leaves: list[bytes]
+    admitted_at: int = 0
     anchored_at: int = 0
     head: int = 0
     nonce: int = 0
@@ -264,12 +266,13 @@ class World:
         )
         return len(value["storage"]) - 1
 
-    def add_key(self, value: Value, fingerprint: bytes) -> None:
-        value["keys"].append({"fingerprint": "0x" + fingerprint.hex(), "storage": self.add_word(value, "MemberDirectory", "keys", fingerprint)})
+    def add_key(self, value: Value, fingerprint: bytes, height: int = 0) -> None:
+        place = self.add_word(value, "MemberDirectory", "keys", fingerprint, height)
+        value["keys"].append({"fingerprint": "0x" + fingerprint.hex(), "storage": place})
 
-    def add_voucher(self, value: Value, seq: int, signer: Secp256k1Signer, *, logged: int | None) -> None:
+    def add_voucher(self, value: Value, seq: int, signer: Secp256k1Signer, *, logged: int | None, height: int = 0) -> None:
         """Another voucher with its key, and with its log entry unless it has none."""
-        self.add_key(value, signer.fingerprint)
+        self.add_key(value, signer.fingerprint, height)
         value["statements"].append(self.sign(voucher(seq), signer))
         if logged is not None:
             value["logs"][0]["entries"].append(self.entry(logged))
@@ -297,16 +300,22 @@ def world(kcn_network: Network) -> Iterator[World]:
     ledger = Ledger(kcn_network.rpc_urls[0], deployment)
     office, bank_log = Office(), Ed25519Signer(b"\x0c" * 32)
     made = World(kcn_network, ledger, office, bank_log, admins, senders[0], leaves_of(deployment.domain("TradeSettlement")))
-    made.mined(
+    made.admitted_at = made.mined(
         made.govern("admit", OFFICE, "housing office", int(Role.DEPARTMENT), office.entries()),
         made.govern("addKey", BANK, (bank_log.fingerprint, int(KeyPurpose.LOG), int(Algorithm.ED25519)), ahead=1),
-        made.govern("endKey", office.ended.fingerprint, b"lost".ljust(32, b"\0"), ahead=2),
+    )
+    made.mined(
+        made.govern("endKey", office.ended.fingerprint, b"lost".ljust(32, b"\0")),
+        made.govern("endKey", office.log_ended.fingerprint, b"lost".ljust(32, b"\0"), ahead=1),
     )
     made.anchored_at = made.mined(
         made.send(office.transaction, "EvidenceLog", "anchor", 0, 7, made.root()),
         made.send(office.transaction, "EvidenceLog", "anchor", 1, 7, made.root(), ahead=1),
     )
-    made.head = made.mined(made.govern("endKey", office.ended_late.fingerprint, b"changed".ljust(32, b"\0")))
+    made.head = made.mined(
+        made.govern("endKey", office.ended_late.fingerprint, b"changed".ljust(32, b"\0")),
+        made.govern("endKey", office.log_ended_late.fingerprint, b"changed".ljust(32, b"\0"), ahead=1),
+    )
     made.value = made.tell()
     yield made
     ledger.close()
@@ -546,6 +555,32 @@ def test_a_statement_under_an_ended_key_that_no_earlier_anchor_includes_is_refus
         assert kind_and_code == (BadSignature, "key_ended")
 
 
+def test_a_keys_end_is_not_hidden_behind_an_older_header(world: World) -> None:
+    """The key was live in the block of the proof, ended in a later one, and what it signed was anchored after that."""
+    ended, before = world.office.ended, world.admitted_at
+    assert before < world.ledger.members.key(ended.fingerprint).end_height < world.anchored_at
+    stale = refusal(world, lambda value: world.add_voucher(value, 3, ended, logged=2, height=before))
+    assert stale == (Inconsistent, "state_at_two_heights")
+
+
+def _log_key(world: World, signer: Ed25519Signer) -> Change:
+    """The log's checkpoint under another of its member's keys."""
+
+    def change(value: Value) -> None:
+        key = {"fingerprint": "0x" + signer.fingerprint.hex(), "storage": world.add_word(value, "MemberDirectory", "keys", signer.fingerprint)}
+        value["storage"][value["keys"][1]["storage"]] = value["storage"].pop()
+        value["keys"][1] = {**key, "storage": value["keys"][1]["storage"]}
+        value["logs"][0].update(key="0x" + signer.public_key.hex(), note=world.note(log=signer))
+
+    return change
+
+
+def test_a_log_key_counts_until_its_end_alone(world: World) -> None:
+    office = world.office
+    assert world.verify(_log_key(world, office.log_ended_late)).proved, "its checkpoint was anchored before the end"
+    assert refusal(world, _log_key(world, office.log_ended)) == (BadSignature, "key_ended")
+
+
 def _certificate(world: World, signer: Secp256k1Signer, **changes: Any) -> Change:
     def change(value: Value) -> None:
         value["statements"][1] = world.sign(replace(CERTIFICATE, **changes), signer)
@@ -662,6 +697,25 @@ def test_a_word_the_story_needs_and_the_bundle_does_not_prove_is_missed(world: W
     assert refusal(world, other_member) == (NotAnchored, "state_not_proved")
 
 
+def test_a_state_under_an_older_header_than_the_bundles_newest_is_refused(world: World) -> None:
+    def older(value: Value) -> None:
+        place = world.add_word(value, "MemberDirectory", "members", OFFICE, world.anchored_at)
+        value["storage"][0] = value["storage"].pop(place)
+
+    assert refusal(world, older) == (Inconsistent, "state_at_two_heights")
+
+
+def test_an_anchors_size_and_root_are_of_one_block(world: World) -> None:
+    """Else a tree that was anchored later passes for one of the earlier size."""
+
+    def mix(value: Value) -> None:
+        log_id = keccak256(checkpoint.log_origin(OFFICE, 0).encode())
+        place = world.add_word(value, "EvidenceLog", "roots", log_id, world.anchored_at)
+        value["storage"][value["logs"][0]["root"]] = value["storage"].pop(place)
+
+    assert refusal(world, mix) == (NotAnchored, "anchor_not_proved")
+
+
 def test_a_key_the_directory_does_not_show_is_refused(world: World) -> None:
     def strangers_key(value: Value) -> None:
         world.add_key(value, STRANGER.fingerprint)
@@ -758,8 +812,10 @@ def test_each_header_is_held_against_the_validators_of_its_own_height(world: Wor
     ours, other = frozenset(world.network.addresses), frozenset({STRANGER.address})
 
     def two_headers(value: Value) -> None:
-        place = world.add_word(value, "MemberDirectory", "members", OFFICE, world.anchored_at)
-        value["storage"][0] = value["storage"].pop(place)
+        log_id = keccak256(checkpoint.log_origin(OFFICE, 0).encode())
+        for variable, part in (("logs", "size"), ("roots", "root")):
+            place = world.add_word(value, "EvidenceLog", variable, log_id, world.anchored_at)
+            value["storage"][value["logs"][0][part]] = value["storage"].pop(place)
 
     assert world.anchored_at < world.head
     assert world.verify(two_headers).height == world.head
@@ -895,7 +951,7 @@ def test_an_entry_is_not_used_because_another_log_s_entry_at_its_place_is(world:
 def test_a_slot_proved_at_two_heights_is_refused(world: World) -> None:
     assert refusal(world, lambda value: world.add_word(value, "MemberDirectory", "members", OFFICE, world.anchored_at)) == (
         Inconsistent,
-        "element_twice",
+        "element_idle",
     )
 
 

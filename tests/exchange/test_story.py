@@ -57,7 +57,7 @@ def _drop_log_entry(value: dict[str, Any]) -> None:
 
 
 def _drop_acknowledgement(value: dict[str, Any]) -> None:
-    value["statements"].remove(next(each for each in value["statements"] if each["type"] == "Voucher"))
+    value["statements"].remove(next(each for each in value["statements"] if each["type"] == "UsageRequest" and each["message"]["seq"] == 4))
 
 
 def _other_place(value: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ def _higher_payout(value: dict[str, Any]) -> None:
         (_drop_receipt, "story_incomplete"),
         (_drop_log_entry, "not_logged"),
         (_drop_acknowledgement, "not_acknowledged"),
-        (_other_place, "story_incomplete"),
+        (_other_place, "element_idle"),
         (_other_agreement, "agreement_differs"),
         (_one_signature, "agreement_differs"),
         (_higher_payout, "proof_wrong"),

@@ -112,6 +112,22 @@ def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Any) -> Non
     assert (LogWord.decode(size.value).size, root.value) == (head.size, int.from_bytes(head.root, "big"))
 
 
+def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network: Any) -> None:
+    node, digests = network["tax"], []
+    for _ in range(2):
+        digests += say(node)
+        head = head_of(node)
+        assert service.anchor_if_due(node.context, at_once=True)
+        node.done(f"anchor/{service.INCARNATION}/{head.size}")
+    assert service.settle_anchors(node.context) == 2
+    first, second = (service.anchored_entry(node.context, each) for each in digests)
+    heights = [LogWord.decode(each.proofs[0].value).anchored_at for each in (first, second)]
+    assert heights[0] < heights[1], "the earliest anchor that includes an entry shows it"
+    assert service.anchored_entries(node.context, digests[:1], before=heights[1])[0] == first
+    assert code_of(lambda: service.anchored_entries(node.context, digests[1:], before=heights[1])) == "key_ended"
+    assert code_of(lambda: service.anchored_entries(node.context, digests[1:], up_to=heights[0])) == "entry_not_anchored"
+
+
 def test_an_anchor_is_asked_for_once(network: Any) -> None:
     node = network["tax"]
     say(node)

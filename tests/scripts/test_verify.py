@@ -155,6 +155,20 @@ def test_a_program_is_told_the_failure_on_one_line_with_its_code(tmp_path: Path,
         assert answer["sentence"].endswith(".")
 
 
+def stumble(_facts: Any, _subject: Any) -> list[str]:
+    """A checker that meets what it did not foresee."""
+    return [{}["columns"]]
+
+
+def test_what_a_checker_did_not_foresee_is_malformed_and_still_told_to_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STORIES, "grant", (__name__, "stumble"))
+    assert exit_code(tmp_path, BYTES["grant"]) == 10
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["valid"], answer["code"], answer["exit"]) == (False, "bundle_malformed", 10)
+
+
 @pytest.mark.parametrize(
     "data",
     [
