@@ -40,6 +40,8 @@ def trade_bundle(context: Context, agreement_id: bytes, lane: int, seq: int) -> 
         if row.ending == Ending.SERVED:
             _claim(bundle, lane, seq)
         if not _acknowledgement(bundle, session, row) and row.ending == Ending.SERVED:
+            if bundle.buyer_end:
+                raise Conflict("key_ended", "The buyer's key ended before an anchor showed that it acknowledged the call.")
             raise Conflict("not_acknowledged", "The buyer has not acknowledged the call yet.")
     return bundle.build()
 
@@ -80,15 +82,19 @@ def _claim(bundle: _Bundle, lane: int, seq: int) -> None:
 
 
 def _acknowledgement(bundle: _Bundle, session: Session, row: Any) -> bool:
-    """Add the buyer's signature that names this very receipt: its request of the next place, or the voucher that closed the lane here."""
+    """Add the buyer's signature that names this very receipt: its request of the next place, or the voucher that closed the lane here.
+
+    Whether there is one that a verifier would take.
+    """
     following = place(session, GATEWAY, row.agreement_id, row.lane, row.seq + 1)
     voucher = _voucher(session, row.agreement_id, row.lane)
-    closing = voucher if voucher is not None and voucher[0].seq == row.seq else None
-    if following is not None and (closing is None or not bundle.buyer_end or bundle.dated(_receipt(following), bundle.end)):
+    if following is not None and (not bundle.buyer_end or bundle.dated(_receipt(following), bundle.end)):
         bundle.following(following)
-    elif closing is not None:
-        bundle.by_member(*closing)
-    return following is not None or closing is not None
+        return True
+    if voucher is not None and voucher[0].seq == row.seq and bundle.dated(voucher[0], bundle.buyer_end):
+        bundle.by_member(*voucher)
+        return True
+    return False
 
 
 def _voucher(session: Session, agreement_id: bytes, lane: int) -> tuple[Voucher, bytes] | None:

@@ -311,12 +311,14 @@ def test_a_buyer_that_ends_its_key_does_not_break_the_providers_bundles(market: 
 
 
 def test_what_no_anchor_showed_before_a_keys_end_is_not_exported_and_not_believed(market: Any) -> None:
-    agreement_id = traded(market, 1, 2, claimed=False)
+    agreement_id, context = traded(market, 1, 2, claimed=False), market.department.context
+    market.claim(agreement_id)
     rotate(market, market.bank)
     market.anchor()
-    with pytest.raises(Conflict) as refused:
-        bundles.lane_bundle(market.department.context, agreement_id, 0)
-    assert refused.value.code == "key_ended"
+    for made in (lambda: bundles.lane_bundle(context, agreement_id, 0), lambda: bundles.trade_bundle(context, agreement_id, 0, 1)):
+        with pytest.raises(Conflict) as refused:
+            made()
+        assert refused.value.code == "key_ended"
 
 
 def test_a_departments_new_key_does_not_break_the_banks_report(market: Any) -> None:
