@@ -26,7 +26,6 @@ from chain.deploy import Governor, deploy
 from chain.deployment import Deployment
 from chain.eip712 import Statement
 from chain.errors import QiaolianError
-from chain.finality import UnsealedForTestsOnly
 from chain.keys import Ed25519Signer, Secp256k1Signer
 from chain.ledger import Ledger
 from chain.outbox import OutboxWorker, outcome
@@ -60,6 +59,7 @@ from registry.members import api as members_api
 from registry.property import api as property_api
 from registry.sources import Column, Record, Schema
 from registry.uscc import with_check_character
+from tests.exchange.conftest import SealedForTests
 
 ORGANISATIONS = {
     "operator": Role.OPERATOR,
@@ -465,7 +465,7 @@ def _admit(network: Network) -> None:
 def _start(node: Node, network: Network, directory: Path, log_keys: dict[str, str]) -> None:
     database = Database(f"sqlite:///{directory / node.name}.db")
     Base.metadata.create_all(database.engine)
-    view = ChainView(network.url, network.deployment, UnsealedForTestsOnly(), poll_seconds=0.02)
+    view = ChainView(network.url, network.deployment, SealedForTests(), poll_seconds=0.02)
     view.start(wait_seconds=SECONDS)
     node.peers = LocalPeers(network, node.member)
     node.context = Context(

@@ -14,17 +14,23 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from chain.bundle import verify
+from chain.canonical import dumps
 from chain.commitment import commit
 from chain.crypto import new_private_key
+from chain.eip712 import encode_code
 from chain.errors import QiaolianError
+from chain.keys import Secp256k1Signer
 from chain.outbox.store import OutboxCall
-from chain.statements import DealStep, DealTerms, KeyPurpose, Step, TitleStatement
+from chain.statements import Algorithm, DealStep, DealTerms, KeyPurpose, Step, TitleStatement
 from registry.evidence.store import LogEntry, PendingEntry
 from registry.property import register, service
 from registry.property.delivery import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Pauses
 from registry.property.rules import STEP_DOMAIN
 from registry.property.service import CertifiedKey, NewDeal
 from registry.property.store import Deal, Hold, SignedStep, Title, Unit
+from registry.property.story import check
+from tests.exchange.conftest import trust_for
 
 DAY = 86_400
 PARTIES = ("agency", "tax", "bank", "registrar")
@@ -440,6 +446,28 @@ def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Any, de
     assert made
     deal.delivered()
     assert deal.records("registrar") == deal.records("bank")
+
+
+def rotate(network: Any, name: str) -> None:
+    """End a member's STATEMENT key and give it another."""
+    node, fresh = network[name], Secp256k1Signer(new_private_key())
+    network.execute("endKey", node.signers[KeyPurpose.STATEMENT].fingerprint, encode_code("retired"))
+    network.execute("addKey", node.member, (fresh.fingerprint, int(KeyPurpose.STATEMENT), int(Algorithm.SECP256K1)))
+    node.signers[KeyPurpose.STATEMENT] = node.context.signers[KeyPurpose.STATEMENT] = fresh
+    network.sync()
+
+
+def test_a_deals_bundle_outlives_the_keys_of_its_parties(network: Any, deal: Drawn) -> None:
+    """The centre's own log dates its title and certificates; each party's step is on the chain, which took it under a live key."""
+    deal.take(*Step)
+    network["registrar"].anchor()
+    for name in ("tax", "registrar"):
+        rotate(network, name)
+    made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
+    assert verify(dumps(made), trust_for(network.deployment), {"property": check}).proved
+    with pytest.raises(QiaolianError) as undated:
+        network["bank"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
+    assert undated.value.code == "key_ended", "the bank's log has neither title nor certificates"
 
 
 @contextmanager
