@@ -1,7 +1,7 @@
 """From what was computed to what may be given out: which groups and cells, with what noise, as one table.
 
 A group is given out if its rows may be released; a cell of it if its own rows may (``releases``). What may not be is left out: a group as if it had
-not been there, a cell as a missing value. Nobody but the owner is told how many there were.
+not been there, a cell as a missing value. Nobody but the owner is told how many there were. Both follow from known columns alone; no sum decides.
 
 With noise, each analysis costs the same ``micro_rho``, shared equally by the counts and sums its cells are made from: a row is in one group, so it
 changes each of them once, by at most 1 in a count and at most the column's bound in a sum. A discrete Gaussian of sigma then costs

@@ -58,7 +58,7 @@ def hand_over(table: Table, statement: Statement, rules: Mapping[str, ColumnRule
     """The columns an analysis needs, under our own names: plain values for keys and filters, bounded integers for sums.
 
     Raises:
-        BadInput: ``policy_types`` if the source holds something else than the policy says.
+        BadInput: ``policy_types`` if the source holds something else than the policy says, or lacks values where that is not known.
     """
     arrays: dict[str, pa.Array] = {"r": pa.array(np.arange(len(table), dtype=np.int32))}
     for name in {*statement.columns, *statement.values}:
@@ -68,6 +68,9 @@ def hand_over(table: Table, statement: Statement, rules: Mapping[str, ColumnRule
         arrays[f"c{place}"] = pa.array(table.columns[name], pa.float64() if rules[name].type == "number" else pa.string(), from_pandas=True)
     for place, name in enumerate(statement.values):
         values, missing = bounded(table.columns[name], rules[name])
+        if rules[name].known is None and missing.any():
+            hint = 'Say known = "missing" if it is known which rows lack one, or fill the gaps in the source.'
+            raise BadInput("policy_types", f"Some rows lack a value of {name}, and the policy does not say that it is known which.", hint=hint)
         arrays[f"a{place}"] = pa.array(values, mask=missing)
     return pa.table(arrays)
 

@@ -18,6 +18,7 @@
     [sources.records.Home]
     type = "text"
     uses = ["group", "filter"]
+    known = "values"                       # every row's value is taken to be known to whoever submits an analysis
 
     [sources.records.Income]
     type = "number"
@@ -25,8 +26,10 @@
     low = 0                                # values beyond are taken as the bound
     high = 5000
     places = 0                             # decimal places that are kept
+    known = "missing"                      # which rows lack a value is known; the values are not
 
-A column that is not named here may not be used at all.
+A column that is not named here may not be used at all. A column of which ``known`` says nothing is added up, and holds a value in every row: which
+rows an answer is over, and whether it is given out, then depends on nothing that is not known.
 """
 
 from __future__ import annotations
@@ -53,14 +56,25 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+Known = Literal["values", "missing"]
+"""What of a column the owner takes to be known, row by row, to whoever submits an analysis: its values, or only which rows lack one."""
+
+
 class ColumnRule(_Strict):
-    """What may be done with a column. A column that may be aggregated is a number with bounds."""
+    """What may be done with a column. A column that chooses rows has known values; one that may be aggregated is a number with bounds."""
 
     type: Literal["number", "text"]
     uses: tuple[Use, ...] = Field(min_length=1, strict=False)
     low: float | None = Field(None, allow_inf_nan=False, strict=False)
     high: float | None = Field(None, allow_inf_nan=False, strict=False)
     places: Annotated[int, Field(ge=0, le=9)] = 0
+    known: Known | None = None
+
+    @model_validator(mode="after")
+    def _chooses(self) -> ColumnRule:
+        if self.known != "values" and {"group", "filter"} & set(self.uses):
+            raise ValueError("a column groups or filters only with known = \"values\", the owner's word that every row's value is known")
+        return self
 
     @model_validator(mode="after")
     def _bounded(self) -> ColumnRule:

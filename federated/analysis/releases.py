@@ -6,6 +6,9 @@ differences, trackers and every other combination of queries, however many: **no
 A set is released only if each atom it meets is, both inside and outside of it, empty or large enough. Rows in no release yet are no atom: nothing is
 known of them.
 
+What is held back is seen by whoever asked, so the decision must not tell anything: sets are chosen by columns that the policy calls known, and which
+rows hold a value is known too, or all do (``policy``). It follows from these and from earlier releases alone.
+
 Sums of a column skip rows without a value, so each column has atoms of its own, among the rows that hold a value. A set must pass both.
 
 A record is for one source and one period of the policy, private to the owner. Within a period neither rows nor the bounds of values may change: two

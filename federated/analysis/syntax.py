@@ -8,7 +8,7 @@ every argument of a node is on a list; what is not is refused, whatever it means
 these forms (``statement``), so comments, quoting, escapes and dialects have nothing to act on.
 
 There is nothing here that gives a single row's value (``min``, ``max``, ``first``, ``string_agg``, quantiles), that weighs rows apart within an
-aggregate (expressions, DISTINCT, second moments), or that fails on some data and not on other (casts, division by what may be zero).
+aggregate (expressions, conditions, DISTINCT, second moments), or that fails on some data and not on other (casts, division by what may be zero).
 """
 
 from __future__ import annotations

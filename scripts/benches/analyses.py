@@ -29,9 +29,9 @@ functions = ["count", "sum", "avg"]
 least_rows = 10
 releases = 100
 [sources.records]
-Home = { type = "text", uses = ["group"] }
-Late = { type = "text", uses = ["filter"] }
-Age = { type = "number", uses = ["group", "filter"] }
+Home = { type = "text", uses = ["group"], known = "values" }
+Late = { type = "text", uses = ["filter"], known = "values" }
+Age = { type = "number", uses = ["group", "filter"], known = "values" }
 Income = { type = "number", uses = ["aggregate"], low = 0, high = 100000 }
 """
 

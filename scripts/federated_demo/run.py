@@ -46,6 +46,7 @@ releases = 10
 [sources.{SOURCE}.Home]
 type = "text"
 uses = ["group"]
+known = "values"
 
 [sources.{SOURCE}.Assets]
 type = "number"
@@ -53,8 +54,9 @@ uses = ["aggregate"]
 low = 0
 high = 300000
 places = 0
+known = "missing"
 """
-"""What the registration centre lets submitted analyses do."""
+"""What the registration centre lets submitted analyses do. Who owns and who rents is in its public register, as is who has stated no assets."""
 PERMITTED = "SELECT Home, count(*) AS firms, avg(Assets) AS assets FROM records GROUP BY Home"
 FORBIDDEN = "SELECT Home, max(Assets) AS most FROM records GROUP BY Home"
 

@@ -29,10 +29,12 @@ releases = 20
 [sources.records.Home]
 type = "text"
 uses = ["group", "filter"]
+known = "values"
 
 [sources.records.Age]
 type = "number"
 uses = ["group", "filter"]
+known = "values"
 
 [sources.records.Income]
 type = "number"
@@ -40,10 +42,12 @@ uses = ["aggregate"]
 low = 0
 high = 5000
 places = 2
+known = "missing"
 
 [sources.records.Status]
 type = "text"
 uses = ["filter"]
+known = "values"
 """
 NOISE = "\n[noise]\nmicro_rho = 5000\n"
 

@@ -55,6 +55,12 @@ def test_a_policy_is_read(policy: Policy) -> None:
         replaced('type = "number"\nuses = ["aggregate"]', 'type = "text"\nuses = ["aggregate"]'),
         replaced('uses = ["aggregate"]', 'uses = ["read"]'),
         replaced('uses = ["aggregate"]', "uses = []"),
+        replaced('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]'),
+        replaced('uses = ["aggregate"]', 'uses = ["group", "aggregate"]'),
+        replaced('uses = ["filter"]\nknown = "values"', 'uses = ["filter"]'),
+        replaced('uses = ["filter"]\nknown = "values"', 'uses = ["filter"]\nknown = "missing"'),
+        replaced('uses = ["filter"]\nknown = "values"', 'uses = ["group"]'),
+        replaced('known = "missing"', "known = true"),
         replaced("releases = 20", "releases = 20\n[limits]\nseconds = 0"),
         replaced("releases = 20", "releases = 20\n[limits]\nmemory_mb = 1"),
         replaced("releases = 20", "releases = 20\n[limits]\nrows = 100000000"),
@@ -71,6 +77,16 @@ def test_a_policy_that_is_not_there_allows_nothing(tmp_path: Path, refused: Call
     for path in (None, tmp_path / "none.toml", tmp_path):
         with refused("policy_missing"):
             Policy.load(path)
+
+
+def test_a_column_chooses_rows_only_if_the_owner_says_that_its_values_are_known() -> None:
+    """A policy that says nothing of it leaves a column to be added up alone; one that lets it filter all the same is none."""
+    quiet = replaced('known = "missing"\n', "")
+    assert Policy.parse(quiet.encode()).sources["records"]["Income"].known is None
+    with pytest.raises(BadInput, check=lambda error: error.code == "policy_malformed" and "known" in error.sentence):
+        Policy.parse(quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]').encode())
+    told = quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]\nknown = "values"')
+    assert Policy.parse(told.encode()).sources["records"]["Income"].known == "values"
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,68 @@ def test_releases_are_counted_even_when_they_give_nothing(office: Office, refuse
         office.run("SELECT count(*) FROM records")
 
 
+# --- What is held back, as an oracle ------------------------------------------------------------------------------------------------------
+
+
+INCOME = 3217.0
+CELLS = (
+    "count(*) FILTER (WHERE NOT (Age = 101 AND Income >= {k}))",
+    "sum(Income) FILTER (WHERE NOT (Age = 101 AND Income >= {k}))",
+    "count(*) FILTER (WHERE CASE WHEN Income >= {k} THEN Age <> 101 ELSE Age > 0 END)",
+    "count(CASE WHEN Age = 101 AND Income >= {k} THEN NULL ELSE 1 END)",
+    "count(NULLIF(Income >= {k}, Age = 101))",
+    "sum(CAST(Income >= {k} AS INTEGER)) FILTER (WHERE Age <> 101)",
+)
+
+
+def told_of_the_income(office: Office, cell: str) -> tuple[int, int]:
+    """What an analyst knows of the one income after all analyses it may make: between which bounds it is.
+
+    Each analysis asks for all rows, and for all but the one whose income is at least this, at twelve places: what is held back lacks one row.
+    """
+    low, high = 0, 5000
+    try:
+        while high - low > 1:
+            places = sorted({low + (high - low) * each // 13 for each in range(1, 13)} - {low, high})
+            cells = ", ".join(f"{cell.format(k=place)} AS c{place}" for place in places)
+            ((_, *values),) = office.result(f"SELECT count(*), {cells} FROM records")
+            lacking = [place for place, value in zip(places, values, strict=True) if value is None]
+            low, high = max([low, *lacking]), min([high, *(set(places) - set(lacking))])
+    except QiaolianError as error:
+        if error.code not in ("policy_malformed", "use_not_allowed", "analysis_refused"):
+            raise
+    return low, high
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("uses", ['["aggregate"]', '["filter", "aggregate"]', '["group", "filter", "aggregate"]'])
+def test_what_is_held_back_does_not_tell_one_persons_income(office: Office, cell: str, uses: str) -> None:
+    """Whether a cell is given out would be one exact bit about the one row, under any condition the analyst likes: four analyses find the income."""
+    person(office)
+    office.table.columns["Income"][3] = INCOME
+    office.rule(POLICY.replace('uses = ["aggregate"]', f"uses = {uses}"))
+    assert told_of_the_income(office, cell) == (0, 5000)
+
+
+@pytest.mark.parametrize("held", [9, 10, 11])
+@pytest.mark.parametrize("cell", ["sum(Income)", "count(Income)", "avg(Income)"])
+def test_what_is_held_back_does_not_tell_who_has_a_value(office: Office, refused: Refused, cell: str, held: int) -> None:
+    """Of twelve rows nine, ten or eleven hold an income, and nobody says that it is known which: a sum that came with ten alone would tell."""
+    office.rule(POLICY.replace('known = "missing"\n', ""))
+    office.table.columns["Age"][:12] = 101.0
+    office.table.columns["Income"][:] = 1000.0
+    office.table.columns["Income"][held:12] = np.nan
+    for where in ("Age = 101", "Age < 50"):
+        with refused("policy_types"):
+            office.run(f"SELECT {cell} FROM records WHERE {where}")
+
+
+def test_a_column_without_gaps_needs_nothing_to_be_known(office: Office) -> None:
+    office.rule(POLICY.replace('known = "missing"\n', ""))
+    office.table.columns["Income"][:] = 1000.0
+    assert office.result("SELECT count(Income), sum(Income) FROM records") == [[400, 400_000.0]]
+
+
 # --- Errors as oracles --------------------------------------------------------------------------------------------------------------------
 
 

@@ -174,7 +174,7 @@ def test_any_changed_value_or_bound_changes_the_digests() -> None:
 
     def digests(value: float = 2.0, text: str | None = "y", name: bytes = b"b", rule: ColumnRule = number) -> dict[str, str]:
         table = Table(np.array([b"a", name]), {"n": np.array([1.0, value]), "t": np.array(["x", text], object)})
-        return digests_of(table, {"n": rule, "t": ColumnRule(type="text", uses=("group",))})
+        return digests_of(table, {"n": rule, "t": ColumnRule(type="text", uses=("group",), known="values")})
 
     def changed(**change: Any) -> set[str]:
         return {name for name, digest in digests(**change).items() if digest != digests()[name]}

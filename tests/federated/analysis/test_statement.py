@@ -21,6 +21,7 @@ from federated.analysis.releases import Released
 from federated.analysis.statement import Statement, write
 from federated.analysis.syntax import Analysis, Call, Cell, Column, Expression, Key, Value, read
 from federated.errors import BadInput
+from federated.job import Table
 from tests.federated.analysis.conftest import POLICY, make_table
 
 LEAST = 10
@@ -160,9 +161,9 @@ def analyses(draw: Any) -> Analysis:
     return Analysis("records", keys + cells, draw(st.none() | TRUTH))
 
 
-def in_this_process(statement: Statement, most_groups: int) -> Computed:
+def in_this_process(statement: Statement, most_groups: int, source: Table = TABLE) -> Computed:
     """The child's own steps with its own settings, without its process: for the many small cases here."""
-    rows = hand_over(TABLE, statement, RULES)
+    rows = hand_over(source, statement, RULES)
     base = duckdb.connect(":memory:", config=child.settings(256))
     base.register("given", rows)
     base.execute("CREATE TABLE rows AS SELECT * FROM given")
@@ -203,6 +204,22 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
                 assert value == {"count": size, "sum": total / 100, "avg": total / 100 / size}[cell.function] or value == pytest.approx(
                     total / 100 / size
                 )
+
+
+@given(st.lists(analyses(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are_not_known(asked: list[Analysis], seed: int) -> None:
+    """Two sources that are alike in what is known, and hold other incomes: whatever is asked, in whatever order, the same is held back."""
+    other = TABLE.columns["Income"] * 0 + np.random.default_rng(seed).uniform(-9000, 9000, len(TABLE))
+    sources = [TABLE, Table(TABLE.ids, {**TABLE.columns, "Income": other})]
+    shown: list[list[Any]] = [[], []]
+    for source, seen in zip(sources, shown, strict=True):
+        released, holds = Released(), {"Income": ~np.isnan(source.columns["Income"])}
+        for analysis in asked:
+            statement = write(analysis, RULES, least_rows=LEAST, most_groups=1000)
+            computed = in_this_process(statement, 1000, source)
+            seen.append((computed.keys, permitted(released, computed, statement, holds, len(source), LEAST).tolist()))
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from federated.randomness import Randomness
 PAGE = (Path(__file__).parents[3] / "docs" / "protocols" / "analysis.md").read_text()
 SQL = "SELECT Home, count(*), avg(Income) FILTER (WHERE Age >= 30) AS income FROM records GROUP BY Home"
 COLUMNS = """
-Home = { type = "text", uses = ["group"] }
-Age = { type = "number", uses = ["group", "filter"] }
+Home = { type = "text", uses = ["group"], known = "values" }
+Age = { type = "number", uses = ["group", "filter"], known = "values" }
 Income = { type = "number", uses = ["aggregate"], low = 0, high = 5000, places = 2 }
 """
 HEAD = 'period = "q"\npurposes = ["p"]\nfunctions = ["count", "sum", "avg"]\nleast_rows = 10\nreleases = 1\n[sources.records]\n'
