@@ -1,7 +1,11 @@
 """The other side of ``confined``: a process that answers one request over rows it was handed, and can do nothing else.
 
 It stands alone: a fresh interpreter that imports nothing of the project, with no environment, no files but a sealed memory file (descriptor 0) and a
-pipe (1). It loads the rows, gives up everything but memory and arithmetic (``confine``), and only then runs the statements.
+pipe (1). It leaves the network (``leave_network``), loads the rows, gives up everything but memory and arithmetic (``confine``), and only then runs
+the statements.
+
+DuckDB and Arrow start threads of their own as they are imported and used. A namespace is a thread's and its later threads': it is left before any
+import. The filter of system calls is put on all threads at once.
 """
 
 from __future__ import annotations
@@ -22,9 +26,11 @@ MEMORY, GROUPS, CONFINEMENT, FAULT = 3, 4, 5, 6
 _RESERVED_MB = 512
 """Addresses beyond DuckDB's own limit: what it reserves without using. So that limit, which ends in an error, is met before the kernel's."""
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_SECCOMP_MODE_FILTER, _ERRNO_EPERM, _ALLOW, _KILL = 2, 0x00050001, 0x7FFF0000, 0x80000000
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
+_ERRNO_EPERM, _ALLOW, _KILL = 0x00050001, 0x7FFF0000, 0x80000000
 
 # The calls of memory, time, locks, reading and writing what is open, and ending. None opens, connects, starts or signals anything.
 _CALLS: dict[str, tuple[int, list[int]]] = {
@@ -41,6 +47,7 @@ _CALLS: dict[str, tuple[int, list[int]]] = {
 
 def main() -> int:
     """Answer the request in descriptor 0; a code of the above."""
+    leave_network()
     import duckdb
     import pyarrow as pa
 
@@ -94,14 +101,17 @@ def settings(memory_mb: int) -> dict[str, str | bool | int | float | list[str]]:
     }
 
 
+def leave_network() -> bool:
+    """Take a network of its own, for this thread and those it starts from now on: a second wall. False where the kernel does not allow it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
+
+
 def confine(memory_mb: int, seconds: int) -> bool:
-    """Give up, for good: more memory and time, files, processes, the network. False if the kernel does not grant the filter of system calls."""
+    """Give up, for good and on every thread: more memory and time, files, processes, the network. False if the kernel does not grant the filter."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    # A network of its own is a second wall where the kernel allows it; the filter below does not depend on it.
-    if libc.unshare(_CLONE_NEWNET) != 0:
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
     with open("/proc/self/statm") as file:
         held = int(file.read().split()[0]) * resource.getpagesize()
     for what, most in (
@@ -117,10 +127,11 @@ def confine(memory_mb: int, seconds: int) -> bool:
 
 
 def _filter_calls(libc: Any) -> bool:
-    """Install a filter (seccomp(2)) that refuses every system call but those listed."""
-    if platform.machine() not in _CALLS:
+    """Install a filter (seccomp(2)) that refuses every system call but those listed, on all threads or on none; no new privileges go with it."""
+    machine = platform.machine()
+    if machine not in _CALLS:
         return False
-    architecture, calls = _CALLS[platform.machine()]
+    architecture, calls = _CALLS[machine]
     load, equal, answer = 0x20, 0x15, 0x06
     lines = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, _KILL), (load, 0, 0, 0)]
     lines += [(equal, len(calls) - place, 0, call) for place, call in enumerate(calls)]
@@ -128,7 +139,10 @@ def _filter_calls(libc: Any) -> bool:
     code = b"".join(struct.pack("HBBI", *line) for line in lines)
     held = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(held)))
-    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)
+    libc.syscall.restype = ctypes.c_long
+    how = (_SECCOMP[machine], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC)
+    # Anything but 0 is an error, or the number of a thread that did not take the filter.
+    return bool(libc.syscall(*(ctypes.c_long(each) for each in how), program) == 0)
 
 
 if __name__ == "__main__":

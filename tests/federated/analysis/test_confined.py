@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +118,62 @@ def test_no_connection_is_made() -> None:
             server.accept()
 
 
+ENDLESS = "CREATE TEMP TABLE marked AS SELECT count(*) AS r, 0 AS k0 FROM range(10000000) a, range(10000000) b"
+
+
+def shown(folder: Path) -> dict[str, str]:
+    """What the kernel says of a process or thread."""
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in (folder / "status").read_text().splitlines())}
+
+
+def working() -> Path | None:
+    """The process that answers, once it has confined itself."""
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            about = shown(each)
+            if about["PPid"] == str(os.getpid()) and about["Seccomp"] == "2" and child.__file__.encode() in (each / "cmdline").read_bytes():
+                return each
+        except OSError:
+            continue
+    return None
+
+
+@contextmanager
+def threads_at_work() -> Iterator[list[Path]]:
+    """Every thread of a process that works on an endless analysis."""
+    running = threading.Thread(target=lambda: run(marked=ENDLESS))
+    running.start()
+    process, deadline = None, time.monotonic() + 15
+    try:
+        while process is None and time.monotonic() < deadline:
+            process = working()
+        assert process is not None
+        yield sorted((process / "task").iterdir())
+    finally:
+        if process is not None:
+            os.kill(int(process.name), signal.SIGKILL)
+        running.join()
+
+
+def test_every_thread_of_the_process_is_confined() -> None:
+    """The libraries' own threads too: any of them could otherwise be made to open what the first one may not."""
+    with threads_at_work() as threads:
+        assert len(threads) > 1
+        assert {(about["Seccomp"], about["NoNewPrivs"]) for about in map(shown, threads)} == {("2", "1")}
+
+
+def test_every_thread_of_the_process_has_left_the_network() -> None:
+    allowed = subprocess.run(
+        [sys.executable, "-c", "from federated.analysis import child; print(child.leave_network())"], capture_output=True, check=True
+    )
+    if allowed.stdout != b"True\n":
+        pytest.skip("this kernel gives no network of its own")
+    with socket.create_server(("127.0.0.1", 0)) as server, threads_at_work() as threads:
+        port = f"0100007F:{server.getsockname()[1]:04X}"
+        assert port in Path("/proc/thread-self/net/tcp").read_text()
+        assert [each.name for each in threads if port in (each / "net" / "tcp").read_text()] == []
+
+
 def inside(body: str) -> subprocess.CompletedProcess[str]:
     """Python of ours in a process that has confined itself."""
     lines = [
@@ -162,6 +223,47 @@ def test_confined_code_can_open_start_and_reach_nothing(tmp_path: Path, attempt:
     done = inside(f"try:\n    {attempt}\nexcept (OSError, RuntimeError) as error:\n    print('stopped')\nelse:\n    print('done')")
     assert done.stdout == "stopped\n", done.stderr
     assert [each.name for each in tmp_path.iterdir()] == ["victim"]
+
+
+@pytest.mark.parametrize(
+    "attempt", ["os.stat('/etc/hostname')", "os.chdir('/')", "os.kill(os.getpid(), 0)", "threading.Thread(target=print).start()"]
+)
+def test_a_thread_that_was_there_before_can_do_no_more(attempt: str) -> None:
+    """Started before the process confines itself, it tries only afterwards."""
+    body = f"try:\n        {attempt}\n    except (OSError, RuntimeError):\n        print('stopped', flush=True)\n    else:\n        print('done', flush=True)"
+    lines = [
+        "import os, threading",
+        "from federated.analysis import child",
+        "confined = threading.Event()",
+        f"def other():\n    confined.wait()\n    {body}",
+        "early = threading.Thread(target=other)",
+        "early.start()",
+        "assert child.confine(256, 20)",
+        "confined.set()",
+        "early.join()",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "stopped\n", done.stderr
+
+
+def test_a_thread_that_cannot_take_the_filter_stops_everything() -> None:
+    """One with a filter of its own cannot be brought under a common one: nothing runs then."""
+    lines = [
+        "import ctypes, sys, threading",
+        "from federated.analysis import child",
+        "libc, ready, over = ctypes.CDLL(None), threading.Event(), threading.Event()",
+        "libc.prctl(child._PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)",
+        "def other():\n    print(child._filter_calls(libc), flush=True)\n    ready.set()\n    over.wait()",
+        "early, everyone = threading.Thread(target=other), child._SECCOMP_FILTER_FLAG_TSYNC",
+        "child._SECCOMP_FILTER_FLAG_TSYNC = 0",
+        "early.start()",
+        "ready.wait()",
+        "child._SECCOMP_FILTER_FLAG_TSYNC = everyone",
+        "print(child._filter_calls(libc), flush=True)",
+        "over.set()",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "True\nFalse\n", done.stderr
 
 
 def test_confined_code_cannot_lift_its_limits_or_be_looked_into() -> None:
@@ -221,8 +323,7 @@ def test_one_huge_value_does_not_get_memory_either() -> None:
 
 
 def test_time_is_bounded() -> None:
-    endless = "CREATE TEMP TABLE marked AS SELECT count(*) AS r, 0 AS k0 FROM range(10000000) a, range(10000000) b"
-    code, answer = run(marked=endless, seconds=2)
+    code, answer = run(marked=ENDLESS, seconds=2)
     assert code < 0
     assert answer == b""
 
