@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from federated.arrivals import Arrivals
 from federated.attempt import Attempt, Progress
 from federated.channel import Channel
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, Unavailable, system_failure
@@ -28,7 +29,6 @@ from federated.party import PartyConfig
 from federated.protocols import protocol_of
 from federated.transport import TlsWire, connect, listen, shown_fingerprint, tls_context
 
-MOST_WAITING = 64
 CONTROL = "control.sock"
 
 
@@ -40,7 +40,7 @@ class Daemon:
         self.gate = gate or FolderGate(config.home / "approvals")
         self._names = {peer.fingerprint: name for name, peer in config.peers.items()}
         self._trusted = [config.certificate_of(name) for name in config.peers]
-        self._waiting: dict[tuple[str, str], asyncio.Future[TlsWire]] = {}
+        self._arrivals = Arrivals(config.limits.join)
         self._running: dict[str, dict[str, Any]] = {}
 
     @classmethod
@@ -53,9 +53,7 @@ class Daemon:
             yield daemon
         finally:
             server.close()
-            for future in daemon._waiting.values():
-                if future.done() and not future.cancelled():
-                    await future.result().close()
+            await daemon._arrivals.close()
 
     async def _listen(self) -> asyncio.Server:
         context = tls_context(self.config.home, self._trusted, server=True)
@@ -129,7 +127,7 @@ class Daemon:
     async def _join(self, job: Job, peer: str) -> TlsWire:
         names = list(job.parties)
         if names.index(self.config.name) < names.index(peer):
-            return await self._expected(peer, job.name)
+            return await self._arrivals.expected(peer, job.name)
         entry = self.config.peers[peer]
         context = tls_context(self.config.home, [self.config.certificate_of(peer)], server=False)
         while True:
@@ -147,49 +145,29 @@ class Daemon:
                 await channel.receive("welcome")
             except PeerFault as fault:
                 # In TLS 1.3 the accepting side judges a certificate after the handshake has ended here.
-                hint = f"Does {peer} hold this party's certificate?"
+                hint = f"Does {peer} hold this party's certificate, and room for one more job that it has not started?"
                 raise Conflict("peer_refused", f"{peer} has closed the connection before the job.", hint=hint, peer=peer) from fault
             return wire
 
-    async def _expected(self, peer: str, job: str) -> TlsWire:
-        key = (peer, job)
-        while True:
-            future = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
-            try:
-                wire = await future
-            finally:
-                self._waiting.pop(key, None)
-            if not wire.gone:
-                return wire
-            await wire.close()  # of an earlier try that the peer has given up
-
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a peer's connection and keep it until the job it names is started here."""
-        with suppress(QiaolianError, OSError, TimeoutError):
+        with suppress(QiaolianError):
             name = self._names.get(shown_fingerprint(writer))
             if name is not None:
-                wire = self._wire(name, reader, writer)
-                channel = Channel(name, wire)
-                job = (await asyncio.wait_for(channel.receive("open"), 10)).text("job", most=64)
-                if await self._place(name, job, wire):
-                    await channel.send("welcome")
-                    return
-                await wire.close()
+                await self._welcome(name, self._wire(name, reader, writer))
+                return
         writer.close()
 
-    async def _place(self, peer: str, job: str, wire: TlsWire) -> bool:
-        """Hand a connection to the job that waits for it, or keep it; a peer's newer connection takes the place of its older."""
-        key = (peer, job)
-        future = self._waiting.get(key)
-        if future is not None and future.done():
-            await future.result().close()
-            future = self._waiting[key] = asyncio.get_running_loop().create_future()
-        if future is None and len(self._waiting) < MOST_WAITING:
-            future = self._waiting[key] = asyncio.get_running_loop().create_future()
-        if future is None:
-            return False
-        future.set_result(wire)
-        return True
+    async def _welcome(self, peer: str, wire: TlsWire) -> None:
+        left = [wire]
+        with suppress(QiaolianError, OSError, TimeoutError):
+            channel = Channel(peer, wire)
+            job = (await asyncio.wait_for(channel.receive("open"), 10)).text("job", most=64)
+            left = self._arrivals.place(peer, job, wire)
+            if wire not in left:
+                # Nothing is awaited in between: a job that has waited for the connection speaks after the welcome.
+                await channel.send("welcome")
+        await asyncio.gather(*(each.close() for each in left))
 
     def _wire(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> TlsWire:
         limits = self.config.limits

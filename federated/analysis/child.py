@@ -104,7 +104,7 @@ def settings(memory_mb: int) -> dict[str, str | bool | int | float | list[str]]:
 def leave_network() -> bool:
     """Take a network of its own, for this thread and those it starts from now on: a second wall. False where the kernel does not allow it."""
     libc = ctypes.CDLL(None, use_errno=True)
-    return libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
+    return bool(libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
 
 
 def confine(memory_mb: int, seconds: int) -> bool:
