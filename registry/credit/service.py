@@ -52,6 +52,8 @@ from registry.credit.store import AnchoredQuery, Certificate, Dispute, HeldConse
 from registry.evidence.service import append_statement
 from registry.grants import service as grants
 from registry.masking import mask
+from registry.offices import OFFICE, require_office
+from registry.signers import require_signed_by
 
 MOST_QUEUED = 2_000
 """Calls a node may owe the chain and still relay for whoever comes: a few seconds' work of four validators."""
@@ -64,7 +66,18 @@ PURPOSES = ("consent", "deal", "dispute")
 def certify(
     context: Context, *, identity: Mapping[str, Any], salt: bytes, key: str, purpose: str, not_after: int
 ) -> tuple[SubjectKeyCertificate, bytes]:
-    """Certify a person's or trader's one-time key, as the office that knows them."""
+    """Certify a person's or trader's one-time key, as the office that knows them.
+
+    Raises:
+        Forbidden: ``issuer_not_office`` at a member that is no department; Conflict: ``key_certified``;
+        BadInput: ``wrong_period``, ``identity_malformed``, ``purpose_unknown``.
+    """
+    if not context.roles & OFFICE:
+        raise Forbidden(
+            "issuer_not_office",
+            "Only a department certifies whose a key is, and this member is none.",
+            hint="Send the person to the department that knows them.",
+        )
     now = context.now()
     if not_after <= now:
         raise BadInput("wrong_period", "A certificate ends in the future.")
@@ -95,7 +108,10 @@ def certify(
 
 
 def certified(session: Session, key: str) -> tuple[Mapping[str, Any], SubjectKeyCertificate] | None:
-    """Whose key this is, if this office certified it or was shown its certificate: the identity and the certificate."""
+    """Whose key this is, if this office certified it or was shown its certificate: the identity and the certificate.
+
+    A shown one is another office's word, for disputes only; who lets anything else rest on it asks for the issuer.
+    """
     row = session.get(Certificate, key)
     return None if row is None else (row.identity, SubjectKeyCertificate.from_json(row.certificate))
 
@@ -171,7 +187,8 @@ def authorise_consent(
     """Whether the subject's consent covers this use now. ``commitment`` (0x hex) is the consent the use names.
 
     Raises:
-        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``;
+        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``,
+            ``issuer_not_office``;
         BadInput: ``consent_malformed``.
     """
     if package_json is None:
@@ -190,8 +207,10 @@ def _checked(context: Context, package_json: Any) -> CheckedPackage:
     issuer = checked.package.certificate.issuer
     if not issuer or key.member != issuer or not key.live or key.purpose != KeyPurpose.STATEMENT:
         raise Forbidden("consent_bad_signature", "The certificate is not by the office it names.")
-    if not MemberWord.decode(context.view.word("MemberDirectory", "members", issuer).value).live:
+    word = MemberWord.decode(context.view.word("MemberDirectory", "members", issuer).value)
+    if not word.live:
         raise Forbidden("consent_bad_signature", "The office that certified the consent's key is suspended or removed.")
+    require_office(word)
     return checked
 
 
@@ -529,11 +548,12 @@ def apply(session: Session, event: Event, *, roles: Role) -> None:
 
 
 def _require_certified(context: Context, key: str, subject: str) -> None:
-    """The disputing key must be certified here, or its certificate have been shown here before."""
+    """The disputing key must be certified here, or its certificate have been shown here before; its office counts as it stands now."""
     with context.database.read() as session:
-        row = session.get(Certificate, key)
-    if row is None or row.identity.get("code") != subject:
+        found = certified(session, key)
+    if found is None or found[0].get("code") != subject:
         raise Forbidden("subject_key_unknown", "The key is not certified for this subject.", hint="Show its certificate first.")
+    _require_for_disputes(context, found[1])
 
 
 def show_certificate(
@@ -544,17 +564,36 @@ def show_certificate(
     identity: Mapping[str, Any],
     identity_salt: bytes,
 ) -> None:
-    """Keep another office's certificate of a subject's key, after checking it."""
-    signer = recover(certificate.digest(context.domain("MemberDirectory")), signature)
-    key = KeyWord.decode(context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0")).value)
-    if not key.live or key.purpose != KeyPurpose.STATEMENT or key.member != certificate.issuer:
-        raise Forbidden("wrong_signer", "The certificate is not by a live key of the office it names.")
+    """Keep another office's certificate of a key that is to sign disputes here, after checking it.
+
+    Anybody may show one, so it never takes the place of another: what stands under a key stays. What can be kept is bounded by what offices sign.
+
+    Raises:
+        Conflict: ``key_certified``; Forbidden: ``wrong_signer``, ``issuer_not_office``, ``certificate_expired``;
+        BadInput: ``certificate_wrong_purpose``, ``identity_differs``.
+    """
+    require_signed_by(context, certificate.issuer, certificate, signature, KeyPurpose.STATEMENT)
+    _require_for_disputes(context, certificate)
     if not opens(certificate.subject, salt=identity_salt, domain=IDENTITY_DOMAIN, record=dict(identity)):
         raise BadInput("identity_differs", "The identity is not what the certificate commits to.")
+
+    def change(session: Session) -> None:
+        known = certified(session, certificate.key)
+        if known is None:
+            row = Certificate(key=certificate.key, identity=dict(identity), certificate=certificate.to_json(), signature=signature)
+            session.add(row)
+        elif known[1] != certificate:
+            raise Conflict("key_certified", "The key has another certificate here.", hint="A key serves one purpose once: make a new one.")
+
+    context.database.write(change)
+
+
+def _require_for_disputes(context: Context, certificate: SubjectKeyCertificate) -> None:
+    if certificate.purpose != "dispute":
+        raise BadInput("certificate_wrong_purpose", "The key is certified for something else than disputes.", hint="A key serves one purpose.")
     if not certificate.not_before <= context.now() <= certificate.not_after:
         raise Forbidden("certificate_expired", "The certificate does not cover this time.")
-    row = Certificate(key=certificate.key, identity=dict(identity), certificate=certificate.to_json(), signature=signature)
-    context.database.write(lambda session: session.merge(row))
+    require_office(MemberWord.decode(context.view.word("MemberDirectory", "members", certificate.issuer).value))
 
 
 def _send(context: Context, operation: str, function: str, arguments: Sequence[Any]) -> str:

@@ -6,6 +6,7 @@ that its holder may sell. A deal's registration makes the buyer the owner in the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from registry.evidence.service import append_statement
 from registry.property.rules import ORDER_DOMAIN, unit_pseudonym
 from registry.property.store import Hold, PropertySecret, Title, Unit
 
+log = logging.getLogger("qiaolian.deals")
 MOST_UNITS = 5_000
 _REGISTER = "unit"
 
@@ -150,23 +152,41 @@ def require_unit(context: Context, number: str, pseudonym: bytes) -> None:
         raise BadInput("unit_differs", "The deal's unit on the chain is not the unit it names.")
 
 
-def transfer(session: Session, unit: bytes, buyer_key: str, height: int) -> None:
-    """The registered deal's buyer is the owner now; runs in the projector's transaction."""
-    row = session.get(Unit, unit)
-    known = certified(session, buyer_key)
-    if row is not None and known is not None and row.registered_at < height:
-        row.owner, row.registered_at = str(known[0].get("code", "")), height
-
-
-def _certified_here(context: Context, key: str) -> tuple[Mapping[str, Any], SubjectKeyCertificate]:
+def require_buyer(context: Context, buyer_key: str) -> None:
+    """Refuse to register a deal whose buyer this centre cannot name: ``subject_key_unknown``. The key's certificate may have ended since."""
     with context.database.read() as session:
-        found = certified(session, key)
-    if found is None or found[1].issuer != context.member or found[1].purpose != "deal":
+        _certified_by(session, context.member, buyer_key)
+
+
+def transfer(session: Session, unit: bytes, buyer_key: str, height: int, *, registrar: str) -> None:
+    """The registered deal's buyer is the owner now, by the centre's own certificate; runs in the projector's transaction."""
+    row = session.get(Unit, unit)
+    if row is None or row.registered_at >= height:
+        return
+    try:
+        identity, _ = _certified_by(session, registrar, buyer_key)
+    except NotFound as error:
+        # The registration was refused for want of it, so that the books were changed since: better an old owner than a wrong one.
+        log.error("a registered unit keeps its owner", extra={"unit": "0x" + unit.hex(), "code": error.code})
+        return
+    row.owner, row.registered_at = str(identity.get("code", "")), height
+
+
+def _certified_by(session: Session, registrar: str, key: str) -> tuple[Mapping[str, Any], SubjectKeyCertificate]:
+    """Whose key it is by the registration centre's own certificate for deals; never by one that was shown here."""
+    found = certified(session, key)
+    if found is None or found[1].issuer != registrar or found[1].purpose != "deal":
         raise NotFound(
             "subject_key_unknown",
             "The key is not certified by this office for deals.",
             hint="Certify the person's one-time key first (POST /v1/certificates).",
         )
+    return found
+
+
+def _certified_here(context: Context, key: str) -> tuple[Mapping[str, Any], SubjectKeyCertificate]:
+    with context.database.read() as session:
+        found = _certified_by(session, context.member, key)
     if not found[1].not_before <= context.now() <= found[1].not_after:
         raise Forbidden("certificate_expired", "The key's certificate does not cover this time.")
     return found

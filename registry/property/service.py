@@ -251,6 +251,8 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
     content = _content(row)
     if terms.registrar == context.member:
         register.require_unit(context, str(content["unit"]), terms.unit)
+    if step is Step.REGISTER:
+        register.require_buyer(context, terms.buyer)
     record, salt = _stated(terms, step, content, given)
     statement = DealStep(
         version=1,
@@ -505,7 +507,7 @@ def apply(session: Session, event: Event, *, member: str, roles: Role) -> None:
         row.registered_at = event.height
         terms = DealTerms.from_json(row.terms)
         if terms.registrar == member:
-            register.transfer(session, row.unit, terms.buyer, event.height)
+            register.transfer(session, row.unit, terms.buyer, event.height, registrar=member)
     elif event.name == "DealExpired":
         row.expired_at = event.height
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -333,9 +334,36 @@ class Network:
             not_after=int(time.time()) + YEAR,
         )
 
-    def consent(self, office: str, person: Person, bank: str, **changed: Any) -> dict[str, Any]:
-        """A consent package of a person whose key the office certifies; not yet on the chain."""
-        certificate, certificate_signature = self.certify(office, person, "consent")
+    def vouch(self, name: str, person: Person, purpose: str, **changed: Any) -> tuple[SubjectKeyCertificate, bytes]:
+        """A certificate that any member signs with code of its own: its node need not agree, nor keep it."""
+        fields: dict[str, Any] = {
+            "version": 1,
+            "issuer": self[name].member,
+            "subject": person.commitment(),
+            "key": person.address,
+            "purpose": purpose,
+            "not_before": int(time.time()) - 60,
+            "not_after": int(time.time()) + YEAR,
+        }
+        certificate = SubjectKeyCertificate(**(fields | changed))
+        return certificate, self[name].sign(certificate, KeyPurpose.STATEMENT)
+
+    @contextmanager
+    def suspended(self, name: str) -> Iterator[None]:
+        """While a member is suspended, and every node knows."""
+        self.execute("suspend", self[name].member, "test")
+        self.sync()
+        try:
+            yield
+        finally:
+            self.execute("lift", self[name].member)
+            self.sync()
+
+    def consent(
+        self, office: str, person: Person, bank: str, *, certified: tuple[SubjectKeyCertificate, bytes] | None = None, **changed: Any
+    ) -> dict[str, Any]:
+        """A consent package of a person whose key the office certifies, or with another certificate; not yet on the chain."""
+        certificate, certificate_signature = certified or self.certify(office, person, "consent")
         now = int(time.time())
         fields: dict[str, Any] = {
             "version": 1,

@@ -38,7 +38,7 @@ def use(network: Any, package: Any, commitment: bytes, subject: str, **changed: 
 def given(network: Any, person: Any) -> tuple[Any, dict[str, Any], bytes]:
     """A person, its consent to the bank, and the commitment on the chain."""
     subject = person()
-    package = network.consent("operator", subject, "bank")
+    package = network.consent("registrar", subject, "bank")
     return subject, package, network.record_consent("operator", subject, package)
 
 
@@ -65,7 +65,7 @@ def test_a_recorded_consent_covers_its_bank_purpose_subject_and_time(network: An
 
 def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Any, person: Any) -> None:
     subject = person()
-    package = network.consent("operator", subject, "bank")
+    package = network.consent("registrar", subject, "bank")
     consent = Consent.from_json(package["consent"])
     commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
     with pytest.raises(Forbidden) as caught:
@@ -157,7 +157,7 @@ def test_what_is_no_package_is_malformed(network: Any, package: Any) -> None:
 
 def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it(network: Any, person: Any, given: Any) -> None:
     subject = person()
-    certified = network.consent("bank", subject, "bank")
+    certified = network.consent("bank", subject, "bank", certified=network.vouch("bank", subject, "consent"))
     with pytest.raises(Forbidden) as own:
         service.hold(network["bank"].context, certified)
     assert own.value.code == "consent_by_beneficiary"
@@ -173,18 +173,13 @@ def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it
 
 def test_a_suspended_offices_certificates_count_no_longer(network: Any, person: Any) -> None:
     subject = person()
-    package = network.consent("agency", subject, "bank")
+    package = network.consent("registrar", subject, "bank")
     commitment = network.record_consent("operator", subject, package)
     use(network, package, commitment, subject.code)
-    network.execute("suspend", network["agency"].member, "test")
-    network.sync()
-    try:
+    with network.suspended("registrar"):
         with pytest.raises(Forbidden) as caught:
             use(network, package, commitment, subject.code)
         assert caught.value.code == "consent_bad_signature"
-    finally:
-        network.execute("lift", network["agency"].member)
-        network.sync()
     use(network, package, commitment, subject.code)
 
 
@@ -212,7 +207,7 @@ def rights(network: Any, subject: Any, asset_id: bytes) -> tuple[bytes, dict[str
     grant_id = network.request_grant("bank", "tax", asset_id, ["Seniority"])
     network.decide("tax", grant_id)
     person = type(subject)(subject.code)
-    package = network.consent("operator", person, "bank")
+    package = network.consent("registrar", person, "bank")
     network.record_consent("operator", person, package)
     return grant_id, package
 

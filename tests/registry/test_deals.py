@@ -709,7 +709,7 @@ def resigned(network: Any, held: CertifiedKey, **changed: Any) -> CertifiedKey:
 
 
 def _other_office(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
-    return {"buyer": CertifiedKey(*network.certify("agency", person, "deal"))}
+    return {"buyer": CertifiedKey(*network.vouch("agency", person, "deal"))}
 
 
 def _other_purpose(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
