@@ -29,6 +29,8 @@ BATCH = 25
 LANES = 2
 PRIVATE = {"social-security": "Age", "real-estate": "Assets", "tax": "Expenses"}
 """A column of each department that leaves its gateway masked only."""
+OFFICE = "tax"
+"""Knows every trader, and certifies whose their keys are."""
 
 T = TypeVar("T")
 
@@ -56,10 +58,10 @@ def prepare_for_bench(world: World, screen: Screen, state: State, *, traders: in
 
 
 def certified(world: World, number: int, *, purpose: str) -> tuple[Subject, dict[str, Any]]:
-    """A trader with a fresh key that the operator's identity office certified: the subject, and certificate with signature."""
+    """A trader with a fresh key that the tax bureau, which knows it, certified: the subject, and certificate with signature."""
     subject = Subject({"code": trader_code(number), "kind": "sole-trader"})
     body = {**subject.request(purpose=purpose), "notAfter": int(time.time()) + 90 * 86_400}
-    return subject, world.client("operator", "clerk").post("/v1/certificates", body)
+    return subject, world.client(OFFICE, "clerk").post("/v1/certificates", body)
 
 
 def consent(world: World, number: int) -> Trader:
@@ -80,7 +82,7 @@ def _consents(world: World, screen: Screen, state: State, count: int) -> None:
     last = bytes.fromhex(state.traders[-1].commitment[2:])
     wait_for(lambda: world.ledger.credit.consent(last).recorded_at, "the consents to be on the chain")
     screen.line(
-        f"{count} traders consent, each with a one-time key; the operator relays commitments it cannot alter",
+        f"{count} traders consent, each with a one-time key that the tax bureau certified; the operator relays commitments it cannot alter",
         f"consent {state.traders[0].commitment}",
     )
 

@@ -21,7 +21,7 @@ SUBJECT = "92440700MA4W000007"
 
 @dataclass
 class Subject:
-    """A firm whose keys the operator's office certifies."""
+    """A firm whose keys the department certifies."""
 
     market: Any
     code: str = SUBJECT
@@ -39,7 +39,7 @@ class Subject:
     def consents(self) -> str:
         """A consent on the chain, in the bank's hands; its commitment."""
         operator, bank = self.market.operator, self.market.bank
-        key, shown = self.certified("consent", operator)
+        key, shown = self.certified("consent", self.market.department)
         now = bank.context.now()
         consent = Consent(1, shown.pop("subject"), bank.member, "credit-assessment", now - 60, now + 10_000_000, address_of(key))
         salt = new_salt()

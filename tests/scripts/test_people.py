@@ -235,10 +235,10 @@ def agreed(town: Town, published: str, granted: str) -> str:
 
 @pytest.fixture(scope="module")
 def consents(town: Town, admitted: dict[str, Any]) -> dict[str, str]:
-    """Two traders make a key each, have it certified at the operator's counter, and let the bank query."""
+    """Two traders make a key each, have it certified at the department's counter, and let the bank query."""
     found = {}
     for code in ("A1", "B2"):
-        certificate = certified(town, "operator", code, "consent")
+        certificate = certified(town, "department", code, "consent")
         consent = town.path(f"{code}.consent.json")
         done(
             *("subject", "consent", "--key", str(key_of(town, code, "consent")), "--certified", str(certificate), "--bank", town["bank"]),
@@ -357,7 +357,7 @@ def reported(town: Town, published: str, agreed: str, consents: dict[str, str], 
     assert first["outcome"]["state"] == "done"
     printout = town.path("A1.record.json")
     town.at("department", "credit", "record", published, "--code", "A1", "--out", str(printout))
-    certificate = certified(town, "operator", "A1", "dispute")
+    certificate = certified(town, "department", "A1", "dispute")
     disputed = done(
         *("subject", "dispute", str(printout), "--column", "age", "--says", "born later"),
         *("--key", str(key_of(town, "A1", "dispute")), "--certified", str(certificate), "--deployment", str(town.deployment)),
