@@ -137,6 +137,8 @@ class Facts:
     _opened: dict[tuple[bytes, str], Any] = field(default_factory=dict)
     _used: set[object] = field(default_factory=set)
     latest_height: int = 0
+    limits: list[str] = field(default_factory=list)
+    """What the story's checker says that this story does not show, beside what no bundle can."""
 
     def all(self, kind: type[S]) -> list[Signed[S]]:
         """Every verified statement of a type, in the bundle's order."""
@@ -265,7 +267,7 @@ def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_by
     facts.require_all_used()
     if keys.keys() - log_keys - signing_keys:
         raise Inconsistent("element_idle", "The bundle carries a key nobody signed with.")
-    return Report(story, proved, facts.latest_height)
+    return Report(story, proved, facts.latest_height, (*Report.limits, *facts.limits))
 
 
 # --- The elements ---------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from typing import Any
 
 from chain.context import Context
 from chain.errors import BadInput, Forbidden
+from chain.statements import Role
+from chain.view import Word
+from chain.words import MemberWord
 from exchange.agreements import service as agreements
 from exchange.metering import service as metering
 from exchange.metering.model import Query
@@ -35,13 +38,23 @@ async def make(context: Context, *, subject: str, consent: bytes, purpose: str, 
     ``key`` makes each call idempotent: a report asked for again after a crash pays no department twice.
 
     Raises:
-        Forbidden: with the first refusal's code; nothing is recorded then, and refused calls cost nothing.
+        Forbidden: ``provider_not_department`` before anything is asked; with the first refusal's code; nothing is recorded then, and refused calls
+            cost nothing.
     """
     if not parts:
         raise BadInput("report_empty", "A report needs at least one department.")
+    await asyncio.to_thread(_require_departments, context, parts)
     answers = await asyncio.gather(*(_part(context, subject, consent, purpose, part, f"{key}/{place}") for place, part in enumerate(parts)))
     disputes = [each for answer in answers for each in answer.pop("disputes")]
     return await asyncio.to_thread(credit.record_report, context, subject=subject, consent=consent, parts=answers, disputes=disputes)
+
+
+def _require_departments(context: Context, parts: Sequence[Part]) -> None:
+    """A report's bundle tells of departments alone, so nothing is bought for one from anybody else."""
+    providers = [agreements.load(context, part.agreement_id).agreement.provider for part in parts]
+    for word in context.view.words([Word("MemberDirectory", "members", (each,)) for each in dict.fromkeys(providers)]):
+        if not MemberWord.decode(word.value).has_role(Role.DEPARTMENT):
+            raise Forbidden("provider_not_department", "A part of the report would come from a member that is no department.")
 
 
 async def _part(context: Context, subject: str, consent: bytes, purpose: str, part: Part, key: str) -> dict[str, Any]:
@@ -49,7 +62,8 @@ async def _part(context: Context, subject: str, consent: bytes, purpose: str, pa
     result = await metering.call(context, part.agreement_id, query, idempotency_key=key)
     if result.content is None:
         raise Forbidden(result.reason or "refused", "A department refused; nothing is owed for it.")
-    agreement = agreements.load(context, part.agreement_id).agreement
+    signed = agreements.load(context, part.agreement_id)
+    agreement = signed.agreement
     sought = {
         "subject": subject,
         "columns": list(part.columns),
@@ -63,6 +77,8 @@ async def _part(context: Context, subject: str, consent: bytes, purpose: str, pa
         "assetId": "0x" + agreement.asset_id.hex(),
         "record": result.content["record"],
         **_receipt(context, part.agreement_id, result.lane, result.seq),
+        "agreement": agreement.to_json(),
+        "agreementSignature": "0x" + signed.provider_signature.hex(),
         "disputes": told["disputes"],
     }
 

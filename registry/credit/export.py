@@ -9,7 +9,7 @@ from typing import Any
 from chain.canonical import dumps
 from chain.context import Context
 from chain.errors import NotFound
-from chain.statements import CreditDispute, CreditQuery, CreditRepair, SubjectKeyCertificate, UsageReceipt
+from chain.statements import Agreement, CreditDispute, CreditQuery, CreditRepair, SubjectKeyCertificate, UsageReceipt
 from registry.credit import service
 from registry.credit.rules import CONSENT_DOMAIN, ConsentPackage
 from registry.exports import Exporter
@@ -40,14 +40,29 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
     made.logged(query)
     made.word("CreditLedger", "queries", query_hash)
     made.by_subject(package.consent, package.signature)
-    made.by_member(package.certificate, package.certificate_signature)
+    _add_certificate(made, package.certificate, package.certificate_signature)
     made.disclose(query.consent, salt=package.salt, domain=CONSENT_DOMAIN, record=package.consent.to_json())
     made.word("CreditLedger", "consents", query.consent)
     for each in row.receipts:
-        made.by_member(UsageReceipt.from_json(each["receipt"]), _bytes(each["signature"]), named_by=query)
+        _add_receipt(made, query, each)
     for told in row.disputes:
         _add_dispute(made, told)
     return made.build()
+
+
+def _add_certificate(made: Exporter, certificate: SubjectKeyCertificate, signature: bytes) -> None:
+    """A certificate, and what shows that an office made it."""
+    made.by_member(certificate, signature)
+    made.word("MemberDirectory", "members", certificate.issuer)
+
+
+def _add_receipt(made: Exporter, query: CreditQuery, held: Mapping[str, Any]) -> None:
+    """A receipt, and what shows that a department delivered to this bank: its agreement, open on the chain, and the department's role."""
+    agreement = Agreement.from_json(held["agreement"])
+    made.by_member(UsageReceipt.from_json(held["receipt"]), _bytes(held["signature"]), named_by=query)
+    made.by_member(agreement, _bytes(held["agreementSignature"]), taken=True)
+    made.word("TradeSettlement", "agreements", agreement.struct_hash(), offset=2)
+    made.word("MemberDirectory", "members", agreement.provider)
 
 
 def _add_dispute(made: Exporter, told: Mapping[str, Any]) -> None:
@@ -59,7 +74,7 @@ def _add_dispute(made: Exporter, told: Mapping[str, Any]) -> None:
     dispute = CreditDispute.from_json(told["dispute"])
     dispute_id = dispute.struct_hash()
     made.by_subject(dispute, _bytes(told["disputeSignature"]))
-    made.by_member(SubjectKeyCertificate.from_json(told["certificate"]), _bytes(told["certificateSignature"]))
+    _add_certificate(made, SubjectKeyCertificate.from_json(told["certificate"]), _bytes(told["certificateSignature"]))
     made.word("CreditLedger", "disputes", dispute_id)
     if told["repair"] is not None:
         made.by_member(CreditRepair.from_json(told["repair"]), _bytes(told["repairSignature"]), taken=True)

@@ -24,6 +24,7 @@ from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from chain.ledger import Event
 from chain.outbox import attempt, backlog, enqueue, known, refused
 from chain.statements import (
+    Agreement,
     ConsentRegistration,
     ConsentWithdrawal,
     CreditDispute,
@@ -231,8 +232,8 @@ def record_report(
 
     Args:
         consent: the commitment of the consent all calls were made under.
-        parts: for each department ``department``, ``assetId``, ``record`` (masked, as delivered), ``receipt`` (UsageReceipt JSON) and
-            ``receiptSignature`` (0x hex).
+        parts: for each department ``department``, ``assetId``, ``record`` (masked, as delivered), ``receipt`` (UsageReceipt JSON),
+            ``receiptSignature`` (0x hex), ``agreement`` (Agreement JSON) and ``agreementSignature`` (the department's).
         disputes: what the departments' ``POST /v1/peer/disputes`` told, unchanged.
 
     Raises:
@@ -281,13 +282,15 @@ def _reported(row: Query) -> dict[str, Any]:
 
 
 def _receipt(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A department's receipt and the agreement it was given under."""
     try:
-        receipt, signature = UsageReceipt.from_json(part["receipt"]), part["receiptSignature"]
-        if len(bytes.fromhex(signature[2:])) != 65:
-            raise ValueError(signature)
+        receipt, agreement = UsageReceipt.from_json(part["receipt"]), Agreement.from_json(part["agreement"])
+        signatures = {"signature": part["receiptSignature"], "agreementSignature": part["agreementSignature"]}
+        if any(len(bytes.fromhex(each[2:])) != 65 for each in signatures.values()) or receipt.agreement_id != agreement.struct_hash():
+            raise ValueError("signature or agreement")
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput("report_malformed", "A part of the report comes without its signed receipt.") from error
-    return {"receipt": receipt.to_json(), "signature": signature}
+        raise BadInput("report_malformed", "A part of the report comes without its signed receipt or the agreement of it.") from error
+    return {"receipt": receipt.to_json(), "agreement": agreement.to_json(), **signatures}
 
 
 def queries(context: Context) -> list[dict[str, Any]]:

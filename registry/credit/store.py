@@ -58,7 +58,8 @@ class Query(Base):
     report: Mapped[dict[str, object]] = mapped_column(JSON)
     report_salt: Mapped[bytes] = mapped_column(LargeBinary)
     receipts: Mapped[list[dict[str, object]]] = mapped_column(JSON)
-    """The departments' receipts in the report's order: ``receipt`` and ``signature``."""
+    """The departments' receipts in the report's order, with what each was delivered under: ``receipt``, ``signature``, ``agreement``,
+    ``agreementSignature`` (the department's)."""
     disputes: Mapped[list[dict[str, object]]] = mapped_column(JSON)
     """The disputes the departments told of, with their statements."""
     operation: Mapped[str]

@@ -3,10 +3,14 @@
 ``subject`` is ``{"query": 0x…}``, the struct hash of the bank's ``CreditQuery``. The bundle must hold, and this checks in this order:
 
 1. the query, signed with a STATEMENT key of the bank, entered in its anchored log and anchored on the chain by its hash;
-2. the consent it names: opened, signed with a key certified for consents by an office other than the bank, given to this bank, in force at the
-   time of the query, recorded on the chain and not withdrawn before the query was anchored;
-3. the receipts of all departments, signed by them, whose root the query states;
-4. each dispute of a record, signed with the subject's certified key, and its answer, as the chain has them.
+2. the consent it names: opened, signed with a key certified for consents by a department that was active when the query was anchored, given to this
+   bank, in force at the time of the query, recorded on the chain and not withdrawn before the query was anchored;
+3. the receipts whose root the query states, each signed by a department under an agreement with this bank for the consent's purpose that the chain
+   had opened;
+4. each dispute of a record, signed with the subject's key, certified by a department that was active when the chain took the dispute, and its answer,
+   as the chain has them.
+
+What was asked in each call stays closed, so that the receipts are not shown to be of calls about the consent's subject: ``UNSHOWN``.
 
 The report itself stays closed: the query commits to it, and whoever holds report and salt can show that it is the one.
 """
@@ -20,6 +24,7 @@ from chain import merkle
 from chain.bundle import Facts, Signed
 from chain.errors import Inconsistent
 from chain.statements import (
+    Agreement,
     Consent,
     CreditDispute,
     CreditQuery,
@@ -29,9 +34,14 @@ from chain.statements import (
     SubjectKeyCertificate,
     UsageReceipt,
 )
-from chain.words import ConsentWord, DisputeWord
+from chain.words import AgreementState, ConsentWord, DisputeWord
+from registry.offices import OFFICE, require_shown_office, shown_member
 
 CONSENT_DOMAIN = "qiaolian.consent.v1"
+UNSHOWN = (
+    "What was asked in the calls stays closed: the bundle does not show that they were about the consent's subject, "
+    "nor that their receipts serve this query alone."
+)
 
 
 def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
@@ -41,10 +51,11 @@ def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     _require(dict(subject) == {"query": "0x" + query_hash.hex()}, "subject_differs", "The query is another than the bundle says.")
     _certificates(facts)
     anchored_at, sentence = _query(facts, query, query_hash)
+    facts.limits.append(UNSHOWN)
     return [
         sentence,
         _consent(facts, query.statement, anchored_at),
-        _receipts(facts, query.statement),
+        _receipts(facts, query.statement, anchored_at),
         *_disputes(facts),
     ]
 
@@ -88,6 +99,7 @@ def _consent(facts: Facts, query: CreditQuery, anchored_at: int) -> str:
         "The consent's key is not certified for its subject's consents.",
     )
     _require(certificate.issuer != consent.bank, "consent_by_beneficiary", "The bank certified a consent to itself.")
+    require_shown_office(facts, certificate.issuer, at=anchored_at)
     _require(consent.bank == query.bank, "consent_other_bank", "The consent was given to another bank.")
     begins = max(consent.not_before, certificate.not_before)
     ends = min(consent.not_after, certificate.not_after)
@@ -110,21 +122,49 @@ def _consent(facts: Facts, query: CreditQuery, anchored_at: int) -> str:
     )
 
 
-def _receipts(facts: Facts, query: CreditQuery) -> str:
+def _receipts(facts: Facts, query: CreditQuery, anchored_at: int) -> str:
     signed = facts.all(UsageReceipt)
     _require(bool(signed), "story_incomplete", "The story has no receipt.")
     leaves = [merkle.leaf_hash(each.statement.struct_hash()) for each in signed]
     _require(merkle.root_of(leaves) == query.receipts_root, "receipts_differ", "The receipts are not those of the query.")
+    agreements = _agreements(facts, query, anchored_at)
+    used = {each.statement.agreement_id for each in signed}
+    _require(agreements.keys() == used, "agreement_differs", "The agreements are not those of the receipts.")
     for each in signed:
-        _require(
-            bool(each.member) and each.purpose == KeyPurpose.STATEMENT,
-            "wrong_signer",
-            "A receipt is not signed by a department.",
-        )
-        _require(each.statement.outcome == Outcome.SERVED, "receipt_refused", "A receipt is of a refused call.")
-        _require(each.statement.issued_at <= query.issued_at, "receipts_differ", "A receipt is younger than the query.")
+        _receipt(each, agreements[each.statement.agreement_id], query)
     paid = sum(each.statement.amount for each in signed)
-    return f"{len(signed)} departments delivered for it and signed receipts over {paid} fen: {_names(signed)}."
+    purpose = facts.one(Consent).statement.purpose
+    return (
+        f"{_names(signed)} delivered to {query.bank} and signed {len(signed)} receipts over {paid} fen, "
+        f"under agreements for {purpose} that the chain had opened."
+    )
+
+
+def _agreements(facts: Facts, query: CreditQuery, anchored_at: int) -> dict[bytes, Agreement]:
+    """The agreements by their ids, each of a department with this bank for the consent's purpose; the chain opened it under both signatures."""
+    purpose = facts.one(Consent).statement.purpose
+    found: dict[bytes, Agreement] = {}
+    for signed in facts.all(Agreement):
+        agreement, agreement_id = signed.statement, signed.statement.struct_hash()
+        _require(agreement_id not in found, "agreement_differs", "An agreement is shown twice.")
+        provider = (signed.member, signed.signer) == (agreement.provider, agreement.provider_key)
+        _require(provider, "wrong_signer", "An agreement is not signed by its provider.")
+        _require(agreement.buyer == query.bank, "agreement_differs", "An agreement is another buyer's.")
+        _require(agreement.purpose == purpose, "agreement_differs", "An agreement is for another purpose than the consent.")
+        _require(shown_member(facts, agreement.provider).has_role(OFFICE), "provider_not_department", f"{agreement.provider} is no department.")
+        heights = facts.word("TradeSettlement", "agreements", agreement_id, offset=2).value
+        opened_at = AgreementState.decode(0, 0, heights).opened_at
+        _require(0 < opened_at <= anchored_at, "agreement_not_open", "The chain had not opened an agreement when the query was anchored.")
+        found[agreement_id] = agreement
+    return found
+
+
+def _receipt(signed: Signed[UsageReceipt], agreement: Agreement, query: CreditQuery) -> None:
+    _require(signed.member != query.bank, "receipt_by_beneficiary", "The bank signed a receipt itself.")
+    provider = (signed.member, signed.signer) == (agreement.provider, agreement.provider_key)
+    _require(provider and signed.purpose == KeyPurpose.STATEMENT, "wrong_signer", "A receipt is not signed by its agreement's provider.")
+    _require(signed.statement.outcome == Outcome.SERVED, "receipt_refused", "A receipt is of a refused call.")
+    _require(signed.statement.issued_at <= query.issued_at, "receipts_differ", "A receipt is younger than the query.")
 
 
 def _disputes(facts: Facts) -> list[str]:
@@ -133,13 +173,11 @@ def _disputes(facts: Facts) -> list[str]:
     for signed in facts.all(CreditDispute):
         dispute, dispute_id = signed.statement, signed.statement.struct_hash()
         certificate = signed.certificate
-        _require(
-            certificate is not None and signed.signer == dispute.authority and certificate.purpose == "dispute",
-            "dispute_bad_signature",
-            "A dispute is not signed with a key certified for disputes.",
-        )
+        if certificate is None or signed.signer != dispute.authority or certificate.purpose != "dispute":
+            raise Inconsistent("dispute_bad_signature", "A dispute is not signed with a key certified for disputes.")
         word = DisputeWord.decode(facts.word("CreditLedger", "disputes", dispute_id).value)
         _require(word.opened_at > 0 and word.department == dispute.department, "dispute_unknown", "The chain has no such dispute.")
+        require_shown_office(facts, certificate.issuer, at=word.opened_at)
         answer = repairs.pop(dispute_id, None)
         _require((answer is not None) == (word.answered_at > 0), "answer_differs", "A dispute's answer is not shown.")
         sentences.append(f"A record of {dispute.department} was disputed at block {word.opened_at}.")

@@ -1,0 +1,250 @@
+"""The bundle of a credit query: a bank that runs code of its own puts together neither a firm's consent nor a department's delivery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chain.bundle import Report, verify
+from chain.canonical import dumps
+from chain.commitment import commit, new_salt
+from chain.crypto import address_of, new_private_key
+from chain.errors import QiaolianError, VerificationError
+from chain.statements import Agreement, Consent, ConsentRegistration, KeyPurpose, Outcome, Share, SubjectKeyCertificate, UsageReceipt
+from exchange.reports import service as reports
+from registry.assets import service as assets
+from registry.credit import export, service, story
+from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
+from registry.credit.store import HeldConsent
+from registry.evidence import service as evidence
+from tests.exchange.test_reports import SUBJECT, Subject, ask, owed
+
+PURPOSE = "credit-assessment"
+DESCRIPTION = {"titleZh": "人员", "titleEn": "People", "description": "For tests", "grade": 2, "category": "people"}
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def subject(market: Any) -> Subject:
+    return Subject(market)
+
+
+@pytest.fixture(scope="module")
+def agreement_id(market: Any) -> bytes:
+    market.offer()
+    found: bytes = market.open(market.grant(purpose=PURPOSE), cap=10_000)
+    return found
+
+
+@pytest.fixture(scope="module")
+def reported(market: Any, subject: Subject, agreement_id: bytes) -> dict[str, Any]:
+    """A true report of two calls, with a dispute in it: what its bundle is made from, and the bundle."""
+    consent, _ = subject.consents(), subject.disputes()
+    made = ask(market, agreement_id, consent).json()
+    row = service.find_query(market.bank.context, bytes.fromhex(made["queryId"][2:]))
+    return {"consent": consent, "parts": [part_of(each) for each in row.receipts], "bundle": told(market, made)}
+
+
+def part_of(held: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``record_report`` is given for one receipt."""
+    return {
+        "department": held["agreement"]["provider"],
+        "assetId": held["agreement"]["assetId"],
+        "record": {},
+        "receipt": held["receipt"],
+        "receiptSignature": held["signature"],
+        "agreement": held["agreement"],
+        "agreementSignature": held["agreementSignature"],
+    }
+
+
+def told(market: Any, made: Mapping[str, Any]) -> bytes:
+    """The bundle of a query, once the chain has it and the bank's log is anchored."""
+    context = market.bank.context
+    market.bank.done(made["operation"])
+    evidence.make_checkpoint(context)
+    if evidence.anchor_if_due(context, at_once=True):
+        market.bank.done(f"anchor/{evidence.INCARNATION}/{evidence.log_size(context)}")
+    market.settle()
+    evidence.settle_anchors(context)
+    return export.bundle(context, bytes.fromhex(made["queryId"][2:]))
+
+
+def checked(market: Any, bundle: bytes) -> Report:
+    return verify(bundle, market.trust, {"credit": story.check})
+
+
+def claimed(market: Any, consent: str, parts: list[dict[str, Any]], code: str) -> None:
+    """The bank signs and anchors a query over what it put together; a verifier refuses the bundle with this code."""
+    made = service.record_report(market.bank.context, subject=new_salt().hex(), consent=bytes.fromhex(consent[2:]), parts=parts, disputes=[])
+    bundle = told(market, made)
+    with pytest.raises(VerificationError) as refused:
+        checked(market, bundle)
+    assert refused.value.code == code
+
+
+# --- A true report --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_query_shows_who_certified_who_delivered_and_under_what_and_says_what_it_does_not_show(market: Any, reported: dict[str, Any]) -> None:
+    report = checked(market, reported["bundle"])
+    department, bank = market.department.member, market.bank.member
+    assert any(f"certified by {department}" in each for each in report.proved)
+    receipts = f"{department} delivered to {bank} and signed 2 receipts over 100 fen, under agreements for {PURPOSE} that the chain had opened."
+    assert receipts in report.proved
+    assert report.limits[1] == story.UNSHOWN
+
+
+def test_nothing_that_shows_office_delivery_or_agreement_can_be_left_out(market: Any, reported: dict[str, Any]) -> None:
+    for section in ("statements", "storage", "keys"):
+        for place in range(len(json.loads(reported["bundle"])[section])):
+            value = json.loads(reported["bundle"])
+            del value[section][place]
+            with pytest.raises(VerificationError):
+                checked(market, dumps(value))
+
+
+# --- Receipts -------------------------------------------------------------------------------------------------------------------
+
+
+def invented(market: Any, part: Mapping[str, Any], *, agreement: Agreement | None = None, signer: Any = None) -> dict[str, Any]:
+    """A receipt that nobody gave: another number of units, signed by the bank or a helper, under this or another agreement."""
+    agreement = agreement or Agreement.from_json(part["agreement"])
+    receipt = replace(UsageReceipt.from_json(part["receipt"]), agreement_id=agreement.struct_hash(), units=7, outcome=int(Outcome.SERVED))
+    signed = (signer or market.bank).context.sign
+    own = agreement.to_json() == part["agreement"]
+    return {
+        **part,
+        "receipt": receipt.to_json(),
+        "receiptSignature": "0x" + signed(receipt).hex(),
+        "agreement": agreement.to_json(),
+        "agreementSignature": part["agreementSignature"] if own else "0x" + signed(agreement).hex(),
+    }
+
+
+def between(market: Any, part: Mapping[str, Any], provider: Any) -> Agreement:
+    """An agreement like the true one, with another provider."""
+    key = provider.context.signers[KeyPurpose.STATEMENT].address
+    return replace(Agreement.from_json(part["agreement"]), provider=provider.member, provider_key=key, nonce=new_salt())
+
+
+def test_a_receipt_that_the_bank_signed_itself_is_no_departments(market: Any, reported: dict[str, Any]) -> None:
+    part = reported["parts"][0]
+    claimed(market, reported["consent"], [invented(market, part)], "receipt_by_beneficiary")
+    of_itself = invented(market, part, agreement=between(market, part, market.bank))
+    claimed(market, reported["consent"], [of_itself], "provider_not_department")
+
+
+def test_a_receipt_that_another_bank_signed_for_it_is_no_departments(market: Any, reported: dict[str, Any]) -> None:
+    part, helper = reported["parts"][0], market.settlement_bank
+    claimed(market, reported["consent"], [invented(market, part, signer=helper)], "wrong_signer")
+    under_theirs = invented(market, part, agreement=between(market, part, helper), signer=helper)
+    claimed(market, reported["consent"], [under_theirs], "provider_not_department")
+
+
+def test_an_agreement_that_the_chain_never_opened_shows_no_delivery(market: Any, reported: dict[str, Any]) -> None:
+    """As a department could sign one on the quiet."""
+    part, department = reported["parts"][0], market.department
+    quiet = invented(market, part, agreement=between(market, part, department), signer=department)
+    claimed(market, reported["consent"], [quiet], "agreement_not_open")
+
+
+def test_a_call_for_another_purpose_is_no_part_of_a_credit_query(market: Any, reported: dict[str, Any]) -> None:
+    other = market.open(market.grant(purpose="statistics"), cap=1000)
+    served = market.call(other, 7)
+    signed = reports.agreements.load(market.bank.context, other)
+    part = {
+        **reported["parts"][0],
+        **reports._receipt(market.bank.context, other, served.lane, served.seq),
+        "agreement": signed.agreement.to_json(),
+        "agreementSignature": "0x" + signed.provider_signature.hex(),
+    }
+    claimed(market, reported["consent"], [part], "agreement_differs")
+
+
+def test_a_receipt_comes_with_the_agreement_it_names(market: Any, reported: dict[str, Any]) -> None:
+    first = reported["parts"][0]
+    bare = {name: value for name, value in first.items() if name != "agreement"}
+    for part in (bare, {**first, "agreement": between(market, first, market.bank).to_json()}):
+        with pytest.raises(QiaolianError) as refused:
+            service.record_report(market.bank.context, subject=SUBJECT, consent=bytes.fromhex(reported["consent"][2:]), parts=[part], disputes=[])
+        assert refused.value.code == "report_malformed"
+
+
+def test_a_report_buys_nothing_from_a_member_that_is_no_department(market: Any, subject: Subject, agreement_id: bytes) -> None:
+    sold = replace(market, department=market.operator)
+    wanted = assets.Publication("people", "people", DESCRIPTION, dict.fromkeys(("seniority", "age", "job", "code"), "keep"))
+    made = assets.publish(sold.department.context, wanted)
+    sold.department.done(made["operation"])
+    sold.asset_id = bytes.fromhex(made["assetId"][2:])
+    sold.settle()
+    sold.offer(shares=(Share(market.operator.member, 10_000),))
+    theirs = sold.open(sold.grant(purpose=PURPOSE), cap=1000)
+    before = owed(market, agreement_id)
+    parts = [reports.Part(each, ("seniority",)) for each in (agreement_id, theirs)]
+    consent = bytes.fromhex(subject.consents()[2:])
+    with pytest.raises(QiaolianError) as refused:
+        market.run(reports.make(market.bank.context, subject=SUBJECT, consent=consent, purpose=PURPOSE, parts=parts, key="theirs"))
+    assert (refused.value.code, owed(market, agreement_id)) == ("provider_not_department", before)
+
+
+# --- Consents -------------------------------------------------------------------------------------------------------------------
+
+
+def made_up(market: Any, helper: Any) -> str:
+    """A consent under a key that a helping member certified as the firm's; on the chain and in the bank's hands. Its commitment."""
+    key, salt, identity_salt, identity = new_private_key(), new_salt(), new_salt(), {"code": SUBJECT}
+    person, now = commit(identity_salt, IDENTITY_DOMAIN, identity), market.bank.context.now()
+    certificate = SubjectKeyCertificate(1, helper.member, person, address_of(key), "consent", now - 60, 2**40)
+    consent = Consent(1, person, market.bank.member, PURPOSE, now - 60, now + 10_000_000, address_of(key))
+    commitment = commit(salt, CONSENT_DOMAIN, consent.to_json())
+    registration = ConsentRegistration(1, commitment, address_of(key), 2**40)
+    signed = Subject(market).signed
+    package = {
+        "consent": consent.to_json(),
+        "signature": "0x" + signed(key, consent).hex(),
+        "salt": "0x" + salt.hex(),
+        "certificate": certificate.to_json(),
+        "certificateSignature": "0x" + helper.context.sign(certificate).hex(),
+        "identity": identity,
+        "identitySalt": "0x" + identity_salt.hex(),
+    }
+    market.operator.done(service.relay_consent(market.operator.context, registration, signed(key, registration)))
+    market.settle()
+    market.bank.context.database.write(lambda session: session.add(HeldConsent(commitment=commitment, subject=SUBJECT, package=package)))
+    return "0x" + commitment.hex()
+
+
+@pytest.mark.parametrize("name", ["settlement_bank", "operator", "supervisor"])
+def test_a_consent_made_up_with_another_members_help_opens_no_record(market: Any, agreement_id: bytes, name: str) -> None:
+    before = owed(market, agreement_id)
+    answer = ask(market, agreement_id, made_up(market, getattr(market, name)))
+    assert (answer.status_code, answer.json()["code"]) == (403, "issuer_not_office")
+    assert owed(market, agreement_id) == before
+
+
+@pytest.mark.parametrize("name", ["settlement_bank", "operator", "supervisor"])
+def test_a_consent_made_up_with_another_members_help_convinces_no_verifier(market: Any, reported: dict[str, Any], name: str) -> None:
+    claimed(market, made_up(market, getattr(market, name)), reported["parts"][:1], "issuer_not_office")
+
+
+@contextmanager
+def suspended(market: Any, node: Any) -> Iterator[None]:
+    market.governance.execute("suspend", node.member, b"test".ljust(32, b"\0"))
+    market.settle()
+    try:
+        yield
+    finally:
+        market.governance.execute("lift", node.member)
+        market.settle()
+
+
+def test_a_consent_certified_by_an_office_suspended_before_the_query_convinces_no_verifier(market: Any, reported: dict[str, Any]) -> None:
+    with suspended(market, market.department):
+        claimed(market, reported["consent"], reported["parts"][1:], "issuer_not_office")
+    assert checked(market, reported["bundle"])
