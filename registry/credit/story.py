@@ -149,8 +149,8 @@ def _agreements(facts: Facts, query: CreditQuery, anchored_at: int) -> dict[byte
         _require(agreement_id not in found, "agreement_differs", "An agreement is shown twice.")
         provider = (signed.member, signed.signer) == (agreement.provider, agreement.provider_key)
         _require(provider, "wrong_signer", "An agreement is not signed by its provider.")
-        _require(agreement.buyer == query.bank, "agreement_differs", "An agreement is another buyer's.")
-        _require(agreement.purpose == purpose, "agreement_differs", "An agreement is for another purpose than the consent.")
+        _require(agreement.buyer == query.bank, "agreement_other_buyer", "An agreement is another buyer's.")
+        _require(agreement.purpose == purpose, "agreement_other_purpose", "An agreement is for another purpose than the consent.")
         _require(shown_member(facts, agreement.provider).has_role(OFFICE), "provider_not_department", f"{agreement.provider} is no department.")
         heights = facts.word("TradeSettlement", "agreements", agreement_id, offset=2).value
         opened_at = AgreementState.decode(0, 0, heights).opened_at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from chain.canonical import dumps
 from chain.commitment import commit, new_salt
 from chain.crypto import address_of, new_private_key
 from chain.errors import QiaolianError, VerificationError
-from chain.statements import Agreement, Consent, ConsentRegistration, KeyPurpose, Outcome, Share, SubjectKeyCertificate, UsageReceipt
+from chain.statements import Agreement, Consent, ConsentRegistration, CreditDispute, KeyPurpose, Outcome, Share, SubjectKeyCertificate, UsageReceipt
 from exchange.reports import service as reports
 from registry.assets import service as assets
 from registry.credit import export, service, story
@@ -79,9 +79,9 @@ def checked(market: Any, bundle: bytes) -> Report:
     return verify(bundle, market.trust, {"credit": story.check})
 
 
-def claimed(market: Any, consent: str, parts: list[dict[str, Any]], code: str) -> None:
+def claimed(market: Any, consent: str, parts: list[dict[str, Any]], code: str, disputes: Sequence[dict[str, Any]] = ()) -> None:
     """The bank signs and anchors a query over what it put together; a verifier refuses the bundle with this code."""
-    made = service.record_report(market.bank.context, subject=new_salt().hex(), consent=bytes.fromhex(consent[2:]), parts=parts, disputes=[])
+    made = service.record_report(market.bank.context, subject=new_salt().hex(), consent=bytes.fromhex(consent[2:]), parts=parts, disputes=disputes)
     bundle = told(market, made)
     with pytest.raises(VerificationError) as refused:
         checked(market, bundle)
@@ -154,17 +154,30 @@ def test_an_agreement_that_the_chain_never_opened_shows_no_delivery(market: Any,
     claimed(market, reported["consent"], [quiet], "agreement_not_open")
 
 
-def test_a_call_for_another_purpose_is_no_part_of_a_credit_query(market: Any, reported: dict[str, Any]) -> None:
-    other = market.open(market.grant(purpose="statistics"), cap=1000)
-    served = market.call(other, 7)
-    signed = reports.agreements.load(market.bank.context, other)
-    part = {
-        **reported["parts"][0],
-        **reports._receipt(market.bank.context, other, served.lane, served.seq),
+def bought(buyer: Any, agreement_id: bytes, served: Any, part: Mapping[str, Any]) -> dict[str, Any]:
+    """A true receipt of another call, as a part of a report."""
+    signed = reports.agreements.load(buyer.context, agreement_id)
+    return {
+        **part,
+        **reports._receipt(buyer.context, agreement_id, served.lane, served.seq),
         "agreement": signed.agreement.to_json(),
         "agreementSignature": "0x" + signed.provider_signature.hex(),
     }
-    claimed(market, reported["consent"], [part], "agreement_differs")
+
+
+def test_a_call_for_another_purpose_is_no_part_of_a_credit_query(market: Any, reported: dict[str, Any]) -> None:
+    other = market.open(market.grant(purpose="statistics"), cap=1000)
+    part = bought(market.bank, other, market.call(other, 7), reported["parts"][0])
+    claimed(market, reported["consent"], [part], "agreement_other_purpose")
+
+
+def test_another_buyers_call_is_no_part_of_a_credit_query(market: Any, reported: dict[str, Any]) -> None:
+    theirs = replace(market, bank=market.operator)
+    theirs.deposit(market.operator.member, 1000, "theirs")
+    theirs.settle()
+    other = theirs.open(theirs.grant(purpose="statistics"), cap=1000)
+    part = bought(market.operator, other, theirs.call(other, 7), reported["parts"][0])
+    claimed(market, reported["consent"], [part], "agreement_other_buyer")
 
 
 def test_a_receipt_comes_with_the_agreement_it_names(market: Any, reported: dict[str, Any]) -> None:
@@ -248,3 +261,33 @@ def test_a_consent_certified_by_an_office_suspended_before_the_query_convinces_n
     with suspended(market, market.department):
         claimed(market, reported["consent"], reported["parts"][1:], "issuer_not_office")
     assert checked(market, reported["bundle"])
+
+
+# --- Disputes -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["settlement_bank", "operator", "supervisor"])
+def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(market: Any, reported: dict[str, Any], name: str) -> None:
+    """The chain takes a dispute under any key: whose it is, only an office can say."""
+    helper, relayer, key, now = getattr(market, name), market.operator, new_private_key(), market.bank.context.now()
+    dispute = CreditDispute(1, market.department.member, market.asset_id, new_salt(), new_salt(), address_of(key), now)
+    certificate = SubjectKeyCertificate(1, helper.member, new_salt(), address_of(key), "dispute", now - 60, 2**40)
+    signature = Subject(market).signed(key, dispute)
+    relayer.done(service._send(relayer.context, f"made-up/{key.hex()}", "raiseDispute", [dispute, signature]))
+    market.settle()
+    made = {
+        "disputeId": "0x" + dispute.struct_hash().hex(),
+        "department": market.department.member,
+        "assetId": "0x" + market.asset_id.hex(),
+        "answered": False,
+        "upheld": False,
+        "before": {},
+        "after": None,
+        "dispute": dispute.to_json(),
+        "disputeSignature": "0x" + signature.hex(),
+        "certificate": certificate.to_json(),
+        "certificateSignature": "0x" + helper.context.sign(certificate).hex(),
+        "repair": None,
+        "repairSignature": None,
+    }
+    claimed(market, reported["consent"], reported["parts"][:1], "issuer_not_office", [made])
