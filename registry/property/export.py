@@ -10,7 +10,7 @@ from chain.errors import Conflict, NotFound
 from chain.statements import DealStep, DealTerms, Step, TitleStatement
 from registry.exports import Exporter
 from registry.property import service
-from registry.property.rules import DEAL_DOMAIN, PEOPLE, STEP_DOMAIN, members_of
+from registry.property.rules import DEAL_DOMAIN, PEOPLE, STEP_DOMAIN, members_of, roles_of
 from registry.property.store import Deal, SignedStep
 
 
@@ -39,6 +39,8 @@ def _bundle(context: Context, row: Deal, terms: DealTerms) -> bytes:
     for each in row.certificates:
         held = service.CertifiedKey.from_json(each)
         made.by_member(held.certificate, held.signature)
+    for member, _ in roles_of(terms):
+        made.word("MemberDirectory", "members", member)
     made.word("PropertyLedger", "deals", row.deal_id)
     for step in steps:
         _add_step(made, row.deal_id, step)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from chain.errors import BadInput, Conflict, Forbidden
-from chain.statements import DealTerms, Step
+from chain.statements import DealTerms, Role, Step
 from registry.property.tax import TaxFacts, compute
 
 DEAL_DOMAIN = "qiaolian.deal.v1"
@@ -94,6 +94,12 @@ def members_of(terms: DealTerms) -> tuple[str, ...]:
     """The member parties, each once."""
     named = (terms.agent, terms.tax_authority, terms.bank, terms.notary, terms.registrar)
     return tuple(dict.fromkeys(each for each in named if each))
+
+
+def roles_of(terms: DealTerms) -> tuple[tuple[str, Role], ...]:
+    """Who must hold which role: an agent must not name itself the tax authority or the bank, nor anybody the registration centre."""
+    needed = ((terms.registrar, Role.DEPARTMENT), (terms.tax_authority, Role.DEPARTMENT), (terms.bank, Role.BANK))
+    return tuple(each for each in needed if each[0])
 
 
 def steps_of(terms: DealTerms) -> tuple[Step, ...]:

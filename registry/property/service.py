@@ -39,6 +39,7 @@ from registry.property.rules import (
     require_loan,
     require_record,
     require_turn,
+    roles_of,
     steps_of,
 )
 from registry.property.store import Deal, SignedStep
@@ -178,11 +179,11 @@ def _require_deal(context: Context, row: Deal) -> None:
 
 
 def _require_roles(context: Context, terms: DealTerms) -> None:
-    """The chain asks a role of the registration centre alone; an agent must not name itself the tax authority or the bank."""
-    needed = {terms.tax_authority: Role.DEPARTMENT} | ({terms.bank: Role.BANK} if terms.bank else {})
-    words = context.view.words([Word("MemberDirectory", "members", (member,)) for member in needed])
-    if not all(MemberWord.decode(word.value).roles & role for word, role in zip(words, needed.values(), strict=True)):
-        raise BadInput("party_role_wrong", "The deal's tax authority is no department, or its bank no bank.")
+    """The chain asks a role of the registration centre alone."""
+    needed = roles_of(terms)
+    words = context.view.words([Word("MemberDirectory", "members", (member,)) for member, _ in needed])
+    if not all(MemberWord.decode(word.value).has_role(role) for word, (_, role) in zip(words, needed, strict=True)):
+        raise BadInput("party_role_wrong", "The deal's registration centre or tax authority is no department, or its bank no bank.")
 
 
 def _require_certified(context: Context, held: CertifiedKey, key: str, registrar: str) -> None:

@@ -4,7 +4,7 @@
 
 1. the terms, whose struct hash is the deal id, and the content they commit to, opened;
 2. the title statement, signed by the registration centre for this unit and the seller's key;
-3. seller's and buyer's keys, certified by the registration centre for deals;
+3. seller's and buyer's keys, certified by the registration centre for deals; the centre and the tax authority are departments, the bank is a bank;
 4. each step's statement, signed by its own party, equal to what the chain keeps under that step;
 5. what tax, mortgage, notary and registration state, opened: the tax sheet is computed again from the rules it names;
 6. the chain's word for the deal: opened, and registered when all steps are there.
@@ -19,7 +19,7 @@ from typing import Any
 from chain.bundle import Facts, Signed
 from chain.errors import BadInput, Conflict, Forbidden, Inconsistent, NotIncluded
 from chain.statements import DealStep, DealTerms, KeyPurpose, Step, SubjectKeyCertificate, TitleStatement
-from chain.words import DealWord
+from chain.words import DealWord, MemberWord
 from registry.property.rules import (
     AGREEING,
     DEAL_DOMAIN,
@@ -29,6 +29,7 @@ from registry.property.rules import (
     require_content,
     require_loan,
     require_record,
+    roles_of,
     steps_of,
 )
 
@@ -82,13 +83,16 @@ def _people(facts: Facts, terms: DealTerms) -> list[str]:
             "certificate_mismatch",
             "A person's key is not certified for deals by the registration centre.",
         )
+    for member, role in roles_of(terms):
+        word = MemberWord.decode(facts.word("MemberDirectory", "members", member).value)
+        _require(word.has_role(role), "party_role_wrong", f"{member} is not admitted as what the deal takes it for.")
     title = facts.one(TitleStatement).statement
     _require(
         held[terms.seller].statement.subject == title.owner,
         "certificate_mismatch",
         "The seller's key is not certified to the owner the title names.",
     )
-    return [f"{terms.registrar} certified the one-time keys of seller and buyer."]
+    return [f"{terms.registrar}, a department, certified the one-time keys of seller and buyer."]
 
 
 def _steps(facts: Facts, terms: DealTerms) -> list[Signed[DealStep]]:

@@ -45,6 +45,7 @@ from chain.statements import (
     SubjectKeyCertificate,
 )
 from chain.transactions import gas_for, sign_transaction
+from chain.trust import Trust
 from chain.view import ChainView
 from registry import projection
 from registry.access import Principal
@@ -60,7 +61,7 @@ from registry.members import api as members_api
 from registry.property import api as property_api
 from registry.sources import Column, Record, Schema
 from registry.uscc import with_check_character
-from tests.exchange.conftest import SealedForTests
+from tests.exchange.conftest import SealedForTests, trust_for
 
 ORGANISATIONS = {
     "operator": Role.OPERATOR,
@@ -274,6 +275,10 @@ class Network:
         signed = sign_transaction(sender, chain_id=chain_id, nonce=0, to=address, data=call, gas=gas_for(call))
         self.ledger.send([signed.raw])
         wait_for(lambda: self.ledger.receipt(signed.transaction_hash), function)
+
+    @property
+    def trust(self) -> Trust:
+        return trust_for(self.deployment)
 
     # --- what many stories begin with -----------------------------------------------------------------------------------------
 

@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
+from chain.bundle import verify
+from chain.canonical import dumps
 from chain.crypto import new_private_key
-from chain.errors import QiaolianError
+from chain.errors import QiaolianError, VerificationError
 from chain.statements import KeyPurpose, SubjectKeyCertificate
 from registry.credit import service
 from registry.credit.store import Certificate
-from registry.property import register
+from registry.property import register, story
+from registry.property import service as deals
 from tests.registry.test_consents import dispute_of, use
-from tests.registry.test_deals import Step, put_up
+from tests.registry.test_deals import SIGNERS, Step, put_up
 
 COLUMNS = ("key", "identity", "certificate", "signature")
 Certified = tuple[SubjectKeyCertificate, bytes]
@@ -215,3 +218,30 @@ def test_a_statement_key_of_nobody_certifies_nobody(network: Any, person: Any) -
     assert code_of(lambda: show(network, "tax", subject, (certificate, stranger))) == ("wrong_signer", 403)
     token = network["tax"].sign(certificate, KeyPurpose.TOKEN)
     assert code_of(lambda: show(network, "tax", subject, (certificate, token))) == ("wrong_signer", 403)
+
+
+def bundle_of(network: Any, deal: Any) -> bytes:
+    network["registrar"].anchor()
+    return dumps(network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer"))
+
+
+def test_a_registered_deal_shows_that_departments_certified_taxed_and_registered(network: Any, person: Any) -> None:
+    deal = put_up(network, person(), person()).draw_up()
+    deal.take(*Step)
+    report = verify(bundle_of(network, deal), network.trust, {"property": story.check})
+    assert f"{network['registrar'].member}, a department, certified the one-time keys of seller and buyer." in report.proved
+
+
+def test_a_deal_taxed_by_an_agency_convinces_no_verifier(network: Any, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parties run code of their own, and the chain asks a role of the registration centre alone."""
+    monkeypatch.setattr(deals, "_require_roles", lambda context, terms: None)
+    deal = put_up(network, person(), person()).draw_up(tax_authority=network["agency"].member)
+    for step in Step:
+        by = "agency" if step is Step.TAX else SIGNERS.get(step, "agency")
+        made = deal.hand_in(step) if step in (Step.SELLER, Step.BUYER) else deal.sign(step, by=by)
+        network[by].done(made["operation"])
+        network.sync()
+    assert deal.word.registered_at
+    with pytest.raises(VerificationError) as refused:
+        verify(bundle_of(network, deal), network.trust, {"property": story.check})
+    assert refused.value.code == "party_role_wrong"
