@@ -120,7 +120,7 @@ class Approval(Statement):
 
 @dataclass(frozen=True)
 class SubjectKeyCertificate(Statement):
-    """An office that knows a person or trader certifies the subject's one-time key. Signed by the issuer's STATEMENT key; stays off chain."""
+    """A department that knows a person or trader certifies the subject's one-time key. Signed by the issuer's STATEMENT key; stays off chain."""
 
     contract: ClassVar[str] = "MemberDirectory"
     version: Uint16

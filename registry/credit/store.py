@@ -18,7 +18,7 @@ class HeldConsent(Base):
 
 
 class Certificate(Base):
-    """A key certificate this office issued; the identity stays here."""
+    """A key certificate this office issued, or was shown for disputes; one for each key. The identity stays here."""
 
     __tablename__ = "credit_certificate"
     key: Mapped[str] = mapped_column(primary_key=True)
