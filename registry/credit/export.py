@@ -10,9 +10,11 @@ from chain.canonical import dumps
 from chain.context import Context
 from chain.errors import NotFound
 from chain.statements import Agreement, CreditDispute, CreditQuery, CreditRepair, SubjectKeyCertificate, UsageReceipt
+from chain.words import DisputeWord
 from registry.credit import service
 from registry.credit.rules import CONSENT_DOMAIN, ConsentPackage
 from registry.exports import Exporter
+from registry.offices import member_at
 
 
 async def fetch(context: Context, query_hash: bytes) -> bytes:
@@ -38,9 +40,9 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
     made = Exporter(context, story="credit", subject={"query": "0x" + query_hash.hex()})
     made.by_member(query, row.signature)
     made.logged(query)
-    made.word("CreditLedger", "queries", query_hash)
+    anchored_at = made.word("CreditLedger", "queries", query_hash)
     made.by_subject(package.consent, package.signature)
-    _add_certificate(made, package.certificate, package.certificate_signature)
+    _add_certificate(made, package.certificate, package.certificate_signature, at=anchored_at)
     made.disclose(query.consent, salt=package.salt, domain=CONSENT_DOMAIN, record=package.consent.to_json())
     made.word("CreditLedger", "consents", query.consent)
     for each in row.receipts:
@@ -50,10 +52,10 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
     return made.build()
 
 
-def _add_certificate(made: Exporter, certificate: SubjectKeyCertificate, signature: bytes) -> None:
-    """A certificate, and what shows that an office made it."""
+def _add_certificate(made: Exporter, certificate: SubjectKeyCertificate, signature: bytes, *, at: int) -> None:
+    """A certificate, and what shows that its issuer was an office in block ``at``."""
     made.by_member(certificate, signature)
-    made.word("MemberDirectory", "members", certificate.issuer)
+    member_at(made.word, certificate.issuer, at)
 
 
 def _add_receipt(made: Exporter, query: CreditQuery, held: Mapping[str, Any]) -> None:
@@ -74,8 +76,9 @@ def _add_dispute(made: Exporter, told: Mapping[str, Any]) -> None:
     dispute = CreditDispute.from_json(told["dispute"])
     dispute_id = dispute.struct_hash()
     made.by_subject(dispute, _bytes(told["disputeSignature"]))
-    _add_certificate(made, SubjectKeyCertificate.from_json(told["certificate"]), _bytes(told["certificateSignature"]))
-    made.word("CreditLedger", "disputes", dispute_id)
+    opened_at = DisputeWord.decode(made.word("CreditLedger", "disputes", dispute_id)).opened_at
+    certificate = SubjectKeyCertificate.from_json(told["certificate"])
+    _add_certificate(made, certificate, _bytes(told["certificateSignature"]), at=opened_at)
     if told["repair"] is not None:
         made.by_member(CreditRepair.from_json(told["repair"]), _bytes(told["repairSignature"]), taken=True)
         made.word("CreditLedger", "repairs", dispute_id)

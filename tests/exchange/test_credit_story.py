@@ -263,6 +263,15 @@ def test_a_consent_certified_by_an_office_suspended_before_the_query_convinces_n
     assert checked(market, reported["bundle"])
 
 
+def test_an_office_suspended_twice_since_is_shown_as_it_was(market: Any, reported: dict[str, Any]) -> None:
+    for _ in range(2):
+        market.mine(1, 1)
+        with suspended(market, market.department):
+            pass
+    again = export.bundle(market.bank.context, bytes.fromhex(json.loads(reported["bundle"])["subject"]["query"][2:]))
+    assert checked(market, again).proved[1:] == checked(market, reported["bundle"]).proved[1:]
+
+
 # --- Disputes -------------------------------------------------------------------------------------------------------------------
 
 
