@@ -8,7 +8,7 @@ from typing import Any
 
 from chain.canonical import dumps
 from chain.context import Context
-from chain.errors import NotFound
+from chain.errors import Conflict, NotFound
 from chain.statements import Agreement, CreditDispute, CreditQuery, CreditRepair, SubjectKeyCertificate, UsageReceipt
 from chain.words import DisputeWord
 from registry.credit import service
@@ -32,7 +32,8 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
     """The bundle's bytes; the report itself stays closed.
 
     Raises:
-        NotFound: ``query_unknown``; Conflict: ``entry_not_anchored`` while an anchor is still to come.
+        NotFound: ``query_unknown``; Conflict: ``entry_not_anchored`` while an anchor is still to come, ``agreement_not_kept`` for a report from
+            before agreements were kept with it.
     """
     row = service.find_query(context, query_hash)
     query = CreditQuery.from_json(row.statement)
@@ -60,6 +61,9 @@ def _add_certificate(made: Exporter, certificate: SubjectKeyCertificate, signatu
 
 def _add_receipt(made: Exporter, query: CreditQuery, held: Mapping[str, Any]) -> None:
     """A receipt, and what shows that a department delivered to this bank: its agreement, open on the chain, and the department's role."""
+    if "agreement" not in held:
+        hint = "Make a new report; the query of this one stays on the chain."
+        raise Conflict("agreement_not_kept", "The report was stored without the agreements of its receipts.", hint=hint)
     agreement = Agreement.from_json(held["agreement"])
     made.by_member(UsageReceipt.from_json(held["receipt"]), _bytes(held["signature"]), named_by=query)
     made.by_member(agreement, _bytes(held["agreementSignature"]), taken=True)

@@ -50,7 +50,7 @@ from registry.credit.rules import (
     told_once,
 )
 from registry.credit.store import AnchoredQuery, Certificate, Dispute, HeldConsent, Query
-from registry.evidence.service import append_statement
+from registry.evidence.service import append_again, append_statement
 from registry.grants import service as grants
 from registry.masking import mask
 from registry.offices import OFFICE, require_office
@@ -239,7 +239,8 @@ def record_report(
     Raises:
         BadInput: ``report_malformed``; NotFound: ``consent_unknown``.
     """
-    held_package(context, consent)
+    certificates = [ConsentPackage.from_json(held_package(context, consent)).certificate]
+    certificates += [SubjectKeyCertificate.from_json(each["certificate"]) for each in disputes]
     report, salt = combine(subject, parts, disputes), new_salt()
     receipts = [_receipt(part) for part in parts]
     hashes = [UsageReceipt.from_json(each["receipt"]).struct_hash() for each in receipts]
@@ -271,6 +272,9 @@ def record_report(
         )
         session.add(row)
         append_statement(session, statement, context.domain("CreditLedger"), at=statement.issued_at)
+        for each in certificates:
+            # So that this log still dates them when the office's key has ended.
+            append_again(session, kind=type(each).__name__, digest=each.digest(context.domain(each.contract)), at=statement.issued_at)
         _enqueue(context, session, operation, "anchorQueries", [[query_hash]])
         return _reported(row)
 
