@@ -28,7 +28,7 @@ from chain.outbox.store import CALLS, SENDERS
 from chain.transactions import gas_for, sign_transaction
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
