@@ -332,7 +332,7 @@ def test_two_workers_of_one_key_by_mistake_double_nothing(throwaway: Any, databa
         working(worker_of(throwaway, database, batch=5)),
     ):
         database.write(change)
-        wait_until(lambda: backlog_of(database, throwaway) == 0)
+        wait_until(lambda: backlog_of(database, throwaway) == 0, timeout=4 * PATIENCE)
     assert sorted(anchored(throwaway)) == anchored(throwaway)
     assert len(set(anchored(throwaway))) == len(anchored(throwaway))
     assert throwaway.ledger.nonce(throwaway.organisations[2].transaction.address) == 100
