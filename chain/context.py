@@ -48,6 +48,8 @@ class Context:
     clock: Callable[[], float] = time.time
     ports: dict[str, Any] = field(default_factory=dict)
     """Implementations that ``nodes`` plugs into ports of the domain packages, e.g. ``sources``."""
+    projected_height: int | None = None
+    """The last block whose events are in the database; None until the projector has looked."""
 
     def now(self) -> int:
         """Unix seconds."""

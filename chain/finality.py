@@ -13,17 +13,20 @@ from typing import Any, Protocol
 from chain import headers, rlp
 from chain.crypto import keccak256
 from chain.errors import Unavailable, VerificationError
+from chain.receipts import Receipt, ethereum_receipt, kaia_receipt
 from chain.rpc import Call
 
 
 @dataclass(frozen=True)
 class CheckedHeader:
-    """A header whose hash was recomputed and whose seals satisfy the rule."""
+    """A header whose hash was recomputed, and whose seals satisfy the rule or whose hash a later such header leads to."""
 
     height: int
     block_hash: bytes
     parent_hash: bytes
     state_root: bytes
+    receipts_root: bytes
+    logs_bloom: bytes
     timestamp: int
     header_rlp: bytes
     """The header as bundles carry it, seals included."""
@@ -44,6 +47,23 @@ class FinalityRule(Protocol):
         Raises:
             Unavailable: ``chain_header_refused`` when it is malformed, its hash is not its content's, or its seals do
                 not make it final.
+        """
+
+    def read(self, answer: Mapping[str, Any]) -> CheckedHeader:
+        """The header in a node's answer, its seals unchecked: for a block that a checked header's parent hash names.
+
+        Raises:
+            Unavailable: ``chain_header_refused`` as above.
+        """
+
+    def receipts_request(self, height: int) -> Call:
+        """The JSON-RPC call that gives all receipts of a block, in order."""
+
+    def receipt(self, answer: Mapping[str, Any]) -> Receipt:
+        """One receipt in a node's answer, encoded as this engine's receipts trie holds it.
+
+        Raises:
+            Malformed: ``receipt_malformed``.
         """
 
 
@@ -80,9 +100,25 @@ class KaiaIbft:
 
     def check(self, answer: Mapping[str, Any]) -> CheckedHeader:
         """Recompute the hash and count the seals; see ``chain.headers``."""
+        return self._read(answer, sealed=True)
+
+    def read(self, answer: Mapping[str, Any]) -> CheckedHeader:
+        """Recompute the hash alone."""
+        return self._read(answer, sealed=False)
+
+    def receipts_request(self, height: int) -> Call:
+        """``kaia_getBlockReceipts``: the ``eth_`` call hides why a transaction failed, which the root covers."""
+        return "kaia_getBlockReceipts", (hex(height),)
+
+    def receipt(self, answer: Mapping[str, Any]) -> Receipt:
+        """See ``chain.receipts``."""
+        return kaia_receipt(answer)
+
+    def _read(self, answer: Mapping[str, Any], *, sealed: bool) -> CheckedHeader:
         try:
             header = headers.from_rpc(answer)
-            headers.require_final(header, self._validators(header.number))
+            if sealed:
+                headers.require_final(header, self._validators(header.number))
         except VerificationError as error:
             raise header_refused(error.sentence, reason=error.code) from error
         return CheckedHeader(
@@ -90,6 +126,8 @@ class KaiaIbft:
             block_hash=header.hash,
             parent_hash=header.parent_hash,
             state_root=header.state_root,
+            receipts_root=header.receipts_root,
+            logs_bloom=header.logs_bloom,
             timestamp=header.timestamp,
             header_rlp=header.raw,
         )
@@ -147,9 +185,23 @@ class UnsealedForTestsOnly:
             block_hash=block_hash,
             parent_hash=fields[0],
             state_root=fields[3],
+            receipts_root=fields[5],
+            logs_bloom=fields[6],
             timestamp=int.from_bytes(fields[11], "big"),
             header_rlp=header_rlp,
         )
+
+    def read(self, answer: Mapping[str, Any]) -> CheckedHeader:
+        """As ``check``: there are no seals."""
+        return self.check(answer)
+
+    def receipts_request(self, height: int) -> Call:
+        """``eth_getBlockReceipts``."""
+        return "eth_getBlockReceipts", (hex(height),)
+
+    def receipt(self, answer: Mapping[str, Any]) -> Receipt:
+        """See ``chain.receipts``."""
+        return ethereum_receipt(answer)
 
 
 def _item(answer: Mapping[str, Any], name: str, number: bool) -> bytes:

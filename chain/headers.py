@@ -18,6 +18,7 @@ from typing import Any
 from chain import rlp
 from chain.crypto import keccak256, recover
 from chain.errors import BadSignature, Malformed, NotFinal
+from chain.receipts import BLOOM_BYTES
 
 _COMMIT = b"\x02"
 _VANITY = 32
@@ -40,7 +41,7 @@ _FIELDS = (
     "baseFeePerGas",
 )
 _INTEGERS = {"blockScore", "number", "gasUsed", "timestamp", "timestampFoS", "baseFeePerGas"}
-_STATE_ROOT, _NUMBER, _TIMESTAMP, _EXTRA = 2, 7, 9, 11
+_STATE_ROOT, _RECEIPTS_ROOT, _BLOOM, _NUMBER, _TIMESTAMP, _EXTRA = 2, 4, 5, 7, 9, 11
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Header:
     hash: bytes
     parent_hash: bytes
     state_root: bytes
+    receipts_root: bytes
+    logs_bloom: bytes
     number: int
     timestamp: int
     seals: tuple[bytes, ...]
@@ -80,6 +83,8 @@ def parse(raw: bytes) -> Header:
         hash=keccak256(rlp.encode(unsealed)),
         parent_hash=rlp.as_bytes(fields[0], length=32),
         state_root=rlp.as_bytes(fields[_STATE_ROOT], length=32),
+        receipts_root=rlp.as_bytes(fields[_RECEIPTS_ROOT], length=32),
+        logs_bloom=rlp.as_bytes(fields[_BLOOM], length=BLOOM_BYTES),
         number=rlp.as_integer(fields[_NUMBER]),
         timestamp=rlp.as_integer(fields[_TIMESTAMP]),
         seals=tuple(rlp.as_bytes(each) for each in istanbul[2]),

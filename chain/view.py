@@ -28,9 +28,10 @@ import contracts
 from chain import proofs
 from chain.deployment import Deployment
 from chain.eip712 import encode_member
-from chain.errors import BadInput, QiaolianError, Unavailable, VerificationError
+from chain.errors import BadInput, Malformed, QiaolianError, Unavailable, VerificationError
 from chain.finality import CheckedHeader, FinalityRule, header_refused
 from chain.proofs import StorageProof
+from chain.receipts import BlockLogs, ProvedLogs, bloom_bits, may_have_logs, receipts_root
 from chain.rpc import Call, Rpc, RpcRefused
 
 log = logging.getLogger("qiaolian.view")
@@ -43,6 +44,10 @@ MOST_LINKED = 64
 MOST_WATCHED = 4096
 MOST_SLOTS_PER_CALL = 100
 HEADERS_KEPT = 512
+MAX_RECEIPT_BLOCKS = 8
+"""The receipts of so many blocks are asked for in one exchange."""
+MAX_LOGS = 5_000
+"""Once so many logs are read, the range of blocks ends."""
 MOST_LOOKS = 5
 """So often a proof is asked for, each time under the chain's latest block, before its refusal stands."""
 
@@ -133,6 +138,7 @@ class ChainView:
         self._headers: dict[int, CheckedHeader] = {}
         self._used: dict[Word, float] = {}
         self._slots: dict[Word, bytes] = {}
+        self._bloom_bits = [bloom_bits(address) for address in deployment.contracts.values()]
         self._problem: QiaolianError | None = None
         self._stepping = threading.Lock()
         self._advanced = threading.Condition()
@@ -264,6 +270,52 @@ class ChainView:
             raise BadInput("height_ahead", f"The chain view has not reached block {height}.")
         return self._checked(self._rpc.call(*_spread(self._rule.request(height))), height)
 
+    def headers(self, first: int, last: int) -> list[CheckedHeader]:
+        """The headers of consecutive blocks at or below the head.
+
+        The last one's seals are checked. Each other is the parent that the next one names, which proves it as well and
+        costs a tenth.
+
+        Raises:
+            Unavailable: ``chain_header_refused`` when one does not check, or the nodes' own failures.
+            BadInput: ``height_ahead`` for a height the chain has not reached.
+        """
+        later = self.header(last)
+        below = range(last - 1, first - 1, -1)
+        known = {height: header for height in below if (header := self._headers.get(height)) is not None}
+        missing = [height for height in below if height not in known]
+        answers = self._batch([self._rule.request(height) for height in missing])
+        known.update((height, self._read(answer)) for height, answer in zip(missing, answers, strict=True))
+        found = [later]
+        for height in below:
+            if known[height].height != height or known[height].block_hash != found[-1].parent_hash:
+                raise header_refused(f"The chain node's block {height} does not lead to block {height + 1}.")
+            found.append(known[height])
+        return found[::-1]
+
+    def logs(self, first: int, last: int) -> ProvedLogs:
+        """What the network's contracts logged in consecutive blocks at or below the head, proved to be all of it.
+
+        A header's bloom proves that a block has no log of ours; the logs of any other come from its receipts, all of
+        them, whose root is the header's. Covers at least one block, and stops early where there are many logs. A node
+        whose answer does not hold is left for the next one.
+
+        Raises:
+            Unavailable: ``chain_receipts_refused`` when no node's receipts hold; as ``headers``.
+            BadInput: ``height_ahead``.
+        """
+        for remaining in reversed(range(len(self._rpc.urls))):
+            try:
+                return self._logs(first, last)
+            except BadInput:
+                raise
+            except QiaolianError as error:
+                log.warning("view: %s (%s)", error.sentence, error.code)
+                self._rpc.pass_over()
+                if not remaining:
+                    raise
+        raise AssertionError("unreachable")
+
     # --- following ---------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
@@ -372,6 +424,37 @@ class ChainView:
         for name, answer in zip(names, self._batch(calls), strict=True):
             snapshot.roots[name] = self._storage_root(snapshot.header, name, answer)
         return [name for name in names if before.roots.get(name) != snapshot.roots[name]]
+
+    # --- logs --------------------------------------------------------------------------------------------------------
+
+    def _logs(self, first: int, last: int) -> ProvedLogs:
+        headers = self.headers(first, last)
+        ours = [header for header in headers if may_have_logs(header.logs_bloom, self._bloom_bits)]
+        blocks: list[BlockLogs] = []
+        for start in range(0, len(ours), MAX_RECEIPT_BLOCKS):
+            part = ours[start : start + MAX_RECEIPT_BLOCKS]
+            answers = self._rpc.batch([self._rule.receipts_request(header.height) for header in part])
+            blocks += [self._block_logs(header, answer) for header, answer in zip(part, answers, strict=True)]
+            if sum(len(block.logs) for block in blocks) >= MAX_LOGS:
+                return ProvedLogs(part[-1].height, part[-1].block_hash, tuple(blocks))
+        return ProvedLogs(headers[-1].height, headers[-1].block_hash, tuple(blocks))
+
+    def _block_logs(self, header: CheckedHeader, answer: Any) -> BlockLogs:
+        """A block's logs, once its receipts have the root that the header names."""
+        if isinstance(answer, RpcRefused) or not isinstance(answer, list):
+            raise _receipts_refused(f"The chain node gives no receipts of block {header.height}.")
+        try:
+            receipts = [self._rule.receipt(item) for item in answer]
+        except (Malformed, AttributeError) as error:
+            raise _receipts_refused(f"The chain node's receipts of block {header.height} cannot be read.") from error
+        if receipts_root([receipt.encoding for receipt in receipts]) != header.receipts_root:
+            raise _receipts_refused(f"The chain node's receipts of block {header.height} are not that block's.")
+        return BlockLogs(header.height, header.block_hash, tuple(found for receipt in receipts for found in receipt.logs))
+
+    def _read(self, answer: Any) -> CheckedHeader:
+        if not isinstance(answer, dict):
+            raise header_refused("The chain node gave no header.")
+        return self._rule.read(answer)
 
     # --- proving -----------------------------------------------------------------------------------------------------
 
@@ -511,6 +594,14 @@ def _stale(sentence: str, height: int | None) -> Unavailable:
         sentence + " Nothing is allowed on an old view.",
         hint="Check that the validators make blocks and that this node reaches one; the request can be repeated.",
         height=height,
+    )
+
+
+def _receipts_refused(sentence: str) -> Unavailable:
+    return Unavailable(
+        "chain_receipts_refused",
+        sentence,
+        hint="The chain node is faulty, keeps no old receipts, or lies: use another one and tell its operator.",
     )
 
 

@@ -1,8 +1,14 @@
-"""Chains that the whole run shares: real validators for the session, a throw-away chain for each module."""
+"""Chains that the whole run shares: real validators for the session, a throw-away chain for each module; and loopback
+servers that play a chain node gone wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import hypothesis
 import pytest
@@ -45,3 +51,37 @@ def anvil() -> Iterator[str]:
     """The RPC address of a fresh throw-away chain."""
     with throw_away_chain() as url:
         yield url
+
+
+Answer = Callable[[Any], bytes]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], str]]:
+    """Serve a function from a JSON-RPC request to the answer's bytes, on a free loopback port."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(answer: Answer) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_: Any) -> None:
+                return None
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

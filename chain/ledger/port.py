@@ -18,6 +18,7 @@ from chain.ledger.contracts import (
     PropertyLedger,
     TradeSettlement,
 )
+from chain.receipts import BlockLogs
 from chain.rpc import Call, ChainAnswer, Rpc, RpcRefused
 
 MOST_BLOCKS_PER_QUERY = 2000
@@ -36,8 +37,8 @@ class Event:
     """
     height: int
     block_hash: bytes
-    transaction_hash: bytes
     log_index: int
+    """Position among all logs of the block."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,17 @@ class Ledger:
         answers = self.rpc.batch([("eth_sendRawTransaction", ("0x" + raw.hex(),)) for raw in raw_transactions])
         return [answer if isinstance(answer, RpcRefused) else _bytes(answer) for answer in answers]
 
+    def decode_logs(self, block: BlockLogs) -> list[Event]:
+        """The events of the network's contracts among a block's proved logs, in chain order."""
+        found = (self._decoded(log.address, log.topics, log.data, block.height, block.block_hash, index) for index, log in enumerate(block.logs))
+        return [event for event in found if event is not None]
+
     def events(self, from_height: int, to_height: int, contracts: Sequence[str] | None = None) -> list[Event]:
-        """All events of the named contracts (all, if None), both heights included, in chain order."""
+        """Events of the named contracts (all, if None), both heights included, in chain order, as the node reports them.
+
+        Nothing shows that they are in their blocks or that none is missing: for counts and displays. What is stored
+        comes from ``ChainView.logs`` and ``decode_logs``.
+        """
         names = tuple(self.deployment.contracts) if contracts is None else contracts
         addresses = [self.deployment.address(name) for name in names]
         found: list[Event] = []
@@ -232,22 +242,17 @@ class Ledger:
             raise _bad_answer() from error
 
     def _event(self, log: dict[str, Any]) -> Event | None:
-        contract = self._names.get(log["address"].lower())
-        if contract is None:
-            return None
-        found = contract_abi(contract).decode_event([_bytes(topic) for topic in log["topics"]], _bytes(log["data"]))
-        if found is None:
+        topics = [_bytes(topic) for topic in log["topics"]]
+        block = _int(log["blockNumber"]), _bytes(log["blockHash"])
+        return self._decoded(log["address"].lower(), topics, _bytes(log["data"]), *block, _int(log["logIndex"]))
+
+    def _decoded(self, address: str, topics: Sequence[bytes], data: bytes, height: int, block_hash: bytes, log_index: int) -> Event | None:
+        contract = self._names.get(address)
+        found = None if contract is None else contract_abi(contract).decode_event(topics, data)
+        if contract is None or found is None:
             return None
         name, arguments = found
-        return Event(
-            contract=contract,
-            name=name,
-            arguments=arguments,
-            height=_int(log["blockNumber"]),
-            block_hash=_bytes(log["blockHash"]),
-            transaction_hash=_bytes(log["transactionHash"]),
-            log_index=_int(log["logIndex"]),
-        )
+        return Event(contract, name, arguments, height, block_hash, log_index)
 
 
 def code_text(value: bytes) -> str:

@@ -276,7 +276,7 @@ def payments(context: Context, agreement_id: bytes | None = None) -> list[dict[s
                 "agreementId": None if row.agreement_id is None else "0x" + row.agreement_id.hex(),
                 "amount": str(row.amount),
                 "height": row.height,
-                "transaction": "0x" + row.transaction_hash.hex(),
+                "logIndex": row.log_index,
             }
             for row in session.scalars(query)
         ]
@@ -306,13 +306,12 @@ def _take_claim(session: Session, event: Event) -> None:
 def _take_payment(session: Session, event: Event) -> None:
     session.merge(
         ExchangePayment(
-            transaction_hash=event.transaction_hash,
+            height=event.height,
             log_index=event.log_index,
             kind=event.name.lower(),
             member=event.arguments["member"],
             agreement_id=event.arguments.get("agreementId"),
             amount=event.arguments["amount"],
-            height=event.height,
         )
     )
 

@@ -40,11 +40,10 @@ class ExchangePayment(Base):
     """A payment, deposit or withdrawal on the chain, one row an event."""
 
     __tablename__ = "exchange_payment"
-    transaction_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    height: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     log_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     kind: Mapped[str] = mapped_column(sa.String(12))
     """``paid``, ``deposited`` or ``withdrawn``."""
     member: Mapped[str] = mapped_column(sa.String(18), index=True)
     agreement_id: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True)
     amount: Mapped[int] = mapped_column(Fen)
-    height: Mapped[int] = mapped_column(sa.BigInteger)

@@ -15,7 +15,7 @@ PAYMENTS: Columns = {
     "member": "member",
     "amount": lambda row: yuan(row["amount"]),
     "agreement": "agreementId",
-    "transaction": "transaction",
+    "event": "logIndex",
 }
 AMOUNT = arg("--amount", type=int, required=True, metavar="FEN", help="in fen")
 

@@ -1,15 +1,13 @@
-"""A throw-away chain with the real contracts, and loopback servers that play a chain node gone wrong."""
+"""A throw-away chain with the real contracts."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +100,15 @@ class Throwaway:
 
 @pytest.fixture
 def throwaway(tmp_path: Path) -> Iterator[Throwaway]:
+    """A chain of ``throw_away``."""
+    with throw_away(tmp_path) as chain:
+        yield chain
+
+
+@contextmanager
+def throw_away(directory: Path) -> Iterator[Throwaway]:
     """A fresh chain with every contract and four organisations, the first three of them governors."""
-    url, process = anvil.start(tmp_path / "anvil.log")
+    url, process = anvil.start(directory / "anvil.log")
     try:
         organisations = [
             Organisation(
@@ -123,37 +128,3 @@ def throwaway(tmp_path: Path) -> Iterator[Throwaway]:
         ledger.close()
     finally:
         anvil.end(process)
-
-
-Answer = Callable[[Any], bytes]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], str]]:
-    """Serve a function from a JSON-RPC request to the answer's bytes, on a free loopback port."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(answer: Answer) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                raw = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: Any) -> None:
-                return None
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()

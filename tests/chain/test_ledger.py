@@ -65,14 +65,14 @@ def test_an_event_gives_its_struct_back_as_the_statement_type(throwaway: Any) ->
     assert event.arguments == {"assetId": asset_id, "holder": department.member, "record": asset}
     block = throwaway.ledger.block(height)
     assert event.block_hash == block.block_hash
-    assert event.transaction_hash in block.transactions
+    (transaction,) = block.transactions
     assets = throwaway.ledger.assets
     assert assets.asset(asset_id).live
     assert assets.asset(asset_id).latest_version == 1
     assert assets.record_hash(asset_id, 1) == asset.struct_hash()
     assert assets.source_of("tax.records") == asset_id
     assert version_key(asset_id, 1) == throwaway.ledger.read("AssetRegistry", "versionKey", asset_id, 1)[0]
-    receipt = throwaway.ledger.receipt(event.transaction_hash)
+    receipt = throwaway.ledger.receipt(transaction)
     assert receipt.succeeded
     assert receipt.events == (event,)
 

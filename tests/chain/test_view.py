@@ -411,6 +411,34 @@ def test_before_its_first_block_the_view_allows_nothing() -> None:
     assert code_of(view.require_fresh) == "chain_view_stale"
 
 
+# --- headers of earlier blocks -------------------------------------------------------------------------------------------------
+
+
+def unsealed(block: dict[str, Any]) -> dict[str, Any]:
+    """The block as nobody sealed it; its hash stays."""
+    extra = bytes.fromhex(block["extraData"][2:])
+    names, proposer, _ = rlp.decode_list(extra[32:])
+    return {**block, "extraData": "0x" + (extra[:32] + rlp.encode([names, proposer, []])).hex()}
+
+
+def test_a_header_that_a_sealed_one_leads_to_is_taken_and_any_other_refused(serve: Any) -> None:
+    node, record = own_chain()
+    first, other = sealed(8), sealed(8, gasUsed="0x7")
+    second = sealed(9, hash_of(first))
+    node.latest = sealed(10, hash_of(second))
+    node.blocks = {8: unsealed(first), 9: unsealed(second), 10: node.latest}
+    view = view_of(serve(node), record)
+    view.start(wait_seconds=SECONDS)
+    view.stop()
+    assert [header.block_hash for header in view.headers(8, 10)] == [hash_of(first), hash_of(second), hash_of(node.latest)]
+    for lie in (other, second, {}, None):
+        node.blocks[8] = lie
+        assert code_of(lambda: view.headers(8, 10)) == "chain_header_refused"
+    assert code_of(lambda: view.logs(8, 10)) == "chain_header_refused"
+    assert code_of(lambda: view.headers(8, 9)) == "chain_header_refused"
+    assert code_of(lambda: view.logs(10, 11)) == "height_ahead"
+
+
 # --- on a living chain ---------------------------------------------------------------------------------------------------------
 
 

@@ -208,14 +208,15 @@ class Node:
         latest = self.context.ledger.height()
         self.context.view.wait_for_height(latest, 10)
         if latest > self.height:
-            events = self.context.ledger.events(self.height + 1, latest)
+            found = self.context.view.logs(self.height + 1, latest)
+            events = [event for block in found.blocks for event in self.context.ledger.decode_logs(block)]
 
             def change(session: Any) -> None:
                 registry_projection.apply(session, events, self.context)
                 exchange_projection.apply(session, events, self.context)
 
             self.context.database.write(change)
-            self.height = latest
+            self.height = self.context.projected_height = found.height
 
     def done(self, operation: str, *, seconds: float = 60) -> None:
         """Wait for an outbox operation; raises the contract's refusal."""

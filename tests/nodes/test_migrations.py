@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
 from chain.database import Base, Database
 from chain.errors import QiaolianError
-from nodes.migrate import current, known_revisions, upgrade
+from nodes.migrate import MIGRATIONS, current, known_revisions, upgrade
 from nodes.routers import load_tables
 
 ROOT = Path(__file__).parents[2]
@@ -90,3 +92,19 @@ def test_two_processes_that_start_at_once_migrate_once(url: str, tmp_path: Path)
         _, errors = each.communicate(timeout=60)
         assert each.returncode == 0, errors
     assert current(url) == known_revisions()[-1]
+
+
+def test_payments_of_an_older_database_are_kept(url: str, tmp_path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    command.upgrade(config, "0003")
+    with sqlite3.connect(tmp_path / "node.db") as connection:
+        connection.execute(
+            "INSERT INTO exchange_payment (transaction_hash, log_index, kind, member, agreement_id, amount, height)"
+            " VALUES (x'07', 3, 'paid', 'M', NULL, '50', 9)"
+        )
+    upgrade(url, lock_dir=tmp_path)
+    with sqlite3.connect(tmp_path / "node.db") as connection:
+        columns = "height, log_index, kind, member, amount"
+        assert connection.execute(f"SELECT {columns} FROM exchange_payment").fetchall() == [(9, 3, "paid", "M", "50")]

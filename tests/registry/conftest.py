@@ -185,9 +185,11 @@ class Node:
         with self.syncing:
             head = self.context.ledger.height()
             self.context.view.wait_for_height(head, SECONDS)
-            events = self.context.ledger.events(self.height + 1, head)
-            self.context.database.write(lambda session: projection.apply(session, events, self.context))
-            self.height = head
+            if head > self.height:
+                found = self.context.view.logs(self.height + 1, head)
+                events = [event for block in found.blocks for event in self.context.ledger.decode_logs(block)]
+                self.context.database.write(lambda session: projection.apply(session, events, self.context))
+                self.height = self.context.projected_height = found.height
 
     def outcome(self, operation: str) -> Outcome:
         """Wait until a call has ended."""

@@ -1,4 +1,6 @@
-"""Records a real network's header and storage proofs into this folder: ``python tests/data/kcn/record.py one|four``.
+"""Records a real network's header and storage proofs into this folder: ``python tests/data/kcn/record.py one|four``,
+and with ``receipts`` three of its blocks with their receipts: contracts deployed, transactions of every Ethereum type
+that succeed and fail, nothing.
 
 ``round.json`` is a header as ``kaia_getBlockByNumber`` told it of a block whose first proposer was late; no command makes a proposer late.
 """
@@ -8,10 +10,16 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_utils import to_checksum_address
 
 from chain.crypto import address_of, new_private_key
 from chain.deploy import Governor, deploy
+from chain.deployment import Deployment
 from chain.engine.network import Network
 from chain.ledger.abi import contract_abi  # noqa: F401  (fails early when the contracts are not compiled)
 from chain.proofs import mapping_slot
@@ -25,7 +33,7 @@ MEMBERS = ("11440703QL00000178", "11440703QL00000258", "11440703QL00000338")
 def main(kind: str) -> None:
     from registry.uscc import with_check_character
 
-    names = {"one": ["operator"], "four": ["operator", "supervisor", "bank", "department"]}[kind]
+    names = {"four": ["operator", "supervisor", "bank", "department"]}.get(kind, ["operator"])
     members = [with_check_character(each[:17]) for each in MEMBERS]
     with tempfile.TemporaryDirectory() as directory:
         network = Network.create(Path(directory) / "network", names)
@@ -37,6 +45,9 @@ def main(kind: str) -> None:
             ]
             deployment = deploy(network.rpc_urls[0], new_private_key(), governors)
             rpc = Rpc(network.rpc_urls[:1])
+            if kind == "receipts":
+                _save(kind, _receipts(network, rpc, deployment))
+                return
             height = int(rpc.call("eth_blockNumber"), 16)
             address = deployment.contracts["MemberDirectory"]
             base = artifact("MemberDirectory").storage["members"]
@@ -52,9 +63,46 @@ def main(kind: str) -> None:
                 "member": members[0],
                 "proof": rpc.call("eth_getProof", address, slots, hex(height)),
             }
-            Path(__file__).with_name(f"{kind}.json").write_text(json.dumps(record, indent=1) + "\n")
+            _save(kind, record)
         finally:
             network.destroy()
+
+
+def _save(kind: str, record: dict[str, Any]) -> None:
+    Path(__file__).with_name(f"{kind}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _receipts(network: Network, rpc: Rpc, deployment: Deployment) -> dict[str, Any]:
+    deployed = deployment.deployed_at
+    refused = {"chainId": network.chain_id, "nonce": 0, "gas": 200_000, "value": 0, "data": "0x12345678"}
+    refused["to"] = to_checksum_address(deployment.contracts["MemberDirectory"])
+    calls = [
+        {**refused, "gasPrice": 0},
+        {**refused, "gasPrice": 0, "accessList": [], "type": 1},
+        {**refused, "maxFeePerGas": 0, "maxPriorityFeePerGas": 0, "type": 2},
+        {**refused, "gasPrice": 0, "data": "0x", "to": "0x" + "11" * 20},
+    ]
+    signed = [Account.create().sign_transaction(call).raw_transaction for call in calls]
+    sent = rpc.batch([("eth_sendRawTransaction", ("0x" + raw.hex(),)) for raw in signed])
+    while (receipt := rpc.call("eth_getTransactionReceipt", sent[-1])) is None:
+        time.sleep(0.1)
+    height = int(receipt["blockNumber"], 16)
+    return {
+        "chainId": network.chain_id,
+        "genesisHash": network.genesis_hash,
+        "validators": network.addresses,
+        "contracts": dict(deployment.contracts),
+        "blocks": [_block(rpc, at) for at in (deployed - 1, deployed, height)],
+    }
+
+
+def _block(rpc: Rpc, height: int) -> dict[str, Any]:
+    kept = ("status", "txError", "gasUsed", "logsBloom", "logs", "typeInt")
+    receipts = rpc.call("kaia_getBlockReceipts", hex(height))
+    return {
+        "header": rpc.call("kaia_getBlockByNumber", hex(height), False),
+        "receipts": [{name: receipt[name] for name in kept if name in receipt} for receipt in receipts],
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,229 @@
+"""Whatever a chain node says of events, only what is proved to be in a block is applied, and nothing is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import urllib3
+
+from chain.context import Context
+from chain.crypto import new_private_key
+from chain.database import Base, Database
+from chain.errors import Unavailable
+from chain.finality import UnsealedForTestsOnly
+from chain.keys import Ed25519Signer
+from chain.ledger import Ledger
+from chain.statements import Role
+from chain.view import ChainView
+from nodes.peers import HttpPeers
+from nodes.routers import load_tables
+from nodes.store import NodeCursor
+from nodes.tokens import Issuer
+from nodes.workers.projector import NAME, Projector
+from registry.members.store import MemberKey, MemberRow
+from tests.chain.conftest import Throwaway, throw_away
+
+SECONDS = 60.0
+"""A bound for what a busy machine may delay, not a measure."""
+
+Serve = Callable[[Callable[[Any], bytes]], str]
+Lie = Callable[[list[dict[str, Any]]], Any]
+"""From a block's true logs to others."""
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Throwaway]:
+    """Blocks with the founding members and their keys, a suspension, and an anchored log."""
+    with throw_away(tmp_path_factory.mktemp("chain")) as made:
+        made.send(made.organisations[1], "EvidenceLog", "anchor", 1, 5, b"\1" * 32)
+        made.execute("suspend", made.organisations[3].member, "unpaid")
+        made.send(made.organisations[1], "EvidenceLog", "anchor", 1, 6, b"\2" * 32)
+        yield made
+
+
+def invented(logs: list[dict[str, Any]]) -> Any:
+    """The block's last log once more: a member is suspended, a key added."""
+    return [*logs, {**logs[-1], "logIndex": hex(int(logs[-1]["logIndex"], 16) + 1)}]
+
+
+def altered(logs: list[dict[str, Any]]) -> Any:
+    last = {**logs[-1], "topics": [*logs[-1]["topics"][:-1], "0x" + "5a" * 32]}
+    return [*logs[:-1], last]
+
+
+def omitted(logs: list[dict[str, Any]]) -> Any:
+    return logs[:-1]
+
+
+def silent(logs: list[dict[str, Any]]) -> Any:
+    return []
+
+
+def garbage(logs: list[dict[str, Any]]) -> Any:
+    return {"logs": 7}
+
+
+LIES = [invented, altered, omitted, silent, garbage]
+
+
+def lying(url: str, lie: Lie) -> Callable[[Any], bytes]:
+    """A node that forwards to the real one and lies about logs, whichever way it is asked."""
+
+    def told(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] == "eth_getLogs" and result:
+            by_block: dict[str, list[dict[str, Any]]] = {}
+            for log in result:
+                by_block.setdefault(log["blockNumber"], []).append(log)
+            lies = [lie(logs) for logs in by_block.values()]
+            return [log for logs in lies for log in logs] if all(isinstance(logs, list) for logs in lies) else lies[0]
+        if request["method"] == "eth_getBlockReceipts":
+            return [{**receipt, "logs": lie(receipt["logs"])} if receipt["logs"] else receipt for receipt in result]
+        return result
+
+    return forwarding(url, told)
+
+
+def forwarding(url: str, told: Callable[[dict[str, Any], Any], Any]) -> Callable[[Any], bytes]:
+    """A node that answers as the one at ``url`` does, each result passed through ``told``."""
+    pool = urllib3.PoolManager()
+
+    def answer(body: Any) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        true = json.loads(pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).data)
+        requests, answers = (body, true) if isinstance(body, list) else ([body], [true])
+        asked = {request["id"]: request for request in requests}
+        said = [{**each, "result": told(asked[each["id"]], each["result"])} if "result" in each else each for each in answers]
+        return json.dumps(said if isinstance(body, list) else said[0]).encode()
+
+    return answer
+
+
+def other_block(url: str) -> Callable[[Any], bytes]:
+    """A node that gives a block the receipts, and the logs, of another."""
+    pool = urllib3.PoolManager()
+
+    def earlier(method: str, height: int) -> Any:
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": [hex(height)]})
+        return json.loads(pool.request("POST", url, body=body, headers={"Content-Type": "application/json"}).data)["result"]
+
+    def told(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] == "eth_getBlockReceipts":
+            return earlier("eth_getBlockReceipts", int(request["params"][0], 16) - 1)
+        if request["method"] == "eth_getLogs" and result:
+            last, first = copy.deepcopy(result[-1]), result[0]
+            return [*result[:-1], {**last, "topics": first["topics"], "data": first["data"], "address": first["address"]}]
+        return result
+
+    return forwarding(url, told)
+
+
+@pytest.fixture
+def node_at(chain: Throwaway, tmp_path: Path) -> Iterator[Callable[..., Context]]:
+    """Makes a node that asks the chain nodes at these addresses."""
+    contexts: list[Context] = []
+
+    def made(*urls: str) -> Context:
+        load_tables()
+        database = Database(f"sqlite:///{tmp_path}/{len(contexts)}.db")
+        Base.metadata.create_all(database.engine)
+        view = ChainView(urls, chain.deployment, UnsealedForTestsOnly(), poll_seconds=0.05)
+        department = chain.organisations[1]
+        issuer = Issuer(member=department.member, signer=department.transaction, deployment=chain.deployment)
+        context = Context(
+            member=department.member,
+            roles=Role.DEPARTMENT,
+            database=database,
+            ledger=Ledger(urls, chain.deployment),
+            view=view,
+            peers=HttpPeers(peers={}, issuer=issuer, view=view),
+            signers={},
+            log_signer=Ed25519Signer(new_private_key()),
+            transaction_address=department.transaction.address,
+        )
+        contexts.append(context)
+        view.start(wait_seconds=SECONDS)
+        view.wait_for_height(chain.ledger.height(), SECONDS)
+        return context
+
+    yield made
+    for context in contexts:
+        context.view.stop()
+        context.ledger.close()
+        context.peers.close()  # type: ignore[attr-defined]
+        context.database.close()
+
+
+def rows(context: Context) -> dict[str, list[Any]]:
+    """What the members' events left in the database."""
+    with context.database.read() as session:
+        return {
+            table.name: [tuple(row) for row in session.execute(sa.select(table).order_by(*table.primary_key.columns))]
+            for table in (MemberRow.__table__, MemberKey.__table__)
+            if isinstance(table, sa.Table)
+        }
+
+
+def project(context: Context) -> None:
+    asyncio.run(Projector(context).round())
+
+
+def test_the_events_of_an_honest_node_are_all_applied(chain: Throwaway, node_at: Callable[..., Context]) -> None:
+    context = node_at(chain.url)
+    project(context)
+    found = rows(context)
+    assert [row[0] for row in found["member_directory"]] == sorted(each.member for each in chain.organisations)
+    assert [row[4] > 0 for row in found["member_directory"]] == [False, False, False, True]
+    assert context.projected_height == chain.ledger.height()
+
+
+@pytest.mark.parametrize("lie", [*LIES, other_block])
+def test_a_lying_node_is_left_for_the_next_and_the_true_events_are_applied(
+    chain: Throwaway,
+    node_at: Callable[..., Context],
+    serve: Serve,
+    lie: Any,
+) -> None:
+    honest, misled = node_at(chain.url), node_at(serve(liar(chain, lie)), chain.url)
+    project(honest)
+    project(misled)
+    assert rows(misled) == rows(honest)
+    assert misled.projected_height == honest.projected_height
+
+
+@pytest.mark.parametrize("lie", [*LIES, other_block])
+def test_nothing_is_applied_where_every_node_lies(
+    chain: Throwaway,
+    node_at: Callable[..., Context],
+    serve: Serve,
+    lie: Any,
+) -> None:
+    context = node_at(serve(liar(chain, lie)))
+    with pytest.raises(Unavailable) as caught:
+        project(context)
+    assert caught.value.code == "chain_receipts_refused"
+    assert rows(context) == {"member_directory": [], "member_key": []}
+    with context.database.read() as session:
+        assert session.get(NodeCursor, NAME) is None
+
+
+def liar(chain: Throwaway, lie: Any) -> Callable[[Any], bytes]:
+    return other_block(chain.url) if lie is other_block else lying(chain.url, lie)
+
+
+def test_a_restarted_node_goes_on_behind_the_last_block_it_applied(chain: Throwaway, node_at: Callable[..., Context]) -> None:
+    context = node_at(chain.url)
+    project(context)
+    context.database.write(lambda session: session.execute(sa.delete(MemberKey)) and None)
+    context.projected_height = None
+    height = chain.send(chain.organisations[1], "EvidenceLog", "anchor", 2, 1, b"\3" * 32)
+    context.view.wait_for_height(height, SECONDS)
+    project(context)
+    assert context.projected_height == height
+    assert rows(context)["member_key"] == []
