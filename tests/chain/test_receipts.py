@@ -63,7 +63,7 @@ def test_no_receipt_can_be_changed_left_out_doubled_or_moved(recorded: dict[str,
                     logs = [*receipt["logs"][:number], {**log, **change}, *receipt["logs"][number + 1 :]]
                     changes.append({"logs": logs})
             forged += [[*receipts[:place], {**receipt, **change}, *receipts[place + 1 :]] for change in changes]
-        assert all(root_of(each) != root for each in forged)
+        assert all(root_of(receipts) != root for receipts in forged)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_tries_of_all_shapes_have_the_roots_of_another_implementation(anvil: str
     for count in (0, 1, 2, 17, 127, 128, 129, 290):
         signers = [Secp256k1Signer(new_private_key()) for _ in range(count)]
         fields = {"chain_id": chain_id, "nonce": 0, "to": STRANGER, "data": b"", "gas": 21_000}
-        rpc.batch([("eth_sendRawTransaction", ("0x" + sign_transaction(each, **fields).raw.hex(),)) for each in signers])
+        rpc.batch([("eth_sendRawTransaction", ("0x" + sign_transaction(signer, **fields).raw.hex(),)) for signer in signers])
         rpc.call("evm_mine")
         header = rule.check(rpc.batch([rule.request(None)])[0])
         (receipts,) = rpc.batch([rule.receipts_request(header.height)])
         assert len(receipts) == count
-        assert receipts_root([rule.receipt(each).encoding for each in receipts]) == header.receipts_root
+        assert receipts_root([rule.receipt(receipt).encoding for receipt in receipts]) == header.receipts_root
 
 
 # --- a range of blocks --------------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def forwarding(url: str, told: Callable[[dict[str, Any], Any], Any]) -> Callable
         true = json.loads(pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).data)
         requests, answers = (body, true) if isinstance(body, list) else ([body], [true])
         asked = {request["id"]: request for request in requests}
-        said = [{**each, "result": told(asked[each["id"]], each["result"])} if "result" in each else each for each in answers]
+        said = [{**one, "result": told(asked[one["id"]], one["result"])} if "result" in one else one for one in answers]
         return json.dumps(said if isinstance(body, list) else said[0]).encode()
 
     return answer
@@ -178,7 +178,7 @@ def test_the_events_of_an_honest_node_are_all_applied(chain: Throwaway, node_at:
     context = node_at(chain.url)
     project(context)
     found = rows(context)
-    assert [row[0] for row in found["member_directory"]] == sorted(each.member for each in chain.organisations)
+    assert [row[0] for row in found["member_directory"]] == sorted(organisation.member for organisation in chain.organisations)
     assert [row[4] > 0 for row in found["member_directory"]] == [False, False, False, True]
     assert context.projected_height == chain.ledger.height()
 
