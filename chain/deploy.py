@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import contracts
-from chain.deployment import Deployment
+from chain.deployment import MIN_CLOSE_WINDOW, CloseWindow, Deployment
 from chain.errors import QiaolianError, Unavailable
 from chain.keys import Secp256k1Signer
 from chain.ledger.abi import contract_abi
@@ -41,6 +41,7 @@ def deploy(
     private_key: bytes,
     governors: Sequence[Governor],
     *,
+    min_close_window: CloseWindow = MIN_CLOSE_WINDOW,
     progress: Callable[[str], None] | None = None,
 ) -> Deployment:
     """Deploy every contract of ``contracts.NAMES`` in order and wait until all are in blocks.
@@ -48,6 +49,7 @@ def deploy(
     Args:
         private_key: any account's; it needs no balance on a free-gas chain and keeps no power afterwards.
         governors: at least three.
+        min_close_window: the shortest closing window that agreements may have on this network.
         progress: called with one sentence a contract.
 
     Raises:
@@ -64,7 +66,7 @@ def deploy(
                 ("eth_getTransactionCount", (signer.address, "pending")),
             ]
         )
-        signed, addresses = _creations(signer, int(chain_id, 16), int(nonce, 16), governors)
+        signed, addresses = _creations(signer, int(chain_id, 16), int(nonce, 16), governors, min_close_window)
         for name, transaction in signed.items():
             _send(rpc, name, transaction)
         heights = []
@@ -74,23 +76,32 @@ def deploy(
             say(f"{name} is at {addresses[name]}, block {heights[-1]}.")
     finally:
         rpc.close()
-    return Deployment(int(chain_id, 16), bytes.fromhex(genesis["hash"][2:]), addresses, min(heights))
+    return Deployment(int(chain_id, 16), bytes.fromhex(genesis["hash"][2:]), addresses, min(heights), min_close_window)
 
 
 def _creations(
-    signer: Secp256k1Signer, chain_id: int, nonce: int, governors: Sequence[Governor]
+    signer: Secp256k1Signer,
+    chain_id: int,
+    nonce: int,
+    governors: Sequence[Governor],
+    min_close_window: CloseWindow,
 ) -> tuple[dict[str, SignedTransaction], dict[str, str]]:
     addresses = {name: created_address(signer.address, nonce + place) for place, name in enumerate(contracts.NAMES)}
     signed = {}
     for place, name in enumerate(addresses):
-        arguments = _constructor_arguments(name, addresses, governors)
+        arguments = _constructor_arguments(name, addresses, governors, min_close_window)
         data = contracts.artifact(name).bytecode + contract_abi(name).encode_constructor(arguments)
         gas = 2_000_000 + 300 * len(data) + 600_000 * (len(governors) if place == 0 else 0)
         signed[name] = sign_transaction(signer, chain_id=chain_id, nonce=nonce + place, to=None, data=data, gas=gas)
     return signed, addresses
 
 
-def _constructor_arguments(name: str, addresses: dict[str, str], governors: Sequence[Governor]) -> list[Any]:
+def _constructor_arguments(
+    name: str,
+    addresses: dict[str, str],
+    governors: Sequence[Governor],
+    min_close_window: CloseWindow,
+) -> list[Any]:
     directory = addresses["MemberDirectory"]
     if name == "MemberDirectory":
         entries = [(each.member.encode("ascii"), each.name, int(each.roles), each.admin_key, each.transaction_key) for each in governors]
@@ -98,7 +109,7 @@ def _constructor_arguments(name: str, addresses: dict[str, str], governors: Sequ
     if name == "GrantRegistry":
         return [directory, addresses["AssetRegistry"]]
     if name == "TradeSettlement":
-        return [directory, addresses["GrantRegistry"]]
+        return [directory, addresses["GrantRegistry"], min_close_window.blocks, min_close_window.seconds]
     return [directory]
 
 
@@ -118,7 +129,7 @@ def _wait(rpc: Rpc, name: str, transaction_hash: bytes) -> dict[str, Any]:
                 raise QiaolianError(
                     "deploy_failed",
                     f"The constructor of {name} refused.",
-                    hint="Check the governors given.",
+                    hint="Check the governors and the closing window given.",
                     contract=name,
                 )
             return receipt

@@ -20,6 +20,20 @@ from contracts import NAMES, artifact
 
 
 @dataclass(frozen=True)
+class CloseWindow:
+    """How long claims count after the notice that ends an agreement: until both have passed."""
+
+    blocks: int
+    seconds: int
+
+
+MIN_CLOSE_WINDOW = CloseWindow(86_400, 86_400)
+"""The shortest window of a network that is founded without saying otherwise: a day, at one block a second."""
+MAX_CLOSE_WINDOW = CloseWindow(7_776_000, 7_776_000)
+"""The longest window the contract takes: 90 days, so that no agreement locks a refund for years."""
+
+
+@dataclass(frozen=True)
 class Deployment:
     """The contracts of one network."""
 
@@ -30,6 +44,8 @@ class Deployment:
     """Contract name to lowercase address."""
     deployed_at: int
     """Height of the first deploying block: events start here."""
+    min_close_window: CloseWindow = MIN_CLOSE_WINDOW
+    """The shortest closing window of an agreement, as ``TradeSettlement`` was created with it."""
 
     def address(self, contract: str) -> str:
         """A contract's address, or ``contract_unknown``."""
@@ -72,17 +88,21 @@ class Deployment:
             "genesisHash": "0x" + self.genesis_hash.hex(),
             "contracts": dict(self.contracts),
             "deployedAt": self.deployed_at,
+            "minCloseWindow": {"blocks": self.min_close_window.blocks, "seconds": self.min_close_window.seconds},
         }
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read the closed JSON form, or ``deployment_malformed``."""
         try:
-            if set(value) != {"chainId", "genesisHash", "contracts", "deployedAt"}:
+            if set(value) != {"chainId", "genesisHash", "contracts", "deployedAt", "minCloseWindow"}:
                 raise ValueError("fields")
             contracts = {str(name): str(address) for name, address in value["contracts"].items()}
             genesis = bytes.fromhex(value["genesisHash"].removeprefix("0x"))
-            numbers = (value["chainId"], value["deployedAt"])
+            window = value["minCloseWindow"]
+            if set(window) != {"blocks", "seconds"}:
+                raise ValueError("fields")
+            numbers = (value["chainId"], value["deployedAt"], window["blocks"], window["seconds"])
             if len(genesis) != 32 or not all(map(is_address, contracts.values())) or any(type(n) is not int for n in numbers):
                 raise ValueError("values")
         except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -91,7 +111,7 @@ class Deployment:
                 "The deployment file does not have the form that `qiaolian network up` writes.",
                 hint="Copy deployment.json again from the organisation that runs the network.",
             ) from error
-        return cls(numbers[0], genesis, contracts, numbers[1])
+        return cls(numbers[0], genesis, contracts, numbers[1], CloseWindow(*numbers[2:]))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

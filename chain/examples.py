@@ -24,6 +24,8 @@ def _example_value(name: str, codec: Any, position: int) -> Any:
         return statements.VERSION
     if codec.solidity == "Share[]":
         return (statements.Share(_MEMBER, 7_000), statements.Share("", 3_000))
+    if codec.solidity == "LaneTotal[]":
+        return (statements.LaneTotal(0, 3, 2, 100), statements.LaneTotal(1, 5, 5, 250))
     if codec.solidity == "bytes32[]":
         return (bytes([position]) * 32, bytes([position + 1]) * 32)
     if codec.solidity == "bool":

@@ -344,6 +344,36 @@ class Voucher(Statement):
     """Struct hash of that place's receipt."""
 
 
+@dataclass(frozen=True)
+class LaneTotal(Struct):
+    """What a lane came to in all."""
+
+    lane: Uint16
+    seq: Uint64
+    """Its last place."""
+    units: Uint64
+    amount: Uint128
+    """Fen owed for them."""
+
+
+@dataclass(frozen=True)
+class FinalSettlement(Statement):
+    """The totals at which both parties end an agreement: paid, refunded and closed in one transaction.
+
+    Signed by both pinned keys, the buyer's first.
+    """
+
+    contract: ClassVar[str] = "TradeSettlement"
+    version: Uint16
+    agreement_id: Bytes32
+    units: Uint64
+    """Over all lanes."""
+    amount: Uint128
+    """Fen owed over all lanes; the revenue split is paid of it."""
+    lanes: tuple[LaneTotal, ...]
+    """Every used lane, in ascending order."""
+
+
 # --- CreditLedger ------------------------------------------------------------------------------------------------------------
 
 
@@ -510,6 +540,7 @@ STATEMENTS: dict[str, type[Statement]] = {
         UsageReceipt,
         ReceiptVoid,
         Voucher,
+        FinalSettlement,
         Consent,
         ConsentRegistration,
         ConsentWithdrawal,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chain.crypto import new_private_key
 from chain.deploy import Governor, deploy
-from chain.deployment import Deployment
+from chain.deployment import MAX_CLOSE_WINDOW, MIN_CLOSE_WINDOW, CloseWindow, Deployment
 from chain.errors import BadInput
 from chain.keys import Secp256k1Signer, open_person_key
 from chain.ledger import Ledger
@@ -31,26 +31,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admission", type=Path, action="append", required=True, help="an organisation's admission.json; the first three govern")
     parser.add_argument("--admin-key", type=Path, action="append", required=True, help="key files of two governors' administrators")
     parser.add_argument("--out", type=Path, default=Path("deployment.json"), help="where the deployment file goes (default deployment.json)")
+    parser.add_argument(
+        "--min-window-seconds",
+        type=int,
+        default=MIN_CLOSE_WINDOW.seconds,
+        metavar="SECONDS",
+        help="shortest time for claims after notice that agreements may state, fixed for ever (default a day)",
+    )
+    parser.add_argument(
+        "--min-window-blocks",
+        type=int,
+        metavar="BLOCKS",
+        help="the same in blocks (default one a second of --min-window-seconds)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Found the network; what is done is said in a line each."""
     admissions = [Admission.load(path) for path in arguments.admission]
     approvers = [open_person_key(path) for path in arguments.admin_key]
-    found(arguments.rpc, admissions, approvers, arguments.out, say=lambda text: print(f"  … {text}", flush=True))
+    blocks = arguments.min_window_blocks
+    seconds = arguments.min_window_seconds
+    window = CloseWindow(seconds if blocks is None else blocks, seconds)
+    found(arguments.rpc, admissions, approvers, arguments.out, min_close_window=window, say=lambda text: print(f"  … {text}", flush=True))
     print(f"{len(admissions)} members are admitted. Give every organisation {arguments.out}: its node's configuration names it as chain.deployment.")
     return 0
 
 
-def found(rpc: str, admissions: Sequence[Admission], approvers: Sequence[Secp256k1Signer], path: Path, *, say: Say) -> Deployment:
+def found(
+    rpc: str,
+    admissions: Sequence[Admission],
+    approvers: Sequence[Secp256k1Signer],
+    path: Path,
+    *,
+    min_close_window: CloseWindow = MIN_CLOSE_WINDOW,
+    say: Say,
+) -> Deployment:
     """Put the contracts on the chain unless ``path`` says they are there, and bring the directory to hold every admission with all its keys.
 
     Raises:
-        BadInput: ``too_few_governors``, ``member_twice``, ``not_two_administrators``; QiaolianError: ``deploy_failed``;
+        BadInput: ``too_few_governors``, ``member_twice``, ``not_two_administrators``, ``window_out_of_range``; QiaolianError: ``deploy_failed``;
             Unavailable: ``chain_unreachable``, ``chain_wrong_id``.
     """
     _require_founders(admissions, approvers)
-    deployment = _deployed(rpc, admissions[:GOVERNORS], path, say)
+    _require_window(min_close_window)
+    deployment = _deployed(rpc, admissions[:GOVERNORS], path, min_close_window, say)
     ledger = Ledger([rpc], deployment)
     try:
         actions = [action for each in admissions for action in _missing(ledger, each)]
@@ -76,16 +101,33 @@ def _require_founders(admissions: Sequence[Admission], approvers: Sequence[Secp2
         )
 
 
-def _deployed(rpc: str, governors: Sequence[Admission], path: Path, say: Say) -> Deployment:
+def _require_window(window: CloseWindow) -> None:
+    longest = MAX_CLOSE_WINDOW
+    if not (0 <= window.blocks <= longest.blocks and 0 <= window.seconds <= longest.seconds):
+        raise BadInput(
+            "window_out_of_range",
+            f"The shortest closing window is 0 to {longest.seconds} seconds and 0 to {longest.blocks} blocks.",
+            hint="Leave --min-window-seconds out for a day.",
+        )
+
+
+def _deployed(rpc: str, governors: Sequence[Admission], path: Path, window: CloseWindow, say: Say) -> Deployment:
     if path.exists():
-        say(f"the contracts of {path} are taken as they are")
-        return Deployment.load(path)
+        deployment = Deployment.load(path)
+        say(f"the contracts of {path} are taken as they are: agreements keep{_window_text(deployment)}")
+        return deployment
     founders = [
         Governor(each.member, each.name, each.roles, _address(each, KeyPurpose.ADMIN), _address(each, KeyPurpose.TRANSACTION)) for each in governors
     ]
-    deployment = deploy(rpc, new_private_key(), founders, progress=say)
+    deployment = deploy(rpc, new_private_key(), founders, min_close_window=window, progress=say)
     deployment.save(path)
+    say(f"agreements keep{_window_text(deployment)}")
     return deployment
+
+
+def _window_text(deployment: Deployment) -> str:
+    window = deployment.min_close_window
+    return f" at least {window.seconds} seconds and {window.blocks} blocks for claims after notice"
 
 
 def _missing(ledger: Ledger, admission: Admission) -> list[Action]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chain.crypto import ZERO_ADDRESS, keccak256
+from chain.deployment import CloseWindow
 from chain.eip712 import camel, encode_code, encode_member
 from chain.statements import Agreement, KeyPurpose
 from chain.words import (
@@ -156,6 +157,14 @@ class TradeSettlement(_Contract):
         """What was claimed on a lane: seq, units, amount."""
         seq, units, amount = self._all("laneState", agreement_id, lane, height=height)
         return LaneWord(amount=amount, units=units, seq=seq)
+
+    def min_close_window(self) -> CloseWindow:
+        """The shortest closing window that the contract takes."""
+        return CloseWindow(int(self._one("minWindowBlocks", height=None)), int(self._one("minWindowSeconds", height=None)))
+
+    def final_settlement(self, agreement_id: bytes, *, height: int | None = None) -> bytes:
+        """Struct hash of the final settlement that closed an agreement; 32 zero bytes if none did."""
+        return bytes(self._one("finalSettlementOf", agreement_id, height=height))
 
     def reference_used_at(self, settlement_bank: str, reference: bytes, *, height: int | None = None) -> int:
         """The height a deposit reference was used at; 0 if never."""

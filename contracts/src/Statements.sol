@@ -4,8 +4,8 @@ pragma solidity 0.8.30;
 /// @title Statements of the network
 /// @notice The typed structs that members, officers and subjects sign (EIP-712), and those whose hash is an id. The same types stand in
 /// `chain/statements.py`; shared vectors prove both sides byte-equal. Fields are documented in `docs/statements.md`.
-/// @dev A struct of static fields ABI-encodes to exactly the words EIP-712 hashes, so `abi.encode(TYPEHASH, s)` is its encodeData. The two
-/// structs with arrays hash those by hand.
+/// @dev A struct of static fields ABI-encodes to exactly the words EIP-712 hashes, so `abi.encode(TYPEHASH, s)` is its encodeData. Structs
+/// with arrays hash those by hand.
 
 struct Share {
     bytes18 member;
@@ -181,6 +181,21 @@ struct Voucher {
     bytes32 receipt;
 }
 
+struct LaneTotal {
+    uint16 lane;
+    uint64 seq;
+    uint64 units;
+    uint128 amount;
+}
+
+struct FinalSettlement {
+    uint16 version;
+    bytes32 agreementId;
+    uint64 units;
+    uint128 amount;
+    LaneTotal[] lanes;
+}
+
 struct Consent {
     uint16 version;
     bytes32 subject;
@@ -331,6 +346,14 @@ library Statements {
         "acknowledgedUnits,uint128 acknowledgedAmount,bytes32 receipt)"
     );
 
+    bytes32 internal constant LANE_TOTAL_TYPEHASH =
+        keccak256("LaneTotal(uint16 lane,uint64 seq,uint64 units,uint128 amount)");
+
+    bytes32 internal constant FINAL_SETTLEMENT_TYPEHASH = keccak256(
+        "FinalSettlement(uint16 version,bytes32 agreementId,uint64 units,uint128 amount,LaneTotal[] "
+        "lanes)LaneTotal(uint16 lane,uint64 seq,uint64 units,uint128 amount)"
+    );
+
     bytes32 internal constant CONSENT_TYPEHASH = keccak256(
         "Consent(uint16 version,bytes32 subject,bytes18 bank,bytes32 purpose,uint64 "
         "notBefore,uint64 notAfter,address authority)"
@@ -471,6 +494,15 @@ library Statements {
         return keccak256(abi.encode(VOUCHER_TYPEHASH, s));
     }
 
+    function hash(LaneTotal memory s) internal pure returns (bytes32) {
+        return keccak256(abi.encode(LANE_TOTAL_TYPEHASH, s));
+    }
+
+    function hash(FinalSettlement memory s) internal pure returns (bytes32) {
+        return
+            keccak256(abi.encode(FINAL_SETTLEMENT_TYPEHASH, s.version, s.agreementId, s.units, s.amount, hash(s.lanes)));
+    }
+
     function hash(Consent memory s) internal pure returns (bytes32) {
         return keccak256(abi.encode(CONSENT_TYPEHASH, s));
     }
@@ -511,6 +543,14 @@ library Statements {
         bytes32[] memory hashes = new bytes32[](shares.length);
         for (uint256 i = 0; i < shares.length; ++i) {
             hashes[i] = hash(shares[i]);
+        }
+        return keccak256(abi.encodePacked(hashes));
+    }
+
+    function hash(LaneTotal[] memory lanes) internal pure returns (bytes32) {
+        bytes32[] memory hashes = new bytes32[](lanes.length);
+        for (uint256 i = 0; i < lanes.length; ++i) {
+            hashes[i] = hash(lanes[i]);
         }
         return keccak256(abi.encodePacked(hashes));
     }

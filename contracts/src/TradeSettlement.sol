@@ -4,7 +4,17 @@ pragma solidity 0.8.30;
 import {GrantRegistry} from "./GrantRegistry.sol";
 import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
-import {Agreement, DepositConfirmation, GrantTerms, Share, Statements, UsageRequest, Voucher} from "./Statements.sol";
+import {
+    Agreement,
+    DepositConfirmation,
+    FinalSettlement,
+    GrantTerms,
+    LaneTotal,
+    Share,
+    Statements,
+    UsageRequest,
+    Voucher
+} from "./Statements.sol";
 
 /// @title Settlement of metered trades
 /// @notice Amounts are clearing instructions in fen between members, backed by the settlement bank's signed confirmations; not a currency.
@@ -12,7 +22,10 @@ import {Agreement, DepositConfirmation, GrantTerms, Share, Statements, UsageRequ
 /// A buyer's cleared balance is locked when an agreement opens. The provider claims with what the buyer signed last: a usage request or a
 /// closing voucher acknowledges everything delivered before it, and the highest counts in each lane. After a notice (by a party, or by anyone
 /// once the period is over) and a window of blocks and seconds, the rest goes back to the buyer. A suspended member may still claim, give notice, close and withdraw:
-/// delivered is paid.
+/// delivered is paid. Windows are neither shorter than this deployment's minimum, which leaves the provider time to claim, nor longer than
+/// 90 days, which would lock the buyer's money.
+///
+/// Or both parties sign the final totals of all lanes, and the agreement is paid, refunded and closed in one transaction, without a window.
 ///
 /// Each part of the split is floor(total paid for * basis points / 10,000), counted from the agreement's beginning, so order and number of
 /// claims change nothing; the few fen that rounding leaves are never paid and return to the buyer.
@@ -22,6 +35,7 @@ import {Agreement, DepositConfirmation, GrantTerms, Share, Statements, UsageRequ
 contract TradeSettlement is Membership {
     using Statements for Agreement;
     using Statements for DepositConfirmation;
+    using Statements for FinalSettlement;
     using Statements for GrantTerms;
     using Statements for UsageRequest;
     using Statements for Voucher;
@@ -59,7 +73,14 @@ contract TradeSettlement is Membership {
     uint16 private constant MOST_LANES = 256;
     uint256 private constant MOST_SHARES = 16;
 
+    /// @notice The longest window an agreement may have: 90 days, at one block a second.
+    uint32 public constant MAX_WINDOW_BLOCKS = 7_776_000;
+    uint32 public constant MAX_WINDOW_SECONDS = 90 days;
+
     GrantRegistry public immutable grants;
+    /// @notice The shortest window an agreement may have, in blocks and in seconds.
+    uint32 public immutable minWindowBlocks;
+    uint32 public immutable minWindowSeconds;
 
     mapping(bytes18 member => Account) private _accounts;
     Account private _totals;
@@ -70,6 +91,8 @@ contract TradeSettlement is Membership {
     mapping(bytes32 referenceKey => uint48) private _references;
     /// @dev amount:128 | at:48 from the least significant bit.
     mapping(bytes32 operation => uint256) private _withdrawals;
+    /// @dev Struct hash of the final settlement that closed the agreement; zero if none did.
+    mapping(bytes32 agreementId => bytes32) private _finalSettlements;
 
     event Deposited(bytes32 indexed bankReference, bytes18 indexed member, uint128 amount, bytes18 settlementBank);
     event Withdrawn(bytes18 indexed member, uint128 amount, bytes32 operationId);
@@ -79,6 +102,9 @@ contract TradeSettlement is Membership {
     event Claimed(bytes32 indexed agreementId, uint16 indexed lane, uint64 seq, uint64 units, uint128 amount);
     event Paid(bytes32 indexed agreementId, bytes18 indexed member, uint128 amount);
     event NoticeGiven(bytes32 indexed agreementId, bytes18 by);
+    event CooperativelyClosed(
+        bytes32 indexed agreementId, bytes32 indexed finalSettlement, uint64 units, uint128 amount
+    );
     event AgreementClosed(bytes32 indexed agreementId, uint128 paid, uint128 refunded);
 
     error AmountMissing();
@@ -94,6 +120,9 @@ contract TradeSettlement is Membership {
     error SharesNotWhole(uint256 sum);
     error TooManyShares(uint256 count);
     error ShareTwice(bytes18 member);
+    error BuyerHasShare(bytes18 member);
+    error WindowTooShort(uint32 minBlocks, uint32 minSeconds);
+    error WindowTooLong(uint32 maxBlocks, uint32 maxSeconds);
     error GrantNotLive(bytes32 grantId);
     error OtherGrant(bytes32 expected, bytes32 given);
     error GrantMismatch();
@@ -106,12 +135,20 @@ contract TradeSettlement is Membership {
     error VoucherNotHigher(uint16 lane);
     error OverCap(uint256 acknowledged, uint128 cap);
     error OverUnits(uint256 units, uint64 cap);
+    error LanesNotAscending(uint16 lane);
+    error BelowClaimed(uint16 lane);
+    error TotalsDiffer(uint64 units, uint128 amount);
     error OperationTaken(bytes32 operationId);
     error NoNotice(bytes32 agreementId);
     error WindowOpen(uint256 block_, uint256 time);
 
-    constructor(MemberDirectory directory_, GrantRegistry grants_) Membership(directory_) {
+    constructor(MemberDirectory directory_, GrantRegistry grants_, uint32 minWindowBlocks_, uint32 minWindowSeconds_)
+        Membership(directory_)
+    {
+        _requireNotTooLong(minWindowBlocks_, minWindowSeconds_);
         grants = grants_;
+        minWindowBlocks = minWindowBlocks_;
+        minWindowSeconds = minWindowSeconds_;
     }
 
     // --- Money in and out ------------------------------------------------------------------------------------------------------
@@ -173,7 +210,8 @@ contract TradeSettlement is Membership {
         bytes32 agreementId = agreement.hash();
         if (_agreements[agreementId].openedAt != 0) return;
         _checkTerms(agreement);
-        _checkShares(agreement.shares);
+        _checkWindows(agreement.closeWindowBlocks, agreement.closeWindowSeconds);
+        _checkShares(agreement.shares, agreement.buyer);
         _checkGrant(agreement, terms);
         _checkParty(agreementId, agreement.provider, agreement.providerKey, providerSignature);
         _checkParty(agreementId, agreement.buyer, agreement.buyerKey, buyerSignature);
@@ -259,15 +297,33 @@ contract TradeSettlement is Membership {
         uint256 timeBound = uint256(state.noticeTime) + agreement.closeWindowSeconds;
         require(block.number > blockBound && block.timestamp > timeBound, WindowOpen(blockBound, timeBound));
 
-        uint128 refund = state.opened - state.paid;
-        state.refunded = refund;
-        state.closedAt = uint48(block.number);
-        Account storage buyer = _accounts[agreement.buyer];
-        buyer.locked -= refund;
-        buyer.free += refund;
-        _totals.locked -= refund;
-        _totals.free += refund;
-        emit AgreementClosed(agreementId, state.paid, refund);
+        _refund(agreement.buyer, agreementId);
+    }
+
+    /// @notice Pays, refunds and closes at once by the final totals that both parties signed, with or without notice. Anyone may send it;
+    /// repeating it changes nothing.
+    /// @dev No lane may end below what was claimed on it, so an earlier claim loses nothing; a later one finds the agreement closed. Both
+    /// pinned keys must still be live: whoever stole a key must not give away with it what its owner can still claim.
+    function closeCooperatively(
+        Agreement calldata agreement,
+        FinalSettlement calldata settlement,
+        bytes calldata providerSignature,
+        bytes calldata buyerSignature
+    ) external {
+        bytes32 agreementId = agreement.hash();
+        bytes32 settlementHash = settlement.hash();
+        if (_finalSettlements[agreementId] == settlementHash) return;
+        _opened(agreementId);
+        require(settlement.version == 1, WrongVersion(settlement.version));
+        require(settlement.agreementId == agreementId, OtherAgreement(agreementId, settlement.agreementId));
+        _requireParty(settlementHash, agreement.provider, agreement.providerKey, providerSignature);
+        _requireParty(settlementHash, agreement.buyer, agreement.buyerKey, buyerSignature);
+
+        _finalSettlements[agreementId] = settlementHash;
+        _raiseToFinal(agreement, agreementId, settlement);
+        _pay(agreement, agreementId);
+        emit CooperativelyClosed(agreementId, settlementHash, settlement.units, settlement.amount);
+        _refund(agreement.buyer, agreementId);
     }
 
     // --- Views -----------------------------------------------------------------------------------------------------------------
@@ -297,6 +353,10 @@ contract TradeSettlement is Membership {
         return _paidTo[agreementId][member];
     }
 
+    function finalSettlementOf(bytes32 agreementId) external view returns (bytes32) {
+        return _finalSettlements[agreementId];
+    }
+
     function referenceUsedAt(bytes18 settlementBank, bytes32 reference_) external view returns (uint48) {
         return _references[keccak256(abi.encode(settlementBank, reference_))];
     }
@@ -314,10 +374,22 @@ contract TradeSettlement is Membership {
         require(a.arbiter != a.provider && a.arbiter != a.buyer, ArbiterIsParty(a.arbiter));
     }
 
-    function _checkShares(Share[] calldata shares) private view {
+    function _checkWindows(uint32 blocks, uint32 seconds_) private view {
+        bool long = blocks >= minWindowBlocks && seconds_ >= minWindowSeconds;
+        require(long, WindowTooShort(minWindowBlocks, minWindowSeconds));
+        _requireNotTooLong(blocks, seconds_);
+    }
+
+    function _requireNotTooLong(uint32 blocks, uint32 seconds_) private pure {
+        bool short = blocks <= MAX_WINDOW_BLOCKS && seconds_ <= MAX_WINDOW_SECONDS;
+        require(short, WindowTooLong(MAX_WINDOW_BLOCKS, MAX_WINDOW_SECONDS));
+    }
+
+    function _checkShares(Share[] calldata shares, bytes18 buyer) private view {
         require(shares.length <= MOST_SHARES, TooManyShares(shares.length));
         uint256 sum = 0;
         for (uint256 i = 0; i < shares.length; ++i) {
+            require(shares[i].member != buyer, BuyerHasShare(buyer));
             _requireActive(shares[i].member);
             for (uint256 j = 0; j < i; ++j) {
                 require(shares[j].member != shares[i].member, ShareTwice(shares[i].member));
@@ -345,8 +417,13 @@ contract TradeSettlement is Membership {
     function _checkParty(bytes32 agreementId, bytes18 member, address key, bytes calldata signature) private view {
         _requireActive(member);
         require(!directory.hasRole(member, SETTLEMENT_BANK), SettlementBankIsParty(member));
+        _requireParty(agreementId, member, key, signature);
+    }
+
+    /// @dev Signed by the party's pinned key, which is still live.
+    function _requireParty(bytes32 structHash, bytes18 member, address key, bytes calldata signature) private view {
         require(directory.memberOf(key, STATEMENT) == member, WrongSigner(key, member));
-        address signer = _signer(agreementId, signature);
+        address signer = _signer(structHash, signature);
         require(signer == key, WrongSigner(signer, member));
     }
 
@@ -378,17 +455,53 @@ contract TradeSettlement is Membership {
         if (head.seq < uint64(word >> 192) || head.units < uint64(word >> 128) || head.amount <= uint128(word)) {
             return false;
         }
-        AgreementState storage state = _agreements[agreementId];
-        uint256 units = uint256(state.acknowledgedUnits) + head.units - uint64(word >> 128);
-        require(units <= _unitCap(agreement), OverUnits(units, agreement.maxUnits));
-        uint256 acknowledged = uint256(state.acknowledged) + head.amount - uint128(word);
-        require(acknowledged <= agreement.cap, OverCap(acknowledged, agreement.cap));
-
-        state.acknowledged = uint128(acknowledged);
-        state.acknowledgedUnits = uint64(units);
-        _lanes[agreementId][head.lane] = (uint256(head.seq) << 192) | (uint256(head.units) << 128) | head.amount;
-        emit Claimed(agreementId, head.lane, head.seq, head.units, head.amount);
+        _acknowledge(agreement, agreementId, head.units - uint64(word >> 128), head.amount - uint128(word));
+        _setLane(agreementId, head.lane, _packed(head.seq, head.units, head.amount));
         return true;
+    }
+
+    /// @dev Every lane to its final total; lanes that are not named stay as claimed. All together must make what both parties signed.
+    function _raiseToFinal(Agreement calldata agreement, bytes32 agreementId, FinalSettlement calldata settlement)
+        private
+    {
+        uint256 units = 0;
+        uint256 amount = 0;
+        for (uint256 i = 0; i < settlement.lanes.length; ++i) {
+            LaneTotal calldata total = settlement.lanes[i];
+            require(total.lane < agreement.lanes, WrongLane(total.lane));
+            require(i == 0 || total.lane > settlement.lanes[i - 1].lane, LanesNotAscending(total.lane));
+            uint256 word = _lanes[agreementId][total.lane];
+            bool below = total.seq < uint64(word >> 192) || total.units < uint64(word >> 128);
+            require(!below && total.amount >= uint128(word), BelowClaimed(total.lane));
+            units += total.units - uint64(word >> 128);
+            amount += total.amount - uint128(word);
+            uint256 last = _packed(total.seq, total.units, total.amount);
+            if (last != word) _setLane(agreementId, total.lane, last);
+        }
+        _acknowledge(agreement, agreementId, units, amount);
+        AgreementState storage state = _agreements[agreementId];
+        bool same = state.acknowledgedUnits == settlement.units && state.acknowledged == settlement.amount;
+        require(same, TotalsDiffer(state.acknowledgedUnits, state.acknowledged));
+    }
+
+    /// @dev Adds to what the buyer acknowledged over all lanes, within both caps.
+    function _acknowledge(Agreement calldata agreement, bytes32 agreementId, uint256 units, uint256 amount) private {
+        AgreementState storage state = _agreements[agreementId];
+        units += state.acknowledgedUnits;
+        amount += state.acknowledged;
+        require(units <= _unitCap(agreement), OverUnits(units, agreement.maxUnits));
+        require(amount <= agreement.cap, OverCap(amount, agreement.cap));
+        state.acknowledged = uint128(amount);
+        state.acknowledgedUnits = uint64(units);
+    }
+
+    function _setLane(bytes32 agreementId, uint16 lane, uint256 word) private {
+        _lanes[agreementId][lane] = word;
+        emit Claimed(agreementId, lane, uint64(word >> 192), uint64(word >> 128), uint128(word));
+    }
+
+    function _packed(uint64 seq, uint64 units, uint128 amount) private pure returns (uint256) {
+        return (uint256(seq) << 192) | (uint256(units) << 128) | amount;
     }
 
     function _unitCap(Agreement calldata agreement) private pure returns (uint256) {
@@ -417,5 +530,19 @@ contract TradeSettlement is Membership {
         _totals.free += paidNow;
         _totals.earned += paidNow;
         _totals.spent += paidNow;
+    }
+
+    /// @dev Gives the rest back to the buyer; the agreement is closed.
+    function _refund(bytes18 buyer, bytes32 agreementId) private {
+        AgreementState storage state = _agreements[agreementId];
+        uint128 refund = state.opened - state.paid;
+        state.refunded = refund;
+        state.closedAt = uint48(block.number);
+        Account storage account_ = _accounts[buyer];
+        account_.locked -= refund;
+        account_.free += refund;
+        _totals.locked -= refund;
+        _totals.free += refund;
+        emit AgreementClosed(agreementId, state.paid, refund);
     }
 }

@@ -56,7 +56,7 @@ contract GasTest is World {
     }
 
     function prepareTrade() private {
-        deposit(confirmation(BANK, 5000, "first"));
+        deposit(confirmation(BANK, 10_000, "first"));
         DepositConfirmation memory c = confirmation(BANK, 100, "second");
         bytes memory signature = sign(address(settlement), Statements.hash(c), key(SETTLER, STATEMENT));
         put("deposit", SETTLER, address(settlement), abi.encodeCall(settlement.deposit, (c, signature)));
@@ -81,6 +81,12 @@ contract GasTest is World {
         Agreement memory wide = agreement();
         (wide.lanes, wide.nonce) = (16, "wide");
         open(wide);
+        put("close cooperatively", BANK, address(settlement), closing(a, 2));
+        put("close 16 lanes cooperatively", BANK, address(settlement), closing(wide, 16));
+        Agreement memory widest = agreement();
+        (widest.lanes, widest.cap, widest.maxUnits, widest.nonce) = (256, 1792, 256, "widest");
+        open(widest);
+        put("close 256 lanes cooperatively", BANK, address(settlement), closing(widest, 256));
         put("claim of 16 lanes", DEPARTMENT, address(settlement), claiming(wide, 16, voucher(wide, 0, 5)));
     }
 
@@ -132,6 +138,18 @@ contract GasTest is World {
             signatures[i] = signVoucher(vouchers[i], key(BANK, STATEMENT));
         }
         return abi.encodeCall(settlement.claimVouchers, (a, vouchers, signatures));
+    }
+
+    /// @dev Both parties' final totals; what was claimed before on the first lane is kept.
+    function closing(Agreement memory a, uint16 lanes) private view returns (bytes memory) {
+        uint64[] memory calls = new uint64[](lanes);
+        for (uint16 i = 0; i < lanes; ++i) {
+            calls[i] = lanes == 2 ? 10 : 1;
+        }
+        FinalSettlement memory f = finalSettlement(a, calls);
+        bytes memory provider = sign(address(settlement), Statements.hash(f), key(DEPARTMENT, STATEMENT));
+        bytes memory buyer = sign(address(settlement), Statements.hash(f), key(BANK, STATEMENT));
+        return abi.encodeCall(settlement.closeCooperatively, (a, f, provider, buyer));
     }
 
     function put(string memory name, uint256 who, address target, bytes memory data) private {
@@ -200,6 +218,18 @@ contract GasTest is World {
 
     function test_gas_settlement_close() public {
         run("close");
+    }
+
+    function test_gas_settlement_closeCooperatively() public {
+        run("close cooperatively");
+    }
+
+    function test_gas_settlement_closeCooperatively16Lanes() public {
+        run("close 16 lanes cooperatively");
+    }
+
+    function test_gas_settlement_closeCooperatively256Lanes() public {
+        run("close 256 lanes cooperatively");
     }
 
     function test_gas_evidence_anchor() public {

@@ -24,6 +24,7 @@ contract TradeHandler is World {
     bytes18[10] private _ids;
     uint256 public claims;
     uint256 public closes;
+    uint256 public cooperativeCloses;
     uint256 public actions;
     uint256 private _operations;
 
@@ -45,7 +46,7 @@ contract TradeHandler is World {
     }
 
     function selectors() external pure returns (bytes4[] memory names) {
-        names = new bytes4[](10);
+        names = new bytes4[](11);
         names[0] = this.putIn.selector;
         names[1] = this.takeOut.selector;
         names[2] = this.begin.selector;
@@ -56,6 +57,7 @@ contract TradeHandler is World {
         names[7] = this.endByBuyer.selector;
         names[8] = this.pass.selector;
         names[9] = this.suspendOrLift.selector;
+        names[10] = this.endTogether.selector;
     }
 
     // --- Actions ---------------------------------------------------------------------------------------------------------------
@@ -144,6 +146,34 @@ contract TradeHandler is World {
 
     function endByBuyer(uint256 which) external counted {
         close(unfinished(which), false);
+    }
+
+    /// @dev Both sign final totals somewhere between what was claimed and the caps; less than claimed or more than the cap is refused.
+    function endTogether(uint256 which, uint128[3] memory more) external counted {
+        which = unfinished(which);
+        (Agreement memory a, bytes32 agreementId, TradeSettlement.AgreementState memory state) = trade(which);
+        uint256 rest = a.cap - state.acknowledged;
+        FinalSettlement memory f =
+            FinalSettlement(1, agreementId, state.acknowledgedUnits, state.acknowledged, new LaneTotal[](LANES));
+        for (uint16 lane = 0; lane < LANES; ++lane) {
+            (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(agreementId, lane);
+            uint128 added = uint128(fold(more[lane], 0, rest));
+            rest -= added;
+            f.amount += added;
+            f.lanes[lane] = LaneTotal(lane, seq + 1, units, amount + added);
+        }
+        f.lanes[0].amount += a.cap + 1 - f.amount;
+        refusedTogether(a, f, uint128(a.cap + 1));
+        f.lanes[0].amount -= a.cap + 1 - f.amount;
+        if (f.lanes[0].seq > 1) {
+            f.lanes[0].seq -= 2;
+            refusedTogether(a, f, f.amount);
+            f.lanes[0].seq += 2;
+        }
+        closeCooperatively(a, f, key(DEPARTMENT, STATEMENT), signerOf(a));
+        closeCooperatively(a, f, key(DEPARTMENT, STATEMENT), signerOf(a));
+        refusedTogether(a, f, f.amount + 1);
+        ++cooperativeCloses;
     }
 
     function pass(uint8 blocks) external counted {
@@ -249,6 +279,17 @@ contract TradeHandler is World {
         from(DEPARTMENT);
         data = abi.encodeCall(settlement.claimVouchers, (a, vouchers, signatures));
         holds(!succeeds(address(settlement), data), "closed");
+    }
+
+    function refusedTogether(Agreement memory a, FinalSettlement memory f, uint128 amount) private {
+        uint128 before = f.amount;
+        f.amount = amount;
+        bytes32 structHash = Statements.hash(f);
+        bytes memory providers = sign(address(settlement), structHash, key(DEPARTMENT, STATEMENT));
+        bytes memory buyers = sign(address(settlement), structHash, signerOf(a));
+        bytes memory data = abi.encodeCall(settlement.closeCooperatively, (a, f, providers, buyers));
+        holds(!succeeds(address(settlement), data), "final totals");
+        f.amount = before;
     }
 
     function oneOf(uint256 who) private pure returns (uint256) {
@@ -365,6 +406,7 @@ contract TradeInvariants is Base {
         if (_handler.actions() >= WHOLE_RUN) {
             holds(_handler.claims() > 0, "claims happened");
             holds(_handler.closes() > 0, "closes happened");
+            holds(_handler.cooperativeCloses() > 0, "cooperative closes happened");
         }
         _handler.finish();
         _handler.checkTotals();

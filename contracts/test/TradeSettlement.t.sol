@@ -838,6 +838,331 @@ contract TradeSettlementTest is World {
         same(locked(BANK), 0, "a used agreement locks nothing");
     }
 
+    // --- Windows and shares ----------------------------------------------------------------------------------------------------
+
+    function test_open_failsIfAWindowIsShorterThanTheDeploymentAllows() public {
+        Agreement memory a = agreement();
+        a.closeWindowBlocks = WINDOW_BLOCKS - 1;
+        fails(TradeSettlement.WindowTooShort.selector, WINDOW_BLOCKS, WINDOW_SECONDS);
+        open(a);
+        a = agreement();
+        a.closeWindowSeconds = WINDOW_SECONDS - 1;
+        fails(TradeSettlement.WindowTooShort.selector, WINDOW_BLOCKS, WINDOW_SECONDS);
+        open(a);
+        (a.closeWindowBlocks, a.closeWindowSeconds) = (0, 0);
+        fails(TradeSettlement.WindowTooShort.selector, WINDOW_BLOCKS, WINDOW_SECONDS);
+        open(a);
+    }
+
+    function test_open_failsIfAWindowWouldLockTheRefundForMoreThan90Days() public {
+        Agreement memory a = agreement();
+        a.closeWindowBlocks = 7_776_001;
+        fails(TradeSettlement.WindowTooLong.selector, 7_776_000, 90 days);
+        open(a);
+        (a.closeWindowBlocks, a.closeWindowSeconds) = (WINDOW_BLOCKS, 90 days + 1);
+        fails(TradeSettlement.WindowTooLong.selector, 7_776_000, 90 days);
+        open(a);
+        (a.closeWindowBlocks, a.closeWindowSeconds) = (7_776_000, 90 days);
+        open(a);
+        same(state(a).openedAt, block.number, "the longest is taken");
+    }
+
+    function test_constructor_failsIfNoAgreementCouldKeepToItsWindows() public {
+        same(settlement.minWindowBlocks(), WINDOW_BLOCKS, "blocks");
+        same(settlement.minWindowSeconds(), WINDOW_SECONDS, "seconds");
+        fails(TradeSettlement.WindowTooLong.selector, 7_776_000, 90 days);
+        new TradeSettlement(directory, grants, 7_776_001, 0);
+        fails(TradeSettlement.WindowTooLong.selector, 7_776_000, 90 days);
+        new TradeSettlement(directory, grants, 0, 90 days + 1);
+    }
+
+    function test_open_failsIfTheBuyerHasAShare() public {
+        Agreement memory a = agreement();
+        a.shares[1].member = id(BANK);
+        fails(TradeSettlement.BuyerHasShare.selector, id(BANK));
+        open(a);
+        a.shares[1].basisPoints = 0;
+        a.shares[0].basisPoints = 10_000;
+        fails(TradeSettlement.BuyerHasShare.selector, id(BANK));
+        open(a);
+    }
+
+    // --- Cooperative closing ---------------------------------------------------------------------------------------------------
+
+    function twoLanes(uint64 first, uint64 second) private pure returns (uint64[] memory calls) {
+        calls = new uint64[](2);
+        (calls[0], calls[1]) = (first, second);
+    }
+
+    function test_closeCooperatively_paysAndRefundsAtOnceSentByAnyone() public {
+        Agreement memory a = opened();
+        FinalSettlement memory f = finalSettlement(a, twoLanes(10, 20));
+        emits(address(settlement));
+        emit TradeSettlement.Claimed(Statements.hash(a), 0, 10, 10, 70);
+        emits(address(settlement));
+        emit TradeSettlement.Claimed(Statements.hash(a), 1, 20, 20, 140);
+        emits(address(settlement));
+        emit TradeSettlement.Paid(Statements.hash(a), id(DEPARTMENT), 147);
+        emits(address(settlement));
+        emit TradeSettlement.Paid(Statements.hash(a), id(OPERATOR), 63);
+        emits(address(settlement));
+        emit TradeSettlement.CooperativelyClosed(Statements.hash(a), Statements.hash(f), 30, 210);
+        emits(address(settlement));
+        emit TradeSettlement.AgreementClosed(Statements.hash(a), 210, 790);
+        closeCooperatively(a, f);
+        same(free(DEPARTMENT), 147, "provider");
+        same(free(OPERATOR), 63, "operator");
+        same(free(BANK), 4790, "refunded");
+        same(locked(BANK), 0, "nothing locked");
+        same(state(a).acknowledged, 210, "acknowledged");
+        same(state(a).acknowledgedUnits, 30, "units");
+        same(state(a).refunded, 790, "refund");
+        same(state(a).closedAt, block.number, "closed at");
+        same(state(a).noticeAt, 0, "no notice was needed");
+        holds(settlement.finalSettlementOf(Statements.hash(a)) == Statements.hash(f), "on record");
+        (uint64 seq, uint64 units, uint128 amount) = settlement.laneState(Statements.hash(a), 1);
+        holds(seq == 20 && units == 20 && amount == 140, "lane");
+    }
+
+    function test_closeCooperatively_againChangesNothing() public {
+        Agreement memory a = opened();
+        FinalSettlement memory f = finalSettlement(a, 10);
+        closeCooperatively(a, f);
+        next();
+        closeCooperatively(a, f);
+        settlement.close(a);
+        open(a);
+        same(free(BANK), 4930, "refunded once");
+        same(free(DEPARTMENT), 49, "paid once");
+        same(state(a).closedAt, block.number - 1, "closed once");
+    }
+
+    function test_closeCooperatively_endsClaimsAndNotices() public {
+        Agreement memory a = opened();
+        closeCooperatively(a, finalSettlement(a, 10));
+        fails(TradeSettlement.AgreementIsClosed.selector, Statements.hash(a));
+        claim(a, voucher(a, 0, 20));
+        fails(TradeSettlement.AgreementIsClosed.selector, Statements.hash(a));
+        claimRequest(a, usageRequest(a, 1, 11), key(BANK, STATEMENT));
+        fails(TradeSettlement.AgreementIsClosed.selector, Statements.hash(a));
+        giveNotice(a, BANK);
+        fails(TradeSettlement.AgreementIsClosed.selector, Statements.hash(a));
+        closeCooperatively(a, finalSettlement(a, 20));
+    }
+
+    function test_closeCooperatively_failsAfterAnotherClosing() public {
+        Agreement memory a = opened();
+        giveNotice(a, BANK);
+        passWindow(a);
+        settlement.close(a);
+        fails(TradeSettlement.AgreementIsClosed.selector, Statements.hash(a));
+        closeCooperatively(a, finalSettlement(a, 10));
+        holds(settlement.finalSettlementOf(Statements.hash(a)) == 0, "none on record");
+    }
+
+    function test_closeCooperatively_takesAClaimThatCameFirst() public {
+        Agreement memory a = opened();
+        claim(a, voucher(a, 0, 10));
+        claim(a, voucher(a, 1, 20));
+        closeCooperatively(a, finalSettlement(a, twoLanes(10, 30)));
+        same(state(a).paid, 280, "paid once");
+        same(free(BANK), 4720, "the rest is back");
+    }
+
+    function test_closeCooperatively_leavesLanesThatItDoesNotNameAsClaimed() public {
+        Agreement memory a = opened();
+        claim(a, voucher(a, 1, 20));
+        FinalSettlement memory f = finalSettlement(a, 10);
+        fails(TradeSettlement.TotalsDiffer.selector, 30, 210);
+        closeCooperatively(a, f);
+        (f.units, f.amount) = (30, 210);
+        closeCooperatively(a, f);
+        same(state(a).paid, 210, "paid");
+    }
+
+    function test_closeCooperatively_failsBelowWhatWasClaimed() public {
+        Agreement memory a = opened();
+        claim(a, voucher(a, 0, 10));
+        FinalSettlement memory f = finalSettlement(a, 10);
+        f.lanes[0].seq = 9;
+        fails(TradeSettlement.BelowClaimed.selector, uint256(0));
+        closeCooperatively(a, f);
+        f = finalSettlement(a, 10);
+        f.lanes[0].units = f.units = 9;
+        fails(TradeSettlement.BelowClaimed.selector, uint256(0));
+        closeCooperatively(a, f);
+        f = finalSettlement(a, 10);
+        f.lanes[0].amount = f.amount = 69;
+        fails(TradeSettlement.BelowClaimed.selector, uint256(0));
+        closeCooperatively(a, f);
+        same(state(a).closedAt, 0, "open");
+    }
+
+    function test_closeCooperatively_failsAboveTheCaps() public {
+        Agreement memory a = opened();
+        FinalSettlement memory f = finalSettlement(a, 10);
+        f.lanes[0].amount = f.amount = 1001;
+        fails(TradeSettlement.OverCap.selector, 1001, 1000);
+        closeCooperatively(a, f);
+        f = finalSettlement(a, 10);
+        f.lanes[0].units = f.units = 201;
+        fails(TradeSettlement.OverUnits.selector, 201, 200);
+        closeCooperatively(a, f);
+        f.lanes[0].units = f.units = 200;
+        f.lanes[0].amount = f.amount = 1000;
+        closeCooperatively(a, f);
+        same(state(a).refunded, 0, "all of the cap");
+    }
+
+    function test_closeCooperatively_failsIfTheTotalsAreNotTheLanesSum() public {
+        Agreement memory a = opened();
+        FinalSettlement memory f = finalSettlement(a, twoLanes(10, 20));
+        f.amount = 211;
+        fails(TradeSettlement.TotalsDiffer.selector, 30, 210);
+        closeCooperatively(a, f);
+        (f.amount, f.units) = (210, 29);
+        fails(TradeSettlement.TotalsDiffer.selector, 30, 210);
+        closeCooperatively(a, f);
+    }
+
+    function test_closeCooperatively_failsIfALaneIsUnknownNamedTwiceOrOutOfOrder() public {
+        Agreement memory a = opened();
+        FinalSettlement memory f = finalSettlement(a, twoLanes(10, 20));
+        f.lanes[1].lane = 2;
+        fails(TradeSettlement.WrongLane.selector, 2);
+        closeCooperatively(a, f);
+        f.lanes[1].lane = 0;
+        fails(TradeSettlement.LanesNotAscending.selector, uint256(0));
+        closeCooperatively(a, f);
+        (f.lanes[0].lane, f.lanes[1].lane) = (1, 0);
+        fails(TradeSettlement.LanesNotAscending.selector, uint256(0));
+        closeCooperatively(a, f);
+    }
+
+    function test_closeCooperatively_failsUnlessBothPinnedKeysSigned() public {
+        Agreement memory a = opened();
+        FinalSettlement memory f = finalSettlement(a, 10);
+        uint256 provider = key(DEPARTMENT, STATEMENT);
+        uint256 buyer = key(BANK, STATEMENT);
+        fails(Membership.WrongSigner.selector, vm.addr(buyer), id(DEPARTMENT));
+        closeCooperatively(a, f, buyer, buyer);
+        fails(Membership.WrongSigner.selector, vm.addr(provider), id(BANK));
+        closeCooperatively(a, f, provider, provider);
+        fails(Membership.WrongSigner.selector, keyAddress(DEPARTMENT, TRANSACTION), id(DEPARTMENT));
+        closeCooperatively(a, f, key(DEPARTMENT, TRANSACTION), buyer);
+        bytes memory signature = sign(address(settlement), Statements.hash(f), buyer);
+        bytes memory providers = sign(address(settlement), Statements.hash(f), provider);
+        failsSomehow(ECDSA.ECDSAInvalidSignatureS.selector);
+        settlement.closeCooperatively(a, f, providers, mirrored(signature));
+        f.lanes[0].amount = f.amount = 0;
+        failsSomehow(Membership.WrongSigner.selector);
+        settlement.closeCooperatively(a, f, providers, signature);
+    }
+
+    /// @dev A thief of the provider's key, together with the buyer, must not close over what the provider can still claim.
+    function test_closeCooperatively_failsOnceAKeyHasEndedButClaimsGoOn() public {
+        Agreement memory a = opened();
+        govern(abi.encodeCall(directory.endKey, (word(keyAddress(DEPARTMENT, STATEMENT)), "stolen")));
+        next();
+        fails(Membership.WrongSigner.selector, keyAddress(DEPARTMENT, STATEMENT), id(DEPARTMENT));
+        closeCooperatively(a, finalSettlement(a, 0));
+        claim(a, voucher(a, 0, 10));
+        same(state(a).paid, 70, "delivered is paid");
+    }
+
+    function test_closeCooperatively_failsIfTheBuyersKeyHasEnded() public {
+        Agreement memory a = opened();
+        govern(abi.encodeCall(directory.endKey, (word(keyAddress(BANK, STATEMENT)), "stolen")));
+        next();
+        fails(Membership.WrongSigner.selector, keyAddress(BANK, STATEMENT), id(BANK));
+        closeCooperatively(a, finalSettlement(a, 10));
+    }
+
+    function test_closeCooperatively_failsForAnotherAgreementVersionOrChain() public {
+        Agreement memory a = opened();
+        Agreement memory another = agreement();
+        another.nonce = "another";
+        FinalSettlement memory f = finalSettlement(another, 10);
+        fails(TradeSettlement.UnknownAgreement.selector, Statements.hash(another));
+        closeCooperatively(another, f);
+        open(another);
+        fails(TradeSettlement.OtherAgreement.selector, Statements.hash(a), Statements.hash(another));
+        closeCooperatively(a, f);
+        f = finalSettlement(a, 10);
+        f.version = 2;
+        fails(Membership.WrongVersion.selector, 2);
+        closeCooperatively(a, f);
+        f.version = 1;
+        bytes memory provider = sign(address(grants), Statements.hash(f), key(DEPARTMENT, STATEMENT));
+        bytes memory buyer = sign(address(grants), Statements.hash(f), key(BANK, STATEMENT));
+        failsSomehow(Membership.WrongSigner.selector);
+        settlement.closeCooperatively(a, f, provider, buyer);
+    }
+
+    function test_closeCooperatively_worksAfterNoticeForSuspendedMembersOnAClosedContract() public {
+        Agreement memory a = opened();
+        giveNotice(a, BANK);
+        closeToNewBusiness(address(settlement));
+        suspend(DEPARTMENT);
+        suspend(BANK);
+        suspend(OPERATOR);
+        closeCooperatively(a, finalSettlement(a, 10));
+        withdraw(DEPARTMENT, 49, "out");
+        withdraw(OPERATOR, 21, "out");
+        withdraw(BANK, 4930, "out");
+        same(settlement.totals().withdrawn, 5000, "all of it out");
+    }
+
+    function test_closeCooperatively_ofFreeSharingMovesNoMoney() public {
+        Agreement memory a = agreement();
+        (a.price, a.cap) = (0, 0);
+        open(a);
+        closeCooperatively(a, finalSettlement(a, 10));
+        same(state(a).acknowledgedUnits, 10, "units");
+        same(state(a).paid, 0, "paid");
+        same(state(a).refunded, 0, "refunded");
+        same(state(a).closedAt, block.number, "closed");
+        same(free(BANK), 5000, "free");
+    }
+
+    function test_closeCooperatively_ofAnUnusedAgreementRefundsAll() public {
+        Agreement memory a = opened();
+        closeCooperatively(a, finalSettlement(a, new uint64[](0)));
+        same(free(BANK), 5000, "all back");
+        same(state(a).closedAt, block.number, "closed");
+    }
+
+    /// @dev Whatever was claimed before, the parts are those of the final amount, and the rest goes back.
+    function test_closeCooperatively_splitsLikeClaims(uint16 firstShare, uint128 cap, uint128[4] memory amounts)
+        public
+    {
+        Agreement memory a = agreement();
+        uint256 first = fold(firstShare, 0, 10_000);
+        (a.shares[0].basisPoints, a.shares[1].basisPoints) = (uint16(first), uint16(10_000 - first));
+        (a.cap, a.maxUnits) = (uint128(fold(cap, 1, type(uint128).max - 5000)), 0);
+        deposit(confirmation(BANK, a.cap, "second"));
+        open(a);
+        uint128[2] memory claimed;
+        uint128[2] memory last;
+        claimed[0] = uint128(fold(amounts[0], 0, a.cap));
+        claimed[1] = uint128(fold(amounts[1], 0, a.cap - claimed[0]));
+        last[0] = claimed[0] + uint128(fold(amounts[2], 0, a.cap - claimed[0] - claimed[1]));
+        last[1] = claimed[1] + uint128(fold(amounts[3], 0, a.cap - last[0] - claimed[1]));
+        FinalSettlement memory f = finalSettlement(a, twoLanes(1, 1));
+        for (uint16 lane = 0; lane < 2; ++lane) {
+            f.lanes[lane].amount = last[lane];
+            if (claimed[lane] == 0) continue;
+            claim(a, Voucher(1, Statements.hash(a), lane, 1, 1, claimed[lane], keccak256("receipt")));
+        }
+        f.amount = last[0] + last[1];
+        closeCooperatively(a, f);
+        uint256 paid = f.amount * first / 10_000 + f.amount * (10_000 - first) / 10_000;
+        same(state(a).paid, paid, "paid");
+        same(state(a).refunded, a.cap - paid, "refunded");
+        same(free(BANK), 5000 + a.cap - paid, "back to the buyer");
+        same(locked(BANK), 0, "nothing locked");
+    }
+
     // --- Fuzz ------------------------------------------------------------------------------------------------------------------
 
     /// @dev Claims over two lanes in steps of any size against sums worked out here: each part is the floor of its share of the total,
@@ -903,14 +1228,16 @@ contract TradeSettlementTest is World {
         holds(sum <= a.cap && a.cap - sum < a.shares.length, "rounding");
     }
 
-    /// @dev `count` members with shares that make 10,000, each what is taken of the rest; those beyond the ten founders are admitted.
+    /// @dev `count` members with shares that make 10,000, each what is taken of the rest; those beyond the ten founders are
+    /// admitted, the buyer is left out.
     function manyShares(uint16[15] memory cuts, uint256 count) private returns (Share[] memory shares) {
         shares = new Share[](count);
         uint256 rest = 10_000;
         for (uint256 i = 0; i < count; ++i) {
-            if (i > LENDER) admit(i, 64);
+            uint256 who = i == BANK ? 16 : i;
+            if (who > LENDER) admit(who, 64);
             uint256 part = i + 1 == count ? rest : fold(cuts[i], 0, rest);
-            shares[i] = Share(id(i), uint16(part));
+            shares[i] = Share(id(who), uint16(part));
             rest -= part;
         }
     }

@@ -36,6 +36,10 @@ abstract contract World is Base {
     uint256 internal constant BUYER_KEY = 0xb04e4;
     uint256 internal constant SUBJECT_KEY = 0x50b1ec7;
 
+    /// @dev The shortest windows here, and those of `agreement()`.
+    uint32 internal constant WINDOW_BLOCKS = 5;
+    uint32 internal constant WINDOW_SECONDS = 60;
+
     uint64 internal constant START = 1_800_000_000;
     uint64 internal constant FOREVER = 4_000_000_000;
 
@@ -59,7 +63,7 @@ abstract contract World is Base {
         directory = new MemberDirectory(governors);
         assets = new AssetRegistry(directory);
         grants = new GrantRegistry(directory, assets);
-        settlement = new TradeSettlement(directory, grants);
+        settlement = new TradeSettlement(directory, grants, WINDOW_BLOCKS, WINDOW_SECONDS);
         evidence = new EvidenceLog(directory);
         credit = new CreditLedger(directory);
         property = new PropertyLedger(directory);
@@ -299,8 +303,8 @@ abstract contract World is Base {
         a.startsAt = START;
         a.endsAt = START + 1 days;
         a.openBefore = START + 1 hours;
-        a.closeWindowBlocks = 5;
-        a.closeWindowSeconds = 60;
+        a.closeWindowBlocks = WINDOW_BLOCKS;
+        a.closeWindowSeconds = WINDOW_SECONDS;
         a.arbiter = id(SUPERVISOR);
         a.shares = new Share[](2);
         a.shares[0] = Share(id(DEPARTMENT), 7000);
@@ -339,6 +343,43 @@ abstract contract World is Base {
     function giveNotice(Agreement memory a, uint256 who) internal {
         from(who);
         settlement.giveNotice(a);
+    }
+
+    /// @dev Both parties' final totals: so many calls on each lane, from the first lane on.
+    function finalSettlement(Agreement memory a, uint64[] memory calls)
+        internal
+        pure
+        returns (FinalSettlement memory f)
+    {
+        f.version = 1;
+        f.agreementId = Statements.hash(a);
+        f.lanes = new LaneTotal[](calls.length);
+        for (uint16 lane = 0; lane < calls.length; ++lane) {
+            uint128 amount = uint128(calls[lane]) * a.price;
+            f.lanes[lane] = LaneTotal(lane, calls[lane], calls[lane], amount);
+            (f.units, f.amount) = (f.units + calls[lane], f.amount + amount);
+        }
+    }
+
+    function finalSettlement(Agreement memory a, uint64 calls) internal pure returns (FinalSettlement memory) {
+        uint64[] memory one = new uint64[](1);
+        one[0] = calls;
+        return finalSettlement(a, one);
+    }
+
+    function closeCooperatively(Agreement memory a, FinalSettlement memory f) internal {
+        closeCooperatively(a, f, key(DEPARTMENT, STATEMENT), key(BANK, STATEMENT));
+    }
+
+    /// @dev Sent by an account that is nobody's.
+    function closeCooperatively(Agreement memory a, FinalSettlement memory f, uint256 providerKey, uint256 buyerKey)
+        internal
+    {
+        bytes32 structHash = Statements.hash(f);
+        bytes memory provider = sign(address(settlement), structHash, providerKey);
+        bytes memory buyer = sign(address(settlement), structHash, buyerKey);
+        from(STRANGER);
+        settlement.closeCooperatively(a, f, provider, buyer);
     }
 
     function passWindow(Agreement memory a) internal {

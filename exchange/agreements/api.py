@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from chain.context import Context
 from chain.errors import BadInput
 from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
-from exchange.agreements import service
+from exchange.agreements import rules, service
 from exchange.agreements.model import Offer
 from exchange.metering import recovery
 from registry.access import (
@@ -71,8 +71,9 @@ class OfferBody(BaseModel):
     mostPerCall: Whole = 0
     mostLanes: Annotated[int, Field(ge=1, le=256)] = 16
     mostSeconds: Annotated[Whole, Field(ge=1)] = 366 * service.DAY
-    closeWindowBlocks: Whole = 10
-    closeWindowSeconds: Whole = 10
+    closeWindowBlocks: Whole | None = None
+    closeWindowSeconds: Whole | None = None
+    """Time for claims after notice; left out, seven days at one block a second."""
     shares: list[ShareBody]
     buyers: list[str] = []
 
@@ -107,6 +108,8 @@ def make_offer(
 ) -> dict[str, Any]:
     if body.unit.upper() not in Unit.__members__:
         raise BadInput("unit_unknown", "A unit is call, row or byte.")
+    default = rules.default_window(context.ledger.deployment.min_close_window)
+    blocks, seconds = body.closeWindowBlocks, body.closeWindowSeconds
     wanted = Offer(
         asset_id=hex_bytes(body.assetId),
         asset_version=body.assetVersion,
@@ -117,8 +120,8 @@ def make_offer(
         most_per_call=body.mostPerCall,
         most_lanes=body.mostLanes,
         most_seconds=body.mostSeconds,
-        close_window_blocks=body.closeWindowBlocks,
-        close_window_seconds=body.closeWindowSeconds,
+        close_window_blocks=default.blocks if blocks is None else blocks,
+        close_window_seconds=default.seconds if seconds is None else seconds,
         shares=tuple(each.share() for each in body.shares),
         buyers=tuple(body.buyers),
     )

@@ -6,7 +6,10 @@ In order: form, split, parties, grant, the provider's offer, signature.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chain.crypto import recover
+from chain.deployment import MAX_CLOSE_WINDOW, CloseWindow
 from chain.eip712 import Domain
 from chain.errors import BadInput, Conflict, Forbidden
 from chain.statements import Agreement, GrantTerms, Share, Unit
@@ -15,14 +18,17 @@ from exchange.agreements.model import MOST_FEN, Offer
 WHOLE = 10_000
 MOST_LANES = 256
 MOST_SHARES = 16
+DEFAULT_CLOSE_WINDOW = CloseWindow(604_800, 604_800)
+"""What an offer states if its maker says nothing: seven days, at one block a second."""
 
 
-def require_terms(agreement: Agreement, *, now: int) -> None:
+def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) -> None:
     """The form of an agreement.
 
     Raises:
         BadInput: ``wrong_version``, ``no_cap``, ``end_before_start``, ``open_too_late``, ``wrong_lane``, ``party_twice``,
-            ``arbiter_is_party``, ``amount_too_large``, ``unit_unknown``, ``most_per_call_missing`` or what ``require_shares`` raises.
+            ``arbiter_is_party``, ``amount_too_large``, ``unit_unknown``, ``most_per_call_missing`` or what ``require_window`` and
+            ``require_shares`` raise.
     """
     a = agreement
     if a.version != 1:
@@ -47,15 +53,60 @@ def require_terms(agreement: Agreement, *, now: int) -> None:
         raise BadInput("party_twice", "Provider and buyer are the same member.")
     if a.arbiter in (a.provider, a.buyer):
         raise BadInput("arbiter_is_party", "The arbiter is one of the parties.")
-    require_shares(a.shares)
+    require_window(CloseWindow(a.close_window_blocks, a.close_window_seconds), min_window)
+    require_shares(a.shares, buyers=(a.buyer,))
 
 
-def require_shares(shares: tuple[Share, ...]) -> None:
-    """The revenue split: ``too_many_shares``, ``share_twice``, ``shares_not_whole``."""
+def default_window(min_window: CloseWindow) -> CloseWindow:
+    """The window of an offer whose maker states none: seven days, or the network's shortest if that is longer."""
+    return CloseWindow(
+        max(DEFAULT_CLOSE_WINDOW.blocks, min_window.blocks),
+        max(DEFAULT_CLOSE_WINDOW.seconds, min_window.seconds),
+    )
+
+
+def require_window(window: CloseWindow, min_window: CloseWindow) -> None:
+    """The closing window leaves the provider time to claim, and does not lock the buyer's refund for long.
+
+    Raises:
+        BadInput: ``window_too_short``, ``window_too_long``.
+    """
+    if window.blocks < min_window.blocks or window.seconds < min_window.seconds:
+        raise BadInput(
+            "window_too_short",
+            f"The closing window is {window.blocks} blocks and {window.seconds} s; this network's shortest is "
+            f"{min_window.blocks} blocks and {min_window.seconds} s.",
+            hint="State a longer window; the parties can still close at once together.",
+            min_blocks=min_window.blocks,
+            min_seconds=min_window.seconds,
+        )
+    longest = MAX_CLOSE_WINDOW
+    if window.blocks > longest.blocks or window.seconds > longest.seconds:
+        raise BadInput(
+            "window_too_long",
+            f"The closing window is {window.blocks} blocks and {window.seconds} s; the longest is {longest.blocks} blocks and {longest.seconds} s.",
+            hint="State a shorter window: the buyer's money is locked until it has passed.",
+            max_blocks=longest.blocks,
+            max_seconds=longest.seconds,
+        )
+
+
+def require_shares(shares: tuple[Share, ...], *, buyers: Iterable[str] = ()) -> None:
+    """The revenue split: ``too_many_shares``, ``share_twice``, ``buyer_has_share``, ``shares_not_whole``.
+
+    Args:
+        buyers: the agreement's buyer, or the members an offer is made to.
+    """
     if len(shares) > MOST_SHARES:
         raise BadInput("too_many_shares", f"A split has at most {MOST_SHARES} parts.")
     if len({each.member for each in shares}) != len(shares):
         raise BadInput("share_twice", "The split names a member twice.")
+    if {share.member for share in shares} & set(buyers):
+        raise BadInput(
+            "buyer_has_share",
+            "The buyer has a share in what it pays.",
+            hint="Leave the buyer out of the split; lower the price instead.",
+        )
     total = sum(each.basis_points for each in shares)
     if total != WHOLE:
         raise BadInput("shares_not_whole", f"The split adds up to {total} of {WHOLE} basis points.", sum=total)

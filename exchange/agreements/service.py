@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
+from chain.deployment import CloseWindow
 from chain.eip712 import Domain
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
@@ -37,7 +38,9 @@ DAY = 86_400
 
 def offer(context: Context, wanted: Offer) -> dict[str, Any]:
     """Publish or replace this node's offer for an asset version; agreements already signed keep their terms."""
-    rules.require_shares(wanted.shares)
+    rules.require_shares(wanted.shares, buyers=wanted.buyers)
+    window = CloseWindow(wanted.close_window_blocks, wanted.close_window_seconds)
+    rules.require_window(window, context.ledger.deployment.min_close_window)
     if wanted.price < 0 or min(wanted.most_lanes, wanted.most_seconds) < 1:
         raise BadInput("offer_malformed", "An offer has a price of 0 or more, and at least one lane and one second.")
     if wanted.price == 0 and wanted.most_units == 0:
@@ -120,7 +123,7 @@ async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | 
         raise Forbidden("grant_of_others", "The grant is not this organisation's.")
     terms_json = await context.peers.get(terms.owner, f"/v1/peer/offers/0x{terms.asset_id.hex()}/{terms.asset_version}")
     agreement = _drafted(context, wanted, terms, Offer.from_json(terms_json["offer"]), terms_json["providerKey"], nonce)
-    rules.require_terms(agreement, now=context.now())
+    rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
     rules.require_grant(agreement, terms)
     signature = context.sign(agreement)
     agreement_id = agreement.struct_hash()
@@ -278,7 +281,7 @@ def _require_proposal(context: Context, buyer: str, agreement: Agreement, terms:
         raise Forbidden("not_buyer", "The proposal is not of the member that sends it.")
     if agreement.provider_key != context.signers[KeyPurpose.STATEMENT].address:
         raise Conflict("provider_key_changed", "The proposal pins a key this node does not sign with.")
-    rules.require_terms(agreement, now=context.now())
+    rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
     rules.require_grant(agreement, terms)
     rules.require_signature(agreement, signature, agreement.buyer_key, domain)
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from chain.deployment import Deployment
+from chain.deployment import CloseWindow, Deployment
 from chain.errors import BadInput
 
-DEPLOYMENT = Deployment(1907, b"\x01" * 32, {"GrantRegistry": "0x" + "ab" * 20}, 3)
+DEPLOYMENT = Deployment(1907, b"\x01" * 32, {"GrantRegistry": "0x" + "ab" * 20}, 3, CloseWindow(5, 60))
 
 
 def test_a_saved_deployment_loads_as_it_was(tmp_path: Path) -> None:
@@ -41,6 +41,9 @@ def test_an_unknown_contract_is_named() -> None:
         {"contracts": {"GrantRegistry": "0xzz"}},
         {"contracts": []},
         {"deployedAt": None},
+        {"minCloseWindow": None},
+        {"minCloseWindow": {"blocks": 1}},
+        {"minCloseWindow": {"blocks": 1, "seconds": "1"}},
         {"more": 1},
     ],
 )

@@ -11,7 +11,7 @@ from eth_account.messages import encode_typed_data
 from chain.crypto import address_of, keccak256, recover, sign_digest
 from chain.eip712 import Domain, Struct, camel
 from chain.errors import BadInput, BadSignature
-from chain.statements import STATEMENTS, Agreement, Share, UsageRequest
+from chain.statements import STATEMENTS, Agreement, LaneTotal, Share, UsageRequest
 
 DOMAIN = Domain(7_421, "0x" + "33" * 20)
 MEMBER = "91440700MA4UAAAA1X"
@@ -22,6 +22,8 @@ def example(struct: type[Struct]) -> Struct:
     for position, (name, codec) in enumerate(struct._codecs()):
         if codec.solidity == "Share[]":
             values[name] = (Share(MEMBER, 7_000), Share("", 3_000))
+        elif codec.solidity == "LaneTotal[]":
+            values[name] = (LaneTotal(0, 3, 2, 100), LaneTotal(255, 5, 5, 2**127))
         elif codec.solidity == "bool":
             values[name] = True
         elif codec.solidity == "address":

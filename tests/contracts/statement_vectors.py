@@ -16,11 +16,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 from eth_abi.abi import encode
 
 from chain.eip712 import Codec, Domain, Struct
-from chain.statements import STATEMENTS, STRUCTS, Share, Statement
+from chain.statements import STATEMENTS, STRUCTS, LaneTotal, Share, Statement
 
 PATH = Path(__file__).parents[2] / "contracts" / "test" / "vectors" / "statements.json"
 DOMAIN = Domain(chain_id=440_700, contract="0x" + "5e" * 20)
-TYPES: dict[str, type[Struct]] = {**STRUCTS, Share.__name__: Share, **STATEMENTS}
+TYPES: dict[str, type[Struct]] = {**STRUCTS, Share.__name__: Share, LaneTotal.__name__: LaneTotal, **STATEMENTS}
 ARRAY_LENGTHS = (0, 16, 1, 2, 3)
 """How many items an array has in the vectors of a type: empty in the smallest, full in the largest, then in between."""
 

@@ -23,7 +23,7 @@ from chain.context import Context
 from chain.crypto import address_of, keccak256, new_private_key, sign_digest
 from chain.database import Base, Database
 from chain.deploy import Governor, deploy
-from chain.deployment import Deployment
+from chain.deployment import CloseWindow, Deployment
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.finality import CheckedHeader, UnsealedForTestsOnly
 from chain.keys import Ed25519Signer, Secp256k1Signer
@@ -511,7 +511,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
             Governor(each.member, f"governor {place}", roles, each.admin.address, each.transaction.address)
             for place, (each, roles) in enumerate(zip(founders, (Role.OPERATOR, Role.SUPERVISOR, Role.DEPARTMENT), strict=True))
         ]
-        deployment = deploy(url, new_private_key(), governors)
+        deployment = deploy(url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
         governance_ledger = Ledger(url, deployment)
         governance = Governance(governance_ledger, founders)
         admit_all(governance, keys)

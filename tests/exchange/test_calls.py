@@ -425,7 +425,10 @@ def test_a_bank_reference_counts_once(market: Any) -> None:
         ({"cap": 1000, "lanes": 257}, "wrong_lane"),
         ({"cap": 1000, "price": 49}, "offer_not_met"),
         ({"cap": 2_000_000}, "offer_not_met"),
-        ({"cap": 1000, "close_window_blocks": 0}, "offer_not_met"),
+        ({"cap": 1000, "close_window_blocks": 2}, "offer_not_met"),
+        ({"cap": 1000, "close_window_blocks": 0}, "window_too_short"),
+        ({"cap": 1000, "close_window_seconds": 1}, "window_too_short"),
+        ({"cap": 1000, "close_window_seconds": 7_776_001}, "window_too_long"),
     ],
 )
 def test_an_agreement_outside_the_rules_or_the_offer_is_refused(market: Any, grant_id: bytes, wanted: dict[str, Any], code: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from chain import anvil
 from chain.crypto import new_private_key
 from chain.deploy import deploy
-from chain.deployment import Deployment
+from chain.deployment import CloseWindow, Deployment
 from chain.errors import QiaolianError
 from chain.ledger import Ledger
 from chain.statements import GrantDecision, Operation
@@ -77,7 +77,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
             Wanted(member_id(4), "bank", ("bank",), officer=True),
         ]
         organisations += provision.lay_out(root / "nodes", wanted, rpc=[chain.url], deployment=root / "deployment.json")
-        deployment = deploy(chain.url, new_private_key(), [each.governor() for each in organisations[:3]])
+        deployment = deploy(chain.url, new_private_key(), [each.governor() for each in organisations[:3]], min_close_window=CloseWindow(2, 2))
         deployment.save(root / "deployment.json")
         ledger = Ledger(chain.url, deployment)
         provision.found(organisations, deployment, ledger=ledger)

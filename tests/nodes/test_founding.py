@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chain.deployment import Deployment
+from chain.deployment import CloseWindow, Deployment
 from chain.errors import QiaolianError
 from chain.keys import Secp256k1Signer, open_person_key
 from chain.ledger import Ledger
@@ -57,6 +57,7 @@ def test_the_command_founds_a_network_and_again_changes_nothing(anvil: str, orga
         arguments += ["--admin-key", str(organisations / f"admin-{place}.json")]
     assert main(arguments) == 0
     assert lacking(anvil, Deployment.load(out), admissions(organisations, 1, 2, 3, 4)) == []
+    assert Deployment.load(out).min_close_window == CloseWindow(86_400, 86_400), "a day, unless told otherwise"
     before = out.read_bytes()
     assert main(arguments) == 0
     assert out.read_bytes() == before
@@ -79,6 +80,25 @@ def test_a_founding_that_broke_off_is_taken_up_where_it_stopped(
     deployment = founding.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
     assert lacking(anvil, deployment, wanted) == []
     assert any("taken as they are" in each for each in said)
+
+
+def test_the_shortest_closing_window_is_what_the_founders_say(anvil: str, organisations: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deployment.json"
+    arguments = ["found", "--rpc", anvil, "--out", str(out)]
+    for place in (1, 2, 3):
+        arguments += ["--admission", str(organisations / str(place) / "admission.json")]
+    for place in (1, 2):
+        arguments += ["--admin-key", str(organisations / f"admin-{place}.json")]
+    assert main([*arguments, "--min-window-seconds", "7776001"]) == 2
+    assert not out.exists(), "nothing was put on the chain"
+    assert main([*arguments, "--min-window-seconds", "60", "--min-window-blocks", "5"]) == 0
+    deployment = Deployment.load(out)
+    assert deployment.min_close_window == CloseWindow(5, 60)
+    ledger = Ledger([anvil], deployment)
+    try:
+        assert ledger.settlement.min_close_window() == CloseWindow(5, 60), "the contract's own, for ever"
+    finally:
+        ledger.close()
 
 
 @pytest.mark.parametrize(

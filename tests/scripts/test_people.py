@@ -19,6 +19,7 @@ import pytest
 
 from chain.crypto import new_private_key
 from chain.deploy import deploy
+from chain.deployment import CloseWindow
 from chain.engine.network import Network
 from chain.keys import create_person_key
 from chain.ledger import Ledger
@@ -125,7 +126,7 @@ def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
     deployment = root / "deployment.json"
     made = provision.lay_out(root / "nodes", wanted, rpc=kcn_network.rpc_urls, finality=kcn_network.addresses, deployment=deployment)
     organisations = dict(zip(roles, made, strict=True))
-    contracts = deploy(kcn_network.rpc_urls[0], new_private_key(), [each.governor() for each in made[:3]])
+    contracts = deploy(kcn_network.rpc_urls[0], new_private_key(), [each.governor() for each in made[:3]], min_close_window=CloseWindow(2, 2))
     contracts.save(deployment)
     ledger = Ledger(kcn_network.rpc_urls, contracts)
     try:
