@@ -77,7 +77,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
             Wanted(member_id(4), "bank", ("bank",), officer=True),
         ]
         organisations += provision.lay_out(root / "nodes", wanted, rpc=[chain.url], deployment=root / "deployment.json")
-        deployment = deploy(chain.url, new_private_key(), [each.governor() for each in organisations[:3]], min_close_window=CloseWindow(2, 2))
+        governors = [organisation.governor() for organisation in organisations[:3]]
+        deployment = deploy(chain.url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
         deployment.save(root / "deployment.json")
         ledger = Ledger(chain.url, deployment)
         provision.found(organisations, deployment, ledger=ledger)

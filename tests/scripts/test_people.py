@@ -126,7 +126,9 @@ def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
     deployment = root / "deployment.json"
     made = provision.lay_out(root / "nodes", wanted, rpc=kcn_network.rpc_urls, finality=kcn_network.addresses, deployment=deployment)
     organisations = dict(zip(roles, made, strict=True))
-    contracts = deploy(kcn_network.rpc_urls[0], new_private_key(), [each.governor() for each in made[:3]], min_close_window=CloseWindow(2, 2))
+    governors = [organisation.governor() for organisation in made[:3]]
+    window = CloseWindow(2, 2)
+    contracts = deploy(kcn_network.rpc_urls[0], new_private_key(), governors, min_close_window=window)
     contracts.save(deployment)
     ledger = Ledger(kcn_network.rpc_urls, contracts)
     try:
