@@ -1,11 +1,13 @@
-"""``qiaolian node``: lay out a node, name its peers, run its API, run its outbox, bring its database up to date, recover
-what an old backup lacks.
+"""``qiaolian node``: lay out a node, name its peers, run its API, run its outbox, bring its database up to date, back it
+up, restore it, recover what an old backup lacks.
 """
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from chain.errors import BadInput
 from nodes import config as configuration
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     peer.add_argument("--config", type=Path, required=True, help="the node's TOML file")
     peer.add_argument("--admission", type=Path, required=True, help="the other member's admission file")
     peer.add_argument("--url", required=True, help="where the other node listens, https://HOST:PORT")
+    _add_backup(actions)
     tokens = actions.add_parser("tokens", help="make fresh access tokens for every role; the old ones end at the next start")
     tokens.add_argument("--config", type=Path, required=True, help="the node's TOML file")
 
@@ -49,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{renew_tokens(configuration.load(arguments.config))}: fresh access tokens in clear; hand them out, then delete the file.")
         print("Restart `qiaolian node run`: the old ones are valid until then.")
         return 0
+    if arguments.action in _BACKUP_ACTIONS:
+        return _BACKUP_ACTIONS[arguments.action](arguments)
     configure(arguments.log_level)
     config = configuration.load(arguments.config)
     if arguments.action == "migrate":
@@ -68,6 +73,67 @@ def run(arguments: argparse.Namespace) -> int:
     from nodes import server
 
     return server.run(config)
+
+
+def _add_backup(actions: Any) -> None:
+    key = actions.add_parser("backup-key", help="make the key that opens backups; keep it away from the node")
+    key.add_argument("--out", type=Path, required=True, metavar="FILE", help="the new key file")
+    backup = actions.add_parser("backup", help="write the whole node into one encrypted file; the node may be running")
+    backup.add_argument("--config", type=Path, required=True, help="the node's TOML file")
+    backup.add_argument("--out", type=Path, required=True, metavar="FILE", help="the backup file")
+    backup.add_argument(
+        "--to",
+        action="append",
+        required=True,
+        metavar="age1…",
+        help="the public key of whoever may open it; may be repeated",
+    )
+    restore = actions.add_parser("restore", help="lay a backed-up node out in a new directory")
+    restore.add_argument("--backup", type=Path, required=True, metavar="FILE", help="the backup file")
+    restore.add_argument("--key", type=Path, required=True, metavar="FILE", help="the backup key's file")
+    target = restore.add_mutually_exclusive_group(required=True)
+    target.add_argument("--dir", type=Path, help="the new directory")
+    target.add_argument("--check", action="store_true", help="verify the backup and keep nothing")
+
+
+def _backup_key(arguments: argparse.Namespace) -> int:
+    from nodes.backup import create_key
+
+    public = create_key(arguments.out)
+    print(f"{arguments.out}: whoever has this file can open the backups. Keep it off the node's machine.")
+    print(f"Its public key, for backup --to: {public}")
+    return 0
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from nodes.backup import backup
+
+    config = configuration.load(arguments.config)
+    content = backup(config, arguments.out, arguments.to, print)
+    size = arguments.out.stat().st_size / 1e6
+    print(f"{arguments.out}: {size:,.1f} MB, {content.log_size:,} log entries, schema {content.schema}.")
+    print("The key store's passphrase is not in it: keep that apart, or the keys in it cannot be used.")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from nodes import backup
+
+    if arguments.check:
+        content = backup.check(arguments.backup, arguments.key, print)
+    else:
+        content = backup.restore(arguments.backup, arguments.key, arguments.dir, print)
+    made_at = datetime.fromtimestamp(content.made_at, UTC).isoformat(timespec="seconds")
+    print(f"Backup of {content.member}, made at {made_at}, {content.log_size:,} log entries: every file verified.")
+    if arguments.check:
+        return 0
+    for name in backup.paths_outside(arguments.dir):
+        print(f"  {name} in node.toml names a place outside {arguments.dir}: correct it.")
+    print("Put the passphrase where node.toml looks for it, then: qiaolian node recover (see docs/operations.md).")
+    return 0
+
+
+_BACKUP_ACTIONS = {"backup-key": _backup_key, "backup": _backup, "restore": _restore}
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:
