@@ -66,12 +66,14 @@ def start(log: Path, *, keeps_history: bool = False) -> tuple[str, subprocess.Po
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        listening = _LISTENING.search(log.read_text(errors="replace"))
+        listening = _LISTENING.search(log.read_text(encoding="utf-8", errors="replace"))
         if listening is not None:
             return f"http://{listening[1]}", process
         time.sleep(0.01)
     end(process)
-    raise Unavailable("anvil_failed", "The throw-away chain anvil did not start.", hint=log.read_text(errors="replace").strip()[-300:])
+    raise Unavailable(
+        "anvil_failed", "The throw-away chain anvil did not start.", hint=log.read_text(encoding="utf-8", errors="replace").strip()[-300:]
+    )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -40,5 +40,5 @@ class Artifact:
 @functools.cache
 def artifact(name: str) -> Artifact:
     """The artifact of one of ``NAMES``."""
-    value = json.loads((ARTIFACTS / f"{name}.json").read_text())
+    value = json.loads((ARTIFACTS / f"{name}.json").read_text(encoding="utf-8"))
     return Artifact(name, value["abi"], bytes.fromhex(value["bytecode"][2:]), value["storage"])

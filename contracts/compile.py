@@ -32,7 +32,7 @@ def compile_all() -> dict[str, str]:
     while pending:
         name = pending.pop()
         if name not in sources:
-            text = (ROOT / name).read_text()
+            text = (ROOT / name).read_text(encoding="utf-8")
             sources[name] = {"content": text}
             pending.extend(_imports(name, text))
     output = solcx.compile_standard({"language": "Solidity", "sources": sources, "settings": SETTINGS}, solc_binary=str(ROOT / "tools" / "solc"))
@@ -74,14 +74,14 @@ def main() -> int:
         return 0
     ARTIFACTS.mkdir(exist_ok=True)
     for name, text in fresh.items():
-        (ARTIFACTS / f"{name}.json").write_text(text)
+        (ARTIFACTS / f"{name}.json").write_text(text, encoding="utf-8")
         print(f"{name}: {(len(json.loads(text)['bytecode']) - 2) // 2} bytes")
     return 0
 
 
 def _same(name: str, text: str) -> bool:
     path = ARTIFACTS / f"{name}.json"
-    return path.exists() and path.read_text() == text
+    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":

@@ -263,8 +263,8 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[
             ``replay_mismatch``.
     """
     try:
-        receipt = json.loads((folder / "receipt.json").read_text())
-        job = Job.from_json(json.loads((folder / "spec.json").read_text()))
+        receipt = json.loads((folder / "receipt.json").read_text(encoding="utf-8"))
+        job = Job.from_json(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
         seed = (folder / "seed").read_bytes()
     except (OSError, ValueError) as error:
         raise BadInput("attempt_unknown", f"{folder.name} is not an attempt that ended well.") from error

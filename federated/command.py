@@ -123,7 +123,7 @@ def _init(arguments: argparse.Namespace) -> int:
         raise BadInput("folder_in_use", f"{arguments.folder} holds a party already.")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     fingerprint = make_identity(arguments.folder, arguments.name)
-    path.write_text(_TOML.format(name=arguments.name, port=arguments.port))
+    path.write_text(_TOML.format(name=arguments.name, port=arguments.port), encoding="utf-8")
     PartyConfig.load(path)
     print(f"made {path}; hand out {arguments.folder / 'certificate.pem'} and the fingerprint {fingerprint}")
     return 0
@@ -221,7 +221,7 @@ def _status(arguments: argparse.Namespace) -> int:
     except OSError:
         running = {}
     for state in sorted(config.home.glob("jobs/*/*/state.json")):
-        value = json.loads(state.read_text())
+        value = json.loads(state.read_text(encoding="utf-8"))
         live = running.get(state.parent.parent.name, {})
         word = value["state"]
         if word not in ("done", "failed"):

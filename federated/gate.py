@@ -57,7 +57,7 @@ class FolderGate:
         """
         path = self._folder / f"{job.digest.hex()}.json"
         try:
-            approval = json.loads(path.read_text())
+            approval = json.loads(path.read_text(encoding="utf-8"))
             spec, uses, not_after = approval["spec"], int(approval["uses"]), int(approval["notAfter"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Forbidden("gate_refused", f"Nobody at {party} has approved this job.", hint="Ask the data officer to approve it.") from error

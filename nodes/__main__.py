@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from chain.console import print_anywhere
 from chain.errors import QiaolianError
 from nodes.command import add_arguments, run
 
@@ -13,6 +14,7 @@ def main() -> int:
     """Run one action; a refusal is one line on standard error."""
     parser = argparse.ArgumentParser(prog="nodes")
     add_arguments(parser)
+    print_anywhere()
     try:
         return run(parser.parse_args())
     except QiaolianError as error:

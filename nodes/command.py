@@ -5,11 +5,11 @@ up, restore it, recover what an old backup lacks.
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from chain.errors import BadInput
+from chain.zone import local_time
 from nodes import config as configuration
 from nodes.initialise import ADMISSION_FILE, CONFIG_FILE, HANDOUT_FILE, Admission, Plan, add_peer, initialise, peer_entry, renew_tokens
 from nodes.logs import configure
@@ -123,8 +123,7 @@ def _restore(arguments: argparse.Namespace) -> int:
         content = backup.check(arguments.backup, arguments.key, print)
     else:
         content = backup.restore(arguments.backup, arguments.key, arguments.dir, print)
-    made_at = datetime.fromtimestamp(content.made_at, UTC).isoformat(timespec="seconds")
-    print(f"Backup of {content.member}, made at {made_at}, {content.log_size:,} log entries: every file verified.")
+    print(f"Backup of {content.member}, made at {local_time(content.made_at)}, {content.log_size:,} log entries: every file verified.")
     if arguments.check:
         return 0
     for name in backup.paths_outside(arguments.dir):

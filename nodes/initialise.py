@@ -9,7 +9,9 @@ directory, under passphrases of their own, and the node never opens them.
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,8 +129,8 @@ def initialise(plan: Plan) -> Admission:
 
     Raises:
         BadInput: ``role_unknown``, ``name_malformed``, or what is wrong with the member id (``wrong_check_character``).
-        Conflict: ``node_exists`` when the directory holds a node already; ``key_exists`` for an officer's or
-        administrator's key file.
+        Conflict: ``node_exists`` when the directory holds a node already; ``directory_in_use`` when it holds files
+            of the same names; ``key_exists`` for an officer's or administrator's key file.
     """
     uscc.require_valid(plan.member)
     if not is_plain(plan.name, most=LONGEST_NAME):
@@ -142,23 +144,57 @@ def initialise(plan: Plan) -> Admission:
     for path in (plan.officer_key, plan.admin_key):
         if path is not None and path.exists():
             raise Conflict("key_exists", f"{path} exists; a key is never overwritten.", hint="Choose another file.")
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Built beside it and moved into place: whatever fails or is killed leaves no half of a node.
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".node-init-") as temporary:
+        home = Path(temporary) / "node"
+        entries = _lay_out(plan, home)
+        _require_no_collision(home, directory)
+        entries += _person_keys(plan)
+        admission = Admission(plan.member, plan.name, _roles(plan), tuple(entries))
+        write_private(home / ADMISSION_FILE, _json(admission.to_json()))
+        _move_into(home, directory)
+    return admission
+
+
+def _lay_out(plan: Plan, home: Path) -> list[KeyEntry]:
+    """Everything of a node but its admission file, in a new directory; its own keys' entries."""
+    home.mkdir(mode=0o700)
+    (home / "data").mkdir()
+    write_private(home / "passphrase", secrets.token_urlsafe(32).encode() + b"\n")
+    entries = _node_keys(home, plan.member)
+    write_private(home / "keys" / PUBLIC_FILE, _json({"keys": [each.to_json() for each in entries]}))
+    tokens = access.create(home / "access.json")
+    write_private(home / HANDOUT_FILE, _json(tokens))
+    write_private(home / CONFIG_FILE, toml(_config(plan)).encode())
+    return entries
+
+
+def _require_no_collision(home: Path, directory: Path) -> None:
+    taken = sorted(path.name for path in home.iterdir() if (directory / path.name).exists())
+    if taken:
+        raise Conflict(
+            "directory_in_use",
+            f"{directory} holds {taken[0]} already, without being a node.",
+            hint="Choose another directory, or move what is there away.",
+        )
+
+
+def _move_into(home: Path, directory: Path) -> None:
+    """Into place: at once where there is no directory yet, else the configuration last."""
+    if not directory.exists():
+        os.replace(home, directory)
+        return
     directory.chmod(0o700)
-    (directory / "data").mkdir(exist_ok=True)
-    write_private(directory / "passphrase", secrets.token_urlsafe(32).encode() + b"\n")
-    entries = _node_keys(directory, plan.name)
-    write_private(directory / "keys" / PUBLIC_FILE, _json({"keys": [each.to_json() for each in entries]}))
-    entries += _person_keys(plan)
-    tokens = access.create(directory / "access.json")
-    write_private(directory / HANDOUT_FILE, _json(tokens))
+    for path in sorted(home.iterdir(), key=lambda path: path.name == CONFIG_FILE):
+        os.replace(path, directory / path.name)
+
+
+def _roles(plan: Plan) -> Role:
     roles = Role(0)
     for name in plan.roles:
         roles |= ROLE_NAMES[name]
-    admission = Admission(plan.member, plan.name, roles, tuple(entries))
-    write_private(directory / ADMISSION_FILE, _json(admission.to_json()))
-    # The configuration comes last: a directory with one is complete.
-    write_config(plan)
-    return admission
+    return roles
 
 
 def write_config(plan: Plan) -> None:
@@ -205,8 +241,8 @@ def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
     return {each.purpose: each for each in entries}
 
 
-def _node_keys(directory: Path, name: str) -> list[KeyEntry]:
-    passphrase = (directory / "passphrase").read_text().strip()
+def _node_keys(directory: Path, member: str) -> list[KeyEntry]:
+    passphrase = (directory / "passphrase").read_text(encoding="utf-8").strip()
     store = KeyStore(directory / "keys", passphrase)
     entries: list[KeyEntry] = []
     for purpose, (key, algorithm) in NODE_KEYS.items():
@@ -217,7 +253,8 @@ def _node_keys(directory: Path, name: str) -> list[KeyEntry]:
             fingerprint = store.ed25519(key).fingerprint
         else:
             private = store.p256(key)
-            write_private(directory / "keys" / CERTIFICATE_FILE, tls_certificate(private, name[:64]))
+            # The code, not the name: a certificate's names are limited to 64 bytes.
+            write_private(directory / "keys" / CERTIFICATE_FILE, tls_certificate(private, member))
             fingerprint = tls_fingerprint(private.public_key())
         entries.append(KeyEntry(fingerprint, purpose, algorithm))
     return entries

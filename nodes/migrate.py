@@ -93,6 +93,6 @@ def _locked(url: str, lock_dir: Path) -> Iterator[None]:
         engine.dispose()
         return
     lock_dir.mkdir(parents=True, exist_ok=True)
-    with (lock_dir / "migrate.lock").open("w") as file:
+    with (lock_dir / "migrate.lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -93,7 +93,7 @@ class Organisation:
 
     def token(self, role: str) -> str:
         """The token its node was made with for a local role."""
-        return str(json.loads((self.plan.directory / HANDOUT_FILE).read_text())[role])
+        return str(json.loads((self.plan.directory / HANDOUT_FILE).read_text(encoding="utf-8"))[role])
 
     def officer(self) -> Secp256k1Signer:
         """The chief data officer's key, as the officer would open it."""
@@ -284,7 +284,7 @@ class NodeProcess:
     def last_words(self) -> str:
         """The last line of the API process's log."""
         with contextlib.suppress(OSError, IndexError):
-            return (self.directory / "run.log").read_text(errors="replace").strip().splitlines()[-1][:500]
+            return (self.directory / "run.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1][:500]
         return ""
 
     def _spawn(self, action: str) -> subprocess.Popen[bytes]:

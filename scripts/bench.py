@@ -41,5 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
         value = {"machine": machine, "figures": [each.to_json() for each in figures]}
-        arguments.json.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+        arguments.json.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0

@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from chain.console import print_anywhere
 from chain.errors import QiaolianError
 
 GROUPS = {
@@ -55,6 +56,7 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors are one line with a code and what to do next."""
+    print_anywhere()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         done: int = arguments.run(arguments)

@@ -94,8 +94,8 @@ def main() -> int:
     """Write the page, or with ``--check`` compare it."""
     fresh = page()
     if "--check" in sys.argv:
-        return 0 if PAGE.read_text() == fresh else 1
-    PAGE.write_text(fresh)
+        return 0 if PAGE.read_text(encoding="utf-8") == fresh else 1
+    PAGE.write_text(fresh, encoding="utf-8")
     return 0
 
 

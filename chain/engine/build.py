@@ -38,7 +38,7 @@ _DOING = "building the chain engine"
 
 def engine_version() -> str:
     """Kaia's version as go.mod pins it, such as ``v1.0.3``."""
-    found = re.search(rf"^\s*{re.escape(KAIA)} (v\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
+    found = re.search(rf"^\s*{re.escape(KAIA)} (v\S+)", (MODULE / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None, "chain/kcn/go.mod names no version of Kaia"
     return found.group(1)
 
@@ -86,14 +86,14 @@ def build(directory: Path | None = None, *, say: Progress | None = None) -> Path
     with full_disk_told(_DOING):
         target.mkdir(parents=True, exist_ok=True)
         with alone(target / "lock"):
-            if program.exists() and stamp.exists() and stamp.read_text() == wanted:
+            if program.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
                 return program
             _require_compiler()
             partial = target / "kcn.partial"
             _compile(go, target, partial, tell)
             stamp.unlink(missing_ok=True)
             partial.replace(program)
-            stamp.write_text(wanted)
+            stamp.write_text(wanted, encoding="utf-8")
     return program
 
 
@@ -138,7 +138,7 @@ def _run(command: list[str], directory: Path, environment: dict[str, str], outpu
 
 
 def _failure(log: Path) -> Unavailable:
-    text = log.read_text(errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace")
     if "no space left" in text.lower():
         return disk_full(_DOING)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

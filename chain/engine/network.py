@@ -344,7 +344,7 @@ def _require_room(directory: Path) -> None:
 def _lay_out(home: Path, key: bytes, peers: list[str]) -> None:
     (home / "data").mkdir(parents=True, mode=0o700)
     descriptor = os.open(home / "nodekey", os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(key.hex())
     write_whole(home / "data" / "static-nodes.json", json.dumps(peers))
 

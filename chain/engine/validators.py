@@ -122,7 +122,7 @@ class ValidatorHome:
         if self._child is not None:
             self._child.poll()
         try:
-            pid, started = self.pid_file.read_text().split()
+            pid, started = self.pid_file.read_text(encoding="utf-8").split()
             process = psutil.Process(int(pid))
             same = abs(process.create_time() - float(started)) < 1 and process.status() != psutil.STATUS_ZOMBIE
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):

@@ -112,7 +112,7 @@ def confine(memory_mb: int, seconds: int) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         held = int(file.read().split()[0]) * resource.getpagesize()
     for what, most in (
         (resource.RLIMIT_AS, held + (memory_mb + _RESERVED_MB << 20)),

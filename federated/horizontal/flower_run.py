@@ -128,7 +128,7 @@ class Deployment:
         out = self._folder / "aggregator" / f"run-{self._runs}"
         out.mkdir()
         agreed = {"name": plan.name, "members": list(plan.members), "parameters": dict(plan.parameters)}
-        keys = {name: (self._folder / name / "node.pub").read_text() for name in self._members}
+        keys = {name: (self._folder / name / "node.pub").read_text(encoding="utf-8") for name in self._members}
         for name in self._members:
             home = self._folder / name
             own = {
@@ -213,14 +213,14 @@ class Deployment:
         """The app that Flower distributes: one import of what every party has installed."""
         package = home / "app" / "qiaolian_app"
         package.mkdir(parents=True)
-        (home / "app" / "pyproject.toml").write_text(_APP)
-        (home / "app" / "README.md").write_text("Federated training with secure aggregation.\n")
-        (home / "app" / "LICENSE").write_text("Apache-2.0\n")
-        (package / "__init__.py").write_text("")
-        (package / "app.py").write_text(_APP_CODE)
+        (home / "app" / "pyproject.toml").write_text(_APP, encoding="utf-8")
+        (home / "app" / "README.md").write_text("Federated training with secure aggregation.\n", encoding="utf-8")
+        (home / "app" / "LICENSE").write_text("Apache-2.0\n", encoding="utf-8")
+        (package / "__init__.py").write_text("", encoding="utf-8")
+        (package / "app.py").write_text(_APP_CODE, encoding="utf-8")
         (home / "flwr").mkdir()
         link = f'address = "127.0.0.1:{self._ports["aggregator"]}"\nroot-certificates = "{home / "certificate.pem"}"\n'
-        (home / "flwr" / "config.toml").write_text(f'[superlink]\ndefault = "local"\n\n[superlink.local]\n{link}')
+        (home / "flwr" / "config.toml").write_text(f'[superlink]\ndefault = "local"\n\n[superlink.local]\n{link}', encoding="utf-8")
 
     def _build(self) -> str:
         """SHA-256 of the app as Flower packs it."""

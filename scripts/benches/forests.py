@@ -40,7 +40,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
         receipts = parties.run(job)
         spent = max(float(each["seconds"]) for each in receipts.values()) / TREES
         sent = sum(int(each["sentBytes"]) for each in receipts.values()) / TREES / 2**20
-        models = [json.loads((each["folder"] / "output" / "model.json").read_text()) for each in receipts.values()]
+        models = [json.loads((each["folder"] / "output" / "model.json").read_text(encoding="utf-8")) for each in receipts.values()]
         scores = csv.read_csv(receipts["bank"]["folder"] / "output" / "scores.csv")
     rows = scores["id"].to_numpy() % 10**10
     train = scores["part"].to_numpy(zero_copy_only=False) == "train"

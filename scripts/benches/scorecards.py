@@ -159,7 +159,7 @@ def _train(made: Parties, fold: str) -> dict[str, dict[str, Any]]:
 
 
 def _scores(receipts: Mapping[str, Any]) -> list[dict[str, str]]:
-    with (receipts[BANK]["folder"] / "output" / "scores.csv").open() as file:
+    with (receipts[BANK]["folder"] / "output" / "scores.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

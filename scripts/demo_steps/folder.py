@@ -29,7 +29,7 @@ def own_folder(out: Path, parts: Sequence[str]) -> Iterator[None]:
         raise BadInput("demo_out_in_use", f"{left[0]} was not made by a demo.", hint="Name another folder with --out.")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = marker.open("a")
+        lock = marker.open("a", encoding="utf-8")
     except OSError as error:
         raise BadInput("demo_out_unwritable", f"{out} cannot be written to: {error.strerror}.", hint="Name another with --out.") from error
     with lock:

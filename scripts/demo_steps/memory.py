@@ -12,7 +12,7 @@ import psutil
 def proportional_bytes(pid: int) -> int:
     """The PSS of one process in bytes; 0 when it has gone (proc_pid_smaps_rollup(5))."""
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     except (FileNotFoundError, ProcessLookupError, PermissionError):

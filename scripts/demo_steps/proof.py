@@ -46,7 +46,7 @@ def trust_of(world: World) -> Trust:
 def export(world: World, screen: Screen, state: State, out: Path) -> None:
     """Have every log anchored and cosigned, and write one bundle of each story with the trust file."""
     (out / "bundles").mkdir(parents=True, exist_ok=True)
-    (out / "trust.json").write_text(json.dumps(trust_of(world).to_json(), indent=1) + "\n")
+    (out / "trust.json").write_text(json.dumps(trust_of(world).to_json(), indent=1) + "\n", encoding="utf-8")
     for key in world.organisations:
         world.client(key, "administrator").post("/v1/log/anchor", {})
     for story, (key, role, path) in _stories(state).items():

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chain.zone import local_time
+
 TEMPLATES = Path(__file__).parent.parent / "templates"
 _COLOURS = {
     "department": "#1f5fa8",
@@ -49,7 +51,7 @@ def _page(report: dict[str, Any], members: list[dict[str, str]], agreements: lis
     return environment.get_template("report.html").render(
         r=view,
         cards=cards,
-        made_at=time.strftime("%Y-%m-%d %H:%M"),
+        made_at=local_time(time.time()),
         network=_network(members),
         trade_rows=_trade_rows(agreements),
         money_rows=_money_rows(agreements),

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chain.zone import local_time
+
 TEMPLATES = Path(__file__).parent.parent / "templates"
 _COLOURS = ("#5b6b7a", "#1f5fa8", "#2c7a4b", "#7b4fa0", "#b7791f")
 _SIDE, _LEFT = 300, 40
@@ -35,7 +37,7 @@ def _page(report: dict[str, Any]) -> str:
         {**each, "test": each["evaluation"]["test"], "colour": colour, "curve": _curve(each["evaluation"]["roc"])}
         for each, colour in zip(report["models"], _COLOURS, strict=True)
     ]
-    made_at = time.strftime("%Y-%m-%d %H:%M")
+    made_at = local_time(time.time())
     return environment.get_template("federated.html").render(r=report, cards=cards, models=models, made_at=made_at, side=_SIDE, left=_LEFT)
 
 

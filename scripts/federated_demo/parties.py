@@ -66,9 +66,9 @@ class Parties:
                 path = root / name / f"{source}.{form}"
                 (csv.write_csv if form == "csv" else parquet.write_table)(table, path)
                 lines += [f"[sources.{source}]", f'path = "{path.name}"', f'key = "{KEY}"']
-            (root / name / "party.toml").write_text("\n".join(lines) + "\n")
+            (root / name / "party.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         for name, policy in (policies or {}).items():
-            (root / name / f"{name}-policy.toml").write_text(policy)
+            (root / name / f"{name}-policy.toml").write_text(policy, encoding="utf-8")
         return cls(root, names)
 
     def config(self, name: str) -> PartyConfig:
@@ -87,7 +87,7 @@ class Parties:
         try:
             for name in self.names:
                 command = [sys.executable, "-m", "scripts.cli", "federated", "daemon", "--party", str(self.root / name / "party.toml")]
-                with (self.root / name / "daemon.log").open("w") as log, undisturbed():
+                with (self.root / name / "daemon.log").open("w", encoding="utf-8") as log, undisturbed():
                     self._processes[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
             for name, process in self._processes.items():
                 _wait_for_line(process, name, 60)
@@ -116,7 +116,7 @@ class Parties:
 
     def peak_megabytes(self, name: str) -> float:
         """The most memory a party's process has held at once (resident set, from the kernel)."""
-        for line in Path(f"/proc/{self._processes[name].pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self._processes[name].pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
         raise Unavailable("memory_unknown", "The kernel does not say how much memory a process has held.")

@@ -319,7 +319,7 @@ class FederatedDemo:
         kept.mkdir(parents=True)
         for file in ("card.json", "card.html"):
             shutil.copy(_output(receipts, BANK) / file, kept / file)
-        card = json.loads((kept / "card.json").read_text())
+        card = json.loads((kept / "card.json").read_text(encoding="utf-8"))
         self._compare(name, card["evaluation"], seconds=_seconds(receipts), sent=_sent(receipts))
 
     def _tested(self, job: str) -> set[str]:

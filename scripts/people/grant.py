@@ -9,6 +9,7 @@ from typing import Any
 
 from chain.errors import BadInput
 from chain.statements import Operation
+from chain.zone import day_start
 from registry.grants.signing import decision_of, reviewed, revocation_of
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
@@ -24,7 +25,6 @@ LISTED: Columns = {
     "until": lambda row: when(row["terms"]["notAfter"]),
 }
 GRANT, REASON = arg("grant_id"), arg("--reason", required=True, help="a code")
-DAY = 86_400
 
 
 def operation_names(operations: int) -> list[str]:
@@ -48,8 +48,8 @@ def _list(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def _request(desk: Desk, arguments: argparse.Namespace) -> None:
     asset = desk.client.get(f"/v1/assets/{arguments.asset}")
-    # Whole days, so that a repetition under one idempotency key is the same request.
-    today = int(time.time()) // DAY * DAY
+    # The city's whole days, so that a repetition under one idempotency key is the same request.
+    now = time.time()
     columns = listed(arguments.columns) if arguments.columns else [name for name in asset["metadata"]["masking"]]
     body = {
         "assetId": asset["assetId"],
@@ -59,8 +59,8 @@ def _request(desk: Desk, arguments: argparse.Namespace) -> None:
         "scene": arguments.scene,
         "purpose": arguments.purpose,
         "columns": columns,
-        "notBefore": today,
-        "notAfter": today + (arguments.days + 1) * DAY,
+        "notBefore": day_start(now),
+        "notAfter": day_start(now, days=arguments.days + 1) - 1,
         "maxUses": arguments.uses,
     }
     desk.settled(desk.once("/v1/grants", body))
@@ -124,7 +124,7 @@ NOUN = Noun(
                 arg("--scene", required=True, help="a code such as small-loan"),
                 arg("--purpose", required=True, help="a code such as credit-assessment"),
                 arg("--columns", help="separated by commas (default: every column the asset serves)"),
-                arg("--days", type=int, default=365, help="for how many days from today on (default 365)"),
+                arg("--days", type=int, default=365, help="for how many days after today, by the city's calendar (default 365)"),
                 arg("--uses", type=int, required=True, help="how often at most"),
                 ONCE,
             ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+from chain.zone import local_time
 
 Columns = Mapping[str, str | Callable[[Mapping[str, Any]], Any]]
 """Heading to the row's key, or to a function of the row."""
@@ -51,8 +52,8 @@ def yuan(fen: Any) -> str:
 
 
 def when(seconds: Any) -> str:
-    """Unix seconds as a time on the reader's clock."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(int(seconds)))
+    """Unix seconds as a time in the city's zone, with its offset."""
+    return local_time(int(seconds))
 
 
 def as_json(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,47 @@ def keys_of(model: type[BaseModel]) -> list[str]:
         elif name not in ("home", "peers", "sources"):
             found.append(name)
     return found
+
+
+def test_a_long_chinese_name_is_a_name(tmp_path: Path) -> None:
+    name = "江门市人力资源和社会保障局数据管理与应用服务中心" * 2
+    done = node(*("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--name", name, "--roles", "bank", "--unsealed-test"))
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "n" / "node.toml").name == name
+
+
+def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "n").mkdir()
+    (tmp_path / "n" / "keys").write_text("mine")
+    officer = tmp_path / "officer.json"
+    done = node(
+        *("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test"),
+        *("--officer-key", str(officer)),
+    )
+    assert done.stderr.startswith("directory_in_use: "), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["n"]
+    assert sorted(path.name for path in (tmp_path / "n").iterdir()) == ["keys"]
+
+
+def test_a_directory_that_holds_other_files_may_become_a_node(tmp_path: Path) -> None:
+    (tmp_path / "n").mkdir()
+    (tmp_path / "n" / "deployment.json").write_text("{}")
+    done = node(*("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test"))
+    assert done.returncode == 0, done.stderr
+    assert {"deployment.json", "node.toml", "keys"} <= {path.name for path in (tmp_path / "n").iterdir()}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "gbk"])
+def test_a_console_that_cannot_show_a_character_stops_nothing(tmp_path: Path, encoding: str) -> None:
+    name = "Büro 侨 🏠"
+    arguments = ["init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--name", name, "--roles", "bank", "--unsealed-test"]
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", "node", *arguments],
+        capture_output=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\U0001f3e0" in done.stdout
