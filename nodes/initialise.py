@@ -163,7 +163,7 @@ def _lay_out(plan: Plan, home: Path) -> list[KeyEntry]:
     (home / "data").mkdir()
     write_private(home / "passphrase", secrets.token_urlsafe(32).encode() + b"\n")
     entries = _node_keys(home, plan.member)
-    write_private(home / "keys" / PUBLIC_FILE, _json({"keys": [each.to_json() for each in entries]}))
+    write_private(home / "keys" / PUBLIC_FILE, _json({"keys": [entry.to_json() for entry in entries]}))
     tokens = access.create(home / "access.json")
     write_private(home / HANDOUT_FILE, _json(tokens))
     write_private(home / CONFIG_FILE, toml(_config(plan)).encode())

@@ -51,5 +51,5 @@ def test_every_text_file_is_opened_as_utf_8() -> None:
 def test_the_check_finds_each_way_to_leave_it_out() -> None:
     bad = ["p.read_text()", "p.write_text(x)", "open(p)", "p.open()", "p.open('w')", "open(p, mode='a')", "os.fdopen(d, 'w')"]
     good = ["p.read_text('utf-8')", "p.write_text(x, encoding='utf-8')", "open(p, 'rb')", "p.open('wb')", "os.open(p, flags)"]
-    assert [list(_left_to_the_locale(ast.parse(each))) for each in bad] == [[1]] * len(bad)
-    assert [list(_left_to_the_locale(ast.parse(each))) for each in good] == [[]] * len(good)
+    assert [list(_left_to_the_locale(ast.parse(line))) for line in bad] == [[1]] * len(bad)
+    assert [list(_left_to_the_locale(ast.parse(line))) for line in good] == [[]] * len(good)
