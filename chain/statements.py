@@ -468,7 +468,9 @@ class CreditRepair(Statement):
 
 @dataclass(frozen=True)
 class TitleStatement(Statement):
-    """The registration centre states who may sell a unit, named by a pseudonym only it can compute. Signed by its STATEMENT key."""
+    """The registration centre states who may sell a unit, named by a pseudonym only it can compute. Void once the unit is registered again.
+    Signed by its STATEMENT key.
+    """
 
     contract: ClassVar[str] = "PropertyLedger"
     version: Uint16
@@ -477,6 +479,8 @@ class TitleStatement(Statement):
     owner: Bytes32
     """Salted commitment to the owner's identity."""
     owner_key: Address
+    last_registration: Bytes32
+    """Id of the deal that was registered last for the unit when the title was issued; zero before the first."""
     issued_at: Uint64
     expires_at: Uint64
 
@@ -525,6 +529,8 @@ class UnitHold(Statement):
     """Salted commitment to the court's or registry's order."""
     placed: Bool
     issued_at: Uint64
+    ends_at: Uint64
+    """When anybody may end the hold unless a further order has renewed it; 0 for a lifting."""
 
 
 STATEMENTS: dict[str, type[Statement]] = {

@@ -24,6 +24,7 @@ from chain.errors import Inconsistent, NotAnchored
 
 _HEIGHT = (1 << 48) - 1
 _TELLS_FROM = 208
+_TIME = (1 << 40) - 1
 
 
 def _height(word: int, place: int) -> int:
@@ -143,7 +144,7 @@ class AssetWord:
 
 @dataclass(frozen=True)
 class HoldWord:
-    """The latest hold placed and lifted (``AssetRegistry.holds[assetId]``, ``PropertyLedger.holds[unit]``); the one before
+    """The latest hold placed and lifted (``AssetRegistry.holds[assetId]``; a ``UnitHoldRecord`` for a home); the one before
     is told by ``earlierHolds[…][tells_from]`` of the same contract.
     """
 
@@ -169,7 +170,22 @@ class HoldWord:
         return _since(self.placed_at, height) and (self.held or height < self.lifted_at)
 
 
-W = TypeVar("W", MemberWord, HoldWord)
+@dataclass(frozen=True)
+class UnitHoldRecord(HoldWord):
+    """``PropertyLedger.holds[registrar][unit]``: a hold that also has the time of its latest order and its end, in Unix seconds."""
+
+    issued_at: int = 0
+    ends_at: int = 0
+    """From then on anybody may end the hold; it stands until somebody does."""
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage value."""
+        heights = (_height(word, 0), _height(word, 1))
+        return cls(*heights, bool(word >> 96 & 1), word >> _TELLS_FROM & _HEIGHT, word >> 128 & _TIME, word >> 168 & _TIME)
+
+
+W = TypeVar("W", MemberWord, HoldWord, UnitHoldRecord)
 
 
 def telling(word: W, height: int, earlier: Callable[[int], W]) -> W:

@@ -21,6 +21,7 @@ from chain.words import (
     LaneWord,
     LogWord,
     MemberWord,
+    UnitHoldRecord,
     telling,
 )
 
@@ -221,20 +222,28 @@ class PropertyLedger(_Contract):
         """A deal's status word."""
         return DealWord.decode(self._one("dealWord", deal_id, height=height))
 
-    def open_deal(self, unit: bytes, *, height: int | None = None) -> bytes:
+    def open_deal(self, registrar: str, unit: bytes, *, height: int | None = None) -> bytes:
         """The unit's open deal; zero if none."""
-        return bytes(self._one("openDealOf", unit, height=height))
+        return bytes(self._one("openDealOf", registrar, unit, height=height))
 
-    def hold(self, unit: bytes, *, height: int | None = None) -> HoldWord:
+    def last_registration(self, registrar: str, unit: bytes, *, height: int | None = None) -> bytes:
+        """The deal that was registered last for the unit; zero before the first."""
+        return bytes(self._one("lastRegistrationOf", registrar, unit, height=height))
+
+    def title_hash(self, deal_id: bytes, *, height: int | None = None) -> bytes:
+        """The struct hash of the title statement that the deal was opened with."""
+        return bytes(self._one("titleHash", deal_id, height=height))
+
+    def hold(self, registrar: str, unit: bytes, *, height: int | None = None) -> UnitHoldRecord:
         """The unit's hold."""
-        return HoldWord.decode(self._one("holdWord", unit, height=height))
+        return UnitHoldRecord.decode(self._one("holdWord", registrar, unit, height=height))
 
-    def hold_then(self, unit: bytes, then: int, *, height: int | None = None) -> HoldWord:
-        """The unit's hold as the word of block ``then`` tells it, which a later hold may have hidden."""
+    def hold_then(self, registrar: str, unit: bytes, then: int, *, height: int | None = None) -> UnitHoldRecord:
+        """The unit's hold as the record of block ``then`` shows it, which a later hold may have hidden."""
         return telling(
-            self.hold(unit, height=height),
+            self.hold(registrar, unit, height=height),
             then,
-            lambda lifted: HoldWord.decode(self._one("earlierHoldWord", unit, lifted, height=height)),
+            lambda lifted: UnitHoldRecord.decode(self._one("earlierHoldWord", registrar, unit, lifted, height=height)),
         )
 
     def step_hash(self, deal_id: bytes, step: int, *, height: int | None = None) -> bytes:

@@ -11,11 +11,17 @@ import {Stretches} from "./Stretches.sol";
 
 /// @title Property deals
 /// @notice A deal is a sequence of signatures, each by its own party: seller, buyer and estate agent in any order, then tax, mortgage (when
-/// there is a loan), notary, registration. It opens only with the registration centre's title statement for the unit's pseudonym; a unit is in
-/// at most one open deal; a hold stops every step; a deal expires. Prices and names are committed, never shown.
+/// there is a loan), notary, registration. It opens only with the registration centre's title statement for the unit's pseudonym, which names
+/// the registration it was built on; once another has followed, the title is void. A unit is in at most one open deal; a hold stops every
+/// step; deals and holds end within bounds. Prices and names are committed, never shown.
+///
+/// A unit is identified by its registrar and its pseudonym together, so that no department can take or block another's units.
 /// - `_deals[structHash(terms)]` = openedAt:48 | registeredAt:48 | expiredAt:48 | stepsMask:8 (bit n-1 is step n) | lastStepAt:48.
-/// - `_holds[unit]` = placedAt:48 | liftedAt:48 | held:1 (at bit 96) | latest issuedAt:64 (at bit 128) | tellsFrom:48 (at bit 208).
-/// - `_earlierHolds[unit][tellsFrom]` = the word of the hold before (`Stretches`).
+/// - `_titles[dealId]` = struct hash of the title statement that the deal was opened with.
+/// - `_lastRegistration[registrar][unit]` = the deal that was registered last; zero before the first.
+/// - `_holds[registrar][unit]` = placedAt:48 | liftedAt:48 | held:1 (at bit 96) | latest issuedAt:40 (at bit 128) | endsAt:40 (at bit 168) |
+///   tellsFrom:48 (at bit 208).
+/// - `_earlierHolds[registrar][unit][tellsFrom]` = the word of the hold before (`Stretches`).
 contract PropertyLedger is Membership {
     using Statements for DealTerms;
     using Statements for DealStep;
@@ -33,33 +39,44 @@ contract PropertyLedger is Membership {
 
     uint256 private constant HELD = 1 << 96;
     uint256 private constant ISSUED_AT = 128;
+    uint256 private constant ENDS_AT = 168;
+    uint256 private constant MASK40 = (1 << 40) - 1;
+
+    /// @notice A deal expires at most this long after it was opened.
+    uint64 public constant MAX_DEAL_TIME = 180 days;
+    /// @notice An order holds a unit for at most three years; a further order renews it.
+    uint64 public constant MAX_HOLD_TIME = 1096 days;
+    /// @notice How far a registrar's clock may be ahead of the chain's when it places or lifts a hold.
+    uint64 public constant CLOCK_TOLERANCE = 5 minutes;
 
     mapping(bytes32 dealId => uint256) private _deals;
-    mapping(bytes32 unit => bytes32 dealId) private _openDeal;
-    mapping(bytes32 unit => uint256) private _holds;
+    mapping(bytes18 registrar => mapping(bytes32 unit => bytes32 dealId)) private _openDeal;
+    mapping(bytes18 registrar => mapping(bytes32 unit => uint256)) private _holds;
     mapping(bytes32 dealId => mapping(uint8 step => bytes32 stepHash)) private _steps;
-    /// @dev Time of the unit's last registration; title statements issued before it are worthless.
-    mapping(bytes32 unit => uint64) private _registeredTime;
-    /// @dev The registration centre a unit belongs to, by its first title or hold.
-    mapping(bytes32 unit => bytes18) private _registrars;
-    mapping(bytes32 unit => mapping(uint256 liftedAt => uint256 word)) private _earlierHolds;
+    mapping(bytes18 registrar => mapping(bytes32 unit => bytes32 dealId)) private _lastRegistration;
+    mapping(bytes32 dealId => bytes32 titleHash) private _titles;
+    mapping(bytes18 registrar => mapping(bytes32 unit => mapping(uint256 liftedAt => uint256 word))) private
+        _earlierHolds;
 
     event DealOpened(bytes32 indexed dealId, bytes32 indexed unit, DealTerms terms);
     event DealStepped(bytes32 indexed dealId, uint8 indexed step, DealStep statement);
     event DealRegistered(bytes32 indexed dealId, bytes32 indexed unit);
     event DealExpired(bytes32 indexed dealId, bytes32 indexed unit);
-    event UnitHoldPlaced(bytes32 indexed unit, bytes32 order);
-    event UnitHoldLifted(bytes32 indexed unit, bytes32 order);
+    event UnitHoldPlaced(bytes18 indexed registrar, bytes32 indexed unit, bytes32 order, uint64 endsAt);
+    event UnitHoldLifted(bytes18 indexed registrar, bytes32 indexed unit, bytes32 order);
+    event UnitHoldEnded(bytes18 indexed registrar, bytes32 indexed unit);
 
     error UnitInDeal(bytes32 unit, bytes32 dealId);
     error UnitHeld(bytes32 unit);
     error TitleMismatch();
     error TitleExpired(uint64 expiresAt);
-    error TitleSuperseded(uint64 issuedAt, uint64 registeredAt);
-    error OtherRegistrar(bytes18 expected, bytes18 given);
+    error TitleSuperseded(bytes32 builtOn, bytes32 lastRegistration);
+    error TitleDatedAhead(uint64 issuedAt);
+    error SellerIsBuyer(address key);
     error UnknownDeal(bytes32 dealId);
     error DealOver(bytes32 dealId);
     error DealPastExpiry(uint64 expiresAt);
+    error DealTooLong(uint64 expiresAt);
     error NotYetExpired(uint64 expiresAt);
     error OtherDeal(bytes32 expected, bytes32 given);
     error WrongParty(uint8 step);
@@ -68,6 +85,8 @@ contract PropertyLedger is Membership {
     error UnknownStep(uint8 step);
     error WrongCount(uint256 items, uint256 signatures);
     error HoldNotNewer(uint64 issuedAt, uint64 latest);
+    error HoldDatedAhead(uint64 issuedAt);
+    error WrongHoldEnd(uint64 endsAt);
 
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
@@ -85,12 +104,14 @@ contract PropertyLedger is Membership {
         if (_deals[dealId] != 0) return;
         require(terms.version == 1, WrongVersion(terms.version));
         require(block.timestamp <= terms.expiresAt, DealPastExpiry(terms.expiresAt));
-        _checkTitle(terms, title, titleSignature);
-        _checkUnit(terms.unit);
+        require(terms.expiresAt <= block.timestamp + MAX_DEAL_TIME, DealTooLong(terms.expiresAt));
+        require(terms.seller != terms.buyer, SellerIsBuyer(terms.seller));
+        bytes32 titleHash_ = _checkTitle(terms, title, titleSignature);
+        _checkUnit(terms.registrar, terms.unit);
         require(sellerStep.step == SELLER, OutOfOrder(sellerStep.step));
 
-        _registrars[terms.unit] = terms.registrar;
-        _openDeal[terms.unit] = dealId;
+        _openDeal[terms.registrar][terms.unit] = dealId;
+        _titles[dealId] = titleHash_;
         _deals[dealId] = block.number;
         emit DealOpened(dealId, terms.unit, terms);
         _take(terms, dealId, sellerStep, sellerSignature);
@@ -115,32 +136,47 @@ contract PropertyLedger is Membership {
         if (_at(word, 48) != 0 || _at(word, 96) != 0) return;
 
         _deals[dealId] = _stamp(word, 96);
-        _openDeal[terms.unit] = 0;
+        _openDeal[terms.registrar][terms.unit] = 0;
         emit DealExpired(dealId, terms.unit);
     }
 
     /// @notice Places or lifts a hold on a unit, by the registration centre's statement citing the order. A further order for what holds
-    /// already counts as the latest and leaves the heights alone.
+    /// already counts as the latest, may make the hold end later but never earlier, and leaves the heights alone.
     function setHold(UnitHold calldata hold_, bytes calldata signature) external {
         _activeSender();
         require(hold_.version == 1, WrongVersion(hold_.version));
         _requireActive(hold_.registrar);
         _requireRole(hold_.registrar, DEPARTMENT);
-        _requireRegistrar(hold_.unit, hold_.registrar);
         _requireSigned(hold_.hash(), signature, hold_.registrar, STATEMENT);
-        uint256 word = _holds[hold_.unit];
+        uint256 word = _holds[hold_.registrar][hold_.unit];
         bool held = word & HELD != 0;
-        uint64 latest = uint64(word >> ISSUED_AT);
+        uint64 latest = uint64((word >> ISSUED_AT) & MASK40);
         if (held == hold_.placed && latest == hold_.issuedAt) return;
         require(hold_.issuedAt > latest, HoldNotNewer(hold_.issuedAt, latest));
+        require(hold_.issuedAt <= block.timestamp + CLOCK_TOLERANCE, HoldDatedAhead(hold_.issuedAt));
+        require(_holdEndIsRight(hold_), WrongHoldEnd(hold_.endsAt));
 
-        _registrars[hold_.unit] = hold_.registrar;
-        if (hold_.placed && !held) word = word.begun(0, _earlierHolds[hold_.unit]) | HELD;
+        uint64 endsAt = hold_.endsAt;
+        if (held && hold_.placed && (word >> ENDS_AT) & MASK40 > endsAt) endsAt = uint64((word >> ENDS_AT) & MASK40);
+        if (hold_.placed && !held) word = word.begun(0, _earlierHolds[hold_.registrar][hold_.unit]) | HELD;
         else if (held && !hold_.placed) word = word.ended(0) & ~HELD;
-        word &= ~(uint256(type(uint64).max) << ISSUED_AT);
-        _holds[hold_.unit] = word | (uint256(hold_.issuedAt) << ISSUED_AT);
-        if (hold_.placed) emit UnitHoldPlaced(hold_.unit, hold_.order);
-        else emit UnitHoldLifted(hold_.unit, hold_.order);
+        word &= ~((MASK40 << ISSUED_AT) | (MASK40 << ENDS_AT));
+        _holds[hold_.registrar][hold_.unit] =
+            word | (uint256(hold_.issuedAt) << ISSUED_AT) | (uint256(endsAt) << ENDS_AT);
+        if (hold_.placed) emit UnitHoldPlaced(hold_.registrar, hold_.unit, hold_.order, endsAt);
+        else emit UnitHoldLifted(hold_.registrar, hold_.unit, hold_.order);
+    }
+
+    /// @notice Ends a hold whose time has passed without a further order. Until somebody sends this, the hold stands: it never lapses
+    /// unseen. Anyone may.
+    function endHold(bytes18 registrar, bytes32 unit) external {
+        uint256 word = _holds[registrar][unit];
+        if (word & HELD == 0) return;
+        uint64 endsAt = uint64((word >> ENDS_AT) & MASK40);
+        require(block.timestamp > endsAt, NotYetExpired(endsAt));
+
+        _holds[registrar][unit] = word.ended(0) & ~HELD;
+        emit UnitHoldEnded(registrar, unit);
     }
 
     // --- Views -----------------------------------------------------------------------------------------------------------------
@@ -149,17 +185,25 @@ contract PropertyLedger is Membership {
         return _deals[dealId];
     }
 
-    function openDealOf(bytes32 unit) external view returns (bytes32) {
-        return _openDeal[unit];
+    function openDealOf(bytes18 registrar, bytes32 unit) external view returns (bytes32) {
+        return _openDeal[registrar][unit];
     }
 
-    function holdWord(bytes32 unit) external view returns (uint256) {
-        return _holds[unit];
+    function lastRegistrationOf(bytes18 registrar, bytes32 unit) external view returns (bytes32) {
+        return _lastRegistration[registrar][unit];
+    }
+
+    function titleHash(bytes32 dealId) external view returns (bytes32) {
+        return _titles[dealId];
+    }
+
+    function holdWord(bytes18 registrar, bytes32 unit) external view returns (uint256) {
+        return _holds[registrar][unit];
     }
 
     /// @notice The word of the hold that was lifted at that height, once another has followed; zero otherwise.
-    function earlierHoldWord(bytes32 unit, uint256 liftedAt) external view returns (uint256) {
-        return _earlierHolds[unit][liftedAt];
+    function earlierHoldWord(bytes18 registrar, bytes32 unit, uint256 liftedAt) external view returns (uint256) {
+        return _earlierHolds[registrar][unit][liftedAt];
     }
 
     function stepHash(bytes32 dealId, uint8 step) external view returns (bytes32) {
@@ -168,9 +212,11 @@ contract PropertyLedger is Membership {
 
     // --- Rules -----------------------------------------------------------------------------------------------------------------
 
+    /// @dev The struct hash of the title, which must be built on the unit's last registration.
     function _checkTitle(DealTerms calldata terms, TitleStatement calldata title, bytes calldata signature)
         private
         view
+        returns (bytes32 hash_)
     {
         require(title.version == 1, WrongVersion(title.version));
         require(
@@ -178,26 +224,29 @@ contract PropertyLedger is Membership {
             TitleMismatch()
         );
         require(block.timestamp <= title.expiresAt, TitleExpired(title.expiresAt));
-        uint64 registered = _registeredTime[terms.unit];
-        require(title.issuedAt > registered, TitleSuperseded(title.issuedAt, registered));
+        require(title.issuedAt <= block.timestamp, TitleDatedAhead(title.issuedAt));
+        bytes32 last = _lastRegistration[terms.registrar][terms.unit];
+        require(title.lastRegistration == last, TitleSuperseded(title.lastRegistration, last));
         _requireRole(title.registrar, DEPARTMENT);
         _requireActive(title.registrar);
-        _requireRegistrar(title.unit, title.registrar);
-        _requireSigned(title.hash(), signature, title.registrar, STATEMENT);
+        hash_ = title.hash();
+        _requireSigned(hash_, signature, title.registrar, STATEMENT);
     }
 
-    function _checkUnit(bytes32 unit) private view {
-        _requireNoHold(unit);
-        require(_openDeal[unit] == 0, UnitInDeal(unit, _openDeal[unit]));
+    function _checkUnit(bytes18 registrar, bytes32 unit) private view {
+        _requireNoHold(registrar, unit);
+        bytes32 dealId = _openDeal[registrar][unit];
+        require(dealId == 0, UnitInDeal(unit, dealId));
     }
 
-    function _requireRegistrar(bytes32 unit, bytes18 registrar) private view {
-        bytes18 known = _registrars[unit];
-        require(known == 0 || known == registrar, OtherRegistrar(known, registrar));
+    function _requireNoHold(bytes18 registrar, bytes32 unit) private view {
+        require(_holds[registrar][unit] & HELD == 0, UnitHeld(unit));
     }
 
-    function _requireNoHold(bytes32 unit) private view {
-        require(_holds[unit] & HELD == 0, UnitHeld(unit));
+    /// @dev A hold ends in the future and within the bound; a lifting has no end.
+    function _holdEndIsRight(UnitHold calldata hold_) private view returns (bool) {
+        if (!hold_.placed) return hold_.endsAt == 0;
+        return hold_.endsAt > block.timestamp && hold_.endsAt <= block.timestamp + MAX_HOLD_TIME;
     }
 
     function _take(DealTerms calldata terms, bytes32 dealId, DealStep calldata statement, bytes calldata signature)
@@ -214,7 +263,7 @@ contract PropertyLedger is Membership {
         require(_steps[dealId][step] == 0, StepTaken(step));
         require(_at(word, 48) == 0 && _at(word, 96) == 0, DealOver(dealId));
         require(block.timestamp <= terms.expiresAt, DealPastExpiry(terms.expiresAt));
-        _requireNoHold(terms.unit);
+        _requireNoHold(terms.registrar, terms.unit);
         uint8 done = uint8(word >> 144);
         uint8 needed = _before(step, terms.bank != 0);
         require(done & needed == needed && (step != MORTGAGE || terms.bank != 0), OutOfOrder(step));
@@ -226,8 +275,8 @@ contract PropertyLedger is Membership {
         emit DealStepped(dealId, step, statement);
         if (step == REGISTER) {
             word = _stamp(word, 48);
-            _openDeal[terms.unit] = 0;
-            _registeredTime[terms.unit] = uint64(block.timestamp);
+            _openDeal[terms.registrar][terms.unit] = 0;
+            _lastRegistration[terms.registrar][terms.unit] = dealId;
             emit DealRegistered(dealId, terms.unit);
         }
         _deals[dealId] = word;

@@ -255,6 +255,7 @@ struct TitleStatement {
     bytes32 unit;
     bytes32 owner;
     address ownerKey;
+    bytes32 lastRegistration;
     uint64 issuedAt;
     uint64 expiresAt;
 }
@@ -274,6 +275,7 @@ struct UnitHold {
     bytes32 order;
     bool placed;
     uint64 issuedAt;
+    uint64 endsAt;
 }
 
 library Statements {
@@ -382,14 +384,15 @@ library Statements {
 
     bytes32 internal constant TITLE_STATEMENT_TYPEHASH = keccak256(
         "TitleStatement(uint16 version,bytes18 registrar,bytes32 unit,bytes32 owner,address "
-        "ownerKey,uint64 issuedAt,uint64 expiresAt)"
+        "ownerKey,bytes32 lastRegistration,uint64 issuedAt,uint64 expiresAt)"
     );
 
     bytes32 internal constant DEAL_STEP_TYPEHASH =
         keccak256("DealStep(uint16 version,bytes32 dealId,uint8 step,bytes32 content,uint64 signedAt)");
 
     bytes32 internal constant UNIT_HOLD_TYPEHASH = keccak256(
-        "UnitHold(uint16 version,bytes18 registrar,bytes32 unit,bytes32 order,bool placed,uint64 " "issuedAt)"
+        "UnitHold(uint16 version,bytes18 registrar,bytes32 unit,bytes32 order,bool placed,uint64 "
+        "issuedAt,uint64 endsAt)"
     );
 
     function hash(Share memory s) internal pure returns (bytes32) {

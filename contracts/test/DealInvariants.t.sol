@@ -18,6 +18,7 @@ contract DealHandler is World {
 
     Deal[] private _deals;
     bool[UNITS] private _held;
+    bytes32[UNITS] private _last;
     uint256 public registrations;
     uint256 public expiries;
     uint256 public refusals;
@@ -30,12 +31,13 @@ contract DealHandler is World {
     }
 
     function selectors() external pure returns (bytes4[] memory names) {
-        names = new bytes4[](5);
+        names = new bytes4[](6);
         names[0] = this.begin.selector;
         names[1] = this.sign.selector;
         names[2] = this.signRest.selector;
         names[3] = this.lapse.selector;
         names[4] = this.holdOrLift.selector;
+        names[5] = this.beginOnAnOldTitle.selector;
     }
 
     // --- Actions ---------------------------------------------------------------------------------------------------------------
@@ -45,13 +47,30 @@ contract DealHandler is World {
         tryBegin(unit % UNITS, mortgaged);
     }
 
+    /// @dev With a title built on another registration than the unit's last: of another unit, or of the same unit before it was sold.
+    function beginOnAnOldTitle(uint256 unit, uint256 which) external counted {
+        unit = unit % UNITS;
+        bytes32 builtOn = _deals.length == 0 ? keccak256("none") : _deals[which % _deals.length].dealId;
+        if (which % 3 == 0) builtOn = 0;
+        if (builtOn == _last[unit]) return;
+        DealTerms memory t = terms(Deal(unit, true, uint64(block.timestamp) + 10 days, 0), _deals.length);
+        TitleStatement memory s = title(t.unit, uint64(block.timestamp));
+        (s.expiresAt, s.lastRegistration) = (FOREVER, builtOn);
+        bytes memory titleSignature = sign(address(property), Statements.hash(s), key(REGISTRAR, STATEMENT));
+        DealStep memory first = dealStep(t, 1);
+        bytes memory data = abi.encodeCall(property.open, (t, s, titleSignature, first, signStep(first, SELLER_KEY)));
+        from(AGENT);
+        holds(!succeeds(address(property), data), "no deal on a title built on another registration");
+        ++refusals;
+    }
+
     function tryBegin(uint256 unit, bool mortgaged) private {
         Deal memory d = Deal(unit, mortgaged, uint64(block.timestamp) + 10 days, 0);
         DealTerms memory t = terms(d, _deals.length);
         d.dealId = Statements.hash(t);
-        bool possible = !_held[unit] && property.openDealOf(t.unit) == 0;
+        bool possible = !_held[unit] && property.openDealOf(id(REGISTRAR), t.unit) == 0;
         TitleStatement memory s = title(t.unit, uint64(block.timestamp));
-        s.expiresAt = FOREVER;
+        (s.expiresAt, s.lastRegistration) = (FOREVER, _last[unit]);
         bytes memory titleSignature = sign(address(property), Statements.hash(s), key(REGISTRAR, STATEMENT));
         DealStep memory first = dealStep(t, 1);
         bytes memory data = abi.encodeCall(property.open, (t, s, titleSignature, first, signStep(first, SELLER_KEY)));
@@ -97,8 +116,11 @@ contract DealHandler is World {
 
     function turnHold(uint256 unit) private {
         _held[unit] = !_held[unit];
+        uint64 now_ = uint64(block.timestamp);
         setHold(
-            UnitHold(1, id(REGISTRAR), unitOf(unit), keccak256("order"), _held[unit], uint64(block.timestamp)),
+            UnitHold(
+                1, id(REGISTRAR), unitOf(unit), keccak256("order"), _held[unit], now_, _held[unit] ? now_ + 90 days : 0
+            ),
             key(REGISTRAR, STATEMENT)
         );
     }
@@ -118,11 +140,15 @@ contract DealHandler is World {
             holds(!registered || taken == (d.mortgaged ? 127 : 111), "registered with every step");
             if (registered || expired) continue;
             ++openDeals[d.unit];
-            same(property.openDealOf(unitOf(d.unit)), d.dealId, "the unit's open deal");
+            same(property.openDealOf(id(REGISTRAR), unitOf(d.unit)), d.dealId, "the unit's open deal");
         }
         for (uint256 unit = 0; unit < UNITS; ++unit) {
             holds(openDeals[unit] <= 1, "one open deal at most");
-            holds((property.openDealOf(unitOf(unit)) != 0) == (openDeals[unit] == 1), "none named where none is open");
+            same(property.lastRegistrationOf(id(REGISTRAR), unitOf(unit)), _last[unit], "the last registration");
+            holds(
+                (property.openDealOf(id(REGISTRAR), unitOf(unit)) != 0) == (openDeals[unit] == 1),
+                "none named where none is open"
+            );
         }
     }
 
@@ -143,7 +169,7 @@ contract DealHandler is World {
         for (uint256 i = 0; i < _deals.length; ++i) {
             uint256 each = (which % _deals.length + i) % _deals.length;
             Deal memory d = _deals[each];
-            if (property.openDealOf(unitOf(d.unit)) != d.dealId) continue;
+            if (property.openDealOf(id(REGISTRAR), unitOf(d.unit)) != d.dealId) continue;
             if (block.timestamp <= d.expiresAt) return each;
             property.expire(terms(d, each));
         }
@@ -171,7 +197,10 @@ contract DealHandler is World {
         holds(!_held[d.unit], "no step of a held unit");
         holds(block.timestamp <= d.expiresAt, "no step after expiry");
         holds(at(before, 48) == 0 && at(before, 96) == 0, "no step of a deal that is over");
-        if (step == 7) ++registrations;
+        if (step == 7) {
+            _last[d.unit] = d.dealId;
+            ++registrations;
+        }
     }
 }
 

@@ -11,6 +11,7 @@ import {World} from "./World.sol";
 contract PropertyLedgerTest is World {
     bytes32 private constant UNIT = keccak256("unit");
     bytes32 private constant OTHER_UNIT = keccak256("another unit");
+    uint64 private constant HOLD_END = START + 90 days;
 
     function terms() private pure returns (DealTerms memory) {
         return dealTerms(UNIT, 1);
@@ -46,11 +47,31 @@ contract PropertyLedgerTest is World {
     }
 
     function unitHold(bool placed, uint64 issuedAt) private pure returns (UnitHold memory) {
-        return UnitHold(1, id(REGISTRAR), UNIT, keccak256("order"), placed, issuedAt);
+        return UnitHold(1, id(REGISTRAR), UNIT, keccak256("order"), placed, issuedAt, placed ? HOLD_END : 0);
     }
 
     function hold() private {
         setHold(unitHold(true, START), key(REGISTRAR, STATEMENT));
+    }
+
+    /// @dev A hold's word: its time, its end while it holds, and what else it says.
+    function holdPacked(uint64 issuedAt, bool held, uint256 heights) private pure returns (uint256) {
+        uint256 end = held ? HOLD_END : 0;
+        return (end << 168) | (uint256(issuedAt) << 128) | (uint256(held ? 1 : 0) << 96) | heights;
+    }
+
+    function openBy(uint256 who, DealTerms memory t, TitleStatement memory s) private {
+        bytes memory titleSignature = titleSigned(s, key(who, STATEMENT));
+        DealStep memory first = dealStep(t, 1);
+        bytes memory sellerSignature = signStep(first, SELLER_KEY);
+        from(AGENT);
+        property.open(t, s, titleSignature, first, sellerSignature);
+    }
+
+    function sold() private returns (bytes32 dealId_) {
+        DealTerms memory t = opened();
+        takeUpTo(t, 7);
+        return dealId();
     }
 
     // --- The whole way ---------------------------------------------------------------------------------------------------------
@@ -63,7 +84,7 @@ contract PropertyLedgerTest is World {
         emit PropertyLedger.DealStepped(dealId(), 1, dealStep(t, 1));
         openDeal(t, title());
         uint256 openedAt = block.number;
-        same(property.openDealOf(UNIT), dealId(), "unit in deal");
+        same(property.openDealOf(id(REGISTRAR), UNIT), dealId(), "unit in deal");
         next();
         takeUpTo(t, 6);
         uint256 packed = property.dealWord(dealId());
@@ -76,7 +97,7 @@ contract PropertyLedgerTest is World {
         take(t, 7);
         packed = property.dealWord(dealId());
         same(packed, (block.number << 152) | (uint256(127) << 144) | (block.number << 48) | openedAt, "registered");
-        same(property.openDealOf(UNIT), 0, "unit free");
+        same(property.openDealOf(id(REGISTRAR), UNIT), 0, "unit free");
         same(property.stepHash(dealId(), 7), Statements.hash(dealStep(t, 7)), "step");
     }
 
@@ -135,7 +156,7 @@ contract PropertyLedgerTest is World {
         bytes memory high = mirrored(signStep(first, SELLER_KEY));
         failsSomehow(ECDSA.ECDSAInvalidSignatureS.selector);
         openSigned(title(), signed, high);
-        same(property.openDealOf(UNIT), 0, "nothing opened");
+        same(property.openDealOf(id(REGISTRAR), UNIT), 0, "nothing opened");
     }
 
     function test_open_failsIfItsFirstStepIsNotTheSellers() public {
@@ -199,16 +220,27 @@ contract PropertyLedgerTest is World {
         openDeal(terms(), title());
     }
 
-    function test_open_failsIfTheUnitBelongsToAnotherRegistrar() public {
-        DealTerms memory t = opened();
-        vm.warp(t.expiresAt + 1);
-        property.expire(t);
-        t = dealTerms(UNIT, 2);
-        t.expiresAt = START + 15 days;
+    function test_open_ofAnotherDepartmentsUnitOfTheSameNameBlocksNobody() public {
+        DealTerms memory squatting = dealTerms(UNIT, 2);
         TitleStatement memory s = title();
-        (t.registrar, s.registrar) = (id(TAX_OFFICE), id(TAX_OFFICE));
-        fails(PropertyLedger.OtherRegistrar.selector, id(REGISTRAR), id(TAX_OFFICE));
-        openDeal(t, s);
+        (squatting.registrar, s.registrar) = (id(TAX_OFFICE), id(TAX_OFFICE));
+        openBy(TAX_OFFICE, squatting, s);
+        same(property.openDealOf(id(TAX_OFFICE), UNIT), Statements.hash(squatting), "a unit of its own");
+        DealTerms memory t = opened();
+        same(property.openDealOf(id(REGISTRAR), UNIT), dealId(), "beside the registrar's");
+        takeUpTo(t, 7);
+        same(property.lastRegistrationOf(id(REGISTRAR), UNIT), dealId(), "registered");
+        same(property.lastRegistrationOf(id(TAX_OFFICE), UNIT), 0, "and nothing of the other's");
+    }
+
+    function test_open_failsIfTheTitleIsOfAnotherRegistrar() public {
+        TitleStatement memory s = title();
+        s.registrar = id(TAX_OFFICE);
+        fails(PropertyLedger.TitleMismatch.selector);
+        openBy(TAX_OFFICE, terms(), s);
+        s = title();
+        fails(Membership.WrongSigner.selector, keyAddress(TAX_OFFICE, STATEMENT), id(REGISTRAR));
+        openBy(TAX_OFFICE, terms(), s);
     }
 
     function test_open_failsIfTheTitleOrTheDealIsOver() public {
@@ -222,15 +254,80 @@ contract PropertyLedgerTest is World {
         openDeal(t, title());
     }
 
-    function test_open_failsIfTheSellerSellsAgainWithTheOldTitle() public {
+    function test_open_failsIfTheDealLastsTooLong() public {
+        DealTerms memory t = terms();
+        t.expiresAt = uint64(block.timestamp) + property.MAX_DEAL_TIME() + 1;
+        fails(PropertyLedger.DealTooLong.selector, t.expiresAt);
+        openDeal(t, title());
+        t.expiresAt = type(uint64).max;
+        fails(PropertyLedger.DealTooLong.selector, t.expiresAt);
+        openDeal(t, title());
+        t.expiresAt = uint64(block.timestamp) + property.MAX_DEAL_TIME();
+        openDeal(t, title());
+    }
+
+    function test_open_failsIfSellerAndBuyerAreOneKey() public {
+        DealTerms memory t = terms();
+        t.buyer = t.seller;
+        fails(PropertyLedger.SellerIsBuyer.selector, t.seller);
+        openDeal(t, title());
+    }
+
+    function test_open_failsIfTheTitleIsDatedAhead() public {
+        uint64 ahead = uint64(block.timestamp) + 1;
+        fails(PropertyLedger.TitleDatedAhead.selector, ahead);
+        openDeal(terms(), title(UNIT, ahead));
+        openDeal(terms(), title(UNIT, ahead - 1));
+    }
+
+    function test_open_failsIfTheTitleIsNotBuiltOnTheLastRegistration() public {
+        TitleStatement memory s = title();
+        s.lastRegistration = keccak256("a registration that never was");
+        fails(PropertyLedger.TitleSuperseded.selector, s.lastRegistration, bytes32(0));
+        openDeal(terms(), s);
+    }
+
+    function test_open_failsIfATitleIsReplayedAfterARegistrationHoweverItIsDated() public {
+        bytes32 last = sold();
+        same(property.lastRegistrationOf(id(REGISTRAR), UNIT), last, "last registration");
+        DealTerms memory again = dealTerms(UNIT, 2);
+        uint64[3] memory times = [START, uint64(block.timestamp), uint64(block.timestamp) + 5];
+        vm.warp(times[2]);
+        for (uint256 i = 0; i < times.length; ++i) {
+            fails(PropertyLedger.TitleSuperseded.selector, bytes32(0), last);
+            openDeal(again, title(UNIT, times[i]));
+        }
+        TitleStatement memory s = title();
+        s.lastRegistration = last;
+        openDeal(again, s);
+        same(property.titleHash(Statements.hash(again)), Statements.hash(s), "built on the last registration");
+    }
+
+    function test_open_ofTwoTitlesOfOneInstantSellsOnce() public {
+        TitleStatement memory second = title();
+        second.owner = keccak256("another commitment to the owner");
+        bytes32 last = sold();
+        fails(PropertyLedger.TitleSuperseded.selector, bytes32(0), last);
+        openDeal(dealTerms(UNIT, 2), second);
+    }
+
+    function test_open_recordsTheTitleItWasOpenedWith() public {
+        opened();
+        same(property.titleHash(dealId()), Statements.hash(title()), "title");
+        TitleStatement memory second = title();
+        second.owner = keccak256("another commitment to the owner");
+        openDeal(terms(), second);
+        same(property.titleHash(dealId()), Statements.hash(title()), "the first stays");
+    }
+
+    function test_expire_keepsTheLastRegistrationAndTheTitlesOfTheUnit() public {
         DealTerms memory t = opened();
-        takeUpTo(t, 7);
-        uint64 registered = uint64(block.timestamp);
-        fails(PropertyLedger.TitleSuperseded.selector, START, registered);
-        openDeal(dealTerms(UNIT, 2), title());
-        fails(PropertyLedger.TitleSuperseded.selector, registered, registered);
-        openDeal(dealTerms(UNIT, 2), title(UNIT, registered));
-        openDeal(dealTerms(UNIT, 2), title(UNIT, registered + 1));
+        vm.warp(t.expiresAt + 1);
+        property.expire(t);
+        same(property.lastRegistrationOf(id(REGISTRAR), UNIT), 0, "none");
+        DealTerms memory second = dealTerms(UNIT, 2);
+        second.expiresAt = t.expiresAt + 2 days;
+        openDeal(second, title());
     }
 
     function test_open_failsIfTheVersionIsUnknown() public {
@@ -423,7 +520,7 @@ contract PropertyLedgerTest is World {
         emits(address(property));
         emit PropertyLedger.DealExpired(dealId(), UNIT);
         property.expire(t);
-        same(property.openDealOf(UNIT), 0, "unit free");
+        same(property.openDealOf(id(REGISTRAR), UNIT), 0, "unit free");
         uint256 packed = property.dealWord(dealId());
         same(at(packed, 96), block.number, "expired at");
         DealTerms memory second = dealTerms(UNIT, 2);
@@ -432,7 +529,7 @@ contract PropertyLedgerTest is World {
         next();
         property.expire(t);
         same(property.dealWord(dealId()), packed, "repeating changes nothing");
-        same(property.openDealOf(UNIT), Statements.hash(second), "and frees no later deal");
+        same(property.openDealOf(id(REGISTRAR), UNIT), Statements.hash(second), "and frees no later deal");
     }
 
     function test_expire_leavesARegisteredDealAlone() public {
@@ -469,17 +566,21 @@ contract PropertyLedgerTest is World {
 
     function test_hold_keepsHeightsAndTheLatestOrder() public {
         emits(address(property));
-        emit PropertyLedger.UnitHoldPlaced(UNIT, keccak256("order"));
+        emit PropertyLedger.UnitHoldPlaced(id(REGISTRAR), UNIT, keccak256("order"), HOLD_END);
         hold();
         uint256 placedAt = block.number;
-        same(property.holdWord(UNIT), (uint256(START) << 128) | (uint256(1) << 96) | placedAt, "placed");
+        same(property.holdWord(id(REGISTRAR), UNIT), holdPacked(START, true, placedAt), "placed");
         next();
         hold();
-        same(property.holdWord(UNIT), (uint256(START) << 128) | (uint256(1) << 96) | placedAt, "once");
+        same(property.holdWord(id(REGISTRAR), UNIT), holdPacked(START, true, placedAt), "once");
         emits(address(property));
-        emit PropertyLedger.UnitHoldLifted(UNIT, keccak256("order"));
+        emit PropertyLedger.UnitHoldLifted(id(REGISTRAR), UNIT, keccak256("order"));
         setHold(unitHold(false, START + 1), key(REGISTRAR, STATEMENT));
-        same(property.holdWord(UNIT), (uint256(START + 1) << 128) | (block.number << 48) | placedAt, "lifted");
+        same(
+            property.holdWord(id(REGISTRAR), UNIT),
+            holdPacked(START + 1, false, (block.number << 48) | placedAt),
+            "lifted"
+        );
     }
 
     function test_hold_underAFurtherOrderKeepsTheHeightItBegan() public {
@@ -487,16 +588,18 @@ contract PropertyLedgerTest is World {
         uint256 placedAt = block.number;
         next();
         setHold(unitHold(true, START + 2), key(REGISTRAR, STATEMENT));
-        same(
-            property.holdWord(UNIT), (uint256(START + 2) << 128) | (uint256(1) << 96) | placedAt, "held since the first"
-        );
+        same(property.holdWord(id(REGISTRAR), UNIT), holdPacked(START + 2, true, placedAt), "held since the first");
         fails(PropertyLedger.HoldNotNewer.selector, START + 1, START + 2);
         setHold(unitHold(false, START + 1), key(REGISTRAR, STATEMENT));
         setHold(unitHold(false, START + 3), key(REGISTRAR, STATEMENT));
         uint256 liftedAt = block.number;
         next();
         setHold(unitHold(false, START + 4), key(REGISTRAR, STATEMENT));
-        same(property.holdWord(UNIT), (uint256(START + 4) << 128) | (liftedAt << 48) | placedAt, "free since the first");
+        same(
+            property.holdWord(id(REGISTRAR), UNIT),
+            holdPacked(START + 4, false, (liftedAt << 48) | placedAt),
+            "free since the first"
+        );
     }
 
     function test_hold_againKeepsTheHoldBefore() public {
@@ -506,13 +609,13 @@ contract PropertyLedgerTest is World {
         setHold(unitHold(false, START + 1), key(REGISTRAR, STATEMENT));
         uint256 liftedAt = block.number;
         setHold(unitHold(false, START + 2), key(REGISTRAR, STATEMENT));
-        uint256 before = property.holdWord(UNIT);
+        uint256 before = property.holdWord(id(REGISTRAR), UNIT);
         next();
         setHold(unitHold(true, START + 3), key(REGISTRAR, STATEMENT));
         uint256 heights = (liftedAt << 208) | (liftedAt << 48) | block.number;
-        same(property.holdWord(UNIT), (uint256(START + 3) << 128) | (uint256(1) << 96) | heights, "second hold");
-        same(property.earlierHoldWord(UNIT, liftedAt), before, "first hold");
-        same(before, (uint256(START + 2) << 128) | (liftedAt << 48) | placedAt, "with its latest order");
+        same(property.holdWord(id(REGISTRAR), UNIT), holdPacked(START + 3, true, heights), "second hold");
+        same(property.earlierHoldWord(id(REGISTRAR), UNIT, liftedAt), before, "first hold");
+        same(before, holdPacked(START + 2, false, (liftedAt << 48) | placedAt), "with its latest order");
     }
 
     function test_hold_failsIfAnOldLiftingIsReplayed() public {
@@ -543,12 +646,120 @@ contract PropertyLedgerTest is World {
         property.setHold(unitHold(true, START), mirrored(signature));
     }
 
-    function test_hold_failsIfTheUnitBelongsToAnotherRegistrar() public {
+    function test_hold_ofAnotherDepartmentStopsNobody() public {
+        UnitHold memory h = unitHold(true, START);
+        h.registrar = id(TAX_OFFICE);
+        setHold(h, key(TAX_OFFICE, STATEMENT));
+        DealTerms memory t = opened();
+        takeUpTo(t, 7);
+        same(property.holdWord(id(REGISTRAR), UNIT), 0, "no hold of the registrar's");
+    }
+
+    function test_hold_ofAnotherDepartmentIsLiftedByNobodyElse() public {
         hold();
         UnitHold memory h = unitHold(false, START + 1);
         h.registrar = id(TAX_OFFICE);
-        fails(PropertyLedger.OtherRegistrar.selector, id(REGISTRAR), id(TAX_OFFICE));
         setHold(h, key(TAX_OFFICE, STATEMENT));
+        fails(PropertyLedger.UnitHeld.selector, UNIT);
+        openDeal(terms(), title());
+    }
+
+    function test_hold_failsIfItsEndIsMissingPastOrTooFar() public {
+        UnitHold memory h = unitHold(true, START);
+        uint64 bound = uint64(block.timestamp) + property.MAX_HOLD_TIME();
+        uint64[4] memory ends = [0, uint64(block.timestamp), bound + 1, type(uint64).max];
+        for (uint256 i = 0; i < ends.length; ++i) {
+            h.endsAt = ends[i];
+            fails(PropertyLedger.WrongHoldEnd.selector, ends[i]);
+            setHold(h, key(REGISTRAR, STATEMENT));
+        }
+        h.endsAt = bound;
+        setHold(h, key(REGISTRAR, STATEMENT));
+        h = unitHold(false, START + 1);
+        h.endsAt = HOLD_END;
+        fails(PropertyLedger.WrongHoldEnd.selector, HOLD_END);
+        setHold(h, key(REGISTRAR, STATEMENT));
+    }
+
+    function test_hold_failsIfDatedAheadSoThatNoLiftingCouldFollow() public {
+        uint64 ahead = uint64(block.timestamp) + property.CLOCK_TOLERANCE() + 1;
+        fails(PropertyLedger.HoldDatedAhead.selector, ahead);
+        setHold(unitHold(true, ahead), key(REGISTRAR, STATEMENT));
+        fails(PropertyLedger.HoldDatedAhead.selector, type(uint64).max);
+        setHold(unitHold(true, type(uint64).max), key(REGISTRAR, STATEMENT));
+        setHold(unitHold(true, ahead - 1), key(REGISTRAR, STATEMENT));
+        next();
+        setHold(unitHold(false, ahead), key(REGISTRAR, STATEMENT));
+    }
+
+    function test_hold_standsAfterItsEndUntilSomebodyEndsIt() public {
+        hold();
+        vm.warp(HOLD_END);
+        fails(PropertyLedger.NotYetExpired.selector, HOLD_END);
+        property.endHold(id(REGISTRAR), UNIT);
+        vm.warp(HOLD_END + 1);
+        DealTerms memory t = dealTerms(UNIT, 1);
+        TitleStatement memory s = title(UNIT, HOLD_END);
+        (t.expiresAt, s.expiresAt) = (HOLD_END + 10 days, HOLD_END + 10 days);
+        fails(PropertyLedger.UnitHeld.selector, UNIT);
+        openDeal(t, s);
+        uint256 placedAt = block.number;
+        next();
+        emits(address(property));
+        emit PropertyLedger.UnitHoldEnded(id(REGISTRAR), UNIT);
+        vm.prank(address(7));
+        property.endHold(id(REGISTRAR), UNIT);
+        uint256 packed = property.holdWord(id(REGISTRAR), UNIT);
+        same(at(packed, 48), block.number, "ended in this block");
+        same(at(packed, 0), placedAt, "placed before");
+        same(packed >> 96 & 1, 0, "not held");
+        next();
+        property.endHold(id(REGISTRAR), UNIT);
+        same(property.holdWord(id(REGISTRAR), UNIT), packed, "once");
+        fails(PropertyLedger.HoldNotNewer.selector, START, START);
+        hold();
+        openDeal(t, s);
+    }
+
+    function test_hold_isRenewedByAFurtherOrderAndNeverShortened() public {
+        hold();
+        UnitHold memory h = unitHold(true, START + 1);
+        h.endsAt = HOLD_END - 60 days;
+        setHold(h, key(REGISTRAR, STATEMENT));
+        vm.warp(HOLD_END - 1 days);
+        fails(PropertyLedger.NotYetExpired.selector, HOLD_END);
+        property.endHold(id(REGISTRAR), UNIT);
+        (h.issuedAt, h.endsAt) = (START + 2, HOLD_END + 90 days);
+        setHold(h, key(REGISTRAR, STATEMENT));
+        vm.warp(HOLD_END + 1);
+        fails(PropertyLedger.NotYetExpired.selector, h.endsAt);
+        property.endHold(id(REGISTRAR), UNIT);
+        h = unitHold(true, START + 3);
+        h.endsAt = HOLD_END + 1 days;
+        setHold(unitHold(false, START + 3), key(REGISTRAR, STATEMENT));
+        h.issuedAt = START + 4;
+        setHold(h, key(REGISTRAR, STATEMENT));
+        vm.warp(HOLD_END + 2 days);
+        property.endHold(id(REGISTRAR), UNIT);
+        same(property.holdWord(id(REGISTRAR), UNIT) >> 96 & 1, 0, "after a lifting the new order's end counts");
+    }
+
+    function test_hold_betweenTheLastStepsStopsTheRegistration() public {
+        DealTerms memory t = opened();
+        takeUpTo(t, 6);
+        hold();
+        fails(PropertyLedger.UnitHeld.selector, UNIT);
+        take(t, 7);
+        same(property.lastRegistrationOf(id(REGISTRAR), UNIT), 0, "not registered");
+    }
+
+    function test_steps_failIfTheDealExpiredBeforeItsRegistration() public {
+        DealTerms memory t = opened();
+        takeUpTo(t, 6);
+        vm.warp(t.expiresAt + 1);
+        fails(PropertyLedger.DealPastExpiry.selector, t.expiresAt);
+        take(t, 7);
+        same(property.lastRegistrationOf(id(REGISTRAR), UNIT), 0, "not registered");
     }
 
     function test_hold_failsIfTheSenderIsNobodyOrARegistrarIsSuspended() public {
@@ -588,7 +799,7 @@ contract PropertyLedgerTest is World {
             if (done[step]) mask |= uint256(1) << (step - 1);
         }
         same(uint8(property.dealWord(Statements.hash(t)) >> 144), mask, "mask");
-        holds((property.openDealOf(UNIT) == 0) == done[7], "unit free once registered");
+        holds((property.openDealOf(id(REGISTRAR), UNIT) == 0) == done[7], "unit free once registered");
     }
 
     function may(uint8 step, bool[8] memory done, bool mortgaged) private pure returns (bool) {
@@ -612,8 +823,8 @@ contract PropertyLedgerTest is World {
         }
         uint256 packed = property.dealWord(dealId());
         same(packed, (height << 152) | (uint256(127) << 144) | (height << 48) | (uint256(first) + 1), "deal");
-        issuedAt = uint64(fold(issuedAt, 1, type(uint64).max));
+        issuedAt = uint64(fold(issuedAt, 1, block.timestamp));
         setHold(unitHold(true, issuedAt), key(REGISTRAR, STATEMENT));
-        same(property.holdWord(UNIT), (uint256(issuedAt) << 128) | (uint256(1) << 96) | height, "hold");
+        same(property.holdWord(id(REGISTRAR), UNIT), holdPacked(issuedAt, true, height), "hold");
     }
 }

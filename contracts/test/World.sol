@@ -406,7 +406,9 @@ abstract contract World is Base {
 
     function title(bytes32 unit, uint64 issuedAt) internal pure returns (TitleStatement memory) {
         return
-            TitleStatement(1, id(REGISTRAR), unit, keccak256("owner"), vm.addr(SELLER_KEY), issuedAt, START + 20 days);
+            TitleStatement(
+                1, id(REGISTRAR), unit, keccak256("owner"), vm.addr(SELLER_KEY), 0, issuedAt, START + 20 days
+            );
     }
 
     function openDeal(DealTerms memory t, TitleStatement memory s) internal {
