@@ -1,5 +1,5 @@
-"""Work a node does beside answering: following the chain's events, getting what parties of a deal signed, checkpoints and anchors,
-witnessing.
+"""Work a node does beside answering: following the chain's events, getting what parties of a deal signed, taking over
+registrations, checkpoints and anchors, witnessing.
 
 A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
 with longer pauses while it keeps failing.
@@ -20,6 +20,7 @@ from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
 from nodes.workers.witness import WitnessWorker
 from registry.property.delivery import Delivery
+from registry.property.register import RegistrationUpdater
 
 log = logging.getLogger("qiaolian.workers")
 
@@ -89,6 +90,7 @@ def _configured(node: Node) -> list[Worker]:
     if settings.projector:
         workers.append(Worker("projector", settings.projector_seconds, Projector(node.context).round))
         workers.append(Worker("deals", DELIVERY_SECONDS, Delivery(node.context).round))
+        workers.append(Worker("register", DELIVERY_SECONDS, RegistrationUpdater(node.context).round))
     if settings.evidence:
         workers.append(Worker("evidence", settings.checkpoint_seconds, EvidenceWorker(node.context, anchor_seconds=settings.anchor_seconds).round))
     if node.config.witnesses:

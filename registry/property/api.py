@@ -88,12 +88,23 @@ class HoldBody(BaseModel):
                 "unit": "440703-000001",
                 "order": {"court": "江门市蓬江区人民法院", "number": "(2026)粤0703执1号", "date": "2026-11-01"},
                 "placed": True,
+                "endsAt": 1856995200,
             }
         },
     )
     unit: str
     order: dict[str, str]
     placed: bool
+    endsAt: int | None = None
+    """When the order ends, in Unix seconds; none for a lifting."""
+
+
+class HoldEndBody(BaseModel):
+    """A hold whose order has ended."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"registrar": "11440703QL000001X2", "unit": "0x" + "12" * 32}})
+    registrar: str
+    unit: str
 
 
 class PersonBody(BaseModel):
@@ -158,7 +169,17 @@ def issue_title(body: TitleBody, context: Context = Depends(get_context), _calle
 
 @router.post("/v1/holds", status_code=202, summary="Place or lift a hold on a unit")
 def set_hold(body: HoldBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
-    return register.set_hold(context, body.unit, body.order, placed=body.placed)
+    return register.set_hold(context, body.unit, body.order, placed=body.placed, ends_at=body.endsAt)
+
+
+@router.get("/v1/holds", summary="This centre's holds in force, the next to end first")
+def list_holds(context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> dict[str, Any]:
+    return {"holds": register.holds(context)}
+
+
+@router.post("/v1/holds/end", status_code=202, summary="End a hold whose order has ended without a further one")
+def end_hold(body: HoldEndBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
+    return {"operation": register.end_hold(context, body.registrar, hex_bytes(body.unit))}
 
 
 # --- Deals ----------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from chain.errors import Conflict, NotFound
 from chain.statements import DealStep, DealTerms, Step, TitleStatement
 from registry.exports import Exporter
 from registry.property import service
+from registry.property.model import NO_DEAL
 from registry.property.rules import DEAL_DOMAIN, PEOPLE, STEP_DOMAIN, members_of, roles_of
 from registry.property.store import Deal, SignedStep
 
@@ -42,6 +43,10 @@ def _bundle(context: Context, row: Deal, terms: DealTerms) -> bytes:
     for member, _ in roles_of(terms):
         made.word("MemberDirectory", "members", member)
     made.word("PropertyLedger", "deals", row.deal_id)
+    made.word("PropertyLedger", "titles", row.deal_id)
+    made.word("PropertyLedger", "lastRegistration", terms.registrar, terms.unit)
+    if title.last_registration != NO_DEAL:
+        made.word("PropertyLedger", "deals", title.last_registration)
     for step in steps:
         _add_step(made, row.deal_id, step)
     made.disclose(terms.content, salt=row.content_salt, domain=DEAL_DOMAIN, record=row.content)

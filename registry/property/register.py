@@ -1,11 +1,16 @@
 """The registration centre's side: units and their pseudonyms, title statements, holds.
 
-A unit's name on the chain is an HMAC under the centre's secret. Who owns a unit is known here alone; a title statement says of a certified key
-that its holder may sell. A deal's registration makes the buyer the owner in the same transaction that takes the chain's event.
+A unit's name on the chain is an HMAC under the centre's secret. Who owns a unit is recorded here alone; a title statement says of a certified key
+that its holder may sell, and names the registration that the owner rests on.
+
+An owner changes only after the chain's record of the unit's last registration, read with a proof under a fresh head, names the deal. Whoever asks
+for a title, hands in a deal or registers one has that record read and taken over first (``entry``); a worker does the same for what the events
+reported (``RegistrationUpdater``). A unit whose last registration this node cannot take over is neither sold nor certified: ``register_behind``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,14 +20,20 @@ from sqlalchemy.orm import Session
 
 from chain.commitment import commit, new_salt
 from chain.context import Context
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.outbox import enqueue
-from chain.statements import SubjectKeyCertificate, TitleStatement, UnitHold
-from chain.words import HoldWord
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
+from chain.outbox import attempt, enqueue
+from chain.statements import DealTerms, SubjectKeyCertificate, TitleStatement, UnitHold
 from registry.credit.service import certified
 from registry.evidence.service import append_statement
-from registry.property.rules import ORDER_DOMAIN, unit_pseudonym
-from registry.property.store import Hold, PropertySecret, Title, Unit
+from registry.property import proved
+from registry.property.model import UnitState
+from registry.property.rules import (
+    ORDER_DOMAIN,
+    require_hold_end,
+    require_title_current,
+    unit_pseudonym,
+)
+from registry.property.store import Deal, Hold, PropertySecret, Title, Unit
 
 log = logging.getLogger("qiaolian.deals")
 MOST_UNITS = 5_000
@@ -45,7 +56,7 @@ def enter_units(context: Context, units: Sequence[Mapping[str, Any]]) -> list[di
             pseudonym = unit_pseudonym(secret, each["number"])
             known = session.get(Unit, pseudonym)
             if known is None:
-                session.add(Unit(unit=pseudonym, number=each["number"], owner=each["owner"], registered_at=0))
+                session.add(Unit(unit=pseudonym, number=each["number"], owner=each["owner"], registered_at=0, last_registration=bytes(32)))
             elif known.owner != each["owner"]:
                 raise Conflict("unit_known", "A unit is in the register with another owner.", unit=each["number"])
             entered.append({"number": each["number"], "unit": "0x" + pseudonym.hex()})
@@ -58,13 +69,13 @@ def issue_title(context: Context, number: str, *, owner_key: str, not_after: int
     """State that the holder of a certified key may sell a unit; the statement with its signature.
 
     Raises:
-        NotFound: ``unit_unknown``, ``subject_key_unknown``; Forbidden: ``not_owner``; Conflict: ``unit_held``.
+        NotFound: ``unit_unknown``, ``subject_key_unknown``; Forbidden: ``not_owner``; Conflict: ``unit_held``;
+        Unavailable: ``register_behind``, ``chain_view_stale``.
     """
-    row = find_unit(context, number)
+    row, state = entry(context, find_unit(context, number).unit)
     identity, certificate = _certified_here(context, owner_key)
-    if identity.get("code") != row.owner:
-        raise Forbidden("not_owner", "The key's holder is not the owner of the unit.")
-    if HoldWord.decode(context.view.word("PropertyLedger", "holds", row.unit).value).held:
+    _require_owner(row, identity)
+    if state.hold.held:
         raise Conflict("unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted.")
     now = context.now()
     if not_after <= now:
@@ -75,7 +86,8 @@ def issue_title(context: Context, number: str, *, owner_key: str, not_after: int
         unit=row.unit,
         owner=certificate.subject,
         owner_key=owner_key,
-        issued_at=now,
+        last_registration=row.last_registration,
+        issued_at=min(now, context.view.head.timestamp),  # the contract takes no title dated ahead of its block
         expires_at=not_after,
     )
     signature = context.sign(statement)
@@ -91,8 +103,17 @@ def issue_title(context: Context, number: str, *, owner_key: str, not_after: int
     return {"title": statement.to_json(), "signature": "0x" + signature.hex()}
 
 
-def set_hold(context: Context, number: str, order: Mapping[str, Any], *, placed: bool) -> dict[str, Any]:
-    """Place or lift a hold on a unit, citing an order; the statement and the outbox operation."""
+def set_hold(context: Context, number: str, order: Mapping[str, Any], *, placed: bool, ends_at: int | None = None) -> dict[str, Any]:
+    """Place or lift a hold on a unit, citing an order; the statement and the outbox operation.
+
+    Args:
+        ends_at: Unix seconds, when the order ends; none for a lifting. A further order makes a hold end later, never earlier.
+
+    Raises:
+        NotFound: ``unit_unknown``; BadInput: ``wrong_hold_end``.
+    """
+    now = context.now()
+    end = require_hold_end(ends_at, now, placed=placed)
     row = find_unit(context, number)
     salt = new_salt()
     statement = UnitHold(
@@ -101,7 +122,8 @@ def set_hold(context: Context, number: str, order: Mapping[str, Any], *, placed:
         unit=row.unit,
         order=commit(salt, ORDER_DOMAIN, dict(order)),
         placed=placed,
-        issued_at=context.now(),
+        issued_at=max(now, _latest_order(context, row.unit) + 1),
+        ends_at=end,
     )
     signature, hold_hash = context.sign(statement), statement.struct_hash()
     operation = f"hold/{hold_hash.hex()}"
@@ -146,10 +168,80 @@ def find_unit(context: Context, number: str) -> Unit:
     return row
 
 
+def end_hold(context: Context, registrar: str, unit: bytes) -> str:
+    """End a hold whose order ended without a further one, of any centre's unit; the outbox operation.
+
+    Raises:
+        Conflict: ``unit_not_held``, ``not_yet_expired``; Unavailable: ``chain_view_stale``.
+    """
+    hold = proved.unit_state(context, registrar, unit).hold
+    if not hold.held:
+        raise Conflict("unit_not_held", "The unit is under no hold.")
+    if context.now() <= hold.ends_at:
+        raise Conflict("not_yet_expired", "The hold's order has not ended yet.", ends_at=hold.ends_at)
+
+    def change(session: Session) -> str:
+        operation = attempt(session, f"hold/{registrar}/{unit.hex()}/{hold.placed_at}/end")
+        enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id=operation,
+            contract="PropertyLedger",
+            function="endHold",
+            arguments=[registrar, unit],
+        )
+        return operation
+
+    return context.database.write(change)
+
+
+def holds(context: Context) -> list[dict[str, Any]]:
+    """This centre's holds that the chain has in force, the next to end first, each with its latest order."""
+    with context.database.read() as session:
+        query = sa.select(Hold, Unit.number).join(Unit, Unit.unit == Hold.unit)
+        orders = {row.unit: (row, number) for row, number in sorted(session.execute(query).all(), key=lambda found: _issued_at(found[0]))}
+    units = list(orders)
+    in_force = [(unit, record) for unit, record in zip(units, proved.holds(context, context.member, units), strict=True) if record.held]
+    return [
+        {
+            "number": orders[unit][1],
+            "unit": "0x" + unit.hex(),
+            "order": orders[unit][0].order,
+            "placedAt": record.placed_at,
+            "endsAt": record.ends_at,
+        }
+        for unit, record in sorted(in_force, key=lambda found: found[1].ends_at)
+    ]
+
+
+def _latest_order(context: Context, unit: bytes) -> int:
+    """When this centre's latest order for a unit was issued; the contract takes later ones only. A stop does not wait for the chain view."""
+    with context.database.read() as session:
+        return max((_issued_at(row) for row in session.scalars(sa.select(Hold).where(Hold.unit == unit))), default=0)
+
+
+def _issued_at(row: Hold) -> int:
+    return UnitHold.from_json(row.statement).issued_at
+
+
 def require_unit(context: Context, number: str, pseudonym: bytes) -> None:
     """Refuse a deal whose unit on the chain is not the one it names: ``unit_differs``."""
     if find_unit(context, number).unit != pseudonym:
         raise BadInput("unit_differs", "The deal's unit on the chain is not the unit it names.")
+
+
+def require_title_here(context: Context, terms: DealTerms, title: TitleStatement) -> None:
+    """Refuse a deal whose seller does not own the unit at this moment, or whose title is not built on its last registration.
+
+    Raises:
+        Forbidden: ``not_owner``; Conflict: ``title_superseded``; NotFound: ``subject_key_unknown``;
+        Unavailable: ``register_behind``, ``chain_view_stale``.
+    """
+    row, _ = entry(context, terms.unit)
+    require_title_current(title, row.last_registration)
+    with context.database.read() as session:
+        identity, _ = _certified_by(session, context.member, terms.seller)
+    _require_owner(row, identity)
 
 
 def require_buyer(context: Context, buyer_key: str) -> None:
@@ -158,18 +250,112 @@ def require_buyer(context: Context, buyer_key: str) -> None:
         _certified_by(session, context.member, buyer_key)
 
 
-def transfer(session: Session, unit: bytes, buyer_key: str, height: int, *, registrar: str) -> None:
-    """The registered deal's buyer is the owner now, by the centre's own certificate; runs in the projector's transaction."""
-    row = session.get(Unit, unit)
-    if row is None or row.registered_at >= height:
-        return
-    try:
-        identity, _ = _certified_by(session, registrar, buyer_key)
-    except NotFound as error:
-        # The registration was refused for want of it, so that the books were changed since: better an old owner than a wrong one.
-        log.error("a registered unit keeps its owner", extra={"unit": "0x" + unit.hex(), "code": error.code})
-        return
-    row.owner, row.registered_at = str(identity.get("code", "")), height
+# --- What the chain registered --------------------------------------------------------------------------------------------------
+
+
+def entry(context: Context, unit: bytes) -> tuple[Unit, UnitState]:
+    """A unit's entry, equal to the chain's last registration, and the unit's state under the same proved head.
+
+    Raises:
+        NotFound: ``unit_unknown``; Unavailable: ``register_behind`` when the chain has another registration than the register and this node lacks
+            what it needs to take it over; ``chain_view_stale``.
+    """
+    state = proved.unit_state(context, context.member, unit)
+    row = _unit_row(context, unit)
+    if row.last_registration != state.last_registration:
+        _take_over(context, unit, state.last_registration)
+        row = _unit_row(context, unit)
+    if row.last_registration != state.last_registration:
+        raise _behind(unit, "The chain's last registration of the unit is not the register's.")
+    return row, state
+
+
+def _take_over(context: Context, unit: bytes, deal_id: bytes) -> None:
+    """Make the buyer of a deal, which the chain is proved to have registered last for the unit, its owner."""
+    registered_at = proved.deal_record(context, deal_id).registered_at
+
+    def change(session: Session) -> None:
+        row, deal = session.get_one(Unit, unit), session.get(Deal, deal_id)
+        if row.last_registration == deal_id or registered_at < row.registered_at:
+            return
+        if not registered_at or deal is None:
+            raise _behind(unit, "This node does not have the deal that was registered last for the unit.")
+        terms = DealTerms.from_json(deal.terms)
+        if terms.struct_hash() != deal_id or (terms.registrar, terms.unit) != (context.member, unit):
+            raise _behind(unit, "This node has other terms than those of the deal that was registered last for the unit.")
+        try:
+            identity, _ = _certified_by(session, context.member, terms.buyer)
+        except NotFound as error:
+            raise _behind(unit, "This office has no certificate of its own for the buyer's key.") from error
+        row.owner, row.last_registration, row.registered_at = str(identity.get("code", "")), deal_id, registered_at
+
+    context.database.write(change)
+
+
+def _behind(unit: bytes, sentence: str) -> Unavailable:
+    return Unavailable(
+        "register_behind",
+        sentence,
+        hint="Try again when the node has followed the chain; if it stays so, docs/proved-effects.md says what to do.",
+        unit="0x" + unit.hex(),
+    )
+
+
+def _unit_row(context: Context, unit: bytes) -> Unit:
+    with context.database.read() as session:
+        row = session.get(Unit, unit)
+    if row is None:
+        raise NotFound("unit_unknown", "The register has no such unit.")
+    return row
+
+
+def _require_owner(row: Unit, identity: Mapping[str, Any]) -> None:
+    if identity.get("code") != row.owner:
+        raise Forbidden("not_owner", "The key's holder is not the owner of the unit.")
+
+
+class RegistrationUpdater:
+    """Keeps a centre's register at the chain's registrations. Events say only where to look: each owner comes from a proved record."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._searched_to = 0
+        """Height up to which the reported registrations were searched; a new process searches all of them."""
+        self._pending: set[bytes] = set()
+        """Units whose registration was reported and is not taken over yet."""
+        self._reported: dict[bytes, str] = {}
+
+    async def round(self) -> None:
+        """Take over what was registered since the last round, and try again what could not be."""
+        await asyncio.to_thread(self._work)
+
+    def _work(self) -> None:
+        self._search()
+        for unit in list(self._pending):
+            try:
+                entry(self._context, unit)
+            except QiaolianError as error:
+                if error.code.startswith("chain_"):
+                    raise
+                self._failed(unit, error)
+            else:
+                self._pending.discard(unit)
+                self._reported.pop(unit, None)
+
+    def _search(self) -> None:
+        with self._context.database.read() as session:
+            newest = session.scalar(sa.select(sa.func.max(Deal.registered_at))) or 0
+            query = sa.select(Deal.unit).join(Unit, Unit.unit == Deal.unit).where(Deal.registered_at > self._searched_to)
+            self._pending.update(session.scalars(query.where(Deal.registered_at > Unit.registered_at)))
+        self._searched_to = newest
+
+    def _failed(self, unit: bytes, error: QiaolianError) -> None:
+        if self._reported.get(unit) != error.code:
+            self._reported[unit] = error.code
+            log.error("a registration was not taken over: %s", error.sentence, extra={"unit": "0x" + unit.hex(), "code": error.code})
+
+
+# --- Certificates ---------------------------------------------------------------------------------------------------------------
 
 
 def _certified_by(session: Session, registrar: str, key: str) -> tuple[Mapping[str, Any], SubjectKeyCertificate]:

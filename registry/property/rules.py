@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from chain.errors import BadInput, Conflict, Forbidden
-from chain.statements import DealTerms, Role, Step
+from chain.statements import DealTerms, Role, Step, TitleStatement
+from chain.words import DealWord
+from registry.property.model import NO_DEAL, UnitState
 from registry.property.tax import TaxFacts, compute
 
 DEAL_DOMAIN = "qiaolian.deal.v1"
@@ -19,6 +21,13 @@ STEP_NAMES: Mapping[str, Step] = {step.name.lower(): step for step in Step}
 PEOPLE = (Step.SELLER, Step.BUYER)
 AGREEING = (Step.SELLER, Step.BUYER, Step.AGENT)
 """Steps that state the deal's own content; the later ones state something of their own."""
+
+MAX_DEAL_SECONDS = 180 * 86_400
+"""``PropertyLedger.MAX_DEAL_TIME``."""
+MAX_HOLD_SECONDS = 1096 * 86_400
+"""``PropertyLedger.MAX_HOLD_TIME``: three years, a court's longest order on real estate; a further order renews it."""
+CLOCK_TOLERANCE = 60
+"""Seconds that another member's clock may be ahead; the contract itself takes no title dated ahead of its block."""
 
 _CONTENT = {"unit", "area", "price", "loan", "monthsHeld", "onlyHome", "buyerHomes", "originalPrice"}
 
@@ -128,6 +137,68 @@ def require_turn(terms: DealTerms, step: Step, *, member: str, done: Collection[
             f"The step {missing[0].name.lower()} comes before {step.name.lower()}.",
             hint="Wait until the chain has it, then sign.",
         )
+
+
+def require_period(expires_at: int, now: int) -> None:
+    """Refuse a deal that is over already (``wrong_period``) or would block its unit for too long (``deal_too_long``)."""
+    if expires_at <= now:
+        raise BadInput("wrong_period", "A deal expires in the future.")
+    if expires_at > now + MAX_DEAL_SECONDS:
+        days = MAX_DEAL_SECONDS // 86_400
+        raise BadInput("deal_too_long", f"A deal lasts at most {days} days.", hint="Choose an earlier expiry.")
+
+
+def require_title(title: TitleStatement, terms: DealTerms, now: int) -> None:
+    """Refuse a title of another deal's matter (``title_mismatch``), an expired one or one dated ahead (``title_expired``,
+    ``title_dated_ahead``). Whether it is built on the unit's last registration, the chain says: ``require_title_current``.
+    """
+    if (title.registrar, title.unit, title.owner_key) != (terms.registrar, terms.unit, terms.seller):
+        raise BadInput("title_mismatch", "The title statement is not about this unit, seller and registration centre.")
+    if now > title.expires_at:
+        raise Conflict("title_expired", "The title statement has expired.", hint="Ask the registration centre for one.")
+    if title.issued_at > now + CLOCK_TOLERANCE:
+        raise BadInput(
+            "title_dated_ahead", "The title statement is dated ahead.", hint="Compare the clocks; ask the registration centre for another title."
+        )
+
+
+def require_title_current(title: TitleStatement, last_registration: bytes) -> None:
+    """Refuse a title that is not built on the unit's last registration: ``title_superseded``."""
+    if title.last_registration != last_registration:
+        raise Conflict(
+            "title_superseded",
+            "The unit has been registered since the title statement was issued.",
+            hint="The present owner asks the registration centre for a title.",
+        )
+
+
+def require_free(unit: UnitState, deal_id: bytes) -> None:
+    """Refuse what concerns a unit under a hold (``unit_held``) or in another open deal (``unit_in_deal``)."""
+    if unit.hold.held:
+        raise Conflict("unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted.")
+    if unit.open_deal not in (NO_DEAL, deal_id):
+        raise Conflict("unit_in_deal", "The unit is in an open deal.", hint="A deal ends by registration or by its expiry.")
+
+
+def require_running(deal: DealWord, terms: DealTerms, now: int) -> None:
+    """Refuse a step of a deal that the chain has as registered or expired, or whose time has passed: ``deal_over``."""
+    if deal.registered_at or deal.expired_at or now > terms.expires_at:
+        raise Conflict("deal_over", "The deal is registered or has expired.")
+
+
+def require_hold_end(ends_at: int | None, now: int, *, placed: bool) -> int:
+    """When an order's hold ends, 0 for a lifting; ``wrong_hold_end``."""
+    if not placed:
+        if ends_at:
+            raise BadInput("wrong_hold_end", "A lifting has no end.")
+        return 0
+    if ends_at is None or not now < ends_at <= now + MAX_HOLD_SECONDS:
+        raise BadInput(
+            "wrong_hold_end",
+            "A hold names when its order ends: in the future and within three years.",
+            hint="A further order renews it.",
+        )
+    return ends_at
 
 
 def require_record(terms: DealTerms, step: Step, content: Mapping[str, Any], record: Any) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Property deals (云链签): drawn up by the estate agent, signed by every party, opened and stepped on the chain.
 
 What is sold for how much goes between the parties' nodes; the chain has salted commitments, signatures and the order. Each member signs its own
-step at its own node, which sends it to the chain itself and hands signature and record to the other parties. A node that missed one asks the
-step's party for it (``delivery``). Seller and buyer sign with one-time keys the registration centre certified, at the agent's desk.
+step at its own node. The node reads the deal's and the unit's records with proofs under a fresh head (``proved``), sends the step to the chain
+itself and hands signature and record to the other parties. A node that missed one asks the step's party for it (``delivery``). Seller and buyer
+sign with one-time keys the registration centre certified, at the agent's desk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +26,10 @@ from chain.ledger import Event
 from chain.outbox import attempt, enqueue, outcome, refused
 from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
 from chain.view import Word
-from chain.words import HoldWord, MemberWord
+from chain.words import DealWord, MemberWord
 from registry.evidence.service import append, append_statement
-from registry.property import register
+from registry.property import proved, register
+from registry.property.model import DealState
 from registry.property.rules import (
     AGREEING,
     DEAL_DOMAIN,
@@ -36,8 +39,13 @@ from registry.property.rules import (
     members_of,
     party,
     require_content,
+    require_free,
     require_loan,
+    require_period,
     require_record,
+    require_running,
+    require_title,
+    require_title_current,
     require_turn,
     roles_of,
     steps_of,
@@ -45,6 +53,8 @@ from registry.property.rules import (
 from registry.property.store import Deal, SignedStep
 from registry.property.tax import compute
 from registry.signers import require_signed_at, require_signed_by
+
+log = logging.getLogger("qiaolian.deals")
 
 CONTRACT = "PropertyLedger"
 
@@ -94,7 +104,8 @@ async def create(context: Context, wanted: NewDeal) -> dict[str, Any]:
     """Draw up a deal and hand it to every party's node; the terms, for seller and buyer to sign.
 
     Raises:
-        Conflict: ``unit_in_deal``, ``unit_held``; Forbidden: ``wrong_signer``; BadInput: what is wrong with content or certificates;
+        Conflict: ``unit_in_deal``, ``unit_held``, ``title_superseded``, ``title_expired``; Forbidden: ``wrong_signer``;
+            BadInput: what is wrong with title, content or certificates; Unavailable: ``chain_view_stale``;
             and whatever refusal a party's node gives: a deal not all parties took is not kept.
     """
     salt, content = new_salt(), dict(wanted.content)
@@ -128,7 +139,6 @@ async def create(context: Context, wanted: NewDeal) -> dict[str, Any]:
         expired_at=0,
     )
     await asyncio.to_thread(_require_deal, context, row)
-    await asyncio.to_thread(_require_free, context, terms)
     others = [each for each in members_of(terms) if each != context.member]
     await asyncio.gather(*(context.peers.post(each, "/v1/peer/deals", _shared(row)) for each in others))
     await context.database.awrite(lambda session: session.add(row))
@@ -136,7 +146,11 @@ async def create(context: Context, wanted: NewDeal) -> dict[str, Any]:
 
 
 def take_deal(context: Context, caller: str, value: Mapping[str, Any]) -> bytes:
-    """Take a deal drawn up by an agent, as one of its parties; its id."""
+    """Take a deal drawn up by an agent, as one of its parties; its id.
+
+    Raises:
+        Forbidden: ``deal_of_others``, ``not_owner`` at the registration centre; Unavailable: ``register_behind`` there; and what ``create`` raises.
+    """
     row = _read_deal(value)
     terms = DealTerms.from_json(row.terms)
     if terms.agent != caller or context.member not in members_of(terms):
@@ -144,6 +158,7 @@ def take_deal(context: Context, caller: str, value: Mapping[str, Any]) -> bytes:
     _require_deal(context, row)
     if terms.registrar == context.member:
         register.require_unit(context, str((row.content or {})["unit"]), terms.unit)
+        register.require_title_here(context, terms, _title(row))
 
     def change(session: Session) -> None:
         known = session.get(Deal, row.deal_id)
@@ -159,23 +174,24 @@ def take_deal(context: Context, caller: str, value: Mapping[str, Any]) -> bytes:
 
 
 def _require_deal(context: Context, row: Deal) -> None:
-    """Everything about a new deal that can be checked without the chain's deal state."""
-    terms, title = DealTerms.from_json(row.terms), TitleStatement.from_json(row.title)
+    """Everything about a new deal: its own parts, and by proved records that the unit is free and the title built on its last registration."""
+    terms, title = DealTerms.from_json(row.terms), _title(row)
     if row.content_salt is None or not opens(terms.content, salt=row.content_salt, domain=DEAL_DOMAIN, record=row.content):
         raise BadInput("content_differs", "The content is not what the deal commits to.")
     require_content(row.content)
     require_loan(terms, row.content or {})
     now = context.now()
-    if not now < terms.expires_at:
-        raise BadInput("wrong_period", "A deal expires in the future.")
-    if (title.registrar, title.unit, title.owner_key) != (terms.registrar, terms.unit, terms.seller):
-        raise BadInput("title_mismatch", "The title statement is not about this unit, seller and registration centre.")
-    if now > title.expires_at:
-        raise Conflict("title_expired", "The title statement has expired.", hint="Ask the registration centre for one.")
+    require_period(terms.expires_at, now)
+    require_title(title, terms, now)
+    if terms.seller == terms.buyer:
+        raise BadInput("seller_is_buyer", "Seller and buyer of a deal have different keys.")
     require_signed_by(context, title.registrar, title, row.title_signature or b"", KeyPurpose.STATEMENT)
     for key, each in zip((terms.seller, terms.buyer), row.certificates, strict=True):
         _require_certified(context, CertifiedKey.from_json(each), key, terms.registrar)
     _require_roles(context, terms)
+    unit = proved.unit_state(context, terms.registrar, terms.unit)
+    require_free(unit, row.deal_id)
+    require_title_current(title, unit.last_registration)
 
 
 def _require_roles(context: Context, terms: DealTerms) -> None:
@@ -195,13 +211,14 @@ def _require_certified(context: Context, held: CertifiedKey, key: str, registrar
     require_signed_by(context, registrar, certificate, held.signature, KeyPurpose.STATEMENT)
 
 
-def _require_free(context: Context, terms: DealTerms) -> None:
-    """The unit is under no hold and in no other open deal."""
-    held, open_deal = context.view.words([Word(CONTRACT, "holds", (terms.unit,)), Word(CONTRACT, "openDeal", (terms.unit,))])
-    if HoldWord.decode(held.value).held:
-        raise Conflict("unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted.")
-    if open_deal.value not in (0, int.from_bytes(terms.struct_hash(), "big")):
-        raise Conflict("unit_in_deal", "The unit is in an open deal.", hint="A deal ends by registration or by its expiry.")
+def _proved(context: Context, row: Deal, terms: DealTerms) -> DealState:
+    """The chain's records of a deal under way: neither over nor stopped; not yet open, its title is still built on the last registration."""
+    state = proved.deal_state(context, terms)
+    require_running(state.deal, terms, context.now())
+    require_free(state.unit, row.deal_id)
+    if not state.deal.opened_at and row.title is not None:
+        require_title_current(_title(row), state.unit.last_registration)
+    return state
 
 
 # --- Signing --------------------------------------------------------------------------------------------------------------------
@@ -212,7 +229,7 @@ async def take_signature(context: Context, deal_id: bytes, statement: DealStep, 
 
     Raises:
         Forbidden: ``wrong_party``; BadInput: ``other_deal``, ``content_differs``;
-        Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``.
+        Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``, ``title_superseded``; Unavailable: ``chain_view_stale``.
     """
     row = find(context, deal_id)
     terms = DealTerms.from_json(row.terms)
@@ -221,8 +238,7 @@ async def take_signature(context: Context, deal_id: bytes, statement: DealStep, 
     step = _require_statement(context, terms, deal_id, statement, signature)
     if step not in PEOPLE:
         raise Forbidden("wrong_party", "Organisations sign at their own nodes.")
-    _require_running(row, context.now())
-    await asyncio.to_thread(_require_free, context, terms)
+    await asyncio.to_thread(_proved, context, row, terms)
 
     def change(session: Session) -> str:
         kept = _keep(context, session, deal_id, statement, signature, None, None)
@@ -242,17 +258,18 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
     ``given`` is what the step states (certificate or contract number); the tax sheet is computed by the rules, so none is given.
 
     Raises:
-        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``; BadInput: ``record_malformed``, ``tax_differs``.
+        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``; BadInput: ``record_malformed``, ``tax_differs``;
+        Unavailable: ``chain_view_stale``; for the registration also ``not_owner``, ``title_superseded``, ``register_behind``.
     """
     row = find(context, deal_id)
     terms = DealTerms.from_json(row.terms)
-    _require_running(row, context.now())
-    require_turn(terms, step, member=context.member, done=_done(context, deal_id, terms))
-    await asyncio.to_thread(_require_free, context, terms)
+    state = await asyncio.to_thread(_proved, context, row, terms)
+    require_turn(terms, step, member=context.member, done=_done(context, deal_id, terms, state.deal))
     content = _content(row)
     if terms.registrar == context.member:
         register.require_unit(context, str(content["unit"]), terms.unit)
     if step is Step.REGISTER:
+        await asyncio.to_thread(register.require_title_here, context, terms, _title(row))
         register.require_buyer(context, terms.buyer)
     record, salt = _stated(terms, step, content, given)
     statement = DealStep(
@@ -314,10 +331,11 @@ def _require_statement(context: Context, terms: DealTerms, deal_id: bytes, state
 
 
 def _require_partys(context: Context, member: str, statement: DealStep, signature: bytes) -> None:
-    """The member signed it: by its standing now, or, for what the chain has, by its key then, since it may be handed on much later."""
+    """The member signed it: by its status now, or, for what the chain is proved to have, by its key then, since it may be handed on much later."""
     with context.database.read() as session:
         known = session.get(SignedStep, (statement.deal_id, statement.step))
-    if known is not None and known.height and known.statement == statement.to_json():
+    taken = proved.step_hash(context, statement.deal_id, statement.step) == statement.struct_hash()
+    if taken and known is not None and known.height:
         require_signed_at(context, member, statement, signature, known.height, KeyPurpose.STATEMENT)
     else:
         require_signed_by(context, member, statement, signature, KeyPurpose.STATEMENT)
@@ -494,7 +512,10 @@ def step_of(context: Context, caller: str, deal_id: bytes, step: int) -> dict[st
 
 
 def apply(session: Session, event: Event, *, member: str, roles: Role) -> None:
-    """Take one of PropertyLedger's events that concerns this member; a supervisor keeps all."""
+    """Store one of PropertyLedger's events that concerns this member, for display and search; a supervisor stores all.
+
+    No right follows from it: what allows a step, and whose a home is, comes from proved records (``proved``, ``register``).
+    """
     arguments = event.arguments
     if event.name == "DealOpened":
         _opened(session, event, member, bool(roles & Role.SUPERVISOR))
@@ -506,15 +527,15 @@ def apply(session: Session, event: Event, *, member: str, roles: Role) -> None:
         _stepped(session, row, event)
     elif event.name == "DealRegistered":
         row.registered_at = event.height
-        terms = DealTerms.from_json(row.terms)
-        if terms.registrar == member:
-            register.transfer(session, row.unit, terms.buyer, event.height, registrar=member)
     elif event.name == "DealExpired":
         row.expired_at = event.height
 
 
 def _opened(session: Session, event: Event, member: str, all_deals: bool) -> None:
     deal_id, terms = event.arguments["dealId"], event.arguments["terms"]
+    if terms.struct_hash() != deal_id:
+        log.error("an opened deal was not stored: its id is not that of its terms", extra={"deal": "0x" + deal_id.hex()})
+        return
     row = session.get(Deal, deal_id)
     if row is None:
         if not all_deals and member not in members_of(terms):
@@ -544,16 +565,18 @@ def _stepped(session: Session, row: Deal, event: Event) -> None:
     known.height = event.height
 
 
-def _done(context: Context, deal_id: bytes, terms: DealTerms) -> set[Step]:
-    """Steps the chain has; at the agent's node its own sending order makes signed ones of seller and buyer count too."""
-    rows = signed_steps(context, deal_id)
-    return {Step(row.step) for row in rows if row.height or (row.operation and terms.agent == context.member)}
+def _done(context: Context, deal_id: bytes, terms: DealTerms, deal: DealWord) -> set[Step]:
+    """Steps the chain is proved to have; at the agent's node also those it has sent, since its own sending order puts them first."""
+    done = {step for step in Step if deal.done(step)}
+    if terms.agent == context.member:
+        done |= {Step(row.step) for row in signed_steps(context, deal_id) if row.operation}
+    return done
 
 
-def _require_running(row: Deal, now: int) -> None:
-    terms = DealTerms.from_json(row.terms)
-    if row.registered_at or row.expired_at or now > terms.expires_at:
-        raise Conflict("deal_over", "The deal is registered or has expired.")
+def _title(row: Deal) -> TitleStatement:
+    if row.title is None:
+        raise Conflict("content_unknown", "The deal's title statement has not been sent to this node.")
+    return TitleStatement.from_json(row.title)
 
 
 def _content(row: Deal) -> Mapping[str, Any]:

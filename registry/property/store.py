@@ -26,6 +26,8 @@ class Unit(Base):
     owner: Mapped[str]
     registered_at: Mapped[int] = mapped_column(default=0)
     """Height of the last deal's registration; 0 while the register's first entry stands."""
+    last_registration: Mapped[bytes] = mapped_column(LargeBinary, default=bytes(32))
+    """The deal that made ``owner`` the owner, as the chain proved it; 32 zero bytes while the register's first entry stands."""
 
 
 class Title(Base):
@@ -67,7 +69,7 @@ class Deal(Base):
     operation: Mapped[str] = mapped_column(default="")
     """The agent's call that opens it."""
     opened_at: Mapped[int] = mapped_column(default=0)
-    registered_at: Mapped[int] = mapped_column(default=0)
+    registered_at: Mapped[int] = mapped_column(default=0, index=True)
     expired_at: Mapped[int] = mapped_column(default=0)
 
 

@@ -3,7 +3,8 @@
 ``subject`` is ``{"dealId": 0x…}``. The bundle must hold, and this checks in this order:
 
 1. the terms, whose struct hash is the deal id, and the content they commit to, opened;
-2. the title statement, signed by the registration centre for this unit and the seller's key;
+2. the title statement, signed by the registration centre for this unit and the seller's key, which the chain has as the one the deal was opened
+   with; the registration it was built on, and what was registered last for the unit;
 3. seller's and buyer's keys, certified by the registration centre for deals; the centre and the tax authority are departments, the bank is a bank;
 4. each step's statement, signed by its own party, equal to what the chain keeps under that step;
 5. what tax, mortgage, notary and registration state, opened: the tax sheet is computed again from the rules it names;
@@ -20,6 +21,7 @@ from chain.bundle import Facts, Signed
 from chain.errors import BadInput, Conflict, Forbidden, Inconsistent, NotIncluded
 from chain.statements import DealStep, DealTerms, KeyPurpose, Step, SubjectKeyCertificate, TitleStatement
 from chain.words import DealWord, MemberWord
+from registry.property.model import NO_DEAL
 from registry.property.rules import (
     AGREEING,
     DEAL_DOMAIN,
@@ -44,7 +46,7 @@ def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     _by_rules(lambda: require_loan(terms, content))
     word = DealWord.decode(facts.word("PropertyLedger", "deals", deal_id).value)
     _require(word.opened_at > 0, "deal_unknown", "The chain has no such deal.")
-    proved = [_title(facts, terms, content), *_people(facts, terms)]
+    proved = [_title(facts, terms, content), _built_on(facts, terms, deal_id, word), *_people(facts, terms)]
     steps = {Step(each.statement.step): each for each in _steps(facts, terms)}
     taken = {step for step in steps_of(terms) if word.done(step)}
     _require(set(steps) == taken, "story_incomplete", "The bundle does not hold exactly the steps the chain has.")
@@ -71,6 +73,25 @@ def _title(facts: Facts, terms: DealTerms, content: Mapping[str, Any]) -> str:
     except NotIncluded:
         where = ""
     return f"{title.registrar} stated at {title.issued_at} that the seller may sell unit {content['unit']}{where}."
+
+
+def _built_on(facts: Facts, terms: DealTerms, deal_id: bytes, deal: DealWord) -> str:
+    """The chain took this very title, which it takes only if built on the unit's last registration; and whether another followed."""
+    title = facts.one(TitleStatement).statement
+    opened_with = facts.word("PropertyLedger", "titles", deal_id).value.to_bytes(32, "big")
+    _require(opened_with == title.struct_hash(), "title_differs", "The deal was opened with another title statement.")
+    last = facts.word("PropertyLedger", "lastRegistration", terms.registrar, terms.unit).value.to_bytes(32, "big")
+    if deal.live:
+        _require(last == title.last_registration, "title_superseded", "The unit has been registered since the open deal's title was issued.")
+    if deal.registered_at:
+        _require(last != NO_DEAL, "registration_differs", "The chain has a registered deal, but no registration of its unit.")
+    before = "no earlier registration on the chain"
+    if title.last_registration != NO_DEAL:
+        earlier = DealWord.decode(facts.word("PropertyLedger", "deals", title.last_registration).value)
+        _require(0 < earlier.registered_at <= deal.opened_at, "title_superseded", "The title was not built on a registration before the deal.")
+        before = f"the unit's registration of block {earlier.registered_at}"
+    after = " Another deal of the unit has been registered since." if deal.registered_at and last != deal_id else ""
+    return f"The title was built on {before}, and the deal was opened with it.{after}"
 
 
 def _people(facts: Facts, terms: DealTerms) -> list[str]:

@@ -173,12 +173,12 @@ def _refused(world: World, screen: Screen, state: State, twice: Sale, held: Sale
         wait_for(lambda: world.ledger.property.deal(opened).opened_at, "the first deal to open")
         _wait_refused(state, "second sale", lambda: _draw(at, twice, owners[twice.number]), "the first deal to be seen")
         order = {"court": "江门市蓬江区人民法院", "number": "(2026)粤0703执1号", "date": "2026-11-01"}
-        at.at(CENTRE).post("/v1/holds", {"unit": held.unit, "order": order, "placed": True})
+        at.at(CENTRE).post("/v1/holds", {"unit": held.unit, "order": order, "placed": True, "endsAt": int(time.time()) + 365 * 86_400})
         unit = next(
             bytes.fromhex(each["unit"][2:])
             for each in at.at(CENTRE).post("/v1/units", {"units": [{"number": held.unit, "owner": owners[held.number]}]})["units"]
         )
-        wait_for(lambda: world.ledger.property.hold(unit).held, "the hold to be on the chain")
+        wait_for(lambda: world.ledger.property.hold(world.code(CENTRE), unit).held, "the hold to be on the chain")
         _wait_refused(state, "sale under a hold", lambda: _draw(at, held, owners[held.number]), "the hold to be seen")
     told = ", ".join(f"{kind}: {code}" for kind, code in state.property_refusals.items())
     screen.line(f"refused ({told}), the hold citing the court's order")

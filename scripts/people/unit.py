@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import datetime as dt
 import io
 import time
 from functools import partial
@@ -12,7 +13,17 @@ from typing import Any
 
 from chain.errors import BadInput
 from scripts.people.desk import Desk, json_bytes
-from scripts.people.verb import OUT, Noun, Verb, arg, change
+from scripts.people.show import Columns
+from scripts.people.verb import OUT, Noun, Verb, arg, change, read
+
+CHINA_TIME = dt.timezone(dt.timedelta(hours=8))
+HELD: Columns = {
+    "number": "number",
+    "court": lambda row: row["order"].get("court"),
+    "order": lambda row: row["order"].get("number"),
+    "until": lambda row: dt.datetime.fromtimestamp(row["endsAt"], CHINA_TIME).date().isoformat(),
+    "unit": "unit",
+}
 
 NUMBER = arg("unit", metavar="NUMBER", help="the unit's register number")
 ORDER = (
@@ -43,7 +54,17 @@ def _title(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def _hold(arguments: argparse.Namespace, *, placed: bool) -> dict[str, Any]:
     order = {name: getattr(arguments, name) for name in ("court", "number", "date")}
-    return {"unit": arguments.unit, "order": order, "placed": placed}
+    end = {"endsAt": _end_of_day(arguments.until)} if placed else {}
+    return {"unit": arguments.unit, "order": order, "placed": placed, **end}
+
+
+def _end_of_day(text: str) -> int:
+    """The last second of a day in China, in Unix seconds."""
+    try:
+        day = dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput("date_malformed", f"{text} is no date.", hint="Write it as YYYY-MM-DD.") from error
+    return int(dt.datetime.combine(day, dt.time(23, 59, 59), CHINA_TIME).timestamp())
 
 
 NOUN = Noun(
@@ -64,8 +85,15 @@ NOUN = Noun(
             "hold",
             "stop a unit's sale by a court's or registry's order",
             change("/v1/holds", partial(_hold, placed=True)),
-            (NUMBER, *ORDER),
+            (NUMBER, *ORDER, arg("--until", required=True, metavar="YYYY-MM-DD", help="the order's last day, within three years")),
         ),
+        Verb("holds", "this centre's holds in force, the next to end first", read("/v1/holds", within="holds", columns=HELD)),
         Verb("lift", "end a unit's hold by an order", change("/v1/holds", partial(_hold, placed=False)), (NUMBER, *ORDER)),
+        Verb(
+            "end-hold",
+            "end a hold whose order has ended without a further one, of any centre's unit",
+            change("/v1/holds/end", lambda arguments: {"registrar": arguments.registrar, "unit": arguments.pseudonym}),
+            (arg("registrar", metavar="MEMBER"), arg("pseudonym", help="the unit's name on the chain, as in a title statement")),
+        ),
     )
 )

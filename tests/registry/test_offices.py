@@ -20,7 +20,7 @@ from registry.credit.store import Certificate
 from registry.property import register, story
 from registry.property import service as deals
 from tests.registry.test_consents import dispute_of, use
-from tests.registry.test_deals import SIGNERS, Step, put_up
+from tests.registry.test_deals import SIGNERS, Step, owner, put_up
 
 COLUMNS = ("key", "identity", "certificate", "signature")
 Certified = tuple[SubjectKeyCertificate, bytes]
@@ -174,7 +174,7 @@ def test_a_certificate_posted_by_a_stranger_makes_nobody_the_owner_of_a_home(net
     with suppress(QiaolianError):
         show(network, "registrar", thief, network.vouch(issuer, thief, purpose))
     deal.take(Step.REGISTER)
-    assert register.find_unit(network["registrar"].context, deal.sale.number).owner == deal.sale.buyer.code
+    assert owner(network, deal.sale) == deal.sale.buyer.code
 
 
 @pytest.mark.parametrize("other", [{"issuer": "tax"}, {"purpose": "dispute"}])
@@ -198,7 +198,10 @@ def test_a_home_goes_to_nobody_by_another_certificate_than_the_centres_own_for_d
     registrar.context.database.write(overwrite)
     registrar.done(operation)
     assert deal.word.registered_at
+    assert code_of(lambda: owner(network, deal.sale)) == ("register_behind", 503)
     assert register.find_unit(registrar.context, deal.sale.number).owner == deal.sale.seller.code
+    again = {"owner_key": deal.sale.seller.address, "not_after": int(time.time()) + 3600}
+    assert code_of(lambda: register.issue_title(registrar.context, deal.sale.number, **again)) == ("register_behind", 503)
 
 
 def test_a_certificate_posted_by_a_stranger_keeps_no_owner_from_a_title(network: Any, person: Any) -> None:

@@ -1,0 +1,391 @@
+"""A home is sold once: titles, steps and the register rest on proved records, whatever the events reported or have not reported yet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chain.bundle import verify
+from chain.canonical import dumps
+from chain.crypto import new_private_key
+from chain.errors import QiaolianError
+from chain.ledger import Event
+from chain.statements import KeyPurpose, Step, TitleStatement
+from registry import projection
+from registry.property import register, service
+from registry.property.register import RegistrationUpdater
+from registry.property.rules import MAX_DEAL_SECONDS, MAX_HOLD_SECONDS
+from registry.property.service import CertifiedKey
+from registry.property.store import Deal, Unit
+from registry.property.story import check
+from tests.exchange.conftest import trust_for
+from tests.registry.test_deals import DAY, ORDER, Drawn, Sale, hold, later_clock, now, owner, put_up, refused, titled
+
+BEFORE_REGISTER = tuple(step for step in Step if step < Step.REGISTER)
+
+
+@pytest.fixture
+def sale(network: Any, person: Callable[[], Any]) -> Sale:
+    return put_up(network, person(), person())
+
+
+@pytest.fixture
+def deal(sale: Sale) -> Drawn:
+    return sale.draw_up()
+
+
+def view_only(network: Any, name: str) -> Any:
+    """Bring a node's proved view to the chain's head and leave its projection behind."""
+    context = network[name].context
+    context.view.wait_for_height(context.ledger.height(), 60)
+    return context
+
+
+def registered_unseen(network: Any, deal: Drawn) -> Any:
+    """Register a deal; the centre's view has the block, its projection does not. The centre's context."""
+    deal.take(*BEFORE_REGISTER)
+    registrar = network["registrar"]
+    registrar.outcome(deal.sign(Step.REGISTER)["operation"]).require_done()
+    return view_only(network, "registrar")
+
+
+@contextmanager
+def fails(code: str) -> Iterator[None]:
+    """Refused with this code; parties that were asked first may have stored the draft."""
+    with pytest.raises(QiaolianError) as caught:
+        yield
+    assert caught.value.code == code
+
+
+def title_for(context: Any, deal: Drawn, key: str) -> TitleStatement:
+    made = register.issue_title(context, deal.sale.number, owner_key=key, not_after=now() + DAY)
+    return TitleStatement.from_json(made["title"])
+
+
+def invented(network: Any, name: str, event: str, deal: Drawn, **arguments: Any) -> None:
+    """Give a node's projection an event that no block has."""
+    context = network[name].context
+    made = Event(
+        contract="PropertyLedger",
+        name=event,
+        arguments={"dealId": deal.id, "unit": deal.terms.unit, **arguments},
+        height=context.ledger.height(),
+        block_hash=bytes(32),
+        transaction_hash=bytes(32),
+        log_index=0,
+    )
+    context.database.write(lambda session: projection.apply(session, [made], context))
+
+
+# --- The former owner -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(network: Any, deal: Drawn) -> None:
+    context = registered_unseen(network, deal)
+    seller = replace(deal.sale.seller, key=new_private_key())
+    network.certify("registrar", seller, "deal")
+    with fails("not_owner"):
+        title_for(context, deal, seller.address)
+    assert service.describe(context, deal.id)["registeredAt"] is None, "no event has reported it"
+    assert title_for(context, deal, deal.sale.buyer.address).last_registration == deal.id
+
+
+def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_proof(network: Any, sale: Sale, person: Callable[[], Any]) -> None:
+    """Two titles of one instant, to two keys of one owner: one home is sold."""
+    other_key = replace(sale.seller, key=new_private_key())
+    second = titled(network, sale.number, other_key, person())
+    assert second.title.last_registration == sale.title.last_registration == bytes(32)
+    first, also = sale.draw_up(), second.draw_up()
+    registered_unseen(network, first)
+    for name in ("agency", "tax", "bank"):
+        view_only(network, name)
+    with fails("title_superseded"):
+        sale.draw_up()
+    with fails("title_superseded"):
+        also.hand_in(Step.SELLER)
+    assert not also.word.opened_at
+
+
+def test_the_centre_signs_no_registration_for_a_seller_who_is_not_the_owner_now(network: Any, deal: Drawn) -> None:
+    deal.take(*BEFORE_REGISTER)
+    registrar = network["registrar"].context
+
+    def give_to(code: str) -> None:
+        def change(session: Any) -> None:
+            session.get_one(Unit, deal.terms.unit).owner = code
+
+        registrar.database.write(change)
+
+    give_to("ID-heir")
+    with refused(network, "not_owner"):
+        deal.sign(Step.REGISTER)
+    give_to(deal.sale.seller.code)
+    deal.take(Step.REGISTER)
+    assert owner(network, deal.sale) == deal.sale.buyer.code
+
+
+def test_a_register_that_lacks_the_registered_deal_certifies_nothing_until_it_has_it(network: Any, deal: Drawn, person: Callable[[], Any]) -> None:
+    """A centre restored from a copy of before the sale: the former owner is in its register, the deal is not."""
+    context = registered_unseen(network, deal)
+    network.sync()
+    sold_on = titled(network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person())
+    with context.database.read() as session:
+        row, unit = session.get_one(Deal, deal.id), session.get_one(Unit, deal.terms.unit)
+
+    def lose(session: Any) -> None:
+        session.delete(session.get_one(Deal, deal.id))
+        lost = session.get_one(Unit, deal.terms.unit)
+        lost.owner, lost.last_registration, lost.registered_at = deal.sale.seller.code, bytes(32), 0
+
+    context.database.write(lose)
+    with refused(network, "register_behind"):
+        title_for(context, deal, deal.sale.seller.address)
+    with refused(network, "register_behind"):
+        title_for(context, deal, deal.sale.buyer.address)
+    with fails("register_behind"):
+        sold_on.draw_up()
+    context.database.write(lambda session: session.merge(row) and None)
+    following = sold_on.draw_up()
+    assert owner(network, deal.sale) == unit.owner == deal.sale.buyer.code
+    following.take(*BEFORE_REGISTER)
+    context.database.write(lose)
+    with refused(network, "register_behind"):
+        following.sign(Step.REGISTER)
+    context.database.write(lambda session: session.merge(row) and None)
+    following.take(Step.REGISTER)
+    assert owner(network, following.sale) == following.sale.buyer.code
+
+
+def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(network: Any, deal: Drawn) -> None:
+    deal.take(*BEFORE_REGISTER)
+    context = network["registrar"].context
+    statement = replace(deal.people(Step.REGISTER), content=bytes(range(32)))
+    signature = network["registrar"].sign(statement, KeyPurpose.STATEMENT)
+    agency = network["agency"].context
+
+    def send(session: Any) -> None:
+        service._enqueue(agency, session, f"test/{deal.id.hex()}", "steps", [deal.terms, [statement], [signature]])
+
+    agency.database.write(send)
+    network["agency"].outcome(f"test/{deal.id.hex()}").require_done()
+    network.sync()
+    assert register.find_unit(context, deal.sale.number).owner == deal.sale.seller.code
+    asyncio.run(RegistrationUpdater(context).round())
+    row = register.find_unit(context, deal.sale.number)
+    assert (row.owner, row.last_registration, row.registered_at) == (deal.sale.buyer.code, deal.id, deal.word.registered_at)
+
+
+# --- Invented events ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_invented_registration_moves_no_home(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER)
+    context = network["registrar"].context
+    invented(network, "registrar", "DealRegistered", deal)
+    updater = RegistrationUpdater(context)
+    asyncio.run(updater.round())
+    asyncio.run(updater.round())
+    assert owner(network, deal.sale) == deal.sale.seller.code
+    assert title_for(context, deal, deal.sale.seller.address).last_registration == bytes(32)
+
+
+def test_invented_steps_and_endings_neither_open_the_way_nor_close_it(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+    for step in (Step.TAX, Step.MORTGAGE, Step.NOTARY):
+        invented(network, "registrar", "DealStepped", deal, statement=deal.people(step))
+    with refused(network, "out_of_order"):
+        deal.sign(Step.REGISTER)
+    for ending in ("DealRegistered", "DealExpired"):
+        invented(network, "tax", ending, deal)
+    deal.take(Step.TAX)
+    assert deal.word.done(Step.TAX)
+
+
+def test_an_invented_step_does_not_bring_an_ended_key_back(network: Any, deal: Drawn) -> None:
+    """What the chain has is checked under the key of then; an event alone does not say that it has it."""
+    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+    statement = deal.people(Step.TAX)
+    invented(network, "bank", "DealStepped", deal, statement=statement)
+    signature = network["tax"].sign(statement, KeyPurpose.STATEMENT)
+    body = {"statement": statement.to_json(), "signature": "0x" + signature.hex(), "record": None, "salt": None}
+    with network.suspended("tax"), refused(network, "wrong_signer"):
+        service.take_step(network["bank"].context, network["tax"].member, deal.id, body)
+
+
+def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(network: Any, deal: Drawn) -> None:
+    forged = replace(deal.terms, agent=network["bank"].member, nonce=bytes(32))
+    other = Drawn(deal.sale, replace(deal.terms, nonce=bytes(31) + b"\1"))
+    invented(network, "bank", "DealOpened", other, terms=forged)
+    with fails("deal_unknown"):
+        service.find(network["bank"].context, other.id)
+
+
+def test_steps_go_on_from_proved_records_while_the_projection_is_behind(network: Any, deal: Drawn) -> None:
+    deal.take(Step.SELLER, Step.BUYER)
+    network["agency"].outcome(deal.sign(Step.AGENT)["operation"]).require_done()
+    view_only(network, "tax")
+    made = deal.sign(Step.TAX)
+    network["tax"].outcome(made["operation"]).require_done()
+    assert deal.word.done(Step.TAX)
+
+
+# --- Without a fresh head -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stale(network: Any, name: str) -> Iterator[None]:
+    """While a node's view of the chain is too old to allow anything."""
+    view = network[name].context.view
+    bound, view.stale_seconds = view.stale_seconds, -1.0
+    try:
+        yield
+    finally:
+        view.stale_seconds = bound
+
+
+def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(network: Any, deal: Drawn) -> None:
+    registrar = network["registrar"].context
+    with stale(network, "registrar"):
+        with refused(network, "chain_view_stale"):
+            title_for(registrar, deal, deal.sale.seller.address)
+        with fails("chain_view_stale"):
+            deal.sale.draw_up()
+        with refused(network, "chain_view_stale"):
+            register.end_hold(registrar, registrar.member, deal.terms.unit)
+        with refused(network, "chain_view_stale"):
+            register.entry(registrar, deal.terms.unit)
+    with stale(network, "agency"), refused(network, "chain_view_stale"):
+        deal.hand_in(Step.SELLER)
+    deal.take(*BEFORE_REGISTER)
+    with stale(network, "registrar"), refused(network, "chain_view_stale"):
+        deal.sign(Step.REGISTER)
+
+
+# --- Before the last step -------------------------------------------------------------------------------------------------------
+
+
+def test_a_hold_or_the_deals_end_before_the_last_step_stops_the_registration(network: Any, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    deal.take(*BEFORE_REGISTER)
+    hold(network, deal.sale, placed=True)
+    with refused(network, "unit_held"):
+        deal.sign(Step.REGISTER)
+    hold(network, deal.sale, placed=False)
+    with monkeypatch.context() as later:
+        later_clock(later, network, 2 * DAY)
+        with refused(network, "deal_over"):
+            deal.sign(Step.REGISTER)
+    statement = deal.people(Step.REGISTER)
+    with fails("wrong_party"):
+        deal.simulate(statement, deal.sale.seller.sign(statement, network.deployment))
+    deal.take(Step.REGISTER)
+
+
+def test_a_title_is_never_dated_ahead_of_the_chain(network: Any, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    registrar = network["registrar"].context
+    monkeypatch.setattr(registrar, "clock", lambda: now() + 1800)
+    title = title_for(registrar, deal, deal.sale.seller.address)
+    assert title.issued_at <= registrar.view.head.timestamp
+
+
+# --- Another department ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_department_sells_no_unit_of_this_centres_register(network: Any, sale: Sale, person: Callable[[], Any]) -> None:
+    """Title and certificates of its own, for the pseudonym it saw on the chain: its own node knows no such unit, and the chain keeps it apart."""
+    tax = network["tax"]
+    seller, buyer = person(), person()
+    keys = [CertifiedKey(*network.certify("tax", each, "deal")) for each in (seller, buyer)]
+    title = replace(sale.title, registrar=tax.member, owner_key=seller.address)
+    forged = replace(sale, seller=seller, buyer=buyer, seller_key=keys[0], buyer_key=keys[1])
+    forged.title, forged.title_signature = title, tax.sign(title, KeyPurpose.STATEMENT)
+    with fails("unit_unknown"):
+        forged.draw_up()
+    deal = sale.draw_up()
+    deal.take(Step.SELLER)
+    ledger = network.ledger.property
+    assert ledger.open_deal(network["registrar"].member, sale.title.unit) == deal.id
+    assert ledger.open_deal(tax.member, sale.title.unit) == bytes(32)
+
+
+# --- Holds that end -------------------------------------------------------------------------------------------------------------
+
+
+def test_bounds_of_deals_and_holds_are_the_contracts(network: Any) -> None:
+    read = network.ledger.read
+    assert read("PropertyLedger", "MAX_DEAL_TIME")[0] == MAX_DEAL_SECONDS
+    assert read("PropertyLedger", "MAX_HOLD_TIME")[0] == MAX_HOLD_SECONDS
+
+
+@pytest.mark.parametrize(("placed", "ends_in"), [(True, None), (True, 0), (True, MAX_HOLD_SECONDS + DAY), (False, DAY)])
+def test_a_hold_names_when_its_order_ends_and_a_lifting_does_not(network: Any, sale: Sale, placed: bool, ends_in: int | None) -> None:
+    ends_at = None if ends_in is None else now() + ends_in
+    with refused(network, "wrong_hold_end"):
+        register.set_hold(network["registrar"].context, sale.number, ORDER, placed=placed, ends_at=ends_at)
+
+
+def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Any, sale: Sale) -> None:
+    registrar, bank = network["registrar"], network["bank"]
+    unit = sale.title.unit
+    with refused(network, "unit_not_held"):
+        register.end_hold(bank.context, registrar.member, unit)
+    made = register.set_hold(registrar.context, sale.number, ORDER, placed=True, ends_at=now() + 4)
+    further = register.set_hold(registrar.context, sale.number, {**ORDER, "number": "(2026)2"}, placed=True, ends_at=now() + 3)
+    for each in (made, further):
+        registrar.done(each["operation"])
+    network.sync()
+    listed = [each for each in register.holds(registrar.context) if each["number"] == sale.number]
+    ends_at = made["hold"]["endsAt"]
+    assert [(each["endsAt"], each["order"]["number"]) for each in listed] == [(ends_at, "(2026)2")], "a further order never shortens a hold"
+    network.wait_for(lambda: now() > ends_at + 1, "the order's end")
+    with refused(network, "unit_held"):
+        sale.draw_up()
+    bank.done(register.end_hold(bank.context, registrar.member, unit))
+    network.sync()
+    assert not [each for each in register.holds(registrar.context) if each["number"] == sale.number]
+    sale.draw_up().take(Step.SELLER)
+
+
+def test_a_hold_is_not_ended_before_its_order_is(network: Any, sale: Sale) -> None:
+    hold(network, sale, placed=True)
+    with refused(network, "not_yet_expired"):
+        register.end_hold(network["bank"].context, network["registrar"].member, sale.title.unit)
+
+
+# --- What a bundle proves -------------------------------------------------------------------------------------------------------
+
+
+def proved(network: Any, deal: Drawn) -> str:
+    made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
+    return " ".join(verify(dumps(made), trust_for(network.deployment), {"property": check}).proved)
+
+
+def test_a_bundle_proves_what_its_title_was_built_on_and_no_other_title(network: Any, deal: Drawn, person: Callable[[], Any]) -> None:
+    deal.take(*Step)
+    sold_on = titled(network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person()).draw_up()
+    sold_on.take(*Step)
+    network["registrar"].anchor()
+    deal.delivered()
+    sold_on.delivered()
+    first, second = proved(network, deal), proved(network, sold_on)
+    assert "built on no earlier registration" in first
+    assert "Another deal of the unit has been registered since" in first
+    assert f"built on the unit's registration of block {deal.word.registered_at}" in second
+    assert "registered since" not in second
+
+    context = network["registrar"].context
+    title = replace(sold_on.sale.title, last_registration=bytes(32))
+    signature = network["registrar"].sign(title, KeyPurpose.STATEMENT)
+
+    def exchange_title(session: Any) -> None:
+        row = session.get_one(Deal, sold_on.id)
+        row.title, row.title_signature = json.loads(dumps(title.to_json())), signature
+
+    context.database.write(exchange_title)
+    with fails("title_differs"):
+        proved(network, sold_on)
