@@ -264,7 +264,9 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(ne
     assert [each["dealId"] for each in service.listing(network["bank"].context)].count("0x" + deal.id.hex()) == 1
 
 
-def test_the_buyer_sells_on_and_the_old_title_is_worth_nothing(network: Any, deal: Drawn, person: Callable[[], Any]) -> None:
+def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_its_title_was_built_on(
+    network: Any, deal: Drawn, person: Callable[[], Any]
+) -> None:
     deal.take(*Step)
     assert owner(network, deal.sale) == deal.sale.buyer.code
     with refused(network, "not_owner"):
@@ -276,6 +278,36 @@ def test_the_buyer_sells_on_and_the_old_title_is_worth_nothing(network: Any, dea
     sold_on.take(*Step)
     assert network.ledger.property.last_registration(network["registrar"].member, deal.terms.unit) == sold_on.id
     assert owner(network, sold_on.sale) == sold_on.sale.buyer.code
+    network["registrar"].anchor()
+    deal.delivered()
+    sold_on.delivered()
+    first, second = proved(network, deal), proved(network, sold_on)
+    assert "built on no earlier registration" in first
+    assert "Another deal of the unit has been registered since" in first
+    assert f"built on the unit's registration of block {deal.word.registered_at}" in second
+    assert "registered since" not in second
+    exchange_title(network, sold_on, last_registration=bytes(32))
+    with pytest.raises(QiaolianError) as caught:
+        proved(network, sold_on)
+    assert caught.value.code == "title_differs"
+
+
+def proved(network: Any, deal: Drawn) -> str:
+    """What the centre's bundle of a deal proves."""
+    made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
+    return " ".join(verify(dumps(made), trust_for(network.deployment), {"property": check}).proved)
+
+
+def exchange_title(network: Any, deal: Drawn, **changed: Any) -> None:
+    """Have the centre show another title of its own than the deal was opened with."""
+    title = replace(deal.sale.title, **changed)
+    signature = network["registrar"].sign(title, KeyPurpose.STATEMENT)
+
+    def change(session: Any) -> None:
+        row = session.get_one(Deal, deal.id)
+        row.title, row.title_signature = title.to_json(), signature
+
+    network["registrar"].context.database.write(change)
 
 
 def test_a_deal_without_a_loan_has_no_mortgage(network: Any, sale: Sale) -> None:
