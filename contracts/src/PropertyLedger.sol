@@ -167,8 +167,8 @@ contract PropertyLedger is Membership {
         else emit UnitHoldLifted(hold_.registrar, hold_.unit, hold_.order);
     }
 
-    /// @notice Ends a hold whose time has passed without a further order. Until somebody sends this, the hold stands: it never lapses
-    /// unseen. Anyone may.
+    /// @notice Ends a hold whose time has passed without a further order. Until somebody sends this, the hold stands and does not lapse
+    /// unnoticed. Anyone may.
     function endHold(bytes18 registrar, bytes32 unit) external {
         uint256 word = _holds[registrar][unit];
         if (word & HELD == 0) return;

@@ -38,7 +38,7 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
             "The disputed record was not repaired, or the next report does not show both values.",
         ),
         (prop["registered"] == deals, f"{prop['registered']} of {deals} deals were registered."),
-        (prop["refused"] >= 2, "A second sale of a unit or a sale under a hold was not refused."),
+        (prop["refused"] >= 3, "A second sale, a sale under a hold or a title for a former owner was not refused."),
         (len(report["killed"]) >= 3, "Not every process that was to be killed came back."),
         (report["lost_records"] == [], "A record acknowledged to a client is missing after the kills."),
         (report["revocation_seconds"] is not None, "The gateway went on serving after the grant was revoked."),

@@ -1,10 +1,12 @@
-"""Step 6: home sales from the title statement to registration, many at once; a second sale of a unit and a sale under a hold are refused."""
+"""Step 6: home sales from the title statement to registration, many at once; a title for a former owner, a second sale of a unit and a
+sale under a hold are refused.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -86,7 +88,7 @@ def run(world: World, screen: Screen, state: State, *, deals: int) -> None:
         f"deal {state.registered[0]}",
     )
     state.registered = registered
-    _refused(world, screen, state, chosen[deals], chosen[deals + 1], owners)
+    _refused(world, screen, state, chosen, owners)
 
 
 def _sell(world: World, sale: Sale, owner: str) -> tuple[str, int]:
@@ -164,9 +166,15 @@ def _step(at: Desk, key: str, drawn: Drawn, step: Step, record: Mapping[str, str
     return made
 
 
-def _refused(world: World, screen: Screen, state: State, twice: Sale, held: Sale, owners: Mapping[int, str]) -> None:
-    """A second sale of a unit in an open deal, and a sale of a unit under a court's hold."""
+def _refused(world: World, screen: Screen, state: State, chosen: Sequence[Sale], owners: Mapping[int, str]) -> None:
+    """A title for the former owner of a sold unit, a second sale of a unit in an open deal, and a sale of a unit under a court's hold."""
+    sold, twice, held = chosen[0], chosen[-2], chosen[-1]
     with desk(world) as at:
+        former = Subject({"code": owners[sold.number]})
+        _certify(at, former)
+        wanted = {"unit": sold.unit, "ownerKey": former.key.address, "notAfter": int(time.time()) + 86_400}
+        ask = partial(at.at(CENTRE).post, "/v1/titles", wanted)
+        _wait_refused(state, "title for a former owner", ask, "the centre to have the last registration")
         first = _draw(at, twice, owners[twice.number])
         _sign(at, first, first.seller, Step.SELLER)
         opened = bytes.fromhex(first.deal_id[2:])
@@ -187,5 +195,5 @@ def _refused(world: World, screen: Screen, state: State, twice: Sale, held: Sale
 def _wait_refused(state: State, kind: str, attempt: Callable[[], object], what: str) -> None:
     """Keep the code the attempt is refused with, once the registration centre's node has followed the chain that far."""
     code = wait_for(lambda: refusal_code(attempt), what)
-    if code in ("unit_in_deal", "unit_held"):
+    if code in ("not_owner", "unit_in_deal", "unit_held"):
         state.property_refusals[kind] = code

@@ -78,7 +78,6 @@ def invented(network: Any, name: str, event: str, deal: Drawn, **arguments: Any)
         arguments={"dealId": deal.id, "unit": deal.terms.unit, **arguments},
         height=context.ledger.height(),
         block_hash=bytes(32),
-        transaction_hash=bytes(32),
         log_index=0,
     )
     context.database.write(lambda session: projection.apply(session, [made], context))
@@ -298,7 +297,7 @@ def test_another_department_sells_no_unit_of_this_centres_register(network: Any,
     """Title and certificates of its own, for the pseudonym it saw on the chain: its own node knows no such unit, and the chain keeps it apart."""
     tax = network["tax"]
     seller, buyer = person(), person()
-    keys = [CertifiedKey(*network.certify("tax", each, "deal")) for each in (seller, buyer)]
+    keys = [CertifiedKey(*network.certify("tax", person_, "deal")) for person_ in (seller, buyer)]
     title = replace(sale.title, registrar=tax.member, owner_key=seller.address)
     forged = replace(sale, seller=seller, buyer=buyer, seller_key=keys[0], buyer_key=keys[1])
     forged.title, forged.title_signature = title, tax.sign(title, KeyPurpose.STATEMENT)
@@ -334,18 +333,18 @@ def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Any, sale: 
         register.end_hold(bank.context, registrar.member, unit)
     made = register.set_hold(registrar.context, sale.number, ORDER, placed=True, ends_at=now() + 4)
     further = register.set_hold(registrar.context, sale.number, {**ORDER, "number": "(2026)2"}, placed=True, ends_at=now() + 3)
-    for each in (made, further):
-        registrar.done(each["operation"])
+    for placed in (made, further):
+        registrar.done(placed["operation"])
     network.sync()
-    listed = [each for each in register.holds(registrar.context) if each["number"] == sale.number]
+    listed = [held for held in register.holds(registrar.context) if held["number"] == sale.number]
     ends_at = made["hold"]["endsAt"]
-    assert [(each["endsAt"], each["order"]["number"]) for each in listed] == [(ends_at, "(2026)2")], "a further order never shortens a hold"
+    assert [(held["endsAt"], held["order"]["number"]) for held in listed] == [(ends_at, "(2026)2")], "a further order never shortens a hold"
     network.wait_for(lambda: now() > ends_at + 1, "the order's end")
     with refused(network, "unit_held"):
         sale.draw_up()
     bank.done(register.end_hold(bank.context, registrar.member, unit))
     network.sync()
-    assert not [each for each in register.holds(registrar.context) if each["number"] == sale.number]
+    assert not [held for held in register.holds(registrar.context) if held["number"] == sale.number]
     sale.draw_up().take(Step.SELLER)
 
 
