@@ -44,8 +44,8 @@ contract PropertyLedger is Membership {
 
     /// @notice A deal expires at most this long after it was opened.
     uint64 public constant MAX_DEAL_TIME = 180 days;
-    /// @notice An order holds a unit for at most three years; a further order renews it.
-    uint64 public constant MAX_HOLD_TIME = 1096 days;
+    /// @notice An order holds a unit for at most three years (and two days, as orders end with a whole day); a further order renews it.
+    uint64 public constant MAX_HOLD_TIME = 1098 days;
     /// @notice How far a registrar's clock may be ahead of the chain's when it places or lifts a hold.
     uint64 public constant CLOCK_TOLERANCE = 5 minutes;
 

@@ -26,4 +26,6 @@ class DealState:
     """A deal and its unit."""
 
     deal: DealWord
+    title_hash: bytes
+    """Struct hash of the title statement the deal was opened with; 32 zero bytes before it is open."""
     unit: UnitState

@@ -22,9 +22,10 @@ def unit_state(context: Context, registrar: str, unit: bytes) -> UnitState:
 
 def deal_state(context: Context, terms: DealTerms) -> DealState:
     """A deal and its unit, under one head."""
-    wanted = [Word(CONTRACT, "deals", (terms.struct_hash(),)), *_unit_words(terms.registrar, terms.unit)]
-    deal, *unit = (found.value for found in context.view.words(wanted))
-    return DealState(DealWord.decode(deal), _unit(unit))
+    of_deal = [Word(CONTRACT, name, (terms.struct_hash(),)) for name in ("deals", "titles")]
+    wanted = [*of_deal, *_unit_words(terms.registrar, terms.unit)]
+    deal, title, *unit = (found.value for found in context.view.words(wanted))
+    return DealState(DealWord.decode(deal), title.to_bytes(32, "big"), _unit(unit))
 
 
 def deal_record(context: Context, deal_id: bytes) -> DealWord:

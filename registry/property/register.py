@@ -37,6 +37,7 @@ from registry.property.store import Deal, Hold, PropertySecret, Title, Unit
 
 log = logging.getLogger("qiaolian.deals")
 MOST_UNITS = 5_000
+MAX_HOLDS_LISTED = 200
 _REGISTER = "unit"
 
 
@@ -196,21 +197,22 @@ def end_hold(context: Context, registrar: str, unit: bytes) -> str:
 
 
 def holds(context: Context) -> list[dict[str, Any]]:
-    """This centre's holds that the chain has in force, the next to end first, each with its latest order."""
+    """This centre's holds that the chain is proved to have in force, the next to end first, with its latest order.
+
+    ``MAX_HOLDS_LISTED`` at most.
+    """
     with context.database.read() as session:
-        query = sa.select(Hold, Unit.number).join(Unit, Unit.unit == Hold.unit)
-        orders = {row.unit: (row, number) for row, number in sorted(session.execute(query).all(), key=lambda found: _issued_at(found[0]))}
-    units = list(orders)
-    in_force = [(unit, record) for unit, record in zip(units, proved.holds(context, context.member, units), strict=True) if record.held]
+        rows = session.execute(sa.select(Hold, Unit.number).join(Unit, Unit.unit == Hold.unit)).all()
+    latest = {
+        row.unit: (UnitHold.from_json(row.statement), row.order, number) for row, number in sorted(rows, key=lambda found: _issued_at(found[0]))
+    }
+    placed = sorted((hold.ends_at, unit) for unit, (hold, _, _) in latest.items() if hold.placed)
+    units = [unit for _, unit in placed[:MAX_HOLDS_LISTED]]
+    records = zip(units, proved.holds(context, context.member, units), strict=True)
     return [
-        {
-            "number": orders[unit][1],
-            "unit": "0x" + unit.hex(),
-            "order": orders[unit][0].order,
-            "placedAt": record.placed_at,
-            "endsAt": record.ends_at,
-        }
-        for unit, record in sorted(in_force, key=lambda found: found[1].ends_at)
+        {"number": latest[unit][2], "unit": "0x" + unit.hex(), "order": latest[unit][1], "placedAt": record.placed_at, "endsAt": record.ends_at}
+        for unit, record in sorted(records, key=lambda found: found[1].ends_at)
+        if record.held
     ]
 
 

@@ -24,10 +24,10 @@ AGREEING = (Step.SELLER, Step.BUYER, Step.AGENT)
 
 MAX_DEAL_SECONDS = 180 * 86_400
 """``PropertyLedger.MAX_DEAL_TIME``."""
-MAX_HOLD_SECONDS = 1096 * 86_400
+MAX_HOLD_SECONDS = 1098 * 86_400
 """``PropertyLedger.MAX_HOLD_TIME``: three years, a court's longest order on real estate; a further order renews it."""
 CLOCK_TOLERANCE = 60
-"""Seconds that another member's clock may be ahead; the contract itself takes no title dated ahead of its block."""
+"""Seconds by which the clocks of members and of the chain may differ; the contract itself takes no title dated ahead of its block."""
 
 _CONTENT = {"unit", "area", "price", "loan", "monthsHeld", "onlyHome", "buyerHomes", "originalPrice"}
 
@@ -143,9 +143,9 @@ def require_period(expires_at: int, now: int) -> None:
     """Refuse a deal that is over already (``wrong_period``) or would block its unit for too long (``deal_too_long``)."""
     if expires_at <= now:
         raise BadInput("wrong_period", "A deal expires in the future.")
-    if expires_at > now + MAX_DEAL_SECONDS:
+    if expires_at > now + MAX_DEAL_SECONDS - CLOCK_TOLERANCE:
         days = MAX_DEAL_SECONDS // 86_400
-        raise BadInput("deal_too_long", f"A deal lasts at most {days} days.", hint="Choose an earlier expiry.")
+        raise BadInput("deal_too_long", f"A deal lasts less than {days} days.", hint="Choose an earlier expiry.")
 
 
 def require_title(title: TitleStatement, terms: DealTerms, now: int) -> None:
@@ -159,6 +159,16 @@ def require_title(title: TitleStatement, terms: DealTerms, now: int) -> None:
     if title.issued_at > now + CLOCK_TOLERANCE:
         raise BadInput(
             "title_dated_ahead", "The title statement is dated ahead.", hint="Compare the clocks; ask the registration centre for another title."
+        )
+
+
+def require_opened_with(title: TitleStatement, title_hash: bytes) -> None:
+    """Refuse a deal that the chain opened with another title than this node was given: ``title_differs``."""
+    if title.struct_hash() != title_hash:
+        raise Conflict(
+            "title_differs",
+            "The deal was opened with another title statement than this node was given.",
+            hint="Let the deal expire and draw up another with one title.",
         )
 
 
@@ -192,7 +202,7 @@ def require_hold_end(ends_at: int | None, now: int, *, placed: bool) -> int:
         if ends_at:
             raise BadInput("wrong_hold_end", "A lifting has no end.")
         return 0
-    if ends_at is None or not now < ends_at <= now + MAX_HOLD_SECONDS:
+    if ends_at is None or not now < ends_at <= now + MAX_HOLD_SECONDS - CLOCK_TOLERANCE:
         raise BadInput(
             "wrong_hold_end",
             "A hold names when its order ends: in the future and within three years.",

@@ -41,6 +41,7 @@ from registry.property.rules import (
     require_content,
     require_free,
     require_loan,
+    require_opened_with,
     require_period,
     require_record,
     require_running,
@@ -212,11 +213,15 @@ def _require_certified(context: Context, held: CertifiedKey, key: str, registrar
 
 
 def _proved(context: Context, row: Deal, terms: DealTerms) -> DealState:
-    """The chain's records of a deal under way: neither over nor stopped; not yet open, its title is still built on the last registration."""
+    """The chain's records of a deal under way: neither over nor stopped, opened with this node's title or to be opened with one that is built on
+    the last registration.
+    """
     state = proved.deal_state(context, terms)
     require_running(state.deal, terms, context.now())
     require_free(state.unit, row.deal_id)
-    if not state.deal.opened_at and row.title is not None:
+    if row.title is not None and state.deal.opened_at:
+        require_opened_with(_title(row), state.title_hash)
+    elif row.title is not None:
         require_title_current(_title(row), state.unit.last_registration)
     return state
 
@@ -229,7 +234,8 @@ async def take_signature(context: Context, deal_id: bytes, statement: DealStep, 
 
     Raises:
         Forbidden: ``wrong_party``; BadInput: ``other_deal``, ``content_differs``;
-        Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``, ``title_superseded``; Unavailable: ``chain_view_stale``.
+        Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``, ``title_superseded``,
+        ``title_differs``; Unavailable: ``chain_view_stale``.
     """
     row = find(context, deal_id)
     terms = DealTerms.from_json(row.terms)
@@ -258,7 +264,8 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
     ``given`` is what the step states (certificate or contract number); the tax sheet is computed by the rules, so none is given.
 
     Raises:
-        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``; BadInput: ``record_malformed``, ``tax_differs``;
+        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``, ``title_differs``;
+        BadInput: ``record_malformed``, ``tax_differs``;
         Unavailable: ``chain_view_stale``; for the registration also ``not_owner``, ``title_superseded``, ``register_behind``.
     """
     row = find(context, deal_id)

@@ -116,7 +116,7 @@ NOUN = Noun(
                 arg("--only-home", action="store_true", help="it is the seller's only home"),
                 arg("--buyer-homes", type=int, required=True, help="homes the buyer owns already"),
                 arg("--original-price", type=int, metavar="FEN", help="what the seller paid, if it can be shown"),
-                arg("--days", type=int, default=30, help="until the deal expires (default 30, at most 180)"),
+                arg("--days", type=int, default=30, help="until the deal expires (default 30, below 180)"),
                 OUT,
             ),
         ),

@@ -292,6 +292,13 @@ def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_it
     assert caught.value.code == "title_differs"
 
 
+def test_the_centre_signs_nothing_of_a_deal_that_was_opened_with_another_title_than_it_was_given(network: Any, deal: Drawn) -> None:
+    deal.take(*(step for step in Step if step < Step.REGISTER))
+    exchange_title(network, deal, owner=secrets.token_bytes(32))
+    with refused(network, "title_differs"):
+        deal.sign(Step.REGISTER)
+
+
 def proved(network: Any, deal: Drawn) -> str:
     """What the centre's bundle of a deal proves."""
     made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
