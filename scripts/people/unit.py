@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import BadInput
+from chain.zone import city_zone
 from scripts.people.desk import Desk, json_bytes
-from scripts.people.show import Columns
+from scripts.people.show import Columns, when
 from scripts.people.verb import OUT, Noun, Verb, arg, change, read
 
-CHINA_TIME = dt.timezone(dt.timedelta(hours=8))
 HELD: Columns = {
     "number": "number",
     "court": lambda row: row["order"].get("court"),
     "order": lambda row: row["order"].get("number"),
-    "until": lambda row: dt.datetime.fromtimestamp(row["endsAt"], CHINA_TIME).date().isoformat(),
+    "until": lambda row: when(row["endsAt"]),
     "unit": "unit",
 }
 
@@ -59,12 +59,12 @@ def _hold(arguments: argparse.Namespace, *, placed: bool) -> dict[str, Any]:
 
 
 def _end_of_day(text: str) -> int:
-    """The last second of a day in China, in Unix seconds."""
+    """The last second of a day by the city's calendar, in Unix seconds."""
     try:
         day = dt.date.fromisoformat(text)
     except ValueError as error:
         raise BadInput("date_malformed", f"{text} is no date.", hint="Write it as YYYY-MM-DD.") from error
-    return int(dt.datetime.combine(day, dt.time(23, 59, 59), CHINA_TIME).timestamp())
+    return int(dt.datetime.combine(day, dt.time(23, 59, 59), city_zone()).timestamp())
 
 
 NOUN = Noun(
