@@ -25,6 +25,7 @@ from chain.engine.files import alone, full_disk_told, write_whole
 from chain.engine.genesis import genesis, new_chain_id
 from chain.engine.validators import STOP_SECONDS, Validator, ValidatorHome, node_id, peer_url
 from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
+from chain.headers import seals_needed
 from chain.loopback import free_ports
 from chain.rpc import Rpc
 
@@ -248,6 +249,8 @@ class Network:
         A proposal made before enough others are there is lost and costs a round change of 10 s or more. For the first block
         Kaia waits until a second after the genesis' time, so that is set as late as it may be.
         """
+        self._require_data()
+        self._restore_peer_files(down)
         if not any(home.prepared for home in self._homes):
             _date(self.directory / "genesis.json")
         for home in down:
@@ -258,6 +261,31 @@ class Network:
         started = [place for place, home in enumerate(self._homes) if home in down or home.process() is not None]
         self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say, places=started)
         self._introduce()
+
+    def _require_data(self) -> None:
+        """Refuse to start where validators without data are enough to make final blocks.
+
+        They would begin again at the genesis and seal other blocks at heights that were final. Fewer than that copy the
+        chain from the others.
+        """
+        empty = [home for home in self._homes if not home.prepared]
+        quorum = seals_needed(len(self._homes))
+        if self.genesis_hash and len(empty) >= quorum:
+            raise Unavailable(
+                "chain_data_missing",
+                f"{len(empty)} of {len(self._homes)} validators have lost the chain's data; they could seal another chain in its place.",
+                hint="Put the data directories back from their backups: at least "
+                f"{len(self._homes) - quorum + 1} are needed. To give the chain up: qiaolian network destroy.",
+            )
+
+    def _restore_peer_files(self, down: Sequence[ValidatorHome]) -> None:
+        """Write the list of peers of each validator that lost its own; its blocks come from the others."""
+        lost = [home for home in down if not home.peers_file.exists()]
+        if not lost:
+            return
+        urls = {home.validator.address: home.url for home in self._homes}
+        for home in lost:
+            home.write_peers([url for address, url in urls.items() if address != home.validator.address])
 
     def _introduce(self) -> None:
         """Have running validators dial those they are not connected to.

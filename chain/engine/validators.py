@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,34 @@ class ValidatorHome:
         return self._mark.exists()
 
     @property
+    def peers_file(self) -> Path:
+        """The addresses the program dials when it starts."""
+        return self.data / "static-nodes.json"
+
+    @property
+    def url(self) -> str:
+        """The address by which other validators dial this one.
+
+        Raises:
+            Unavailable: ``validator_key_missing``.
+        """
+        try:
+            key = bytes.fromhex((self.directory / "nodekey").read_text(encoding="ascii"))
+        except (OSError, ValueError) as error:
+            raise Unavailable(
+                "validator_key_missing",
+                f"The key of the validator of {self.validator.organisation} is missing or damaged.",
+                hint=f"Put {self.directory / 'nodekey'} back from its backup; without it this validator cannot "
+                "return: let the others vote it out and a new one in (docs/operations.md).",
+            ) from error
+        return peer_url(key, self.validator.peer_port)
+
+    def write_peers(self, urls: Sequence[str]) -> None:
+        """Write the peers file anew, with the data directory if that is gone."""
+        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(self.peers_file, json.dumps(list(urls)))
+
+    @property
     def _mark(self) -> Path:
         return self.data / "prepared"
 
@@ -175,7 +204,7 @@ class ValidatorHome:
     @property
     def peer_urls(self) -> list[str]:
         """The addresses of all other validators, in the network's order."""
-        return [str(url) for url in json.loads((self.data / "static-nodes.json").read_bytes())]
+        return [str(url) for url in json.loads(self.peers_file.read_bytes())]
 
     def peers(self) -> set[str]:
         """The node ids it is connected to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -518,3 +519,41 @@ def test_a_validator_that_was_away_lags_and_then_has_the_same_blocks(kcn_network
     kcn_network4.wait_for_height(before + 3, places=range(4))
     for height in range(before, before + 4):
         assert len({kcn_network4.block_hash(height, place) for place in range(4)}) == 1
+
+
+def test_a_validator_whose_data_is_lost_copies_the_chain_from_the_others(kcn_network4: Network) -> None:
+    kcn_network4.wait_for_height(3)
+    kcn_network4.kill(3)
+    shutil.rmtree(kcn_network4.directory / "validator-4" / "data")
+    kcn_network4.start_one(3)
+    top = kcn_network4.height()
+    assert top is not None
+    kcn_network4.wait_for_height(top + 1, places=range(4))
+    assert hashes(kcn_network4, 3, top) == hashes(kcn_network4, 0, top)
+
+
+def test_validators_that_lost_the_chain_do_not_begin_another_in_its_place(kcn_network4: Network) -> None:
+    kcn_network4.wait_for_height(3)
+    known = hashes(kcn_network4, 0, 3)
+    kill_all(kcn_network4)
+    for place in range(3):
+        home = kcn_network4.directory / f"validator-{place + 1}"
+        (home / "data").rename(home / "kept")
+    with pytest.raises(Unavailable) as caught:
+        kcn_network4.start()
+    assert caught.value.code == "chain_data_missing"
+    assert next(kcn_network4.pids(), None) is None
+    for place in range(3):
+        home = kcn_network4.directory / f"validator-{place + 1}"
+        (home / "kept").rename(home / "data")
+    kcn_network4.start()
+    assert hashes(kcn_network4, 0, 3) == known
+
+
+def test_a_validator_whose_key_is_lost_too_is_named_with_the_way_on(tmp_path: Path) -> None:
+    network = Network.create(tmp_path / "network", ["a", "b", "c", "d"])
+    shutil.rmtree(tmp_path / "network" / "validator-2")
+    with pytest.raises(Unavailable, match="validator of b") as caught:
+        network.start()
+    assert caught.value.code == "validator_key_missing"
+    assert "vote it out" in caught.value.hint
