@@ -1,37 +1,75 @@
 """Masking (脱敏): what of a column may leave the gateway. Pure functions of a value and a rule.
 
-A rule is text: ``keep``; ``drop`` (the column cannot be asked for); ``range:10`` (whole numbers as the interval of that width they fall in);
-``round:100`` (to the nearest multiple, halves up); ``prefix:4`` (the first characters, the rest as asterisks); ``constant`` (only whether there is a
-value). Every rule keeps an absent value absent.
+A rule is text. Which rules a column takes depends on its type; one that does not fit is refused when the asset is published:
+
+| rule | column types | result |
+|---|---|---|
+| ``keep`` | all | the value |
+| ``drop`` | all | the column cannot be asked for |
+| ``constant`` | all | ``***``: only whether there is a value |
+| ``prefix:4`` | text, integer | the first characters, the rest as asterisks |
+| ``range:10`` | integer, decimal | the interval of that width: ``30-39`` of whole numbers, ``[30,40)`` of decimals |
+| ``round:100`` | integer, decimal | the nearest multiple, halves up |
+
+Every rule keeps an absent value absent. A value that its rule cannot mask is an error, never hidden silently.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from chain.errors import BadInput, Forbidden
+from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, TYPES, Column, canonical_decimal
 
-_RULE = re.compile(r"keep|drop|constant|(?:range|round|prefix):[1-9][0-9]{0,11}")
+MAX_PREFIX = 64
+_RULE = re.compile(r"(keep|drop|constant)|(range|round|prefix):([1-9][0-9]{0,11})")
+_FITTING = {
+    "keep": TYPES,
+    "drop": TYPES,
+    "constant": TYPES,
+    "prefix": (TEXT, INTEGER),
+    "range": (INTEGER, DECIMAL),
+    "round": (INTEGER, DECIMAL),
+}
+_FOR_TYPE = {
+    type_: ", ".join(f"{name}:N" if name in ("prefix", "range", "round") else name for name, types in _FITTING.items() if type_ in types)
+    for type_ in (TEXT, INTEGER, DECIMAL, BOOLEAN)
+}
 
 
-def require_rules(rules: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
+def require_rules(rules: Mapping[str, str], columns: Sequence[Column]) -> dict[str, str]:
     """The complete rule of every column; one that names no rule is kept back (``drop``).
 
     Raises:
-        BadInput: ``masking_unknown_column`` or ``masking_rule_malformed``.
+        BadInput: ``masking_unknown_column``, ``masking_rule_malformed``, ``masking_rule_unfit``.
     """
-    unknown = sorted(set(rules) - set(columns))
-    if unknown:
-        raise BadInput("masking_unknown_column", f"The masking names {unknown[0]}, which is no column of the source.")
+    types = {column.name: column.type for column in columns}
     for column, rule in rules.items():
-        if not _RULE.fullmatch(rule):
-            raise BadInput(
-                "masking_rule_malformed",
-                f"The masking rule of {column} is none of keep, drop, constant, range:N, round:N, prefix:N.",
-            )
-    return {column: rules.get(column, "drop") for column in columns}
+        if column not in types:
+            raise BadInput("masking_unknown_column", f"The masking names {column}, which is no column of the source.", column=column)
+        _require_rule(column, rule, types[column])
+    return {column: rules.get(column, "drop") for column in types}
+
+
+def _require_rule(column: str, rule: str, type_: str) -> None:
+    found = _RULE.fullmatch(rule)
+    if found is None or (found.group(2) == "prefix" and int(found.group(3)) > MAX_PREFIX):
+        raise BadInput(
+            "masking_rule_malformed",
+            f"The masking rule of {column} is none of keep, drop, constant, range:N, round:N, prefix:N (N at most {MAX_PREFIX} for prefix).",
+            column=column,
+        )
+    if type_ not in _FITTING[found.group(1) or found.group(2)]:
+        raise BadInput(
+            "masking_rule_unfit",
+            f"The column {column} holds {type_} values, which {rule} cannot mask.",
+            hint=f"For {type_}: {_FOR_TYPE[type_]}. If the column should hold numbers, correct the cells that are none.",
+            column=column,
+        )
 
 
 def require_columns(wanted: Sequence[str], rules: Mapping[str, str]) -> None:
@@ -44,25 +82,64 @@ def require_columns(wanted: Sequence[str], rules: Mapping[str, str]) -> None:
 
 
 def mask(record: Mapping[str, Any], columns: Sequence[str], rules: Mapping[str, str]) -> dict[str, Any]:
-    """The asked columns of a record, each under its rule."""
+    """The asked columns of a record, each under its rule.
+
+    Raises:
+        BadInput: ``column_unknown``, ``masking_failed`` with the column; Forbidden: ``column_withheld``.
+    """
     require_columns(columns, rules)
-    return {column: masked(record[column], rules[column]) for column in columns}
+    return {column: _masked_cell(record, column, rules[column]) for column in columns}
+
+
+def _masked_cell(record: Mapping[str, Any], column: str, rule: str) -> Any:
+    if column not in record:
+        raise _failed(column, rule)
+    try:
+        return masked(record[column], rule)
+    except BadInput as error:
+        raise _failed(column, rule) from error
+
+
+def _failed(column: str, rule: str) -> BadInput:
+    return BadInput("masking_failed", f"The value of {column} cannot be masked by {rule}.", column=column)
 
 
 def masked(value: Any, rule: str) -> Any:
-    """One value under one rule."""
+    """One value under one rule; ``masking_failed`` for a value the rule does not fit."""
     if value is None or rule == "keep":
         return value
     name, _, argument = rule.partition(":")
     if name == "constant":
         return "***"
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise BadInput("masking_failed", "The value is neither text nor a number.")
     if name == "prefix":
         text = str(value)
         return text[: int(argument)] + "*" * max(0, len(text) - int(argument))
-    width = int(argument)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return "***"
     if name == "range":
+        return _interval(value, int(argument))
+    if name == "round":
+        return _rounded(value, int(argument))
+    raise BadInput("masking_failed", "The rule is none that is known.")
+
+
+def _interval(value: int | str, width: int) -> str:
+    if isinstance(value, int):
         low = value // width * width
         return f"{low}-{low + width - 1}"
-    return (value + width // 2) // width * width
+    low = math.floor(_number(value) / width) * width
+    return f"[{low},{low + width})"
+
+
+def _rounded(value: int | str, step: int) -> int | str:
+    if isinstance(value, int):
+        return (value + step // 2) // step * step
+    return str(math.floor(_number(value) / step + Fraction(1, 2)) * step)
+
+
+def _number(text: str) -> Fraction:
+    """The exact number of a decimal's text."""
+    try:
+        return Fraction(canonical_decimal(text))
+    except ValueError as error:
+        raise BadInput("masking_failed", "The value is no number.") from error

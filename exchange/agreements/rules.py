@@ -153,3 +153,11 @@ def require_signature(agreement: Agreement, signature: bytes, key: str, domain: 
     """The signature is by the pinned key: ``wrong_signer``, or ``signature_malformed``."""
     if recover(agreement.digest(domain), signature) != key:
         raise Forbidden("wrong_signer", "The agreement is not signed by the key it pins.")
+
+
+def newer_version_hint(version: int, newer: int) -> str:
+    """What to do about an agreement of an asset version that has been superseded."""
+    return (
+        f"Version {newer} of the asset is published; this agreement is of version {version}, and records changed since are refused under it. "
+        f"Request a grant of version {newer} and open an agreement under it."
+    )

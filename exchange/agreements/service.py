@@ -6,7 +6,7 @@ whose answer was lost is asked for again with the same bytes (``resume``): the n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from chain.words import AgreementState, GrantWord
 from exchange.agreements import rules
 from exchange.agreements.model import Offer, Side, Signed, State
 from exchange.agreements.store import ExchangeAgreement, ExchangeOffer
+from registry.assets import service as assets
 from registry.evidence.service import append_again, append_statement
 from registry.grants import service as grants
 from registry.keyed import nonce_for
@@ -109,7 +110,8 @@ async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | 
 
     Raises:
         Conflict: ``idempotency_key_reused``;
-        BadInput: what ``rules.require_terms`` raises; Conflict: ``offer_not_met``; NotFound: ``grant_unknown``, ``not_offered``;
+        BadInput: what ``rules.require_terms`` raises; Conflict: ``offer_not_met``;
+            Forbidden: ``purpose_not_listed`` by the asset version; NotFound: ``grant_unknown``, ``not_offered``;
             Unavailable: ``peer_unreachable`` (the proposal is kept; ``resume`` asks again).
     """
     nonce = nonce_for(context, "agreement", idempotency_key)
@@ -121,6 +123,7 @@ async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | 
     terms = grants.load(context, wanted.grant_id).terms
     if terms.grantee != context.member:
         raise Forbidden("grant_of_others", "The grant is not this organisation's.")
+    (await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)).require(terms.purpose)
     terms_json = await context.peers.get(terms.owner, f"/v1/peer/offers/0x{terms.asset_id.hex()}/{terms.asset_version}")
     agreement = _drafted(context, wanted, terms, Offer.from_json(terms_json["offer"]), terms_json["providerKey"], nonce)
     rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
@@ -283,6 +286,7 @@ def _require_proposal(context: Context, buyer: str, agreement: Agreement, terms:
         raise Conflict("provider_key_changed", "The proposal pins a key this node does not sign with.")
     rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
     rules.require_grant(agreement, terms)
+    assets.served(context, agreement.asset_id, agreement.asset_version).purposes.require(agreement.purpose)
     rules.require_signature(agreement, signature, agreement.buyer_key, domain)
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
     if not GrantWord.decode(context.view.word("GrantRegistry", "grants", agreement.grant_id).value).live:
@@ -379,14 +383,16 @@ def listing(context: Context, *, state: str | None = None, own: bool = True) -> 
     if own:
         query = query.where(ExchangeAgreement.side != Side.OBSERVER)
     with context.database.read() as session:
-        return [_listed(row) for row in session.scalars(query)]
+        rows = session.scalars(query).all()
+        newest = assets.newest_versions(session, {Agreement.from_json(row.agreement).asset_id for row in rows})
+        return [_listed(row, newest) for row in rows]
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """One agreement with how its opening stands."""
     row = _row(context, agreement_id)
-    listed = _listed(row)
     with context.database.read() as session:
+        listed = _listed(row, assets.newest_versions(session, [Agreement.from_json(row.agreement).asset_id]))
         try:
             opening = outcome(session, open_operation(agreement_id))
         except NotFound:
@@ -405,8 +411,10 @@ def _row(context: Context, agreement_id: bytes) -> ExchangeAgreement:
     return row
 
 
-def _listed(row: ExchangeAgreement) -> dict[str, Any]:
+def _listed(row: ExchangeAgreement, newest: Mapping[bytes, int]) -> dict[str, Any]:
     agreement = Agreement.from_json(row.agreement)
+    newer = newest.get(agreement.asset_id, 0)
+    newer = newer if newer > agreement.asset_version else 0
     return {
         "agreementId": "0x" + row.agreement_id.hex(),
         "side": row.side,
@@ -421,6 +429,8 @@ def _listed(row: ExchangeAgreement) -> dict[str, Any]:
         "paid": str(row.paid),
         "refunded": str(row.refunded),
         "openOperation": open_operation(row.agreement_id),
+        "newerVersion": newer or None,
+        "hint": rules.newer_version_hint(agreement.asset_version, newer) if newer else "",
     }
 
 

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from chain.errors import BadInput, Forbidden, QiaolianError
-from chain.statements import Operation, UsageRequest, Voucher
-from exchange.metering import recovery, service
+from chain.errors import Forbidden, QiaolianError
+from chain.statements import UsageRequest, Voucher
+from exchange.metering import recovery, rules, service
 from exchange.metering.gateway import encoded
-from exchange.metering.model import CallResult, Ending, Query
+from exchange.metering.model import CallResult, Ending, Query, operation_of
 from registry.access import (
     Principal,
     Whole,
@@ -56,15 +56,12 @@ class CallBody(BaseModel):
     consentId: str | None = None
 
     def query(self) -> Query:
-        """The query; ``query_malformed``."""
-        name = self.operation.upper()
-        if name not in Operation.__members__:
-            raise BadInput("query_malformed", "The operation is none of view, export, use, copy, train, compute.")
+        """The query; ``query_malformed``, ``operation_unknown``."""
         made = Query(
             subject=self.subject,
             columns=tuple(self.columns),
             purpose=self.purpose,
-            operation=Operation[name],
+            operation=operation_of(self.operation),
             consent=(self.consentId or "").lower(),
         )
         return Query.from_json(made.to_json())
@@ -173,7 +170,7 @@ def _refused(result: CallResult) -> Forbidden:
     if result.ending == Ending.VOID:
         sentence = "The right was revoked before the answer arrived; the call costs nothing."
     named = result.to_json()
-    return Forbidden(result.reason, sentence, hint="", **{name: named[name] for name in ("lane", "seq", "receipt")})
+    return Forbidden(result.reason, sentence, hint=rules.refusal_hint(result.reason), **{name: named[name] for name in ("lane", "seq", "receipt")})
 
 
 def _json(value: Any) -> Response:

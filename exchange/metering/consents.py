@@ -12,9 +12,7 @@ from chain.words import AssetWord, ConsentWord, GrantWord, HoldWord, KeyWord, Me
 from exchange.metering.model import Query
 from registry.credit import service as credit
 from registry.credit.rules import ConsentPackage
-
-CONSENT_PURPOSES = frozenset({"credit-assessment"})
-"""Purposes a subject's data is served for only with its consent."""
+from registry.purposes import ListedPurposes
 
 
 def words(query: Any) -> list[Word]:
@@ -43,18 +41,18 @@ def require_parties(wanted: Sequence[Word], values: Mapping[Word, int]) -> None:
             raise Forbidden("asset_cancelled", "The asset was cancelled.")
 
 
-def require_consent(context: Context, bank: str, query: Query, package: Any, *, now: int) -> None:
-    """The subject consents, where the purpose needs it.
+def require_consent(context: Context, bank: str, query: Query, package: Any, *, purposes: ListedPurposes, now: int) -> None:
+    """The subject consents, where the asset version demands it for the purpose.
 
     Raises:
         QiaolianError: what ``registry.credit.service.authorise_consent`` raises.
     """
-    if query.purpose not in CONSENT_PURPOSES:
+    if not purposes.needs_consent(query.purpose):
         return
     credit.authorise_consent(context, package, commitment=query.consent, subject=query.subject, bank=bank, purpose=query.purpose, now=now)
 
 
-def require_not_withdrawn(wanted: Sequence[Word], values: Mapping[Word, int], query: Query, *, stopped: bool) -> None:
+def require_not_withdrawn(wanted: Sequence[Word], values: Mapping[Word, int], query: Query, *, purposes: ListedPurposes, stopped: bool) -> None:
     """No right that a served place stands on was withdrawn since, by the chain's words and the owner's own stop (``stopped``).
 
     A void takes a served place out of the books, so nothing that the buyer sends beside its signed request, and no mere passing of time, is asked
@@ -66,15 +64,18 @@ def require_not_withdrawn(wanted: Sequence[Word], values: Mapping[Word, int], qu
     require_parties(wanted, values)
     if stopped or any(GrantWord.decode(values[word]).revoked_at for word in wanted if word.variable == "grants"):
         raise Forbidden("grant_revoked", "The grant was revoked.")
-    if query.purpose not in CONSENT_PURPOSES:
+    if not purposes.needs_consent(query.purpose):
         return
     if any(ConsentWord.decode(values[word]).withdrawn_at for word in words(query.to_json())):
         raise Forbidden("consent_withdrawn", "The subject withdrew the consent.")
 
 
-def require_repeated(query: Query, package: Any) -> None:
-    """A repetition carries the consent that its place was served with, where the purpose needs one: ``consent_missing``, ``consent_malformed``."""
-    if query.purpose not in CONSENT_PURPOSES:
+def require_repeated(query: Query, package: Any, *, purposes: ListedPurposes) -> None:
+    """A repetition carries the consent that its place was served with, where the purpose needs one: ``consent_missing``, ``consent_malformed``.
+
+    A place that was served without a consent, before the asset's purposes were listed, is repeated without one.
+    """
+    if not query.consent or not purposes.needs_consent(query.purpose):
         return
     hint = "Send the request as it was first sent; its place stands as it is."
     if package is None:

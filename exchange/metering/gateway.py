@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,15 +44,20 @@ from exchange.metering.model import (
 from exchange.metering.recovery import require_recovered
 from exchange.metering.rules import Place
 from exchange.metering.store import GATEWAY, KEPT, head_of, heads, keep_answers, keep_voucher, place, voucher_row
+from registry.assets import incidents
 from registry.assets import service as assets
+from registry.assets.rules import Drift, DriftKind, Published, SourceDrift
 from registry.evidence.service import append, append_all
 from registry.grants import service as grants
-from registry.masking import mask, require_columns
+from registry.grants.rules import require_delivering
+from registry.masking import require_columns
 from registry.signers import fingerprint_of
 
 POLICY_VERSION = 1
 MOST_REQUESTS = 256
 CONTRACT = "TradeSettlement"
+SOURCE_DRIFT = "source_drift"
+log = logging.getLogger("qiaolian.gateway")
 _USED = (Ending.SERVED, Ending.VOID)
 """What counts against a grant's ``max_uses``: a void takes back what is owed, not that the answer left once."""
 
@@ -110,6 +116,9 @@ class Asked:
     columns: tuple[str, ...] = ()
     sight: Sight | None = None
     record: Mapping[str, Any] | None = None
+    """The asked columns of the published record, masked."""
+    drift: Drift | None = None
+    """How the source departs from what was published, where that is why it is refused."""
     refusal: str = ""
     again: bool = False
     """Whether its place was served already."""
@@ -339,12 +348,14 @@ class _Exchange:
         """The kept answer of a served place; its void only where a right was withdrawn since. What is sent wrong is an error and changes nothing."""
         query = Query.from_json(each.query)
         try:
-            consents.require_repeated(query, each.consent)
+            consents.require_repeated(query, each.consent, purposes=each.trade.served.purposes)
         except QiaolianError as error:
             each.answer = error_answer(error)
             return
         try:
-            consents.require_not_withdrawn(each.trade.words, values, query, stopped=each.trade.agreement.grant_id in stopped)
+            consents.require_not_withdrawn(
+                each.trade.words, values, query, purposes=each.trade.served.purposes, stopped=each.trade.agreement.grant_id in stopped
+            )
         except Forbidden as error:
             each.void, each.refusal = True, error.code[:31]
         else:
@@ -372,6 +383,7 @@ class _Exchange:
             now=self._now,
         )
         consents.require_parties(trade.words, values)
+        require_delivering(query.operation)
         grants.authorise(
             self._context,
             trade.grant,
@@ -381,8 +393,9 @@ class _Exchange:
             columns=query.columns,
             now=self._now,
         )
+        trade.served.purposes.require(query.purpose)
         require_columns(query.columns, trade.served.masking)
-        consents.require_consent(self._context, trade.agreement.buyer, query, each.consent, now=self._now)
+        consents.require_consent(self._context, trade.agreement.buyer, query, each.consent, purposes=trade.served.purposes, now=self._now)
 
     def _reserve(self, asked: list[Asked]) -> None:
         for each in _taking(asked):
@@ -405,25 +418,45 @@ class _Exchange:
         if not todo:
             return
 
-        def look_up() -> None:
-            for each in todo:
-                try:
-                    each.record = each.trade.served.lookup(each.subject)
-                    if each.record is None:
-                        each.refusal = "subject_unknown"
-                except Unavailable as error:
-                    each.answer = error_answer(error)
-                except QiaolianError as error:
-                    each.refusal = error.code[:31]
+        await asyncio.to_thread(self._look_up, todo)
 
-        await asyncio.to_thread(look_up)
+    def _look_up(self, requests: list[Asked]) -> None:
+        """Each request's masked record, once it is the one that was published. One that fails leaves the others alone."""
+        try:
+            published = self._published(requests)
+        except Unavailable as error:
+            for request in requests:
+                request.answer = error_answer(error)
+            return
+        for request in requests:
+            served = request.trade.served
+            try:
+                found = published[served.asset_id, served.asset_version].get(request.subject)
+                request.record = served.answer(request.subject, request.columns, found)
+            except Unavailable as error:
+                request.answer = error_answer(error)
+            except SourceDrift as error:
+                request.refusal, request.drift = error.code, error.drift
+            except QiaolianError as error:
+                request.refusal = error.code[:31]
+            except Exception as error:  # whatever a source or a rule raises for one record is that request's refusal
+                log.error("source: unexpected %s", type(error).__name__, extra={"asset": "0x" + served.asset_id.hex()})
+                request.refusal, request.drift = SOURCE_DRIFT, Drift(DriftKind.SOURCE_BROKEN)
+
+    def _published(self, requests: Sequence[Asked]) -> dict[tuple[bytes, int], dict[str, Published]]:
+        """The published records asked for, by asset version and subject; one query for each version."""
+        subjects: dict[tuple[bytes, int], list[str]] = {}
+        for request in requests:
+            served = request.trade.served
+            subjects.setdefault((served.asset_id, served.asset_version), []).append(request.subject)
+        return {version: assets.published_records(self._context, *version, wanted) for version, wanted in subjects.items()}
 
     def _delivery(self, each: Asked) -> tuple[Delivery, int]:
-        """Mask, meter, price; a failure is the place's refusal."""
+        """Meter, price; a failure is the place's refusal."""
         assert each.record is not None
         assert each.reserved is not None
         agreement = each.trade.agreement
-        content = {"record": mask(each.record, each.columns, each.trade.served.masking)}
+        content = {"record": each.record}
         units = rules.units_of(agreement.unit, content)
         return Delivery(content, units), rules.price_of(agreement, units, reserved=each.reserved)
 
@@ -434,6 +467,7 @@ class _Exchange:
             return
         receipts = [each for each in written if isinstance(each, Written)]
         voids = [each for each in written if isinstance(each, Voided)]
+        drifts = _drifts(receipts)
 
         def change(session: Session) -> None:
             if receipts:
@@ -442,6 +476,7 @@ class _Exchange:
             for void in voids:
                 _store_void(session, void)
             append_all(session, [(each.kind, each.digest) for each in written], at=self._now)
+            incidents.record(session, drifts, at=self._now)
 
         try:
             await self._context.database.awrite(change)
@@ -451,6 +486,13 @@ class _Exchange:
             return
         for each in written:
             each.settle()
+        incidents.report(drifts)
+
+
+def _drifts(receipts: Sequence[Written]) -> list[tuple[tuple[bytes, int], Drift]]:
+    """What the owner is told of the refusals among these receipts: the asset version, and how its source departs."""
+    refused = [receipt.asked for receipt in receipts if receipt.asked.drift is not None]
+    return [((request.trade.served.asset_id, request.trade.served.asset_version), request.drift) for request in refused if request.drift]
 
 
 _INSERT = Prepared(sa.insert(GATEWAY))

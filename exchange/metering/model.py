@@ -97,15 +97,26 @@ class Query:
             raise _malformed("names no columns, too many, or one twice")
         if not all(isinstance(each, str) and len(each) <= MOST_TEXT for each in (*columns, *texts)):
             raise _malformed("has a field that is no short text")
-        if value["operation"].upper() not in Operation.__members__ or not value["subject"]:
-            raise _malformed("names no known operation or no subject")
+        if not value["subject"]:
+            raise _malformed("names no subject")
         return cls(
             subject=value["subject"],
             columns=tuple(columns),
             purpose=value["purpose"],
-            operation=Operation[value["operation"].upper()],
+            operation=operation_of(value["operation"]),
             consent=value["consent"],
         )
+
+
+OPERATIONS = {str(operation.name).lower(): operation for operation in Operation}
+"""The single operations by name."""
+
+
+def operation_of(name: str) -> Operation:
+    """An operation by its exact name; ``operation_unknown``."""
+    if name not in OPERATIONS:
+        raise BadInput("operation_unknown", "There is no such operation.", hint=f"One of: {', '.join(OPERATIONS)}.")
+    return OPERATIONS[name]
 
 
 def _malformed(what: str) -> BadInput:

@@ -255,6 +255,19 @@ def closing_voucher(agreement_id: bytes, lane: int, head: Head) -> Voucher:
     )
 
 
+_HINTS = {
+    "operation_delivers_nothing": "Run a joint model or submit an analysis instead, or ask for a grant to view, export, use or copy.",
+    "purpose_not_listed": "See the purposes of the asset version: qiaolian asset show.",
+    "source_drift": "The provider's source no longer holds this record as published. If a newer version is published, ask for a grant of it.",
+    "consent_missing": "Get the subject's consent for this purpose, and name it with the call.",
+}
+
+
+def refusal_hint(reason: str) -> str:
+    """What the buyer does next about a provider's refusal; empty where its code says it all."""
+    return _HINTS.get(reason, "")
+
+
 # --- Both ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ an error with the line number.
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any
 
 from chain.errors import BadInput
 from nodes.sources.index import IndexedFile, Place, RowIndex
-from nodes.sources.values import TEXT, TypeGuess, from_text
-from registry.sources import Column, Record
+from nodes.sources.values import TypeGuess, from_text
+from registry.sources import TEXT, Column, Record
 
 ENCODINGS = ("utf-8", "gb18030", "gbk", "gb2312", "ascii")
 """Encodings in which line ends, quotes and separators are single ASCII bytes."""
@@ -46,7 +47,7 @@ class CsvSource(IndexedFile):
 
     def _columns(self) -> Iterable[Column]:
         for name, guess in zip(self._names, self._guesses, strict=True):
-            yield Column(name, TEXT if name == self.key else guess.type)
+            yield Column(name, TEXT) if name == self.key else guess.column(name)
 
     def _scan(self) -> Iterator[Place]:
         with self.path.open("rb") as file:
@@ -57,7 +58,7 @@ class CsvSource(IndexedFile):
             for offset, raw, line in records:
                 cells = self._cells(raw, line, len(self._names))
                 for guess, cell in zip(self._guesses, cells, strict=True):
-                    guess.see(cell)
+                    guess.see(cell, line)
                 if not cells[place]:
                     raise self._broken(line, "its key is empty")
                 yield Place(cells[place], offset, len(raw), line)
@@ -68,6 +69,11 @@ class CsvSource(IndexedFile):
             next(records)
             for _, raw, line in records:
                 yield self._record(index, raw, line)
+
+    def line_of(self, position: int) -> int:
+        """The line on which the record at this position begins."""
+        with self.path.open("rb") as file:
+            return next(line for _, _, line in itertools.islice(self._records(file), position + 1, None))
 
     def _read(self, index: RowIndex, position: int, extent: int, line: int) -> Record:
         with self.path.open("rb", buffering=0) as file:

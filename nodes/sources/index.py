@@ -18,7 +18,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from chain.errors import BadInput, QiaolianError, Unavailable
 from registry.sources import Column, Record, Schema
 
 _BATCH = 5_000
-_FORMAT = 1
+_FORMAT = 2
 LOOKUP_WAIT_SECONDS = 3.0
 SCHEMA_WAIT_SECONDS = 600.0
 
@@ -49,7 +49,7 @@ class RowIndex:
         self._lock = threading.Lock()
         self.meta: dict[str, Any] = json.loads(self._connection.execute("SELECT value FROM meta").fetchone()[0])
         self._salt = bytes.fromhex(self.meta["salt"])
-        self.columns = tuple(Column(name, type_) for name, type_ in self.meta["columns"])
+        self.columns = tuple(Column(*column) for column in self.meta["columns"])
 
     def find(self, key: str) -> tuple[int, int, int] | None:
         """Position, extent and line of a key's record."""
@@ -92,7 +92,7 @@ def build(path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns
         if count == 0:
             raise BadInput("source_empty", "The source has no records.", hint="Check the file; it may be truncated.")
         _sort(connection)
-        meta = {**stamp, "salt": salt.hex(), "rows": count, "columns": [[each.name, each.type] for each in columns()]}
+        meta = {**stamp, "salt": salt.hex(), "rows": count, "columns": [list(astuple(column)) for column in columns()]}
         connection.execute("CREATE TABLE meta (value TEXT)")
         connection.execute("INSERT INTO meta VALUES (?)", (json.dumps(meta),))
     except sqlite3.OperationalError as error:
@@ -178,6 +178,10 @@ class IndexedFile(ABC):
         with self._told():
             record = self._read(index, *place)
         return record if record.get(self.key) == key else None
+
+    def line_of(self, position: int) -> int:
+        """The row number of the record at this position, from 1."""
+        return position + 1
 
     def begin(self) -> None:
         """Have the index built or renewed in the background, if it needs to be."""

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from chain.errors import BadInput
 from nodes.sources.index import IndexedFile, Place, RowIndex
-from nodes.sources.values import BOOLEAN, INTEGER, TEXT, from_python
-from registry.sources import Column, Record
+from nodes.sources.values import from_python
+from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, Column, Record
 
 _BATCH_ROWS = 4_096
 
@@ -51,8 +51,8 @@ class ParquetSource(IndexedFile):
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[self.key]):
                     for value in batch.column(0).to_pylist():
                         number += 1
-                        if value is None:
-                            raise self._broken(number, "its key is missing")
+                        if value is None or value == "":
+                            raise self._broken(number, "its key is empty")
                         yield Place(str(from_python(value)), group, row, number)
                         row += 1
 
@@ -106,4 +106,6 @@ class ParquetSource(IndexedFile):
 def _type_of(type_: pa.DataType) -> str:
     if pa.types.is_boolean(type_):
         return BOOLEAN
+    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        return DECIMAL
     return INTEGER if pa.types.is_integer(type_) else TEXT

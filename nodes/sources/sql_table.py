@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,10 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
 from chain.errors import BadInput, Unavailable
-from nodes.sources.values import BOOLEAN, INTEGER, TEXT, from_python
-from registry.sources import Column, Record, Schema
+from nodes.sources.values import from_python
+from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, Column, Record, Schema
 
 _BATCH_ROWS = 1_000
+REFLECT_SECONDS = 5.0
+"""How old the columns read from the catalogue may be: a column added later goes unnoticed for that long at most."""
+_UNREADABLE = (TypeError, ValueError, ArithmeticError)
+"""What SQLAlchemy raises for a cell that is not of its column's declared type; SQLite stores such cells."""
 
 
 class SqlSource:
@@ -34,6 +39,7 @@ class SqlSource:
                 hint="Check the URL and that its driver is installed.",
             ) from error
         self._table: sa.Table | None = None
+        self._reflected_at = 0.0
         self._types: list[tuple[str, str]] = []
         self._by_key: sa.Select[Any] = sa.select()
         self._lock = threading.Lock()
@@ -61,6 +67,8 @@ class SqlSource:
                     yield self._record(row)
         except SQLAlchemyError as error:
             raise self._unreachable() from error
+        except _UNREADABLE as error:
+            raise self._unreadable(table) from error
         if not seen:
             raise BadInput("source_empty", f"Source {self.name} is empty.", source=self.name)
 
@@ -86,6 +94,10 @@ class SqlSource:
         record = self._record(found[0])
         return record if record[self.key] == key else None
 
+    def line_of(self, position: int) -> int:
+        """The row number, in key order, of the record at this position, from 1."""
+        return position + 1
+
     def close(self) -> None:
         """Close the connections."""
         with self._asks:
@@ -93,17 +105,50 @@ class SqlSource:
         self._engine.dispose()
 
     def _ask(self, value: str | int) -> Sequence[sa.Row[Any]]:
-        """Look up on the kept connection; one that broke since the last look-up is opened once more."""
-        kept = self._connection is not None
+        """Look up on the kept connection. After a failure it is opened once more, with the table's columns read anew: they may have changed."""
         try:
-            if self._connection is None:
-                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            return self._connection.execute(self._by_key, {"key": value}).all()
+            return self._answer(value)
+        except SQLAlchemyError:
+            self._drop()
+        with self._lock:
+            self._table = None
+        self._reflected()
+        try:
+            return self._answer(value)
         except SQLAlchemyError as error:
             self._drop()
-            if not kept:
-                raise self._unreachable() from error
-        return self._ask(value)
+            raise self._unreachable() from error
+
+    def _answer(self, value: str | int) -> Sequence[sa.Row[Any]]:
+        if self._connection is None:
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            return self._connection.execute(self._by_key, {"key": value}).all()
+        except _UNREADABLE as error:
+            table = self._reflected()
+            raise self._unreadable(table, table.c[self.key] == value) from error
+
+    def _unreadable(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> BadInput:
+        """The error that names the first cell, by column and row in key order, that cannot be read as its column's type."""
+        with self._engine.connect().execution_options(yield_per=1) as connection:
+            for column in table.columns:
+                read = 0
+                try:
+                    for _ in connection.execute(sa.select(column).where(*where).order_by(table.c[self.key])):
+                        read += 1
+                except _UNREADABLE:
+                    return self._broken_cell(column.name, read + 1)
+        return BadInput("source_row_broken", f"Source {self.name} has a cell that is not of its column's type.", source=self.name)
+
+    def _broken_cell(self, column: str, row: int) -> BadInput:
+        return BadInput(
+            "source_row_broken",
+            f"The column {column} of source {self.name} has a cell in row {row} that is not of its type.",
+            hint="Correct that cell.",
+            source=self.name,
+            column=column,
+            line=row,
+        )
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -113,10 +158,11 @@ class SqlSource:
 
     def _reflected(self) -> sa.Table:
         with self._lock:
-            if self._table is None:
+            if self._table is None or time.monotonic() > self._reflected_at + REFLECT_SECONDS:
                 self._table = self._reflect()
+                self._reflected_at = time.monotonic()
                 self._by_key = sa.select(self._table).where(self._table.c[self.key] == sa.bindparam("key")).limit(2)
-                self._types = [(each.name, self._type_of(each)) for each in self._table.columns]
+                self._types = [(column.name, self._type_of(column)) for column in self._table.columns]
             return self._table
 
     def _reflect(self) -> sa.Table:
@@ -140,7 +186,7 @@ class SqlSource:
         record = {}
         for (name, kind), cell in zip(self._types, row, strict=True):
             value = from_python(cell)
-            record[name] = str(value) if kind == TEXT and value is not None else value
+            record[name] = str(value) if kind in (TEXT, DECIMAL) and value is not None else value
         return record
 
     def _type_of(self, column: sa.Column[Any]) -> str:
@@ -148,6 +194,8 @@ class SqlSource:
             return TEXT
         if isinstance(column.type, sa.Boolean):
             return BOOLEAN
+        if isinstance(column.type, sa.Numeric):
+            return DECIMAL
         return INTEGER if isinstance(column.type, sa.Integer) else TEXT
 
     def _unreachable(self) -> Unavailable:

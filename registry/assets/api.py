@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from chain.context import Context
 from chain.eip712 import encode_code
 from registry.access import Principal, Whole, get_context, hex_bytes, require_local, require_member
-from registry.assets import service
+from registry.assets import changes, incidents, service
 
 router = APIRouter(tags=["assets"])
 
@@ -25,6 +25,14 @@ class Description(BaseModel):
     description: str
     grade: Annotated[int, Field(ge=1, le=5)]
     category: str = "other"
+
+
+class PurposeDemands(BaseModel):
+    """What a use for one purpose demands."""
+
+    model_config = ConfigDict(extra="forbid")
+    consent: bool = True
+    """Whether the subject's consent is needed."""
 
 
 class PublishBody(BaseModel):
@@ -44,6 +52,7 @@ class PublishBody(BaseModel):
                     "category": "social-security",
                 },
                 "masking": {"Seniority": "keep", "Age": "range:10"},
+                "purposes": {"credit-assessment": {}, "statistics": {"consent": False}},
                 "dataItem": "employment",
             }
         },
@@ -52,8 +61,32 @@ class PublishBody(BaseModel):
     source: str
     description: Description
     masking: dict[str, str]
+    purposes: dict[str, PurposeDemands] = {}
+    """At least one; the network's list is in the protocol page."""
+    types: dict[str, str] = {}
+    """Column types (text, integer, decimal, boolean) instead of the ones guessed from the cells."""
     dataItem: str = ""
     parents: list[str] = []
+
+
+class ChangesBody(BaseModel):
+    """What is to differ from the latest version besides its rows; what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"masking": {"Age": "range:5"}}})
+    masking: dict[str, str] = {}
+    types: dict[str, str] = {}
+    purposes: dict[str, PurposeDemands] | None = None
+
+    def wanted(self) -> changes.Wanted:
+        """As the service takes it."""
+        return changes.Wanted(self.masking, self.types, None if self.purposes is None else _consents(self.purposes))
+
+
+class RepublishBody(ChangesBody):
+    """The changes that were shown, by their fingerprint, and what was asked with them."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"fingerprint": "0x" + "66" * 32}})
+    fingerprint: str
 
 
 class CancelBody(BaseModel):
@@ -77,8 +110,47 @@ async def publish(
         masking=body.masking,
         data_item=body.dataItem,
         parents=tuple(hex_bytes(each) for each in body.parents),
+        purposes=_consents(body.purposes),
+        types=body.types,
     )
     return await run_in_threadpool(service.publish, context, wanted)
+
+
+def _consents(purposes: dict[str, PurposeDemands]) -> dict[str, bool]:
+    return {code: demands.consent for code, demands in purposes.items()}
+
+
+@router.post("/v1/assets/{asset_id}/changes", summary="How the source departs from the latest version; nothing is published")
+async def source_changes(
+    asset_id: str,
+    body: ChangesBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    found = await run_in_threadpool(changes.compare, context, hex_bytes(asset_id), body.wanted())
+    return found.to_json()
+
+
+@router.post("/v1/assets/{asset_id}/republish", status_code=201, summary="Publish the changed source as the next version")
+async def republish(
+    asset_id: str,
+    body: RepublishBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    def run() -> dict[str, Any]:
+        return changes.republish(context, hex_bytes(asset_id), body.wanted(), fingerprint=hex_bytes(body.fingerprint))
+
+    return await run_in_threadpool(run)
+
+
+@router.get("/v1/incidents", summary="Where this node's sources depart from what it published, and the calls refused for it")
+def source_incidents(
+    asset: str | None = None,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> dict[str, Any]:
+    return {"incidents": incidents.listing(context, asset_id=None if asset is None else hex_bytes(asset))}
 
 
 @router.get("/v1/publications", summary="What this node has published or is publishing, with the rows committed so far")
@@ -142,3 +214,11 @@ def release(
 @router.get("/v1/peer/assets/{asset_id}", summary="Metadata of an asset this node publishes")
 def metadata(asset_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
     return {"metadata": service.latest_own(context, hex_bytes(asset_id)).asset_metadata}
+
+
+@router.get("/v1/peer/assets/{asset_id}/versions/{version}", summary="Metadata and record of a version this node publishes")
+def version_metadata(
+    asset_id: str, version: Whole, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    own = service.own_published(context, hex_bytes(asset_id), version)
+    return {"metadata": own.asset_metadata, "record": own.record}

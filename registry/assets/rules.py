@@ -1,12 +1,22 @@
-"""Rules of assets, without I/O."""
+"""Rules of assets, without I/O: ids, descriptions, what a record must be to be published, and whether a record is the published one.
+
+A record is delivered only if it opens the commitment it was published under. What departs from it is **drift**: it is refused and not billed, the
+owner is told in which way it departs, and the buyer that it does.
+"""
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
+from chain.commitment import commit
 from chain.crypto import keccak256
 from chain.eip712 import encode_code, encode_member
-from chain.errors import BadInput
+from chain.errors import BadInput, Conflict
+from registry.sources import TYPES, Record, Schema, conformed, misfits
 from registry.text import is_plain
 
 RECORD_DOMAIN = "qiaolian.record.v1"
@@ -28,3 +38,130 @@ def require_description(description: dict[str, Any]) -> None:
     grade = description.get("grade")
     if not isinstance(grade, int) or not 1 <= grade <= 5:
         raise BadInput("wrong_grade", "An asset's grade is 1 to 5 (L1 to L5).")
+
+
+# --- Publishing ------------------------------------------------------------------------------------------------------------------
+
+
+def schema_to_publish(schema: Schema, types: Mapping[str, str]) -> Schema:
+    """The schema a version is published with: the source's, with the column types the owner states instead of the guessed ones.
+
+    Raises:
+        BadInput: ``column_unknown``, ``column_type_unknown``, ``key_not_text``; ``source_mixed_types`` with column and line where most cells of a
+            text column are numbers and the owner does not state its type.
+    """
+    for name, type_ in types.items():
+        if name not in schema.names:
+            raise BadInput("column_unknown", f"A type is stated for {name}, which is no column of the source.", column=name)
+        if type_ not in TYPES:
+            raise BadInput("column_type_unknown", f"The type stated for {name} is none of {', '.join(TYPES)}.", column=name)
+        if name == schema.key and type_ != "text":
+            raise BadInput("key_not_text", f"The key column {name} is text.", column=name)
+    for column in schema.columns:
+        if column.odd_line is not None and column.name not in types:
+            raise BadInput(
+                "source_mixed_types",
+                f"Most cells of the column {column.name} are numbers; the one on line {column.odd_line} is not.",
+                hint=f"Correct that line, or publish the column as text: --type {column.name}=text.",
+                column=column.name,
+                line=column.odd_line,
+            )
+    columns = tuple(replace(column, type=types.get(column.name, column.type), odd_line=None) for column in schema.columns)
+    return Schema(schema.key, columns)
+
+
+def content_to_publish(row: Record, schema: Schema) -> dict[str, Any]:
+    """A record in the form that is committed to.
+
+    Raises:
+        ValueError: with the column's name and why it cannot be published.
+    """
+    content = {}
+    for column in schema.columns:
+        if column.name not in row:
+            raise ValueError(column.name, "is missing")
+        try:
+            content[column.name] = conformed(row[column.name], column.type)
+        except ValueError:
+            raise ValueError(column.name, f"is not {column.type}") from None
+    if len(row) != len(content):
+        raise ValueError(next(name for name in row if name not in content), "is no column of the source")
+    if not isinstance(content[schema.key], str) or not content[schema.key]:
+        raise ValueError(schema.key, "is empty, and it is the key")
+    return content
+
+
+# --- Drift -----------------------------------------------------------------------------------------------------------------------
+
+
+class DriftKind(StrEnum):
+    """In which way a source departs from what was published."""
+
+    RECORD_DIFFERS = "record_differs"
+    """A value differs. One commitment covers the whole record, so it cannot say which column's."""
+    RECORD_MISSING = "record_missing"
+    RECORD_UNPUBLISHED = "record_unpublished"
+    COLUMNS_DIFFER = "columns_differ"
+    TYPE_DIFFERS = "type_differs"
+    MASKING_FAILED = "masking_failed"
+    SOURCE_BROKEN = "source_broken"
+    """The source cannot be read as it is now."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A record as it was published: its position in the version, and its commitment with the salt that opens it."""
+
+    position: int
+    salt: bytes
+    commitment: bytes
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a record departs. Holds no value and no identifier: ``position`` is the record's place in the published version."""
+
+    kind: DriftKind
+    columns: tuple[str, ...] = ()
+    position: int | None = None
+
+
+class SourceDrift(Conflict):
+    """``source_drift``: the source no longer holds what was published. The caller learns this class, the owner ``drift``."""
+
+    def __init__(self, drift: Drift) -> None:
+        super().__init__(
+            "source_drift",
+            "The owner's source no longer holds this record as it was published.",
+            hint="Nothing is billed. The owner publishes the changed source as a new version.",
+        )
+        self.drift = drift
+
+
+def published_content(record: Record, schema: Schema, published: Published) -> Record:
+    """The record's content, once it opens the commitment it was published under.
+
+    Raises:
+        SourceDrift: it does not, with the columns that are missing, new or of another type.
+    """
+    if _opens(published, record):
+        return record
+    differing = tuple(sorted(set(schema.names) ^ set(record)))
+    if differing:
+        raise SourceDrift(Drift(DriftKind.COLUMNS_DIFFER, differing, published.position))
+    unfit = misfits(record, schema)
+    if unfit:
+        raise SourceDrift(Drift(DriftKind.TYPE_DIFFERS, unfit, published.position))
+    content = {column.name: conformed(record[column.name], column.type) for column in schema.columns}
+    if _opens(published, content):
+        return content
+    raise SourceDrift(Drift(DriftKind.RECORD_DIFFERS, (), published.position))
+
+
+def _opens(published: Published, record: Record) -> bool:
+    """Whether the record opens the commitment; one without a canonical form opens none."""
+    try:
+        found = commit(published.salt, RECORD_DOMAIN, record)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return hmac.compare_digest(found, published.commitment)

@@ -8,10 +8,12 @@ registration is queued in the same transaction that makes it ``published``.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,13 +23,27 @@ from chain import merkle
 from chain.canonical import dumps
 from chain.commitment import commit, new_salt
 from chain.context import Context
-from chain.errors import Conflict, NotFound
+from chain.database import Prepared
+from chain.errors import BadInput, Conflict, NotFound
 from chain.ledger import Event
+from chain.ledger.contracts import version_key
 from chain.outbox import attempt, enqueue, refused
 from chain.statements import AssetRecord
-from registry.assets.rules import RECORD_DOMAIN, asset_id_of, require_description
+from registry.assets.rules import (
+    RECORD_DOMAIN,
+    Drift,
+    DriftKind,
+    Published,
+    SourceDrift,
+    asset_id_of,
+    content_to_publish,
+    published_content,
+    require_description,
+    schema_to_publish,
+)
 from registry.assets.store import CatalogueAsset, OwnAsset, RecordSalt
-from registry.masking import require_rules
+from registry.masking import mask, require_rules
+from registry.purposes import ListedPurposes, listed_in, require_purposes
 from registry.sources import Record, Schema, Source
 
 ROWS_PER_WRITE = 2_000
@@ -47,21 +63,26 @@ class Publication:
     masking: Mapping[str, str]
     data_item: str = ""
     parents: tuple[bytes, ...] = ()
+    purposes: Mapping[str, bool] = field(default_factory=dict)
+    """The purposes the asset may be used for, each with whether the subject's consent is needed."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Column types the owner states instead of the ones guessed from the cells."""
 
 
 def publish(context: Context, wanted: Publication) -> dict[str, Any]:
     """Publish version 1 of an asset from one of the node's sources; the asset as JSON.
 
     Raises:
-        BadInput: for masking, description or source problems; Conflict: ``asset_known``, ``publication_running``.
+        BadInput: ``purposes_missing``, ``purpose_unknown``, ``masking_rule_…``, ``asset_description``, ``source_…`` with column and line;
+        Conflict: ``asset_known``, ``publication_running``.
     """
-    source = _source(context, wanted.source)
+    source = source_of(context, wanted.source)
     asset_id = asset_id_of(context.member, wanted.name)
     with _alone(asset_id), _PUBLISHING:
         existing = own_version(context, asset_id, 1)
-        if existing is not None and existing.state == "published" and not _refused(context, existing):
+        if existing is not None and existing.state == "published" and not was_refused(context, existing):
             raise Conflict("asset_known", "An asset of this name is published.", hint="Publish a correction instead.")
-        return _publish(context, wanted, source, asset_id, version=1, function="register", overrides={})
+        return _publish(context, wanted, source, asset_id, version=1, function="register")
 
 
 @contextmanager
@@ -112,31 +133,92 @@ def correct(context: Context, asset_id: bytes, *, overrides: Mapping[str, Record
 
 def _correct(context: Context, asset_id: bytes, overrides: Mapping[str, Record]) -> dict[str, Any]:
     latest = latest_own(context, asset_id)
-    masking, metadata = dict(latest.masking), dict(latest.asset_metadata)
-    record = AssetRecord.from_json(latest.record)
-    wanted = Publication(
+    return publish_next(context, latest, publication_of(latest), overrides=overrides)
+
+
+def publication_of(own: OwnAsset) -> Publication:
+    """What was asked when a version was published, as the base of the next one."""
+    metadata, record = own.asset_metadata, AssetRecord.from_json(own.record)
+    schema = Schema.from_json(_mapping(metadata["schema"]))
+    return Publication(
         name=record.name,
-        source=latest.source,
+        source=own.source,
         description={key: metadata[key] for key in ("titleZh", "titleEn", "description", "grade", "category")},
-        masking=masking,
+        masking=dict(own.masking),
         data_item=record.data_item,
         parents=record.parents,
+        purposes=listed_in(metadata).consent,
+        types={name: type_ for name, type_ in schema.types.items() if name != schema.key},
     )
-    merged = {**_overrides(context, asset_id, latest.asset_version), **overrides}
+
+
+def publish_next(
+    context: Context,
+    latest: OwnAsset,
+    wanted: Publication,
+    *,
+    overrides: Mapping[str, Record],
+    expected: bytes | None = None,
+) -> dict[str, Any]:
+    """Publish the version after ``latest``; the caller holds ``publication_lock``.
+
+    Repaired records of the latest version stay repaired as long as the source has their subject.
+
+    Args:
+        overrides: records repaired now; the source must have their subjects (``record_unknown``).
+        expected: the fingerprint the source's rows must have (``source_changed``), as ``fingerprint_key`` makes it.
+    """
+    earlier = _overrides(context, latest.asset_id, latest.asset_version)
     return _publish(
         context,
         wanted,
-        _source(context, latest.source),
-        asset_id,
-        version=latest.asset_version if _refused(context, latest) else latest.asset_version + 1,
+        source_of(context, latest.source),
+        latest.asset_id,
+        version=latest.asset_version if was_refused(context, latest) else latest.asset_version + 1,
         function="correct",
-        overrides=merged,
+        rows=_RowsToPublish({**earlier, **overrides}, frozenset(overrides), fingerprint_key(context, latest), expected),
     )
+
+
+@contextmanager
+def publication_lock() -> Iterator[None]:
+    """One publication at a time in a process."""
+    with _PUBLISHING:
+        yield
+
+
+def fingerprint_key(context: Context, own: OwnAsset) -> bytes:
+    """The secret under which rows of a source are compared between two readings: a salt of the version, which never leaves the node."""
+    with context.database.read() as session:
+        salt = session.scalar(
+            sa.select(RecordSalt.salt).where(
+                RecordSalt.asset_id == own.asset_id, RecordSalt.asset_version == own.asset_version, RecordSalt.position == 0
+            )
+        )
+    return salt or b""
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    assert isinstance(value, dict)
+    return value
 
 
 def override_of(context: Context, asset_id: bytes, version: int, subject: str) -> Record | None:
     """The repaired record that stands in for the source's in a version, if there is one."""
     return _overrides(context, asset_id, version).get(subject)
+
+
+@dataclass(frozen=True)
+class _RowsToPublish:
+    """How the rows of a source become those of a version."""
+
+    overrides: Mapping[str, Record] = field(default_factory=dict)
+    """Repaired records by subject; each stands in for the source's."""
+    required: frozenset[str] = frozenset()
+    """Subjects the source must have."""
+    fingerprint_key: bytes = b""
+    expected: bytes | None = None
+    """The fingerprint of the rows that was confirmed."""
 
 
 def _publish(
@@ -147,12 +229,13 @@ def _publish(
     *,
     version: int,
     function: str,
-    overrides: Mapping[str, Record],
+    rows: _RowsToPublish = _RowsToPublish(),
 ) -> dict[str, Any]:
     require_description(dict(wanted.description))
-    schema = source.schema()
-    masking = require_rules(wanted.masking, schema.names)
-    metadata = _metadata(wanted, schema, masking)
+    purposes = require_purposes(wanted.purposes)
+    schema = schema_to_publish(source.schema(), wanted.types)
+    masking = require_rules(wanted.masking, schema.columns)
+    metadata = _metadata(wanted, schema, masking, purposes)
     started = OwnAsset(
         asset_id=asset_id,
         asset_version=version,
@@ -164,7 +247,11 @@ def _publish(
         operation="",
     )
     context.database.write(lambda session: _start(session, started))
-    root, count = _commit_rows(context, asset_id, version, schema, source.rows(), overrides)
+    try:
+        root, count = _commit_rows(context, asset_id, version, source, schema, rows)
+    except Exception:
+        context.database.write(lambda session: _discard(session, asset_id, version))
+        raise
     record = AssetRecord(
         version=1,
         holder=context.member,
@@ -207,7 +294,7 @@ def _publish(
     }
 
 
-def _refused(context: Context, own: OwnAsset) -> bool:
+def was_refused(context: Context, own: OwnAsset) -> bool:
     """Whether the chain refused to register a version: then it was never published, and the same one may be tried again."""
     with context.database.read() as session:
         return refused(session, own.operation)
@@ -217,13 +304,20 @@ def _commit_rows(
     context: Context,
     asset_id: bytes,
     version: int,
+    source: Source,
     schema: Schema,
-    rows: Iterable[Record],
-    overrides: Mapping[str, Record],
+    wanted: _RowsToPublish,
 ) -> tuple[bytes, int]:
+    """Commit to every row; the root of the commitments and their count.
+
+    Raises:
+        BadInput: ``source_row_broken`` with column and line, ``source_key_repeated`` with both lines; NotFound: ``record_unknown``;
+        Conflict: ``source_changed``.
+    """
     frontier = merkle.Frontier()
     waiting: list[dict[str, Any]] = []
-    seen = set(overrides)
+    missing = set(wanted.required)
+    fingerprint = hmac.new(wanted.fingerprint_key, digestmod="sha256")
 
     def store() -> None:
         batch = list(waiting)
@@ -231,11 +325,16 @@ def _commit_rows(
         if batch:
             context.database.write(lambda session: session.execute(sa.insert(RecordSalt), batch))
 
-    for position, row in enumerate(rows):
-        subject = str(row[schema.key])
-        override = overrides.get(subject)
-        seen.discard(subject)
-        content, salt = dict(override or row), new_salt()
+    for position, row in enumerate(source.rows()):
+        content = row_content(source, schema, position, row)
+        if wanted.expected is not None:
+            fingerprint.update(dumps(content))
+        subject = content[schema.key]
+        override = wanted.overrides.get(subject)
+        missing.discard(subject)
+        if override is not None:
+            content = _repaired(schema, override)
+        salt = new_salt()
         commitment = commit(salt, RECORD_DOMAIN, content)
         for _ in frontier.append(merkle.leaf_hash(commitment)):
             pass
@@ -253,17 +352,76 @@ def _commit_rows(
         if len(waiting) == ROWS_PER_WRITE:
             store()
     store()
-    if seen:
+    if missing:
         raise NotFound("record_unknown", "A record to be repaired is not in the source.")
+    _require_distinct(context, source, asset_id, version)
+    if wanted.expected is not None and not hmac.compare_digest(fingerprint.digest(), wanted.expected):
+        raise Conflict("source_changed", "The source changed since its changes were shown.", hint="Look at the changes again, then confirm.")
     return frontier.root(), frontier.size
 
 
+def row_content(source: Source, schema: Schema, position: int, row: Record) -> dict[str, Any]:
+    """A row of a source in the form that is committed to; ``source_row_broken`` with column and line."""
+    try:
+        return content_to_publish(row, schema)
+    except ValueError as error:
+        column, why = error.args
+        line = source.line_of(position)
+        raise BadInput(
+            "source_row_broken",
+            f"Line {line} of source {source.name} cannot be published: the column {column} {why}.",
+            hint="Correct that line, or state another type for the column; nothing was published.",
+            source=source.name,
+            column=column,
+            line=line,
+        ) from error
+
+
+def _repaired(schema: Schema, override: Record) -> dict[str, Any]:
+    try:
+        return content_to_publish(override, schema)
+    except ValueError as error:
+        column, why = error.args
+        raise BadInput("record_malformed", f"A repaired record cannot be published: the column {column} {why}.", column=column) from error
+
+
+def _require_distinct(context: Context, source: Source, asset_id: bytes, version: int) -> None:
+    """Refuse a source that has a subject twice: one subject has one record."""
+    query = (
+        sa.select(sa.func.min(RecordSalt.position), sa.func.max(RecordSalt.position))
+        .where(RecordSalt.asset_id == asset_id, RecordSalt.asset_version == version)
+        .group_by(RecordSalt.subject)
+        .having(sa.func.count() > 1)
+        .limit(1)
+    )
+    with context.database.read() as session:
+        found = session.execute(query).first()
+    if found is not None:
+        first, second = (source.line_of(position) for position in found)
+        raise BadInput(
+            "source_key_repeated",
+            f"Two records of source {source.name} have the same key (lines {first} and {second}).",
+            hint="One subject has one record; choose another key column or correct the source.",
+            lines=[first, second],
+        )
+
+
 def _start(session: Session, row: OwnAsset) -> None:
-    session.execute(sa.delete(RecordSalt).where(RecordSalt.asset_id == row.asset_id, RecordSalt.asset_version == row.asset_version))
+    _discard_rows(session, row.asset_id, row.asset_version)
     session.merge(row)
 
 
-def _metadata(wanted: Publication, schema: Schema, masking: Mapping[str, str]) -> dict[str, Any]:
+def _discard(session: Session, asset_id: bytes, version: int) -> None:
+    """Forget a publication that failed."""
+    _discard_rows(session, asset_id, version)
+    session.execute(sa.delete(OwnAsset).where(OwnAsset.asset_id == asset_id, OwnAsset.asset_version == version))
+
+
+def _discard_rows(session: Session, asset_id: bytes, version: int) -> None:
+    session.execute(sa.delete(RecordSalt).where(RecordSalt.asset_id == asset_id, RecordSalt.asset_version == version))
+
+
+def _metadata(wanted: Publication, schema: Schema, masking: Mapping[str, str], purposes: ListedPurposes) -> dict[str, Any]:
     return {
         "titleZh": wanted.description["titleZh"],
         "titleEn": wanted.description["titleEn"],
@@ -272,6 +430,7 @@ def _metadata(wanted: Publication, schema: Schema, masking: Mapping[str, str]) -
         "category": wanted.description.get("category", "other"),
         "schema": schema.to_json(),
         "masking": dict(masking),
+        "purposes": purposes.to_json(),
     }
 
 
@@ -297,20 +456,103 @@ class Served:
     asset_id: bytes
     asset_version: int
     source: Source
+    schema: Schema
     masking: Mapping[str, str]
+    purposes: ListedPurposes
     overrides: Mapping[str, Record]
 
     def lookup(self, subject: str) -> Record | None:
-        """The subject's record as of this version."""
+        """What the source holds of a subject now, or the repaired record that stands in for it."""
         return self.overrides.get(subject) or self.source.lookup(subject)
+
+    def content(self, subject: str, published: Published | None) -> Record:
+        """The subject's record, once it is the one that was published.
+
+        Raises:
+            NotFound: ``subject_unknown``; SourceDrift: ``source_drift``; Unavailable: the source cannot be read now.
+        """
+        try:
+            record = self.lookup(subject)
+        except BadInput as error:
+            column = error.context.get("column")
+            raise self._drift(DriftKind.SOURCE_BROKEN, published, *([str(column)] if column else [])) from error
+        if record is None and published is None:
+            raise NotFound("subject_unknown", "The asset has no record of this subject.")
+        if published is None:
+            raise self._drift(DriftKind.RECORD_UNPUBLISHED, None)
+        if record is None:
+            raise self._drift(DriftKind.RECORD_MISSING, published)
+        return published_content(record, self.schema, published)
+
+    def answer(self, subject: str, columns: Sequence[str], published: Published | None) -> dict[str, Any]:
+        """The asked columns of the subject's published record, masked; raises as ``content``."""
+        record = self.content(subject, published)
+        try:
+            return mask(record, columns, self.masking)
+        except BadInput as error:
+            if error.code != "masking_failed":
+                raise
+            raise self._drift(DriftKind.MASKING_FAILED, published, str(error.context["column"])) from error
+
+    def _drift(self, kind: DriftKind, published: Published | None, *columns: str) -> SourceDrift:
+        return SourceDrift(Drift(kind, columns, None if published is None else published.position))
 
 
 def served(context: Context, asset_id: bytes, version: int) -> Served:
     """The published version; ``asset_not_published`` if there is none."""
+    own = own_published(context, asset_id, version)
+    return Served(
+        asset_id=asset_id,
+        asset_version=version,
+        source=source_of(context, own.source),
+        schema=Schema.from_json(_mapping(own.asset_metadata["schema"])),
+        masking=own.masking,
+        purposes=listed_in(own.asset_metadata),
+        overrides=_overrides(context, asset_id, version),
+    )
+
+
+def own_published(context: Context, asset_id: bytes, version: int) -> OwnAsset:
+    """A version this node publishes; ``asset_not_published``."""
     own = own_version(context, asset_id, version)
     if own is None or own.state != "published":
         raise NotFound("asset_not_published", "This node does not publish that version of the asset.")
-    return Served(asset_id, version, _source(context, own.source), own.masking, _overrides(context, asset_id, version))
+    return own
+
+
+def published_records(context: Context, asset_id: bytes, version: int, subjects: Collection[str]) -> dict[str, Published]:
+    """The published records of some subjects by subject, in one query for each 256; subjects without one are left out."""
+    found: dict[str, Published] = {}
+    wanted = list(dict.fromkeys(subjects))
+    for start in range(0, len(wanted), MAX_SUBJECTS):
+        part = wanted[start : start + MAX_SUBJECTS]
+        size = 1 << (len(part) - 1).bit_length()
+        values: dict[str, Any] = {f"s{place}": part[min(place, len(part) - 1)] for place in range(size)}
+        rows = context.database.ask(_published_query(size), {"asset_id": asset_id, "asset_version": version, **values})
+        found.update({subject: Published(position, bytes(salt), bytes(commitment)) for subject, position, salt, commitment in rows})
+    return found
+
+
+MAX_SUBJECTS = 256
+
+
+@cache
+def _published_query(size: int) -> Prepared:
+    """The query for so many subjects, a power of two; a list with fewer repeats its last one."""
+    columns: list[Any] = [RecordSalt.subject, RecordSalt.position, RecordSalt.salt, RecordSalt.commitment]
+    return Prepared(
+        sa.select(*columns).where(
+            RecordSalt.asset_id == sa.bindparam("asset_id"),
+            RecordSalt.asset_version == sa.bindparam("asset_version"),
+            RecordSalt.subject.in_([sa.bindparam(f"s{place}") for place in range(size)]),
+        )
+    )
+
+
+def published_record(context: Context, asset_id: bytes, version: int, subject: str) -> Record:
+    """One subject's record as it was published; ``subject_unknown``, ``source_drift``, ``asset_not_published``."""
+    published = published_records(context, asset_id, version, [subject])
+    return served(context, asset_id, version).content(subject, published.get(subject))
 
 
 def own_version(context: Context, asset_id: bytes, version: int) -> OwnAsset | None:
@@ -341,7 +583,8 @@ def record_commitment(context: Context, asset_id: bytes, version: int, subject: 
     return row.commitment, row.salt
 
 
-def _source(context: Context, name: str) -> Source:
+def source_of(context: Context, name: str) -> Source:
+    """A configured source; ``source_missing``."""
     sources: Mapping[str, Source] = context.ports["sources"]
     if name not in sources:
         raise NotFound("source_missing", f"The node has no source named {name}.", hint="Add it to the configuration.")
@@ -360,6 +603,34 @@ def search(context: Context, *, text: str = "", holder: str = "", limit: int = 1
         query = query.where(CatalogueAsset.holder == holder)
     with context.database.read() as session:
         return [_listed(row) for row in session.scalars(query.limit(limit).offset(offset))]
+
+
+async def published_purposes(context: Context, holder: str, asset_id: bytes, version: int) -> ListedPurposes:
+    """The purposes a version of any member's asset lists, by metadata that is the one the chain has registered.
+
+    Raises:
+        NotFound: ``asset_not_published``, ``asset_unknown``; Conflict: ``metadata_differs``; Unavailable: the holder cannot be asked.
+    """
+    if holder == context.member:
+        return listed_in(own_published(context, asset_id, version).asset_metadata)
+    answer = await context.peers.get(holder, f"/v1/peer/assets/0x{asset_id.hex()}/versions/{version}")
+    try:
+        record, metadata = AssetRecord.from_json(answer["record"]), answer["metadata"]
+        matching = hashlib.sha256(dumps(metadata)).digest() == record.metadata_hash
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("metadata_malformed", "The holder's node does not show the version in the form expected.") from error
+    registered = context.view.word("AssetRegistry", "versions", version_key(asset_id, version)).value
+    if not registered:
+        raise NotFound("asset_unknown", "No such version of the asset is registered.", hint="See GET /v1/assets.")
+    if not matching or registered != int.from_bytes(record.struct_hash(), "big"):
+        raise Conflict("metadata_differs", "The holder's metadata is not what it registered on the chain.")
+    return listed_in(metadata)
+
+
+def newest_versions(session: Session, asset_ids: Collection[bytes]) -> dict[bytes, int]:
+    """The newest registered version of each of some assets, by the catalogue."""
+    query = sa.select(CatalogueAsset.asset_id, CatalogueAsset.asset_version).where(CatalogueAsset.asset_id.in_(asset_ids))
+    return {asset_id: version for asset_id, version in session.execute(query)}
 
 
 async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:

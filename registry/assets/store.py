@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, LargeBinary
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
@@ -49,10 +49,27 @@ class RecordSalt(Base):
     """The salt of one record's commitment; destroying it is erasure. ``override`` is a repaired record that stands in for the source's."""
 
     __tablename__ = "asset_record"
+    __table_args__ = (Index("ix_asset_record_lookup", "asset_id", "asset_version", "subject"),)
     asset_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     asset_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    subject: Mapped[str] = mapped_column(index=True)
+    subject: Mapped[str]
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     commitment: Mapped[bytes] = mapped_column(LargeBinary)
     override: Mapped[dict[str, object] | None] = mapped_column(JSON)
+
+
+class AssetIncident(Base):
+    """A way in which a source departs from a published version, and how often calls were refused for it. Holds no value and no identifier."""
+
+    __tablename__ = "asset_incident"
+    asset_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    asset_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(31), primary_key=True)
+    columns: Mapped[str] = mapped_column(primary_key=True)
+    """The columns that differ as a JSON list; empty where the commitment of the whole record cannot tell."""
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """The record's place in the published version, from 0; -1 where it has none."""
+    calls: Mapped[int]
+    first_at: Mapped[int] = mapped_column(BigInteger)
+    last_at: Mapped[int] = mapped_column(BigInteger)

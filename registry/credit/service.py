@@ -338,12 +338,16 @@ def find_query(context: Context, query_hash: bytes) -> Query:
 
 
 def subject_records(context: Context, identity: Mapping[str, Any], asset_id: bytes) -> dict[str, Any]:
-    """What this department holds of a subject, with the commitment a dispute names. For the subject at the counter."""
+    """What this department holds of a subject, with the commitment a dispute names. For the subject at the counter.
+
+    Raises:
+        NotFound: ``asset_not_published``, ``record_unknown``; Conflict: ``source_drift``, where the commitment is no longer of what is held.
+    """
     own = assets.latest_own(context, asset_id)
     subject = str(identity.get("code", ""))
     commitment, _salt = assets.record_commitment(context, asset_id, own.asset_version, subject)
-    record = assets.served(context, asset_id, own.asset_version).lookup(subject)
-    return {"record": dict(record or {}), "commitment": "0x" + commitment.hex(), "assetVersion": own.asset_version}
+    record = assets.published_record(context, asset_id, own.asset_version, subject)
+    return {"record": dict(record), "commitment": "0x" + commitment.hex(), "assetVersion": own.asset_version}
 
 
 def raise_dispute(
@@ -367,7 +371,7 @@ def raise_dispute(
     commitment, _salt = assets.record_commitment(context, dispute.asset_id, own.asset_version, subject)
     if commitment != dispute.record:
         raise Conflict("record_differs", "The dispute names another record than the subject's current one.")
-    record = assets.served(context, dispute.asset_id, own.asset_version).lookup(subject)
+    record = assets.published_record(context, dispute.asset_id, own.asset_version, subject)
     dispute_id = dispute.struct_hash()
 
     def change(session: Session) -> None:
@@ -381,7 +385,7 @@ def raise_dispute(
                 dispute=dispute.to_json(),
                 signature=signature,
                 claim=dict(claim),
-                old_record=dict(record or {}),
+                old_record=dict(record),
                 authority=dispute.authority,
                 raised_at=dispute.raised_at,
             )

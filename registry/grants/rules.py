@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from chain.errors import BadInput, Forbidden
 from chain.statements import GrantTerms, Operation
 from chain.words import GrantWord
+from registry.purposes import require_known
 
 SCOPE_DOMAIN = "qiaolian.scope.v1"
-PURPOSES = ("credit-assessment", "anti-fraud", "statistics", "public-service", "property-registration")
-"""Purposes a grant may be for; the network's public list."""
+DELIVERING = Operation.VIEW | Operation.EXPORT | Operation.USE | Operation.COPY
+"""Operations under which records leave their owner. Under the others the data stays: a model or an analysis comes to it."""
 
 
 def require_terms(terms: GrantTerms) -> None:
@@ -19,8 +20,17 @@ def require_terms(terms: GrantTerms) -> None:
         raise BadInput("wrong_period", "A grant ends after it begins.")
     if terms.operations == 0 or terms.operations >= 64 or terms.max_uses == 0:
         raise BadInput("nothing_granted", "A grant allows at least one known operation and at least one use.")
-    if terms.purpose not in PURPOSES:
-        raise BadInput("purpose_unknown", "The purpose is not on the network's list.", hint=", ".join(PURPOSES))
+    require_known(terms.purpose)
+
+
+def require_delivering(operation: Operation) -> None:
+    """Refuse to deliver a record under an operation whose data stays with its owner: ``operation_delivers_nothing``."""
+    if not operation & DELIVERING:
+        raise Forbidden(
+            "operation_delivers_nothing",
+            "No record is delivered for training or computing; the data stays with its owner.",
+            hint="Run a joint model or submit an analysis instead, or ask for a grant to view, export, use or copy.",
+        )
 
 
 def require_allows(

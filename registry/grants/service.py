@@ -21,10 +21,12 @@ from chain.ledger import Event, code_text
 from chain.outbox import attempt, enqueue, known
 from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation, Role
 from chain.words import GrantWord
+from registry.assets import service as assets
 from registry.evidence.service import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
 from registry.grants.store import Grant
 from registry.keyed import nonce_for
+from registry.purposes import listed_in
 from registry.signers import member_that_signed, require_signed_by
 
 
@@ -55,7 +57,12 @@ class GrantView:
 
 
 async def request(context: Context, wanted: GrantRequest, *, idempotency_key: str | None = None) -> dict[str, Any]:
-    """Ask an owner for a grant: the scope goes to its node, the request to the chain. The same request under the same key is one grant."""
+    """Ask an owner for a grant: the scope goes to its node, the request to the chain. The same request under the same key is one grant.
+
+    Raises:
+        BadInput: what ``require_terms`` raises; Forbidden: ``purpose_not_listed`` by the asset version; NotFound: ``asset_not_published``;
+        Conflict: ``idempotency_key_reused``, ``metadata_differs``; Unavailable: the owner's node does not answer.
+    """
     scope, salt = {"columns": sorted(set(wanted.columns))}, nonce_for(context, "scope", idempotency_key)
     terms = GrantTerms(
         version=1,
@@ -73,6 +80,7 @@ async def request(context: Context, wanted: GrantRequest, *, idempotency_key: st
         nonce=nonce_for(context, "grant", idempotency_key),
     )
     require_terms(terms)
+    (await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)).require(terms.purpose)
     grant_id = terms.struct_hash()
     _require_own_nonce(context, grant_id, terms)
     body = {"terms": terms.to_json(), "scope": scope, "salt": "0x" + salt.hex()}
@@ -109,6 +117,7 @@ def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[
     require_terms(terms)
     if terms.owner != context.member or terms.grantee != grantee:
         raise Forbidden("grant_of_others", "The request is not from this grantee to this owner.")
+    _require_listed(context, terms)
     _require_scope(terms, scope, salt)
 
     def change(session: Session) -> None:
@@ -120,6 +129,12 @@ def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[
             row.scope, row.scope_salt = scope, salt
 
     context.database.write(change)
+
+
+def _require_listed(context: Context, terms: GrantTerms) -> None:
+    """The asset version is published here and lists the purpose: ``asset_not_published``, ``purpose_not_listed``."""
+    own = assets.own_published(context, terms.asset_id, terms.asset_version)
+    listed_in(own.asset_metadata).require(terms.purpose)
 
 
 def _require_scope(terms: GrantTerms, scope: dict[str, Any], salt: bytes) -> None:
@@ -167,7 +182,8 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
     """Take the chief data officer's signed decision to the chain; the outbox operation.
 
     Raises:
-        Conflict: ``unknown_grant``, ``scope_missing``, ``already_decided``; Forbidden: ``wrong_signer``; BadInput: ``other_grant``.
+        Conflict: ``unknown_grant``, ``scope_missing``, ``already_decided``; Forbidden: ``wrong_signer``, ``purpose_not_listed``;
+        BadInput: ``other_grant``; NotFound: ``asset_not_published``.
     """
     row = own(context, grant_id)
     terms = GrantTerms.from_json(row.terms)
@@ -177,6 +193,8 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
         raise BadInput("other_grant", "The decision is about another grant.")
     if row.scope is None and decision.approved:
         raise Conflict("scope_missing", "The grantee has not sent the scope; nothing can be approved unseen.")
+    if decision.approved:
+        _require_listed(context, terms)
     require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     operation = f"grant-decision/{decision.struct_hash().hex()}"
 

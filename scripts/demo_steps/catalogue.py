@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chain.statements import Operation
 from registry.grants.signing import decision_of, reviewed
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import Product, State
-from scripts.demo_steps.world import World, wait_for
+from scripts.demo_steps.world import World, refusal_code, wait_for
 
 CREDIT = "credit-assessment"
 SERVICE = "public-service"
+STATISTICS = "statistics"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class _Publication:
     grade: int
     masking: dict[str, str]
     data_item: str
+    purposes: dict[str, dict[str, bool]] = field(default_factory=lambda: {CREDIT: {"consent": True}})
 
 
 TRADED = {
@@ -43,11 +45,19 @@ TRADED = {
         {"Home": "keep", "Assets": "round:1000"},
         "home-ownership",
     ),
-    "tax": _Publication("tax-standing", "纳税信用信息", "Tax standing", 3, {"Records": "keep", "Expenses": "range:20"}, "tax-standing"),
+    "tax": _Publication(
+        "tax-standing",
+        "纳税信用信息",
+        "Tax standing",
+        3,
+        {"Records": "keep", "Expenses": "range:20"},
+        "tax-standing",
+        {CREDIT: {"consent": True}, STATISTICS: {"consent": True}},
+    ),
 }
 SHARED = {
-    "social-security": _Publication("insured-status", "参保状态", "Insured status", 2, {"Job": "keep"}, ""),
-    "tax": _Publication("arrears-flag", "欠税标志", "Arrears flag", 2, {"Records": "keep"}, ""),
+    "social-security": _Publication("insured-status", "参保状态", "Insured status", 2, {"Job": "keep"}, "", {SERVICE: {"consent": False}}),
+    "tax": _Publication("arrears-flag", "欠税标志", "Arrears flag", 2, {"Records": "keep"}, "", {SERVICE: {"consent": False}}),
 }
 
 
@@ -88,6 +98,7 @@ def _publish(world: World, screen: Screen, key: str, wanted: _Publication) -> Pr
             "category": "credit",
         },
         "masking": wanted.masking,
+        "purposes": wanted.purposes,
         "dataItem": wanted.data_item,
     }
     made = world.client(key, "clerk").post("/v1/assets", body)
@@ -151,7 +162,9 @@ def grant_shared(world: World, screen: Screen, grantee: str, product: Product) -
 
 def _refuse_wrong_purpose(world: World, screen: Screen, state: State) -> None:
     product = state.products["tax"]
-    grant_id = request_grant(world, "bank", product, purpose="statistics", scene="marketing")
+    unlisted = refusal_code(lambda: request_grant(world, "bank", product, purpose="anti-fraud", scene="marketing"))
+    screen.line(f"a request for a purpose that the tax bureau's asset does not list gets no further than the nodes ({unlisted})")
+    grant_id = request_grant(world, "bank", product, purpose=STATISTICS, scene="marketing")
     decide(world, "tax", grant_id, approved=False, reason="wrong-purpose")
     word = world.ledger.grants.grant(bytes.fromhex(grant_id[2:]))
     state.wrong_purpose_refused = bool(word.refused_at and not word.approved_at)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+REFUSALS = ("consent", "cap", "purpose", "operation", "edited record")
+"""Calls that must have been seen refused."""
 STORIES = ("trade", "lane", "credit", "property", "grant")
 
 
@@ -18,7 +20,10 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
         (report["blocks"] > 0 and report["transactions"] > 0, "The chain did not grow."),
         (trade["calls"] == calls, f"{trade['calls']} of {calls} metered calls were served."),
         (trade["masked"] > 0, "No masked column was seen masked."),
-        (all(trade["refusals"].get(kind) for kind in ("consent", "cap", "purpose")), "Not every kind of refusal was seen."),
+        (
+            all(trade["refusals"].get(kind) for kind in ("consent", "cap", "purpose", "operation", "edited record")),
+            "Not every kind of refusal was seen.",
+        ),
         (trade["refused_units"] == 0, "A refused call was billed."),
         (trade["free_calls"] > 0, "The departments did not share freely."),
         (trade["wrong_purpose_refused"], "A grant request for the wrong purpose was not refused."),

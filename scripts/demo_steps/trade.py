@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -207,14 +208,32 @@ def _refusals(world: World, screen: Screen, state: State) -> None:
         "consent": (deal, query(deal, trader, consentId=None)),
         "purpose": (deal, query(deal, trader, purpose="anti-fraud")),
         "column": (deal, query(deal, trader, columns=[SUBJECT])),
+        "operation": (deal, query(deal, trader, operation="train")),
     }
     for kind, (agreed, body) in tries.items():
         answer = world.client("bank").post("/v1/calls/batch", {"calls": [body]})["results"][0]
         take(state, agreed, answer)
         state.refusals[kind] = answer["reason"]
+    state.refusals["edited record"] = _edited_record(world, screen, state, deal, trader)
     state.refusals["cap"] = _over_cap(world, screen, state)
     told = ", ".join(f"{kind}: {code}" for kind, code in state.refusals.items())
     screen.line(f"refused and unbilled ({told}); {state.refused_units} units charged")
+
+
+def _edited_record(world: World, screen: Screen, state: State, deal: Deal, trader: Trader) -> str:
+    """Somebody edits a published record in the tax bureau's table: the call is refused, and the bureau sees where."""
+    with closing(sqlite3.connect(world.sources["tax"].removeprefix("sqlite:///"), isolation_level=None)) as table:
+        change = f'UPDATE records SET "Expenses" = "Expenses" + ? WHERE "{SUBJECT}" = ?'
+        table.execute(change, (1, trader.code))
+        try:
+            body = query(deal, trader, key="edited-record")
+            answer = world.client("bank").post("/v1/calls/batch", {"calls": [body]})["results"][0]
+        finally:
+            table.execute(change, (-1, trader.code))
+    take(state, deal, answer)
+    (incident,) = world.client("tax", "clerk").get("/v1/incidents")["incidents"]
+    screen.line(f"a record edited after publication is not delivered; the tax bureau sees: {incident['kind']}, row {incident['row']}")
+    return str(answer["reason"])
 
 
 def _over_cap(world: World, screen: Screen, state: State) -> str:

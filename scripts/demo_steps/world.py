@@ -72,6 +72,8 @@ class World:
     organisations: Mapping[str, Organisation]
     deployment: Deployment
     ledger: Ledger
+    sources: Mapping[str, str]
+    """The URL of each department's records."""
     _clients: dict[tuple[str, str | None], NodeClient] = field(default_factory=dict)
 
     def code(self, key: str) -> str:
@@ -167,6 +169,7 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen, *, cast: 
         organisations={role.key: each for role, each in zip(cast, organisations, strict=True)},
         deployment=deployment,
         ledger=ledger,
+        sources=sources,
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
+from chain.errors import BadInput
+from registry.purposes import KNOWN
 from scripts.people.desk import Desk
-from scripts.people.show import Columns
-from scripts.people.verb import Noun, Verb, arg, change, pairs, read
+from scripts.people.show import Columns, when
+from scripts.people.verb import Noun, Verb, arg, change, pairs, place, read
 
 CATALOGUE: Columns = {
     "asset": "assetId",
@@ -27,7 +30,19 @@ OWN: Columns = {
     "state": "state",
     "rows": "rows",
 }
+INCIDENTS: Columns = {
+    "asset": "assetId",
+    "version": "assetVersion",
+    "kind": "kind",
+    "columns": lambda row: ",".join(row["columns"]),
+    "row": lambda row: row["row"] or "",
+    "calls refused": "calls",
+    "last": lambda row: when(row["lastAt"]),
+}
 ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help="why, as a code such as source-replaced")
+MASK_HELP = "keep, drop, range:10, round:1000, prefix:4, constant; repeated"
+PURPOSE_HELP = f"what it may be used for: {', '.join(KNOWN)}; the subject's consent is needed unless =no-consent; repeated"
+TYPE_HELP = "text, integer, decimal or boolean instead of the type guessed from the cells; repeated"
 PAGE = (
     arg("--holder", help="only this member's assets"),
     arg("--limit", type=int, help="at most so many rows"),
@@ -46,10 +61,27 @@ def _publication(arguments: argparse.Namespace) -> dict[str, Any]:
             "grade": arguments.grade,
             "category": arguments.category,
         },
-        "masking": pairs(arguments.mask, "A column's masking"),
         "dataItem": arguments.data_item,
         "parents": arguments.parent or [],
+        **_content(arguments),
+        "purposes": purposes_of(arguments.purpose),
     }
+
+
+def _content(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a publication says of its columns."""
+    return {"masking": pairs(arguments.mask, "A column's masking"), "types": pairs(arguments.type, "A column's type")}
+
+
+def purposes_of(values: Sequence[str]) -> dict[str, dict[str, bool]]:
+    """``--purpose`` options as the node takes them; ``purpose_malformed``."""
+    found: dict[str, dict[str, bool]] = {}
+    for value in values:
+        code, sign, demand = value.partition("=")
+        if code in found or (sign and demand != "no-consent"):
+            raise BadInput("purpose_malformed", f"A purpose is given once, as CODE or CODE=no-consent: {value}")
+        found[code] = {"consent": not sign}
+    return found
 
 
 def _publish(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -58,6 +90,16 @@ def _publish(desk: Desk, arguments: argparse.Namespace) -> None:
         return f"{running[-1]['rows']:,} rows committed" if running else f"{arguments.source} is being read"
 
     desk.settled(desk.patiently("/v1/assets", _publication(arguments), how_far))
+
+
+def _republish(desk: Desk, arguments: argparse.Namespace) -> None:
+    """Show what changed; once the person agrees, publish exactly that."""
+    wanted = {**_content(arguments), "purposes": purposes_of(arguments.purpose) if arguments.purpose else None}
+    found = desk.client.post(place("/v1/assets/{asset_id}/changes", arguments), wanted)
+    about = {name: value for name, value in found.items() if name != "fingerprint"}
+    desk.confirmed(about, f"Publish this as version {found['nextVersion']}?")
+    body = {**wanted, "fingerprint": found["fingerprint"]}
+    desk.settled(desk.patiently(place("/v1/assets/{asset_id}/republish", arguments), body, lambda: "the source is being read"))
 
 
 def _reason(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -92,9 +134,29 @@ NOUN = Noun(
                 arg("--grade", type=int, required=True, choices=range(1, 6), help="1 to 5 for L1 to L5"),
                 arg("--category", default="other", help="a code such as social-security"),
                 arg("--data-item", default="", help="the data item this is the authoritative source of"),
-                arg("--mask", action="append", required=True, metavar="COLUMN=RULE", help="keep, drop, range:10, round:1000, constant …; repeated"),
+                arg("--mask", action="append", required=True, metavar="COLUMN=RULE", help=MASK_HELP),
+                arg("--purpose", action="append", required=True, metavar="CODE[=no-consent]", help=PURPOSE_HELP),
+                arg("--type", action="append", metavar="COLUMN=TYPE", help=TYPE_HELP),
                 arg("--parent", action="append", metavar="ASSET", help="an asset this one was made from; repeated"),
             ),
+        ),
+        Verb(
+            "republish",
+            "show how a source departs from its published version, and publish it as the next one",
+            _republish,
+            (
+                ASSET,
+                arg("--mask", action="append", metavar="COLUMN=RULE", help=f"{MASK_HELP} (default: as before; a new column is dropped)"),
+                arg("--purpose", action="append", metavar="CODE[=no-consent]", help=f"{PURPOSE_HELP} (default: as before)"),
+                arg("--type", action="append", metavar="COLUMN=TYPE", help=f"{TYPE_HELP} (default: as before)"),
+                arg("--yes", action="store_true", help="publish without asking"),
+            ),
+        ),
+        Verb(
+            "incidents",
+            "where sources depart from what was published, and the calls refused for it",
+            read("/v1/incidents", within="incidents", columns=INCIDENTS, query=("asset",)),
+            (arg("--asset", metavar="ASSET", help="of this asset only"),),
         ),
         Verb(
             "own",

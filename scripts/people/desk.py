@@ -291,12 +291,21 @@ class Desk:
         """The person's key, opened."""
         return open_key(self._arguments.key, self._arguments.passphrase_file)
 
+    def confirmed(self, about: Mapping[str, Any], question: str) -> None:
+        """Show what is about to be done, and ask, unless ``--yes`` was given; ``not_confirmed``, ``confirmation_missing``."""
+        print("\n".join(show.lines(dict(about), "  ")), file=sys.stderr, flush=True)
+        if not self._arguments.yes and not self._says_yes(question):
+            raise BadInput("not_confirmed", "Nothing was changed.")
+
     def _require_agreed(self) -> None:
-        if not sys.stdin.isatty():
-            raise BadInput("confirmation_missing", "Nobody is there to be asked.", hint="Give --yes to sign without being asked.")
-        print("Sign this? Type yes: ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() != "yes":
+        if not self._says_yes("Sign this?"):
             raise BadInput("not_signed", "Nothing was signed.")
+
+    def _says_yes(self, question: str) -> bool:
+        if not sys.stdin.isatty():
+            raise BadInput("confirmation_missing", "Nobody is there to be asked.", hint="Give --yes to go on without being asked.")
+        print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() == "yes"
 
 
 def _is_address(url: str) -> bool:

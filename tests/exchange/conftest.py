@@ -57,6 +57,7 @@ from exchange.settlement import api as settlement_api
 from exchange.settlement import service as settlement
 from registry import projection as registry_projection
 from registry.access import Principal
+from registry.assets import api as assets_api
 from registry.assets import service as assets
 from registry.credit import api as credit_api
 from registry.evidence import api as evidence_api
@@ -143,6 +144,9 @@ class Rows:
 
     def lookup(self, key: str) -> Mapping[str, Any] | None:
         return RECORDS.get(key)
+
+    def line_of(self, position: int) -> int:
+        return position + 1
 
 
 @dataclass
@@ -468,7 +472,7 @@ def app_of(context: Context) -> FastAPI:
     async def problem(_request: Request, error: QiaolianError) -> JSONResponse:
         return JSONResponse({"code": error.code, "detail": error.sentence}, status_code=error.status)
 
-    for module in (agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api, evidence_api):
+    for module in (assets_api, agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api, evidence_api):
         app.include_router(module.router)
     return app
 
@@ -549,6 +553,7 @@ def publish(market: Market) -> None:
         },
         masking={"seniority": "keep", "age": "range:10", "job": "drop", "code": "drop"},
         data_item="people",
+        purposes={"credit-assessment": True, "statistics": False},
     )
     made = assets.publish(market.department.context, wanted)
     market.department.done(made["operation"])

@@ -25,6 +25,7 @@ from registry.evidence import service as evidence
 from tests.exchange.test_reports import SUBJECT, Subject, ask, owed
 
 PURPOSE = "credit-assessment"
+PURPOSES = {"credit-assessment": True, "statistics": False}
 DESCRIPTION = {"titleZh": "人员", "titleEn": "People", "description": "For tests", "grade": 2, "category": "people"}
 Change = Callable[[dict[str, Any]], object]
 
@@ -191,7 +192,7 @@ def test_a_receipt_comes_with_the_agreement_it_names(market: Any, reported: dict
 
 def test_a_report_buys_nothing_from_a_member_that_is_no_department(market: Any, subject: Subject, agreement_id: bytes) -> None:
     sold = replace(market, department=market.operator)
-    wanted = assets.Publication("people", "people", DESCRIPTION, dict.fromkeys(("seniority", "age", "job", "code"), "keep"))
+    wanted = assets.Publication("people", "people", DESCRIPTION, dict.fromkeys(("seniority", "age", "job", "code"), "keep"), purposes=PURPOSES)
     made = assets.publish(sold.department.context, wanted)
     sold.department.done(made["operation"])
     sold.asset_id = bytes.fromhex(made["assetId"][2:])

@@ -124,6 +124,7 @@ def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
                 "source": "people",
                 "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
                 "masking": {"age": "range:10", "area": "keep", "note": "drop"},
+                "purposes": {"statistics": {"consent": False}},
             },
         )
         done(seller, asset["operation"])

@@ -32,6 +32,7 @@ def publication(name: str, source: str = "people") -> dict[str, Any]:
         "source": source,
         "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
         "masking": {"age": "keep", "area": "keep", "note": "drop"},
+        "purposes": {"statistics": {}},
     }
 
 

@@ -153,7 +153,7 @@ def test_parquet_gives_the_same_records(tmp_path: Path) -> None:
     entry = SourceEntry(url=f"parquet://{tmp_path}/a.parquet", key="id")
     source = open_source("p", entry, home=tmp_path, index_dir=tmp_path / "index")
     types = [column.type for column in source.schema().columns]
-    assert types == ["text", "integer", "text", "text", "boolean"]
+    assert types == ["text", "integer", "decimal", "text", "boolean"]
     assert source.lookup("k9001") == {"id": "k9001", "n": 9001, "f": "0.5", "d": "2024-01-02", "b": True}
     assert source.lookup("k5") == {"id": "k5", "n": 5, "f": "0.5", "d": "2024-01-02", "b": True}
     assert source.lookup("nobody") is None
@@ -217,7 +217,7 @@ def sql(url: str, table: str, key: str = "id") -> Any:
 
 def test_a_table_streams_and_is_looked_up_by_key(database: str) -> None:
     source = sql(database, "people")
-    assert [column.type for column in source.schema().columns] == ["text", "integer", "text", "boolean"]
+    assert [column.type for column in source.schema().columns] == ["text", "integer", "decimal", "boolean"]
     assert source.lookup("k00042") == {"id": "k00042", "n": 42, "price": "1.50", "ok": True}
     assert [row["n"] for row in source.rows()] == list(range(2_500))
     assert sql(database, "numbered").lookup("7") == {"id": "7", "n": 1}

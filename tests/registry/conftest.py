@@ -75,6 +75,7 @@ GOVERNORS = ("operator", "supervisor", "tax")
 SECONDS = 60.0
 """A bound for what a busy machine may delay, not a measure."""
 YEAR = 365 * 86_400
+PURPOSES = {"credit-assessment": True, "statistics": False, "anti-fraud": True}
 
 T = TypeVar("T")
 
@@ -107,6 +108,9 @@ class Rows:
 
     def lookup(self, key: str) -> Record | None:
         return next((each for each in self.records if each[self.key] == key), None)
+
+    def line_of(self, position: int) -> int:
+        return position + 1
 
 
 @dataclass
@@ -290,7 +294,7 @@ class Network:
         name = f"asset-{secrets.token_hex(4)}"
         node.context.ports["sources"][name] = Rows(name, records)
         description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
-        wanted = assets.Publication(name, name, description, masking or dict.fromkeys(records[0], "keep"))
+        wanted = assets.Publication(name, name, description, masking or dict.fromkeys(records[0], "keep"), purposes=PURPOSES)
         made = assets.publish(node.context, wanted)
         node.done(made["operation"])
         self.sync()

@@ -22,8 +22,10 @@ from registry.assets import service
 from registry.assets.rules import RECORD_DOMAIN, require_description
 from registry.assets.store import RecordSalt
 from registry.masking import mask, masked, require_rules
+from registry.sources import Column
 from registry.uscc import ALPHABET, require_valid, with_check_character
 
+PURPOSES = {"credit-assessment": True}
 RECORDS = [{"subject": f"S{place:05d}", "Age": 20 + place % 50, "Job": "fixed"} for place in range(50)]
 
 
@@ -71,7 +73,7 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
 
     source = Broken()
     node.context.ports["sources"][name] = source
-    wanted = service.Publication(name, name, _description(), {"Age": "keep"})
+    wanted = service.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     with pytest.raises(BadInput) as refused:
         service.publish(node.context, wanted)
     assert refused.value.code == "source_row_broken"
@@ -111,7 +113,7 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
             return None
 
     node.context.ports["sources"][name] = Watched()
-    wanted = service.Publication(name, name, _description(), {"Age": "keep"})
+    wanted = service.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     made = service.publish(node.context, wanted)
     assert [(each["state"], each["rows"], each["operation"]) for each in seen] == [
         ("publishing", 0, None),
@@ -124,7 +126,7 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
 def test_the_same_name_twice_is_refused(network: Any) -> None:
     asset_id = network.publish("tax", RECORDS)
     own = service.latest_own(network["tax"].context, asset_id)
-    wanted = service.Publication(own.source, own.source, _description(), {})
+    wanted = service.Publication(own.source, own.source, _description(), {}, purposes=PURPOSES)
     with pytest.raises(Conflict) as refused:
         service.publish(network["tax"].context, wanted)
     assert refused.value.code == "asset_known"
@@ -136,16 +138,16 @@ def test_a_data_item_has_one_source(network: Any) -> None:
     for owner in ("tax", "registrar"):
         node, name = network[owner], f"asset-{secrets.token_hex(4)}"
         node.context.ports["sources"][name] = _rows(network, RECORDS, name)
-        made = service.publish(node.context, service.Publication(name, name, _description(), {}, data_item=item))
+        made = service.publish(node.context, service.Publication(name, name, _description(), {}, data_item=item, purposes=PURPOSES))
         ended.append(node.outcome(made["operation"]))
     assert [each.state for each in ended] == ["done", "reverted"]
     assert ended[1].code == "data_item_taken"
     # What the chain refused was never published: the name is free, and the next version number is still the first.
-    again = service.publish(node.context, service.Publication(name, name, _description(), {}))
+    again = service.publish(node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES))
     node.done(again["operation"])
     assert again["assetVersion"] == 1
     with pytest.raises(Conflict):
-        service.publish(node.context, service.Publication(name, name, _description(), {}))
+        service.publish(node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES))
 
 
 def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network: Any) -> None:
@@ -252,12 +254,12 @@ def test_an_absent_value_stays_absent(rule: str) -> None:
 @pytest.mark.parametrize("rule", ["range:0", "range:-1", "keep:1", "hash", "", "range:" + "9" * 13, "range:1e3", "keep\n"])
 def test_a_malformed_rule_is_refused(rule: str) -> None:
     with pytest.raises(BadInput) as refused:
-        require_rules({"Age": rule}, ["Age"])
+        require_rules({"Age": rule}, [Column("Age", "integer")])
     assert refused.value.code == "masking_rule_malformed"
 
 
 def test_a_column_without_a_rule_never_leaves_the_gateway() -> None:
-    rules = require_rules({"Age": "keep"}, ["Age", "Job"])
+    rules = require_rules({"Age": "keep"}, [Column("Age", "integer"), Column("Job", "text")])
     with pytest.raises(Forbidden) as refused:
         mask({"Age": 1, "Job": "x"}, ["Job"], rules)
     assert refused.value.code == "column_withheld"
@@ -266,8 +268,13 @@ def test_a_column_without_a_rule_never_leaves_the_gateway() -> None:
     assert unknown.value.code == "column_unknown"
 
 
-def test_text_under_a_rule_for_numbers_is_hidden_whole() -> None:
-    assert masked("secret", "range:10") == "***"
+@pytest.mark.parametrize(
+    ("value", "rule"), [("secret", "range:10"), ("约30", "round:10"), (True, "range:10"), (True, "prefix:1"), ("1e5", "round:1")]
+)
+def test_a_value_its_rule_does_not_fit_is_an_error_and_never_hidden_silently(value: Any, rule: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        mask({"Age": value}, ["Age"], {"Age": rule})
+    assert (refused.value.code, refused.value.context) == ("masking_failed", {"column": "Age"})
 
 
 # --- Codes ----------------------------------------------------------------------------------------------------------------------

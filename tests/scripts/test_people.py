@@ -186,9 +186,10 @@ def test_an_officers_key_approves_no_admission(town: Town, admitted: dict[str, A
 @pytest.fixture(scope="module")
 def published(town: Town, admitted: dict[str, Any]) -> str:
     masking = ("--mask", "age=range:10", "--mask", "area=keep", "--mask", "note=drop")
+    purposes = ("--purpose", "credit-assessment", "--purpose", "statistics=no-consent")
     made = town.at(
         *("department", "asset", "publish", "--name", "people", "--source", "people", "--title-zh", "人员信息", "--title-en", "People"),
-        *("--description", "Test records", "--grade", "3", "--category", "credit", *masking),
+        *("--description", "Test records", "--grade", "3", "--category", "credit", *masking, *purposes),
     )
     assert made["outcome"]["state"] == "done"
     patiently("asset", "show", made["assetId"], *town.node("bank"), "--json")
@@ -197,7 +198,19 @@ def published(town: Town, admitted: dict[str, Any]) -> str:
 
 def test_a_clerk_sees_how_far_a_publication_is(town: Town, published: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.people.desk.LOOK_SECONDS", 0.001)
-    described = ("--title-zh", "人员信息二", "--title-en", "People too", "--description", "Test records", "--grade", "3", "--mask", "age=keep")
+    described = (
+        "--title-zh",
+        "人员信息二",
+        "--title-en",
+        "People too",
+        "--description",
+        "Test records",
+        "--grade",
+        "3",
+        "--mask",
+        "age=keep",
+        *("--purpose", "statistics"),
+    )
     answer = said("asset", "publish", "--name", "people-too", "--source", "people", *described, *town.node("department"))
     assert answer.code == 0
     looks = {line for line in answer.err.splitlines() if line.startswith("  … ")}

@@ -1,0 +1,181 @@
+"""Publishing a changed source as the next version: first what changed, then the publication of exactly that.
+
+What changed is told with a fingerprint of the source's rows. The publication takes the fingerprint back and fails if the rows are others by then
+(``source_changed``), so that nothing is published unseen.
+"""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chain.canonical import dumps
+from chain.context import Context
+from chain.statements import AssetRecord
+from registry.assets import service
+from registry.assets.rules import Published, SourceDrift, published_content, schema_to_publish
+from registry.assets.service import Publication
+from registry.assets.store import OwnAsset
+from registry.masking import require_rules
+from registry.purposes import require_purposes
+from registry.sources import Record, Schema, Source
+
+MAX_EXAMPLES = 20
+_BATCH_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to differ from the latest version besides its rows; what is left out stays."""
+
+    masking: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    purposes: Mapping[str, bool] | None = None
+
+
+@dataclass
+class Rows:
+    """Rows of one kind: how many, and the lines of the first ones in the source."""
+
+    count: int = 0
+    lines: list[int] = field(default_factory=list)
+
+    def add(self, source: Source, position: int) -> None:
+        """One more, at this position of the source."""
+        self.count += 1
+        if len(self.lines) < MAX_EXAMPLES:
+            self.lines.append(source.line_of(position))
+
+    def to_json(self) -> dict[str, Any]:
+        """The API's form."""
+        return {"count": self.count, "lines": self.lines}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the source departs from the latest version."""
+
+    asset_id: bytes
+    latest_version: int
+    next_version: int
+    added: Rows
+    changed: Rows
+    removed: int
+    unchanged: int
+    columns_added: tuple[str, ...]
+    columns_removed: tuple[str, ...]
+    types_changed: Mapping[str, tuple[str, str]]
+    """Old and new type by column."""
+    repaired: int
+    """Records repaired after disputes, which stay in place of the source's."""
+    masking: Mapping[str, str]
+    purposes: Mapping[str, bool]
+    fingerprint: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """The API's form."""
+        return {
+            "assetId": "0x" + self.asset_id.hex(),
+            "latestVersion": self.latest_version,
+            "nextVersion": self.next_version,
+            "added": self.added.to_json(),
+            "changed": self.changed.to_json(),
+            "removed": self.removed,
+            "unchanged": self.unchanged,
+            "columnsAdded": list(self.columns_added),
+            "columnsRemoved": list(self.columns_removed),
+            "typesChanged": {column: {"from": old, "to": new} for column, (old, new) in self.types_changed.items()},
+            "repaired": self.repaired,
+            "masking": dict(self.masking),
+            "purposes": dict(self.purposes),
+            "fingerprint": "0x" + self.fingerprint.hex(),
+        }
+
+
+def compare(context: Context, asset_id: bytes, wanted: Wanted) -> Changes:
+    """Read the source once and tell how it departs from the latest version.
+
+    Raises:
+        NotFound: ``asset_not_published``; BadInput: what publishing it would raise.
+    """
+    latest = service.latest_own(context, asset_id)
+    publication, old, new = _next(context, latest, wanted)
+    masking = require_rules(publication.masking, new.columns)
+    purposes = require_purposes(publication.purposes)
+    served = service.served(context, asset_id, latest.asset_version)
+    added, changed, unchanged, known = Rows(), Rows(), 0, 0
+    fingerprint = hmac.new(service.fingerprint_key(context, latest), digestmod="sha256")
+    for rows in _batches(served.source.rows()):
+        subjects = [str(row[new.key]) for _, row in rows]
+        published = service.published_records(context, asset_id, latest.asset_version, subjects)
+        for (position, row), subject in zip(rows, subjects, strict=True):
+            fingerprint.update(dumps(service.row_content(served.source, new, position, row)))
+            found = published.get(subject)
+            known += found is not None
+            if found is None:
+                added.add(served.source, position)
+            elif _is_published(served.overrides.get(subject) or row, old, found):
+                unchanged += 1
+            else:
+                changed.add(served.source, position)
+    refused = service.was_refused(context, latest)
+    return Changes(
+        asset_id=asset_id,
+        latest_version=latest.asset_version,
+        next_version=latest.asset_version + (0 if refused else 1),
+        added=added,
+        changed=changed,
+        removed=AssetRecord.from_json(latest.record).row_count - known,
+        unchanged=unchanged,
+        columns_added=tuple(name for name in new.names if name not in old.names),
+        columns_removed=tuple(name for name in old.names if name not in new.names),
+        types_changed={name: (old.types[name], new.types[name]) for name in new.names if old.types.get(name, new.types[name]) != new.types[name]},
+        repaired=len(served.overrides),
+        masking=masking,
+        purposes=purposes.consent,
+        fingerprint=fingerprint.digest(),
+    )
+
+
+def republish(context: Context, asset_id: bytes, wanted: Wanted, *, fingerprint: bytes) -> dict[str, Any]:
+    """Publish the source, whose changes were confirmed, as the next version; the asset as JSON.
+
+    Raises:
+        Conflict: ``source_changed``; NotFound: ``asset_not_published``; BadInput: as ``service.publish``.
+    """
+    with service.publication_lock():
+        latest = service.latest_own(context, asset_id)
+        publication, _, _ = _next(context, latest, wanted)
+        return service.publish_next(context, latest, publication, overrides={}, expected=fingerprint)
+
+
+def _next(context: Context, latest: OwnAsset, wanted: Wanted) -> tuple[Publication, Schema, Schema]:
+    """The next publication, the latest version's schema and the next one's. Columns that are gone take their rule and type along."""
+    before = service.publication_of(latest)
+    old, source = service.served(context, latest.asset_id, latest.asset_version).schema, service.source_of(context, latest.source).schema()
+    kept = set(old.names) & set(source.names)
+    types = {name: type_ for name, type_ in before.types.items() if name in kept} | dict(wanted.types)
+    masking = {name: rule for name, rule in before.masking.items() if name in kept} | dict(wanted.masking)
+    if "purposes" not in latest.asset_metadata:
+        # Published before versions listed their purposes: the owner lists them now.
+        before = replace(before, purposes={})
+    purposes = before.purposes if wanted.purposes is None else wanted.purposes
+    publication = replace(before, types=types, masking=masking, purposes=purposes)
+    return publication, old, schema_to_publish(source, types)
+
+
+def _batches(rows: Iterator[Record]) -> Iterator[Sequence[tuple[int, Record]]]:
+    numbered = enumerate(rows)
+    while batch := list(itertools.islice(numbered, _BATCH_ROWS)):
+        yield batch
+
+
+def _is_published(row: Record, schema: Schema, published: Published) -> bool:
+    try:
+        published_content(row, schema, published)
+    except SourceDrift:
+        return False
+    return True

@@ -1,0 +1,414 @@
+"""Only what was granted and published is delivered: operations, purposes, consents, and sources that change after publication."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from chain.errors import BadInput, Conflict, Forbidden, QiaolianError
+from chain.statements import GrantDecision, Operation
+from exchange.agreements import service as agreements
+from exchange.agreements.service import Proposal
+from exchange.metering import rules
+from exchange.metering import service as metering
+from exchange.metering.gateway import Gateway
+from exchange.metering.model import Ending, Query
+from nodes.config import SourceEntry
+from nodes.sources import open_source
+from registry.assets import changes, incidents
+from registry.assets import service as assets
+from registry.assets.store import OwnAsset, RecordSalt
+from registry.grants import service as grants
+
+COLUMNS = ("age", "city", "income", "member")
+KEY = "code"
+SUBJECTS = [f"S{number:03d}" for number in range(40)]
+MASKING = {"age": "range:10", "city": "keep", "income": "round:100", "member": "keep"}
+
+
+def rows() -> list[dict[str, str]]:
+    """The published table as it is written."""
+    return [
+        {KEY: code, "age": str(20 + place), "city": f"城{place}", "income": f"{1000 + place}.50", "member": "true" if place % 2 else "false"}
+        for place, code in enumerate(SUBJECTS)
+    ]
+
+
+def write(path: Path, table: list[dict[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+
+
+class Shop:
+    """A department's CSV file, published and under agreement."""
+
+    def __init__(self, market: Any, path: Path) -> None:
+        self.market, self.path = market, path
+        self.context = market.department.context
+        write(path, rows())
+        entry = SourceEntry(url=f"csv://{path}", key=KEY)
+        self.source: Any = open_source("table", entry, home=path.parent, index_dir=path.parent / "index")
+        self.context.ports["sources"]["table"] = self.source
+        self.asset_id = self.publish("table", purposes={"statistics": False, "public-service": True})
+        market.asset_id = self.asset_id
+        market.offer()
+        self.agreement_id = self.open(Operation.USE)
+
+    def publish(self, name: str, **changed: Any) -> bytes:
+        description = {"titleZh": "表", "titleEn": "Table", "description": "For tests", "grade": 2, "category": "test"}
+        made = assets.publish(self.context, assets.Publication(name, "table", description, MASKING, **changed))
+        self.market.department.done(made["operation"])
+        self.market.settle()
+        return bytes.fromhex(made["assetId"][2:])
+
+    def grant(self, operations: Operation, *, purpose: str = "statistics") -> bytes:
+        market, now = self.market, self.context.now()
+        wanted = grants.GrantRequest(
+            asset_id=self.asset_id,
+            asset_version=1,
+            owner=market.department.member,
+            operations=int(operations),
+            scene="test",
+            purpose=purpose,
+            columns=COLUMNS,
+            not_before=now - 100,
+            not_after=now + 10_000_000,
+            max_uses=10_000,
+        )
+        made = market.run(grants.request(market.bank.context, wanted))
+        market.bank.done(made["operation"])
+        market.settle()
+        grant_id = bytes.fromhex(made["grantId"][2:])
+        decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40)
+        signature = market.department.officer.sign_digest(decision.digest(self.context.domain("GrantRegistry")))
+        market.department.done(grants.decide(self.context, grant_id, decision, signature))
+        market.settle()
+        return grant_id
+
+    def open(self, operations: Operation, *, purpose: str = "statistics") -> bytes:
+        opened: bytes = self.market.open(self.grant(operations, purpose=purpose), cap=100_000, lanes=8)
+        return opened
+
+    def ask(self, *subjects: str, agreement_id: bytes | None = None, **changed: Any) -> list[Any]:
+        """Calls made at once, so that they travel in few exchanges."""
+        asked: dict[str, Any] = {"columns": COLUMNS, "purpose": "statistics"}
+        queries = [Query(subject=subject, **(asked | changed)) for subject in subjects]
+
+        async def all_of_them() -> list[Any]:
+            return await asyncio.gather(*(metering.call(self.market.bank.context, agreement_id or self.agreement_id, each) for each in queries))
+
+        return list(self.market.run(all_of_them()))
+
+    def incidents(self) -> list[tuple[str, tuple[str, ...], int | None]]:
+        return [(found["kind"], tuple(found["columns"]), found["row"]) for found in incidents.listing(self.context, asset_id=self.asset_id)]
+
+    def forget(self) -> None:
+        """Start the list of incidents and the file anew."""
+        write(self.path, rows())
+        self.context.database.write(lambda session: session.execute(sa.text("DELETE FROM asset_incident")) and None)
+
+
+@pytest.fixture(scope="module")
+def shop(market: Any, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(market, tmp_path_factory.mktemp("shop") / "table.csv")
+
+
+@pytest.fixture(autouse=True)
+def _whole(shop: Shop) -> Iterator[None]:
+    yield
+    shop.forget()
+
+
+def served(place: int) -> dict[str, Any]:
+    """What an untouched record is delivered as."""
+    low, income = (20 + place) // 10 * 10, (1000 + place) // 100 * 100
+    return {"age": f"{low}-{low + 9}", "city": f"城{place}", "income": str(income), "member": place % 2 == 1}
+
+
+# --- Operations, purposes, consents ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", [Operation.TRAIN, Operation.COMPUTE])
+def test_no_record_is_delivered_for_training_or_computing_even_where_that_is_granted(shop: Shop, operation: Operation) -> None:
+    agreement_id = shop.open(operation | Operation.USE if operation == Operation.TRAIN else operation)
+    (result,) = shop.ask(SUBJECTS[0], agreement_id=agreement_id, operation=operation)
+    assert (result.ending, result.reason, result.amount, result.content) == (Ending.REFUSED, "operation_delivers_nothing", 0, None)
+    assert "joint model" in rules.refusal_hint(result.reason)
+
+
+def test_an_operation_outside_the_grant_is_refused(shop: Shop) -> None:
+    (result,) = shop.ask(SUBJECTS[0], operation=Operation.EXPORT)
+    assert (result.reason, result.amount) == ("operation_not_granted", 0)
+
+
+@pytest.mark.parametrize("name", ["steal", "", "USE", "use,view", "vıew", "use "])
+def test_an_unknown_operation_is_refused_before_anything_is_signed(name: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        Query.from_json({"columns": ["age"], "consent": "", "operation": name, "purpose": "statistics", "subject": "S000"})
+    assert refused.value.code == "operation_unknown"
+
+
+def test_consent_is_asked_for_where_the_asset_version_lists_that_it_is_needed(shop: Shop) -> None:
+    agreement_id = shop.open(Operation.USE, purpose="public-service")
+    (result,) = shop.ask(SUBJECTS[0], agreement_id=agreement_id, purpose="public-service")
+    assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, "consent_missing", 0)
+    (free,) = shop.ask(SUBJECTS[0])
+    assert free.ending == Ending.SERVED
+
+
+@pytest.fixture
+def unlisted(shop: Shop) -> Iterator[None]:
+    """The published version's purposes as another metadata would list them; the gateway reads them afresh."""
+    kept = assets.own_published(shop.context, shop.asset_id, 1).asset_metadata
+
+    def set_to(metadata: dict[str, Any]) -> None:
+        def change(session: Any) -> None:
+            session.get_one(OwnAsset, (shop.asset_id, 1)).asset_metadata = metadata
+
+        shop.context.database.write(change)
+        shop.market.department.restarted()
+
+    set_to({**kept, "purposes": {"anti-fraud": {"consent": False}}})
+    yield
+    set_to(dict(kept))
+
+
+def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_call(shop: Shop, unlisted: None) -> None:
+    (result,) = shop.ask(SUBJECTS[0])
+    assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, "purpose_not_listed", 0)
+    signed = agreements.load(shop.market.bank.context, shop.agreement_id)
+    assert signed.terms is not None
+    with pytest.raises(Forbidden) as refused:
+        agreements.countersign(shop.context, shop.market.bank.member, signed.agreement, signed.terms, signed.buyer_signature)
+    assert refused.value.code == "purpose_not_listed"
+    with pytest.raises(Conflict) as shown:
+        shop.market.run(agreements.propose(shop.market.bank.context, Proposal(grant_id=signed.agreement.grant_id, cap=1000)))
+    assert shown.value.code == "metadata_differs"
+
+
+def test_a_version_from_before_purposes_were_listed_delivers_nothing_without_consent(shop: Shop) -> None:
+    kept = dict(assets.own_published(shop.context, shop.asset_id, 1).asset_metadata)
+    _set_metadata(shop, {name: value for name, value in kept.items() if name != "purposes"})
+    try:
+        (result,) = shop.ask(SUBJECTS[0])
+        assert (result.reason, result.amount) == ("consent_missing", 0)
+    finally:
+        _set_metadata(shop, kept)
+
+
+def _set_metadata(shop: Shop, metadata: dict[str, Any]) -> None:
+    def change(session: Any) -> None:
+        session.get_one(OwnAsset, (shop.asset_id, 1)).asset_metadata = metadata
+
+    shop.context.database.write(change)
+    shop.market.department.restarted()
+
+
+# --- Sources that change -----------------------------------------------------------------------------------------------------------
+
+
+def altered(edit: Callable[[list[dict[str, str]]], Any]) -> list[dict[str, str]]:
+    table = rows()
+    edit(table)
+    return table
+
+
+def renamed(table: list[dict[str, str]]) -> None:
+    for row in table:
+        row["town"] = row.pop("city")
+
+
+def widened(table: list[dict[str, str]]) -> None:
+    for row in table:
+        row["more"] = "x"
+
+
+@pytest.mark.parametrize(
+    ("edit", "incident"),
+    [
+        (lambda table: table[3].update(age="24"), ("record_differs", (), 4)),
+        (lambda table: table[3].update(age="约30"), ("type_differs", ("age",), 4)),
+        (lambda table: table[3].update(income="12,50"), ("type_differs", ("income",), 4)),
+        (lambda table: table[3].update(age=""), ("record_differs", (), 4)),
+        (lambda table: table.pop(3), ("record_missing", (), 4)),
+        (renamed, ("columns_differ", ("city", "town"), 4)),
+        (widened, ("columns_differ", ("more",), 4)),
+    ],
+)
+def test_a_record_that_changed_is_refused_unbilled_and_its_owner_is_told_in_which_way(
+    shop: Shop, edit: Callable[[list[dict[str, str]]], Any], incident: tuple[str, tuple[str, ...], int]
+) -> None:
+    write(shop.path, altered(edit))
+    (result,) = shop.ask(SUBJECTS[3])
+    assert (result.ending, result.reason, result.amount, result.content) == (Ending.REFUSED, "source_drift", 0, None)
+    assert shop.incidents() == [incident]
+    assert incidents.total(shop.context) == 1
+
+
+def test_a_row_that_was_never_published_is_refused(shop: Shop) -> None:
+    write(shop.path, altered(lambda table: table.append({**table[0], KEY: "S999"})))
+    (new, unknown) = shop.ask("S999", "S998")
+    assert (new.reason, new.amount, unknown.reason) == ("source_drift", 0, "subject_unknown")
+    assert shop.incidents() == [("record_unpublished", (), None)]
+
+
+def test_a_drifted_record_leaves_the_others_of_its_exchange_alone(shop: Shop) -> None:
+    write(shop.path, altered(lambda table: table[3].update(age="约30")))
+    results = shop.ask(*SUBJECTS[:8])
+    assert [result.reason for result in results] == ["", "", "", "source_drift", "", "", "", ""]
+    assert [result.content["record"] for result in results if result.content] == [served(place) for place in range(8) if place != 3]
+
+
+def test_the_same_values_written_in_another_way_are_the_published_record(shop: Shop) -> None:
+    write(shop.path, altered(lambda table: table[3].update(income="1003.5")))
+    (result,) = shop.ask(SUBJECTS[3])
+    assert result.content == {"record": served(3)}
+
+
+def test_whatever_a_source_raises_for_one_subject_is_that_calls_refusal_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = shop.source.lookup
+
+    def broken(subject: str) -> Any:
+        if subject == SUBJECTS[2]:
+            raise KeyError("city")
+        return look_up(subject)
+
+    monkeypatch.setattr(shop.source, "lookup", broken)
+    results = shop.ask(*SUBJECTS[:4])
+    assert [(result.reason, result.amount) for result in results] == [("", 50), ("", 50), ("source_drift", 0), ("", 50)]
+    assert shop.incidents() == [("source_broken", (), None)]
+
+
+def test_a_rule_that_cannot_mask_what_was_published_refuses_that_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a version published before rules were held against the columns' types."""
+    trade = shop.market.run(Gateway.of(shop.context).trade(shop.agreement_id))
+    monkeypatch.setitem(trade.served.masking, "city", "range:10")
+    refused, narrower = shop.ask(SUBJECTS[0]), shop.ask(SUBJECTS[1], columns=("age",))
+    assert [(result.reason, result.amount) for result in (*refused, *narrower)] == [("source_drift", 0), ("", 50)]
+    assert shop.incidents() == [("masking_failed", ("city",), 1)]
+
+
+def test_an_unpublished_salt_serves_nothing(shop: Shop) -> None:
+    """A record that was published and whose salt was destroyed since is not delivered."""
+    with shop.context.database.read() as session:
+        row = session.query(RecordSalt).filter_by(asset_id=shop.asset_id, asset_version=1, position=7).one()
+    kept = {"salt": row.salt}
+
+    def put(salt: bytes) -> None:
+        change = sa.update(RecordSalt).where(RecordSalt.asset_id == shop.asset_id, RecordSalt.position == 7).values(salt=salt)
+        shop.context.database.write(lambda session: session.execute(change) and None)
+
+    put(b"")
+    try:
+        (result,) = shop.ask(SUBJECTS[7])
+        assert (result.reason, result.amount) == ("source_drift", 0)
+    finally:
+        put(kept["salt"])
+
+
+ODD = ["", "约30", "0", "-1", "9" * 14, "nan", "1e9", "true", "false", " ", "'", "x\ny", '"', "０", "12.50", "None", "城0"]
+
+
+def test_two_hundred_random_alterations_are_each_refused_and_bill_nothing(shop: Shop) -> None:
+    chance = random.Random(20260)  # reproducible alterations, no secret
+    altered_calls, untouched = 0, 0
+    for _ in range(20):
+        table, originals, places = rows(), rows(), chance.sample(range(len(SUBJECTS)), 12)
+        touched = places[:10]
+        for place in touched:
+            column = chance.choice(COLUMNS)
+            others = [value for value in (*ODD, originals[chance.choice(places[10:])][column]) if value != originals[place][column]]
+            table[place][column] = chance.choice(others)
+        chance.shuffle(table)
+        write(shop.path, table)
+        results = shop.ask(*(SUBJECTS[place] for place in places))
+        for place, result in zip(places, results, strict=True):
+            if place in touched:
+                assert (result.ending, result.reason, result.amount, result.content) == (Ending.REFUSED, "source_drift", 0, None)
+                altered_calls += 1
+            else:
+                assert result.content == {"record": served(place)}
+                untouched += 1
+    assert (altered_calls, untouched) == (200, 40)
+    assert incidents.total(shop.context) == 200
+
+
+# --- Publishing the change ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_source_is_shown_then_published_as_the_next_version(market: Any, tmp_path: Path) -> None:
+    shop = Shop.__new__(Shop)
+    shop.market, shop.path, shop.context = market, tmp_path / "next.csv", market.department.context
+    write(shop.path, rows())
+    shop.source = open_source("table", SourceEntry(url=f"csv://{shop.path}", key=KEY), home=tmp_path, index_dir=tmp_path / "index")
+    before, shop.context.ports["sources"]["table"] = shop.context.ports["sources"].get("table"), shop.source
+    asset_id, market.asset_id = market.asset_id, b""
+    try:
+        shop.asset_id = market.asset_id = shop.publish("next", purposes={"statistics": False})
+        market.offer()
+        shop.agreement_id = shop.open(Operation.USE)
+        _republished(shop)
+    finally:
+        market.asset_id = asset_id
+        if before is not None:
+            shop.context.ports["sources"]["table"] = before
+
+
+def _republished(shop: Shop) -> None:
+    def edit(table: list[dict[str, str]]) -> None:
+        table[3]["age"] = "99"
+        del table[5]
+        table.append({**table[0], KEY: "S900"})
+        widened(table)
+
+    write(shop.path, altered(edit))
+    found = changes.compare(shop.context, shop.asset_id, changes.Wanted())
+    assert (found.added.to_json(), found.removed) == ({"count": 1, "lines": [41]}, 1)
+    assert found.changed.count == 39  # the new column is part of every record
+    assert (found.columns_added, found.columns_removed, found.next_version) == (("more",), (), 2)
+    assert found.masking["more"] == "drop"
+    write(shop.path, altered(lambda table: (edit(table), table[0].update(age="21"))))
+    with pytest.raises(Conflict) as moved:
+        changes.republish(shop.context, shop.asset_id, changes.Wanted(), fingerprint=found.fingerprint)
+    assert moved.value.code == "source_changed"
+    assert assets.own_version(shop.context, shop.asset_id, 2) is None
+    write(shop.path, altered(edit))
+    made = changes.republish(shop.context, shop.asset_id, changes.Wanted(), fingerprint=found.fingerprint)
+    shop.market.department.done(made["operation"])
+    shop.market.settle()
+    assert (made["assetVersion"], made["rowCount"]) == (2, 40)
+    (old,) = shop.ask(SUBJECTS[3])
+    assert (old.reason, old.amount) == ("source_drift", 0)
+    for node in (shop.market.bank, shop.market.department):
+        shown = agreements.view(node.context, shop.agreement_id)
+        assert (shown["newerVersion"], "Version 2" in shown["hint"]) == (2, True)
+    assert assets.published_record(shop.context, shop.asset_id, 2, SUBJECTS[3])["age"] == 99
+
+
+def test_a_changed_source_whose_rules_no_longer_fit_is_not_published(shop: Shop) -> None:
+    write(shop.path, altered(lambda table: table[3].update(age="约30")))
+    with pytest.raises(QiaolianError) as refused:
+        changes.compare(shop.context, shop.asset_id, changes.Wanted())
+    assert (refused.value.code, refused.value.context["column"], refused.value.context["line"]) == ("source_row_broken", "age", 5)
+
+
+def test_a_repaired_record_is_what_is_delivered_whatever_the_source_says(market: Any, shop: Shop) -> None:
+    repaired = {KEY: SUBJECTS[4], "age": 77, "city": "城4", "income": "12.50", "member": False}
+    made = assets.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: repaired})
+    market.department.done(made["operation"])
+    content = assets.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4])
+    assert (content["age"], content["income"]) == (77, "12.5")
+    write(shop.path, altered(lambda table: table[4].update(age="1")))
+    assert assets.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4]) == content
+    with pytest.raises(BadInput) as refused:
+        assets.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: {**repaired, "age": "约30"}})
+    assert (refused.value.code, refused.value.context["column"]) == ("record_malformed", "age")
