@@ -91,6 +91,11 @@ def _health(node: Node, metrics: Metrics) -> health.Health:
     metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", found.view_age)
     metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", found.outbox_depth)
     metrics.gauge("qiaolian_log_size", "Entries in the evidence log.", found.log_size)
+    metrics.gauge(
+        "qiaolian_source_incidents",
+        "Calls refused because a source departs from what was published; see GET /v1/incidents.",
+        found.source_incidents,
+    )
     return found
 
 

@@ -23,6 +23,7 @@ from nodes.standing import Standing
 from nodes.store import NodeHeartbeat
 from nodes.version import VERSION
 from registry.access import Principal, get_context, require_local, require_member
+from registry.assets import incidents
 from registry.evidence.service import log_size
 
 _HEARTBEAT_SECONDS = 2.0
@@ -100,6 +101,10 @@ class Health:
     def log_size(self) -> float | None:
         """Entries in this node's evidence log."""
         return float(log_size(self._context))
+
+    def source_incidents(self) -> float | None:
+        """Calls refused because a source departs from what was published."""
+        return float(incidents.total(self._context))
 
     def _database(self) -> None:
         with self._context.database.read() as session:
