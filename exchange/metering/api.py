@@ -56,7 +56,7 @@ class CallBody(BaseModel):
     consentId: str | None = None
 
     def query(self) -> Query:
-        """The query; ``query_malformed``, ``operation_unknown``."""
+        """The query; ``query_malformed``."""
         made = Query(
             subject=self.subject,
             columns=tuple(self.columns),

@@ -113,9 +113,9 @@ OPERATIONS = {str(operation.name).lower(): operation for operation in Operation}
 
 
 def operation_of(name: str) -> Operation:
-    """An operation by its exact name; ``operation_unknown``."""
+    """An operation by its exact name; ``query_malformed``."""
     if name not in OPERATIONS:
-        raise BadInput("operation_unknown", "There is no such operation.", hint=f"One of: {', '.join(OPERATIONS)}.")
+        raise BadInput("query_malformed", "The query names no known operation.", hint=f"One of: {', '.join(OPERATIONS)}.")
     return OPERATIONS[name]
 
 

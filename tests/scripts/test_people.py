@@ -321,6 +321,24 @@ def test_a_call_brings_the_masked_record(called: dict[str, Any]) -> None:
     assert (called["one"]["outcome"], called["one"]["amount"]) == ("served", 50)
 
 
+def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(town: Town, agreed: str, consents: dict[str, str], called: dict[str, Any]) -> None:
+    own = {each["titleEn"]: each["assetId"] for each in town.at("department", "asset", "own")["publications"]}
+    source, republish = town.path("people.csv"), ("asset", "republish", own["People too"], *town.node("department"))
+    source.write_text(PEOPLE.replace("B2,42", "B2,43"), encoding="utf-8")
+    try:
+        refused = said("call", "one", "--agreement", agreed, "--subject", "B2", "--consent", consents["B2"], *ASKED, *town.node("bank"))
+        assert (refused.code, "error[source_drift]" in refused.err, "newer version" in refused.err) == (2, True, True)
+        (incident,) = town.at("department", "asset", "incidents")
+        assert (incident["kind"], incident["row"], incident["calls"]) == ("record_differs", 2, 1)
+        unseen = said(*republish)
+        assert (unseen.code, unseen.err.splitlines()[-1].partition(":")[0]) == (2, "error[confirmation_missing]")
+        made = said(*republish, "--yes", "--json")
+        assert (made.json["assetVersion"], made.json["outcome"]["state"]) == (2, "done")
+        assert "changed" in made.err
+    finally:
+        source.write_text(PEOPLE, encoding="utf-8")
+
+
 def test_a_file_of_subjects_is_called_row_by_row(called: dict[str, Any]) -> None:
     told = called["told"]
     assert (told["rows"], told["outcomes"], told["reasons"]) == (3, {"served": 2, "refused": 1}, {"consent_missing": 1})
