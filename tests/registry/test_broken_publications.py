@@ -43,7 +43,7 @@ def table(columns: str, *rows: tuple[Any, ...]) -> Make:
     def make(directory: Path) -> SourceEntry:
         with sqlite3.connect(directory / "a.db") as connection:
             connection.execute(f"CREATE TABLE people ({columns})")
-            connection.executemany(f"INSERT INTO people VALUES ({','.join('?' * len(rows[0]))})", rows)  # noqa: S608
+            connection.executemany(f"INSERT INTO people VALUES ({','.join('?' * len(rows[0]))})", rows)
         connection.close()
         return SourceEntry(url=f"sqlite:///{directory}/a.db", table="people", key="id")
 
@@ -87,9 +87,7 @@ def left_behind(network: Any, name: str) -> int:
         (csv("id,age\na,1\na,2\n"), "source_key_repeated", None, None),
     ],
 )
-def test_what_could_not_be_served_is_not_published(
-    network: Any, tmp_path: Path, make: Make, code: str, column: str | None, line: int | None
-) -> None:
+def test_what_could_not_be_served_is_not_published(network: Any, tmp_path: Path, make: Make, code: str, column: str | None, line: int | None) -> None:
     name = f"broken-{secrets.token_hex(4)}"
     with pytest.raises(QiaolianError) as refused:
         publish(network, tmp_path, make, name)
@@ -127,7 +125,12 @@ def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(n
 
 @pytest.mark.parametrize(
     ("types", "code"),
-    [({"nothing": "text"}, "column_unknown"), ({"n": "number"}, "column_type_unknown"), ({"id": "integer"}, "key_not_text"), ({"n": "boolean"}, None)],
+    [
+        ({"nothing": "text"}, "column_unknown"),
+        ({"n": "number"}, "column_type_unknown"),
+        ({"id": "integer"}, "key_not_text"),
+        ({"n": "boolean"}, None),
+    ],
 )
 def test_a_stated_type_that_cannot_be_is_refused(network: Any, tmp_path: Path, types: dict[str, str], code: str | None) -> None:
     name = f"types-{secrets.token_hex(4)}"

@@ -68,10 +68,12 @@ def test_a_fitting_rule_masks_every_value_of_its_type_into_something_that_can_be
 
 @given(st.one_of(st.text(max_size=8), st.integers(), st.booleans(), st.none(), st.floats()), st.sampled_from([*RULES, "hash", ""]))
 def test_masking_anything_gives_a_value_or_an_error_with_a_code(value: Any, rule: str) -> None:
+    codes = set()
     try:
         mask({"value": value}, ["value"], {"value": rule})
     except QiaolianError as error:
-        assert error.code in ("masking_failed", "column_withheld")
+        codes.add(error.code)
+    assert codes <= {"masking_failed", "column_withheld"}
 
 
 @given(DECIMALS, st.integers(1, 10**6))
@@ -112,10 +114,19 @@ def test_what_is_no_plain_decimal_is_not_read_as_one(written: Any) -> None:
 
 @pytest.mark.parametrize(
     ("value", "type_"),
-    [("约30", "integer"), ("007", "integer"), (2**53, "integer"), (True, "integer"), (1.5, "decimal"), ("yes", "boolean"), (1, "boolean"), ("\ud800", "text")],
+    [
+        ("约30", "integer"),
+        ("007", "integer"),
+        (2**53, "integer"),
+        (True, "integer"),
+        (1.5, "decimal"),
+        ("yes", "boolean"),
+        (1, "boolean"),
+        ("\ud800", "text"),
+    ],
 )
 def test_a_value_of_another_type_does_not_conform(value: Any, type_: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # the column's name is the caller's to say
+    with pytest.raises(ValueError):
         conformed(value, type_)
 
 
