@@ -237,7 +237,7 @@ def granted(town: Town, published: str) -> str:
 @pytest.fixture(scope="module")
 def agreed(town: Town, published: str, granted: str) -> str:
     share = (f"{town['department']}=9000", f"{town['operator']}=1000")
-    windows = ("--close-window-blocks", "1", "--close-window-seconds", "1")
+    windows = ("--close-window-blocks", "2", "--close-window-seconds", "2")
     town.at(
         *("department", "offer", "make", published, "--price", "50", "--most-cap", "100000", *windows),
         *("--share", share[0], "--share", share[1]),
