@@ -328,7 +328,7 @@ def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(town: Town, ag
     try:
         refused = said("call", "one", "--agreement", agreed, "--subject", "B2", "--consent", consents["B2"], *ASKED, *town.node("bank"))
         assert (refused.code, "error[source_drift]" in refused.err, "newer version" in refused.err) == (2, True, True)
-        (incident,) = town.at("department", "asset", "incidents")
+        (incident,) = town.at("department", "asset", "incidents")["incidents"]
         assert (incident["kind"], incident["row"], incident["calls"]) == ("record_differs", 2, 1)
         unseen = said(*republish)
         assert (unseen.code, unseen.err.splitlines()[-1].partition(":")[0]) == (2, "error[confirmation_missing]")
