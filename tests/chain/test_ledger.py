@@ -10,7 +10,7 @@ from chain.crypto import keccak256
 from chain.errors import NotAnchored, QiaolianError
 from chain.ledger import Reverted, asset_id_of, code_text, log_id_of, version_key
 from chain.statements import AssetRecord, KeyPurpose, Role
-from chain.words import HoldWord
+from chain.words import UnitHoldRecord
 
 ROOT_HASH = b"\7" * 32
 
@@ -146,7 +146,7 @@ def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Any) -> None
         function, arguments = ("hold", ("dispute",)) if held else ("release", ())
         told[throwaway.send(supervisor, "AssetRegistry", function, asset_id, *arguments)] = held
     assert {height: assets.hold_then(asset_id, height).held_at(height) for height in told} == told
-    assert throwaway.ledger.property.hold_then(asset_id, min(told)) == HoldWord(0, 0, held=False)
+    assert throwaway.ledger.property.hold_then(department.member, asset_id, min(told)) == UnitHoldRecord(0, 0, held=False)
 
 
 def test_a_nodes_key_ends_its_own_keys_but_no_administrators(throwaway: Any) -> None:
@@ -177,8 +177,10 @@ def test_every_typed_read_answers_for_what_does_not_exist(throwaway: Any) -> Non
     assert not ledger.credit.dispute(nothing).live
     assert ledger.credit.repair(nothing) == bytes(32)
     assert not ledger.property.deal(nothing).live
-    assert ledger.property.open_deal(nothing) == bytes(32)
-    assert not ledger.property.hold(nothing).held
+    assert ledger.property.open_deal(nobody, nothing) == bytes(32)
+    assert ledger.property.last_registration(nobody, nothing) == bytes(32)
+    assert ledger.property.title_hash(nothing) == bytes(32)
+    assert not ledger.property.hold(nobody, nothing).held
     assert ledger.property.step_hash(nothing, 1) == bytes(32)
     assert ledger.receipt(nothing) is None
     assert ledger.block(10**9) is None

@@ -20,6 +20,7 @@ from chain.words import (
     LaneWord,
     LogWord,
     MemberWord,
+    UnitHoldRecord,
     telling,
 )
 
@@ -159,6 +160,12 @@ def test_an_asset_word_gives_back_what_was_packed(a: int, b: int, c: int, versio
 def test_a_hold_counts_by_its_own_bit(placed: int, lifted: int, held: bool, issued: int, tells: int) -> None:
     word = packed((placed, 48), (lifted, 48), (held, 32), (issued, 64), (0, 16), (tells, 48))
     assert HoldWord.decode(word) == HoldWord(placed, lifted, held, tells)
+
+
+@given(heights, heights, st.booleans(), st.integers(0, 2**40 - 1), st.integers(0, 2**40 - 1), heights)
+def test_a_units_hold_also_has_its_orders_time_and_end(placed: int, lifted: int, held: bool, issued: int, ends: int, tells: int) -> None:
+    value = packed((placed, 48), (lifted, 48), (held, 32), (issued, 40), (ends, 40), (tells, 48))
+    assert UnitHoldRecord.decode(value) == UnitHoldRecord(placed, lifted, held, tells, issued, ends)
 
 
 def test_a_hold_stood_from_its_placing_up_to_its_lifting() -> None:
