@@ -212,13 +212,18 @@ class ChainView:
         """
         return self.words([Word(contract, variable, (key, *more_keys), offset)])[0]
 
-    def words(self, wanted: Sequence[Word]) -> list[ProvedWord]:
-        """Several words, all proved under one head; what is not known yet is fetched in one exchange."""
+    def words(self, wanted: Sequence[Word], *, watch: bool = True) -> list[ProvedWord]:
+        """Several words, all proved under one head; what is not known yet is fetched in one exchange.
+
+        Args:
+            watch: prove them again at each block while they are in use; without it they are proved under this head only.
+        """
         snapshot = self._fresh()
         if any(word not in snapshot.values for word in wanted):
             snapshot = self._fetch(wanted)
-        now = time.monotonic()
-        self._used.update((word, now) for word in wanted)
+        if watch:
+            now = time.monotonic()
+            self._used.update((word, now) for word in wanted)
         head = snapshot.head
         return [ProvedWord(snapshot.values[word], head.height, head.block_hash) for word in wanted]
 

@@ -4,7 +4,36 @@
 One ``OutboxWorker`` a sending key, in a process of its own, does the rest; see ``chain.outbox.worker``.
 """
 
-from chain.outbox.store import Backlog, Outcome, attempt, backlog, enqueue, known, outcome, refused, wait
+from chain.outbox.rules import Priority
+from chain.outbox.store import (
+    Backlog,
+    Outcome,
+    attempt,
+    backlog,
+    enqueue,
+    known,
+    last_refusal,
+    outcome,
+    refused,
+    unfinished,
+    wait,
+    worker_seen_at,
+)
 from chain.outbox.worker import OutboxWorker
 
-__all__ = ["Backlog", "OutboxWorker", "Outcome", "attempt", "backlog", "enqueue", "known", "outcome", "refused", "wait"]
+__all__ = [
+    "Backlog",
+    "OutboxWorker",
+    "Outcome",
+    "Priority",
+    "attempt",
+    "backlog",
+    "enqueue",
+    "known",
+    "last_refusal",
+    "outcome",
+    "refused",
+    "unfinished",
+    "wait",
+    "worker_seen_at",
+]

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from chain.database import Database, Prepared
 from chain.errors import Conflict
+from chain.outbox.rules import Priority
 from chain.outbox.store import CALLS, DONE, QUEUED, REVERTED, SENDERS, SENT, SIGNED
 
 
@@ -22,6 +23,7 @@ class Queued:
     id: int
     contract: str
     data: bytes
+    priority: int = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,32 @@ class Journal:
 
         return self._database.write(change)
 
-    def queued(self, limit: int) -> list[Queued]:
-        """The next calls to sign, oldest first. Asked many times a second, mostly in vain."""
+    def queued(self, limit: int, bulk_limit: int) -> list[Queued]:
+        """The oldest ``limit`` calls of each priority that have no nonce; ``bulk_limit`` where only bulk calls wait.
+
+        Asked many times a second, mostly in vain.
+        """
         if not self._database.ask(_WAITING, {"sender": self._sender, "state": QUEUED})[0][0]:
             return []
+        with self._database.read() as session:
+            found = [call for priority in (Priority.URGENT, Priority.NORMAL) for call in self._oldest(session, priority, limit)]
+            return found + self._oldest(session, Priority.BULK, limit if found else min(limit, bulk_limit))
+
+    def _oldest(self, session: Session, priority: Priority, limit: int) -> list[Queued]:
+        if limit <= 0:
+            return []
         query = (
-            sa.select(CALLS.c.id, CALLS.c.contract, CALLS.c.data)
-            .where(CALLS.c.sender == self._sender, CALLS.c.state == QUEUED)
+            sa.select(CALLS.c.id, CALLS.c.contract, CALLS.c.data, CALLS.c.priority)
+            .where(CALLS.c.sender == self._sender, CALLS.c.state == QUEUED, CALLS.c.priority == int(priority))
             .order_by(CALLS.c.id)
             .limit(limit)
         )
-        with self._database.read() as session:
-            return [Queued(*row) for row in session.execute(query)]
+        return [Queued(*row) for row in session.execute(query)]
+
+    def report_running(self, now: float) -> None:
+        """Record that the worker runs, so that others notice when it does not."""
+        change = sa.update(SENDERS).where(SENDERS.c.sender == self._sender).values(seen_at=now)
+        self._database.write(lambda session: session.execute(change) and None)
 
     def in_flight(self) -> list[Signed]:
         """All calls that have bytes and no ending, by nonce."""

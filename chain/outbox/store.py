@@ -21,6 +21,7 @@ from chain.crypto import require_address
 from chain.database import Base, Database
 from chain.errors import BadInput, Conflict, NotFound, Unavailable
 from chain.ledger.abi import Reverted, contract_abi
+from chain.outbox.rules import Priority
 
 MOST_CALL_BYTES = 96 * 1024
 """Nodes refuse transactions of more than 128 KiB; one that can never be sent would hold up all after it."""
@@ -37,7 +38,7 @@ class OutboxCall(Base):
     __table_args__ = (
         sa.UniqueConstraint("operation_id"),
         sa.UniqueConstraint("sender", "nonce"),
-        sa.Index("outbox_call_work", "sender", "state", "id"),
+        sa.Index("outbox_call_work", "sender", "state", "priority", "id"),
     )
 
     id: Mapped[int] = mapped_column(_BIG, primary_key=True, autoincrement=True)
@@ -59,6 +60,8 @@ class OutboxCall(Base):
     note: Mapped[str | None] = mapped_column(sa.String(200))
     """Why a node last refused to take it; nothing final."""
     created_at: Mapped[float] = mapped_column(sa.Float)
+    priority: Mapped[int] = mapped_column(sa.SmallInteger, default=int(Priority.NORMAL), server_default=str(int(Priority.NORMAL)))
+    """A ``Priority``: which call gets the next nonce."""
 
 
 class OutboxSender(Base):
@@ -68,6 +71,8 @@ class OutboxSender(Base):
 
     sender: Mapped[str] = mapped_column(sa.String(42), primary_key=True)
     next_nonce: Mapped[int] = mapped_column(_BIG)
+    seen_at: Mapped[float | None] = mapped_column(sa.Float)
+    """When its worker last reported that it runs, Unix seconds."""
 
 
 CALLS = cast(sa.Table, OutboxCall.__table__)
@@ -112,10 +117,19 @@ class Backlog:
     """The last refusal of a node to take one of them."""
 
 
-def enqueue(session: Session, *, sender: str, operation_id: str, contract: str, function: str, arguments: Sequence[Any]) -> None:
+def enqueue(
+    session: Session,
+    *,
+    sender: str,
+    operation_id: str,
+    contract: str,
+    function: str,
+    arguments: Sequence[Any],
+    priority: Priority = Priority.NORMAL,
+) -> None:
     """Promise a contract call, inside the caller's transaction.
 
-    The same operation again with the same content changes nothing.
+    The same operation again with the same content changes nothing, except that a higher priority is taken over.
 
     Raises:
         BadInput: ``call_malformed`` for arguments that do not fit the function; ``call_too_large``.
@@ -136,6 +150,7 @@ def enqueue(session: Session, *, sender: str, operation_id: str, contract: str, 
         "data": data,
         "state": QUEUED,
         "created_at": time.time(),
+        "priority": int(priority),
     }
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     result = session.execute(insert(CALLS).values(row).on_conflict_do_nothing(index_elements=["operation_id"]))
@@ -151,6 +166,8 @@ def enqueue(session: Session, *, sender: str, operation_id: str, contract: str, 
             hint="Use a new operation id for a new call.",
             operation_id=operation_id,
         )
+    raised = sa.update(CALLS).where(CALLS.c.operation_id == operation_id, CALLS.c.state == QUEUED)
+    session.execute(raised.where(CALLS.c.priority > int(priority)).values(priority=int(priority)))
 
 
 def attempt(session: Session, operation_id: str) -> str:
@@ -169,6 +186,22 @@ def attempt(session: Session, operation_id: str) -> str:
 def refused(session: Session, operation_id: str) -> bool:
     """Whether the chain refused the call; false for one that is unknown or under way."""
     return _state(session, operation_id) == REVERTED
+
+
+def last_refusal(session: Session, operation_id: str) -> Outcome | None:
+    """How the chain refused the last call of an operation's series; None when it refused none, or a later one is under way."""
+    following = attempt(session, operation_id)
+    if following == operation_id or known(session, following):
+        return None
+    number = int(following.removeprefix(f"{operation_id}/")) - 1
+    return outcome(session, operation_id if number == 1 else f"{operation_id}/{number}")
+
+
+def unfinished(session: Session, sender: str, prefix: str) -> list[str]:
+    """Operations of a sender that begin so and are neither done nor refused."""
+    waiting = sa.and_(CALLS.c.sender == sender, CALLS.c.state.in_((QUEUED, SIGNED, SENT)))
+    query = sa.select(CALLS.c.operation_id).where(waiting, CALLS.c.operation_id.startswith(prefix, autoescape=True))
+    return list(session.scalars(query))
 
 
 def known(session: Session, operation_id: str) -> bool:
@@ -214,6 +247,11 @@ async def wait(database: Database, operation_id: str, timeout: float) -> Outcome
             )
         await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.5, 0.25)
+
+
+def worker_seen_at(session: Session, sender: str) -> float | None:
+    """When the sender's worker last reported that it runs, Unix seconds; None if it never did."""
+    return session.execute(sa.select(SENDERS.c.seen_at).where(SENDERS.c.sender == sender)).scalar_one_or_none()
 
 
 def backlog(session: Session, sender: str) -> Backlog:

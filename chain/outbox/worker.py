@@ -1,6 +1,7 @@
 """The outbox worker: the one owner of a sending key's nonces.
 
-Three loops in three threads. *Signing* takes queued calls in order, gives them the next nonces, and stores their bytes.
+Three loops in three threads. *Signing* takes queued calls in the order of ``chain.outbox.rules``, gives them the next
+nonces, and stores their bytes.
 *Sending* hands the bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions in them
 and stores how they ended. Now and then it also sweeps what has been in flight for long: what a node forgot is sent
 again, byte for byte.
@@ -31,6 +32,7 @@ from chain.errors import Conflict, Unavailable
 from chain.ledger import Ledger
 from chain.ledger.port import Receipt
 from chain.outbox.journal import Ending, Journal, Queued, Signed
+from chain.outbox.rules import next_calls
 from chain.rpc import RpcRefused
 from chain.transactions import Signer, gas_for, sign_transaction
 
@@ -40,6 +42,9 @@ T = TypeVar("T")
 
 _TAKEN = ("known transaction", "already known", "already imported", "already in the pool", "already exist")
 """How engines say that they hold these very bytes already."""
+
+REPORT_SECONDS = 2.0
+"""Between two reports of the worker that it runs."""
 
 _USED = ("nonce too low", "nonce is too low", "nonce is lower")
 
@@ -55,6 +60,7 @@ class OutboxWorker:
         *,
         batch: int = 200,
         most_in_flight: int = 3000,
+        max_bulk_in_flight: int = 300,
         poll_seconds: float = 0.05,
         block_seconds: float = 0.25,
         resend_seconds: float = 5.0,
@@ -65,6 +71,7 @@ class OutboxWorker:
         self._journal = Journal(database, signer.address)
         self._batch = batch
         self._most_in_flight = most_in_flight
+        self._max_bulk_in_flight = max_bulk_in_flight
         self._poll = poll_seconds
         self._block_poll = block_seconds
         self._resend = resend_seconds
@@ -113,8 +120,11 @@ class OutboxWorker:
 
     def _sign_loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            room = min(self._batch, self._most_in_flight - len(self._flight))
-            waiting = self._journal.queued(room) if room > 0 else []
+            in_flight = len(self._flight)
+            room = min(self._batch, self._most_in_flight - in_flight)
+            bulk_room = self._max_bulk_in_flight - in_flight
+            queued = self._journal.queued(room, bulk_room) if room > 0 else []
+            waiting = next_calls(queued, nonce=self._nonce, room=room, bulk_room=bulk_room)
             if not waiting:
                 stop.wait(self._poll)
                 continue
@@ -176,7 +186,11 @@ class OutboxWorker:
 
     def _watch_loop(self, stop: threading.Event) -> None:
         swept, height = time.monotonic(), self._height
+        reported = float("-inf")
         while not stop.is_set():
+            if time.monotonic() - reported >= REPORT_SECONDS:
+                self._journal.report_running(time.time())
+                reported = time.monotonic()
             _persist(stop, self._follow)
             if time.monotonic() - swept >= self._resend:
                 if len(self._flight) and self._height == height:

@@ -30,6 +30,7 @@ from chain.words import AgreementState
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.metering import consents, rules
+from exchange.metering.activity import Activity
 from exchange.metering.model import (
     REQUEST_DOMAIN,
     RESPONSE_DOMAIN,
@@ -176,6 +177,7 @@ class Gateway:
 
             await self.context.database.awrite(change)
             lane.kept = None
+        Activity.of(self.context).note([voucher.agreement_id])
 
     def digest(self, struct_hash: bytes) -> bytes:
         """What is signed of a statement of the settlement contract."""
@@ -487,6 +489,7 @@ class _Exchange:
         for each in written:
             each.settle()
         incidents.report(drifts)
+        Activity.of(self._context).note({each.asked.trade.agreement_id for each in written})
 
 
 def _drifts(receipts: Sequence[Written]) -> list[tuple[tuple[bytes, int], Drift]]:

@@ -19,7 +19,7 @@ from chain.context import Context
 from chain.crypto import keccak256
 from chain.errors import BadInput, Conflict, Forbidden
 from chain.ledger import Event
-from chain.outbox import attempt, enqueue, known
+from chain.outbox import Priority, attempt, enqueue, known
 from chain.statements import Agreement, DepositConfirmation, KeyPurpose, Role, UsageRequest, Voucher
 from chain.words import LaneWord
 from exchange.agreements import service as agreements

@@ -27,7 +27,7 @@ from chain.database import Prepared
 from chain.errors import BadInput, Conflict, NotFound
 from chain.ledger import Event
 from chain.ledger.contracts import version_key
-from chain.outbox import attempt, enqueue, refused
+from chain.outbox import Priority, attempt, enqueue, refused
 from chain.statements import AssetRecord
 from registry.assets.rules import (
     RECORD_DOMAIN,
@@ -678,6 +678,7 @@ def _send(context: Context, operation: str, function: str, arguments: list[bytes
             contract="AssetRegistry",
             function=function,
             arguments=arguments,
+            priority=Priority.URGENT,
         )
         return sent
 

@@ -22,7 +22,7 @@ from chain.crypto import recover
 from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from chain.ledger import Event
-from chain.outbox import attempt, backlog, enqueue, known, refused
+from chain.outbox import Priority, attempt, backlog, enqueue, known, refused
 from chain.statements import (
     Agreement,
     ConsentRegistration,
@@ -132,7 +132,8 @@ def relay_consent(context: Context, registration: ConsentRegistration, signature
             raise Unavailable(
                 "relay_busy", "This node owes the chain too many calls to relay another.", hint="Ask again later, or at another member's node."
             )
-    return _send(context, f"consent/{registration.commitment.hex()}", "recordConsent", [registration, signature])
+    operation = f"consent/{registration.commitment.hex()}"
+    return _send(context, operation, "recordConsent", [registration, signature], Priority.BULK)
 
 
 def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature: bytes) -> str:
@@ -391,7 +392,8 @@ def raise_dispute(
             )
         )
         append_statement(session, dispute, context.domain("CreditLedger"), at=context.now())
-        _enqueue(context, session, f"dispute/{dispute_id.hex()}", "raiseDispute", [dispute, signature])
+        operation = f"dispute/{dispute_id.hex()}"
+        _enqueue(context, session, operation, "raiseDispute", [dispute, signature], Priority.BULK)
 
     context.database.write(change)
     return dispute_id
@@ -607,11 +609,24 @@ def _require_for_disputes(context: Context, certificate: SubjectKeyCertificate) 
     require_office(MemberWord.decode(context.view.word("MemberDirectory", "members", certificate.issuer).value))
 
 
-def _send(context: Context, operation: str, function: str, arguments: Sequence[Any]) -> str:
-    return context.database.write(lambda session: _enqueue(context, session, operation, function, arguments))
+def _send(
+    context: Context,
+    operation: str,
+    function: str,
+    arguments: Sequence[Any],
+    priority: Priority = Priority.NORMAL,
+) -> str:
+    return context.database.write(lambda session: _enqueue(context, session, operation, function, arguments, priority))
 
 
-def _enqueue(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> str:
+def _enqueue(
+    context: Context,
+    session: Session,
+    operation: str,
+    function: str,
+    arguments: Sequence[Any],
+    priority: Priority = Priority.NORMAL,
+) -> str:
     """Queue a call under its operation, or the next of its series when the chain refused it before; the one sent."""
     sent = attempt(session, operation)
     enqueue(
@@ -621,5 +636,6 @@ def _enqueue(context: Context, session: Session, operation: str, function: str, 
         contract="CreditLedger",
         function=function,
         arguments=list(arguments),
+        priority=priority,
     )
     return sent

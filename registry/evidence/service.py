@@ -23,7 +23,7 @@ from chain.crypto import keccak256
 from chain.database import Prepared
 from chain.eip712 import Domain, Statement
 from chain.errors import Conflict, NotFound, QiaolianError, VerificationError
-from chain.outbox import attempt, enqueue, outcome, refused
+from chain.outbox import Priority, attempt, enqueue, outcome, refused
 from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose, Role
 from chain.view import ProvedStorage, Word
@@ -227,6 +227,7 @@ def anchor_if_due(context: Context, *, seconds: float = ANCHOR_SECONDS, at_once:
             contract="EvidenceLog",
             function="anchor",
             arguments=[INCARNATION, head.size, head.root],
+            priority=Priority.URGENT,
         )
         return True
 

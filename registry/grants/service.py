@@ -18,7 +18,7 @@ from chain.context import Context
 from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event, code_text
-from chain.outbox import attempt, enqueue, known
+from chain.outbox import Priority, attempt, enqueue, known
 from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation, Role
 from chain.words import GrantWord
 from registry.assets import service as assets
@@ -242,6 +242,7 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
             contract="GrantRegistry",
             function="revoke",
             arguments=[GrantTerms.from_json(row.terms), revocation, signature],
+            priority=Priority.URGENT,
         )
         return sent
 

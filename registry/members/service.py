@@ -18,7 +18,7 @@ from chain.context import Context
 from chain.crypto import keccak256, recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
 from chain.ledger import Event
-from chain.outbox import enqueue
+from chain.outbox import Priority, enqueue
 from chain.statements import Algorithm, Approval, KeyPurpose
 from chain.words import KeyWord
 from registry.evidence.service import append_statement
@@ -212,6 +212,7 @@ def _take_approval(context: Context, session: Session, proposal_id: bytes, membe
             contract="MemberDirectory",
             function="execute",
             arguments=[row.call_data, int(row.nonce), row.deadline, signatures],
+            priority=Priority.URGENT,
         )
     return proposal_json(row)
 

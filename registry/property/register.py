@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from chain.commitment import commit, new_salt
 from chain.context import Context
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
-from chain.outbox import attempt, enqueue
+from chain.outbox import Priority, attempt, enqueue
 from chain.statements import DealTerms, SubjectKeyCertificate, TitleStatement, UnitHold
 from registry.credit.service import certified
 from registry.evidence.service import append_statement
@@ -149,6 +149,7 @@ def set_hold(context: Context, number: str, order: Mapping[str, Any], *, placed:
             contract="PropertyLedger",
             function="setHold",
             arguments=[statement, signature],
+            priority=Priority.URGENT,
         )
 
     context.database.write(change)

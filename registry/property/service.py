@@ -23,7 +23,7 @@ from chain.context import Context
 from chain.crypto import recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
 from chain.ledger import Event
-from chain.outbox import attempt, enqueue, outcome, refused
+from chain.outbox import Priority, attempt, enqueue, outcome, refused
 from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
 from chain.view import Word
 from chain.words import DealWord, MemberWord
@@ -702,4 +702,5 @@ def _enqueue(context: Context, session: Session, operation: str, function: str, 
         contract=CONTRACT,
         function=function,
         arguments=arguments,
+        priority=Priority.BULK,
     )
