@@ -96,6 +96,8 @@ def _health(node: Node, metrics: Metrics) -> health.Health:
         "Calls refused because a source departs from what was published; see GET /v1/incidents.",
         found.source_incidents,
     )
+    for name, text, value in found.claim_gauges():
+        metrics.gauge(name, text, value)
     return found
 
 

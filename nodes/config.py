@@ -127,12 +127,19 @@ class Workers(_Strict):
 
     projector: bool = True
     evidence: bool = True
+    claims: bool = True
+    """Claim what this organisation earned as provider, by value, by age and at once when an agreement ends."""
     witness: bool | None = None
     """Cosign other members' logs; by default on a supervisor only."""
     projector_seconds: float = Field(default=0.25, gt=0)
     checkpoint_seconds: float = Field(default=2.0, gt=0, le=5)
     anchor_seconds: float = Field(default=20.0, gt=0, le=60)
     witness_seconds: float = Field(default=2.0, gt=0)
+    claim_seconds: float = Field(default=0.5, gt=0, le=10)
+    claim_min_fen: int = Field(default=10_000, ge=1)
+    """Claim once an agreement owes so much."""
+    claim_max_age_seconds: int = Field(default=3_600, ge=1)
+    """Claim once an acknowledged call is so old."""
 
 
 class NodeConfig(_Strict):

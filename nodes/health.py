@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +17,14 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.errors import QiaolianError, Unavailable
 from chain.outbox import Backlog, backlog
+from exchange.settlement.claims import ClaimMonitor
 from nodes.config import Limits
 from nodes.metrics import Metrics
 from nodes.problems import CONTENT_TYPE, as_ours, problem
 from nodes.standing import Standing
 from nodes.store import NodeHeartbeat
 from nodes.version import VERSION
-from registry.access import Principal, get_context, require_local, require_member
+from registry.access import Principal, get_context, get_principal, require_local, require_member
 from registry.assets import incidents
 from registry.evidence.service import log_size
 
@@ -75,6 +77,7 @@ class Health:
             "books": self._standing.require,
             "outbox": self._outbox,
             "disk": self._disk,
+            "claims": self._claims,
         }
         found = []
         for name, check in checks.items():
@@ -105,6 +108,48 @@ class Health:
     def source_incidents(self) -> float | None:
         """Calls refused because a source departs from what was published."""
         return float(incidents.total(self._context))
+
+    def claim_gauges(self) -> list[tuple[str, str, Callable[[], float | None]]]:
+        """Name, help and value of each gauge of the claims; values are None where the node claims nothing by itself."""
+        return [
+            (
+                "qiaolian_claims_unclaimed_fen",
+                "Fen acknowledged by buyers and not claimed on the chain.",
+                self._of_claims(lambda monitor: monitor.report.unclaimed),
+            ),
+            (
+                "qiaolian_claims_at_risk_fen",
+                "Of these, fen whose claim is late or was refused.",
+                self._of_claims(lambda monitor: sum(each.unclaimed for each in monitor.report.at_risk(self._context.now()))),
+            ),
+            (
+                "qiaolian_claims_window_seconds",
+                "Seconds until the first closing window with unclaimed money ends.",
+                self._of_claims(lambda monitor: monitor.report.seconds_left),
+            ),
+            (
+                "qiaolian_claims_refused",
+                "Claims that the chain refused since the start.",
+                self._of_claims(lambda monitor: monitor.refusals),
+            ),
+            (
+                "qiaolian_claims_lost_fen",
+                "Fen delivered under agreements that closed before they were claimed, as far as looked at since the start.",
+                self._of_claims(lambda monitor: monitor.report.lost),
+            ),
+        ]
+
+    def _of_claims(self, value: Callable[[ClaimMonitor], float | None]) -> Callable[[], float | None]:
+        def ask() -> float | None:
+            monitor = self._context.ports.get("exchange.claims")
+            return None if monitor is None else value(monitor)
+
+        return ask
+
+    def _claims(self) -> None:
+        monitor = self._context.ports.get("exchange.claims")
+        if monitor is not None:
+            monitor.require()
 
     def _database(self) -> None:
         with self._context.database.read() as session:
@@ -153,6 +198,9 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="The node can do its work; if not, what is down", response_model=Readiness)
 def readyz(request: Request) -> Response:
     readiness: Readiness = request.app.state.health.readiness()
+    caller = get_principal(request)
+    if caller is None or caller.kind != "local":
+        readiness = _for_strangers(readiness)
     if readiness.ready:
         return JSONResponse(readiness.model_dump())
     down = [each for each in readiness.dependencies if not each.up]
@@ -165,6 +213,18 @@ def readyz(request: Request) -> Response:
         )
     )
     return Response(body, status_code=503, media_type=CONTENT_TYPE.decode())
+
+
+def _for_strangers(readiness: Readiness) -> Readiness:
+    """Amounts and dates of claims are the organisation's own business."""
+
+    def shown(dependency: Dependency) -> Dependency:
+        if dependency.name != "claims" or dependency.up:
+            return dependency
+        hint = "Ask with an access token of this organisation to see how much, and until when."
+        return dependency.model_copy(update={"detail": "Earned money is not claimed.", "hint": hint})
+
+    return readiness.model_copy(update={"dependencies": [shown(each) for each in readiness.dependencies]})
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)

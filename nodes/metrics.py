@@ -63,7 +63,7 @@ class Metrics:
         for name, text, value in self._gauges:
             now = value()
             if now is not None:
-                lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {now:g}"]
+                lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {now:.15g}"]
         return "\n".join(lines) + "\n"
 
     def _counter_lines(self) -> list[str]:

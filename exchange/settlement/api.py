@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from exchange.settlement import bundles, service
+from exchange.settlement import bundles, claims, service
 from registry.access import Principal, Whole, get_context, hex_bytes, require_local
 
 router = APIRouter(tags=["settlement"])
@@ -86,6 +86,11 @@ def accounts(member: str | None = None, context: Context = Depends(get_context),
 @router.get("/v1/agreements/{agreement_id}/books", summary="An agreement's money, read from the chain")
 def books(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
     return service.books(context, hex_bytes(agreement_id))
+
+
+@router.get("/v1/claims", summary="What is owed to this organisation and not claimed yet, by agreement")
+def owed(context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+    return claims.claims(context)
 
 
 @router.get("/v1/payments", summary="Payments, deposits and withdrawals as the chain told them")

@@ -33,6 +33,8 @@ from registry.evidence.service import append_statement
 CONTRACT = "TradeSettlement"
 DEPOSIT_DOMAIN = "qiaolian.deposit.v1"
 CONFIRMATION_SECONDS = 86_400
+_URGENT = ("claimRequests", "claimVouchers", "giveNotice")
+"""Their delay costs money: a window runs out, or does not begin."""
 
 # --- Money in and out ------------------------------------------------------------------------------------------------------------
 
@@ -109,7 +111,7 @@ def withdraw(context: Context, *, amount: int, order: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
     """A buyer's signed acknowledgement of a lane."""
 
     acknowledged: Acknowledged
@@ -121,7 +123,7 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """Claim the highest acknowledged amount of every lane.
 
     Raises:
-        Forbidden: ``not_provider``; Conflict: ``nothing_to_claim`` when the chain has it all.
+        Forbidden: ``not_provider``; Conflict: ``nothing_to_claim`` when the chain has it all, ``agreement_is_closed`` when it is too late.
     """
     signed = agreements.load(context, agreement_id)
     if signed.side != Side.PROVIDER:
@@ -133,39 +135,60 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
     ]
     if not items:
         raise Conflict("nothing_to_claim", "Everything acknowledged has been claimed.")
-    return {"operations": _send_claims(context, signed.agreement, items), "lanes": len(items)}
+    closed_at = agreements.proved_state(context, agreement_id).closed_at
+    if closed_at:
+        raise Conflict(
+            "agreement_is_closed",
+            f"The agreement closed in block {closed_at}; nothing can be claimed under it any more.",
+            hint="See what was lost with: qiaolian reconcile AGREEMENT",
+        )
+    calls = claim_calls(signed.agreement, items)
+    return {"operations": queue_claims(context, calls), "lanes": len(items)}
 
 
-def _send_claims(context: Context, agreement: Agreement, items: Sequence[_Item]) -> list[str]:
-    """Each claim's operation id names exactly what it claims, so a repetition is the same operation."""
-    operations: list[str] = []
+@dataclass(frozen=True)
+class ClaimCall:
+    """One transaction of a claim. Its operation id names exactly what it claims, so a repetition is the same operation."""
 
-    def change(session: Session) -> None:
-        operations.clear()
-        for function, kind in (("claimRequests", UsageRequest), ("claimVouchers", Voucher)):
-            chosen = [item for item in items if isinstance(item.statement, kind)]
-            for part in parts(chosen):
-                named = hashlib.sha256(b"".join(item.statement.struct_hash() for item in part)).hexdigest()
-                operation = f"claim/{agreement.struct_hash().hex()}/{named}"
-                arguments = [agreement, [item.statement for item in part], [item.signature for item in part]]
-                operations.append(_send(context, session, operation, function, arguments))
-
-    context.database.write(change)
-    return operations
+    operation: str
+    function: str
+    arguments: Sequence[Any]
 
 
-def highest_acknowledged(context: Context, agreement_id: bytes) -> list[_Item]:
+def claim_calls(agreement: Agreement, items: Sequence[Item]) -> list[ClaimCall]:
+    """The transactions that claim these acknowledgements."""
+    calls: list[ClaimCall] = []
+    for function, kind in (("claimRequests", UsageRequest), ("claimVouchers", Voucher)):
+        chosen = [item for item in items if isinstance(item.statement, kind)]
+        for part in parts(chosen):
+            named = hashlib.sha256(b"".join(item.statement.struct_hash() for item in part)).hexdigest()
+            operation = f"claim/{agreement.struct_hash().hex()}/{named}"
+            arguments = [agreement, [item.statement for item in part], [item.signature for item in part]]
+            calls.append(ClaimCall(operation, function, arguments))
+    return calls
+
+
+def queue_claims(context: Context, calls: Sequence[ClaimCall]) -> list[str]:
+    """Queue a claim's transactions, all or none; the operations sent."""
+
+    def change(session: Session) -> list[str]:
+        return [_send(context, session, call.operation, call.function, call.arguments) for call in calls]
+
+    return context.database.write(change)
+
+
+def highest_acknowledged(context: Context, agreement_id: bytes) -> list[Item]:
     """What the buyer signed for last on each lane: its latest request, or a closing voucher that says more."""
-    found: dict[int, _Item] = {}
+    found: dict[int, Item] = {}
     with context.database.read() as session:
         for lane, row in heads(session, GATEWAY, agreement_id).items():
             request = UsageRequest.from_json(json.loads(row.request))
             said = Acknowledged(lane, request.seq - 1, request.acknowledged_units, request.acknowledged_amount)
-            found[lane] = _Item(said, request, row.request_signature)
+            found[lane] = Item(said, request, row.request_signature)
         for row in session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)):
             said = Acknowledged(row.lane, row.seq, row.units, row.amount)
             if row.lane not in found or said.seq > found[row.lane].acknowledged.seq:
-                found[row.lane] = _Item(said, Voucher.from_json(json.loads(row.voucher)), row.signature)
+                found[row.lane] = Item(said, Voucher.from_json(json.loads(row.voucher)), row.signature)
     return [found[lane] for lane in sorted(found)]
 
 
@@ -238,6 +261,7 @@ def _send(context: Context, session: Session, operation: str, function: str, arg
         contract=CONTRACT,
         function=function,
         arguments=arguments,
+        priority=Priority.URGENT if function in _URGENT else Priority.NORMAL,
     )
     return sent
 
@@ -330,16 +354,20 @@ def _money(account: Any) -> dict[str, str]:
 
 
 __all__ = [
+    "ClaimCall",
+    "Item",
     "accounts",
     "acknowledge_all",
     "apply",
     "books",
     "claim",
+    "claim_calls",
     "claimed_lanes",
     "close",
     "confirm_deposit",
     "give_notice",
     "highest_acknowledged",
     "payments",
+    "queue_claims",
     "withdraw",
 ]

@@ -1,5 +1,5 @@
 """Work a node does beside answering: following the chain's events, getting what parties of a deal signed, taking over
-registrations, checkpoints and anchors, witnessing.
+registrations, claims, checkpoints and anchors, witnessing.
 
 A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
 with longer pauses while it keeps failing.
@@ -12,10 +12,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from exchange.settlement.claims import ClaimMonitor
+from exchange.settlement.rules import ClaimPolicy
 from nodes.assembly import Node
 from nodes.metrics import Metrics
 from nodes.problems import as_ours
 from nodes.standing import StandingWorker
+from nodes.workers.claims import ClaimWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
 from nodes.workers.witness import WitnessWorker
@@ -93,6 +96,10 @@ def _configured(node: Node) -> list[Worker]:
         workers.append(Worker("register", DELIVERY_SECONDS, RegistrationUpdater(node.context).round))
     if settings.evidence:
         workers.append(Worker("evidence", settings.checkpoint_seconds, EvidenceWorker(node.context, anchor_seconds=settings.anchor_seconds).round))
+    if settings.claims:
+        policy = ClaimPolicy(settings.claim_min_fen, settings.claim_max_age_seconds)
+        worker = ClaimWorker(ClaimMonitor(node.context, policy))
+        workers.append(Worker("claims", settings.claim_seconds, worker.round))
     if node.config.witnesses:
         members = [member for member, peer in node.config.peers.items() if peer.log is not None]
         workers.append(Worker("witness", settings.witness_seconds, WitnessWorker(node.context, members).round))

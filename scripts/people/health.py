@@ -31,7 +31,7 @@ def _health(desk: Desk, arguments: argparse.Namespace) -> int:
     return 0 if ready else 1
 
 
-VERB = Verb("health", "what of a node is up; exit code 1 when something is down", _health, role=None)
+VERB = Verb("health", "what of a node is up; exit code 1 when something is down", _health, role="auditor", stranger=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

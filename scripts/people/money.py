@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from scripts.people.desk import Desk
-from scripts.people.show import Columns, yuan
+from scripts.people.show import Columns, when, yuan
 from scripts.people.verb import Noun, Verb, arg, change, place, read
 
 PAYMENTS: Columns = {
@@ -35,6 +36,28 @@ def _account(desk: Desk, arguments: argparse.Namespace) -> None:
     desk.say(f"deposited = withdrawn + free + locked: {'holds' if answer['conserved'] else 'DOES NOT HOLD'}")
 
 
+def _until(row: Mapping[str, Any]) -> str:
+    if row["windowEndsAt"] is None:
+        return "-"
+    return f"{when(row['windowEndsAt'])}, {row['blocksLeft']} blocks"
+
+
+CLAIMS: Columns = {
+    "agreement": "agreementId",
+    "unclaimed": lambda row: yuan(row["unclaimed"]),
+    "due": "due",
+    "until": _until,
+    "refused": "refusal",
+    "at risk": "atRisk",
+}
+
+
+def _claims(desk: Desk, _arguments: argparse.Namespace) -> None:
+    answer = desk.client.get("/v1/claims")
+    desk.table(answer["agreements"], CLAIMS, whole=answer)
+    desk.say(f"{yuan(answer['unclaimed'])} not claimed yet, {yuan(answer['atRisk'])} of it at risk; {yuan(answer['lost'])} lost.")
+
+
 NOUN = Noun(
     (
         Verb(
@@ -50,6 +73,7 @@ NOUN = Noun(
             (AMOUNT, arg("--order", required=True, help="your own number of this order; it counts once")),
         ),
         Verb("account", "a member's money and everybody's, read from the chain", _account, (arg("--member", help="default: this organisation"),)),
+        Verb("claims", "what buyers acknowledged and the chain has not paid yet, and until when it can be claimed", _claims),
         Verb(
             "payments",
             "payments, deposits and withdrawals as the chain told them",

@@ -39,7 +39,7 @@ class Verb:
     """One thing a person does.
 
     ``role`` is the local role whose token is taken from the node's directory when none is given; None for what strangers may do.
-    ``node`` is false for verbs that only read and write files.
+    ``node`` is false for verbs that only read and write files. ``stranger`` is true where a caller without a token is told less, not refused.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Verb:
     arguments: Sequence[Argument] = ()
     role: str | None = "clerk"
     node: bool = True
+    stranger: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def add_verb(parser: argparse.ArgumentParser, verb: Verb) -> None:
     for each in verb.arguments:
         parser.add_argument(*each.flags, **each.options)
     add_connection(parser, role=verb.role, node=verb.node)
-    parser.set_defaults(act=verb.act)
+    parser.set_defaults(act=verb.act, stranger=verb.stranger)
 
 
 def run_verb(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,443 @@
+"""Claims that a provider's node makes by itself: what is owed, when it is claimed, and what is at risk until it is.
+
+A round looks at the agreements for which something changed (a call, a voucher, a notice), at those whose claim is under way, and at all
+others at a slow pace. Whether an agreement is open, in notice or closed, and what each lane was paid, is proved under the node's own view of
+the chain; the events taken so far only say where to look first. The proofs are asked for in bounded batches and are not followed from block to
+block, so an open agreement at rest costs nothing.
+
+Rules are in ``exchange.settlement.rules``; a claim's operation id names exactly what it claims, so that a restart repeats nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from chain.context import Context
+from chain.errors import QiaolianError, Unavailable
+from chain.outbox import attempt, known, last_refusal, outcome, unfinished, worker_seen_at
+from chain.statements import Agreement
+from chain.view import Head, Word
+from chain.words import AgreementState, LaneWord
+from exchange.agreements.model import Side, State
+from exchange.agreements.store import AGREEMENTS
+from exchange.metering.activity import Activity
+from exchange.metering.store import GATEWAY, heads, place
+from exchange.settlement.rules import (
+    ClaimPolicy,
+    ClaimReason,
+    ClaimStatus,
+    LaneBalance,
+    at_risk,
+    closing_window,
+    decide_claim,
+)
+from exchange.settlement.service import CONTRACT, ClaimCall, Item, claim_calls, highest_acknowledged, queue_claims
+
+log = logging.getLogger("qiaolian.claims")
+
+MAX_AGREEMENTS_PER_ROUND = 50
+LIST_SECONDS = 30
+"""Between two listings of every agreement this node provides under."""
+IDLE_SECONDS = 30
+"""Between two looks at an agreement for which nothing changed."""
+LOOK_SECONDS = 5
+"""Between two looks at an open agreement that is called all the time."""
+RETRY_SECONDS = 5
+MAX_RETRY_SECONDS = 600
+"""A claim the chain refused is sent again after the first, then with doubled pauses up to the second."""
+UNCHECKED_SECONDS = 30
+"""Money whose agreements could not be looked at for so long is an alarm."""
+OUTBOX_SECONDS = 15
+"""An outbox worker that has not reported for so long does not run."""
+
+
+@dataclass
+class _Tracked:
+    """An agreement this node provides under, until it is proved closed."""
+
+    agreement_id: bytes
+    next_look: float = 0
+    looked_at: float = 0
+    noticed: bool = False
+    """Whether an event or the chain showed a notice: looked at before all others."""
+    status: ClaimStatus = field(init=False)
+    claimed: int = 0
+    """Fen the chain had been shown of it at the last look."""
+    sent: list[str] = field(default_factory=list)
+    """The operations of the last claim."""
+    counted: list[str] = field(default_factory=list)
+    """Those of a claim whose refusal was counted."""
+    refusals: int = 0
+    retry_at: float = 0
+
+    def __post_init__(self) -> None:
+        self.status = ClaimStatus(self.agreement_id)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a look found of one agreement."""
+
+    agreement: Agreement
+    items: dict[int, Item]
+    state: AgreementState
+    claimed: dict[int, LaneWord]
+
+
+@dataclass(frozen=True)
+class ClaimsReport:
+    """The claims of this node as of its last round."""
+
+    statuses: tuple[ClaimStatus, ...] = ()
+    """Of the agreements that are not closed."""
+    lost: int = 0
+    """Fen delivered under agreements that closed without its being claimed, as far as they were looked at since the start."""
+    checked_at: int | None = None
+    """Unix seconds of the last round that came to its end."""
+    outbox_seen_at: float | None = None
+    failure: str = ""
+    """Code with which the last round failed."""
+
+    @property
+    def unclaimed(self) -> int:
+        """Fen acknowledged and not on the chain."""
+        return sum(status.unclaimed for status in self.statuses)
+
+    @property
+    def seconds_left(self) -> int | None:
+        """Until the first window with unclaimed money ends, as of the last look; None when none runs."""
+        return min((status.window.left for status in self.statuses if status.window and status.unclaimed), default=None)
+
+    def at_risk(self, now: int) -> list[ClaimStatus]:
+        """The agreements whose money may be lost unless somebody acts."""
+        return [status for status in self.statuses if at_risk(status, now)]
+
+
+class ClaimMonitor:
+    """Claims for one node. ``round`` is called by one thread at a time; the rest may be asked from any."""
+
+    def __init__(self, context: Context, policy: ClaimPolicy) -> None:
+        self._context = context
+        self._policy = policy
+        self._tracked: dict[bytes, _Tracked] = {}
+        self._closed: dict[bytes, int] = {}
+        """Agreements proved closed, and what was lost under each."""
+        self._listed_at = float("-inf")
+        self._alarmed: set[tuple[bytes, str]] = set()
+        self._report = ClaimsReport()
+        self.refusals = 0
+        """Claims the chain refused since the start."""
+        context.ports["exchange.claims"] = self
+
+    @classmethod
+    def of(cls, context: Context) -> ClaimMonitor:
+        """The node's own; ``claims_not_watched`` where the worker is switched off."""
+        found: ClaimMonitor | None = context.ports.get("exchange.claims")
+        if found is None:
+            raise Unavailable("claims_not_watched", "This node claims nothing by itself.", hint="Set workers.claims = true in its configuration.")
+        return found
+
+    # --- What others ask ---------------------------------------------------------------------------------------------
+
+    @property
+    def report(self) -> ClaimsReport:
+        """As of the last round."""
+        return self._report
+
+    def require(self) -> None:
+        """Nothing owed to this organisation is at risk.
+
+        Raises:
+            Unavailable: ``claims_at_risk``, ``claims_unchecked``, ``claims_outbox_stopped``; the sentence gives the fen and until when.
+        """
+        now, report = self._context.now(), self._report
+        risky = report.at_risk(now)
+        if risky:
+            raise _claims_at_risk(risky, self._cause(report, now))
+        if report.unclaimed and report.checked_at is not None and now - report.checked_at > UNCHECKED_SECONDS:
+            raise Unavailable(
+                "claims_unchecked",
+                f"{report.unclaimed} fen are not claimed, and their agreements were last looked at {now - report.checked_at} s ago.",
+                hint=f"The last look failed with {report.failure or 'no answer'}: check the chain nodes and the database.",
+            )
+        if report.statuses and not _outbox_runs(report, now):
+            raise Unavailable(
+                "claims_outbox_stopped",
+                f"The outbox does not run; {report.unclaimed} fen wait to be claimed under {_agreements(len(report.statuses))}.",
+                hint="Start it: qiaolian node outbox --config node.toml",
+            )
+
+    def _cause(self, report: ClaimsReport, now: int) -> str:
+        if not _outbox_runs(report, now):
+            return "The outbox does not run: start qiaolian node outbox."
+        if report.failure:
+            return f"The last look failed with {report.failure}: check the chain nodes."
+        return "Check that the chain makes blocks and takes this node's transactions; qiaolian money claims shows each agreement."
+
+    # --- A round -----------------------------------------------------------------------------------------------------
+
+    def round(self) -> None:
+        """Look at what may have changed and queue the claims that are due.
+
+        Raises:
+            QiaolianError: what stood in the way, e.g. ``chain_view_stale``; the next round tries again.
+        """
+        now = self._context.now()
+        try:
+            self._find(now)
+            due = self._due(now)
+            if due:
+                self._look(due, now)
+        except QiaolianError as error:
+            self._publish(now, error.code)
+            raise
+        self._publish(now, "")
+
+    def _find(self, now: float) -> None:
+        """Which agreements there are, and which of them to look at now."""
+        with self._context.database.read() as session:
+            own = sa.select(AGREEMENTS.c.agreement_id).where(AGREEMENTS.c.side == Side.PROVIDER)
+            noticed = set(session.scalars(own.where(AGREEMENTS.c.state == State.NOTICE)))
+            listed: list[bytes] = []
+            if now - self._listed_at >= LIST_SECONDS:
+                listed = list(session.scalars(own.where(AGREEMENTS.c.opened_at.is_not(None))))
+                self._listed_at = now
+        for agreement_id in listed:
+            self._track(agreement_id)
+        for agreement_id in Activity.of(self._context).take():
+            tracked = self._track(agreement_id)
+            if tracked is not None:
+                soonest = 0 if tracked.noticed else tracked.looked_at + LOOK_SECONDS
+                tracked.next_look = min(tracked.next_look, soonest)
+        for agreement_id in noticed:
+            tracked = self._track(agreement_id)
+            if tracked is not None and not tracked.noticed:
+                tracked.noticed, tracked.next_look = True, 0
+
+    def _track(self, agreement_id: bytes) -> _Tracked | None:
+        """The agreement among those looked at; None once it is proved closed."""
+        if agreement_id in self._closed:
+            return None
+        return self._tracked.setdefault(agreement_id, _Tracked(agreement_id))
+
+    def _due(self, now: float) -> list[_Tracked]:
+        due = [tracked for tracked in self._tracked.values() if tracked.next_look <= now]
+        due.sort(key=lambda tracked: (not tracked.noticed, tracked.next_look))
+        return due[:MAX_AGREEMENTS_PER_ROUND]
+
+    def _look(self, due: Sequence[_Tracked], now: int) -> None:
+        head = self._context.view.require_fresh()
+        latest = max(now, head.timestamp)
+        with self._context.database.read() as session:
+            pending = _pending(session, self._context.transaction_address)
+        for tracked, seen in zip(due, self._seen(due), strict=True):
+            tracked.looked_at = now
+            if seen.state.closed_at:
+                self._close(tracked, seen)
+                continue
+            self._judge(tracked, seen, head, latest)
+            if tracked.status.reason is not None:
+                self._claim(tracked, seen, head, now=now, waits=tracked.agreement_id in pending)
+            tracked.next_look = _next_look(tracked, seen, now=now, latest=latest)
+
+    def _seen(self, due: Sequence[_Tracked]) -> list[_Seen]:
+        """Each agreement's books: what the buyer signed, from the database; what the chain has, proved."""
+        ids = [tracked.agreement_id for tracked in due]
+        terms = self._agreements(ids)
+        items = {each: {item.acknowledged.lane: item for item in highest_acknowledged(self._context, each)} for each in ids}
+        words = [Word(CONTRACT, "agreements", (each,), offset) for each in ids for offset in range(3)]
+        values = [word.value for word in self._context.view.words(words, watch=False)]
+        states = {each: AgreementState.decode(*values[3 * n : 3 * n + 3]) for n, each in enumerate(ids)}
+        lanes = [(each, lane) for each in ids if _differs(items[each].values(), states[each]) for lane in items[each]]
+        proved = self._context.view.words([Word(CONTRACT, "lanes", lane) for lane in lanes], watch=False)
+        claimed: dict[bytes, dict[int, LaneWord]] = {each: {} for each in ids}
+        for (agreement_id, lane), word in zip(lanes, proved, strict=True):
+            claimed[agreement_id][lane] = LaneWord.decode(word.value)
+        return [_Seen(terms[each], items[each], states[each], claimed[each]) for each in ids]
+
+    def _agreements(self, ids: Sequence[bytes]) -> dict[bytes, Agreement]:
+        query = sa.select(AGREEMENTS.c.agreement_id, AGREEMENTS.c.agreement).where(AGREEMENTS.c.agreement_id.in_(ids))
+        with self._context.database.read() as session:
+            return {row.agreement_id: Agreement.from_json(row.agreement) for row in session.execute(query)}
+
+    # --- One agreement -----------------------------------------------------------------------------------------------
+
+    def _judge(self, tracked: _Tracked, seen: _Seen, head: Head, latest: int) -> None:
+        """What is owed and whether it is due."""
+        balances = self._balances(tracked.agreement_id, seen)
+        decision = decide_claim(balances, seen.state, ends_at=seen.agreement.ends_at, policy=self._policy, now=latest)
+        before = tracked.status
+        if seen.state.acknowledged > tracked.claimed or decision.reason is None:
+            tracked.refusals, tracked.retry_at = 0, 0
+            before = replace(before, refusal="")
+        tracked.claimed = seen.state.acknowledged
+        tracked.noticed = tracked.noticed or bool(seen.state.notice_at)
+        tracked.status = ClaimStatus(
+            agreement_id=tracked.agreement_id,
+            unclaimed=decision.unclaimed,
+            reason=decision.reason,
+            due_since=0 if decision.reason is None else before.due_since or self._context.now(),
+            window=closing_window(seen.agreement, seen.state, height=head.height, time=head.timestamp),
+            refusal=before.refusal,
+        )
+
+    def _balances(self, agreement_id: bytes, seen: _Seen) -> list[LaneBalance]:
+        with self._context.database.read() as session:
+            balances = []
+            for lane, claimed in seen.claimed.items():
+                balance = LaneBalance(seen.items[lane].acknowledged, claimed)
+                if balance.unclaimed:
+                    oldest = place(session, GATEWAY, agreement_id, lane, claimed.seq + 1)
+                    balance = replace(balance, oldest_at=0 if oldest is None else oldest.at)
+                balances.append(balance)
+        return balances
+
+    def _claim(self, tracked: _Tracked, seen: _Seen, head: Head, *, now: int, waits: bool) -> None:
+        """Queue a claim that is due, unless it is on its way; one the chain refused is sent again after a pause."""
+        owing = [seen.items[lane] for lane, claimed in seen.claimed.items() if LaneBalance(seen.items[lane].acknowledged, claimed).unclaimed]
+        calls = claim_calls(seen.agreement, owing)
+        with self._context.database.read() as session:
+            refused = _refused(session, tracked, calls, head.height)
+            fresh = [call for call in calls if not known(session, attempt(session, call.operation))]
+        if refused is not None:
+            self._refuse(tracked, *refused, now=now)
+        if not fresh or now < tracked.retry_at:
+            return
+        # Before a notice one claim at a time is enough; after it each voucher that arrives is claimed at once.
+        if waits and tracked.status.reason not in (ClaimReason.CLOSING, ClaimReason.ENDED):
+            return
+        tracked.sent = queue_claims(self._context, fresh)
+        log.info("claiming %d fen (%s)", tracked.status.unclaimed, tracked.status.reason)
+
+    def _refuse(self, tracked: _Tracked, code: str, operations: list[str], *, now: int) -> None:
+        """Note a refusal once, and when to try again."""
+        tracked.status = replace(tracked.status, refusal=code)
+        if operations == tracked.counted:
+            return
+        tracked.counted = operations
+        tracked.retry_at = now + min(MAX_RETRY_SECONDS, RETRY_SECONDS * 2**tracked.refusals)
+        tracked.refusals += 1
+        self.refusals += 1
+
+    def _close(self, tracked: _Tracked, seen: _Seen) -> None:
+        """Account for a closed agreement: what was delivered and not claimed is lost."""
+        with self._context.database.read() as session:
+            delivered = sum(row.amount for row in heads(session, GATEWAY, tracked.agreement_id).values())
+        lost = max(0, delivered - seen.state.acknowledged)
+        self._closed[tracked.agreement_id] = lost
+        del self._tracked[tracked.agreement_id]
+        if lost:
+            log.warning("an agreement closed and %d fen delivered under it were not claimed", lost, extra={"code": "claims_lost"})
+
+    # --- Telling -----------------------------------------------------------------------------------------------------
+
+    def _publish(self, now: int, failure: str) -> None:
+        with self._context.database.read() as session:
+            seen_at = worker_seen_at(session, self._context.transaction_address)
+        self._report = ClaimsReport(
+            statuses=tuple(tracked.status for tracked in self._tracked.values()),
+            lost=sum(self._closed.values()),
+            checked_at=self._report.checked_at if failure else now,
+            outbox_seen_at=seen_at,
+            failure=failure,
+        )
+        self._log_changes(now)
+
+    def _log_changes(self, now: int) -> None:
+        """Each alarm once, when it begins and when it ends."""
+        alarms = {(status.agreement_id, status.refusal): status for status in self._report.at_risk(now)}
+        for status in (alarms[each] for each in alarms.keys() - self._alarmed):
+            error = _claims_at_risk([status], self._cause(self._report, now))
+            log.warning("%s", error.sentence, extra={"code": error.code})
+        ended = {agreement_id for agreement_id, _ in self._alarmed} - {agreement_id for agreement_id, _ in alarms}
+        if ended:
+            log.info("the claims of %s are no longer at risk", _agreements(len(ended)))
+        self._alarmed = set(alarms)
+
+
+def claims(context: Context) -> dict[str, Any]:
+    """What is owed to this organisation and not on the chain yet, by agreement; ``claims_not_watched``."""
+    report, now = ClaimMonitor.of(context).report, context.now()
+    owing = sorted((status for status in report.statuses if status.unclaimed), key=lambda status: -status.unclaimed)
+    return {
+        "unclaimed": str(report.unclaimed),
+        "atRisk": str(sum(status.unclaimed for status in report.at_risk(now))),
+        "lost": str(report.lost),
+        "checkedAt": report.checked_at,
+        "failure": report.failure or None,
+        "agreements": [_shown(status, now) for status in owing],
+    }
+
+
+def _shown(status: ClaimStatus, now: int) -> dict[str, Any]:
+    window = status.window
+    return {
+        "agreementId": "0x" + status.agreement_id.hex(),
+        "unclaimed": str(status.unclaimed),
+        "due": status.reason,
+        "dueSince": status.due_since or None,
+        "windowEndsAt": None if window is None else window.ends_at,
+        "blocksLeft": None if window is None else window.blocks,
+        "refusal": status.refusal or None,
+        "atRisk": at_risk(status, now),
+    }
+
+
+def _claims_at_risk(risky: Sequence[ClaimStatus], hint: str) -> Unavailable:
+    fen = sum(status.unclaimed for status in risky)
+    sentence = f"{fen} fen under {_agreements(len(risky))} are acknowledged and not claimed"
+    windows = [status.window for status in risky if status.window is not None]
+    if windows:
+        first = min(windows, key=lambda window: window.left)
+        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(first.ends_at))
+        sentence += f"; they can be lost after {until}, in {first.blocks} blocks and {first.seconds} s"
+    refusals = sorted({status.refusal for status in risky if status.refusal})
+    if refusals:
+        sentence += f"; the chain refused the claim ({', '.join(refusals)})"
+    return Unavailable("claims_at_risk", sentence + ".", hint=hint)
+
+
+def _agreements(count: int) -> str:
+    return "1 agreement" if count == 1 else f"{count} agreements"
+
+
+def _outbox_runs(report: ClaimsReport, now: int) -> bool:
+    return report.outbox_seen_at is not None and now - report.outbox_seen_at <= OUTBOX_SECONDS
+
+
+def _pending(session: Session, sender: str) -> set[bytes]:
+    """The agreements that have a claim on its way."""
+    return {bytes.fromhex(operation.split("/")[1]) for operation in unfinished(session, sender, "claim/")}
+
+
+def _refused(session: Session, tracked: _Tracked, calls: Sequence[ClaimCall], height: int) -> tuple[str, list[str]] | None:
+    """The code with which the chain refused the last claim, and its operations. A refusal that the proof does not cover yet is left for later."""
+    sent = [(each, outcome(session, each)) for each in tracked.sent if known(session, each)]
+    found = [(operation, ended) for operation, ended in sent if ended.code]
+    if not found:
+        last = [(call.operation, last_refusal(session, call.operation)) for call in calls]
+        found = [(operation, ended) for operation, ended in last if ended is not None]
+    covered = [(operation, ended) for operation, ended in found if (ended.height or 0) <= height]
+    if not covered:
+        return None
+    return covered[0][1].code or "reverted", [operation for operation, _ in covered]
+
+
+def _differs(items: Iterable[Item], state: AgreementState) -> bool:
+    """Whether the lanes must be looked at: their sum on the chain is one word, and equals what was acknowledged when all is claimed."""
+    return sum(item.acknowledged.amount for item in items) != state.acknowledged
+
+
+def _next_look(tracked: _Tracked, seen: _Seen, *, now: int, latest: int) -> float:
+    """At once while a claim is on its way or a notice is not proved yet, else at a slow pace, and when the agreed end passes."""
+    if tracked.status.reason is not None or (tracked.noticed and not seen.state.notice_at):
+        return now
+    ends_in = seen.agreement.ends_at + 1 - latest
+    return now + (min(IDLE_SECONDS, ends_in) if ends_in > 0 else IDLE_SECONDS)
