@@ -108,14 +108,15 @@ BUYER = cast(sa.Table, BuyerCall.__table__)
 
 
 def heads(session: Session, table: sa.Table, agreement_id: bytes) -> dict[int, sa.Row[Any]]:
-    """The last row of every lane of an agreement."""
-    last = (
-        sa.select(table.c.lane, sa.func.max(table.c.seq).label("seq")).where(table.c.agreement_id == agreement_id).group_by(table.c.lane).subquery()
-    )
-    query = sa.select(table).join(
-        last,
-        sa.and_(table.c.agreement_id == agreement_id, table.c.lane == last.c.lane, table.c.seq == last.c.seq),
-    )
+    """The last row of every lane of an agreement, by one look-up a lane however many calls there were."""
+    here = table.c.agreement_id == agreement_id
+    used = sa.select(sa.func.min(table.c.lane).label("lane")).where(here).cte("used", recursive=True)
+    following = sa.select(sa.func.min(table.c.lane)).where(here, table.c.lane > used.c.lane)
+    after = sa.select(following.correlate(used).scalar_subquery()).where(used.c.lane.is_not(None))
+    used = used.union_all(after)
+    last = sa.select(sa.func.max(table.c.seq)).where(here, table.c.lane == used.c.lane)
+    ends = sa.select(used.c.lane, last.correlate(used).scalar_subquery().label("seq")).subquery()
+    query = sa.select(table).join(ends, sa.and_(here, table.c.lane == ends.c.lane, table.c.seq == ends.c.seq))
     return {row.lane: row for row in session.execute(query)}
 
 

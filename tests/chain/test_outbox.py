@@ -23,7 +23,7 @@ from chain.database import Base, Database
 from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
 from chain.keys import Secp256k1Signer
 from chain.ledger import Ledger, Reverted, log_id_of
-from chain.outbox import OutboxWorker, backlog, enqueue, outcome, wait
+from chain.outbox import OutboxWorker, Priority, backlog, enqueue, outcome, wait
 from chain.outbox.store import CALLS, SENDERS
 from chain.transactions import gas_for, sign_transaction
 
@@ -66,14 +66,24 @@ def worker_of(throwaway: Any, database: Database, **settings: Any) -> OutboxWork
     return OutboxWorker(database, throwaway.ledger, throwaway.organisations[2].transaction, **options)
 
 
-def anchor(session: Any, throwaway: Any, size: int, *, operation: str | None = None, root: bytes = b"\7" * 32) -> None:
+def anchor(
+    session: Any,
+    throwaway: Any,
+    size: int,
+    *,
+    operation: str | None = None,
+    root: bytes = b"\7" * 32,
+    log: int = 1,
+    priority: Priority = Priority.NORMAL,
+) -> None:
     enqueue(
         session,
         sender=throwaway.organisations[2].transaction.address,
         operation_id=operation or f"anchor-{size}",
         contract="EvidenceLog",
         function="anchor",
-        arguments=[1, size, root],
+        arguments=[log, size, root],
+        priority=priority,
     )
 
 
@@ -179,6 +189,31 @@ def test_promised_calls_enter_the_chain_in_order_once_each(throwaway: Any, datab
     assert found.state == "done"
     receipt = throwaway.ledger.receipt(found.tx_hash)
     assert (receipt.succeeded, receipt.height) == (True, found.height)
+
+
+def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(throwaway: Any, database: Database) -> None:
+    def flood(session: Any) -> None:
+        for number in range(1, 1_201):
+            bulk = {"operation": f"bulk-{number}", "log": 1_000 + number, "priority": Priority.BULK}
+            anchor(session, throwaway, 1, **bulk)
+
+    def place(operation: str) -> int | None:
+        with database.read() as session:
+            found: int | None = session.scalar(sa.select(CALLS.c.nonce).where(CALLS.c.operation_id == operation))
+        return found
+
+    throwaway.rpc("evm_setAutomine", False)
+    start = throwaway.ledger.nonce(throwaway.organisations[2].transaction.address)
+    database.write(flood)
+    database.write(lambda session: anchor(session, throwaway, 1, priority=Priority.URGENT))
+    with working(worker_of(throwaway, database, batch=20, max_bulk_in_flight=40)):
+        wait_until(lambda: place("bulk-39") is not None)
+        assert place("anchor-1") in (start, start + 1), "it was queued last and goes first"
+        # No block comes: what is in flight now is all that a second one may have before it.
+        database.write(lambda session: anchor(session, throwaway, 2, priority=Priority.URGENT))
+        wait_until(lambda: place("anchor-2") is not None)
+        assert place("anchor-2") <= start + 40 + 1
+        assert place("bulk-1200") is None
 
 
 def test_a_refusal_of_the_contract_is_final_and_has_its_code(throwaway: Any, database: Database) -> None:
