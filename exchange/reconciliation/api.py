@@ -32,10 +32,4 @@ async def report(state: str | None = None, context: Context = Depends(get_contex
 
 @router.get("/v1/agreements/{agreement_id}/reconciliation", summary="Compare gateway, buyer and chain of one agreement")
 async def one(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
-    compared = await service.reconcile(context, hex_bytes(agreement_id))
-    return {
-        "agreementId": agreement_id,
-        "agree": compared.agree,
-        "lanes": {str(lane): told for lane, told in compared.lanes.items()},
-        "findings": [each.to_json() for each in compared.findings],
-    }
+    return service.shown(await service.reconcile(context, hex_bytes(agreement_id)))

@@ -32,7 +32,7 @@ class Finding:
     """A place where the tellers part."""
 
     kind: str
-    """``gap``, ``conflict``, ``unreachable`` or ``unclaimed``."""
+    """``gap``, ``conflict``, ``unreachable``, ``unclaimed`` or ``lost``."""
     sentence: str
     lane: int | None = None
     from_seq: int | None = None
@@ -49,15 +49,61 @@ class Finding:
         }
 
 
+@dataclass(frozen=True)
+class Part:
+    """One member's part of the split."""
+
+    member: str
+    basis_points: int
+    due: int
+    """Fen the split gives it of what was claimed, rounded down."""
+    paid: int
+    """Fen the contract has paid it."""
+
+
+@dataclass(frozen=True)
+class Money:
+    """What became of an agreement's money, in fen."""
+
+    earned: int
+    """Delivered, by the receipts."""
+    acknowledged: int
+    """Of that, what the buyer signed for: what can be claimed."""
+    claimed: int
+    """Of that, what was claimed on the chain."""
+    paid: int
+    """Of that, what the split paid; the few fen that rounding leaves return to the buyer."""
+    closed: bool
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def unclaimed(self) -> int:
+        """Acknowledged, and still to be claimed."""
+        return 0 if self.closed else max(0, self.acknowledged - self.claimed)
+
+    @property
+    def lost(self) -> int:
+        """Delivered, and not claimed when the agreement closed."""
+        return max(0, self.earned - self.claimed) if self.closed else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The report's form."""
+        amounts = {name: str(getattr(self, name)) for name in ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")}
+        parts = [{"member": part.member, "basisPoints": part.basis_points, "due": str(part.due), "paid": str(part.paid)} for part in self.parts]
+        return {**amounts, "closed": self.closed, "parts": parts}
+
+
 @dataclass
 class Compared:
     """One agreement's outcome."""
 
     agreement_id: bytes
+    money: Money | None = None
+    """None where neither side told its counts."""
     lanes: dict[int, dict[str, Any]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def agree(self) -> bool:
-        """Whether nothing contradicts; money delivered and not claimed yet is no contradiction."""
+        """Whether nothing contradicts; money delivered and not claimed, yet or for good, is no contradiction."""
         return not any(each.kind in ("gap", "conflict", "unreachable") for each in self.findings)

@@ -20,8 +20,9 @@ from chain.crypto import recover
 from chain.eip712 import ZERO32, Domain
 from chain.errors import BadInput, Conflict, QiaolianError
 from chain.statements import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
-from chain.words import LaneWord
-from exchange.reconciliation.model import Compared, Count, Finding
+from chain.words import AgreementState, LaneWord
+from exchange.reconciliation.model import Compared, Count, Finding, Money, Part
+from exchange.settlement.rules import split
 
 NOTHING = Count(0, 0, 0)
 _LANE = re.compile(r"0|[1-9][0-9]{0,2}")
@@ -158,8 +159,10 @@ def compare(
     buyer: Mapping[int, Count] | None,
     chain: Mapping[int, LaneWord],
     contradicted: Sequence[Finding] = (),
+    *,
+    closed: bool = False,
 ) -> Compared:
-    """Compare lane by lane; None means that side could not be asked.
+    """Compare lane by lane; None means that side could not be asked. Of a closed agreement nothing more can be claimed.
 
     ``contradicted`` are the counts that their own proofs refute: such a lane is not compared, the finding stands for it.
     """
@@ -179,7 +182,53 @@ def compare(
             "chain": {"seq": claimed.seq, "units": claimed.units, "amount": str(claimed.amount)},
         }
         found.findings.extend(_lane(lane, theirs, ours, claimed))
+        if closed:
+            found.findings.extend(_lost(lane, theirs, ours, claimed))
+    if closed:
+        found.findings = [each for each in found.findings if each.kind != "unclaimed"]
     return found
+
+
+def _lost(lane: int, gateway: Count | None, buyer: Count | None, chain: LaneWord) -> list[Finding]:
+    """What was delivered on a lane and not claimed when the agreement closed, by the gateway's receipts, else by the buyer's."""
+    counts = [count for count in (gateway, buyer) if count is not None]
+    if not counts or counts[0].amount <= chain.amount:
+        return []
+    earned, acknowledged = counts[0].amount, max(count.acknowledged_amount for count in counts)
+    sentence = (
+        f"{earned - chain.amount} fen are lost: {earned} fen were delivered, {acknowledged} acknowledged, "
+        f"and {chain.amount} claimed before the agreement closed."
+    )
+    return [Finding("lost", sentence, lane, chain.seq + 1, counts[0].seq)]
+
+
+def money_of(
+    agreement: Agreement,
+    gateway: Mapping[int, Count] | None,
+    buyer: Mapping[int, Count] | None,
+    state: AgreementState,
+    paid_to: Mapping[str, int],
+) -> Money | None:
+    """What became of an agreement's money: delivered by the gateway's receipts, else by the buyer's; None without either.
+
+    Args:
+        state: the contract's totals of the agreement.
+        paid_to: fen the contract has paid to each member of the split.
+    """
+    told = gateway if gateway is not None else buyer
+    if told is None:
+        return None
+    sides = [side for side in (gateway, buyer) if side is not None]
+    lanes = {lane for side in sides for lane in side}
+    due = split(state.acknowledged, {share.member: share.basis_points for share in agreement.shares})
+    return Money(
+        earned=sum(count.amount for count in told.values()),
+        acknowledged=sum(max(side.get(lane, NOTHING).acknowledged_amount for side in sides) for lane in lanes),
+        claimed=state.acknowledged,
+        paid=state.paid,
+        closed=state.closed_at != 0,
+        parts=tuple(Part(share.member, share.basis_points, due[share.member], paid_to.get(share.member, 0)) for share in agreement.shares),
+    )
 
 
 def _lane(lane: int, gateway: Count | None, buyer: Count | None, chain: LaneWord) -> list[Finding]:

@@ -19,7 +19,7 @@ from exchange.agreements.model import Side
 from exchange.metering.model import Ending
 from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, heads, place
 from exchange.reconciliation.model import Compared, Count, Finding
-from exchange.reconciliation.rules import compare, read
+from exchange.reconciliation.rules import compare, money_of, read
 from exchange.settlement import service as settlement
 
 CONTRACT = "TradeSettlement"
@@ -107,7 +107,23 @@ async def reconcile(context: Context, agreement_id: bytes) -> Compared:
         told.append(counts)
         contradicted.extend(found)
     claimed = _claimed(context, agreement_id, agreement.lanes, {lane for counts in told if counts for lane in counts})
-    return compare(agreement_id, told[0], told[1], claimed, contradicted)
+    chain = context.ledger.settlement
+    state = chain.agreement(agreement_id)
+    paid_to = {share.member: chain.paid_to(agreement_id, share.member) for share in agreement.shares} if state.paid else {}
+    compared = compare(agreement_id, told[0], told[1], claimed, contradicted, closed=state.closed_at != 0)
+    compared.money = money_of(agreement, told[0], told[1], state, paid_to)
+    return compared
+
+
+def shown(compared: Compared) -> dict[str, Any]:
+    """One agreement's outcome as the API gives it."""
+    return {
+        "agreementId": "0x" + compared.agreement_id.hex(),
+        "agree": compared.agree,
+        "lanes": {str(lane): told for lane, told in compared.lanes.items()},
+        "findings": [finding.to_json() for finding in compared.findings],
+        "money": None if compared.money is None else compared.money.to_json(),
+    }
 
 
 def _claimed(context: Context, agreement_id: bytes, lanes: int, told: set[int]) -> dict[int, LaneWord]:
@@ -135,20 +151,13 @@ async def report(context: Context, *, state: str | None = None) -> dict[str, Any
     return {
         "height": height,
         "at": context.now(),
-        "agreements": [
-            {
-                "agreementId": "0x" + each.agreement_id.hex(),
-                "agree": each.agree,
-                "lanes": {str(lane): told for lane, told in each.lanes.items()},
-                "findings": [finding.to_json() for finding in each.findings],
-            }
-            for each in compared
-        ],
+        "agreements": [shown(each) for each in compared],
         "covered": {
             "agreements": len(compared),
             "lanes": sum(len(each.lanes) for each in compared),
             "places": sum(told["gateway"]["seq"] for each in compared for told in each.lanes.values() if told["gateway"]),
         },
+        "lost": str(sum(each.money.lost for each in compared if each.money is not None)),
         "countersAgree": all(each.agree for each in compared),
         "conserved": totals.deposited == totals.withdrawn + totals.free + totals.locked,
     }

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts.people.desk import Desk
-from scripts.people.show import Columns
+from scripts.people.show import Columns, yuan
 from scripts.people.verb import Verb, add_verb, arg, place, run_verb
 
 FINDINGS: Columns = {
@@ -17,10 +17,31 @@ FINDINGS: Columns = {
     "places": lambda row: "-" if row["fromSeq"] is None else f"{row['fromSeq']} to {row['toSeq']}",
     "told": "sentence",
 }
+MONEY: Columns = {
+    "agreement": "agreementId",
+    **{
+        name: lambda row, name=name: yuan(row[name])  # type: ignore[misc]
+        for name in ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
+    },
+    "parts": lambda row: ", ".join(f"{part['member']} {yuan(part['paid'])}" for part in row["parts"]),
+}
+CONTRADICTION, LOST = 1, 5
+"""Exit codes: the sides contradict each other; they agree, and money that was earned is lost."""
+
+
+def exit_code(compared: Sequence[Mapping[str, Any]]) -> int:
+    """1 when anything contradicts, 5 when earned money is lost; money not claimed yet is neither."""
+    if not all(each["agree"] for each in compared):
+        return CONTRADICTION
+    return LOST if _lost(compared) else 0
+
+
+def _lost(compared: Sequence[Mapping[str, Any]]) -> int:
+    return sum(int(each["money"]["lost"]) for each in compared if each["money"] is not None)
 
 
 def _reconcile(desk: Desk, arguments: argparse.Namespace) -> int:
-    """Exit 1 when anything contradicts; money not claimed yet does not."""
+    """Show what parts and what became of the money."""
     if arguments.agreement_id is None:
         answer = desk.client.get(place("/v1/reconciliation", arguments, ("state",)))
         compared: Sequence[Mapping[str, Any]] = answer["agreements"]
@@ -29,13 +50,16 @@ def _reconcile(desk: Desk, arguments: argparse.Namespace) -> int:
         compared = [answer]
     findings = [{"agreementId": each["agreementId"], **finding} for each in compared for finding in each["findings"]]
     desk.table(findings, FINDINGS, whole=answer)
-    desk.say(f"{len(compared)} agreements compared: {len(findings)} findings.")
-    return 0 if all(each["agree"] for each in compared) else 1
+    money = [{"agreementId": each["agreementId"], **each["money"]} for each in compared if each["money"] is not None]
+    if money and not desk.json:
+        desk.table(money, MONEY)
+    desk.say(f"{len(compared)} agreements compared: {len(findings)} findings, {yuan(_lost(compared))} lost.")
+    return exit_code(compared)
 
 
 VERB = Verb(
     "reconcile",
-    "compare gateway, buyer and chain; exit code 1 when they contradict each other",
+    "compare gateway, buyer and chain; exit code 1 when they contradict each other, 5 when earned money is lost",
     _reconcile,
     (arg("agreement_id", nargs="?", help="one agreement (default: as supervisor, all)"), arg("--state", help="only agreements in this state")),
     "auditor",

@@ -21,6 +21,7 @@ from chain.outbox import OutboxWorker
 from chain.outbox.store import CALLS
 from chain.words import AgreementState, LaneWord
 from exchange.metering import service as metering
+from exchange.reconciliation import service as reconciliation
 from exchange.settlement import claims
 from exchange.settlement import service as settlement
 from exchange.settlement.claims import ClaimMonitor
@@ -179,6 +180,16 @@ def close(market: Any, agreement_id: bytes) -> AgreementState:
     return on_chain(market, agreement_id)
 
 
+def reconciled(market: Any, agreement_id: bytes) -> dict[str, Any]:
+    """What the supervisor's report says of an agreement's money, once the supervisor has taken the chain's events."""
+    market.settle()
+    report = market.run(reconciliation.report(market.supervisor.context, state="closed"))
+    (found,) = [each for each in report["agreements"] if each["agreementId"] == "0x" + agreement_id.hex()]
+    assert report["lost"] == str(sum(int(each["money"]["lost"]) for each in report["agreements"]))
+    money: dict[str, Any] = found["money"]
+    return money
+
+
 def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(market: Any, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=2_000)
     with claiming(market, ClaimPolicy()):
@@ -189,6 +200,10 @@ def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(ma
         claimed(market, agreement_id, 1_050)
     state = close(market, agreement_id)
     assert (state.paid, state.refunded) == (1_050, 950)
+    money = reconciled(market, agreement_id)
+    names = ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
+    assert [money[name] for name in names] == ["1050", "1050", "1050", "1050", "0", "0"]
+    assert [(part["basisPoints"], part["due"], part["paid"]) for part in money["parts"]] == [(9000, "945", "945"), (1000, "105", "105")]
 
 
 def test_before_a_notice_money_is_claimed_by_value_and_by_age(market: Any, grant_id: bytes) -> None:
@@ -440,3 +455,6 @@ def test_what_was_lost_when_an_agreement_closed_is_counted(market: Any, grant_id
     assert lost % 50 == 0
     assert lost >= 100, "one call was acknowledged, and one only delivered"
     assert claim_operations(market, agreement_id) == []
+    money = reconciled(market, agreement_id)
+    names = ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
+    assert [money[name] for name in names] == ["100", "50", "0", "0", "0", "100"]

@@ -25,6 +25,7 @@ from exchange.reconciliation.model import Compared, Count
 from exchange.reconciliation.rules import compare, read
 from exchange.settlement import service as settlement
 from exchange.settlement.store import ExchangeClaimed
+from scripts.people.reconcile import exit_code
 
 NAME = b"\x11" * 32
 LANE = Count(seq=5, units=5, amount=250, acknowledged_seq=4, acknowledged_amount=200, served=5, places=5, receipt="0x05")
@@ -74,6 +75,23 @@ def test_money_not_claimed_yet_is_told_and_is_no_contradiction() -> None:
     found = told(LANE, LANE, LaneWord(seq=2, units=2, amount=100))
     assert (kinds(found), found.agree) == ([("unclaimed", 3, 5)], True)
     assert "100 fen" in found.findings[0].sentence
+
+
+def test_what_was_not_claimed_when_an_agreement_closed_is_lost_and_no_contradiction() -> None:
+    found = compare(NAME, {0: LANE}, {0: LANE}, {0: LaneWord(seq=2, units=2, amount=100)}, closed=True)
+    assert (kinds(found), found.agree) == ([("lost", 3, 5)], True)
+    assert "150 fen are lost: 250 fen were delivered, 200 acknowledged, and 100 claimed" in found.findings[0].sentence
+
+
+def test_a_buyers_counts_tell_what_is_lost_where_the_provider_does_not_answer() -> None:
+    found = compare(NAME, None, {0: LANE}, {0: PAID}, closed=True)
+    assert [each[0] for each in kinds(found)] == ["unreachable", "lost"]
+    assert "50 fen are lost" in found.findings[-1].sentence
+
+
+@pytest.mark.parametrize(("lost", "agree", "code"), [("0", True, 0), ("50", True, 5), ("50", False, 1), ("0", False, 1)])
+def test_lost_money_has_an_exit_code_of_its_own_and_a_contradiction_goes_before_it(lost: str, agree: bool, code: int) -> None:
+    assert exit_code([{"agree": True, "money": None}, {"agree": agree, "money": {"lost": lost}}]) == code
 
 
 def test_a_lane_only_one_side_knows_is_a_gap_over_all_of_it() -> None:
