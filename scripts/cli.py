@@ -22,7 +22,7 @@ GROUPS = {
         "offer": ("scripts.people.offer", "a provider's terms: list, make"),
         "agreement": ("scripts.people.agreement", "metered trades: list, show, open, closing, notice, claim, close, books, bundle, lane-bundle"),
         "call": ("scripts.people.call", "metered calls: one, or a file of subjects"),
-        "money": ("scripts.people.money", "deposit, withdraw, account, payments"),
+        "money": ("scripts.people.money", "deposit, withdraw, account, claims, payments"),
     },
     "credit and property": {
         "credit": ("scripts.people.credit", "reports, certificates, disputes: report, queries, bundle, certify, record, disputes, answer"),

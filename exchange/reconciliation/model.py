@@ -74,6 +74,8 @@ class Money:
     paid: int
     """Of that, what the split paid; the few fen that rounding leaves return to the buyer."""
     closed: bool
+    agreed: bool = False
+    """Whether both parties signed the final totals it closed with: then what was not claimed was waived."""
     parts: tuple[Part, ...] = ()
 
     @property
@@ -84,13 +86,13 @@ class Money:
     @property
     def lost(self) -> int:
         """Delivered, and not claimed when the agreement closed."""
-        return max(0, self.earned - self.claimed) if self.closed else 0
+        return max(0, self.earned - self.claimed) if self.closed and not self.agreed else 0
 
     def to_json(self) -> dict[str, Any]:
         """The report's form."""
         amounts = {name: str(getattr(self, name)) for name in ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")}
         parts = [{"member": part.member, "basisPoints": part.basis_points, "due": str(part.due), "paid": str(part.paid)} for part in self.parts]
-        return {**amounts, "closed": self.closed, "parts": parts}
+        return {**amounts, "closed": self.closed, "agreed": self.agreed, "parts": parts}
 
 
 @dataclass

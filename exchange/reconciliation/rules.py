@@ -161,8 +161,10 @@ def compare(
     contradicted: Sequence[Finding] = (),
     *,
     closed: bool = False,
+    agreed: bool = False,
 ) -> Compared:
-    """Compare lane by lane; None means that side could not be asked. Of a closed agreement nothing more can be claimed.
+    """Compare lane by lane; None means that side could not be asked. Of a closed agreement nothing more can be claimed;
+    what was not is lost, unless both parties agreed on its final totals.
 
     ``contradicted`` are the counts that their own proofs refute: such a lane is not compared, the finding stands for it.
     """
@@ -182,7 +184,7 @@ def compare(
             "chain": {"seq": claimed.seq, "units": claimed.units, "amount": str(claimed.amount)},
         }
         found.findings.extend(_lane(lane, theirs, ours, claimed))
-        if closed:
+        if closed and not agreed:
             found.findings.extend(_lost(lane, theirs, ours, claimed))
     if closed:
         found.findings = [each for each in found.findings if each.kind != "unclaimed"]
@@ -208,12 +210,15 @@ def money_of(
     buyer: Mapping[int, Count] | None,
     state: AgreementState,
     paid_to: Mapping[str, int],
+    *,
+    agreed: bool = False,
 ) -> Money | None:
     """What became of an agreement's money: delivered by the gateway's receipts, else by the buyer's; None without either.
 
     Args:
         state: the contract's totals of the agreement.
         paid_to: fen the contract has paid to each member of the split.
+        agreed: whether it was closed by final totals that both parties signed.
     """
     told = gateway if gateway is not None else buyer
     if told is None:
@@ -227,6 +232,7 @@ def money_of(
         claimed=state.acknowledged,
         paid=state.paid,
         closed=state.closed_at != 0,
+        agreed=agreed,
         parts=tuple(Part(share.member, share.basis_points, due[share.member], paid_to.get(share.member, 0)) for share in agreement.shares),
     )
 

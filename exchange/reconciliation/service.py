@@ -110,8 +110,10 @@ async def reconcile(context: Context, agreement_id: bytes) -> Compared:
     chain = context.ledger.settlement
     state = chain.agreement(agreement_id)
     paid_to = {share.member: chain.paid_to(agreement_id, share.member) for share in agreement.shares} if state.paid else {}
-    compared = compare(agreement_id, told[0], told[1], claimed, contradicted, closed=state.closed_at != 0)
-    compared.money = money_of(agreement, told[0], told[1], state, paid_to)
+    closed = state.closed_at != 0
+    agreed = closed and any(chain.final_settlement(agreement_id))
+    compared = compare(agreement_id, told[0], told[1], claimed, contradicted, closed=closed, agreed=agreed)
+    compared.money = money_of(agreement, told[0], told[1], state, paid_to, agreed=agreed)
     return compared
 
 

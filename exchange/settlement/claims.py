@@ -331,6 +331,8 @@ class ClaimMonitor:
         with self._context.database.read() as session:
             delivered = sum(row.amount for row in heads(session, GATEWAY, tracked.agreement_id).values())
         lost = max(0, delivered - seen.state.acknowledged)
+        if lost and any(self._context.ledger.settlement.final_settlement(tracked.agreement_id)):
+            lost = 0  # both parties signed the final totals
         self._closed[tracked.agreement_id] = lost
         del self._tracked[tracked.agreement_id]
         if lost:

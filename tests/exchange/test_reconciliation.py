@@ -83,6 +83,11 @@ def test_what_was_not_claimed_when_an_agreement_closed_is_lost_and_no_contradict
     assert "150 fen are lost: 250 fen were delivered, 200 acknowledged, and 100 claimed" in found.findings[0].sentence
 
 
+def test_what_both_parties_waived_in_a_final_settlement_is_not_lost() -> None:
+    chain = {0: LaneWord(seq=2, units=2, amount=100)}
+    assert kinds(compare(NAME, {0: LANE}, {0: LANE}, chain, closed=True, agreed=True)) == []
+
+
 def test_a_buyers_counts_tell_what_is_lost_where_the_provider_does_not_answer() -> None:
     found = compare(NAME, None, {0: LANE}, {0: PAID}, closed=True)
     assert [each[0] for each in kinds(found)] == ["unreachable", "lost"]
