@@ -200,7 +200,7 @@ def readyz(request: Request) -> Response:
     readiness: Readiness = request.app.state.health.readiness()
     caller = get_principal(request)
     if caller is None or caller.kind != "local":
-        readiness = _for_strangers(readiness)
+        readiness = for_strangers(readiness)
     if readiness.ready:
         return JSONResponse(readiness.model_dump())
     down = [each for each in readiness.dependencies if not each.up]
@@ -215,7 +215,7 @@ def readyz(request: Request) -> Response:
     return Response(body, status_code=503, media_type=CONTENT_TYPE.decode())
 
 
-def _for_strangers(readiness: Readiness) -> Readiness:
+def for_strangers(readiness: Readiness) -> Readiness:
     """Amounts and dates of claims are the organisation's own business."""
 
     def shown(dependency: Dependency) -> Dependency:

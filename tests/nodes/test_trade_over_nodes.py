@@ -85,3 +85,22 @@ def test_a_revoked_grant_stops_the_next_calls(network: Any, trade: dict[str, Any
         return ""
 
     assert eventually(refused) == "grant_revoked"
+
+
+def test_a_notice_is_enough_for_the_providers_node_to_claim_all_it_earned(network: Any, agree: Callable[..., dict[str, Any]]) -> None:
+    sold = agree("people-claimed")
+    bank = network.of("bank")
+    for _ in range(3):
+        eventually(lambda: bank.client("system").post("/v1/calls", sold["call"]))
+    bank.client("clerk").post(f"/v1/agreements/{sold['agreement']}/closing", {"notice": True})
+    path = f"/v1/agreements/{sold['agreement']}/reconciliation"
+    money = eventually(lambda: claimed_in_full(bank.client("auditor").get(path)["money"]))
+    assert (money["acknowledged"], money["paid"], money["lost"]) == ("150", "150", "0")
+    department = network.of("department")
+    assert eventually(lambda: department.client("clerk").get("/v1/claims")["unclaimed"] == "0")
+    metrics = department.client("system").raw("GET", "/metrics", b"", {}).body.decode()
+    assert "\nqiaolian_claims_unclaimed_fen 0\n" in metrics
+
+
+def claimed_in_full(money: dict[str, Any]) -> dict[str, Any] | None:
+    return money if money["claimed"] == money["earned"] else None
