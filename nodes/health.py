@@ -120,7 +120,7 @@ class Health:
             (
                 "qiaolian_claims_at_risk_fen",
                 "Of these, fen whose claim is late or was refused.",
-                self._of_claims(lambda monitor: sum(each.unclaimed for each in monitor.report.at_risk(self._context.now()))),
+                self._of_claims(lambda monitor: sum(status.unclaimed for status in monitor.report.at_risk(self._context.now()))),
             ),
             (
                 "qiaolian_claims_window_seconds",
@@ -224,7 +224,7 @@ def for_strangers(readiness: Readiness) -> Readiness:
         hint = "Ask with an access token of this organisation to see how much, and until when."
         return dependency.model_copy(update={"detail": "Earned money is not claimed.", "hint": hint})
 
-    return readiness.model_copy(update={"dependencies": [shown(each) for each in readiness.dependencies]})
+    return readiness.model_copy(update={"dependencies": [shown(part) for part in readiness.dependencies]})
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)

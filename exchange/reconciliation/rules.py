@@ -187,7 +187,7 @@ def compare(
         if closed and not agreed:
             found.findings.extend(_lost(lane, theirs, ours, claimed))
     if closed:
-        found.findings = [each for each in found.findings if each.kind != "unclaimed"]
+        found.findings = [finding for finding in found.findings if finding.kind != "unclaimed"]
     return found
 
 

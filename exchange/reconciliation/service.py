@@ -153,13 +153,13 @@ async def report(context: Context, *, state: str | None = None) -> dict[str, Any
     return {
         "height": height,
         "at": context.now(),
-        "agreements": [shown(each) for each in compared],
+        "agreements": [shown(one) for one in compared],
         "covered": {
             "agreements": len(compared),
             "lanes": sum(len(each.lanes) for each in compared),
             "places": sum(told["gateway"]["seq"] for each in compared for told in each.lanes.values() if told["gateway"]),
         },
-        "lost": str(sum(each.money.lost for each in compared if each.money is not None)),
+        "lost": str(sum(one.money.lost for one in compared if one.money is not None)),
         "countersAgree": all(each.agree for each in compared),
         "conserved": totals.deposited == totals.withdrawn + totals.free + totals.locked,
     }

@@ -128,7 +128,7 @@ class ClaimMonitor:
         self._policy = policy
         self._tracked: dict[bytes, _Tracked] = {}
         self._closed: dict[bytes, int] = {}
-        """Agreements proved closed, and what was lost under each."""
+        """Agreements proved closed, and the fen lost under them."""
         self._listed_at = float("-inf")
         self._alarmed: set[tuple[bytes, str]] = set()
         self._report = ClaimsReport()
@@ -251,16 +251,16 @@ class ClaimMonitor:
         """Each agreement's books: what the buyer signed, from the database; what the chain has, proved."""
         ids = [tracked.agreement_id for tracked in due]
         terms = self._agreements(ids)
-        items = {each: {item.acknowledged.lane: item for item in highest_acknowledged(self._context, each)} for each in ids}
-        words = [Word(CONTRACT, "agreements", (each,), offset) for each in ids for offset in range(3)]
+        items = {name: {item.acknowledged.lane: item for item in highest_acknowledged(self._context, name)} for name in ids}
+        words = [Word(CONTRACT, "agreements", (name,), offset) for name in ids for offset in range(3)]
         values = [word.value for word in self._context.view.words(words, watch=False)]
-        states = {each: AgreementState.decode(*values[3 * n : 3 * n + 3]) for n, each in enumerate(ids)}
-        lanes = [(each, lane) for each in ids if _differs(items[each].values(), states[each]) for lane in items[each]]
+        states = {name: AgreementState.decode(*values[3 * n : 3 * n + 3]) for n, name in enumerate(ids)}
+        lanes = [(name, lane) for name in ids if _differs(items[name].values(), states[name]) for lane in items[name]]
         proved = self._context.view.words([Word(CONTRACT, "lanes", lane) for lane in lanes], watch=False)
-        claimed: dict[bytes, dict[int, LaneWord]] = {each: {} for each in ids}
+        claimed: dict[bytes, dict[int, LaneWord]] = {name: {} for name in ids}
         for (agreement_id, lane), word in zip(lanes, proved, strict=True):
             claimed[agreement_id][lane] = LaneWord.decode(word.value)
-        return [_Seen(terms[each], items[each], states[each], claimed[each]) for each in ids]
+        return [_Seen(terms[name], items[name], states[name], claimed[name]) for name in ids]
 
     def _agreements(self, ids: Sequence[bytes]) -> dict[bytes, Agreement]:
         query = sa.select(AGREEMENTS.c.agreement_id, AGREEMENTS.c.agreement).where(AGREEMENTS.c.agreement_id.in_(ids))
@@ -338,7 +338,7 @@ class ClaimMonitor:
         if lost:
             log.warning("an agreement closed and %d fen delivered under it were not claimed", lost, extra={"code": "claims_lost"})
 
-    # --- Telling -----------------------------------------------------------------------------------------------------
+    # --- Reporting ---------------------------------------------------------------------------------------------------
 
     def _publish(self, now: int, failure: str) -> None:
         with self._context.database.read() as session:
@@ -355,7 +355,7 @@ class ClaimMonitor:
     def _log_changes(self, now: int) -> None:
         """Each alarm once, when it begins and when it ends."""
         alarms = {(status.agreement_id, status.refusal): status for status in self._report.at_risk(now)}
-        for status in (alarms[each] for each in alarms.keys() - self._alarmed):
+        for status in (alarms[alarm] for alarm in alarms.keys() - self._alarmed):
             error = _claims_at_risk([status], self._cause(self._report, now))
             log.warning("%s", error.sentence, extra={"code": error.code})
         ended = {agreement_id for agreement_id, _ in self._alarmed} - {agreement_id for agreement_id, _ in alarms}
@@ -421,7 +421,7 @@ def _pending(session: Session, sender: str) -> set[bytes]:
 
 def _refused(session: Session, tracked: _Tracked, calls: Sequence[ClaimCall], height: int) -> tuple[str, list[str]] | None:
     """The code with which the chain refused the last claim, and its operations. A refusal that the proof does not cover yet is left for later."""
-    sent = [(each, outcome(session, each)) for each in tracked.sent if known(session, each)]
+    sent = [(operation, outcome(session, operation)) for operation in tracked.sent if known(session, operation)]
     found = [(operation, ended) for operation, ended in sent if ended.code]
     if not found:
         last = [(call.operation, last_refusal(session, call.operation)) for call in calls]

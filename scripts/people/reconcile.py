@@ -31,13 +31,13 @@ CONTRADICTION, LOST = 1, 5
 
 def exit_code(compared: Sequence[Mapping[str, Any]]) -> int:
     """1 when anything contradicts, 5 when earned money is lost; money not claimed yet is neither."""
-    if not all(each["agree"] for each in compared):
+    if not all(one["agree"] for one in compared):
         return CONTRADICTION
     return LOST if _lost(compared) else 0
 
 
 def _lost(compared: Sequence[Mapping[str, Any]]) -> int:
-    return sum(int(each["money"]["lost"]) for each in compared if each["money"] is not None)
+    return sum(int(one["money"]["lost"]) for one in compared if one["money"] is not None)
 
 
 def _reconcile(desk: Desk, arguments: argparse.Namespace) -> int:
@@ -50,7 +50,7 @@ def _reconcile(desk: Desk, arguments: argparse.Namespace) -> int:
         compared = [answer]
     findings = [{"agreementId": each["agreementId"], **finding} for each in compared for finding in each["findings"]]
     desk.table(findings, FINDINGS, whole=answer)
-    money = [{"agreementId": each["agreementId"], **each["money"]} for each in compared if each["money"] is not None]
+    money = [{"agreementId": one["agreementId"], **one["money"]} for one in compared if one["money"] is not None]
     if money and not desk.json:
         desk.table(money, MONEY)
     desk.say(f"{len(compared)} agreements compared: {len(findings)} findings, {yuan(_lost(compared))} lost.")

@@ -158,7 +158,7 @@ def claimed(market: Any, agreement_id: bytes, amount: int) -> None:
 
 def unclaimed(monitor: ClaimMonitor, agreement_id: bytes) -> int | None:
     """What the worker holds to be owed; None before it looked at the agreement."""
-    return {each.agreement_id: each.unclaimed for each in monitor.report.statuses}.get(agreement_id)
+    return {status.agreement_id: status.unclaimed for status in monitor.report.statuses}.get(agreement_id)
 
 
 def claim_operations(market: Any, agreement_id: bytes) -> list[str]:
@@ -184,8 +184,8 @@ def reconciled(market: Any, agreement_id: bytes) -> dict[str, Any]:
     """What the supervisor's report says of an agreement's money, once the supervisor has taken the chain's events."""
     market.settle()
     report = market.run(reconciliation.report(market.supervisor.context, state="closed"))
-    (found,) = [each for each in report["agreements"] if each["agreementId"] == "0x" + agreement_id.hex()]
-    assert report["lost"] == str(sum(int(each["money"]["lost"]) for each in report["agreements"]))
+    (found,) = [row for row in report["agreements"] if row["agreementId"] == "0x" + agreement_id.hex()]
+    assert report["lost"] == str(sum(int(row["money"]["lost"]) for row in report["agreements"]))
     money: dict[str, Any] = found["money"]
     return money
 
@@ -395,12 +395,12 @@ def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: A
         for part in ("50 fen under 1 agreement are", "UTC", "not_member_key"):
             assert part in found.sentence
         listed = claims.claims(market.department.context)["agreements"]
-        (shown,) = [each for each in listed if each["agreementId"] == "0x" + agreement_id.hex()]
+        (shown,) = [row for row in listed if row["agreementId"] == "0x" + agreement_id.hex()]
         assert (shown["refusal"], shown["atRisk"], shown["due"]) == ("not_member_key", True, "closing")
         checked = monitor.report.checked_at
         wait_until(lambda: monitor.report.checked_at > checked)
         assert monitor.refusals == 1, "a refusal is counted once, and the claim is not sent again at once"
-    alarms = [each for each in caplog.records if each.name == "qiaolian.claims" and "not_member_key" in each.message]
+    alarms = [line for line in caplog.records if line.name == "qiaolian.claims" and "not_member_key" in line.message]
     assert len(alarms) == 1, "logged once for each change"
     with claiming(market) as monitor:
         claimed(market, agreement_id, 50)

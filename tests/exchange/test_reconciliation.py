@@ -90,7 +90,7 @@ def test_what_both_parties_waived_in_a_final_settlement_is_not_lost() -> None:
 
 def test_a_buyers_counts_tell_what_is_lost_where_the_provider_does_not_answer() -> None:
     found = compare(NAME, None, {0: LANE}, {0: PAID}, closed=True)
-    assert [each[0] for each in kinds(found)] == ["unreachable", "lost"]
+    assert [kind for kind, _, _ in kinds(found)] == ["unreachable", "lost"]
     assert "50 fen are lost" in found.findings[-1].sentence
 
 

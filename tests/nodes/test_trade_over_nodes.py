@@ -97,9 +97,10 @@ def test_a_notice_is_enough_for_the_providers_node_to_claim_all_it_earned(networ
     money = eventually(lambda: claimed_in_full(bank.client("auditor").get(path)["money"]))
     assert (money["acknowledged"], money["paid"], money["lost"]) == ("150", "150", "0")
     department = network.of("department")
-    assert eventually(lambda: department.client("clerk").get("/v1/claims")["unclaimed"] == "0")
+    owed = department.client("clerk").get("/v1/claims")["agreements"]
+    assert sold["agreement"] not in [row["agreementId"] for row in owed if row["atRisk"]]
     metrics = department.client("system").raw("GET", "/metrics", b"", {}).body.decode()
-    assert "\nqiaolian_claims_unclaimed_fen 0\n" in metrics
+    assert "\nqiaolian_claims_at_risk_fen 0\n" in metrics
 
 
 def claimed_in_full(money: dict[str, Any]) -> dict[str, Any] | None:
