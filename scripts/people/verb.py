@@ -39,7 +39,8 @@ class Verb:
     """One thing a person does.
 
     ``role`` is the local role whose token is taken from the node's directory when none is given; None for what strangers may do.
-    ``node`` is false for verbs that only read and write files. ``stranger`` is true where a caller without a token gets less detail instead of a refusal.
+    ``node`` is false for verbs that only read and write files.
+    ``stranger`` is true where a caller without a token gets less detail instead of a refusal.
     """
 
     name: str
