@@ -35,13 +35,15 @@ class NodeClient:
 
     def download(self, path: str) -> bytes:
         """GET; the answer's bytes as they came, for bundles."""
-        headers = {"accept": "application/json"}
-        if self._token is not None:
-            headers["authorization"] = f"Bearer {self._token}"
-        answer = self.raw("GET", path, b"", headers)
+        answer = self.raw("GET", path, b"", self.headers())
         if answer.status >= 400:
             raise refusal("", answer)
         return bytes(answer.body)
+
+    def headers(self) -> dict[str, str]:
+        """What a request for JSON carries, with the access token if there is one."""
+        token = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
+        return {"accept": "application/json", **token}
 
     def post(self, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
         """POST a JSON body; the decoded JSON answer."""

@@ -21,7 +21,7 @@ PARTS: Columns = {
 
 def _health(desk: Desk, arguments: argparse.Namespace) -> int:
     """Exit 1 when something is down."""
-    answer = desk.client.raw("GET", "/readyz", b"", {"accept": "application/json"})
+    answer = desk.client.raw("GET", "/readyz", b"", desk.client.headers())
     try:
         found: dict[str, Any] = json.loads(answer.body)
         parts, ready = found["dependencies"], found["ready"] is True
