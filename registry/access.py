@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from pydantic import Field
 
 from chain.canonical import loads
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, Malformed, Unauthorised
+from registry.pages import MAX_CURSOR_CHARACTERS, MAX_ROWS, PageRequest
 
 Whole = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """A count, place or height of a request: what JSON and every database hold exactly."""
@@ -104,3 +105,14 @@ def hex_field(body: dict[str, Any], name: str, *, length: int | None = None) -> 
 def hex_bytes(text: str, *, length: int = 32) -> bytes:
     """A path parameter in 0x hex."""
     return hex_field({"id": text}, "id", length=length)
+
+
+def page_request(
+    limit: Annotated[int, Query(ge=1, le=MAX_ROWS, description="Rows of a page.")] = 100,
+    cursor: Annotated[
+        str,
+        Query(max_length=MAX_CURSOR_CHARACTERS, description="The `next` of the page before."),
+    ] = "",
+) -> PageRequest:
+    """The paging parameters of an endpoint, for ``Depends``."""
+    return PageRequest(limit, cursor)

@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.eip712 import encode_code
-from registry.access import Principal, Whole, get_context, hex_bytes, require_local, require_member
+from registry.access import Principal, Whole, get_context, hex_bytes, page_request, require_local, require_member
 from registry.assets import changes, incidents, service
+from registry.pages import PageRequest
 
 router = APIRouter(tags=["assets"])
 
@@ -165,12 +166,11 @@ def publications(
 def search(
     q: str = "",
     holder: str = "",
-    limit: Annotated[int, Field(ge=1, le=500)] = 100,
-    offset: Whole = 0,
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return {"assets": service.search(context, text=q, holder=holder, limit=limit, offset=offset)}
+    return service.search(context, page, text=q, holder=holder).to_json("assets", service.listed)
 
 
 @router.get("/v1/assets/{asset_id}", summary="One asset with its metadata")

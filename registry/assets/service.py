@@ -43,6 +43,7 @@ from registry.assets.rules import (
 )
 from registry.assets.store import CatalogueAsset, OwnAsset, RecordSalt
 from registry.masking import mask, require_rules
+from registry.pages import Page, PageRequest, page_of
 from registry.purposes import ListedPurposes, listed_in, require_purposes
 from registry.sources import Record, Schema, Source
 
@@ -594,15 +595,16 @@ def source_of(context: Context, name: str) -> Source:
 # --- Catalogue ------------------------------------------------------------------------------------------------------------------
 
 
-def search(context: Context, *, text: str = "", holder: str = "", limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
+def search(context: Context, page: PageRequest, *, text: str = "", holder: str = "") -> Page[CatalogueAsset]:
     """Assets of all members by a part of the name or category; newest first."""
-    query = sa.select(CatalogueAsset).order_by(CatalogueAsset.registered_at.desc(), CatalogueAsset.name)
+    query = sa.select(CatalogueAsset)
     if text:
         query = query.where(CatalogueAsset.name.contains(text) | CatalogueAsset.category.contains(text))
     if holder:
         query = query.where(CatalogueAsset.holder == holder)
+    order = (CatalogueAsset.registered_at, CatalogueAsset.asset_id)
     with context.database.read() as session:
-        return [_listed(row) for row in session.scalars(query.limit(limit).offset(offset))]
+        return page_of(session, query, order, page)
 
 
 async def published_purposes(context: Context, holder: str, asset_id: bytes, version: int) -> ListedPurposes:
@@ -643,7 +645,7 @@ async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
         metadata = answer["metadata"]
     if hashlib.sha256(dumps(metadata)).digest() != row.metadata_hash:
         raise Conflict("metadata_differs", "The holder's metadata is not what it registered on the chain.")
-    return {**_listed(row), "metadata": metadata}
+    return {**listed(row), "metadata": metadata}
 
 
 def catalogue_row(context: Context, asset_id: bytes) -> CatalogueAsset:
@@ -708,7 +710,8 @@ def apply(session: Session, event: Event) -> None:
         known.hold_changes = event.height
 
 
-def _listed(row: CatalogueAsset) -> dict[str, Any]:
+def listed(row: CatalogueAsset) -> dict[str, Any]:
+    """A catalogue row as the API shows it."""
     return {
         "assetId": "0x" + row.asset_id.hex(),
         "holder": row.holder,

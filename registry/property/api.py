@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -20,11 +20,13 @@ from registry.access import (
     get_context,
     hex_bytes,
     hex_field,
+    page_request,
     require_local,
     require_member,
     strict_json,
 )
 from registry.openapi import SALT, SIGNATURE, strict_body
+from registry.pages import PageRequest
 from registry.property import export, register, service
 from registry.property.rules import STEP_NAMES, members_of
 
@@ -205,12 +207,11 @@ async def create(
 
 @router.get("/v1/deals", summary="Deals this node knows")
 def listing(
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    offset: Whole = 0,
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> dict[str, Any]:
-    return {"deals": service.listing(context, limit=limit, offset=offset)}
+    return service.listing(context, page)
 
 
 @router.get("/v1/deals/{deal_id}", summary="One deal with its steps")

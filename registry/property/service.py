@@ -28,6 +28,7 @@ from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, Subjec
 from chain.view import Word
 from chain.words import DealWord, MemberWord
 from registry.evidence.service import append, append_statement
+from registry.pages import PageRequest, page_of
 from registry.property import proved, register
 from registry.property.model import DealState
 from registry.property.rules import (
@@ -488,11 +489,11 @@ def describe(context: Context, deal_id: bytes) -> dict[str, Any]:
         return _listed(session, row)
 
 
-def listing(context: Context, *, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
-    """Deals this node knows, the latest first."""
+def listing(context: Context, page: PageRequest) -> dict[str, Any]:
+    """Deals this node knows, the latest opened first, drafts last."""
     with context.database.read() as session:
-        query = sa.select(Deal).order_by(Deal.opened_at.desc(), Deal.deal_id).limit(limit).offset(offset)
-        return [_listed(session, row) for row in session.scalars(query)]
+        found = page_of(session, sa.select(Deal), (Deal.opened_at, Deal.deal_id), page)
+        return found.to_json("deals", lambda row: _listed(session, row))
 
 
 def taxes(context: Context, deal_id: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from chain.errors import BadInput
 from registry.purposes import KNOWN
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
-from scripts.people.verb import Noun, Verb, arg, change, pairs, place, read
+from scripts.people.verb import PAGE, Noun, Verb, arg, change, pairs, place, read, read_pages
 
 CATALOGUE: Columns = {
     "asset": "assetId",
@@ -43,11 +43,7 @@ ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help="why, as a 
 MASK_HELP = "keep, drop, range:10, round:1000, prefix:4, constant; repeated"
 PURPOSE_HELP = f"what it may be used for: {', '.join(KNOWN)}; the subject's consent is needed unless =no-consent; repeated"
 TYPE_HELP = "text, integer, decimal or boolean instead of the type guessed from the cells; repeated"
-PAGE = (
-    arg("--holder", help="only this member's assets"),
-    arg("--limit", type=int, help="at most so many rows"),
-    arg("--offset", type=int, help="leave out so many rows first"),
-)
+CATALOGUE_PAGE = (arg("--holder", help="only this member's assets"), *PAGE)
 
 
 def _publication(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -111,14 +107,14 @@ NOUN = Noun(
         Verb(
             "list",
             "the catalogue of all members",
-            read("/v1/assets", within="assets", columns=CATALOGUE, query=("holder", "limit", "offset")),
-            PAGE,
+            read_pages("/v1/assets", within="assets", columns=CATALOGUE, query=("holder",)),
+            CATALOGUE_PAGE,
         ),
         Verb(
             "search",
             "assets by a part of their name or category",
-            read("/v1/assets", within="assets", columns=CATALOGUE, query=("q", "holder", "limit", "offset")),
-            (arg("q", metavar="TEXT"), *PAGE),
+            read_pages("/v1/assets", within="assets", columns=CATALOGUE, query=("q", "holder")),
+            (arg("q", metavar="TEXT"), *CATALOGUE_PAGE),
         ),
         Verb("show", "one asset with its metadata, checked against the chain's hash", read("/v1/assets/{asset_id}"), (ASSET,)),
         Verb(

@@ -13,7 +13,7 @@ from chain.statements import Step
 from registry.property.signing import reviewed, step_for, step_of
 from scripts.people.desk import Desk, json_bytes, read_json
 from scripts.people.show import Columns, yuan
-from scripts.people.verb import KEY, OUT, Noun, Verb, arg, change, read, save
+from scripts.people.verb import KEY, OUT, PAGE, Noun, Verb, arg, change, read, read_pages, save
 
 LISTED: Columns = {
     "deal": "dealId",
@@ -93,8 +93,8 @@ NOUN = Noun(
         Verb(
             "list",
             "deals this node knows",
-            read("/v1/deals", within="deals", columns=LISTED, query=("limit", "offset")),
-            (arg("--limit", type=int), arg("--offset", type=int)),
+            read_pages("/v1/deals", within="deals", columns=LISTED),
+            PAGE,
         ),
         Verb("show", "one deal with its steps", read("/v1/deals/{deal_id}"), (DEAL,)),
         Verb(

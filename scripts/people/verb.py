@@ -112,6 +112,35 @@ def read(path: str, *, within: str | None = None, columns: Columns | None = None
     return act
 
 
+PAGE = (
+    arg("--limit", type=int, metavar="N", help="rows shown at once (default 100, at most 500)"),
+    arg("--cursor", metavar="TEXT", help="go on where the page before ended"),
+    arg("--all", action="store_true", dest="every", help="every row, page after page"),
+)
+"""The arguments of a list in pages."""
+
+
+def read_pages(path: str, *, within: str, columns: Columns, query: Sequence[str] = ()) -> Act:
+    """Show a list that comes in pages, and say how many rows there are and how to get the rest."""
+
+    def act(desk: Desk, arguments: argparse.Namespace) -> None:
+        names = (*query, "limit", "cursor")
+        answer = desk.client.get(place(path, arguments, names))
+        rows = list(answer[within])
+        while arguments.every and answer["next"] and len(rows) < MAX_ROWS_SHOWN:
+            arguments.cursor = answer["next"]
+            answer = desk.client.get(place(path, arguments, names))
+            rows += answer[within]
+        desk.table(rows, columns, whole={**answer, within: rows})
+        if answer["next"]:
+            desk.say(f"{len(rows):,} of {answer['total']:,} shown; the rest: --all, or --cursor {answer['next']}")
+
+    return act
+
+
+MAX_ROWS_SHOWN = 100_000
+
+
 def change(path: str, body: Body = lambda _arguments: {}) -> Act:
     """Post to a path, wait for what it promised and show the answer with how that ended."""
 
