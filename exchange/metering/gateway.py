@@ -493,7 +493,7 @@ class _Exchange:
 
 
 def _drifts(receipts: Sequence[Written]) -> list[tuple[tuple[bytes, int], Drift]]:
-    """What the owner is told of the refusals among these receipts: the asset version, and how its source departs."""
+    """What the owner sees of the refusals among these receipts: the asset version, and how its source departs."""
     refused = [receipt.asked for receipt in receipts if receipt.asked.drift is not None]
     return [((request.trade.served.asset_id, request.trade.served.asset_version), request.drift) for request in refused if request.drift]
 

@@ -1,7 +1,7 @@
 """Rules of assets, without I/O: ids, descriptions, what a record must be to be published, and whether a record is the published one.
 
 A record is delivered only if it opens the commitment it was published under. What departs from it is **drift**: it is refused and not billed, the
-owner is told in which way it departs, and the buyer that it does.
+owner sees in which way it departs, the buyer only that it does.
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@ registration is queued in the same transaction that makes it ``published``.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ from chain.ledger import Event
 from chain.ledger.contracts import version_key
 from chain.outbox import Priority, attempt, enqueue, refused
 from chain.statements import AssetRecord
+from chain.view import Word
 from registry.assets.rules import (
     RECORD_DOMAIN,
     Drift,
@@ -48,6 +51,8 @@ from registry.purposes import ListedPurposes, listed_in, require_purposes
 from registry.sources import Record, Schema, Source
 
 ROWS_PER_WRITE = 2_000
+REGISTRATION_SECONDS = 15.0
+"""How long a version that its holder shows may take to reach the chain."""
 _PUBLISHING = threading.Lock()
 """One publication at a time in a process: two of one asset would take each other's rows for an abandoned try's."""
 _RUNNING: set[bytes] = set()
@@ -621,12 +626,23 @@ async def published_purposes(context: Context, holder: str, asset_id: bytes, ver
         matching = hashlib.sha256(dumps(metadata)).digest() == record.metadata_hash
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput("metadata_malformed", "The holder's node does not show the version in the form expected.") from error
-    registered = context.view.word("AssetRegistry", "versions", version_key(asset_id, version)).value
+    registered = await _registered(context, asset_id, version)
     if not registered:
         raise NotFound("asset_unknown", "No such version of the asset is registered.", hint="See GET /v1/assets.")
     if not matching or registered != int.from_bytes(record.struct_hash(), "big"):
         raise Conflict("metadata_differs", "The holder's metadata is not what it registered on the chain.")
     return listed_in(metadata)
+
+
+async def _registered(context: Context, asset_id: bytes, version: int) -> int:
+    """The struct hash of a version's record on the chain, or 0. Its holder may have published it this moment: it is waited for a little."""
+    word = Word("AssetRegistry", "versions", (version_key(asset_id, version),))
+    deadline = time.monotonic() + REGISTRATION_SECONDS
+    while True:
+        (found,) = await context.view.awords([word])
+        if found.value or time.monotonic() > deadline:
+            return found.value
+        await asyncio.sleep(0.2)
 
 
 def newest_versions(session: Session, asset_ids: Collection[bytes]) -> dict[bytes, int]:

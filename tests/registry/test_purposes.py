@@ -105,6 +105,16 @@ def test_an_owner_approves_no_purpose_its_version_does_not_list(network: Any) ->
     network.decide("tax", grant_id, approved=False)
 
 
+def test_a_version_published_this_moment_is_waited_for(network: Any) -> None:
+    node = network["tax"]
+    network.publish("tax", RECORDS)
+    known = next(iter(node.context.ports["sources"]))
+    description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
+    wanted = assets.Publication("this-moment", known, description, {}, purposes={"credit-assessment": True})
+    asset_id = bytes.fromhex(assets.publish(node.context, wanted)["assetId"][2:])
+    assert network.request_grant("bank", "tax", asset_id, ["Income"])
+
+
 def test_a_holder_that_shows_other_purposes_than_it_registered_is_caught(network: Any) -> None:
     asset_id = network.publish("tax", RECORDS)
     node = network["tax"]
