@@ -17,7 +17,7 @@ from chain.errors import QiaolianError
 from nodes.config import SourceEntry
 from nodes.sources import open_source
 from registry.assets import service
-from registry.assets.rules import SourceDrift
+from registry.assets.rules import SourceDrift, asset_id_of
 from registry.assets.store import RecordSalt
 
 Make = Callable[[Path], SourceEntry]
@@ -62,7 +62,7 @@ def publish(network: Any, directory: Path, make: Make, name: str, **changed: Any
 
 def left_behind(network: Any, name: str) -> int:
     context = network["tax"].context
-    asset_id = service.asset_id_of(context.member, name)
+    asset_id = asset_id_of(context.member, name)
     with context.database.read() as session:
         rows: int = session.query(RecordSalt).filter_by(asset_id=asset_id).count()
     return rows + (service.own_version(context, asset_id, 1) is not None)

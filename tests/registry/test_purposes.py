@@ -8,6 +8,7 @@ import pytest
 
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from registry.assets import service as assets
+from registry.assets.rules import asset_id_of
 from registry.assets.store import OwnAsset
 from registry.purposes import KNOWN, listed_in, require_purposes
 
@@ -62,7 +63,7 @@ def test_an_asset_without_a_purpose_is_not_published(network: Any) -> None:
     with pytest.raises(BadInput) as refused:
         assets.publish(node.context, assets.Publication("no-purpose", known, description, {}))
     assert refused.value.code == "purposes_missing"
-    assert assets.own_version(node.context, assets.asset_id_of(node.member, "no-purpose"), 1) is None
+    assert assets.own_version(node.context, asset_id_of(node.member, "no-purpose"), 1) is None
 
 
 def test_a_purpose_the_version_does_not_list_is_refused_at_the_request(network: Any) -> None:
