@@ -376,7 +376,9 @@ def _republished(shop: Shop) -> None:
     assert found.changed.count == 39  # the new column is part of every record
     assert (found.columns_added, found.columns_removed, found.next_version) == (("more",), (), 2)
     assert found.masking["more"] == "drop"
-    write(shop.path, altered(lambda table: (edit(table), table[0].update(age="21"))))
+    again = altered(edit)
+    again[0]["age"] = "21"
+    write(shop.path, again)
     with pytest.raises(Conflict) as moved:
         changes.republish(shop.context, shop.asset_id, changes.Wanted(), fingerprint=found.fingerprint)
     assert moved.value.code == "source_changed"
