@@ -41,6 +41,7 @@ def load_tables() -> None:
     """Import every module that declares tables on ``chain.database.Base``."""
     importlib.import_module("chain.outbox.store")
     importlib.import_module("nodes.store")
+    importlib.import_module("registry.idempotency")
     for domain in DOMAINS:
         _module(domain, "store")
 

@@ -19,8 +19,11 @@ GROUPS = {
     "data and its use": {
         "asset": ("scripts.people.asset", "the catalogue and own publications: list, search, show, publish, cancel, hold, release"),
         "grant": ("scripts.people.grant", "rights to use data: list, show, request, approve, refuse, revoke, bundle"),
-        "offer": ("scripts.people.offer", "a provider's terms: list, make"),
-        "agreement": ("scripts.people.agreement", "metered trades: list, show, open, closing, notice, claim, close, books, bundle, lane-bundle"),
+        "offer": ("scripts.people.offer", "a provider's terms: list, show, make"),
+        "agreement": (
+            "scripts.people.agreement",
+            "metered trades: list, show, open, resume, withdraw, closing, notice, claim, close, books, bundle, lane-bundle",
+        ),
         "call": ("scripts.people.call", "metered calls: one, or a file of subjects"),
         "money": ("scripts.people.money", "deposit, withdraw, account, claims, payments"),
     },

@@ -183,6 +183,16 @@ def attempt(session: Session, operation_id: str) -> str:
     return found
 
 
+def cancel(session: Session, operation_id: str) -> bool:
+    """Take back a call that has no nonce yet; whether it was taken back. It ends as refused, with the code ``cancelled``.
+
+    A call that was signed may be in a block at any moment, so it is never taken back.
+    """
+    query = sa.update(CALLS).where(CALLS.c.operation_id == operation_id, CALLS.c.state == QUEUED)
+    result = session.execute(query.values(state=REVERTED, code="cancelled"))
+    return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
 def refused(session: Session, operation_id: str) -> bool:
     """Whether the chain refused the call; false for one that is unknown or under way."""
     return _state(session, operation_id) == REVERTED

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.errors import BadInput
+from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
-from exchange.agreements import rules, service
-from exchange.agreements.model import Offer
+from exchange.agreements import ending, rules, service
+from exchange.agreements.model import Offer, State
 from exchange.metering import recovery
 from registry.access import (
     Principal,
@@ -79,25 +79,44 @@ class OfferBody(BaseModel):
 
 
 class ProposalBody(BaseModel):
-    """A buyer's order; what is left out is taken from the provider's offer."""
+    """A buyer's order on the offer that its person saw.
+
+    ``offerHash`` names it, as ``GET /v1/offers?provider=…`` shows it; an order without it states unit, price, shares, maxPerCall,
+    closeWindowBlocks and closeWindowSeconds. What else is left out is taken from the offer.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"grantId": "0x" + "22" * 32, "cap": 100_000, "lanes": 1}},
+        json_schema_extra={
+            "example": {
+                "grantId": "0x" + "22" * 32,
+                "offerHash": "0x" + "66" * 32,
+                "cap": 100_000,
+                "lanes": 1,
+            }
+        },
     )
+    offerHash: str | None = None
     grantId: str
     cap: Whole
     maxUnits: Whole = 0
     lanes: Whole = 1
     maxPerCall: Whole | None = None
-    seconds: Annotated[Whole, Field(ge=1)] = 30 * service.DAY
+    seconds: Annotated[Whole, Field(ge=1)] | None = None
     startsAt: Whole | None = None
     endsAt: Whole | None = None
     closeWindowBlocks: Whole | None = None
     closeWindowSeconds: Whole | None = None
     arbiter: str = ""
+    unit: str | None = None
     price: Whole | None = None
     shares: list[ShareBody] | None = None
+
+
+def _unit(name: str) -> Unit:
+    if name.upper() not in Unit.__members__:
+        raise BadInput("unit_unknown", "A unit is call, row or byte.")
+    return Unit[name.upper()]
 
 
 @router.post("/v1/offers", status_code=201, summary="Offer an asset version on terms")
@@ -106,14 +125,12 @@ def make_offer(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    if body.unit.upper() not in Unit.__members__:
-        raise BadInput("unit_unknown", "A unit is call, row or byte.")
     default = rules.default_window(context.ledger.deployment.min_close_window)
     blocks, seconds = body.closeWindowBlocks, body.closeWindowSeconds
     wanted = Offer(
         asset_id=hex_bytes(body.assetId),
         asset_version=body.assetVersion,
-        unit=Unit[body.unit.upper()],
+        unit=_unit(body.unit),
         price=body.price,
         most_cap=body.mostCap,
         most_units=body.mostUnits,
@@ -149,9 +166,9 @@ def peer_offer(
     asset_id: str,
     version: Whole,
     context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_member),
+    caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    found = service.find_offer(context, hex_bytes(asset_id), version)
+    found = service.find_offer(context, hex_bytes(asset_id), version, buyer=caller.member)
     return {"offer": found.to_json(), "providerKey": context.signers[KeyPurpose.STATEMENT].address}
 
 
@@ -174,8 +191,10 @@ async def propose(
         close_window_blocks=body.closeWindowBlocks,
         close_window_seconds=body.closeWindowSeconds,
         arbiter=body.arbiter,
+        unit=None if body.unit is None else _unit(body.unit),
         price=body.price,
         shares=None if body.shares is None else [each.share() for each in body.shares],
+        offer_hash=None if body.offerHash is None else hex_bytes(body.offerHash),
     )
     return await service.propose(context, wanted, idempotency_key=idempotency_key)
 
@@ -187,6 +206,15 @@ async def resume(
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
     return await service.resume(context, hex_bytes(agreement_id))
+
+
+@router.post("/v1/agreements/{agreement_id}/withdrawal", summary="Take back a proposal before it is opened")
+async def withdraw(
+    agreement_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
+) -> dict[str, Any]:
+    return await ending.withdraw(context, hex_bytes(agreement_id))
 
 
 @router.get("/v1/agreements", summary="Agreements of this organisation; all=true lists everybody's")
@@ -217,7 +245,9 @@ def _with_holds(context: Context, listed: list[dict[str, Any]]) -> list[dict[str
 @router.post(
     "/v1/peer/agreements",
     summary="A buyer's proposal, to be countersigned",
-    openapi_extra=strict_body(agreement=Agreement, terms=GrantTerms, signature=SIGNATURE),
+    description="The answer holds this member's `signature`, or a `refusal` with `code` and `detail`, which is final. An error says nothing of "
+    "the proposal: it may be sent again.",
+    openapi_extra=strict_body(agreement=Agreement, terms=GrantTerms, signature=SIGNATURE, height=1),
 )
 async def countersign(
     request: Request,
@@ -225,14 +255,38 @@ async def countersign(
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     body = await strict_json(request)
-    return await run_in_threadpool(
-        service.countersign,
-        context,
-        caller.member,
-        Agreement.from_json(field(body, "agreement", dict)),
-        GrantTerms.from_json(field(body, "terms", dict)),
-        hex_field(body, "signature", length=65),
-    )
+    agreement = Agreement.from_json(field(body, "agreement", dict))
+    terms = GrantTerms.from_json(field(body, "terms", dict))
+    signature = hex_field(body, "signature", length=65)
+    height = field(body, "height", int)
+
+    def decide() -> dict[str, Any]:
+        try:
+            return service.countersign(context, caller.member, agreement, terms, signature, height=height)
+        except (BadInput, Conflict, Forbidden, NotFound) as error:
+            refusal = {"code": error.code, "detail": error.sentence}
+            return {"agreementId": "0x" + agreement.struct_hash().hex(), "refusal": refusal}
+
+    return await run_in_threadpool(decide)
+
+
+@router.post(
+    "/v1/peer/agreements/{agreement_id}/end",
+    summary="A buyer's node reports that its proposal was refused by the chain or withdrawn",
+    openapi_extra=strict_body(state="failed", reason="not_enough_free"),
+)
+async def take_end(
+    agreement_id: str,
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    state, reason = field(body, "state", str), field(body, "reason", str)
+    if state not in (State.FAILED, State.WITHDRAWN):
+        raise BadInput("end_malformed", "What the buyer reports is no end of a proposal.")
+    found = hex_bytes(agreement_id)
+    return await run_in_threadpool(ending.take_end, context, caller.member, found, State(state), reason)
 
 
 @router.get("/v1/peer/agreements/{agreement_id}/signed", summary="What both signed, for the other party that lost it")

@@ -6,10 +6,12 @@ signs it if it keeps to the offer, and the chain opens it. Money is in fen.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from chain.canonical import dumps
 from chain.errors import BadInput
 from chain.statements import Agreement, GrantTerms, Share, Unit
 
@@ -26,14 +28,52 @@ class Side(StrEnum):
 
 
 class State(StrEnum):
-    """How far an agreement has come; ``signed`` by both means that its opening is on its way to the chain."""
+    """How far an agreement has come. ``rules.NEXT`` lists which state may follow which.
+
+    A proposal (``proposed``, ``signed``) becomes ``open`` or ends as ``failed``, ``expired`` or ``withdrawn``.
+    """
 
     PROPOSED = "proposed"
+    """Signed by the buyer, whose node stores it; the provider has not signed."""
     SIGNED = "signed"
+    """Signed by both; its opening is on its way to the chain."""
     OPEN = "open"
     NOTICE = "notice"
     CLOSED = "closed"
     FAILED = "failed"
+    """The provider refused to sign, or the chain refused the opening."""
+    EXPIRED = "expired"
+    """The chain's time passed ``openBefore`` and the agreement was not open."""
+    WITHDRAWN = "withdrawn"
+    """The buyer took the proposal back. Its node does not send the opening; what both signed can still be opened by anyone in time."""
+
+
+PENDING = (State.PROPOSED, State.SIGNED)
+ENDED = (State.FAILED, State.EXPIRED, State.WITHDRAWN)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a proposal ended without an agreement."""
+
+    state: State
+    reason: str
+    """A stable code, such as ``offer_not_met``, ``not_enough_free`` or ``not_opened_in_time``."""
+    sentence: str
+
+
+@dataclass(frozen=True)
+class TermChange:
+    """A term of an offer that is not what the order named."""
+
+    term: str
+    named: Any
+    """None where this node does not know the offer that was named."""
+    offered: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"term": self.term, "named": self.named, "offered": self.offered}
 
 
 @dataclass(frozen=True)
@@ -80,6 +120,11 @@ class Offer:
             "buyers": list(self.buyers),
         }
 
+    def terms_hash(self) -> bytes:
+        """SHA-256 of the canonical terms: what an order names. Whom the offer is made to is no term of it."""
+        terms = {name: _as_text(value) for name, value in self.to_json().items() if name != "buyers"}
+        return hashlib.sha256(b"qiaolian.offer.v1\0" + dumps(terms)).digest()
+
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read the JSON form; ``offer_malformed``."""
@@ -101,6 +146,15 @@ class Offer:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput("offer_malformed", "An offer does not have the fields it must have.") from error
+
+
+def _as_text(value: Any) -> Any:
+    """Integers as text: amounts exceed what canonical JSON holds."""
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _as_text(item) for name, item in value.items()}
+    return str(value)
 
 
 @dataclass(frozen=True)

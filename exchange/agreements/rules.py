@@ -1,25 +1,30 @@
 """What an agreement must be, before anybody signs it. Pure; the codes are those of ``TradeSettlement``'s errors, so that the node refuses what
 the chain would refuse, with the same words.
 
-In order: form, split, parties, grant, the provider's offer, signature.
+In order: form, split, parties, grant, the provider's offer, signature; then the states a proposal and an agreement go through (``NEXT``), and how
+a proposal ends that never opens (``end_of``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from chain.crypto import recover
 from chain.deployment import MAX_CLOSE_WINDOW, CloseWindow
 from chain.eip712 import Domain
 from chain.errors import BadInput, Conflict, Forbidden
 from chain.statements import Agreement, GrantTerms, Share, Unit
-from exchange.agreements.model import MOST_FEN, Offer
+from chain.words import Account, AgreementState, GrantWord
+from exchange.agreements.model import MOST_FEN, PENDING, End, Offer, Side, State, TermChange
 
 WHOLE = 10_000
 MOST_LANES = 256
 MOST_SHARES = 16
 DEFAULT_CLOSE_WINDOW = CloseWindow(604_800, 604_800)
 """What an offer states if its maker says nothing: seven days, at one block a second."""
+MAX_OPEN_SECONDS = 2 * 3600
+"""Longest time a provider lets a proposal stay open to opening: so long may what it signed lock the buyer's money."""
 
 
 def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) -> None:
@@ -127,26 +132,166 @@ def require_grant(agreement: Agreement, terms: GrantTerms) -> None:
         raise BadInput("grant_mismatch", "Parties, asset version or purpose are not those of the grant.")
 
 
+def require_opening_soon(agreement: Agreement, *, now: int) -> None:
+    """A provider signs nothing that can be opened at some later day: ``open_before_too_late``."""
+    if agreement.open_before > now + MAX_OPEN_SECONDS:
+        raise BadInput(
+            "open_before_too_late",
+            f"The proposal may be opened for more than {MAX_OPEN_SECONDS} seconds from now.",
+            hint="Propose it afresh with an earlier openBefore.",
+        )
+
+
 def require_offer(agreement: Agreement, offer: Offer) -> None:
     """The agreement keeps to the provider's offer: ``offer_not_met`` names the first term that does not."""
     a = agreement
-    kept = {
-        "asset": a.asset_id == offer.asset_id and a.asset_version == offer.asset_version,
-        "buyer": not offer.buyers or a.buyer in offer.buyers,
-        "unit": a.unit == offer.unit,
-        "price": a.price == offer.price,
-        "cap": a.cap <= offer.most_cap,
-        "maxUnits": offer.most_units == 0 or 0 < a.max_units <= offer.most_units,
-        "maxPerCall": a.max_per_call <= offer.most_per_call,
-        "lanes": a.lanes <= offer.most_lanes,
-        "endsAt": a.ends_at - a.starts_at <= offer.most_seconds,
-        "closeWindowBlocks": a.close_window_blocks >= offer.close_window_blocks,
-        "closeWindowSeconds": a.close_window_seconds >= offer.close_window_seconds,
-        "shares": a.shares == offer.shares,
+    most_units = None if offer.most_units == 0 else offer.most_units
+    terms: Mapping[str, tuple[bool, Any, Any]] = {
+        "asset": (
+            a.asset_id == offer.asset_id and a.asset_version == offer.asset_version,
+            a.asset_version,
+            offer.asset_version,
+        ),
+        "buyer": (not offer.buyers or a.buyer in offer.buyers, a.buyer, None),
+        "unit": (a.unit == offer.unit, Unit(a.unit).name.lower(), offer.unit.name.lower()),
+        "price": (a.price == offer.price, a.price, offer.price),
+        "cap": (a.cap <= offer.most_cap, a.cap, offer.most_cap),
+        "maxUnits": (most_units is None or 0 < a.max_units <= most_units, a.max_units, most_units),
+        "maxPerCall": (a.max_per_call <= offer.most_per_call, a.max_per_call, offer.most_per_call),
+        "lanes": (a.lanes <= offer.most_lanes, a.lanes, offer.most_lanes),
+        "endsAt": (
+            a.ends_at - a.starts_at <= offer.most_seconds,
+            a.ends_at - a.starts_at,
+            offer.most_seconds,
+        ),
+        "closeWindowBlocks": (
+            a.close_window_blocks >= offer.close_window_blocks,
+            a.close_window_blocks,
+            offer.close_window_blocks,
+        ),
+        "closeWindowSeconds": (
+            a.close_window_seconds >= offer.close_window_seconds,
+            a.close_window_seconds,
+            offer.close_window_seconds,
+        ),
+        "shares": (a.shares == offer.shares, shares_json(a.shares), shares_json(offer.shares)),
     }
-    for term, met in kept.items():
+    for term, (met, proposed, offered) in terms.items():
         if not met:
-            raise Conflict("offer_not_met", f"The proposal's {term} is not what the provider offers.", term=term)
+            raise Conflict(
+                "offer_not_met",
+                f"The proposal's {term} is not what the provider offers: {proposed}, offered {offered}.",
+                hint="Look at the offer again and order within it.",
+                term=term,
+                proposed=proposed,
+                offered=offered,
+            )
+
+
+def shares_json(shares: Sequence[Share]) -> list[Any]:
+    """A revenue split as JSON."""
+    return [share.to_json() for share in shares]
+
+
+def offer_changes(named: Offer, offered: Offer) -> list[TermChange]:
+    """The terms in which the provider's current offer differs from the one that an order names."""
+    before, after = named.to_json(), offered.to_json()
+    return [TermChange(term, before[term], after[term]) for term in after if term != "buyers" and before[term] != after[term]]
+
+
+def stated_changes(stated: Mapping[str, Any], offered: Offer) -> list[TermChange]:
+    """The terms of an order that names no offer and states its terms, as far as the provider's offer does not allow them.
+
+    Args:
+        stated: JSON values of ``STATED_TERMS``.
+    """
+    terms = offered.to_json()
+    allowed = {
+        "unit": stated["unit"] == terms["unit"],
+        "price": stated["price"] == offered.price,
+        "shares": stated["shares"] == terms["shares"],
+        "maxPerCall": stated["maxPerCall"] <= offered.most_per_call,
+        "closeWindowBlocks": stated["closeWindowBlocks"] >= offered.close_window_blocks,
+        "closeWindowSeconds": stated["closeWindowSeconds"] >= offered.close_window_seconds,
+    }
+    names = {"maxPerCall": "mostPerCall"}
+    return [TermChange(term, stated[term], terms[names.get(term, term)]) for term, met in allowed.items() if not met]
+
+
+STATED_TERMS = ("unit", "price", "shares", "maxPerCall", "closeWindowBlocks", "closeWindowSeconds")
+"""What an order states in full when it does not name the offer it was made on."""
+
+
+def require_named(offer_hash: bytes | None, stated: Mapping[str, Any]) -> None:
+    """An order says which terms its person saw: ``offer_not_named``."""
+    missing = [term for term in STATED_TERMS if stated[term] is None]
+    if offer_hash is None and missing:
+        raise BadInput(
+            "offer_not_named",
+            "The order does not say on which offer it is made.",
+            hint="Give offerHash as GET /v1/offers?provider=… shows it, or state " + ", ".join(missing) + ".",
+            missing=missing,
+        )
+
+
+def offer_changed(changes: Sequence[TermChange]) -> Conflict:
+    """The refusal of an order on an offer that is no longer the provider's."""
+    told = "; ".join(f"{each.term} was {_shown(each.named)}, is {_shown(each.offered)}" for each in changes)
+    return Conflict(
+        "offer_changed",
+        f"The provider's offer is not the one this order names: {told}.",
+        hint="Nothing was signed. Look at the offer again, and order on it under a new idempotency key if it still suits.",
+        changes=[each.to_json() for each in changes],
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not known here"
+    if isinstance(value, list):
+        return ", ".join(f"{part['member']} {part['basisPoints']}" for part in value)
+    return str(value)
+
+
+def require_live_grant(grant: GrantWord) -> None:
+    """The grant allows use by its on-chain record: ``grant_not_live``."""
+    if not grant.live:
+        raise Forbidden("grant_not_live", "The grant is not approved, or was revoked.")
+
+
+def require_free(account: Account, cap: int) -> None:
+    """The buyer's free balance covers what the opening locks: ``not_enough_free``."""
+    if account.free < cap:
+        raise Conflict(
+            "not_enough_free",
+            f"The buyer's free balance is {account.free} fen and the opening locks {cap} fen.",
+            hint="Have a deposit confirmed or order a smaller cap; then order under a new idempotency key.",
+            free=account.free,
+            needed=cap,
+        )
+
+
+def require_not_open(state: AgreementState) -> None:
+    """Nothing is signed twice for an agreement that the chain has: ``agreement_open``."""
+    if state.opened_at:
+        raise Conflict("agreement_open", "The chain has opened this agreement already.")
+
+
+def require_running(state: AgreementState) -> None:
+    """Claims and notices need an open agreement: ``agreement_not_open``, ``agreement_is_closed``."""
+    if not state.opened_at:
+        raise Conflict(
+            "agreement_not_open",
+            "The agreement is not open on the chain.",
+            hint="Look at its state; a proposal that ended is ordered anew.",
+        )
+    if state.closed_at:
+        raise Conflict(
+            "agreement_is_closed",
+            f"The agreement was closed in block {state.closed_at}.",
+            hint="Nothing more can be claimed or ended.",
+            closedAt=state.closed_at,
+        )
 
 
 def require_signature(agreement: Agreement, signature: bytes, key: str, domain: Domain) -> None:
@@ -161,3 +306,104 @@ def newer_version_hint(version: int, newer: int) -> str:
         f"Version {newer} of the asset is published; this agreement is of version {version}, and records changed since are refused under it. "
         f"Request a grant of version {newer} and open an agreement under it."
     )
+
+
+# --- States ------------------------------------------------------------------------------------------------------------------------
+
+NEXT: Mapping[State, frozenset[State]] = {
+    State.PROPOSED: frozenset({State.SIGNED, State.OPEN, State.FAILED, State.EXPIRED, State.WITHDRAWN}),
+    State.SIGNED: frozenset({State.OPEN, State.FAILED, State.EXPIRED, State.WITHDRAWN}),
+    # What both signed can be opened by anyone until openBefore, whatever one side has recorded; the chain decides.
+    State.FAILED: frozenset({State.OPEN}),
+    State.WITHDRAWN: frozenset({State.OPEN}),
+    # The buyer may report later why its proposal ended.
+    State.EXPIRED: frozenset({State.OPEN, State.FAILED, State.WITHDRAWN}),
+    State.OPEN: frozenset({State.NOTICE, State.CLOSED}),
+    State.NOTICE: frozenset({State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+"""Which state may follow which. ``open``, ``notice`` and ``closed`` follow from the chain alone."""
+
+
+def may_become(state: State, following: State) -> bool:
+    """Whether a state may follow another."""
+    return following in NEXT[state]
+
+
+def require_pending(state: State, reason: str | None) -> None:
+    """Only a proposal that has not ended is asked for, sent or withdrawn: ``proposal_ended``, ``agreement_open``."""
+    if state in PENDING:
+        return
+    if state in (State.OPEN, State.NOTICE, State.CLOSED):
+        raise Conflict("agreement_open", "The agreement has been opened.", state=state.value)
+    raise Conflict(
+        "proposal_ended",
+        f"The proposal has ended: it is {state.value} ({reason}).",
+        hint="Order anew under a new idempotency key.",
+        state=state.value,
+        reason=reason,
+    )
+
+
+def end_of(
+    state: State,
+    side: Side,
+    *,
+    open_before: int,
+    opened_at: int,
+    height: int,
+    chain_time: int,
+    refusal: tuple[str, int] | None = None,
+) -> End | None:
+    """How a pending proposal has ended, by one proved view of the chain; None while it may still open, and once it has.
+
+    A block later than this view has no earlier time, so past ``open_before`` no block can open what is not open.
+
+    Args:
+        opened_at: the proved height of the opening; 0 while there is none.
+        height: block of the view.
+        chain_time: timestamp of that block, in seconds.
+        refusal: code and height of the chain's refusal of this node's own opening; a view below that height says nothing of it.
+    """
+    if state not in PENDING or opened_at:
+        return None
+    if side is Side.BUYER and refusal is not None and refusal[1] <= height:
+        return End(State.FAILED, refusal[0], f"The chain refused the opening: {refusal[0]}.")
+    if chain_time > open_before:
+        return End(
+            State.EXPIRED,
+            "not_opened_in_time",
+            "The chain's time passed openBefore and the agreement was not open; it can never be opened now.",
+        )
+    return None
+
+
+def withdrawn() -> End:
+    """The buyer took its proposal back."""
+    return End(
+        State.WITHDRAWN,
+        "withdrawn_by_buyer",
+        "The buyer withdrew the proposal; its node does not open it. If both have signed, anyone can until openBefore.",
+    )
+
+
+def refused_by_provider(code: str, sentence: str) -> End:
+    """The provider's final refusal."""
+    return End(State.FAILED, code, f"The provider refused to sign: {sentence}")
+
+
+def reported_end(state: State, reason: str) -> End:
+    """What a buyer's node reports of its proposal, in this node's words.
+
+    Raises:
+        BadInput: ``end_malformed`` for anything but a failed or withdrawn proposal, or a reason that is no code.
+    """
+    if state is State.WITHDRAWN:
+        return withdrawn()
+    if state is not State.FAILED or not _is_code(reason):
+        raise BadInput("end_malformed", "What the buyer reports is no end of a proposal.")
+    return End(State.FAILED, reason, f"The buyer reports that the opening was refused: {reason}.")
+
+
+def _is_code(text: str) -> bool:
+    return 0 < len(text) <= 64 and text.isascii() and text.replace("_", "").isalnum() and text == text.lower()

@@ -2,12 +2,16 @@
 
 The buyer's node proposes: it signs and stores first, asks the provider's node for its signature, and queues the opening with both. A proposal
 whose answer was lost is asked for again with the same bytes (``resume``): the nonce was made once, so both sides hold one agreement.
+
+An order names the offer its person saw. What differs from it is refused, never signed. How a proposal ends that never opens is in ``ending``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,23 +19,28 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.deployment import CloseWindow
-from chain.eip712 import Domain
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from chain.ledger import Event
 from chain.outbox import enqueue, outcome
 from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
-from chain.words import AgreementState, GrantWord
+from chain.view import Word
+from chain.words import Account, AgreementState, GrantWord
 from exchange.agreements import rules
-from exchange.agreements.model import Offer, Side, Signed, State
-from exchange.agreements.store import ExchangeAgreement, ExchangeOffer
+from exchange.agreements.model import ENDED, PENDING, End, Offer, Side, Signed, State, TermChange
+from exchange.agreements.store import ExchangeAgreement, ExchangeOffer, ExchangeSeenOffer
 from registry.assets import service as assets
 from registry.evidence.service import append_again, append_statement
 from registry.grants import service as grants
-from registry.keyed import nonce_for
+from registry.idempotency import Scope, bind, content_of, key_reused, nonce_for
 
 CONTRACT = "TradeSettlement"
 OPEN_SECONDS = 3600
 DAY = 86_400
+DEFAULT_SECONDS = 30 * DAY
+VIEW_SECONDS = 2.0
+"""How long a buyer's node looks again at a balance or grant that its view, up to a block behind, does not show yet."""
+PEER_VIEW_SECONDS = 5.0
+"""How long it asks a provider whose view has not reached the block that the proposal rests on."""
 
 
 # --- Offers ---------------------------------------------------------------------------------------------------------------------
@@ -54,33 +63,66 @@ def offer(context: Context, wanted: Offer) -> dict[str, Any]:
         withdrawn_at=None,
     )
     context.database.write(lambda session: session.merge(row) and None)
-    return wanted.to_json()
+    return _shown(wanted)
 
 
 def offers(context: Context, *, buyer: str | None = None) -> list[dict[str, Any]]:
-    """This node's offers; with ``buyer``, those made to it."""
+    """This node's offers with their hashes; with ``buyer``, those made to it, without the other buyers' names."""
     with context.database.read() as session:
         rows = session.scalars(sa.select(ExchangeOffer).where(ExchangeOffer.withdrawn_at.is_(None)))
-        found = [row.offer for row in rows]
-    return [each for each in found if buyer is None or not each["buyers"] or buyer in each["buyers"]]
+        found = [Offer.from_json(row.offer) for row in rows]
+    if buyer is not None:
+        found = [_made_to(each, buyer) for each in found if not each.buyers or buyer in each.buyers]
+    return [_shown(each) for each in found]
 
 
 async def offers_of(context: Context, provider: str) -> list[dict[str, Any]]:
-    """What another member offers to this one, asked of its node; ``peer_unknown``, ``offer_malformed``."""
+    """What another member offers to this one, asked of its node; ``peer_unknown``, ``offer_malformed``.
+
+    What is shown is stored, so that an order that names it later can be told what changed.
+    """
     answer = await context.peers.get(provider, "/v1/peer/offers")
     told = answer.get("offers") if isinstance(answer, dict) else None
     if not isinstance(told, list):
         raise BadInput("offer_malformed", "The provider's node does not list its offers in the form expected.")
-    return [Offer.from_json(each).to_json() for each in told]
+    found = [Offer.from_json(each) for each in told]
+    await _store_seen(context, found)
+    return [_shown(each) for each in found]
 
 
-def find_offer(context: Context, asset_id: bytes, version: int) -> Offer:
-    """The offer for an asset version; ``not_offered``."""
+async def _store_seen(context: Context, shown: Sequence[Offer]) -> None:
+    by_hash = {each.terms_hash(): each for each in shown}
+    known = sa.select(ExchangeSeenOffer.terms_hash)
+    with context.database.read() as session:
+        new = set(by_hash) - set(session.scalars(known.where(ExchangeSeenOffer.terms_hash.in_(list(by_hash)))))
+    if not new:
+        return
+
+    def change(session: Session) -> None:
+        for terms_hash in new:
+            row = ExchangeSeenOffer(terms_hash=terms_hash, offer=by_hash[terms_hash].to_json(), seen_at=context.now())
+            session.merge(row)
+
+    await context.database.awrite(change)
+
+
+def find_offer(context: Context, asset_id: bytes, version: int, *, buyer: str | None = None) -> Offer:
+    """The offer for an asset version, with ``buyer`` only one that is made to it; ``not_offered``."""
     with context.database.read() as session:
         row = session.get(ExchangeOffer, (asset_id, version))
-    if row is None or row.withdrawn_at is not None:
+    found = None if row is None or row.withdrawn_at is not None else Offer.from_json(row.offer)
+    if found is None or (buyer is not None and found.buyers and buyer not in found.buyers):
         raise NotFound("not_offered", "This member does not offer that version of the asset.")
-    return Offer.from_json(row.offer)
+    return found if buyer is None else _made_to(found, buyer)
+
+
+def _made_to(found: Offer, buyer: str) -> Offer:
+    """The offer as one buyer reads it: who else it is made to is the provider's business."""
+    return replace(found, buyers=(buyer,) if found.buyers else ())
+
+
+def _shown(found: Offer) -> dict[str, Any]:
+    return {**found.to_json(), "offerHash": "0x" + found.terms_hash().hex()}
 
 
 # --- Buyer ----------------------------------------------------------------------------------------------------------------------
@@ -88,52 +130,75 @@ def find_offer(context: Context, asset_id: bytes, version: int) -> Offer:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a buyer's clerk asks for; what is left out is taken from the provider's offer."""
+    """What a buyer's clerk asks for.
+
+    It names the offer it was made on (``offer_hash``) or states the terms in ``rules.STATED_TERMS`` in full; what else is left out is taken
+    from the offer.
+    """
 
     grant_id: bytes
     cap: int
     max_units: int = 0
     lanes: int = 1
     max_per_call: int | None = None
-    seconds: int = 30 * DAY
+    seconds: int | None = None
+    """Term; by default ``DEFAULT_SECONDS`` or what the offer allows, if that is less."""
     starts_at: int | None = None
     ends_at: int | None = None
     close_window_blocks: int | None = None
     close_window_seconds: int | None = None
     arbiter: str = ""
+    unit: Unit | None = None
     price: int | None = None
     shares: Sequence[Share] | None = None
+    offer_hash: bytes | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """The terms an order can state in place of naming an offer, as JSON values; None for what it leaves out."""
+        return {
+            "unit": None if self.unit is None else self.unit.name.lower(),
+            "price": self.price,
+            "shares": None if self.shares is None else rules.shares_json(self.shares),
+            "maxPerCall": self.max_per_call,
+            "closeWindowBlocks": self.close_window_blocks,
+            "closeWindowSeconds": self.close_window_seconds,
+        }
 
 
 async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | None = None) -> dict[str, Any]:
     """Sign an agreement, have the provider sign it, and queue its opening; the same key with the same order is one agreement.
 
     Raises:
-        Conflict: ``idempotency_key_reused``;
-        BadInput: what ``rules.require_terms`` raises; Conflict: ``offer_not_met``;
-            Forbidden: ``purpose_not_listed`` by the asset version; NotFound: ``grant_unknown``, ``not_offered``;
-            Unavailable: ``peer_unreachable`` (the proposal is kept; ``resume`` asks again).
+        BadInput: ``offer_not_named``, what ``rules.require_terms`` raises; NotFound: ``grant_unknown``, ``not_offered``;
+            Conflict: ``idempotency_key_reused``, ``offer_changed``, ``offer_not_met``, ``not_enough_free``, the provider's refusal by its code;
+            Forbidden: ``grant_of_others``, ``grant_not_live``, ``purpose_not_listed`` by the asset version;
+            Unavailable: ``peer_unreachable`` (the proposal is stored; ``resume`` asks again until it expires).
     """
+    rules.require_named(wanted.offer_hash, wanted.stated())
     nonce = nonce_for(context, "agreement", idempotency_key)
     if idempotency_key is not None:
-        with context.database.read() as session:
-            known = _ordered(session, nonce, wanted)
+        known = await context.database.awrite(lambda session: _bound(session, idempotency_key, wanted, nonce, now=context.now()))
         if known is not None:
-            return await resume(context, known)
+            return await _again(context, known)
     terms = grants.load(context, wanted.grant_id).terms
     if terms.grantee != context.member:
         raise Forbidden("grant_of_others", "The grant is not this organisation's.")
     (await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)).require(terms.purpose)
-    terms_json = await context.peers.get(terms.owner, f"/v1/peer/offers/0x{terms.asset_id.hex()}/{terms.asset_version}")
-    agreement = _drafted(context, wanted, terms, Offer.from_json(terms_json["offer"]), terms_json["providerKey"], nonce)
+    offered, provider_key = await _current_offer(context, terms)
+    _require_as_seen(context, wanted, offered)
+    head = context.view.require_fresh()
+    agreement = _drafted(context, wanted, terms, offered, provider_key, nonce, chain_time=head.timestamp)
     rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
     rules.require_grant(agreement, terms)
+    rules.require_offer(agreement, offered)
+    await _openable(context, agreement)
     signature = context.sign(agreement)
     agreement_id = agreement.struct_hash()
     row = ExchangeAgreement(
         agreement_id=agreement_id,
         side=Side.BUYER,
         state=State.PROPOSED,
+        state_since=context.now(),
         provider=agreement.provider,
         buyer=agreement.buyer,
         agreement=agreement.to_json(),
@@ -145,7 +210,7 @@ async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | 
     )
 
     def change(session: Session) -> bytes:
-        known = _ordered(session, nonce, wanted)
+        known = None if idempotency_key is None else _with_nonce(session, nonce)
         if known is not None:
             return known
         session.add(row)
@@ -154,49 +219,184 @@ async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | 
     return await resume(context, await context.database.awrite(change))
 
 
-def _ordered(session: Session, nonce: bytes, wanted: Proposal) -> bytes | None:
-    """The agreement an earlier order under the same key made, if that asked for the same."""
+def _bound(session: Session, key: str, wanted: Proposal, nonce: bytes, *, now: int) -> bytes | None:
+    """Bind the key to the order; the agreement that an earlier request under the same key made."""
+    new = bind(session, Scope.AGREEMENT, key, content_of(wanted), now=now)
+    known = _with_nonce(session, nonce)
+    if new and known is not None:
+        # Made before keys were bound to whole orders: what it asked for is not known any more.
+        raise key_reused(Scope.AGREEMENT)
+    return known
+
+
+def _with_nonce(session: Session, nonce: bytes) -> bytes | None:
     for row in session.scalars(sa.select(ExchangeAgreement).where(ExchangeAgreement.side == Side.BUYER)):
         if row.agreement["nonce"] == "0x" + nonce.hex():
-            made = Agreement.from_json(row.agreement)
-            if (made.grant_id, made.cap, made.max_units, made.lanes) != (wanted.grant_id, wanted.cap, wanted.max_units, wanted.lanes):
-                raise Conflict("idempotency_key_reused", "The key stands for another agreement.", hint="Use a new key.")
             return row.agreement_id
     return None
 
 
+async def _again(context: Context, agreement_id: bytes) -> dict[str, Any]:
+    """A repeated order: the agreement it made, or why that failed."""
+    row = find(context, agreement_id)
+    if row.state == State.FAILED:
+        raise _failure(row.reason or "failed", row.reason_text or "The proposal failed.")
+    return await resume(context, agreement_id)
+
+
+def _failure(code: str, sentence: str) -> Conflict:
+    return Conflict(code, sentence, hint="The proposal has ended. Order anew under a new idempotency key.")
+
+
+async def _current_offer(context: Context, terms: GrantTerms) -> tuple[Offer, str]:
+    """The provider's offer for a grant's asset version now, and the key it will sign with."""
+    path = f"/v1/peer/offers/0x{terms.asset_id.hex()}/{terms.asset_version}"
+    answer = await context.peers.get(terms.owner, path)
+    key = answer.get("providerKey") if isinstance(answer, dict) else None
+    if not isinstance(key, str):
+        raise BadInput("offer_malformed", "The provider's node does not show its offer in the form expected.")
+    return Offer.from_json(answer.get("offer")), key
+
+
+def _require_as_seen(context: Context, wanted: Proposal, offered: Offer) -> None:
+    """The provider's offer now is the one the order names: ``offer_changed``, with every term that is not."""
+    if wanted.offer_hash is None:
+        changes = rules.stated_changes(wanted.stated(), offered)
+    elif wanted.offer_hash == offered.terms_hash():
+        changes = []
+    else:
+        with context.database.read() as session:
+            seen = session.get(ExchangeSeenOffer, wanted.offer_hash)
+        changes = (
+            [TermChange("offer", None, "0x" + offered.terms_hash().hex())]
+            if seen is None
+            else rules.offer_changes(Offer.from_json(seen.offer), offered)
+        )
+    if changes:
+        raise rules.offer_changed(changes)
+
+
+async def _openable(context: Context, agreement: Agreement) -> int:
+    """Wait a moment until this node's proved view shows that the chain would open an agreement; the view's height.
+
+    Raises:
+        what ``_require_openable`` raises once ``VIEW_SECONDS`` are over.
+    """
+    deadline = time.monotonic() + VIEW_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(_require_openable, context, agreement)
+        except (Conflict, Forbidden) as error:
+            if error.code not in ("not_enough_free", "grant_not_live") or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
+def _require_openable(context: Context, agreement: Agreement) -> int:
+    """The chain would open the agreement, as far as grant, balance and time say; the height that shows it.
+
+    Raises:
+        Conflict: ``agreement_open``, ``not_enough_free``; Forbidden: ``grant_not_live``; BadInput: ``open_too_late``;
+            Unavailable: ``chain_view_stale``.
+    """
+    agreement_id, buyer = agreement.struct_hash(), agreement.buyer
+    chain_time = context.view.require_fresh().timestamp
+    wanted = [Word("GrantRegistry", "grants", (agreement.grant_id,))]
+    wanted += [Word(CONTRACT, "accounts", (buyer,), place) for place in range(3)]
+    wanted += [Word(CONTRACT, "agreements", (agreement_id,), place) for place in range(3)]
+    proved = context.view.words(wanted)
+    values = [each.value for each in proved]
+    rules.require_not_open(AgreementState.decode(*values[4:]))
+    rules.require_live_grant(GrantWord.decode(values[0]))
+    rules.require_free(Account.decode(*values[1:4]), agreement.cap)
+    if chain_time > agreement.open_before:
+        raise BadInput("open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh.")
+    return proved[0].height
+
+
 async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """Ask the provider (again) to sign a stored proposal, and queue the opening."""
-    row = _row(context, agreement_id)
+    """Ask the provider (again) to sign a stored proposal, and queue the opening.
+
+    Raises:
+        Conflict: ``proposal_ended``, ``not_enough_free``, and the provider's refusal by its code, which ends the proposal;
+            Unavailable: the provider cannot be asked now; the proposal stays as it is.
+    """
+    row = find(context, agreement_id)
     if row.side != Side.BUYER or row.terms is None or row.buyer_signature is None:
         raise Forbidden("not_buyer", "Only the buyer's node proposes an agreement.")
+    if row.state in ENDED:
+        rules.require_pending(State(row.state), row.reason)
     if row.state != State.PROPOSED:
         return view(context, agreement_id)
     agreement, terms = Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms)
-    body = {"agreement": row.agreement, "terms": row.terms, "signature": "0x" + row.buyer_signature.hex()}
-    answer = await context.peers.post(row.provider, "/v1/peer/agreements", body)
-    signature = _hex(answer.get("signature") if isinstance(answer, dict) else None)
-    domain = context.domain(CONTRACT)
+    answer = await _asked(context, row, await _openable(context, agreement))
+    if "refusal" in answer:
+        await _refused(context, agreement_id, answer["refusal"])
+    signature, domain = _hex(answer.get("signature")), context.domain(CONTRACT)
     rules.require_signature(agreement, signature, agreement.provider_key, domain)
     buyer_signature = row.buyer_signature
 
     def change(session: Session) -> None:
-        kept = session.get_one(ExchangeAgreement, agreement_id)
-        kept.provider_signature = signature
-        if kept.state == State.PROPOSED:
-            kept.state = State.SIGNED
-        append_statement(session, agreement, domain, at=context.now())
-        enqueue(
-            session,
-            sender=context.transaction_address,
-            operation_id=open_operation(agreement_id),
-            contract=CONTRACT,
-            function="open",
-            arguments=[agreement, terms, signature, buyer_signature],
-        )
+        stored = session.get_one(ExchangeAgreement, agreement_id)
+        stored.provider_signature = signature
+        append_again(session, kind=type(agreement).__name__, digest=agreement.digest(domain), at=context.now())
+        if stored.state in ENDED:
+            # It ended here while the provider was signing, which is therefore told once more.
+            stored.reported_at = None
+        elif stored.state in PENDING:
+            stored.state, stored.state_since = State.SIGNED, context.now()
+            enqueue(
+                session,
+                sender=context.transaction_address,
+                operation_id=open_operation(agreement_id),
+                contract=CONTRACT,
+                function="open",
+                arguments=[agreement, terms, signature, buyer_signature],
+            )
 
     await context.database.awrite(change)
+    row = find(context, agreement_id)
+    if row.state in ENDED:
+        rules.require_pending(State(row.state), row.reason)
     return view(context, agreement_id)
+
+
+async def _asked(context: Context, row: ExchangeAgreement, height: int) -> Mapping[str, Any]:
+    """The provider's answer to a proposal; a provider whose view is a moment behind is asked again."""
+    signature = "0x" + (row.buyer_signature or b"").hex()
+    body = {"agreement": row.agreement, "terms": row.terms, "signature": signature, "height": height}
+    deadline = time.monotonic() + PEER_VIEW_SECONDS
+    while True:
+        try:
+            answer = await context.peers.post(row.provider, "/v1/peer/agreements", body)
+        except Unavailable as error:
+            if error.code != "chain_view_behind" or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+            continue
+        return answer if isinstance(answer, dict) else {}
+
+
+async def _refused(context: Context, agreement_id: bytes, refusal: Any) -> None:
+    """End a proposal that the provider refused for good, and raise why."""
+    code, sentence = ("", "") if not isinstance(refusal, dict) else (str(refusal.get("code")), str(refusal.get("detail")))
+    end = rules.refused_by_provider(code, sentence)
+
+    def change(session: Session) -> None:
+        stored = session.get_one(ExchangeAgreement, agreement_id)
+        if stored.state == State.PROPOSED:
+            set_end(stored, end, now=context.now())
+            stored.reported_at = context.now()
+
+    await context.database.awrite(change)
+    raise _failure(end.reason, end.sentence)
+
+
+def set_end(row: ExchangeAgreement, end: End, *, now: int) -> None:
+    """Record how a proposal ended, if its state allows it."""
+    if rules.may_become(State(row.state), end.state):
+        row.state, row.state_since = end.state, now
+        row.reason, row.reason_text = end.reason, end.sentence
 
 
 def open_operation(agreement_id: bytes) -> str:
@@ -204,10 +404,20 @@ def open_operation(agreement_id: bytes) -> str:
     return f"open/{agreement_id.hex()}"
 
 
-def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Offer, provider_key: str, nonce: bytes) -> Agreement:
+def _drafted(
+    context: Context,
+    wanted: Proposal,
+    terms: GrantTerms,
+    offered: Offer,
+    provider_key: str,
+    nonce: bytes,
+    *,
+    chain_time: int,
+) -> Agreement:
     now = context.now()
     starts_at = now if wanted.starts_at is None else wanted.starts_at
     per_call = min(offered.most_per_call, wanted.cap) if wanted.max_per_call is None else wanted.max_per_call
+    seconds = min(DEFAULT_SECONDS, offered.most_seconds) if wanted.seconds is None else wanted.seconds
 
     def chosen(own: int | None, theirs: int) -> int:
         return theirs if own is None else own
@@ -222,15 +432,15 @@ def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Off
         provider_key=provider_key,
         buyer_key=context.signers[KeyPurpose.STATEMENT].address,
         purpose=terms.purpose,
-        unit=int(offered.unit),
+        unit=int(offered.unit if wanted.unit is None else wanted.unit),
         price=chosen(wanted.price, offered.price),
         cap=wanted.cap,
         max_units=wanted.max_units,
         max_per_call=per_call,
         lanes=wanted.lanes,
         starts_at=starts_at,
-        ends_at=chosen(wanted.ends_at, starts_at + min(wanted.seconds, offered.most_seconds)),
-        open_before=now + OPEN_SECONDS,
+        ends_at=chosen(wanted.ends_at, starts_at + seconds),
+        open_before=max(now, chain_time) + OPEN_SECONDS,
         close_window_blocks=chosen(wanted.close_window_blocks, offered.close_window_blocks),
         close_window_seconds=chosen(wanted.close_window_seconds, offered.close_window_seconds),
         arbiter=wanted.arbiter,
@@ -242,16 +452,29 @@ def _drafted(context: Context, wanted: Proposal, terms: GrantTerms, offered: Off
 # --- Provider -------------------------------------------------------------------------------------------------------------------
 
 
-def countersign(context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes) -> dict[str, Any]:
-    """Sign a buyer's proposal if it keeps to this node's offer and its grant is live; the same proposal again gives the same signature."""
+def countersign(context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes, *, height: int = 0) -> dict[str, Any]:
+    """Sign a buyer's proposal if it keeps to this node's offer and the chain would open it; the same proposal again gives the same signature.
+
+    Args:
+        height: the block by which the buyer's node proved grant and balance; below it this node's view decides nothing.
+
+    Raises:
+        Unavailable: ``chain_view_behind``, ``chain_view_stale``: to be asked again. Every other refusal is final.
+    """
     domain = context.domain(CONTRACT)
-    _require_proposal(context, buyer, agreement, terms, signature, domain)
+    _require_sender(context, buyer, agreement)
+    rules.require_grant(agreement, terms)
+    rules.require_signature(agreement, signature, agreement.buyer_key, domain)
     agreement_id = agreement.struct_hash()
-    own = context.sign(agreement)
+    own = _signed_before(context, agreement_id)
+    if own is None:
+        _require_proposal(context, agreement, height=height)
+        own = context.sign(agreement)
     row = {
         "agreement_id": agreement_id,
         "side": Side.PROVIDER,
         "state": State.SIGNED,
+        "state_since": context.now(),
         "provider": agreement.provider,
         "buyer": agreement.buyer,
         "agreement": agreement.to_json(),
@@ -264,33 +487,53 @@ def countersign(context: Context, buyer: str, agreement: Agreement, terms: Grant
     }
 
     def change(session: Session) -> None:
-        kept = session.get(ExchangeAgreement, agreement_id)
-        if kept is None:
+        stored = session.get(ExchangeAgreement, agreement_id)
+        if stored is None:
             session.add(ExchangeAgreement(**row))
             append_statement(session, agreement, domain, at=context.now())
-        elif kept.provider_signature is None:
+        elif stored.provider_signature is None:
             # The chain's event came first, from a node that lost this row.
-            kept.side, kept.terms = Side.PROVIDER, terms.to_json()
-            kept.provider_signature, kept.buyer_signature = own, signature
+            stored.side, stored.terms = Side.PROVIDER, terms.to_json()
+            stored.provider_signature, stored.buyer_signature = own, signature
 
     context.database.write(change)
     return {"agreementId": "0x" + agreement_id.hex(), "signature": "0x" + own.hex()}
 
 
-def _require_proposal(context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes, domain: Domain) -> None:
+def _signed_before(context: Context, agreement_id: bytes) -> bytes | None:
+    """This provider's signature of an earlier try, which no later change of its offer takes back; ``proposal_ended``."""
+    with context.database.read() as session:
+        row = session.get(ExchangeAgreement, agreement_id)
+    if row is None or row.provider_signature is None:
+        return None
+    if row.state in ENDED:
+        rules.require_pending(State(row.state), row.reason)
+    return row.provider_signature
+
+
+def _require_sender(context: Context, buyer: str, agreement: Agreement) -> None:
     if agreement.provider != context.member:
         raise Forbidden("not_provider", "The proposal is to another provider.")
     if agreement.buyer != buyer:
         raise Forbidden("not_buyer", "The proposal is not of the member that sends it.")
     if agreement.provider_key != context.signers[KeyPurpose.STATEMENT].address:
         raise Conflict("provider_key_changed", "The proposal pins a key this node does not sign with.")
+
+
+def _require_proposal(context: Context, agreement: Agreement, *, height: int) -> None:
+    head = context.view.require_fresh()
+    if head.height < height:
+        raise Unavailable(
+            "chain_view_behind",
+            f"This node's view of the chain is at block {head.height}, the proposal rests on block {height}.",
+            hint="Send the same request again in a moment.",
+        )
     rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
-    rules.require_grant(agreement, terms)
+    rules.require_opening_soon(agreement, now=max(context.now(), head.timestamp))
     assets.served(context, agreement.asset_id, agreement.asset_version).purposes.require(agreement.purpose)
-    rules.require_signature(agreement, signature, agreement.buyer_key, domain)
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
-    if not GrantWord.decode(context.view.word("GrantRegistry", "grants", agreement.grant_id).value).live:
-        raise Forbidden("grant_not_live", "The grant is not approved, or was revoked.")
+    if not proved_state(context, agreement.struct_hash()).opened_at:
+        _require_openable(context, agreement)
 
 
 # --- Recovery -------------------------------------------------------------------------------------------------------------------
@@ -358,7 +601,7 @@ async def recover(context: Context, agreement_id: bytes) -> Signed:
 
 def load(context: Context, agreement_id: bytes) -> Signed:
     """An agreement with everything both sides signed; ``unknown_agreement``."""
-    row = _row(context, agreement_id)
+    row = find(context, agreement_id)
     return Signed(
         agreement_id=agreement_id,
         agreement=Agreement.from_json(row.agreement),
@@ -389,8 +632,8 @@ def listing(context: Context, *, state: str | None = None, own: bool = True) -> 
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """One agreement with how its opening stands."""
-    row = _row(context, agreement_id)
+    """One agreement with how its opening stands; a refusal by the chain shows at once, also before the worker has recorded it."""
+    row = find(context, agreement_id)
     with context.database.read() as session:
         listed = _listed(row, assets.newest_versions(session, [Agreement.from_json(row.agreement).asset_id]))
         try:
@@ -398,12 +641,14 @@ def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
         except NotFound:
             return listed
     listed["opening"] = {"state": opening.state, "code": opening.code, "height": opening.height}
-    if opening.code is not None and row.opened_at is None:
-        listed["state"] = State.FAILED
+    if opening.code is not None and row.state in PENDING:
+        listed["state"], listed["reason"] = State.FAILED, opening.code
+        listed["reasonText"] = f"The chain refused the opening: {opening.code}."
     return listed
 
 
-def _row(context: Context, agreement_id: bytes) -> ExchangeAgreement:
+def find(context: Context, agreement_id: bytes) -> ExchangeAgreement:
+    """An agreement's row; ``unknown_agreement``."""
     with context.database.read() as session:
         row = session.get(ExchangeAgreement, agreement_id)
     if row is None:
@@ -419,6 +664,9 @@ def _listed(row: ExchangeAgreement, newest: Mapping[bytes, int]) -> dict[str, An
         "agreementId": "0x" + row.agreement_id.hex(),
         "side": row.side,
         "state": row.state,
+        "reason": row.reason,
+        "reasonText": row.reason_text,
+        "stateSince": row.state_since,
         "provider": row.provider,
         "buyer": row.buyer,
         "unit": Unit(agreement.unit).name.lower(),
@@ -475,5 +723,6 @@ def _opened(session: Session, row: ExchangeAgreement | None, event: Event) -> No
         session.add(row)
     row.opened_at = event.height
     if row.closed_at is None and row.notice_at is None:
-        row.state = State.OPEN
+        # Whatever this node recorded of the proposal: what both signed, anyone could open in time.
+        row.state, row.reason, row.reason_text, row.state_since = State.OPEN, None, None, None
     session.flush()

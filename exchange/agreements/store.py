@@ -35,13 +35,30 @@ class ExchangeOffer(Base):
     withdrawn_at: Mapped[int | None] = mapped_column(sa.BigInteger)
 
 
+class ExchangeSeenOffer(Base):
+    """Another member's offer as this node showed it to its people; an order names it by its hash."""
+
+    __tablename__ = "exchange_seen_offer"
+    terms_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    offer: Mapped[dict[str, Any]] = mapped_column(JSON)
+    seen_at: Mapped[int] = mapped_column(sa.BigInteger)
+    """Unix seconds."""
+
+
 class ExchangeAgreement(Base):
     """An agreement: this node's own with signatures, others' as the chain showed them."""
 
     __tablename__ = "exchange_agreement"
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     side: Mapped[str] = mapped_column(sa.String(8))
-    state: Mapped[str] = mapped_column(sa.String(8), index=True)
+    state: Mapped[str] = mapped_column(sa.String(16), index=True)
+    reason: Mapped[str | None] = mapped_column(sa.String(64))
+    """Code of how a proposal ended, and a sentence; None for every other state."""
+    reason_text: Mapped[str | None] = mapped_column(sa.String(600))
+    state_since: Mapped[int | None] = mapped_column(sa.BigInteger)
+    """Unix seconds of the last change of a proposal's state at this node; what the chain decides has heights."""
+    reported_at: Mapped[int | None] = mapped_column(sa.BigInteger)
+    """When the buyer's node reported the end to the provider's, in Unix seconds."""
     provider: Mapped[str] = mapped_column(sa.String(18))
     buyer: Mapped[str] = mapped_column(sa.String(18))
     agreement: Mapped[dict[str, Any]] = mapped_column(JSON)

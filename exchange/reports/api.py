@@ -57,5 +57,5 @@ async def make(
         consent=hex_bytes(body.consentId),
         purpose=body.purpose,
         parts=[service.Part(hex_bytes(each.agreementId), tuple(each.columns)) for each in body.parts],
-        key=f"report/{key}",
+        key=key,
     )

@@ -22,6 +22,7 @@ from exchange.metering import service as metering
 from exchange.metering.model import Query
 from exchange.metering.store import BUYER, place
 from registry.credit import service as credit
+from registry.idempotency import Scope, bind
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,19 @@ class Part:
 async def make(context: Context, *, subject: str, consent: bytes, purpose: str, parts: Sequence[Part], key: str) -> dict[str, Any]:
     """Call every department, gather disputes, sign and anchor the query; the report as JSON.
 
-    ``key`` makes each call idempotent: a report asked for again after a crash pays no department twice.
+    ``key`` stands for the whole report and makes each call idempotent: a report asked for again after a crash pays no department twice.
 
     Raises:
+        Conflict: ``idempotency_key_reused`` when the key stands for another report;
         Forbidden: ``provider_not_department`` before anything is asked; with the first refusal's code; nothing is recorded then, and refused calls
             cost nothing.
     """
     if not parts:
         raise BadInput("report_empty", "A report needs at least one department.")
     await asyncio.to_thread(_require_departments, context, parts)
-    answers = await asyncio.gather(*(_part(context, subject, consent, purpose, part, f"{key}/{place}") for place, part in enumerate(parts)))
+    content = {"subject": subject, "consent": consent, "purpose": purpose, "parts": list(parts)}
+    await context.database.awrite(lambda session: bind(session, Scope.REPORT, key, content, now=context.now()))
+    answers = await asyncio.gather(*(_part(context, subject, consent, purpose, part, f"report/{key}/{place}") for place, part in enumerate(parts)))
     disputes = [each for answer in answers for each in answer.pop("disputes")]
     return await asyncio.to_thread(credit.record_report, context, subject=subject, consent=consent, parts=answers, disputes=disputes)
 

@@ -24,11 +24,13 @@ from chain.statements import Agreement, DepositConfirmation, KeyPurpose, Role, U
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
+from exchange.agreements.rules import require_running
 from exchange.metering import service as metering
 from exchange.metering.store import GATEWAY, VOUCHERS, heads
 from exchange.settlement.rules import Acknowledged, parts, worth_claiming
 from exchange.settlement.store import ExchangeClaimed, ExchangeDeposit, ExchangePayment
 from registry.evidence.service import append_statement
+from registry.idempotency import Scope, bind, key_reused
 
 CONTRACT = "TradeSettlement"
 DEPOSIT_DOMAIN = "qiaolian.deposit.v1"
@@ -64,10 +66,13 @@ def confirm_deposit(context: Context, *, member: str, amount: int, reference: st
     operation = _deposit_operation(reference)
 
     def change(session: Session) -> tuple[dict[str, Any], str]:
+        content = {"member": member, "amount": amount}
+        bind(session, Scope.DEPOSIT, reference, content, now=context.now())
         kept = session.get(ExchangeDeposit, reference)
         if kept is not None:
             if (kept.member, kept.amount) != (member, amount):
-                raise Conflict("reference_used", "That bank reference stands for another deposit.")
+                # Confirmed before references were bound to their content.
+                raise key_reused(Scope.DEPOSIT)
             # A confirmation the chain refused (the member was suspended, its deadline had passed) is signed again for the same money.
             last = attempt(session, operation)
             if known(session, last):
@@ -99,12 +104,21 @@ def _deposit_operation(reference: str) -> str:
 
 
 def withdraw(context: Context, *, amount: int, order: str) -> dict[str, Any]:
-    """Order free money paid out; the same order is carried out once."""
+    """Order free money paid out; the same order is carried out once, and stands for one amount also when the chain refused it.
+
+    Raises:
+        BadInput: ``amount_missing``; Conflict: ``idempotency_key_reused``.
+    """
     if amount <= 0:
         raise BadInput("amount_missing", "A withdrawal is more than 0 fen.")
     operation_id = hashlib.sha256(order.encode()).digest()
     operation = f"withdraw/{operation_id.hex()}"
-    return {"operation": context.database.write(lambda session: _send(context, session, operation, "withdraw", [amount, operation_id]))}
+
+    def change(session: Session) -> str:
+        bind(session, Scope.WITHDRAWAL, order, {"amount": amount}, now=context.now())
+        return _send(context, session, operation, "withdraw", [amount, operation_id])
+
+    return {"operation": context.database.write(change)}
 
 
 # --- Claims ----------------------------------------------------------------------------------------------------------------------
@@ -123,11 +137,13 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """Claim the highest acknowledged amount of every lane.
 
     Raises:
-        Forbidden: ``not_provider``; Conflict: ``nothing_to_claim`` when the chain has it all, ``agreement_is_closed`` when it is too late.
+        Forbidden: ``not_provider``; Conflict: ``agreement_not_open``, ``agreement_is_closed`` when it is too late, ``nothing_to_claim`` when
+            the chain has it all.
     """
     signed = agreements.load(context, agreement_id)
     if signed.side != Side.PROVIDER:
         raise Forbidden("not_provider", "Only the provider claims.")
+    require_running(agreements.proved_state(context, agreement_id))
     items = [
         item
         for item in highest_acknowledged(context, agreement_id)
@@ -220,18 +236,36 @@ async def acknowledge_all(context: Context, agreement_id: bytes, *, notice: bool
 
 
 def give_notice(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """End the trade: gateways stop once the chain shows it, the closing window begins."""
-    return _party_call(context, agreement_id, "notice", "giveNotice")
+    """End the trade: gateways stop once the chain shows it, the closing window begins. Where notice has been given, nothing is sent.
+
+    Raises:
+        Forbidden: ``not_party``; Conflict: ``agreement_not_open``, ``agreement_is_closed``; Unavailable: ``chain_view_stale``.
+    """
+    agreement = _of_party(context, agreement_id)
+    state = agreements.proved_state(context, agreement_id)
+    require_running(state)
+    if state.notice_at:
+        return {**_last(context, "notice", agreement_id), "noticeAt": state.notice_at}
+    return _party_call(context, agreement, "notice", "giveNotice")
 
 
 def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """Refund what is left, once the window has passed; ``window_open`` before, by the node's view of the chain."""
-    signed = agreements.load(context, agreement_id)
-    state, head = agreements.proved_state(context, agreement_id), context.view.require_fresh()
+    """Refund what is left, once the window has passed, by the node's view of the chain. Where it is closed, nothing is sent.
+
+    Raises:
+        Forbidden: ``not_party``; Conflict: ``agreement_not_open``, ``no_notice``, ``window_open``; Unavailable: ``chain_view_stale``.
+    """
+    agreement = _of_party(context, agreement_id)
+    # The head first: a later block's state with an earlier block's time errs on the side of waiting.
+    head = context.view.require_fresh()
+    state = agreements.proved_state(context, agreement_id)
+    if state.closed_at:
+        return {**_last(context, "close", agreement_id), "closedAt": state.closed_at}
+    require_running(state)
     if state.notice_at == 0:
         raise Conflict("no_notice", "Nobody has given notice.", hint="Give notice; the window for claims begins with it.")
-    blocks = state.notice_at + signed.agreement.close_window_blocks - head.height
-    seconds = state.notice_time + signed.agreement.close_window_seconds - head.timestamp
+    blocks = state.notice_at + agreement.close_window_blocks - head.height
+    seconds = state.notice_time + agreement.close_window_seconds - head.timestamp
     if blocks >= 0 or seconds >= 0:
         raise Conflict(
             "window_open",
@@ -240,15 +274,31 @@ def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
             blocks=max(0, blocks + 1),
             seconds=max(0, seconds + 1),
         )
-    return _party_call(context, agreement_id, "close", "close")
+    return _party_call(context, agreement, "close", "close")
 
 
-def _party_call(context: Context, agreement_id: bytes, name: str, function: str) -> dict[str, Any]:
+def _of_party(context: Context, agreement_id: bytes) -> Agreement:
     signed = agreements.load(context, agreement_id)
     if signed.side == Side.OBSERVER:
         raise Forbidden("not_party", "This organisation is no party of the agreement.")
+    return signed.agreement
+
+
+def _party_call(context: Context, agreement: Agreement, name: str, function: str) -> dict[str, Any]:
+    operation = f"{name}/{agreement.struct_hash().hex()}"
+
+    def change(session: Session) -> str:
+        return _send(context, session, operation, function, [agreement])
+
+    return {"operation": context.database.write(change)}
+
+
+def _last(context: Context, name: str, agreement_id: bytes) -> dict[str, Any]:
+    """This node's own call that may have brought about what the chain shows; None where another sent it."""
     operation = f"{name}/{agreement_id.hex()}"
-    return {"operation": context.database.write(lambda session: _send(context, session, operation, function, [signed.agreement]))}
+    with context.database.read() as session:
+        sent = attempt(session, operation)
+        return {"operation": sent if known(session, sent) else None}
 
 
 def _send(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> str:

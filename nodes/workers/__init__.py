@@ -1,5 +1,5 @@
-"""Work a node does beside answering: following the chain's events, getting what parties of a deal signed, taking over
-registrations, claims, checkpoints and anchors, witnessing.
+"""Work a node does beside answering: following the chain's events, ending proposals that never open, getting what parties of a deal
+signed, taking over registrations, claims, checkpoints and anchors, witnessing.
 
 A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
 with longer pauses while it keeps failing.
@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from exchange.agreements.ending import ProposalWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
 from nodes.assembly import Node
@@ -31,6 +32,7 @@ _LONGEST_PAUSE = 10.0
 STANDING_SECONDS = 0.1
 """Until it has come out well the node signs nothing, so a start waits for it."""
 DELIVERY_SECONDS = 1.0
+PROPOSAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def _configured(node: Node) -> list[Worker]:
     workers = [Worker("standing", STANDING_SECONDS, StandingWorker(node.context, node.standing).round)]
     if settings.projector:
         workers.append(Worker("projector", settings.projector_seconds, Projector(node.context).round))
+        workers.append(Worker("proposals", PROPOSAL_SECONDS, ProposalWorker(node.context).round))
         workers.append(Worker("deals", DELIVERY_SECONDS, Delivery(node.context).round))
         workers.append(Worker("register", DELIVERY_SECONDS, RegistrationUpdater(node.context).round))
     if settings.evidence:

@@ -25,7 +25,7 @@ from registry.assets import service as assets
 from registry.evidence.service import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
 from registry.grants.store import Grant
-from registry.keyed import nonce_for
+from registry.idempotency import Scope, bind, content_of, nonce_for
 from registry.purposes import listed_in
 from registry.signers import member_that_signed, require_signed_by
 
@@ -82,7 +82,9 @@ async def request(context: Context, wanted: GrantRequest, *, idempotency_key: st
     require_terms(terms)
     (await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)).require(terms.purpose)
     grant_id = terms.struct_hash()
-    _require_own_nonce(context, grant_id, terms)
+    if idempotency_key is not None:
+        content = content_of(wanted) | scope
+        await context.database.awrite(lambda session: bind(session, Scope.GRANT, idempotency_key, content, now=context.now()))
     body = {"terms": terms.to_json(), "scope": scope, "salt": "0x" + salt.hex()}
     await context.peers.post(wanted.owner, "/v1/peer/grants", body)
     operation = f"grant-request/{grant_id.hex()}"
@@ -101,15 +103,6 @@ async def request(context: Context, wanted: GrantRequest, *, idempotency_key: st
 
     await context.database.awrite(change)
     return {"grantId": "0x" + grant_id.hex(), "operation": operation}
-
-
-def _require_own_nonce(context: Context, grant_id: bytes, terms: GrantTerms) -> None:
-    """A nonce that an idempotency key gave before stands for the same request."""
-    nonce = terms.to_json()["nonce"]
-    with context.database.read() as session:
-        rows = session.scalars(sa.select(Grant).where(Grant.grantee == context.member))
-        if any(row.terms["nonce"] == nonce and row.grant_id != grant_id for row in rows):
-            raise Conflict("idempotency_key_reused", "The key stands for another request.", hint="Use a new key.")
 
 
 def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[str, Any], salt: bytes) -> None:

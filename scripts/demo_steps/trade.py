@@ -119,6 +119,7 @@ def agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: in
     world.client(key, "clerk").post("/v1/offers", offer)
     order = {
         "grantId": state.grants[key],
+        "offerHash": _seen(world, "bank", key, product.asset_id),
         "cap": cap_calls * price,
         "lanes": LANES,
         "arbiter": world.code("supervisor"),
@@ -130,6 +131,12 @@ def agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: in
         f"agreement {agreement_id}",
     )
     return Deal(key, agreement_id, state.grants[key], "bank", product.columns, CREDIT)
+
+
+def _seen(world: World, buyer: str, provider: str, asset_id: str) -> str:
+    """The hash of a provider's offer as the buyer is shown it: an order names what was seen."""
+    shown = world.client(buyer, "clerk").get(f"/v1/offers?provider={world.code(provider)}")["offers"]
+    return next(str(offer["offerHash"]) for offer in shown if offer["assetId"] == asset_id)
 
 
 def _wait_open(world: World, keys: Sequence[str], agreement_id: str) -> None:
@@ -268,7 +275,8 @@ def _share_freely(world: World, screen: Screen, state: State) -> None:
             "shares": [{"member": world.code(provider), "basisPoints": 10_000}],
         }
         world.client(provider, "clerk").post("/v1/offers", offer)
-        order = {"grantId": grant_id, "cap": 0, "maxUnits": 100, "lanes": 1}
+        seen = _seen(world, buyer, provider, product.asset_id)
+        order = {"grantId": grant_id, "offerHash": seen, "cap": 0, "maxUnits": 100, "lanes": 1}
         agreement_id = str(world.client(buyer, "clerk").post("/v1/agreements", order)["agreementId"])
         _wait_open(world, (provider, buyer), agreement_id)
         deal = Deal(provider, agreement_id, grant_id, buyer, product.columns, SERVICE)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from chain.errors import Conflict
+from chain.errors import BadInput, Conflict
 from scripts.people.desk import POLL_SECONDS, Desk
-from scripts.people.show import Columns, yuan
+from scripts.people.offer import offer_for, terms_of
+from scripts.people.show import Columns, when, yuan
 from scripts.people.verb import ONCE, OUT, Noun, Verb, arg, change, place, read, save
+
+PENDING = ("proposed", "signed")
+ENDED = ("failed", "expired", "withdrawn")
 
 LISTED: Columns = {
     "agreement": "agreementId",
     "state": lambda row: row["state"] if row["held"] is None else f"{row['state']}, held: {row['held']}",
+    "why": "reason",
+    "since": lambda row: _since(row),
     "as": "side",
     "provider": "provider",
     "buyer": "buyer",
@@ -34,10 +41,51 @@ def _list(desk: Desk, arguments: argparse.Namespace) -> None:
     desk.table(answer["agreements"], LISTED, whole=answer)
 
 
+def _since(row: Mapping[str, Any]) -> str:
+    """Since when the state is so: a time for a proposal, a block for what the chain decided."""
+    block = row["closedAt"] or row["noticeAt"] or row["openedAt"]
+    if block is not None:
+        return f"block {block}"
+    return "-" if row["stateSince"] is None else when(row["stateSince"])
+
+
 def _open(desk: Desk, arguments: argparse.Namespace) -> None:
     order: dict[str, Any] = {"grantId": arguments.grant, "cap": arguments.cap, "maxUnits": arguments.max_units, "lanes": arguments.lanes}
     order |= {"seconds": arguments.days * 86_400, "arbiter": arguments.arbiter}
+    order["offerHash"] = _agreed_offer(desk, arguments)
     _opened(desk, desk.once("/v1/agreements", order))
+
+
+def _agreed_offer(desk: Desk, arguments: argparse.Namespace) -> str:
+    """The hash of the offer that the person saw: named by ``--offer``, or shown here and agreed to.
+
+    Raises:
+        BadInput: ``offer_not_named`` where nobody can be shown anything, ``not_confirmed``.
+    """
+    named: str | None = arguments.offer
+    if arguments.yes:
+        if named is None:
+            raise BadInput(
+                "offer_not_named",
+                "Nobody is shown the terms, so the order must name the offer it is made on.",
+                hint="Give --offer HASH, as `qiaolian offer show` prints it.",
+            )
+        return named
+    terms = desk.client.get(f"/v1/grants/{arguments.grant}")["terms"]
+    offer = offer_for(desk, terms["owner"], terms["assetId"], int(terms["assetVersion"]))
+    if named is not None and named.lower() != offer["offerHash"]:
+        # The node refuses it and says what changed, or knows the key as an order made before.
+        return named
+    ordered = {
+        "provider": terms["owner"],
+        "purpose": terms["purpose"],
+        "locked at once, owed at most": yuan(arguments.cap),
+        "units at most": arguments.max_units or "as the money allows",
+        "for": f"{arguments.days} days",
+        "arbiter": arguments.arbiter or "none",
+    }
+    desk.confirmed({**ordered, "on the terms": terms_of(offer)}, "Order this?")
+    return str(offer["offerHash"])
 
 
 def _resume(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -46,10 +94,20 @@ def _resume(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def _opened(desk: Desk, made: dict[str, Any]) -> None:
     """Wait until the node counts the agreement as open, so that calls can begin."""
-    if desk.waits and made["state"] != "open":
+    if desk.waits and made["state"] in PENDING:
         desk.ended(made["openOperation"])
     path = f"/v1/agreements/{made['agreementId']}"
-    desk.show(desk.until(lambda: desk.client.get(path), lambda found: bool(found["state"] != "signed"), "the agreement to open"))
+    found = desk.until(lambda: desk.client.get(path), lambda found: bool(found["state"] not in PENDING), "the agreement to open")
+    desk.show(found)
+    if found["state"] in ENDED:
+        raise Conflict("proposal_ended", found["reasonText"] or "The proposal has ended.", hint="Order anew under a new idempotency key.")
+
+
+def _withdraw(desk: Desk, arguments: argparse.Namespace) -> None:
+    made = desk.client.post(place("/v1/agreements/{agreement_id}/withdrawal", arguments), {})
+    desk.show(made)
+    until = when(made["agreement"]["openBefore"])
+    desk.say(f"This node does not open it. If the provider has signed, it can still be opened until {until}; then it is open.")
 
 
 def _close(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -73,7 +131,7 @@ NOUN = Noun(
             "this organisation's agreements",
             _list,
             (
-                arg("--state", help="proposed, signed, open, notice or closed"),
+                arg("--state", help="proposed, signed, open, notice, closed, failed, expired or withdrawn"),
                 arg("--all", action="store_true", help="everybody's, as the chain tells"),
             ),
         ),
@@ -89,10 +147,13 @@ NOUN = Noun(
                 arg("--lanes", type=int, default=1, help="calls in parallel (default 1)"),
                 arg("--days", type=int, default=30, help="for how long (default 30)"),
                 arg("--arbiter", default="", metavar="MEMBER", help="neither party"),
+                arg("--offer", metavar="HASH", help="the offer as you saw it; if it has changed, nothing is signed"),
+                arg("--yes", action="store_true", help="order without being asked; needs --offer"),
                 ONCE,
             ),
         ),
         Verb("resume", "ask the provider again to sign a stored order", _resume, (AGREEMENT,)),
+        Verb("withdraw", "take back an order that is not open yet", _withdraw, (AGREEMENT,)),
         Verb(
             "closing",
             "as buyer, acknowledge everything delivered and give notice",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
-from chain.errors import BadInput
+from chain.errors import BadInput, NotFound
+from scripts.people.desk import Desk
 from scripts.people.show import Columns, yuan
 from scripts.people.verb import Noun, Verb, arg, change, pairs, read
 
@@ -16,6 +19,7 @@ LISTED: Columns = {
     "price": lambda row: yuan(row["price"]),
     "most": lambda row: yuan(row["mostCap"]),
     "buyers": lambda row: ",".join(row["buyers"]) or "all",
+    "offer": "offerHash",
 }
 
 
@@ -35,6 +39,37 @@ def _offer(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def terms_of(offer: Mapping[str, Any]) -> dict[str, Any]:
+    """An offer as a person reads it before ordering on it."""
+    unit = offer["unit"]
+    split = [f"{share['member']} {int(share['basisPoints']) / 100:.2f} %" for share in offer["shares"]]
+    return {
+        "asset": f"{offer['assetId']} version {offer['assetVersion']}",
+        "price": f"{yuan(offer['price'])} a {unit}",
+        "one call at most": yuan(offer["mostPerCall"]),
+        "one agreement at most": f"{yuan(offer['mostCap'])}, {offer['mostUnits'] or 'any number of'} {unit}s",
+        "lanes at most": offer["mostLanes"],
+        "term at most": f"{int(offer['mostSeconds']) // 86_400} days",
+        "window for claims after notice": f"{offer['closeWindowBlocks']} blocks and {offer['closeWindowSeconds']} seconds",
+        "each payment goes to": split,
+        "offer": offer["offerHash"],
+    }
+
+
+def offer_for(desk: Desk, provider: str | None, asset_id: str, version: int) -> dict[str, Any]:
+    """The offer for an asset version, of a provider or of the own organisation; ``not_offered``."""
+    path = "/v1/offers" if provider is None else f"/v1/offers?{urlencode({'provider': provider})}"
+    for offer in desk.client.get(path)["offers"]:
+        if (offer["assetId"].lower(), int(offer["assetVersion"])) == (asset_id.lower(), version):
+            return dict(offer)
+    raise NotFound("not_offered", "That version of the asset is not offered.", hint="See: qiaolian offer list")
+
+
+def _show(desk: Desk, arguments: argparse.Namespace) -> None:
+    offer = offer_for(desk, arguments.provider, arguments.asset_id, arguments.asset_version)
+    desk.show(offer if desk.json else terms_of(offer))
+
+
 def shares(given: list[str]) -> list[dict[str, Any]]:
     """The revenue split of ``MEMBER=BASISPOINTS`` options; ``share_malformed``."""
     found = pairs(given, "A share")
@@ -50,6 +85,16 @@ NOUN = Noun(
             "this organisation's own offers, or what another makes to it",
             read("/v1/offers", within="offers", columns=LISTED, query=("provider",)),
             (arg("--provider", metavar="MEMBER", help="whose offers (default: the own)"),),
+        ),
+        Verb(
+            "show",
+            "an offer's terms and the hash that an order names it by",
+            _show,
+            (
+                arg("asset_id"),
+                arg("--asset-version", type=int, default=1, help="default 1"),
+                arg("--provider", metavar="MEMBER", help="whose offer (default: the own)"),
+            ),
         ),
         Verb(
             "make",

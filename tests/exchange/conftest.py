@@ -320,10 +320,21 @@ class Market:
         agreements.offer(self.department.context, offered)
         return offered
 
+    def seen(self) -> bytes:
+        """The hash of the department's offer as the bank's people are shown it now."""
+        shown = self.run(agreements.offers_of(self.bank.context, self.department.member))
+        return next(bytes.fromhex(each["offerHash"][2:]) for each in shown if each["assetId"] == "0x" + self.asset_id.hex())
+
+    def propose(self, grant_id: bytes, *, key: str | None = None, **wanted: Any) -> dict[str, Any]:
+        """An order on the current offer, as the bank's own system makes it."""
+        if "offer_hash" not in wanted:
+            wanted["offer_hash"] = self.seen()
+        terms: dict[str, Any] = {"cap": 1000} | wanted
+        return self.run(agreements.propose(self.bank.context, Proposal(grant_id=grant_id, **terms), idempotency_key=key))
+
     def open(self, grant_id: bytes, **wanted: Any) -> bytes:
         """An open agreement, seen by everyone."""
-        terms: dict[str, Any] = {"cap": 1000}
-        made = self.run(agreements.propose(self.bank.context, Proposal(grant_id=grant_id, **(terms | wanted))))
+        made = self.propose(grant_id, **wanted)
         self.bank.done(made["openOperation"])
         self.settle()
         return bytes.fromhex(made["agreementId"][2:])

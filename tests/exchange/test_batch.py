@@ -95,7 +95,7 @@ def test_two_requests_at_once_under_one_key_with_other_bodies_are_one_call_and_o
 
 
 def test_an_agreement_ordered_twice_under_one_key_is_one_agreement_and_locks_its_cap_once(market: Any) -> None:
-    order = {"grantId": "0x" + market.grant().hex(), "cap": 700}
+    order = {"grantId": "0x" + market.grant().hex(), "cap": 700, "offerHash": "0x" + market.seen().hex()}
     account = market.department.context.ledger.settlement.account
     before = account(market.bank.member).locked
     made = post(market, order, order, path="/v1/agreements", key="order-7") + post(market, order, path="/v1/agreements", key="order-7")

@@ -17,7 +17,6 @@ from chain.database import Database
 from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
 from chain.statements import KeyPurpose, UsageRequest, Voucher
 from exchange.agreements import service as agreements
-from exchange.agreements.service import Proposal
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
@@ -408,7 +407,7 @@ def test_a_bank_reference_counts_once(market: Any) -> None:
     settlement.confirm_deposit(context, member=market.bank.member, amount=5, reference="twice")
     with pytest.raises(Conflict) as refused:
         settlement.confirm_deposit(context, member=market.bank.member, amount=6, reference="twice")
-    assert refused.value.code == "reference_used"
+    assert refused.value.code == "idempotency_key_reused"
     with pytest.raises(Forbidden):
         settlement.confirm_deposit(market.bank.context, member=market.bank.member, amount=5, reference="own")
 
@@ -424,7 +423,8 @@ def test_a_bank_reference_counts_once(market: Any) -> None:
         ({"cap": 1000, "lanes": 0}, "wrong_lane"),
         ({"cap": 1000, "lanes": 257}, "wrong_lane"),
         ({"cap": 1000, "price": 49}, "offer_not_met"),
-        ({"cap": 2_000_000}, "offer_not_met"),
+        ({"cap": 1_000_001}, "offer_not_met"),
+        ({"cap": 1000, "seconds": 10_000_001}, "offer_not_met"),
         ({"cap": 1000, "close_window_blocks": 2}, "offer_not_met"),
         ({"cap": 1000, "close_window_blocks": 0}, "window_too_short"),
         ({"cap": 1000, "close_window_seconds": 1}, "window_too_short"),
@@ -433,7 +433,7 @@ def test_a_bank_reference_counts_once(market: Any) -> None:
 )
 def test_an_agreement_outside_the_rules_or_the_offer_is_refused(market: Any, grant_id: bytes, wanted: dict[str, Any], code: str) -> None:
     with pytest.raises(QiaolianError) as refused:
-        market.run(agreements.propose(market.bank.context, Proposal(grant_id=grant_id, **wanted)))
+        market.propose(grant_id, **wanted)
     assert refused.value.code == code
 
 

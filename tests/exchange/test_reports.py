@@ -118,6 +118,18 @@ def test_a_report_is_paid_once_under_its_key_and_anchored(market: Any, subject: 
     assert anchored > 0
 
 
+def test_a_key_stands_for_the_whole_report(market: Any, subject: Subject, agreement_id: bytes) -> None:
+    consent, parts = subject.consents(), [{"agreementId": "0x" + agreement_id.hex(), "columns": ["seniority"]}]
+    assert ask(market, agreement_id, consent, key="report-whole").status_code == 201
+    before = owed(market, agreement_id)
+    for changes in ({"parts": parts}, {"parts": parts * 3}, {"subject": "92440700MA4W000008"}, {"purpose": "statistics"}):
+        other = ask(market, agreement_id, consent, key="report-whole", **changes)
+        assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused"), changes
+    other = ask(market, agreement_id, subject.consents(), key="report-whole")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    assert owed(market, agreement_id) == before
+
+
 def test_a_disputed_record_is_shown_as_such_and_its_repair_beside_what_was_delivered(market: Any, subject: Subject, agreement_id: bytes) -> None:
     consent, dispute_id = subject.consents(), subject.disputes()
     disputed = ask(market, agreement_id, consent).json()["report"]

@@ -153,7 +153,10 @@ def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
         deposit = {"member": bank.member, "amount": 10_000, "reference": name}
         paid = settlement.client("clerk").post("/v1/deposits", deposit)
         done(settlement.client("clerk"), paid["operation"])
-        agreed = eventually(lambda: buyer.post("/v1/agreements", {"grantId": grant_id, "cap": 1_000}))
+        shown = buyer.get(f"/v1/offers?provider={department.member}")["offers"]
+        seen = next(each["offerHash"] for each in shown if each["assetId"] == asset["assetId"])
+        order = {"grantId": grant_id, "offerHash": seen, "cap": 1_000}
+        agreed = eventually(lambda: buyer.post("/v1/agreements", order))
         agreement = agreed["agreementId"]
         call = {"agreementId": agreement, "subject": "A1", "columns": ["age", "area"], "purpose": "statistics"}
         return {"grant": grant_id, "agreement": agreement, "call": call}

@@ -244,8 +244,17 @@ def agreed(town: Town, published: str, granted: str) -> str:
     )
     paid = town.at("operator", "money", "deposit", "--member", town["bank"], "--amount", "10000", "--reference", "2026-11/1")
     assert paid["outcome"]["state"] == "done"
+    offer = ("offer", "show", published, "--provider", town["department"])
+    assert "price: 0.50 yuan a call" in done(*offer, *town.node("bank"))
+    seen = town.at("bank", *offer)["offerHash"]
     order = ("agreement", "open", "--grant", granted, "--cap", "2000", "--arbiter", town["supervisor"])
-    made = patiently(*order, *town.node("bank"), "--json")
+    # What nobody is shown must be named, and what is named must be what is offered.
+    assert code_of(*order, "--yes", *town.node("bank")) == (2, "offer_not_named")
+    shown = said(*order, *town.node("bank"))
+    assert "locked at once, owed at most: 20.00 yuan" in shown.err
+    assert "error[confirmation_missing]: " in shown.err
+    assert code_of(*order, "--yes", "--offer", "0x" + "11" * 32, *town.node("bank")) == (2, "offer_changed")
+    made = patiently(*order, "--yes", "--offer", seen, *town.node("bank"), "--json")
     assert made["state"] == "open"
     eventually(lambda: town.at("department", "agreement", "show", made["agreementId"])["state"] == "open")
     return str(made["agreementId"])
@@ -442,6 +451,12 @@ def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, set
     account = done("money", "account", *town.node("bank"))
     assert "deposited = withdrawn + free + locked: holds" in account
     assert "97.50 yuan" in account
+
+
+def test_an_open_agreement_is_listed_with_its_block_and_cannot_be_withdrawn(town: Town, agreed: str) -> None:
+    (row,) = [each for each in town.at("bank", "agreement", "list")["agreements"] if each["agreementId"] == agreed]
+    assert (row["reason"], row["stateSince"], row["openedAt"] > 0) == (None, None, True)
+    assert code_of("agreement", "withdraw", agreed, *town.node("bank")) == (2, "agreement_open")
 
 
 def test_a_buyer_sees_a_providers_offer_before_it_orders(town: Town, agreed: str) -> None:

@@ -1,0 +1,553 @@
+"""Orders and proposals: what the person saw is what is signed, a key stands for one order, and every proposal ends at both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from chain.errors import Conflict, Forbidden, NotFound, QiaolianError, Unavailable
+from chain.outbox import enqueue, known, outcome
+from chain.statements import Share
+from exchange.agreements import ending
+from exchange.agreements import service as agreements
+from exchange.agreements.ending import ProposalWorker
+from exchange.settlement import service as settlement
+
+CAP = 1000
+
+
+@pytest.fixture(scope="module")
+def grant_id(market: Any) -> bytes:
+    found: bytes = market.grant()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def offered(market: Any) -> None:
+    """Every test begins with the department's offer at 50 fen."""
+    market.offer()
+
+
+def post(market: Any, *bodies: Any, path: str = "/v1/agreements", key: str | None = None) -> list[httpx.Response]:
+    """Requests at the bank's own node, sent at once."""
+
+    async def send() -> list[httpx.Response]:
+        headers = {"x-local": "system", **({} if key is None else {"idempotency-key": key})}
+        transport = httpx.ASGITransport(app=market.bank.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://bank", headers=headers) as client:
+            return await asyncio.gather(*(client.post(path, json=body) for body in bodies))
+
+    found: list[httpx.Response] = market.run(send())
+    return found
+
+
+def order(market: Any, grant_id: bytes, **changes: Any) -> dict[str, Any]:
+    """An order on the current offer, as the bank's own system sends it."""
+    body = {"grantId": "0x" + grant_id.hex(), "cap": CAP, "offerHash": "0x" + market.seen().hex()}
+    return {**body, **changes}
+
+
+def stored(market: Any) -> set[str]:
+    """Ids of every agreement either side has stored."""
+    sides = (market.bank, market.department)
+    return {row["agreementId"] for side in sides for row in agreements.listing(side.context)}
+
+
+def states(market: Any, agreement_id: bytes) -> list[tuple[str, str | None]]:
+    """State and reason at the buyer's node and at the provider's."""
+    found = []
+    for side in (market.bank, market.department):
+        try:
+            view = agreements.view(side.context, agreement_id)
+        except NotFound:
+            found.append(("unknown", None))
+        else:
+            found.append((str(view["state"]), view["reason"]))
+    return found
+
+
+def work(market: Any) -> None:
+    """One round of both nodes' proposal workers, under the chain's newest block."""
+    market.settle()
+    for side in (market.bank, market.department):
+        market.run(ProposalWorker(side.context).round())
+
+
+@contextmanager
+def outbox_stopped(node: Any) -> Iterator[None]:
+    """While the node's outbox process is dead; what is queued waits, and is sent by the next one."""
+    node.stop.set()
+    node.worker.join(timeout=30)
+    try:
+        yield
+    finally:
+        node.stop = threading.Event()
+        node.start()
+
+
+@contextmanager
+def cut_after_offer(market: Any) -> Iterator[None]:
+    """The line to the provider breaks once it has shown its offer: the proposal is stored and does not arrive."""
+
+    def cut(answer: Any) -> Any:
+        market.bank.line.broken = True
+        return answer
+
+    market.bank.line.altered = cut
+    try:
+        yield
+    finally:
+        market.bank.line.altered, market.bank.line.broken = None, False
+
+
+def undelivered(market: Any, grant_id: bytes, **wanted: Any) -> bytes:
+    """A proposal that the provider never got; its id."""
+    before = stored(market)
+    seen = market.seen()
+    with cut_after_offer(market), pytest.raises(Unavailable):
+        market.propose(grant_id, offer_hash=seen, **wanted)
+    (made,) = stored(market) - before
+    return bytes.fromhex(made[2:])
+
+
+def answer_lost(market: Any, grant_id: bytes) -> bytes:
+    """A proposal that the provider signed, while its answer did not arrive; its id."""
+    before = stored(market)
+    market.bank.line.lost = 1
+    with pytest.raises(Unavailable):
+        market.propose(grant_id)
+    (made,) = stored(market) - before
+    return bytes.fromhex(made[2:])
+
+
+# --- What the person saw -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_on_an_offer_that_changed_meanwhile_is_refused_and_names_what_changed(market: Any, grant_id: bytes) -> None:
+    seen, before = order(market, grant_id), stored(market)
+    split = (Share(market.department.member, 100), Share(market.operator.member, 9900))
+    market.offer(price=500, most_per_call=500, shares=split)
+    (answer,) = post(market, seen)
+    assert (answer.status_code, answer.json()["code"]) == (409, "offer_changed")
+    with pytest.raises(Conflict) as refused:
+        market.propose(grant_id, offer_hash=bytes.fromhex(seen["offerHash"][2:]))
+    changes = {each["term"]: each for each in refused.value.context["changes"]}  # type: ignore[attr-defined]
+    assert set(changes) == {"price", "mostPerCall", "shares"}
+    assert (changes["price"]["named"], changes["price"]["offered"]) == (50, 500)
+    assert "price was 50, is 500" in refused.value.sentence
+    assert stored(market) == before, "nothing was signed at either side"
+
+
+def test_an_order_that_names_no_offer_states_every_term_or_is_refused(market: Any, grant_id: bytes) -> None:
+    seen, before = order(market, grant_id), stored(market)
+    (bare,) = post(market, {name: seen[name] for name in ("grantId", "cap")})
+    assert (bare.status_code, bare.json()["code"]) == (422, "offer_not_named")
+    (partly,) = post(market, {"grantId": seen["grantId"], "cap": CAP, "price": 50})
+    assert (partly.status_code, partly.json()["code"]) == (422, "offer_not_named")
+    stated = {
+        "grantId": seen["grantId"],
+        "cap": CAP,
+        "unit": "call",
+        "price": 50,
+        "maxPerCall": 50,
+        "closeWindowBlocks": 3,
+        "closeWindowSeconds": 5,
+        "shares": [
+            {"member": market.department.member, "basisPoints": 9000},
+            {"member": market.operator.member, "basisPoints": 1000},
+        ],
+    }
+    for change in ({"price": 51}, {"unit": "row"}, {"maxPerCall": 51}, {"closeWindowBlocks": 2}):
+        (other,) = post(market, {**stated, **change})
+        assert (other.status_code, other.json()["code"]) == (409, "offer_changed"), change
+    assert stored(market) == before
+    (made,) = post(market, stated)
+    assert made.status_code == 201, made.text
+    assert made.json()["agreement"]["price"] == "50"
+    market.bank.done(made.json()["openOperation"])
+
+
+def test_an_offer_this_node_never_showed_is_not_ordered_on(market: Any, grant_id: bytes) -> None:
+    (answer,) = post(market, order(market, grant_id, offerHash="0x" + "77" * 32))
+    assert (answer.status_code, answer.json()["code"]) == (409, "offer_changed")
+
+
+def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(market: Any, grant_id: bytes) -> None:
+    general = market.seen()
+    market.offer(buyers=(market.bank.member, market.operator.member))
+    (shown,) = market.run(agreements.offers_of(market.bank.context, market.department.member))
+    assert shown["buyers"] == [market.bank.member]
+    assert market.seen() == general, "whom it is made to is no term of an offer"
+    market.offer(buyers=(market.operator.member,))
+    assert market.run(agreements.offers_of(market.bank.context, market.department.member)) == []
+    with pytest.raises(NotFound) as refused:
+        market.propose(grant_id, offer_hash=general)
+    assert refused.value.code == "not_offered"
+
+
+# --- One key, one order ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_comes_again_with_any_other_term_is_refused(market: Any, grant_id: bytes) -> None:
+    body = order(market, grant_id)
+    (made,) = post(market, body, key="one-order")
+    assert made.status_code == 201, made.text
+    market.bank.restarted()
+    (again,) = post(market, body, key="one-order")
+    assert again.json()["agreementId"] == made.json()["agreementId"]
+    changes: dict[str, Any] = {
+        "cap": CAP + 1,
+        "maxUnits": 7,
+        "lanes": 2,
+        "maxPerCall": 49,
+        "seconds": 86_400,
+        "startsAt": 5,
+        "endsAt": 2**40,
+        "closeWindowBlocks": 4,
+        "closeWindowSeconds": 6,
+        "arbiter": market.supervisor.member,
+        "unit": "call",
+        "price": 50,
+        "shares": [{"member": market.department.member, "basisPoints": 10_000}],
+        "offerHash": None,
+        "grantId": "0x" + "11" * 32,
+    }
+    from exchange.agreements.api import ProposalBody
+
+    assert set(changes) == set(ProposalBody.model_fields), "every field is part of what a key stands for"
+    stated = {name: changes[name] for name in ("unit", "price", "shares", "maxPerCall")}
+    for name, value in changes.items():
+        other = {**body, name: value}
+        if name == "offerHash":
+            other |= {**stated, "closeWindowBlocks": 3, "closeWindowSeconds": 5}
+        (answer,) = post(market, other, key="one-order")
+        assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_reused"), name
+
+
+def test_of_two_orders_at_once_under_one_key_one_is_made_and_the_other_refused(market: Any, grant_id: bytes) -> None:
+    body, before = order(market, grant_id), stored(market)
+    answers = post(market, body, {**body, "arbiter": market.supervisor.member}, key="two-at-once")
+    assert sorted(answer.status_code for answer in answers) == [201, 409]
+    assert len(stored(market) - before) == 1
+
+
+def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_it(market: Any) -> None:
+    context = market.bank.context
+    first = settlement.withdraw(context, amount=10**12, order="too-much")["operation"]
+    with pytest.raises(QiaolianError) as refused:
+        market.bank.done(first)
+    assert refused.value.code == "not_enough_free"
+    with pytest.raises(Conflict) as reused:
+        settlement.withdraw(context, amount=1, order="too-much")
+    assert reused.value.code == "idempotency_key_reused"
+    assert settlement.withdraw(context, amount=10**12, order="too-much")["operation"] != first
+
+
+# --- Before anything is signed -----------------------------------------------------------------------------------------------------
+
+
+def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign(
+    market: Any, grant_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market.offer(most_cap=10**9)
+    before = stored(market)
+    monkeypatch.setattr(agreements, "VIEW_SECONDS", 0.0)
+    with pytest.raises(Conflict) as refused:
+        market.propose(grant_id, cap=10**9)
+    assert refused.value.code == "not_enough_free"
+    assert "new idempotency key" in refused.value.hint
+    # A buyer whose own node does not look is refused by the provider's.
+    terms = agreements.grants.load(market.bank.context, grant_id).terms
+    wanted = agreements.Proposal(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
+    offer, key = market.run(agreements._current_offer(market.bank.context, terms))
+    agreement = agreements._drafted(market.bank.context, wanted, terms, offer, key, bytes(32), chain_time=0)
+    with pytest.raises(Conflict) as also:
+        agreements.countersign(
+            market.department.context,
+            market.bank.member,
+            agreement,
+            terms,
+            market.bank.context.sign(agreement),
+        )
+    assert also.value.code == "not_enough_free"
+    assert stored(market) == before
+
+
+def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahead_of_its_view(market: Any, grant_id: bytes) -> None:
+    bank, department = market.bank.context, market.department.context
+    terms = agreements.grants.load(bank, grant_id).terms
+    wanted = agreements.Proposal(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
+    offer, key = market.run(agreements._current_offer(bank, terms))
+    years = 10 * 365 * 86_400
+
+    def asked(chain_time: int, height: int) -> str:
+        agreement = agreements._drafted(bank, wanted, terms, offer, key, bytes(31) + b"\1", chain_time=chain_time)
+        with pytest.raises(QiaolianError) as refused:
+            agreements.countersign(department, bank.member, agreement, terms, bank.sign(agreement), height=height)
+        return refused.value.code
+
+    assert asked(bank.now() + years, 0) == "open_before_too_late"
+    assert asked(0, 10**9) == "chain_view_behind"
+
+
+# --- Ends --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(market: Any, grant_id: bytes) -> None:
+    seen = market.seen()
+    before = stored(market)
+    with cut_after_offer(market), pytest.raises(Unavailable):
+        market.propose(grant_id, key="refused-order", offer_hash=seen)
+    (made,) = stored(market) - before
+    agreement_id = bytes.fromhex(made[2:])
+    assert states(market, agreement_id) == [("proposed", None), ("unknown", None)]
+    market.offer(price=500, most_per_call=500)
+    with pytest.raises(Conflict) as refused:
+        market.run(agreements.resume(market.bank.context, agreement_id))
+    assert refused.value.code == "offer_not_met"
+    view = agreements.view(market.bank.context, agreement_id)
+    assert (view["state"], view["reason"]) == ("failed", "offer_not_met")
+    assert "price" in view["reasonText"]
+    assert view["stateSince"] is not None
+    with pytest.raises(Conflict) as ended:
+        market.run(agreements.resume(market.bank.context, agreement_id))
+    assert (ended.value.code, ended.value.context["reason"]) == ("proposal_ended", "offer_not_met")
+    with pytest.raises(Conflict) as again:
+        market.propose(grant_id, key="refused-order", offer_hash=seen)
+    assert (again.value.code, "new idempotency key" in again.value.hint) == ("offer_not_met", True)
+
+
+def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_answer_was_lost(market: Any, grant_id: bytes) -> None:
+    agreement_id = answer_lost(market, grant_id)
+    assert states(market, agreement_id) == [("proposed", None), ("signed", None)]
+    market.offer(price=500, most_per_call=500)
+    made = market.run(agreements.resume(market.bank.context, agreement_id))
+    market.bank.done(made["openOperation"])
+    market.settle()
+    assert states(market, agreement_id) == [("open", None), ("open", None)]
+
+
+def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_code(market: Any) -> None:
+    grant_id = market.grant()
+    with outbox_stopped(market.bank):
+        made = market.propose(grant_id)
+        market.revoke(grant_id)
+        revoked = market.department.context
+        with revoked.database.read() as session:
+            operations = [row.operation_id for row in session.query(_calls()) if row.function == "revoke"]
+        market.department.done(operations[-1])
+    agreement_id = bytes.fromhex(made["agreementId"][2:])
+    with pytest.raises(QiaolianError):
+        market.bank.done(made["openOperation"])
+    assert agreements.view(market.bank.context, agreement_id)["state"] == "failed", "shown at once"
+    market.department.line.broken = True
+    market.bank.line.broken = True
+    work(market)
+    assert states(market, agreement_id) == [("failed", "grant_not_live"), ("signed", None)]
+    market.bank.line.broken = market.department.line.broken = False
+    work(market)
+    assert states(market, agreement_id) == [("failed", "grant_not_live")] * 2
+    with pytest.raises(Conflict) as ended:
+        market.run(agreements.resume(market.bank.context, agreement_id))
+    assert ended.value.code == "proposal_ended"
+
+
+def _calls() -> Any:
+    from chain.outbox.store import OutboxCall
+
+    return OutboxCall
+
+
+def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(market: Any, grant_id: bytes) -> None:
+    bank = market.bank.context
+    with outbox_stopped(market.bank):
+        made = market.propose(grant_id)
+        agreement_id = bytes.fromhex(made["agreementId"][2:])
+        assert states(market, agreement_id) == [("signed", None)] * 2
+        assert market.run(ending.withdraw(bank, agreement_id))["state"] == "withdrawn"
+        assert market.run(ending.withdraw(bank, agreement_id))["state"] == "withdrawn"
+    # The next outbox process sends what was queued before this deposit, and would have sent the opening first.
+    other = market.propose(grant_id)
+    market.bank.done(other["openOperation"])
+    with bank.database.read() as session:
+        taken_back = outcome(session, made["openOperation"])
+    assert (taken_back.state, taken_back.code, taken_back.tx_hash) == ("reverted", "cancelled", None)
+    work(market)
+    assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
+    assert bank.ledger.settlement.agreement(agreement_id).opened_at == 0
+    with pytest.raises(Conflict) as ended:
+        market.run(agreements.resume(bank, agreement_id))
+    assert ended.value.code == "proposal_ended"
+
+
+def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(market: Any, grant_id: bytes) -> None:
+    with outbox_stopped(market.bank):
+        made = market.propose(grant_id)
+        agreement_id = bytes.fromhex(made["agreementId"][2:])
+        market.run(ending.withdraw(market.bank.context, agreement_id))
+    work(market)
+    assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
+    department = market.department.context
+    signed = agreements.load(department, agreement_id)
+    arguments = [signed.agreement, signed.terms, signed.provider_signature, signed.buyer_signature]
+
+    def send(session: Any) -> None:
+        enqueue(
+            session,
+            sender=department.transaction_address,
+            operation_id=made["openOperation"],
+            contract="TradeSettlement",
+            function="open",
+            arguments=arguments,
+        )
+
+    department.database.write(send)
+    market.department.done(made["openOperation"])
+    work(market)
+    assert states(market, agreement_id) == [("open", None)] * 2
+    with pytest.raises(Conflict) as refused:
+        market.run(ending.withdraw(market.bank.context, agreement_id))
+    assert refused.value.code == "agreement_open"
+    with pytest.raises(Forbidden) as other:
+        market.run(ending.withdraw(department, agreement_id))
+    assert other.value.code == "not_buyer"
+
+
+def test_an_opening_on_its_way_to_the_chain_cannot_be_withdrawn(market: Any, grant_id: bytes) -> None:
+    rpc, bank = market.department.context.ledger.rpc, market.bank.context
+    rpc.call("evm_setAutomine", False)
+    try:
+        made = market.propose(grant_id)
+        agreement_id = bytes.fromhex(made["agreementId"][2:])
+        _wait_signed(bank, made["openOperation"])
+        with pytest.raises(Conflict) as refused:
+            market.run(ending.withdraw(bank, agreement_id))
+        assert refused.value.code == "opening_sent"
+    finally:
+        rpc.call("evm_setAutomine", True)
+        rpc.call("anvil_mine", "0x1")
+    market.bank.done(made["openOperation"])
+    work(market)
+    assert states(market, agreement_id) == [("open", None)] * 2
+
+
+def _wait_signed(context: Any, operation: str) -> None:
+    import time
+
+    deadline = time.monotonic() + 60
+    while True:
+        with context.database.read() as session:
+            if outcome(session, operation).state in ("signed", "sent"):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(market: Any, grant_id: bytes) -> None:
+    agreement_id = answer_lost(market, grant_id)
+    bank = market.bank.context
+
+    def withdraw_first(answer: Any) -> Any:
+        """The answer with the signature arrives after its proposal was withdrawn here."""
+        with bank.database.read() as session:
+            assert not known(session, agreements.open_operation(agreement_id))
+        withdrawal = threading.Thread(target=lambda: asyncio.run(ending.withdraw(bank, agreement_id)))
+        withdrawal.start()
+        withdrawal.join()
+        return answer
+
+    market.bank.line.altered = withdraw_first
+    try:
+        with pytest.raises(Conflict) as ended:
+            market.run(agreements.resume(bank, agreement_id))
+    finally:
+        market.bank.line.altered = None
+    assert ended.value.code == "proposal_ended"
+    with bank.database.read() as session:
+        assert not known(session, agreements.open_operation(agreement_id))
+    work(market)
+    assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
+
+
+def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(market: Any, grant_id: bytes) -> None:
+    agreement_id = answer_lost(market, grant_id)
+    department = market.department.context
+    reports = {
+        (market.operator.member, "withdrawn", ""): "not_party",
+        (market.bank.member, "closed", "x"): "end_malformed",
+        (market.bank.member, "failed", "No Code!"): "end_malformed",
+    }
+    for (member, state, reason), code in reports.items():
+        with pytest.raises(QiaolianError) as refused:
+            ending.take_end(department, member, agreement_id, agreements.State(state), reason)
+        assert refused.value.code == code
+    assert states(market, agreement_id)[1] == ("signed", None)
+    made = market.run(agreements.resume(market.bank.context, agreement_id))
+    market.bank.done(made["openOperation"])
+    market.settle()
+    # A buyer that lies about an open agreement changes nothing.
+    ending.take_end(department, market.bank.member, agreement_id, agreements.State.WITHDRAWN, "")
+    assert states(market, agreement_id) == [("open", None)] * 2
+
+
+# --- Nothing is sent that must fail --------------------------------------------------------------------------------------------------
+
+
+def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market: Any, grant_id: bytes) -> None:
+    bank, department = market.bank.context, market.department.context
+    proposed = undelivered(market, grant_id)
+
+    def code_of(call: Any, context: Any, agreement_id: bytes) -> str:
+        with pytest.raises(Conflict) as refused:
+            call(context, agreement_id)
+        return refused.value.code
+
+    assert code_of(settlement.give_notice, bank, proposed) == "agreement_not_open"
+    assert code_of(settlement.close, bank, proposed) == "agreement_not_open"
+    with bank.database.read() as session:
+        assert not known(session, f"notice/{proposed.hex()}")
+        assert not known(session, f"close/{proposed.hex()}")
+    agreement_id = market.open(grant_id)
+    market.bank.done(settlement.give_notice(bank, agreement_id)["operation"])
+    market.settle()
+    again = settlement.give_notice(department, agreement_id)
+    assert (again["operation"], again["noticeAt"] > 0) == (None, True)
+    market.mine(5, 20)
+    market.bank.done(settlement.close(bank, agreement_id)["operation"])
+    market.settle()
+    assert settlement.close(bank, agreement_id)["operation"] == f"close/{agreement_id.hex()}"
+    assert settlement.close(department, agreement_id)["operation"] is None
+    assert code_of(settlement.give_notice, department, agreement_id) == "agreement_is_closed"
+    assert code_of(settlement.claim, department, agreement_id) == "agreement_is_closed"
+
+
+# --- Too late (last: the chain's clock goes ahead) -----------------------------------------------------------------------------------
+
+
+def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(market: Any, grant_id: bytes) -> None:
+    signed, never_arrived = answer_lost(market, grant_id), undelivered(market, grant_id)
+    withdrawn = undelivered(market, grant_id)
+    market.run(ending.withdraw(market.bank.context, withdrawn))
+    work(market)
+    assert states(market, signed) == [("proposed", None), ("signed", None)], "not yet"
+    assert _reported(market, withdrawn) is None, "the provider could still get it and sign"
+    market.mine(1, agreements.OPEN_SECONDS + 60)
+    work(market)
+    assert states(market, signed) == [("expired", "not_opened_in_time")] * 2
+    assert states(market, never_arrived) == [("expired", "not_opened_in_time"), ("unknown", None)]
+    assert states(market, withdrawn) == [("withdrawn", "withdrawn_by_buyer"), ("unknown", None)]
+    assert _reported(market, withdrawn) is not None, "nothing is left to report"
+    with pytest.raises(Conflict) as ended:
+        market.run(agreements.resume(market.bank.context, signed))
+    assert ended.value.code == "proposal_ended"
+
+
+def _reported(market: Any, agreement_id: bytes) -> int | None:
+    found: int | None = agreements.find(market.bank.context, agreement_id).reported_at
+    return found
