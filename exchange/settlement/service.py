@@ -137,13 +137,11 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """Claim the highest acknowledged amount of every lane.
 
     Raises:
-        Forbidden: ``not_provider``; Conflict: ``agreement_not_open``, ``agreement_is_closed`` when it is too late, ``nothing_to_claim`` when
-            the chain has it all.
+        Forbidden: ``not_provider``; Conflict: ``nothing_to_claim`` when the chain has it all, ``agreement_is_closed`` when it is too late.
     """
     signed = agreements.load(context, agreement_id)
     if signed.side != Side.PROVIDER:
         raise Forbidden("not_provider", "Only the provider claims.")
-    require_running(agreements.proved_state(context, agreement_id))
     items = [
         item
         for item in highest_acknowledged(context, agreement_id)

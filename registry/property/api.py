@@ -148,10 +148,13 @@ class DealBody(BaseModel):
 
 
 class StepBody(BaseModel):
-    """What a step states: ``contract`` for the mortgage, ``certificate`` for notary and registration, nothing for agent and tax."""
+    """What a step states: ``contract`` for the mortgage, ``certificate`` for notary and registration, nothing for the agent.
+
+    For tax it is the sheet as its person saw it (``GET /v1/deals/{id}/taxes``); without one the rules' sheet is signed unseen.
+    """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"record": {"certificate": "粤(2026)江门市不动产权第0000001号"}}})
-    record: dict[str, str] | None = None
+    record: dict[str, Any] | None = None
 
 
 # --- Registration centre --------------------------------------------------------------------------------------------------------

@@ -262,10 +262,12 @@ async def take_signature(context: Context, deal_id: bytes, statement: DealStep, 
 async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Sign this organisation's step and send it to the chain; what was signed.
 
-    ``given`` is what the step states (certificate or contract number); the tax sheet is computed by the rules, so none is given.
+    ``given`` is what the step states (certificate or contract number). The tax sheet is computed by the rules; if one is given, as its person
+    saw it, it must be that one.
 
     Raises:
-        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``, ``title_differs``;
+        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``, ``title_differs``, ``tax_changed``, ``step_taken``
+            when the step is signed and states something else;
         BadInput: ``record_malformed``, ``tax_differs``;
         Unavailable: ``chain_view_stale``; for the registration also ``not_owner``, ``title_superseded``, ``register_behind``.
     """
@@ -291,6 +293,8 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
 
     def change(session: Session) -> SignedStep:
         known = session.get(SignedStep, (deal_id, int(step)))
+        if known is not None and known.signature is not None:
+            _require_same_record(known, given)
         if known is None or known.signature is None:
             _keep(context, session, deal_id, statement, signature, record, salt)
             append_statement(session, statement, context.domain(CONTRACT), at=statement.signed_at)
@@ -354,6 +358,12 @@ def _stated(terms: DealTerms, step: Step, content: Mapping[str, Any], given: Map
         return None, None
     if step is Step.TAX:
         record = compute(require_content(content))
+        if given is not None and dict(given) != record:
+            raise Conflict(
+                "tax_changed",
+                "The tax sheet that was shown is not the one the rules give now.",
+                hint="Look at it again: qiaolian deal taxes.",
+            )
     elif step is Step.MORTGAGE:
         record = {"lender": terms.bank, "loan": content["loan"], **(given or {})}
     elif step is Step.NOTARY:
@@ -361,6 +371,13 @@ def _stated(terms: DealTerms, step: Step, content: Mapping[str, Any], given: Map
     else:
         record = {"registrar": terms.registrar, "unit": content["unit"], **(given or {})}
     return require_record(terms, step, content, record), new_salt()
+
+
+def _require_same_record(known: SignedStep, given: Mapping[str, Any] | None) -> None:
+    """A signed step is signed again only as it is: ``step_taken`` where the repetition states something else."""
+    record = known.record or {}
+    if any(record.get(name) != value for name, value in (given or {}).items()):
+        raise Conflict("step_taken", "The step is signed and states something else.")
 
 
 def _keep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,8 @@ from chain.errors import BadInput
 from chain.statements import Step
 from registry.property.signing import reviewed, step_for, step_of
 from scripts.people.desk import Desk, json_bytes, read_json
-from scripts.people.show import Columns, yuan
-from scripts.people.verb import KEY, OUT, PAGE, Noun, Verb, arg, change, read, read_pages, save
+from scripts.people.show import Columns, lines, yuan
+from scripts.people.verb import KEY, OUT, PAGE, Noun, Verb, arg, change, place, read, read_pages, save
 
 LISTED: Columns = {
     "deal": "dealId",
@@ -75,6 +76,15 @@ def _about(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, **money}
 
 
+def _sign_step(desk: Desk, arguments: argparse.Namespace) -> None:
+    body = _step(arguments)
+    if arguments.step == "tax":
+        # The sheet that is shown here is the one that is signed, or none is.
+        body["record"] = desk.client.get(place("/v1/deals/{deal_id}/taxes", arguments))
+        print("You sign:\n" + "\n".join(lines(body["record"], "  ")), file=sys.stderr, flush=True)
+    desk.settled(desk.client.post(place("/v1/deals/{deal_id}/steps/{step}", arguments), body))
+
+
 def _step(arguments: argparse.Namespace) -> dict[str, Any]:
     wanted = STATED.get(arguments.step)
     given = {name: getattr(arguments, name) for name in ("contract", "certificate_number") if getattr(arguments, name) is not None}
@@ -130,7 +140,7 @@ NOUN = Noun(
         Verb(
             "step",
             "sign this organisation's step",
-            change("/v1/deals/{deal_id}/steps/{step}", _step),
+            _sign_step,
             (
                 DEAL,
                 arg("step", choices=[each.name.lower() for each in Step if each not in (Step.SELLER, Step.BUYER)]),

@@ -180,11 +180,11 @@ def test_an_offer_this_node_never_showed_is_not_ordered_on(market: Any, grant_id
 
 def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(market: Any, grant_id: bytes) -> None:
     general = market.seen()
-    market.offer(buyers=(market.bank.member, market.operator.member))
+    market.offer(buyers=(market.bank.member, market.supervisor.member))
     (shown,) = market.run(agreements.offers_of(market.bank.context, market.department.member))
     assert shown["buyers"] == [market.bank.member]
     assert market.seen() == general, "whom it is made to is no term of an offer"
-    market.offer(buyers=(market.operator.member,))
+    market.offer(buyers=(market.supervisor.member,))
     assert market.run(agreements.offers_of(market.bank.context, market.department.member)) == []
     with pytest.raises(NotFound) as refused:
         market.propose(grant_id, offer_hash=general)
@@ -524,7 +524,7 @@ def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market:
     assert settlement.close(bank, agreement_id)["operation"] == f"close/{agreement_id.hex()}"
     assert settlement.close(department, agreement_id)["operation"] is None
     assert code_of(settlement.give_notice, department, agreement_id) == "agreement_is_closed"
-    assert code_of(settlement.claim, department, agreement_id) == "agreement_is_closed"
+    assert code_of(settlement.claim, department, agreement_id) == "nothing_to_claim"
 
 
 # --- Too late (last: the chain's clock goes ahead) -----------------------------------------------------------------------------------
