@@ -96,7 +96,7 @@ def cut_after_offer(market: Any) -> Iterator[None]:
     """The line to the provider breaks once it has shown its offer: the proposal is stored and does not arrive."""
 
     def cut(answer: Any) -> Any:
-        market.bank.line.broken = True
+        market.bank.line.broken = "providerKey" in answer
         return answer
 
     market.bank.line.altered = cut
