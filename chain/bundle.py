@@ -70,6 +70,7 @@ from chain.statements import (
     CreditQuery,
     CreditRepair,
     DealStep,
+    FinalSettlement,
     KeyPurpose,
     SubjectKeyCertificate,
     UsageReceipt,
@@ -494,6 +495,8 @@ def _taken(statement: Statement, facts: Facts) -> bool:
         if isinstance(statement, Agreement):
             state = facts.word("TradeSettlement", "agreements", statement.struct_hash(), offset=2)
             return AgreementState.decode(0, 0, state.value).opened_at != 0
+        if isinstance(statement, FinalSettlement):
+            return facts.word("TradeSettlement", "finalSettlements", statement.agreement_id).value == kept
         if isinstance(statement, DealStep):
             return facts.word("PropertyLedger", "steps", statement.deal_id, statement.step).value == kept
         if isinstance(statement, CreditRepair):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.ledger import Event
 from exchange.agreements import service as agreements
+from exchange.settlement import closing
 from exchange.settlement import service as settlement
 
 
@@ -18,3 +19,4 @@ def apply(session: Session, events: Sequence[Event], context: Context) -> None:
         if event.contract == "TradeSettlement":
             agreements.apply(session, event)
             settlement.apply(session, event)
+            closing.apply(session, event)

@@ -6,6 +6,9 @@ signature alone, so that the chain's lane itself shows that what was claimed was
 
 **lane** tells of every call of one lane, from the first place to the last, without a hole: each receipt continues the one before it, each request
 acknowledges exactly what was delivered before it, and the chain was never asked for more.
+
+Where both sides ended the agreement together, both stories show the final totals under both signatures, and that the chain closed by these very
+totals.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from chain.bundle import Facts, Signed
 from chain.errors import Inconsistent, QiaolianError, VerificationError
 from chain.statements import (
     Agreement,
+    FinalSettlement,
     GrantTerms,
     KeyPurpose,
     Outcome,
@@ -124,6 +128,7 @@ class _Trade:
             f"{self.agreement.provider} and {self.agreement.buyer} both signed the agreement for {self.agreement.purpose} "
             f"at {self.agreement.price} fen a unit; it opened in block {self.state.opened_at}.",
             logged,
+            *_final(facts, self),
         ]
 
     def _receipts(self, facts: Facts) -> dict[int, Signed[UsageReceipt]]:
@@ -251,6 +256,29 @@ def _lane_claims(facts: Facts, trade: _Trade, head: Head) -> list[str]:
         f"The chain's lane stands at {word.amount} of {head.amount} fen, never more than delivered.",
         *later,
         _closing(trade.state),
+    ]
+
+
+def _final(facts: Facts, trade: _Trade) -> list[str]:
+    """The final totals, if the bundle holds them: signed by both sides, logged by the provider, and what the chain closed by."""
+    signed = facts.all(FinalSettlement)
+    if not signed:
+        return []
+    agreement = trade.agreement
+    settlement = signed[0].statement
+    keys = {agreement.provider_key, agreement.buyer_key}
+    if len(signed) != 2 or any(one.statement != settlement for one in signed) or {one.signer for one in signed} != keys:
+        raise Inconsistent("final_settlement_differs", "The bundle does not hold the final totals twice, once signed by each side.")
+    if settlement.agreement_id != trade.agreement_id:
+        raise Inconsistent("of_another_trade", "The final totals are of another agreement.")
+    recorded = facts.word(CONTRACT, "finalSettlements", trade.agreement_id).value
+    if recorded != int.from_bytes(settlement.struct_hash(), "big") or not trade.state.closed_at:
+        raise Inconsistent("final_settlement_differs", "The chain did not close the agreement by these final totals.")
+    provider = next(one for one in signed if one.signer == agreement.provider_key)
+    return [
+        f"Both sides signed final totals of {settlement.units} units and {settlement.amount} fen; by them the chain paid, refunded and "
+        f"closed in block {trade.state.closed_at}, without a window.",
+        _logged(facts, provider, "final settlement"),
     ]
 
 

@@ -14,6 +14,7 @@ from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
 from exchange.agreements import ending, rules, service
 from exchange.agreements.model import Offer, State
 from exchange.metering import recovery
+from exchange.settlement import closing
 from registry.access import (
     Principal,
     Whole,
@@ -237,9 +238,13 @@ def one(
 
 
 def _with_holds(context: Context, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each with ``held``: why nothing is signed under it since an old backup, or null."""
-    held = recovery.held(context)
-    return [{**each, "held": held.get(hex_bytes(each["agreementId"]))} for each in listed]
+    """Each with ``held``: why nothing is signed under it since an old backup, or null; and with its
+    ``finalSettlement``: the totals of a cooperative closing and how far that has come, or null."""
+    held, final = recovery.held(context), closing.views(context)
+    ids = [hex_bytes(row["agreementId"]) for row in listed]
+    return [
+        {**row, "held": held.get(agreement_id), "finalSettlement": final.get(agreement_id)} for row, agreement_id in zip(listed, ids, strict=True)
+    ]
 
 
 @router.post(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,7 @@ from exchange.metering import consents, rules
 from exchange.metering.abreast import require_abreast
 from exchange.metering.model import REQUEST_DOMAIN, RESPONSE_DOMAIN, CallResult, Ending, Head, Query
 from exchange.metering.recovery import require_recovered
-from exchange.metering.store import BUYER, head_of, heads, keep_voucher, place, voucher_row
+from exchange.metering.store import BUYER, head_of, heads, is_final, keep_voucher, place, voucher_row
 from registry.evidence.service import append, append_all
 
 CONTRACT = "TradeSettlement"
@@ -80,6 +81,8 @@ class Trade:
     agreement_id: bytes
     agreement: Agreement
     lanes: list[Lane]
+    final: bool = False
+    """Whether this side signed the final totals: nothing more is asked for."""
 
 
 @dataclass
@@ -142,6 +145,16 @@ class Buyer:
             async with lane.lock:
                 await self._settle(lane)
 
+    @asynccontextmanager
+    async def finished(self, agreement_id: bytes) -> AsyncIterator[Trade]:
+        """Hold every lane of an agreement with nothing outstanding: no request is made until the block ends."""
+        trade = await self.trade(agreement_id)
+        async with AsyncExitStack() as stack:
+            for lane in trade.lanes:
+                await stack.enter_async_context(lane.lock)
+                await self._settle(lane)
+            yield trade
+
     async def close_lanes(self, agreement_id: bytes) -> list[dict[str, Any]]:
         """Sign and store a closing voucher for every used lane; what is to be sent to the provider."""
         trade = await self.trade(agreement_id)
@@ -184,6 +197,7 @@ class Buyer:
 
     async def _fresh(self, agreement_id: bytes, query: Query, key: str | None) -> CallResult:
         trade = self._trades.get(agreement_id) or await self.trade(agreement_id)
+        rules.require_not_final(trade.final)
         consent = consents.package_for(self.context, query)
         usable = [lane for lane in trade.lanes if not lane.halted]
         if not usable:
@@ -199,6 +213,7 @@ class Buyer:
                 await self._settle(lane)
                 if lane.halted:
                     raise Conflict("lane_halted", "The provider's answers contradict this node's books in this lane.")
+                rules.require_not_final(trade.final)
                 lane.outstanding = self._signed(trade, lane, query, consent, key)
                 return await self._ask(lane)
         finally:
@@ -300,6 +315,7 @@ class Buyer:
         trade = Trade(agreement_id, signed.agreement, [Lane(number) for number in range(signed.agreement.lanes)])
         with self.context.database.read() as session:
             require_recovered(session, agreement_id)
+            trade.final = is_final(session, agreement_id)
             for number, row in heads(session, BUYER, agreement_id).items():
                 self._restore(session, trade, trade.lanes[number], row)
         return trade

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +45,7 @@ from exchange.metering.model import (
 )
 from exchange.metering.recovery import require_recovered
 from exchange.metering.rules import Place
-from exchange.metering.store import GATEWAY, KEPT, head_of, heads, keep_answers, keep_voucher, place, voucher_row
+from exchange.metering.store import GATEWAY, KEPT, head_of, heads, is_final, keep_answers, keep_voucher, place, voucher_row
 from registry.assets import incidents
 from registry.assets import service as assets
 from registry.assets.rules import Drift, DriftKind, Published, SourceDrift
@@ -91,6 +92,8 @@ class Trade:
     lanes: dict[int, Lane]
     words: list[Word]
     """What must be proved of the chain for each call."""
+    final: bool = False
+    """Whether both sides signed the final totals: nothing more is served."""
 
     def lane(self, number: int) -> Lane:
         """A lane, new if it was never used."""
@@ -179,6 +182,14 @@ class Gateway:
             lane.kept = None
         Activity.of(self.context).note([voucher.agreement_id])
 
+    @asynccontextmanager
+    async def held(self, trade: Trade) -> AsyncIterator[dict[int, Head]]:
+        """Hold every lane of an agreement, so that nothing is served until the block ends; the heads of the used ones."""
+        async with AsyncExitStack() as stack:
+            for number in range(trade.agreement.lanes):
+                await stack.enter_async_context(trade.lane(number).lock)
+            yield {number: lane.head for number, lane in sorted(trade.lanes.items()) if lane.head.seq}
+
     def digest(self, struct_hash: bytes) -> bytes:
         """What is signed of a statement of the settlement contract."""
         return keccak256(b"\x19\x01" + self.separator + struct_hash)
@@ -202,6 +213,7 @@ class Gateway:
         agreement = signed.agreement
         with self.context.database.read() as session:
             require_recovered(session, agreement_id)
+            final = is_final(session, agreement_id)
             lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
             served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending.in_(_USED)))
         uses = self._uses.setdefault(agreement.grant_id, Uses(served or 0))
@@ -218,6 +230,7 @@ class Gateway:
             books=books,
             uses=uses,
             lanes=lanes,
+            final=final,
             words=[
                 Word("GrantRegistry", "grants", (agreement.grant_id,)),
                 Word(CONTRACT, "agreements", (agreement_id,), 2),
@@ -312,6 +325,7 @@ class _Exchange:
         for each in _open(asked):
             lane = each.lane
             try:
+                rules.require_not_final(each.trade.final)
                 found = rules.place_of(each.trade.agreement, lane.head, each.request, each.request_hash)
                 if found is Place.NEXT:
                     rules.require_acknowledged(lane.head, each.request)

@@ -31,6 +31,21 @@ class Ending(StrEnum):
     """The answer contradicts the books; the lane stops and both statements are kept as evidence."""
 
 
+class FinalState(StrEnum):
+    """How far the cooperative closing of an agreement has come."""
+
+    PROPOSED = "proposed"
+    """The buyer signed the final totals; the provider's answer is not known."""
+    REFUSED = "refused"
+    """The provider did not sign; the buyer's lanes are open again."""
+    SIGNED = "signed"
+    """Both sides signed: nothing more is served or asked for."""
+    SETTLED = "settled"
+    """The chain has paid, refunded and closed by these totals."""
+    LAPSED = "lapsed"
+    """The agreement was closed by notice and window instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """Where a lane stands after its last place."""

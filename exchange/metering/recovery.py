@@ -22,14 +22,14 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.crypto import keccak256, recover
 from chain.eip712 import Statement, domain_separator
-from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
-from chain.statements import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
+from chain.statements import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side, Signed
 from exchange.metering import rules
-from exchange.metering.model import Ending, Head
-from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, Unrecovered, head_of, heads, keep_voucher, place, voucher_row
+from exchange.metering.model import Ending, FinalState, Head
+from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, StoredFinalSettlement, Unrecovered, head_of, heads, keep_voucher, place, voucher_row
 from registry.evidence.recovery import said_since
 from registry.evidence.service import append_again
 from registry.grants import service as grants
@@ -38,7 +38,7 @@ CONTRACT = "TradeSettlement"
 MOST_PLACES = 200
 LOST = '{"query":null,"salt":null,"consent":null}'
 """What stands for a recovered call's query: only the provider's source ever saw it."""
-_SIGNED_BY: dict[Side, tuple[str, ...]] = {Side.BUYER: ("UsageRequest",), Side.PROVIDER: ("UsageReceipt", "ReceiptVoid")}
+_SIGNED_BY: dict[Side, tuple[str, ...]] = {Side.BUYER: ("UsageRequest",), Side.PROVIDER: ("UsageReceipt", "ReceiptVoid", "FinalSettlement")}
 
 
 # --- At the side that shows ------------------------------------------------------------------------------------------------------
@@ -127,6 +127,7 @@ async def _recover(context: Context, agreement_id: bytes) -> Outcome:
         await grants.recover_scope(context, signed.agreement.grant_id)
         for lane in range(signed.agreement.lanes):
             taken += await _Lane(context, signed, lane).recover()
+        await _recover_final(context, signed)
     except QiaolianError as error:
         return Outcome(agreement_id, taken, error)
     return Outcome(agreement_id, taken)
@@ -171,6 +172,7 @@ def _unmatched(session: Session, context: Context, side: Side, held: Any) -> int
     else:
         known = {digest(each) for each in session.scalars(sa.select(GATEWAY.c.receipt_hash))}
         voids = session.scalars(sa.select(GATEWAY.c.void).where(GATEWAY.c.void.is_not(None)))
+        known |= {digest(each) for each in session.scalars(sa.select(StoredFinalSettlement.settlement_hash))}
         known |= {digest(ReceiptVoid.from_json(json.loads(each)).struct_hash()) for each in voids if each is not None}
     return len(said - known)
 
@@ -329,6 +331,52 @@ class _Lane:
         if mine is None or mine < voucher.seq:
             keep_voucher(session, voucher_row(voucher, signature))
             append_again(session, kind="Voucher", digest=self._digest(voucher.struct_hash()), at=self._context.now())
+
+
+async def _recover_final(context: Context, signed: Signed) -> None:
+    """Final totals that both sides signed: without them a provider would serve on after it had ended the agreement."""
+    with context.database.read() as session:
+        if session.get(StoredFinalSettlement, signed.agreement_id) is not None:
+            return
+    agreement = signed.agreement
+    other = agreement.provider if signed.side == Side.BUYER else agreement.buyer
+    path = f"/v1/peer/agreements/0x{signed.agreement_id.hex()}/final-settlement"
+    try:
+        answer = await context.peers.get(other, path)
+    except NotFound:
+        return
+    if not isinstance(answer, dict):
+        raise _malformed()
+    if answer.get("providerSignature") is None:
+        return
+    settlement = FinalSettlement.from_json(answer.get("settlement"))
+    if settlement.agreement_id != signed.agreement_id:
+        raise Conflict("receipt_of_other", "The final totals shown are of another agreement.")
+    digest, signatures = settlement.digest(context.domain(CONTRACT)), []
+    for name, key in (("buyerSignature", agreement.buyer_key), ("providerSignature", agreement.provider_key)):
+        shown = answer.get(name)
+        try:
+            signatures.append(bytes.fromhex(shown.removeprefix("0x")) if isinstance(shown, str) else b"")
+        except ValueError as error:
+            raise _malformed() from error
+        if recover(digest, signatures[-1]) != key:
+            raise Conflict("wrong_signer", "The final totals shown are not signed by both pinned keys.")
+    row = StoredFinalSettlement(
+        agreement_id=signed.agreement_id,
+        state=FinalState.SIGNED,
+        reason="",
+        settlement=json.dumps(settlement.to_json()),
+        settlement_hash=settlement.struct_hash(),
+        buyer_signature=signatures[0],
+        provider_signature=signatures[1],
+        at=context.now(),
+    )
+
+    def change(session: Session) -> None:
+        session.merge(row)
+        append_again(session, kind="FinalSettlement", digest=digest, at=row.at)
+
+    await context.database.awrite(change)
 
 
 def _table(side: Side) -> sa.Table:

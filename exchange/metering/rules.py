@@ -72,6 +72,16 @@ def place_of(agreement: Agreement, head: Head, request: UsageRequest, request_ha
     raise Conflict("place_settled", "This place was acknowledged; its answer is gone.", expected=head.seq + 1)
 
 
+def require_not_final(final: bool) -> None:
+    """Nothing is asked for or served once the final totals are signed: ``agreement_final``."""
+    if final:
+        raise Forbidden(
+            "agreement_final",
+            "The final totals of the agreement are signed; it takes no more calls.",
+            hint="Open a new agreement for further calls.",
+        )
+
+
 def require_acknowledged(head: Head, request: UsageRequest) -> None:
     """The acknowledgement equals the gateway's own books: ``acknowledgement_differs``."""
     said = (request.acknowledged_units, request.acknowledged_amount, request.previous_receipt)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.database import Base, Prepared
 from chain.statements import Voucher
-from exchange.metering.model import Head
+from exchange.metering.model import FinalState, Head
 
 
 class GatewayCall(Base):
@@ -101,6 +101,21 @@ class Unrecovered(Base):
     """Why the last recovery left it."""
 
 
+class StoredFinalSettlement(Base):
+    """The final totals at which an agreement ends, as far as both sides signed them; one an agreement, at both ends."""
+
+    __tablename__ = "exchange_final_settlement"
+    agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    state: Mapped[str] = mapped_column(sa.String(8))
+    reason: Mapped[str] = mapped_column(sa.String(63))
+    """Why the provider did not sign: a code."""
+    settlement: Mapped[str] = mapped_column(sa.Text)
+    settlement_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    buyer_signature: Mapped[bytes] = mapped_column(LargeBinary(65))
+    provider_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
+    at: Mapped[int] = mapped_column(sa.BigInteger)
+
+
 GATEWAY = cast(sa.Table, GatewayCall.__table__)
 KEPT = cast(sa.Table, KeptAnswer.__table__)
 VOUCHERS = cast(sa.Table, StoredVoucher.__table__)
@@ -142,6 +157,12 @@ def _upsert(insert: Any) -> Prepared:
 
 _KEEP_POSTGRESQL = _upsert(postgresql.insert(KEPT))
 _KEEP_SQLITE = _upsert(sqlite.insert(KEPT))
+
+
+def is_final(session: Session, agreement_id: bytes) -> bool:
+    """Whether this node signed an agreement's final totals, and the other side has not refused them: its lanes take no more calls."""
+    row = session.get(StoredFinalSettlement, agreement_id)
+    return row is not None and row.state != FinalState.REFUSED
 
 
 def keep_voucher(session: Session, row: dict[str, Any]) -> None:

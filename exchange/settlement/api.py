@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
+from chain.errors import BadInput
+from chain.statements import FinalSettlement, Voucher
 from exchange.settlement import bundles, claims, service
-from registry.access import Principal, Whole, get_context, hex_bytes, require_local
+from exchange.settlement import closing as closing_service
+from registry.access import (
+    Principal,
+    Whole,
+    field,
+    get_context,
+    hex_bytes,
+    hex_field,
+    require_local,
+    require_member,
+    strict_json,
+)
+from registry.openapi import SIGNATURE, strict_body
 
 router = APIRouter(tags=["settlement"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
@@ -29,9 +43,10 @@ class DepositBody(BaseModel):
 
 
 class ClosingBody(BaseModel):
-    """Whether to give notice on the chain as well."""
+    """Ways to end: cooperatively if the other side agrees, else by notice on the chain."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"notice": True}})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"cooperative": True, "notice": True}})
+    cooperative: bool = True
     notice: bool = True
 
 
@@ -58,14 +73,69 @@ def claim(agreement_id: str, context: Context = Depends(get_context), _caller: P
     return service.claim(context, hex_bytes(agreement_id))
 
 
-@router.post("/v1/agreements/{agreement_id}/closing", summary="Acknowledge everything delivered and end (buyer)")
+@router.post(
+    "/v1/agreements/{agreement_id}/closing",
+    status_code=202,
+    summary="End the agreement: cooperatively, or by notice where that fails",
+)
 async def closing(
     agreement_id: str,
     body: ClosingBody,
     context: Context = Depends(get_context),
     _caller: Principal = Clerks,
 ) -> dict[str, Any]:
-    return await service.acknowledge_all(context, hex_bytes(agreement_id), notice=body.notice)
+    wanted = {"cooperative": body.cooperative, "notice": body.notice}
+    return await closing_service.end(context, hex_bytes(agreement_id), **wanted)
+
+
+@router.get("/v1/agreements/{agreement_id}/final-settlement", summary="The final totals that were signed")
+def final_settlement(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+    return closing_service.shown(context, context.member, hex_bytes(agreement_id))
+
+
+@router.post("/v1/peer/agreements/{agreement_id}/closing", summary="The provider asks the buyer to close cooperatively")
+async def peer_closing(
+    agreement_id: str,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    return await closing_service.requested(context, caller.member, hex_bytes(agreement_id))
+
+
+@router.post(
+    "/v1/peer/agreements/{agreement_id}/final-settlement",
+    summary="A buyer's final totals, to be countersigned",
+    openapi_extra=strict_body(
+        settlement=FinalSettlement,
+        signature=SIGNATURE,
+        vouchers=[{"voucher": Voucher, "signature": SIGNATURE}],
+    ),
+)
+async def peer_final_settlement(
+    agreement_id: str,
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    body = await strict_json(request)
+    settlement = FinalSettlement.from_json(field(body, "settlement", dict))
+    if settlement.agreement_id != hex_bytes(agreement_id):
+        raise BadInput("other_agreement", "The final totals are of another agreement.")
+    vouchers = [(Voucher.from_json(field(item, "voucher", dict)), hex_field(item, "signature", length=65)) for item in field(body, "vouchers", list)]
+    signature = hex_field(body, "signature", length=65)
+    return await closing_service.countersign(context, caller.member, settlement, signature, vouchers)
+
+
+@router.get(
+    "/v1/peer/agreements/{agreement_id}/final-settlement",
+    summary="The final totals with both signatures, for the other party",
+)
+def peer_final_settlement_shown(
+    agreement_id: str,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    return closing_service.shown(context, caller.member, hex_bytes(agreement_id))
 
 
 @router.post("/v1/agreements/{agreement_id}/notice", status_code=202, summary="Give notice (either party)")

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.eip712 import Statement
 from chain.errors import Conflict, Forbidden, NotFound
-from chain.statements import ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side, Signed
-from exchange.metering.model import Ending
-from exchange.metering.store import GATEWAY, VOUCHERS, place
+from exchange.metering.model import Ending, FinalState
+from exchange.metering.store import GATEWAY, VOUCHERS, StoredFinalSettlement, place
 from registry.exports import Exporter
 
 CONTRACT = "TradeSettlement"
@@ -132,9 +132,22 @@ class _Bundle(Exporter):
         self.by_member(agreement, signed.provider_signature, taken=True)
         self.by_member(agreement, signed.buyer_signature, taken=True)
         self.logged(agreement)
+        self._final_settlement()
         self.buyer_end = self.end_of(agreement.buyer_key)
         self.end = min(filter(None, (self.end_of(agreement.provider_key), self.buyer_end)), default=0)
         """Where the first of both parties' keys ended, 0 while both are live."""
+
+    def _final_settlement(self) -> None:
+        """Add the final totals by which the chain closed the agreement, if it closed cooperatively."""
+        with self._context.database.read() as session:
+            row = session.get(StoredFinalSettlement, self.signed.agreement_id)
+        if row is None or row.state != FinalState.SETTLED or row.provider_signature is None:
+            return
+        settlement = FinalSettlement.from_json(json.loads(row.settlement))
+        self.by_member(settlement, row.provider_signature, taken=True)
+        self.by_member(settlement, row.buyer_signature, taken=True)
+        self.word(CONTRACT, "finalSettlements", self.signed.agreement_id)
+        self.logged(settlement)
 
     def dated(self, statement: Statement, end: int) -> bool:
         """Whether this node's log shows the statement from before a key's end; true while the key is live."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from chain.statements import Agreement
+from chain.errors import Conflict
+from chain.statements import Agreement, FinalSettlement, LaneTotal
 from chain.words import Account, AgreementState, LaneWord
+from exchange.metering.model import Head
 
 T = TypeVar("T")
 MOST_ITEMS_PER_CLAIM = 64
@@ -168,6 +170,37 @@ def at_risk(status: ClaimStatus, now: int) -> bool:
 def parts(items: list[T], size: int = MOST_ITEMS_PER_CLAIM) -> list[list[T]]:
     """Items in transactions' worth."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def final_settlement(agreement_id: bytes, heads: Mapping[int, Head]) -> FinalSettlement:
+    """The final totals of an agreement whose used lanes stand at these heads."""
+    lanes = [LaneTotal(lane=number, seq=head.seq, units=head.units, amount=head.amount) for number, head in sorted(heads.items()) if head.seq]
+    return FinalSettlement(
+        version=1,
+        agreement_id=agreement_id,
+        units=sum(lane.units for lane in lanes),
+        amount=sum(lane.amount for lane in lanes),
+        lanes=tuple(lanes),
+    )
+
+
+def require_final_settlement(settlement: FinalSettlement, heads: Mapping[int, Head]) -> None:
+    """The final totals are exactly those of this node's own records, lane by lane: ``final_totals_differ``."""
+    own = final_settlement(settlement.agreement_id, heads)
+    if settlement == own:
+        return
+    stated, recorded = ({lane.lane: lane for lane in totals.lanes} for totals in (settlement, own))
+    differing = [number for number in sorted({*stated, *recorded}) if stated.get(number) != recorded.get(number)]
+    raise Conflict(
+        "final_totals_differ",
+        f"The final totals are {settlement.units} units and {settlement.amount} fen; the provider's "
+        f"receipts come to {own.units} units and {own.amount} fen" + (f", lane {differing[0]} is the first that differs." if differing else "."),
+        hint="Compare the lanes with `qiaolian reconcile`; until they agree, give notice instead.",
+        stated_units=settlement.units,
+        stated_amount=str(settlement.amount),
+        recorded_units=own.units,
+        recorded_amount=str(own.amount),
+    )
 
 
 def totals_balance(totals: Account) -> bool:

@@ -23,7 +23,7 @@ from exchange.metering.gateway import Gateway
 from exchange.metering.model import Ending
 from exchange.metering.store import BUYER, GATEWAY, Unrecovered
 from exchange.reconciliation import service as reconciliation
-from exchange.settlement import bundles
+from exchange.settlement import bundles, closing
 from exchange.settlement import service as settlement
 from exchange.story import check_lane, check_trade
 from registry.evidence import recovery as log
@@ -481,3 +481,41 @@ def test_a_forged_agreement_is_refused(market: Any, grant_id: bytes, backup: Any
     old.put_back()
     market.bank.line.altered = lambda answer: changed(answer) or answer if "agreement" in answer else answer
     assert recover(market, market.bank, agreement_id).refusal.code == code
+
+
+# --- Final totals --------------------------------------------------------------------------------
+
+
+def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(market: Any, agreement_id: bytes, backup: Any) -> None:
+    node = market.department
+    witnessed(market, node)
+    market.call(agreement_id)
+    old = backup("department")
+    market.department.context.ledger.rpc.call("evm_setAutomine", False)
+    try:
+        market.run(closing.end(market.bank.context, agreement_id))
+        witnessed(market, node)
+        signed = closing.view(market.bank.context, agreement_id)
+        old.put_back()
+        found = market.run(log.search(node.context))
+        assert found is not None
+        take(node, found)
+        market.department.line.broken = True
+        assert recover(market, node, agreement_id).refusal.code == "peer_unreachable"
+        market.department.line.broken = False
+        market.department.line.altered = lambda answer: {**answer, "providerSignature": None} if "buyerSignature" in answer else answer
+        assert recover(market, node, agreement_id).refusal.code == "places_missing", "its own log says that it signed"
+        market.department.line.altered = lambda answer: (
+            {**answer, "providerSignature": answer["buyerSignature"]} if "buyerSignature" in answer else answer
+        )
+        assert recover(market, node, agreement_id).refusal.code == "wrong_signer"
+        market.department.line.altered = None
+        assert recover(market, node, agreement_id).refusal is None
+        assert closing.view(node.context, agreement_id)["providerSignature"] == signed["providerSignature"]
+        assert market.run(Gateway.of(node.context).trade(agreement_id)).final, "nothing is served under totals that bind"
+    finally:
+        market.department.context.ledger.rpc.call("evm_setAutomine", True)
+        market.department.context.ledger.rpc.call("anvil_mine", "0x1")
+    market.bank.done(f"final/{agreement_id.hex()}/{signed['hash'][2:18]}")
+    market.settle()
+    assert closing.view(node.context, agreement_id)["state"] == "settled"
