@@ -32,6 +32,8 @@ CLAIM_SECONDS = 10
 """How long a provider can claim after a notice, in seconds and in blocks."""
 PRIVATE = {"social-security": "Age", "real-estate": "Assets", "tax": "Expenses"}
 """A column of each department that leaves its gateway masked only."""
+COOPERATIVE = "tax"
+"""Whose agreement ends cooperatively; the others end by notice and window."""
 OFFICE = "tax"
 """Knows every trader, and certifies whose their keys are."""
 
@@ -292,16 +294,20 @@ def _share_freely(world: World, screen: Screen, state: State) -> None:
 
 
 def settle(world: World, screen: Screen, state: State) -> None:
-    """Step 4: closing vouchers and notice; the providers' nodes claim by themselves; refund; both conservation lines from the chain."""
-    for deal in state.agreements.values():
-        world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/closing", {"notice": True})
-    _claimed(world, screen, state)
+    """Step 4: one agreement ends cooperatively, the others by notice and window, with the providers' nodes claiming by themselves."""
+    _end_cooperatively(world, screen, state.agreements[COOPERATIVE])
+    by_notice = [deal for deal in state.agreements.values() if deal is not state.agreements[COOPERATIVE]]
+    for deal in by_notice:
+        ways = {"cooperative": False, "notice": True}
+        world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/closing", ways)
+    _claimed(world, screen, by_notice)
     for deal in state.agreements.values():
         wait_for(partial(_closed, world, deal), "the agreements to close", every=0.5)
         done = world.ledger.settlement.agreement(_id(deal))
         state.settled[deal.agreement_id] = (done.opened, done.paid, done.refunded)
+        way = "by notice, claim and window" if done.notice_at else "cooperatively"
         screen.line(
-            f"{deal.key}: {done.paid / 100:,.2f} yuan paid for {deal.served} calls, {done.refunded / 100:,.2f} back",
+            f"{deal.key} ended {way}: {done.paid / 100:,.2f} yuan paid for {deal.served} calls, {done.refunded / 100:,.2f} back",
             f"agreement {deal.agreement_id}",
         )
     _withdraw(world, screen)
@@ -316,14 +322,14 @@ def settle(world: World, screen: Screen, state: State) -> None:
     )
 
 
-def _claimed(world: World, screen: Screen, state: State) -> None:
+def _claimed(world: World, screen: Screen, deals: Sequence[Deal]) -> None:
     """Nobody at a provider does anything: its node sees the notice and claims, the latest voucher too."""
-    for deal in state.agreements.values():
+    for deal in deals:
         wait_for(partial(_standing, world, deal, "notice_at"), "the closing notices on the chain")
     started = time.monotonic()
-    for deal in state.agreements.values():
+    for deal in deals:
         wait_for(partial(_all_claimed, world, deal), "the providers' nodes to claim")
-    total = sum(_standing(world, deal, "acknowledged") for deal in state.agreements.values())
+    total = sum(_standing(world, deal, "acknowledged") for deal in deals)
     screen.line(
         f"the bank gives notice; {time.monotonic() - started:.1f} s later the providers' nodes have claimed "
         f"{total / 100:,.2f} yuan by themselves, all that was served"
@@ -332,6 +338,20 @@ def _claimed(world: World, screen: Screen, state: State) -> None:
 
 def _all_claimed(world: World, deal: Deal) -> bool:
     return _standing(world, deal, "acknowledged") == deal.served * PRICES[deal.key]
+
+
+def _end_cooperatively(world: World, screen: Screen, deal: Deal) -> None:
+    """The department asks; both nodes sign the totals that their receipts agree on, and one transaction does the rest."""
+    client = world.client(deal.key, "clerk")
+    answer = client.post(f"/v1/agreements/{deal.agreement_id}/closing", {"cooperative": True, "notice": False})
+    wait_for(partial(_standing, world, deal, "closed_at"), "the cooperative closing on the chain")
+    done = world.ledger.settlement.agreement(_id(deal))
+    totals = answer["finalSettlement"]
+    screen.line(
+        f"{deal.key} and the bank end together: both sign {totals['units']} units for {int(totals['amount']) / 100:,.2f} yuan; "
+        f"paid, refunded and closed in block {done.closed_at}, without notice or window",
+        f"final settlement {totals['hash']}",
+    )
 
 
 def _withdraw(world: World, screen: Screen) -> None:

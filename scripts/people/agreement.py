@@ -111,16 +111,33 @@ def _withdraw(desk: Desk, arguments: argparse.Namespace) -> None:
 
 
 def _close(desk: Desk, arguments: argparse.Namespace) -> None:
-    """Refund the rest, waiting out the window if asked to."""
+    """End it: cooperatively, else by notice, waiting out the window if asked to."""
+    if _refunded(desk, arguments, seconds=0):
+        return
+    ways = {"cooperative": not arguments.by_notice, "notice": not arguments.cooperative_only}
+    answer = desk.client.post(place("/v1/agreements/{agreement_id}/closing", arguments), ways)
+    if answer["way"] != "notice" or not arguments.wait_window:
+        desk.settled(answer)
+        return
+    desk.ended(answer["operation"])
+    _refunded(desk, arguments, seconds=arguments.wait_window)
+
+
+def _refunded(desk: Desk, arguments: argparse.Namespace, *, seconds: float) -> bool:
+    """Whether the window after a notice has passed, so that the rest is refunded; waits so long for it."""
     path = place("/v1/agreements/{agreement_id}/close", arguments)
-    deadline = time.monotonic() + arguments.wait_window
+    deadline = time.monotonic() + seconds
     while True:
         try:
             desk.settled(desk.client.post(path, {}))
-            return
+            return True
         except Conflict as error:
-            if error.code not in ("window_open", "no_notice") or time.monotonic() > deadline:
+            if error.code not in ("window_open", "no_notice"):
                 raise
+            if time.monotonic() > deadline:
+                if seconds:
+                    raise
+                return False
         time.sleep(POLL_SECONDS)
 
 
@@ -155,18 +172,29 @@ NOUN = Noun(
         Verb("resume", "ask the provider again to sign a stored order", _resume, (AGREEMENT,)),
         Verb("withdraw", "take back an order that is not open yet", _withdraw, (AGREEMENT,)),
         Verb(
-            "closing",
-            "as buyer, acknowledge everything delivered and give notice",
-            change("/v1/agreements/{agreement_id}/closing", lambda arguments: {"notice": not arguments.without_notice}),
-            (AGREEMENT, arg("--without-notice", action="store_true", help="acknowledge only")),
+            "acknowledge",
+            "as buyer, sign closing vouchers for everything delivered, without ending",
+            change("/v1/agreements/{agreement_id}/closing", lambda _arguments: {"cooperative": False, "notice": False}),
+            (AGREEMENT,),
         ),
         Verb("notice", "as either party, give notice", change("/v1/agreements/{agreement_id}/notice"), (AGREEMENT,)),
         Verb("claim", "as provider, claim what was acknowledged", change("/v1/agreements/{agreement_id}/claim"), (AGREEMENT,)),
         Verb(
             "close",
-            "refund the rest once the window after notice has passed",
+            "end it: pay and refund at once if the other side agrees, else give notice and refund after the window",
             _close,
-            (AGREEMENT, arg("--wait-window", type=float, default=0.0, metavar="SECONDS", help="wait so long for the window to pass (default 0)")),
+            (
+                AGREEMENT,
+                arg("--by-notice", action="store_true", help="do not ask the other side"),
+                arg("--cooperative-only", action="store_true", help="give no notice where the other side does not agree"),
+                arg(
+                    "--wait-window",
+                    type=float,
+                    default=0.0,
+                    metavar="SECONDS",
+                    help="after notice, wait so long for the window to pass (default 0: run it again later)",
+                ),
+            ),
         ),
         Verb("books", "an agreement's money, read from the chain", read("/v1/agreements/{agreement_id}/books"), (AGREEMENT,)),
         Verb(

@@ -237,9 +237,8 @@ def granted(town: Town, published: str) -> str:
 @pytest.fixture(scope="module")
 def agreed(town: Town, published: str, granted: str) -> str:
     share = (f"{town['department']}=9000", f"{town['operator']}=1000")
-    windows = ("--close-window-blocks", "2", "--close-window-seconds", "2")
     town.at(
-        *("department", "offer", "make", published, "--price", "50", "--most-cap", "100000", *windows),
+        *("department", "offer", "make", published, "--price", "50", "--most-cap", "100000"),
         *("--share", share[0], "--share", share[1]),
     )
     paid = town.at("operator", "money", "deposit", "--member", town["bank"], "--amount", "10000", "--reference", "2026-11/1")
@@ -438,16 +437,26 @@ def test_a_withdrawn_consent_stops_calls(town: Town, agreed: str, consents: dict
 
 @pytest.fixture(scope="module")
 def settled(town: Town, agreed: str, reported: dict[str, Any]) -> str:
-    """Closing and refund; between them the department's node claims by itself."""
-    town.at("bank", "agreement", "closing", agreed)
-    eventually(lambda: int(town.at("bank", "agreement", "books", agreed)["acknowledged"]) == 250)
-    patiently("agreement", "close", agreed, "--wait-window", "30", *town.node("bank"), "--json")
+    """Acknowledgement, and a cooperative closing."""
+    town.at("bank", "agreement", "acknowledge", agreed)
+    closed = patiently("agreement", "close", agreed, *town.node("bank"), "--json")
+    assert closed["way"] in ("cooperative", "closed")
     return agreed
+
+
+def final(town: Town, name: str, agreement: str) -> dict[str, Any] | None:
+    """The totals by which the chain closed an agreement, once a node has seen it."""
+    found: dict[str, Any] = town.at(name, "agreement", "show", agreement)
+    settlement: dict[str, Any] = found["finalSettlement"]
+    return settlement if (found["state"], settlement["state"]) == ("closed", "settled") else None
 
 
 def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, settled: str) -> None:
     books = town.at("bank", "agreement", "books", settled)
     assert (books["opened"], books["paid"], books["refunded"], books["locked"]) == ("2000", "250", "1750", "0")
+    for name in ("bank", "department"):
+        shown = eventually(lambda name=name: final(town, name, settled))
+        assert (shown["units"], shown["amount"]) == (5, "250")
     account = done("money", "account", *town.node("bank"))
     assert "deposited = withdrawn + free + locked: holds" in account
     assert "97.50 yuan" in account
