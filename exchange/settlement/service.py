@@ -35,7 +35,7 @@ from registry.idempotency import Scope, bind, key_reused
 CONTRACT = "TradeSettlement"
 DEPOSIT_DOMAIN = "qiaolian.deposit.v1"
 CONFIRMATION_SECONDS = 86_400
-_URGENT = ("claimRequests", "claimVouchers", "giveNotice")
+_URGENT = ("claimRequests", "claimVouchers", "giveNotice", "closeCooperatively")
 """Their delay costs money: a window runs out, or does not begin."""
 
 # --- Money in and out ------------------------------------------------------------------------------------------------------------
