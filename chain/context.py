@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from chain.database import Database
 from chain.eip712 import Domain, Statement
-from chain.errors import Unavailable
+from chain.errors import QiaolianError, Unavailable
 from chain.keys import Ed25519Signer, Secp256k1Signer
 from chain.ledger import Ledger
 from chain.statements import KeyPurpose, Role
@@ -50,6 +50,15 @@ class Context:
     """Implementations that ``nodes`` plugs into ports of the domain packages, e.g. ``sources``."""
     projected_height: int | None = None
     """The last block whose events are in the database; None until the projector has looked."""
+
+    @property
+    def blocks_behind(self) -> int | None:
+        """How many blocks of the view are not in the database yet; None while the view has none."""
+        try:
+            head = self.view.head.height
+        except QiaolianError:
+            return None
+        return max(0, head - (self.projected_height or 0))
 
     def now(self) -> int:
         """Unix seconds."""

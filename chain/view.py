@@ -44,8 +44,6 @@ MOST_LINKED = 64
 MOST_WATCHED = 4096
 MOST_SLOTS_PER_CALL = 100
 HEADERS_KEPT = 512
-MAX_RECEIPT_BLOCKS = 8
-"""The receipts of so many blocks are asked for in one exchange."""
 MAX_LOGS = 5_000
 """Once so many logs are read, the range of blocks ends."""
 MOST_LOOKS = 5
@@ -436,12 +434,12 @@ class ChainView:
         headers = self.headers(first, last)
         ours = [header for header in headers if may_have_logs(header.logs_bloom, self._bloom_bits)]
         blocks: list[BlockLogs] = []
-        for start in range(0, len(ours), MAX_RECEIPT_BLOCKS):
-            part = ours[start : start + MAX_RECEIPT_BLOCKS]
-            answers = self._rpc.batch([self._rule.receipts_request(header.height) for header in part])
-            blocks += [self._block_logs(header, answer) for header, answer in zip(part, answers, strict=True)]
+        for header in ours:
+            # One block an exchange: what members can put into a block is bounded, and fits into an answer.
+            (answer,) = self._rpc.batch([self._rule.receipts_request(header.height)])
+            blocks.append(self._block_logs(header, answer))
             if sum(len(block.logs) for block in blocks) >= MAX_LOGS:
-                return ProvedLogs(part[-1].height, part[-1].block_hash, tuple(blocks))
+                return ProvedLogs(header.height, header.block_hash, tuple(blocks))
         return ProvedLogs(headers[-1].height, headers[-1].block_hash, tuple(blocks))
 
     def _block_logs(self, header: CheckedHeader, answer: Any) -> BlockLogs:

@@ -49,6 +49,7 @@ def create_app(config: NodeConfig) -> FastAPI:
         app.state.context = node.context
         app.state.health = _health(node, metrics)
         guards.verifier = node.verifier
+        guards.context = node.context
         node.start()
         workers = Workers(node, metrics)
         workers.start()
@@ -87,8 +88,10 @@ def _operation_id(route: APIRoute) -> str:
 
 def _health(node: Node, metrics: Metrics) -> health.Health:
     config = node.config
-    found = health.Health(context=node.context, standing=node.standing, data=config.data, limits=config.limits)
+    projects = config.workers.projector
+    found = health.Health(context=node.context, standing=node.standing, data=config.data, limits=config.limits, projects=projects)
     metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", found.view_age)
+    metrics.gauge("qiaolian_projection_behind_blocks", "Blocks of the view whose events are not in the database yet.", found.blocks_behind)
     metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", found.outbox_depth)
     metrics.gauge("qiaolian_log_size", "Entries in the evidence log.", found.log_size)
     metrics.gauge(

@@ -28,6 +28,8 @@ class NodeClient:
         self._token = token
         self._timeout = timeout
         self._connection: http.client.HTTPSConnection | None = None
+        self.blocks_behind = 0
+        """How many blocks the node had not read yet when it answered last."""
 
     def get(self, path: str) -> Any:
         """GET; the decoded JSON answer."""
@@ -100,6 +102,8 @@ class NodeClient:
         self._connection.request(method, path, body=body or None, headers=headers)
         response = self._connection.getresponse()
         content = response.read()
+        behind = response.headers.get("qiaolian-blocks-behind", "")
+        self.blocks_behind = int(behind) if behind.isascii() and behind.isdigit() else 0
         return Answer(response.status, response.headers.get("content-type", ""), content)
 
     def _unreachable(self, error: Exception) -> Unavailable:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chain import canonical
+from chain.context import Context
 from chain.errors import BadInput, QiaolianError, Unauthorised
 from chain.statements import Role
 from nodes import problems
@@ -23,6 +24,9 @@ from nodes.tokens import SCHEME, Verifier
 from registry.access import Principal
 
 log = logging.getLogger("qiaolian.http")
+
+PROJECTED_HEIGHT = b"qiaolian-projected-height"
+BLOCKS_BEHIND = b"qiaolian-blocks-behind"
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -60,6 +64,14 @@ class Guards:
     metrics: Metrics
     body_bytes: int
     verifier: Verifier | None = None
+    context: Context | None = None
+
+    def projection(self) -> list[tuple[bytes, bytes]]:
+        """How far the events were read that lists and searches are made of, as headers of an answer."""
+        behind = None if self.context is None else self.context.blocks_behind
+        if self.context is None or behind is None:
+            return []
+        return [(PROJECTED_HEIGHT, b"%d" % (self.context.projected_height or 0)), (BLOCKS_BEHIND, b"%d" % behind)]
 
 
 class Gate:
@@ -76,7 +88,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(send)
+        reads = scope["method"] == "GET" and scope["path"].startswith("/v1/")
+        exchange = _Exchange(send, self._guards.projection if reads else list)
         started = time.perf_counter()
         try:
             await self._serve(scope, receive, exchange)
@@ -158,8 +171,9 @@ class Gate:
 class _Exchange:
     """The answer's side of one request."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, more: Callable[[], list[tuple[bytes, bytes]]]) -> None:
         self._send = send
+        self._more = more
         self._started = False
         self.status = 0
         self.code = ""
@@ -172,6 +186,7 @@ class _Exchange:
             headers = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers} & _SECURITY_NAMES
             headers.extend(pair for pair in _SECURITY if pair[0] not in present)
+            headers.extend(self._more())
             message = {**message, "headers": headers}
         await self._send(message)
 

@@ -28,6 +28,7 @@ from registry.access import Principal, get_context, get_principal, require_local
 from registry.assets import incidents
 from registry.evidence.service import log_size
 
+MAX_BLOCKS_BEHIND = 30
 _HEARTBEAT_SECONDS = 2.0
 
 
@@ -62,8 +63,10 @@ class NodeIdentity(BaseModel):
 class Health:
     """Looks at the node's dependencies."""
 
-    def __init__(self, *, context: Context, standing: Standing, data: Path, limits: Limits) -> None:
+    def __init__(self, *, context: Context, standing: Standing, data: Path, limits: Limits, projects: bool = True) -> None:
+        """``projects``: whether this process follows the contracts' events."""
         self._context = context
+        self._projects = projects
         self._standing = standing
         self._data = data
         self._limits = limits
@@ -74,6 +77,7 @@ class Health:
         checks = {
             "database": self._database,
             "chain": self._chain,
+            "projection": self._projection,
             "books": self._standing.require,
             "outbox": self._outbox,
             "disk": self._disk,
@@ -95,6 +99,10 @@ class Health:
             return self._context.view.age
         except QiaolianError:
             return None
+
+    def blocks_behind(self) -> float | None:
+        """Blocks of the view whose events are not in the database yet; None while the view has none."""
+        return self._context.blocks_behind
 
     def outbox_depth(self) -> float | None:
         """Calls owed to the chain."""
@@ -166,6 +174,15 @@ class Health:
 
     def _chain(self) -> None:
         self._context.view.require_fresh()
+
+    def _projection(self) -> None:
+        behind = self._context.blocks_behind
+        if self._projects and behind is not None and behind > MAX_BLOCKS_BEHIND:
+            raise Unavailable(
+                "projection_behind",
+                f"The events of the last {behind} blocks are not in this node's database yet: lists and searches show older state.",
+                hint="It catches up by itself. If it does not, the log names the worker `projector` and why it fails.",
+            )
 
     def _outbox(self) -> None:
         waiting = self._backlog()

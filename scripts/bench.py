@@ -15,6 +15,7 @@ PARTS = {
     "calls": "scripts.benches.calls",
     "verification": "scripts.benches.verification",
     "federated": "scripts.benches.federated",
+    "projection": "scripts.benches.projection",
     "seats": "scripts.benches.seats",
 }
 

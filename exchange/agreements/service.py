@@ -614,8 +614,9 @@ def load(context: Context, agreement_id: bytes) -> Signed:
 
 
 def proved_state(context: Context, agreement_id: bytes) -> AgreementState:
-    """The agreement's books and heights, proved under the node's own view of the chain."""
-    return AgreementState.decode(*(context.view.word(CONTRACT, "agreements", agreement_id, offset=place).value for place in range(3)))
+    """The agreement's books and heights, proved under one head of the node's own view of the chain."""
+    words = context.view.words([Word(CONTRACT, "agreements", (agreement_id,), offset) for offset in range(3)])
+    return AgreementState.decode(*(word.value for word in words))
 
 
 def listing(context: Context, *, state: str | None = None, own: bool = True) -> list[dict[str, Any]]:

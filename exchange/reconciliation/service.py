@@ -7,12 +7,14 @@ node answers is its own word until then: whatever it says is at worst a finding 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, QiaolianError
+from chain.view import Word
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
@@ -134,24 +136,30 @@ def _claimed(context: Context, agreement_id: bytes, lanes: int, told: set[int]) 
     Those others are known from the chain's events. Events that this node has not taken yet are missing there, so the lanes' sum is held against
     the chain's total of the agreement, and where it falls short every lane is looked at.
     """
-    chain = context.ledger.settlement
-    words = {lane: chain.lane(agreement_id, lane) for lane in told | settlement.claimed_lanes(context, agreement_id)}
-    if sum(word.amount for word in words.values()) != chain.agreement(agreement_id).acknowledged:
-        words |= {lane: chain.lane(agreement_id, lane) for lane in range(lanes) if lane not in words}
+    words = _lanes(context, agreement_id, told | settlement.claimed_lanes(context, agreement_id))
+    if sum(word.amount for word in words.values()) != agreements.proved_state(context, agreement_id).acknowledged:
+        words |= _lanes(context, agreement_id, set(range(lanes)) - words.keys())
     return {lane: word for lane, word in words.items() if lane in told or word.seq}
+
+
+def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dict[int, LaneWord]:
+    """What the chain has paid for in each lane, proved under one head."""
+    wanted = [Word(CONTRACT, "lanes", (agreement_id, lane)) for lane in lanes]
+    return {lane: LaneWord.decode(word.value) for lane, word in zip(lanes, context.view.words(wanted), strict=True)}
 
 
 async def report(context: Context, *, state: str | None = None) -> dict[str, Any]:
     """The report over every agreement on the chain: what was covered, where the counts part, the conservation lines."""
-    height = context.ledger.height()
+    height = context.view.require_fresh().height
     compared = [
         await reconcile(context, bytes.fromhex(each["agreementId"][2:]))
         for each in agreements.listing(context, state=state, own=False)
         if each["openedAt"] is not None
     ]
-    totals = context.ledger.settlement.totals()
+    _, totals = settlement.proved_accounts(context, context.member)
     return {
         "height": height,
+        "projectedHeight": context.projected_height,
         "at": context.now(),
         "agreements": [shown(one) for one in compared],
         "covered": {

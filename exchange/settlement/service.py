@@ -21,7 +21,8 @@ from chain.errors import BadInput, Conflict, Forbidden
 from chain.ledger import Event
 from chain.outbox import Priority, attempt, enqueue, known
 from chain.statements import Agreement, DepositConfirmation, KeyPurpose, Role, UsageRequest, Voucher
-from chain.words import LaneWord
+from chain.view import Word
+from chain.words import Account, LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.agreements.rules import require_running
@@ -29,6 +30,7 @@ from exchange.metering import service as metering
 from exchange.metering.store import GATEWAY, VOUCHERS, heads
 from exchange.settlement.rules import Acknowledged, parts, worth_claiming
 from exchange.settlement.store import ExchangeClaimed, ExchangeDeposit, ExchangePayment
+from registry import proved
 from registry.evidence.service import append_statement
 from registry.idempotency import Scope, bind, key_reused
 
@@ -47,8 +49,9 @@ def confirm_deposit(context: Context, *, member: str, amount: int, reference: st
     On the chain the reference stands as a commitment whose salt only this bank can compute again, so that neither a repetition nor a database
     restored from a backup can book it twice.
     """
-    if not context.roles & Role.SETTLEMENT_BANK:
-        raise Forbidden("not_settlement_bank", "Only a settlement bank confirms deposits.")
+    word = proved.member(context, context.member)
+    if not (word.live and word.has_role(Role.SETTLEMENT_BANK)):
+        raise Forbidden("not_settlement_bank", "Only an active settlement bank confirms deposits.")
     if amount <= 0:
         raise BadInput("amount_missing", "A deposit is more than 0 fen.")
     if not 1 <= len(reference) <= 128:
@@ -318,8 +321,8 @@ def _send(context: Context, session: Session, operation: str, function: str, arg
 
 
 def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
-    """A member's money and everybody's together, read from the chain, with the conservation lines."""
-    own, totals = context.ledger.settlement.account(member or context.member), context.ledger.settlement.totals()
+    """A member's money and everybody's together, proved under one head, with the conservation lines; ``chain_view_stale``."""
+    own, totals = proved_accounts(context, member or context.member)
     return {
         "member": member or context.member,
         "account": _money(own),
@@ -328,9 +331,16 @@ def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
     }
 
 
+def proved_accounts(context: Context, member: str) -> tuple[Account, Account]:
+    """A member's account and the totals of all, proved under one head."""
+    wanted = [Word(CONTRACT, name, keys, offset) for name, keys in (("accounts", (member,)), ("totals", ())) for offset in range(3)]
+    values = [word.value for word in context.view.words(wanted)]
+    return Account.decode(*values[:3]), Account.decode(*values[3:])
+
+
 def books(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """An agreement's money, read from the chain."""
-    state = context.ledger.settlement.agreement(agreement_id)
+    """An agreement's money, proved; ``chain_view_stale``."""
+    state = agreements.proved_state(context, agreement_id)
     money = {name: str(getattr(state, name)) for name in ("opened", "paid", "refunded", "acknowledged")}
     return {**money, "locked": str(state.locked), "openedAt": state.opened_at, "closedAt": state.closed_at}
 

@@ -26,12 +26,13 @@ from chain.canonical import dumps
 from chain.commitment import commit, new_salt
 from chain.context import Context
 from chain.database import Prepared
-from chain.errors import BadInput, Conflict, NotFound
+from chain.errors import BadInput, Conflict, NotFound, Unavailable
 from chain.ledger import Event
 from chain.ledger.contracts import version_key
-from chain.outbox import Priority, attempt, enqueue, refused
+from chain.outbox import Priority, attempt, enqueue, known, outcome, refused
 from chain.statements import AssetRecord
 from chain.view import Word
+from registry import proved
 from registry.assets.rules import (
     RECORD_DOMAIN,
     Drift,
@@ -301,9 +302,14 @@ def _publish(
 
 
 def was_refused(context: Context, own: OwnAsset) -> bool:
-    """Whether the chain refused to register a version: then it was never published, and the same one may be tried again."""
+    """Whether the chain refused to register a version: then it was never published, and the same one may be tried again.
+
+    A chain node's word for a refusal is not enough: a new try replaces the salts, with which the registered version is proved.
+    """
     with context.database.read() as session:
-        return refused(session, own.operation)
+        if not refused(session, own.operation):
+            return False
+    return proved.asset(context, own.asset_id).latest_version < own.asset_version
 
 
 def _commit_rows(
@@ -652,8 +658,14 @@ def newest_versions(session: Session, asset_ids: Collection[bytes]) -> dict[byte
 
 
 async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
-    """One asset with its metadata, fetched from its holder and checked against the hash on the chain."""
+    """One asset with its metadata, fetched from its holder and checked against the record that the chain has.
+
+    Raises:
+        NotFound: ``asset_unknown``; Conflict: ``metadata_differs``;
+        Unavailable: ``projection_behind`` while the catalogue lacks the latest version, ``chain_view_stale``.
+    """
     row = catalogue_row(context, asset_id)
+    await asyncio.to_thread(_require_latest, context, row)
     if row.holder == context.member:
         metadata: Any = latest_own(context, asset_id).asset_metadata
     else:
@@ -664,13 +676,29 @@ async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
     return {**listed(row), "metadata": metadata}
 
 
+def _require_latest(context: Context, row: CatalogueAsset) -> None:
+    """The catalogue's record is the one that the chain has of the asset's latest version."""
+    latest = proved.asset(context, row.asset_id).latest_version
+    record = AssetRecord.from_json(row.record)
+    if record.asset_version != latest or record.struct_hash() != proved.record_hash(context, row.asset_id, latest):
+        raise Unavailable(
+            "projection_behind",
+            "The catalogue of this node lacks the asset's latest version.",
+            hint="Ask again in a moment; GET /readyz says how far this node has read the chain.",
+        )
+
+
 def catalogue_row(context: Context, asset_id: bytes) -> CatalogueAsset:
     """The catalogue's row; ``asset_unknown`` if there is none."""
     with context.database.read() as session:
         row = session.get(CatalogueAsset, asset_id)
     if row is None:
-        raise NotFound("asset_unknown", "No such asset is registered.", hint="See GET /v1/assets.")
+        raise _unknown_asset()
     return row
+
+
+def _unknown_asset() -> NotFound:
+    return NotFound("asset_unknown", "No such asset is registered.", hint="See GET /v1/assets.")
 
 
 def cancel(context: Context, asset_id: bytes, reason: bytes) -> str:
@@ -680,10 +708,29 @@ def cancel(context: Context, asset_id: bytes, reason: bytes) -> str:
 
 
 def set_hold(context: Context, asset_id: bytes, *, reason: bytes | None) -> str:
-    """As a supervisor, put an asset on dispute hold for a reason (a code), or release it (None); the outbox operation."""
-    row = catalogue_row(context, asset_id)
+    """As a supervisor, put an asset on dispute hold for a reason (a code), or release it (None); the outbox operation.
+
+    The operation is named by the block of the last change, as the chain has it now: named by an older one, it would
+    be taken for a repetition and never sent.
+
+    Raises:
+        NotFound: ``asset_unknown``; Unavailable: ``hold_changing`` while the view lacks this node's last change, ``chain_view_stale``.
+    """
+    word = proved.hold(context, asset_id)
+    if not proved.asset(context, asset_id).registered_at:
+        raise _unknown_asset()
     function, arguments = ("release", [asset_id]) if reason is None else ("hold", [asset_id, reason])
-    return _send(context, f"asset-{function}/{asset_id.hex()}/{row.hold_changes}", function, arguments)
+    operation = f"asset-{function}/{asset_id.hex()}/{max(word.placed_at, word.lifted_at)}"
+    if word.held == (reason is None):
+        _require_not_done(context, operation)
+    return _send(context, operation, function, arguments)
+
+
+def _require_not_done(context: Context, operation: str) -> None:
+    """A change that is done and not in the view yet may have been followed by its opposite."""
+    with context.database.read() as session:
+        if known(session, operation) and outcome(session, operation).state == "done":
+            raise Unavailable("hold_changing", "The hold was just changed.", hint="Ask again in a second.")
 
 
 def _send(context: Context, operation: str, function: str, arguments: list[bytes]) -> str:

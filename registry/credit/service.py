@@ -37,6 +37,7 @@ from chain.statements import (
     UsageReceipt,
 )
 from chain.words import ConsentWord, KeyWord, MemberWord
+from registry import proved
 from registry.assets import service as assets
 from registry.credit.rules import (
     CLAIM_DOMAIN,
@@ -70,13 +71,14 @@ def certify(
     """Certify a person's or trader's one-time key, as the office that knows them.
 
     Raises:
-        Forbidden: ``issuer_not_office`` at a member that is no department; Conflict: ``key_certified``;
-        BadInput: ``wrong_period``, ``identity_malformed``, ``purpose_unknown``.
+        Forbidden: ``issuer_not_office`` at a member that is no active department; Conflict: ``key_certified``;
+        BadInput: ``wrong_period``, ``identity_malformed``, ``purpose_unknown``; Unavailable: ``chain_view_stale``.
     """
-    if not context.roles & OFFICE:
+    word = proved.member(context, context.member)
+    if not (word.live and word.has_role(OFFICE)):
         raise Forbidden(
             "issuer_not_office",
-            "Only a department certifies whose a key is, and this member is none.",
+            "Only an active department certifies whose a key is, and this member is none.",
             hint="Send the person to the department that knows them.",
         )
     now = context.now()
@@ -437,10 +439,12 @@ def answer(context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any]
 
 
 def _answer_refused(context: Context, dispute_id: bytes) -> bool:
-    """Whether the chain refused the last answer, so that another may be given."""
+    """Whether the chain refused the last answer, so that another may be given: by its own record, not by a chain node's word alone."""
     operation = f"repair/{dispute_id.hex()}"
     with context.database.read() as session:
-        return refused(session, operation) and not known(session, attempt(session, operation))
+        if not refused(session, operation) or known(session, attempt(session, operation)):
+            return False
+    return not proved.dispute(context, dispute_id).answered_at
 
 
 def disputes(context: Context) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from chain.context import Context
 from chain.errors import Conflict
 from chain.ledger.contracts import version_key
 from chain.statements import AssetRecord, GrantDecision, GrantRevocation, GrantTerms
+from chain.words import GrantWord
 from registry.assets.service import own_version
 from registry.exports import Exporter
 from registry.grants import service
@@ -37,11 +38,11 @@ def bundle(context: Context, grant_id: bytes) -> bytes:
     if own is not None:
         made.struct(AssetRecord.from_json(own.record))
     made.word("AssetRegistry", "versions", version_key(terms.asset_id, terms.asset_version))
-    made.word("GrantRegistry", "grants", grant_id)
+    word = GrantWord.decode(made.word("GrantRegistry", "grants", grant_id))
     decision = GrantDecision.from_json(row.decision)
     made.by_member(decision, row.decision_signature)
     made.logged(decision)
-    if row.revocation is not None and row.revocation_signature is not None and row.revoked_at:
+    if row.revocation is not None and row.revocation_signature is not None and word.revoked_at:
         revocation = GrantRevocation.from_json(row.revocation)
         made.by_member(revocation, row.revocation_signature)
         made.logged(revocation)

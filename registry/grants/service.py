@@ -21,6 +21,7 @@ from chain.ledger import Event, code_text
 from chain.outbox import Priority, attempt, enqueue, known
 from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation, Role
 from chain.words import GrantWord
+from registry import proved
 from registry.assets import service as assets
 from registry.evidence.service import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
@@ -176,12 +177,15 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
 
     Raises:
         Conflict: ``unknown_grant``, ``scope_missing``, ``already_decided``; Forbidden: ``wrong_signer``, ``purpose_not_listed``;
-        BadInput: ``other_grant``; NotFound: ``asset_not_published``.
+        BadInput: ``other_grant``; NotFound: ``asset_not_published``; Unavailable: ``chain_view_stale``.
     """
     row = own(context, grant_id)
     terms = GrantTerms.from_json(row.terms)
-    if row.requested_at is None:
+    word = proved.grant(context, grant_id)
+    if not word.requested_at:
         raise Conflict("unknown_grant", "The request is not on the chain yet.", hint="Try again in a second.")
+    if (word.approved_at or word.refused_at or word.revoked_at) and row.decision != decision.to_json():
+        raise _decided()
     if decision.grant_id != grant_id:
         raise BadInput("other_grant", "The decision is about another grant.")
     if row.scope is None and decision.approved:
@@ -248,7 +252,11 @@ def _require_undecided(session: Session, row: Grant, decision: GrantDecision) ->
         return
     before = GrantDecision.from_json(row.decision)
     if known(session, attempt(session, f"grant-decision/{before.struct_hash().hex()}")):
-        raise Conflict("already_decided", "The grant has been decided.", hint="A granted right can be revoked.")
+        raise _decided()
+
+
+def _decided() -> Conflict:
+    return Conflict("already_decided", "The grant has been decided.", hint="A granted right can be revoked.")
 
 
 @dataclass(frozen=True)
@@ -283,10 +291,10 @@ def authorise(
         Forbidden: ``grant_revoked``, ``grant_not_live``, ``grant_expired``, ``purpose_not_granted``, ``operation_not_granted``,
             ``column_not_granted``; Unavailable: ``chain_view_stale``.
     """
-    proved = context.view.word("GrantRegistry", "grants", grant.grant_id)
+    found = context.view.word("GrantRegistry", "grants", grant.grant_id)
     require_allows(
         grant.terms,
-        GrantWord.decode(proved.value),
+        GrantWord.decode(found.value),
         stopped=stopped,
         granted_columns=grant.columns,
         operation=operation,
@@ -294,7 +302,7 @@ def authorise(
         columns=columns,
         now=now,
     )
-    return GrantView(grant.terms, grant.columns, proved.height, proved.block_hash)
+    return GrantView(grant.terms, grant.columns, found.height, found.block_hash)
 
 
 def stopped_grants(context: Context) -> set[bytes]:

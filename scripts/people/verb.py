@@ -16,6 +16,9 @@ from scripts.people.show import Columns
 Act = Callable[[Desk, argparse.Namespace], int | None]
 Body = Callable[[argparse.Namespace], Any]
 
+NOTED_BLOCKS_BEHIND = 5
+"""Lists made without more blocks than these say so."""
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -108,6 +111,9 @@ def read(path: str, *, within: str | None = None, columns: Columns | None = None
             desk.show(answer)
         else:
             desk.table(answer[within], columns or {}, whole=answer)
+        behind = desk.client.blocks_behind
+        if behind > NOTED_BLOCKS_BEHIND:
+            desk.say(f"This node has yet to read the last {behind} blocks: what is shown may be older.")
 
     return act
 

@@ -136,7 +136,6 @@ def test_proved_logs_are_the_chain_s_events(throwaway: Any, monkeypatch: pytest.
 
     assert proved(0) == events
     monkeypatch.setattr("chain.view.MAX_LOGS", 1)
-    monkeypatch.setattr("chain.view.MAX_RECEIPT_BLOCKS", 1)
     assert proved(0) == events
     view.stop()
 

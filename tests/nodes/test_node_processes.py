@@ -19,6 +19,7 @@ import pytest
 
 from chain.crypto import keccak256
 from chain.errors import QiaolianError
+from chain.statements import Approval
 from nodes import provision
 from registry.uscc import with_check_character
 from tests.nodes.conftest import eventually
@@ -73,6 +74,16 @@ def certificate() -> dict[str, Any]:
     }
 
 
+def approve_at(network: Any, organisation: Any) -> None:
+    """Hand in a governor's approval of a proposal, which any node takes and logs."""
+    client = organisation.client("administrator")
+    arguments = {"member": network.of("bank").member, "reason": "test"}
+    proposal = client.post("/v1/governance/proposals", {"function": "suspend", "arguments": arguments})
+    approval = Approval.from_json(proposal["approval"])
+    signature = network.organisations[0].administrator().sign(approval, network.deployment.domain("MemberDirectory"))
+    client.post(f"/v1/governance/proposals/{proposal['proposalId']}/approvals", {"signature": "0x" + signature.hex()})
+
+
 def anchored(network: Any, organisation: Any) -> int:
     """Entries of the organisation's log that the chain anchors; asked again where a new block overtook the question."""
     log_id = keccak256(organisation.client("auditor").get("/v1/log")["origin"].encode())
@@ -95,7 +106,10 @@ def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(
     (early,) = provision.lay_out(tmp_path, [wanted], rpc=first.rpc, deployment=Path(first.deployment))
     try:
         provision.start_all([early])
-        early.client("clerk").post("/v1/certificates", certificate())
+        with pytest.raises(QiaolianError) as stranger:
+            early.client("clerk").post("/v1/certificates", certificate())
+        assert stranger.value.code == "issuer_not_office"
+        approve_at(network, early)
         operation = "/v1/operations/anchor/0/1?wait=20"
         refused = eventually(lambda: early.client("auditor").get(operation))
         assert (refused["state"], refused["code"]) == ("reverted", "not_member_key")
@@ -232,7 +246,7 @@ def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_wor
         assert found == {"chain": "chain_wrong_id", "books": "books_unchecked"}
         with pytest.raises(QiaolianError) as refused:
             lost.client("clerk").post("/v1/certificates", certificate())
-        assert (refused.value.code, refused.value.status) == ("books_unchecked", 503)
+        assert (refused.value.code, refused.value.status) == ("chain_wrong_id", 503)
     finally:
         lost.node.stop()
 

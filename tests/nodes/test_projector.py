@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 import urllib3
@@ -22,8 +23,14 @@ from chain.keys import Ed25519Signer
 from chain.ledger import Ledger
 from chain.statements import Role
 from chain.view import ChainView
+from nodes.access import LocalAccess
+from nodes.config import Limits
+from nodes.gate import Gate, Guards
+from nodes.health import Health
+from nodes.metrics import Metrics
 from nodes.peers import HttpPeers
 from nodes.routers import load_tables
+from nodes.standing import Standing
 from nodes.store import NodeCursor
 from nodes.tokens import Issuer
 from nodes.workers.projector import NAME, Projector
@@ -227,3 +234,43 @@ def test_a_restarted_node_goes_on_behind_the_last_block_it_applied(chain: Throwa
     project(context)
     assert context.projected_height == height
     assert rows(context)["member_key"] == []
+
+
+# --- How far behind -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
+    chain: Throwaway, node_at: Callable[..., Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, head = node_at(chain.url), chain.ledger.height()
+    health = Health(context=context, standing=Standing(), data=tmp_path, limits=Limits())
+    monkeypatch.setattr("nodes.health.MAX_BLOCKS_BEHIND", 3)
+
+    def codes() -> set[str]:
+        return {dependency.code for dependency in health.readiness().dependencies}
+
+    assert "projection_behind" in codes()
+    assert headers(context, "/v1/assets") == {"qiaolian-projected-height": "0", "qiaolian-blocks-behind": str(head)}
+    assert headers(context, "/healthz") == {}
+    project(context)
+    assert "projection_behind" not in codes()
+    assert headers(context, "/v1/assets") == {"qiaolian-projected-height": str(head), "qiaolian-blocks-behind": "0"}
+    assert health.blocks_behind() == 0
+
+
+def headers(context: Context, path: str) -> dict[str, str]:
+    """What the gate says of the projection with an answer."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    guards = Guards(member=context.member, access=LocalAccess([]), metrics=Metrics(), body_bytes=10, context=context)
+
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(app=Gate(answer, guards))
+        async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+            return await client.get(path)
+
+    found = asyncio.run(asked()).headers
+    return {name: found[name] for name in ("qiaolian-projected-height", "qiaolian-blocks-behind") if name in found}
