@@ -316,7 +316,10 @@ class UsageReceipt(Statement):
 
 @dataclass(frozen=True)
 class ReceiptVoid(Statement):
-    """The provider voids a served but unacknowledged receipt because the right was revoked meanwhile; nothing is owed for it."""
+    """The provider voids a served but unacknowledged receipt; nothing is owed for it.
+
+    The right was revoked meanwhile, or the answer is larger than any node accepts.
+    """
 
     contract: ClassVar[str] = "TradeSettlement"
     version: Uint16
@@ -325,6 +328,23 @@ class ReceiptVoid(Statement):
     seq: Uint64
     receipt: Bytes32
     reason: Code
+    issued_at: Uint64
+
+
+@dataclass(frozen=True)
+class RequestWithdrawal(Statement):
+    """The buyer no longer wants an unanswered request served. Signed by the buyer's pinned key.
+
+    The provider answers with a receipt of zero units, or with the served answer if it had served the request before.
+    """
+
+    contract: ClassVar[str] = "TradeSettlement"
+    version: Uint16
+    agreement_id: Bytes32
+    lane: Uint16
+    seq: Uint64
+    request: Bytes32
+    """Struct hash of the usage request."""
     issued_at: Uint64
 
 
@@ -545,6 +565,7 @@ STATEMENTS: dict[str, type[Statement]] = {
         UsageRequest,
         UsageReceipt,
         ReceiptVoid,
+        RequestWithdrawal,
         Voucher,
         FinalSettlement,
         Consent,

@@ -101,6 +101,16 @@ def _health(node: Node, metrics: Metrics) -> health.Health:
     )
     for name, text, value in found.claim_gauges():
         metrics.gauge(name, text, value)
+    metrics.gauge(
+        "qiaolian_unknown_subject_refusals",
+        "Refusals of unknown subjects within the limit's period.",
+        found.unknown_subject_refusals,
+    )
+    metrics.gauge(
+        "qiaolian_unknown_subject_grants_refused",
+        "Grants whose calls are refused for too many unknown subjects.",
+        found.unknown_subject_grants_refused,
+    )
     return found
 
 

@@ -17,6 +17,8 @@ from chain.keys import KeyStore
 from chain.ledger import Ledger
 from chain.statements import KeyPurpose
 from chain.view import ChainView
+from exchange.metering.gateway import LIMITS
+from exchange.metering.model import GatewayLimits
 from nodes.config import UNSEALED_TEST, NodeConfig
 from nodes.initialise import NODE_KEYS, public_keys
 from nodes.peers import HttpPeers
@@ -61,6 +63,15 @@ def finality_rule(config: NodeConfig) -> FinalityRule:
     return KaiaIbft(config.chain.finality)
 
 
+def _gateway_limits(config: NodeConfig) -> GatewayLimits:
+    limits = config.limits
+    return GatewayLimits(
+        answer_bytes=limits.answer_bytes,
+        unknown_subjects=limits.unknown_subjects,
+        unknown_seconds=limits.unknown_subjects_seconds,
+    )
+
+
 def assemble(config: NodeConfig) -> Node:
     """Open everything the API process needs."""
     deployment = Deployment.load(config.path(config.chain.deployment))
@@ -92,7 +103,7 @@ def assemble(config: NodeConfig) -> Node:
         signers=signers,
         log_signer=log_signer,
         transaction_address=public[KeyPurpose.TRANSACTION].address,
-        settings={"log_keys": log_keys, "peers": tuple(config.peers), **config.settings},
+        settings={"log_keys": log_keys, "peers": tuple(config.peers), LIMITS: _gateway_limits(config), **config.settings},
         ports={"sources": sources, STANDING: standing.require},
     )
     verifier = Verifier(member=config.member, view=view, nonces=nonces)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from chain.crypto import is_address
 from chain.errors import BadInput
 from chain.statements import Role
+from exchange.metering.model import MAX_ANSWER_BYTES, MIN_BODY_BYTES
 
 UNSEALED_TEST = "unsealed-test"
 """Finality setting for a throw-away chain without validators (anvil). Honest about what it gives up."""
@@ -114,7 +115,13 @@ class Access(_Strict):
 class Limits(_Strict):
     """What one request may take."""
 
-    body_bytes: int = Field(default=10_000_000, ge=1_000)
+    body_bytes: int = Field(default=10_000_000, ge=MIN_BODY_BYTES)
+    """Not below what one exchange of calls may take, or a peer's calls would not pass."""
+    answer_bytes: int = Field(default=4_000_000, ge=1_000, le=MAX_ANSWER_BYTES)
+    """Largest answer of a metered call: a larger one is refused unbilled."""
+    unknown_subjects: int = Field(default=100, ge=1, le=1_000_000)
+    """Refusals with ``subject_unknown`` under one grant within ``unknown_subjects_seconds``."""
+    unknown_subjects_seconds: int = Field(default=86_400, ge=60)
     peer_timeout_seconds: float = Field(default=20.0, gt=0)
     free_disk_bytes: int = Field(default=64_000_000, ge=0)
     """``/readyz`` reports the disk when less is free."""

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.errors import QiaolianError, Unavailable
 from chain.outbox import Backlog, backlog
+from exchange.metering.service import unknown_subjects
 from exchange.settlement.claims import ClaimMonitor
 from nodes.config import Limits
 from nodes.metrics import Metrics
@@ -158,6 +159,14 @@ class Health:
         monitor = self._context.ports.get("exchange.claims")
         if monitor is not None:
             monitor.require()
+
+    def unknown_subject_refusals(self) -> float | None:
+        """Refusals of unknown subjects within the period, over all grants."""
+        return float(sum(grant["refusals"] for grant in unknown_subjects(self._context)["grants"]))
+
+    def unknown_subject_grants_refused(self) -> float | None:
+        """Grants whose calls are refused for them now."""
+        return float(sum(grant["refusedUntil"] is not None for grant in unknown_subjects(self._context)["grants"]))
 
     def _database(self) -> None:
         with self._context.database.read() as session:

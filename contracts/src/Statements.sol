@@ -171,6 +171,15 @@ struct ReceiptVoid {
     uint64 issuedAt;
 }
 
+struct RequestWithdrawal {
+    uint16 version;
+    bytes32 agreementId;
+    uint16 lane;
+    uint64 seq;
+    bytes32 request;
+    uint64 issuedAt;
+}
+
 struct Voucher {
     uint16 version;
     bytes32 agreementId;
@@ -343,6 +352,11 @@ library Statements {
         "receipt,bytes32 reason,uint64 issuedAt)"
     );
 
+    bytes32 internal constant REQUEST_WITHDRAWAL_TYPEHASH = keccak256(
+        "RequestWithdrawal(uint16 version,bytes32 agreementId,uint16 lane,uint64 seq,bytes32 "
+        "request,uint64 issuedAt)"
+    );
+
     bytes32 internal constant VOUCHER_TYPEHASH = keccak256(
         "Voucher(uint16 version,bytes32 agreementId,uint16 lane,uint64 seq,uint64 "
         "acknowledgedUnits,uint128 acknowledgedAmount,bytes32 receipt)"
@@ -491,6 +505,10 @@ library Statements {
 
     function hash(ReceiptVoid memory s) internal pure returns (bytes32) {
         return keccak256(abi.encode(RECEIPT_VOID_TYPEHASH, s));
+    }
+
+    function hash(RequestWithdrawal memory s) internal pure returns (bytes32) {
+        return keccak256(abi.encode(REQUEST_WITHDRAWAL_TYPEHASH, s));
     }
 
     function hash(Voucher memory s) internal pure returns (bytes32) {

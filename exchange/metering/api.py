@@ -6,15 +6,16 @@ import asyncio
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from chain.errors import Forbidden, QiaolianError
-from chain.statements import UsageRequest, Voucher
+from chain.statements import RequestWithdrawal, UsageRequest, Voucher
 from exchange.metering import recovery, rules, service
 from exchange.metering.gateway import encoded
-from exchange.metering.model import CallResult, Ending, Query, operation_of
+from exchange.metering.model import CallResult, Ending, operation_of
+from exchange.metering.model import Query as CallQuery
 from registry.access import (
     Principal,
     Whole,
@@ -30,8 +31,11 @@ from registry.openapi import SALT, SIGNATURE, strict_body
 
 router = APIRouter(tags=["calls"])
 _system = require_local("system")
+_readers = require_local("clerk", "system", "officer", "auditor", "administrator")
+Key = Annotated[str, Path(min_length=1, max_length=200)]
 
 MOST_PER_BATCH = 1000
+MOST_LISTED = 1000
 AT_ONCE = 64
 _CALL: dict[str, Any] = {
     "agreementId": "0x" + "33" * 32,
@@ -42,6 +46,7 @@ _CALL: dict[str, Any] = {
 }
 _QUERY = {"columns": ["Seniority"], "consent": "", "operation": "use", "purpose": "statistics", "subject": "92440700MA4WTESTX1"}
 _ITEM: dict[str, Any] = {"request": UsageRequest, "signature": SIGNATURE, "salt": SALT, "query": _QUERY, "consent": None}
+_WITHDRAWN: dict[str, Any] = {**_ITEM, "withdrawal": RequestWithdrawal, "withdrawalSignature": SIGNATURE}
 
 
 class CallBody(BaseModel):
@@ -55,16 +60,16 @@ class CallBody(BaseModel):
     operation: str = "use"
     consentId: str | None = None
 
-    def query(self) -> Query:
+    def query(self) -> CallQuery:
         """The query; ``query_malformed``."""
-        made = Query(
+        made = CallQuery(
             subject=self.subject,
             columns=tuple(self.columns),
             purpose=self.purpose,
             operation=operation_of(self.operation),
             consent=(self.consentId or "").lower(),
         )
-        return Query.from_json(made.to_json())
+        return CallQuery.from_json(made.to_json())
 
 
 class KeyedCall(CallBody):
@@ -88,6 +93,7 @@ class BatchBody(BaseModel):
             "content": {
                 "application/json": {
                     "example": {
+                        "idempotencyKey": "order-117/1",
                         "agreementId": "0x" + "33" * 32,
                         "lane": 0,
                         "seq": 17,
@@ -102,6 +108,10 @@ class BatchBody(BaseModel):
             }
         },
         403: {"description": "Refused by the provider (unbilled) or not allowed; `code` says why."},
+        503: {
+            "description": "`call_outstanding`: the request is stored and unanswered; `idempotencyKey` names it, "
+            "`cause` says why. `lane_blocked` and others: nothing was asked."
+        },
     },
 )
 async def call(
@@ -128,13 +138,48 @@ async def batch(request: Request, body: BatchBody, _caller: Principal = Depends(
                 agreement_id = hex_bytes(item.agreementId)
                 result = await service.call(context, agreement_id, item.query(), idempotency_key=item.key)
             except QiaolianError as error:
-                return {"outcome": "failed", "reason": error.code, "detail": error.sentence, "hint": error.hint}
+                return _failed(item, error)
         return result.to_json()
 
     return _json({"results": await asyncio.gather(*(one(item) for item in body.calls))})
 
 
-@router.post("/v1/peer/calls", summary="Usage requests of another member's node", openapi_extra=strict_body(requests=[_ITEM]))
+@router.get("/v1/calls", summary="Stored calls, the newest first: keys and outcomes, no content")
+def calls(
+    agreementId: str | None = None,
+    outcome: Annotated[str | None, Query(pattern="^(outstanding|served|refused|void|conflict)$")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 100,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(_system),
+) -> dict[str, Any]:
+    agreement_id = None if agreementId is None else hex_bytes(agreementId)
+    return {"calls": service.calls(context, agreement_id=agreement_id, outcome=outcome, limit=limit)}
+
+
+@router.get(
+    "/v1/calls/{key:path}",
+    summary="The result of the call under a key; an unanswered request is sent again",
+    responses={404: {"description": "`call_unknown`"}, 503: {"description": "`call_outstanding`: still unanswered."}},
+)
+async def fetch(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
+    return _json((await service.fetch(await get_context(request), key)).to_json())
+
+
+@router.post(
+    "/v1/calls/{key:path}/withdraw",
+    summary="Withdraw an unanswered request: ends unbilled, or with the answer if it was served before",
+    responses={404: {"description": "`call_unknown`"}, 503: {"description": "`call_outstanding`: the withdrawal is stored and unanswered."}},
+)
+async def withdraw(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
+    return _json((await service.withdraw(await get_context(request), key)).to_json())
+
+
+@router.get("/v1/unknown-subjects", summary="Grants under which unknown subjects were asked for (provider)")
+def unknown_subjects(context: Context = Depends(get_context), _caller: Principal = Depends(_readers)) -> dict[str, Any]:
+    return service.unknown_subjects(context)
+
+
+@router.post("/v1/peer/calls", summary="Usage requests of another member's node", openapi_extra=strict_body(requests=[_ITEM, _WITHDRAWN]))
 async def serve(request: Request) -> Response:
     # Asked for by hand: the framework's way costs as much as both signatures.
     context, caller = await get_context(request), await require_member(request)
@@ -169,8 +214,18 @@ def _refused(result: CallResult) -> Forbidden:
     sentence = "The provider refused the call; it costs nothing."
     if result.ending == Ending.VOID:
         sentence = "The right was revoked before the answer arrived; the call costs nothing."
+    if result.reason == "answer_too_large":
+        sentence = "The answer is larger than can be delivered; the call costs nothing."
     named = result.to_json()
-    return Forbidden(result.reason, sentence, hint=rules.refusal_hint(result.reason), **{name: named[name] for name in ("lane", "seq", "receipt")})
+    told = {name: named[name] for name in ("idempotencyKey", "lane", "seq", "receipt")}
+    return Forbidden(result.reason, sentence, hint=rules.refusal_hint(result.reason), **told)
+
+
+def _failed(item: KeyedCall, error: QiaolianError) -> dict[str, Any]:
+    """A call of a batch without a result, with the key to ask again under if its request is stored."""
+    told = {"outcome": "failed", "reason": error.code, "detail": error.sentence, "hint": error.hint}
+    key = error.context.get("idempotencyKey", item.key)
+    return told if key is None else {**told, "idempotencyKey": key}
 
 
 def _json(value: Any) -> Response:

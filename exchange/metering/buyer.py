@@ -1,25 +1,31 @@
 """The buyer's side: turns a query of the organisation's own systems into a request, an answer and their proofs.
 
 A call takes the next place of a lane (one request under way in each). Calls to the same provider that are ready at the same moment travel together:
-one commit makes their requests durable, one exchange carries them, one commit keeps what came back; then each is answered. A request that
-was stored and not answered is sent again with the same bytes, before its lane takes another, also after a restart.
+one commit makes their requests durable, one exchange carries them, one commit keeps what came back; then each is answered.
+
+Once a request is stored, its call ends with an answer of the gateway or as ``CallOutstanding``, which names the idempotency key. Whoever has the
+key can ask again (the same bytes are sent) or withdraw the request. Before a lane takes another call, a request nobody waits for any more is
+withdrawn by the node itself: nothing is served and billed for nobody. All of that holds after a restart as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from chain.commitment import commit, new_salt, opens
+from chain.canonical import dumps
+from chain.commitment import commit, commit_bytes, new_salt
 from chain.context import Context
 from chain.crypto import keccak256, recover
 from chain.database import Prepared
@@ -33,17 +39,42 @@ from chain.errors import (
     Unauthorised,
     Unavailable,
 )
-from chain.statements import Agreement, KeyPurpose, Outcome, ReceiptVoid, UsageReceipt, UsageRequest
+from chain.statements import (
+    Agreement,
+    KeyPurpose,
+    Outcome,
+    ReceiptVoid,
+    RequestWithdrawal,
+    UsageReceipt,
+    UsageRequest,
+)
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.metering import consents, rules
 from exchange.metering.abreast import require_abreast
-from exchange.metering.model import REQUEST_DOMAIN, RESPONSE_DOMAIN, CallResult, Ending, Head, Query
+from exchange.metering.model import (
+    MIN_BODY_BYTES,
+    REQUEST_DOMAIN,
+    RESPONSE_DOMAIN,
+    WITHDRAWN,
+    CallOutstanding,
+    CallResult,
+    Ending,
+    Head,
+    Query,
+)
 from exchange.metering.recovery import require_recovered
 from exchange.metering.store import BUYER, head_of, heads, is_final, keep_voucher, place, voucher_row
-from registry.evidence.service import append, append_all
+from registry.evidence.service import append, append_again, append_all
 
+log = logging.getLogger("qiaolian.calls")
+T = TypeVar("T")
 CONTRACT = "TradeSettlement"
+BY_CALLER, BY_NODE = "caller", "node"
+_BODY_BYTES = MIN_BODY_BYTES - 100_000
+"""What the requests of one exchange take together, with room for what is written around them."""
+_SPLIT_STATUSES = frozenset({400, 413, 422})
+"""An exchange refused as a whole for one of its requests: the others are sent without it."""
 REQUEST_SECONDS = 120
 """A request's expiry: how long its first service may take."""
 PATIENCE_SECONDS = 15.0
@@ -93,10 +124,50 @@ class Sent:
     lane: Lane
     request: UsageRequest
     request_hash: bytes
+    signature: bytes
     wire: str
+    key: str
     row: dict[str, Any] | None
     """What is still to be stored; None once it is durable."""
+    query: str
+    """The wire's ``query``, ``salt`` and ``consent`` as stored."""
+    replaces: bool = False
+    """Whether the key is taken over from a request that the node withdrew."""
+    withdrawal: Withdrawal | None = None
     done: asyncio.Future[CallResult] | None = None
+
+    def payload(self) -> str:
+        """What is sent: the request, or its withdrawal once that is signed. A withdrawal carries no consent: it authorises nothing."""
+        if self.withdrawal is None:
+            return self.wire
+        beside = {**json.loads(self.query), "consent": None}
+        wire = _wire(_dumps(self.request.to_json()), self.signature, _dumps(beside))
+        return f'{wire[:-1]},"withdrawal":{self.withdrawal.text},"withdrawalSignature":"0x{self.withdrawal.signature.hex()}"}}'
+
+
+@dataclass
+class Withdrawal:
+    """A signed withdrawal of a stored request."""
+
+    text: str
+    """The statement as JSON."""
+    signature: bytes
+    digest: bytes
+    by: str
+    stored: bool = False
+
+
+class NoAnswer(Exception):
+    """An exchange brought no answer of the gateway to a request: a failure of transport, token, proxy or of this node."""
+
+    def __init__(self, cause: QiaolianError) -> None:
+        super().__init__(cause.code)
+        self.cause = cause
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same bytes may be answered within moments."""
+        return self.cause.status == 429 or self.cause.status >= 500
 
 
 class Buyer:
@@ -119,15 +190,16 @@ class Buyer:
         return buyer
 
     async def call(self, agreement_id: bytes, query: Query, idempotency_key: str | None) -> CallResult:
-        """Make a metered call; the same key with the same query gives the same result, whatever happened in between.
+        """Make a metered call; the same key with the same query gives the same result, whatever happened in between. Without a key one is made.
 
         Raises:
             NotFound: ``unknown_agreement``, ``consent_unknown``; Forbidden: ``not_buyer``;
-            Conflict: ``idempotency_key_reused``, ``lane_halted``;
-            Unavailable: ``peer_unreachable``, ``peer_timeout``, ``chain_view_stale`` (the request is kept; ask again with the same key).
+            BadInput: ``request_too_large``, ``consent_too_large``;
+            Conflict: ``idempotency_key_reused``, ``lane_halted``, or what in the answer contradicts this node's records;
+            Unavailable: ``lane_blocked`` (nothing was asked); CallOutstanding: the request is stored and unanswered, and the error names its key.
         """
         if idempotency_key is None:
-            return await asyncio.shield(asyncio.ensure_future(self._fresh(agreement_id, query, None)))
+            return await _to_its_end(self._fresh(agreement_id, query, secrets.token_hex(16)))
         task = self._under_way.get(idempotency_key)
         if task is None:
             task = asyncio.ensure_future(self._once(agreement_id, query, idempotency_key))
@@ -138,12 +210,23 @@ class Buyer:
             return await self._once(agreement_id, query, idempotency_key)
         return await asyncio.shield(task)
 
-    async def settle_outstanding(self, agreement_id: bytes) -> None:
-        """Ask again for everything stored and unanswered of an agreement."""
-        trade = await self.trade(agreement_id)
-        for lane in trade.lanes:
-            async with lane.lock:
-                await self._settle(lane)
+    async def fetch(self, key: str) -> CallResult:
+        """The result of the call under a key; its request is sent again if it is unanswered.
+
+        Raises:
+            NotFound: ``call_unknown``; CallOutstanding: while there is no answer; Conflict: the code for which the lane halted.
+        """
+        return result_of(await _to_its_end(self._asked_again(self._known(key))))
+
+    async def withdraw(self, key: str) -> CallResult:
+        """Withdraw the unanswered request of a call: refused with ``withdrawn``, or the answer if the gateway had served it before.
+
+        The key stays used. A finished call is given as it is.
+
+        Raises:
+            NotFound: ``call_unknown``; CallOutstanding: the withdrawal is stored and has no answer; Conflict: as ``fetch``.
+        """
+        return result_of(await _to_its_end(self._withdrawn(self._known(key))))
 
     @asynccontextmanager
     async def finished(self, agreement_id: bytes) -> AsyncIterator[Trade]:
@@ -152,7 +235,7 @@ class Buyer:
         async with AsyncExitStack() as stack:
             for lane in trade.lanes:
                 await stack.enter_async_context(lane.lock)
-                await self._settle(lane)
+                await self._clear(lane)
             yield trade
 
     async def close_lanes(self, agreement_id: bytes) -> list[dict[str, Any]]:
@@ -161,7 +244,7 @@ class Buyer:
         made = []
         for lane in trade.lanes:
             async with lane.lock:
-                await self._settle(lane)
+                await self._clear(lane)
                 if lane.head.seq:
                     made.append(await self._voucher(agreement_id, lane))
         return made
@@ -184,18 +267,58 @@ class Buyer:
         """A call under a key: what is known of it, else a fresh one."""
         if not self.context.database.ask(_IS_KNOWN, {"key": key}):
             return await self._fresh(agreement_id, query, key)
-        known = self._find(key)
+        known = self._known(key)
         if known.agreement_id != agreement_id or json.loads(known.query)["query"] != query.to_json():
             raise Conflict("idempotency_key_reused", "The key stands for another call.", hint="Use a new key.")
-        if known.ending == Ending.ASKED:
-            trade = await self.trade(agreement_id)
-            lane = trade.lanes[known.lane]
-            async with lane.lock:
-                await self._settle(lane)
-            known = self._find(key)
+        known = await self._asked_again(known)
+        if known.withdrawn_by == BY_NODE and known.reason == WITHDRAWN:
+            # Nobody but this node gave the request up, and its receipt says that it was not served.
+            return await self._fresh(agreement_id, query, key, replaces=True)
         return result_of(known)
 
-    async def _fresh(self, agreement_id: bytes, query: Query, key: str | None) -> CallResult:
+    async def _asked_again(self, known: Any) -> Any:
+        """A call's row after its unanswered request, or the withdrawal of it, was sent again."""
+        if known.ending != Ending.ASKED:
+            return known
+        lane = (await self.trade(known.agreement_id)).lanes[known.lane]
+        async with lane.lock:
+            if _waits(lane, known):
+                await self._ask(lane)
+        return self._known(known.idempotency_key)
+
+    async def _withdrawn(self, known: Any) -> Any:
+        """A call's row after its unanswered request was withdrawn for its caller."""
+        if known.ending == Ending.ASKED:
+            lane = (await self.trade(known.agreement_id)).lanes[known.lane]
+            async with lane.lock:
+                if _waits(lane, known):
+                    await self._withdraw(lane, BY_CALLER)
+            known = self._known(known.idempotency_key)
+        if known.withdrawn_by == BY_NODE:
+            await self.context.database.awrite(lambda session: _set_withdrawn_by_caller(session, known.idempotency_key))
+        return known
+
+    async def _withdraw(self, lane: Lane, by: str) -> CallResult:
+        """Sign the withdrawal of a lane's unanswered request, once, and send it until it is answered or patience ends."""
+        sent = lane.outstanding
+        assert sent is not None
+        if sent.withdrawal is None:
+            statement = RequestWithdrawal(
+                version=1,
+                agreement_id=sent.trade.agreement_id,
+                lane=lane.number,
+                seq=sent.request.seq,
+                request=sent.request_hash,
+                issued_at=self.context.now(),
+            )
+            digest = self.digest(statement.struct_hash())
+            signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
+            sent.withdrawal = Withdrawal(_dumps(statement.to_json()), signature, digest, by)
+        elif by == BY_CALLER and sent.withdrawal.by != by:
+            sent.withdrawal.by, sent.withdrawal.stored = by, False
+        return await self._ask(lane)
+
+    async def _fresh(self, agreement_id: bytes, query: Query, key: str, *, replaces: bool = False) -> CallResult:
         trade = self._trades.get(agreement_id) or await self.trade(agreement_id)
         rules.require_not_final(trade.final)
         consent = consents.package_for(self.context, query)
@@ -206,22 +329,25 @@ class Buyer:
                 "The provider's answers contradict this node's books in every lane.",
                 hint="The statements of both sides are kept; ask the arbiter or the supervisor.",
             )
-        lane = min(usable, key=lambda each: each.waiting)
+        lane = min(usable, key=lambda lane: (lane.waiting, lane.outstanding is not None))
         lane.waiting += 1
         try:
             async with lane.lock:
-                await self._settle(lane)
+                await self._clear(lane)
                 if lane.halted:
                     raise Conflict("lane_halted", "The provider's answers contradict this node's books in this lane.")
                 rules.require_not_final(trade.final)
                 lane.outstanding = self._signed(trade, lane, query, consent, key)
+                lane.outstanding.replaces = replaces
                 return await self._ask(lane)
         finally:
             lane.waiting -= 1
 
-    def _signed(self, trade: Trade, lane: Lane, query: Query, consent: str | None, key: str | None) -> Sent:
+    def _signed(self, trade: Trade, lane: Lane, query: Query, consent: str | None, key: str) -> Sent:
         """The request for the lane's next place, signed; nothing of it is durable yet."""
         now, salt, asked = self.context.now(), new_salt(), query.to_json()
+        beside = f'{{"query":{_dumps(asked)},"salt":"0x{salt.hex()}","consent":{consent or "null"}}}'
+        rules.require_sendable(beside)
         request = rules.next_request(
             trade.agreement,
             trade.agreement_id,
@@ -234,7 +360,6 @@ class Buyer:
         request_hash = request.struct_hash()
         signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(self.digest(request_hash))
         request_text = _dumps(request.to_json())
-        beside = f'{{"query":{_dumps(asked)},"salt":"0x{salt.hex()}","consent":{consent or "null"}}}'
         row = {
             "agreement_id": trade.agreement_id,
             "lane": lane.number,
@@ -250,15 +375,44 @@ class Buyer:
             "amount": lane.head.amount,
             "asked_at": now,
         }
-        return Sent(trade, lane, request, request_hash, _wire(request_text, signature, beside), row)
+        return Sent(
+            trade=trade,
+            lane=lane,
+            request=request,
+            request_hash=request_hash,
+            signature=signature,
+            wire=_wire(request_text, signature, beside),
+            key=key,
+            row=row,
+            query=beside,
+        )
 
-    async def _settle(self, lane: Lane) -> None:
-        """Finish what an earlier call, or an earlier process, left unanswered in this lane."""
-        if lane.outstanding is not None and not lane.halted:
-            await self._ask(lane)
+    async def _clear(self, lane: Lane) -> None:
+        """Before another request: withdraw what an earlier call, or an earlier process, left unanswered. Its caller was told and has the key.
+
+        Raises:
+            Unavailable: ``lane_blocked`` while the withdrawal has no answer; Conflict: what in its answer contradicts this node's records.
+        """
+        if lane.outstanding is None or lane.halted:
+            return
+        try:
+            await self._withdraw(lane, BY_NODE)
+        except CallOutstanding as error:
+            raise Unavailable(
+                "lane_blocked",
+                f"An earlier request of the lane has no answer, not even to its withdrawal ({error.context['cause']}); nothing was asked.",
+                hint="Try again later; the earlier call is outstanding under the key that this error names.",
+                outstandingKey=error.context["idempotencyKey"],
+                cause=error.context["cause"],
+            ) from error
 
     async def _ask(self, lane: Lane) -> CallResult:
-        """Send the lane's request until it is answered or patience ends."""
+        """Send the lane's request, or its withdrawal, until it is answered or patience ends.
+
+        Raises:
+            CallOutstanding: the request is stored and unanswered; Conflict: its answer contradicts this node's records, or the key is used;
+            Unavailable: it could not even be stored, as if it had never been asked.
+        """
         sent = lane.outstanding
         assert sent is not None
         deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.05
@@ -266,16 +420,15 @@ class Buyer:
         while True:
             try:
                 return await courier.carry(sent)
-            except Unavailable:
-                if sent.row is not None:
-                    # Not even stored: as if it had never been asked.
-                    lane.outstanding = None
-                    raise
-                if time.monotonic() + pause > deadline:
-                    raise
             except IntegrityError as error:
                 lane.outstanding = None
                 raise Conflict("idempotency_key_reused", "The key stands for another call.") from error
+            except NoAnswer as error:
+                if sent.row is not None:
+                    lane.outstanding = None
+                    raise error.cause from error
+                if not error.may_pass or time.monotonic() + pause > deadline:
+                    raise CallOutstanding(sent.key, error.cause) from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 
@@ -328,17 +481,43 @@ class Buyer:
         before = place(session, BUYER, trade.agreement_id, lane.number, row.seq - 1)
         lane.head = head_of(before) if before is not None else Head()
         request, wire = UsageRequest.from_json(json.loads(row.request)), _wire(row.request, row.request_signature, row.query)
-        lane.outstanding = Sent(trade, lane, request, row.request_hash, wire, None)
+        lane.outstanding = Sent(
+            trade=trade,
+            lane=lane,
+            request=request,
+            request_hash=row.request_hash,
+            signature=row.request_signature,
+            wire=wire,
+            key=row.idempotency_key or "",
+            row=None,
+            query=row.query,
+            withdrawal=self._stored_withdrawal(row),
+        )
         if row.ending == Ending.CONFLICT:
             lane.halted = row.reason
 
-    def _find(self, key: str) -> Any:
+    def _stored_withdrawal(self, row: sa.Row[Any]) -> Withdrawal | None:
+        if row.withdrawal is None:
+            return None
+        digest = self.digest(RequestWithdrawal.from_json(json.loads(row.withdrawal)).struct_hash())
+        return Withdrawal(row.withdrawal, row.withdrawal_signature, digest, row.withdrawn_by, stored=True)
+
+    def _known(self, key: str) -> Any:
+        """The row of the call under a key; ``call_unknown``."""
         with self.context.database.engine.connect() as connection:
-            return connection.execute(_BY_KEY, {"key": key}).one()
+            found = connection.execute(_BY_KEY, {"key": key}).one_or_none()
+        if found is None:
+            raise NotFound("call_unknown", "No request was stored under this key.", hint="`qiaolian call list` shows the keys of stored calls.")
+        return found
 
 
 _INSERT = Prepared(sa.insert(BUYER))
 _BY_KEY = sa.select(BUYER).where(BUYER.c.idempotency_key == sa.bindparam("key"))
+_RELEASE_KEY = Prepared(
+    sa.update(BUYER)
+    .where(BUYER.c.idempotency_key == sa.bindparam("key"), BUYER.c.reason == sa.bindparam("in_reason"))
+    .values(idempotency_key=sa.null())
+)
 _IS_KNOWN = Prepared(sa.select(BUYER.c.seq).where(BUYER.c.idempotency_key == sa.bindparam("key")))
 
 
@@ -367,12 +546,12 @@ class _Courier:
     async def _work(self) -> None:
         try:
             while self._ready:
-                batch, self._ready = self._ready[:MOST_PER_EXCHANGE], self._ready[MOST_PER_EXCHANGE:]
+                batch, self._ready = _fitting(self._ready)
                 try:
                     await self._exchange(batch)
                 except BaseException as error:
                     for sent in batch:
-                        _fail(sent, error)
+                        _fail(sent, _no_answer(error))
                     if not isinstance(error, Exception):
                         raise
         finally:
@@ -380,8 +559,14 @@ class _Courier:
 
     async def _exchange(self, batch: Sequence[Sent]) -> None:
         await self._store(batch)
-        body = '{"requests":[' + ",".join([sent.wire for sent in batch]) + "]}"
-        answer = await self._context.peers.post(self._provider, "/v1/peer/calls", body.encode())
+        body = '{"requests":[' + ",".join([sent.payload() for sent in batch]) + "]}"
+        try:
+            answer = await self._context.peers.post(self._provider, "/v1/peer/calls", body.encode())
+        except QiaolianError as error:
+            if len(batch) == 1 or error.status not in _SPLIT_STATUSES:
+                raise NoAnswer(error) from error
+            await self._in_halves(batch)
+            return
         answers = answer.get("answers") if isinstance(answer, dict) else None
         if not isinstance(answers, list) or len(answers) != len(batch):
             raise Unavailable("peer_bad_answer", "The provider's node did not answer every request.")
@@ -392,16 +577,36 @@ class _Courier:
         for each in finished:
             each.settle()
 
+    async def _in_halves(self, batch: Sequence[Sent]) -> None:
+        """Send an exchange that was refused as a whole in two parts, so that one request fails none but its own call."""
+        middle = len(batch) // 2
+        for part in (batch[:middle], batch[middle:]):
+            try:
+                await self._exchange(part)
+            except Exception as error:
+                for sent in part:
+                    _fail(sent, _no_answer(error))
+
     async def _store(self, batch: Sequence[Sent]) -> None:
-        """Make the requests durable before the first byte leaves."""
+        """Make the requests and withdrawals durable before the first byte leaves."""
+        withdrawals = [sent for sent in batch if sent.withdrawal is not None and not sent.withdrawal.stored]
+        if withdrawals:
+            now = self._context.now()
+            await self._context.database.awrite(lambda session: _store_withdrawals(session, withdrawals, at=now))
+            for sent in withdrawals:
+                if sent.withdrawal is not None:
+                    sent.withdrawal.stored = True
         fresh = [sent for sent in batch if sent.row is not None]
         if not fresh:
             return
         rows = [sent.row for sent in fresh if sent.row is not None]
+        released = [{"key": sent.key, "in_reason": WITHDRAWN} for sent in fresh if sent.replaces]
         said = [("UsageRequest", self._buyer.digest(sent.request_hash)) for sent in fresh]
         now = self._context.now()
 
         def change(session: Session) -> None:
+            if released:
+                _RELEASE_KEY.run(session, released)
             _INSERT.run(session, rows)
             append_all(session, said, at=now)
 
@@ -420,12 +625,12 @@ class _Courier:
             sent.row = None
 
     def _checked(self, sent: Sent, answer: Any) -> Finished | None:
-        """Check one answer. What took no place fails its call; what contradicts the books halts its lane."""
+        """Check one answer. What took no place leaves the request outstanding; what contradicts the records halts its lane."""
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
             error = _error(answer["error"])
             if isinstance(error, Conflict):
                 return Finished.conflict(sent, error, answer)
-            _fail(sent, error)
+            _fail(sent, NoAnswer(error))
             return None
         try:
             if isinstance(answer, dict) and "void" in answer:
@@ -446,9 +651,10 @@ class _Courier:
         content = answer["content"] if served else None
         if served:
             salt = bytes.fromhex(answer["salt"][2:])
-            if not opens(receipt.response_commitment, salt=salt, domain=RESPONSE_DOMAIN, record=content):
+            canonical = dumps(content)
+            if commit_bytes(salt, RESPONSE_DOMAIN, canonical) != receipt.response_commitment:
                 raise Conflict("response_differs", "The answer is not what the receipt commits to.")
-            if rules.units_of(trade.agreement.unit, content) != receipt.units:
+            if rules.units_of(trade.agreement.unit, canonical) != receipt.units:
                 raise Conflict("receipt_wrong_amount", "The receipt meters another amount than the answer holds.")
         ending = Ending.SERVED if served else Ending.REFUSED
         values = {
@@ -464,6 +670,7 @@ class _Courier:
             "void_signature": None,
         }
         result = CallResult(
+            key=sent.key,
             agreement_id=trade.agreement_id,
             lane=lane.number,
             seq=receipt.seq,
@@ -495,6 +702,7 @@ class _Courier:
             "void_signature": signature,
         }
         result = CallResult(
+            key=sent.key,
             agreement_id=trade.agreement_id,
             lane=lane.number,
             seq=void.seq,
@@ -533,11 +741,14 @@ class Finished:
             "void": None,
             "void_signature": None,
         }
+        error.context["idempotencyKey"] = sent.key
         return cls(sent, values, None, error)
 
     def settle(self) -> None:
         """Move the lane and answer the caller."""
         lane, done = self.sent.lane, self.sent.done
+        if lane.outstanding is not self.sent:
+            return
         if self.head is None:
             lane.halted = str(self.values["reason"])
         else:
@@ -591,15 +802,24 @@ def _keep(session: Session, finished: Sequence[Finished]) -> None:
 
 
 def result_of(row: Any) -> CallResult:
-    """A stored call's result; ``call_outstanding`` while it has none."""
-    if row.ending in (Ending.ASKED, Ending.CONFLICT):
+    """A stored call's result.
+
+    Raises:
+        CallOutstanding: it has none; Conflict: the code for which its lane halted.
+    """
+    key = row.idempotency_key or ""
+    if row.ending == Ending.ASKED:
+        raise CallOutstanding(key, Unavailable("not_answered", "The provider was not asked again."))
+    if row.ending == Ending.CONFLICT:
         raise Conflict(
-            row.reason if row.ending == Ending.CONFLICT else "call_outstanding",
-            "The call has no answer that this node could accept.",
+            row.reason,
+            "The call's answer contradicts this node's records; nothing is acknowledged for it.",
             hint="The statements of both sides are kept; ask the arbiter or the supervisor.",
+            idempotencyKey=key,
         )
     receipt = UsageReceipt.from_json(json.loads(row.receipt)) if row.receipt else None
     return CallResult(
+        key=key,
         agreement_id=row.agreement_id,
         lane=row.lane,
         seq=row.seq,
@@ -615,6 +835,53 @@ def result_of(row: Any) -> CallResult:
 def _fail(sent: Sent, error: BaseException) -> None:
     if sent.done is not None and not sent.done.done():
         sent.done.set_exception(error)
+
+
+def _no_answer(error: BaseException) -> BaseException:
+    """What became of a request by a failed exchange; what this process did not expect is logged here."""
+    if isinstance(error, NoAnswer | IntegrityError) or not isinstance(error, Exception):
+        return error
+    if isinstance(error, QiaolianError):
+        return NoAnswer(error)
+    log.error("an exchange failed", exc_info=error)
+    cause = QiaolianError("internal_error", "Something unexpected failed in this node.")
+    cause.status = 500
+    return NoAnswer(cause)
+
+
+def _fitting(ready: Sequence[Sent]) -> tuple[list[Sent], list[Sent]]:
+    """The requests of the next exchange, which every node takes as one body, and those left."""
+    size = 0
+    for count, sent in enumerate(ready):
+        size += len(sent.wire) if sent.wire.isascii() else len(sent.wire.encode())
+        if count == MOST_PER_EXCHANGE or (count and size > _BODY_BYTES):
+            return list(ready[:count]), list(ready[count:])
+    return list(ready), []
+
+
+def _waits(lane: Lane, known: Any) -> bool:
+    """Whether a call's request is the lane's unanswered one."""
+    return lane.outstanding is not None and lane.outstanding.request.seq == known.seq and not lane.halted
+
+
+def _store_withdrawals(session: Session, batch: Sequence[Sent], *, at: int) -> None:
+    """Withdrawals beside their requests, and in the log the first time."""
+    for sent in batch:
+        withdrawal = sent.withdrawal
+        assert withdrawal is not None
+        values = {"withdrawal": withdrawal.text, "withdrawal_signature": withdrawal.signature, "withdrawn_by": withdrawal.by}
+        here = (BUYER.c.agreement_id == sent.trade.agreement_id, BUYER.c.lane == sent.lane.number, BUYER.c.seq == sent.request.seq)
+        session.execute(sa.update(BUYER).where(*here).values(**values))
+        append_again(session, kind="RequestWithdrawal", digest=withdrawal.digest, at=at)
+
+
+def _set_withdrawn_by_caller(session: Session, key: str) -> None:
+    session.execute(sa.update(BUYER).where(BUYER.c.idempotency_key == key).values(withdrawn_by=BY_CALLER))
+
+
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """A call is carried to its end even if its caller goes away: its lane must not move on under an exchange."""
+    return await asyncio.shield(asyncio.ensure_future(work))
 
 
 def _error(value: Mapping[str, Any]) -> QiaolianError:

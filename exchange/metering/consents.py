@@ -11,7 +11,7 @@ from chain.view import Word
 from chain.words import AssetWord, ConsentWord, GrantWord, HoldWord, KeyWord, MemberWord
 from exchange.metering.model import Query
 from registry.credit import service as credit
-from registry.credit.rules import ConsentPackage
+from registry.credit.rules import ConsentPackage, require_size
 from registry.purposes import ListedPurposes
 
 
@@ -85,11 +85,13 @@ def require_repeated(query: Query, package: Any, *, purposes: ListedPurposes) ->
 
 
 def package_for(context: Context, query: Query) -> str | None:
-    """The consent a buyer's request carries, as JSON; ``consent_unknown``, ``consent_malformed``."""
+    """The consent a buyer's request carries, as JSON; ``consent_unknown``, ``consent_malformed``, ``consent_too_large``."""
     if not query.consent:
         return None
     try:
         commitment = bytes.fromhex(query.consent.removeprefix("0x"))
     except ValueError as error:
         raise BadInput("consent_malformed", "A consent is named by its commitment in 0x hexadecimal.") from error
-    return credit.held_text(context, commitment)
+    text = credit.held_text(context, commitment)
+    require_size(text)
+    return text

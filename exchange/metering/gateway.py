@@ -2,8 +2,11 @@
 
 State of open agreements (lane heads, books, the asset's source and masking, the grant) is held in memory, rebuilt from the database at first use, and
 moves only after the rows behind it are durable. Each lane has a lock; requests of one exchange share one look at the chain, one trip to the
-sources and one commit. What the house rules call the fixed order is in ``_Exchange``: place, authorise, reserve, query and mask, meter and
+sources and one commit. What the house rules call the fixed order is in ``_Exchange``: place, withdraw, authorise, reserve, query and mask, meter and
 price, receipt, commit, answer.
+
+A receipt is written only for an answer that can be delivered: within this gateway's limit, in canonical form, and with room in this exchange.
+What fits no more into the exchange takes no place and is asked again.
 """
 
 from __future__ import annotations
@@ -19,13 +22,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain.commitment import commit, new_salt, opens
+from chain.canonical import dumps
+from chain.commitment import commit_bytes, new_salt, opens
 from chain.context import Context
 from chain.crypto import keccak256, recover
 from chain.database import Prepared
 from chain.eip712 import domain_separator
 from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
-from chain.statements import Agreement, GrantTerms, KeyPurpose, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements import Agreement, GrantTerms, KeyPurpose, ReceiptVoid, RequestWithdrawal, UsageReceipt, UsageRequest, Voucher
 from chain.view import Word
 from chain.words import AgreementState
 from exchange.agreements import service as agreements
@@ -33,19 +37,34 @@ from exchange.agreements.model import Side
 from exchange.metering import consents, rules
 from exchange.metering.activity import Activity
 from exchange.metering.model import (
+    MAX_EXCHANGE_BYTES,
     REQUEST_DOMAIN,
     RESPONSE_DOMAIN,
+    SUBJECT_UNKNOWN,
+    WITHDRAWN,
     Books,
     Delivery,
     Ending,
+    GatewayLimits,
     Head,
     Query,
     Sight,
     Uses,
 )
 from exchange.metering.recovery import require_recovered
-from exchange.metering.rules import Place
-from exchange.metering.store import GATEWAY, KEPT, head_of, heads, is_final, keep_answers, keep_voucher, place, voucher_row
+from exchange.metering.rules import Place, UnknownSubjects
+from exchange.metering.store import (
+    GATEWAY,
+    KEPT,
+    head_of,
+    heads,
+    is_final,
+    keep_answers,
+    keep_voucher,
+    place,
+    unknown_subject_times,
+    voucher_row,
+)
 from registry.assets import incidents
 from registry.assets import service as assets
 from registry.assets.rules import Drift, DriftKind, Published, SourceDrift
@@ -55,13 +74,15 @@ from registry.grants.rules import require_delivering
 from registry.masking import require_columns
 from registry.signers import fingerprint_of
 
+log = logging.getLogger("qiaolian.gateway")
 POLICY_VERSION = 1
 MOST_REQUESTS = 256
+LIMITS = "gateway_limits"
+"""The setting that holds a node's ``GatewayLimits``."""
 CONTRACT = "TradeSettlement"
 SOURCE_DRIFT = "source_drift"
-log = logging.getLogger("qiaolian.gateway")
 _USED = (Ending.SERVED, Ending.VOID)
-"""What counts against a grant's ``max_uses``: a void takes back what is owed, not that the answer left once."""
+"""What counts against a grant's ``max_uses``, beside ``subject_unknown``: a void takes back what is owed, not that the answer left once."""
 
 
 @dataclass
@@ -89,6 +110,8 @@ class Trade:
     books: Books
     uses: Uses
     """The grant's, shared by all its agreements."""
+    unknown: UnknownSubjects
+    """Likewise."""
     lanes: dict[int, Lane]
     words: list[Word]
     """What must be proved of the chain for each call."""
@@ -113,6 +136,8 @@ class Asked:
     query: Mapping[str, Any] | None
     salt: bytes
     consent: Mapping[str, Any] | None
+    withdrawal: tuple[RequestWithdrawal, bytes] | None
+    """The buyer's withdrawal of the request and its signature."""
     trade: Trade
     lane: Lane
     reserved: tuple[int, int] | None = None
@@ -136,6 +161,12 @@ class Asked:
         return self.answer is not None
 
 
+def gateway_limits(context: Context) -> GatewayLimits:
+    """A node's own limits, the defaults where its settings have none."""
+    limits: GatewayLimits = context.settings.get(LIMITS, GatewayLimits())
+    return limits
+
+
 class Gateway:
     """All trades of a node that serves. One for each running node; belongs to one event loop."""
 
@@ -145,6 +176,9 @@ class Gateway:
         self._trades: dict[bytes, Trade] = {}
         self._uses: dict[bytes, Uses] = {}
         """By grant."""
+        self._unknown: dict[bytes, UnknownSubjects] = {}
+        """By grant."""
+        self.limits = gateway_limits(context)
         self._loading = asyncio.Lock()
 
     @classmethod
@@ -215,7 +249,9 @@ class Gateway:
             require_recovered(session, agreement_id)
             final = is_final(session, agreement_id)
             lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
-            served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, GATEWAY.c.ending.in_(_USED)))
+            used = sa.or_(GATEWAY.c.ending.in_(_USED), GATEWAY.c.reason == SUBJECT_UNKNOWN)
+            served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, used))
+            unknown = self._unknown_subjects(session, agreement.grant_id)
         uses = self._uses.setdefault(agreement.grant_id, Uses(served or 0))
         books = Books(
             units=sum(lane.head.units for lane in lanes.values()),
@@ -229,6 +265,7 @@ class Gateway:
             served=assets.served(self.context, agreement.asset_id, agreement.asset_version),
             books=books,
             uses=uses,
+            unknown=unknown,
             lanes=lanes,
             final=final,
             words=[
@@ -240,6 +277,15 @@ class Gateway:
                 *(Word("MemberDirectory", "keys", (fingerprint_of(key),)) for key in (agreement.provider_key, agreement.buyer_key)),
             ],
         )
+
+    def _unknown_subjects(self, session: Session, grant_id: bytes) -> UnknownSubjects:
+        """A grant's refusals of unknown subjects: from the receipts at first use, so that a restart forgets none."""
+        found = self._unknown.get(grant_id)
+        if found is None:
+            since = self.context.now() - self.limits.unknown_seconds
+            times = unknown_subject_times(session, grant_id, since=since, limit=self.limits.unknown_subjects)
+            found = self._unknown.setdefault(grant_id, UnknownSubjects.of(self.limits, times))
+        return found
 
 
 def _lane(session: Session, row: sa.Row[Any]) -> Lane:
@@ -263,6 +309,8 @@ class _Exchange:
         self._caller = caller
         self._now = gateway.context.now()
         self._held: list[Lane] = []
+        self._bytes = 0
+        """Size of the answers so far."""
 
     async def run(self, items: Sequence[Any]) -> list[Any]:
         entries = [await self._read(item) for item in items]
@@ -270,6 +318,7 @@ class _Exchange:
         try:
             await self._lock(asked)
             self._place(asked)
+            self._withdraw(asked)
             await self._authorise(asked)
             self._reserve(asked)
             await self._query(asked)
@@ -298,6 +347,7 @@ class _Exchange:
                 raise Forbidden("wrong_signer", "The request is not signed by the key the agreement pins.")
             if request.lane >= trade.agreement.lanes:
                 raise BadInput("wrong_lane", "The agreement has no such lane.")
+            withdrawal = self._withdrawal(item, trade, request, request_hash)
             query, consent = item.get("query"), item.get("consent")
             if not isinstance(query, dict) or not opens(request.request_commitment, salt=salt, domain=REQUEST_DOMAIN, record=query):
                 raise BadInput("query_differs", "The query does not open the request's commitment.")
@@ -306,7 +356,19 @@ class _Exchange:
         except (ValueError, TypeError, RecursionError):
             return error_answer(BadInput("request_malformed", "A request cannot be read."))
         lane = trade.lane(request.lane)
-        return Asked(request, request_hash, signature, query, salt, consent, trade, lane)
+        return Asked(request, request_hash, signature, query, salt, consent, withdrawal, trade, lane)
+
+    def _withdrawal(
+        self, item: Mapping[str, Any], trade: Trade, request: UsageRequest, request_hash: bytes
+    ) -> tuple[RequestWithdrawal, bytes] | None:
+        """The withdrawal that comes with a request, if one does; ``withdrawal_of_other``, ``wrong_signer``."""
+        if item.get("withdrawal") is None:
+            return None
+        withdrawal, signature = RequestWithdrawal.from_json(item["withdrawal"]), _bytes(item.get("withdrawalSignature"), 65)
+        rules.require_withdrawal(request, request_hash, withdrawal)
+        if recover(self._gateway.digest(withdrawal.struct_hash()), signature) != trade.agreement.buyer_key:
+            raise Forbidden("wrong_signer", "The withdrawal is not signed by the key the agreement pins.")
+        return withdrawal, signature
 
     async def _lock(self, asked: list[Asked]) -> None:
         """Hold every lane of the exchange, in one order for all exchanges so that none waits for another in a circle."""
@@ -332,17 +394,43 @@ class _Exchange:
                 elif lane.kept is None:
                     raise Conflict("place_settled", "This place was acknowledged; its answer is gone.")
                 elif lane.ending != Ending.SERVED:
-                    each.answer = lane.kept
+                    self._repeat_kept(each)
                 else:
                     each.again = True
             except QiaolianError as error:
                 each.answer = error_answer(error)
 
+    def _withdraw(self, asked: list[Asked]) -> None:
+        """Refuse what its buyer withdrew and this gateway has not served. The chain has no say in it: a withdrawal works under an old view too."""
+        for request in _open(asked):
+            if request.withdrawal is None or request.again:
+                continue
+            try:
+                head = self._context.view.head
+            except Unavailable as error:
+                request.answer = error_answer(error)
+                continue
+            request.sight = Sight(head.height, head.block_hash, POLICY_VERSION)
+            request.refusal = WITHDRAWN
+
+    def _repeat_kept(self, request: Asked) -> None:
+        """Give the kept answer again, if it still fits into this exchange."""
+        assert request.lane.kept is not None
+        request.answer = request.lane.kept if self._fits(request.lane.kept) else error_answer(_exchange_full())
+
+    def _fits(self, answer: str) -> bool:
+        """Count an answer in; false where the exchange has no room for it. The first always has."""
+        size = len(answer) if answer.isascii() else len(answer.encode())
+        if self._bytes and self._bytes + size > MAX_EXCHANGE_BYTES:
+            return False
+        self._bytes += size
+        return True
+
     # --- deciding ------------------------------------------------------------------------------------------------------------
 
     async def _authorise(self, asked: list[Asked]) -> None:
         """Whether each may be served now, by the proved view. An old view answers nothing and takes no place."""
-        todo = _open(asked)
+        todo = [request for request in _open(asked) if not request.refusal]
         if not todo:
             return
         try:
@@ -361,10 +449,14 @@ class _Exchange:
             (self._repeat if each.again else self._decide)(each, values, stopped)
 
     def _repeat(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
-        """The kept answer of a served place; its void only where a right was withdrawn since. What is sent wrong is an error and changes nothing."""
+        """The kept answer of a served place; its void only where a right was withdrawn since, or where no node accepts an answer of its size.
+
+        What is sent wrong is an error and changes nothing. A withdrawal comes without the consent: the signed query names it.
+        """
         query = Query.from_json(each.query)
         try:
-            consents.require_repeated(query, each.consent, purposes=each.trade.served.purposes)
+            if each.withdrawal is None:
+                consents.require_repeated(query, each.consent, purposes=each.trade.served.purposes)
         except QiaolianError as error:
             each.answer = error_answer(error)
             return
@@ -374,8 +466,12 @@ class _Exchange:
             )
         except Forbidden as error:
             each.void, each.refusal = True, error.code[:31]
+            return
+        assert each.lane.kept is not None
+        if len(each.lane.kept.encode()) > MAX_EXCHANGE_BYTES:
+            each.void, each.refusal = True, "answer_too_large"
         else:
-            each.answer = each.lane.kept
+            self._repeat_kept(each)
 
     def _decide(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
         """Whether a new place is served or refused."""
@@ -400,6 +496,7 @@ class _Exchange:
         )
         consents.require_parties(trade.words, values)
         require_delivering(query.operation)
+        trade.unknown.require_below(self._now)
         grants.authorise(
             self._context,
             trade.grant,
@@ -435,6 +532,7 @@ class _Exchange:
             return
 
         await asyncio.to_thread(self._look_up, todo)
+        self._limit_unknown(todo)
 
     def _look_up(self, requests: list[Asked]) -> None:
         """Each request's masked record, once it is the one that was published. One that fails leaves the others alone."""
@@ -467,21 +565,49 @@ class _Exchange:
             subjects.setdefault((served.asset_id, served.asset_version), []).append(request.subject)
         return {version: assets.published_records(self._context, *version, wanted) for version, wanted in subjects.items()}
 
+    def _limit_unknown(self, todo: Sequence[Asked]) -> None:
+        """Count unknown subjects. Once their limit is reached, what follows in this exchange is refused whether it is known or not: a refusal
+        of the unknown ones alone would tell them.
+        """
+        for request in todo:
+            if request.settled:
+                continue
+            unknown = request.trade.unknown
+            try:
+                unknown.require_below(self._now)
+            except Forbidden as error:
+                request.refusal = error.code
+                continue
+            if request.refusal == SUBJECT_UNKNOWN:
+                unknown.add(self._now)
+
     def _delivery(self, each: Asked) -> tuple[Delivery, int]:
-        """Meter, price; a failure is the place's refusal."""
+        """Meter, price; a failure is the place's refusal.
+
+        Raises:
+            QiaolianError: what ``rules`` raise; BadInput: ``content_not_canonical`` for what JSON and RFC 8785 cannot hold: NaN, half a
+                surrogate pair, a whole number beyond 2^53, bytes, a date.
+        """
         assert each.record is not None
         assert each.reserved is not None
         agreement = each.trade.agreement
         content = {"record": each.record}
-        units = rules.units_of(agreement.unit, content)
-        return Delivery(content, units), rules.price_of(agreement, units, reserved=each.reserved)
+        try:
+            canonical = dumps(content)
+        except Exception as error:
+            raise BadInput("content_not_canonical", "The record has a value that cannot be committed to.") from error
+        rules.require_deliverable(canonical, self._gateway.limits)
+        units = rules.units_of(agreement.unit, canonical)
+        return Delivery(content, canonical, units), rules.price_of(agreement, units, reserved=each.reserved)
 
     async def _receipts(self, asked: list[Asked]) -> None:
         """Write every receipt, make all durable in one commit, and only then move the books and answer."""
-        written = [_written(self, each) for each in _open(asked)]
+        written = [done for request in _open(asked) if (done := _written(self, request)) is not None]
         if not written:
             return
         receipts = [each for each in written if isinstance(each, Written)]
+        withdrawals = [each.asked.withdrawal for each in receipts if each.asked.withdrawal is not None]
+        taken = [("RequestWithdrawal", self._gateway.digest(statement.struct_hash())) for statement, _ in withdrawals]
         voids = [each for each in written if isinstance(each, Voided)]
         drifts = _drifts(receipts)
 
@@ -493,6 +619,8 @@ class _Exchange:
                 _store_void(session, void)
             append_all(session, [(each.kind, each.digest) for each in written], at=self._now)
             incidents.record(session, drifts, at=self._now)
+            if taken:
+                append_all(session, taken, at=self._now)
 
         try:
             await self._context.database.awrite(change)
@@ -546,7 +674,7 @@ class Written:
         lane.kept, lane.ending = self.answer, self.row["ending"]
         books.units += receipt.units
         books.amount += receipt.amount
-        if receipt.units:
+        if receipt.units or receipt.reason == SUBJECT_UNKNOWN:
             asked.trade.uses.served += 1
         asked.answer = self.answer
 
@@ -573,7 +701,8 @@ class Voided:
         asked.answer = self.answer
 
 
-def _written(exchange: _Exchange, each: Asked) -> Written | Voided:
+def _written(exchange: _Exchange, each: Asked) -> Written | Voided | None:
+    """What is to be stored for a request; None where its answer has no room in this exchange, which takes no place."""
     if each.void:
         return _voided(exchange, each)
     gateway, head = exchange._gateway, each.lane.head
@@ -582,7 +711,7 @@ def _written(exchange: _Exchange, each: Asked) -> Written | Voided:
         try:
             delivery, amount = exchange._delivery(each)
             salt = new_salt()
-            commitment = commit(salt, RESPONSE_DOMAIN, delivery.content)
+            commitment = commit_bytes(salt, RESPONSE_DOMAIN, delivery.canonical)
         except QiaolianError as error:
             each.refusal, delivery, commitment = error.code[:31], None, None
     assert each.sight is not None
@@ -609,6 +738,10 @@ def _written(exchange: _Exchange, each: Asked) -> Written | Voided:
             "signature": "0x" + signature.hex(),
         }
     )
+    if not exchange._fits(answer):
+        each.answer = error_answer(_exchange_full())
+        return None
+    withdrawal, withdrawal_signature = each.withdrawal if each.withdrawal is not None else (None, None)
     row = {
         "agreement_id": each.request.agreement_id,
         "lane": each.request.lane,
@@ -625,6 +758,8 @@ def _written(exchange: _Exchange, each: Asked) -> Written | Voided:
         "amount": receipt.total_amount,
         "grant_id": each.trade.agreement.grant_id,
         "at": exchange._now,
+        "withdrawal": None if withdrawal is None else _dumps(withdrawal.to_json()),
+        "withdrawal_signature": withdrawal_signature,
     }
     return Written(each, receipt, receipt_hash, digest, row, answer)
 
@@ -672,6 +807,12 @@ def error_answer(error: QiaolianError) -> dict[str, Any]:
     return {"error": {"code": error.code, "detail": error.sentence, "status": error.status, "hint": error.hint, **context}}
 
 
+def _exchange_full() -> Unavailable:
+    return Unavailable(
+        "exchange_full", "The answers of one exchange have a limit, and this one has no room left.", hint="Send the same request again."
+    )
+
+
 def _open(asked: Sequence[Asked]) -> list[Asked]:
     """Those not answered yet."""
     return [each for each in asked if not each.settled]
@@ -699,4 +840,4 @@ def encoded(answers: Sequence[Any]) -> bytes:
     return ('{"answers":[' + ",".join(parts) + "]}").encode()
 
 
-__all__ = ["Gateway", "encoded", "error_answer"]
+__all__ = ["LIMITS", "Gateway", "encoded", "error_answer", "gateway_limits"]

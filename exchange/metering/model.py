@@ -11,13 +11,41 @@ from enum import StrEnum
 from typing import Any
 
 from chain.eip712 import ZERO32
-from chain.errors import BadInput
+from chain.errors import BadInput, QiaolianError, Unavailable
 from chain.statements import Agreement, Operation
 
 REQUEST_DOMAIN = "qiaolian.request.v1"
 RESPONSE_DOMAIN = "qiaolian.response.v1"
 MOST_COLUMNS = 256
 MOST_TEXT = 256
+
+# Size limits, each no larger than the next one on the way; `tests/nodes/test_call_limits.py` holds them together.
+MAX_REQUEST_BYTES = 500_000
+"""Largest request with its query, salt and consent, in JSON: checked before it is signed."""
+MIN_BODY_BYTES = 1_000_000
+"""What every node takes as a request body; an exchange's requests together stay below it."""
+MAX_ANSWER_BYTES = 32_000_000
+"""Highest value of a gateway's own answer limit."""
+MAX_EXCHANGE_BYTES = 48_000_000
+"""Answers of one exchange together; below what a node's HTTP client reads."""
+WITHDRAWN = "withdrawn"
+"""Reason of the receipt of a request that its buyer withdrew."""
+SUBJECT_UNKNOWN = "subject_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """A gateway's own limits, from ``[limits]`` of the node's configuration."""
+
+    answer_bytes: int = 4_000_000
+    """Largest canonical content of one answer."""
+    unknown_subjects: int = 100
+    """Refusals with ``subject_unknown`` under one grant within ``unknown_seconds``."""
+    unknown_seconds: int = 86_400
+
+    def __post_init__(self) -> None:
+        if not 0 < self.answer_bytes <= MAX_ANSWER_BYTES:
+            raise ValueError("answer_bytes")
 
 
 class Ending(StrEnum):
@@ -143,6 +171,8 @@ class Delivery:
     """What the source gave for a query, masked, and how much of it is metered."""
 
     content: dict[str, Any]
+    canonical: bytes
+    """The content in RFC 8785 form."""
     units: int
 
 
@@ -155,10 +185,29 @@ class Sight:
     policy_version: int
 
 
+class CallOutstanding(Unavailable):
+    """A stored request has no answer of the gateway: it may still be served, and billed then.
+
+    What a transport, a proxy or the peer's token check says is the ``cause``, never the call's refusal.
+    """
+
+    def __init__(self, key: str, cause: QiaolianError) -> None:
+        super().__init__(
+            "call_outstanding",
+            f"The request is stored and has no answer yet ({cause.code}): {cause.sentence}",
+            hint=f"Ask again with `qiaolian call fetch {key}` (GET /v1/calls/KEY), or end it unserved "
+            f"with `qiaolian call withdraw {key}` (POST /v1/calls/KEY/withdraw).",
+            idempotencyKey=key,
+            cause=cause.code,
+        )
+
+
 @dataclass(frozen=True)
 class CallResult:
     """A finished call, as the buyer's own systems get it."""
 
+    key: str
+    """The idempotency key it was made under."""
     agreement_id: bytes
     lane: int
     seq: int
@@ -173,6 +222,7 @@ class CallResult:
     def to_json(self) -> dict[str, Any]:
         """The API's form."""
         return {
+            "idempotencyKey": self.key,
             "agreementId": "0x" + self.agreement_id.hex(),
             "lane": self.lane,
             "seq": self.seq,

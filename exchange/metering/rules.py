@@ -10,6 +10,8 @@ At the gateway, in this order for every place:
 
 A repetition of a served place is not decided again: it gets the kept answer, or a void if a right was withdrawn since (``consents``).
 
+A request that its buyer withdrew is a refusal of the next place (`withdrawn`), whatever the chain says; a served place stays served.
+
 At the buyer: the receipt answers this very request, its amount is the price times the units and within the request's most, its totals are the
 former totals plus that.
 
@@ -18,21 +20,32 @@ A side that lost places takes them back from the other by the same checks.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 
-from chain.canonical import dumps
 from chain.eip712 import ZERO32
 from chain.errors import BadInput, Conflict, Forbidden, Unavailable
 from chain.statements import (
     Agreement,
     Outcome,
     ReceiptVoid,
+    RequestWithdrawal,
     Unit,
     UsageReceipt,
     UsageRequest,
     Voucher,
 )
-from exchange.metering.model import Books, Ending, Head, Sight, Uses
+from exchange.metering.model import (
+    MAX_REQUEST_BYTES,
+    Books,
+    Ending,
+    GatewayLimits,
+    Head,
+    Sight,
+    Uses,
+)
 
 
 class Place(Enum):
@@ -93,6 +106,15 @@ def require_acknowledged(head: Head, request: UsageRequest) -> None:
             units=head.units,
             amount=head.amount,
         )
+
+
+def require_withdrawal(request: UsageRequest, request_hash: bytes, withdrawal: RequestWithdrawal) -> None:
+    """The withdrawal is of this very request: ``wrong_version``, ``withdrawal_of_other``."""
+    if withdrawal.version != 1:
+        raise BadInput("wrong_version", "The withdrawal is of a version this node does not know.")
+    named = (withdrawal.agreement_id, withdrawal.lane, withdrawal.seq, withdrawal.request)
+    if named != (request.agreement_id, request.lane, request.seq, request_hash):
+        raise BadInput("withdrawal_of_other", "The withdrawal names another request.")
 
 
 def require_voucher(agreement: Agreement, head: Head, voucher: Voucher) -> None:
@@ -157,9 +179,48 @@ def release(books: Books, uses: Uses, reserved: tuple[int, int]) -> None:
     uses.reserved -= 1
 
 
-def units_of(unit: int, content: object) -> int:
-    """How much of the agreement's unit a served content is: one call, one row, or its canonical bytes."""
-    return len(dumps(content)) if unit == Unit.BYTE else 1
+def require_deliverable(content: bytes, limits: GatewayLimits) -> None:
+    """The canonical content is within the gateway's limit: ``answer_too_large``."""
+    if len(content) > limits.answer_bytes:
+        raise Forbidden("answer_too_large", "The answer is larger than the gateway delivers.")
+
+
+@dataclass
+class UnknownSubjects:
+    """The latest refusals with ``subject_unknown`` under one grant, over all its agreements.
+
+    Absence is information about a subject and costs nothing: without a limit a grant would list who is on record.
+    """
+
+    limits: GatewayLimits
+    times: deque[int]
+    """When they were, in Unix seconds, oldest first; at most as many as the limit."""
+
+    @classmethod
+    def of(cls, limits: GatewayLimits, times: Iterable[int] = ()) -> UnknownSubjects:
+        """From the times on record."""
+        return cls(limits, deque(sorted(times), maxlen=limits.unknown_subjects))
+
+    def refused_until(self, now: int) -> int:
+        """When calls are served again; 0 while they are."""
+        if len(self.times) < self.limits.unknown_subjects:
+            return 0
+        until = self.times[0] + self.limits.unknown_seconds
+        return until if until > now else 0
+
+    def require_below(self, now: int) -> None:
+        """``too_many_unknown_subjects`` once the limit is reached, for known subjects as well."""
+        if self.refused_until(now):
+            raise Forbidden("too_many_unknown_subjects", "Too many unknown subjects were asked for under the grant.")
+
+    def add(self, now: int) -> None:
+        """One more refusal."""
+        self.times.append(now)
+
+
+def units_of(unit: int, canonical: bytes) -> int:
+    """How much of the agreement's unit a served content is, given its canonical bytes: one call, one row, or those bytes."""
+    return len(canonical) if unit == Unit.BYTE else 1
 
 
 def price_of(agreement: Agreement, units: int, *, reserved: tuple[int, int]) -> int:
@@ -226,6 +287,28 @@ def next_request(agreement: Agreement, agreement_id: bytes, lane: int, head: Hea
         request_commitment=commitment,
         expiry=now + seconds,
     )
+
+
+def require_sendable(beside: str) -> None:
+    """What goes beside a request (query, salt, consent) fits every limit on the way.
+
+    Raises:
+        BadInput: ``request_too_large``, ``query_malformed`` (a text that UTF-8 cannot hold).
+    """
+    try:
+        size = len(beside.encode())
+    except UnicodeEncodeError as error:
+        raise BadInput("query_malformed", "The query holds half a surrogate pair.") from error
+    if size > MAX_REQUEST_BYTES - _REQUEST_OVERHEAD:
+        raise BadInput(
+            "request_too_large",
+            f"The query with its consent takes {size} bytes; a request takes at most {MAX_REQUEST_BYTES}.",
+            hint="Ask for fewer columns, or have the subject give a smaller consent. Nothing was sent or billed.",
+        )
+
+
+_REQUEST_OVERHEAD = 4_000
+"""The signed request itself, its signature and a withdrawal, generously."""
 
 
 def require_receipt(agreement: Agreement, head: Head, request: UsageRequest, request_hash: bytes, receipt: UsageReceipt) -> None:

@@ -7,9 +7,13 @@ from typing import Any
 
 from chain.context import Context
 from chain.statements import Voucher
+from exchange.metering import store
 from exchange.metering.buyer import Buyer
-from exchange.metering.gateway import Gateway
-from exchange.metering.model import CallResult, Query
+from exchange.metering.gateway import Gateway, gateway_limits
+from exchange.metering.model import CallResult, Ending, Query
+from exchange.metering.rules import UnknownSubjects
+
+OUTSTANDING = "outstanding"
 
 
 async def serve(context: Context, caller: str, requests: Sequence[Any]) -> list[Any]:
@@ -20,6 +24,56 @@ async def serve(context: Context, caller: str, requests: Sequence[Any]) -> list[
 async def call(context: Context, agreement_id: bytes, query: Query, *, idempotency_key: str | None = None) -> CallResult:
     """Make a metered call under an agreement of this organisation."""
     return await Buyer.of(context).call(agreement_id, query, idempotency_key)
+
+
+async def fetch(context: Context, key: str) -> CallResult:
+    """The result of the call under an idempotency key; an unanswered request is sent again."""
+    return await Buyer.of(context).fetch(key)
+
+
+async def withdraw(context: Context, key: str) -> CallResult:
+    """Withdraw the unanswered request of the call under a key."""
+    return await Buyer.of(context).withdraw(key)
+
+
+def calls(context: Context, *, agreement_id: bytes | None = None, outcome: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """This buyer's calls, the newest first, without queries and answers. An ``outcome`` is that of ``CallResult``, or ``outstanding``."""
+    ending = Ending.ASKED.value if outcome == OUTSTANDING else outcome
+    with context.database.read() as session:
+        rows = store.calls(session, agreement_id=agreement_id, ending=ending, limit=limit)
+    return [
+        {
+            "idempotencyKey": row.idempotency_key,
+            "agreementId": "0x" + row.agreement_id.hex(),
+            "lane": row.lane,
+            "seq": row.seq,
+            "outcome": OUTSTANDING if row.ending == Ending.ASKED else row.ending,
+            "reason": row.reason,
+            "withdrawn": row.withdrawal is not None,
+            "askedAt": row.asked_at,
+        }
+        for row in rows
+    ]
+
+
+def unknown_subjects(context: Context) -> dict[str, Any]:
+    """This provider's refusals with ``subject_unknown`` within the period, by grant, and until when its calls are refused."""
+    limits, now = gateway_limits(context), context.now()
+    since = now - limits.unknown_seconds
+    told = []
+    with context.database.read() as session:
+        for row in store.unknown_subjects_by_grant(session, since=since):
+            times = store.unknown_subject_times(session, row.grant_id, since=since, limit=limits.unknown_subjects)
+            until = UnknownSubjects.of(limits, times).refused_until(now)
+            told.append(
+                {
+                    "grantId": "0x" + row.grant_id.hex(),
+                    "refusals": row.refusals,
+                    "lastAt": row.last_at,
+                    "refusedUntil": until or None,
+                }
+            )
+    return {"limit": limits.unknown_subjects, "seconds": limits.unknown_seconds, "grants": told}
 
 
 async def take_voucher(context: Context, caller: str, voucher: Voucher, signature: bytes) -> None:

@@ -14,11 +14,22 @@ from chain.database import Base, Prepared
 from chain.statements import Voucher
 from exchange.metering.model import FinalState, Head
 
+_UNKNOWN = sa.text("reason = 'subject_unknown'")
+
 
 class GatewayCall(Base):
     """A place as the gateway served or refused it. ``units`` and ``amount`` are totals after it, what was voided left out."""
 
     __tablename__ = "exchange_gateway_call"
+    __table_args__ = (
+        sa.Index(
+            "ix_exchange_gateway_call_unknown",
+            "grant_id",
+            "at",
+            sqlite_where=_UNKNOWN,
+            postgresql_where=_UNKNOWN,
+        ),
+    )
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
@@ -37,6 +48,9 @@ class GatewayCall(Base):
     at: Mapped[int] = mapped_column(sa.BigInteger)
     void: Mapped[str | None] = mapped_column(sa.Text)
     void_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
+    withdrawal: Mapped[str | None] = mapped_column(sa.Text)
+    """The buyer's withdrawal that a receipt of zero units answers."""
+    withdrawal_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
 
 
 class KeptAnswer(Base):
@@ -88,6 +102,11 @@ class BuyerCall(Base):
     asked_at: Mapped[int] = mapped_column(sa.BigInteger)
     void: Mapped[str | None] = mapped_column(sa.Text)
     void_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
+    withdrawal: Mapped[str | None] = mapped_column(sa.Text)
+    """The withdrawal this organisation signed; from then on nothing else is sent for the place."""
+    withdrawal_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
+    withdrawn_by: Mapped[str | None] = mapped_column(sa.String(8))
+    """``caller``, or ``node`` before the lane's next call; only the latter frees the key."""
 
 
 class Unrecovered(Base):
@@ -138,6 +157,29 @@ def heads(session: Session, table: sa.Table, agreement_id: bytes) -> dict[int, s
 def head_of(row: sa.Row[Any]) -> Head:
     """The lane's head after a finished row."""
     return Head(row.seq, row.units, row.amount, row.receipt_hash, row.request_hash)
+
+
+def unknown_subject_times(session: Session, grant_id: bytes, *, since: int, limit: int) -> list[int]:
+    """When the latest refusals with ``subject_unknown`` under a grant were, in Unix seconds."""
+    query = sa.select(GATEWAY.c.at).where(GATEWAY.c.grant_id == grant_id, _UNKNOWN, GATEWAY.c.at > since)
+    return list(session.scalars(query.order_by(GATEWAY.c.at.desc()).limit(limit)))
+
+
+def unknown_subjects_by_grant(session: Session, *, since: int) -> list[Any]:
+    """Grants with such refusals: ``grant_id``, how many, the time of the latest."""
+    columns = (GATEWAY.c.grant_id, sa.func.count().label("refusals"), sa.func.max(GATEWAY.c.at).label("last_at"))
+    query = sa.select(*columns).where(_UNKNOWN, GATEWAY.c.at > since).group_by(GATEWAY.c.grant_id)
+    return list(session.execute(query))
+
+
+def calls(session: Session, *, agreement_id: bytes | None, ending: str | None, limit: int) -> list[Any]:
+    """The buyer's calls, the newest first."""
+    query = sa.select(BUYER).order_by(BUYER.c.asked_at.desc(), BUYER.c.seq.desc()).limit(limit)
+    if agreement_id is not None:
+        query = query.where(BUYER.c.agreement_id == agreement_id)
+    if ending is not None:
+        query = query.where(BUYER.c.ending == ending)
+    return list(session.execute(query))
 
 
 def place(session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq: int) -> sa.Row[Any] | None:

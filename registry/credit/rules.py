@@ -19,6 +19,10 @@ CONSENT_DOMAIN = "qiaolian.consent.v1"
 IDENTITY_DOMAIN = "qiaolian.identity.v1"
 CLAIM_DOMAIN = "qiaolian.claim.v1"
 REPORT_DOMAIN = "qiaolian.report.v1"
+MAX_CONSENT_BYTES = 64_000
+"""Largest consent package in JSON: every call under it carries it, within the limits of ``exchange.metering.model``."""
+MAX_IDENTITY_BYTES = 16_000
+"""Largest identity of a subject in JSON; it is part of the package."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,36 @@ def check_package(value: Any, *, consent_domain: Domain, certificate_domain: Dom
     A bank shows the same package with every call, so what passed is remembered by its text.
 
     Raises:
-        BadInput: ``consent_malformed``; Forbidden: ``consent_bad_signature``, ``consent_by_beneficiary``.
+        BadInput: ``consent_malformed``, ``consent_too_large``; Forbidden: ``consent_bad_signature``, ``consent_by_beneficiary``.
     """
     try:
         text = json.dumps(value, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput("consent_malformed", "A consent package is not JSON.") from error
+    require_size(text)
     return _check_text(text, consent_domain, certificate_domain)
+
+
+def require_size(text: str) -> None:
+    """A package's JSON is within what every call can carry: ``consent_too_large``."""
+    if len(text) > MAX_CONSENT_BYTES:
+        raise BadInput(
+            "consent_too_large",
+            f"The consent package is larger than {MAX_CONSENT_BYTES} bytes, which no call can carry.",
+            hint="Have the subject's key certified for an identity without attachments, and the consent signed anew.",
+        )
+
+
+def require_identity(identity: Mapping[str, Any]) -> None:
+    """An identity has the code its office knows the person by, and is small: ``identity_malformed``, ``identity_too_large``."""
+    if not identity.get("code"):
+        raise BadInput("identity_malformed", "An identity has the code its office knows the person or trader by.")
+    if len(json.dumps(dict(identity))) > MAX_IDENTITY_BYTES:
+        raise BadInput(
+            "identity_too_large",
+            f"The identity is larger than {MAX_IDENTITY_BYTES} bytes.",
+            hint="Leave out attachments: a consent carries the identity with every call.",
+        )
 
 
 @lru_cache(maxsize=4096)

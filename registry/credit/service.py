@@ -47,6 +47,7 @@ from registry.credit.rules import (
     ConsentPackage,
     check_package,
     combine,
+    require_identity,
     require_usable,
     told_once,
 )
@@ -72,7 +73,7 @@ def certify(
 
     Raises:
         Forbidden: ``issuer_not_office`` at a member that is no active department; Conflict: ``key_certified``;
-        BadInput: ``wrong_period``, ``identity_malformed``, ``purpose_unknown``; Unavailable: ``chain_view_stale``.
+        BadInput: ``wrong_period``, ``identity_malformed``, ``identity_too_large``, ``purpose_unknown``; Unavailable: ``chain_view_stale``.
     """
     word = proved.member(context, context.member)
     if not (word.live and word.has_role(OFFICE)):
@@ -84,8 +85,7 @@ def certify(
     now = context.now()
     if not_after <= now:
         raise BadInput("wrong_period", "A certificate ends in the future.")
-    if not identity.get("code"):
-        raise BadInput("identity_malformed", "An identity has the code its office knows the person or trader by.")
+    require_identity(identity)
     if purpose not in PURPOSES:
         raise BadInput("purpose_unknown", "A key is certified for a purpose.", hint=", ".join(PURPOSES))
     certificate = SubjectKeyCertificate(
@@ -159,7 +159,7 @@ def standing(context: Context, commitment: bytes) -> dict[str, Any]:
 
 
 def hold(context: Context, package_json: Mapping[str, Any]) -> bytes:
-    """Keep a consent given to this bank; its commitment."""
+    """Keep a consent given to this bank; its commitment. One that no call could carry is refused here (``consent_too_large``)."""
     checked = _checked(context, package_json)
     if checked.package.consent.bank != context.member:
         raise Forbidden("consent_other_bank", "The consent was given to another bank.")
@@ -587,10 +587,11 @@ def show_certificate(
 
     Raises:
         Conflict: ``key_certified``; Forbidden: ``wrong_signer``, ``issuer_not_office``, ``certificate_expired``;
-        BadInput: ``certificate_wrong_purpose``, ``identity_differs``.
+        BadInput: ``certificate_wrong_purpose``, ``identity_differs``, ``identity_malformed``, ``identity_too_large``.
     """
     require_signed_by(context, certificate.issuer, certificate, signature, KeyPurpose.STATEMENT)
     _require_for_disputes(context, certificate)
+    require_identity(identity)
     if not opens(certificate.subject, salt=identity_salt, domain=IDENTITY_DOMAIN, record=dict(identity)):
         raise BadInput("identity_differs", "The identity is not what the certificate commits to.")
 

@@ -1,4 +1,5 @@
-"""``qiaolian call``: metered calls through the own node, one or a file of subjects, resumable and never billed twice.
+"""``qiaolian call``: metered calls through the own node, one or a file of subjects, resumable and never billed twice; what became of a call whose
+answer did not come, by its key.
 
 Each row of a file has an idempotency key made from what it asks, so a run that was stopped goes on where it was: rows whose outcome stands in
 the output file are left out, and one that was answered but not yet written is answered again from the node's own books.
@@ -20,10 +21,12 @@ from typing import Any, TextIO
 
 from chain.errors import BadInput
 from scripts.people.desk import Desk
-from scripts.people.verb import ONCE, Noun, Verb, arg, listed
+from scripts.people.show import Columns, when
+from scripts.people.verb import ONCE, Noun, Verb, arg, listed, place, read
 
 FINAL = ("served", "refused", "void")
 MOST_BATCH = 1000
+OUTCOMES = ("outstanding", "served", "refused", "void", "conflict")
 AGREEMENT = arg("--agreement", required=True, metavar="AGREEMENT")
 ASKED = (
     AGREEMENT,
@@ -66,6 +69,10 @@ def _told(desk: Desk, answers: Sequence[dict[str, Any]], out: Path) -> int:
     desk.show(told)
     failed = sum(count for outcome, count in outcomes.items() if outcome not in FINAL)
     if failed:
+        stored = [each["idempotencyKey"] for each in answers if each.get("reason") == "call_outstanding"]
+        if stored:
+            text = f"{len(stored)} of them are stored and unanswered: `qiaolian call list --outcome outstanding` shows their keys."
+            print(text, file=sys.stderr)
         print(f"{failed} rows have no outcome yet: run the same command again.", file=sys.stderr)
     return 1 if failed else 0
 
@@ -142,6 +149,24 @@ def _progress(done: int, of: int) -> None:
     print(f"  {done:,} of {of:,} calls", end="\r" if sys.stderr.isatty() and done < of else "\n", file=sys.stderr, flush=True)
 
 
+def _withdraw(desk: Desk, arguments: argparse.Namespace) -> None:
+    answer = desk.client.post(place("/v1/calls/{key}/withdraw", arguments), {})
+    if answer["outcome"] != "refused":
+        desk.say("The provider had answered before the withdrawal: this is the answer.")
+    desk.show(answer)
+
+
+KEY = arg("key", metavar="KEY", help="the idempotency key, as the error or `call list` names it")
+LISTED: Columns = {
+    "key": "idempotencyKey",
+    "agreement": "agreementId",
+    "lane/place": lambda row: f"{row['lane']}/{row['seq']}",
+    "outcome": "outcome",
+    "reason": "reason",
+    "asked": lambda row: when(row["askedAt"]),
+}
+
+
 NOUN = Noun(
     (
         Verb(
@@ -153,6 +178,19 @@ NOUN = Noun(
                 arg("--subject", required=True, help="whose record"),
                 arg("--consent", metavar="CONSENT", help="the subject's consent, where the purpose needs one"),
                 ONCE,
+            ),
+            "system",
+        ),
+        Verb("fetch", "show the result of a call; an unanswered one is asked again", read("/v1/calls/{key}"), (KEY,), "system"),
+        Verb("withdraw", "end an unanswered call unbilled, or get its answer if it was served before", _withdraw, (KEY,), "system"),
+        Verb(
+            "list",
+            "list stored calls with their keys, the newest first",
+            read("/v1/calls", within="calls", columns=LISTED, query=("agreementId", "outcome", "limit")),
+            (
+                arg("--agreement", dest="agreementId", metavar="AGREEMENT", help="of one agreement"),
+                arg("--outcome", choices=OUTCOMES, help="with one outcome"),
+                arg("--limit", type=int, metavar="N", help="at most so many (default 100)"),
             ),
             "system",
         ),

@@ -109,6 +109,14 @@ def _about(shown: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+UNKNOWN: Columns = {
+    "grant": "grantId",
+    "refusals": "refusals",
+    "last": lambda row: when(row["lastAt"]),
+    "refused until": lambda row: when(row["refusedUntil"]) if row["refusedUntil"] else "",
+}
+
+
 NOUN = Noun(
     (
         Verb("list", "grants this organisation gave or got", _list, (arg("--state", help="sent, requested, approved, refused or revoked"),)),
@@ -137,6 +145,11 @@ NOUN = Noun(
             _revoke,
             (GRANT, REASON, *KEY),
             "officer",
+        ),
+        Verb(
+            "unknown-subjects",
+            "grants under which subjects were asked for that are not on record, and whether their calls are refused for it",
+            read("/v1/unknown-subjects", within="grants", columns=UNKNOWN),
         ),
         Verb("bundle", "write the grant's life as a bundle", save("/v1/grants/{grant_id}/bundle"), (GRANT, OUT), "auditor"),
     )

@@ -151,18 +151,24 @@ class Rows:
 
 @dataclass
 class Line:
-    """The way between nodes: the peer's own endpoints, in this process. ``broken`` cuts it; ``lost`` drops answers to what was posted."""
+    """The way between nodes: the peer's own endpoints, in this process. ``broken`` cuts it; ``lost`` drops answers to what was posted;
+    ``refusal`` is raised in place of a calls' exchange.
+    """
 
     member: str
     nodes: dict[str, Node]
     broken: bool = False
     lost: int = 0
+    refusal: QiaolianError | None = None
+    """What stands in the way of calls: a proxy's answer, or that of the peer's token check."""
     altered: Callable[[Any], Any] | None = None
     sent: list[Any] = field(default_factory=list)
 
     async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
         body = json.loads(body) if isinstance(body, bytes) else body
         self.sent.append((path, body))
+        if self.refusal is not None and path == "/v1/peer/calls":
+            raise self.refusal
         return await self._send(member, "POST", path, body)
 
     async def get(self, member: str, path: str) -> Any:
@@ -357,6 +363,9 @@ class Market:
             self.department.done(operation)
         self.settle()
 
+    def query(self, number: int = 1, **changes: Any) -> Query:
+        return query(number, **changes)
+
     def call(self, agreement_id: bytes, number: int = 1, *, key: str | None = None, **changes: Any) -> CallResult:
         return self.run(metering.call(self.bank.context, agreement_id, query(number, **changes), idempotency_key=key))
 
@@ -481,7 +490,7 @@ def app_of(context: Context) -> FastAPI:
 
     @app.exception_handler(QiaolianError)
     async def problem(_request: Request, error: QiaolianError) -> JSONResponse:
-        return JSONResponse({"code": error.code, "detail": error.sentence}, status_code=error.status)
+        return JSONResponse({"code": error.code, "detail": error.sentence, "hint": error.hint}, status_code=error.status)
 
     for module in (assets_api, agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api, evidence_api):
         app.include_router(module.router)

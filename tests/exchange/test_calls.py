@@ -214,7 +214,7 @@ def test_a_stale_view_serves_nothing_and_takes_no_place(market: Any, agreement_i
             market.call(agreement_id, 2, key="stale")
     finally:
         view.stale_seconds, buyer_side.PATIENCE_SECONDS = bound, patience
-    assert refused.value.code == "chain_view_stale"
+    assert (refused.value.code, refused.value.context["cause"]) == ("call_outstanding", "chain_view_stale")
     assert market.call(agreement_id, 2, key="stale").seq == 2
 
 

@@ -108,7 +108,7 @@ def take(node: Any, found: log.Found) -> None:
 
 
 def impatient(call: Callable[[], Any]) -> str:
-    """The code of what is refused at once."""
+    """Why a call is refused at once, or has no answer."""
     patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
     try:
         return refused(call)
@@ -119,7 +119,8 @@ def impatient(call: Callable[[], Any]) -> str:
 def refused(call: Callable[[], Any]) -> str:
     with pytest.raises(QiaolianError) as caught:
         call()
-    return caught.value.code
+    waits = caught.value.code in ("call_outstanding", "lane_blocked")
+    return str(caught.value.context["cause"]) if waits else caught.value.code
 
 
 # --- What comes back -------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from chain.eip712 import encode_code
 from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, KeyPurpose
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway, Trade
-from exchange.metering.model import Ending
+from exchange.metering.model import Ending, GatewayLimits
 from exchange.metering.store import GATEWAY
 from registry.assets import service as assets
 from registry.credit import service as credit
@@ -252,7 +252,10 @@ def test_a_grants_count_holds_over_calls_of_several_agreements_at_one_moment(mar
 def test_a_call_that_fails_gives_its_reserved_use_back(market: Any) -> None:
     grant_id = market.grant(max_uses=1)
     first, second = market.open(grant_id), market.open(grant_id)
-    assert market.call(first, 999).reason == "subject_unknown"
+    gateway = Gateway.of(market.department.context)
+    gateway.limits = GatewayLimits(answer_bytes=10)
+    assert market.call(first).reason == "answer_too_large"
+    gateway.limits = GatewayLimits()
     assert market.call(second).ending == Ending.SERVED
 
 

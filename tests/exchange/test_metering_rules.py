@@ -1,0 +1,40 @@
+"""Limits of calls as pure rules."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chain.errors import Forbidden
+from exchange.metering.model import GatewayLimits
+from exchange.metering.rules import UnknownSubjects
+
+
+@given(
+    limit=st.integers(1, 5),
+    seconds=st.integers(1, 50),
+    gaps=st.lists(st.integers(0, 30), max_size=40),
+)
+def test_no_period_has_more_unknown_subjects_than_the_limit(limit: int, seconds: int, gaps: list[int]) -> None:
+    limits = GatewayLimits(unknown_subjects=limit, unknown_seconds=seconds)
+    unknown, now, told = UnknownSubjects.of(limits), 0, []
+    for gap in gaps:
+        now += gap
+        try:
+            unknown.require_below(now)
+        except Forbidden:
+            assert now < unknown.refused_until(now) <= now + seconds
+            continue
+        unknown.add(now)
+        told.append(now)
+    for start in told:
+        assert sum(start <= each < start + seconds for each in told) <= limit
+    again = UnknownSubjects.of(limits, told[-limit:])
+    assert again.refused_until(now) == unknown.refused_until(now)
+
+
+@pytest.mark.parametrize("size", [0, 32_000_001])
+def test_an_answer_limit_beyond_what_nodes_accept_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="answer_bytes"):
+        GatewayLimits(answer_bytes=size)
