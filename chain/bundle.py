@@ -26,6 +26,12 @@ a member's log, or an entry's statement names its hash (a receipt its request, a
 it, which asks for a live key (an agreement, a deal's step, an answer to a dispute). A log's key must not have ended when its checkpoint was anchored.
 All else is ``key_ended``.
 
+**No contradictions.** Two certificates of one key that differ, or one statement twice under one key, refuse the bundle; what contradicts within a
+story is its checker's to refuse.
+
+**Bounded work.** Size, depth and the number of values are looked at before anything is built; after that each element is looked at a fixed number of
+times, found by hash and never searched for.
+
 For story checkers, ``Facts`` holds what was verified:
 
 - ``facts.one(Type)``, ``facts.all(Type)``: statements with their signers; asking for them marks them used.
@@ -33,20 +39,24 @@ For story checkers, ``Facts`` holds what was verified:
 - ``facts.word(contract, variable, key…, offset=n)``: a storage word, proved at the bundle's newest height.
 - ``facts.logged(signed)``: where a statement stands in its signer's anchored log.
 - ``facts.opened(commitment, domain)``: the record a commitment was opened to.
+- ``facts.block(height)``: a block with its time, for sentences. Text that came with the bundle goes into sentences through
+  ``chain.printable.quoted``.
 
 A checker has the form ``check(facts, subject) -> list[str]``: the sentences it proved; it raises ``chain.errors.Inconsistent`` otherwise.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from chain import checkpoint, headers, merkle
-from chain.canonical import dumps, loads_canonical
+from chain import checkpoint, headers, merkle, schema
+from chain.canonical import MAX_VALUES, dumps, loads_canonical
 from chain.commitment import opens
 from chain.crypto import is_address, keccak256, recover
 from chain.eip712 import Domain, Statement, Struct, encode_member
@@ -61,13 +71,13 @@ from chain.errors import (
     VerificationError,
     WrongTrust,
 )
+from chain.printable import quoted, utc
 from chain.proofs import StorageProof, mapping_slot
 from chain.statements import (
     STATEMENTS,
     STRUCTS,
     Agreement,
     Algorithm,
-    CreditQuery,
     CreditRepair,
     DealStep,
     FinalSettlement,
@@ -80,7 +90,6 @@ from chain.words import AgreementState, KeyWord, LogWord
 
 FORMAT = "qiaolian-bundle/1"
 _SECTIONS = ("headers", "storage", "keys", "statements", "structs", "logs", "disclosures")
-_HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
 MOST_BYTES = 64_000_000
 MOST_ELEMENTS = 200_000
 
@@ -134,10 +143,15 @@ class Facts:
     _structs: list[Struct] = field(default_factory=list)
     _words: dict[tuple[str, bytes, int], Word] = field(default_factory=dict)
     """By address, slot and height: an anchor's words stand there once for each anchor."""
+    _proved: set[tuple[str, bytes]] = field(default_factory=set)
+    """The slots proved at any height."""
     _logged: dict[tuple[str, str], Logged] = field(default_factory=dict)
     _opened: dict[tuple[bytes, str], Any] = field(default_factory=dict)
     _used: set[object] = field(default_factory=set)
     latest_height: int = 0
+    _blocks: dict[int, headers.Header] = field(default_factory=dict)
+    """The headers of the bundle by height."""
+    _heights: list[int] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     """What the story's checker says that this story does not show, beside what no bundle can."""
 
@@ -175,7 +189,7 @@ class Facts:
         address = self.trust.contract(contract)
         found = self._words.get((address, slot, self.latest_height))
         if found is None:
-            if any(place[:2] == (address, slot) for place in self._words):
+            if (address, slot) in self._proved:
                 raise _of_an_older_block(f"what {contract} keeps in {variable}")
             raise NotAnchored("state_not_proved", f"The bundle does not prove what {contract} keeps in {variable}.")
         self._used.add((address, slot, self.latest_height))
@@ -209,6 +223,22 @@ class Facts:
         """The record if the bundle opens the commitment, else None."""
         return self.opened(commitment, domain) if (commitment, domain) in self._opened else None
 
+    def block(self, height: int) -> str:
+        """A block with its time: the validators' own if its header is here, else that of the next header, by which it had been made."""
+        found = self._blocks.get(height)
+        if found is not None:
+            return f"block {height} ({utc(found.timestamp)})"
+        place = bisect_left(self._heights, height)
+        if place == len(self._heights):
+            return f"block {height}"
+        return f"block {height} (no later than {utc(self._blocks[self._heights[place]].timestamp)})"
+
+    def require_block(self, height: int, block_hash: bytes) -> None:
+        """Refuse a statement that names another block of a height than the chain's, as far as the bundle shows it: ``block_differs``."""
+        found = self._blocks.get(height)
+        if found is not None and found.hash != block_hash:
+            raise Inconsistent("block_differs", f"A statement names another block {height} than the chain has.")
+
     def require_all_used(self) -> None:
         """Refuse elements that no part of the story needed: ``element_idle``."""
         idle = [type(each.statement).__name__ for each in self._signed if type(each.statement) not in self._used]
@@ -227,6 +257,9 @@ class Report:
     story: str
     proved: Sequence[str]
     height: int
+    """The newest block anything is proved under."""
+    time: int
+    """That block's time, Unix seconds."""
     limits: Sequence[str] = ("It proves what was said, when it was anchored and what was paid; it cannot prove that nobody looked earlier.",)
 
 
@@ -244,15 +277,17 @@ def slot_of(base: int, *keys: Key, offset: int = 0) -> bytes:
 
 def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_bytes: int = MOST_BYTES) -> Report:
     """Check a bundle from its bytes; each kind of failure is its own subclass of ``VerificationError``."""
-    value = loads_canonical(data, max_bytes=max_bytes)
+    value = loads_canonical(data, max_bytes=max_bytes, max_values=MAX_VALUES * max(1, max_bytes // MOST_BYTES))
     story, subject = _require_form(value)
     if story not in checkers:
-        raise Malformed("story_unknown", f"This program knows no story called {story}.")
+        raise Malformed("story_unknown", f"This program knows no story called {quoted(story)}.")
     if value["chain"] != {"chainId": trust.chain_id, "genesisHash": trust.genesis_hash}:
         raise WrongTrust("other_chain", "The bundle is of another chain than the trust file.")
     checked = [_header(each, trust) for each in value["headers"]]
     facts = Facts(trust)
-    facts.latest_height = max((each.number for each in checked), default=0)
+    facts._blocks = _by_height(checked)
+    facts._heights = sorted(facts._blocks)
+    facts.latest_height = max(facts._heights, default=0)
     words = [_storage(each, checked, facts) for each in value["storage"]]
     if len({each["header"] for each in value["storage"]}) != len(checked):
         raise Inconsistent("element_idle", "The bundle carries a block header nothing is proved under.")
@@ -268,7 +303,8 @@ def verify(data: bytes, trust: Trust, checkers: Mapping[str, Checker], *, max_by
     facts.require_all_used()
     if keys.keys() - log_keys - signing_keys:
         raise Inconsistent("element_idle", "The bundle carries a key nobody signed with.")
-    return Report(story, proved, facts.latest_height, (*Report.limits, *facts.limits))
+    time = facts._blocks[facts.latest_height].timestamp if checked else 0
+    return Report(story, proved, facts.latest_height, time, (*Report.limits, *facts.limits))
 
 
 # --- The elements ---------------------------------------------------------------------------------------------------------------
@@ -285,16 +321,29 @@ def _require_form(value: Any) -> tuple[str, Mapping[str, Any]]:
         raise Malformed("bundle_malformed", "A section of the bundle is not a list.")
     if sum(len(value[name]) for name in _SECTIONS) > MOST_ELEMENTS:
         raise Malformed("bundle_malformed", "The bundle has too many elements.")
-    # The bytes are canonical, so that equal elements have their members in the same order.
-    if any(len({json.dumps(each) for each in value[name]}) < len(value[name]) for name in _SECTIONS):
+    if any(len({_mark(each) for each in value[name]}) < len(value[name]) for name in _SECTIONS):
         raise Malformed("bundle_malformed", "The bundle says something twice.")
     return value["story"], value["subject"]
+
+
+def _mark(element: Any) -> bytes:
+    """What tells elements apart. The bytes are canonical, so that equal elements have their members in the same order."""
+    return hashlib.sha256(json.dumps(element).encode()).digest()
 
 
 def _header(value: Any, trust: Trust) -> headers.Header:
     header = headers.parse(_bytes(value))
     headers.require_final(header, trust.validators_at(header.number))
     return header
+
+
+def _by_height(checked: Sequence[headers.Header]) -> dict[int, headers.Header]:
+    """Nodes may store one block with different seals; two sealed blocks of one height are a fork."""
+    found: dict[int, headers.Header] = {}
+    for header in checked:
+        if found.setdefault(header.number, header).hash != header.hash:
+            raise Inconsistent("chain_forked", f"The bundle carries two final blocks {header.number} that differ: the chain forked.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -329,6 +378,7 @@ def _storage(value: Any, checked: Sequence[headers.Header], facts: Facts) -> _Pr
     if proved.place in facts._words:
         raise Inconsistent("element_twice", "The bundle proves one storage slot twice.")
     facts._words[proved.place] = proved.word
+    facts._proved.add((proved.address, proved.slot))
     return proved
 
 
@@ -358,7 +408,7 @@ def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, KeyWord], fa
     """Checkpoint, anchor and entries of a log; the fingerprint of its key."""
     _fields(value, "member", "incarnation", "key", "note", "size", "root", "entries")
     member, key = value["member"], _bytes(value["key"], length=32)
-    if not isinstance(member, str) or type(value["incarnation"]) is not int or not isinstance(value["note"], str):
+    if not isinstance(member, str) or not _is_whole(value["incarnation"]) or not isinstance(value["note"], str):
         raise Malformed("bundle_malformed", "A log in the bundle is malformed.")
     word = keys.get(key)
     if word is None or word.member != member or word.purpose != KeyPurpose.LOG:
@@ -369,13 +419,20 @@ def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, KeyWord], fa
         raise Inconsistent("log_origin_wrong", "A checkpoint is of another log.")
     if len(read.witnesses) < facts.trust.required_witnesses:
         raise BadSignature("witness_missing", "A checkpoint carries too few witnesses' signatures for the trust file.")
+    if read.ignored:
+        plural = "s" if read.ignored > 1 else ""
+        facts.limits.append(
+            f"A checkpoint of {member}'s log carries {read.ignored} signature{plural} of keys that the trust file does not name; they were ignored."
+        )
     anchored_at = _require_anchored(value, words, origin, read.checkpoint, facts)
     if word.end_height and anchored_at >= word.end_height:
         raise BadSignature("key_ended", "A log's key had ended before its checkpoint was anchored.")
     for entry in _list(value["entries"]):
         _fields(entry, "index", "leaf", "path")
         leaf, index = entry["leaf"], entry["index"]
-        if not isinstance(leaf, dict) or set(leaf) != {"at", "digest", "kind"} or type(index) is not int:
+        if not isinstance(leaf, dict) or set(leaf) != {"at", "digest", "kind"} or not _is_whole(index):
+            raise Malformed("bundle_malformed", "A log entry in the bundle is malformed.")
+        if not _is_whole(leaf["at"]) or not isinstance(leaf["kind"], str):
             raise Malformed("bundle_malformed", "A log entry in the bundle is malformed.")
         _bytes(leaf["digest"], length=32)
         path = [_bytes(each, length=32) for each in _list(entry["path"])]
@@ -413,9 +470,10 @@ def _statements(values: Sequence[Any], keys: Mapping[bytes, KeyWord], facts: Fac
 
     The fingerprints of the keys that signed.
     """
-    read = [(_struct(each, STATEMENTS, "signature"), _bytes(each["signature"], length=65)) for each in values]
+    read = [(_struct(each, STATEMENTS, "signature"), _bytes(each["signature"], length=schema.SIGNATURE_BYTES)) for each in values]
     ordered = sorted(read, key=lambda pair: not isinstance(pair[0], SubjectKeyCertificate))
     certificates: dict[str, SubjectKeyCertificate] = {}
+    told: set[tuple[bytes, str]] = set()
     signed: dict[int, Signed[Any]] = {}
     used_keys: set[bytes] = set()
     for statement, signature in ordered:
@@ -423,6 +481,9 @@ def _statements(values: Sequence[Any], keys: Mapping[bytes, KeyWord], facts: Fac
         domain = Domain(facts.trust.chain_id, facts.trust.contract(statement.contract))
         digest = statement.digest(domain)
         signer = recover(digest, signature)
+        if (digest, signer) in told:
+            raise Inconsistent("element_twice", "The bundle holds one statement twice under one key.")
+        told.add((digest, signer))
         fingerprint = _fingerprint(signer)
         word = keys.get(fingerprint)
         if word is not None and word.algorithm == Algorithm.SECP256K1:
@@ -436,7 +497,8 @@ def _statements(values: Sequence[Any], keys: Mapping[bytes, KeyWord], facts: Fac
         if isinstance(statement, SubjectKeyCertificate):
             if made.member != statement.issuer or made.purpose != KeyPurpose.STATEMENT:
                 raise BadSignature("signer_unknown", "A certificate is not signed by the office it names.")
-            certificates[statement.key] = statement
+            if certificates.setdefault(statement.key, statement) != statement:
+                raise Inconsistent("certificate_twice", "The bundle holds two certificates of one key that differ.")
         signed[id(statement)] = made
     facts._signed.extend(signed[id(statement)] for statement, _ in read)
     return used_keys
@@ -473,19 +535,15 @@ def _named(facts: Facts) -> dict[bytes, int]:
         entry = facts._logged.get((signed.member, "0x" + signed.digest.hex()))
         if entry is None:
             continue
-        for each in _hashes_in(signed.statement, facts):
-            found[each] = min(found.get(each, entry.anchored_at), entry.anchored_at)
+        for value in vars(signed.statement).values():
+            if isinstance(value, bytes) and len(value) == schema.HASH_BYTES:
+                found[value] = min(found.get(value, entry.anchored_at), entry.anchored_at)
+    receipts = [each.statement.struct_hash() for each in facts._signed if isinstance(each.statement, UsageReceipt)]
+    by_root = found.get(merkle.root_of([merkle.leaf_hash(each) for each in receipts]))
+    if by_root is not None:  # a credit query names the root over its receipts
+        for receipt in receipts:
+            found[receipt] = min(found.get(receipt, by_root), by_root)
     return found
-
-
-def _hashes_in(statement: Statement, facts: Facts) -> list[bytes]:
-    """What a statement names by hash: in its own fields, a credit query also the receipts under its root."""
-    hashes = [each for each in vars(statement).values() if isinstance(each, bytes) and len(each) == 32]
-    if isinstance(statement, CreditQuery):
-        receipts = [each.statement.struct_hash() for each in facts._signed if isinstance(each.statement, UsageReceipt)]
-        if receipts and merkle.root_of([merkle.leaf_hash(each) for each in receipts]) == statement.receipts_root:
-            hashes += receipts
-    return hashes
 
 
 def _taken(statement: Statement, facts: Facts) -> bool:
@@ -512,14 +570,16 @@ def _struct(value: Any, kinds: Mapping[str, type[U]], *more: str) -> U:
     if kind is None:
         raise Malformed("bundle_malformed", "The bundle carries a statement of an unknown type.")
     try:
-        return kind.from_json(value["message"])
+        struct = kind.from_json(value["message"])
+        struct.require_known_version()
+        return struct
     except BadInput as error:
         raise Malformed(error.code, error.sentence) from error
 
 
 def _disclosure(value: Any, facts: Facts) -> None:
     _fields(value, "commitment", "salt", "domain", "record")
-    commitment, salt = _bytes(value["commitment"], length=32), _bytes(value["salt"], length=32)
+    commitment, salt = _bytes(value["commitment"], length=32), _bytes(value["salt"], length=schema.SALT_BYTES)
     if not isinstance(value["domain"], str):
         raise Malformed("bundle_malformed", "A disclosure in the bundle is malformed.")
     if not opens(commitment, salt=salt, domain=value["domain"], record=value["record"]):
@@ -539,12 +599,14 @@ def _list(value: Any) -> list[Any]:
 
 
 def _bytes(value: Any, *, length: int | None = None) -> bytes:
-    if not isinstance(value, str) or _HEX.fullmatch(value) is None:
-        raise Malformed("bundle_malformed", "Bytes in the bundle are not lowercase 0x hexadecimal.")
-    data = bytes.fromhex(value[2:])
-    if length is not None and len(data) != length:
-        raise Malformed("bundle_malformed", "Bytes in the bundle are of the wrong length.")
-    return data
+    try:
+        return schema.hex_bytes(value, length)
+    except ValueError as error:
+        raise Malformed("bundle_malformed", f"Bytes in the bundle are {error}.") from error
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 T = TypeVar("T")
@@ -571,8 +633,9 @@ class BundleBuilder:
             **{name: [] for name in _SECTIONS},
         }
         self._storage: dict[tuple[str, bytes, bytes], int] = {}
-        self._places: dict[tuple[str, str], int] = {}
-        """Where each element stands, by section and text: a lane has tens of thousands, too many to look through for each."""
+        self._logs: dict[tuple[str, int, str], int] = {}
+        self._places: dict[tuple[str, bytes], int] = {}
+        """Where each element stands, by section and hash: a lane has tens of thousands, too many to look through for each."""
 
     def storage(self, proof: StorageProof, header: bytes) -> int:
         """Add a proved slot under a sealed header; its place."""
@@ -619,8 +682,8 @@ class BundleBuilder:
     ) -> None:
         """Add an entry of a log with its checkpoint and anchor; entries of one checkpoint share them."""
         logs = self._value["logs"]
-        known = [each for each in logs if (each["member"], each["incarnation"], each["note"]) == (member, incarnation, note)]
-        if not known:
+        place = self._logs.setdefault((member, incarnation, note), len(logs))
+        if place == len(logs):
             logs.append(
                 {
                     "member": member,
@@ -632,9 +695,8 @@ class BundleBuilder:
                     "entries": [],
                 }
             )
-            known = [logs[-1]]
         entry = {"index": index, "leaf": json.loads(leaf), "path": [_hex(each) for each in path]}
-        self._placed(f"log {note}", known[0]["entries"], entry)
+        self._placed(f"log {place}", logs[place]["entries"], entry)
 
     def disclose(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
         """Open a commitment."""
@@ -657,7 +719,7 @@ class BundleBuilder:
 
     def _placed(self, section: str, items: list[Any], value: Any) -> int:
         """Where the value stands in its section, now if it did not before."""
-        place = self._places.setdefault((section, json.dumps(value, sort_keys=True)), len(items))
+        place = self._places.setdefault((section, hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()), len(items))
         if place == len(items):
             items.append(value)
         return place

@@ -1,8 +1,8 @@
 """RFC 8785 canonical JSON, and a reader that accepts only what it could have written.
 
 One value has one text: that is what lets a byte-for-byte signature or hash stand for a JSON value. The reader is for bytes from strangers: it
-looks at size and depth before it builds anything, and refuses duplicate keys, floats, integers beyond 2^53-1, wrong UTF-8 and halves of surrogate
-pairs.
+looks at size, depth and the number of values before it builds anything, and refuses duplicate keys, floats, integers beyond 2^53-1, wrong UTF-8 and
+halves of surrogate pairs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from chain.errors import Malformed
 
 MAX_BYTES = 20_000_000
 MAX_DEPTH = 64
+MAX_VALUES = 1_500_000
+"""Values of one JSON text, each list and object with its members: what bounds the memory a text of a few bytes a value can take."""
 _LIMIT = 2**53 - 1
 _STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)
 """A string never closed runs to the end, even behind a lone backslash, and nothing is tried twice: linear in hostile text."""
@@ -41,15 +43,18 @@ def dumps(value: Any) -> bytes:
     return rfc8785.dumps(value) if _NOT_PLAIN.search(text) else text.encode()
 
 
-def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
+def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUES) -> Any:
     """Read JSON strictly.
 
     Raises:
-        Malformed: ``json_too_large``, ``json_not_utf8``, ``json_too_deep``, ``json_duplicate_key``, ``json_number_out_of_range``,
-            ``json_not_unicode`` or ``json_malformed``.
+        Malformed: ``json_too_large``, ``json_too_many_values``, ``json_not_utf8``, ``json_too_deep``, ``json_duplicate_key``,
+            ``json_number_out_of_range``, ``json_not_unicode`` or ``json_malformed``.
     """
     if len(data) > max_bytes:
         raise Malformed("json_too_large", f"The JSON is larger than {max_bytes} bytes.")
+    # Commas and brackets within texts count as well: a few more than there are, and found at once.
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > max_values:
+        raise Malformed("json_too_many_values", f"The JSON has more than {max_values:,} values.")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -70,9 +75,9 @@ def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     return value
 
 
-def loads_canonical(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
+def loads_canonical(data: bytes, *, max_bytes: int = MAX_BYTES, max_values: int = MAX_VALUES) -> Any:
     """Read JSON that must be exactly its own canonical bytes; else ``json_not_canonical``."""
-    value = loads(data, max_bytes=max_bytes)
+    value = loads(data, max_bytes=max_bytes, max_values=max_values)
     try:
         same = dumps(value) == data
     except (rfc8785.CanonicalizationError, UnicodeEncodeError):

@@ -2,6 +2,9 @@
 
 A note is text, a blank line, then signature lines ``— name base64(key id ‖ signature)``. The log signs the text (type 0x01); a witness signs a
 line with its time, then the text (type 0x04, ``cosignature/v1``). The key id is the first four bytes of SHA-256(name ‖ 0x0A ‖ type ‖ key).
+
+As the specifications say: name and key id together name a key. Signatures of unknown keys are ignored, whatever they hold; one of a known key that
+does not hold refuses the note; signature lines come in any order. Extension lines after the root are signed with the rest and otherwise opaque.
 """
 
 from __future__ import annotations
@@ -12,17 +15,23 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from chain.errors import BadSignature, Malformed, WrongTrust
+from chain.errors import BadSignature, Malformed
 
 _LOG, _COSIGNATURE = 0x01, 0x04
-_NAME = re.compile(r"[A-Za-z0-9._/-]{1,128}")
+_NAME = re.compile(r"[^\s+]+")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
 _MARK = "— "
+_MAX_TIME = 2**63 - 1
+MAX_NOTE = 65_536
+"""Characters of a note, signatures and extension lines included."""
+MAX_SIGNATURES = 64
+"""Signature lines of a note; the specification asks for at least 16."""
 
 
 class MessageSigner(Protocol):
@@ -49,10 +58,22 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class SignedCheckpoint:
-    """A checkpoint whose log signature holds, with the witnesses that cosigned it and when (Unix seconds)."""
+    """A checkpoint whose log signature holds, with the witnesses that cosigned it and when (Unix seconds).
+
+    A witness that cosigned several times is dated by its earliest cosignature. ``ignored`` counts the signatures of unknown keys.
+    """
 
     checkpoint: Checkpoint
     witnesses: Mapping[str, int]
+    ignored: int = 0
+
+
+class _Line(NamedTuple):
+    """A signature line."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
 
 
 def log_origin(member: str, incarnation: int) -> str:
@@ -68,54 +89,44 @@ def sign(checkpoint: Checkpoint, signer: MessageSigner) -> str:
 
 def cosign(note: str, name: str, signer: MessageSigner, *, timestamp: int) -> str:
     """A witness' signature line for a note it has checked to extend the last it saw."""
-    body = note.split("\n\n", 1)[0] + "\n"
+    body, _ = _split(note)
     signature = signer.sign(_cosigned(body, timestamp))
     return _line(name, _COSIGNATURE, signer.public_key, timestamp.to_bytes(8, "big") + signature)
 
 
 def verify(note: str, *, log_key: bytes, witnesses: Mapping[str, bytes]) -> SignedCheckpoint:
-    """Read a note and check every signature on it.
+    """Read a note and check the log's signature and every cosignature of a known witness.
 
-    ``witnesses`` are the keys the verifier knows, by name. A line of an unknown name, a second line of one name and a wrong signature each
-    refuse the note: a note carries only what can be checked.
+    Args:
+        witnesses: the keys the verifier knows, by name.
 
     Raises:
         Malformed: ``checkpoint_malformed``.
-        BadSignature: ``checkpoint_signature``.
-        WrongTrust: ``witness_unknown``.
+        BadSignature: ``checkpoint_signature`` when the log's signature is missing or that of a known key does not hold.
     """
-    body, _, tail = note.partition("\n\n")
-    body += "\n"
-    checkpoint = _parse(body)
-    if not tail.endswith("\n"):
-        raise _malformed()
-    signed_by_log, seen = False, {}
-    for line in tail[:-1].split("\n"):
-        name, blob = _read_line(line)
-        if name == checkpoint.origin:
-            if signed_by_log:
-                raise _malformed()
-            _check(name, _LOG, log_key, blob, body.encode(), blob[4:])
+    body, tail = _split(note)
+    checkpoint, lines = _parse(body), _signature_lines(tail)
+    log_id = _key_id(checkpoint.origin, _LOG, log_key)
+    witness_ids = {(name, _key_id(name, _COSIGNATURE, key)): key for name, key in witnesses.items()}
+    signed_by_log, times, ignored = False, dict[str, int](), 0
+    for line in lines:
+        witness_key = witness_ids.get((line.name, line.key_id))
+        if (line.name, line.key_id) == (checkpoint.origin, log_id):
+            _check(log_key, line.signature, body.encode())
             signed_by_log = True
-            continue
-        if name in seen or len(blob) != 76:
-            raise _malformed()
-        if name not in witnesses:
-            raise WrongTrust(
-                "witness_unknown",
-                f"A checkpoint is cosigned by {name}, a witness the trust file does not name.",
-                hint="Ask for a bundle with the witnesses you know, or decide to trust this one.",
-            )
-        timestamp = int.from_bytes(blob[4:12], "big")
-        _check(name, _COSIGNATURE, witnesses[name], blob, _cosigned(body, timestamp), blob[12:])
-        seen[name] = timestamp
+        elif witness_key is not None:
+            timestamp = _timestamp(line.signature)
+            _check(witness_key, line.signature[8:], _cosigned(body, timestamp))
+            times[line.name] = min(timestamp, times.get(line.name, timestamp))
+        else:
+            ignored += 1
     if not signed_by_log:
         raise BadSignature("checkpoint_signature", "A checkpoint is not signed by its log.")
-    return SignedCheckpoint(checkpoint, seen)
+    return SignedCheckpoint(checkpoint, times, ignored)
 
 
 def signed_by(note: str, log_key: bytes) -> bool:
-    """Whether the log's signature under a note of its own, without cosignatures, is by this key."""
+    """Whether the log's signature under a note of its own is by this key."""
     try:
         verify(note, log_key=log_key, witnesses={})
     except BadSignature:
@@ -123,9 +134,21 @@ def signed_by(note: str, log_key: bytes) -> bool:
     return True
 
 
+def _split(note: str) -> tuple[str, str]:
+    """The note's text and its signature lines, apart at the last blank line."""
+    body, blank, tail = note.rpartition("\n\n")
+    if not blank or len(note) > MAX_NOTE or _CONTROL.search(note):
+        raise _malformed()
+    try:
+        note.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        raise _malformed() from error
+    return body + "\n", tail
+
+
 def _parse(body: str) -> Checkpoint:
-    lines = body.split("\n")
-    if len(lines) != 4 or not _NAME.fullmatch(lines[0]) or not _SIZE.fullmatch(lines[1]):
+    lines = body[:-1].split("\n")
+    if len(lines) < 3 or not all(lines) or not _SIZE.fullmatch(lines[1]):
         raise _malformed()
     root = _base64(lines[2])
     if len(root) != 32:
@@ -133,13 +156,27 @@ def _parse(body: str) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root)
 
 
-def _read_line(line: str) -> tuple[str, bytes]:
+def _signature_lines(tail: str) -> list[_Line]:
+    if not tail.endswith("\n") or tail.count("\n") > MAX_SIGNATURES:
+        raise _malformed()
+    return [_read_line(line) for line in tail[:-1].split("\n")]
+
+
+def _read_line(line: str) -> _Line:
     if not line.startswith(_MARK):
         raise _malformed()
-    name, _, blob = line.removeprefix(_MARK).partition(" ")
-    if not _NAME.fullmatch(name):
+    name, _, encoded = line.removeprefix(_MARK).partition(" ")
+    blob = _base64(encoded)
+    if not _NAME.fullmatch(name) or len(blob) < 5:
         raise _malformed()
-    return name, _base64(blob)
+    return _Line(name, blob[:4], blob[4:])
+
+
+def _timestamp(signature: bytes) -> int:
+    timestamp = int.from_bytes(signature[:8], "big")
+    if len(signature) != 72 or timestamp > _MAX_TIME:
+        raise BadSignature("checkpoint_signature", "A known witness' cosignature is not of its form.")
+    return timestamp
 
 
 def _base64(text: str) -> bytes:
@@ -152,9 +189,7 @@ def _base64(text: str) -> bytes:
     return data
 
 
-def _check(name: str, kind: int, key: bytes, blob: bytes, message: bytes, signature: bytes) -> None:
-    if blob[:4] != _key_id(name, kind, key):
-        raise BadSignature("checkpoint_signature", "A checkpoint is signed with another key than the one known.")
+def _check(key: bytes, signature: bytes, message: bytes) -> None:
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError) as error:

@@ -2,7 +2,7 @@
 
 ``commit`` is HMAC-SHA-256 with a fresh 32-byte salt as key, over a domain label and the record's RFC 8785 bytes. Without the salt the
 commitment says nothing, however few values the record can take; with it, anyone can check the opened record. Destroying the salt is
-erasure.
+erasure. A salt of another length opens nothing: HMAC pads a shorter key, so that one commitment would have several salts.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ import secrets
 from typing import Any
 
 from chain.canonical import dumps
+from chain.errors import BadInput
+from chain.schema import SALT_BYTES
 
 
 def new_salt() -> bytes:
     """A fresh 32-byte salt; one for each commitment."""
-    return secrets.token_bytes(32)
+    return secrets.token_bytes(SALT_BYTES)
 
 
 def commit(salt: bytes, domain: str, record: Any) -> bytes:
     """The 32-byte commitment to ``record`` (a JSON value without floats) under ``salt``.
 
-    ``domain`` keeps commitments of different kinds apart, e.g. ``qiaolian.request.v1``.
+    ``domain`` keeps commitments of different kinds apart, e.g. ``qiaolian.request.v1``. ``salt_malformed`` for a salt of another length.
     """
     return commit_bytes(salt, domain, dumps(record))
 
 
 def commit_bytes(salt: bytes, domain: str, canonical: bytes) -> bytes:
     """``commit`` of a record whose RFC 8785 bytes are at hand."""
+    if len(salt) != SALT_BYTES:
+        raise BadInput("salt_malformed", f"The salt of a commitment has {SALT_BYTES} bytes.", hint="Make a fresh random one.")
     return hmac.digest(salt, domain.encode() + b"\0" + canonical, "sha256")
 
 
 def opens(commitment: bytes, *, salt: bytes, domain: str, record: Any) -> bool:
     """Whether ``salt`` and ``record`` open ``commitment``."""
-    return hmac.compare_digest(commitment, commit(salt, domain, record))
+    return len(salt) == SALT_BYTES and hmac.compare_digest(commitment, commit(salt, domain, record))

@@ -73,4 +73,5 @@ class Context:
         signer = self.signers.get(purpose)
         if signer is None:
             raise Unavailable("key_not_held", f"This process does not hold the {purpose.name.lower()} key.")
+        statement.require_readable()
         return signer.sign_digest(statement.digest(self.domain(statement.contract)))

@@ -182,6 +182,9 @@ class Domain:
 class Struct:
     """Base of every typed struct; see the module's text."""
 
+    VERSIONS: ClassVar[tuple[int, ...]] = (1,)
+    """The values of ``version`` whose meaning this program knows."""
+
     @classmethod
     @functools.cache
     def _codecs(cls) -> tuple[tuple[str, Codec], ...]:
@@ -222,6 +225,16 @@ class Struct:
         if not isinstance(value, dict) or set(value) != {camel(name) for name, _ in codecs}:
             _refuse(f"A {cls.__name__} does not have exactly the fields of its type.")
         return cls(**{name: codec.from_json(value[camel(name)]) for name, codec in codecs})
+
+    def require_readable(self) -> None:
+        """Refuse what its JSON form cannot carry, such as a uint64 from 2^53 on: it could be signed, and nobody could show it."""
+        type(self).from_json(self.to_json())
+
+    def require_known_version(self) -> None:
+        """Refuse a struct of a version whose meaning this program does not know: ``wrong_version``."""
+        version = getattr(self, "version", None)
+        if version not in (None, *self.VERSIONS):
+            raise BadInput("wrong_version", f"A {type(self).__name__} is of version {version}, which this program does not know.")
 
     def to_contract(self) -> tuple[Any, ...]:
         """The struct as the tuple a contract call takes."""

@@ -74,7 +74,8 @@ class Secp256k1Signer:
         return signature[:64] + bytes([signature[64] + 27])
 
     def sign(self, statement: Statement, domain: Domain) -> bytes:
-        """A statement's signature under its contract's domain."""
+        """A statement's signature under its contract's domain; ``statement_malformed`` for one that no reader would take."""
+        statement.require_readable()
         return self.sign_digest(statement.digest(domain))
 
 

@@ -4,8 +4,13 @@
 buyer's signature that names this very receipt with its totals, the claim and the payout on the chain. The contract takes a claim with the buyer's
 signature alone, so that the chain's lane itself shows that what was claimed was acknowledged.
 
-**lane** tells of every call of one lane, from the first place to the last, without a hole: each receipt continues the one before it, each request
-acknowledges exactly what was delivered before it, and the chain was never asked for more.
+**lane** tells of the calls of one lane, from place 1 to the last one shown, none missing between: each receipt continues the one before it, each
+request acknowledges exactly what was delivered before it, and the chain was never asked for more. No bundle can show that a lane has no later places;
+what the chain knows of them is said.
+
+**When a call was served** is the provider's word: the receipt names the block of its view. The log's anchor bounds it from above.
+A served receipt that the log shows only after the grant's revocation is reported as such; one that it shows more than
+``MAX_VIEW_LAG`` blocks after its view, with the revocation between, is refused: both parties together could have dated it back.
 
 Where both sides ended the agreement together, both stories show the final totals under both signatures, and that the chain closed by these very
 totals.
@@ -16,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chain import schema
 from chain.bundle import Facts, Signed
 from chain.errors import Inconsistent, QiaolianError, VerificationError
 from chain.statements import (
@@ -36,6 +42,10 @@ from exchange.metering.rules import after, after_void, require_acknowledged, req
 from exchange.settlement.rules import split
 
 CONTRACT = "TradeSettlement"
+CLOSED = "What was asked and what was answered is not all opened: what stays closed is only committed to."
+MAX_VIEW_LAG = 900
+"""Blocks from a receipt's view to the anchor that shows it, when the grant was revoked in between. A gateway's view is at
+most 15 s old and its log is anchored each minute; the rest is for a node that was down. Blocks come each second."""
 
 
 def check_trade(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
@@ -47,9 +57,10 @@ def check_trade(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     receipt = _only(trade.receipts, seq, "receipt")
     before = Head(seq - 1, request.acknowledged_units, request.acknowledged_amount, request.previous_receipt)
     _holds(lambda: require_receipt(trade.agreement, before, request, request.struct_hash(), receipt))
-    _require_granted(facts, trade, seq)
+    _require_timely(facts, trade, seq)
     said = [f"The receipt of place {seq} of lane {trade.lane} answers the buyer's request, for {receipt.units} units."]
     said.append(_logged(facts, trade.signed_receipts[seq], "receipt"))
+    said += _viewed(facts, trade, [seq])
     said += _disclosed(facts, request, receipt)
     acknowledged = _acknowledged(trade, receipt)
     if receipt.outcome == Outcome.REFUSED:
@@ -65,9 +76,13 @@ def check_lane(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     """Every call of one lane: subject {agreementId, lane}."""
     trade = _Trade(facts, subject)
     last = max(trade.requests, default=0)
+    if not last:
+        raise Inconsistent("story_incomplete", "The bundle shows no place of the lane.")
     if sorted(trade.requests) != list(range(1, last + 1)) or sorted(trade.receipts) != list(range(1, last + 1)):
         raise Inconsistent("lane_has_holes", "The lane's places are not all there, each with request and receipt.")
     voids = {each.seq: each for each in trade.voids}
+    if len(voids) != len(trade.voids):
+        raise Inconsistent("place_twice", "Two voids are of one place.")
     head, refused = Head(), 0
     for seq in range(1, last + 1):
         request, receipt = trade.requests[seq], trade.receipts[seq]
@@ -78,7 +93,7 @@ def check_lane(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
                 trade.agreement, head, request, request_hash, receipt
             )
         )
-        _require_granted(facts, trade, seq)
+        _require_timely(facts, trade, seq)
         refused += receipt.outcome == Outcome.REFUSED
         before, head = head, after(receipt, receipt_hash)
         void = voids.pop(seq, None)
@@ -88,11 +103,14 @@ def check_lane(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
             head = after_void(before, receipt_hash, request_hash)
     if voids:
         raise Inconsistent("void_of_other", "A void names a place the lane does not have.")
+    if last - refused > trade.terms.max_uses:
+        raise Inconsistent("grant_used_up", "The lane has more served calls than the grant allows in all.")
     said = [
         *trade.said,
-        f"Lane {trade.lane} has {last} places without a hole: {last - refused} served, {refused} refused.",
+        f"Lane {trade.lane} is shown from place 1 to {last}, none missing between: {last - refused} served, {refused} refused.",
         f"{len(trade.voids)} of them were voided; {head.units} units for {head.amount} fen were delivered in all.",
         "Every receipt is in the provider's anchored log and continues the one before it.",
+        *_viewed(facts, trade, range(1, last + 1)),
         f"The buyer acknowledged every place up to {last if trade.vouchers else last - 1}{'' if trade.vouchers else ', the last one not'}.",
     ]
     return said + _lane_claims(facts, trade, head)
@@ -108,8 +126,10 @@ class _Trade:
         self.agreement_id, self.lane = _subject(subject, *more)
         self.signed_agreements = facts.all(Agreement)
         self.agreement = _agreement(self.signed_agreements, self.agreement_id)
-        terms = facts.struct(GrantTerms)
-        _holds(lambda: require_grant(self.agreement, terms))
+        if self.lane >= self.agreement.lanes:
+            raise Inconsistent("wrong_lane", "The agreement has no such lane.")
+        self.terms = facts.struct(GrantTerms)
+        _holds(lambda: require_grant(self.agreement, self.terms))
         self.grant = GrantWord.decode(facts.word("GrantRegistry", "grants", self.agreement.grant_id).value)
         if not self.grant.approved_at:
             raise Inconsistent("grant_not_approved", "The chain shows no approval of the grant.")
@@ -126,7 +146,7 @@ class _Trade:
         self.vouchers = self._of_lane(facts, Voucher, self.agreement.buyer_key)
         self.said = [
             f"{self.agreement.provider} and {self.agreement.buyer} both signed the agreement for {self.agreement.purpose} "
-            f"at {self.agreement.price} fen a unit; it opened in block {self.state.opened_at}.",
+            f"at {self.agreement.price} fen a unit; it opened in {facts.block(self.state.opened_at)}.",
             logged,
             *_final(facts, self),
         ]
@@ -159,13 +179,14 @@ class _Trade:
 
 
 def _subject(subject: Mapping[str, Any], *more: str) -> tuple[bytes, int]:
-    numbers = ("lane", *more)
-    if set(subject) != {"agreementId", *numbers} or any(type(subject[name]) is not int for name in numbers):
-        raise Inconsistent("subject_malformed", "The bundle does not say which agreement, lane and place it is about.")
     try:
-        return bytes.fromhex(subject["agreementId"].removeprefix("0x")), subject["lane"]
-    except (ValueError, AttributeError) as error:
-        raise Inconsistent("subject_malformed", "The bundle's agreement id is malformed.") from error
+        if set(subject) != {"agreementId", "lane", *more}:
+            raise ValueError("fields")
+        for name in more:
+            schema.whole(subject[name])
+        return schema.hash32(subject["agreementId"]), schema.whole(subject["lane"])
+    except ValueError as error:
+        raise Inconsistent("subject_malformed", "The bundle does not say which agreement, lane and place it is about.") from error
 
 
 def _agreement(signed: Sequence[Signed[Agreement]], agreement_id: bytes) -> Agreement:
@@ -240,7 +261,7 @@ def _paid(facts: Facts, trade: _Trade, receipt: UsageReceipt) -> list[str]:
         said.append(f"{member} was paid {amount} fen.")
     if state.paid != sum(due.values()):
         raise Inconsistent("payout_differs", "The parts of the split do not add up to what was paid.")
-    return [*said, _closing(state)]
+    return [*said, _closing(facts, state)]
 
 
 def _lane_claims(facts: Facts, trade: _Trade, head: Head) -> list[str]:
@@ -251,11 +272,16 @@ def _lane_claims(facts: Facts, trade: _Trade, head: Head) -> list[str]:
     word = LaneWord.decode(facts.word(CONTRACT, "lanes", trade.agreement_id, trade.lane).value)
     if word.amount > head.amount or word.units > head.units:
         raise Inconsistent("claim_differs", "The chain paid for more than was delivered.")
-    later = [f"The chain knows of places up to {word.seq}; those after {head.seq} cost nothing."] if word.seq > head.seq else []
+    facts.limits.append(_later_places(trade, head, word))
+    left_out = (
+        [f"The chain has been paid up to place {word.seq}: places {head.seq + 1} to {word.seq} are not in this bundle, and cost nothing."]
+        if word.seq > head.seq
+        else []
+    )
     return [
         f"The chain's lane stands at {word.amount} of {head.amount} fen, never more than delivered.",
-        *later,
-        _closing(trade.state),
+        *left_out,
+        _closing(facts, trade.state),
     ]
 
 
@@ -277,33 +303,90 @@ def _final(facts: Facts, trade: _Trade) -> list[str]:
     provider = next(one for one in signed if one.signer == agreement.provider_key)
     return [
         f"Both sides signed final totals of {settlement.units} units and {settlement.amount} fen; by them the chain paid, refunded and "
-        f"closed in block {trade.state.closed_at}, without a window.",
+        f"closed in {facts.block(trade.state.closed_at)}, without a window.",
         _logged(facts, provider, "final settlement"),
     ]
 
 
-def _closing(state: AgreementState) -> str:
+def _later_places(trade: _Trade, head: Head, word: LaneWord) -> str:
+    """What no bundle of a lane can show: that it ends where the bundle does."""
+    last = max(head.seq, word.seq)
+    why = "the chain keeps no count of free calls" if trade.agreement.price == 0 else "the chain knows a place only once it is claimed"
+    return f"Nothing shows whether the lane has places after {last}: {why}. The other party may hold later receipts."
+
+
+def _closing(facts: Facts, state: AgreementState) -> str:
     if state.refunded + state.paid > state.opened or (state.closed_at and state.locked):
         raise Inconsistent("payout_differs", "The agreement's books do not add up.")
     if state.closed_at:
-        return f"Of {state.opened} fen opened, {state.paid} were paid and {state.refunded} refunded when it closed."
+        return f"Of {state.opened} fen opened, {state.paid} were paid and {state.refunded} refunded when it closed in {facts.block(state.closed_at)}."
     return f"Of {state.opened} fen opened, {state.paid} were paid so far and {state.locked} are locked."
 
 
-def _require_granted(facts: Facts, trade: _Trade, seq: int) -> None:
-    """The receipt is logged, and what was served was served on a view in which the grant was live, one not younger than the receipt's anchor."""
-    receipt, logged = trade.receipts[seq], facts.logged(trade.signed_receipts[seq])
-    if receipt.outcome == Outcome.SERVED and not trade.grant.live_at(receipt.view_height):
-        raise Inconsistent("served_without_grant", "The call was served on a view in which the grant was not live.")
-    if receipt.view_height > logged.anchored_at:
+def _require_timely(facts: Facts, trade: _Trade, seq: int) -> None:
+    """The receipt is logged, on a view not younger than its anchor. What was served was served in the periods of grant, agreement and request, on a
+    view in which the grant was live and the agreement open without notice.
+    """
+    receipt, anchored_at = trade.receipts[seq], facts.logged(trade.signed_receipts[seq]).anchored_at
+    facts.require_block(receipt.view_height, receipt.view_block)
+    if receipt.view_height > anchored_at:
         raise Inconsistent("view_ahead", "The receipt names a view of the chain that is younger than its own anchor.")
+    if receipt.outcome != Outcome.SERVED:
+        return
+    if not trade.grant.live_at(receipt.view_height):
+        raise Inconsistent("served_without_grant", "The call was served on a view in which the grant was not live.")
+    _require_open(trade, receipt)
+    if 0 < trade.grant.revoked_at <= anchored_at and anchored_at - receipt.view_height > MAX_VIEW_LAG:
+        raise Inconsistent(
+            "served_before_revocation_not_shown",
+            f"The receipt of place {seq} names a view of block {receipt.view_height}, but the log shows it only by block {anchored_at}, "
+            f"after the grant was revoked in block {trade.grant.revoked_at}: both parties together could have dated it back.",
+        )
+
+
+def _require_open(trade: _Trade, receipt: UsageReceipt) -> None:
+    agreement, state, terms = trade.agreement, trade.state, trade.terms
+    ended = min(filter(None, (state.notice_at, state.closed_at)), default=0)
+    if receipt.view_height < state.opened_at or 0 < ended <= receipt.view_height:
+        raise Inconsistent("served_while_closed", "The call was served on a view in which the agreement was not open, or was in notice.")
+    starts, ends = max(agreement.starts_at, terms.not_before), min(agreement.ends_at, terms.not_after)
+    if not starts <= receipt.issued_at <= min(ends, trade.requests[receipt.seq].expiry):
+        raise Inconsistent("served_outside_period", "The call was served at a time that agreement, grant or request do not cover.")
+    if receipt.total_amount > agreement.cap or 0 < agreement.max_units < receipt.total_units:
+        raise Inconsistent("cap_reached", "The lane's totals are beyond the agreement's cap.")
+
+
+def _viewed(facts: Facts, trade: _Trade, places: Sequence[int]) -> list[str]:
+    """From when to when the served calls were made, as far as that is shown; and which of them the log shows only after the grant's revocation."""
+    served = [trade.receipts[seq] for seq in places if trade.receipts[seq].outcome == Outcome.SERVED]
+    if not served:
+        return []
+    first, last = min(each.view_height for each in served), max(each.view_height for each in served)
+    anchored = {each.seq: facts.logged(trade.signed_receipts[each.seq]).anchored_at for each in served}
+    views = f"a view of {facts.block(first)}" if first == last else f"views of {facts.block(first)} to {facts.block(last)}"
+    said = [f"What was served was served on {views}, by the provider's receipts; the log shows them by {facts.block(max(anchored.values()))}."]
+    revoked_at = trade.grant.revoked_at
+    if not revoked_at:
+        return said
+    late = [each.seq for each in served if anchored[each.seq] >= revoked_at]
+    said.append(f"The grant was revoked in {facts.block(revoked_at)}, after these views.")
+    if late:
+        facts.limits.append(
+            f"The log shows the receipts of {_places(late)} only after the grant's revocation: "
+            "that those calls were served before it is the word of both parties."
+        )
+    return said
+
+
+def _places(seqs: Sequence[int]) -> str:
+    return f"place {seqs[0]}" if len(seqs) == 1 else f"{len(seqs)} places, {seqs[0]} to {seqs[-1]},"
 
 
 def _logged(facts: Facts, signed: Signed[Any], what: str) -> str:
     found = facts.logged(signed)
     if found.leaf["kind"] != type(signed.statement).__name__:
         raise Inconsistent("log_kind_differs", f"The log calls the {what} something else.")
-    return f"The {what} is entry {found.index} of {found.member}'s log, anchored in block {found.anchored_at}."
+    return f"The {what} is entry {found.index} of {found.member}'s log, anchored in {facts.block(found.anchored_at)}."
 
 
 def _disclosed(facts: Facts, request: UsageRequest, receipt: UsageReceipt) -> list[str]:
@@ -312,6 +395,8 @@ def _disclosed(facts: Facts, request: UsageRequest, receipt: UsageReceipt) -> li
         said.append("What was asked is shown and is what the request committed to.")
     if facts.opened_or_none(receipt.response_commitment, RESPONSE_DOMAIN) is not None:
         said.append("What was answered is shown and is what the receipt committed to.")
+    if len(said) < 2:
+        facts.limits.append(CLOSED)
     return said
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chain.printable import as_json, printable
 from federated.attempt import replay
 from federated.daemon import Daemon, ask, reachable
 from federated.errors import BadInput, NotFound
@@ -159,13 +160,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     receipt = _loop(here())
     if arguments.json:
-        print(json.dumps(receipt, ensure_ascii=False, indent=1))
+        print(as_json(receipt, indent=1))
         return 0
     print(f"done in {receipt['seconds']} s: {receipt['sentBytes']:,} bytes sent, {receipt['receivedBytes']:,} received")
     for name, value in receipt["metrics"].items():
-        print(f"  {name}: {value}")
+        print(printable(f"  {name}: {value}"))
     for name in receipt["files"]:
-        print(f"  wrote {name}")
+        print(printable(f"  wrote {name}"))
     return 0
 
 
@@ -176,7 +177,7 @@ def _approve(arguments: argparse.Namespace) -> int:
         raise BadInput("approval_empty", "An approval is for at least one use and one day.")
     not_after = int(time.time()) + 86_400 * arguments.days
     path = FolderGate(config.home / "approvals").approve(job, uses=arguments.uses, not_after=not_after, by=arguments.by)
-    print(f"approved {job.name} ({arguments.uses} uses, {arguments.days} days): {path}")
+    print(printable(f"approved {job.name} ({arguments.uses} uses, {arguments.days} days): {path}"))
     return 0
 
 
@@ -226,7 +227,7 @@ def _status(arguments: argparse.Namespace) -> int:
         word = value["state"]
         if word not in ("done", "failed"):
             word = f"{live['stage']} {live['share']:.0%}" if live.get("folder") == str(state.parent) else "interrupted"
-        print(f"{state.parent.parent.name}/{state.parent.name}  {word}  {value.get('code', '')}")
+        print(printable(f"{state.parent.parent.name}/{state.parent.name}  {word}  {value.get('code', '')}"))
     return 0
 
 
@@ -261,13 +262,13 @@ def _flower(arguments: argparse.Namespace) -> int:
         result = running.train(plan, rows, gates=gates, patience=arguments.patience)
     write_private(arguments.out / "model.json", model_file(plan, np.array(result.pop("parameters"), np.float64)))
     for name, value in result.items():
-        print(f"  {name}: {value}")
+        print(printable(f"  {name}: {value}"))
     print(f"  wrote {arguments.out / 'model.json'}")
     return 0
 
 
 def _tell(stage: str, share: float) -> None:
-    print(f"  {stage}: {share:.0%}", file=sys.stderr, flush=True)
+    print(printable(f"  {stage}: {share:.0%}"), file=sys.stderr, flush=True)
 
 
 def _loop(work: Any) -> Any:

@@ -7,6 +7,7 @@ import sys
 
 from chain.console import print_anywhere
 from chain.errors import QiaolianError
+from chain.printable import printable
 from nodes.command import add_arguments, run
 
 
@@ -18,7 +19,7 @@ def main() -> int:
     try:
         return run(parser.parse_args())
     except QiaolianError as error:
-        print(f"{error.code}: {error.sentence} {error.hint}".rstrip(), file=sys.stderr)
+        print(printable(f"{error.code}: {error.sentence} {error.hint}".rstrip()), file=sys.stderr)
         return error.exit_code
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import BadInput
+from chain.printable import printable
 from chain.zone import local_time
 from nodes import config as configuration
 from nodes.initialise import ADMISSION_FILE, CONFIG_FILE, HANDOUT_FILE, Admission, Plan, add_peer, initialise, peer_entry, renew_tokens
@@ -44,9 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "peer":
         admission = Admission.load(arguments.admission)
         add_peer(arguments.config, admission, arguments.url)
-        print(f"The node of {admission.name} ({admission.member}) is a peer from the next start on. Compare its keys by another way:")
+        whose = printable(f"The node of {admission.name} ({admission.member})")
+        print(f"{whose} is a peer from the next start on. Compare its keys by another way:")
         for name, value in peer_entry(admission, arguments.url).items():
-            print(f"  {name:<4} {value}")
+            print(printable(f"  {name:<4} {value}"))
         return 0
     if arguments.action == "tokens":
         print(f"{renew_tokens(configuration.load(arguments.config))}: fresh access tokens in clear; hand them out, then delete the file.")
@@ -167,7 +169,7 @@ def _init(arguments: argparse.Namespace) -> int:
         admin_key=arguments.admin_key,
     )
     admission = initialise(plan)
-    print(f"Node of {admission.name} ({admission.member}) laid out in {plan.directory}.")
+    print(printable(f"Node of {admission.name} ({admission.member}) laid out in {plan.directory}."))
     for key in admission.keys:
         print(f"  {key.purpose.name.lower():<12} 0x{key.fingerprint.hex()}")
     print(f"{ADMISSION_FILE}: give it to the network's governors; two of them admit the member (qiaolian member propose-admit).")

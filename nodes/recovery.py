@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.errors import Conflict
+from chain.printable import printable
 from exchange.metering import recovery as lanes
 from nodes.assembly import Node, assemble
 from nodes.config import NodeConfig
@@ -83,7 +84,7 @@ def run(config: NodeConfig) -> int:
         finally:
             node.close()
     for line in recovered.lines():
-        print(line)
+        print(printable(line))
     return 0 if recovered.whole else 2
 
 

@@ -67,6 +67,10 @@ class Exporter:
         self.builder.storage(proved.proof, proved.header.header_rlp)
         return proved.proof.value
 
+    def read(self, contract: str, variable: str, key: Key) -> int:
+        """A word at the bundle's height that is not added to it."""
+        return self._proof(contract, variable, key).proof.value
+
     def disclose(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
         """Open a commitment."""
         self.builder.disclose(commitment, salt=salt, domain=domain, record=record)

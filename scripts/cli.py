@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from chain.console import print_anywhere
 from chain.errors import QiaolianError
+from chain.printable import printable
 
 GROUPS = {
     "verify": {
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return done
     except QiaolianError as error:
         hint = f" {error.hint}" if error.hint else ""
-        print(f"error[{error.code}]: {error.sentence}{hint}", file=sys.stderr)
+        print(printable(f"error[{error.code}]: {error.sentence}{hint}"), file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in {"chain", "contracts", "exchange", "federated", "nodes", "registry", "scripts"}:
@@ -83,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         code = "disk_full" if full else "system"
         about = f" ({error.filename})" if error.filename else ""
-        print(f"error[{code}]: {error.strerror or error}{about}.{' Free some space and run it again.' if full else ''}", file=sys.stderr)
+        hint = " Free some space and run it again." if full else ""
+        print(printable(f"error[{code}]: {error.strerror or error}{about}.{hint}"), file=sys.stderr)
         return 4
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

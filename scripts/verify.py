@@ -1,21 +1,21 @@
 """``qiaolian verify BUNDLE --trust TRUST``: check a bundle from its bytes, with no network, database or node.
 
 Exit codes: 0 valid; 10 malformed; 11 bad signature; 12 not included; 13 not anchored; 14 not final; 15 wrong trust; 16 inconsistent; 2 a file that
-cannot be read.
+cannot be read. Whatever text came with a file is escaped and cut before it is printed (``chain.printable``).
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from chain import bundle, trust
 from chain.errors import BadInput, Malformed, VerificationError
+from chain.printable import as_json, printable, utc
 
 STORIES = {
     "trade": ("exchange.story", "check_trade"),
@@ -26,43 +26,65 @@ STORIES = {
 }
 """Where each story's checker is; a package owns the stories it has to prove."""
 
+MEGABYTE = 1_000_000
+MAX_MEGABYTES = 1_000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("bundle", type=Path, help="the bundle file")
     parser.add_argument("--trust", type=Path, required=True, help="your own trust file")
     parser.add_argument("--json", action="store_true", help="answer for programs")
+    parser.add_argument(
+        "--max-megabytes",
+        type=int,
+        choices=range(1, MAX_MEGABYTES + 1),
+        default=bundle.MOST_BYTES // MEGABYTE,
+        metavar="N",
+        help=f"the largest bundle that is read (default {bundle.MOST_BYTES // MEGABYTE}); reading takes up to ten times as much memory",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and report."""
+    most = arguments.max_megabytes * MEGABYTE
     try:
-        held = trust.read(_read(arguments.trust, "trust file", 1_000_000))
-        report = _verify(_read(arguments.bundle, "bundle", bundle.MOST_BYTES), held)
+        held = trust.read(_read(arguments.trust, "trust file", MEGABYTE))
+        report = _verify(_read(arguments.bundle, "bundle", most, hint="Raise --max-megabytes if you expect so large a bundle."), held, most)
     except VerificationError as error:
-        if arguments.json:
-            print(json.dumps({"valid": False, "code": error.code, "sentence": error.sentence, "exit": error.exit_code}))
-        else:
-            print(f"NOT VALID [{error.code}]: {error.sentence}", file=sys.stderr)
-            if error.hint:
-                print(error.hint, file=sys.stderr)
+        _refused(error, json=arguments.json)
         return error.exit_code
-    if arguments.json:
-        answer = {"valid": True, "story": report.story, "height": report.height, "proved": list(report.proved)}
-        print(json.dumps({**answer, "limits": list(report.limits)}, ensure_ascii=False))
-        return 0
-    print(f"VALID: a {report.story} story, proved up to block {report.height}.")
-    for sentence in report.proved:
-        print(f"  - {sentence}")
-    for sentence in report.limits:
-        print(f"  Note: {sentence}")
+    _proved(report, json=arguments.json)
     return 0
 
 
-def _verify(data: bytes, held: trust.Trust) -> bundle.Report:
+def _refused(error: VerificationError, *, json: bool) -> None:
+    if json:
+        print(as_json({"valid": False, "code": error.code, "sentence": printable(error.sentence), "exit": error.exit_code}))
+        return
+    _say([f"NOT VALID [{error.code}]: {error.sentence}", *([error.hint] if error.hint else [])], sys.stderr)
+
+
+def _proved(report: bundle.Report, *, json: bool) -> None:
+    if json:
+        answer = {"valid": True, "story": report.story, "height": report.height, "time": report.time}
+        sentences = {"proved": [*map(printable, report.proved)], "limits": [*map(printable, report.limits)]}
+        print(as_json(answer | sentences))
+        return
+    said = [f"VALID: a {report.story} story, proved up to block {report.height} of {utc(report.time)}."]
+    said += [f"  - {sentence}" for sentence in report.proved]
+    _say([*said, *(f"  Note: {sentence}" for sentence in report.limits)], sys.stdout)
+
+
+def _say(sentences: Iterable[str], to: Any) -> None:
+    for sentence in sentences:
+        print(printable(sentence), file=to)
+
+
+def _verify(data: bytes, held: trust.Trust, most: int) -> bundle.Report:
     """What a checker did not foresee is a refusal like any other: strangers write bundles."""
     try:
-        return bundle.verify(data, held, checkers())
+        return bundle.verify(data, held, checkers(), max_bytes=most)
     except VerificationError:
         raise
     except Exception as error:
@@ -92,12 +114,12 @@ def checkers() -> Mapping[str, bundle.Checker]:
     return _Lazy()
 
 
-def _read(path: Path, what: str, limit: int) -> bytes:
+def _read(path: Path, what: str, limit: int, *, hint: str = "") -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise BadInput("file_unreadable", f"The {what} cannot be read: {error.strerror}.", hint=str(path)) from error
     if len(data) > limit:
-        raise Malformed("file_too_large", f"The {what} is larger than {limit:,} bytes.")
+        raise Malformed("file_too_large", f"The {what} is larger than {limit:,} bytes.", hint=hint)
     return data

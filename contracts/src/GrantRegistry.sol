@@ -12,6 +12,7 @@ import {GrantDecision, GrantRevocation, GrantTerms, Statements} from "./Statemen
 /// @title Grants of use
 /// @notice The grantee's node requests, the owner's chief data officer decides with a key of their own, the owner may revoke at any time.
 /// - `_grants[structHash(terms)]` = requestedAt:48 | approvedAt:48 | refusedAt:48 | revokedAt:48.
+/// - `_revocations[grantId]` = struct hash of the revocation that counted, so that its stated reason can be proved.
 contract GrantRegistry is Membership {
     using Statements for GrantTerms;
     using Statements for GrantDecision;
@@ -20,6 +21,7 @@ contract GrantRegistry is Membership {
     AssetRegistry public immutable assets;
 
     mapping(bytes32 grantId => uint256) private _grants;
+    mapping(bytes32 grantId => bytes32 revocationHash) private _revocations;
 
     event GrantRequested(bytes32 indexed grantId, bytes18 indexed owner, bytes18 indexed grantee, GrantTerms terms);
     event GrantApproved(bytes32 indexed grantId, bytes32 reason);
@@ -92,11 +94,17 @@ contract GrantRegistry is Membership {
         if (_at(word, 144) != 0) return;
 
         _grants[grantId] = _stamp(word, 144);
+        _revocations[grantId] = structHash;
         emit GrantRevoked(grantId, revocation.reason);
     }
 
     function grantWord(bytes32 grantId) external view returns (uint256) {
         return _grants[grantId];
+    }
+
+    /// @notice Struct hash of the revocation that counted; zero for a grant that was not revoked.
+    function revocationHash(bytes32 grantId) external view returns (bytes32) {
+        return _revocations[grantId];
     }
 
     /// @notice Approved and not revoked.

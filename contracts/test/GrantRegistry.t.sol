@@ -289,6 +289,15 @@ contract GrantRegistryTest is World {
         same(grants.grantWord(grantId()), packed, "repeating changes nothing");
     }
 
+    function test_revoke_keepsTheHashOfTheRevocationThatCounted() public {
+        holds(grants.revocationHash(grantId()) == 0, "none yet");
+        requested();
+        GrantRevocation memory first = GrantRevocation(1, grantId(), "first", FOREVER);
+        revokeWith(first, key(DEPARTMENT, STATEMENT));
+        revokeWith(GrantRevocation(1, grantId(), "second", FOREVER), key(DEPARTMENT, APPROVAL));
+        holds(grants.revocationHash(grantId()) == Statements.hash(first), "the first stays");
+    }
+
     function test_revoke_succeedsForASuspendedOwnerAndInAClosedContract() public {
         requested();
         approve();

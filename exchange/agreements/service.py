@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chain import schema
 from chain.context import Context
 from chain.deployment import CloseWindow
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
@@ -685,8 +686,8 @@ def _listed(row: ExchangeAgreement, newest: Mapping[bytes, int]) -> dict[str, An
 
 def _hex(value: Any) -> bytes:
     try:
-        return bytes.fromhex(value.removeprefix("0x"))
-    except (AttributeError, ValueError) as error:
+        return schema.signature(value)
+    except ValueError as error:
         raise BadInput("field_malformed", "A signature is not 0x hexadecimal.") from error
 
 

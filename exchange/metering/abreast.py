@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from chain import schema
 from chain.context import Context
 from chain.crypto import recover
 from chain.errors import Conflict, QiaolianError, Unavailable
@@ -57,7 +58,7 @@ def _own_request(told: Any, agreement: Agreement, agreement_id: bytes, digest: C
     try:
         shown = told["request"]
         request = UsageRequest.from_json(shown["request"])
-        signer = recover(digest(request.struct_hash()), bytes.fromhex(shown["signature"][2:]))
+        signer = recover(digest(request.struct_hash()), schema.signature(shown["signature"]))
     except (QiaolianError, ValueError, KeyError, TypeError):
         return None
     return request if signer == agreement.buyer_key and request.agreement_id == agreement_id else None

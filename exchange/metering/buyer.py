@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from chain import schema
 from chain.canonical import dumps
 from chain.commitment import commit, commit_bytes, new_salt
 from chain.context import Context
@@ -643,14 +644,14 @@ class _Courier:
     def _checked_receipt(self, sent: Sent, answer: Mapping[str, Any]) -> Finished:
         trade, lane = sent.trade, sent.lane
         receipt = UsageReceipt.from_json(answer["receipt"])
-        receipt_hash, signature = receipt.struct_hash(), bytes.fromhex(answer["signature"][2:])
+        receipt_hash, signature = receipt.struct_hash(), schema.signature(answer["signature"])
         if recover(self._buyer.digest(receipt_hash), signature) != trade.agreement.provider_key:
             raise Conflict("wrong_signer", "The receipt is not signed by the key the agreement pins.")
         rules.require_receipt(trade.agreement, lane.head, sent.request, sent.request_hash, receipt)
         served = receipt.outcome == Outcome.SERVED
         content = answer["content"] if served else None
         if served:
-            salt = bytes.fromhex(answer["salt"][2:])
+            salt = schema.salt(answer["salt"])
             canonical = dumps(content)
             if commit_bytes(salt, RESPONSE_DOMAIN, canonical) != receipt.response_commitment:
                 raise Conflict("response_differs", "The answer is not what the receipt commits to.")
@@ -685,7 +686,7 @@ class _Courier:
 
     def _checked_void(self, sent: Sent, answer: Mapping[str, Any]) -> Finished:
         trade, lane = sent.trade, sent.lane
-        void, signature = ReceiptVoid.from_json(answer["void"]), bytes.fromhex(answer["signature"][2:])
+        void, signature = ReceiptVoid.from_json(answer["void"]), schema.signature(answer["signature"])
         if recover(self._buyer.digest(void.struct_hash()), signature) != trade.agreement.provider_key:
             raise Conflict("wrong_signer", "The void is not signed by the key the agreement pins.")
         rules.require_void(sent.request, void)

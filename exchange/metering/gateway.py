@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chain import schema
 from chain.canonical import dumps
 from chain.commitment import commit_bytes, new_salt, opens
 from chain.context import Context
@@ -824,10 +825,10 @@ def _taking(asked: Sequence[Asked]) -> list[Asked]:
 
 
 def _bytes(value: Any, length: int) -> bytes:
-    data = bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else b""
-    if len(data) != length:
-        raise BadInput("field_malformed", "A field is not 0x hexadecimal of the right length.")
-    return data
+    try:
+        return schema.hex_bytes(value, length)
+    except ValueError as error:
+        raise BadInput("field_malformed", "A field is not 0x hexadecimal of the right length.") from error
 
 
 def _dumps(value: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chain import schema
 from chain.context import Context
 from chain.crypto import keccak256, recover
 from chain.eip712 import Statement, domain_separator
@@ -276,7 +277,7 @@ class _Lane:
         if shown is None:
             return None, None
         try:
-            statement, signature = kind.from_json(shown["statement"]), bytes.fromhex(shown["signature"][2:])
+            statement, signature = kind.from_json(shown["statement"]), schema.signature(shown["signature"])
         except (QiaolianError, KeyError, TypeError, ValueError) as error:
             raise _malformed() from error
         if recover(self._digest(statement.struct_hash()), signature) != key:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from chain import schema
 from chain.crypto import recover
 from chain.eip712 import ZERO32, Domain
 from chain.errors import BadInput, Conflict, QiaolianError
@@ -135,7 +136,7 @@ class _Shown:
         if not isinstance(shown, dict) or not isinstance(signature, str) or _SIGNATURE.fullmatch(signature) is None:
             raise _malformed()
         statement = kind.from_json(shown.get(name))
-        if recover(statement.digest(self.domain), bytes.fromhex(signature[2:])) != key:
+        if recover(statement.digest(self.domain), schema.signature(signature)) != key:
             raise Conflict("wrong_signer", "A count's proof is not signed by the key the agreement pins.")
         if (statement.version, statement.agreement_id, statement.lane) != (1, self.agreement_id, self.lane):
             raise Conflict("proof_of_other", "A count's proof is of another agreement or lane.")

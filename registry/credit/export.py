@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from chain import schema
 from chain.canonical import dumps
 from chain.context import Context
 from chain.errors import Conflict, NotFound
@@ -89,4 +90,4 @@ def _add_dispute(made: Exporter, told: Mapping[str, Any]) -> None:
 
 
 def _bytes(value: object) -> bytes:
-    return bytes.fromhex(str(value)[2:])
+    return schema.signature(value)

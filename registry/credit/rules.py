@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from chain import schema
 from chain.commitment import commit, opens
 from chain.crypto import recover
 from chain.eip712 import Domain
@@ -41,17 +42,18 @@ class ConsentPackage:
     def from_json(cls, value: Any) -> ConsentPackage:
         """Read the JSON form; ``consent_malformed``."""
         try:
-            if not isinstance(value["identity"], dict):
-                raise TypeError("identity")
-            return cls(
+            found = cls(
                 consent=Consent.from_json(value["consent"]),
-                signature=bytes.fromhex(value["signature"][2:]),
-                salt=bytes.fromhex(value["salt"][2:]),
+                signature=schema.signature(value["signature"]),
+                salt=schema.salt(value["salt"]),
                 certificate=SubjectKeyCertificate.from_json(value["certificate"]),
-                certificate_signature=bytes.fromhex(value["certificateSignature"][2:]),
-                identity=value["identity"],
-                identity_salt=bytes.fromhex(value["identitySalt"][2:]),
+                certificate_signature=schema.signature(value["certificateSignature"]),
+                identity=schema.identity(value["identity"]),
+                identity_salt=schema.salt(value["identitySalt"]),
             )
+            found.consent.require_known_version()
+            found.certificate.require_known_version()
+            return found
         except (KeyError, TypeError, ValueError, QiaolianError) as error:
             raise BadInput("consent_malformed", "A consent package lacks a part or has one of the wrong form.") from error
 
@@ -102,8 +104,10 @@ def require_size(text: str) -> None:
 
 def require_identity(identity: Mapping[str, Any]) -> None:
     """An identity has the code its office knows the person by, and is small: ``identity_malformed``, ``identity_too_large``."""
-    if not identity.get("code"):
-        raise BadInput("identity_malformed", "An identity has the code its office knows the person or trader by.")
+    try:
+        schema.identity(dict(identity))
+    except ValueError as error:
+        raise BadInput("identity_malformed", "An identity has the code its office knows the person or trader by.") from error
     if len(json.dumps(dict(identity))) > MAX_IDENTITY_BYTES:
         raise BadInput(
             "identity_too_large",

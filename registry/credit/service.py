@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import merkle
+from chain import merkle, schema
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import recover
@@ -293,8 +293,10 @@ def _receipt(part: Mapping[str, Any]) -> dict[str, Any]:
     try:
         receipt, agreement = UsageReceipt.from_json(part["receipt"]), Agreement.from_json(part["agreement"])
         signatures = {"signature": part["receiptSignature"], "agreementSignature": part["agreementSignature"]}
-        if any(len(bytes.fromhex(each[2:])) != 65 for each in signatures.values()) or receipt.agreement_id != agreement.struct_hash():
-            raise ValueError("signature or agreement")
+        for each in signatures.values():
+            schema.signature(each)
+        if receipt.agreement_id != agreement.struct_hash():
+            raise ValueError("agreement")
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput("report_malformed", "A part of the report comes without its signed receipt or the agreement of it.") from error
     return {"receipt": receipt.to_json(), "agreement": agreement.to_json(), **signatures}
@@ -365,6 +367,7 @@ def raise_dispute(
     """Take a subject's signed dispute at the department that holds the record and send it to the chain; the dispute id."""
     if dispute.department != context.member:
         raise Forbidden("other_department", "The disputed record is another department's.")
+    dispute.require_known_version()
     if recover(dispute.digest(context.domain("CreditLedger")), signature) != dispute.authority:
         raise Forbidden("wrong_authority", "The dispute is not signed by the key it names.")
     if not opens(dispute.claim, salt=claim_salt, domain=CLAIM_DOMAIN, record=dict(claim)):
@@ -589,6 +592,7 @@ def show_certificate(
         Conflict: ``key_certified``; Forbidden: ``wrong_signer``, ``issuer_not_office``, ``certificate_expired``;
         BadInput: ``certificate_wrong_purpose``, ``identity_differs``, ``identity_malformed``, ``identity_too_large``.
     """
+    certificate.require_known_version()
     require_signed_by(context, certificate.issuer, certificate, signature, KeyPurpose.STATEMENT)
     _require_for_disputes(context, certificate)
     require_identity(identity)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chain import schema
 from chain.commitment import commit, new_salt
 from chain.crypto import new_private_key
 from chain.eip712 import Domain
@@ -48,7 +49,7 @@ class Subject:
 def subject_of(request: Any, key: Secp256k1Signer) -> Subject:
     """The subject a request file (``Subject.request``) and its opened key make; ``request_malformed``, ``key_differs``."""
     try:
-        subject = Subject({str(name): str(value) for name, value in request["identity"].items()}, bytes.fromhex(request["identitySalt"][2:]), key)
+        subject = Subject(schema.identity(request["identity"]), schema.salt(request["identitySalt"]), key)
         address = request["key"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput("request_malformed", "The subject's request file lacks a part or has one of the wrong form.") from error
@@ -65,7 +66,7 @@ def require_certificate(certificate: Any, subject: Subject, *, purpose: str) -> 
     """
     try:
         found = SubjectKeyCertificate.from_json(certificate["certificate"])
-        bytes.fromhex(certificate["signature"][2:])
+        schema.signature(certificate["signature"])
     except (KeyError, TypeError, ValueError, QiaolianError) as error:
         raise BadInput("certificate_malformed", "A certificate lacks a part or has one of the wrong form.") from error
     if (found.key, found.subject, found.purpose) != (subject.key.address, subject.commitment, purpose):

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import merkle
+from chain import merkle, schema
 from chain.canonical import dumps
 from chain.checkpoint import Checkpoint
 from chain.context import Context
@@ -74,7 +74,7 @@ async def _require_under(context: Context, member: str, frontier: merkle.Frontie
     try:
         if frontier.size != head.size:
             answer = await context.peers.get(member, f"/v1/peer/log/consistency?old={frontier.size}&new={head.size}")
-            path = [bytes.fromhex(each[2:]) for each in answer["path"]]
+            path = [schema.hash32(each) for each in answer["path"]]
         merkle.require_consistent(frontier.size, frontier.root(), head.size, head.root, path)
     except (VerificationError, KeyError, TypeError, ValueError) as error:
         raise _differs() from error

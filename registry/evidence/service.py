@@ -15,14 +15,14 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import checkpoint, merkle
+from chain import checkpoint, merkle, schema
 from chain.canonical import dumps
 from chain.checkpoint import Checkpoint, log_origin
 from chain.context import Context
 from chain.crypto import keccak256
 from chain.database import Prepared
 from chain.eip712 import Domain, Statement
-from chain.errors import Conflict, NotFound, QiaolianError, VerificationError
+from chain.errors import BadSignature, Conflict, NotFound, QiaolianError, VerificationError
 from chain.outbox import Priority, attempt, enqueue, outcome, refused
 from chain.proofs import StorageProof
 from chain.statements import Algorithm, KeyPurpose, Role
@@ -461,7 +461,9 @@ def take_cosignature(context: Context, witness: str, size: int, line: str) -> No
             raise NotFound("head_unknown", "There is no such checkpoint.")
         if f"{_MARK}{witness} " in head.cosignatures:
             return
-        checkpoint.verify(head.note + line, log_key=context.log_signer.public_key, witnesses={witness: key})
+        read = checkpoint.verify(head.note + line, log_key=context.log_signer.public_key, witnesses={witness: key})
+        if witness not in read.witnesses or read.ignored or line.count("\n") != 1:
+            raise BadSignature("checkpoint_signature", "The line is not the witness' own cosignature.")
         head.cosignatures += line
 
     context.database.write(change)
@@ -528,7 +530,7 @@ async def _require_agrees(context: Context, member: str, last: WitnessedHead, he
     if old[0] != new[0]:
         answer = await context.peers.get(member, f"/v1/peer/log/consistency?old={old[0]}&new={new[0]}")
         try:
-            path = [bytes.fromhex(each[2:]) for each in answer["path"]]
+            path = [schema.hash32(each) for each in answer["path"]]
         except (KeyError, TypeError, ValueError) as error:
             raise Conflict("log_no_consistency", "A member gives no consistency path between its heads.") from error
     try:

@@ -43,9 +43,16 @@ def bundle(context: Context, grant_id: bytes) -> bytes:
     made.by_member(decision, row.decision_signature)
     made.logged(decision)
     if row.revocation is not None and row.revocation_signature is not None and word.revoked_at:
-        revocation = GrantRevocation.from_json(row.revocation)
-        made.by_member(revocation, row.revocation_signature)
-        made.logged(revocation)
+        _add_revocation(made, GrantRevocation.from_json(row.revocation), row.revocation_signature)
     if row.scope is not None and row.scope_salt is not None:
         made.disclose(terms.scope, salt=row.scope_salt, domain=SCOPE_DOMAIN, record=row.scope)
     return made.build()
+
+
+def _add_revocation(made: Exporter, revocation: GrantRevocation, signature: bytes) -> None:
+    """The owner's revocation, if it is the one that the chain took: an officer may have sent another past this node."""
+    taken = made.read("GrantRegistry", "revocations", revocation.grant_id)
+    if taken == int.from_bytes(revocation.struct_hash(), "big"):
+        made.word("GrantRegistry", "revocations", revocation.grant_id)
+        made.by_member(revocation, signature)
+        made.logged(revocation)

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chain import schema
 from chain.commitment import commit, opens
 from chain.context import Context
 from chain.database import Prepared
@@ -65,6 +66,7 @@ async def request(context: Context, wanted: GrantRequest, *, idempotency_key: st
         Conflict: ``idempotency_key_reused``, ``metadata_differs``; Unavailable: the owner's node does not answer.
     """
     scope, salt = {"columns": sorted(set(wanted.columns))}, nonce_for(context, "scope", idempotency_key)
+    _require_columns(scope)
     terms = GrantTerms(
         version=1,
         asset_id=wanted.asset_id,
@@ -134,9 +136,15 @@ def _require_listed(context: Context, terms: GrantTerms) -> None:
 def _require_scope(terms: GrantTerms, scope: dict[str, Any], salt: bytes) -> None:
     if not opens(terms.scope, salt=salt, domain=SCOPE_DOMAIN, record=scope):
         raise BadInput("scope_differs", "The scope does not open the request's commitment.")
-    columns = scope.get("columns")
-    if set(scope) != {"columns"} or not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
-        raise BadInput("scope_malformed", "A scope is a list of columns.")
+    _require_columns(scope)
+
+
+def _require_columns(scope: dict[str, Any]) -> None:
+    try:
+        schema.scope(scope)
+    except ValueError as error:
+        hint = f"At most {schema.MAX_COLUMNS} columns of at most {schema.MAX_TEXT} characters."
+        raise BadInput("scope_malformed", "A scope is a list of columns, each once and by a short name.", hint=hint) from error
 
 
 def scope_for(context: Context, caller: str, grant_id: bytes) -> dict[str, Any]:
@@ -160,7 +168,7 @@ async def recover_scope(context: Context, grant_id: bytes) -> None:
         return
     answer = await context.peers.get(row.grantee if row.owner == context.member else row.owner, f"/v1/peer/grants/0x{grant_id.hex()}/scope")
     try:
-        scope, salt = dict(answer["scope"]), bytes.fromhex(answer["salt"][2:])
+        scope, salt = dict(answer["scope"]), schema.salt(answer["salt"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput("scope_malformed", "The other side shows no scope.") from error
     _require_scope(GrantTerms.from_json(row.terms), scope, salt)

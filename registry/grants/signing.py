@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chain import schema
 from chain.commitment import opens
 from chain.errors import BadInput, QiaolianError
 from chain.statements import GrantDecision, GrantRevocation, GrantTerms
@@ -22,9 +23,9 @@ def reviewed(described: Mapping[str, Any]) -> tuple[bytes, GrantTerms]:
             ``grant_malformed``.
     """
     try:
-        grant_id, terms = bytes.fromhex(described["grantId"][2:]), GrantTerms.from_json(described["terms"])
+        grant_id, terms = schema.hash32(described["grantId"]), GrantTerms.from_json(described["terms"])
         scope, salt = described["scope"], described["scopeSalt"]
-        opened = scope is None or opens(terms.scope, salt=bytes.fromhex(salt[2:]), domain=SCOPE_DOMAIN, record=scope)
+        opened = scope is None or opens(terms.scope, salt=schema.salt(salt), domain=SCOPE_DOMAIN, record=scope)
     except (KeyError, TypeError, ValueError, QiaolianError) as error:
         raise BadInput("grant_malformed", "The node does not describe the grant in the form expected.") from error
     if terms.struct_hash() != grant_id or not opened:

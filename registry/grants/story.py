@@ -6,10 +6,11 @@
 2. the asset's record, which AssetRegistry proves to be the version the terms name, held by the owner;
 3. the decision, signed with an APPROVAL key of the owner and entered in the owner's anchored log;
 4. the chain's word for the grant, which must say the same;
-5. when the bundle holds a revocation: signed by the owner, entered in its log, and the word says revoked. A revocation that
-   the officer sent past the owner's node is known by the word alone, which the contract sets for no other signature.
+5. when the bundle holds a revocation: signed by the owner, entered in its log, and the very one that the chain took, whose hash
+   it keeps; another reason is refused. A revocation that the officer sent past the owner's node is known by the word alone,
+   which the contract sets for no other signature.
 
-The scope may be opened; then its columns are named.
+The scope may be opened; then its columns are named, and else it is said that they are not shown.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chain import schema
 from chain.bundle import Facts, Signed
 from chain.crypto import keccak256
 from chain.eip712 import encode_code, encode_member
 from chain.errors import Inconsistent
+from chain.printable import quoted, utc
 from chain.statements import AssetRecord, GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation
 from chain.words import GrantWord
 
 SCOPE_DOMAIN = "qiaolian.scope.v1"
+UNOPENED = "The scope is committed to and not opened in this bundle: which columns the grant covers is not shown."
 
 
 def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
@@ -62,7 +66,7 @@ def _request(facts: Facts, terms: GrantTerms) -> str:
     operations = ", ".join(str(each.name).lower() for each in Operation if terms.operations & each)
     return (
         f"{terms.grantee} asked {terms.owner} for: {operations}, purpose {terms.purpose}, scene {terms.scene}, "
-        f"at most {terms.max_uses} uses, from {terms.not_before} to {terms.not_after}{_columns(facts, terms)}."
+        f"at most {terms.max_uses} uses, from {utc(terms.not_before)} to {utc(terms.not_after)}{_columns(facts, terms)}."
     )
 
 
@@ -70,11 +74,13 @@ def _columns(facts: Facts, terms: GrantTerms) -> str:
     """The columns of the opened scope; a grantee may have committed to anything."""
     scope = facts.opened_or_none(terms.scope, SCOPE_DOMAIN)
     if scope is None:
+        facts.limits.append(UNOPENED)
         return ""
-    columns = scope.get("columns") if isinstance(scope, dict) and set(scope) == {"columns"} else None
-    if not isinstance(columns, list) or not all(isinstance(each, str) for each in columns):
-        raise Inconsistent("scope_malformed", "The opened scope is not a list of columns.")
-    return f", columns {', '.join(columns)}"
+    try:
+        columns = schema.scope(scope)
+    except ValueError as error:
+        raise Inconsistent("scope_malformed", "The opened scope is not a list of columns.") from error
+    return f", columns {', '.join(map(quoted, columns))}"
 
 
 def _decision(facts: Facts, terms: GrantTerms, grant_id: bytes, word: GrantWord) -> str:
@@ -86,8 +92,8 @@ def _decision(facts: Facts, terms: GrantTerms, grant_id: bytes, word: GrantWord)
     logged = facts.logged(signed)
     verb = "approved" if decision.approved else "refused"
     return (
-        f"The chief data officer of {terms.owner} {verb} it (block {height}); the decision stands in the owner's log, "
-        f"anchored at block {logged.anchored_at}."
+        f"The chief data officer of {terms.owner} {verb} it in {facts.block(height)}; the decision stands in the owner's log, "
+        f"anchored in {facts.block(logged.anchored_at)}."
     )
 
 
@@ -96,15 +102,19 @@ def _revocation(facts: Facts, terms: GrantTerms, grant_id: bytes, word: GrantWor
     if word.revoked_at == 0:
         _require(not found, "revocation_differs", "The bundle holds a revocation that the chain does not have.")
         return ["It was not revoked up to the block of the proof."] if word.approved_at else []
+    revoked = f"{terms.owner} revoked it in {facts.block(word.revoked_at)}"
     if not found:
-        return [f"{terms.owner} revoked it at block {word.revoked_at}; the chain says so, the signed revocation is not in this bundle."]
+        return [f"{revoked}; the chain says so, the signed revocation with its reason is not in this bundle."]
     signed = facts.one(GrantRevocation)
     _require_owner(signed, terms, grant_id, signed.statement.grant_id, (KeyPurpose.APPROVAL, KeyPurpose.STATEMENT))
-    logged = facts.logged(signed)
-    return [
-        f"{terms.owner} revoked it at block {word.revoked_at} ({signed.statement.reason}); the revocation stands in its "
-        f"log, anchored at block {logged.anchored_at}."
-    ]
+    taken = facts.word("GrantRegistry", "revocations", grant_id).value
+    _require(
+        taken == int.from_bytes(signed.statement.struct_hash(), "big"),
+        "revocation_differs",
+        "The chain took another revocation than the bundle's, as with another reason.",
+    )
+    anchored = facts.block(facts.logged(signed).anchored_at)
+    return [f"{revoked}, for the reason {signed.statement.reason or 'none'}; the revocation stands in its log, anchored in {anchored}."]
 
 
 def _require_owner(signed: Signed[Any], terms: GrantTerms, grant_id: bytes, named: bytes, purposes: tuple[KeyPurpose, ...]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from chain import schema
 from chain.canonical import dumps, loads
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
@@ -74,7 +75,7 @@ class CertifiedKey:
         try:
             return cls(
                 SubjectKeyCertificate.from_json(value["certificate"]),
-                bytes.fromhex(value["signature"].removeprefix("0x")),
+                schema.signature(value["signature"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput("certificate_malformed", "A certificate lacks a part or has one of the wrong form.") from error
@@ -674,9 +675,9 @@ def _read_deal(value: Mapping[str, Any]) -> Deal:
             unit=terms.unit,
             terms=terms.to_json(),
             content=value["content"],
-            content_salt=bytes.fromhex(value["contentSalt"][2:]),
+            content_salt=schema.salt(value["contentSalt"]),
             title=TitleStatement.from_json(value["title"]).to_json(),
-            title_signature=bytes.fromhex(value["titleSignature"][2:]),
+            title_signature=schema.signature(value["titleSignature"]),
             certificates=certificates,
             operation="",
             opened_at=0,
@@ -704,9 +705,9 @@ def _read_step(value: Any) -> tuple[DealStep, bytes, dict[str, Any] | None, byte
         salt = value.get("salt")
         return (
             DealStep.from_json(value["statement"]),
-            bytes.fromhex(value["signature"][2:]),
+            schema.signature(value["signature"]),
             value.get("record"),
-            None if salt is None else bytes.fromhex(salt[2:]),
+            None if salt is None else schema.salt(salt),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput("step_malformed", "A signed step lacks a part or has one of the wrong form.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chain import schema
 from chain.commitment import opens
 from chain.errors import BadInput, QiaolianError
 from chain.statements import DealStep, DealTerms, Step
@@ -19,7 +20,7 @@ def reviewed(drawn: Any) -> tuple[DealTerms, Mapping[str, Any]]:
     """
     try:
         terms, content = DealTerms.from_json(drawn["terms"]), drawn["content"]
-        opened = opens(terms.content, salt=bytes.fromhex(drawn["contentSalt"][2:]), domain=DEAL_DOMAIN, record=content)
+        opened = opens(terms.content, salt=schema.salt(drawn["contentSalt"]), domain=DEAL_DOMAIN, record=content)
         deal_id = drawn["dealId"]
     except (KeyError, TypeError, ValueError, QiaolianError) as error:
         raise BadInput("deal_malformed", "A deal lacks a part or has one of the wrong form.") from error

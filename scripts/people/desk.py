@@ -27,6 +27,7 @@ from chain.deployment import Deployment
 from chain.eip712 import Statement
 from chain.errors import BadInput, Conflict, Unavailable
 from chain.keys import Secp256k1Signer, open_person_key, passphrase_file, write_private
+from chain.printable import printable
 from nodes.access import ROLES
 from nodes.client import NodeClient
 from scripts.people import show
@@ -180,7 +181,7 @@ class Desk:
     def say(self, sentence: str) -> None:
         """A sentence for people; nothing for programs."""
         if not self.json:
-            print(sentence)
+            print(printable(sentence))
 
     def show(self, value: Any) -> None:
         """An answer: as lines, or as JSON."""
@@ -225,7 +226,7 @@ class Desk:
             try:
                 return answer.result(LOOK_SECONDS)
             except TimeoutError:
-                print(f"  … {how_far()}", file=sys.stderr, flush=True)
+                print(printable(f"  … {how_far()}"), file=sys.stderr, flush=True)
 
     # --- Waiting ----------------------------------------------------------------------------------------------------------------
 

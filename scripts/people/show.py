@@ -1,12 +1,15 @@
-"""What people are shown: tables and lines. Programs ask for ``--json`` and get the node's own answer."""
+"""What people are shown: tables and lines. Programs ask for ``--json`` and get the node's own answer.
+
+Answers carry text of other members. All of it is escaped here (``chain.printable``): it is shown, never obeyed by the terminal, and starts no line.
+"""
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from chain import printable
 from chain.zone import local_time
 
 Columns = Mapping[str, str | Callable[[Mapping[str, Any]], Any]]
@@ -29,10 +32,10 @@ def lines(value: Any, indent: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, item in value.items():
             if (isinstance(item, Mapping | list) and item) or _is_block(item):
-                yield f"{indent}{name}:"
-                yield from lines(item.strip().splitlines() if isinstance(item, str) else item, indent + "  ")
+                yield f"{indent}{_text(name)}:"
+                yield from _block(item, indent) if isinstance(item, str) else lines(item, indent + "  ")
             else:
-                yield f"{indent}{name}: {_text(item)}"
+                yield f"{indent}{_text(name)}: {_text(item)}"
     elif isinstance(value, list):
         for item in value:
             if isinstance(item, Mapping):
@@ -58,12 +61,18 @@ def when(seconds: Any) -> str:
 
 def as_json(value: Any) -> str:
     """For programs."""
-    return json.dumps(value, ensure_ascii=False, indent=1)
+    return printable.as_json(value, indent=1)
 
 
 def _is_block(value: Any) -> bool:
     """Text of several lines, such as a log's checkpoint."""
     return isinstance(value, str) and "\n" in value.strip()
+
+
+def _block(text: str, indent: str) -> Iterator[str]:
+    """Text of several lines, each marked as part of it."""
+    for line in text.strip().split("\n"):
+        yield f"{indent}  | {_text(line)}"
 
 
 def _text(value: Any) -> str:
@@ -72,9 +81,8 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping | list):
-        return json.dumps(value, ensure_ascii=False) if value else "none"
-    # What other members wrote is shown, never obeyed by the terminal.
-    return "".join(each if each.isprintable() else "�" for each in str(value))
+        return printable.as_json(value) if value else "none"
+    return printable.printable(str(value))
 
 
 def _width(text: str) -> int:

@@ -637,12 +637,16 @@ def test_a_checkpoint_needs_as_many_witnesses_as_the_verifier_demands(world: Wor
     assert refusal(world, held=more) == (BadSignature, "witness_missing")
 
 
-def test_a_witness_the_verifier_does_not_know_refuses_the_checkpoint(world: World) -> None:
+def test_a_witness_the_verifier_does_not_know_counts_for_nothing_and_is_reported(world: World) -> None:
     stranger = Ed25519Signer(b"\x0e" * 32)
     line = checkpoint.cosign(world.note(), "bank", stranger, timestamp=1)
-    assert refusal(world, lambda value: value["logs"][0].update(note=world.note() + line)) == (WrongTrust, "witness_unknown")
+    report = world.verify(lambda value: value["logs"][0].update(note=world.note() + line))
+    assert any("1 signature of keys that the trust file does not name" in each for each in report.limits)
+    assert world.verify().limits == (*Report.limits,)
+    alone = world.note().split("— supervisor")[0] + line
+    assert refusal(world, lambda value: value["logs"][0].update(note=alone)) == (BadSignature, "witness_missing")
     other = replace(world.trust, witnesses={"supervisor": stranger.public_key})
-    assert refusal(world, held=other) == (BadSignature, "checkpoint_signature")
+    assert refusal(world, held=other) == (BadSignature, "witness_missing")
 
 
 # --- Inclusion: exit code 12 -------------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from chain import merkle
 from chain.checkpoint import Checkpoint, cosign, log_origin, sign, verify
-from chain.errors import BadSignature, Malformed, NotIncluded, VerificationError, WrongTrust
+from chain.errors import BadSignature, Malformed, NotIncluded, VerificationError
 from chain.keys import Ed25519Signer
 
 # The entries and roots of RFC 6962's reference vectors.
@@ -88,6 +90,7 @@ def test_a_log_that_shrinks_is_refused() -> None:
 
 LOG, WITNESS, STRANGER = (Ed25519Signer(bytes([n]) * 32) for n in (1, 2, 3))
 HEAD = Checkpoint(log_origin("11440703QL00000178", 0), 7, bytes(range(32)))
+KNOWN = {"supervisor": WITNESS.public_key}
 
 
 def test_a_checkpoint_with_its_witness_is_read() -> None:
@@ -98,27 +101,87 @@ def test_a_checkpoint_with_its_witness_is_read() -> None:
     assert read.witnesses == {"supervisor": 1_700_000_000}
 
 
-def test_no_checkpoint_with_a_byte_changed_is_read() -> None:
+def test_no_checkpoint_with_a_byte_changed_is_read_as_cosigned() -> None:
+    """A changed name or key id makes a cosignature an unknown one, which is ignored; everything else refuses the note."""
     note = sign(HEAD, LOG)
-    note += cosign(note, "supervisor", WITNESS, timestamp=1_700_000_000)
-    data = note.encode()
+    own = len(note.encode())
+    data = (note + cosign(note, "supervisor", WITNESS, timestamp=1_700_000_000)).encode()
     for place in range(len(data)):
         changed = (data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]).decode("utf-8", "replace")
-        with pytest.raises(VerificationError):
-            verify(changed, log_key=LOG.public_key, witnesses={"supervisor": WITNESS.public_key})
+        try:
+            read = verify(changed, log_key=LOG.public_key, witnesses=KNOWN)
+        except VerificationError:
+            continue
+        assert place >= own
+        assert (read.checkpoint, read.witnesses, read.ignored) == (HEAD, {}, 1)
 
 
-def test_a_checkpoint_of_another_key_an_unknown_witness_or_a_doubled_line_is_refused() -> None:
+def test_a_checkpoint_that_its_log_did_not_sign_is_refused() -> None:
     note = sign(HEAD, LOG)
-    line = cosign(note, "supervisor", WITNESS, timestamp=1)
     with pytest.raises(BadSignature):
         verify(note, log_key=STRANGER.public_key, witnesses={})
+    body, own_line = note.split("\n\n")
     with pytest.raises(BadSignature):
-        verify(note + line, log_key=LOG.public_key, witnesses={"supervisor": STRANGER.public_key})
-    with pytest.raises(WrongTrust):
-        verify(note + line, log_key=LOG.public_key, witnesses={})
-    for broken in (note[:-1], note + "\n", note + sign(HEAD, LOG).split("\n\n")[1]):
+        verify(f"{body}\n\n{cosign(note, 'supervisor', WITNESS, timestamp=1)}", log_key=LOG.public_key, witnesses=KNOWN)
+    for broken in (note[:-1], note + "\n", body + "\n", f"{body}\n\n", note.replace("\n7\n", "\n07\n"), note.replace("\n7\n", "\n7\r\n")):
         with pytest.raises(Malformed):
             verify(broken, log_key=LOG.public_key, witnesses={})
     with pytest.raises(Malformed):
-        verify(note + line + line, log_key=LOG.public_key, witnesses={"supervisor": WITNESS.public_key})
+        verify(note + own_line * 100, log_key=LOG.public_key, witnesses={})
+
+
+def test_signatures_of_unknown_keys_are_ignored_even_under_a_known_name_or_with_nonsense_in_them() -> None:
+    note = sign(HEAD, LOG)
+    unknown = [
+        cosign(note, "witness.example.com/w1", STRANGER, timestamp=1),
+        cosign(note, "supervisor", STRANGER, timestamp=1),
+        sign(replace(HEAD, origin="supervisor"), STRANGER).split("\n\n")[1],
+        f"— {HEAD.origin} {base64.b64encode(b'new!' + bytes(2_420)).decode()}\n",
+        "— 见证.example ZXhhbXBsZQ==\n",
+    ]
+    read = verify(note + "".join(unknown), log_key=LOG.public_key, witnesses=KNOWN)
+    assert (read.checkpoint, read.witnesses, read.ignored) == (HEAD, {}, 5)
+
+
+def test_signatures_come_in_any_order_and_a_witness_may_cosign_twice() -> None:
+    note = sign(HEAD, LOG)
+    body, own_line = note.split("\n\n")
+    lines = [cosign(note, "supervisor", WITNESS, timestamp=time) for time in (1_700_000_060, 1_700_000_000)]
+    read = verify(f"{body}\n\n{lines[0]}{own_line}{lines[1]}", log_key=LOG.public_key, witnesses=KNOWN)
+    assert (read.checkpoint, read.witnesses) == (HEAD, {"supervisor": 1_700_000_000})
+
+
+def test_a_wrong_signature_under_a_known_key_refuses_the_note_wherever_it_stands() -> None:
+    note = sign(HEAD, LOG)
+    right, other = (cosign(each, "supervisor", WITNESS, timestamp=1) for each in (note, sign(replace(HEAD, size=8), LOG)))
+    own_key_id = base64.b64decode(right.split(" ")[2])[:4]
+    short, late = (f"— supervisor {base64.b64encode(own_key_id + each).decode()}\n" for each in (bytes(64), b"\xff" * 72))
+    for line in (other, right + other, other + right, short, late):
+        with pytest.raises(BadSignature):
+            verify(note + line, log_key=LOG.public_key, witnesses=KNOWN)
+
+
+def test_extension_lines_are_signed_and_cosigned_with_the_rest() -> None:
+    body = HEAD.text() + "extension one\n— not a signature\n"
+    own = LOG.sign(body.encode())
+    key_line = sign(HEAD, LOG).split("\n\n")[1]
+    key_id = base64.b64decode(key_line.rsplit(" ", 1)[1])[:4]
+    note = f"{body}\n— {HEAD.origin} {base64.b64encode(key_id + own).decode()}\n"
+    note += cosign(note, "supervisor", WITNESS, timestamp=1_700_000_000)
+    read = verify(note, log_key=LOG.public_key, witnesses=KNOWN)
+    assert (read.checkpoint, read.witnesses) == (HEAD, {"supervisor": 1_700_000_000})
+    for changed in (note.replace("one", "two"), note.replace("extension one\n", "")):
+        with pytest.raises(BadSignature):
+            verify(changed, log_key=LOG.public_key, witnesses=KNOWN)
+    with pytest.raises(Malformed):
+        verify(note.replace("extension one\n", "extension one\n\n"), log_key=LOG.public_key, witnesses=KNOWN)
+
+
+def test_a_cosigned_checkpoint_in_the_specifications_form_is_read() -> None:
+    """The layout of the example in c2sp.org/tlog-cosignature, under keys of this test."""
+    head = Checkpoint("example.com/behind-the-sofa", 20_852_163, base64.b64decode("CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="))
+    note = sign(head, LOG)
+    note += cosign(note, "witness.example.com/w1", WITNESS, timestamp=1_679_315_147)
+    assert note.startswith("example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n— example.com/behind-the-sofa ")
+    read = verify(note, log_key=LOG.public_key, witnesses={"witness.example.com/w1": WITNESS.public_key})
+    assert (read.checkpoint, read.witnesses) == (head, {"witness.example.com/w1": 1_679_315_147})

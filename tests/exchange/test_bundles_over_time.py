@@ -307,7 +307,7 @@ def test_a_buyer_that_ends_its_key_does_not_break_the_providers_bundles(market: 
     for seq in (1, 2, 3):
         trade, lane = both(market, agreement_id, seq)
         assert checked(market, trade).proved
-        assert any("3 places without a hole: 3 served, 0 refused" in each for each in checked(market, lane).proved)
+        assert any("is shown from place 1 to 3, none missing between: 3 served, 0 refused" in each for each in checked(market, lane).proved)
 
 
 def test_what_no_anchor_showed_before_a_keys_end_is_not_exported_and_not_believed(market: Any) -> None:

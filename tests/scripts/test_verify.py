@@ -250,7 +250,7 @@ def _strange_genesis(value: dict[str, Any]) -> None:
         (_strange_validators, 14),
         (_strange_contract, 15),
         (_strange_witness, 11),
-        (_other_witness, 15),
+        (_other_witness, 11),
         (_more_witnesses, 11),
         (_strange_chain, 15),
         (_strange_genesis, 15),
