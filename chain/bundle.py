@@ -430,7 +430,7 @@ def _log(value: Any, words: Sequence[_Proved], keys: Mapping[bytes, KeyWord], fa
     for entry in _list(value["entries"]):
         _fields(entry, "index", "leaf", "path")
         leaf, index = entry["leaf"], entry["index"]
-        if not isinstance(leaf, dict) or set(leaf) != {"at", "digest", "kind"} or not _is_whole(index):
+        if not isinstance(leaf, dict) or set(leaf) != {"at", "digest", "kind"} or type(index) is not int:
             raise Malformed("bundle_malformed", "A log entry in the bundle is malformed.")
         if not _is_whole(leaf["at"]) or not isinstance(leaf["kind"], str):
             raise Malformed("bundle_malformed", "A log entry in the bundle is malformed.")

@@ -439,12 +439,14 @@ class CreditQuery(Statement):
     """A bank's record of one one-stop report: whom under which consent, and what came back, all committed. Signed by its STATEMENT key."""
 
     contract: ClassVar[str] = "CreditLedger"
+    VERSIONS: ClassVar[tuple[int, ...]] = (1, 2)
     version: Uint16
+    """2: ``report`` lists the report's disputes beside it; 1: it is the commitment to the report alone."""
     bank: MemberId
     consent: Bytes32
     """The consent's commitment."""
     report: Bytes32
-    """Salted commitment to the report."""
+    """Salted commitment to the report: to the commitment of its content and the ids of its disputes."""
     receipts_root: Bytes32
     """RFC 9162 root over the struct hashes of the report's usage receipts."""
     issued_at: Uint64

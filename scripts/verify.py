@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=range(1, MAX_MEGABYTES + 1),
         default=bundle.MOST_BYTES // MEGABYTE,
         metavar="N",
-        help=f"the largest bundle that is read (default {bundle.MOST_BYTES // MEGABYTE}); reading takes up to ten times as much memory",
+        help=f"the largest bundle that is read (default {bundle.MOST_BYTES // MEGABYTE}); reading takes up to twelve times as much memory",
     )
 
 

@@ -13,7 +13,7 @@ from chain.errors import Conflict, NotFound
 from chain.statements import Agreement, CreditDispute, CreditQuery, CreditRepair, SubjectKeyCertificate, UsageReceipt
 from chain.words import DisputeWord
 from registry.credit import service
-from registry.credit.rules import CONSENT_DOMAIN, ConsentPackage
+from registry.credit.rules import CONSENT_DOMAIN, LISTED_DOMAIN, ConsentPackage, listed
 from registry.exports import Exporter
 from registry.offices import member_at
 
@@ -30,7 +30,7 @@ async def fetch(context: Context, query_hash: bytes) -> bytes:
 
 
 def bundle(context: Context, query_hash: bytes) -> bytes:
-    """The bundle's bytes; the report itself stays closed.
+    """The bundle's bytes; the report itself stays closed, and which disputes it was made with is opened.
 
     Raises:
         NotFound: ``query_unknown``; Conflict: ``entry_not_anchored`` while an anchor is still to come, ``agreement_not_kept`` for a report from
@@ -51,6 +51,10 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
         _add_receipt(made, query, each)
     for told in row.disputes:
         _add_dispute(made, told)
+    if query.version > 1:
+        ids = {CreditDispute.from_json(told["dispute"]).struct_hash() for told in row.disputes}
+        report = listed(row.report, row.report_salt, ids)
+        made.disclose(query.report, salt=report.salt, domain=LISTED_DOMAIN, record=report.record)
     return made.build()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,8 @@ CONSENT_DOMAIN = "qiaolian.consent.v1"
 IDENTITY_DOMAIN = "qiaolian.identity.v1"
 CLAIM_DOMAIN = "qiaolian.claim.v1"
 REPORT_DOMAIN = "qiaolian.report.v1"
+LISTED_DOMAIN = "qiaolian.report.v2"
+_LISTED_SALT = b"qiaolian.report.listed"
 MAX_CONSENT_BYTES = 64_000
 """Largest consent package in JSON: every call under it carries it, within the limits of ``exchange.metering.model``."""
 MAX_IDENTITY_BYTES = 16_000
@@ -150,6 +153,25 @@ def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, 
     begins = max(consent.not_before, package.certificate.not_before)
     if not begins <= now <= min(consent.not_after, package.certificate.not_after):
         raise Forbidden("consent_expired", "The consent does not cover this time.")
+
+
+@dataclass(frozen=True)
+class ListedReport:
+    """What a query commits to: the closed report, and beside it which disputes it was made with, so that a bundle can open these alone."""
+
+    record: Mapping[str, Any]
+    salt: bytes
+
+    @property
+    def commitment(self) -> bytes:
+        """The query's ``report``."""
+        return commit(self.salt, LISTED_DOMAIN, self.record)
+
+
+def listed(report: Mapping[str, Any], salt: bytes, disputes: Collection[bytes]) -> ListedReport:
+    """A report under its own salt, with the ids of its disputes. The list's salt follows from the report's and says nothing of it."""
+    record = {"content": "0x" + commit(salt, REPORT_DOMAIN, report).hex(), "disputes": sorted("0x" + each.hex() for each in disputes)}
+    return ListedReport(record, hmac.digest(salt, _LISTED_SALT, "sha256"))
 
 
 READABLE = ("disputeId", "department", "assetId", "answered", "upheld", "before", "after")

@@ -20,7 +20,7 @@ from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import recover
 from chain.database import Prepared
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.ledger import Event
 from chain.outbox import Priority, attempt, backlog, enqueue, known, refused
 from chain.statements import (
@@ -42,11 +42,11 @@ from registry.assets import service as assets
 from registry.credit.rules import (
     CLAIM_DOMAIN,
     IDENTITY_DOMAIN,
-    REPORT_DOMAIN,
     CheckedPackage,
     ConsentPackage,
     check_package,
     combine,
+    listed,
     require_identity,
     require_usable,
     told_once,
@@ -243,15 +243,16 @@ def record_report(
         BadInput: ``report_malformed``; NotFound: ``consent_unknown``.
     """
     certificates = [ConsentPackage.from_json(held_package(context, consent)).certificate]
+    dispute_ids = {_require_dispute(context, told) for told in disputes}
     certificates += [SubjectKeyCertificate.from_json(each["certificate"]) for each in disputes]
     report, salt = combine(subject, parts, disputes), new_salt()
     receipts = [_receipt(part) for part in parts]
     hashes = [UsageReceipt.from_json(each["receipt"]).struct_hash() for each in receipts]
     statement = CreditQuery(
-        version=1,
+        version=2,
         bank=context.member,
         consent=consent,
-        report=commit(salt, REPORT_DOMAIN, report),
+        report=listed(report, salt, dispute_ids).commitment,
         receipts_root=merkle.root_of([merkle.leaf_hash(each) for each in hashes]),
         issued_at=context.now(),
     )
@@ -300,6 +301,23 @@ def _receipt(part: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput("report_malformed", "A part of the report comes without its signed receipt or the agreement of it.") from error
     return {"receipt": receipt.to_json(), "agreement": agreement.to_json(), **signatures}
+
+
+def _require_dispute(context: Context, told: Mapping[str, Any]) -> bytes:
+    """The id of a dispute as a department told it, once it comes with everything that a bundle has to show of it."""
+    try:
+        dispute, certificate = CreditDispute.from_json(told["dispute"]), SubjectKeyCertificate.from_json(told["certificate"])
+        signer = recover(dispute.digest(context.domain("CreditLedger")), schema.signature(told["disputeSignature"]))
+        schema.signature(told["certificateSignature"])
+        if told["repair"] is not None:
+            CreditRepair.from_json(told["repair"])
+            schema.signature(told["repairSignature"])
+        dispute_id = dispute.struct_hash()
+        if (signer, certificate.key, schema.hash32(told["disputeId"])) != (dispute.authority, dispute.authority, dispute_id):
+            raise ValueError("dispute")
+    except (KeyError, TypeError, ValueError, QiaolianError) as error:
+        raise BadInput("report_malformed", "A department told of a dispute without what shows it.") from error
+    return dispute_id
 
 
 def queries(context: Context) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@
    bank, in force at the time of the query, recorded on the chain and not withdrawn before the query was anchored;
 3. the receipts whose root the query states, each signed by a department under an agreement with this bank for the consent's purpose that the chain
    had opened;
-4. each dispute of a record, signed with the subject's key, certified by a department that was active when the chain took the dispute, and its answer,
-   as the chain has them.
+4. the disputes that the query says the report was made with, all of them and no other: each about a record of the report's receipts, signed with a
+   subject's key, certified by a department that was active when the chain took the dispute, and its answer, as the chain has them. A query of version
+   1 does not say; then the bundle's own limit does (``UNLISTED``).
 
 What was asked in each call stays closed, so that the receipts are not shown to be of calls about the consent's subject: ``UNSHOWN``.
 
@@ -23,6 +24,7 @@ from typing import Any
 from chain import merkle
 from chain.bundle import Facts, Signed
 from chain.errors import Inconsistent
+from chain.printable import utc
 from chain.statements import (
     Agreement,
     Consent,
@@ -35,13 +37,16 @@ from chain.statements import (
     UsageReceipt,
 )
 from chain.words import AgreementState, ConsentWord, DisputeWord
+from registry.credit.rules import LISTED_DOMAIN
 from registry.offices import OFFICE, require_shown_office, shown_member
 
 CONSENT_DOMAIN = "qiaolian.consent.v1"
 UNSHOWN = (
     "What was asked in the calls stays closed: the bundle does not show that they were about the consent's subject, "
-    "nor that their receipts serve this query alone."
+    "nor that their receipts serve this query alone, nor the grants they were served under."
 )
+UNTOLD = "The disputes are those the bank says it was told of: that there are no others, and that they are the consent's subject's, is not shown."
+UNLISTED = "The query does not say which disputes the report was made with: others may have been left out of this bundle."
 
 
 def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
@@ -52,12 +57,23 @@ def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     _certificates(facts)
     anchored_at, sentence = _query(facts, query, query_hash)
     facts.limits.append(UNSHOWN)
-    return [
-        sentence,
-        _consent(facts, query.statement, anchored_at),
-        _receipts(facts, query.statement, anchored_at),
-        *_disputes(facts),
-    ]
+    consent = _consent(facts, query.statement, anchored_at)
+    receipts = _receipts(facts, query.statement, anchored_at)
+    return [sentence, consent, receipts, _listed(facts, query.statement), *_disputes(facts)]
+
+
+def _listed(facts: Facts, query: CreditQuery) -> str:
+    """The bundle's disputes are those of the report, as far as the query says."""
+    shown = sorted("0x" + each.statement.struct_hash().hex() for each in facts.all(CreditDispute))
+    count = f"{len(shown)} dispute{'' if len(shown) == 1 else 's'}"
+    if query.version == 1:
+        facts.limits.append(UNLISTED)
+        return f"{count} shown."
+    facts.limits.append(UNTOLD)
+    record = facts.opened(query.report, LISTED_DOMAIN)
+    _require(isinstance(record, dict) and set(record) == {"content", "disputes"}, "report_malformed", "The query commits to no report.")
+    _require(record["disputes"] == shown, "disputes_differ", "The disputes are not those that the query was made with.")
+    return f"The query was made with {count}, shown here; the report itself stays closed."
 
 
 def _certificates(facts: Facts) -> None:
@@ -78,8 +94,8 @@ def _query(facts: Facts, query: Signed[CreditQuery], query_hash: bytes) -> tuple
     _require(anchored_at > 0, "query_not_anchored", "The chain does not have the query.")
     logged = facts.logged(query)
     return anchored_at, (
-        f"{bank} made a one-stop credit query at {query.statement.issued_at}; the chain has it at block {anchored_at}, "
-        f"and the bank's log under the anchor of block {logged.anchored_at}."
+        f"{bank} made a one-stop credit query, by its own clock at {utc(query.statement.issued_at)}; the chain has it "
+        f"in {facts.block(anchored_at)}, and the bank's log under the anchor of {facts.block(logged.anchored_at)}."
     )
 
 
@@ -115,10 +131,10 @@ def _consent(facts: Facts, query: CreditQuery, anchored_at: int) -> str:
         "consent_withdrawn",
         "The consent had been withdrawn before the query was anchored.",
     )
-    later = f"; it was withdrawn later, at block {word.withdrawn_at}" if word.withdrawn_at else ""
+    later = f"; it was withdrawn later, in {facts.block(word.withdrawn_at)}" if word.withdrawn_at else ""
     return (
         f"The subject consented to {consent.bank} for {consent.purpose} with a key certified by {certificate.issuer}, "
-        f"recorded at block {word.recorded_at}{later}."
+        f"recorded in {facts.block(word.recorded_at)}{later}."
     )
 
 
@@ -130,8 +146,15 @@ def _receipts(facts: Facts, query: CreditQuery, anchored_at: int) -> str:
     agreements = _agreements(facts, query, anchored_at)
     used = {each.statement.agreement_id for each in signed}
     _require(agreements.keys() == used, "agreement_differs", "The agreements are not those of the receipts.")
+    places = {(each.statement.agreement_id, each.statement.lane, each.statement.seq) for each in signed}
+    _require(len(places) == len(signed), "place_twice", "Two receipts are of one place.")
+    consented_at = ConsentWord.decode(facts.word("CreditLedger", "consents", query.consent).value).recorded_at
     for each in signed:
         _receipt(each, agreements[each.statement.agreement_id], query)
+        view = each.statement.view_height
+        facts.require_block(view, each.statement.view_block)
+        _require(view <= anchored_at, "view_ahead", "A receipt names a view of the chain that is younger than the query.")
+        _require(view >= consented_at, "served_before_consent", "A call was served on a view in which the chain did not have the consent.")
     paid = sum(each.statement.amount for each in signed)
     purpose = facts.one(Consent).statement.purpose
     return (
@@ -170,6 +193,7 @@ def _receipt(signed: Signed[UsageReceipt], agreement: Agreement, query: CreditQu
 def _disputes(facts: Facts) -> list[str]:
     repairs = {each.statement.dispute_id: each for each in facts.all(CreditRepair)}
     sentences = []
+    delivered = {(each.statement.provider, each.statement.asset_id) for each in facts.all(Agreement)}
     for signed in facts.all(CreditDispute):
         dispute, dispute_id = signed.statement, signed.statement.struct_hash()
         certificate = signed.certificate
@@ -178,9 +202,11 @@ def _disputes(facts: Facts) -> list[str]:
         word = DisputeWord.decode(facts.word("CreditLedger", "disputes", dispute_id).value)
         _require(word.opened_at > 0 and word.department == dispute.department, "dispute_unknown", "The chain has no such dispute.")
         require_shown_office(facts, certificate.issuer, at=word.opened_at)
+        about_it = (dispute.department, dispute.asset_id) in delivered
+        _require(about_it, "dispute_of_other", "A dispute is of a record of which the report has nothing.")
         answer = repairs.pop(dispute_id, None)
         _require((answer is not None) == (word.answered_at > 0), "answer_differs", "A dispute's answer is not shown.")
-        sentences.append(f"A record of {dispute.department} was disputed at block {word.opened_at}.")
+        sentences.append(f"A record of {dispute.department} was disputed in {facts.block(word.opened_at)}.")
         if answer is not None:
             sentences.append(_answer(facts, dispute_id, dispute, word, answer))
     _require(not repairs, "answer_differs", "The bundle holds an answer to a dispute it does not hold.")
@@ -199,7 +225,7 @@ def _answer(facts: Facts, dispute_id: bytes, dispute: CreditDispute, word: Dispu
     _require(same, "answer_differs", "The chain has another answer to the dispute.")
     _require(repair.old_record == dispute.record, "answer_differs", "An answer is about another record.")
     verb = "repaired the record" if repair.upheld else "stood by the record"
-    return f"{repair.department} {verb} at block {word.answered_at} (asset version {repair.asset_version})."
+    return f"{repair.department} {verb} in {facts.block(word.answered_at)} (asset version {repair.asset_version})."
 
 
 def _names(signed: list[Signed[UsageReceipt]]) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from chain.bundle import Facts, Signed
 from chain.errors import BadInput, Conflict, Forbidden, Inconsistent, NotIncluded
+from chain.printable import quoted, utc
 from chain.statements import DealStep, DealTerms, KeyPurpose, Step, SubjectKeyCertificate, TitleStatement
 from chain.words import DealWord, MemberWord
 from registry.property.model import NO_DEAL
@@ -52,7 +53,7 @@ def check(facts: Facts, subject: Mapping[str, Any]) -> list[str]:
     _require(set(steps) == taken, "story_incomplete", "The bundle does not hold exactly the steps the chain has.")
     for step in sorted(steps):
         proved.append(_step(facts, terms, deal_id, content, steps[step]))
-    return [*proved, _ending(word, taken == set(steps_of(terms)))]
+    return [*proved, _ending(facts, word, taken == set(steps_of(terms)))]
 
 
 def _title(facts: Facts, terms: DealTerms, content: Mapping[str, Any]) -> str:
@@ -69,10 +70,11 @@ def _title(facts: Facts, terms: DealTerms, content: Mapping[str, Any]) -> str:
         "The title statement is about another unit or seller.",
     )
     try:
-        where = f"; it stands in the centre's log, anchored at block {facts.logged(signed).anchored_at}"
+        where = f"; it stands in the centre's log, anchored in {facts.block(facts.logged(signed).anchored_at)}"
     except NotIncluded:
         where = ""
-    return f"{title.registrar} stated at {title.issued_at} that the seller may sell unit {content['unit']}{where}."
+        facts.limits.append("The title statement is not shown in the registration centre's log: when it was made is the centre's word.")
+    return f"{title.registrar} stated at {utc(title.issued_at)} that the seller may sell unit {quoted(content['unit'])}{where}."
 
 
 def _built_on(facts: Facts, terms: DealTerms, deal_id: bytes, deal: DealWord) -> str:
@@ -141,27 +143,27 @@ def _step(facts: Facts, terms: DealTerms, deal_id: bytes, content: Mapping[str, 
         facts.logged(signed)
     if step in AGREEING:
         _require(statement.content == terms.content, "content_differs", f"The step {name} agrees to something else.")
-        return f"The {name} signed at {statement.signed_at}."
+        return f"The {name} signed, by its own clock at {utc(statement.signed_at)}."
     record = facts.opened(statement.content, STEP_DOMAIN)
     _by_rules(lambda: require_record(terms, step, content, record))
-    return f"{signed.member} signed {name} at {statement.signed_at}{_stated(step, record)}."
+    return f"{signed.member} signed {name}, by its own clock at {utc(statement.signed_at)}{_stated(step, record)}."
 
 
 def _stated(step: Step, record: Mapping[str, Any]) -> str:
     if step is Step.TAX:
-        return f": taxes of {record['total']} fen, computed again from {record['rules']}"
+        return f": taxes of {record['total']} fen, computed again from {quoted(record['rules'])}"
     if step is Step.MORTGAGE:
-        return f": loan of {record['loan']} fen, contract {record['contract']}"
-    return f": certificate {record['certificate']}"
+        return f": loan of {record['loan']} fen, contract {quoted(record['contract'])}"
+    return f": certificate {quoted(record['certificate'])}"
 
 
-def _ending(word: DealWord, complete: bool) -> str:
+def _ending(facts: Facts, word: DealWord, complete: bool) -> str:
     _require(complete == (word.registered_at > 0), "story_incomplete", "The deal's steps and its registration disagree.")
     if word.registered_at:
-        return f"The deal opened at block {word.opened_at} and was registered at block {word.registered_at}."
+        return f"The deal opened in {facts.block(word.opened_at)} and was registered in {facts.block(word.registered_at)}."
     if word.expired_at:
-        return f"The deal opened at block {word.opened_at} and expired at block {word.expired_at}."
-    return f"The deal opened at block {word.opened_at} and is under way."
+        return f"The deal opened in {facts.block(word.opened_at)} and expired in {facts.block(word.expired_at)}."
+    return f"The deal opened in {facts.block(word.opened_at)} and is under way."
 
 
 def _by_rules(rule: Callable[[], object]) -> None:

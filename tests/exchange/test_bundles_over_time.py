@@ -346,7 +346,7 @@ def test_a_grants_life_is_told_over_two_officers_keys(market: Any) -> None:
     market.anchor()
     bundle = grant_export.bundle(department.context, grant_id)
     assert len(json.loads(bundle)["logs"]) == 2, "the decision under an anchor from before the key's end, the revocation under a later one"
-    assert any("revoked it at block" in each for each in checked(market, bundle).proved)
+    assert any("revoked it in block" in each for each in checked(market, bundle).proved)
 
 
 def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Any) -> None:
