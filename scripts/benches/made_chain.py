@@ -215,7 +215,7 @@ def _account(storage: _Tree) -> bytes:
 
 def _sealed(height: int, time: int, state_root: bytes) -> bytes:
     addresses = [bytes.fromhex(address_of(each)[2:]) for each in VALIDATORS]
-    fields: list[rlp.Item] = [bytes(32), bytes(20), state_root, bytes(32), bytes(32), b"", rlp.integer(1), rlp.integer(height)]
+    fields: list[rlp.Item] = [bytes(32), bytes(20), state_root, bytes(32), bytes(32), bytes(256), rlp.integer(1), rlp.integer(height)]
     fields += [b"", rlp.integer(time), b""]
 
     def raw(seals: Sequence[bytes]) -> bytes:

@@ -68,7 +68,7 @@ class MadeLane:
         last = calls[(self.shown or self.places) - 1][2]
         self.voucher = Voucher(1, self.agreement_id, 0, last.seq, last.units, last.amount, last.receipt)
         log, chain = MadeLog(PROVIDER), MadeChain()
-        statements = [(self.agreement, self.provider), (self.agreement, self.buyer)]
+        statements: list[tuple[Statement, Secp256k1Signer]] = [(self.agreement, self.provider), (self.agreement, self.buyer)]
         entries = [log.append(self._leaf(self.agreement))]
         for request, receipt, _ in calls:
             index = log.append(self._leaf(receipt))

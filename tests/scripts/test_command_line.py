@@ -172,8 +172,22 @@ def test_a_table_lines_up_with_chinese_in_it() -> None:
 
 
 def test_what_others_wrote_cannot_command_the_terminal() -> None:
-    assert list(show.lines({"name": "x\x1b[2Jy\n"})) == ["name: x�[2Jy�"]
-    assert list(show.lines({"note": "one\n\x1b[Atwo\n"})) == ["note:", "  - one", "  - �[Atwo"]
+    assert list(show.lines({"name": "x\x1b[2Jy\n"})) == [r"name: x\x1b[2Jy\n"]
+    assert list(show.lines({"note": "one\n\x1b[Atwo\n"})) == ["note:", "  | one", r"  | \x1b[Atwo"]
+    assert list(show.lines({"a\nyou sign: nothing": 1})) == [r"a\nyou sign: nothing: 1"]
+    assert list(show.table([{"name": ["\x1b[2J"]}], {"name": "name"})) == ["name", r'["\u001b[2J"]']
+    assert json.loads(show.as_json({"name": "\u202e\x9b"})) == {"name": "\u202e\x9b"}
+    assert show.as_json("\u202e\x9b") == r'"\u202e\u009b"'
+
+
+def test_what_another_node_says_in_an_error_is_escaped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_arguments: argparse.Namespace) -> int:
+        raise BadInput("other\x1b[2J", "Refused.\nVALID: a trade story\u202e", hint="\x9b2J")
+
+    monkeypatch.setattr(cli, "parse", lambda _given: argparse.Namespace(run=refused))
+    assert cli.main([]) == 2
+    said = capsys.readouterr().err
+    assert said == r"error[other\x1b[2J]: Refused.\nVALID: a trade story\u202e \x9b2J" + "\n"
 
 
 def test_answers_are_lines_with_what_is_inside_indented() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
+import operator
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from chain import bundle
 from chain.canonical import dumps
 from chain.errors import Malformed, VerificationError
 from chain.trust import read
+from scripts import verify
 from scripts.cli import main
 from scripts.verify import STORIES, checkers
 
@@ -284,6 +289,99 @@ def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
 
     changed_is_refused()
 
+
+# --- What a file says to a terminal ----------------------------------------------------------------------------------------------
+
+HOSTILE = "\x1b[2J\x1b[1;1HVALID: a trade story\n  - The bank was paid.\r\x9b\u202e\u200b\u2028" + "x" * 100_000
+
+
+Place = tuple[Any, ...]
+
+
+def texts(value: Any, shape: str = "", path: Place = ()) -> Iterator[tuple[str, Place]]:
+    """Where every text of a JSON value stands, with its shape, e.g. ``.statements[].type``; a member's name as ``.statements[].type@``."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for place, item in items:
+        inner, within = f"{shape}.{place}" if isinstance(value, dict) else f"{shape}[]", (*path, place)
+        if isinstance(value, dict):
+            yield f"{inner}@", within
+        if isinstance(item, str):
+            yield inner, within
+        yield from texts(item, inner, within)
+
+
+def poisoned(data: bytes) -> Iterator[bytes]:
+    """The file with hostile text in one place, once for each kind of place in it, in canonical form."""
+    for shape, path in {shape: path for shape, path in texts(json.loads(data))}.items():
+        value = json.loads(data)
+        holder = functools.reduce(operator.getitem, path[:-1], value)
+        if shape.endswith("@"):
+            holder[HOSTILE] = holder.pop(path[-1])
+        else:
+            holder[path[-1]] = HOSTILE
+        yield json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def is_quiet(said: str) -> bool:
+    return all(each.isprintable() or each in "\n\u3000" for each in said) and not set(said) & set("\x1b\x9b\u202e\u200b")
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(story: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bundle.json"
+    for number, data in enumerate(poisoned(BYTES[story])):
+        path.write_bytes(data)
+        assert verify.run(argparse.Namespace(bundle=path, trust=TRUST, json=number % 2 == 1, max_megabytes=1)) in range(10, 17)
+        said = capsys.readouterr()
+        lines = (said.out + said.err).splitlines()
+        assert is_quiet(said.out + said.err), data[:200]
+        assert len(lines) <= 2
+        assert max(map(len, lines)) < 3_000
+        assert not any(line.lstrip().startswith(("VALID", "-")) for line in lines)
+
+
+def test_no_text_of_a_trust_file_reaches_the_terminal_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trust.json"
+    for number, data in enumerate(poisoned(TRUST.read_bytes())):
+        path.write_bytes(data)
+        main(["trust", "show", str(path)] if number % 2 else ["verify", str(RECORDED / "grant.json"), "--trust", str(path)])
+        said = capsys.readouterr()
+        assert is_quiet(said.out + said.err)
+        assert "\n  - The bank was paid." not in said.out + said.err
+
+
+def test_a_file_name_cannot_speak_for_the_verifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tmp_path / "\x1b[2JVALID\n.json"), "--trust", str(TRUST)]) == 2
+    assert is_quiet(capsys.readouterr().err)
+
+
+def test_the_largest_file_is_the_verifiers_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "large.json"
+    path.write_bytes(BYTES["trade"] + b" " * 1_000_000)
+    asked = ["verify", str(path), "--trust", str(TRUST), "--json", "--max-megabytes"]
+    assert main([*asked, "1"]) == 10
+    assert json.loads(capsys.readouterr().out)["code"] == "file_too_large"
+    assert main([*asked, "2"]) == 10
+    assert json.loads(capsys.readouterr().out)["code"] == "json_not_canonical"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[" + b"[]," * 6_600_000 + b"[]]", b"[" + b'{"a":1},' * 2_500_000 + b"1]", b"[" + b"1," * 10_000_000 + b"1]"],
+    ids=["lists", "objects", "numbers"],
+)
+def test_a_file_of_very_many_values_is_refused_before_they_are_built(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(VerificationError) as refused:
+            bundle.verify(data, HELD, checkers())
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert (refused.value.code, refused.value.exit_code) == ("json_too_many_values", 10)
+
+
+# --- What a story needs -----------------------------------------------------------------------------------------------------------
 
 SECTIONS = ("statements", "structs", "storage", "keys", "headers", "logs", "disclosures")
 OPTIONAL = {("lane", "Voucher"), ("grant", "qiaolian.scope.v1")}
