@@ -176,7 +176,9 @@ def test_another_buyers_call_is_no_part_of_a_credit_query(market: Any, reported:
     theirs = replace(market, bank=market.operator)
     theirs.deposit(market.operator.member, 1000, "theirs")
     theirs.settle()
+    theirs.offer(shares=(Share(market.department.member, 10_000),))  # a buyer has no share in what it pays
     other = theirs.open(theirs.grant(purpose="statistics"), cap=1000)
+    market.offer()
     part = bought(market.operator, other, theirs.call(other, 7), reported["parts"][0])
     claimed(market, reported["consent"], [part], "agreement_other_buyer")
 
