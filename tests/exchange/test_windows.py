@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import secrets
 from typing import Any
 
 import httpx
@@ -10,10 +12,9 @@ import pytest
 from chain.deployment import CloseWindow
 from chain.errors import BadInput, QiaolianError
 from chain.ledger import Reverted
-from chain.statements import Agreement, KeyPurpose, Share
+from chain.statements import Agreement, Share
 from exchange.agreements import rules
 from exchange.agreements import service as agreements
-from exchange.agreements.service import Proposal
 
 DAY = CloseWindow(86_400, 86_400)
 
@@ -55,8 +56,8 @@ def test_an_offer_states_seven_days_or_the_networks_longer_minimum() -> None:
 
 def test_an_offer_made_without_windows_states_seven_days(market: Any) -> None:
     body = {
-        "assetId": "0x" + market.asset_id.hex(),
-        "assetVersion": 2,
+        "assetId": "0x" + "22" * 32,
+        "assetVersion": 1,
         "price": 5,
         "mostCap": 100,
         "mostPerCall": 5,
@@ -104,7 +105,7 @@ def test_a_buyer_has_no_share_in_what_it_pays(market: Any, grant_id: bytes) -> N
         market.offer(shares=shares, buyers=(market.bank.member,))
     assert refused.value.code == "buyer_has_share"
     with pytest.raises(BadInput) as refused:
-        market.run(agreements.propose(market.bank.context, Proposal(grant_id=grant_id, cap=100, shares=shares)))
+        market.propose(grant_id, cap=100, shares=shares)
     assert refused.value.code == "buyer_has_share"
     terms, agreement = proposal(market, grant_id, shares=shares)
     signature = market.bank.context.sign(agreement)
@@ -114,9 +115,6 @@ def test_a_buyer_has_no_share_in_what_it_pays(market: Any, grant_id: bytes) -> N
 
 
 def proposal(market: Any, grant_id: bytes, **changes: Any) -> tuple[Any, Agreement]:
-    """A proposal as the bank would make it, with some terms changed; the grant's terms."""
-    terms = agreements.grants.load(market.bank.context, grant_id).terms
-    offered = agreements.find_offer(market.department.context, market.asset_id, 1)
-    key = market.department.context.signers[KeyPurpose.STATEMENT].address
-    wanted = Proposal(grant_id=grant_id, cap=100, **changes)
-    return terms, agreements._drafted(market.bank.context, wanted, terms, offered, key, b"\x07" * 32)
+    """A proposal like one the bank has made, with some terms changed; the grant's terms."""
+    made = agreements.load(market.bank.context, market.open(grant_id, cap=100))
+    return made.terms, dataclasses.replace(made.agreement, nonce=secrets.token_bytes(32), **changes)
