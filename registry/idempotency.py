@@ -29,7 +29,7 @@ DOMAIN = "qiaolian.request-key.v1"
 
 
 class Scope(StrEnum):
-    """What a key is for. The same text may be a key in each of them."""
+    """What a key is for. The same text may be a key in several scopes."""
 
     AGREEMENT = "agreement"
     GRANT = "grant"
@@ -94,7 +94,7 @@ def key_reused(scope: Scope) -> Conflict:
 
 def content_of(request: Any) -> dict[str, Any]:
     """A request dataclass as ``bind`` takes it: every field, so that none is forgotten."""
-    return {each.name: getattr(request, each.name) for each in dataclasses.fields(request)}
+    return {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
 
 
 def nonce_for(context: Context, what: str, key: str | None) -> bytes:

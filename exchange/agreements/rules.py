@@ -236,12 +236,12 @@ def require_named(offer_hash: bytes | None, stated: Mapping[str, Any]) -> None:
 
 def offer_changed(changes: Sequence[TermChange]) -> Conflict:
     """The refusal of an order on an offer that is no longer the provider's."""
-    told = "; ".join(f"{each.term} was {_shown(each.named)}, is {_shown(each.offered)}" for each in changes)
+    told = "; ".join(f"{change.term} was {_shown(change.named)}, is {_shown(change.offered)}" for change in changes)
     return Conflict(
         "offer_changed",
         f"The provider's offer is not the one this order names: {told}.",
         hint="Nothing was signed. Look at the offer again, and order on it under a new idempotency key if it still suits.",
-        changes=[each.to_json() for each in changes],
+        changes=[change.to_json() for change in changes],
     )
 
 

@@ -73,8 +73,8 @@ def offers(context: Context, *, buyer: str | None = None) -> list[dict[str, Any]
         rows = session.scalars(sa.select(ExchangeOffer).where(ExchangeOffer.withdrawn_at.is_(None)))
         found = [Offer.from_json(row.offer) for row in rows]
     if buyer is not None:
-        found = [_made_to(each, buyer) for each in found if not each.buyers or buyer in each.buyers]
-    return [_shown(each) for each in found]
+        found = [_made_to(made, buyer) for made in found if not made.buyers or buyer in made.buyers]
+    return [_shown(shown) for shown in found]
 
 
 async def offers_of(context: Context, provider: str) -> list[dict[str, Any]]:
@@ -86,13 +86,13 @@ async def offers_of(context: Context, provider: str) -> list[dict[str, Any]]:
     told = answer.get("offers") if isinstance(answer, dict) else None
     if not isinstance(told, list):
         raise BadInput("offer_malformed", "The provider's node does not list its offers in the form expected.")
-    found = [Offer.from_json(each) for each in told]
+    found = [Offer.from_json(offered) for offered in told]
     await _store_seen(context, found)
-    return [_shown(each) for each in found]
+    return [_shown(shown) for shown in found]
 
 
 async def _store_seen(context: Context, shown: Sequence[Offer]) -> None:
-    by_hash = {each.terms_hash(): each for each in shown}
+    by_hash = {seen.terms_hash(): seen for seen in shown}
     known = sa.select(ExchangeSeenOffer.terms_hash)
     with context.database.read() as session:
         new = set(by_hash) - set(session.scalars(known.where(ExchangeSeenOffer.terms_hash.in_(list(by_hash)))))
@@ -306,7 +306,7 @@ def _require_openable(context: Context, agreement: Agreement) -> int:
     wanted += [Word(CONTRACT, "accounts", (buyer,), place) for place in range(3)]
     wanted += [Word(CONTRACT, "agreements", (agreement_id,), place) for place in range(3)]
     proved = context.view.words(wanted)
-    values = [each.value for each in proved]
+    values = [record.value for record in proved]
     rules.require_not_open(AgreementState.decode(*values[4:]))
     rules.require_live_grant(GrantWord.decode(values[0]))
     rules.require_free(Account.decode(*values[1:4]), agreement.cap)

@@ -95,7 +95,7 @@ def test_two_offers_have_one_hash_only_if_no_term_differs(one: Offer, other: Off
 
 @given(offers, st.data())
 def test_each_single_term_that_changes_changes_the_hash_and_is_named(offer: Offer, data: Any) -> None:
-    name = data.draw(st.sampled_from([each.name for each in dataclasses.fields(Offer) if each.name != "buyers"]))
+    name = data.draw(st.sampled_from([field.name for field in dataclasses.fields(Offer) if field.name != "buyers"]))
     drawn = data.draw(offers)
     changed = dataclasses.replace(offer, **{name: getattr(drawn, name)})
     same = getattr(changed, name) == getattr(offer, name)
@@ -119,7 +119,7 @@ def test_an_order_that_states_the_offers_own_terms_meets_it_and_any_worse_one_do
     }
     assert set(worse) == set(rules.STATED_TERMS)
     for name, value in worse.items():
-        assert [each.term for each in rules.stated_changes(stated | {name: value}, offer)] == [name]
+        assert [change.term for change in rules.stated_changes(stated | {name: value}, offer)] == [name]
         with pytest.raises(BadInput) as refused:
             rules.require_named(None, stated | {name: None})
         assert (refused.value.code, refused.value.context["missing"]) == ("offer_not_named", [name])

@@ -137,7 +137,7 @@ def test_an_order_on_an_offer_that_changed_meanwhile_is_refused_and_names_what_c
     assert (answer.status_code, answer.json()["code"]) == (409, "offer_changed")
     with pytest.raises(Conflict) as refused:
         market.propose(grant_id, offer_hash=bytes.fromhex(seen["offerHash"][2:]))
-    changes = {each["term"]: each for each in refused.value.context["changes"]}  # type: ignore[attr-defined]
+    changes = {change["term"]: change for change in refused.value.context["changes"]}  # type: ignore[attr-defined]
     assert set(changes) == {"price", "mostPerCall", "shares"}
     assert (changes["price"]["named"], changes["price"]["offered"]) == (50, 500)
     assert "price was 50, is 500" in refused.value.sentence

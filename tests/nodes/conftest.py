@@ -154,7 +154,7 @@ def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
         paid = settlement.client("clerk").post("/v1/deposits", deposit)
         done(settlement.client("clerk"), paid["operation"])
         shown = buyer.get(f"/v1/offers?provider={department.member}")["offers"]
-        seen = next(each["offerHash"] for each in shown if each["assetId"] == asset["assetId"])
+        seen = next(offer["offerHash"] for offer in shown if offer["assetId"] == asset["assetId"])
         order = {"grantId": grant_id, "offerHash": seen, "cap": 1_000}
         agreed = eventually(lambda: buyer.post("/v1/agreements", order))
         agreement = agreed["agreementId"]

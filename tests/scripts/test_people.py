@@ -463,7 +463,7 @@ def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, set
 
 
 def test_an_open_agreement_is_listed_with_its_block_and_cannot_be_withdrawn(town: Town, agreed: str) -> None:
-    (row,) = [each for each in town.at("bank", "agreement", "list")["agreements"] if each["agreementId"] == agreed]
+    (row,) = [row for row in town.at("bank", "agreement", "list")["agreements"] if row["agreementId"] == agreed]
     assert (row["reason"], row["stateSince"], row["openedAt"] > 0) == (None, None, True)
     assert code_of("agreement", "withdraw", agreed, *town.node("bank")) == (2, "agreement_open")
 
