@@ -6,6 +6,7 @@ import asyncio
 import csv
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +188,12 @@ def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_ca
     assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, "purpose_not_listed", 0)
     signed = agreements.load(shop.market.bank.context, shop.agreement_id)
     assert signed.terms is not None
+    bank, another = shop.market.bank, replace(signed.agreement, nonce=b"\x07" * 32)
     with pytest.raises(Forbidden) as refused:
-        agreements.countersign(shop.context, shop.market.bank.member, signed.agreement, signed.terms, signed.buyer_signature)
+        agreements.countersign(shop.context, bank.member, another, signed.terms, bank.context.sign(another))
     assert refused.value.code == "purpose_not_listed"
     with pytest.raises(Conflict) as shown:
-        shop.market.run(agreements.propose(shop.market.bank.context, Proposal(grant_id=signed.agreement.grant_id, cap=1000)))
+        shop.market.run(agreements.propose(bank.context, Proposal(grant_id=another.grant_id, cap=1000, offer_hash=bytes(32))))
     assert shown.value.code == "metadata_differs"
 
 

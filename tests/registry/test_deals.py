@@ -24,6 +24,7 @@ from chain.keys import Secp256k1Signer
 from chain.outbox.store import OutboxCall
 from chain.statements import Algorithm, DealStep, DealTerms, KeyPurpose, Step, TitleStatement
 from registry.evidence.store import LogEntry, PendingEntry
+from registry.pages import PageRequest
 from registry.property import register, service
 from registry.property.delivery import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Pauses
 from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
@@ -261,7 +262,7 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(ne
     assert set(records[0]) == {step.name.lower() for step in Step}
     assert records[0]["tax"]["total"] == service.taxes(network["bank"].context, deal.id)["total"]
     assert owner(network, deal.sale) == deal.sale.buyer.code
-    assert [each["dealId"] for each in service.listing(network["bank"].context)].count("0x" + deal.id.hex()) == 1
+    assert [row["dealId"] for row in service.listing(network["bank"].context, PageRequest())["deals"]].count("0x" + deal.id.hex()) == 1
 
 
 def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_its_title_was_built_on(
@@ -477,7 +478,7 @@ def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Any, sale: Sale) -
     finally:
         agency.peers.down.clear()
     assert caught.value.code == "peer_unreachable"
-    assert not [each for each in service.listing(agency.context) if each["terms"]["unit"] == "0x" + sale.title.unit.hex()]
+    assert not [row for row in service.listing(agency.context, PageRequest())["deals"] if row["terms"]["unit"] == "0x" + sale.title.unit.hex()]
     sale.draw_up().take(Step.SELLER)
 
 
