@@ -329,7 +329,8 @@ class Market:
     def seen(self) -> bytes:
         """The hash of the department's offer as the bank's people are shown it now."""
         shown = self.run(agreements.offers_of(self.bank.context, self.department.member))
-        return next(bytes.fromhex(offer["offerHash"][2:]) for offer in shown if offer["assetId"] == "0x" + self.asset_id.hex())
+        ours = ("0x" + self.asset_id.hex(), 1)
+        return next(bytes.fromhex(offer["offerHash"][2:]) for offer in shown if (offer["assetId"], offer["assetVersion"]) == ours)
 
     def propose(self, grant_id: bytes, *, key: str | None = None, **wanted: Any) -> dict[str, Any]:
         """An order on the current offer, as the bank's own system makes it."""
