@@ -53,9 +53,7 @@ def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     """
     if len(data) > max_bytes:
         raise Malformed("json_too_large", f"The JSON is larger than {max_bytes} bytes.")
-    # Commas and brackets within texts count as well: a few more than there are, and found at once.
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > max_values:
-        raise Malformed("json_too_many_values", f"The JSON has more than {max_values:,} values.")
+    require_few_values(data, max_values)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -74,6 +72,13 @@ def loads(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     if _SURROGATE.search(text):
         _require_unicode(value)
     return value
+
+
+def require_few_values(data: bytes, most: int) -> None:
+    """Refuse a text of too many values before anything is built of it: ``json_too_many_values``."""
+    # Commas and brackets within texts count as well: a few more than there are, and found at once.
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > most:
+        raise Malformed("json_too_many_values", f"The JSON has more than {most:,} values.")
 
 
 def loads_canonical(data: bytes, *, max_bytes: int = MAX_BYTES, max_values: int = MAX_VALUES) -> Any:

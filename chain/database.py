@@ -31,6 +31,8 @@ from chain.errors import QiaolianError, Unavailable
 T = TypeVar("T")
 
 MOST_PER_COMMIT = 256
+BUSY_MILLISECONDS = 30_000
+"""How long SQLite waits for another process's lock before it refuses."""
 
 
 class Base(DeclarativeBase):
@@ -98,6 +100,44 @@ class Database:
             except self.engine.dialect.loaded_dbapi.Error as error:
                 self._stop_asking()
                 raise _unavailable("The node's database does not answer.") from error
+
+    async def aread(self, query: Callable[[Session], T]) -> T:
+        """Run a query in a thread and return its value; for coroutines, which must not wait for a database."""
+        return await asyncio.to_thread(self._in_session, query)
+
+    def _in_session(self, query: Callable[[Session], T]) -> T:
+        with self.read() as session:
+            return query(session)
+
+    async def aask(self, query: Prepared, values: Mapping[str, Any]) -> list[Any]:
+        """``ask`` for coroutines.
+
+        SQLite answers a prepared query from its page cache in less time than a thread takes to wake, so it is asked at once, and only in a thread
+        where it would wait for a lock. Any other database is asked in a thread.
+        """
+        found = self._ask_without_waiting(query, values)
+        return await asyncio.to_thread(self.ask, query, values) if found is None else found
+
+    def _ask_without_waiting(self, query: Prepared, values: Mapping[str, Any]) -> list[Any] | None:
+        """The rows, or None where the answer would have to be waited for."""
+        if self.engine.dialect.name != "sqlite" or not self._asks.acquire(blocking=False):
+            return None
+        try:
+            if self._asking is None:
+                return None
+            text, made = query.form(self.engine.dialect, values)
+            cursor = self._asking.cursor()
+            try:
+                cursor.execute("PRAGMA busy_timeout=0")
+                cursor.execute(text, made(values))
+                return list(cursor.fetchall())
+            except self.engine.dialect.loaded_dbapi.Error:
+                return None
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+                cursor.close()
+        finally:
+            self._asks.release()
 
     def submit(self, change: Callable[[Session], T]) -> Future[T]:
         """Queue a change; the future resolves when it is durable."""
@@ -230,13 +270,13 @@ def _engine(url: str, begin: str) -> sa.Engine:
     """An engine; SQLite's write transactions begin IMMEDIATE, so that two processes of one node queue instead of failing."""
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1_000})
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         # The driver must not begin transactions by itself: savepoints and readers need BEGIN to be ours.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MILLISECONDS}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")

@@ -136,8 +136,10 @@ def _daemon(arguments: argparse.Namespace) -> int:
     async def serve() -> None:
         task = asyncio.current_task()
         assert task is not None
-        for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+        # A second cancellation would interrupt the cleaning up that the first began.
+        cancel = _once(task.cancel)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, cancel)
         async with Daemon.started(config) as daemon:
             where = f"{config.listen.host}:{config.listen.port}"
             await daemon.serve(lambda: print(f"{config.name} listens on {where}", flush=True))
@@ -147,6 +149,17 @@ def _daemon(arguments: argparse.Namespace) -> int:
     except asyncio.CancelledError:
         print("stopped", file=sys.stderr)
     return 0
+
+
+def _once(call: Callable[[], object]) -> Callable[[], None]:
+    """What makes a call the first time it is called, and nothing later."""
+    calls = iter((call,))
+
+    def made() -> None:
+        for first in calls:
+            first()
+
+    return made
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ _BY_STATUS: dict[int, type[QiaolianError]] = {
     404: NotFound,
     409: Conflict,
     422: BadInput,
+    429: Unavailable,
     502: Unavailable,
     503: Unavailable,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,13 +18,17 @@ from chain.errors import QiaolianError
 from nodes import health, operations, problems
 from nodes.access import LocalAccess
 from nodes.assembly import Node, assemble
+from nodes.bodies import Bodies, BodyLimits
 from nodes.config import NodeConfig
 from nodes.gate import Gate, Guards
 from nodes.metrics import Metrics
 from nodes.migrate import upgrade
+from nodes.rates import Rates
 from nodes.routers import routers
 from nodes.version import VERSION
 from nodes.workers import Workers
+
+MAX_THREADS = 64
 
 _DESCRIPTION = """\
 One organisation's node of the Qiaolian network. The organisation's own systems and people use a bearer token and the
@@ -36,10 +41,12 @@ def create_app(config: NodeConfig) -> FastAPI:
     """The application; everything is opened when it starts and closed when it ends."""
     metrics = Metrics()
     access = LocalAccess.load(config.path(config.access.tokens))
-    guards = Guards(member=config.member, access=access, metrics=metrics, body_bytes=config.limits.body_bytes)
+    guards = _guards(config, access, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # One blocked database or chain node must not take the threads that others wait for.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_THREADS, "work"))
         try:
             await asyncio.to_thread(upgrade, config.database_url, lock_dir=config.data)
             node = await asyncio.to_thread(assemble, config)
@@ -57,6 +64,7 @@ def create_app(config: NodeConfig) -> FastAPI:
             yield
         finally:
             await workers.stop()
+            app.state.health.close()
             await asyncio.to_thread(node.close)
 
     app = FastAPI(
@@ -76,8 +84,27 @@ def create_app(config: NodeConfig) -> FastAPI:
         app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
+    guards.bodies.routes = tuple(app.routes)
     app.add_middleware(Gate, guards=guards)
     return app
+
+
+def _guards(config: NodeConfig, access: LocalAccess, metrics: Metrics) -> Guards:
+    limits = config.limits
+    sizes = BodyLimits(
+        large=limits.body_bytes,
+        statement=limits.statement_bytes,
+        stranger=limits.stranger_bytes,
+        together=limits.bodies_bytes,
+    )
+    return Guards(
+        member=config.member,
+        access=access,
+        metrics=metrics,
+        bodies=Bodies(sizes),
+        strangers=Rates(limits.stranger_requests_per_second, limits.stranger_requests_burst),
+        members=Rates(limits.member_requests_per_second, 2 * int(limits.member_requests_per_second)),
+    )
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -122,6 +122,28 @@ class Limits(_Strict):
     unknown_subjects: int = Field(default=100, ge=1, le=1_000_000)
     """Refusals with ``subject_unknown`` under one grant within ``unknown_subjects_seconds``."""
     unknown_subjects_seconds: int = Field(default=86_400, ge=60)
+    statement_bytes: int = Field(default=262_144, ge=1_000)
+    """Largest body at the routes that do not take many items at once."""
+    stranger_bytes: int = Field(default=65_536, ge=1_000)
+    """Largest body of a caller without a token, at the routes that are open to one."""
+    bodies_bytes: int = Field(default=67_108_864, ge=1_000)
+    """All bodies in memory at a time; one caller may hold a quarter."""
+    head_bytes: int = Field(default=32_768, ge=1_000)
+    handshake_seconds: float = Field(default=5.0, gt=0, le=600)
+    head_seconds: float = Field(default=10.0, gt=0, le=600)
+    request_seconds: float = Field(default=60.0, gt=0, le=3_600)
+    """A request's body must be here within this time of its head."""
+    write_seconds: float = Field(default=60.0, gt=0, le=3_600)
+    """A client that reads nothing of its response for so long is cut off."""
+    connections_per_address: int = Field(default=128, ge=1)
+    """Connections of one address that have shown no accepted token."""
+    stranger_connections: int = Field(default=512, ge=1)
+    """The same of all addresses; the oldest is closed for a further one."""
+    stranger_requests_per_second: float = Field(default=100.0, gt=0)
+    """Requests of one address without an accepted token."""
+    stranger_requests_burst: int = Field(default=500, ge=1)
+    member_requests_per_second: float = Field(default=2_000.0, gt=0)
+    """Requests of one other member's node."""
     peer_timeout_seconds: float = Field(default=20.0, gt=0)
     free_disk_bytes: int = Field(default=64_000_000, ge=0)
     """``/readyz`` reports the disk when less is free."""

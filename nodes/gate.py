@@ -1,12 +1,14 @@
-"""What every request passes first: size, principal, strict JSON; and what every answer gets: problem+json, security
+"""What every request passes first: authority, size, strict JSON; and what every answer gets: problem+json, security
 headers, metrics.
 
-One plain ASGI layer around the application. It reads the whole body (bounded) before anything else, since a token
-vouches for the body's bytes and a body that breaks JSON's rules must not reach a parser that is more forgiving.
+One plain ASGI layer around the application. Nothing of a body is read before the caller's authority and the route allow
+it. Then the whole body (bounded) is read before the endpoint sees anything, since a token vouches for the body's bytes
+and a body that breaks JSON's rules must not reach a parser that is more forgiving.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,8 +21,11 @@ from chain.errors import BadInput, QiaolianError, Unauthorised
 from chain.statements import Role
 from nodes import problems
 from nodes.access import LocalAccess
+from nodes.bodies import Bodies, too_large
+from nodes.connections import Visitor
 from nodes.metrics import Metrics
-from nodes.tokens import SCHEME, Verifier
+from nodes.rates import Rates
+from nodes.tokens import SCHEME, Authenticated, Verifier
 from registry.access import Principal
 
 log = logging.getLogger("qiaolian.http")
@@ -42,13 +47,11 @@ _SECURITY = [
     (b"strict-transport-security", b"max-age=31536000"),
     (b"cache-control", b"no-store"),
 ]
+MAX_VALUES = 200_000
+"""Values in one body: a batch of the largest size has a third of it."""
+_READ_AT_ONCE = 1 << 16
+"""A body up to this size is read in about a millisecond."""
 _SECURITY_NAMES = frozenset(name for name, _ in _SECURITY)
-
-
-class BodyTooLarge(QiaolianError):
-    """The request's body is over the node's limit."""
-
-    status = 413
 
 
 class ClientGone(Exception):
@@ -62,7 +65,11 @@ class Guards:
     member: str
     access: LocalAccess
     metrics: Metrics
-    body_bytes: int
+    bodies: Bodies
+    strangers: Rates
+    """Requests without accepted authority, by address."""
+    members: Rates
+    """Requests of other members' nodes, by member."""
     verifier: Verifier | None = None
     context: Context | None = None
 
@@ -74,13 +81,20 @@ class Guards:
         return [(PROJECTED_HEIGHT, b"%d" % (self.context.projected_height or 0)), (BLOCKS_BEHIND, b"%d" % behind)]
 
 
+@dataclass(frozen=True)
+class _Authority:
+    """Who calls, and the token that the body has to match."""
+
+    principal: Principal | None = None
+    token: Authenticated | None = None
+
+
 class Gate:
     """See the module's text."""
 
     def __init__(self, app: App, guards: Guards) -> None:
         self._app = app
         self._guards = guards
-        self._limit = guards.body_bytes
         self._roles: dict[int, frozenset[str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,47 +118,66 @@ class Gate:
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        body = await self._body(headers, receive)
+        has_body = _has_body(headers)
         state = scope.setdefault("state", {})
         state["exchange"] = exchange
-        state["principal"] = await self._principal(scope, headers, body)
-        if body:
-            # Whatever the body calls itself: no endpoint takes anything but JSON, and a header is not to switch the strictness off.
-            state["json"] = _strict(body, self._limit)
-        await self._app(scope, _replay(body, receive), exchange.send)
+        authority = await self._authority(scope, headers)
+        principal = authority.principal
+        declared = _declared(headers)
+        limit = self._guards.bodies.limit(scope, principal) if has_body else 0
+        if limit and declared is not None and declared > limit:
+            raise too_large(limit)
+        with self._guards.bodies.held(principal, (limit if declared is None else declared) if limit else 0):
+            # Where no body may be read, the endpoint sees none: its own guard says what is missing.
+            body = await _read(receive, limit) if limit else b""
+            if authority.token is not None and has_body and not limit:
+                # The token vouches for a body nobody read: it proves nothing.
+                principal = None
+            elif authority.token is not None:
+                assert self._guards.verifier is not None
+                self._guards.verifier.accept(authority.token, body)
+            state["principal"] = principal
+            if body:
+                # Whatever the body calls itself: no endpoint takes anything but JSON, and a header is not to switch the strictness off.
+                state["json"] = await _strict(body, limit)
+            await self._app(scope, _replay(body, receive), exchange.send)
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._limit:
-            raise _too_large(self._limit)
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._limit:
-                raise _too_large(self._limit)
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+    async def _authority(self, scope: Scope, headers: dict[bytes, bytes]) -> _Authority:
+        """Who calls, decided before the body; nobody for a caller who shows nothing (public endpoints, and ``token_missing`` from all others).
 
-    async def _principal(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Principal | None:
-        """Who calls; None for a caller who shows nothing (public endpoints, and ``token_missing`` from all others)."""
+        What shows no authority is counted by address, so that refusing it stays cheap.
+        """
+        visitor: Visitor | None = scope["state"].get("visitor")
+        address = scope["client"][0] if scope.get("client") else ""
         raw = headers.get(b"authorization")
         if raw is None:
-            return None
+            self._guards.strangers.take(address)
+            return _Authority()
         header = raw.decode("latin-1")
+        if not header.startswith("Bearer ") and (visitor is None or not visitor.trusted):
+            self._guards.strangers.take(address)
+        try:
+            found = await self._principal(scope, header)
+        except QiaolianError:
+            if header.startswith("Bearer ") or (visitor is not None and visitor.trusted):
+                self._guards.strangers.take(address)
+            raise
+        if visitor is not None and not visitor.trusted:
+            visitor.trust()
+        if found.token is not None:
+            self._guards.members.take(found.token.caller.member)
+        return found
+
+    async def _principal(self, scope: Scope, header: str) -> _Authority:
         scheme = header.partition(" ")[0]
         verifier = self._guards.verifier
         if scheme == SCHEME and verifier is not None:
-            caller = await verifier.verify(header, method=scope["method"], target=_target(scope), body=body)
-            return Principal(kind="member", member=caller.member, roles=self._role_names(caller.roles))
+            found = await verifier.authenticate(header, method=scope["method"], target=_target(scope))
+            roles = self._role_names(found.caller.roles)
+            return _Authority(Principal(kind="member", member=found.caller.member, roles=roles), found)
         if scheme == "Bearer":
             role = self._guards.access.role_of(header)
-            return Principal(kind="local", member=self._guards.member, roles=frozenset({role}))
+            return _Authority(Principal(kind="local", member=self._guards.member, roles=frozenset({role})))
         raise Unauthorised(
             "token_malformed",
             "The Authorization header is neither a node's token nor a bearer token.",
@@ -197,6 +230,8 @@ class _Exchange:
             return
         status, body = problems.problem(error)
         headers = [(b"content-type", problems.CONTENT_TYPE), (b"content-length", str(len(body)).encode())]
+        if status in (429, 503):
+            headers.append((b"retry-after", b"1"))
         if status == 401:
             headers.append((b"www-authenticate", SCHEME.encode() + b", Bearer"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -217,15 +252,45 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _strict(body: bytes, limit: int) -> Any:
+async def _read(receive: Receive, limit: int) -> bytes:
+    """The whole body, which is within the limit."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+def _declared(headers: dict[bytes, bytes]) -> int | None:
+    """The body's size as the request declares it; None where it declares none."""
+    declared = headers.get(b"content-length", b"")
+    return int(declared) if declared.isdigit() and len(declared) < 20 else None
+
+
+async def _strict(body: bytes, limit: int) -> Any:
+    """The body as strict JSON; a large one is read in a thread, so that others are served meanwhile."""
+    if len(body) <= _READ_AT_ONCE:
+        return _loads(body, limit)
+    return await asyncio.to_thread(_loads, body, limit)
+
+
+def _loads(body: bytes, limit: int) -> Any:
     try:
-        return canonical.loads(body, max_bytes=limit)
+        return canonical.loads(body, max_bytes=limit, max_values=MAX_VALUES)
     except RecursionError as error:
         raise BadInput("json_too_deep", "The JSON nests too deeply.") from error
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge("body_too_large", f"The request's body is over {limit} bytes.", hint="Send it in several requests.", limit=limit)
 
 
 def _target(scope: Scope) -> str:

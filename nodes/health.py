@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +30,11 @@ from nodes.version import VERSION
 from registry.access import Principal, get_context, get_principal, require_local, require_member
 from registry.assets import incidents
 from registry.evidence.service import log_size
+from registry.openapi import LARGE_BODY
 
 MAX_BLOCKS_BEHIND = 30
+CHECK_SECONDS = 2.0
+"""How long a check may take before what it looks at counts as down."""
 _HEARTBEAT_SECONDS = 2.0
 
 
@@ -73,9 +78,7 @@ class Health:
         self._limits = limits
         self._written_at = -_HEARTBEAT_SECONDS
 
-    def readiness(self) -> Readiness:
-        """Every dependency, looked at now."""
-        checks = {
+        self._checks: dict[str, Callable[[], None]] = {
             "database": self._database,
             "chain": self._chain,
             "projection": self._projection,
@@ -84,15 +87,40 @@ class Health:
             "disk": self._disk,
             "claims": self._claims,
         }
-        found = []
-        for name, check in checks.items():
-            try:
-                check()
-                found.append(Dependency(name=name, up=True))
-            except Exception as error:  # whatever it is, it is what is down
-                ours = as_ours(error)
-                found.append(Dependency(name=name, up=False, code=ours.code, detail=ours.sentence, hint=ours.hint))
-        return Readiness(ready=all(each.up for each in found), dependencies=found)
+        self._threads = ThreadPoolExecutor(len(self._checks), "health")
+        self._running: dict[str, asyncio.Future[None]] = {}
+
+    async def readiness(self) -> Readiness:
+        """Every dependency, looked at now, all at the same time; what does not answer in time is down."""
+        found = await asyncio.gather(*(self._dependency(name) for name in self._checks))
+        return Readiness(ready=all(dependency.up for dependency in found), dependencies=list(found))
+
+    def close(self) -> None:
+        """Start no further check."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _dependency(self, name: str) -> Dependency:
+        """One dependency. A check that still runs is waited for again and never started twice."""
+        running = self._running.get(name)
+        if running is None or running.done():
+            running = asyncio.get_running_loop().run_in_executor(self._threads, self._checks[name])
+            running.add_done_callback(_retrieve)
+            self._running[name] = running
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await asyncio.shield(running)
+        except TimeoutError:
+            return Dependency(
+                name=name,
+                up=False,
+                code="check_timed_out",
+                detail=f"The check did not answer within {CHECK_SECONDS:g} s.",
+                hint="Look at what it depends on: the database, its disk, or the chain node.",
+            )
+        except Exception as error:  # whatever it is, it is what is down
+            ours = as_ours(error)
+            return Dependency(name=name, up=False, code=ours.code, detail=ours.sentence, hint=ours.hint)
+        return Dependency(name=name, up=True)
 
     def view_age(self) -> float | None:
         """Seconds since the chain view's head; None before the first."""
@@ -212,6 +240,12 @@ class Health:
             return backlog(session, self._context.transaction_address)
 
 
+def _retrieve(check: asyncio.Future[None]) -> None:
+    """Take the outcome of a check that nobody waits for any more."""
+    if not check.cancelled():
+        check.exception()
+
+
 router = APIRouter(tags=["node"])
 _MAY_SCRAPE = require_local("system", "administrator", "auditor")
 
@@ -222,8 +256,8 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="The node can do its work; if not, what is down", response_model=Readiness)
-def readyz(request: Request) -> Response:
-    readiness: Readiness = request.app.state.health.readiness()
+async def readyz(request: Request) -> Response:
+    readiness: Readiness = await request.app.state.health.readiness()
     caller = get_principal(request)
     if caller is None or caller.kind != "local":
         readiness = for_strangers(readiness)
@@ -278,6 +312,6 @@ async def ping(request: Request) -> dict[str, str]:
     return {"member": (await require_member(request)).member}
 
 
-@router.post("/v1/peer/ping", summary="The same with a body")
+@router.post("/v1/peer/ping", summary="The same with a body", openapi_extra=LARGE_BODY)
 async def ping_body(request: Request) -> dict[str, Any]:
     return {"member": (await require_member(request)).member, "bytes": len(await request.body())}

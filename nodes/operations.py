@@ -40,5 +40,4 @@ async def _outcome(context: Context, operation_id: str, seconds: float) -> outbo
         except Unavailable as error:
             if error.code != "outbox_timeout":
                 raise
-    with context.database.read() as session:
-        return outbox.outcome(session, operation_id)
+    return await context.database.aread(lambda session: outbox.outcome(session, operation_id))

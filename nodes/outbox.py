@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 
 from chain.database import Database
@@ -11,8 +10,10 @@ from chain.deployment import Deployment
 from chain.keys import KeyStore
 from chain.ledger import Ledger
 from chain.outbox import OutboxWorker
+from chain.signals import run_until_signalled
 from chain.statements import KeyPurpose
 from nodes.config import NodeConfig
+from nodes.exclusive import only_process
 from nodes.initialise import NODE_KEYS
 from nodes.migrate import upgrade
 
@@ -21,20 +22,22 @@ log = logging.getLogger("qiaolian.outbox")
 
 def run(config: NodeConfig) -> int:
     """Send until SIGTERM; the process's exit code."""
-    stop = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda _number, _frame: stop.set())
+    run_until_signalled(lambda stop: _send(config, stop))
+    return 0
+
+
+def _send(config: NodeConfig, stop: threading.Event) -> None:
     deployment = Deployment.load(config.path(config.chain.deployment))
     store = KeyStore(config.path(config.keys.dir), config.passphrase())
     signer = store.secp256k1(NODE_KEYS[KeyPurpose.TRANSACTION][0])
-    upgrade(config.database_url, lock_dir=config.data)
-    database = Database(config.database_url)
-    ledger = Ledger(config.chain.rpc, deployment)
-    log.info("outbox runs")
-    try:
-        OutboxWorker(database, ledger, signer).run(stop)
-    finally:
-        database.close()
-        ledger.close()
-        log.info("outbox ended")
-    return 0
+    with only_process("outbox", config.database_url):
+        upgrade(config.database_url, lock_dir=config.data)
+        database = Database(config.database_url)
+        ledger = Ledger(config.chain.rpc, deployment)
+        log.info("outbox runs")
+        try:
+            OutboxWorker(database, ledger, signer).run(stop)
+        finally:
+            database.close()
+            ledger.close()
+            log.info("outbox ended")

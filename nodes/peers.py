@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from chain.errors import (
-    NotFound,
-    Unavailable,
-)
+from chain.canonical import MAX_VALUES, require_few_values
+from chain.errors import Malformed, NotFound, Unavailable
 from chain.statements import KeyPurpose
 from chain.view import ChainView
 from chain.words import KeyWord
@@ -24,6 +22,8 @@ from nodes.answers import Answer, refusal
 from nodes.config import Peer
 from nodes.http import ConnectionLost, Endpoint, client_tls
 from nodes.tokens import Issuer
+
+_READ_AT_ONCE = 1 << 16
 
 
 class HttpPeers:
@@ -46,11 +46,11 @@ class HttpPeers:
         """POST a JSON body, or the bytes of one; the decoded JSON answer, or the peer's error as ours."""
         headers = [("idempotency-key", idempotency_key)] if idempotency_key is not None else []
         raw = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-        return _decoded(member, await self._send(member, "POST", path, raw, headers))
+        return await _read(member, await self._send(member, "POST", path, raw, headers))
 
     async def get(self, member: str, path: str) -> Any:
         """GET; the decoded JSON answer, or the peer's error as ours."""
-        return _decoded(member, await self._send(member, "GET", path, b"", []))
+        return await _read(member, await self._send(member, "GET", path, b"", []))
 
     async def get_bytes(self, member: str, path: str) -> bytes:
         """GET what is not JSON, such as a log tile or a checkpoint."""
@@ -122,12 +122,20 @@ class HttpPeers:
             )
 
 
+async def _read(member: str, answer: Answer) -> Any:
+    """The decoded answer; a large one is read in a thread."""
+    if len(answer.body) <= _READ_AT_ONCE:
+        return _decoded(member, answer)
+    return await asyncio.to_thread(_decoded, member, answer)
+
+
 def _decoded(member: str, answer: Answer) -> Any:
     if answer.status >= 400:
         raise refusal(member, answer)
     if answer.status == 204 or not answer.body:
         return None
     try:
+        require_few_values(answer.body, MAX_VALUES)
         return json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
-        raise Unavailable("peer_bad_answer", "The other member's node did not answer with JSON.", member=member) from error
+    except (Malformed, ValueError, RecursionError) as error:
+        raise Unavailable("peer_bad_answer", "The other member's node did not answer with JSON that can be read.", member=member) from error

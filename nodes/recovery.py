@@ -27,6 +27,7 @@ from chain.printable import printable
 from exchange.metering import recovery as lanes
 from nodes.assembly import Node, assemble
 from nodes.config import NodeConfig
+from nodes.exclusive import only_process
 from nodes.migrate import upgrade
 from nodes.workers.projector import Projector
 from registry.evidence import recovery as log
@@ -76,7 +77,7 @@ class Recovered:
 
 def run(config: NodeConfig) -> int:
     """Recover and say what came of it; 0 when every agreement can be used again, 2 otherwise."""
-    with _stopped(config):
+    with _stopped(config), only_process("node", config.database_url):
         upgrade(config.database_url, lock_dir=config.data)
         node = assemble(config)
         try:
@@ -111,12 +112,13 @@ async def _recover(node: Node) -> Recovered:
         # Only now: the heads that are signed next are those that were just proved.
         node.standing.settle(None)
         if found is not None:
-            context.database.write(lambda session: _take(session, context, found))
+            await context.database.awrite(lambda session: _take(session, context, found))
         outcomes = await lanes.recover_all(context)
     finally:
         node.peers.close()
-    size = service.log_size(context)
-    return Recovered(size, 0 if found is None else len(found.leaves), _bare(context, found), outcomes)
+    size = await asyncio.to_thread(service.log_size, context)
+    bare = await asyncio.to_thread(_bare, context, found)
+    return Recovered(size, 0 if found is None else len(found.leaves), bare, outcomes)
 
 
 def _take(session: Session, context: Context, found: log.Found) -> None:

@@ -13,21 +13,26 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
 
 from chain.errors import BadInput, Conflict, QiaolianError
 from chain.keys import KeyStore
 from chain.statements import KeyPurpose
 from nodes.app import create_app
-from nodes.config import NodeConfig
+from nodes.config import Limits, NodeConfig
+from nodes.connections import ConnectionLimits, DeadlineProtocol, Listener, Visitor
+from nodes.exclusive import only_process
 from nodes.initialise import CERTIFICATE_FILE, NODE_KEYS
 
 GRACE_SECONDS = 8
 _KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SWITCH_SECONDS = 0.0005
 """How long one thread may keep the interpreter while another waits; the default of 5 ms is a whole metered call's budget."""
@@ -35,6 +40,42 @@ _SWITCH_SECONDS = 0.0005
 
 class _Server(uvicorn.Server):
     """Ends with exit code 0 on SIGTERM or SIGINT instead of dying of the signal again."""
+
+    def __init__(self, limits: Limits, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._limits = ConnectionLimits(
+            handshake_seconds=limits.handshake_seconds,
+            head_seconds=limits.head_seconds,
+            body_seconds=limits.request_seconds,
+            write_seconds=limits.write_seconds,
+            head_bytes=limits.head_bytes,
+            per_address=limits.connections_per_address,
+            strangers=limits.stranger_connections,
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own, with a listener that counts connections and bounds their time."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        assert self.config.ssl is not None
+        listening = _listening(self.config.host, self.config.port)
+        self.servers = [
+            cast(
+                Any,
+                Listener(listening, tls=self.config.ssl, limits=self._limits, protocol=self._protocol),
+            )
+        ]
+        self.started = True
+
+    def _protocol(self, visitor: Visitor) -> DeadlineProtocol:
+        return DeadlineProtocol(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            limits=self._limits,
+            visitor=visitor,
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -61,12 +102,13 @@ def run(config: NodeConfig) -> int:
     tls = server_tls(config)
     app = create_app(config)
     server = _Server(
+        config.limits,
         uvicorn.Config(
             _Quiet(app),
             host=config.listen.host,
             port=config.listen.port,
             loop="uvloop",
-            http="httptools",
+            http=DeadlineProtocol,
             ws="none",
             lifespan="on",
             access_log=False,
@@ -78,9 +120,14 @@ def run(config: NodeConfig) -> int:
             ssl_keyfile="set by ssl_context_factory",
             ssl_certfile="set by ssl_context_factory",
             ssl_context_factory=lambda _config, _default: tls,
-        )
+        ),
     )
-    _require_free(config.listen.host, config.listen.port)
+    _bound(config.listen.host, config.listen.port).close()
+    with only_process("node", config.database_url):
+        return _serve(server, app)
+
+
+def _serve(server: _Server, app: FastAPI) -> int:
     sys.setswitchinterval(_SWITCH_SECONDS)
     # What the program itself consists of never becomes garbage: collections need not look at it again.
     gc.freeze()
@@ -137,15 +184,25 @@ class _Quiet:
         await self._app(scope, receive, quiet)
 
 
-def _require_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise Conflict(
-                "port_in_use",
-                f"{host}:{port} cannot be listened on.",
-                hint="End what uses it, or configure another port.",
-            ) from error
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there."""
+    made = _bound(host, port)
+    made.listen(_BACKLOG)
+    made.setblocking(False)
+    return made
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket bound to the address; ``port_in_use``."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise Conflict(
+            "port_in_use",
+            f"{host}:{port} cannot be listened on.",
+            hint="End what uses it, or configure another port.",
+        ) from error
+    return made

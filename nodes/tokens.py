@@ -56,6 +56,18 @@ class Caller:
     """The member's roles as in the directory."""
 
 
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """A token that was checked except for the body it names, and is not used up yet."""
+
+    caller: Caller
+    claims: dict[str, Any]
+
+
+def _wrong_request() -> Unauthorised:
+    return Unauthorised("token_wrong_request", "The token was made for another request.")
+
+
 def prefix(deployment: Deployment) -> bytes:
     """What every token of this network is signed under."""
     directory = bytes.fromhex(deployment.address("MemberDirectory")[2:])
@@ -116,34 +128,55 @@ class Verifier:
             Forbidden: ``member_suspended``.
             Unavailable: ``chain_view_stale`` when this node cannot tell.
         """
+        return self.accept(await self.authenticate(header, method=method, target=target), body)
+
+    async def authenticate(self, header: str, *, method: str, target: str) -> Authenticated:
+        """Whose token this is, before anything of the request's body is read.
+
+        Raises:
+            As ``verify``, without ``token_replayed``.
+        """
         claims, raw, signature = _open(header)
-        now = self._clock()
-        self._check_claims(claims, now=now, method=method, target=target, body=body)
+        self._check_claims(claims, method=method, target=target)
         try:
             address = recover(keccak256(self._prefix + raw), signature)
         except BadSignature as error:
             raise Unauthorised("token_bad_signature", "The token's signature is not a signature.") from error
         caller = await self._caller(claims["iss"], bytes.fromhex(address[2:]).rjust(32, b"\0"))
+        return Authenticated(caller, claims)
+
+    def accept(self, found: Authenticated, body: bytes) -> Caller:
+        """Use the token up for its request, now that the body is here.
+
+        Raises:
+            Unauthorised: ``token_wrong_request, token_expired, token_replayed``.
+        """
+        claims, now = found.claims, self._clock()
+        if claims["sha"] != hashlib.sha256(body).hexdigest():
+            raise _wrong_request()
+        self._require_in_time(claims, now)
         if not self._nonces.use(bytes.fromhex(claims["jti"]), claims["exp"], issued_at=claims["iat"], now=now):
             raise Unauthorised(
                 "token_replayed",
                 "The token was used before.",
                 hint="Make a new token for each request, also for a retry.",
             )
-        return caller
+        return found.caller
 
-    def _check_claims(self, claims: dict[str, Any], *, now: float, method: str, target: str, body: bytes) -> None:
+    def _check_claims(self, claims: dict[str, Any], *, method: str, target: str) -> None:
         if claims["aud"] != self._member:
             raise Unauthorised("token_wrong_audience", "The token is for another member's node.")
+        self._require_in_time(claims, self._clock())
+        if (claims["mth"], claims["uri"]) != (method, target):
+            raise _wrong_request()
+
+    def _require_in_time(self, claims: dict[str, Any], now: float) -> None:
         if not claims["iat"] - SKEW_SECONDS <= now < claims["exp"] or claims["exp"] - claims["iat"] > LONGEST_SECONDS:
             raise Unauthorised(
                 "token_expired",
                 f"The token is not valid now or is meant to live longer than {LONGEST_SECONDS} s.",
                 hint="Check both clocks.",
             )
-        sent = (method, target, hashlib.sha256(body).hexdigest())
-        if (claims["mth"], claims["uri"], claims["sha"]) != sent:
-            raise Unauthorised("token_wrong_request", "The token was made for another request.")
 
     async def _caller(self, member: str, fingerprint: bytes) -> Caller:
         if fingerprint in self._seen:

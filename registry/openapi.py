@@ -8,6 +8,10 @@ from chain.eip712 import Struct
 from chain.examples import example
 
 SIGNATURE = "0x" + "11" * 64 + "1b"
+OPEN_TO_STRANGERS = {"x-open-to-strangers": True}
+"""For ``openapi_extra`` of an endpoint whose body proves itself: a node reads a small body there from callers without a token."""
+LARGE_BODY = {"x-large-body": True}
+"""For ``openapi_extra`` of an endpoint that takes many items at once; elsewhere a body is one statement."""
 SALT = "0x" + "5a" * 32
 
 

@@ -243,8 +243,7 @@ async def wait(database: Database, operation_id: str, timeout: float) -> Outcome
     deadline = time.monotonic() + timeout
     pause = 0.02
     while True:
-        with database.read() as session:
-            found = outcome(session, operation_id)
+        found = await database.aread(lambda session: outcome(session, operation_id))
         if found.final:
             return found
         if time.monotonic() >= deadline:

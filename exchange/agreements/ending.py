@@ -23,6 +23,7 @@ from chain.view import Head
 from exchange.agreements import rules, service
 from exchange.agreements.model import PENDING, End, Side, State
 from exchange.agreements.store import ExchangeAgreement
+from registry import fanout
 from registry.property.delivery import Pauses
 
 log = logging.getLogger("qiaolian.agreements")
@@ -30,6 +31,8 @@ log = logging.getLogger("qiaolian.agreements")
 MAX_PER_ROUND = 500
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds between two reports to a provider that does not take them."""
+ROUND_SECONDS = 30.0
+"""How long one provider may take in a round."""
 REPORT_SECONDS = 7 * service.DAY
 """So long after ``openBefore`` an end is reported; a provider that never comes back knows by the chain's time that it is over."""
 
@@ -44,7 +47,7 @@ async def withdraw(context: Context, agreement_id: bytes) -> dict[str, Any]:
         Forbidden: ``not_buyer``; Conflict: ``agreement_open``, ``opening_sent``, ``proposal_ended``; NotFound: ``unknown_agreement``;
             Unavailable: ``chain_view_stale``.
     """
-    row = service.find(context, agreement_id)
+    row = await asyncio.to_thread(service.find, context, agreement_id)
     if row.side != Side.BUYER:
         raise Forbidden("not_buyer", "Only the buyer withdraws a proposal.")
     rules.require_not_open(await asyncio.to_thread(service.proved_state, context, agreement_id))
@@ -64,7 +67,7 @@ async def withdraw(context: Context, agreement_id: bytes) -> dict[str, Any]:
         service.set_end(stored, rules.withdrawn(), now=context.now())
 
     await context.database.awrite(change)
-    return service.view(context, agreement_id)
+    return await asyncio.to_thread(service.view, context, agreement_id)
 
 
 def take_end(context: Context, buyer: str, agreement_id: bytes, state: State, reason: str) -> dict[str, Any]:
@@ -104,7 +107,14 @@ class ProposalWorker:
         for row in await asyncio.to_thread(self._unreported):
             if self._pauses.over(row.provider, now):
                 by_provider.setdefault(row.provider, []).append(row)
-        await asyncio.gather(*(self._report_all(provider, rows, head, now) for provider, rows in by_provider.items()))
+        outcomes = await fanout.for_each(
+            by_provider,
+            lambda provider: self._report_all(provider, by_provider[provider], head, now),
+            seconds=ROUND_SECONDS,
+        )
+        for provider, outcome in outcomes.items():
+            if isinstance(outcome, QiaolianError):
+                self._pauses.longer(provider, now)
 
     # --- ending ----------------------------------------------------------------------------------------------------------------
 

@@ -94,8 +94,8 @@ async def offers_of(context: Context, provider: str) -> list[dict[str, Any]]:
 async def _store_seen(context: Context, shown: Sequence[Offer]) -> None:
     by_hash = {seen.terms_hash(): seen for seen in shown}
     known = sa.select(ExchangeSeenOffer.terms_hash)
-    with context.database.read() as session:
-        new = set(by_hash) - set(session.scalars(known.where(ExchangeSeenOffer.terms_hash.in_(list(by_hash)))))
+    known = known.where(ExchangeSeenOffer.terms_hash.in_(list(by_hash)))
+    new = set(by_hash) - await context.database.aread(lambda session: set(session.scalars(known)))
     if not new:
         return
 
@@ -181,12 +181,12 @@ async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | 
         known = await context.database.awrite(lambda session: _bound(session, idempotency_key, wanted, nonce, now=context.now()))
         if known is not None:
             return await _again(context, known)
-    terms = grants.load(context, wanted.grant_id).terms
+    terms = (await asyncio.to_thread(grants.load, context, wanted.grant_id)).terms
     if terms.grantee != context.member:
         raise Forbidden("grant_of_others", "The grant is not this organisation's.")
     (await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)).require(terms.purpose)
     offered, provider_key = await _current_offer(context, terms)
-    _require_as_seen(context, wanted, offered)
+    await asyncio.to_thread(_require_as_seen, context, wanted, offered)
     head = context.view.require_fresh()
     agreement = _drafted(context, wanted, terms, offered, provider_key, nonce, chain_time=head.timestamp)
     rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
@@ -239,7 +239,7 @@ def _with_nonce(session: Session, nonce: bytes) -> bytes | None:
 
 async def _again(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """A repeated order: the agreement it made, or why that failed."""
-    row = find(context, agreement_id)
+    row = await asyncio.to_thread(find, context, agreement_id)
     if row.state == State.FAILED:
         raise _failure(row.reason or "failed", row.reason_text or "The proposal failed.")
     return await resume(context, agreement_id)
@@ -322,13 +322,13 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
         Conflict: ``proposal_ended``, ``not_enough_free``, and the provider's refusal by its code, which ends the proposal;
             Unavailable: the provider cannot be asked now; the proposal stays as it is.
     """
-    row = find(context, agreement_id)
+    row = await asyncio.to_thread(find, context, agreement_id)
     if row.side != Side.BUYER or row.terms is None or row.buyer_signature is None:
         raise Forbidden("not_buyer", "Only the buyer's node proposes an agreement.")
     if row.state in ENDED:
         rules.require_pending(State(row.state), row.reason)
     if row.state != State.PROPOSED:
-        return view(context, agreement_id)
+        return await asyncio.to_thread(view, context, agreement_id)
     agreement, terms = Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms)
     answer = await _asked(context, row, await _openable(context, agreement))
     if "refusal" in answer:
@@ -356,10 +356,10 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
             )
 
     await context.database.awrite(change)
-    row = find(context, agreement_id)
+    row = await asyncio.to_thread(find, context, agreement_id)
     if row.state in ENDED:
         rules.require_pending(State(row.state), row.reason)
-    return view(context, agreement_id)
+    return await asyncio.to_thread(view, context, agreement_id)
 
 
 async def _asked(context: Context, row: ExchangeAgreement, height: int) -> Mapping[str, Any]:
@@ -572,7 +572,7 @@ async def recover(context: Context, agreement_id: bytes) -> Signed:
         BadInput: ``other_agreement``, ``other_grant``, ``grant_mismatch``, ``field_malformed``; Forbidden: ``wrong_signer``; Unavailable: when the
             other party cannot be asked.
     """
-    signed = load(context, agreement_id)
+    signed = await asyncio.to_thread(load, context, agreement_id)
     if signed.side != Side.OBSERVER and signed.provider_signature and signed.buyer_signature:
         return signed
     other = signed.agreement.buyer if signed.agreement.provider == context.member else signed.agreement.provider
@@ -594,7 +594,7 @@ async def recover(context: Context, agreement_id: bytes) -> Signed:
         append_again(session, kind=type(agreement).__name__, digest=agreement.digest(domain), at=context.now())
 
     await context.database.awrite(change)
-    return load(context, agreement_id)
+    return await asyncio.to_thread(load, context, agreement_id)
 
 
 # --- Both ------------------------------------------------------------------------------------------------------------------------

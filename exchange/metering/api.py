@@ -27,7 +27,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.openapi import SALT, SIGNATURE, strict_body
+from registry.openapi import LARGE_BODY, SALT, SIGNATURE, strict_body
 
 router = APIRouter(tags=["calls"])
 _system = require_local("system")
@@ -127,7 +127,7 @@ async def call(
     return _json(result.to_json())
 
 
-@router.post("/v1/calls/batch", summary="Make several metered calls; each ends on its own")
+@router.post("/v1/calls/batch", summary="Make several metered calls; each ends on its own", openapi_extra=LARGE_BODY)
 async def batch(request: Request, body: BatchBody, _caller: Principal = Depends(_system)) -> Response:
     context = await get_context(request)
     gate = asyncio.Semaphore(AT_ONCE)
@@ -179,7 +179,9 @@ def unknown_subjects(context: Context = Depends(get_context), _caller: Principal
     return service.unknown_subjects(context)
 
 
-@router.post("/v1/peer/calls", summary="Usage requests of another member's node", openapi_extra=strict_body(requests=[_ITEM, _WITHDRAWN]))
+@router.post(
+    "/v1/peer/calls", summary="Usage requests of another member's node", openapi_extra=strict_body(requests=[_ITEM, _WITHDRAWN]) | LARGE_BODY
+)
 async def serve(request: Request) -> Response:
     # Asked for by hand: the framework's way costs as much as both signatures.
     context, caller = await get_context(request), await require_member(request)
@@ -188,7 +190,9 @@ async def serve(request: Request) -> Response:
 
 
 @router.post(
-    "/v1/peer/vouchers", summary="A buyer's closing vouchers", openapi_extra=strict_body(vouchers=[{"voucher": Voucher, "signature": SIGNATURE}])
+    "/v1/peer/vouchers",
+    summary="A buyer's closing vouchers",
+    openapi_extra=strict_body(vouchers=[{"voucher": Voucher, "signature": SIGNATURE}]) | LARGE_BODY,
 )
 async def vouchers(
     request: Request,

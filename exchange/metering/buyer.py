@@ -266,9 +266,9 @@ class Buyer:
 
     async def _once(self, agreement_id: bytes, query: Query, key: str) -> CallResult:
         """A call under a key: what is known of it, else a fresh one."""
-        if not self.context.database.ask(_IS_KNOWN, {"key": key}):
+        if not await self.context.database.aask(_IS_KNOWN, {"key": key}):
             return await self._fresh(agreement_id, query, key)
-        known = self._known(key)
+        known = await asyncio.to_thread(self._known, key)
         if known.agreement_id != agreement_id or json.loads(known.query)["query"] != query.to_json():
             raise Conflict("idempotency_key_reused", "The key stands for another call.", hint="Use a new key.")
         known = await self._asked_again(known)
@@ -285,7 +285,7 @@ class Buyer:
         async with lane.lock:
             if _waits(lane, known):
                 await self._ask(lane)
-        return self._known(known.idempotency_key)
+        return await asyncio.to_thread(self._known, known.idempotency_key)
 
     async def _withdrawn(self, known: Any) -> Any:
         """A call's row after its unanswered request was withdrawn for its caller."""
@@ -294,7 +294,7 @@ class Buyer:
             async with lane.lock:
                 if _waits(lane, known):
                     await self._withdraw(lane, BY_CALLER)
-            known = self._known(known.idempotency_key)
+            known = await asyncio.to_thread(self._known, known.idempotency_key)
         if known.withdrawn_by == BY_NODE:
             await self.context.database.awrite(lambda session: _set_withdrawn_by_caller(session, known.idempotency_key))
         return known
@@ -322,7 +322,7 @@ class Buyer:
     async def _fresh(self, agreement_id: bytes, query: Query, key: str, *, replaces: bool = False) -> CallResult:
         trade = self._trades.get(agreement_id) or await self.trade(agreement_id)
         rules.require_not_final(trade.final)
-        consent = consents.package_for(self.context, query)
+        consent = await consents.package_for(self.context, query)
         usable = [lane for lane in trade.lanes if not lane.halted]
         if not usable:
             raise Conflict(

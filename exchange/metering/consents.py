@@ -84,7 +84,7 @@ def require_repeated(query: Query, package: Any, *, purposes: ListedPurposes) ->
         raise BadInput("consent_malformed", "The request is repeated with another consent than it was served with.", hint=hint)
 
 
-def package_for(context: Context, query: Query) -> str | None:
+async def package_for(context: Context, query: Query) -> str | None:
     """The consent a buyer's request carries, as JSON; ``consent_unknown``, ``consent_malformed``, ``consent_too_large``."""
     if not query.consent:
         return None
@@ -92,6 +92,6 @@ def package_for(context: Context, query: Query) -> str | None:
         commitment = bytes.fromhex(query.consent.removeprefix("0x"))
     except ValueError as error:
         raise BadInput("consent_malformed", "A consent is named by its commitment in 0x hexadecimal.") from error
-    text = credit.held_text(context, commitment)
+    text = await credit.held_text(context, commitment)
     require_size(text)
     return text

@@ -439,7 +439,7 @@ class _Exchange:
             wanted = list(dict.fromkeys(word for each in todo for word in (*each.trade.words, *consents.words(each.query))))
             proved = dict(zip(wanted, await self._context.view.awords(wanted), strict=True))
             values = {word: found.value for word, found in proved.items()}
-            stopped = grants.stopped_grants(self._context)
+            stopped = await grants.astopped_grants(self._context)
         except Unavailable as error:
             for each in todo:
                 each.answer = error_answer(error)

@@ -11,6 +11,7 @@ answer or shows what does not hold, the agreements it may belong to stay as they
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +32,15 @@ from exchange.agreements.model import Side, Signed
 from exchange.metering import rules
 from exchange.metering.model import Ending, FinalState, Head
 from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, StoredFinalSettlement, Unrecovered, head_of, heads, keep_voucher, place, voucher_row
+from registry import fanout
 from registry.evidence.recovery import said_since
 from registry.evidence.service import append_again
 from registry.grants import service as grants
 
 CONTRACT = "TradeSettlement"
 MOST_PLACES = 200
+AGREEMENT_SECONDS = 300.0
+"""How long one agreement's recovery may take; what was taken by then stays, and a further recovery goes on from there."""
 LOST = '{"query":null,"salt":null,"consent":null}'
 """What stands for a recovered call's query: only the provider's source ever saw it."""
 _SIGNED_BY: dict[Side, tuple[str, ...]] = {Side.BUYER: ("UsageRequest",), Side.PROVIDER: ("UsageReceipt", "ReceiptVoid", "FinalSettlement")}
@@ -115,10 +119,10 @@ class Outcome:
 
 async def recover_all(context: Context) -> list[Outcome]:
     """Ask the other side of each of this member's agreements for what is lost here; what is whole again is released."""
-    with context.database.read() as session:
-        own = agreements.of_member(session, context.member)
-    outcomes = [await _recover(context, agreement_id) for agreement_id in own]
-    return context.database.write(lambda session: _released(session, context, outcomes))
+    own = await context.database.aread(lambda session: agreements.of_member(session, context.member))
+    told = await fanout.for_each(own, lambda agreement_id: _recover(context, agreement_id), seconds=AGREEMENT_SECONDS)
+    outcomes = [Outcome(agreement_id, 0, outcome) if isinstance(outcome, QiaolianError) else outcome for agreement_id, outcome in told.items()]
+    return await context.database.awrite(lambda session: _released(session, context, outcomes))
 
 
 async def _recover(context: Context, agreement_id: bytes) -> Outcome:
@@ -198,7 +202,7 @@ class _Lane:
                 for); BadInput: ``history_malformed``; Unavailable: when the other side cannot be asked.
         """
         taken = 0
-        head, waiting = self._stand()
+        head, waiting = await asyncio.to_thread(self._stand)
         while True:
             path = f"/v1/peer/agreements/0x{self._id.hex()}/places?lane={self._lane}&after={head.seq}"
             shown, voucher = self._read(await self._context.peers.get(self._other, path))
@@ -336,9 +340,9 @@ class _Lane:
 
 async def _recover_final(context: Context, signed: Signed) -> None:
     """Final totals that both sides signed: without them a provider would serve on after it had ended the agreement."""
-    with context.database.read() as session:
-        if session.get(StoredFinalSettlement, signed.agreement_id) is not None:
-            return
+    stored = await context.database.aread(lambda session: session.get(StoredFinalSettlement, signed.agreement_id))
+    if stored is not None:
+        return
     agreement = signed.agreement
     other = agreement.provider if signed.side == Side.BUYER else agreement.buyer
     path = f"/v1/peer/agreements/0x{signed.agreement_id.hex()}/final-settlement"

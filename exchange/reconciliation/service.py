@@ -6,14 +6,16 @@ node answers is its own word until then: whatever it says is at worst a finding 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from chain.context import Context
-from chain.errors import BadInput, Forbidden, QiaolianError
+from chain.errors import BadInput, Forbidden, QiaolianError, Unavailable
+from chain.statements import Agreement
 from chain.view import Word
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
@@ -23,8 +25,12 @@ from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, heads, place
 from exchange.reconciliation.model import Compared, Count, Finding
 from exchange.reconciliation.rules import compare, money_of, read
 from exchange.settlement import service as settlement
+from registry import fanout
 
 CONTRACT = "TradeSettlement"
+SIDE_SECONDS = 10.0
+"""How long each side of an agreement may take to show its counts."""
+AGREEMENTS_AT_ONCE = 8
 
 
 # --- At each side ----------------------------------------------------------------------------------------------------------------
@@ -94,20 +100,43 @@ def _proof(name: str, text: str, signature: bytes) -> dict[str, Any]:
 # --- At the supervisor -----------------------------------------------------------------------------------------------------------
 
 
-async def reconcile(context: Context, agreement_id: bytes) -> Compared:
-    """Ask both nodes and the chain about one agreement."""
-    agreement = agreements.load(context, agreement_id).agreement
+async def reconcile(context: Context, agreement_id: bytes, *, silent: set[str] | None = None) -> Compared:
+    """Ask both nodes and the chain about one agreement.
+
+    Args:
+        silent: members that did not answer lately; they are not asked, and a member that does not answer now joins them.
+    """
+    unheard: set[str] = set() if silent is None else silent
+    agreement = (await asyncio.to_thread(agreements.load, context, agreement_id)).agreement
+    members = {"provider": agreement.provider, "buyer": agreement.buyer}
+
+    async def counted(side: str) -> tuple[dict[int, Count], list[Finding]]:
+        if members[side] in unheard:
+            raise Unavailable("peer_timeout", "The member's node did not answer before.")
+        answer = await _ask(context, members[side], agreement_id)
+        return read(side, agreement, answer, context.domain(CONTRACT))
+
+    outcomes = await fanout.for_each(members, counted, seconds=SIDE_SECONDS)
+    unheard.update(members[side] for side, outcome in outcomes.items() if isinstance(outcome, Unavailable))
+    return await asyncio.to_thread(_compared, context, agreement_id, agreement, outcomes)
+
+
+def _compared(
+    context: Context,
+    agreement_id: bytes,
+    agreement: Agreement,
+    outcomes: Mapping[str, tuple[dict[int, Count], list[Finding]] | QiaolianError],
+) -> Compared:
+    """What both sides showed, held against the chain. A side that showed nothing is None."""
     told: list[dict[int, Count] | None] = []
     contradicted: list[Finding] = []
-    for side, member in (("provider", agreement.provider), ("buyer", agreement.buyer)):
-        try:
-            answer = await _ask(context, member, agreement_id)
-        except QiaolianError:
+    for side in ("provider", "buyer"):
+        outcome = outcomes[side]
+        if isinstance(outcome, QiaolianError):
             told.append(None)
             continue
-        counts, found = read(side, agreement, answer, context.domain(CONTRACT))
-        told.append(counts)
-        contradicted.extend(found)
+        told.append(outcome[0])
+        contradicted.extend(outcome[1])
     claimed = _claimed(context, agreement_id, agreement.lanes, {lane for counts in told if counts for lane in counts})
     chain = context.ledger.settlement
     state = chain.agreement(agreement_id)
@@ -151,12 +180,10 @@ def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dic
 async def report(context: Context, *, state: str | None = None) -> dict[str, Any]:
     """The report over every agreement on the chain: what was covered, where the counts part, the conservation lines."""
     height = context.view.require_fresh().height
-    compared = [
-        await reconcile(context, bytes.fromhex(each["agreementId"][2:]))
-        for each in agreements.listing(context, state=state, own=False)
-        if each["openedAt"] is not None
-    ]
-    _, totals = settlement.proved_accounts(context, context.member)
+    listed = await asyncio.to_thread(agreements.listing, context, state=state, own=False)
+    opened = [bytes.fromhex(row["agreementId"][2:]) for row in listed if row["openedAt"] is not None]
+    compared = await _reconciled(context, opened)
+    _, totals = await asyncio.to_thread(settlement.proved_accounts, context, context.member)
     return {
         "height": height,
         "projectedHeight": context.projected_height,
@@ -173,9 +200,21 @@ async def report(context: Context, *, state: str | None = None) -> dict[str, Any
     }
 
 
+async def _reconciled(context: Context, opened: Sequence[bytes]) -> list[Compared]:
+    """Every agreement, several at a time. A silent member costs one time budget, not one an agreement."""
+    room = asyncio.Semaphore(AGREEMENTS_AT_ONCE)
+    silent: set[str] = set()
+
+    async def one(agreement_id: bytes) -> Compared:
+        async with room:
+            return await reconcile(context, agreement_id, silent=silent)
+
+    return await asyncio.gather(*(one(agreement_id) for agreement_id in opened))
+
+
 async def _ask(context: Context, member: str, agreement_id: bytes) -> dict[str, Any]:
     if member == context.member:
-        answer: Any = counters(context, agreement_id, member, supervisor=False)
+        answer: Any = await asyncio.to_thread(counters, context, agreement_id, member, supervisor=False)
     else:
         answer = await context.peers.get(member, f"/v1/peer/agreements/0x{agreement_id.hex()}/counters")
     lanes = answer.get("lanes") if isinstance(answer, dict) else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chain.context import Context
-from chain.errors import BadInput, Forbidden
+from chain.errors import BadInput, Forbidden, Unavailable
 from chain.statements import Role
 from chain.view import Word
 from chain.words import MemberWord
@@ -66,25 +66,36 @@ async def _part(context: Context, subject: str, consent: bytes, purpose: str, pa
     result = await metering.call(context, part.agreement_id, query, idempotency_key=key)
     if result.content is None:
         raise Forbidden(result.reason or "refused", "A department refused; nothing is owed for it.")
-    signed = agreements.load(context, part.agreement_id)
+    signed = await asyncio.to_thread(agreements.load, context, part.agreement_id)
     agreement = signed.agreement
     sought = {
         "subject": subject,
         "columns": list(part.columns),
         "purpose": purpose,
         "grantId": "0x" + agreement.grant_id.hex(),
-        "consent": credit.held_package(context, consent),
+        "consent": await asyncio.to_thread(credit.held_package, context, consent),
     }
-    told = await context.peers.post(agreement.provider, "/v1/peer/disputes", sought)
+    disputes = _disputes(await context.peers.post(agreement.provider, "/v1/peer/disputes", sought))
+    receipt = await asyncio.to_thread(_receipt, context, part.agreement_id, result.lane, result.seq)
     return {
         "department": agreement.provider,
         "assetId": "0x" + agreement.asset_id.hex(),
         "record": result.content["record"],
-        **_receipt(context, part.agreement_id, result.lane, result.seq),
+        **receipt,
         "agreement": agreement.to_json(),
         "agreementSignature": "0x" + signed.provider_signature.hex(),
-        "disputes": told["disputes"],
+        "disputes": disputes,
     }
+
+
+def _disputes(answer: Any) -> list[dict[str, Any]]:
+    """The disputes of a department's answer; ``peer_bad_answer``."""
+    found = answer.get("disputes") if isinstance(answer, dict) else None
+    if not isinstance(found, list) or not all(isinstance(dispute, dict) for dispute in found):
+        raise Unavailable(
+            "peer_bad_answer", "A department does not show its disputes in the form expected.", hint="Ask again; its operator should look at its log."
+        )
+    return found
 
 
 def _receipt(context: Context, agreement_id: bytes, lane: int, seq: int) -> dict[str, Any]:

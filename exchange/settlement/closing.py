@@ -64,14 +64,14 @@ async def end(context: Context, agreement_id: bytes, *, cooperative: bool = True
         NotFound: ``unknown_agreement``; Forbidden: ``not_party``; Conflict: ``agreement_not_open``;
             what ``close_cooperatively`` raises, unless notice is given instead.
     """
-    signed = agreements.load(context, agreement_id)
+    signed = await asyncio.to_thread(agreements.load, context, agreement_id)
     if signed.side == Side.OBSERVER:
         raise Forbidden("not_party", "This organisation is no party of the agreement.")
     state = await asyncio.to_thread(agreements.proved_state, context, agreement_id)
     if not state.opened_at:
         raise Conflict("agreement_not_open", "The agreement is not open on the chain.")
     if state.closed_at:
-        return {"way": "closed", "closedAt": state.closed_at, "finalSettlement": view(context, agreement_id)}
+        return {"way": "closed", "closedAt": state.closed_at, "finalSettlement": await asyncio.to_thread(view, context, agreement_id)}
     answer: dict[str, Any] = {}
     if cooperative:
         try:
@@ -84,7 +84,7 @@ async def end(context: Context, agreement_id: bytes, *, cooperative: bool = True
         answer |= await _acknowledged(context, agreement_id, required=not notice)
     if not notice:
         return {"way": "vouchers", **answer}
-    return {"way": "notice", **answer, **give_notice(context, agreement_id)}
+    return {"way": "notice", **answer, **await asyncio.to_thread(give_notice, context, agreement_id)}
 
 
 async def _acknowledged(context: Context, agreement_id: bytes, *, required: bool) -> dict[str, Any]:
@@ -107,10 +107,10 @@ async def close_cooperatively(context: Context, signed: Signed) -> dict[str, Any
     agreement_id, agreement = signed.agreement_id, signed.agreement
     if signed.side == Side.BUYER:
         await _whole(_close_as_buyer(context, signed))
-    elif _row(context, agreement_id) is None:
+    elif (await asyncio.to_thread(_row, context, agreement_id)) is None:
         path = f"/v1/peer/agreements/0x{agreement_id.hex()}/closing"
         await context.peers.post(agreement.buyer, path, {})
-    row = _row(context, agreement_id)
+    row = await asyncio.to_thread(_row, context, agreement_id)
     if row is None or row.provider_signature is None:
         raise Conflict("closing_not_begun", "The other side's node did not send its final totals.")
     settlement, signatures = _settlement(row), (row.provider_signature, row.buyer_signature)
@@ -126,7 +126,7 @@ async def close_cooperatively(context: Context, signed: Signed) -> dict[str, Any
         return _queue(context, session, agreement, settlement, *signatures)
 
     operation = await context.database.awrite(change)
-    return {"operation": operation, "finalSettlement": view(context, agreement_id)}
+    return {"operation": operation, "finalSettlement": await asyncio.to_thread(view, context, agreement_id)}
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any] | None:
@@ -158,14 +158,14 @@ def shown(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
 
 async def requested(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
     """The provider wants to end: the buyer's node begins, since that costs the buyer nothing; ``not_provider``."""
-    signed = agreements.load(context, agreement_id)
+    signed = await asyncio.to_thread(agreements.load, context, agreement_id)
     if signed.side != Side.BUYER or caller != signed.agreement.provider:
         raise Forbidden("not_provider", "Only the agreement's provider asks its buyer to close.")
     return await close_cooperatively(context, signed)
 
 
 async def _close_as_buyer(context: Context, signed: Signed) -> None:
-    row = _row(context, signed.agreement_id)
+    row = await asyncio.to_thread(_row, context, signed.agreement_id)
     if row is None or row.state == FinalState.REFUSED:
         row = await _propose(context, signed)
     if row.provider_signature is None:
@@ -269,7 +269,7 @@ async def countersign(
         Conflict: ``final_totals_differ``, ``final_settlement_exists``, ``agreement_not_open``,
             ``agreement_is_closed``, ``provider_key_changed``; Unavailable: ``chain_view_stale``.
     """
-    signed = agreements.load(context, settlement.agreement_id)
+    signed = await asyncio.to_thread(agreements.load, context, settlement.agreement_id)
     _require_proposal(context, caller, signed, settlement, signature)
     return await _whole(_countersign(context, signed, settlement, signature, vouchers))
 
@@ -296,13 +296,13 @@ async def _countersign(
     gateway = Gateway.of(context)
     trade = await gateway.trade(signed.agreement_id)
     async with gateway.held(trade) as heads:
-        row = _row(context, signed.agreement_id)
+        row = await asyncio.to_thread(_row, context, signed.agreement_id)
         if row is None:
             trade.final = True
             try:
                 row = await _sign(context, signed, settlement, signature, vouchers, heads)
             except BaseException:
-                trade.final = _row(context, signed.agreement_id) is not None
+                trade.final = (await asyncio.to_thread(_row, context, signed.agreement_id)) is not None
                 raise
             for lane in trade.lanes.values():
                 lane.kept = None

@@ -5,6 +5,7 @@ Amounts are clearing instructions in fen between members, backed by the settleme
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -224,7 +225,7 @@ def claimed_lanes(context: Context, agreement_id: bytes) -> set[int]:
 
 async def acknowledge_all(context: Context, agreement_id: bytes, *, notice: bool) -> dict[str, Any]:
     """The buyer's closing: a voucher for every lane to the provider, and notice on the chain if wanted."""
-    signed = agreements.load(context, agreement_id)
+    signed = await asyncio.to_thread(agreements.load, context, agreement_id)
     if signed.side != Side.BUYER:
         raise Forbidden("not_buyer", "Only the buyer sends closing vouchers.")
     made = await metering.close_lanes(context, agreement_id)
@@ -232,7 +233,7 @@ async def acknowledge_all(context: Context, agreement_id: bytes, *, notice: bool
         await context.peers.post(signed.agreement.provider, "/v1/peer/vouchers", {"vouchers": made})
     answer: dict[str, Any] = {"vouchers": made}
     if notice:
-        answer |= give_notice(context, agreement_id)
+        answer |= await asyncio.to_thread(give_notice, context, agreement_id)
     return answer
 
 

@@ -625,7 +625,8 @@ async def published_purposes(context: Context, holder: str, asset_id: bytes, ver
         NotFound: ``asset_not_published``, ``asset_unknown``; Conflict: ``metadata_differs``; Unavailable: the holder cannot be asked.
     """
     if holder == context.member:
-        return listed_in(own_published(context, asset_id, version).asset_metadata)
+        own = await asyncio.to_thread(own_published, context, asset_id, version)
+        return listed_in(own.asset_metadata)
     answer = await context.peers.get(holder, f"/v1/peer/assets/0x{asset_id.hex()}/versions/{version}")
     try:
         record, metadata = AssetRecord.from_json(answer["record"]), answer["metadata"]
@@ -664,10 +665,10 @@ async def describe(context: Context, asset_id: bytes) -> dict[str, Any]:
         NotFound: ``asset_unknown``; Conflict: ``metadata_differs``;
         Unavailable: ``projection_behind`` while the catalogue lacks the latest version, ``chain_view_stale``.
     """
-    row = catalogue_row(context, asset_id)
+    row = await asyncio.to_thread(catalogue_row, context, asset_id)
     await asyncio.to_thread(_require_latest, context, row)
     if row.holder == context.member:
-        metadata: Any = latest_own(context, asset_id).asset_metadata
+        metadata: Any = (await asyncio.to_thread(latest_own, context, asset_id)).asset_metadata
     else:
         answer = await context.peers.get(row.holder, f"/v1/peer/assets/0x{asset_id.hex()}")
         metadata = answer["metadata"]

@@ -23,7 +23,7 @@ from registry.access import (
     strict_json,
 )
 from registry.credit import export, service
-from registry.openapi import SALT, SIGNATURE, strict_body
+from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 
 router = APIRouter(tags=["credit"])
 
@@ -97,7 +97,7 @@ def certify(
     "/v1/consents",
     status_code=202,
     summary="Relay a subject's consent registration",
-    openapi_extra=strict_body(registration=ConsentRegistration, signature=SIGNATURE),
+    openapi_extra=strict_body(registration=ConsentRegistration, signature=SIGNATURE) | OPEN_TO_STRANGERS,
 )
 async def relay(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
@@ -110,7 +110,7 @@ async def relay(request: Request, context: Context = Depends(get_context)) -> di
     "/v1/consents/withdrawals",
     status_code=202,
     summary="Relay a subject's withdrawal",
-    openapi_extra=strict_body(withdrawal=ConsentWithdrawal, signature=SIGNATURE),
+    openapi_extra=strict_body(withdrawal=ConsentWithdrawal, signature=SIGNATURE) | OPEN_TO_STRANGERS,
 )
 async def withdraw(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
@@ -119,7 +119,12 @@ async def withdraw(request: Request, context: Context = Depends(get_context)) ->
     return {"operation": await run_in_threadpool(service.relay_withdrawal, context, withdrawal, signature)}
 
 
-@router.post("/v1/consents/held", status_code=201, summary="A subject hands its consent to this bank", openapi_extra=strict_body(**_PACKAGE))
+@router.post(
+    "/v1/consents/held",
+    status_code=201,
+    summary="A subject hands its consent to this bank",
+    openapi_extra=strict_body(**_PACKAGE) | OPEN_TO_STRANGERS,
+)
 async def hold(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
     commitment = await run_in_threadpool(service.hold, context, body)
@@ -135,7 +140,7 @@ def standing(commitment: str, context: Context = Depends(get_context)) -> dict[s
     "/v1/certificates/shown",
     status_code=201,
     summary="A subject shows another office's certificate",
-    openapi_extra=strict_body(certificate=SubjectKeyCertificate, signature=SIGNATURE, identity=_IDENTITY, identitySalt=SALT),
+    openapi_extra=strict_body(certificate=SubjectKeyCertificate, signature=SIGNATURE, identity=_IDENTITY, identitySalt=SALT) | OPEN_TO_STRANGERS,
 )
 async def show(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
@@ -163,7 +168,7 @@ def records(
     return service.subject_records(context, identity, hex_bytes(asset_id))
 
 
-@router.post("/v1/disputes", status_code=202, summary="A subject disputes a record", openapi_extra=strict_body(**_DISPUTE))
+@router.post("/v1/disputes", status_code=202, summary="A subject disputes a record", openapi_extra=strict_body(**_DISPUTE) | OPEN_TO_STRANGERS)
 async def dispute(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
 

@@ -25,7 +25,7 @@ async def fetch(context: Context, query_hash: bytes) -> bytes:
     except NotFound as error:
         if error.code != "query_unknown":
             raise
-    bank = service.anchored_query(context, query_hash)
+    bank = await asyncio.to_thread(service.anchored_query, context, query_hash)
     return dumps(await context.peers.get(bank, f"/v1/peer/credit/queries/0x{query_hash.hex()}/bundle"))
 
 

@@ -17,6 +17,8 @@ from chain.errors import BadInput, Forbidden, QiaolianError
 from chain.statements import Consent, SubjectKeyCertificate
 from chain.words import ConsentWord
 
+MAX_CHECKED = 1_024
+"""Checked packages that are remembered: as each is bounded, so is their memory."""
 CONSENT_DOMAIN = "qiaolian.consent.v1"
 IDENTITY_DOMAIN = "qiaolian.identity.v1"
 CLAIM_DOMAIN = "qiaolian.claim.v1"
@@ -119,7 +121,7 @@ def require_identity(identity: Mapping[str, Any]) -> None:
         )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MAX_CHECKED)
 def _check_text(text: str, consent_domain: Domain, certificate_domain: Domain) -> CheckedPackage:
     package = ConsentPackage.from_json(json.loads(text))
     consent, certificate = package.consent, package.certificate

@@ -170,13 +170,16 @@ def hold(context: Context, package_json: Mapping[str, Any]) -> bytes:
 
 def held_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
     """A consent this bank holds, as its gateway requests carry it; ``consent_unknown``."""
-    package: Mapping[str, Any] = json.loads(held_text(context, commitment))
+    package: Mapping[str, Any] = json.loads(_held_text(context.database.ask(_HELD, {"commitment": commitment})))
     return package
 
 
-def held_text(context: Context, commitment: bytes) -> str:
+async def held_text(context: Context, commitment: bytes) -> str:
     """``held_package`` as JSON: every call of a bank carries it."""
-    found = context.database.ask(_HELD, {"commitment": commitment})
+    return _held_text(await context.database.aask(_HELD, {"commitment": commitment}))
+
+
+def _held_text(found: Sequence[Any]) -> str:
     if not found:
         raise NotFound("consent_unknown", "This bank holds no such consent.")
     return str(found[0][0])

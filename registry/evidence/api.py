@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from chain.checkpoint import log_origin
 from chain.context import Context
@@ -38,7 +39,8 @@ def consistency(old: Whole, new: Whole, context: Context = Depends(get_context),
 )
 async def cosignatures(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
-    service.take_cosignature(context, caller.member, field(body, "size", int), field(body, "line", str))
+    size, line = field(body, "size", int), field(body, "line", str)
+    await run_in_threadpool(service.take_cosignature, context, caller.member, size, line)
     return {"taken": True}
 
 

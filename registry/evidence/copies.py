@@ -6,6 +6,7 @@ dropped. Leaves are digests of salted content: a copy tells how much was said an
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -30,7 +31,7 @@ async def copy(context: Context, member: str, head: Checkpoint) -> None:
     Raises:
         Conflict: ``log_copy_differs``; Unavailable: when the member cannot be asked (what was copied stays).
     """
-    frontier = _frontier(context, head.origin)
+    frontier = await asyncio.to_thread(_frontier, context, head.origin)
     while frontier.size < head.size:
         start = frontier.size
         end = min(head.size, start + MOST_COPIED)
@@ -76,7 +77,7 @@ async def _require_under(context: Context, member: str, frontier: merkle.Frontie
             answer = await context.peers.get(member, f"/v1/peer/log/consistency?old={frontier.size}&new={head.size}")
             path = [schema.hash32(each) for each in answer["path"]]
         merkle.require_consistent(frontier.size, frontier.root(), head.size, head.root, path)
-    except (VerificationError, KeyError, TypeError, ValueError) as error:
+    except (VerificationError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _differs() from error
 
 

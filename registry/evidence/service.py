@@ -47,6 +47,7 @@ ANCHOR_SECONDS = 50
 """An entry is anchored within 60 s: this, and the time a transaction takes."""
 MOST_ENTERED = 5_000
 MOST_HEADS = 8
+MAX_NOTE_CHARACTERS = 10_000
 MOST_LEAVES = 1_000
 WITNESS_SECONDS = 3.0
 """How long a start waits for a supervisor to tell what it saw."""
@@ -185,7 +186,7 @@ async def _seen_by(context: Context, supervisor: str) -> Checkpoint | None:
             answer = await context.peers.get(supervisor, "/v1/peer/log/seen")
         note = answer["note"]
         head = None if note is None else checkpoint.verify(note, log_key=context.log_signer.public_key, witnesses={}).checkpoint
-    except (QiaolianError, TimeoutError, TypeError, KeyError, AttributeError):
+    except (QiaolianError, TimeoutError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return head if head is not None and head.origin == origin(context) else None
 
@@ -475,28 +476,45 @@ async def witness(context: Context, member: str) -> int | None:
     The newest size is the answer. A head that does not agree with what was seen is kept as a fork and refused. A supervisor cosigns only what it
     holds every leaf of (``copies``).
     """
-    answer = await context.peers.get(member, "/v1/peer/log/head")
-    if answer["note"] is None:
+    note, anchored = read_heads(await context.peers.get(member, "/v1/peer/log/head"))
+    if note is None:
         return None
-    newest = _read_head(context, member, answer["note"])
-    await _require_not_shrunk(context, newest, answer["note"])
-    notes = {newest.size: answer["note"]}
-    for note in answer.get("anchored", [])[:MOST_HEADS]:
-        notes[_read_head(context, member, note).size] = note
+    key = await asyncio.to_thread(log_key, context, member)
+    newest = _read_head(member, note, key)
+    await _require_not_shrunk(context, newest, note)
+    notes = {newest.size: note}
+    for older in anchored:
+        notes[_read_head(member, older, key).size] = older
     for size in sorted(notes):
-        await _cosign(context, member, _read_head(context, member, notes[size]), notes[size])
+        await _cosign(context, member, _read_head(member, notes[size], key), notes[size])
     return newest.size
 
 
+def read_heads(answer: Any) -> tuple[str | None, list[str]]:
+    """The newest checkpoint and the anchored ones of another member's answer; ``log_head_malformed``."""
+    shown: dict[str, Any] = answer if isinstance(answer, dict) else {}
+    note, anchored = shown.get("note", ""), shown.get("anchored", [])
+    if not (note is None or _is_note(note)) or not isinstance(anchored, list) or not all(map(_is_note, anchored)):
+        raise Conflict(
+            "log_head_malformed",
+            "A member's node does not show the head of its log in the form expected.",
+            hint="Its operator should look at its log.",
+        )
+    return note, anchored[:MOST_HEADS]
+
+
+def _is_note(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_NOTE_CHARACTERS
+
+
 async def _require_not_shrunk(context: Context, newest: Checkpoint, note: str) -> None:
-    with context.database.read() as session:
-        last = session.get(WitnessedHead, newest.origin)
+    last = await context.database.aread(lambda session: session.get(WitnessedHead, newest.origin))
     if last is not None and newest.size < last.size:
         await _refuse_fork(context, last, newest.origin, note)
 
 
-def _read_head(context: Context, member: str, note: str) -> Checkpoint:
-    head = checkpoint.verify(note, log_key=log_key(context, member), witnesses={}).checkpoint
+def _read_head(member: str, note: str, key: bytes) -> Checkpoint:
+    head = checkpoint.verify(note, log_key=key, witnesses={}).checkpoint
     if head.origin != log_origin(member, INCARNATION):
         raise Conflict("log_origin_wrong", "A member's checkpoint is of another log.")
     return head
@@ -504,8 +522,7 @@ def _read_head(context: Context, member: str, note: str) -> Checkpoint:
 
 async def _cosign(context: Context, member: str, head: Checkpoint, note: str) -> None:
     """Cosign one head. An older one than the last seen must be a prefix of it; the last seen only grows."""
-    with context.database.read() as session:
-        last = session.get(WitnessedHead, head.origin)
+    last = await context.database.aread(lambda session: session.get(WitnessedHead, head.origin))
     if last is not None:
         await _require_agrees(context, member, last, head, note)
     if context.roles & Role.SUPERVISOR:
@@ -531,7 +548,7 @@ async def _require_agrees(context: Context, member: str, last: WitnessedHead, he
         answer = await context.peers.get(member, f"/v1/peer/log/consistency?old={old[0]}&new={new[0]}")
         try:
             path = [schema.hash32(each) for each in answer["path"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Conflict("log_no_consistency", "A member gives no consistency path between its heads.") from error
     try:
         merkle.require_consistent(*old, *new, path)

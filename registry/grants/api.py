@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.errors import Forbidden
@@ -112,7 +113,7 @@ async def decide(
     body = await strict_json(request)
     decision = GrantDecision.from_json(field(body, "decision", dict))
     signature = hex_field(body, "signature", length=65)
-    return {"operation": service.decide(context, hex_bytes(grant_id), decision, signature)}
+    return {"operation": await run_in_threadpool(service.decide, context, hex_bytes(grant_id), decision, signature)}
 
 
 @router.post(
@@ -130,7 +131,7 @@ async def revoke(
     body = await strict_json(request)
     revocation = GrantRevocation.from_json(field(body, "revocation", dict))
     signature = hex_field(body, "signature", length=65)
-    return {"operation": service.revoke(context, hex_bytes(grant_id), revocation, signature)}
+    return {"operation": await run_in_threadpool(service.revoke, context, hex_bytes(grant_id), revocation, signature)}
 
 
 @router.post(
@@ -142,7 +143,8 @@ async def revoke(
 async def take_request(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)
     terms = GrantTerms.from_json(field(body, "terms", dict))
-    service.take_request(context, caller.member, terms, field(body, "scope", dict), hex_field(body, "salt", length=32))
+    scope, salt = field(body, "scope", dict), hex_field(body, "salt", length=32)
+    await run_in_threadpool(service.take_request, context, caller.member, terms, scope, salt)
     return {"grantId": "0x" + terms.struct_hash().hex()}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from chain.canonical import dumps
 from chain.context import Context
 from chain.errors import Conflict
@@ -16,9 +18,9 @@ from registry.grants.rules import SCOPE_DOMAIN
 
 async def fetch(context: Context, grant_id: bytes) -> bytes:
     """The bundle, from this node if it is the owner's, else from the owner's."""
-    row = service.find(context, grant_id)
+    row = await asyncio.to_thread(service.find, context, grant_id)
     if row.owner == context.member:
-        return bundle(context, grant_id)
+        return await asyncio.to_thread(bundle, context, grant_id)
     return dumps(await context.peers.get(row.owner, f"/v1/peer/grants/0x{grant_id.hex()}/bundle"))
 
 

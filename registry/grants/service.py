@@ -6,6 +6,7 @@ key the node does not hold. The owner's gateway stops serving from the moment it
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,7 +164,7 @@ async def recover_scope(context: Context, grant_id: bytes) -> None:
     Raises:
         BadInput: ``scope_differs``, ``scope_malformed``; NotFound: ``grant_unknown``, ``scope_missing``; Unavailable: when it cannot be asked.
     """
-    row = find(context, grant_id)
+    row = await asyncio.to_thread(find, context, grant_id)
     if row.scope is not None:
         return
     answer = await context.peers.get(row.grantee if row.owner == context.member else row.owner, f"/v1/peer/grants/0x{grant_id.hex()}/scope")
@@ -316,6 +317,11 @@ def authorise(
 def stopped_grants(context: Context) -> set[bytes]:
     """Grants the owner has stopped, whether the chain has it yet or not."""
     return {grant_id for (grant_id,) in context.database.ask(_STOPPED, {})}
+
+
+async def astopped_grants(context: Context) -> set[bytes]:
+    """``stopped_grants`` for coroutines."""
+    return {grant_id for (grant_id,) in await context.database.aask(_STOPPED, {})}
 
 
 _STOPPED = Prepared(sa.select(Grant.grant_id).where(Grant.stopped))

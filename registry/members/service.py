@@ -7,6 +7,7 @@ An approval proves itself, so it may be handed in at any node that knows the pro
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,17 +17,20 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.crypto import keccak256, recover
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
+from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
 from chain.outbox import Priority, enqueue
 from chain.statements import Algorithm, Approval, KeyPurpose
 from chain.words import KeyWord
+from registry import fanout
 from registry.evidence.service import append_statement
 from registry.members.rules import APPROVALS, role_names, status
 from registry.members.signing import call_data, reviewed
 from registry.members.store import MemberKey, MemberRow, Proposal
 
 DEADLINE_SECONDS = 7 * 86_400
+SHARE_SECONDS = 10.0
+"""How long a governor's node may take to accept a proposal; it can be given by hand."""
 
 # --- Directory ------------------------------------------------------------------------------------------------------------------
 
@@ -134,10 +138,10 @@ async def approve(context: Context, proposal_id: bytes, signature: bytes) -> dic
     Raises:
         Forbidden: ``not_governor``; Conflict: ``proposal_over``; NotFound: ``proposal_unknown``.
     """
-    row = find_proposal(context, proposal_id)
-    value = await context.database.awrite(
-        lambda session: _take_approval(context, session, proposal_id, _approver(context, row, signature), signature)
-    )
+    row = await asyncio.to_thread(find_proposal, context, proposal_id)
+    # Asked of the chain before the change, so that the database's writer never waits for it.
+    member = await asyncio.to_thread(_approver, context, row, signature)
+    value = await context.database.awrite(lambda session: _take_approval(context, session, proposal_id, member, signature))
     missed = await _share(context, value, [row.proposer] if row.proposer != context.member else [])
     return {**value, "notReached": missed}
 
@@ -247,15 +251,12 @@ def _read(value: Mapping[str, Any]) -> Proposal:
 
 
 async def _share(context: Context, value: Mapping[str, Any], members: Sequence[str]) -> list[str]:
-    missed = []
-    for member in members:
-        if member == context.member:
-            continue
-        try:
-            await context.peers.post(member, "/v1/peer/governance/proposals", dict(value))
-        except QiaolianError:
-            missed.append(member)
-    return missed
+    async def share(member: str) -> None:
+        await context.peers.post(member, "/v1/peer/governance/proposals", dict(value))
+
+    others = [member for member in members if member != context.member]
+    outcomes = await fanout.for_each(others, share, seconds=SHARE_SECONDS)
+    return [member for member, outcome in outcomes.items() if outcome is not None]
 
 
 def _approval(row: Proposal) -> Approval:

@@ -25,7 +25,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.openapi import SALT, SIGNATURE, strict_body
+from registry.openapi import LARGE_BODY, OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
 from registry.pages import PageRequest
 from registry.property import export, register, service
 from registry.property.rules import STEP_NAMES, members_of
@@ -160,7 +160,7 @@ class StepBody(BaseModel):
 # --- Registration centre --------------------------------------------------------------------------------------------------------
 
 
-@router.post("/v1/units", status_code=201, summary="Enter units into the register")
+@router.post("/v1/units", status_code=201, summary="Enter units into the register", openapi_extra=LARGE_BODY)
 def enter_units(
     body: UnitsBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "system"))
 ) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def taxes(deal_id: str, context: Context = Depends(get_context), _caller: Princi
     "/v1/deals/{deal_id}/signatures",
     status_code=202,
     summary="Seller or buyer hands in its own signature",
-    openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE),
+    openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE) | OPEN_TO_STRANGERS,
 )
 async def take_signature(deal_id: str, request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
@@ -290,7 +290,8 @@ def step_of(deal_id: str, step: Whole, context: Context = Depends(get_context), 
 
 @router.get("/v1/peer/deals/{deal_id}/bundle", summary="The deal's bundle, for its parties and supervisors")
 async def peer_bundle(deal_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> Response:
-    parties = members_of(DealTerms.from_json(service.find(context, hex_bytes(deal_id)).terms))
+    row = await run_in_threadpool(service.find, context, hex_bytes(deal_id))
+    parties = members_of(DealTerms.from_json(row.terms))
     if context.member not in parties or (caller.member not in parties and "supervisor" not in caller.roles):
         raise Forbidden("deal_of_others", "The deal is another's.")
     return Response(await export.fetch(context, hex_bytes(deal_id)), media_type="application/json")

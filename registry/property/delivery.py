@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from chain.context import Context
 from chain.errors import QiaolianError, Unavailable
 from chain.statements import DealTerms, Step
+from registry import fanout
 from registry.property import service
 from registry.property.rules import holder_of
 from registry.property.store import Deal, SignedStep
@@ -28,6 +29,8 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 """Seconds."""
 MOST_AT_ONCE = 100
+ROUND_SECONDS = 30.0
+"""How long one party may take in a round."""
 """Steps asked of one party in a round."""
 
 
@@ -73,7 +76,11 @@ class Delivery:
         for missing, holder in self._missing.items():
             by_holder.setdefault(holder, []).append(missing)
         now = self._clock()
-        await asyncio.gather(*(self._ask(holder, steps, now) for holder, steps in by_holder.items() if self._pauses.over(holder, now)))
+        due = [holder for holder in by_holder if self._pauses.over(holder, now)]
+        outcomes = await fanout.for_each(due, lambda holder: self._ask(holder, by_holder[holder], now), seconds=ROUND_SECONDS)
+        for holder, outcome in outcomes.items():
+            if isinstance(outcome, QiaolianError):
+                self._failed(holder, outcome, holder, now)
 
     def _look(self) -> None:
         with self._context.database.read() as session:

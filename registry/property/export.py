@@ -17,11 +17,11 @@ from registry.property.store import Deal, SignedStep
 
 async def fetch(context: Context, deal_id: bytes) -> bytes:
     """The bundle, from this node if it is a party's, else from the registration centre's."""
-    row = service.find(context, deal_id)
+    row = await asyncio.to_thread(service.find, context, deal_id)
     terms = DealTerms.from_json(row.terms)
     if context.member not in members_of(terms):
         return dumps(await context.peers.get(terms.registrar, f"/v1/peer/deals/0x{deal_id.hex()}/bundle"))
-    for each in service.signed_steps(context, deal_id):
+    for each in await asyncio.to_thread(service.signed_steps, context, deal_id):
         await service.fetch_step(context, deal_id, Step(each.step))
     return await asyncio.to_thread(_bundle, context, row, terms)
 

@@ -22,12 +22,13 @@ from chain.canonical import dumps, loads
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
 from chain.crypto import recover
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
+from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
 from chain.outbox import Priority, attempt, enqueue, outcome, refused
 from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
 from chain.view import Word
 from chain.words import DealWord, MemberWord
+from registry import fanout
 from registry.evidence.service import append, append_statement
 from registry.pages import PageRequest, page_of
 from registry.property import proved, register
@@ -60,6 +61,8 @@ from registry.signers import require_signed_at, require_signed_by
 log = logging.getLogger("qiaolian.deals")
 
 CONTRACT = "PropertyLedger"
+HAND_OUT_SECONDS = 10.0
+"""How long another party's node may take to accept a step at once."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ async def create(context: Context, wanted: NewDeal) -> dict[str, Any]:
             and whatever refusal a party's node gives: a deal not all parties took is not kept.
     """
     salt, content = new_salt(), dict(wanted.content)
-    require_content(content)
+    await asyncio.to_thread(require_content, content)
     terms = DealTerms(
         version=1,
         unit=wanted.title.unit,
@@ -239,11 +242,11 @@ async def take_signature(context: Context, deal_id: bytes, statement: DealStep, 
         Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``, ``title_superseded``,
         ``title_differs``; Unavailable: ``chain_view_stale``.
     """
-    row = find(context, deal_id)
+    row = await asyncio.to_thread(find, context, deal_id)
     terms = DealTerms.from_json(row.terms)
     if terms.agent != context.member:
         raise Forbidden("other_agent", "The deal's seller and buyer sign at its agent's node.")
-    step = _require_statement(context, terms, deal_id, statement, signature)
+    step = await asyncio.to_thread(_require_statement, context, terms, deal_id, statement, signature)
     if step not in PEOPLE:
         raise Forbidden("wrong_party", "Organisations sign at their own nodes.")
     await asyncio.to_thread(_proved, context, row, terms)
@@ -272,17 +275,9 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
         BadInput: ``record_malformed``, ``tax_differs``;
         Unavailable: ``chain_view_stale``; for the registration also ``not_owner``, ``title_superseded``, ``register_behind``.
     """
-    row = find(context, deal_id)
+    row = await asyncio.to_thread(find, context, deal_id)
     terms = DealTerms.from_json(row.terms)
-    state = await asyncio.to_thread(_proved, context, row, terms)
-    require_turn(terms, step, member=context.member, done=_done(context, deal_id, terms, state.deal))
-    content = _content(row)
-    if terms.registrar == context.member:
-        register.require_unit(context, str(content["unit"]), terms.unit)
-    if step is Step.REGISTER:
-        await asyncio.to_thread(register.require_title_here, context, terms, _title(row))
-        register.require_buyer(context, terms.buyer)
-    record, salt = _stated(terms, step, content, given)
+    record, salt = await asyncio.to_thread(_checked_step, context, row, terms, step, given)
     statement = DealStep(
         version=1,
         deal_id=deal_id,
@@ -308,6 +303,21 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
     kept = await context.database.awrite(change)
     await _hand_out(context, terms, deal_id, step)
     return {**_step_json(kept), "operation": kept.operation}
+
+
+def _checked_step(
+    context: Context, row: Deal, terms: DealTerms, step: Step, given: Mapping[str, Any] | None
+) -> tuple[dict[str, Any] | None, bytes | None]:
+    """What the step states, with its salt, once this organisation may sign it now; raises as ``sign``."""
+    state = _proved(context, row, terms)
+    require_turn(terms, step, member=context.member, done=_done(context, row.deal_id, terms, state.deal))
+    content = _content(row)
+    if terms.registrar == context.member:
+        register.require_unit(context, str(content["unit"]), terms.unit)
+    if step is Step.REGISTER:
+        register.require_title_here(context, terms, _title(row))
+        register.require_buyer(context, terms.buyer)
+    return _stated(terms, step, content, given)
 
 
 def take_step(context: Context, caller: str, deal_id: bytes, value: Mapping[str, Any]) -> None:
@@ -438,14 +448,10 @@ def _unsent(session: Session, row: SignedStep) -> bool:
 
 async def _hand_out(context: Context, terms: DealTerms, deal_id: bytes, step: Step) -> None:
     """Give a signed step to the other parties at once. One that does not take it now asks for it when the chain has told it (``delivery``)."""
-    with context.database.read() as session:
-        body = _step_json(session.get_one(SignedStep, (deal_id, int(step))))
+    body = await context.database.aread(lambda session: _step_json(session.get_one(SignedStep, (deal_id, int(step)))))
     path = f"/v1/peer/deals/0x{deal_id.hex()}/steps"
     others = [each for each in members_of(terms) if each != context.member]
-    answers = await asyncio.gather(*(context.peers.post(each, path, body) for each in others), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, QiaolianError):
-            raise answer
+    await fanout.for_each(others, lambda member: context.peers.post(member, path, body), seconds=HAND_OUT_SECONDS)
 
 
 async def fetch_step(context: Context, deal_id: bytes, step: Step) -> None:
@@ -455,8 +461,7 @@ async def fetch_step(context: Context, deal_id: bytes, step: Step) -> None:
         Conflict: ``step_taken`` for another statement than the chain has; BadInput: ``step_malformed``, ``record_differs``, ``tax_differs``,
             and what else ``take_step`` refuses; Unavailable: the party cannot be reached; and whatever refusal it gives.
     """
-    with context.database.read() as session:
-        known = session.get(SignedStep, (deal_id, int(step)))
+    known = await context.database.aread(lambda session: session.get(SignedStep, (deal_id, int(step))))
     if known is None or known.signature is not None:
         return
     holder = holder_of(DealTerms.from_json((await asyncio.to_thread(find, context, deal_id)).terms), step)

@@ -1,0 +1,47 @@
+"""Ending a process by SIGTERM or SIGINT, however often it is sent.
+
+A handler runs between any two instructions of the main thread. One that takes a lock, as
+``threading.Event.set`` does, waits forever for a lock that the interrupted code holds, and the process
+is deaf from then on. So no handler is used: the signals are blocked, and a thread that does nothing
+else takes them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+def run_until_signalled(work: Callable[[threading.Event], None]) -> None:
+    """Run ``work`` in the calling thread with an event that the first SIGTERM or SIGINT sets; later ones change nothing.
+
+    Call it from the main thread before other threads start: they inherit that the signals are blocked.
+    """
+    stop = threading.Event()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+    def watch() -> None:
+        signal.sigwait(ENDING)
+        stop.set()
+
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    watcher.start()
+    try:
+        work(stop)
+    finally:
+        if watcher.is_alive():
+            # It waits for a signal that will not come; one of our own ends it.
+            os.kill(os.getpid(), signal.SIGTERM)
+            watcher.join()
+        _discard_pending()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _discard_pending() -> None:
+    """Take the signals that came after the first: unblocked, they would end the process before it is done."""
+    while signal.sigpending() & ENDING:
+        signal.sigwait(ENDING)

@@ -1,0 +1,83 @@
+"""Which bodies a node reads: by route, by caller, and all of them together.
+
+The limits hold before the first byte of a body is read. Where no body is allowed, none is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.routing import BaseRoute, Match
+
+from chain.errors import QiaolianError, Unavailable
+from registry.access import Principal
+
+_SHARES = 4
+"""One caller may hold this part of what all bodies together may."""
+
+
+class BodyTooLarge(QiaolianError):
+    """The request's body is over the node's limit."""
+
+    status = 413
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Bytes of one body: at routes for many items, at all others, and of callers without a token; and of all bodies at a time."""
+
+    large: int
+    statement: int
+    stranger: int
+    together: int
+
+
+class Bodies:
+    """What may be read, and what is held now. Belongs to one event loop."""
+
+    def __init__(self, limits: BodyLimits, routes: Sequence[BaseRoute] = ()) -> None:
+        self.limits = limits
+        self.routes = routes
+        self._held: Counter[str] = Counter()
+
+    def limit(self, scope: Any, caller: Principal | None) -> int:
+        """The most bytes of this request's body; 0 where nothing of it is to be read."""
+        route = next((route for route in self.routes if route.matches(scope)[0] is Match.FULL), None)
+        if route is None:
+            return 0
+        marks: dict[str, Any] = getattr(route, "openapi_extra", None) or {}
+        if caller is None:
+            return self.limits.stranger if marks.get("x-open-to-strangers") else 0
+        return self.limits.large if marks.get("x-large-body") else min(self.limits.statement, self.limits.large)
+
+    @contextmanager
+    def held(self, caller: Principal | None, size: int) -> Iterator[None]:
+        """Count a body while it is in memory.
+
+        Raises:
+            Unavailable: ``node_busy`` when this caller, or all together, hold too much already.
+        """
+        if caller is None:
+            # Bounded by the number of strangers' connections.
+            yield
+            return
+        own, all_held = self._held[caller.member], self._held.total()
+        share = max(self.limits.together // _SHARES, self.limits.large)
+        if all_held and (own + size > share or all_held + size > self.limits.together):
+            raise Unavailable("node_busy", "The node holds too many request bodies.", hint="Send the request again in a second.")
+        self._held[caller.member] += size
+        try:
+            yield
+        finally:
+            self._held[caller.member] -= size
+            if not self._held[caller.member]:
+                del self._held[caller.member]
+
+
+def too_large(limit: int) -> BodyTooLarge:
+    """The refusal of a body over its limit."""
+    return BodyTooLarge("body_too_large", f"The request's body is over {limit} bytes.", hint="Send it in several requests.", limit=limit)

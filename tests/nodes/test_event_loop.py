@@ -1,0 +1,204 @@
+"""Nothing that may wait runs on the event loop: by the source, and with everything a node waits for stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain.keys import KeyStore
+from nodes import config
+from nodes.tokens import Issuer
+from tests.nodes.blocking import blocking_calls
+from tests.nodes.conftest import eventually
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("chain", "registry", "exchange", "nodes")
+ALLOWED = {
+    # Accepting a token appends 20 bytes to a file, without a flush; a thread would cost a metered call more than that.
+    "nodes.gate.Gate._serve: self._guards.verifier.accept",
+    "nodes.tokens.Verifier.verify: self.accept",
+    # Gives up at once where it would wait.
+    "chain.database.Database.aask: self._ask_without_waiting",
+}
+LOCKED_SECONDS = 25.0
+"""The database and the chain are held for at most so long; what hung on them would hang as long."""
+
+
+def sources() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            if "migrations" not in path.parts and "node_modules" not in path.parts:
+                found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def test_no_coroutine_waits_for_database_chain_or_disk_on_the_event_loop() -> None:
+    assert [call for call in blocking_calls(sources()) if call not in ALLOWED] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("    context.database.write(change)", ["m.serve: context.database.write"]),
+        ("    with context.database.read() as session:\n        pass", ["m.serve: context.database.read"]),
+        ("    load(context)", ["m.serve: load"]),
+        ("    other.load(context)", ["m.serve: other.load"]),
+        ("    return context.view.word('A', 'b', key)", ["m.serve: context.view.word"]),
+        ("    return context.ledger.settlement.totals()", ["m.serve: context.ledger.settlement.totals"]),
+        ("    path.read_text()", ["m.serve: path.read_text"]),
+        ("    time.sleep(1)", ["m.serve: time.sleep"]),
+        ("    await context.database.awrite(change)", []),
+        ("    await asyncio.to_thread(load, context)", []),
+        ("    await asyncio.to_thread(lambda: load(context))", []),
+        ("    return await context.view.aword('A', 'b', key)", []),
+    ],
+)
+def test_a_blocking_call_in_a_coroutine_is_found_directly_and_through_functions(body: str, found: list[str]) -> None:
+    reading = (
+        "def load(context):\n    return row(context)\n\ndef row(context):\n    with context.database.read() as session:\n        return session\n"
+    )
+    totals = "class Settlement:\n    def totals(self):\n        return self._ledger.read('totals')\n"
+    module = f"import asyncio, time\nimport other\n{reading}\nasync def serve(context, path, key, change):\n{body}\n"
+    assert blocking_calls({"m": module, "other": reading + totals}) == found
+
+
+@pytest.fixture
+def department(network: Any) -> Iterator[Any]:
+    found = network.of("department")
+    yield found
+    found.node.wait_ready(found.client(None))
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program holds the database's write lock."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA busy_timeout=30000")
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@contextlib.contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Processes that neither run nor end."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def asked_while(client: Any, waiting: list[Any]) -> list[float]:
+    """Seconds that each of a series of /healthz took while the work went on."""
+    took = []
+    while len(took) < 20:
+        before = time.monotonic()
+        assert client.get("/healthz") == {"status": "running"}
+        took.append(time.monotonic() - before)
+    assert not all(work.done() for work in waiting), "nothing was blocked, so nothing was tested"
+    return took
+
+
+def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(network: Any, department: Any) -> None:
+    """Writes, questions to the chain and calls to a peer hang; the node answers all the same and says what is down."""
+    bank, supervisor = network.of("bank"), network.of("supervisor")
+    read = config.load(bank.plan.directory / "node.toml")
+    signer = KeyStore(bank.plan.directory / "keys", read.passphrase()).secp256k1("token")
+    issuer = Issuer(member=bank.member, signer=signer, deployment=network.deployment)
+    database = Path(department.plan.directory / "data" / "node.db")
+    unknown = "0x" + "22" * 32
+    tried = [
+        ("bank", "POST", "/v1/peer/log/cosignatures", {"size": 1, "line": "x"}),
+        ("officer", "POST", f"/v1/grants/{unknown}/decision", example("decision")),
+        ("officer", "POST", f"/v1/grants/{unknown}/revocation", example("revocation")),
+        ("clerk", "GET", f"/v1/operations/{unknown}?wait=1", None),
+        ("clerk", "POST", "/v1/assets", publication("people-locked")),
+        ("clerk", "POST", "/v1/agreements", {"grantId": unknown, "cap": 5}),
+    ]
+
+    def call(role: str, method: str, path: str, body: Any) -> int:
+        client = department.client(None)
+        raw = b"" if body is None else json.dumps(body).encode()
+        token = issuer.issue(audience=department.member, method=method, target=path, body=raw) if role == "bank" else bearer(department, role)
+        try:
+            return int(client.raw(method, path, raw, {"authorization": token}).status)
+        finally:
+            client.close()
+
+    observer = department.client(None)
+    with ThreadPoolExecutor(len(tried)) as threads:
+        with locked(database), stopped(network.chain.process.pid, supervisor.node.api.pid):
+            waiting = [threads.submit(call, *request) for request in tried]
+            took = asked_while(observer, waiting)
+            assert max(took) < LOCKED_SECONDS / 5, took
+            before = time.monotonic()
+            answer = json.loads(observer.raw("GET", "/readyz", b"", {}).body)
+            assert time.monotonic() - before < LOCKED_SECONDS / 2
+            down = {part["name"] for part in answer["dependencies"] if not part["up"]}
+            assert "database" in down
+        assert all(work.result(60) >= 200 for work in waiting)
+    observer.close()
+
+
+def bearer(organisation: Any, role: str) -> str:
+    return "Bearer " + json.loads((organisation.plan.directory / "handout.json").read_text())[role]
+
+
+def example(name: str) -> dict[str, Any]:
+    from chain.examples import example as made
+    from chain.statements import GrantDecision, GrantRevocation
+
+    statement = {"decision": GrantDecision, "revocation": GrantRevocation}[name]
+    return {name: made(statement).to_json(), "signature": "0x" + "11" * 64 + "1b"}
+
+
+def publication(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "source": "people",
+        "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
+        "masking": {"age": "keep", "area": "keep", "note": "drop"},
+        "purposes": {"statistics": {}},
+    }
+
+
+def test_a_check_that_does_not_answer_is_down_and_is_not_started_twice(network: Any, department: Any) -> None:
+    """With the database locked, a series of /readyz ends each in time."""
+    observer = department.client(None)
+    eventually(lambda: down_of(observer) == [])
+    with locked(Path(department.plan.directory / "data" / "node.db")):
+        codes = eventually(lambda: codes_of(observer).get("database"))
+        assert codes in ("check_timed_out", "database_unavailable")
+        before = time.monotonic()
+        for _ in range(3):
+            assert "database" in down_of(observer)
+        assert time.monotonic() - before < LOCKED_SECONDS
+    eventually(lambda: down_of(observer) == [])
+    observer.close()
+
+
+def codes_of(client: Any) -> dict[str, str]:
+    answer = json.loads(client.raw("GET", "/readyz", b"", {}).body)
+    return {part["name"]: part["code"] for part in answer["dependencies"] if not part["up"]}
+
+
+def down_of(client: Any) -> list[str]:
+    return list(codes_of(client))
