@@ -112,8 +112,8 @@ class ProposalWorker:
             lambda provider: self._report_all(provider, by_provider[provider], head, now),
             seconds=ROUND_SECONDS,
         )
-        for provider, outcome in outcomes.items():
-            if isinstance(outcome, QiaolianError):
+        for provider, reported in outcomes.items():
+            if isinstance(reported, QiaolianError):
                 self._pauses.longer(provider, now)
 
     # --- ending ----------------------------------------------------------------------------------------------------------------

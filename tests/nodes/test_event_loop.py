@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+import chain.examples
 from chain.keys import KeyStore
+from chain.statements import GrantDecision, GrantRevocation
 from nodes import config
 from nodes.tokens import Issuer
 from tests.nodes.blocking import blocking_calls
@@ -159,15 +161,12 @@ def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(netwo
 
 
 def bearer(organisation: Any, role: str) -> str:
-    return "Bearer " + json.loads((organisation.plan.directory / "handout.json").read_text())[role]
+    return f"Bearer {organisation.token(role)}"
 
 
 def example(name: str) -> dict[str, Any]:
-    from chain.examples import example as made
-    from chain.statements import GrantDecision, GrantRevocation
-
     statement = {"decision": GrantDecision, "revocation": GrantRevocation}[name]
-    return {name: made(statement).to_json(), "signature": "0x" + "11" * 64 + "1b"}
+    return {name: chain.examples.example(statement).to_json(), "signature": "0x" + "11" * 64 + "1b"}
 
 
 def publication(name: str) -> dict[str, Any]:
