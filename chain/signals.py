@@ -19,7 +19,8 @@ ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 def run_until_signalled(work: Callable[[threading.Event], None]) -> None:
     """Run ``work`` in the calling thread with an event that the first SIGTERM or SIGINT sets; later ones change nothing.
 
-    Call it from the main thread before other threads start: they inherit that the signals are blocked.
+    Call it from the main thread before other threads start: they inherit that the signals are blocked. Once a signal
+    came, the process is ending, and the signals are ignored from then on.
     """
     stop = threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -33,15 +34,16 @@ def run_until_signalled(work: Callable[[threading.Event], None]) -> None:
     try:
         work(stop)
     finally:
-        if watcher.is_alive():
-            # It waits for a signal that will not come; one of our own ends it.
+        if stop.is_set():
+            ignore()
+        else:
+            # The watcher waits for a signal that will not come; one of our own ends it.
             os.kill(os.getpid(), signal.SIGTERM)
             watcher.join()
-        _discard_pending()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _discard_pending() -> None:
-    """Take the signals that came after the first: unblocked, they would end the process before it is done."""
-    while signal.sigpending() & ENDING:
-        signal.sigwait(ENDING)
+def ignore() -> None:
+    """For a process that is ending: whatever signals still come, it ends in its own way. From the main thread only."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from chain.printable import as_json, printable
+from chain.signals import ENDING, ignore
 from federated.attempt import replay
 from federated.daemon import Daemon, ask, reachable
 from federated.errors import BadInput, NotFound
@@ -136,10 +138,16 @@ def _daemon(arguments: argparse.Namespace) -> int:
     async def serve() -> None:
         task = asyncio.current_task()
         assert task is not None
-        # A second cancellation would interrupt the cleaning up that the first began.
-        cancel = _once(task.cancel)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, cancel)
+        loop = asyncio.get_running_loop()
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            # Once: a second cancellation would interrupt the cleaning up that the first began.
+            if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+                ignore()
+                loop.call_soon_threadsafe(task.cancel)
+
+        for number in ENDING:
+            signal.signal(number, end)
         async with Daemon.started(config) as daemon:
             where = f"{config.listen.host}:{config.listen.port}"
             await daemon.serve(lambda: print(f"{config.name} listens on {where}", flush=True))
@@ -149,17 +157,6 @@ def _daemon(arguments: argparse.Namespace) -> int:
     except asyncio.CancelledError:
         print("stopped", file=sys.stderr)
     return 0
-
-
-def _once(call: Callable[[], object]) -> Callable[[], None]:
-    """What makes a call the first time it is called, and nothing later."""
-    calls = iter((call,))
-
-    def made() -> None:
-        for first in calls:
-            first()
-
-    return made
 
 
 def _run(arguments: argparse.Namespace) -> int:

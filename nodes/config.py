@@ -137,6 +137,8 @@ class Limits(_Strict):
     """A client that reads nothing of its response for so long is cut off."""
     connections_per_address: int = Field(default=128, ge=1)
     """Connections of one address that have shown no accepted token."""
+    connections_per_caller: int = Field(default=512, ge=1)
+    """Connections of one other member, or of one access token, that have shown it."""
     stranger_connections: int = Field(default=512, ge=1)
     """The same of all addresses; the oldest is closed for a further one."""
     stranger_requests_per_second: float = Field(default=100.0, gt=0)

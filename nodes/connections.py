@@ -6,7 +6,7 @@ uvicorn bounds none of this, so a stranger could keep sockets and memory for not
 * a request's head has a size limit;
 * connections that have not shown an accepted token are counted, by address and in all. An address at
   its limit gets no further connection; when there are too many in all, the oldest one is closed, so
-  that newcomers are always heard. A connection that has shown an accepted token is no longer counted.
+  that newcomers are always heard. A connection that has shown an accepted token counts for its caller alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from chain.errors import Unavailable
 
 log = logging.getLogger("qiaolian.connections")
 
@@ -41,56 +43,81 @@ class ConnectionLimits:
     write_seconds: float
     head_bytes: int
     per_address: int
+    per_caller: int
     strangers: int
 
 
-class Strangers:
-    """Connections that have not shown an accepted token, oldest first."""
+class Connections:
+    """What is open: strangers' connections, oldest first, and how many each accepted caller holds."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._by_address: Counter[str] = Counter()
-        self._open: dict[Visitor, None] = {}
+        self._by_caller: Counter[str] = Counter()
+        self._strangers: dict[Visitor, None] = {}
 
     def admit(self, visitor: Visitor) -> bool:
         """Count a new connection, unless its address has too many; the oldest gives way to it."""
         if self._by_address[visitor.address] >= self._limits.per_address:
             return False
         self._by_address[visitor.address] += 1
-        self._open[visitor] = None
-        if len(self._open) > self._limits.strangers:
-            next(iter(self._open)).close()
+        self._strangers[visitor] = None
+        if len(self._strangers) > self._limits.strangers:
+            next(iter(self._strangers)).close()
         return True
 
+    def accept(self, visitor: Visitor, caller: str) -> None:
+        """Count the connection as this caller's, whose token was accepted, and no longer as a stranger's.
+
+        Raises:
+            Unavailable: ``too_many_connections``; the connection stays a stranger's.
+        """
+        if self._by_caller[caller] >= self._limits.per_caller:
+            raise Unavailable(
+                "too_many_connections",
+                "This caller holds too many connections.",
+                hint="Use the connections that are open, or close some.",
+            )
+        self._by_caller[caller] += 1
+        self._forget(visitor)
+
     def release(self, visitor: Visitor) -> None:
-        """The connection ended, or showed an accepted token."""
-        if visitor not in self._open:
-            return
-        del self._open[visitor]
-        self._by_address[visitor.address] -= 1
-        if self._by_address[visitor.address] <= 0:
-            del self._by_address[visitor.address]
+        """The connection ended."""
+        if visitor.caller:
+            self._by_caller = self._by_caller - Counter([visitor.caller])
+            visitor.caller = ""
+        self._forget(visitor)
+
+    def _forget(self, visitor: Visitor) -> None:
+        if visitor in self._strangers:
+            del self._strangers[visitor]
+            self._by_address = self._by_address - Counter([visitor.address])
 
 
 class Visitor:
-    """One counted connection: during the handshake a bare socket, then a protocol."""
+    """One connection: during the handshake a bare socket, then a protocol."""
 
-    def __init__(self, address: str, strangers: Strangers) -> None:
+    def __init__(self, address: str, connections: Connections) -> None:
         self.address = address
-        self._strangers = strangers
-        self.trusted = False
-        """Whether an accepted token was shown."""
+        self._connections = connections
+        self.caller = ""
+        """Whose token was accepted on it; empty for a stranger."""
         self.handshake: asyncio.Task[None] | None = None
         self.protocol: DeadlineProtocol | None = None
 
+    @property
+    def trusted(self) -> bool:
+        """Whether an accepted token was shown."""
+        return bool(self.caller)
+
     def release(self) -> None:
         """No longer count it."""
-        self._strangers.release(self)
+        self._connections.release(self)
 
-    def trust(self) -> None:
-        """An accepted token was shown: no stranger's connection any more."""
-        self.trusted = True
-        self.release()
+    def trust(self, caller: str) -> None:
+        """An accepted token of this caller was shown: no stranger's connection any more."""
+        self._connections.accept(self, caller)
+        self.caller = caller
 
     def close(self) -> None:
         """Cut the connection, whatever it is doing."""
@@ -222,7 +249,7 @@ class Listener:
         self._tls = tls
         self._limits = limits
         self._protocol = protocol
-        self._strangers = Strangers(limits)
+        self._connections = Connections(limits)
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.ensure_future(self._accept())
 
@@ -247,8 +274,8 @@ class Listener:
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
             connection.setblocking(False)
-            visitor = Visitor(str(address[0]), self._strangers)
-            if not self._strangers.admit(visitor):
+            visitor = Visitor(str(address[0]), self._connections)
+            if not self._connections.admit(visitor):
                 connection.close()
                 continue
             task = asyncio.ensure_future(self._begin(connection, visitor))

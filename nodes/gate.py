@@ -87,6 +87,8 @@ class _Authority:
 
     principal: Principal | None = None
     token: Authenticated | None = None
+    caller: str = ""
+    """Whose connections and rates it counts among."""
 
 
 class Gate:
@@ -163,9 +165,9 @@ class Gate:
                 self._guards.strangers.take(address)
             raise
         if visitor is not None and not visitor.trusted:
-            visitor.trust()
+            visitor.trust(found.caller)
         if found.token is not None:
-            self._guards.members.take(found.token.caller.member)
+            self._guards.members.take(found.caller)
         return found
 
     async def _principal(self, scope: Scope, header: str) -> _Authority:
@@ -174,10 +176,10 @@ class Gate:
         if scheme == SCHEME and verifier is not None:
             found = await verifier.authenticate(header, method=scope["method"], target=_target(scope))
             roles = self._role_names(found.caller.roles)
-            return _Authority(Principal(kind="member", member=found.caller.member, roles=roles), found)
+            return _Authority(Principal(kind="member", member=found.caller.member, roles=roles), found, found.caller.member)
         if scheme == "Bearer":
             role = self._guards.access.role_of(header)
-            return _Authority(Principal(kind="local", member=self._guards.member, roles=frozenset({role})))
+            return _Authority(Principal(kind="local", member=self._guards.member, roles=frozenset({role})), caller=role)
         raise Unauthorised(
             "token_malformed",
             "The Authorization header is neither a node's token nor a bearer token.",

@@ -23,6 +23,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from chain.errors import BadInput, Conflict, QiaolianError
 from chain.keys import KeyStore
+from chain.signals import ENDING, ignore
 from chain.statements import KeyPurpose
 from nodes.app import create_app
 from nodes.config import Limits, NodeConfig
@@ -33,7 +34,6 @@ from nodes.initialise import CERTIFICATE_FILE, NODE_KEYS
 GRACE_SECONDS = 8
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SWITCH_SECONDS = 0.0005
 """How long one thread may keep the interpreter while another waits; the default of 5 ms is a whole metered call's budget."""
 
@@ -50,6 +50,7 @@ class _Server(uvicorn.Server):
             write_seconds=limits.write_seconds,
             head_bytes=limits.head_bytes,
             per_address=limits.connections_per_address,
+            per_caller=limits.connections_per_caller,
             strangers=limits.stranger_connections,
         )
 
@@ -79,12 +80,13 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        former = {each: signal.signal(each, self.handle_exit) for each in _SIGNALS}
+        for number in ENDING:
+            signal.signal(number, self.handle_exit)
         try:
             yield
         finally:
-            for each, handler in former.items():
-                signal.signal(each, handler)
+            # Between here and the process's end a further signal would end it as if it had failed.
+            ignore()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Idle connections are cut: a polite TLS farewell waits for clients that are not reading.

@@ -22,6 +22,8 @@ from chain.errors import Conflict, QiaolianError, VerificationError
 from registry.evidence.store import COPIED, CopiedEntry, CopiedLog
 
 MOST_COPIED = 1_000
+MAX_LEAF_BYTES = 1_000
+"""A leaf is a time, a digest and a kind: about 150 bytes."""
 _FIELDS = {"at", "digest", "kind"}
 
 
@@ -60,9 +62,12 @@ def leaves_of(answer: Any, start: int, end: int) -> list[bytes]:
     if not all(isinstance(each, dict) and set(each) == _FIELDS for each in told):
         raise _differs()
     try:
-        return [dumps(each) for each in told]
+        leaves = [dumps(each) for each in told]
     except QiaolianError as error:
         raise _differs() from error
+    if any(len(leaf) > MAX_LEAF_BYTES for leaf in leaves):
+        raise _differs()
+    return leaves
 
 
 def extend(frontier: merkle.Frontier, leaf: bytes) -> list[tuple[int, int, bytes]]:

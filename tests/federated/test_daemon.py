@@ -136,8 +136,9 @@ def test_daemons_run_jobs_and_tell_their_people(homes: dict[str, Path], spec: Pa
         second = cli("daemon", "--party", config(homes, "bank"))
         assert second.returncode != 0
         assert "port_in_use" in second.stderr
-        tax.send_signal(signal.SIGTERM)
-        assert tax.wait(10) == 0
+        for _ in range(20):
+            tax.send_signal(signal.SIGTERM)
+        assert tax.wait(60) == 0
     assert len(attempts(homes["bank"])) == 2
 
 
