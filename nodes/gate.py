@@ -135,9 +135,8 @@ class Gate:
             if authority.token is not None and has_body and not limit:
                 # The token vouches for a body nobody read: it proves nothing.
                 principal = None
-            elif authority.token is not None:
-                assert self._guards.verifier is not None
-                self._guards.verifier.accept(authority.token, body)
+            else:
+                self._accept(scope, authority, body)
             state["principal"] = principal
             if body:
                 # Whatever the body calls itself: no endpoint takes anything but JSON, and a header is not to switch the strictness off.
@@ -164,11 +163,17 @@ class Gate:
             if header.startswith("Bearer ") or (visitor is not None and visitor.trusted):
                 self._guards.strangers.take(address)
             raise
-        if visitor is not None and not visitor.trusted:
-            visitor.trust(found.caller)
-        if found.token is not None:
-            self._guards.members.take(found.caller)
         return found
+
+    def _accept(self, scope: Scope, authority: _Authority, body: bytes) -> None:
+        """Use up a member's token for the body it names; from then on the connection and the request count for the caller."""
+        if authority.token is not None:
+            assert self._guards.verifier is not None
+            self._guards.verifier.use_up(authority.token, body)
+            self._guards.members.take(authority.caller)
+        visitor: Visitor | None = scope["state"].get("visitor")
+        if authority.caller and visitor is not None and not visitor.trusted:
+            visitor.trust(authority.caller)
 
     async def _principal(self, scope: Scope, header: str) -> _Authority:
         scheme = header.partition(" ")[0]

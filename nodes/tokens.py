@@ -128,7 +128,7 @@ class Verifier:
             Forbidden: ``member_suspended``.
             Unavailable: ``chain_view_stale`` when this node cannot tell.
         """
-        return self.accept(await self.authenticate(header, method=method, target=target), body)
+        return self.use_up(await self.authenticate(header, method=method, target=target), body)
 
     async def authenticate(self, header: str, *, method: str, target: str) -> Authenticated:
         """Whose token this is, before anything of the request's body is read.
@@ -145,7 +145,7 @@ class Verifier:
         caller = await self._caller(claims["iss"], bytes.fromhex(address[2:]).rjust(32, b"\0"))
         return Authenticated(caller, claims)
 
-    def accept(self, found: Authenticated, body: bytes) -> Caller:
+    def use_up(self, found: Authenticated, body: bytes) -> Caller:
         """Use the token up for its request, now that the body is here.
 
         Raises:

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("chain", "registry", "exchange", "nodes")
 ALLOWED = {
     # Accepting a token appends 20 bytes to a file, without a flush; a thread would cost a metered call more than that.
-    "nodes.gate.Gate._serve: self._guards.verifier.accept",
-    "nodes.tokens.Verifier.verify: self.accept",
+    "nodes.gate.Gate._serve: self._accept",
+    "nodes.tokens.Verifier.verify: self.use_up",
     # Gives up at once where it would wait.
     "chain.database.Database.aask: self._ask_without_waiting",
 }
