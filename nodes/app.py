@@ -80,11 +80,12 @@ def create_app(config: NodeConfig) -> FastAPI:
     app.state.config = config
     app.state.failure = None
     app.state.metrics = metrics
-    for router in (*routers(), health.router, operations.router):
+    served = (*routers(), health.router, operations.router)
+    for router in served:
         app.include_router(router)
+    guards.bodies.routes = tuple(route for router in served for route in router.routes)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
-    guards.bodies.routes = tuple(app.routes)
     app.add_middleware(Gate, guards=guards)
     return app
 

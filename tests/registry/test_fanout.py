@@ -115,9 +115,7 @@ def test_a_proposal_reaches_the_governors_that_answer_and_names_those_that_do_no
     monkeypatch.setattr(proposer.peers, "silent", {silent.member})
     monkeypatch.setattr(members, "SHARE_SECONDS", 5.0)
     before = time.monotonic()
-    made = asyncio.run(
-        members.propose(proposer.context, "setStatus", {"member": silent.member, "status": "suspended"}, share_with=[silent.member, *others])
-    )
+    made = asyncio.run(members.propose(proposer.context, "remove", {"member": silent.member, "reason": "gone"}, share_with=[silent.member, *others]))
     assert silent.member in made["notReached"]
     assert not set(others) & set(made["notReached"])
     assert time.monotonic() - before < 300
