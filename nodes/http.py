@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from chain.errors import QiaolianError
 from nodes.answers import Answer
 
-MOST_ANSWER_BYTES = 32 << 20
+MOST_ANSWER_BYTES = 64 << 20
 _KEPT_SECONDS = 30.0
 """Idle connections older than this are not used again; the servers keep theirs longer."""
 

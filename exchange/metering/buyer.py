@@ -217,7 +217,7 @@ class Buyer:
         Raises:
             NotFound: ``call_unknown``; CallOutstanding: while there is no answer; Conflict: the code for which the lane halted.
         """
-        return result_of(await _to_its_end(self._asked_again(self._known(key))))
+        return result_of(await _to_its_end(self._asked_again(await asyncio.to_thread(self._known, key))))
 
     async def withdraw(self, key: str) -> CallResult:
         """Withdraw the unanswered request of a call: refused with ``withdrawn``, or the answer if the gateway had served it before.
@@ -227,7 +227,7 @@ class Buyer:
         Raises:
             NotFound: ``call_unknown``; CallOutstanding: the withdrawal is stored and has no answer; Conflict: as ``fetch``.
         """
-        return result_of(await _to_its_end(self._withdrawn(self._known(key))))
+        return result_of(await _to_its_end(self._withdrawn(await asyncio.to_thread(self._known, key))))
 
     @asynccontextmanager
     async def finished(self, agreement_id: bytes) -> AsyncIterator[Trade]:

@@ -17,7 +17,7 @@ from chain.errors import BadInput, Forbidden, QiaolianError
 from chain.statements import Consent, SubjectKeyCertificate
 from chain.words import ConsentWord
 
-MAX_CHECKED = 1_024
+MAX_CHECKED = 512
 """Checked packages that are remembered: as each is bounded, so is their memory."""
 CONSENT_DOMAIN = "qiaolian.consent.v1"
 IDENTITY_DOMAIN = "qiaolian.identity.v1"

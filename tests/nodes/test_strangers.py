@@ -249,9 +249,9 @@ def test_consent_packages_are_remembered_within_a_bound() -> None:
     before = rules._check_text.cache_info().currsize
     with pytest.raises(BadInput) as caught:
         rules.check_package({"consent": {"x": "y" * 1_000_000}}, consent_domain=domain, certificate_domain=domain)
-    assert caught.value.code == "consent_malformed"
+    assert caught.value.code == "consent_too_large"
     assert rules._check_text.cache_info().currsize == before
-    assert rules.MAX_CHECKED * rules.MAX_PACKAGE_CHARACTERS < 20_000_000
+    assert rules.MAX_CHECKED * rules.MAX_CONSENT_BYTES < 40_000_000
 
 
 class Clock:
