@@ -126,10 +126,15 @@ def enqueue(
     function: str,
     arguments: Sequence[Any],
     priority: Priority = Priority.NORMAL,
+    follows: str | None = None,
 ) -> None:
     """Promise a contract call, inside the caller's transaction.
 
     The same operation again with the same content changes nothing, except that a higher priority is taken over.
+
+    Args:
+        follows: an operation of the same sender that the contract needs first. While it waits it gets this call's
+            priority (priority inheritance), so that the call cannot pass it.
 
     Raises:
         BadInput: ``call_malformed`` for arguments that do not fit the function; ``call_too_large``.
@@ -152,6 +157,8 @@ def enqueue(
         "created_at": time.time(),
         "priority": int(priority),
     }
+    if follows is not None:
+        _raise(session, sa.or_(CALLS.c.operation_id == follows, CALLS.c.operation_id.startswith(f"{follows}/", autoescape=True)), priority)
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     result = session.execute(insert(CALLS).values(row).on_conflict_do_nothing(index_elements=["operation_id"]))
     if result.rowcount:  # type: ignore[attr-defined]
@@ -166,8 +173,13 @@ def enqueue(
             hint="Use a new operation id for a new call.",
             operation_id=operation_id,
         )
-    raised = sa.update(CALLS).where(CALLS.c.operation_id == operation_id, CALLS.c.state == QUEUED)
-    session.execute(raised.where(CALLS.c.priority > int(priority)).values(priority=int(priority)))
+    _raise(session, CALLS.c.operation_id == operation_id, priority)
+
+
+def _raise(session: Session, which: sa.ColumnElement[bool], priority: Priority) -> None:
+    """Give calls without a nonce a priority, unless they have a higher one."""
+    waiting = sa.and_(which, CALLS.c.state == QUEUED, CALLS.c.priority > int(priority))
+    session.execute(sa.update(CALLS).where(waiting).values(priority=int(priority)))
 
 
 def attempt(session: Session, operation_id: str) -> str:

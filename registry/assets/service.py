@@ -704,8 +704,8 @@ def _unknown_asset() -> NotFound:
 
 def cancel(context: Context, asset_id: bytes, reason: bytes) -> str:
     """Take an own asset off the network; the outbox operation."""
-    latest_own(context, asset_id)
-    return _send(context, f"asset-cancel/{asset_id.hex()}", "cancel", [asset_id, reason])
+    published = latest_own(context, asset_id).operation
+    return _send(context, f"asset-cancel/{asset_id.hex()}", "cancel", [asset_id, reason], follows=published)
 
 
 def set_hold(context: Context, asset_id: bytes, *, reason: bytes | None) -> str:
@@ -734,7 +734,7 @@ def _require_not_done(context: Context, operation: str) -> None:
             raise Unavailable("hold_changing", "The hold was just changed.", hint="Ask again in a second.")
 
 
-def _send(context: Context, operation: str, function: str, arguments: list[bytes]) -> str:
+def _send(context: Context, operation: str, function: str, arguments: list[bytes], *, follows: str | None = None) -> str:
     def change(session: Session) -> str:
         sent = attempt(session, operation)
         enqueue(
@@ -745,6 +745,7 @@ def _send(context: Context, operation: str, function: str, arguments: list[bytes
             function=function,
             arguments=arguments,
             priority=Priority.URGENT,
+            follows=follows,
         )
         return sent
 

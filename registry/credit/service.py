@@ -457,7 +457,8 @@ def answer(context: Context, dispute_id: bytes, *, new_record: Mapping[str, Any]
         kept.new_record = dict(new_record) if new_record is not None else None
         kept.repair, kept.repair_signature = repair.to_json(), signature
         append_statement(session, repair, context.domain("CreditLedger"), at=repair.repaired_at)
-        return _enqueue(context, session, f"repair/{dispute_id.hex()}", "answerDispute", [repair, signature])
+        dispute_operation = f"dispute/{dispute_id.hex()}"
+        return _enqueue(context, session, f"repair/{dispute_id.hex()}", "answerDispute", [repair, signature], follows=dispute_operation)
 
     return {"repair": repair.to_json(), "assetVersion": version, "operation": context.database.write(change)}
 
@@ -656,6 +657,7 @@ def _enqueue(
     function: str,
     arguments: Sequence[Any],
     priority: Priority = Priority.NORMAL,
+    follows: str | None = None,
 ) -> str:
     """Queue a call under its operation, or the next of its series when the chain refused it before; the one sent."""
     sent = attempt(session, operation)
@@ -667,5 +669,6 @@ def _enqueue(
         function=function,
         arguments=list(arguments),
         priority=priority,
+        follows=follows,
     )
     return sent

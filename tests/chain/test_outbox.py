@@ -75,6 +75,7 @@ def anchor(
     root: bytes = b"\7" * 32,
     log: int = 1,
     priority: Priority = Priority.NORMAL,
+    follows: str | None = None,
 ) -> None:
     enqueue(
         session,
@@ -84,6 +85,7 @@ def anchor(
         function="anchor",
         arguments=[log, size, root],
         priority=priority,
+        follows=follows,
     )
 
 
@@ -214,6 +216,18 @@ def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(throwaw
         wait_until(lambda: place("anchor-2") is not None)
         assert place("anchor-2") <= start + 40 + 1
         assert place("bulk-1200") is None
+
+
+def test_a_call_does_not_pass_the_one_that_the_contract_needs_first(throwaway: Any, database: Database) -> None:
+    def change(session: Any) -> None:
+        anchor(session, throwaway, 1, operation="other", log=7, priority=Priority.NORMAL)
+        anchor(session, throwaway, 1, priority=Priority.BULK)
+        anchor(session, throwaway, 2, priority=Priority.URGENT, follows="anchor-1")
+
+    database.write(change)
+    with working(worker_of(throwaway, database, batch=1)):
+        # The contract refuses the smaller size after the larger one (``log_shrinks``).
+        assert [final(database, f"anchor-{size}").state for size in (1, 2)] == ["done", "done"]
 
 
 def test_a_refusal_of_the_contract_is_final_and_has_its_code(throwaway: Any, database: Database) -> None:
