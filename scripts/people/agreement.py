@@ -196,6 +196,12 @@ NOUN = Noun(
                 ),
             ),
         ),
+        Verb(
+            "totals",
+            "the final totals of a cooperative close, with the signatures so far",
+            read("/v1/agreements/{agreement_id}/final-settlement"),
+            (AGREEMENT,),
+        ),
         Verb("books", "an agreement's money, read from the chain", read("/v1/agreements/{agreement_id}/books"), (AGREEMENT,)),
         Verb(
             "bundle",
