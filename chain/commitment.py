@@ -12,6 +12,7 @@ import secrets
 from typing import Any
 
 from chain.canonical import dumps
+from chain.crypto import keccak256
 from chain.errors import BadInput
 from chain.schema import SALT_BYTES
 
@@ -39,3 +40,11 @@ def commit_bytes(salt: bytes, domain: str, canonical: bytes) -> bytes:
 def opens(commitment: bytes, *, salt: bytes, domain: str, record: Any) -> bool:
     """Whether ``salt`` and ``record`` open ``commitment``."""
     return len(salt) == SALT_BYTES and hmac.compare_digest(commitment, commit(salt, domain, record))
+
+
+def consent_id(commitment: bytes, authority: str) -> bytes:
+    """``CreditLedger.consentIdOf``: ``keccak256(abi.encode(bytes32 commitment, address authority))``.
+
+    A consent is identified by its commitment and its key together, so that nobody can take its place under another key.
+    """
+    return keccak256(commitment + bytes.fromhex(authority[2:]).rjust(32, b"\0"))

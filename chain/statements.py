@@ -119,6 +119,17 @@ class Approval(Statement):
 
 
 @dataclass(frozen=True)
+class ApprovalWithdrawal(Statement):
+    """A governor takes back its approval of an action that was not executed yet. Signed by an ADMIN key; the fields are the approval's."""
+
+    contract: ClassVar[str] = "MemberDirectory"
+    version: Uint16
+    call_hash: Bytes32
+    nonce: Uint256
+    deadline: Uint64
+
+
+@dataclass(frozen=True)
 class SubjectKeyCertificate(Statement):
     """A department that knows a person or trader certifies the subject's one-time key. Signed by the issuer's STATEMENT key; stays off chain."""
 
@@ -419,7 +430,7 @@ class ConsentRegistration(Statement):
     contract: ClassVar[str] = "CreditLedger"
     version: Uint16
     commitment: Bytes32
-    """Salted commitment to the consent: ``commit(salt, "qiaolian.consent.v1", consent JSON)``."""
+    """Salted commitment to the consent: ``commit(salt, "qiaolian.consent.v1", consent JSON)``. With ``authority`` it makes the consent's id."""
     authority: Address
     deadline: Uint64
 
@@ -430,7 +441,8 @@ class ConsentWithdrawal(Statement):
 
     contract: ClassVar[str] = "CreditLedger"
     version: Uint16
-    commitment: Bytes32
+    consent: Bytes32
+    """The consent's id: ``keccak256(abi.encode(commitment, authority))``."""
     deadline: Uint64
 
 
@@ -444,7 +456,7 @@ class CreditQuery(Statement):
     """2: ``report`` lists the report's disputes beside it; 1: it is the commitment to the report alone."""
     bank: MemberId
     consent: Bytes32
-    """The consent's commitment."""
+    """The consent's id."""
     report: Bytes32
     """Salted commitment to the report: to the commitment of its content and the ids of its disputes."""
     receipts_root: Bytes32
@@ -559,6 +571,7 @@ STATEMENTS: dict[str, type[Statement]] = {
     each.__name__: each
     for each in (
         Approval,
+        ApprovalWithdrawal,
         SubjectKeyCertificate,
         GrantDecision,
         GrantRevocation,

@@ -59,8 +59,7 @@ def finality_rule(config: NodeConfig) -> FinalityRule:
     """The configured rule."""
     if config.chain.finality == UNSEALED_TEST:
         return UnsealedForTestsOnly()
-    assert not isinstance(config.chain.finality, str)
-    return KaiaIbft(config.chain.finality)
+    return KaiaIbft(config.chain.validators_at)
 
 
 def _gateway_limits(config: NodeConfig) -> GatewayLimits:

@@ -57,6 +57,25 @@ class Keys(_Strict):
         return self
 
 
+def _validator_addresses(given: tuple[str, ...]) -> tuple[str, ...]:
+    lowered = tuple(address.lower() for address in given)
+    if not lowered or not all(map(is_address, lowered)):
+        raise ValueError("list the validators' 0x addresses, or say unsealed-test")
+    return lowered
+
+
+class ValidatorChange(_Strict):
+    """The validators that seal from a height on, after a vote (``qiaolian network status`` names the block)."""
+
+    from_height: int = Field(gt=0)
+    validators: tuple[str, ...]
+
+    @field_validator("validators")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _validator_addresses(value)
+
+
 class Chain(_Strict):
     """Which network, through which chain nodes, and whose seals make a block final."""
 
@@ -64,6 +83,8 @@ class Chain(_Strict):
     rpc: tuple[str, ...] = Field(min_length=1)
     finality: Literal["unsealed-test"] | tuple[str, ...]
     """The validators' addresses, or ``unsealed-test``."""
+    validator_changes: tuple[ValidatorChange, ...] = ()
+    """Later sets of validators, by ascending height; ``finality`` holds the first."""
     stale_seconds: float = Field(default=15.0, gt=0, le=600)
     """A chain view older than this allows nothing."""
 
@@ -71,11 +92,24 @@ class Chain(_Strict):
     @classmethod
     def _addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if isinstance(value, tuple):
-            lowered = tuple(each.lower() for each in value)
-            if not lowered or not all(map(is_address, lowered)):
-                raise ValueError("list the validators' 0x addresses, or say unsealed-test")
-            return lowered
+            return _validator_addresses(value)
         return value
+
+    @field_validator("validator_changes")
+    @classmethod
+    def _ascending(cls, value: tuple[ValidatorChange, ...]) -> tuple[ValidatorChange, ...]:
+        heights = [change.from_height for change in value]
+        if heights != sorted(set(heights)):
+            raise ValueError("list the changes by ascending from_height")
+        return value
+
+    def validators_at(self, height: int) -> tuple[str, ...]:
+        """The validators that seal a height; none on a throw-away chain."""
+        found = () if isinstance(self.finality, str) else self.finality
+        for change in self.validator_changes:
+            if change.from_height <= height:
+                found = change.validators
+        return found
 
 
 class Peer(_Strict):

@@ -35,7 +35,7 @@ GROUPS = {
         "unit": ("scripts.people.unit", "the registration centre's register: enter, title, hold, lift"),
     },
     "governance and supervision": {
-        "member": ("scripts.people.member", "who is on the network: list, show, proposals, proposal, propose-..., approve"),
+        "member": ("scripts.people.member", "who is on the network: list, show, proposals, proposal, propose-..., approve, withdraw-approval"),
         "key": ("scripts.people.key", "a chief data officer's or administrator's own key file: make, show, passphrase"),
         "reconcile": ("scripts.people.reconcile", "gateway, buyer and chain compared"),
         "log": ("scripts.people.log", "evidence logs: show, anchor, forks"),
@@ -44,7 +44,7 @@ GROUPS = {
     "running a node": {
         "node": ("nodes.command", "an organisation's node: init, peer, tokens, run, outbox, migrate"),
         "health": ("scripts.people.health", "what of a node is up, and what to do about what is down"),
-        "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy"),
+        "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy, add, vote, proxy"),
         "found": ("nodes.founding", "a fresh chain's contracts, and its first members in the directory"),
         "federated": ("scripts.federated_demo.command", "joint models: a party's daemon, its jobs, approvals and replays; their demo"),
     },

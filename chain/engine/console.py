@@ -1,6 +1,7 @@
 """The validator's own console: JSON-RPC over the socket in its directory, where only its owner gets in.
 
-It offers what the network port must not (``admin``: peers). The socket is reached through an open directory, because a Unix socket's path may
+It offers what the network port must not: ``governance`` and ``istanbul`` (votes), ``admin`` (peers). The program makes it with
+mode 0600. The socket is reached through an open directory, because a Unix socket's path may
 have 107 bytes only.
 """
 
@@ -22,11 +23,13 @@ def ask(home: Path, method: str, *parameters: Any) -> Any:
     """One request to the validator whose directory is ``home``; its answer.
 
     Raises:
-        Unavailable: ``validator_silent`` when it does not answer, or answers with an error.
+        Unavailable: ``validator_silent`` when it does not answer; ``validator_refused`` when it answers with an error.
     """
     request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
     try:
         answer = _exchange(home, json.dumps(request).encode() + b"\n")
+        if "error" in answer:
+            raise Unavailable("validator_refused", f"The validator refused {method}: {answer['error']['message']}.", hint="See its kcn.log.")
         return answer["result"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unavailable("validator_silent", f"The validator in {home} did not answer {method}.", hint="See its kcn.log.") from error

@@ -146,6 +146,38 @@ class Network:
                 self._rpcs.clear()
                 self._save()
 
+    def add(self, organisation: str) -> Validator:
+        """Make the key, ports and directory of one more validator and start it. It copies the chain, and seals once it is voted in.
+
+        Raises:
+            BadInput: ``organisation_name``.
+            Conflict: ``network_new`` before the network first ran.
+            Unavailable: as ``start_one``; ``validator_key_missing`` when the key of another is lost.
+        """
+        if not self.genesis_hash:
+            raise Conflict("network_new", "The network has not run yet.", hint="Run: qiaolian network up")
+        _require_names([*(validator.organisation for validator in self.validators), organisation])
+        with full_disk_told("adding a validator"), alone(self.directory / "lock"):
+            key, (peer_port, rpc_port) = new_private_key(), free_ports(2)
+            added = Validator(organisation, address_of(key), peer_port, rpc_port)
+            directory = self.directory / f"validator-{len(self.validators) + 1}"
+            shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was broken off
+            _lay_out(directory, key, [home.url for home in self._homes])
+            for home in self._homes:
+                home.write_peers([*home.peer_urls[: len(self.validators) - 1], peer_url(key, peer_port)])
+            self.validators.append(added)
+            self._homes.append(ValidatorHome(directory, added, chain_id=self.chain_id, genesis=self.directory / "genesis.json"))
+            self._save()
+        self.start_one(len(self.validators) - 1)
+        return added
+
+    def home_of(self, organisation: str) -> ValidatorHome:
+        """The validator of an organisation; ``organisation_unknown``."""
+        for home in self._homes:
+            if home.validator.organisation == organisation:
+                return home
+        raise NotFound("organisation_unknown", f"No validator of this network is of {organisation}.", hint="See: qiaolian network status")
+
     def start_one(self, place: int) -> None:
         """Start one validator unless it runs, and connect it with the others; it does not wait for blocks."""
         with full_disk_told("starting a validator"), alone(self.directory / "lock"):
@@ -226,6 +258,23 @@ class Network:
                 shown = ", ".join("starting" if each is None else str(each) for each in heights)
                 say(f"waiting for block {height} ({now - started:.0f} s; validators at {shown})")
             time.sleep(0.1)
+
+    def council(self) -> list[str] | None:
+        """The addresses that seal the next block, as a running validator says; None when none answers."""
+        for home in self._homes:
+            if home.process() is not None:
+                with contextlib.suppress(Unavailable):
+                    return home.council()
+        return None
+
+    def council_since(self) -> int | None:
+        """The first block that the present council seals, as a running validator says; None when none answers."""
+        for place, home in enumerate(self._homes):
+            top = self.height(place) if home.process() is not None else None
+            if top is not None:
+                with contextlib.suppress(Unavailable):
+                    return first_of_council(home.council, top)
+        return None
 
     def status(self) -> list[dict[str, Any]]:
         """For each validator: organisation, address, pid, height (None when down), RPC address."""
@@ -310,7 +359,8 @@ class Network:
         for place, home in enumerate(self._homes):
             if home.validator.address in running:
                 known = home.peers()
-                others = zip(self.validators[place + 1 :], home.peer_urls[place:], strict=True)
+                # An attempt to add a validator that was broken off leaves one address more.
+                others = zip(self.validators[place + 1 :], home.peer_urls[place:], strict=False)
                 pairs += [(home, url) for each, url in others if each.address in running and node_id(url) not in known]
         return pairs
 
@@ -342,6 +392,21 @@ class Network:
         write_whole(self.directory / "network.json", json.dumps(content, indent=1) + "\n")
 
 
+def first_of_council(council: Callable[[int], list[str]], top: int) -> int:
+    """The first block sealed by those who seal the block after ``top``; ``council(h)`` are those who seal the block after h.
+
+    Looks back in steps that double, so of several changes within one step it may find an earlier one than the last.
+    """
+    now, same, step = council(top), top, 1
+    while same > 0 and council(max(0, same - step)) == now:
+        same, step = max(0, same - step), 2 * step
+    other = max(-1, same - step)
+    while same > 0 and same - other > 1:
+        middle = (same + other) // 2
+        same, other = (middle, other) if council(middle) == now else (same, middle)
+    return same + 1
+
+
 def _end(homes: Sequence[ValidatorHome]) -> None:
     asked = [process for home in homes if (process := home.ask_to_end()) is not None]
     _, alive = psutil.wait_procs(asked, timeout=STOP_SECONDS)
@@ -358,6 +423,10 @@ def _require_organisations(names: Sequence[str]) -> None:
             f"A network of {len(names)} validators cannot bear the loss of one.",
             hint="Give 1 organisation (for trying out) or at least 4.",
         )
+    _require_names(names)
+
+
+def _require_names(names: Sequence[str]) -> None:
     if len(set(names)) != len(names) or not all(name.strip() for name in names):
         raise BadInput("organisation_name", "An organisation's name is empty or given twice.", hint="Name each once.")
 

@@ -5,7 +5,8 @@ The directory holds ``nodekey`` (0600: whoever has it seals blocks in the organi
 start time, so a number that the system has given to another program since is never signalled.
 
 Run flags: every validator keeps its whole state (``--gcmode archive``), because with pruning a kill -9 of all of them
-lost blocks that had been final. RPC listens on loopback only. The peer port of this version of ``kcn`` listens on every
+lost blocks that had been final. RPC listens on loopback only, and neither votes nor administers (``PORT_NAMESPACES``).
+The peer port of this version of ``kcn`` listens on every
 interface and only refuses peers from elsewhere (``--netrestrict``); where that matters a firewall rule has to close it.
 """
 
@@ -33,8 +34,17 @@ from chain.engine.files import disk_full, write_whole
 from chain.errors import Conflict, Unavailable
 from chain.loopback import LOOPBACK
 
+PORT_NAMESPACES = "eth,net,kaia"
+"""What the RPC port offers: reading, and sending signed transactions. Whoever reaches the port needs no credential, so what
+votes (``governance``, ``istanbul``) or shows and changes the program (``admin``, ``debug``, ``txpool``) is on the admin
+socket alone (``chain.engine.console``), which only its owner may open."""
+
 INIT_SECONDS = 60
 STOP_SECONDS = 15
+FEWEST_VALIDATORS = 4
+"""The fewest validators of which one may fail."""
+ADD_VALIDATOR = "governance.addvalidator"
+REMOVE_VALIDATOR = "governance.removevalidator"
 PORT_SECONDS = 5.0
 
 _PASSED_ON = ("HOME", "LANG", "PATH", "TMPDIR", "TZ")
@@ -73,6 +83,30 @@ class Validator:
         return cls(str(item["organisation"]), str(item["address"]), int(item["peerPort"]), int(item["rpcPort"]))
 
 
+def require_vote(address: str, *, admit: bool, council: Sequence[str], own: str) -> None:
+    """Refuse a vote that would change nothing, or leave a network that bears no failure.
+
+    Raises:
+        Conflict: as ``ValidatorHome.vote``.
+    """
+    if own not in council:
+        raise Conflict("not_a_validator", f"The validator {own} is not in the council and has no vote.", hint="The others vote it in first.")
+    if admit:
+        if address in council:
+            raise Conflict("validator_in_council", f"{address} is a validator already.", hint="See: qiaolian network status")
+        return
+    if address not in council:
+        raise Conflict("validator_not_in_council", f"{address} is no validator.", hint="See: qiaolian network status")
+    if address == own:
+        raise Conflict("vote_for_itself", "A validator cannot vote itself out.", hint="The others vote it out.")
+    if len(council) <= FEWEST_VALIDATORS:
+        raise Conflict(
+            "too_few_validators",
+            f"Of {len(council)} validators none can be voted out: fewer than {FEWEST_VALIDATORS} bear no failure.",
+            hint="Vote a new one in first: qiaolian network add, then qiaolian network vote --admit ADDRESS",
+        )
+
+
 def node_id(url: str) -> str:
     """The node id in a peer's address."""
     return url.removeprefix("kni://").partition("@")[0]
@@ -93,6 +127,11 @@ class ValidatorHome:
         self._chain_id = chain_id
         self._genesis = genesis
         self._child: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def of_directory(cls, directory: Path) -> ValidatorHome:
+        """A validator's directory on a machine of its own, to reach its admin socket: it starts no process there."""
+        return cls(directory.resolve(), Validator(directory.name, "", 0, 0), chain_id=0, genesis=directory / "genesis.json")
 
     @property
     def log(self) -> Path:
@@ -210,6 +249,22 @@ class ValidatorHome:
         """The node ids it is connected to."""
         return {str(each["id"]) for each in ask(self.directory, "admin_peers")}
 
+    def council(self, height: int | None = None) -> list[str]:
+        """The addresses that seal the block after ``height`` (the latest one, if None), sorted."""
+        at = "latest" if height is None else hex(height)
+        return sorted(str(address).lower() for address in ask(self.directory, "istanbul_getValidators", at))
+
+    def vote(self, address: str, *, admit: bool) -> None:
+        """Have it vote a validator in or out, in the next block it proposes; more than half of all must.
+
+        Raises:
+            Conflict: ``validator_in_council``, ``validator_not_in_council``, ``too_few_validators``, ``vote_for_itself``.
+            Unavailable: ``validator_silent``, ``validator_refused``.
+        """
+        own = str(ask(self.directory, "governance_nodeAddress")).lower()
+        require_vote(address, admit=admit, council=self.council(), own=own)
+        ask(self.directory, "governance_vote", ADD_VALIDATOR if admit else REMOVE_VALIDATOR, address)
+
     def dial(self, url: str) -> None:
         """Have it dial a peer now; by itself it waits 30 s after a dial in vain."""
         ask(self.directory, "admin_removePeer", url)
@@ -265,7 +320,7 @@ class ValidatorHome:
             "netrestrict": "127.0.0.0/8",
             "rpcaddr": LOOPBACK,
             "rpcport": self.validator.rpc_port,
-            "rpcapi": "eth,net,web3,txpool,istanbul,kaia,governance",
+            "rpcapi": PORT_NAMESPACES,
             "srvtype": "http",
             "ipcpath": f"./{SOCKET}",
             "gcmode": "archive",

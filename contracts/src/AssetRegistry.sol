@@ -11,7 +11,9 @@ import {Stretches} from "./Stretches.sol";
 
 /// @title Data assets and their rights
 /// @notice An asset is named by its holder and a name; each version is an `AssetRecord` whose struct hash is kept. A data item has one
-/// authoritative source: the first asset that registers it.
+/// authoritative source: the first asset that registers it. An asset is the source of one data item at a time; cancelling it, or correcting it
+/// to another item, frees the item. Two governors may assign an item, also before its first use: whoever took it first need not be the office
+/// that is responsible for it.
 /// - `_assets[id]` = registeredAt:48 | correctedAt:48 (latest) | cancelledAt:48 | latestVersion:32.
 /// - `_holds[id]` = heldAt:48 | releasedAt:48 | held:1 (at bit 96) | tellsFrom:48 (at bit 208); the supervisor's latest stop in a dispute.
 /// - `_earlierHolds[id][tellsFrom]` = the word of the hold before (`Stretches`).
@@ -27,12 +29,15 @@ contract AssetRegistry is Membership {
     mapping(bytes32 dataItem => bytes32 assetId) private _sources;
     mapping(bytes32 assetId => bytes18) private _holders;
     mapping(bytes32 assetId => mapping(uint256 releasedAt => uint256 word)) private _earlierHolds;
+    /// @dev The data item whose source the asset is.
+    mapping(bytes32 assetId => bytes32) private _dataItems;
 
     event AssetRegistered(bytes32 indexed assetId, bytes18 indexed holder, AssetRecord record);
     event AssetCorrected(bytes32 indexed assetId, bytes18 indexed holder, AssetRecord record);
     event AssetCancelled(bytes32 indexed assetId, bytes32 reason);
     event AssetHeld(bytes32 indexed assetId, bytes32 reason);
     event AssetReleased(bytes32 indexed assetId);
+    event SourceAssigned(bytes32 indexed dataItem, bytes32 indexed assetId, bytes32 reason);
 
     error NotHolder(bytes18 sender, bytes18 holder);
     error AssetKnown(bytes32 assetId);
@@ -43,6 +48,7 @@ contract AssetRegistry is Membership {
     error WrongGrade(uint8 grade);
     error DataItemTaken(bytes32 dataItem, bytes32 assetId);
     error NameMissing();
+    error DataItemMissing();
 
     constructor(MemberDirectory directory_) Membership(directory_) {}
 
@@ -65,7 +71,7 @@ contract AssetRegistry is Membership {
         _requireRole(record.holder, DEPARTMENT | BANK | OPERATOR);
         _requireSource(record.dataItem, assetId);
 
-        _claimSource(record.dataItem, assetId);
+        _setSource(record.dataItem, assetId);
         _assets[assetId] = (uint256(1) << 144) | block.number;
         _holders[assetId] = record.holder;
         _versions[versionKey(assetId, 1)] = record.hash();
@@ -83,7 +89,7 @@ contract AssetRegistry is Membership {
         require(record.assetVersion == latest + 1, WrongAssetVersion(latest + 1, record.assetVersion));
         _requireSource(record.dataItem, assetId);
 
-        _claimSource(record.dataItem, assetId);
+        _setSource(record.dataItem, assetId);
         _assets[assetId] = _at(word, 0) | (block.number << 48) | (uint256(record.assetVersion) << 144);
         _versions[versionKey(assetId, record.assetVersion)] = record.hash();
         emit AssetCorrected(assetId, record.holder, record);
@@ -97,6 +103,7 @@ contract AssetRegistry is Membership {
         if (_at(word, 96) != 0) return;
 
         _assets[assetId] = _stamp(word, 96);
+        _setSource(0, assetId);
         emit AssetCancelled(assetId, reason);
     }
 
@@ -119,6 +126,18 @@ contract AssetRegistry is Membership {
 
         _holds[assetId] = word.ended(0) & ~HELD;
         emit AssetReleased(assetId);
+    }
+
+    /// @notice Makes an asset the source of a data item, by two governors. An asset that is not registered yet has the item reserved for it;
+    /// the asset that was the source before cannot take the item back.
+    function assignSource(bytes32 dataItem, bytes32 assetId, bytes32 reason) external {
+        _requireGovernors();
+        require(dataItem != 0, DataItemMissing());
+        require(_at(_assets[assetId], 96) == 0, AssetGone(assetId));
+        bytes32 before = _sources[dataItem];
+        if (before != assetId && _dataItems[before] == dataItem) _dataItems[before] = 0;
+        _sources[dataItem] = assetId;
+        emit SourceAssigned(dataItem, assetId, reason);
     }
 
     // --- Views -----------------------------------------------------------------------------------------------------------------
@@ -172,8 +191,13 @@ contract AssetRegistry is Membership {
         require(dataItem == 0 || taken == 0 || taken == assetId, DataItemTaken(dataItem, taken));
     }
 
-    function _claimSource(bytes32 dataItem, bytes32 assetId) private {
-        if (dataItem != 0 && _sources[dataItem] == 0) _sources[dataItem] = assetId;
+    /// @dev Frees the item whose source the asset was.
+    function _setSource(bytes32 dataItem, bytes32 assetId) private {
+        bytes32 before = _dataItems[assetId];
+        if (before == dataItem) return;
+        if (before != 0) _sources[before] = 0;
+        if (dataItem != 0) _sources[dataItem] = assetId;
+        _dataItems[assetId] = dataItem;
     }
 }
 // slither-disable-end incorrect-equality

@@ -10,8 +10,9 @@ import {ConsentRegistration, ConsentWithdrawal, CreditDispute, CreditRepair, Sta
 
 /// @title Consents, credit queries, disputes and repairs
 /// @notice Holds commitments and heights only. A consent is registered under a salted commitment by a one-time key of the subject, through a
-/// relayer that cannot alter it, so nobody sees who asks for credit where.
-/// - `_consents[commitment]` = recordedAt:48 | withdrawnAt:48 | authority:160.
+/// relayer that cannot alter it, so nobody sees who asks for credit where. A consent is identified by its commitment and its key together, so
+/// whoever sees a commitment on its way cannot take its place under another key.
+/// - `_consents[keccak256(abi.encode(commitment, authority))]` = recordedAt:48 | withdrawnAt:48 | authority:160.
 /// - `_queries[hash]` = anchoredAt:48.
 /// - `_disputes[structHash(dispute)]` = openedAt:48 | answeredAt:48 | upheld:8 (at bit 96) | department:144 (at bit 112).
 contract CreditLedger is Membership {
@@ -20,25 +21,28 @@ contract CreditLedger is Membership {
     using Statements for CreditDispute;
     using Statements for CreditRepair;
 
-    mapping(bytes32 commitment => uint256) private _consents;
+    mapping(bytes32 consentId => uint256) private _consents;
     mapping(bytes32 query => uint256) private _queries;
     mapping(bytes32 disputeId => uint256) private _disputes;
     mapping(bytes32 disputeId => bytes32 repairHash) private _repairs;
 
-    event ConsentRecorded(bytes32 indexed commitment);
-    event ConsentWithdrawn(bytes32 indexed commitment);
+    event ConsentRecorded(bytes32 indexed consentId);
+    event ConsentWithdrawn(bytes32 indexed consentId);
     event QueriesAnchored(bytes18 indexed relayer, bytes32[] queries);
     event DisputeRaised(bytes32 indexed disputeId, bytes18 indexed department, CreditDispute dispute);
     event DisputeAnswered(bytes32 indexed disputeId, bool upheld, CreditRepair repair);
 
     error WrongAuthority(address signer, address authority);
-    error ConsentConflict(bytes32 commitment);
-    error UnknownConsent(bytes32 commitment);
+    error UnknownConsent(bytes32 consentId);
     error UnknownDispute(bytes32 disputeId);
     error AlreadyAnswered(bytes32 disputeId);
     error OtherDepartment(bytes18 expected, bytes18 given);
 
     constructor(MemberDirectory directory_) Membership(directory_) {}
+
+    function consentIdOf(bytes32 commitment, address authority) public pure returns (bytes32) {
+        return keccak256(abi.encode(commitment, authority));
+    }
 
     /// @notice Records a consent's commitment under the subject's one-time key. Repeating it changes nothing.
     function recordConsent(ConsentRegistration calldata registration, bytes calldata signature) external {
@@ -47,28 +51,25 @@ contract CreditLedger is Membership {
         require(registration.version == 1, WrongVersion(registration.version));
         require(block.timestamp <= registration.deadline, DeadlinePassed(registration.deadline));
         _requireAuthority(registration.hash(), signature, registration.authority);
-        uint256 word = _consents[registration.commitment];
-        if (word != 0) {
-            require(address(uint160(word >> 96)) == registration.authority, ConsentConflict(registration.commitment));
-            return;
-        }
+        bytes32 consentId = consentIdOf(registration.commitment, registration.authority);
+        if (_consents[consentId] != 0) return;
 
-        _consents[registration.commitment] = (uint256(uint160(registration.authority)) << 96) | block.number;
-        emit ConsentRecorded(registration.commitment);
+        _consents[consentId] = (uint256(uint160(registration.authority)) << 96) | block.number;
+        emit ConsentRecorded(consentId);
     }
 
     /// @notice Withdraws a consent for good. Any member may relay it.
     function withdrawConsent(ConsentWithdrawal calldata withdrawal, bytes calldata signature) external {
         _sender();
-        uint256 word = _consents[withdrawal.commitment];
-        require(word != 0, UnknownConsent(withdrawal.commitment));
+        uint256 word = _consents[withdrawal.consent];
+        require(word != 0, UnknownConsent(withdrawal.consent));
         require(withdrawal.version == 1, WrongVersion(withdrawal.version));
         require(block.timestamp <= withdrawal.deadline, DeadlinePassed(withdrawal.deadline));
         _requireAuthority(withdrawal.hash(), signature, address(uint160(word >> 96)));
         if (_at(word, 48) != 0) return;
 
-        _consents[withdrawal.commitment] = _stamp(word, 48);
-        emit ConsentWithdrawn(withdrawal.commitment);
+        _consents[withdrawal.consent] = _stamp(word, 48);
+        emit ConsentWithdrawn(withdrawal.consent);
     }
 
     /// @notice Anchors the hashes of credit queries; one already anchored keeps its height.
@@ -114,8 +115,8 @@ contract CreditLedger is Membership {
         emit DisputeAnswered(repair.disputeId, repair.upheld, repair);
     }
 
-    function consentWord(bytes32 commitment) external view returns (uint256) {
-        return _consents[commitment];
+    function consentWord(bytes32 consentId) external view returns (uint256) {
+        return _consents[consentId];
     }
 
     function queryAnchoredAt(bytes32 query) external view returns (uint256) {

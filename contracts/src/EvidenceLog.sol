@@ -9,11 +9,15 @@ import {Membership} from "./Membership.sol";
 /// @title Anchors of the members' logs
 /// @notice Keeps each log's latest size and root. An append-only log proves an old entry in any newer tree, so the latest is enough; a log
 /// never shrinks. A log is named by its origin `qiaolian/<member>/<incarnation>`.
+///
+/// The contract cannot see whether a root is the log's, so a thief of a member's transaction key can anchor a size that the log never reaches.
+/// Two governors then set the log back to a head that the supervisors have seen. What was proved under earlier anchors stays provable.
 /// - `_logs[keccak256(origin)]` = size:64 | anchoredAt:48 ; `_roots[keccak256(origin)]` = RFC 9162 root.
 contract EvidenceLog is Membership {
     mapping(bytes32 logId => uint256) private _logs;
     mapping(bytes32 logId => bytes32) private _roots;
 
+    event LogCorrected(bytes32 indexed logId, bytes18 indexed member, uint64 size, bytes32 root, bytes32 reason);
     event Anchored(bytes32 indexed logId, bytes18 indexed member, uint64 size, bytes32 root);
 
     error LogShrinks(uint64 anchored, uint64 offered);
@@ -43,6 +47,16 @@ contract EvidenceLog is Membership {
         _logs[logId] = (block.number << 64) | size;
         _roots[logId] = root;
         emit Anchored(logId, member, size, root);
+    }
+
+    /// @notice Sets a log to another head, by two governors.
+    function correct(bytes18 member, uint32 incarnation, uint64 size, bytes32 root, bytes32 reason) external {
+        _requireGovernors();
+        require(size != 0, LogEmpty());
+        bytes32 logId = logIdOf(member, incarnation);
+        _logs[logId] = (block.number << 64) | size;
+        _roots[logId] = root;
+        emit LogCorrected(logId, member, size, root, reason);
     }
 
     function logState(bytes32 logId) external view returns (uint64 size, uint48 anchoredAt, bytes32 root) {

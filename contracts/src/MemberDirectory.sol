@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
-import {Approval, Statements} from "./Statements.sol";
+import {Approval, ApprovalWithdrawal, Statements} from "./Statements.sol";
 import {Stretches} from "./Stretches.sol";
 
 // Heights are compared with zero, which means never; no balance is compared.
@@ -13,7 +13,8 @@ import {Stretches} from "./Stretches.sol";
 /// @title Who is on the network, with which keys
 /// @notice Members are organisations named by their 18-character unified social credit code (GB 32100-2015). Every change needs the approvals
 /// of two different governors out of at least three, each over the exact call, a nonce and a deadline: nobody lets itself in, and nobody
-/// can block its own removal.
+/// can block its own removal. A governor may withdraw its approval until the call is executed. No change may leave fewer than two governors
+/// that can approve, because nothing could bring the network back from there.
 ///
 /// Status and keys are packed words of block heights, so one storage proof tells an auditor what holds now and what held since the height
 /// the word tells from. Heights are set once, but for those of a suspension, which may come again; the word before is then kept (`Stretches`).
@@ -24,6 +25,7 @@ import {Stretches} from "./Stretches.sol";
 ///   (secp256k1), the public key (Ed25519) or SHA-256 of the public key info (P-256).
 contract MemberDirectory is EIP712 {
     using Statements for Approval;
+    using Statements for ApprovalWithdrawal;
     using Stretches for uint256;
 
     struct KeyEntry {
@@ -57,8 +59,11 @@ contract MemberDirectory is EIP712 {
     mapping(bytes18 member => bool) private _governor;
     mapping(bytes32 name => address) private _contracts;
     mapping(address target => bool) private _closed;
-    uint256 private _governors;
+    bytes18[] private _governors;
     mapping(bytes18 member => mapping(uint256 liftedAt => uint256 word)) private _earlierMembers;
+    /// @dev How many live keys a member has that can sign approvals.
+    mapping(bytes18 member => uint256) private _adminKeys;
+    mapping(bytes32 approvalHash => mapping(bytes18 member => uint256 height)) private _withdrawals;
 
     event MemberAdmitted(bytes18 indexed member, string name, uint16 roles);
     event MemberSuspended(bytes18 indexed member, bytes32 reason);
@@ -70,6 +75,7 @@ contract MemberDirectory is EIP712 {
     event ContractAnnounced(bytes32 indexed name, address at, uint32 version);
     event ContractClosed(address indexed target);
     event Executed(uint256 nonce, bytes32 callHash);
+    event ApprovalWithdrawn(bytes18 indexed member, uint256 nonce, bytes32 callHash);
 
     error TooFewGovernors(uint256 count);
     error OnlyGovernance();
@@ -78,6 +84,10 @@ contract MemberDirectory is EIP712 {
     error TooFewApprovals(uint256 count);
     error NotGovernor(address signer);
     error SameOrganisation(bytes18 member);
+    error WithdrawnApproval(bytes18 member);
+    error TooFewApprovers(uint256 count);
+    error NoAdminKey(bytes18 member);
+    error NoContract(address target);
     error WrongCheckCharacter(bytes18 member);
     error AlreadyMember(bytes18 member);
     error UnknownMember(bytes18 member);
@@ -105,8 +115,8 @@ contract MemberDirectory is EIP712 {
             _addKey(each.member, KeyEntry(bytes32(uint256(uint160(each.adminKey))), ADMIN, SECP256K1));
             _addKey(each.member, KeyEntry(bytes32(uint256(uint160(each.transactionKey))), TRANSACTION, SECP256K1));
             _governor[each.member] = true;
+            _governors.push(each.member);
         }
-        _governors = governors.length;
     }
 
     // --- Governance ------------------------------------------------------------------------------------------------------------
@@ -117,12 +127,14 @@ contract MemberDirectory is EIP712 {
         require(!_usedNonces[nonce], NonceUsed(nonce));
         require(signatures.length >= APPROVALS, TooFewApprovals(signatures.length));
         bytes32 callHash = keccak256(data);
-        bytes32 digest = _hashTypedDataV4(Approval(1, callHash, nonce, deadline).hash());
+        bytes32 approvalHash = Approval(1, callHash, nonce, deadline).hash();
+        bytes32 digest = _hashTypedDataV4(approvalHash);
         bytes18[] memory seen = new bytes18[](signatures.length);
         for (uint256 i = 0; i < signatures.length; ++i) {
             address signer = ECDSA.recover(digest, signatures[i]);
             bytes18 member = memberOf(signer, ADMIN);
             require(_governor[member] && isActive(member), NotGovernor(signer));
+            require(_withdrawals[approvalHash][member] == 0, WithdrawnApproval(member));
             for (uint256 j = 0; j < i; ++j) {
                 require(seen[j] != member, SameOrganisation(member));
             }
@@ -131,13 +143,28 @@ contract MemberDirectory is EIP712 {
 
         _usedNonces[nonce] = true;
         emit Executed(nonce, callHash);
-        (bool done, bytes memory result) = address(this).call(data);
-        if (!done) {
-            // The action's own error says why; it goes to the sender unchanged.
-            assembly ("memory-safe") {
-                revert(add(result, 32), mload(result))
-            }
-        }
+        _call(address(this), data);
+    }
+
+    /// @notice Withdraws a governor's approval of a call that was not executed yet, for good. Anyone may send it; repeating it changes nothing.
+    /// A suspended governor may: it takes nothing from anybody.
+    function withdrawApproval(bytes32 callHash, uint256 nonce, uint64 deadline, bytes calldata signature) external {
+        require(!_usedNonces[nonce], NonceUsed(nonce));
+        bytes32 digest = _hashTypedDataV4(ApprovalWithdrawal(1, callHash, nonce, deadline).hash());
+        address signer = ECDSA.recover(digest, signature);
+        bytes18 member = memberOf(signer, ADMIN);
+        require(_governor[member], NotGovernor(signer));
+        bytes32 approvalHash = Approval(1, callHash, nonce, deadline).hash();
+        if (_withdrawals[approvalHash][member] != 0) return;
+
+        _withdrawals[approvalHash][member] = block.number;
+        emit ApprovalWithdrawn(member, nonce, callHash);
+    }
+
+    /// @notice Has another contract of the network do what it takes from the governors alone.
+    function actOn(address target, bytes calldata data) external onlyGovernance {
+        require(target.code.length != 0, NoContract(target));
+        _call(target, data);
     }
 
     function admit(bytes18 member, string calldata name, uint16 roles, KeyEntry[] calldata entries)
@@ -156,6 +183,7 @@ contract MemberDirectory is EIP712 {
         uint256 word = _members[member];
         require((word >> 96) & MASK48 < block.number, LiftedInThisBlock(member));
         _members[member] = word.begun(SUSPENSION, _earlierMembers[member]);
+        _requireApprovers();
         emit MemberSuspended(member, reason);
     }
 
@@ -178,15 +206,21 @@ contract MemberDirectory is EIP712 {
         _addKey(member, entry);
     }
 
+    /// @dev A governor's last administrator's key is ended after its next one was added.
     function endKey(bytes32 fingerprint, bytes32 reason) external onlyGovernance {
         _endKey(fingerprint, reason);
+        _requireApprovers();
     }
 
     function replaceGovernor(bytes18 outgoing, bytes18 incoming) external onlyGovernance {
         require(_governor[outgoing], UnknownMember(outgoing));
         require(!_governor[incoming] && isActive(incoming), NotActive(incoming));
+        require(_adminKeys[incoming] != 0, NoAdminKey(incoming));
         _governor[outgoing] = false;
         _governor[incoming] = true;
+        for (uint256 i = 0; i < _governors.length; ++i) {
+            if (_governors[i] == outgoing) _governors[i] = incoming;
+        }
         emit GovernorReplaced(outgoing, incoming);
     }
 
@@ -266,7 +300,40 @@ contract MemberDirectory is EIP712 {
         return _usedNonces[nonce];
     }
 
+    /// @notice The height at which a governor withdrew its approval; zero if it did not.
+    function withdrawnAt(bytes32 callHash, uint256 nonce, uint64 deadline, bytes18 member)
+        external
+        view
+        returns (uint256)
+    {
+        return _withdrawals[Approval(1, callHash, nonce, deadline).hash()][member];
+    }
+
     // --- Effects ---------------------------------------------------------------------------------------------------------------
+
+    /// @dev The action's own error says why it failed; it goes to the sender unchanged.
+    function _call(address target, bytes calldata data) private {
+        (bool done, bytes memory result) = target.call(data);
+        if (!done) {
+            assembly ("memory-safe") {
+                revert(add(result, 32), mload(result))
+            }
+        }
+    }
+
+    /// @dev Enough governors must be left that can approve: active, with a live administrator's key.
+    function _requireApprovers() private view {
+        uint256 count = 0;
+        for (uint256 i = 0; i < _governors.length; ++i) {
+            if (isActive(_governors[i]) && _adminKeys[_governors[i]] != 0) ++count;
+        }
+        require(count >= APPROVALS, TooFewApprovers(count));
+    }
+
+    /// @dev An approval is signed with secp256k1 alone.
+    function _approves(uint256 word) private pure returns (bool) {
+        return uint8(word >> 96) == ADMIN && uint8(word >> 104) == SECP256K1;
+    }
 
     function _admit(bytes18 member, string memory name, uint16 roles) private {
         require(_checkCharacterHolds(member), WrongCheckCharacter(member));
@@ -284,6 +351,7 @@ contract MemberDirectory is EIP712 {
         require(_keys[entry.fingerprint] == 0, KeyKnown(entry.fingerprint));
         _keys[entry.fingerprint] = (uint256(uint144(member)) << 112) | (uint256(entry.algorithm) << 104)
             | (uint256(entry.purpose) << 96) | block.number;
+        if (_approves(_keys[entry.fingerprint])) ++_adminKeys[member];
         emit KeyAdded(member, entry.fingerprint, entry.purpose, entry.algorithm);
     }
 
@@ -291,6 +359,7 @@ contract MemberDirectory is EIP712 {
         uint256 word = _keys[fingerprint];
         require(word != 0 && (word >> 48) & MASK48 == 0, KeyNotLive(fingerprint));
         _keys[fingerprint] = _withHeight(word, 48);
+        if (_approves(word)) --_adminKeys[bytes18(bytes32(word))];
         emit KeyEnded(bytes18(bytes32(word)), fingerprint, reason);
     }
 

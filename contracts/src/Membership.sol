@@ -34,6 +34,7 @@ abstract contract Membership is EIP712 {
     error DeadlinePassed(uint64 deadline);
     error ContractIsClosed();
     error WrongVersion(uint16 version);
+    error OnlyGovernors(address sender);
 
     constructor(MemberDirectory directory_) EIP712("Qiaolian", "1") {
         directory = directory_;
@@ -49,6 +50,11 @@ abstract contract Membership is EIP712 {
     function _activeSender() internal view returns (bytes18 member) {
         member = _sender();
         require(directory.isActive(member), NotActive(member));
+    }
+
+    /// @dev The call was approved by two governors (`MemberDirectory.actOn`).
+    function _requireGovernors() internal view {
+        require(msg.sender == address(directory), OnlyGovernors(msg.sender));
     }
 
     function _requireActive(bytes18 member) internal view {

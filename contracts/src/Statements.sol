@@ -67,6 +67,13 @@ struct Approval {
     uint64 deadline;
 }
 
+struct ApprovalWithdrawal {
+    uint16 version;
+    bytes32 callHash;
+    uint256 nonce;
+    uint64 deadline;
+}
+
 struct SubjectKeyCertificate {
     uint16 version;
     bytes18 issuer;
@@ -224,7 +231,7 @@ struct ConsentRegistration {
 
 struct ConsentWithdrawal {
     uint16 version;
-    bytes32 commitment;
+    bytes32 consent;
     uint64 deadline;
 }
 
@@ -310,6 +317,9 @@ library Statements {
     bytes32 internal constant APPROVAL_TYPEHASH =
         keccak256("Approval(uint16 version,bytes32 callHash,uint256 nonce,uint64 deadline)");
 
+    bytes32 internal constant APPROVAL_WITHDRAWAL_TYPEHASH =
+        keccak256("ApprovalWithdrawal(uint16 version,bytes32 callHash,uint256 nonce,uint64 deadline)");
+
     bytes32 internal constant SUBJECT_KEY_CERTIFICATE_TYPEHASH = keccak256(
         "SubjectKeyCertificate(uint16 version,bytes18 issuer,bytes32 subject,address key,bytes32 "
         "purpose,uint64 notBefore,uint64 notAfter)"
@@ -379,7 +389,7 @@ library Statements {
         keccak256("ConsentRegistration(uint16 version,bytes32 commitment,address authority,uint64 deadline)");
 
     bytes32 internal constant CONSENT_WITHDRAWAL_TYPEHASH =
-        keccak256("ConsentWithdrawal(uint16 version,bytes32 commitment,uint64 deadline)");
+        keccak256("ConsentWithdrawal(uint16 version,bytes32 consent,uint64 deadline)");
 
     bytes32 internal constant CREDIT_QUERY_TYPEHASH = keccak256(
         "CreditQuery(uint16 version,bytes18 bank,bytes32 consent,bytes32 report,bytes32 "
@@ -449,6 +459,10 @@ library Statements {
 
     function hash(Approval memory s) internal pure returns (bytes32) {
         return keccak256(abi.encode(APPROVAL_TYPEHASH, s));
+    }
+
+    function hash(ApprovalWithdrawal memory s) internal pure returns (bytes32) {
+        return keccak256(abi.encode(APPROVAL_WITHDRAWAL_TYPEHASH, s));
     }
 
     function hash(SubjectKeyCertificate memory s) internal pure returns (bytes32) {

@@ -252,6 +252,94 @@ contract AssetRegistryTest is World {
         assets.cancel(assetId(), "spite");
     }
 
+    // --- Sources of data items -------------------------------------------------------------------------------------------------
+
+    function assignment(bytes32 dataItem, bytes32 to) private view returns (bytes memory) {
+        bytes memory data = abi.encodeCall(assets.assignSource, (dataItem, to, "responsible office"));
+        return abi.encodeCall(directory.actOn, (address(assets), data));
+    }
+
+    /// @dev The tax office's asset on the item that `register` uses.
+    function taxRecord() private pure returns (AssetRecord memory r) {
+        r = record();
+        r.holder = id(TAX_OFFICE);
+    }
+
+    function taxAsset() private view returns (bytes32) {
+        return assets.idOf(id(TAX_OFFICE), "people");
+    }
+
+    function test_cancel_freesTheDataItem() public {
+        register();
+        from(DEPARTMENT);
+        assets.cancel(assetId(), "error");
+        same(assets.sourceOf("income"), 0, "free");
+        from(TAX_OFFICE);
+        assets.register(taxRecord());
+        same(assets.sourceOf("income"), taxAsset(), "the next source");
+    }
+
+    /// @dev One asset corrected again and again must not collect items.
+    function test_correct_toAnotherItemFreesTheOneBefore() public {
+        register();
+        AssetRecord memory r = correction(2);
+        r.dataItem = "housing";
+        correct(r);
+        same(assets.sourceOf("income"), 0, "free");
+        same(assets.sourceOf("housing"), assetId(), "taken");
+        r = correction(3);
+        r.dataItem = 0;
+        correct(r);
+        same(assets.sourceOf("housing"), 0, "free too");
+    }
+
+    /// @dev A member takes an item before the responsible office uses it; two governors give it to the office's asset.
+    function test_assignSource_takesASquattedItemFromItsSquatterForGood() public {
+        register();
+        fails(AssetRegistry.DataItemTaken.selector, bytes32("income"), assetId());
+        from(TAX_OFFICE);
+        assets.register(taxRecord());
+        emits(address(assets));
+        emit AssetRegistry.SourceAssigned("income", taxAsset(), "responsible office");
+        govern(assignment("income", taxAsset()));
+        fails(AssetRegistry.DataItemTaken.selector, bytes32("income"), taxAsset());
+        correct(correction(2));
+        from(DEPARTMENT);
+        assets.cancel(assetId(), "squatted");
+        same(assets.sourceOf("income"), taxAsset(), "a cancellation frees nothing that is another's");
+        from(TAX_OFFICE);
+        assets.register(taxRecord());
+        same(assets.sourceOf("income"), taxAsset(), "the office's");
+    }
+
+    function test_assignSource_reservesAnItemBeforeItsFirstUse() public {
+        govern(assignment("income", taxAsset()));
+        fails(AssetRegistry.DataItemTaken.selector, bytes32("income"), taxAsset());
+        register();
+        from(TAX_OFFICE);
+        assets.register(taxRecord());
+        govern(assignment("income", assetId()));
+        fails(AssetRegistry.DataItemTaken.selector, bytes32("income"), assetId());
+        from(TAX_OFFICE);
+        AssetRecord memory r = taxRecord();
+        r.assetVersion = 2;
+        assets.correct(r);
+    }
+
+    function test_assignSource_failsWithoutAnItemForACancelledAssetOrNotByTwoGovernors() public {
+        fails(AssetRegistry.DataItemMissing.selector);
+        govern(assignment(0, assetId()));
+        register();
+        from(DEPARTMENT);
+        assets.cancel(assetId(), "error");
+        fails(AssetRegistry.AssetGone.selector, assetId());
+        govern(assignment("income", assetId()));
+        bytes32 to = taxAsset();
+        fails(Membership.OnlyGovernors.selector, keyAddress(SUPERVISOR, TRANSACTION));
+        from(SUPERVISOR);
+        assets.assignSource("income", to, "spite");
+    }
+
     // --- Holds -----------------------------------------------------------------------------------------------------------------
 
     function test_hold_stopsNewRightsUntilReleased() public {

@@ -16,8 +16,12 @@ contract CreditLedgerTest is World {
         return ConsentRegistration(1, COMMITMENT, vm.addr(SUBJECT_KEY), FOREVER);
     }
 
+    function consentId() private pure returns (bytes32) {
+        return keccak256(abi.encode(COMMITMENT, vm.addr(SUBJECT_KEY)));
+    }
+
     function withdrawal() private pure returns (ConsentWithdrawal memory) {
-        return ConsentWithdrawal(1, COMMITMENT, FOREVER);
+        return ConsentWithdrawal(1, consentId(), FOREVER);
     }
 
     function dispute() private pure returns (CreditDispute memory d) {
@@ -67,13 +71,13 @@ contract CreditLedgerTest is World {
 
     function test_recordConsent_keepsAuthorityAndHeightOnce() public {
         emits(address(credit));
-        emit CreditLedger.ConsentRecorded(COMMITMENT);
+        emit CreditLedger.ConsentRecorded(consentId());
         recordConsent(registration(), SUBJECT_KEY);
-        uint256 packed = credit.consentWord(COMMITMENT);
+        uint256 packed = credit.consentWord(consentId());
         same(packed, (uint256(uint160(vm.addr(SUBJECT_KEY))) << 96) | block.number, "word");
         next();
         recordConsent(registration(), SUBJECT_KEY);
-        same(credit.consentWord(COMMITMENT), packed, "repeating changes nothing");
+        same(credit.consentWord(consentId()), packed, "repeating changes nothing");
     }
 
     function test_recordConsent_failsIfTheRelayerAltersIt() public {
@@ -100,12 +104,21 @@ contract CreditLedgerTest is World {
         recordConsent(registration(), key(BANK, STATEMENT));
     }
 
-    function test_recordConsent_failsIfItIsAnothersAlready() public {
-        recordConsent(registration(), SUBJECT_KEY);
+    /// @dev A member that sees a registration on its way takes the same commitment first, under a key of its own.
+    function test_recordConsent_succeedsForTheSubjectWhoseCommitmentWasTakenFirst() public {
         ConsentRegistration memory r = registration();
         r.authority = vm.addr(OTHER_SUBJECT_KEY);
-        fails(CreditLedger.ConsentConflict.selector, COMMITMENT);
         recordConsent(r, OTHER_SUBJECT_KEY);
+        same(credit.consentWord(consentId()), 0, "the subject's place is free");
+        recordConsent(registration(), SUBJECT_KEY);
+        same(
+            credit.consentWord(consentId()),
+            (uint256(uint160(vm.addr(SUBJECT_KEY))) << 96) | block.number,
+            "the subject's consent"
+        );
+        ConsentWithdrawal memory w = withdrawal();
+        fails(CreditLedger.WrongAuthority.selector, vm.addr(OTHER_SUBJECT_KEY), vm.addr(SUBJECT_KEY));
+        withdrawConsent(w, OTHER_SUBJECT_KEY);
     }
 
     function test_recordConsent_failsIfTheSignatureIsMirrored() public {
@@ -146,25 +159,25 @@ contract CreditLedgerTest is World {
         suspend(DEPARTMENT);
         closeToNewBusiness(address(credit));
         emits(address(credit));
-        emit CreditLedger.ConsentWithdrawn(COMMITMENT);
+        emit CreditLedger.ConsentWithdrawn(consentId());
         withdrawConsent(withdrawal(), SUBJECT_KEY);
-        uint256 packed = credit.consentWord(COMMITMENT);
+        uint256 packed = credit.consentWord(consentId());
         same(at(packed, 0), recordedAt, "recorded at");
         same(at(packed, 48), block.number, "withdrawn at");
         same(packed >> 96, uint160(vm.addr(SUBJECT_KEY)), "authority");
         next();
         withdrawConsent(withdrawal(), SUBJECT_KEY);
-        same(credit.consentWord(COMMITMENT), packed, "repeating changes nothing");
+        same(credit.consentWord(consentId()), packed, "repeating changes nothing");
     }
 
     function test_withdrawConsent_isNotUndoneByReplayingTheRegistration() public {
         recordConsent(registration(), SUBJECT_KEY);
         next();
         withdrawConsent(withdrawal(), SUBJECT_KEY);
-        uint256 packed = credit.consentWord(COMMITMENT);
+        uint256 packed = credit.consentWord(consentId());
         next();
         recordConsent(registration(), SUBJECT_KEY);
-        same(credit.consentWord(COMMITMENT), packed, "withdrawn");
+        same(credit.consentWord(consentId()), packed, "withdrawn");
     }
 
     function test_withdrawConsent_failsIfNotSignedByItsAuthority() public {
@@ -178,7 +191,7 @@ contract CreditLedgerTest is World {
     }
 
     function test_withdrawConsent_failsIfUnknownLateOfAnUnknownVersionOrFromNobody() public {
-        fails(CreditLedger.UnknownConsent.selector, COMMITMENT);
+        fails(CreditLedger.UnknownConsent.selector, consentId());
         withdrawConsent(withdrawal(), SUBJECT_KEY);
         recordConsent(registration(), SUBJECT_KEY);
         ConsentWithdrawal memory w = withdrawal();
@@ -336,8 +349,9 @@ contract CreditLedgerTest is World {
         vm.roll(uint256(first) + 1);
         recordConsent(ConsentRegistration(1, commitment, vm.addr(subject), FOREVER), subject);
         vm.roll(block.number + second);
-        withdrawConsent(ConsentWithdrawal(1, commitment, FOREVER), subject);
-        uint256 packed = credit.consentWord(commitment);
+        bytes32 consent = credit.consentIdOf(commitment, vm.addr(subject));
+        withdrawConsent(ConsentWithdrawal(1, consent, FOREVER), subject);
+        uint256 packed = credit.consentWord(consent);
         same(at(packed, 0), uint256(first) + 1, "recorded at");
         same(at(packed, 48), uint256(first) + 1 + second, "withdrawn at");
         same(packed >> 96, uint160(vm.addr(subject)), "authority");

@@ -83,6 +83,47 @@ contract EvidenceLogTest is World {
         expectState(5, height, "root of 5");
     }
 
+    // --- Corrections -----------------------------------------------------------------------------------------------------------
+
+    function correction(uint64 size, bytes32 root) private view returns (bytes memory) {
+        bytes memory data = abi.encodeCall(evidence.correct, (id(DEPARTMENT), 1, size, root, "key stolen"));
+        return abi.encodeCall(directory.actOn, (address(evidence), data));
+    }
+
+    /// @dev A thief of the transaction key anchors the largest size there is; two governors set the log back, and it goes on.
+    function test_correct_bringsBackALogThatAThiefAnchoredAtTheLargestSize() public {
+        anchor(1, 5, "root of 5");
+        anchor(1, type(uint64).max, "the thief's");
+        fails(EvidenceLog.LogShrinks.selector, type(uint64).max, 9);
+        anchor(1, 9, "root of 9");
+        next();
+        emits(address(evidence));
+        emit EvidenceLog.LogCorrected(logId(1), id(DEPARTMENT), 5, "root of 5", "key stolen");
+        govern(correction(5, "root of 5"));
+        expectState(5, block.number, "root of 5");
+        next();
+        anchor(1, 9, "root of 9");
+        expectState(9, block.number, "root of 9");
+    }
+
+    function test_correct_replacesAForgedRootOfTheSameSize() public {
+        anchor(1, 5, "the thief's");
+        govern(correction(5, "root of 5"));
+        anchor(1, 5, "root of 5");
+        expectState(5, block.number, "root of 5");
+    }
+
+    function test_correct_failsIfEmptyOrNotByTwoGovernors() public {
+        fails(EvidenceLog.LogEmpty.selector);
+        govern(correction(0, 0));
+        uint256[3] memory senders = [DEPARTMENT, SUPERVISOR, STRANGER];
+        for (uint256 i = 0; i < senders.length; ++i) {
+            fails(Membership.OnlyGovernors.selector, keyAddress(senders[i], TRANSACTION));
+            from(senders[i]);
+            evidence.correct(id(DEPARTMENT), 1, 5, "root of 5", "spite");
+        }
+    }
+
     function test_logIdOf_isTheHashOfTheOrigin() public view {
         same(evidence.logIdOf("914403001922038216", 12), keccak256("qiaolian/914403001922038216/12"), "origin");
     }

@@ -30,6 +30,20 @@ contract GasTest is World {
         lift(LENDER);
         data = abi.encodeCall(directory.suspend, (id(LENDER), "test"));
         put("suspend again", NOTARY, address(directory), execution(data, 1_000_002));
+        prepareGovernance();
+    }
+
+    function prepareGovernance() private {
+        bytes memory data = abi.encodeCall(evidence.correct, (id(DEPARTMENT), 1, 7, "root of 7", "key stolen"));
+        data = abi.encodeCall(directory.actOn, (address(evidence), data));
+        put("correct log", NOTARY, address(directory), execution(data, 1_000_003));
+        data = abi.encodeCall(assets.assignSource, ("income", keccak256("asset"), "responsible office"));
+        data = abi.encodeCall(directory.actOn, (address(assets), data));
+        put("assign source", NOTARY, address(directory), execution(data, 1_000_004));
+        bytes32 withdrawal = Statements.hash(ApprovalWithdrawal(1, keccak256(data), 1_000_004, FOREVER));
+        bytes memory signature = sign(address(directory), withdrawal, key(OPERATOR, ADMIN));
+        data = abi.encodeCall(directory.withdrawApproval, (keccak256(data), 1_000_004, FOREVER, signature));
+        put("withdraw approval", NOTARY, address(directory), data);
     }
 
     function prepareRights() private {
@@ -170,6 +184,18 @@ contract GasTest is World {
 
     function test_gas_directory_suspendAgain() public {
         run("suspend again");
+    }
+
+    function test_gas_directory_correctLog() public {
+        run("correct log");
+    }
+
+    function test_gas_directory_assignSource() public {
+        run("assign source");
+    }
+
+    function test_gas_directory_withdrawApproval() public {
+        run("withdraw approval");
     }
 
     function test_gas_assets_register() public {

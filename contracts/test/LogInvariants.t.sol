@@ -14,14 +14,16 @@ contract LogHandler is World {
 
     uint256 public grown;
     uint256 public refused;
+    uint256 public corrected;
     uint256 public actions;
     mapping(bytes32 logId => Anchor) private _last;
 
     function selectors() external pure returns (bytes4[] memory names) {
-        names = new bytes4[](3);
+        names = new bytes4[](4);
         names[0] = this.grow.selector;
         names[1] = this.shrinkOrFork.selector;
         names[2] = this.suspendOrLift.selector;
+        names[3] = this.stealAndCorrect.selector;
     }
 
     function grow(bool byBank, bool second, uint64 more) external {
@@ -29,7 +31,7 @@ contract LogHandler is World {
         next();
         (uint256 who, uint32 incarnation, Anchor storage last) = log(byBank, second);
         if (last.size == type(uint64).max) return;
-        last.size += uint64(fold(more, 1, type(uint64).max - last.size));
+        last.size += uint64(fold(more, 1, 1 + (type(uint64).max - last.size) / 8));
         (last.root, last.height) = (keccak256(abi.encode(last.size)), block.number);
         from(who);
         evidence.anchor(incarnation, last.size, last.root);
@@ -45,6 +47,21 @@ contract LogHandler is World {
         bytes memory data = abi.encodeCall(evidence.anchor, (incarnation, size, keccak256("another history")));
         holds(!succeeds(address(evidence), data), "neither smaller nor another root");
         ++refused;
+    }
+
+    /// @dev A thief anchors any larger size; two governors set the log back to what it was, and later steps go on from there.
+    function stealAndCorrect(bool byBank, bool second, uint64 more) external {
+        ++actions;
+        next();
+        (uint256 who, uint32 incarnation, Anchor storage last) = log(byBank, second);
+        if (last.size == 0 || last.size == type(uint64).max) return;
+        from(who);
+        evidence.anchor(incarnation, last.size + uint64(fold(more, 1, type(uint64).max - last.size)), "the thief's");
+        next();
+        bytes memory data = abi.encodeCall(evidence.correct, (id(who), incarnation, last.size, last.root, "stolen"));
+        govern(abi.encodeCall(directory.actOn, (address(evidence), data)));
+        last.height = block.number;
+        ++corrected;
     }
 
     function suspendOrLift(bool bank) external {
@@ -71,7 +88,7 @@ contract LogHandler is World {
     }
 }
 
-/// @title A log only grows
+/// @title A log only grows, but for corrections by two governors
 contract LogInvariants is Base {
     LogHandler private _handler;
 
@@ -89,5 +106,6 @@ contract LogInvariants is Base {
         if (_handler.actions() < WHOLE_RUN) return;
         holds(_handler.grown() > 0, "logs grew");
         holds(_handler.refused() > 0, "wrong anchors were offered");
+        holds(_handler.corrected() > 0, "logs were set back");
     }
 }

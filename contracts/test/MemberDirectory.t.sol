@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 import {MemberDirectory} from "../src/MemberDirectory.sol";
-import {Approval, Statements} from "../src/Statements.sol";
+import {Approval, ApprovalWithdrawal, Statements} from "../src/Statements.sol";
 import {World} from "./World.sol";
 
 contract MemberDirectoryTest is World {
@@ -208,7 +208,7 @@ contract MemberDirectoryTest is World {
     }
 
     function test_governedCalls_failIfSentByAGovernorDirectly() public {
-        bytes[] memory calls = new bytes[](9);
+        bytes[] memory calls = new bytes[](10);
         calls[0] = admission();
         calls[1] = abi.encodeCall(directory.suspend, (id(BANK), "test"));
         calls[2] = abi.encodeCall(directory.lift, (id(BANK)));
@@ -218,6 +218,7 @@ contract MemberDirectoryTest is World {
         calls[6] = abi.encodeCall(directory.replaceGovernor, (id(SETTLER), id(BANK)));
         calls[7] = abi.encodeCall(directory.announceContract, ("TradeSettlement", address(1), 2));
         calls[8] = abi.encodeCall(directory.closeContract, (address(settlement)));
+        calls[9] = abi.encodeCall(directory.actOn, (address(evidence), ""));
         for (uint256 i = 0; i < calls.length; ++i) {
             from(OPERATOR);
             (bool done, bytes memory result) = address(directory).call(calls[i]);
@@ -368,6 +369,7 @@ contract MemberDirectoryTest is World {
     function test_remove_failsIfGovernorUntilReplacedByTheOthers() public {
         fails(MemberDirectory.GovernorMustBeReplaced.selector, id(SETTLER));
         govern(abi.encodeCall(directory.remove, (id(SETTLER), "test")));
+        govern(keyAddition(id(BANK), entry(BANK, ADMIN)));
         govern(abi.encodeCall(directory.replaceGovernor, (id(SETTLER), id(BANK))));
         govern(abi.encodeCall(directory.remove, (id(SETTLER), "test")));
         holds(!directory.isActive(id(SETTLER)), "removed against its will");
@@ -390,6 +392,119 @@ contract MemberDirectoryTest is World {
         suspend(BANK);
         fails(MemberDirectory.NotActive.selector, id(BANK));
         govern(abi.encodeCall(directory.replaceGovernor, (id(SETTLER), id(BANK))));
+    }
+
+    // --- Governance goes on ----------------------------------------------------------------------------------------------------
+
+    function ending(uint256 who) private view returns (bytes memory) {
+        return abi.encodeCall(directory.endKey, (word(keyAddress(who, ADMIN)), "spite"));
+    }
+
+    /// @dev Two approvals must not be the last that there can be.
+    function test_endKey_failsIfItWouldLeaveFewerThanTwoThatApprove() public {
+        govern(ending(SETTLER));
+        fails(MemberDirectory.TooFewApprovers.selector, 1);
+        govern(ending(SUPERVISOR));
+        fails(MemberDirectory.TooFewApprovers.selector, 1);
+        govern(ending(OPERATOR));
+        uint256 second = uint256(keccak256("the supervisor's next administration key"));
+        govern(keyAddition(id(SUPERVISOR), MemberDirectory.KeyEntry(word(vm.addr(second)), ADMIN, 1)));
+        govern(ending(SUPERVISOR));
+        same(directory.memberOf(vm.addr(second), ADMIN), id(SUPERVISOR), "the next key governs");
+    }
+
+    function test_suspend_failsIfItWouldLeaveFewerThanTwoThatApprove() public {
+        suspend(SETTLER);
+        fails(MemberDirectory.TooFewApprovers.selector, 1);
+        govern(abi.encodeCall(directory.suspend, (id(SUPERVISOR), "spite")));
+        fails(MemberDirectory.TooFewApprovers.selector, 1);
+        govern(ending(SUPERVISOR));
+        suspend(BANK);
+        lift(SETTLER);
+        suspend(SUPERVISOR);
+        holds(!directory.isActive(id(SUPERVISOR)), "suspended while two others approve");
+    }
+
+    /// @dev A key of another algorithm signs no approval, so it counts for nothing here.
+    function test_endKey_countsKeysThatCanApproveAlone() public {
+        govern(ending(SETTLER));
+        govern(keyAddition(id(SUPERVISOR), MemberDirectory.KeyEntry(keccak256("P-256"), ADMIN, 3)));
+        fails(MemberDirectory.TooFewApprovers.selector, 1);
+        govern(ending(SUPERVISOR));
+        govern(abi.encodeCall(directory.endKey, (keccak256("P-256"), "unused")));
+    }
+
+    function test_replaceGovernor_failsIfIncomingHasNoAdministrationKey() public {
+        fails(MemberDirectory.NoAdminKey.selector, id(BANK));
+        govern(abi.encodeCall(directory.replaceGovernor, (id(SETTLER), id(BANK))));
+        govern(keyAddition(id(BANK), entry(BANK, ADMIN)));
+        govern(abi.encodeCall(directory.endKey, (word(keyAddress(BANK, ADMIN)), "lost")));
+        fails(MemberDirectory.NoAdminKey.selector, id(BANK));
+        govern(abi.encodeCall(directory.replaceGovernor, (id(SETTLER), id(BANK))));
+    }
+
+    /// @dev Whom the governors put out does not count among them any more.
+    function test_replaceGovernor_countsTheIncomingInPlaceOfTheOutgoing() public {
+        govern(keyAddition(id(BANK), entry(BANK, ADMIN)));
+        govern(abi.encodeCall(directory.replaceGovernor, (id(SETTLER), id(BANK))));
+        suspend(BANK);
+        fails(MemberDirectory.TooFewApprovers.selector, 1);
+        govern(ending(SUPERVISOR));
+        suspend(SETTLER);
+    }
+
+    // --- Withdrawn approvals ---------------------------------------------------------------------------------------------------
+
+    function withdraw(bytes memory data, uint256 nonce, uint64 deadline, uint256 privateKey) private {
+        bytes32 callHash = keccak256(data);
+        bytes32 structHash = Statements.hash(ApprovalWithdrawal(1, callHash, nonce, deadline));
+        directory.withdrawApproval(callHash, nonce, deadline, sign(address(directory), structHash, privateKey));
+    }
+
+    function test_withdrawApproval_stopsTheExecutionUntilAnotherGovernorApproves() public {
+        (uint256 nonce, bytes[] memory signatures) = approved(admission());
+        emits(address(directory));
+        emit MemberDirectory.ApprovalWithdrawn(id(SUPERVISOR), nonce, keccak256(admission()));
+        withdraw(admission(), nonce, FOREVER, key(SUPERVISOR, ADMIN));
+        uint256 height = block.number;
+        fails(MemberDirectory.WithdrawnApproval.selector, id(SUPERVISOR));
+        directory.execute(admission(), nonce, FOREVER, signatures);
+        next();
+        withdraw(admission(), nonce, FOREVER, key(SUPERVISOR, ADMIN));
+        same(directory.withdrawnAt(keccak256(admission()), nonce, FOREVER, id(SUPERVISOR)), height, "withdrawn once");
+        same(directory.withdrawnAt(keccak256(admission()), nonce, FOREVER, id(OPERATOR)), 0, "the operator's stands");
+        directory.execute(admission(), nonce, FOREVER, approvals(admission(), nonce, FOREVER, OPERATOR, SETTLER));
+        holds(directory.isActive(NEWCOMER), "admitted by the other two");
+    }
+
+    /// @dev Neither with another key of the governor's, that was not the one that approved, does a withdrawn approval count again.
+    function test_withdrawApproval_isTheOrganisationsAndForThatCallNonceAndDeadlineAlone() public {
+        (uint256 nonce, bytes[] memory signatures) = approved(admission());
+        withdraw(admission(), nonce + 1, FOREVER, key(SUPERVISOR, ADMIN));
+        withdraw(admission(), nonce, FOREVER - 1, key(SUPERVISOR, ADMIN));
+        withdraw("another call", nonce, FOREVER, key(SUPERVISOR, ADMIN));
+        directory.execute(admission(), nonce, FOREVER, signatures);
+        holds(directory.isActive(NEWCOMER), "admitted");
+    }
+
+    function test_withdrawApproval_failsIfExecutedOrNotSignedByAGovernorsAdministrator() public {
+        (uint256 nonce, bytes[] memory signatures) = approved(admission());
+        fails(MemberDirectory.NotGovernor.selector, keyAddress(SUPERVISOR, TRANSACTION));
+        withdraw(admission(), nonce, FOREVER, key(SUPERVISOR, TRANSACTION));
+        govern(keyAddition(id(BANK), entry(BANK, ADMIN)));
+        fails(MemberDirectory.NotGovernor.selector, keyAddress(BANK, ADMIN));
+        withdraw(admission(), nonce, FOREVER, key(BANK, ADMIN));
+        bytes32 callHash = keccak256(admission());
+        failsSomehow(MemberDirectory.NotGovernor.selector);
+        directory.withdrawApproval(callHash, nonce, FOREVER, signatures[0]);
+        directory.execute(admission(), nonce, FOREVER, signatures);
+        fails(MemberDirectory.NonceUsed.selector, nonce);
+        withdraw(admission(), nonce, FOREVER, key(SUPERVISOR, ADMIN));
+    }
+
+    function test_actOn_failsIfNothingIsThere() public {
+        fails(MemberDirectory.NoContract.selector, address(0xBEEF));
+        govern(abi.encodeCall(directory.actOn, (address(0xBEEF), "")));
     }
 
     // --- Keys ------------------------------------------------------------------------------------------------------------------

@@ -63,6 +63,9 @@ contract StatementsTest is Base {
         if (wanted == keccak256("GrantTerms")) return Statements.hash(abi.decode(encoded, (GrantTerms)));
         if (wanted == keccak256("DealTerms")) return Statements.hash(abi.decode(encoded, (DealTerms)));
         if (wanted == keccak256("Approval")) return Statements.hash(abi.decode(encoded, (Approval)));
+        if (wanted == keccak256("ApprovalWithdrawal")) {
+            return Statements.hash(abi.decode(encoded, (ApprovalWithdrawal)));
+        }
         if (wanted == keccak256("SubjectKeyCertificate")) {
             return Statements.hash(abi.decode(encoded, (SubjectKeyCertificate)));
         }

@@ -80,7 +80,7 @@ def require_repeated(query: Query, package: Any, *, purposes: ListedPurposes) ->
     hint = "Send the request as it was first sent; its place stands as it is."
     if package is None:
         raise Forbidden("consent_missing", "The request is repeated without the consent it was served with.", hint=hint)
-    if "0x" + ConsentPackage.from_json(package).commitment().hex() != query.consent:
+    if "0x" + ConsentPackage.from_json(package).consent_id().hex() != query.consent:
         raise BadInput("consent_malformed", "The request is repeated with another consent than it was served with.", hint=hint)
 
 

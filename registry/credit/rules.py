@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from chain import schema
-from chain.commitment import commit, opens
+from chain.commitment import commit, consent_id, opens
 from chain.crypto import recover
 from chain.eip712 import Domain
 from chain.errors import BadInput, Forbidden, QiaolianError
@@ -62,9 +62,9 @@ class ConsentPackage:
         except (KeyError, TypeError, ValueError, QiaolianError) as error:
             raise BadInput("consent_malformed", "A consent package lacks a part or has one of the wrong form.") from error
 
-    def commitment(self) -> bytes:
-        """What the chain holds of it."""
-        return commit(self.salt, CONSENT_DOMAIN, self.consent.to_json())
+    def consent_id(self) -> bytes:
+        """How the chain, queries and withdrawals name it."""
+        return consent_id(commit(self.salt, CONSENT_DOMAIN, self.consent.to_json()), self.consent.authority)
 
     def subject(self) -> str:
         """The subject's code, as its office knows it."""
@@ -76,7 +76,7 @@ class CheckedPackage:
     """A package that holds together, as far as its bytes can tell; whose key ``signer`` is only the chain knows."""
 
     package: ConsentPackage
-    commitment: bytes
+    consent_id: bytes
     signer: str
     """The address that signed the certificate."""
 
@@ -136,7 +136,7 @@ def _check_text(text: str, consent_domain: Domain, certificate_domain: Domain) -
     ):
         raise Forbidden("consent_bad_signature", "The consent's subject is not the certified one.")
     signer = recover(certificate.digest(certificate_domain), package.certificate_signature)
-    return CheckedPackage(package, package.commitment(), signer)
+    return CheckedPackage(package, package.consent_id(), signer)
 
 
 def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, bank: str, purpose: str, now: int) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain import merkle, schema
-from chain.commitment import commit, new_salt, opens
+from chain.commitment import commit, consent_id, new_salt, opens
 from chain.context import Context
 from chain.crypto import recover
 from chain.database import Prepared
@@ -134,7 +134,8 @@ def relay_consent(context: Context, registration: ConsentRegistration, signature
             raise Unavailable(
                 "relay_busy", "This node owes the chain too many calls to relay another.", hint="Ask again later, or at another member's node."
             )
-    operation = f"consent/{registration.commitment.hex()}"
+    # Named by the id, so that a registration of the same commitment under another key does not stand in its place.
+    operation = f"consent/{consent_id(registration.commitment, registration.authority).hex()}"
     return _send(context, operation, "recordConsent", [registration, signature], Priority.BULK)
 
 
@@ -143,12 +144,12 @@ def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature:
 
     A withdrawal by another key is refused here, not on the chain: its failure would stand under the true one's operation.
     """
-    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", withdrawal.commitment).value)
+    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", withdrawal.consent).value)
     if not word.recorded_at:
         raise NotFound("consent_unknown", "The chain has no such consent.")
     if recover(withdrawal.digest(context.domain("CreditLedger")), signature) != word.authority:
         raise Forbidden("wrong_authority", "The withdrawal is not signed by the consent's key.")
-    operation = f"consent-withdrawal/{withdrawal.commitment.hex()}"
+    operation = f"consent-withdrawal/{withdrawal.consent.hex()}"
     return _send(context, operation, "withdrawConsent", [withdrawal, signature])
 
 
@@ -163,9 +164,9 @@ def hold(context: Context, package_json: Mapping[str, Any]) -> bytes:
     checked = _checked(context, package_json)
     if checked.package.consent.bank != context.member:
         raise Forbidden("consent_other_bank", "The consent was given to another bank.")
-    row = HeldConsent(commitment=checked.commitment, subject=checked.package.subject(), package=dict(package_json))
+    row = HeldConsent(commitment=checked.consent_id, subject=checked.package.subject(), package=dict(package_json))
     context.database.write(lambda session: session.merge(row))
-    return checked.commitment
+    return checked.consent_id
 
 
 def held_package(context: Context, commitment: bytes) -> Mapping[str, Any]:
@@ -201,9 +202,9 @@ def authorise_consent(
     if package_json is None:
         raise Forbidden("consent_missing", "This purpose needs the subject's consent.")
     checked = _checked(context, package_json)
-    if "0x" + checked.commitment.hex() != commitment:
+    if "0x" + checked.consent_id.hex() != commitment:
         raise BadInput("consent_malformed", "The consent shown is not the one the query names.")
-    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", checked.commitment).value)
+    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", checked.consent_id).value)
     require_usable(checked.package, word, subject=subject, bank=bank, purpose=purpose, now=now)
 
 
@@ -523,7 +524,7 @@ def disputes_for(context: Context, bank: str, sought: Sought) -> list[dict[str, 
         columns=sought.columns,
         now=context.now(),
     )
-    commitment = ConsentPackage.from_json(sought.package).commitment()
+    commitment = ConsentPackage.from_json(sought.package).consent_id()
     authorise_consent(
         context,
         sought.package,

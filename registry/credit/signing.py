@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chain import schema
-from chain.commitment import commit, new_salt
+from chain.commitment import commit, consent_id, new_salt
 from chain.crypto import new_private_key
 from chain.eip712 import Domain
 from chain.errors import BadInput, QiaolianError
@@ -83,6 +83,11 @@ class SignedConsent:
     signature: bytes
 
     @property
+    def consent_id(self) -> bytes:
+        """How the chain names it."""
+        return consent_id(self.registration.commitment, self.registration.authority)
+
+    @property
     def relayed(self) -> dict[str, Any]:
         """The body of ``POST /v1/consents``."""
         return {"registration": self.registration.to_json(), "signature": "0x" + self.signature.hex()}
@@ -122,9 +127,9 @@ def sign_consent(subject: Subject, consent: Consent, certificate: Mapping[str, A
     return SignedConsent(package, registration, subject.key.sign(registration, domain))
 
 
-def withdrawal_of(commitment: bytes, *, now: int) -> ConsentWithdrawal:
+def withdrawal_of(consent: bytes, *, now: int) -> ConsentWithdrawal:
     """The withdrawal to be signed by the consent's key."""
-    return ConsentWithdrawal(version=1, commitment=commitment, deadline=now + DEADLINE_SECONDS)
+    return ConsentWithdrawal(version=1, consent=consent, deadline=now + DEADLINE_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ _PROPOSAL: dict[str, Any] = {
     "callData": "0x00",
     "approval": Approval,
     "approvals": {"11440700QL0000013M": SIGNATURE},
+    "withdrawals": {},
 }
 EVERYONE = ("clerk", "system", "officer", "auditor", "administrator")
 
@@ -46,7 +47,7 @@ class ProposalBody(BaseModel):
 
 
 class ApprovalBody(BaseModel):
-    """An administrator's signature under the proposal's ``approval``."""
+    """An administrator's signature under the proposal's ``approval``, or under the ``ApprovalWithdrawal`` with the same fields."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"signature": "0x" + "11" * 64 + "1b"}})
     signature: str
@@ -96,6 +97,16 @@ async def approve(
     _caller: Principal = Depends(require_local("administrator")),
 ) -> dict[str, Any]:
     return await service.approve(context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65))
+
+
+@router.post("/v1/governance/proposals/{proposal_id}/withdrawals", status_code=202, summary="Hand in the withdrawal of an approval")
+async def withdraw(
+    proposal_id: str,
+    body: ApprovalBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("administrator")),
+) -> dict[str, Any]:
+    return await service.withdraw(context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65))
 
 
 @router.post(

@@ -27,8 +27,14 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "replaceGovernor": ("outgoing", "incoming"),
     "announceContract": ("name", "address", "contractVersion"),
     "closeContract": ("address",),
+    "correctLog": ("contract", "member", "epoch", "size", "root", "reason"),
+    "assignSource": ("contract", "dataItem", "asset", "reason"),
 }
-"""MemberDirectory's governed functions with the names of their arguments in JSON, in order."""
+"""What two governors may do, with the names of the arguments in JSON, in order: MemberDirectory's governed functions, and ``ACTS``."""
+
+ACTS = {"correctLog": ("EvidenceLog", "correct"), "assignSource": ("AssetRegistry", "assignSource")}
+"""Actions that another contract takes from the directory (``MemberDirectory.actOn``), with that contract and its function. Their first
+argument is the contract's address."""
 
 
 def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:
@@ -48,7 +54,7 @@ def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:
 def _argument(function: str, name: str, value: Any) -> Any:
     if name in ("member", "outgoing", "incoming"):
         return uscc.require_valid(value)
-    if name == "reason" or (name == "name" and function == "announceContract"):
+    if name in ("reason", "dataItem") or (name == "name" and function == "announceContract"):
         return encode_code(value)
     if name == "name":
         if not is_plain(value, most=LONGEST_NAME):
@@ -66,9 +72,11 @@ def _argument(function: str, name: str, value: Any) -> Any:
         return _key(value)
     if name == "fingerprint":
         return _fingerprint(value)
-    if name == "address":
+    if name in ("root", "asset"):
+        return _hash(name, value)
+    if name in ("address", "contract"):
         return require_address(value)
-    if type(value) is not int or not 0 <= value < 2**32:
+    if type(value) is not int or not 0 <= value < (2**64 if name == "size" else 2**32):
         raise BadInput("action_malformed", f"The action's {name} is not a whole number.")
     return value
 
@@ -84,13 +92,25 @@ def _key(value: Any) -> tuple[bytes, int, int]:
 
 
 def _fingerprint(value: Any) -> bytes:
+    data = _bytes32(value)
+    if data is None:
+        raise BadInput("wrong_key", "A key's fingerprint is not 32 bytes in 0x hexadecimal.")
+    return data
+
+
+def _hash(name: str, value: Any) -> bytes:
+    data = _bytes32(value)
+    if data is None:
+        raise BadInput("action_malformed", f"The action's {name} is not 32 bytes in 0x hexadecimal.")
+    return data
+
+
+def _bytes32(value: Any) -> bytes | None:
     try:
         data = bytes.fromhex(value.removeprefix("0x"))
     except (AttributeError, ValueError):
-        data = b""
-    if len(data) != 32:
-        raise BadInput("wrong_key", "A key's fingerprint is not 32 bytes in 0x hexadecimal.")
-    return data
+        return None
+    return data if len(data) == 32 else None
 
 
 def status(*, admitted_at: int, suspended_at: int, lifted_at: int, removed_at: int) -> str:

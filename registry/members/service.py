@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.crypto import keccak256, recover
+from chain.eip712 import Statement
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
-from chain.outbox import Priority, enqueue
-from chain.statements import Algorithm, Approval, KeyPurpose
+from chain.outbox import Priority, enqueue, known
+from chain.statements import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
 from chain.words import KeyWord
 from registry import fanout
 from registry.evidence.service import append_statement
@@ -121,6 +122,7 @@ async def propose(context: Context, function: str, arguments: Mapping[str, Any],
         nonce=str(secrets.randbits(128)),
         deadline=context.now() + DEADLINE_SECONDS,
         approvals={},
+        withdrawals={},
         operation="",
         executed_at=0,
     )
@@ -136,24 +138,46 @@ async def approve(context: Context, proposal_id: bytes, signature: bytes) -> dic
     The proposer's node queues the action when two organisations have approved; any other node passes the approval on to it.
 
     Raises:
-        Forbidden: ``not_governor``; Conflict: ``proposal_over``; NotFound: ``proposal_unknown``.
+        Forbidden: ``not_governor``; Conflict: ``proposal_over``, ``approval_withdrawn``; NotFound: ``proposal_unknown``.
     """
     row = await asyncio.to_thread(find_proposal, context, proposal_id)
     # Asked of the chain before the change, so that the database's writer never waits for it.
-    member = await asyncio.to_thread(_approver, context, row, signature)
+    member = await asyncio.to_thread(_governor_behind, context, _approval(row), signature)
+    if member in row.withdrawals:
+        raise Conflict("approval_withdrawn", "This governor has withdrawn its approval.", hint="Propose the action again.")
     value = await context.database.awrite(lambda session: _take_approval(context, session, proposal_id, member, signature))
     missed = await _share(context, value, [row.proposer] if row.proposer != context.member else [])
     return {**value, "notReached": missed}
 
 
+async def withdraw(context: Context, proposal_id: bytes, signature: bytes) -> dict[str, Any]:
+    """Take a governor administrator's withdrawal of its approval, and send it to the chain; the proposal as JSON.
+
+    It may be handed in before any approval, and at any node that knows the proposal. If the action is on its way, the one that the
+    chain takes first counts.
+
+    Raises:
+        Forbidden: ``not_governor``; Conflict: ``proposal_executed``; NotFound: ``proposal_unknown``.
+    """
+    row = await asyncio.to_thread(find_proposal, context, proposal_id)
+    member = await asyncio.to_thread(_governor_behind, context, _withdrawal(row), signature)
+
+    def change(session: Session) -> dict[str, Any]:
+        if session.get_one(Proposal, proposal_id).executed_at:
+            raise Conflict("proposal_executed", "The action was executed.", hint="Propose an action that undoes it.")
+        _send_withdrawal(context, session, row, member, signature)
+        return _take_withdrawal(context, session, proposal_id, member, signature)
+
+    value = await context.database.awrite(change)
+    missed = await _share(context, value, [row.proposer] if row.proposer != context.member else [])
+    return {**value, "notReached": missed}
+
+
 def take_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
-    """Take a proposal with its approvals from another governor's node; checked as if drawn up here."""
+    """Take a proposal with its approvals and withdrawals from another governor's node; checked as if drawn up here."""
     row = _read(value)
-    approvals = value.get("approvals")
-    if not isinstance(approvals, dict) or len(approvals) > 64:
-        raise BadInput("proposal_malformed", "A proposal's approvals are signatures by member.")
-    signatures = [_signature(each) for each in approvals.values()]
-    signers = [_approver(context, row, each) for each in signatures]
+    withdrawals = [(_governor_behind(context, _withdrawal(row), signature), signature) for signature in _signatures(value, "withdrawals")]
+    approvals = [(_governor_behind(context, _approval(row), signature), signature) for signature in _signatures(value, "approvals")]
 
     def change(session: Session) -> dict[str, Any]:
         known = session.get(Proposal, row.proposal_id)
@@ -161,7 +185,9 @@ def take_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
             session.add(row)
             session.flush()
         taken = proposal_json(known or row)
-        for member, signature in zip(signers, signatures, strict=True):
+        for member, signature in withdrawals:
+            taken = _take_withdrawal(context, session, row.proposal_id, member, signature)
+        for member, signature in approvals:
             taken = _take_approval(context, session, row.proposal_id, member, signature)
         return taken
 
@@ -194,6 +220,7 @@ def proposal_json(row: Proposal) -> dict[str, Any]:
         "callData": "0x" + row.call_data.hex(),
         "approval": _approval(row).to_json(),
         "approvals": dict(row.approvals),
+        "withdrawals": dict(row.withdrawals),
         "operation": row.operation or None,
         "executedAt": row.executed_at or None,
     }
@@ -203,7 +230,7 @@ def _take_approval(context: Context, session: Session, proposal_id: bytes, membe
     row = session.get_one(Proposal, proposal_id)
     if row.deadline < context.now():
         raise Conflict("proposal_over", "The proposal's deadline has passed.", hint="Propose the action again.")
-    if member not in row.approvals:
+    if member not in row.approvals and member not in row.withdrawals:
         row.approvals = {**row.approvals, member: "0x" + signature.hex()}
         append_statement(session, _approval(row), context.domain("MemberDirectory"), at=context.now())
     if len(row.approvals) >= APPROVALS and not row.operation and row.proposer == context.member:
@@ -221,14 +248,39 @@ def _take_approval(context: Context, session: Session, proposal_id: bytes, membe
     return proposal_json(row)
 
 
-def _approver(context: Context, row: Proposal, signature: bytes) -> str:
-    """The governor whose live ADMIN key signed; the contract asks the same again."""
-    signer = recover(_approval(row).digest(context.domain("MemberDirectory")), signature)
+def _take_withdrawal(context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes) -> dict[str, Any]:
+    row = session.get_one(Proposal, proposal_id)
+    if member not in row.withdrawals:
+        row.withdrawals = {**row.withdrawals, member: "0x" + signature.hex()}
+        row.approvals = {approver: approval for approver, approval in row.approvals.items() if approver != member}
+        append_statement(session, _withdrawal(row), context.domain("MemberDirectory"), at=context.now())
+    return proposal_json(row)
+
+
+def _send_withdrawal(context: Context, session: Session, row: Proposal, member: str, signature: bytes) -> None:
+    """Queue the withdrawal once. The approval may be in hands that this node does not know, so it is sent whether or not it is known here."""
+    operation = f"governance-withdrawal/{row.proposal_id.hex()}/{member}"
+    if known(session, operation):
+        return
+    enqueue(
+        session,
+        sender=context.transaction_address,
+        operation_id=operation,
+        contract="MemberDirectory",
+        function="withdrawApproval",
+        arguments=[keccak256(row.call_data), int(row.nonce), row.deadline, signature],
+        priority=Priority.URGENT,
+    )
+
+
+def _governor_behind(context: Context, statement: Statement, signature: bytes) -> str:
+    """The governor whose live ADMIN key signed a statement; the contract asks the same again."""
+    signer = recover(statement.digest(context.domain("MemberDirectory")), signature)
     proved = context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0"))
     word = KeyWord.decode(proved.value)
     governs = word.live and word.purpose == KeyPurpose.ADMIN
     if not governs or not context.view.word("MemberDirectory", "governor", word.member).value:
-        raise Forbidden("not_governor", "The approval is not signed with a live administration key of a governor.")
+        raise Forbidden("not_governor", "It is not signed with a live administration key of a governor.")
     return word.member
 
 
@@ -245,6 +297,7 @@ def _read(value: Mapping[str, Any]) -> Proposal:
         nonce=str(approval.nonce),
         deadline=approval.deadline,
         approvals={},
+        withdrawals={},
         operation="",
         executed_at=0,
     )
@@ -261,6 +314,17 @@ async def _share(context: Context, value: Mapping[str, Any], members: Sequence[s
 
 def _approval(row: Proposal) -> Approval:
     return Approval(version=1, call_hash=keccak256(row.call_data), nonce=int(row.nonce), deadline=row.deadline)
+
+
+def _withdrawal(row: Proposal) -> ApprovalWithdrawal:
+    return ApprovalWithdrawal(version=1, call_hash=keccak256(row.call_data), nonce=int(row.nonce), deadline=row.deadline)
+
+
+def _signatures(value: Mapping[str, Any], name: str) -> list[bytes]:
+    given = value.get(name, {})
+    if not isinstance(given, dict) or len(given) > 64:
+        raise BadInput("proposal_malformed", f"A proposal's {name} are signatures by member.")
+    return [_signature(signature) for signature in given.values()]
 
 
 def _signature(value: Any) -> bytes:

@@ -9,12 +9,17 @@ from chain.crypto import keccak256
 from chain.errors import BadInput
 from chain.ledger import contract_abi
 from chain.statements import Approval
-from registry.members.rules import call_arguments
+from registry.members.rules import ACTS, call_arguments
 
 
 def call_data(function: str, arguments: Mapping[str, Any]) -> bytes:
     """The call the directory makes to itself for an action given as JSON; raises what ``call_arguments`` raises."""
-    return contract_abi("MemberDirectory").encode(function, call_arguments(function, arguments))
+    values = call_arguments(function, arguments)
+    if function not in ACTS:
+        return contract_abi("MemberDirectory").encode(function, values)
+    contract, act = ACTS[function]
+    address, *rest = values
+    return contract_abi("MemberDirectory").encode("actOn", [address, contract_abi(contract).encode(act, rest)])
 
 
 def reviewed(proposal: Mapping[str, Any]) -> tuple[bytes, Approval]:

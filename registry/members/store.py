@@ -47,6 +47,8 @@ class Proposal(Base):
     deadline: Mapped[int]
     approvals: Mapped[dict[str, str]] = mapped_column(JSON)
     """Signature by governor."""
+    withdrawals: Mapped[dict[str, str]] = mapped_column(JSON)
+    """Signature under the withdrawal, by governor; its approval counts no more."""
     operation: Mapped[str] = mapped_column(default="")
     executed_at: Mapped[int] = mapped_column(default=0)
     """Height of the execution; 0 before."""

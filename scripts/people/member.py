@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import BadInput
-from chain.statements import KeyPurpose
-from registry.members.rules import ACTIONS, role_names
+from chain.statements import ApprovalWithdrawal, KeyPurpose
+from registry.members.rules import ACTIONS, ACTS, role_names
 from scripts.people.desk import Desk, read_json
 from scripts.people.show import Columns, when
 from scripts.people.verb import KEY, Noun, Verb, arg, read
@@ -21,7 +21,7 @@ PROPOSALS: Columns = {
     "proposal": "proposalId",
     "action": "function",
     "about": lambda row: next(
-        (row["arguments"][name] for name in ("member", "outgoing", "name", "address", "fingerprint") if name in row["arguments"]), ""
+        (row["arguments"][name] for name in ("member", "outgoing", "name", "address", "fingerprint", "dataItem") if name in row["arguments"]), ""
     ),
     "approved by": lambda row: ",".join(row["approvals"]) or "nobody",
     "until": lambda row: when(row["approval"]["deadline"]),
@@ -32,7 +32,7 @@ SHARE = arg("--share-with", action="append", default=[], metavar="MEMBER", help=
 
 
 def _propose(function: str, desk: Desk, arguments: argparse.Namespace) -> None:
-    body = {"function": function, "arguments": _arguments(function, arguments), "shareWith": arguments.share_with}
+    body = {"function": function, "arguments": _arguments(desk, function, arguments), "shareWith": arguments.share_with}
     made = desk.client.post("/v1/governance/proposals", body)
     desk.show(made)
     desk.say(f"Two governors approve it, each with: qiaolian member approve {made['proposalId']} --key FILE")
@@ -45,6 +45,7 @@ def _approve(desk: Desk, arguments: argparse.Namespace) -> None:
 
     proposal = desk.client.get(f"/v1/governance/proposals/{arguments.proposal_id}")
     _, approval = reviewed(proposal)
+    _require_contract(desk, proposal)
     signature = desk.signed(
         approval, desk.key(), about={"proposed by": proposal["proposer"], "action": proposal["function"], **_read(proposal["arguments"])}
     )
@@ -53,6 +54,27 @@ def _approve(desk: Desk, arguments: argparse.Namespace) -> None:
     if not made["operation"]:
         desk.say("The proposer's node sends the change to the chain once two governors have approved.")
     _not_reached(desk, made)
+
+
+def _withdraw(desk: Desk, arguments: argparse.Namespace) -> None:
+    from registry.members.signing import reviewed
+
+    proposal = desk.client.get(f"/v1/governance/proposals/{arguments.proposal_id}")
+    _, approval = reviewed(proposal)
+    withdrawal = ApprovalWithdrawal(1, approval.call_hash, approval.nonce, approval.deadline)
+    about = {"withdraws your approval of": proposal["function"], **_read(proposal["arguments"])}
+    signature = desk.signed(withdrawal, desk.key(), about=about)
+    made = desk.client.post(f"/v1/governance/proposals/{arguments.proposal_id}/withdrawals", {"signature": signature})
+    desk.show(made)
+    desk.say("This node sends the withdrawal to the chain; from then on the approval counts no more.")
+    _not_reached(desk, made)
+
+
+def _require_contract(desk: Desk, proposal: Mapping[str, Any]) -> None:
+    """An act on another contract must name this network's."""
+    act = ACTS.get(proposal["function"])
+    if act and proposal["arguments"].get("contract") != desk.deployment.address(act[0]):
+        raise BadInput("other_contract", f"The proposal acts on a contract that is not this network's {act[0]}.", hint="Do not approve it.")
 
 
 def _read(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,10 +94,12 @@ def _not_reached(desk: Desk, made: Mapping[str, Any]) -> None:
         desk.say(f"Not reached: the node of {member}. Approve again once it answers, or share the proposal again.")
 
 
-def _arguments(function: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def _arguments(desk: Desk, function: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if function == "admit":
         return dict(_admission(arguments.admission))
-    found = {name: getattr(arguments, name) for name in ACTIONS[function] if name != "key"}
+    found = {name: getattr(arguments, name) for name in ACTIONS[function] if name not in ("key", "contract")}
+    if function in ACTS:
+        found["contract"] = desk.deployment.address(ACTS[function][0])
     if function == "addKey":
         found["key"] = _key(arguments)
     return found
@@ -120,13 +144,23 @@ HELP = {
     "replaceGovernor": "put another member into the set of governors",
     "announceContract": "announce a contract's new version",
     "closeContract": "close a contract to new business",
+    "correctLog": "set a member's evidence log back to the head that its supervisors saw, after a false anchor",
+    "assignSource": "make an asset the one source of a data item, also before its first use",
 }
-ARGUMENTS: dict[str, dict[str, Any]] = {"contractVersion": {"type": int}, "reason": {"help": "a code such as unpaid-penalty"}}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "contractVersion": {"type": int},
+    "reason": {"help": "a code such as unpaid-penalty"},
+    "epoch": {"type": int, "help": "the number at the end of the log's origin"},
+    "size": {"type": int, "help": "the entries of the head"},
+    "root": {"help": "the root of the head, 0x hexadecimal"},
+    "dataItem": {"help": "the data item's code"},
+    "asset": {"help": "the asset's id, 0x hexadecimal; it need not be registered yet"},
+}
 
 
 def _action(function: str) -> Verb:
     options = OPTIONS.get(function, ())
-    named = [name for name in ACTIONS[function] if function != "admit" and name != "key"]
+    named = [name for name in ACTIONS[function] if function != "admit" and name not in ("key", "contract")]
     plain = tuple(arg("--" + dashed(name), dest=name, required=True, **ARGUMENTS.get(name, {})) for name in named)
     return Verb("propose-" + dashed(function), HELP[function], partial(_propose, function), (*plain, *options, SHARE), "administrator")
 
@@ -149,5 +183,6 @@ NOUN = Noun(
         Verb("proposal", "one proposal with its approvals", read("/v1/governance/proposals/{proposal_id}"), (PROPOSAL,), "administrator"),
         *map(_action, ACTIONS),
         Verb("approve", "as a governor's administrator, sign an approval", _approve, (PROPOSAL, *KEY), "administrator"),
+        Verb("withdraw-approval", "take back your approval until the change is executed", _withdraw, (PROPOSAL, *KEY), "administrator"),
     )
 )

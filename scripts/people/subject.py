@@ -53,7 +53,7 @@ def _consent(desk: Desk, arguments: argparse.Namespace) -> None:
     consent = consent_of(subject, bank=arguments.bank, purpose=arguments.purpose, now=now, days=arguments.days)
     desk.agreed(consent, subject.key, about={"lets": consent.bank, "query your records for": consent.purpose, "until": when(consent.not_after)})
     signed = sign_consent(subject, consent, certificate, domain=desk.deployment.domain("CreditLedger"), now=now)
-    made = {"consent": "0x" + signed.registration.commitment.hex(), "package": signed.package, "registration": signed.relayed}
+    made = {"consent": "0x" + signed.consent_id.hex(), "package": signed.package, "registration": signed.relayed}
     desk.save(arguments.out, json_bytes(made))
     desk.show({"consent": made["consent"], "file": str(arguments.out)})
     desk.say("Next: qiaolian subject register (any member's node), then qiaolian subject hand-over (the bank's).")

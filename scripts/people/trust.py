@@ -22,7 +22,10 @@ def _make(desk: Desk, arguments: argparse.Namespace) -> None:
     required = len(witnesses) if arguments.required is None else arguments.required
     if not 0 <= required <= len(witnesses):
         raise BadInput("too_few_witnesses", f"{required} witnesses cannot be required of {len(witnesses)}.")
-    made = desk.deployment.trust(_validators(desk, arguments), witnesses=witnesses, required_witnesses=required).to_json()
+    held = desk.deployment.trust(_validators(desk, arguments), witnesses=witnesses, required_witnesses=required)
+    for change in () if arguments.validator else desk.config.chain.validator_changes:
+        held = held.changed(change.from_height, change.validators)
+    made = held.to_json()
     desk.save(arguments.out, json_bytes(made))
     desk.show(made if desk.json else {name: value for name, value in made.items() if name != "storage"})
     desk.say(f"{arguments.out} written. {BY_ANOTHER_WAY}")

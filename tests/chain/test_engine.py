@@ -23,11 +23,15 @@ import pytest
 from chain import rlp
 from chain.crypto import address_of
 from chain.engine.build import build, kcn_path
+from chain.engine.console import SOCKET, ask
 from chain.engine.genesis import extra_data, genesis, new_chain_id
-from chain.engine.network import Network
+from chain.engine.network import Network, first_of_council
+from chain.engine.validators import require_vote
 from chain.errors import BadInput, Conflict, QiaolianError, Unavailable
+from chain.finality import KaiaIbft
 from chain.headers import from_rpc, require_final
-from chain.rpc import Rpc
+from chain.rpc import Rpc, RpcRefused
+from nodes.config import Chain
 
 pytestmark = pytest.mark.system
 
@@ -557,3 +561,99 @@ def test_a_validator_whose_key_is_lost_too_is_named_with_the_way_on(tmp_path: Pa
         network.start()
     assert caught.value.code == "validator_key_missing"
     assert "vote it out" in caught.value.hint
+
+
+# --- Votes -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method", ["governance_vote", "istanbul_propose", "istanbul_discard", "admin_addPeer", "debug_setHead", "txpool_content", "personal_newAccount"]
+)
+def test_whoever_reaches_the_port_neither_votes_nor_administers(kcn_network: Network, method: str) -> None:
+    with pytest.raises(RpcRefused, match="does not exist"):
+        Rpc(kcn_network.rpc_urls).call(method)
+
+
+def test_votes_are_for_the_owner_of_the_validators_directory_alone(kcn_network: Network) -> None:
+    port = Rpc(kcn_network.rpc_urls).call("rpc_modules")
+    assert set(port) == {"eth", "kaia", "net", "rpc"}
+    home = kcn_network.directory / "validator-1"
+    assert stat.S_IMODE((home / SOCKET).stat().st_mode) == 0o600
+    assert ask(home, "governance_nodeAddress") == kcn_network.addresses[0]
+    with pytest.raises(Unavailable) as refused:
+        ask(home, "governance_vote", "governance.addvalidator", "no address")
+    assert refused.value.code == "validator_refused"
+
+
+A, B, C, D, E = ("0x" + letter * 40 for letter in "abcde")
+
+
+@pytest.mark.parametrize(
+    ("address", "admit", "council", "code"),
+    [
+        (B, True, [A, B, C, D], "validator_in_council"),
+        (E, False, [A, B, C, D], "validator_not_in_council"),
+        (A, False, [A, B, C, D, E], "vote_for_itself"),
+        (B, False, [A, B, C, D], "too_few_validators"),
+        (E, True, [B, C, D], "not_a_validator"),
+        (B, False, [B, C, D, E], "not_a_validator"),
+    ],
+)
+def test_a_vote_that_changes_nothing_or_leaves_too_few_is_refused(address: str, admit: bool, council: list[str], code: str) -> None:
+    with pytest.raises(Conflict) as refused:
+        require_vote(address, admit=admit, council=council, own=A)
+    assert refused.value.code == code
+    require_vote(E, admit=True, council=[A, B, C, D], own=A)
+    require_vote(E, admit=False, council=[A, B, C, D, E], own=A)
+
+
+@pytest.mark.parametrize("top", [0, 1, 2, 63, 64, 100])
+def test_the_first_block_of_the_present_council_is_found(top: int) -> None:
+    for changed in {0, 1, top // 2, top - 1, top} & set(range(top + 1)):
+
+        def council(height: int, changed: int = changed) -> list[str]:
+            assert 0 <= height <= top
+            return [A] if height < changed else [A, B]
+
+        assert first_of_council(council, top) == (changed + 1 if changed else 1)
+
+
+@pytest.mark.parametrize("options", [(), ("--admit", A), ("--organisation", "operator"), ("--admit", A, "--organisation", "x", "--home", "y")])
+def test_a_vote_without_voter_or_choice_is_refused(command: Command, options: tuple[str, ...]) -> None:
+    assert refusal(command("vote", *options)) == (2, "vote_incomplete")
+
+
+def test_a_new_validator_is_voted_in_and_another_out_and_each_block_has_the_seals_of_its_council(tmp_path: Path) -> None:
+    network = Network.create(tmp_path / "network", ["a", "b", "c", "d"])
+    vote = Command(network.directory)
+    first, gone = network.addresses, network.addresses[3]
+    try:
+        network.start()
+        assert refusal(vote("vote", "--organisation", "a", "--remove", gone)) == (2, "too_few_validators")
+        added = network.add("e")
+        assert Network.load(network.directory).addresses[-1] == added.address
+        for organisation in "ab":
+            assert vote("vote", "--organisation", organisation, "--admit", added.address).returncode == 0
+        assert vote("vote", "--home", str(network.directory / "validator-3"), "--admit", added.address).returncode == 0
+        wait_until(lambda: added.address in (network.council() or ()), "the new validator was not voted in")
+        larger_from = network.council_since()
+        for organisation in "abce":
+            network.home_of(organisation).vote(gone, admit=False)
+        wait_until(lambda: gone not in (network.council() or [gone]), "the old validator was not voted out")
+        smaller_from = network.council_since()
+        assert larger_from is not None
+        assert smaller_from is not None
+        network.wait_for_height(smaller_from + 2, places=(0, 1, 2, 4))
+        assert f"{gone}  {network.validators[3].rpc_url}" in vote("status").stdout
+        assert f"seal since block {smaller_from}" in vote("status").stdout
+        changes = [
+            {"from_height": larger_from, "validators": [*first, added.address]},
+            {"from_height": smaller_from, "validators": [*first[:3], added.address]},
+        ]
+        configured = Chain.model_validate({"rpc": network.rpc_urls, "finality": first, "validator_changes": changes})
+        rule = KaiaIbft(configured.validators_at)
+        rpc = Rpc(network.rpc_urls)
+        for height in range(1, smaller_from + 3):
+            rule.check(rpc.call(*rule.request(height)[:1], *rule.request(height)[1]))
+    finally:
+        network.destroy()

@@ -12,7 +12,7 @@ import pytest
 
 from chain.bundle import Report, verify
 from chain.canonical import dumps
-from chain.commitment import commit, new_salt
+from chain.commitment import commit, consent_id, new_salt
 from chain.crypto import address_of, new_private_key
 from chain.errors import QiaolianError, VerificationError
 from chain.statements import Agreement, Consent, ConsentRegistration, CreditDispute, KeyPurpose, Outcome, Share, SubjectKeyCertificate, UsageReceipt
@@ -220,6 +220,7 @@ def made_up(market: Any, helper: Any) -> str:
     consent = Consent(1, person, market.bank.member, PURPOSE, now - 60, now + 10_000_000, address_of(key))
     commitment = commit(salt, CONSENT_DOMAIN, consent.to_json())
     registration = ConsentRegistration(1, commitment, address_of(key), 2**40)
+    consent_hash = consent_id(commitment, address_of(key))
     signed = Subject(market).signed
     package = {
         "consent": consent.to_json(),
@@ -232,8 +233,8 @@ def made_up(market: Any, helper: Any) -> str:
     }
     market.operator.done(service.relay_consent(market.operator.context, registration, signed(key, registration)))
     market.settle()
-    market.bank.context.database.write(lambda session: session.add(HeldConsent(commitment=commitment, subject=SUBJECT, package=package)))
-    return "0x" + commitment.hex()
+    market.bank.context.database.write(lambda session: session.add(HeldConsent(commitment=consent_hash, subject=SUBJECT, package=package)))
+    return "0x" + consent_hash.hex()
 
 
 @pytest.mark.parametrize("name", ["settlement_bank", "operator", "supervisor"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.commitment import commit, new_salt
+from chain.commitment import commit, consent_id, new_salt
 from chain.crypto import address_of, new_private_key, sign_digest
 from chain.eip712 import encode_code
 from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, KeyPurpose
@@ -34,11 +34,11 @@ class Given:
 
     market: Any
     key: bytes
-    commitment: bytes
+    consent_id: bytes
     package: dict[str, Any]
 
     def withdraw(self) -> None:
-        withdrawal = ConsentWithdrawal(1, self.commitment, 2**40)
+        withdrawal = ConsentWithdrawal(1, self.consent_id, 2**40)
         self.market.operator.done(credit.relay_withdrawal(self.market.operator.context, withdrawal, signed(self.market, self.key, withdrawal)))
         self.market.settle()
 
@@ -70,7 +70,7 @@ def consents(market: Any, *, seconds: int = 10_000_000) -> Given:
     market.operator.done(credit.relay_consent(market.operator.context, registration, signed(market, key, registration)))
     market.settle()
     credit.hold(market.bank.context, package)
-    return Given(market, key, commitment, package)
+    return Given(market, key, consent_id(commitment, address_of(key)), package)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def agreement_id(market: Any) -> bytes:
 
 def assess(market: Any, agreement_id: bytes, given: Given) -> Any:
     """A call under the subject's consent."""
-    return market.call(agreement_id, SUBJECT, purpose="credit-assessment", consent="0x" + given.commitment.hex())
+    return market.call(agreement_id, SUBJECT, purpose="credit-assessment", consent="0x" + given.consent_id.hex())
 
 
 def last_wire(market: Any) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def test_a_served_place_asked_for_with_anything_else_changed_is_an_error_and_cha
 def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Any, given: Given) -> None:
     agreement_id = market.open(market.grant())
     given.withdraw()
-    market.call(agreement_id, SUBJECT, consent="0x" + given.commitment.hex())
+    market.call(agreement_id, SUBJECT, consent="0x" + given.consent_id.hex())
     assert repeated(market, last_wire(market))["content"] is not None
     assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
 

@@ -61,6 +61,9 @@ def test_an_unknown_key_is_named(minimal: dict[str, Any], table: str | None, key
         (("member",), "short", "member"),
         (("chain", "finality"), ["0x12"], "chain.finality"),
         (("chain", "finality"), [], "chain.finality"),
+        (("chain", "validator_changes"), [{"from_height": 9, "validators": []}], "chain.validator_changes"),
+        (("chain", "validator_changes"), [{"from_height": 0, "validators": ["0x" + "cd" * 20]}], "chain.validator_changes"),
+        (("chain", "validator_changes"), [{"from_height": height, "validators": ["0x" + "cd" * 20]} for height in (9, 9)], "chain.validator_changes"),
         (("peers",), {MEMBER: {"url": "http://plain"}}, f"peers.{MEMBER}.url"),
         (("sources",), {"a": {"url": "sqlite:///x.db", "key": "id"}}, "sources.a"),
         (("workers",), {"anchor_seconds": 600}, "workers.anchor_seconds"),
@@ -75,6 +78,15 @@ def test_a_wrong_value_is_refused_by_its_key(minimal: dict[str, Any], place: tup
     error = refusal_of(minimal)
     assert error.code == "config_invalid"
     assert str(error.context["key"]).startswith(key)
+
+
+def test_each_height_has_the_validators_that_were_voted_in_by_then(minimal: dict[str, Any]) -> None:
+    first, second, third = ("0x" + pair * 20 for pair in ("ab", "cd", "ef"))
+    changes = [{"from_height": 10, "validators": [first, second]}, {"from_height": 20, "validators": [third.upper().replace("X", "x")]}]
+    minimal["chain"]["validator_changes"] = changes
+    chain = config.parse(minimal, home=Path("/nowhere")).chain
+    found = {height: chain.validators_at(height) for height in (0, 9, 10, 19, 20, 1000)}
+    assert found == {0: (first,), 9: (first,), 10: (first, second), 19: (first, second), 20: (third,), 1000: (third,)}
 
 
 def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:

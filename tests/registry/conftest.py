@@ -19,7 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from chain import anvil, errors
-from chain.commitment import commit, new_salt
+from chain.commitment import commit, consent_id, new_salt
 from chain.context import Context
 from chain.crypto import address_of, keccak256, new_private_key, sign_digest
 from chain.database import Base, Database
@@ -399,14 +399,14 @@ class Network:
         }
 
     def record_consent(self, relayer: str, person: Person, package: dict[str, Any]) -> bytes:
-        """Put a consent's commitment on the chain through a relayer; the commitment."""
+        """Put a consent's commitment on the chain through a relayer; the consent's id."""
         consent = Consent.from_json(package["consent"])
         commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
         registration = ConsentRegistration(version=1, commitment=commitment, authority=person.address, deadline=2**40)
         node = self[relayer]
         node.done(credit.relay_consent(node.context, registration, person.sign(registration, self.deployment)))
         self.sync()
-        return commitment
+        return consent_id(commitment, person.address)
 
 
 def _make_node(name: str, place: int, roles: Role) -> Node:

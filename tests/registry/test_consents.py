@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chain.commitment import commit, new_salt
+from chain.commitment import commit, consent_id, new_salt
 from chain.crypto import new_private_key, sign_digest
 from chain.errors import BadInput, Forbidden, NotFound, QiaolianError
 from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
@@ -69,7 +69,7 @@ def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Any, person:
     consent = Consent.from_json(package["consent"])
     commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
     with pytest.raises(Forbidden) as caught:
-        use(network, package, commitment, subject.code)
+        use(network, package, consent_id(commitment, consent.authority), subject.code)
     assert caught.value.code == "consent_missing"
 
 
@@ -87,6 +87,23 @@ def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Any, person: 
             network.ledger.simulate(address, data, sender=operator.transaction_address)
 
 
+def test_a_commitment_taken_first_under_another_key_leaves_the_consent_valid(network: Any, person: Any) -> None:
+    """Whoever sees the registration on its way registers the same commitment under a key of its own, at once and through the same relayer."""
+    subject, thief = person(), person()
+    package = network.consent("registrar", subject, "bank")
+    consent = Consent.from_json(package["consent"])
+    commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
+    squatted = ConsentRegistration(version=1, commitment=commitment, authority=thief.address, deadline=2**40)
+    operator = network["operator"]
+    operator.done(service.relay_consent(operator.context, squatted, thief.sign(squatted, network.deployment)))
+    consent_of_subject = network.record_consent("operator", subject, package)
+    use(network, package, consent_of_subject, subject.code)
+    withdrawal = ConsentWithdrawal(version=1, consent=consent_of_subject, deadline=2**40)
+    with pytest.raises(Forbidden) as refused:
+        service.relay_withdrawal(operator.context, withdrawal, thief.sign(withdrawal, network.deployment))
+    assert refused.value.code == "wrong_authority"
+
+
 def test_strangers_fill_a_relayers_queue_only_so_far(network: Any, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     subject, node = person(), network["agency"]
     registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
@@ -101,14 +118,14 @@ def test_strangers_fill_a_relayers_queue_only_so_far(network: Any, person: Any, 
 
 def test_a_withdrawn_consent_covers_nothing_more(network: Any, given: Any) -> None:
     subject, package, commitment = given
-    withdrawal = ConsentWithdrawal(version=1, commitment=commitment, deadline=2**40)
+    withdrawal = ConsentWithdrawal(version=1, consent=commitment, deadline=2**40)
     operator = network["operator"]
     stranger = sign_digest(new_private_key(), withdrawal.digest(network.deployment.domain("CreditLedger")))
     with pytest.raises(Forbidden) as forged:
         service.relay_withdrawal(operator.context, withdrawal, stranger)
     assert forged.value.code == "wrong_authority"
     with pytest.raises(NotFound):
-        service.relay_withdrawal(operator.context, replace(withdrawal, commitment=bytes(32)), stranger)
+        service.relay_withdrawal(operator.context, replace(withdrawal, consent=bytes(32)), stranger)
     use(network, package, commitment, subject.code)
     operator.done(service.relay_withdrawal(operator.context, withdrawal, subject.sign(withdrawal, network.deployment)))
     network.sync()

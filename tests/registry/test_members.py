@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from chain.crypto import new_private_key
-from chain.errors import BadInput, Forbidden, NotFound
+from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
 from chain.keys import Secp256k1Signer
-from chain.statements import Approval, KeyPurpose, Role
+from chain.ledger.contracts import asset_id_of, log_id_of
+from chain.outbox import enqueue
+from chain.statements import Approval, ApprovalWithdrawal, KeyPurpose, Role
 from registry import uscc
 from registry.members.rules import call_arguments, status
 
@@ -62,6 +64,94 @@ def test_one_organisation_approving_twice_changes_nothing(network: Any) -> None:
         taken = _approve(network, "operator", "operator", proposal)
     assert len(taken["approvals"]) == 1
     assert taken["operation"] is None
+
+
+def _withdraw(network: Any, at: str, by: str, proposal: dict[str, Any]) -> dict[str, Any]:
+    approval = Approval.from_json(proposal["approval"])
+    withdrawal = ApprovalWithdrawal(1, approval.call_hash, approval.nonce, approval.deadline)
+    signature = "0x" + network[by].sign(withdrawal, KeyPurpose.ADMIN).hex()
+    path = f"/v1/governance/proposals/{proposal['proposalId']}/withdrawals"
+    taken: dict[str, Any] = network[at].call("POST", path, {"signature": signature}, role="administrator")
+    return taken
+
+
+def test_a_withdrawn_approval_executes_nothing_here_or_on_the_chain(network: Any) -> None:
+    wanted = _admission(network)
+    proposal = _propose(network, "admit", wanted)
+    approval = Approval.from_json(proposal["approval"])
+    _approve(network, "supervisor", "supervisor", proposal)
+    taken = _withdraw(network, "supervisor", "supervisor", proposal)
+    assert (list(taken["approvals"]), list(taken["withdrawals"])) == ([], [network["supervisor"].member])
+    network["supervisor"].done(f"governance-withdrawal/{proposal['proposalId'][2:]}/{network['supervisor'].member}")
+    assert _approve(network, "operator", "operator", proposal)["operation"] is None
+    with pytest.raises(Conflict) as again:
+        _approve(network, "supervisor", "supervisor", proposal)
+    assert again.value.code == "approval_withdrawn"
+    signatures = [network[name].sign(approval, KeyPurpose.ADMIN) for name in ("operator", "supervisor")]
+    arguments = (bytes.fromhex(proposal["callData"][2:]), approval.nonce, approval.deadline, signatures)
+    address, data = network.ledger.encode("MemberDirectory", "execute", *arguments)
+    with pytest.raises(QiaolianError) as refused:
+        network.ledger.simulate(address, data, sender=network["operator"].context.transaction_address)
+    assert refused.value.code == "withdrawn_approval"
+
+
+def test_an_executed_action_is_not_withdrawn_and_a_stranger_withdraws_nothing(network: Any) -> None:
+    proposal = _propose(network, "admit", _admission(network))
+    with pytest.raises(Forbidden) as stranger:
+        _withdraw(network, "operator", "bank", proposal)
+    assert stranger.value.code == "not_governor"
+    _approve(network, "operator", "operator", proposal)
+    _approve(network, "operator", "supervisor", proposal)
+    network["operator"].done(f"governance/{proposal['proposalId'][2:]}")
+    network.sync()
+    with pytest.raises(Conflict) as late:
+        _withdraw(network, "operator", "operator", proposal)
+    assert late.value.code == "proposal_executed"
+
+
+def test_two_governors_give_a_squatted_data_item_to_the_responsible_office(network: Any) -> None:
+    asset_id = asset_id_of(network["tax"].member, "squatted-before")
+    arguments = {"contract": network.deployment.address("AssetRegistry"), "dataItem": "squatted", "asset": "0x" + asset_id.hex(), "reason": "office"}
+    proposal = _propose(network, "assignSource", arguments)
+    _approve(network, "supervisor", "supervisor", proposal)
+    _approve(network, "operator", "operator", proposal)
+    network["operator"].done(f"governance/{proposal['proposalId'][2:]}")
+    assert network.ledger.assets.source_of("squatted") == asset_id
+
+
+def test_two_governors_set_back_a_log_whose_key_a_thief_had(network: Any) -> None:
+    """A head of the largest size ends a log, until two governors put back what the supervisors saw."""
+    bank = network["bank"]
+    log_id = log_id_of(f"qiaolian/{bank.member}/77")
+    context = bank.context
+    context.database.write(
+        lambda session: enqueue(
+            session,
+            sender=context.transaction_address,
+            operation_id="the thief's anchor",
+            contract="EvidenceLog",
+            function="anchor",
+            arguments=[77, 2**64 - 1, bytes(32)],
+        )
+    )
+    bank.done("the thief's anchor")
+    assert network.ledger.evidence.log(log_id).size == 2**64 - 1
+    root = secrets.token_bytes(32)
+    arguments = {"contract": network.deployment.address("EvidenceLog"), "member": bank.member, "epoch": 77}
+    proposal = _propose(network, "correctLog", {**arguments, "size": 2**40, "root": "0x" + root.hex(), "reason": "stolen"})
+    _approve(network, "supervisor", "supervisor", proposal)
+    _approve(network, "operator", "operator", proposal)
+    network["operator"].done(f"governance/{proposal['proposalId'][2:]}")
+    assert (network.ledger.evidence.log(log_id).size, network.ledger.evidence.root(log_id)) == (2**40, root)
+
+
+@pytest.mark.parametrize("changed", [{"root": "0x12"}, {"size": 2**64}, {"size": -1}, {"epoch": 2**32}, {"size": "1"}, {"root": None}, {"more": 1}])
+def test_a_malformed_correction_of_a_log_is_refused(changed: dict[str, Any]) -> None:
+    right = {"contract": "0x" + "11" * 20, "member": "914403001922038216", "epoch": 1, "size": 5, "root": "0x" + "22" * 32, "reason": "stolen"}
+    assert call_arguments("correctLog", right)[3] == 5
+    with pytest.raises(BadInput) as refused:
+        call_arguments("correctLog", {**right, **changed})
+    assert refused.value.code == "action_malformed"
 
 
 def test_an_approval_of_a_member_that_is_no_governor_is_refused(network: Any) -> None:

@@ -114,7 +114,7 @@ def test_a_signed_consent_is_a_package_its_bank_accepts() -> None:
     consent = consent_of(subject, bank=BANK, purpose="credit", now=NOW)
     signed = sign_consent(subject, consent, certificate, domain=DOMAIN, now=NOW)
     checked = check_package(signed.package, consent_domain=DOMAIN, certificate_domain=DOMAIN)
-    assert checked.commitment == signed.registration.commitment
+    assert checked.consent_id == signed.consent_id
     assert recover(signed.registration.digest(DOMAIN), signed.signature) == subject.key.address
 
 
