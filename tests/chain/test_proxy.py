@@ -117,9 +117,9 @@ def test_a_flood_of_one_sender_ends_and_leaves_others_alone() -> None:
         rate.take("a", 5.0)
     assert caught.value.code == "rate_exceeded"
     rate.take("b", 5.0)
-    rate.take("a", 5.0 + 1 / SENDS_PER_SECOND)
+    rate.take("a", 5.0 + 1.5 / SENDS_PER_SECOND)
     with pytest.raises(QiaolianError):
-        rate.take("a", 5.0 + 1 / SENDS_PER_SECOND)
+        rate.take("a", 5.0 + 1.5 / SENDS_PER_SECOND)
 
 
 # --- On a chain --------------------------------------------------------------------------------------------------------------
