@@ -637,6 +637,7 @@ def test_a_new_validator_is_voted_in_and_another_out_and_each_block_has_the_seal
         assert vote("vote", "--home", str(network.directory / "validator-3"), "--admit", added.address).returncode == 0
         wait_until(lambda: added.address in (network.council() or ()), "the new validator was not voted in")
         larger_from = network.council_since()
+        wait_until(lambda: added.address in network.home_of("e").council(), "the new validator did not copy the chain")
         for organisation in "abce":
             network.home_of(organisation).vote(gone, admit=False)
         wait_until(lambda: gone not in (network.council() or [gone]), "the old validator was not voted out")
