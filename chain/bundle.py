@@ -212,6 +212,10 @@ class Facts:
         self._used.add((found.member, found.leaf["digest"]))
         return found
 
+    def commitments(self, domain: str) -> list[bytes]:
+        """The commitments of a domain that the bundle opens."""
+        return [commitment for commitment, of_domain in self._opened if of_domain == domain]
+
     def opened(self, commitment: bytes, domain: str) -> Any:
         """The record a commitment was opened to; ``not_disclosed`` when the bundle does not open it."""
         if (commitment, domain) not in self._opened:

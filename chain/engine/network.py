@@ -260,7 +260,7 @@ class Network:
             time.sleep(0.1)
 
     def council(self) -> list[str] | None:
-        """The addresses that seal the next block, as a running validator says; None when none answers."""
+        """The addresses that seal the latest block, as a running validator says; None when none answers."""
         for home in self._homes:
             if home.process() is not None:
                 with contextlib.suppress(Unavailable):
@@ -393,7 +393,7 @@ class Network:
 
 
 def first_of_council(council: Callable[[int], list[str]], top: int) -> int:
-    """The first block sealed by those who seal the block after ``top``; ``council(h)`` are those who seal the block after h.
+    """The first block of those who seal block ``top``; ``council(h)`` are those who seal block h.
 
     Looks back in steps that double, so of several changes within one step it may find an earlier one than the last.
     """
@@ -404,7 +404,7 @@ def first_of_council(council: Callable[[int], list[str]], top: int) -> int:
     while same > 0 and same - other > 1:
         middle = (same + other) // 2
         same, other = (middle, other) if council(middle) == now else (same, middle)
-    return same + 1
+    return same
 
 
 def _end(homes: Sequence[ValidatorHome]) -> None:

@@ -250,7 +250,7 @@ class ValidatorHome:
         return {str(each["id"]) for each in ask(self.directory, "admin_peers")}
 
     def council(self, height: int | None = None) -> list[str]:
-        """The addresses that seal the block after ``height`` (the latest one, if None), sorted."""
+        """The addresses that seal the block at ``height`` (the latest one, if None), sorted."""
         at = "latest" if height is None else hex(height)
         return sorted(str(address).lower() for address in ask(self.directory, "istanbul_getValidators", at))
 

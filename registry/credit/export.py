@@ -45,7 +45,7 @@ def bundle(context: Context, query_hash: bytes) -> bytes:
     anchored_at = made.word("CreditLedger", "queries", query_hash)
     made.by_subject(package.consent, package.signature)
     _add_certificate(made, package.certificate, package.certificate_signature, at=anchored_at)
-    made.disclose(query.consent, salt=package.salt, domain=CONSENT_DOMAIN, record=package.consent.to_json())
+    made.disclose(package.commitment(), salt=package.salt, domain=CONSENT_DOMAIN, record=package.consent.to_json())
     made.word("CreditLedger", "consents", query.consent)
     for each in row.receipts:
         _add_receipt(made, query, each)

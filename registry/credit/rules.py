@@ -62,9 +62,13 @@ class ConsentPackage:
         except (KeyError, TypeError, ValueError, QiaolianError) as error:
             raise BadInput("consent_malformed", "A consent package lacks a part or has one of the wrong form.") from error
 
+    def commitment(self) -> bytes:
+        """The salted commitment to the consent."""
+        return commit(self.salt, CONSENT_DOMAIN, self.consent.to_json())
+
     def consent_id(self) -> bytes:
         """How the chain, queries and withdrawals name it."""
-        return consent_id(commit(self.salt, CONSENT_DOMAIN, self.consent.to_json()), self.consent.authority)
+        return consent_id(self.commitment(), self.consent.authority)
 
     def subject(self) -> str:
         """The subject's code, as its office knows it."""

@@ -23,6 +23,7 @@ from typing import Any
 
 from chain import merkle
 from chain.bundle import Facts, Signed
+from chain.commitment import consent_id
 from chain.errors import Inconsistent
 from chain.printable import utc
 from chain.statements import (
@@ -104,8 +105,10 @@ def _consent(facts: Facts, query: CreditQuery, anchored_at: int) -> str:
     consent, certificate = signed.statement, signed.certificate
     if certificate is None:
         raise Inconsistent("consent_bad_signature", "The consent is not signed with a certified key.")
+    named = [commitment for commitment in facts.commitments(CONSENT_DOMAIN) if consent_id(commitment, consent.authority) == query.consent]
+    _require(bool(named), "not_disclosed", "The bundle does not open the consent that the query names.")
     _require(
-        facts.opened(query.consent, CONSENT_DOMAIN) == consent.to_json(),
+        facts.opened(named[0], CONSENT_DOMAIN) == consent.to_json(),
         "consent_differs",
         "The consent is not the one the query names.",
     )
