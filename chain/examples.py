@@ -8,7 +8,7 @@ from chain import statements
 from chain.eip712 import Struct, camel
 from chain.errors import BadInput
 
-_MEMBER = "11440703QL0000017F"
+_MEMBER = "11440703QL00000177"
 
 
 def example(struct: type[Struct]) -> Struct:

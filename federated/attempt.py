@@ -114,6 +114,7 @@ class Attempt:
             "party": self.config.name,
             "hellos": hellos,
             "inputs": inputs,
+            "reading": None if table is None or table.report is None else table.report.to_json(),
             "metrics": dict(outcome.metrics),
             "files": file_digests(outcome),
         }
@@ -232,7 +233,7 @@ async def open_inputs(
     part, table, inputs = job.parties[config.name], None, dict[str, Any]()
     if part.source is not None:
         entry = config.source(part.source)
-        table = await asyncio.to_thread(sources.read, config.home / entry.path, key=entry.key, columns=part.columns)
+        table = await asyncio.to_thread(sources.read, config.home / entry.path, key=entry.key, columns=part.columns, form=entry.form)
         commitment = await asyncio.to_thread(commit_rows, table, randomness.child("inputs"))
         inputs[config.name] = commitment.to_json()
         if recorded is not None and recorded.get(config.name) != inputs[config.name]:

@@ -8,13 +8,14 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from chain.printable import as_json, printable
 from chain.signals import ENDING, ignore
+from chain.zone import local_time
 from federated.attempt import replay
 from federated.daemon import Daemon, ask, reachable
 from federated.errors import BadInput, NotFound
@@ -43,6 +44,9 @@ port = {port}
 # [sources.loans]
 # path = "loans.csv"
 # key = "code"
+# encoding = "auto"            # or utf-8, gb18030, gbk, gb2312, ascii
+# missing = ["", "NA", "N.A."] # cells that mean no value
+# texts = ["Postcode"]         # columns that stay text though they look like numbers
 """
 
 
@@ -173,6 +177,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(as_json(receipt, indent=1))
         return 0
     print(f"done in {receipt['seconds']} s: {receipt['sentBytes']:,} bytes sent, {receipt['receivedBytes']:,} received")
+    for line in _reading(receipt["reading"]):
+        print(printable(f"  {line}"))
     for name, value in receipt["metrics"].items():
         print(printable(f"  {name}: {value}"))
     for name in receipt["files"]:
@@ -180,19 +186,55 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reading(report: dict[str, Any] | None) -> Iterator[str]:
+    """How this party's source was read, in lines."""
+    if report is None:
+        return
+    yield f"read {report['rows']:,} rows ({report['encoding']})"
+    if report["idsChanged"]:
+        yield f"{report['idsChanged']:,} identifiers had other blanks, width or case than their common form"
+    for name, count in report["missing"].items():
+        yield f"column {name}: {count:,} values missing"
+    for name, count in report["numbersRecognised"].items():
+        yield f"column {name}: {count:,} numbers with separators, blanks or full-width digits"
+
+
 def _approve(arguments: argparse.Namespace) -> int:
     config = PartyConfig.load(arguments.party)
-    job = _to_approve(config, arguments.spec)
     if arguments.uses < 1 or arguments.days < 1:
         raise BadInput("approval_empty", "An approval is for at least one use and one day.")
+    job = _to_approve(config, arguments.spec)
     not_after = int(time.time()) + 86_400 * arguments.days
     path = FolderGate(config.home / "approvals").approve(job, uses=arguments.uses, not_after=not_after, by=arguments.by)
-    print(printable(f"approved {job.name} ({arguments.uses} uses, {arguments.days} days): {path}"))
+    print(printable(f"approved {job.name} by {arguments.by} for {config.name}: {path}"))
+    for line in _allowed(config, job, arguments.spec):
+        print(printable(f"  {line}"))
+    print(f"  uses: {arguments.uses}, until {local_time(not_after)}")
     return 0
 
 
+def _allowed(config: PartyConfig, agreed: Agreed, spec: Path) -> Iterator[str]:
+    """What an approval allows, in lines."""
+    yield f"specification: {spec.name}, SHA-256 0x{agreed.digest.hex()}; any other needs an approval of its own"
+    if not isinstance(agreed, Job):
+        yield f"plan for Flower: {agreed.name}"
+        return
+    part = agreed.parties[config.name]
+    yield f"job: {agreed.name}, protocol {agreed.protocol}, purpose {agreed.purpose}"
+    yield f"source: {part.source} ({config.source(part.source).path}), as {part.role}"
+    yield f"columns: {', '.join(part.columns) or 'the identifiers alone'}"
+    for name, other in agreed.parties.items():
+        if name != config.name:
+            yield f"with: {name}, as {other.role}"
+
+
 def _to_approve(config: PartyConfig, path: Path) -> Agreed:
-    """The job, or the plan for Flower, that a party's data officer is shown; ``not_an_owner``, and what the party's own settings do not allow."""
+    """The job, or the plan for Flower, that a party's data officer is shown.
+
+    Raises:
+        BadInput: ``not_an_owner``, ``source_unknown``, ``source_missing``, ``column_doubled``, ``peer_unknown``, as the approval could
+            never be used; and what the protocol and the party's own settings refuse.
+    """
     given = _read_json(path)
     if isinstance(given, dict) and "members" in given:
         plan = _read_plan(given)
@@ -203,8 +245,24 @@ def _to_approve(config: PartyConfig, path: Path) -> Agreed:
     protocol = protocol_of(job)
     if config.name not in job.owners():
         raise BadInput("not_an_owner", f"{config.name} brings no data into this job; nothing is to be approved.")
+    _require_usable(config, job)
     protocol.admit(job, config.name, config.settings())
     return job
+
+
+def _require_usable(config: PartyConfig, job: Job) -> None:
+    """Whether this party could run the job as it is configured. The source is not opened: that waits for every owner's yes."""
+    part = job.parties[config.name]
+    entry = config.source(part.source)
+    if not (config.home / entry.path).is_file():
+        hint = f"Correct the path of the source {part.source} in the party's configuration."
+        raise BadInput("source_missing", f"The source {part.source} names {entry.path}, which is not there.", hint=hint)
+    if entry.key in part.columns or len(set(part.columns)) != len(part.columns):
+        raise BadInput("column_doubled", f"The job names a column of {part.source} twice, or its identifier.", hint="Correct the specification.")
+    unknown = [name for name in job.parties if name != config.name and name not in config.peers]
+    if unknown:
+        hint = "Name it under peers in the party's configuration, or correct the specification."
+        raise BadInput("peer_unknown", f"This party knows no peer {unknown[0]}, so the job cannot run here.", hint=hint)
 
 
 def _read_plan(given: Any) -> Plan:

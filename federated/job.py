@@ -99,11 +99,35 @@ class Job:
 
 
 @dataclass(frozen=True)
+class ReadReport:
+    """How a party's source was read, for that party alone: the encoding, rows, identifiers that were brought into the common form, missing values
+    and numbers that were not written plainly (by column, where there are any).
+    """
+
+    encoding: str
+    rows: int
+    ids_changed: int
+    missing: Mapping[str, int]
+    numbers_recognised: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in this party's receipt."""
+        return {
+            "encoding": self.encoding,
+            "rows": self.rows,
+            "idsChanged": self.ids_changed,
+            "missing": dict(self.missing),
+            "numbersRecognised": dict(self.numbers_recognised),
+        }
+
+
+@dataclass(frozen=True)
 class Table:
     """A party's rows. ``ids``: fixed-width bytes, unique. Columns: float64 (NaN: missing) or texts (object, None: missing), as long as ``ids``."""
 
     ids: NDArray[np.bytes_]
     columns: Mapping[str, NDArray[Any]]
+    report: ReadReport | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -21,11 +21,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from federated.errors import BadInput
+from federated.numbers import DEFAULT_MISSING
+from federated.sources import Form
 from federated.transport import fingerprint_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -61,10 +63,21 @@ class Peer(_Strict):
 
 
 class SourceEntry(_Strict):
-    """A table this party may bring into a job: a CSV or Parquet file and the column that identifies its rows."""
+    """A table this party may bring into a job: a CSV or Parquet file, the column that identifies its rows, and how a CSV file is written."""
 
     path: Path
     key: str
+    encoding: Literal["auto", "utf-8", "gb18030", "gbk", "gb2312", "ascii"] = "auto"
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    missing: tuple[str, ...] = DEFAULT_MISSING
+    """Cells that mean that there is no value."""
+    texts: tuple[str, ...] = ()
+    """Columns that are text though most of their cells look like numbers."""
+
+    @property
+    def form(self) -> Form:
+        """How the file is written."""
+        return Form(self.encoding, self.delimiter, self.missing, self.texts)
 
 
 class Limits(_Strict):

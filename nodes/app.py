@@ -50,16 +50,16 @@ def create_app(config: NodeConfig) -> FastAPI:
         try:
             await asyncio.to_thread(upgrade, config.database_url, lock_dir=config.data)
             node = await asyncio.to_thread(assemble, config)
-        except QiaolianError as error:
+            app.state.context = node.context
+            app.state.health = _health(node, metrics)
+            guards.verifier = node.verifier
+            guards.context = node.context
+            node.start()
+            workers = Workers(node, metrics)
+            workers.start()
+        except Exception as error:  # the command reports whatever it is
             app.state.failure = error
             raise
-        app.state.context = node.context
-        app.state.health = _health(node, metrics)
-        guards.verifier = node.verifier
-        guards.context = node.context
-        node.start()
-        workers = Workers(node, metrics)
-        workers.start()
         try:
             yield
         finally:
@@ -116,8 +116,14 @@ def _operation_id(route: APIRoute) -> str:
 
 def _health(node: Node, metrics: Metrics) -> health.Health:
     config = node.config
-    projects = config.workers.projector
-    found = health.Health(context=node.context, standing=node.standing, data=config.data, limits=config.limits, projects=projects)
+    found = health.Health(
+        context=node.context,
+        standing=node.standing,
+        sources=node.source_monitor,
+        data=config.data,
+        limits=config.limits,
+        projects=config.workers.projector,
+    )
     metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", found.view_age)
     metrics.gauge("qiaolian_projection_behind_blocks", "Blocks of the view whose events are not in the database yet.", found.blocks_behind)
     metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", found.outbox_depth)
@@ -127,6 +133,7 @@ def _health(node: Node, metrics: Metrics) -> health.Health:
         "Calls refused because a source departs from what was published; see GET /v1/incidents.",
         found.source_incidents,
     )
+    metrics.gauge("qiaolian_sources_down", "Configured sources that cannot be read; see /readyz.", found.sources_down)
     for name, text, value in found.claim_gauges():
         metrics.gauge(name, text, value)
     metrics.gauge(

@@ -23,6 +23,7 @@ from nodes.config import UNSEALED_TEST, NodeConfig
 from nodes.initialise import NODE_KEYS, public_keys
 from nodes.peers import HttpPeers
 from nodes.sources import Sources
+from nodes.sources.monitor import SourceMonitor
 from nodes.standing import HeldLogSigner, HeldSigner, Standing
 from nodes.tokens import Issuer, NonceLog, Verifier
 from registry.evidence.service import STANDING
@@ -38,15 +39,17 @@ class Node:
     verifier: Verifier
     nonces: NonceLog
     sources: Sources
+    source_monitor: SourceMonitor
     standing: Standing
 
     def start(self) -> None:
         """Begin to follow the chain; does not wait for it."""
         self.context.view.start()
-        self.sources.warm()
+        self.source_monitor.start()
 
     def close(self) -> None:
         """Stop following and finish what was submitted."""
+        self.source_monitor.stop()
         self.peers.close()
         self.context.view.stop()
         self.sources.close()
@@ -106,4 +109,5 @@ def assemble(config: NodeConfig) -> Node:
         ports={"sources": sources, STANDING: standing.require},
     )
     verifier = Verifier(member=config.member, view=view, nonces=nonces)
-    return Node(config, context, peers, verifier, nonces, sources, standing)
+    monitor = SourceMonitor(sources, seconds=config.workers.source_seconds)
+    return Node(config, context, peers, verifier, nonces, sources, monitor, standing)

@@ -5,15 +5,20 @@ up, restore it, recover what an old backup lacks.
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
 from chain.errors import BadInput
+from chain.keys import passphrase_file
+from chain.passphrase import chosen_passphrase, read_passphrase, warn
 from chain.printable import printable
 from chain.zone import local_time
 from nodes import config as configuration
 from nodes.initialise import ADMISSION_FILE, CONFIG_FILE, HANDOUT_FILE, Admission, Plan, add_peer, initialise, peer_entry, renew_tokens
 from nodes.logs import configure
+
+log = logging.getLogger("qiaolian.node")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,17 +63,31 @@ def run(arguments: argparse.Namespace) -> int:
         return _BACKUP_ACTIONS[arguments.action](arguments)
     configure(arguments.log_level)
     config = configuration.load(arguments.config)
-    if arguments.action == "migrate":
+    try:
+        return _run_process(arguments.action, config)
+    except Exception as error:
+        from nodes.problems import start_failure
+
+        failure = start_failure(error)
+        fields = {"code": failure.code, "hint": failure.hint}
+        unexpected = error if failure is not error or arguments.log_level == "DEBUG" else None
+        log.error("qiaolian node %s: %s", arguments.action, failure.sentence, extra=fields, exc_info=unexpected)
+        raise failure from error
+
+
+def _run_process(action: str, config: configuration.NodeConfig) -> int:
+    """One of the actions that open the node's database."""
+    if action == "migrate":
         from nodes.migrate import upgrade
 
         print(f"The database is at schema {upgrade(config.database_url, lock_dir=config.data)}.")
         return 0
     # Each is imported only where it is run, so that the others start quickly and hold no more than they need.
-    if arguments.action == "recover":
+    if action == "recover":
         from nodes import recovery
 
         return recovery.run(config)
-    if arguments.action == "outbox":
+    if action == "outbox":
         from nodes import outbox
 
         return outbox.run(config)
@@ -137,6 +156,26 @@ def _restore(arguments: argparse.Namespace) -> int:
 _BACKUP_ACTIONS = {"backup-key": _backup_key, "backup": _backup, "restore": _restore}
 
 
+def _person_passphrase(key: Path | None, file: Path | None) -> str | None:
+    """The passphrase of a person's key to be made; None without a key, or where nobody can be asked."""
+    if key is None:
+        return None
+    given = None if file is None else read_passphrase(file)
+    if file is not None:
+        warn(key, file)
+    return chosen_passphrase(key.name, given)
+
+
+def _tell_passphrases(plan: Plan) -> None:
+    """Say where each passphrase is, and warn of what is unsafe about it."""
+    own = plan.passphrase_file or plan.directory / "passphrase"
+    print(f"{own}: the passphrase of the node's own keys, in clear, for the node's system user alone; keep it out of backups and off the keys' disk.")
+    warn(plan.directory / "keys", own)
+    for key, passphrase in ((plan.officer_key, plan.officer_passphrase), (plan.admin_key, plan.admin_passphrase)):
+        if key is not None and passphrase is None:
+            warn(key, passphrase_file(key))
+
+
 def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, required=True, help="the node's directory")
     parser.add_argument("--member", required=True, help="the organisation's 18-character unified social credit code")
@@ -148,8 +187,21 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validator", action="append", help="a validator's address whose seals count; may be repeated")
     parser.add_argument("--unsealed-test", action="store_true", help="believe unsealed headers: throw-away test chains only")
     parser.add_argument("--deployment", default="deployment.json", help="the network's deployment file")
-    parser.add_argument("--officer-key", type=Path, help="make the chief data officer's approval key in this file")
-    parser.add_argument("--admin-key", type=Path, help="make the administration key in this file")
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="where the passphrase of the node's own keys is, or is made (default: the file passphrase in the directory)",
+    )
+    parser.add_argument("--officer-key", type=Path, metavar="FILE", help="make the chief data officer's approval key in this file")
+    parser.add_argument("--admin-key", type=Path, metavar="FILE", help="make the administration key in this file")
+    for person in ("officer", "admin"):
+        parser.add_argument(
+            f"--{person}-passphrase-file",
+            type=Path,
+            metavar="FILE",
+            help=f"a file with the passphrase that the key of --{person}-key gets (else it is asked)",
+        )
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -167,6 +219,9 @@ def _init(arguments: argparse.Namespace) -> int:
         deployment=arguments.deployment,
         officer_key=arguments.officer_key,
         admin_key=arguments.admin_key,
+        passphrase_file=arguments.passphrase_file,
+        officer_passphrase=_person_passphrase(arguments.officer_key, arguments.officer_passphrase_file),
+        admin_passphrase=_person_passphrase(arguments.admin_key, arguments.admin_passphrase_file),
     )
     admission = initialise(plan)
     print(printable(f"Node of {admission.name} ({admission.member}) laid out in {plan.directory}."))
@@ -174,5 +229,6 @@ def _init(arguments: argparse.Namespace) -> int:
         print(f"  {key.purpose.name.lower():<12} 0x{key.fingerprint.hex()}")
     print(f"{ADMISSION_FILE}: give it to the network's governors; two of them admit the member (qiaolian member propose-admit).")
     print(f"{HANDOUT_FILE}: access tokens in clear; hand them out, then delete the file.")
+    _tell_passphrases(plan)
     print(f"Start: qiaolian node run --config {plan.directory / CONFIG_FILE}, and beside it qiaolian node outbox.")
     return 0

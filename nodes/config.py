@@ -200,6 +200,8 @@ class Workers(_Strict):
     checkpoint_seconds: float = Field(default=2.0, gt=0, le=5)
     anchor_seconds: float = Field(default=20.0, gt=0, le=60)
     witness_seconds: float = Field(default=2.0, gt=0)
+    source_seconds: float = Field(default=15.0, gt=0, le=600)
+    """Pause between two checks of a source."""
     claim_seconds: float = Field(default=0.5, gt=0, le=10)
     claim_min_fen: int = Field(default=10_000, ge=1)
     """Claim once an agreement owes so much."""

@@ -24,6 +24,7 @@ from exchange.settlement.claims import ClaimMonitor
 from nodes.config import Limits
 from nodes.metrics import Metrics
 from nodes.problems import CONTENT_TYPE, as_ours, problem
+from nodes.sources.monitor import SourceMonitor, SourceStatus
 from nodes.standing import Standing
 from nodes.store import NodeHeartbeat
 from nodes.version import VERSION
@@ -36,6 +37,8 @@ MAX_BLOCKS_BEHIND = 30
 CHECK_SECONDS = 2.0
 """How long a check may take before what it looks at counts as down."""
 _HEARTBEAT_SECONDS = 2.0
+SOURCE_PREFIX = "source "
+"""How a source is named among the parts of a node."""
 
 
 class Dependency(BaseModel):
@@ -49,10 +52,24 @@ class Dependency(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether the node can do its work, and if not, what is down."""
+    """Whether the node can do its work, and what is down.
+
+    A source that is down leaves the node ready: its assets are refused with the source's code, everything else is served.
+    """
 
     ready: bool
     dependencies: list[Dependency]
+
+
+def source_dependency(status: SourceStatus) -> Dependency:
+    """A source as a part of the node."""
+    return Dependency(
+        name=f"{SOURCE_PREFIX}{status.name}",
+        up=status.up,
+        code=status.code,
+        detail=status.detail,
+        hint=status.hint,
+    )
 
 
 class NodeIdentity(BaseModel):
@@ -69,11 +86,21 @@ class NodeIdentity(BaseModel):
 class Health:
     """Looks at the node's dependencies."""
 
-    def __init__(self, *, context: Context, standing: Standing, data: Path, limits: Limits, projects: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        context: Context,
+        standing: Standing,
+        sources: SourceMonitor,
+        data: Path,
+        limits: Limits,
+        projects: bool = True,
+    ) -> None:
         """``projects``: whether this process follows the contracts' events."""
         self._context = context
         self._projects = projects
         self._standing = standing
+        self._sources = sources
         self._data = data
         self._limits = limits
         self._written_at = -_HEARTBEAT_SECONDS
@@ -93,7 +120,8 @@ class Health:
     async def readiness(self) -> Readiness:
         """Every dependency, looked at now, all at the same time; what does not answer in time is down."""
         found = await asyncio.gather(*(self._dependency(name) for name in self._checks))
-        return Readiness(ready=all(dependency.up for dependency in found), dependencies=list(found))
+        sources = [source_dependency(status) for status in self._sources.statuses()]
+        return Readiness(ready=all(dependency.up for dependency in found), dependencies=[*found, *sources])
 
     def close(self) -> None:
         """Start no further check."""
@@ -121,6 +149,10 @@ class Health:
             ours = as_ours(error)
             return Dependency(name=name, up=False, code=ours.code, detail=ours.sentence, hint=ours.hint)
         return Dependency(name=name, up=True)
+
+    def sources_down(self) -> float | None:
+        """Configured sources that cannot be read."""
+        return float(sum(not status.up for status in self._sources.statuses()))
 
     def view_age(self) -> float | None:
         """Seconds since the chain view's head; None before the first."""
@@ -276,7 +308,7 @@ async def readyz(request: Request) -> Response:
 
 
 def for_strangers(readiness: Readiness) -> Readiness:
-    """Amounts and dates of claims are the organisation's own business."""
+    """Amounts and dates of claims, and the names of sources, are the organisation's own business."""
 
     def shown(dependency: Dependency) -> Dependency:
         if dependency.name != "claims" or dependency.up:
@@ -284,7 +316,19 @@ def for_strangers(readiness: Readiness) -> Readiness:
         hint = "Ask with an access token of this organisation to see how much, and until when."
         return dependency.model_copy(update={"detail": "Earned money is not claimed.", "hint": hint})
 
-    return readiness.model_copy(update={"dependencies": [shown(part) for part in readiness.dependencies]})
+    parts = [part for part in readiness.dependencies if not part.name.startswith(SOURCE_PREFIX)]
+    sources = [part for part in readiness.dependencies if part.name.startswith(SOURCE_PREFIX)]
+    return readiness.model_copy(update={"dependencies": [*map(shown, parts), *_sources_for_strangers(sources)]})
+
+
+def _sources_for_strangers(sources: list[Dependency]) -> list[Dependency]:
+    """All sources as one part, without names."""
+    if not sources:
+        return []
+    if all(source.up for source in sources):
+        return [Dependency(name="sources", up=True)]
+    hint = "Ask with an access token of this organisation to see which, and what to do."
+    return [Dependency(name="sources", up=False, code="source_down", detail="A source cannot be read.", hint=hint)]
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)

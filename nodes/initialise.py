@@ -19,6 +19,7 @@ from typing import Any
 
 from chain.errors import BadInput, Conflict
 from chain.keys import KeyStore, create_person_key, tls_certificate, tls_fingerprint, write_private
+from chain.passphrase import read_passphrase
 from chain.statements import Algorithm, KeyPurpose, Role
 from nodes import access
 from nodes.config import ROLE_NAMES, UNSEALED_TEST, NodeConfig, load, parse, toml
@@ -120,6 +121,11 @@ class Plan:
     deployment: str = "deployment.json"
     officer_key: Path | None = None
     admin_key: Path | None = None
+    passphrase_file: Path | None = None
+    """Where the key store's passphrase is, or is made where there is none; ``passphrase`` in the directory if not given."""
+    officer_passphrase: str | None = None
+    admin_passphrase: str | None = None
+    """Without one a random passphrase is left beside the key, for tests and demonstrations."""
     more: dict[str, Any] = field(default_factory=dict)
     """Further configuration, merged table by table, such as ``peers`` and ``sources``."""
 
@@ -128,7 +134,7 @@ def initialise(plan: Plan) -> Admission:
     """Lay out a node's directory.
 
     Raises:
-        BadInput: ``role_unknown``, ``name_malformed``, or what is wrong with the member id (``wrong_check_character``).
+        BadInput: ``key_passphrase_missing``, ``role_unknown``, ``name_malformed``, or what is wrong with the member id (``wrong_check_character``).
         Conflict: ``node_exists`` when the directory holds a node already; ``directory_in_use`` when it holds files
             of the same names; ``key_exists`` for an officer's or administrator's key file.
     """
@@ -161,8 +167,7 @@ def _lay_out(plan: Plan, home: Path) -> list[KeyEntry]:
     """Everything of a node but its admission file, in a new directory; its own keys' entries."""
     home.mkdir(mode=0o700)
     (home / "data").mkdir()
-    write_private(home / "passphrase", secrets.token_urlsafe(32).encode() + b"\n")
-    entries = _node_keys(home, plan.member)
+    entries = _node_keys(home, plan.member, _node_passphrase(plan, home))
     write_private(home / "keys" / PUBLIC_FILE, _json({"keys": [entry.to_json() for entry in entries]}))
     tokens = access.create(home / "access.json")
     write_private(home / HANDOUT_FILE, _json(tokens))
@@ -241,8 +246,15 @@ def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
     return {each.purpose: each for each in entries}
 
 
-def _node_keys(directory: Path, member: str) -> list[KeyEntry]:
-    passphrase = (directory / "passphrase").read_text(encoding="utf-8").strip()
+def _node_passphrase(plan: Plan, home: Path) -> str:
+    """The key store's passphrase: what the plan's file holds, else a new one that is written there."""
+    file = plan.passphrase_file or home / "passphrase"
+    if not file.exists():
+        write_private(file, secrets.token_urlsafe(32).encode() + b"\n")
+    return read_passphrase(file)
+
+
+def _node_keys(directory: Path, member: str, passphrase: str) -> list[KeyEntry]:
     store = KeyStore(directory / "keys", passphrase)
     entries: list[KeyEntry] = []
     for purpose, (key, algorithm) in NODE_KEYS.items():
@@ -262,9 +274,12 @@ def _node_keys(directory: Path, member: str) -> list[KeyEntry]:
 
 def _person_keys(plan: Plan) -> list[KeyEntry]:
     entries = []
-    for path, purpose in ((plan.officer_key, KeyPurpose.APPROVAL), (plan.admin_key, KeyPurpose.ADMIN)):
+    for path, passphrase, purpose in (
+        (plan.officer_key, plan.officer_passphrase, KeyPurpose.APPROVAL),
+        (plan.admin_key, plan.admin_passphrase, KeyPurpose.ADMIN),
+    ):
         if path is not None:
-            entries.append(KeyEntry(create_person_key(path).fingerprint, purpose, Algorithm.SECP256K1))
+            entries.append(KeyEntry(create_person_key(path, passphrase).fingerprint, purpose, Algorithm.SECP256K1))
     return entries
 
 
@@ -277,7 +292,7 @@ def _config(plan: Plan) -> dict[str, Any]:
         "data_dir": "data",
         "database": "sqlite:///data/node.db",
         "listen": {"host": plan.host, "port": plan.port},
-        "keys": {"dir": "keys", "passphrase_file": "passphrase"},
+        "keys": {"dir": "keys", "passphrase_file": str(plan.passphrase_file.resolve()) if plan.passphrase_file else "passphrase"},
         "chain": {"deployment": plan.deployment, "rpc": list(plan.rpc), "finality": finality},
         "access": {"tokens": "access.json"},
     }

@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line on standard error, without personal data.
 
 A line has time, level, logger, message and fixed fields. Request bodies, queries, identifiers and exception messages
-(which may quote values) are never logged; of an unexpected exception the type and the places in the code are.
+(which may quote values) are never logged; of an unexpected exception the type and the places in the code are. The level
+DEBUG adds whole tracebacks, whose texts may quote values: it is for finding a fault, not for daily use.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import time
 import traceback
 from typing import Any
 
-_FIELDS = ("method", "route", "status", "code", "peer", "seconds", "worker", "height", "trace_id")
+_FIELDS = ("method", "route", "status", "code", "hint", "peer", "seconds", "worker", "source", "height", "trace_id")
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a record."""
+
+    def __init__(self, *, tracebacks: bool = False) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -31,6 +36,8 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
             line["places"] = places(record.exc_info[1])
+            if self._tracebacks:
+                line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -43,7 +50,7 @@ def places(error: BaseException | None) -> list[str]:
 def configure(level: str = "INFO") -> None:
     """Send every logger of this process to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(tracebacks=level == "DEBUG"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

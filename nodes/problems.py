@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from chain.errors import QiaolianError, Unavailable
 
@@ -62,6 +62,47 @@ def as_ours(error: BaseException) -> QiaolianError:
     )
     internal.status = 500
     return internal
+
+
+def start_failure(error: Exception) -> QiaolianError:
+    """Why a node's process could not start, with a code and what to do. Texts of other libraries are left out: they may quote
+    passwords.
+    """
+    if isinstance(error, QiaolianError):
+        return error
+    kind = type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
+        return Unavailable(
+            "package_missing",
+            f"The node needs the Python package {error.name}, which is not installed.",
+            hint="Install it into the node's environment; a database URL may name its driver.",
+        )
+    if isinstance(error, NoSuchModuleError | ArgumentError):
+        return Unavailable(
+            "database_url_wrong",
+            "The URL of the node's database cannot be used.",
+            hint="Correct database in the node's configuration, and install the driver that it names.",
+        )
+    if isinstance(error, SQLAlchemyError):
+        return Unavailable(
+            "database_unavailable",
+            f"The node's database cannot be used ({kind}).",
+            hint="Check that it runs, and database in the node's configuration; --log-level DEBUG shows the cause.",
+        )
+    if isinstance(error, OSError):
+        about = f" ({error.filename})" if error.filename else ""
+        return Unavailable(
+            "system",
+            f"The operating system refused: {error.strerror or kind}{about}.",
+            hint="Check the file's owner and mode, and the disk's free space.",
+        )
+    failure = QiaolianError(
+        "start_failed",
+        f"Something unexpected failed while the process started or ran ({kind}).",
+        hint="Run it again with --log-level DEBUG: the log then has the whole traceback.",
+    )
+    failure.exit_code = 1
+    return failure
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> QiaolianError:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from chain.errors import BadInput, Conflict, QiaolianError
+from chain.errors import BadInput, Conflict
 from chain.keys import KeyStore
 from chain.signals import ENDING, ignore
 from chain.statements import KeyPurpose
@@ -136,9 +136,9 @@ def _serve(server: _Server, app: FastAPI) -> int:
     try:
         server.run()
     except SystemExit:
-        if isinstance(app.state.failure, QiaolianError):
-            raise app.state.failure from None
-        raise
+        if app.state.failure is None:
+            raise
+        raise app.state.failure from None
     return 0
 
 
@@ -168,7 +168,7 @@ def _load_chain(context: ssl.SSLContext, certificate: Path, key: ec.EllipticCurv
 
 
 class _Quiet:
-    """Keeps the traceback of a failed start out of the log: the command says the sentence instead."""
+    """Keeps uvicorn's text of a failed start out of the log: ``nodes.command`` reports its cause."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

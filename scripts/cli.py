@@ -93,7 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(given: Sequence[str]) -> argparse.Namespace:
-    """The arguments of one subcommand, whose module alone is imported; argparse ends the process at what it cannot read."""
+    """The arguments of one subcommand; argparse ends the process at what it cannot read."""
+    return parser_for(next((word for word in given if word in COMMANDS), None)).parse_args(given)
+
+
+def parser_for(chosen: str | None) -> argparse.ArgumentParser:
+    """The command line's parser with the options of one subcommand, whose module alone is imported."""
     parser = argparse.ArgumentParser(
         prog="qiaolian",
         description="侨链: trusted-data exchange network of a city government.",
@@ -101,7 +106,6 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help="one of those below; each has a --help of its own")
-    chosen = next((each for each in given if each in COMMANDS), None)
     for name, (module, summary) in COMMANDS.items():
         sub = commands.add_parser(name, description=summary)
         if name == chosen:
@@ -109,7 +113,7 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
             loaded = getattr(loaded, "NOUN", loaded)
             loaded.add_arguments(sub)
             sub.set_defaults(run=loaded.run)
-    return parser.parse_args(given)
+    return parser
 
 
 def _overview() -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import QiaolianError
+from scripts.arguments import PARTS, add_demo_arguments, require_demo
 from scripts.demo_steps import catalogue, credit, kills, proof, records, report, sales, trade, world
 from scripts.demo_steps.folder import own_folder, terminated_like_interrupted
 from scripts.demo_steps.memory import MemoryWatch
@@ -21,28 +22,18 @@ from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import State
 from scripts.demo_steps.world import CAST, World
 
-DEFAULT_OUT = Path("var/demo")
-DEFAULT_CALLS = 1_000
-DEFAULT_DEALS = 25
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where reports and bundles go (default var/demo)")
-    parser.add_argument("--calls", type=int, default=DEFAULT_CALLS, help="metered calls (default 1000)")
-    parser.add_argument("--deals", type=int, default=DEFAULT_DEALS, help="home deals (default 25)")
-    parser.add_argument("--serve", action="store_true", help="keep the network running at the end, until Ctrl-C")
-    parser.add_argument("--clean", action="store_true", help="remove the network's data at the end")
+    add_demo_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run every step; 0 only when every promise held."""
-    if arguments.calls < 12 or arguments.deals < 2:
-        print("error[demo_too_small]: The demo needs at least 12 calls and 2 deals.", file=sys.stderr)
-        return 2
+    require_demo(arguments)
     out: Path = arguments.out.resolve()
     try:
-        with own_folder(out, ("network", "bundles")), terminated_like_interrupted():
+        with own_folder(out, PARTS), terminated_like_interrupted():
             return _run_in(out, arguments)
     except QiaolianError as error:
         print(f"\nerror[{error.code}]: {error.sentence} {error.hint}".rstrip(), file=sys.stderr)

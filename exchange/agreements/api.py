@@ -57,8 +57,8 @@ class OfferBody(BaseModel):
                 "mostCap": 5_000_000,
                 "mostPerCall": 50,
                 "shares": [
-                    {"member": "11440700MB2C62170P", "basisPoints": 9000},
-                    {"member": "11440700MB2D09125K", "basisPoints": 1000},
+                    {"member": "11440700MB2C62170M", "basisPoints": 9000},
+                    {"member": "11440700MB2D09125N", "basisPoints": 1000},
                 ],
             }
         },

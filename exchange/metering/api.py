@@ -39,12 +39,12 @@ MOST_LISTED = 1000
 AT_ONCE = 64
 _CALL: dict[str, Any] = {
     "agreementId": "0x" + "33" * 32,
-    "subject": "92440700MA4WTESTX1",
+    "subject": "92440700MA4WTEYT1T",
     "columns": ["Seniority", "Job"],
     "purpose": "credit-assessment",
     "consentId": "0x" + "44" * 32,
 }
-_QUERY = {"columns": ["Seniority"], "consent": "", "operation": "use", "purpose": "statistics", "subject": "92440700MA4WTESTX1"}
+_QUERY = {"columns": ["Seniority"], "consent": "", "operation": "use", "purpose": "statistics", "subject": "92440700MA4WTEYT1T"}
 _ITEM: dict[str, Any] = {"request": UsageRequest, "signature": SIGNATURE, "salt": SALT, "query": _QUERY, "consent": None}
 _WITHDRAWN: dict[str, Any] = {**_ITEM, "withdrawal": RequestWithdrawal, "withdrawalSignature": SIGNATURE}
 

@@ -35,7 +35,7 @@ class DepositBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"member": "11440700MB2C62170P", "amount": 1_000_000, "reference": "2026-03-02/000117"}},
+        json_schema_extra={"example": {"member": "11440700MB2C62170M", "amount": 1_000_000, "reference": "2026-03-02/000117"}},
     )
     member: Annotated[str, Field(pattern=r"^[0-9A-Z]{18}$")]
     amount: Annotated[int, Field(ge=1, le=2**53 - 1)]

@@ -23,6 +23,7 @@ import asyncio
 import csv
 import hashlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -45,7 +46,9 @@ from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.secagg import Aggregator, Member, advert_digest
 from federated.horizontal.signatures import is_signed, private_key, sign
 from federated.horizontal.training import Plan
+from federated.numbers import DEFAULT_MISSING, form_of, number_of
 from federated.randomness import Randomness
+from registry.encodings import detected
 
 _POLL = 0.1
 _SIGNATURES = "signatures"
@@ -186,16 +189,27 @@ def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
     features, label = plan.parameters["features"], plan.parameters["label"]
     texts = {name for name, form in features.items() if isinstance(form[0], str)} | ({label} if plan.parameters["positive"] is not None else set())
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        encoding = detected(path) or "utf-8"
+        with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
             rows = list(csv.DictReader(file))
         return {
             name: np.array([row[name] or None for row in rows], object)
             if name in texts
-            else np.array([float(row[name] or "nan") for row in rows], np.float64)
+            else np.array([_number(row[name], name, line, path) for line, row in enumerate(rows, start=2)], np.float64)
             for name in (*features, label)
         }
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise BadInput("rows_unreadable", f"The rows in {path.name} cannot be read: {error}.") from error
+
+
+def _number(cell: str | None, name: str, line: int, path: Path) -> float:
+    """A cell of a numeric column; NaN for an empty one."""
+    number = math.nan if cell in (None, *DEFAULT_MISSING) else number_of(cell)
+    if number is None:
+        seen = f"{form_of(cell or '')!r} (9 is any digit, a any letter)"
+        hint = "Write plain numbers without units, and nothing where there is no value."
+        raise BadInput("number_malformed", f"Line {line} of {path.name} has {seen} in the column {name}, which is numeric.", hint=hint)
+    return number
 
 
 # --- The server -----------------------------------------------------------------------------------------------------------------------

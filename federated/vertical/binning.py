@@ -71,8 +71,21 @@ def cut(name: str, column: NDArray[Any], *, most: int, least: int) -> Bins:
         raise BadInput("column_malformed", f"The column {name} has an infinite value.")
     bins = _numeric(name, present, most, least, missing) if numeric else _texts(name, present, most, least, missing)
     if len(bins.names) < 2 or len(present) < least:
-        raise BadInput("column_constant", f"The column {name} has one value only, or too few rows of any other.", hint="Leave it out of the job.")
+        raise _constant(name, present, least)
     return bins
+
+
+def _constant(name: str, present: NDArray[Any], least: int) -> BadInput:
+    """Why a column leaves one bin: without a value, with one, or with values that are too rare. Values are not shown."""
+    different = len(set(present.tolist()))
+    if not different:
+        why, hint = "no value in any training row", "Check the source, and which cells it declares as missing; else leave the column out of the job."
+    elif different == 1:
+        why, hint = "one value only in the training rows", "Leave it out of the job."
+    else:
+        why = f"{different} different values in {len(present)} training rows, and at most one on {least} rows or more"
+        hint = "Group its values, or leave it out of the job."
+    return BadInput("column_constant", f"The column {name} has {why}.", hint=hint)
 
 
 def _numeric(name: str, present: NDArray[Any], most: int, least: int, missing: bool) -> Bins:

@@ -17,10 +17,8 @@ from typing import Any
 from chain.errors import BadInput
 from nodes.sources.index import IndexedFile, Place, RowIndex
 from nodes.sources.values import TypeGuess, from_text
+from registry.encodings import ENCODINGS
 from registry.sources import TEXT, Column, Record
-
-ENCODINGS = ("utf-8", "gb18030", "gbk", "gb2312", "ascii")
-"""Encodings in which line ends, quotes and separators are single ASCII bytes."""
 
 MOST_ROW_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"

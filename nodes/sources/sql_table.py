@@ -21,6 +21,16 @@ _UNREADABLE = (TypeError, ValueError, ArithmeticError)
 """What SQLAlchemy raises for a cell that is not of its column's declared type; SQLite stores such cells."""
 
 
+def driver_missing(source: str, driver: str) -> BadInput:
+    """The error for a source whose Python package is not installed."""
+    return BadInput(
+        "source_driver_missing",
+        f"Source {source} needs the Python package {driver}, which is not installed.",
+        hint="Install it into the node's environment, then start the node again.",
+        source=source,
+    )
+
+
 class SqlSource:
     """See the module's text. Columns are read from the database's own catalogue, so a name in a request never becomes
     SQL.
@@ -32,11 +42,14 @@ class SqlSource:
         self._table_name = table
         try:
             self._engine = sa.create_engine(url, pool_pre_ping=True)
-        except (SQLAlchemyError, ImportError) as error:
+        except ImportError as error:
+            raise driver_missing(name, error.name or "of its database") from error
+        except Exception as error:  # SQLAlchemy and drivers raise various types for a URL; the text may hold a password
             raise BadInput(
                 "source_url_wrong",
                 f"The database URL of source {name} cannot be used.",
-                hint="Check the URL and that its driver is installed.",
+                hint="Correct the url of the source in the node's configuration, or install the driver it names; then start the node again.",
+                source=name,
             ) from error
         self._table: sa.Table | None = None
         self._reflected_at = 0.0

@@ -35,7 +35,7 @@ def consistency(old: Whole, new: Whole, context: Context = Depends(get_context),
 @router.post(
     "/v1/peer/log/cosignatures",
     summary="A witness hands back its cosignature",
-    openapi_extra=strict_body(size=12, line="— 11440703QL0000017F AAAA\n"),
+    openapi_extra=strict_body(size=12, line="— 11440703QL00000177 AAAA\n"),
 )
 async def cosignatures(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
     body = await strict_json(request)

@@ -36,7 +36,7 @@ class RequestBody(BaseModel):
             "example": {
                 "assetId": "0x" + "ab" * 32,
                 "assetVersion": 1,
-                "owner": "11440703QL000001X2",
+                "owner": "11440703QL000001XB",
                 "operations": 4,
                 "scene": "small-loan",
                 "purpose": "credit-assessment",

@@ -351,9 +351,18 @@ def listing(context: Context) -> list[dict[str, Any]]:
 
 
 def describe(context: Context, grant_id: bytes) -> dict[str, Any]:
-    """One grant, with the salt that opens its scope, so that who decides can check what is shown; ``grant_unknown``."""
+    """One grant, with the salt that opens its scope and, at the owner's node, the asset version it is about, so that who
+    decides can check what is shown; ``grant_unknown``.
+    """
     row = find(context, grant_id)
-    return {**_listed(row), "scopeSalt": None if row.scope_salt is None else "0x" + row.scope_salt.hex()}
+    salt = None if row.scope_salt is None else "0x" + row.scope_salt.hex()
+    return {**_listed(row), "scopeSalt": salt, "asset": _published_asset(context, GrantTerms.from_json(row.terms))}
+
+
+def _published_asset(context: Context, terms: GrantTerms) -> dict[str, Any] | None:
+    """The record and metadata of the asset version that terms name; None at another's node."""
+    own = assets.own_version(context, terms.asset_id, terms.asset_version) if terms.owner == context.member else None
+    return None if own is None else {"record": own.record, "metadata": own.asset_metadata}
 
 
 def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0)) -> None:

@@ -17,12 +17,12 @@ from registry.openapi import SIGNATURE, strict_body
 router = APIRouter(tags=["members"])
 _PROPOSAL: dict[str, Any] = {
     "proposalId": "0x" + "11" * 32,
-    "proposer": "11440700QL0000013M",
+    "proposer": "11440700QL0000013F",
     "function": "suspend",
-    "arguments": {"member": "11440703QL000001X2", "reason": "unpaid-penalty"},
+    "arguments": {"member": "11440703QL000001XB", "reason": "unpaid-penalty"},
     "callData": "0x00",
     "approval": Approval,
-    "approvals": {"11440700QL0000013M": SIGNATURE},
+    "approvals": {"11440700QL0000013F": SIGNATURE},
     "withdrawals": {},
 }
 EVERYONE = ("clerk", "system", "officer", "auditor", "administrator")
@@ -36,8 +36,8 @@ class ProposalBody(BaseModel):
         json_schema_extra={
             "example": {
                 "function": "suspend",
-                "arguments": {"member": "11440703QL000001X2", "reason": "unpaid-penalty"},
-                "shareWith": ["11440700QL0000013M"],
+                "arguments": {"member": "11440703QL000001XB", "reason": "unpaid-penalty"},
+                "shareWith": ["11440700QL0000013F"],
             }
         },
     )

@@ -104,7 +104,7 @@ class HoldBody(BaseModel):
 class HoldEndBody(BaseModel):
     """A hold whose order has ended."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"registrar": "11440703QL000001X2", "unit": "0x" + "12" * 32}})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"registrar": "11440703QL000001XB", "unit": "0x" + "12" * 32}})
     registrar: str
     unit: str
 
@@ -128,9 +128,9 @@ class DealBody(BaseModel):
                 "titleSignature": SIGNATURE,
                 "seller": {"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE},
                 "buyer": {"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE},
-                "bank": "91440703QL000001X2",
-                "taxAuthority": "11440703QL000002X4",
-                "notary": "12440703QL000003X6",
+                "bank": "91440703QL000001X3",
+                "taxAuthority": "11440703QL000002XC",
+                "notary": "12440703QL000003XA",
                 "content": _CONTENT,
                 "expiresAt": 1790000000,
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -21,12 +22,11 @@ def own_folder(out: Path, parts: Sequence[str]) -> Iterator[None]:
     """``out`` for this run alone, emptied of the ``parts`` an earlier run left; a folder of somebody else's is left as it is.
 
     Raises:
-        BadInput: ``demo_out_in_use``, ``demo_out_unwritable``, ``demo_running``.
+        BadInput: ``demo_running``, and what ``require_usable`` raises.
     """
+    require_usable(out, parts)
     marker = out / MARKER
-    left = [each for each in (out / part for part in parts) if each.exists()]
-    if left and not marker.exists():
-        raise BadInput("demo_out_in_use", f"{left[0]} was not made by a demo.", hint="Name another folder with --out.")
+    left = [path for path in (out / part for part in parts) if path.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = marker.open("a", encoding="utf-8")
@@ -40,6 +40,20 @@ def own_folder(out: Path, parts: Sequence[str]) -> Iterator[None]:
         for each in left:
             shutil.rmtree(each)
         yield
+
+
+def require_usable(out: Path, parts: Sequence[str]) -> None:
+    """Check that a demo may write to this folder, without writing.
+
+    Raises:
+        BadInput: ``demo_out_in_use`` (holds ``parts`` that no demo made), ``demo_out_unwritable``.
+    """
+    for path in (out / part for part in parts):
+        if path.exists() and not (out / MARKER).exists():
+            raise BadInput("demo_out_in_use", f"{path} was not made by a demo.", hint="Name another folder with --out.")
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput("demo_out_unwritable", f"{out} cannot be written to.", hint="Name another folder with --out.")
 
 
 @contextlib.contextmanager

@@ -80,6 +80,18 @@ require_python() {
   fail "Python 3.11 or later is needed and none was found; install it, or name one in QIAOLIAN_PYTHON."
 }
 
+# check_arguments SCRIPT ARGUMENT...: end the script before any long work if it cannot use its arguments, or was asked for help.
+check_arguments() {
+  local code=0
+  require_python
+  "$PYTHON" -m scripts.arguments "$@" || code=$?
+  case $code in
+    0) ;;
+    10) exit 0 ;;
+    *) exit "$code" ;;
+  esac
+}
+
 # make_venv PATH: an environment there that works; one that was moved here or lost its Python is made again.
 make_venv() {
   if [ -x "$1/bin/python" ] && "$1/bin/python" -c '' 2>/dev/null && grep -qsF "$ROOT/$1" "$1/bin/activate"; then return; fi

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import BadInput
-from chain.statements import Step
+from chain.statements import DealTerms, Step
 from registry.property.signing import reviewed, step_for, step_of
 from scripts.people.desk import Desk, json_bytes, read_json
-from scripts.people.show import Columns, lines, yuan
+from scripts.people.show import Columns, lines, when, yuan
 from scripts.people.verb import KEY, OUT, PAGE, Noun, Verb, arg, change, place, read, read_pages, save
 
 LISTED: Columns = {
@@ -65,7 +65,7 @@ def _sign(desk: Desk, arguments: argparse.Namespace) -> None:
     key = desk.key()
     step = step_for(terms, key.address)
     statement = step_of(terms, step, now=int(time.time()))
-    signature = desk.signed(statement, key, about={"you are": step.name.lower(), **_about(content), "agent": terms.agent})
+    signature = desk.signed(statement, key, about={"you are": step.name.lower(), **_about(content), **_organisations(terms)})
     path = f"/v1/deals/0x{terms.struct_hash().hex()}/signatures"
     desk.show(desk.client.post(path, {"statement": statement.to_json(), "signature": signature}))
 
@@ -83,6 +83,19 @@ def _sign_step(desk: Desk, arguments: argparse.Namespace) -> None:
         body["record"] = desk.client.get(place("/v1/deals/{deal_id}/taxes", arguments))
         print("You sign:\n" + "\n".join(lines(body["record"], "  ")), file=sys.stderr, flush=True)
     desk.settled(desk.client.post(place("/v1/deals/{deal_id}/steps/{step}", arguments), body))
+
+
+def _organisations(terms: DealTerms) -> dict[str, str]:
+    """The organisations and the period that the deal's id commits to."""
+    parts = {
+        "agent": terms.agent,
+        "tax authority": terms.tax_authority,
+        "notary": terms.notary,
+        "bank": terms.bank,
+        "registration centre": terms.registrar,
+        "expires": when(terms.expires_at),
+    }
+    return {part: text for part, text in parts.items() if text}
 
 
 def _step(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from urllib.parse import quote, urlsplit
 
 from chain.deployment import Deployment
 from chain.eip712 import Statement
-from chain.errors import BadInput, Conflict, Unavailable
+from chain.errors import BadInput, Conflict, QiaolianError, Unavailable
 from chain.keys import Secp256k1Signer, open_person_key, passphrase_file, write_private
+from chain.passphrase import read_passphrase, warn
 from chain.printable import printable
 from nodes.access import ROLES
 from nodes.client import NodeClient
@@ -160,7 +161,7 @@ class Desk:
         if role is None:
             return None
         if self._arguments.token_file is not None:
-            return text_of(self._arguments.token_file, "token_missing", "access token")
+            return read_passphrase(self._arguments.token_file, code="token_missing", what="access token")
         if os.environ.get(TOKEN_VARIABLE):
             return os.environ[TOKEN_VARIABLE]
         wanted = self._arguments.role or role
@@ -227,6 +228,13 @@ class Desk:
                 return answer.result(LOOK_SECONDS)
             except TimeoutError:
                 print(printable(f"  … {how_far()}"), file=sys.stderr, flush=True)
+
+    def member_name(self, member: str) -> str:
+        """An organisation as people know it, ``NAME (CODE)``, by the directory the node follows; its code alone where nobody has a name for it."""
+        try:
+            return f"{self.client.get(f'/v1/members/{quote(member)}')['name']} ({member})"
+        except (QiaolianError, KeyError, TypeError):
+            return f"{member} (no name known here)"
 
     # --- Waiting ----------------------------------------------------------------------------------------------------------------
 
@@ -325,7 +333,7 @@ def open_key(path: Path, passphrase_from: Path | None) -> Secp256k1Signer:
     Raises:
         BadInput: ``key_missing``, ``key_passphrase_missing``, ``key_passphrase_wrong``, ``key_file_corrupt``.
     """
-    return open_person_key(path, given_passphrase(passphrase_from) or require_passphrase(path))
+    return open_person_key(path, given_passphrase(path, passphrase_from) or require_passphrase(path))
 
 
 def require_passphrase(path: Path) -> str | None:
@@ -339,26 +347,12 @@ def require_passphrase(path: Path) -> str | None:
     return getpass.getpass(f"Passphrase of {path.name}: ")
 
 
-def chosen_passphrase(path: Path | None) -> str | None:
-    """A passphrase for a key to be made: from a file, the environment or asked twice; None where nobody can be asked."""
-    given = given_passphrase(path)
-    return asked_passphrase() if given is None and sys.stdin.isatty() else given
-
-
-def asked_passphrase() -> str:
-    """A new passphrase, asked twice; ``key_passphrase_missing``, ``passphrase_differs``."""
-    if not sys.stdin.isatty():
-        raise BadInput("key_passphrase_missing", "The new passphrase is not given.", hint="Give --new-passphrase-file FILE.")
-    first = getpass.getpass("A passphrase for the key: ")
-    if not first or first != getpass.getpass("The same again: "):
-        raise BadInput("passphrase_differs", "The two were not the same, or empty.", hint="Nothing was changed.")
-    return first
-
-
-def given_passphrase(path: Path | None) -> str | None:
-    """A passphrase from a file or the environment; None when neither names one."""
+def given_passphrase(key: Path, path: Path | None) -> str | None:
+    """A key's passphrase from a file or the environment; None when neither names one. A file in an unsafe place is warned about."""
     if path is not None:
-        return text_of(path, "key_passphrase_missing", "passphrase")
+        passphrase = read_passphrase(path)
+        warn(key, path)
+        return passphrase
     return os.environ.get(PASSPHRASE_VARIABLE) or None
 
 
@@ -368,17 +362,6 @@ def operations_of(answer: Any) -> list[str]:
         return []
     found = answer.get("operations") or answer.get("operation") or []
     return [found] if isinstance(found, str) else list(found)
-
-
-def text_of(path: Path, code: str, what: str) -> str:
-    """A short secret's file, or ``code``."""
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(code, f"The file with the {what} cannot be read.", hint=str(path)) from error
-    if not text or len(text) > 4096 or "\n" in text:
-        raise BadInput(code, f"The file with the {what} does not hold one.", hint=str(path))
-    return text
 
 
 def read_json(path: Path, what: str) -> Any:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from chain.errors import BadInput
-from chain.statements import Operation
+from chain.statements import GrantTerms, Operation
 from chain.zone import day_start
-from registry.grants.signing import decision_of, reviewed, revocation_of
+from registry.grants.signing import ReviewedAsset, decision_of, reviewed, reviewed_asset, revocation_of
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
 from scripts.people.verb import KEY, ONCE, OUT, Noun, Verb, arg, listed, read, save
@@ -70,9 +70,16 @@ def _decide(desk: Desk, arguments: argparse.Namespace, *, approved: bool) -> Non
     shown = desk.until(
         lambda: desk.client.get(f"/v1/grants/{arguments.grant_id}"), lambda found: bool(found["state"] != "sent"), "the request to reach the chain"
     )
-    grant_id, _ = reviewed(shown)
+    grant_id, terms = reviewed(shown)
+    asset = reviewed_asset(shown, terms)
+    if approved and asset is None:
+        raise BadInput(
+            "grant_asset_unseen",
+            "The node does not publish the asset version that this grant is about; nothing is approved unseen.",
+            hint="Ask at the owner's node: qiaolian asset own.",
+        )
     decision = decision_of(grant_id, approved=approved, reason=arguments.reason, now=int(time.time()))
-    signature = desk.signed(decision, desk.key(), about=_about(shown))
+    signature = desk.signed(decision, desk.key(), about=_about(desk, shown, terms, asset))
     path = f"/v1/grants/{arguments.grant_id}/decision"
     desk.settled(desk.client.post(path, {"decision": decision.to_json(), "signature": signature}))
 
@@ -87,25 +94,27 @@ def _refuse(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def _revoke(desk: Desk, arguments: argparse.Namespace) -> None:
     shown = desk.client.get(f"/v1/grants/{arguments.grant_id}")
-    grant_id, _ = reviewed(shown)
+    grant_id, terms = reviewed(shown)
     revocation = revocation_of(grant_id, reason=arguments.reason, now=int(time.time()))
-    signature = desk.signed(revocation, desk.key(), about=_about(shown))
+    signature = desk.signed(revocation, desk.key(), about=_about(desk, shown, terms, reviewed_asset(shown, terms)))
     path = f"/v1/grants/{arguments.grant_id}/revocation"
     desk.settled(desk.client.post(path, {"revocation": revocation.to_json(), "signature": signature}))
 
 
-def _about(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """What the officer reads before signing: checked against the grant's id by ``reviewed``."""
-    terms = shown["terms"]
+def _about(desk: Desk, shown: Mapping[str, Any], terms: GrantTerms, asset: ReviewedAsset | None) -> dict[str, Any]:
+    """What the officer reads before signing: checked against the grant's id by ``reviewed`` and ``reviewed_asset``."""
+    asset_id = f"0x{terms.asset_id.hex()} version {terms.asset_version}"
+    titles = {} if asset is None else {"title": f"{asset.title_zh} / {asset.title_en}", "name": asset.name, "grade": f"L{asset.grade}"}
     return {
-        "grantee": terms["grantee"],
-        "asset": f"{terms['assetId']} version {terms['assetVersion']}",
-        "may": ", ".join(operation_names(terms["operations"])),
+        "asset": titles | {"id": asset_id},
+        "owner": desk.member_name(terms.owner),
+        "grantee": desk.member_name(terms.grantee),
+        "may": ", ".join(operation_names(terms.operations)),
         "columns": ", ".join(shown["scope"]["columns"]) if shown["scope"] else "not told to this node",
-        "scene and purpose": f"{terms['scene']}, {terms['purpose']}",
-        "from": when(terms["notBefore"]),
-        "until": when(terms["notAfter"]),
-        "uses at most": terms["maxUses"],
+        "scene and purpose": f"{terms.scene}, {terms.purpose}",
+        "from": when(terms.not_before),
+        "until": when(terms.not_after),
+        "uses at most": terms.max_uses,
     }
 
 

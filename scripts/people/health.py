@@ -24,11 +24,12 @@ def _health(desk: Desk, arguments: argparse.Namespace) -> int:
     answer = desk.client.raw("GET", "/readyz", b"", desk.client.headers())
     try:
         found: dict[str, Any] = json.loads(answer.body)
-        parts, ready = found["dependencies"], found["ready"] is True
+        parts = found["dependencies"]
+        down = not found["ready"] or any(not part["up"] for part in parts)
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable("health_unknown", f"The node answered {answer.status} to the question how it is.") from error
     desk.table(parts, PARTS, whole=found)
-    return 0 if ready else 1
+    return 1 if down else 0
 
 
 VERB = Verb("health", "what of a node is up; exit code 1 when something is down", _health, role="auditor", stranger=True)

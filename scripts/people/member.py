@@ -47,7 +47,14 @@ def _approve(desk: Desk, arguments: argparse.Namespace) -> None:
     _, approval = reviewed(proposal)
     _require_contract(desk, proposal)
     signature = desk.signed(
-        approval, desk.key(), about={"proposed by": proposal["proposer"], "action": proposal["function"], **_read(proposal["arguments"])}
+        approval,
+        desk.key(),
+        about={
+            "proposed by": desk.member_name(proposal["proposer"]),
+            "action": proposal["function"],
+            **_read(_named(desk, proposal)),
+            "valid until": when(approval.deadline),
+        },
     )
     made = desk.client.post(f"/v1/governance/proposals/{arguments.proposal_id}/approvals", {"signature": signature})
     desk.settled(made)
@@ -75,6 +82,12 @@ def _require_contract(desk: Desk, proposal: Mapping[str, Any]) -> None:
     act = ACTS.get(proposal["function"])
     if act and proposal["arguments"].get("contract") != desk.deployment.address(act[0]):
         raise BadInput("other_contract", f"The proposal acts on a contract that is not this network's {act[0]}.", hint="Do not approve it.")
+
+
+def _named(desk: Desk, proposal: Mapping[str, Any]) -> dict[str, Any]:
+    """An action's arguments, with the names of the organisations that are members already."""
+    known = () if proposal["function"] == "admit" else ("member", "outgoing", "incoming")
+    return {name: desk.member_name(value) if name in known else value for name, value in proposal["arguments"].items()}
 
 
 def _read(arguments: Mapping[str, Any]) -> dict[str, Any]:

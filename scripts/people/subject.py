@@ -14,9 +14,10 @@ from typing import Any
 
 from chain.errors import BadInput
 from chain.keys import create_person_key, passphrase_file
+from chain.passphrase import chosen_passphrase, warn
 from registry.credit.signing import Subject, consent_of, dispute_of, require_certificate, sign_consent, subject_of, withdrawal_of
 from scripts.people.credit import IDENTITY, identity_of
-from scripts.people.desk import Desk, chosen_passphrase, json_bytes, read_json
+from scripts.people.desk import Desk, given_passphrase, json_bytes, read_json
 from scripts.people.show import when
 from scripts.people.verb import KEY, OUT, Noun, Verb, arg
 
@@ -32,12 +33,12 @@ def request_file(key: Path) -> Path:
 
 def _key(desk: Desk, arguments: argparse.Namespace) -> None:
     path: Path = arguments.key
-    passphrase = chosen_passphrase(arguments.passphrase_file)
+    passphrase = chosen_passphrase(path.name, given_passphrase(path, arguments.passphrase_file))
     subject = Subject(identity_of(arguments), key=create_person_key(path, passphrase))
     desk.save(request_file(path), json_bytes(subject.request(purpose=arguments.purpose)))
     desk.show({"key": str(path), "address": subject.key.address, "request": str(request_file(path))})
     if passphrase is None:
-        desk.say(f"Its passphrase stands in {passphrase_file(path)}; keep it elsewhere.")
+        warn(path, passphrase_file(path))
     desk.say("Take the request to the office that knows you; it certifies the key. Show the request to nobody else.")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from chain import trust
 from chain.crypto import require_address
 from chain.errors import BadInput
+from chain.statements import KeyPurpose
 from scripts.people.desk import Desk, json_bytes
 from scripts.people.verb import OUT, Noun, Verb, arg
 
@@ -47,12 +48,20 @@ def _validators(desk: Desk, arguments: argparse.Namespace) -> list[str]:
 
 
 def _witness(desk: Desk, given: str) -> tuple[str, bytes]:
-    """``MEMBER=0xKEY``, or a member whose log key the own node's configuration pins."""
+    """``MEMBER=0xKEY``, or a member whose log key is known: the own node's, or one that its configuration pins."""
     member, _, key = given.partition("=")
-    if not key:
+    if not key and member == desk.config.member:
+        from nodes.initialise import public_keys  # needed at the node's own machine only
+
+        key = "0x" + public_keys(desk.config.path(desk.config.keys.dir))[KeyPurpose.LOG].fingerprint.hex()
+    elif not key:
         peer = desk.config.peers.get(member)
         if peer is None or peer.log is None:
-            raise BadInput("witness_unknown", f"The node's configuration names no log key of {member}.", hint="Give --witness MEMBER=0xKEY.")
+            raise BadInput(
+                "witness_unknown",
+                f"The node's configuration names no log key of {member}.",
+                hint="Give --witness MEMBER=0xKEY, with the log key of the member's admission file.",
+            )
         key = peer.log
     try:
         found = bytes.fromhex(key.removeprefix("0x"))
@@ -95,7 +104,10 @@ NOUN = Noun(
                     "--validator", action="append", metavar="ADDRESS", help="whose seals count; repeated (default: as the node's configuration says)"
                 ),
                 arg(
-                    "--witness", action="append", metavar="MEMBER[=0xKEY]", help="a witness and its log key (default: as the node pins it); repeated"
+                    "--witness",
+                    action="append",
+                    metavar="MEMBER[=0xKEY]",
+                    help="a witness and its log key (default: the own node's, or as it pins it); repeated",
                 ),
                 arg("--required", type=int, metavar="N", help="how many of them must have cosigned (default: all)"),
                 OUT,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from chain.errors import QiaolianError
 from federated.protocols import _ROOMS
-from scripts.cli import COMMANDS, parse
+from registry.uscc import require_valid
+from scripts.cli import COMMANDS, parse, parser_for
 from scripts.statement_pages import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +57,88 @@ def test_every_noun_of_the_command_line_is_on_its_page() -> None:
     text = (DOCS / "commands.md").read_text(encoding="utf-8")
     missing = [name for name, (module, _) in COMMANDS.items() if module.startswith("scripts.people.") and not re.search(rf"qiaolian {name}\b", text)]
     assert missing == []
+
+
+# --- Commands that are mentioned ------------------------------------------------------------------------------------------------
+
+SOURCES = [path for package in ("chain", "registry", "exchange", "federated", "nodes", "scripts") for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def mentions(text: str) -> Iterator[str]:
+    """Every command that a text names, from ``qiaolian`` to the end of its quotation."""
+    for quoted in re.findall(r"`+([^`]*)`+", text):
+        if quoted.startswith("qiaolian "):
+            yield " ".join(quoted.split())
+
+
+def hinted(path: Path) -> Iterator[str]:
+    """Every command named in the string literals of a source file."""
+    with tokenize.open(path) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.STRING and not token.string.lower().startswith(("b", "rb")):
+                yield from (f"qiaolian {rest}" for rest in re.findall(r"qiaolian ([a-z][^`\"():;,]*)", token.string))
+
+
+def problem_of(command: str) -> str | None:
+    """What of a command does not exist: its noun, its verb or one of its options; placeholders are not looked at."""
+    words = command.split()[1:]
+    noun = words[0].rstrip(".,")
+    if noun in ("NOUN", "--help", "command") or command == "qiaolian test vector":
+        return None
+    if noun not in COMMANDS:
+        return f"no command {noun}"
+    parser = subparser(parser_for(noun), noun)
+    assert parser is not None
+    for word in words[1:]:
+        inner = subparser(parser, word.rstrip(".,"))
+        if inner is not None:
+            parser = inner
+        elif verbs_of(parser) and re.fullmatch(r"[a-z][a-z-]*\.?", word):
+            return f"no verb {word}"
+        elif word.startswith("--") and word.rstrip(".,") not in parser._option_string_actions:
+            return f"no option {word}"
+    return None
+
+
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The verbs a parser takes; none at the last level."""
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(actions[0].choices) if actions else {}
+
+
+def subparser(parser: argparse.ArgumentParser, word: str) -> argparse.ArgumentParser | None:
+    """The parser behind a noun or verb."""
+    return verbs_of(parser).get(word)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_command_that_a_page_mentions_exists_with_its_options(path: Path) -> None:
+    wrong = {command: problem_of(command) for command in mentions(path.read_text(encoding="utf-8"))}
+    assert {command: problem for command, problem in wrong.items() if problem} == {}
+
+
+def test_a_command_that_a_message_names_exists_with_its_options() -> None:
+    wrong = {(path.name, command): problem_of(command) for path in SOURCES for command in hinted(path)}
+    assert {command: problem for command, problem in wrong.items() if problem} == {}
+
+
+# --- Codes of organisations ------------------------------------------------------------------------------------------------------
+
+CODE = re.compile(r"(?<![0-9A-Za-z.])[1-9A-NY][1-9][0-9]{6}[0-9A-Z]{10}(?![0-9A-Za-z])")
+"""Department and kind of organisation, six digits of a region, ten characters: what looks like a unified social credit code."""
+
+
+def test_every_organisation_code_that_is_shown_is_valid() -> None:
+    """On the pages, in the examples of the API's description and in messages."""
+    shown = [*PAGES, *sorted((ROOT / "docs" / "examples").glob("*")), *SOURCES]
+    codes = [(str(path.relative_to(ROOT)), code) for path in shown for code in CODE.findall(path.read_text(encoding="utf-8"))]
+    assert len(codes) > 20
+    assert [(where, code) for where, code in codes if not is_valid(code)] == []
+
+
+def is_valid(code: str) -> bool:
+    try:
+        require_valid(code)
+    except QiaolianError:
+        return False
+    return True

@@ -56,6 +56,10 @@ def member_id(place: int) -> str:
 SOURCE = 'id,age,area,note\nA1,31,华侨城,x\nB2,42,"north, west",\nC3,53,south,z\n'
 
 
+UNUSABLE_SOURCE = {"url": "oracle+oracledb://u:hidden@127.0.0.1/x", "table": "t", "key": "id"}
+"""A source whose driver is not there; the bank's node runs with it."""
+
+
 @pytest.fixture(scope="session")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
     """Four admitted organisations whose nodes run; tests leave it as they found it."""
@@ -74,7 +78,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
             ),
             Wanted(member_id(2), "supervisor", ("supervisor",)),
             Wanted(member_id(3), "department", ("department",), officer=True, more={"sources": source, "workers": {"anchor_seconds": 1.0}}),
-            Wanted(member_id(4), "bank", ("bank",), officer=True),
+            Wanted(member_id(4), "bank", ("bank",), officer=True, more={"sources": {"ledger": UNUSABLE_SOURCE}}),
         ]
         organisations += provision.lay_out(root / "nodes", wanted, rpc=[chain.url], deployment=root / "deployment.json")
         governors = [organisation.governor() for organisation in organisations[:3]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -11,9 +12,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from chain.errors import Unauthorised
+from chain.errors import QiaolianError, Unauthorised
+from chain.keys import KeyStore, open_person_key
+from chain.passphrase import passphrase_warnings
+from nodes import command
 from nodes.access import LocalAccess
 from nodes.config import NodeConfig, load
+from nodes.problems import start_failure
 from registry.uscc import with_check_character
 
 ROOT = Path(__file__).parents[2]
@@ -182,3 +187,109 @@ def test_a_console_that_cannot_show_a_character_stops_nothing(tmp_path: Path, en
     )
     assert done.returncode == 0, done.stderr
     assert rb"\U0001f3e0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("database", "code"),
+    [
+        ("nosuchengine://u:hidden@127.0.0.1/x", "database_url_wrong"),
+        ("oracle+oracledb://u:hidden@127.0.0.1/x", "package_missing"),
+        ("sqlite:////nonexistent/folder/node.db", "database_unavailable"),
+    ],
+)
+def test_what_keeps_a_process_from_starting_is_logged_with_code_and_hint(
+    tmp_path: Path, database: str, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = started_config(tmp_path, database)
+    for level in ("INFO", "DEBUG"):
+        arguments = argparse.Namespace(action="migrate", config=config, log_level=level)
+        with pytest.raises(QiaolianError) as caught:
+            command.run(arguments)
+        line = json.loads(capsys.readouterr().err.splitlines()[-1])
+        assert caught.value.code == line["code"] == code
+        assert line["hint"]
+        assert caught.value.sentence in line["message"]
+        assert "hidden" not in line["message"] + line["hint"]
+        assert ("traceback" in line) == (level == "DEBUG")
+
+
+def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
+    config = started_config(tmp_path, "nosuchengine://127.0.0.1/x")
+    (tmp_path / "n" / "deployment.json").write_text("{}")
+    done = node("run", "--config", str(config))
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].startswith("database_url_wrong: "), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ModuleNotFoundError("no", name="driver"), "package_missing"),
+        (PermissionError(13, "Permission denied", "data"), "system"),
+        (ValueError("hidden"), "start_failed"),
+    ],
+)
+def test_every_failed_start_has_a_code_and_a_hint(raised: Exception, code: str) -> None:
+    failure = start_failure(raised)
+    assert (failure.code, bool(failure.hint), "hidden" in failure.sentence) == (code, True, False)
+
+
+def started_config(tmp_path: Path, database: str) -> Path:
+    """The configuration of a new node over this database."""
+    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test")
+    config = tmp_path / "n" / "node.toml"
+    config.write_text(config.read_text().replace("sqlite:///data/node.db", database))
+    return config
+
+
+def test_init_says_where_passphrases_are_and_warns_of_one_beside_its_key(tmp_path: Path) -> None:
+    words = (
+        "init",
+        "--dir",
+        str(tmp_path / "n"),
+        "--member",
+        MEMBER,
+        "--roles",
+        "bank",
+        "--unsealed-test",
+        "--admin-key",
+        str(tmp_path / "admin.json"),
+    )
+    done = node(*words)
+    passphrase = (tmp_path / "admin.json.passphrase").read_text().strip()
+    assert str(tmp_path / "n" / "passphrase") in done.stdout
+    assert "warning[passphrase_beside_key]: The passphrase of admin.json" in done.stderr
+    assert passphrase not in done.stdout + done.stderr
+    assert ((tmp_path / "n" / "passphrase").read_text().strip()) not in done.stdout + done.stderr
+
+
+def test_passphrases_kept_elsewhere_are_used_and_nothing_is_left_beside_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    safe, people = tmp_path / "safe", tmp_path / "people"
+    safe.mkdir()
+    for name in ("officer", "admin"):
+        (safe / name).write_text(f"of the {name}\n")
+        (safe / name).chmod(0o600)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    keys = [word for name in ("officer", "admin") for word in (f"--{name}-key", f"{people / name}", f"--{name}-passphrase-file", f"{safe / name}")]
+    init = ["init", "--dir", f"{tmp_path / 'n'}", "--member", MEMBER, "--roles", "bank", "--unsealed-test", "--passphrase-file", f"{safe / 'node'}"]
+    assert command.run(parser.parse_args([*init, *keys])) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert sorted(path.name for path in people.iterdir()) == ["admin", "officer"]
+    assert not (tmp_path / "n" / "passphrase").exists()
+    assert (safe / "node").stat().st_mode & 0o777 == 0o600
+    config = load(tmp_path / "n" / "node.toml")
+    assert KeyStore(config.path(config.keys.dir), config.passphrase()).secp256k1("token")
+    assert open_person_key(people / "admin", "of the admin")
+
+
+def test_a_passphrase_file_that_others_can_read_is_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    file = tmp_path / "phrase"
+    file.write_text("x\n")
+    file.chmod(0o644)
+    assert [line.partition("]")[0] for line in passphrase_warnings(tmp_path / "keys" / "a.json", file)] == ["warning[passphrase_file_open"]
+    file.chmod(0o600)
+    assert passphrase_warnings(tmp_path / "keys" / "a.json", file) == []
+    assert passphrase_warnings(tmp_path / "a.json", file) != []

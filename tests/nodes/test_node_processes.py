@@ -234,6 +234,23 @@ def test_a_chain_that_stops_answering_is_named_by_readyz(network: Any) -> None:
     assert eventually(lambda: not down_of(operator.client(None)))
 
 
+def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network: Any) -> None:
+    bank = network.of("bank")
+    assert eventually(lambda: down_of(bank.client("auditor"))) == ["source ledger"]
+    answer = bank.client("auditor").get("/readyz")
+    (source,) = [part for part in answer["dependencies"] if not part["up"]]
+    assert (answer["ready"], source["code"]) == (True, "source_driver_missing")
+    assert source["hint"]
+    assert "hidden" not in json.dumps(answer)
+    strangers = bank.client(None).get("/readyz")["dependencies"]
+    assert [part["code"] for part in strangers if not part["up"]] == ["source_down"]
+    assert "ledger" not in json.dumps(strangers)
+    assert "qiaolian_sources_down 1\n" in bank.client("auditor").raw("GET", "/metrics", b"", bank.client("auditor").headers()).body.decode()
+    with pytest.raises(QiaolianError) as refused:
+        bank.client("clerk").post("/v1/assets", {**publication("unusable"), "source": "ledger"})
+    assert (refused.value.code, refused.value.status) == ("source_driver_missing", 503)
+
+
 @pytest.mark.parametrize("changed", [{"chainId": 7}, {"genesisHash": "0x" + "11" * 32}])
 def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_word(network: Any, tmp_path: Path, changed: dict[str, Any]) -> None:
     deployment = tmp_path / "deployment.json"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
+from chain.canonical import dumps
 from chain.commitment import commit
 from chain.crypto import keccak256, recover
 from chain.eip712 import Domain
 from chain.errors import QiaolianError
-from chain.statements import Approval, DealTerms, GrantTerms, Step, SubjectKeyCertificate
+from chain.statements import Approval, AssetRecord, DealTerms, GrantTerms, Step, SubjectKeyCertificate
+from registry.assets.rules import asset_id_of
 from registry.credit.rules import check_package
 from registry.credit.signing import Subject, consent_of, require_certificate, sign_consent, subject_of
 from registry.grants import signing as officer
@@ -61,6 +64,55 @@ def test_columns_that_the_scope_does_not_commit_to_are_not_signed() -> None:
 
 def test_a_grant_without_its_salt_is_malformed() -> None:
     assert code_of(lambda: officer.reviewed(described() | {"scopeSalt": None})) == "grant_malformed"
+
+
+def described_with_asset(**changes: Any) -> dict[str, Any]:
+    """A grant of an asset as the owner's node describes it; ``changes`` are to the asset's record."""
+    metadata = {"titleZh": "从业信息", "titleEn": "Employment"}
+    record = AssetRecord(
+        version=1,
+        holder=OFFICE,
+        processor=OFFICE,
+        operator=OFFICE,
+        data_item="",
+        name="employment",
+        asset_version=1,
+        grade=3,
+        category="social-security",
+        schema_hash=b"h" * 32,
+        records_root=b"r" * 32,
+        row_count=1,
+        metadata_hash=sha256(dumps(metadata)).digest(),
+        parents=(),
+    )
+    terms = GrantTerms.from_json(described()["terms"] | {"assetId": "0x" + asset_id_of(OFFICE, "employment").hex()})
+    shown = {"record": record.to_json() | changes, "metadata": metadata}
+    return described() | {"grantId": "0x" + terms.struct_hash().hex(), "terms": terms.to_json(), "asset": shown}
+
+
+def test_an_officer_sees_the_title_of_the_asset_that_the_grant_is_about() -> None:
+    shown = described_with_asset()
+    _, terms = officer.reviewed(shown)
+    asset = officer.reviewed_asset(shown, terms)
+    assert asset is not None
+    assert (asset.name, asset.title_zh, asset.title_en, asset.grade) == ("employment", "从业信息", "Employment", 3)
+    assert officer.reviewed_asset(described(), terms) is None
+
+
+@pytest.mark.parametrize("change", [{"name": "harmless"}, {"holder": BANK}, {"assetVersion": 2}, {"metadataHash": "0x" + "00" * 32}])
+def test_an_asset_that_is_not_the_grants_is_not_signed_for(change: dict[str, Any]) -> None:
+    shown = described_with_asset(**change)
+    _, terms = officer.reviewed(shown)
+    assert code_of(lambda: officer.reviewed_asset(shown, terms)) == "grant_differs"
+
+
+def test_a_title_that_the_record_does_not_commit_to_is_not_signed_for() -> None:
+    shown = described_with_asset()
+    shown["asset"]["metadata"]["titleEn"] = "Weather"
+    _, terms = officer.reviewed(shown)
+    assert code_of(lambda: officer.reviewed_asset(shown, terms)) == "grant_differs"
+    del shown["asset"]["metadata"]["titleZh"]
+    assert code_of(lambda: officer.reviewed_asset(shown, terms)) == "grant_malformed"
 
 
 # --- Governor -------------------------------------------------------------------------------------------------------------------

@@ -13,8 +13,13 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
+from chain.deployment import CloseWindow, Deployment
 from chain.errors import BadInput
+from chain.statements import KeyPurpose
+from contracts import NAMES
+from nodes.initialise import Plan, initialise
 from nodes.routers import routers
+from registry.uscc import with_check_character
 from scripts import cli
 from scripts.people import show
 from scripts.people.call import outcomes_of, rows_of
@@ -161,7 +166,7 @@ def test_a_pair_is_a_name_and_a_value_each_name_once(given: list[str]) -> None:
 
 def test_a_share_that_is_no_number_is_refused() -> None:
     with pytest.raises(BadInput) as caught:
-        shares(["11440700MB2C62170P=90%"])
+        shares(["11440700MB2C62170M=90%"])
     assert caught.value.code == "share_malformed"
 
 
@@ -242,3 +247,16 @@ def test_only_rows_that_have_ended_are_left_out_of_a_second_run(tmp_path: Path) 
     with pytest.raises(BadInput) as caught:
         outcomes_of(results)
     assert caught.value.code == "results_malformed"
+
+
+def test_a_trust_file_can_name_the_own_node_as_witness(tmp_path: Path) -> None:
+    member = with_check_character("11440700MB2N0D001")
+    plan = Plan(tmp_path / "node", member, "Supervisor", ("supervisor",), finality=("0x" + "ab" * 20,))
+    log = initialise(plan).key(KeyPurpose.LOG)
+    contracts = {name: "0x" + f"{place:02x}" * 20 for place, name in enumerate(NAMES, start=1)}
+    Deployment(1907, b"\x01" * 32, contracts, 3, CloseWindow(5, 60)).save(tmp_path / "node" / "deployment.json")
+    out = tmp_path / "trust.json"
+    assert cli.main(["trust", "make", "--node", str(tmp_path / "node"), "--witness", member, "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["witnesses"][member] == "0x" + log.fingerprint.hex()
+    other = with_check_character("11440700MB2N0D002")
+    assert cli.main(["trust", "make", "--node", str(tmp_path / "node"), "--witness", other, "--out", str(out)]) == 2

@@ -694,6 +694,18 @@ def test_keys_that_cannot_sign_are_refused_each_with_its_code(town: Town, asked:
     assert approve("--key", str(alone)) == (2, "key_passphrase_missing")
 
 
+def test_an_officer_is_shown_what_the_grant_is_about_and_who_gets_it_before_signing(town: Town, asked: str) -> None:
+    shown = said("grant", "approve", asked, *town.node("department"), "--key", officer_key(town, "department"))
+    assert shown.err.splitlines()[-1].startswith("error[confirmation_missing]")
+    terms = town.at("department", "grant", "show", asked)["terms"]
+    published = town.at("department", "asset", "show", terms["assetId"])["metadata"]
+    assert f"title: {published['titleZh']} / {published['titleEn']}" in shown.err
+    for member in (terms["owner"], terms["grantee"]):
+        assert f"{town.at('department', 'member', 'show', member)['name']} ({member})" in shown.err
+    for text in (terms["purpose"], terms["scene"], f"uses at most: {terms['maxUses']}", "from: ", "until: ", "columns: "):
+        assert text in shown.err
+
+
 def test_unknown_ids_are_refused_each_with_its_code(town: Town, admitted: dict[str, Any]) -> None:
     unknown = "0x" + "ab" * 32
     expected = {

@@ -202,7 +202,7 @@ def check_a_sum(folder: Path) -> None:
     Path(unreadable["rows"]).write_text("x,home\nmuch,own\n")
     node = Node(unreadable)
     node.answer(asked("keys"))
-    refuses("rows_unreadable", node, RecordDict({**asked("masked"), "common": common}))
+    refuses("number_malformed", node, RecordDict({**asked("masked"), "common": common}))
 
 
 def main(folder: Path) -> None:
