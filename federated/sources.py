@@ -184,7 +184,7 @@ def _column(column: pa.ChunkedArray, name: str, path: Path, form: Form) -> tuple
 
 def _mostly_numbers(cells: pa.ChunkedArray) -> bool:
     like = pc.sum(pc.match_substring_regex(pc.utf8_normalize(cells, "NFKC"), NUMBER_LIKE)).as_py() or 0
-    return 2 * int(like) > len(cells) - cells.null_count
+    return bool(2 * like > len(cells) - cells.null_count)
 
 
 def _numbers(cells: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.float64], int]:
