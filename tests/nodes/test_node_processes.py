@@ -236,9 +236,10 @@ def test_a_chain_that_stops_answering_is_named_by_readyz(network: Any) -> None:
 
 def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network: Any) -> None:
     bank = network.of("bank")
-    assert eventually(lambda: down_of(bank.client("auditor"))) == ["source ledger"]
+    assert eventually(lambda: down_of(bank.client(None))) == ["sources"]
     answer = bank.client("auditor").get("/readyz")
     (source,) = [part for part in answer["dependencies"] if not part["up"]]
+    assert source["name"] == "source ledger"
     assert (answer["ready"], source["code"]) == (True, "source_driver_missing")
     assert source["hint"]
     assert "hidden" not in json.dumps(answer)
