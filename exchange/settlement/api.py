@@ -23,7 +23,7 @@ from registry.access import (
     require_member,
     strict_json,
 )
-from registry.openapi import SIGNATURE, strict_body
+from registry.openapi import LARGE_BODY, SIGNATURE, strict_body
 
 router = APIRouter(tags=["settlement"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
@@ -109,7 +109,8 @@ async def peer_closing(
         settlement=FinalSettlement,
         signature=SIGNATURE,
         vouchers=[{"voucher": Voucher, "signature": SIGNATURE}],
-    ),
+    )
+    | LARGE_BODY,
 )
 async def peer_final_settlement(
     agreement_id: str,
