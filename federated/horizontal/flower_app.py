@@ -185,7 +185,11 @@ class Node:
 
 
 def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
-    """The plan's columns of a CSV file: numbers as float64 (empty: NaN), texts as objects (empty: None); ``rows_unreadable``."""
+    """The plan's columns of a CSV file: numbers as float64 (empty: NaN), texts as objects (empty: None).
+
+    Raises:
+        BadInput: ``rows_unreadable``, ``column_unknown``, ``number_malformed``.
+    """
     features, label = plan.parameters["features"], plan.parameters["label"]
     texts = {name for name, form in features.items() if isinstance(form[0], str)} | ({label} if plan.parameters["positive"] is not None else set())
     try:
@@ -198,7 +202,10 @@ def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
             else np.array([_number(row[name], name, line, path) for line, row in enumerate(rows, start=2)], np.float64)
             for name in (*features, label)
         }
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except KeyError as error:
+        hint = "Compare the plan with the file's first line."
+        raise BadInput("column_unknown", f"The rows in {path.name} have no column {error.args[0]}.", hint=hint) from error
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise BadInput("rows_unreadable", f"The rows in {path.name} cannot be read: {error}.") from error
 
 

@@ -79,6 +79,22 @@ def test_a_column_with_one_bin_is_refused(column: NDArray[Any]) -> None:
         cut("x", column, most=5, least=10)
 
 
+@pytest.mark.parametrize(
+    ("column", "cause"),
+    [
+        (np.full(50, NAN), "no value in any training row"),
+        (np.ones(50), "one value only"),
+        (texts(*(f"{number},000" for number in range(50))), "50 different values in 50 training rows, and at most one on 10 rows or more"),
+    ],
+)
+def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], cause: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        cut("x", column, most=5, least=10)
+    assert cause in caught.value.sentence
+    assert "000" not in caught.value.sentence
+    assert caught.value.hint
+
+
 # --- Evidence -------------------------------------------------------------------------------------------------------------------------
 
 
