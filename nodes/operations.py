@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -34,10 +37,21 @@ async def operation(
 
 
 async def _outcome(context: Context, operation_id: str, seconds: float) -> outbox.Outcome:
-    if seconds:
-        try:
-            return await outbox.wait(context.database, operation_id, seconds)
-        except Unavailable as error:
-            if error.code != "outbox_timeout":
-                raise
-    return await context.database.aread(lambda session: outbox.outcome(session, operation_id))
+    """Where the call stands, waiting for its end if asked to.
+
+    Who waited reads their own write next: the node's view of the chain has reached the call's block.
+    """
+    if not seconds:
+        return await context.database.aread(lambda session: outbox.outcome(session, operation_id))
+    deadline = time.monotonic() + seconds
+    try:
+        found = await outbox.wait(context.database, operation_id, seconds)
+    except Unavailable as error:
+        if error.code != "outbox_timeout":
+            raise
+        return await context.database.aread(lambda session: outbox.outcome(session, operation_id))
+    if found.height is not None:
+        with contextlib.suppress(Unavailable):
+            left = max(0.0, deadline - time.monotonic())
+            await asyncio.to_thread(context.view.wait_for_height, found.height, left)
+    return found
