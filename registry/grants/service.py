@@ -189,6 +189,7 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
         BadInput: ``other_grant``; NotFound: ``asset_not_published``; Unavailable: ``chain_view_stale``.
     """
     row = own(context, grant_id)
+    require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     terms = GrantTerms.from_json(row.terms)
     word = proved.grant(context, grant_id)
     if not word.requested_at:
@@ -201,7 +202,6 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
         raise Conflict("scope_missing", "The grantee has not sent the scope; nothing can be approved unseen.")
     if decision.approved:
         _require_listed(context, terms)
-    require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     operation = f"grant-decision/{decision.struct_hash().hex()}"
 
     def change(session: Session) -> str:

@@ -653,7 +653,8 @@ def test_what_is_signed_is_shown_first(town: Town, asked: str) -> None:
     assert yes.code == 0, yes.err
     shown = yes.err
     for part in (
-        f"grantee: {town['bank']}",
+        "grantee: ",
+        town["bank"],
         "columns: age, area",
         "scene and purpose: marketing, statistics",
         "approved: no",
