@@ -206,6 +206,6 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path: Path) -> None:
     mine.write_text("keep")
     process = started(tmp_path / "out")
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "demo_out_in_use" in errors
     assert mine.read_text() == "keep"
