@@ -6,13 +6,12 @@ owner sees in which way it departs, the buyer only that it does.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from chain.commitment import commit
+from chain.commitment import opens
 from chain.crypto import keccak256
 from chain.eip712 import encode_code, encode_member
 from chain.errors import BadInput, Conflict
@@ -161,7 +160,6 @@ def published_content(record: Record, schema: Schema, published: Published) -> R
 def _opens(published: Published, record: Record) -> bool:
     """Whether the record opens the commitment; one without a canonical form opens none."""
     try:
-        found = commit(published.salt, RECORD_DOMAIN, record)
+        return opens(published.commitment, salt=published.salt, domain=RECORD_DOMAIN, record=record)
     except (TypeError, ValueError, RecursionError):
         return False
-    return hmac.compare_digest(found, published.commitment)

@@ -24,17 +24,22 @@ from chain.ledger import Ledger
 from chain.statements import Role
 from chain.view import ChainView
 from nodes.access import LocalAccess
-from nodes.config import Limits
+from nodes.bodies import Bodies, BodyLimits
+from nodes.config import Limits, parse
 from nodes.gate import Gate, Guards
 from nodes.health import Health
 from nodes.metrics import Metrics
 from nodes.peers import HttpPeers
+from nodes.rates import Rates
 from nodes.routers import load_tables
+from nodes.sources import Sources
+from nodes.sources.monitor import SourceMonitor
 from nodes.standing import Standing
 from nodes.store import NodeCursor
 from nodes.tokens import Issuer
 from nodes.workers.projector import NAME, Projector
 from registry.members.store import MemberKey, MemberRow
+from registry.uscc import with_check_character
 from tests.chain.conftest import Throwaway, throw_away
 
 SECONDS = 60.0
@@ -239,15 +244,26 @@ def test_a_restarted_node_goes_on_behind_the_last_block_it_applied(chain: Throwa
 # --- How far behind -----------------------------------------------------------------------------------------------------------
 
 
+def no_sources(home: Path) -> Sources:
+    config = {
+        "member": with_check_character("11440700MB2N0D001"),
+        "name": "x",
+        "roles": ["department"],
+        "keys": {"passphrase_env": "P"},
+        "chain": {"rpc": ["http://127.0.0.1:1"], "finality": "unsealed-test"},
+    }
+    return Sources(parse(config, home=home))
+
+
 def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
     chain: Throwaway, node_at: Callable[..., Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, head = node_at(chain.url), chain.ledger.height()
-    health = Health(context=context, standing=Standing(), data=tmp_path, limits=Limits())
+    health = Health(context=context, standing=Standing(), sources=SourceMonitor(no_sources(tmp_path), seconds=60), data=tmp_path, limits=Limits())
     monkeypatch.setattr("nodes.health.MAX_BLOCKS_BEHIND", 3)
 
     def codes() -> set[str]:
-        return {dependency.code for dependency in health.readiness().dependencies}
+        return {dependency.code for dependency in asyncio.run(health.readiness()).dependencies}
 
     assert "projection_behind" in codes()
     assert headers(context, "/v1/assets") == {"qiaolian-projected-height": "0", "qiaolian-blocks-behind": str(head)}
@@ -265,7 +281,15 @@ def headers(context: Context, path: str) -> dict[str, str]:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    guards = Guards(member=context.member, access=LocalAccess([]), metrics=Metrics(), body_bytes=10, context=context)
+    guards = Guards(
+        member=context.member,
+        access=LocalAccess([]),
+        metrics=Metrics(),
+        bodies=Bodies(BodyLimits(large=10, statement=10, stranger=10, together=10)),
+        strangers=Rates(100, 100),
+        members=Rates(100, 100),
+        context=context,
+    )
 
     async def asked() -> httpx.Response:
         transport = httpx.ASGITransport(app=Gate(answer, guards))
