@@ -13,6 +13,7 @@ from chain.eip712 import encode_code
 from registry.access import Principal, Whole, get_context, hex_bytes, page_request, require_local, require_member
 from registry.assets import changes, incidents, service
 from registry.pages import PageRequest
+from registry.reasons import reason_code
 
 router = APIRouter(tags=["assets"])
 
@@ -189,7 +190,7 @@ def cancel(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
-    return {"operation": service.cancel(context, hex_bytes(asset_id), encode_code(body.reason))}
+    return {"operation": service.cancel(context, hex_bytes(asset_id), encode_code(reason_code(body.reason)))}
 
 
 @router.post("/v1/assets/{asset_id}/hold", status_code=202, summary="As a supervisor, put an asset on dispute hold")
@@ -199,7 +200,7 @@ def hold(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("officer")),
 ) -> dict[str, Any]:
-    return {"operation": service.set_hold(context, hex_bytes(asset_id), reason=encode_code(body.reason))}
+    return {"operation": service.set_hold(context, hex_bytes(asset_id), reason=encode_code(reason_code(body.reason)))}
 
 
 @router.post("/v1/assets/{asset_id}/release", status_code=202, summary="As a supervisor, release an asset from its hold")

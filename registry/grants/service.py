@@ -30,6 +30,7 @@ from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
 from registry.grants.store import Grant
 from registry.idempotency import Scope, bind, content_of, nonce_for
 from registry.purposes import listed_in
+from registry.reasons import reason_code
 from registry.signers import member_that_signed, require_signed_by
 
 
@@ -198,6 +199,8 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
         raise _decided()
     if decision.grant_id != grant_id:
         raise BadInput("other_grant", "The decision is about another grant.")
+    if not decision.approved:
+        reason_code(decision.reason)
     if row.scope is None and decision.approved:
         raise Conflict("scope_missing", "The grantee has not sent the scope; nothing can be approved unseen.")
     if decision.approved:
@@ -230,6 +233,7 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
     row = own(context, grant_id)
     if revocation.grant_id != grant_id:
         raise BadInput("other_grant", "The revocation is about another grant.")
+    reason_code(revocation.reason)
     _require_may_revoke(context, revocation, signature)
     operation = f"grant-revocation/{revocation.struct_hash().hex()}"
 

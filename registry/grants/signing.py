@@ -14,6 +14,7 @@ from chain.errors import BadInput, QiaolianError
 from chain.statements import AssetRecord, GrantDecision, GrantRevocation, GrantTerms
 from registry.assets.rules import asset_id_of
 from registry.grants.rules import SCOPE_DOMAIN
+from registry.reasons import reason_code
 
 DEADLINE_SECONDS = 3_600
 """How long a signature may take to reach the chain."""
@@ -75,10 +76,12 @@ def reviewed_asset(described: Mapping[str, Any], terms: GrantTerms) -> ReviewedA
 
 
 def decision_of(grant_id: bytes, *, approved: bool, reason: str, now: int) -> GrantDecision:
-    """The decision to be signed; the reason is a code."""
+    """The decision to be signed; a refusal needs a reason (``reason_missing``, ``reason_malformed``)."""
+    if reason or not approved:
+        reason = reason_code(reason)
     return GrantDecision(version=1, grant_id=grant_id, approved=approved, reason=reason, deadline=now + DEADLINE_SECONDS)
 
 
 def revocation_of(grant_id: bytes, *, reason: str, now: int) -> GrantRevocation:
-    """The revocation to be signed; the reason is a code."""
-    return GrantRevocation(version=1, grant_id=grant_id, reason=reason, deadline=now + DEADLINE_SECONDS)
+    """The revocation to be signed: ``reason_missing``, ``reason_malformed``. It cannot be taken back, nor its reason changed."""
+    return GrantRevocation(version=1, grant_id=grant_id, reason=reason_code(reason), deadline=now + DEADLINE_SECONDS)

@@ -10,6 +10,7 @@ from chain.eip712 import encode_code
 from chain.errors import BadInput
 from chain.statements import Algorithm, KeyPurpose, Role
 from registry import uscc
+from registry.reasons import reason_code
 from registry.text import is_plain
 
 APPROVALS = 2
@@ -54,7 +55,9 @@ def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:
 def _argument(function: str, name: str, value: Any) -> Any:
     if name in ("member", "outgoing", "incoming"):
         return uscc.require_valid(value)
-    if name in ("reason", "dataItem") or (name == "name" and function == "announceContract"):
+    if name == "reason":
+        return encode_code(reason_code(value if isinstance(value, str) else ""))
+    if name == "dataItem" or (name == "name" and function == "announceContract"):
         return encode_code(value)
     if name == "name":
         if not is_plain(value, most=LONGEST_NAME):

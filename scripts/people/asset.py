@@ -10,7 +10,7 @@ from chain.errors import BadInput
 from registry.purposes import KNOWN
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
-from scripts.people.verb import PAGE, Noun, Verb, arg, change, pairs, place, read, read_pages
+from scripts.people.verb import PAGE, REASON_HELP, Noun, Verb, arg, change, pairs, place, read, read_pages
 
 CATALOGUE: Columns = {
     "asset": "assetId",
@@ -39,7 +39,7 @@ INCIDENTS: Columns = {
     "calls refused": "calls",
     "last": lambda row: when(row["lastAt"]),
 }
-ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help="why, as a code such as source-replaced")
+ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help=REASON_HELP)
 MASK_HELP = "keep, drop, range:10, round:1000, prefix:4, constant; repeated"
 PURPOSE_HELP = f"what it may be used for: {', '.join(KNOWN)}; the subject's consent is needed unless =no-consent; repeated"
 TYPE_HELP = "text, integer, decimal or boolean instead of the type guessed from the cells; repeated"

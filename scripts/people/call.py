@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from chain.errors import BadInput
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
-from scripts.people.verb import ONCE, Noun, Verb, arg, listed, place, read
+from scripts.people.verb import COLUMNS_HELP, ONCE, Noun, Verb, arg, listed, place, read
 
 FINAL = ("served", "refused", "void")
 MOST_BATCH = 1000
@@ -30,7 +30,7 @@ OUTCOMES = ("outstanding", "served", "refused", "void", "conflict")
 AGREEMENT = arg("--agreement", required=True, metavar="AGREEMENT")
 ASKED = (
     AGREEMENT,
-    arg("--columns", required=True, help="separated by commas"),
+    arg("--columns", required=True, help=COLUMNS_HELP),
     arg("--purpose", required=True, help="as granted, a code"),
     arg("--operation", default="use", choices=("view", "export", "use", "copy", "train", "compute"), help="as granted (default use)"),
 )

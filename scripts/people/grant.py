@@ -13,7 +13,7 @@ from chain.zone import day_start
 from registry.grants.signing import ReviewedAsset, decision_of, reviewed, reviewed_asset, revocation_of
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
-from scripts.people.verb import KEY, ONCE, OUT, Noun, Verb, arg, listed, read, save
+from scripts.people.verb import COLUMNS_HELP, KEY, ONCE, OUT, REASON_HELP, Noun, Verb, arg, listed, read, save
 
 LISTED: Columns = {
     "grant": "grantId",
@@ -24,7 +24,7 @@ LISTED: Columns = {
     "may": lambda row: ",".join(operation_names(row["terms"]["operations"])),
     "until": lambda row: when(row["terms"]["notAfter"]),
 }
-GRANT, REASON = arg("grant_id"), arg("--reason", required=True, help="a code")
+GRANT, REASON = arg("grant_id"), arg("--reason", required=True, help=REASON_HELP)
 
 
 def operation_names(operations: int) -> list[str]:
@@ -140,7 +140,7 @@ NOUN = Noun(
                 arg("--operations", default="use", help="separated by commas: view, export, use, copy, train, compute (default use)"),
                 arg("--scene", required=True, help="a code such as small-loan"),
                 arg("--purpose", required=True, help="a code such as credit-assessment"),
-                arg("--columns", help="separated by commas (default: every column the asset serves)"),
+                arg("--columns", help=f"{COLUMNS_HELP} (default: every column the asset serves)"),
                 arg("--days", type=int, default=365, help="for how many days after today, by the city's calendar (default 365)"),
                 arg("--uses", type=int, required=True, help="how often at most"),
                 ONCE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,11 @@ def pairs(values: Sequence[str] | None, what: str) -> dict[str, str]:
     return found
 
 
+COLUMNS_HELP = "separated by commas; a name that holds a comma in double quotes"
+REASON_HELP = "why: a code such as misuse or legal-order, or its Chinese name such as 违规使用"
+
+
 def listed(text: str) -> list[str]:
-    """Names separated by commas."""
-    return [each.strip() for each in text.split(",") if each.strip()]
+    """Names separated by commas; a name that holds a comma stands in double quotes, as in CSV."""
+    (row,) = csv.reader([text.replace("\n", " ")], skipinitialspace=True)
+    return [name.strip() for name in row if name.strip()]

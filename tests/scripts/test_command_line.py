@@ -25,7 +25,7 @@ from scripts.people import show
 from scripts.people.call import outcomes_of, rows_of
 from scripts.people.grant import NOUN as GRANT
 from scripts.people.offer import shares
-from scripts.people.verb import pairs, place
+from scripts.people.verb import listed, pairs, place
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"pydantic", "fastapi", "sqlalchemy", "eth_abi", "urllib3", "httptools", "pandas", "numpy", "web3"}
@@ -260,3 +260,9 @@ def test_a_trust_file_can_name_the_own_node_as_witness(tmp_path: Path) -> None:
     assert json.loads(out.read_text())["witnesses"][member] == "0x" + log.fingerprint.hex()
     other = with_check_character("11440700MB2N0D002")
     assert cli.main(["trust", "make", "--node", str(tmp_path / "node"), "--witness", other, "--out", str(out)]) == 2
+
+
+def test_a_column_whose_name_holds_a_comma_can_be_named() -> None:
+    assert listed("age, area") == ["age", "area"]
+    assert listed('age,"income, monthly", "a ""b"""') == ["age", "income, monthly", 'a "b"']
+    assert listed(" , ") == []
