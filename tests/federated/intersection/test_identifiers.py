@@ -13,7 +13,7 @@ from federated.errors import BadInput, Conflict, QiaolianError
 from federated.intersection.identifiers import Form, locate, tags_of
 from federated.intersection.suites import SUITES, suite_of
 
-CODES = np.array([b"91310115MA1K35J19H", b"91310115MA1K35J29J"])
+CODES = np.array([b"91310115MA1K35J19Q", b"91310115MA1K35J29C"])
 
 
 def refused(code: str, kind: type[QiaolianError] = BadInput) -> Any:
