@@ -140,7 +140,7 @@ class ChainView:
         self._problem: QiaolianError | None = None
         self._stepping = threading.Lock()
         self._advanced = threading.Condition()
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     # --- lifecycle ---------------------------------------------------------------------------------------------------
@@ -155,13 +155,19 @@ class ChainView:
     def stop(self) -> None:
         """Stop following."""
         self._stop.set()
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
         self._rpc.close()
 
     def wait_for_height(self, height: int, timeout: float) -> Head:
-        """Wait until the head is at least that high; raises what stands in the way after ``timeout`` seconds."""
+        """Wait until the head is at least that high; raises what stands in the way after ``timeout`` seconds.
+
+        The view looks at once instead of after its poll interval.
+        """
         with self._advanced:
+            if self._snapshot is None or self._snapshot.head.height < height:
+                self._wake.set()
             self._advanced.wait_for(lambda: self._snapshot is not None and self._snapshot.head.height >= height, timeout)
         head = self.require_fresh()
         if head.height < height:
@@ -336,7 +342,8 @@ class ChainView:
                 log.exception("view: an answer of the chain node could not be read")
                 self._report(header_refused("What the chain node answered cannot be read."))
                 self._rpc.pass_over()
-            self._stop.wait(self._poll)
+            self._wake.wait(self._poll)
+            self._wake.clear()
 
     def _stands_still(self) -> bool:
         """Whether blocks should have come by now: the node asked may have stopped, and still answer."""

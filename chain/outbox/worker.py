@@ -79,6 +79,11 @@ class OutboxWorker:
         self._sending: queue.SimpleQueue[list[Signed]] = queue.SimpleQueue()
         self._nonce = 0
         self._nonce_lock = threading.Lock()
+        self._queued, self._sent = threading.Event(), threading.Event()
+
+    def wake(self) -> None:
+        """Look for queued calls now instead of after the poll interval: for a caller in this process that has just queued one."""
+        self._queued.set()
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set.
@@ -126,7 +131,7 @@ class OutboxWorker:
             queued = self._journal.queued(room, bulk_room) if room > 0 else []
             waiting = next_calls(queued, nonce=self._nonce, room=room, bulk_room=bulk_room)
             if not waiting:
-                stop.wait(self._poll)
+                _pause(self._queued, self._poll)
                 continue
             self._sign(waiting)
 
@@ -166,6 +171,7 @@ class OutboxWorker:
             still = [each for each in part if each.tx_hash in self._flight]
             if still:
                 _persist(stop, lambda calls=still: self._send(calls))  # type: ignore[misc]
+                self._sent.set()
 
     def _send(self, calls: Sequence[Signed]) -> None:
         answers = self._ledger.send([each.raw for each in calls])
@@ -198,7 +204,7 @@ class OutboxWorker:
                     self._ledger.rpc.pass_over()
                 _persist(stop, self._sweep)
                 swept, height = time.monotonic(), self._height
-            stop.wait(self._block_poll)
+            _pause(self._sent, self._block_poll)
 
     def _follow(self) -> None:
         """Read the blocks since last time and settle the calls that are in them."""
@@ -328,6 +334,12 @@ def _persist(stop: threading.Event, step: Callable[[], None]) -> bool:
             stop.wait(pause)
             pause = min(pause * 2, 5.0)
     return False
+
+
+def _pause(event: threading.Event, seconds: float) -> None:
+    """Wait for the event at most so long, and clear it."""
+    event.wait(seconds)
+    event.clear()
 
 
 def _guard(loop: Callable[[threading.Event], None], stop: threading.Event, failures: list[BaseException]) -> None:
