@@ -1,10 +1,13 @@
-"""Chains that the whole run shares: real validators for the session, a throw-away chain for each module; and loopback
-servers that play a chain node gone wrong.
+"""Chains that a module's tests share: real validators, or a throw-away chain; and loopback servers that play a chain node gone wrong.
+
+Nothing here outlives the module that asked for it: a network that waits for later tests costs processor time all the while.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,13 +16,43 @@ from typing import Any
 import hypothesis
 import pytest
 
+from chain import loopback
 from chain.anvil import anvil as throw_away_chain
 from chain.engine.build import build
 from chain.engine.network import Network
 
-# A slow machine fails no test.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+# A slow machine fails no test. ``./scripts/test --long`` takes the second profile.
+hypothesis.settings.register_profile("short", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=400)
+hypothesis.settings.load_profile("short")
+
+FIRST = ("tests/scripts/test_demo.py", "tests/nodes/", "tests/scripts/test_people.py", "tests/registry/")
+"""What takes longest in one piece, and so begins first in a parallel run."""
+
+
+def pytest_configure() -> None:
+    """Let programs that tests start be interrupted, and give each process of a parallel run its own part of the ports for them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; what is started would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    worker, count = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if worker is not None:
+        part, start = len(loopback.PORTS) // count, loopback.PORTS.start
+        loopback.PORTS = range(start + part * int(worker[2:]), start + part * (int(worker[2:]) + 1))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a parallel run, keep together what shares a network: the tests of a module, or those of a folder that has a network."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        shares = {"network", "agree"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group(str(item.path.parent if shares else item.path)))
+    items.sort(key=_place_in_a_parallel_run)
+
+
+def _place_in_a_parallel_run(item: pytest.Item) -> int:
+    return next((place for place, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
+
 
 ORGANISATIONS = ["operator", "supervisor", "bank", "department"]
 
@@ -34,13 +67,13 @@ def _network(directory: pytest.TempPathFactory, organisations: list[str]) -> Ite
         network.destroy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kcn_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """A real network of one validator. Tests may stop and kill it, and leave it running."""
     yield from _network(tmp_path_factory, ORGANISATIONS[:1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kcn_network4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """A real network of four validators. Tests may stop and kill them, and leave them running."""
     yield from _network(tmp_path_factory, ORGANISATIONS)

@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
-import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import Request
 
-import contracts
-from chain import anvil, rlp
+from chain import anvil
 from chain.context import Context
-from chain.crypto import address_of, keccak256, new_private_key, sign_digest
-from chain.database import Base, Database
-from chain.deploy import Governor, deploy
+from chain.crypto import new_private_key
+from chain.deploy import deploy
 from chain.deployment import CloseWindow, Deployment
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
-from chain.finality import CheckedHeader, UnsealedForTestsOnly
-from chain.keys import Ed25519Signer, Secp256k1Signer
 from chain.ledger import Ledger
-from chain.outbox import OutboxWorker, outcome
-from chain.statements import (
-    Approval,
-    GrantDecision,
-    GrantRevocation,
-    KeyPurpose,
-    Operation,
-    Role,
-    Share,
-    Unit,
-)
-from chain.transactions import gas_for, sign_transaction
-from chain.trust import Trust, ValidatorSet
-from chain.view import ChainView
+from chain.statements import GrantDecision, GrantRevocation, Operation, Role, Share, Unit
+from chain.trust import Trust
 from chain.words import MemberWord
 from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
@@ -56,7 +33,6 @@ from exchange.reports import api as reports_api
 from exchange.settlement import api as settlement_api
 from exchange.settlement import service as settlement
 from registry import projection as registry_projection
-from registry.access import Principal
 from registry.assets import api as assets_api
 from registry.assets import service as assets
 from registry.credit import api as credit_api
@@ -66,6 +42,9 @@ from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.sources import Column, Schema
 from registry.uscc import with_check_character
+from tests.support.node import LocalNode, LocalPeers, application, make_context
+from tests.support.organisations import Governance, Organisation
+from tests.support.sealing import trust_for
 
 T = TypeVar("T")
 RECORDS = {
@@ -77,57 +56,6 @@ RECORDS = {
     }
     for number in range(40)
 }
-_KINDS: dict[int, type[QiaolianError]] = {403: Forbidden, 404: NotFound, 409: Conflict, 422: BadInput, 503: Unavailable}
-
-
-VALIDATOR = new_private_key()
-
-
-class SealedForTests(UnsealedForTestsOnly):
-    """The test chain's headers, dressed as the consortium engine's and sealed by a validator of our own, so that bundles verify."""
-
-    def check(self, answer: Mapping[str, Any]) -> CheckedHeader:
-        checked = super().check(answer)
-        return dataclasses.replace(checked, header_rlp=sealed(checked))
-
-
-def sealed(checked: CheckedHeader) -> bytes:
-    """A header of the consortium engine's form over the same state, with one validator's seal."""
-    vanity = bytes(32)
-    validators = [bytes.fromhex(address_of(VALIDATOR)[2:])]
-    fields: list[Any] = [
-        checked.parent_hash,
-        bytes(20),
-        checked.state_root,
-        bytes(32),
-        bytes(32),
-        bytes(256),
-        rlp.integer(1),
-        rlp.integer(checked.height),
-        b"",
-        rlp.integer(checked.timestamp),
-        b"",
-        vanity + rlp.encode([validators, bytes(65), []]),
-        b"",
-        b"",
-        b"",
-    ]
-    seal = sign_digest(VALIDATOR, keccak256(keccak256(rlp.encode(fields)) + b"\x02"))
-    fields[11] = vanity + rlp.encode([validators, bytes(65), [seal[:64] + bytes([seal[64] - 27])]])
-    return rlp.encode(fields)
-
-
-def trust_for(deployment: Deployment) -> Trust:
-    """What an outside verifier would hold true of the test chain."""
-    return Trust(
-        chain_id=deployment.chain_id,
-        genesis_hash="0x" + deployment.genesis_hash.hex(),
-        validator_sets=(ValidatorSet(0, None, frozenset({address_of(VALIDATOR)})),),
-        contracts=deployment.contracts,
-        storage={name: contracts.artifact(name).storage for name in contracts.NAMES},
-        witnesses={},
-        required_witnesses=0,
-    )
 
 
 class Rows:
@@ -137,7 +65,7 @@ class Rows:
 
     def schema(self) -> Schema:
         columns = (("code", "text"), ("seniority", "integer"), ("job", "text"), ("age", "integer"))
-        return Schema("code", tuple(Column(*each) for each in columns))
+        return Schema("code", tuple(Column(*column) for column in columns))
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         yield from RECORDS.values()
@@ -149,96 +77,8 @@ class Rows:
         return position + 1
 
 
-@dataclass
-class Line:
-    """The way between nodes: the peer's own endpoints, in this process. ``broken`` cuts it; ``lost`` drops answers to what was posted;
-    ``refusal`` is raised in place of a calls' exchange.
-    """
-
-    member: str
-    nodes: dict[str, Node]
-    broken: bool = False
-    lost: int = 0
-    refusal: QiaolianError | None = None
-    """What stands in the way of calls: a proxy's answer, or that of the peer's token check."""
-    altered: Callable[[Any], Any] | None = None
-    sent: list[Any] = field(default_factory=list)
-
-    async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
-        body = json.loads(body) if isinstance(body, bytes) else body
-        self.sent.append((path, body))
-        if self.refusal is not None and path == "/v1/peer/calls":
-            raise self.refusal
-        return await self._send(member, "POST", path, body)
-
-    async def get(self, member: str, path: str) -> Any:
-        return await self._send(member, "GET", path, None)
-
-    async def _send(self, member: str, method: str, path: str, body: Any) -> Any:
-        if self.broken:
-            raise Unavailable("peer_unreachable", "The line is cut.")
-        transport = httpx.ASGITransport(app=self.nodes[member].app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://peer") as client:
-            answer = await client.request(method, path, json=body, headers={"x-member": self.member})
-        if self.lost and method == "POST":
-            self.lost -= 1
-            raise Unavailable("peer_timeout", "The answer was lost.")
-        value = answer.json()
-        if answer.status_code >= 400:
-            raise _KINDS.get(answer.status_code, QiaolianError)(value["code"], value["detail"])
-        return self.altered(value) if self.altered else value
-
-
-@dataclass
-class Node:
-    """One organisation: context, endpoints, outbox worker."""
-
-    context: Context
-    line: Line
-    app: FastAPI
-    officer: Secp256k1Signer
-    transaction: Secp256k1Signer
-    url: str
-    stop: threading.Event = field(default_factory=threading.Event)
-    worker: threading.Thread | None = None
-    height: int = 0
-
-    @property
-    def member(self) -> str:
-        return self.context.member
-
-    def start(self) -> None:
-        ledger = Ledger(self.url, self.context.ledger.deployment)
-        worker = OutboxWorker(self.context.database, ledger, self.transaction, poll_seconds=0.01, block_seconds=0.02)
-        self.worker = threading.Thread(target=worker.run, args=(self.stop,), daemon=True)
-        self.worker.start()
-
-    def project(self) -> None:
-        """Take the chain's events up to the latest block, and wait until the view has seen it."""
-        latest = self.context.ledger.height()
-        self.context.view.wait_for_height(latest, 10)
-        if latest > self.height:
-            found = self.context.view.logs(self.height + 1, latest)
-            events = [event for block in found.blocks for event in self.context.ledger.decode_logs(block)]
-
-            def change(session: Any) -> None:
-                registry_projection.apply(session, events, self.context)
-                exchange_projection.apply(session, events, self.context)
-
-            self.context.database.write(change)
-            self.height = self.context.projected_height = found.height
-
-    def done(self, operation: str, *, seconds: float = 60) -> None:
-        """Wait for an outbox operation; raises the contract's refusal."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with self.context.database.read() as session:
-                found = outcome(session, operation)
-            if found.final:
-                found.require_done()
-                return
-            assert time.monotonic() < deadline, f"{operation} is {found.state}"
-            time.sleep(0.01)
+class Node(LocalNode):
+    """An organisation of the market."""
 
     def restarted(self) -> None:
         """Forget everything in memory, as a new process would."""
@@ -262,7 +102,7 @@ class Market:
 
     def settle(self) -> None:
         for node in self.nodes.values():
-            node.project()
+            node.sync()
 
     def mine(self, blocks: int, seconds: int) -> None:
         rpc = self.department.context.ledger.rpc
@@ -297,7 +137,7 @@ class Market:
         grant_id = bytes.fromhex(made["grantId"][2:])
         decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40)
         digest = decision.digest(self.department.context.domain("GrantRegistry"))
-        operation = grants.decide(self.department.context, grant_id, decision, self.department.officer.sign_digest(digest))
+        operation = grants.decide(self.department.context, grant_id, decision, self.department.organisation.officer.sign_digest(digest))
         self.department.done(operation)
         self.settle()
         return grant_id
@@ -305,7 +145,7 @@ class Market:
     def revoke(self, grant_id: bytes) -> None:
         revocation = GrantRevocation(version=1, grant_id=grant_id, reason="ended", deadline=2**40)
         digest = revocation.digest(self.department.context.domain("GrantRegistry"))
-        grants.revoke(self.department.context, grant_id, revocation, self.department.officer.sign_digest(digest))
+        grants.revoke(self.department.context, grant_id, revocation, self.department.organisation.officer.sign_digest(digest))
 
     def offer(self, **changes: Any) -> Offer:
         terms: dict[str, Any] = {
@@ -396,75 +236,8 @@ ROLES = {
     "bank": Role.BANK,
     "settlement_bank": Role.SETTLEMENT_BANK,
 }
-
-
-@dataclass
-class Keys:
-    member: str
-    admin: Secp256k1Signer
-    transaction: Secp256k1Signer
-    statement: Secp256k1Signer
-    officer: Secp256k1Signer
-    log: Ed25519Signer
-
-
-def make_keys(place: int) -> Keys:
-    signers = [Secp256k1Signer(new_private_key()) for _ in range(4)]
-    member = with_check_character(f"11440700MB2X0C{place:03d}")
-    return Keys(member, *signers, Ed25519Signer(new_private_key()))
-
-
-class Governance:
-    """Directory actions by two governors, sent directly."""
-
-    def __init__(self, ledger: Ledger, governors: list[Keys]) -> None:
-        self.ledger, self.governors, self.nonce = ledger, governors, 0
-
-    def execute(self, function: str, *arguments: Any) -> None:
-        self.nonce += 1
-        _, data = self.ledger.encode("MemberDirectory", function, *arguments)
-        approval = Approval(version=1, call_hash=keccak256(data), nonce=self.nonce, deadline=2**40)
-        digest = approval.digest(self.ledger.deployment.domain("MemberDirectory"))
-        signatures = [each.admin.sign_digest(digest) for each in self.governors[:2]]
-        address, call = self.ledger.encode("MemberDirectory", "execute", data, self.nonce, 2**40, signatures)
-        signer = self.governors[0].transaction
-        signed = sign_transaction(
-            signer,
-            chain_id=self.ledger.deployment.chain_id,
-            nonce=self.ledger.nonce(signer.address),
-            to=address,
-            data=call,
-            gas=gas_for(call),
-        )
-        self.ledger.simulate(address, call, sender=signer.address)
-        (answer,) = self.ledger.send([signed.raw])
-        assert isinstance(answer, bytes), answer
-        deadline = time.monotonic() + 60
-        while (receipt := self.ledger.receipt(signed.transaction_hash)) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert receipt.succeeded
-
-
-def admit_all(governance: Governance, keys: dict[str, Keys]) -> None:
-    def entry(fingerprint: bytes, purpose: KeyPurpose, algorithm: int = 1) -> tuple[bytes, int, int]:
-        return (fingerprint, int(purpose), algorithm)
-
-    for role, each in keys.items():
-        added = [
-            entry(each.statement.fingerprint, KeyPurpose.STATEMENT),
-            entry(each.officer.fingerprint, KeyPurpose.APPROVAL),
-            entry(each.log.fingerprint, KeyPurpose.LOG, 2),
-        ]
-        if role in ("bank", "settlement_bank"):
-            added += [
-                entry(each.admin.fingerprint, KeyPurpose.ADMIN),
-                entry(each.transaction.fingerprint, KeyPurpose.TRANSACTION),
-            ]
-            governance.execute("admit", each.member, role, int(ROLES[role]), added)
-        else:
-            for one in added:
-                governance.execute("addKey", each.member, one)
+FOUNDERS = ("operator", "supervisor", "department")
+APIS = (assets_api, agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api, evidence_api)
 
 
 def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
@@ -475,51 +248,14 @@ def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
     return frozenset(name for name, role in ROLES.items() if word.has_role(role))
 
 
-def app_of(context: Context) -> FastAPI:
-    """The packages' endpoints, with the caller named by a header as the node's middleware would after its checks."""
-    app = FastAPI()
-    app.state.context = context
-
-    @app.middleware("http")
-    async def principal(request: Request, call_next: Any) -> Any:
-        member, local = request.headers.get("x-member"), request.headers.get("x-local")
-        if member:
-            request.state.principal = Principal("member", member, roles_of(context, request, member))
-        elif local:
-            request.state.principal = Principal("local", context.member, frozenset(local.split(",")))
-        return await call_next(request)
-
-    @app.exception_handler(QiaolianError)
-    async def problem(_request: Request, error: QiaolianError) -> JSONResponse:
-        return JSONResponse({"code": error.code, "detail": error.sentence, "hint": error.hint}, status_code=error.status)
-
-    for module in (assets_api, agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api, evidence_api):
-        app.include_router(module.router)
-    return app
-
-
-def make_node(role: str, keys: Keys, directory: Path, url: str, deployment: Deployment, nodes: dict[str, Node]) -> Node:
-    database = Database(f"sqlite:///{directory / role}.db")
-    Base.metadata.create_all(database.engine)
-    view = ChainView(url, deployment, SealedForTests(), poll_seconds=0.02)
-    line = Line(keys.member, nodes)
-    context = Context(
-        member=keys.member,
-        roles=ROLES[role],
-        database=database,
-        ledger=Ledger(url, deployment),
-        view=view,
-        peers=line,
-        signers={KeyPurpose.STATEMENT: keys.statement},
-        log_signer=keys.log,
-        transaction_address=keys.transaction.address,
-        settings={},
-        ports={"sources": {"people": Rows()}},
-    )
-    view.start(wait_seconds=60)
-    node = Node(context, line, app_of(context), keys.officer, keys.transaction, url)
-    node.height = deployment.deployed_at - 1
-    node.start()
+def make_node(organisation: Organisation, directory: Path, url: str, deployment: Deployment, nodes: dict[str, Node]) -> Node:
+    peers = LocalPeers(organisation.member, nodes)
+    context = make_context(organisation, directory, url, deployment, peers)
+    context.ports["sources"]["people"] = Rows()
+    app = application(context, [api.router for api in APIS], roles_of)
+    projections = (registry_projection.apply, exchange_projection.apply)
+    node = Node(organisation, context, peers, app, url, projections, height=deployment.deployed_at - 1)
+    node.start_outbox()
     return node
 
 
@@ -530,17 +266,16 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     url, process = anvil.start(directory / "anvil.log", keeps_history=True)
     nodes: dict[str, Node] = {}
     try:
-        keys = {role: make_keys(place) for place, role in enumerate(ROLES)}
-        founders = [keys[role] for role in ("operator", "supervisor", "department")]
-        governors = [
-            Governor(each.member, f"governor {place}", roles, each.admin.address, each.transaction.address)
-            for place, (each, roles) in enumerate(zip(founders, (Role.OPERATOR, Role.SUPERVISOR, Role.DEPARTMENT), strict=True))
-        ]
-        deployment = deploy(url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
-        governance_ledger = Ledger(url, deployment)
-        governance = Governance(governance_ledger, founders)
-        admit_all(governance, keys)
-        made = {role: make_node(role, each, directory, url, deployment, nodes) for role, each in keys.items()}
+        organisations = {
+            role: Organisation.make(role, with_check_character(f"11440700MB2X0C{place:03d}"), roles)
+            for place, (role, roles) in enumerate(ROLES.items())
+        }
+        founders = [organisations[role] for role in FOUNDERS]
+        deployment = deploy(url, new_private_key(), [founder.governor() for founder in founders], min_close_window=CloseWindow(2, 2))
+        ledger = Ledger(url, deployment)
+        governance = Governance(ledger, founders)
+        governance.admit(organisations.values(), FOUNDERS)
+        made = {role: make_node(organisation, directory, url, deployment, nodes) for role, organisation in organisations.items()}
         nodes.update({node.member: node for node in made.values()})
         log_keys = {node.member: "0x" + node.context.log_signer.public_key.hex() for node in nodes.values()}
         for node in nodes.values():
@@ -548,16 +283,12 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         market = Market(url, nodes, governance=governance, **made)
         publish(market)
         yield market
-        governance_ledger.close()
+        ledger.close()
     finally:
         for node in nodes.values():
-            node.stop.set()
+            node.stopped.set()
         for node in nodes.values():
-            if node.worker is not None:
-                node.worker.join(timeout=10)
-            node.context.view.stop()
-            node.context.ledger.close()
-            node.context.database.close()
+            node.close()
         anvil.end(process)
 
 

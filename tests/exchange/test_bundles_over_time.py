@@ -144,7 +144,7 @@ def test_a_revocation_is_not_hidden_behind_the_grants_older_word(market: Any) ->
     market.call(agreement_id, 1)
     finished(market, agreement_id)
     earlier = [*both(market, agreement_id), grant_export.bundle(market.department.context, grant_id)]
-    revoke(market, grant_id, market.department.officer)
+    revoke(market, grant_id, market.department.organisation.officer)
     market.anchor()
     later = [*both(market, agreement_id), grant_export.bundle(market.department.context, grant_id)]
     for before, after in zip(earlier, later, strict=True):
@@ -228,7 +228,7 @@ def test_a_call_that_was_refused_and_not_billed_is_not_shown_as_paid(market: Any
 
 def test_a_voided_call_is_not_shown_as_paid_by_leaving_the_void_out(market: Any) -> None:
     agreement_id = traded(market, 1, claimed=False)
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
     try:
         with pytest.raises(Unavailable):
@@ -333,14 +333,14 @@ def test_a_departments_new_key_does_not_break_the_banks_report(market: Any) -> N
 
 
 def test_a_grants_life_is_told_over_two_officers_keys(market: Any) -> None:
-    department, before = market.department, market.department.officer
+    department, before = market.department, market.department.organisation.officer
     market.offer()
     grant_id = market.grant()
     market.anchor()
     fresh = Secp256k1Signer(new_private_key())
     market.governance.execute("endKey", before.fingerprint, encode_code("retired"))
     market.governance.execute("addKey", department.member, (fresh.fingerprint, int(KeyPurpose.APPROVAL), int(Algorithm.SECP256K1)))
-    department.officer = fresh
+    department.organisation.signers[KeyPurpose.APPROVAL] = fresh
     market.settle()
     revoke(market, grant_id, fresh)
     market.anchor()
@@ -359,7 +359,7 @@ def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Any) -> N
     requested(market, terms)
     context.database.write(lambda session: opened(session, terms, salt))
     decision = GrantDecision(version=1, grant_id=terms.struct_hash(), approved=True, reason="agreed", deadline=2**40)
-    signature = market.department.officer.sign_digest(decision.digest(context.domain("GrantRegistry")))
+    signature = market.department.organisation.officer.sign_digest(decision.digest(context.domain("GrantRegistry")))
     market.department.done(grants.decide(context, terms.struct_hash(), decision, signature))
     market.anchor()
     assert refusal(market, grant_export.bundle(context, terms.struct_hash())) == "scope_malformed"

@@ -79,7 +79,7 @@ def test_a_lane_that_waits_for_an_answer_no_node_accepts_is_voided_and_goes_on(
 ) -> None:
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
     market.call(agreement_id)
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     with pytest.raises(Unavailable):
         market.call(agreement_id, 2, key="too large")
     with monkeypatch.context() as smaller:
@@ -93,10 +93,10 @@ def test_a_lane_that_waits_for_an_answer_no_node_accepts_is_voided_and_goes_on(
 def test_answers_that_do_not_fit_into_one_exchange_come_in_several(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     market.call(agreement_id)
     monkeypatch.setattr(gateway_side, "MAX_EXCHANGE_BYTES", 1)
-    sent = len(market.bank.line.sent)
+    sent = len(market.bank.peers.sent)
     results = together(market, agreement_id, [1, 2, 3, 4])
     assert [each.ending for each in results] == [Ending.SERVED] * 4
-    assert len(market.bank.line.sent) - sent >= 4
+    assert len(market.bank.peers.sent) - sent >= 4
     assert billed(market, agreement_id) == 5 * 50
 
 
@@ -180,7 +180,7 @@ def test_within_one_exchange_known_subjects_after_the_limit_are_refused_like_unk
     agreement_id = market.open(market.grant(), lanes=4)
     market.run(buyer_side.Buyer.of(market.bank.context).trade(agreement_id))
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
-    market.bank.line.refusal, before = Unavailable("peer_unreachable", "No line."), len(market.bank.line.sent)
+    market.bank.peers.refusal, before = Unavailable("peer_unreachable", "No line."), len(market.bank.peers.sent)
 
     async def signed() -> None:
         asked = [metering.call(market.bank.context, agreement_id, market.query(number)) for number in (1, 901, 2, 902)]
@@ -189,8 +189,8 @@ def test_within_one_exchange_known_subjects_after_the_limit_are_refused_like_unk
     try:
         market.run(signed())
     finally:
-        market.bank.line.refusal = None
-    items = {each["query"]["subject"][-3:]: each for _, body in market.bank.line.sent[before:] for each in body["requests"]}
+        market.bank.peers.refusal = None
+    items = {each["query"]["subject"][-3:]: each for _, body in market.bank.peers.sent[before:] for each in body["requests"]}
     one_exchange = [items[number] for number in ("001", "901", "002", "902")]
     answers = market.run(metering.serve(market.department.context, market.bank.member, one_exchange))
     reasons = [json.loads(each)["receipt"]["reason"] for each in answers]

@@ -45,7 +45,7 @@ def signed(market: Any, request: UsageRequest) -> dict[str, Any]:
 
 def last_wire(market: Any) -> dict[str, Any]:
     """The last request the bank sent, as it went over the line."""
-    path, body = next(each for each in reversed(market.bank.line.sent) if each[0] == "/v1/peer/calls")
+    path, body = next(each for each in reversed(market.bank.peers.sent) if each[0] == "/v1/peer/calls")
     assert path == "/v1/peer/calls"
     item: dict[str, Any] = copy.deepcopy(body["requests"][-1])
     return item
@@ -240,14 +240,14 @@ def test_two_callers_with_one_key_get_one_call(market: Any, agreement_id: bytes)
 
 
 def test_a_lost_answer_is_asked_for_again_and_paid_once(market: Any, agreement_id: bytes) -> None:
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     result = market.call(agreement_id, 3, key="lost")
     assert (result.seq, result.ending) == (1, Ending.SERVED)
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 50
 
 
 def test_a_request_left_open_by_a_crash_is_finished_by_the_next_process(market: Any, agreement_id: bytes) -> None:
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
     try:
         with pytest.raises(Unavailable):
@@ -279,12 +279,12 @@ def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(market: A
     market.call(agreement_id)
     old = put_back(market, tmp_path / "old.db")
     market.call(agreement_id, 2)
-    sent = len(market.bank.line.sent)
+    sent = len(market.bank.peers.sent)
     for _ in range(2):
         with pytest.raises(Conflict) as refused:
             market.run(metering.call(old, agreement_id, _query(3)))
         assert refused.value.code == "lane_behind_provider"
-    assert len(market.bank.line.sent) == sent, "nothing was signed and sent"
+    assert len(market.bank.peers.sent) == sent, "nothing was signed and sent"
     new = put_back(market, tmp_path / "new.db")
     assert market.run(metering.call(new, agreement_id, _query(3))).seq == 3
     market.bank.restarted()
@@ -298,18 +298,18 @@ def test_a_provider_that_shows_no_request_of_the_buyers_own_stops_nothing(market
         request = dataclasses.replace(UsageRequest.from_json(last_wire(market)["request"]), seq=99)
         signature = market.department.context.sign(request)
         shown = {"lanes": {"0": {"request": {"request": request.to_json(), "signature": "0x" + signature.hex()}}}}
-    market.bank.line.altered = lambda value: value if "answers" in value else shown
+    market.bank.peers.altered = lambda value: value if "answers" in value else shown
     try:
         assert market.call(agreement_id, 2).seq == 2
     finally:
-        market.bank.line.altered = None
+        market.bank.peers.altered = None
 
 
 def test_a_retry_after_revocation_voids_the_receipt(market: Any) -> None:
     grant_id = market.grant()
     agreement_id = market.open(grant_id)
     market.call(agreement_id)
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
     try:
         with pytest.raises(Unavailable):
@@ -351,12 +351,12 @@ def test_an_answer_that_contradicts_the_books_halts_the_lane(
     market: Any, agreement_id: bytes, edit: Callable[[dict[str, Any]], None], code: str
 ) -> None:
     market.call(agreement_id)
-    market.bank.line.altered = _altered(edit)
+    market.bank.peers.altered = _altered(edit)
     try:
         with pytest.raises(QiaolianError) as refused:
             market.call(agreement_id, 2)
     finally:
-        market.bank.line.altered = None
+        market.bank.peers.altered = None
     assert refused.value.code == code
     with pytest.raises(Conflict) as halted:
         market.call(agreement_id, 3)

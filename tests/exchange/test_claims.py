@@ -119,7 +119,7 @@ def claiming(market: Any, policy: ClaimPolicy = NEVER) -> Iterator[ClaimMonitor]
     def run() -> None:
         while not stop.is_set():
             try:
-                market.department.project()
+                market.department.sync()
                 asyncio.run(worker.round())
             except Unavailable:
                 pass
@@ -369,13 +369,11 @@ def later(market: Any, seconds: int) -> Iterator[None]:
 def without_outbox(market: Any) -> Iterator[None]:
     """The provider's outbox does not run."""
     node = market.department
-    node.stop.set()
-    node.worker.join(PATIENCE)
+    node.stop_outbox()
     try:
         yield
     finally:
-        node.stop = threading.Event()
-        node.start()
+        node.start_outbox()
 
 
 def owed(market: Any, grant_id: bytes) -> bytes:
@@ -419,7 +417,7 @@ def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(marke
         assert stopped is not None
         assert stopped.code == "claims_outbox_stopped"
         notice(market, agreement_id)
-        market.department.project()
+        market.department.sync()
         monitor.round()
         with later(market, GRACE_SECONDS):
             monitor.round()

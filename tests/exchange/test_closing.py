@@ -45,7 +45,7 @@ def agreement_id(market: Any, grant_id: bytes) -> Iterator[bytes]:
     found: bytes = market.open(grant_id, cap=1000, lanes=2)
     yield found
     for node in (market.bank, market.department):
-        node.line.broken, node.line.lost = False, 0
+        node.peers.broken, node.peers.lost = False, 0
         node.restarted()
 
 
@@ -188,7 +188,7 @@ def test_a_closing_after_notice_needs_no_window(market: Any, agreement_id: bytes
 
 def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(market: Any, agreement_id: bytes) -> None:
     market.call(agreement_id)
-    path, body = market.bank.line.sent[-1]
+    path, body = market.bank.peers.sent[-1]
     assert path == "/v1/peer/calls"
     end(market, agreement_id)
     for restarted in (False, True):
@@ -222,7 +222,7 @@ def test_a_call_under_way_is_in_the_totals_or_is_not_made(market: Any, agreement
 
 def test_a_lost_answer_is_asked_for_again_and_closes_once(market: Any, agreement_id: bytes) -> None:
     market.call(agreement_id)
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_timeout"
     assert (stored(market.bank, agreement_id), stored(market.department, agreement_id)) == ("proposed", "signed")
     assert refused(lambda: market.call(agreement_id, 2)) == "agreement_final"
@@ -235,9 +235,9 @@ def test_a_lost_answer_is_asked_for_again_and_closes_once(market: Any, agreement
 
 def test_totals_stored_before_a_crash_are_sent_by_the_next_process(market: Any, agreement_id: bytes) -> None:
     market.call(agreement_id)
-    market.bank.line.broken = True
+    market.bank.peers.broken = True
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_unreachable"
-    market.bank.line.broken = False
+    market.bank.peers.broken = False
     market.bank.restarted()
     assert stored(market.bank, agreement_id) == "proposed"
     first = closing.view(market.bank.context, agreement_id)
@@ -287,7 +287,7 @@ def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_
 def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claimed(market: Any, agreement_id: bytes) -> None:
     for number in range(3):
         market.call(agreement_id, number)
-    market.bank.line.broken = True
+    market.bank.peers.broken = True
     answer = end(market, agreement_id)
     assert (answer["way"], answer["refusal"]["code"]) == ("notice", "peer_unreachable")
     market.bank.done(answer["operation"])

@@ -48,11 +48,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_the_way(market: Any, status: int, code: str) -> Iterator[None]:
     """What a peer's gate, or a proxy before it, answers to every exchange of calls."""
     body = json.dumps({"code": code, "detail": "Refused.", "status": status}).encode() if code else b"<html>"
-    market.bank.line.refusal = refusal(market.department.member, Answer(status, "application/problem+json", body))
+    market.bank.peers.refusal = refusal(market.department.member, Answer(status, "application/problem+json", body))
     try:
         yield
     finally:
-        market.bank.line.refusal = None
+        market.bank.peers.refusal = None
 
 
 def outstanding(market: Any, agreement_id: bytes, number: int = 1, key: str | None = None) -> CallOutstanding:
@@ -122,26 +122,26 @@ def test_a_call_that_its_caller_was_told_to_have_failed_is_never_billed_by_the_n
 
 
 def test_timeouts_and_cut_lines_name_the_key(market: Any, agreement_id: bytes) -> None:
-    market.bank.line.broken = True
+    market.bank.peers.broken = True
     try:
         error = outstanding(market, agreement_id)
         with pytest.raises(Unavailable) as blocked:
             market.call(agreement_id, 2)
     finally:
-        market.bank.line.broken = False
+        market.bank.peers.broken = False
     assert (blocked.value.code, blocked.value.context["outstandingKey"]) == ("lane_blocked", key_of(error))
     assert withdraw(market, key_of(error)).reason == "withdrawn"
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     assert key_of(outstanding(market, agreement_id, 3, "mine")) == "mine"
     assert (fetch(market, "mine").ending, billed(market, agreement_id)) == (Ending.SERVED, 50)
 
 
 def test_an_error_answer_of_the_gateway_leaves_the_request_outstanding(market: Any, agreement_id: bytes) -> None:
-    market.bank.line.altered = lambda _value: {"answers": [{"error": {"code": "not_buyer", "detail": "No.", "status": 403}}]}
+    market.bank.peers.altered = lambda _value: {"answers": [{"error": {"code": "not_buyer", "detail": "No.", "status": 403}}]}
     try:
         error = outstanding(market, agreement_id)
     finally:
-        market.bank.line.altered = None
+        market.bank.peers.altered = None
     assert error.context["cause"] == "not_buyer"
     assert withdraw(market, key_of(error)).content is not None, "the gateway had served it all the same"
 
@@ -151,12 +151,12 @@ def test_an_answer_that_halts_the_lane_names_the_key_and_is_told_again(market: A
         value["answers"][0]["receipt"]["amount"] = "500"
         return value
 
-    market.bank.line.altered = forged
+    market.bank.peers.altered = forged
     try:
         with pytest.raises(Conflict) as halted:
             market.call(agreement_id, key="halts")
     finally:
-        market.bank.line.altered = None
+        market.bank.peers.altered = None
     assert (halted.value.code, halted.value.context["idempotencyKey"]) == ("wrong_signer", "halts")
     for again in (fetch, withdraw):
         with pytest.raises(Conflict) as caught:
@@ -237,7 +237,7 @@ def test_a_withdrawn_request_is_a_receipt_of_zero_units_kept_in_both_logs(market
 
 
 def test_a_request_served_before_its_withdrawal_is_delivered_and_owed(market: Any, agreement_id: bytes) -> None:
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     result = withdraw(market, key_of(outstanding(market, agreement_id)))
     assert (result.ending, result.amount) == (Ending.SERVED, 50)
     assert result.content is not None
@@ -246,7 +246,7 @@ def test_a_request_served_before_its_withdrawal_is_delivered_and_owed(market: An
 def test_a_lost_answer_to_a_withdrawal_is_asked_for_again(market: Any, agreement_id: bytes) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     with pytest.raises(CallOutstanding):
         withdraw(market, key)
     market.bank.restarted()
@@ -294,7 +294,7 @@ def test_closing_withdraws_what_nobody_waits_for(market: Any, agreement_id: byte
 def test_a_forged_withdrawal_takes_no_place(market: Any, agreement_id: bytes, forged: str) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
-    item = next(body for path, body in reversed(market.bank.line.sent) if path == "/v1/peer/calls")["requests"][0]
+    item = next(body for path, body in reversed(market.bank.peers.sent) if path == "/v1/peer/calls")["requests"][0]
     request = UsageRequest.from_json(item["request"])
     named = request.struct_hash() if forged != "another request" else bytes(32)
     statement = RequestWithdrawal(1, agreement_id, 0, 1, named, 1)
@@ -309,7 +309,7 @@ def test_a_forged_withdrawal_takes_no_place(market: Any, agreement_id: bytes, fo
 
 def test_one_request_that_a_proxy_refuses_fails_none_beside_it(market: Any, grant_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     agreement_id = market.open(grant_id, cap=1000, lanes=4)
-    line, post = market.bank.line, market.bank.line.post
+    line, post = market.bank.peers, market.bank.peers.post
 
     async def too_large(member: str, path: str, body: Any, **more: Any) -> Any:
         if path == "/v1/peer/calls" and b"92440700MA4W000003" in body and b'"withdrawal"' not in body:

@@ -82,13 +82,11 @@ def work(market: Any) -> None:
 @contextmanager
 def outbox_stopped(node: Any) -> Iterator[None]:
     """While the node's outbox process is dead; what is queued waits, and is sent by the next one."""
-    node.stop.set()
-    node.worker.join(timeout=30)
+    node.stop_outbox()
     try:
         yield
     finally:
-        node.stop = threading.Event()
-        node.start()
+        node.start_outbox()
 
 
 @contextmanager
@@ -96,14 +94,14 @@ def cut_after_offer(market: Any) -> Iterator[None]:
     """The line to the provider breaks once it has shown its offer: the proposal is stored and does not arrive."""
 
     def cut(answer: Any) -> Any:
-        market.bank.line.broken = "providerKey" in answer
+        market.bank.peers.broken = "providerKey" in answer
         return answer
 
-    market.bank.line.altered = cut
+    market.bank.peers.altered = cut
     try:
         yield
     finally:
-        market.bank.line.altered, market.bank.line.broken = None, False
+        market.bank.peers.altered, market.bank.peers.broken = None, False
 
 
 def undelivered(market: Any, grant_id: bytes, **wanted: Any) -> bytes:
@@ -119,7 +117,7 @@ def undelivered(market: Any, grant_id: bytes, **wanted: Any) -> bytes:
 def answer_lost(market: Any, grant_id: bytes) -> bytes:
     """A proposal that the provider signed, while its answer did not arrive; its id."""
     before = stored(market)
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     with pytest.raises(Unavailable):
         market.propose(grant_id)
     (made,) = stored(market) - before
@@ -346,11 +344,11 @@ def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_c
     with pytest.raises(QiaolianError):
         market.bank.done(made["openOperation"])
     assert agreements.view(market.bank.context, agreement_id)["state"] == "failed", "shown at once"
-    market.department.line.broken = True
-    market.bank.line.broken = True
+    market.department.peers.broken = True
+    market.bank.peers.broken = True
     work(market)
     assert states(market, agreement_id) == [("failed", "grant_not_live"), ("signed", None)]
-    market.bank.line.broken = market.department.line.broken = False
+    market.bank.peers.broken = market.department.peers.broken = False
     work(market)
     assert states(market, agreement_id) == [("failed", "grant_not_live")] * 2
     with pytest.raises(Conflict) as ended:
@@ -462,12 +460,12 @@ def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(mar
         withdrawal.join()
         return answer
 
-    market.bank.line.altered = withdraw_first
+    market.bank.peers.altered = withdraw_first
     try:
         with pytest.raises(Conflict) as ended:
             market.run(agreements.resume(bank, agreement_id))
     finally:
-        market.bank.line.altered = None
+        market.bank.peers.altered = None
     assert ended.value.code == "proposal_ended"
     with bank.database.read() as session:
         assert not known(session, agreements.open_operation(agreement_id))

@@ -90,7 +90,7 @@ class Shop:
         market.settle()
         grant_id = bytes.fromhex(made["grantId"][2:])
         decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40)
-        signature = market.department.officer.sign_digest(decision.digest(self.context.domain("GrantRegistry")))
+        signature = market.department.organisation.officer.sign_digest(decision.digest(self.context.domain("GrantRegistry")))
         market.department.done(grants.decide(self.context, grant_id, decision, signature))
         market.settle()
         return grant_id

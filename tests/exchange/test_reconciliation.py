@@ -196,11 +196,11 @@ def test_a_receipt_that_the_provider_did_not_sign_bears_nothing_out(market: Any,
 
 
 def test_a_side_that_is_not_reached_is_told_apart_from_one_that_contradicts(market: Any, agreement_id: bytes) -> None:
-    market.supervisor.line.broken = True
+    market.supervisor.peers.broken = True
     try:
         found = report(market, agreement_id)
     finally:
-        market.supervisor.line.broken = False
+        market.supervisor.peers.broken = False
     assert found["kinds"] == ["unreachable", "unreachable"]
 
 
@@ -213,7 +213,7 @@ def test_counts_are_for_the_parties_and_supervisors(market: Any, agreement_id: b
 
 def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     with pytest.raises(Unavailable):
         market.call(agreement_id, 2, key="late")
     (finding,) = [each for each in report(market, agreement_id)["part"]["findings"] if each["kind"] == "gap"]
@@ -236,7 +236,7 @@ def counters(market: Any, agreement_id: bytes) -> dict[str, Any]:
 @pytest.fixture
 def telling(market: Any, agreement_id: bytes) -> Iterator[Callable[..., None]]:
     """Makes nodes answer the supervisor with other counts of one agreement: ``tell({member: lanes})``."""
-    line, get = market.supervisor.line, market.supervisor.line.get
+    line, get = market.supervisor.peers, market.supervisor.peers.get
 
     def tell(lies: Mapping[str, Any], *, of: bytes = agreement_id) -> None:
         async def asked(member: str, path: str) -> Any:
@@ -413,12 +413,12 @@ def test_a_count_stands_on_the_receipt_of_its_own_last_request(market: Any, twin
 
 def test_a_request_that_never_reached_the_provider_leaves_both_in_agreement(market: Any, twin_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
-    market.bank.line.broken = True
+    market.bank.peers.broken = True
     try:
         with pytest.raises(Unavailable):
             market.call(twin_id, 2, key="never")
     finally:
-        market.bank.line.broken = False
+        market.bank.peers.broken = False
     found = market.run(reconciliation.reconcile(market.supervisor.context, twin_id))
     assert found.agree, found.findings
     assert sum(told["buyer"]["outstanding"] for told in found.lanes.values()) == 1

@@ -59,7 +59,7 @@ class Backup:
         self.node.restarted()
         self.node.context.ports.pop("evidence.checked", None)
         self.node.height = self.height
-        self.node.project()
+        self.node.sync()
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def backup(market: Any, tmp_path: Path) -> Iterator[Callable[[str], Backup]]:
 
     yield made
     for node in (market.bank, market.department):
-        node.line.altered, node.line.broken = None, False
+        node.peers.altered, node.peers.broken = None, False
         node.context.database.write(lambda session: session.execute(sa.delete(Unrecovered)) and None)
         node.restarted()
 
@@ -187,7 +187,7 @@ def test_a_call_that_was_under_way_and_has_been_followed_keeps_its_key(market: A
 
 def under_way(market: Any, agreement_id: bytes, *, key: str) -> None:
     """A call whose answer is lost: the bank's node has asked and knows no more."""
-    market.bank.line.lost = 1
+    market.bank.peers.lost = 1
     assert impatient(lambda: market.call(agreement_id, 3, key=key)) == "peer_timeout"
     market.bank.restarted()
 
@@ -233,7 +233,7 @@ def test_a_scope_that_was_not_granted_is_refused(market: Any, backup: Any, chang
     granted = market.grant(purpose="statistics")
     agreement_id = market.open(granted, cap=1000)
     old.put_back()
-    market.department.line.altered = lambda answer: changed(answer) if "scope" in answer else answer
+    market.department.peers.altered = lambda answer: changed(answer) if "scope" in answer else answer
     assert recover(market, market.department, agreement_id).refusal.code == code
     assert grants.load(market.department.context, granted).columns == ()
 
@@ -288,9 +288,9 @@ def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(market: 
         held(each.node)
     for node in (market.bank, market.department):
         assert impatient(lambda: market.call(agreement_id, 2)) == "agreement_unrecovered"
-        node.line.broken = True
+        node.peers.broken = True
         assert recover(market, node, agreement_id).refusal.code == "peer_unreachable"
-        node.line.broken = False
+        node.peers.broken = False
         node.context.database.write(lambda session: session.execute(sa.delete(Unrecovered)) and None)
 
 
@@ -321,14 +321,14 @@ def test_a_side_that_hides_the_last_places_is_told_by_the_log(market: Any, agree
     def shortened(answer: Any) -> Any:
         return {**answer, "places": answer["places"][:1]} if "places" in answer else answer
 
-    node.line.altered = shortened
+    node.peers.altered = shortened
     hidden = recover(market, node, agreement_id)
     assert (hidden.places, hidden.refusal.code) == (1, "places_missing")
     with node.context.database.read() as session:
         assert session.get(Unrecovered, agreement_id).code == "places_missing"
     node.restarted()
     assert impatient(lambda: market.call(agreement_id, 4)) == "agreement_unrecovered"
-    node.line.altered = None
+    node.peers.altered = None
     assert recover(market, node, agreement_id).refusal is None
     node.restarted()
     assert market.call(agreement_id, 5).seq == (4 if side == "bank" else 5), "what the provider did not answer was asked again first"
@@ -389,7 +389,7 @@ def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
             forge(market, answer["places"])
         return answer
 
-    node.line.altered = lie
+    node.peers.altered = lie
     found = recover(market, node, agreement_id)
     assert (found.places, found.refusal.code) == (0, code)
     with node.context.database.read() as session:
@@ -398,7 +398,7 @@ def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
 
 @pytest.mark.parametrize("answer", [[], {}, {"places": 5}, {"places": [{}] * 201}])
 def test_an_answer_that_is_no_history_is_refused(market: Any, agreement_id: bytes, backup: Any, answer: Any) -> None:
-    market.bank.line.altered = lambda _: answer
+    market.bank.peers.altered = lambda _: answer
     assert recover(market, market.bank, agreement_id).refusal.code == "history_malformed"
 
 
@@ -408,7 +408,7 @@ def test_a_history_shorter_than_what_the_chain_paid_for_is_refused(market: Any, 
         market.call(agreement_id, number)
     market.claim(agreement_id)
     old.put_back()
-    market.department.line.altered = lambda answer: {**answer, "places": answer["places"][:1]} if "places" in answer else answer
+    market.department.peers.altered = lambda answer: {**answer, "places": answer["places"][:1]} if "places" in answer else answer
     assert recover(market, market.department, agreement_id).refusal.code == "lane_history_short"
 
 
@@ -422,7 +422,7 @@ def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(mar
             receipt(market, [place], 0, request="0x" + asked.struct_hash().hex())
         return answer
 
-    market.bank.line.altered = lie
+    market.bank.peers.altered = lie
     assert recover(market, market.bank, agreement_id).refusal.code == "place_taken"
 
 
@@ -435,7 +435,7 @@ def test_a_voucher_that_fits_no_place_is_refused(market: Any, agreement_id: byte
             edited(market, answer, "voucher", Voucher, market.bank, acknowledgedAmount="4000")
         return answer
 
-    market.department.line.altered = lie
+    market.department.peers.altered = lie
     assert recover(market, market.department, agreement_id).refusal.code == "acknowledgement_differs"
 
 
@@ -458,11 +458,11 @@ def test_histories_are_shown_to_the_parties_alone(market: Any, agreement_id: byt
     for node in (market.supervisor, market.operator):
         for path in ("places?lane=0&after=0", "signed"):
             with pytest.raises(Forbidden) as caught:
-                market.run(node.line.get(market.department.member, f"/v1/peer/agreements/0x{agreement_id.hex()}/{path}"))
+                market.run(node.peers.get(market.department.member, f"/v1/peer/agreements/0x{agreement_id.hex()}/{path}"))
             assert caught.value.code == "not_party"
         granted = agreements.load(market.department.context, agreement_id).agreement.grant_id
         with pytest.raises(Forbidden) as caught:
-            market.run(node.line.get(market.department.member, f"/v1/peer/grants/0x{granted.hex()}/scope"))
+            market.run(node.peers.get(market.department.member, f"/v1/peer/grants/0x{granted.hex()}/scope"))
         assert caught.value.code == "grant_of_others"
 
 
@@ -480,7 +480,7 @@ def test_a_forged_agreement_is_refused(market: Any, grant_id: bytes, backup: Any
     old = backup("bank")
     agreement_id = market.open(grant_id, cap=1000)
     old.put_back()
-    market.bank.line.altered = lambda answer: changed(answer) or answer if "agreement" in answer else answer
+    market.bank.peers.altered = lambda answer: changed(answer) or answer if "agreement" in answer else answer
     assert recover(market, market.bank, agreement_id).refusal.code == code
 
 
@@ -501,16 +501,16 @@ def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(m
         found = market.run(log.search(node.context))
         assert found is not None
         take(node, found)
-        market.department.line.broken = True
+        market.department.peers.broken = True
         assert recover(market, node, agreement_id).refusal.code == "peer_unreachable"
-        market.department.line.broken = False
-        market.department.line.altered = lambda answer: {**answer, "providerSignature": None} if "buyerSignature" in answer else answer
+        market.department.peers.broken = False
+        market.department.peers.altered = lambda answer: {**answer, "providerSignature": None} if "buyerSignature" in answer else answer
         assert recover(market, node, agreement_id).refusal.code == "places_missing", "its own log says that it signed"
-        market.department.line.altered = lambda answer: (
+        market.department.peers.altered = lambda answer: (
             {**answer, "providerSignature": answer["buyerSignature"]} if "buyerSignature" in answer else answer
         )
         assert recover(market, node, agreement_id).refusal.code == "wrong_signer"
-        market.department.line.altered = None
+        market.department.peers.altered = None
         assert recover(market, node, agreement_id).refusal is None
         assert closing.view(node.context, agreement_id)["providerSignature"] == signed["providerSignature"]
         assert market.run(Gateway.of(node.context).trade(agreement_id)).final, "nothing is served under totals that bind"

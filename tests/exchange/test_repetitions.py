@@ -92,7 +92,7 @@ def assess(market: Any, agreement_id: bytes, given: Given) -> Any:
 
 def last_wire(market: Any) -> dict[str, Any]:
     """The last request the bank sent, as it went over the line."""
-    body = next(body for path, body in reversed(market.bank.line.sent) if path == "/v1/peer/calls")
+    body = next(body for path, body in reversed(market.bank.peers.sent) if path == "/v1/peer/calls")
     item: dict[str, Any] = copy.deepcopy(body["requests"][-1])
     return item
 

@@ -60,7 +60,7 @@ UNUSABLE_SOURCE = {"url": "oracle+oracledb://u:hidden@127.0.0.1/x", "table": "t"
 """A source whose driver is not there; the bank's node runs with it."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
     """Four admitted organisations whose nodes run; tests leave it as they found it."""
     root = tmp_path_factory.mktemp("network")
@@ -114,7 +114,7 @@ def done(client: Any, operation: str) -> None:
     assert answer["state"] == "done", answer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
     """Makes an asset of this name, a grant, a deposit and an open agreement over the nodes; what to call then."""
 

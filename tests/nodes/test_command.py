@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from chain.errors import QiaolianError, Unauthorised
 from chain.keys import KeyStore, open_person_key
+from chain.loopback import free_ports
 from chain.passphrase import passphrase_warnings
 from nodes import command
 from nodes.access import LocalAccess
@@ -28,6 +29,11 @@ MEMBER, OTHER = with_check_character("11440700MB2N0D001"), with_check_character(
 def node(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nodes", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+
+
+def port() -> tuple[str, str]:
+    """The option for a port that is free, where a node is to start."""
+    return "--port", str(free_ports(1)[0])
 
 
 def test_init_lays_out_a_node_and_says_what_to_do_next(tmp_path: Path) -> None:
@@ -52,7 +58,7 @@ def test_init_asks_whose_seals_count(tmp_path: Path) -> None:
 
 
 def test_a_missing_deployment_is_one_sentence(tmp_path: Path) -> None:
-    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test")
+    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port())
     for action in ("run", "outbox"):
         done = node(action, "--config", str(tmp_path / "n" / "node.toml"))
         assert done.returncode != 0
@@ -122,7 +128,7 @@ def test_fresh_tokens_end_the_old_ones(two: tuple[Path, Path]) -> None:
 
 
 def test_migrate_brings_an_empty_database_up_to_date(tmp_path: Path) -> None:
-    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test")
+    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port())
     done = node("migrate", "--config", str(tmp_path / "n" / "node.toml"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "n" / "data" / "node.db").exists()
@@ -157,7 +163,7 @@ def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "n" / "keys").write_text("mine")
     officer = tmp_path / "officer.json"
     done = node(
-        *("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test"),
+        *("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port()),
         *("--officer-key", str(officer)),
     )
     assert done.stderr.startswith("directory_in_use: "), done.stderr
@@ -168,7 +174,7 @@ def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_directory_that_holds_other_files_may_become_a_node(tmp_path: Path) -> None:
     (tmp_path / "n").mkdir()
     (tmp_path / "n" / "deployment.json").write_text("{}")
-    done = node(*("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test"))
+    done = node(*("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port()))
     assert done.returncode == 0, done.stderr
     assert {"deployment.json", "node.toml", "keys"} <= {path.name for path in (tmp_path / "n").iterdir()}
 
@@ -237,7 +243,7 @@ def test_every_failed_start_has_a_code_and_a_hint(raised: Exception, code: str) 
 
 def started_config(tmp_path: Path, database: str) -> Path:
     """The configuration of a new node over this database."""
-    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test")
+    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port())
     config = tmp_path / "n" / "node.toml"
     config.write_text(config.read_text().replace("sqlite:///data/node.db", database))
     return config

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import Request
 
-from chain import anvil, errors
+from chain import anvil
 from chain.commitment import commit, consent_id, new_salt
 from chain.context import Context
-from chain.crypto import address_of, keccak256, new_private_key, sign_digest
-from chain.database import Base, Database
-from chain.deploy import Governor, deploy
+from chain.crypto import address_of, new_private_key, sign_digest
+from chain.deploy import deploy
 from chain.deployment import Deployment
 from chain.eip712 import Statement
-from chain.errors import QiaolianError
 from chain.keys import Ed25519Signer, Secp256k1Signer
 from chain.ledger import Ledger
-from chain.outbox import OutboxWorker, outcome
-from chain.outbox.store import Outcome
 from chain.statements import (
-    Algorithm,
-    Approval,
     Consent,
     ConsentRegistration,
     GrantDecision,
@@ -44,11 +35,8 @@ from chain.statements import (
     Role,
     SubjectKeyCertificate,
 )
-from chain.transactions import gas_for, sign_transaction
 from chain.trust import Trust
-from chain.view import ChainView
 from registry import projection
-from registry.access import Principal
 from registry.assets import api as assets_api
 from registry.assets import service as assets
 from registry.credit import api as credit_api
@@ -61,7 +49,10 @@ from registry.members import api as members_api
 from registry.property import api as property_api
 from registry.sources import Column, Record, Schema
 from registry.uscc import with_check_character
-from tests.exchange.conftest import SealedForTests, trust_for
+from tests.support.node import LocalNode, LocalPeers, application, make_context
+from tests.support.organisations import Governance, Organisation
+from tests.support.sealing import trust_for
+from tests.support.waiting import SECONDS, wait_for
 
 ORGANISATIONS = {
     "operator": Role.OPERATOR,
@@ -72,23 +63,10 @@ ORGANISATIONS = {
     "agency": Role.AGENCY,
 }
 GOVERNORS = ("operator", "supervisor", "tax")
-SECONDS = 60.0
-"""A bound for what a busy machine may delay, not a measure."""
 YEAR = 365 * 86_400
 PURPOSES = {"credit-assessment": True, "statistics": False, "anti-fraud": True}
 
 T = TypeVar("T")
-
-
-def wait_for(found: Callable[[], T | None], what: str) -> T:
-    """Wait until something is there."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        value = found()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.01)
 
 
 @dataclass
@@ -136,100 +114,34 @@ class Person:
         return sign_digest(self.key, statement.digest(deployment.domain(statement.contract)))
 
 
-class LocalPeers:
-    """The Peers port over the other organisations' applications in this process."""
-
-    def __init__(self, network: Network, member: str) -> None:
-        self._network, self._member = network, member
-        self.down: set[str] = set()
-        self.silent: set[str] = set()
-        """Members that take a request and never answer."""
-        self.asked: list[tuple[str, str]] = []
-        """Member and path of each GET."""
-
-    async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
-        return await self._send(member, "POST", path, body)
-
-    async def get(self, member: str, path: str) -> Any:
-        self.asked.append((member, path))
-        return await self._send(member, "GET", path, None)
-
-    async def _send(self, member: str, method: str, path: str, body: Any) -> Any:
-        if member in self.down:
-            raise errors.Unavailable("peer_unreachable", "The peer cannot be reached.")
-        if member in self.silent:
-            await asyncio.Event().wait()
-        return await self._network.node(member).answer(method, path, body, {"x-member": self._member})
-
-
-@dataclass
-class Node:
-    """One organisation: its keys, its context, its application."""
-
-    name: str
-    member: str
-    roles: Role
-    signers: dict[KeyPurpose, Secp256k1Signer]
-    log: Ed25519Signer
-    context: Context = field(init=False)
-    peers: LocalPeers = field(init=False)
-    app: FastAPI = field(init=False)
-    height: int = 0
-    syncing: threading.Lock = field(default_factory=threading.Lock)
+class Node(LocalNode):
+    """An organisation of the network."""
 
     @property
-    def domain(self) -> Callable[[str], Any]:
-        return self.context.domain
+    def name(self) -> str:
+        return self.organisation.name
+
+    @property
+    def signers(self) -> dict[KeyPurpose, Secp256k1Signer]:
+        return self.organisation.signers
+
+    @property
+    def log(self) -> Ed25519Signer:
+        return self.organisation.log
 
     def sign(self, statement: Statement, purpose: KeyPurpose) -> bytes:
         return self.signers[purpose].sign_digest(statement.digest(self.context.domain(statement.contract)))
 
-    def sync(self) -> None:
-        """Bring the proved view and the books up to the chain's head."""
-        with self.syncing:
-            head = self.context.ledger.height()
-            self.context.view.wait_for_height(head, SECONDS)
-            if head > self.height:
-                found = self.context.view.logs(self.height + 1, head)
-                events = [event for block in found.blocks for event in self.context.ledger.decode_logs(block)]
-                self.context.database.write(lambda session: projection.apply(session, events, self.context))
-                self.height = self.context.projected_height = found.height
-
-    def outcome(self, operation: str) -> Outcome:
-        """Wait until a call has ended."""
-
-        def ended() -> Outcome | None:
-            with self.context.database.read() as session:
-                found = outcome(session, operation)
-            return found if found.final else None
-
-        return wait_for(ended, operation)
-
-    def done(self, operation: str) -> None:
+    def done(self, operation: str, *, seconds: float = SECONDS) -> None:
         """Wait until a call is in a block, and take its events."""
-        self.outcome(operation).require_done()
+        super().done(operation, seconds=seconds)
         self.sync()
-
-    async def answer(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Any:
-        transport = httpx.ASGITransport(app=self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
-            answer = await client.request(method, path, json=body, headers=headers)
-        value = answer.json()
-        if answer.status_code >= 400:
-            kinds = {403: errors.Forbidden, 404: errors.NotFound, 409: errors.Conflict, 401: errors.Unauthorised, 503: errors.Unavailable}
-            kind = kinds.get(answer.status_code, errors.BadInput)
-            raise kind(value.get("code", "invalid"), value.get("detail", str(value)))
-        return value
-
-    def call(self, method: str, path: str, body: Any = None, *, role: str | None = None) -> Any:
-        """Call this node's API as someone of the organisation, or as a stranger."""
-        headers = {} if role is None else {"x-role": role}
-        return asyncio.run(self.answer(method, path, body, headers))
 
     def anchor(self) -> None:
         """Checkpoint, anchor and store the proof."""
         evidence.make_checkpoint(self.context)
         evidence.anchor_if_due(self.context, at_once=True)
+        self.outbox.wake()
 
         def settled() -> bool:
             self.context.view.wait_for_height(self.context.ledger.height(), SECONDS)
@@ -249,8 +161,9 @@ class Network:
     url: str
     deployment: Deployment
     nodes: dict[str, Node]
+    """By name."""
     ledger: Ledger
-    nonce: int = 0
+    governance: Governance
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
@@ -260,7 +173,7 @@ class Network:
         return wait_for(found, what)
 
     def node(self, member: str) -> Node:
-        return next(each for each in self.nodes.values() if each.member == member)
+        return next(node for node in self.nodes.values() if node.member == member)
 
     def sync(self) -> None:
         """Every node up to the head."""
@@ -268,19 +181,8 @@ class Network:
             list(pool.map(Node.sync, self.nodes.values()))
 
     def execute(self, function: str, *arguments: Any) -> None:
-        """A directory action approved by two governors, sent directly."""
-        _, data = self.ledger.encode("MemberDirectory", function, *arguments)
-        self.nonce += 1
-        approval = Approval(version=1, call_hash=keccak256(data), nonce=2**100 + self.nonce, deadline=2**40)
-        digest = approval.digest(self.deployment.domain("MemberDirectory"))
-        signatures = [self[name].signers[KeyPurpose.ADMIN].sign_digest(digest) for name in GOVERNORS[:2]]
-        sender = Secp256k1Signer(new_private_key())
-        address, call = self.ledger.encode("MemberDirectory", "execute", data, approval.nonce, 2**40, signatures)
-        self.ledger.simulate(address, call, sender=sender.address)
-        chain_id = self.deployment.chain_id
-        signed = sign_transaction(sender, chain_id=chain_id, nonce=0, to=address, data=call, gas=gas_for(call))
-        self.ledger.send([signed.raw])
-        wait_for(lambda: self.ledger.receipt(signed.transaction_hash), function)
+        """A directory action approved by two governors."""
+        self.governance.execute(function, *arguments)
 
     @property
     def trust(self) -> Trust:
@@ -409,118 +311,54 @@ class Network:
         return consent_id(commitment, person.address)
 
 
-def _make_node(name: str, place: int, roles: Role) -> Node:
-    purposes = (KeyPurpose.ADMIN, KeyPurpose.APPROVAL, KeyPurpose.TRANSACTION, KeyPurpose.STATEMENT, KeyPurpose.TOKEN)
-    signers = {purpose: Secp256k1Signer(new_private_key()) for purpose in purposes}
-    return Node(name, with_check_character(f"11440703QL{place:07d}"), roles, signers, Ed25519Signer(secrets.token_bytes(32)))
+APIS = (members_api, assets_api, grants_api, credit_api, property_api, evidence_api)
 
 
-def _keys(node: Node) -> list[tuple[bytes, int, int]]:
-    keys = [(signer.fingerprint, int(purpose), int(Algorithm.SECP256K1)) for purpose, signer in node.signers.items()]
-    return [*keys, (node.log.fingerprint, int(KeyPurpose.LOG), int(Algorithm.ED25519))]
-
-
-def _application(node: Node, network: Network) -> FastAPI:
-    app = FastAPI()
-    app.state.context = node.context
-    for each in (members_api, assets_api, grants_api, credit_api, property_api, evidence_api):
-        app.include_router(each.router)
-
-    @app.middleware("http")
-    async def principal(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
-        member, role = request.headers.get("x-member"), request.headers.get("x-role")
-        request.state.principal = None
-        if member is not None:
-            roles = frozenset(str(each.name).lower() for each in network.node(member).roles)
-            request.state.principal = Principal("member", member, roles)
-        elif role is not None:
-            request.state.principal = Principal("local", node.member, frozenset({role}))
-        return await call_next(request)
-
-    @app.exception_handler(QiaolianError)
-    async def problem(_request: Request, error: QiaolianError) -> JSONResponse:
-        return JSONResponse({"code": error.code, "detail": error.sentence}, status_code=error.status)
-
-    return app
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """The running network; its tests use fresh names, so they do not meet."""
     directory = tmp_path_factory.mktemp("registry")
     url, process = anvil.start(directory / "anvil.log", keeps_history=True)
-    stop = threading.Event()
-    workers: list[threading.Thread] = []
-    nodes = {name: _make_node(name, place, roles) for place, (name, roles) in enumerate(ORGANISATIONS.items())}
+    nodes: dict[str, Node] = {}
     try:
-        governors = [
-            Governor(
-                nodes[name].member,
-                name,
-                nodes[name].roles,
-                nodes[name].signers[KeyPurpose.ADMIN].address,
-                nodes[name].signers[KeyPurpose.TRANSACTION].address,
-            )
-            for name in GOVERNORS
-        ]
-        deployment = deploy(url, new_private_key(), governors)
-        network = Network(url, deployment, nodes, Ledger(url, deployment))
-        _admit(network)
+        organisations = {
+            name: Organisation.make(name, with_check_character(f"11440703QL{place:07d}"), roles)
+            for place, (name, roles) in enumerate(ORGANISATIONS.items())
+        }
+        founders = [organisations[name] for name in GOVERNORS]
+        deployment = deploy(url, new_private_key(), [founder.governor() for founder in founders])
+        ledger = Ledger(url, deployment)
+        governance = Governance(ledger, founders)
+        governance.admit(organisations.values(), GOVERNORS)
+        by_member: dict[str, LocalNode] = {}
+        for name, organisation in organisations.items():
+            nodes[name] = by_member[organisation.member] = _make_node(organisation, directory, url, deployment, by_member)
         log_keys = {node.member: "0x" + node.log.public_key.hex() for node in nodes.values()}
         for node in nodes.values():
-            _start(node, network, directory, log_keys)
-            worker = OutboxWorker(
-                node.context.database,
-                Ledger(url, deployment),
-                node.signers[KeyPurpose.TRANSACTION],
-                poll_seconds=0.01,
-                block_seconds=0.02,
-            )
-            workers.append(threading.Thread(target=worker.run, args=(stop,), daemon=True))
-            workers[-1].start()
+            node.context.settings = {"log_keys": log_keys}
+        network = Network(url, deployment, nodes, ledger, governance)
         network.sync()
         yield network
+        ledger.close()
     finally:
-        stop.set()
-        for thread in workers:
-            thread.join(5)
         for node in nodes.values():
-            if hasattr(node, "context"):
-                node.context.view.stop()
-                node.context.database.close()
+            node.stopped.set()
+        for node in nodes.values():
+            node.close()
         anvil.end(process)
 
 
-def _admit(network: Network) -> None:
-    for name, node in network.nodes.items():
-        if name not in GOVERNORS:
-            network.execute("admit", node.member, name, int(node.roles), _keys(node))
-            continue
-        for key in _keys(node):
-            if key[1] not in (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION):
-                network.execute("addKey", node.member, key)
+def _make_node(organisation: Organisation, directory: Path, url: str, deployment: Deployment, nodes: dict[str, LocalNode]) -> Node:
+    peers = LocalPeers(organisation.member, nodes)
+    context = make_context(organisation, directory, url, deployment, peers)
 
+    def roles_of(_context: Context, _request: Request, member: str) -> frozenset[str]:
+        return frozenset(str(role.name).lower() for role in nodes[member].context.roles)
 
-def _start(node: Node, network: Network, directory: Path, log_keys: dict[str, str]) -> None:
-    database = Database(f"sqlite:///{directory / node.name}.db")
-    Base.metadata.create_all(database.engine)
-    view = ChainView(network.url, network.deployment, SealedForTests(), poll_seconds=0.02)
-    view.start(wait_seconds=SECONDS)
-    node.peers = LocalPeers(network, node.member)
-    node.context = Context(
-        member=node.member,
-        roles=node.roles,
-        database=database,
-        ledger=Ledger(network.url, network.deployment),
-        view=view,
-        peers=node.peers,
-        signers={each: node.signers[each] for each in (KeyPurpose.STATEMENT, KeyPurpose.TOKEN)},
-        log_signer=node.log,
-        transaction_address=node.signers[KeyPurpose.TRANSACTION].address,
-        settings={"log_keys": log_keys},
-        ports={"sources": {}},
-    )
-    node.app = _application(node, network)
+    app = application(context, [api.router for api in APIS], roles_of)
+    node = Node(organisation, context, peers, app, url, (projection.apply,))
+    node.start_outbox()
+    return node
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
 from registry.property.service import CertifiedKey, NewDeal
 from registry.property.store import Deal, Hold, SignedStep, Title, Unit
 from registry.property.story import check
-from tests.exchange.conftest import trust_for
+from tests.support.sealing import trust_for
 
 DAY = 86_400
 PARTIES = ("agency", "tax", "bank", "registrar")

@@ -78,7 +78,7 @@ def test_no_key_but_the_officers_decides(network: Any, asset_id: bytes, purpose:
     decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="in-order", deadline=2**40)
     for signer in (node.signers[purpose], network["bank"].signers[KeyPurpose.APPROVAL]):
         with pytest.raises(Forbidden) as caught:
-            service.decide(node.context, grant_id, decision, signer.sign_digest(decision.digest(node.domain("GrantRegistry"))))
+            service.decide(node.context, grant_id, decision, signer.sign_digest(decision.digest(node.context.domain("GrantRegistry"))))
         assert caught.value.code == "wrong_signer"
     other = GrantDecision(version=1, grant_id=bytes(32), approved=True, reason="in-order", deadline=2**40)
     with pytest.raises(BadInput) as mixed:
