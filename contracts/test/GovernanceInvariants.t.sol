@@ -113,6 +113,7 @@ contract GovernanceInvariants is Base {
     }
 
     /// forge-config: default.invariant.runs = 6
+    /// forge-config: long.invariant.runs = 24
     function invariant_twoGovernorsCanApprove() public view {
         _handler.check();
     }
