@@ -20,7 +20,8 @@ DATA = Path(__file__).parent.parent / "data" / "kcn"
 
 @pytest.fixture(params=["one", "four"])
 def recorded(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return json.loads((DATA / f"{request.param}.json").read_text())
+    read: dict[str, Any] = json.loads((DATA / f"{request.param}.json").read_text())
+    return read
 
 
 def resealed(raw: bytes, seals: list[bytes]) -> bytes:

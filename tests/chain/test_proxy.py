@@ -59,7 +59,7 @@ def test_the_sender_of_each_ethereum_type_is_recovered(signer: Secp256k1Signer) 
 
 def test_other_types_other_chains_and_altered_bytes_are_refused(signer: Secp256k1Signer) -> None:
     whole = typed(2, signer)
-    refused = {
+    refused: dict[str, list[Any]] = {
         "transaction_type": ["0x20" + whole[4:], "0x7802" + whole[4:], "0x03" + whole[4:], "0x04" + whole[4:], "0x00", "0x31"],
         "transaction_chain": [legacy(signer, chain_id=CHAIN + 1), typed(1, signer, chain_id=7)],
         "transaction_malformed": [

@@ -431,7 +431,8 @@ def test_a_header_that_a_sealed_one_leads_to_is_taken_and_any_other_refused(serv
     view.start(wait_seconds=SECONDS)
     view.stop()
     assert [header.block_hash for header in view.headers(8, 10)] == [hash_of(first), hash_of(second), hash_of(node.latest)]
-    for lie in (other, second, {}, None):
+    lies: tuple[Any, ...] = (other, second, {}, None)
+    for lie in lies:
         node.blocks[8] = lie
         assert code_of(lambda: view.headers(8, 10)) == "chain_header_refused"
     assert code_of(lambda: view.logs(8, 10)) == "chain_header_refused"

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from eth_abi.abi import encode
 
 from chain.eip712 import Codec, Domain, Struct
-from chain.statements import STATEMENTS, STRUCTS, LaneTotal, Share, Statement
+from chain.statements import STATEMENTS, STRUCTS, LaneTotal, Share, Statement  # type: ignore[attr-defined]
 
 PATH = Path(__file__).parents[2] / "contracts" / "test" / "vectors" / "statements.json"
 DOMAIN = Domain(chain_id=440_700, contract="0x" + "5e" * 20)

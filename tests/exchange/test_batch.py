@@ -10,10 +10,11 @@ import pytest
 
 from exchange.metering.api import MOST_PER_BATCH
 from exchange.metering.gateway import Gateway
+from tests.exchange.conftest import Market
 
 
 @pytest.fixture(scope="module")
-def agreement_id(market: Any) -> bytes:
+def agreement_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.open(market.grant(), cap=100_000, lanes=4)
     return found
@@ -25,7 +26,7 @@ def call(agreement_id: bytes, number: int = 1, **changes: Any) -> dict[str, Any]
     return {**asked, **changes}
 
 
-def post(market: Any, *bodies: Any, path: str = "/v1/calls/batch", key: str | None = None) -> list[httpx.Response]:
+def post(market: Market, *bodies: Any, path: str = "/v1/calls/batch", key: str | None = None) -> list[httpx.Response]:
     """Requests at the bank's own node, sent at once."""
 
     async def send() -> list[httpx.Response]:
@@ -37,19 +38,19 @@ def post(market: Any, *bodies: Any, path: str = "/v1/calls/batch", key: str | No
     return found
 
 
-def batch(market: Any, *calls: Any) -> list[dict[str, Any]]:
+def batch(market: Market, *calls: Any) -> list[dict[str, Any]]:
     (answer,) = post(market, {"calls": list(calls)})
     assert answer.status_code == 200, answer.text
     results: list[dict[str, Any]] = answer.json()["results"]
     return results
 
 
-def owed(market: Any, agreement_id: bytes) -> int:
+def owed(market: Market, agreement_id: bytes) -> int:
     amount: int = market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount
     return amount
 
 
-def test_each_call_of_a_batch_ends_on_its_own_and_in_its_place(market: Any, agreement_id: bytes) -> None:
+def test_each_call_of_a_batch_ends_on_its_own_and_in_its_place(market: Market, agreement_id: bytes) -> None:
     before = owed(market, agreement_id)
     results = batch(
         market,
@@ -77,7 +78,7 @@ def test_each_call_of_a_batch_ends_on_its_own_and_in_its_place(market: Any, agre
     assert owed(market, agreement_id) == before + 2 * 50
 
 
-def test_a_key_used_twice_in_a_batch_is_one_call_and_of_two_queries_one_is_refused(market: Any, agreement_id: bytes) -> None:
+def test_a_key_used_twice_in_a_batch_is_one_call_and_of_two_queries_one_is_refused(market: Market, agreement_id: bytes) -> None:
     before = owed(market, agreement_id)
     same = batch(market, *(call(agreement_id, 5, key="twice") for _ in range(3)))
     assert same[0] == same[1] == same[2]
@@ -86,7 +87,7 @@ def test_a_key_used_twice_in_a_batch_is_one_call_and_of_two_queries_one_is_refus
     assert owed(market, agreement_id) == before + 2 * 50
 
 
-def test_two_requests_at_once_under_one_key_with_other_bodies_are_one_call_and_one_conflict(market: Any, agreement_id: bytes) -> None:
+def test_two_requests_at_once_under_one_key_with_other_bodies_are_one_call_and_one_conflict(market: Market, agreement_id: bytes) -> None:
     before = owed(market, agreement_id)
     answers = post(market, call(agreement_id, 8), call(agreement_id, 9), path="/v1/calls", key="at-once")
     assert sorted(each.status_code for each in answers) == [200, 409]
@@ -94,7 +95,7 @@ def test_two_requests_at_once_under_one_key_with_other_bodies_are_one_call_and_o
     assert owed(market, agreement_id) == before + 50
 
 
-def test_an_agreement_ordered_twice_under_one_key_is_one_agreement_and_locks_its_cap_once(market: Any) -> None:
+def test_an_agreement_ordered_twice_under_one_key_is_one_agreement_and_locks_its_cap_once(market: Market) -> None:
     order = {"grantId": "0x" + market.grant().hex(), "cap": 700, "offerHash": "0x" + market.seen().hex()}
     account = market.department.context.ledger.settlement.account
     before = account(market.bank.member).locked
@@ -109,7 +110,7 @@ def test_an_agreement_ordered_twice_under_one_key_is_one_agreement_and_locks_its
     assert without.json()["agreementId"] != agreement
 
 
-def test_a_grant_asked_for_twice_under_one_key_is_one_grant(market: Any) -> None:
+def test_a_grant_asked_for_twice_under_one_key_is_one_grant(market: Market) -> None:
     wanted = {
         "assetId": "0x" + market.asset_id.hex(),
         "owner": market.department.member,
@@ -129,7 +130,7 @@ def test_a_grant_asked_for_twice_under_one_key_is_one_grant(market: Any) -> None
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
 
 
-def test_the_largest_batch_is_served_whole_and_a_larger_one_not_at_all(market: Any, agreement_id: bytes) -> None:
+def test_the_largest_batch_is_served_whole_and_a_larger_one_not_at_all(market: Market, agreement_id: bytes) -> None:
     before = owed(market, agreement_id)
     assert post(market, {"calls": [call(agreement_id)] * (MOST_PER_BATCH + 1)})[0].status_code == 422
     assert post(market, {"calls": []})[0].status_code == 422

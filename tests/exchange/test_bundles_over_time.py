@@ -45,22 +45,23 @@ from registry.grants import service as grants
 from registry.grants import story as grant_story
 from registry.grants.rules import SCOPE_DOMAIN
 from registry.grants.store import Grant
+from tests.exchange.conftest import Market, Node
 from tests.exchange.test_reports import Subject, ask
 
 CHECKERS = {"trade": check_trade, "lane": check_lane, "grant": grant_story.check, "credit": credit_story.check}
 
 
-def checked(market: Any, bundle: bytes) -> Report:
+def checked(market: Market, bundle: bytes) -> Report:
     return verify(bundle, market.trust, CHECKERS)
 
 
-def refusal(market: Any, bundle: bytes) -> str:
+def refusal(market: Market, bundle: bytes) -> str:
     with pytest.raises(VerificationError) as refused:
         checked(market, bundle)
     return refused.value.code
 
 
-def traded(market: Any, *numbers: int, claimed: bool = True) -> bytes:
+def traded(market: Market, *numbers: int, claimed: bool = True) -> bytes:
     """An agreement with these calls, acknowledged, claimed and anchored."""
     market.offer()
     agreement_id: bytes = market.open(market.grant(), cap=1000)
@@ -71,18 +72,18 @@ def traded(market: Any, *numbers: int, claimed: bool = True) -> bytes:
     return agreement_id
 
 
-def finished(market: Any, agreement_id: bytes) -> None:
+def finished(market: Market, agreement_id: bytes) -> None:
     market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
     market.claim(agreement_id)
     market.anchor()
 
 
-def both(market: Any, agreement_id: bytes, seq: int = 1) -> list[bytes]:
+def both(market: Market, agreement_id: bytes, seq: int = 1) -> list[bytes]:
     context = market.department.context
     return [bundles.trade_bundle(context, agreement_id, 0, seq), bundles.lane_bundle(context, agreement_id, 0)]
 
 
-def rotate(market: Any, node: Any) -> None:
+def rotate(market: Market, node: Node) -> None:
     """End a member's STATEMENT key and give it another."""
     fresh = Secp256k1Signer(new_private_key())
     market.governance.execute("endKey", node.context.signers[KeyPurpose.STATEMENT].fingerprint, encode_code("retired"))
@@ -91,7 +92,7 @@ def rotate(market: Any, node: Any) -> None:
     market.settle()
 
 
-def anchored(market: Any, node: Any) -> None:
+def anchored(market: Market, node: Node) -> None:
     """Anchor what any node's log holds by now."""
     evidence.make_checkpoint(node.context)
     if evidence.anchor_if_due(node.context, at_once=True):
@@ -124,7 +125,7 @@ def with_earlier_words(later: bytes, earlier: bytes, address: str) -> bytes:
     return dumps(value)
 
 
-def revoke(market: Any, grant_id: bytes, officer: Secp256k1Signer) -> None:
+def revoke(market: Market, grant_id: bytes, officer: Secp256k1Signer) -> None:
     context = market.department.context
     revocation = GrantRevocation(version=1, grant_id=grant_id, reason="ended", deadline=2**40)
     signature = officer.sign_digest(revocation.digest(context.domain("GrantRegistry")))
@@ -132,12 +133,12 @@ def revoke(market: Any, grant_id: bytes, officer: Secp256k1Signer) -> None:
     market.settle()
 
 
-def contract_of(market: Any, name: str) -> str:
+def contract_of(market: Market, name: str) -> str:
     address: str = market.department.context.ledger.deployment.contracts[name]
     return address
 
 
-def test_a_revocation_is_not_hidden_behind_the_grants_older_word(market: Any) -> None:
+def test_a_revocation_is_not_hidden_behind_the_grants_older_word(market: Market) -> None:
     market.offer()
     grant_id = market.grant()
     agreement_id = market.open(grant_id, cap=1000)
@@ -153,7 +154,7 @@ def test_a_revocation_is_not_hidden_behind_the_grants_older_word(market: Any) ->
         assert refusal(market, with_earlier_words(after, before, contract_of(market, "GrantRegistry"))) == "state_at_two_heights"
 
 
-def test_a_withdrawal_is_not_hidden_behind_the_consents_older_word(market: Any) -> None:
+def test_a_withdrawal_is_not_hidden_behind_the_consents_older_word(market: Market) -> None:
     market.offer()
     agreement_id = market.open(market.grant(purpose="credit-assessment"), cap=1000)
     subject = Remembering(market)
@@ -187,7 +188,7 @@ class Remembering(Subject):
 # --- What the provider shows is what the buyer acknowledged ----------------------------------------------------------------------
 
 
-def forge(market: Any, agreement_id: bytes, seq: int, **changes: Any) -> bytes:
+def forge(market: Market, agreement_id: bytes, seq: int, **changes: Any) -> bytes:
     """The provider signs another receipt for a place, logs and anchors it, and exports the call."""
     context = market.department.context
     with context.database.read() as session:
@@ -214,19 +215,19 @@ def forge(market: Any, agreement_id: bytes, seq: int, **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize("seq", [2, 3], ids=["before another call", "closed by a voucher"])
-def test_a_second_receipt_for_a_place_is_not_the_one_the_buyer_acknowledged(market: Any, seq: int) -> None:
+def test_a_second_receipt_for_a_place_is_not_the_one_the_buyer_acknowledged(market: Market, seq: int) -> None:
     agreement_id = traded(market, 1, 2, 3)
     assert checked(market, bundles.trade_bundle(market.department.context, agreement_id, 0, seq)).proved
     assert refusal(market, forge(market, agreement_id, seq, response_commitment=new_salt())) == "acknowledgement_differs"
 
 
-def test_a_call_that_was_refused_and_not_billed_is_not_shown_as_paid(market: Any) -> None:
+def test_a_call_that_was_refused_and_not_billed_is_not_shown_as_paid(market: Market) -> None:
     agreement_id = traded(market, 1, 999, 3)
     told = {"outcome": int(Outcome.SERVED), "reason": "", "response_commitment": new_salt(), "units": 1, "amount": 50}
     assert refusal(market, forge(market, agreement_id, 2, **told, total_units=2, total_amount=100)) == "acknowledgement_differs"
 
 
-def test_a_voided_call_is_not_shown_as_paid_by_leaving_the_void_out(market: Any) -> None:
+def test_a_voided_call_is_not_shown_as_paid_by_leaving_the_void_out(market: Market) -> None:
     agreement_id = traded(market, 1, claimed=False)
     market.bank.peers.lost = 1
     patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
@@ -246,7 +247,7 @@ def test_a_voided_call_is_not_shown_as_paid_by_leaving_the_void_out(market: Any)
     assert refusal(market, forge(market, agreement_id, 2)) == "acknowledgement_differs"
 
 
-def test_a_void_makes_no_trade_story(market: Any) -> None:
+def test_a_void_makes_no_trade_story(market: Market) -> None:
     agreement_id = traded(market, 1, 2)
     context = market.department.context
     value = json.loads(bundles.trade_bundle(context, agreement_id, 0, 1))
@@ -256,7 +257,7 @@ def test_a_void_makes_no_trade_story(market: Any) -> None:
     assert refusal(market, dumps(value)) == "call_voided"
 
 
-def test_a_trade_bundle_says_plainly_whether_the_buyer_acknowledged_a_refusal(market: Any) -> None:
+def test_a_trade_bundle_says_plainly_whether_the_buyer_acknowledged_a_refusal(market: Market) -> None:
     agreement_id = traded(market, 999, claimed=False)
     market.anchor()
     context = market.department.context
@@ -270,12 +271,12 @@ def test_a_trade_bundle_says_plainly_whether_the_buyer_acknowledged_a_refusal(ma
         bundles.trade_bundle(context, agreement_id, 0, 2)
 
 
-def anchored_lane(market: Any, agreement_id: bytes) -> bytes:
+def anchored_lane(market: Market, agreement_id: bytes) -> bytes:
     market.anchor()
     return bundles.lane_bundle(market.department.context, agreement_id, 0)
 
 
-def test_nothing_of_other_places_rides_along(market: Any) -> None:
+def test_nothing_of_other_places_rides_along(market: Market) -> None:
     agreement_id = traded(market, 1, 2, 3)
     context = market.department.context
     value, other = (json.loads(bundles.trade_bundle(context, agreement_id, 0, seq)) for seq in (1, 3))
@@ -287,7 +288,7 @@ def test_nothing_of_other_places_rides_along(market: Any) -> None:
 # --- What was said before a key's end stays provable -----------------------------------------------------------------------------
 
 
-def test_a_providers_bundles_outlive_its_key(market: Any) -> None:
+def test_a_providers_bundles_outlive_its_key(market: Market) -> None:
     agreement_id = traded(market, 1, 999, 3)
     rotate(market, market.department)
     after = traded(market, 4)
@@ -296,7 +297,7 @@ def test_a_providers_bundles_outlive_its_key(market: Any) -> None:
     assert checked(market, bundles.trade_bundle(market.department.context, agreement_id, 0, 2)).proved
 
 
-def test_a_buyer_that_ends_its_key_does_not_break_the_providers_bundles(market: Any) -> None:
+def test_a_buyer_that_ends_its_key_does_not_break_the_providers_bundles(market: Market) -> None:
     agreement_id = traded(market, 1, 2, 3)
     old = market.bank.context.signers[KeyPurpose.STATEMENT]
     rotate(market, market.bank)
@@ -310,7 +311,7 @@ def test_a_buyer_that_ends_its_key_does_not_break_the_providers_bundles(market: 
         assert any("is shown from place 1 to 3, none missing between: 3 served, 0 refused" in each for each in checked(market, lane).proved)
 
 
-def test_what_no_anchor_showed_before_a_keys_end_is_not_exported_and_not_believed(market: Any) -> None:
+def test_what_no_anchor_showed_before_a_keys_end_is_not_exported_and_not_believed(market: Market) -> None:
     agreement_id, context = traded(market, 1, 2, claimed=False), market.department.context
     market.claim(agreement_id)
     rotate(market, market.bank)
@@ -321,7 +322,7 @@ def test_what_no_anchor_showed_before_a_keys_end_is_not_exported_and_not_believe
         assert refused.value.code == "key_ended"
 
 
-def test_a_departments_new_key_does_not_break_the_banks_report(market: Any) -> None:
+def test_a_departments_new_key_does_not_break_the_banks_report(market: Market) -> None:
     market.offer()
     agreement_id = market.open(market.grant(purpose="credit-assessment"), cap=1000)
     made = ask(market, agreement_id, Subject(market).consents()).json()
@@ -332,7 +333,7 @@ def test_a_departments_new_key_does_not_break_the_banks_report(market: Any) -> N
     assert checked(market, bundle).proved
 
 
-def test_a_grants_life_is_told_over_two_officers_keys(market: Any) -> None:
+def test_a_grants_life_is_told_over_two_officers_keys(market: Market) -> None:
     department, before = market.department, market.department.organisation.officer
     market.offer()
     grant_id = market.grant()
@@ -349,7 +350,7 @@ def test_a_grants_life_is_told_over_two_officers_keys(market: Any) -> None:
     assert any("revoked it in block" in each for each in checked(market, bundle).proved)
 
 
-def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Any) -> None:
+def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Market) -> None:
     market.offer()
     grant_id = market.grant()
     market.anchor()
@@ -365,7 +366,7 @@ def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Any) -> N
     assert refusal(market, grant_export.bundle(context, terms.struct_hash())) == "scope_malformed"
 
 
-def requested(market: Any, terms: GrantTerms) -> None:
+def requested(market: Market, terms: GrantTerms) -> None:
     """The grantee asks the contract itself, past its node's rules."""
     bank = market.bank.context
     arguments = {"sender": bank.transaction_address, "operation_id": "crafted", "contract": "GrantRegistry", "function": "request"}
@@ -379,7 +380,7 @@ def opened(session: Any, terms: GrantTerms, salt: bytes) -> None:
     row.scope, row.scope_salt = {}, salt
 
 
-def test_bundles_outlive_the_logs_key(market: Any) -> None:
+def test_bundles_outlive_the_logs_key(market: Market) -> None:
     agreement_id = traded(market, 1, 2)
     department, fresh = market.department, Ed25519Signer(new_private_key())
     market.governance.execute("endKey", department.context.log_signer.fingerprint, encode_code("retired"))

@@ -18,25 +18,26 @@ from exchange.metering.gateway import LIMITS, Gateway
 from exchange.metering.model import Ending, GatewayLimits
 from registry.credit.rules import MAX_CONSENT_BYTES, check_package, require_identity
 from registry.credit.store import HeldConsent
+from tests.exchange.conftest import Market
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.grant()
     return found
 
 
 @pytest.fixture
-def agreement_id(market: Any, grant_id: bytes) -> bytes:
+def agreement_id(market: Market, grant_id: bytes) -> bytes:
     found: bytes = market.open(grant_id, cap=1000, lanes=4)
     return found
 
 
 @pytest.fixture
-def limited(market: Any) -> Iterator[Any]:
+def limited(market: Market) -> Iterator[Any]:
     """Starts the department's gateway anew with limits of its own."""
-    settings = market.department.context.settings
+    settings: dict[str, Any] = market.department.context.settings  # type: ignore[assignment]  # a plain dictionary here
 
     def start(**limits: int) -> None:
         settings[LIMITS] = GatewayLimits(**limits)
@@ -47,7 +48,7 @@ def limited(market: Any) -> Iterator[Any]:
     market.department.restarted()
 
 
-def together(market: Any, agreement_id: bytes, numbers: list[int]) -> list[Any]:
+def together(market: Market, agreement_id: bytes, numbers: list[int]) -> list[Any]:
     """Calls that are ready at one moment and travel in one exchange."""
 
     async def all_() -> list[Any]:
@@ -57,7 +58,7 @@ def together(market: Any, agreement_id: bytes, numbers: list[int]) -> list[Any]:
     return found
 
 
-def billed(market: Any, agreement_id: bytes) -> int:
+def billed(market: Market, agreement_id: bytes) -> int:
     amount: int = market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount
     return amount
 
@@ -65,7 +66,7 @@ def billed(market: Any, agreement_id: bytes) -> int:
 # --- Answers ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_over_the_gateways_limit_is_refused_unbilled_and_the_lane_goes_on(market: Any, agreement_id: bytes, limited: Any) -> None:
+def test_an_answer_over_the_gateways_limit_is_refused_unbilled_and_the_lane_goes_on(market: Market, agreement_id: bytes, limited: Any) -> None:
     limited(answer_bytes=10)
     result = market.call(agreement_id)
     assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, "answer_too_large", 0)
@@ -75,7 +76,7 @@ def test_an_answer_over_the_gateways_limit_is_refused_unbilled_and_the_lane_goes
 
 
 def test_a_lane_that_waits_for_an_answer_no_node_accepts_is_voided_and_goes_on(
-    market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch
+    market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
     market.call(agreement_id)
@@ -90,7 +91,7 @@ def test_a_lane_that_waits_for_an_answer_no_node_accepts_is_voided_and_goes_on(
     assert billed(market, agreement_id) == 100
 
 
-def test_answers_that_do_not_fit_into_one_exchange_come_in_several(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_do_not_fit_into_one_exchange_come_in_several(market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     market.call(agreement_id)
     monkeypatch.setattr(gateway_side, "MAX_EXCHANGE_BYTES", 1)
     sent = len(market.bank.peers.sent)
@@ -105,7 +106,7 @@ UNSPEAKABLE = [float("nan"), float("inf"), "\ud800", 2**53, b"bytes", datetime.d
 
 @pytest.mark.parametrize("value", UNSPEAKABLE, ids=[type(each).__name__ + str(place) for place, each in enumerate(UNSPEAKABLE)])
 def test_a_value_that_json_cannot_hold_is_refused_and_breaks_no_neighbour(
-    market: Any, agreement_id: bytes, value: Any, monkeypatch: pytest.MonkeyPatch
+    market: Market, agreement_id: bytes, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = market.department.context.ports["sources"]["people"]
     monkeypatch.setitem(source.lookup("92440700MA4W000002"), "seniority", value)
@@ -114,7 +115,7 @@ def test_a_value_that_json_cannot_hold_is_refused_and_breaks_no_neighbour(
     assert billed(market, agreement_id) == 150
 
 
-def test_a_source_that_fails_serves_nothing_and_bills_nothing(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_fails_serves_nothing_and_bills_nothing(market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_self: Any, _key: str) -> Any:
         raise RuntimeError("the disk is gone")
 
@@ -137,7 +138,7 @@ def test_a_consent_that_no_call_can_carry_is_refused_where_it_is_taken_in() -> N
     assert (taken.value.code, certified.value.code) == ("consent_too_large", "identity_too_large")
 
 
-def test_a_consent_too_large_to_send_stops_before_signing_and_the_lane_serves_others(market: Any, agreement_id: bytes) -> None:
+def test_a_consent_too_large_to_send_stops_before_signing_and_the_lane_serves_others(market: Market, agreement_id: bytes) -> None:
     stored = HeldConsent(commitment=b"\7" * 32, subject="92440700MA4W000001", package={"photo": "x" * 9_900_000})
     market.bank.context.database.write(lambda session: session.merge(stored))
     with pytest.raises(BadInput) as refused:
@@ -147,7 +148,7 @@ def test_a_consent_too_large_to_send_stops_before_signing_and_the_lane_serves_ot
     assert [each.ending for each in together(market, agreement_id, [2, 3, 4])] == [Ending.SERVED] * 3
 
 
-def test_a_query_that_json_cannot_hold_stops_before_signing(market: Any, agreement_id: bytes) -> None:
+def test_a_query_that_json_cannot_hold_stops_before_signing(market: Market, agreement_id: bytes) -> None:
     with pytest.raises(BadInput) as refused:
         market.call(agreement_id, subject="\ud800")
     assert refused.value.code == "query_malformed"
@@ -157,7 +158,7 @@ def test_a_query_that_json_cannot_hold_stops_before_signing(market: Any, agreeme
 # --- Unknown subjects -------------------------------------------------------------------------------------------------------------
 
 
-def test_unknown_subjects_are_limited_by_grant_also_over_agreements_and_a_restart(market: Any, limited: Any) -> None:
+def test_unknown_subjects_are_limited_by_grant_also_over_agreements_and_a_restart(market: Market, limited: Any) -> None:
     limited(unknown_subjects=3)
     grant_id, other = market.grant(), market.grant()
     first, second, elsewhere = market.open(grant_id), market.open(grant_id), market.open(other)
@@ -174,7 +175,7 @@ def test_unknown_subjects_are_limited_by_grant_also_over_agreements_and_a_restar
 
 
 def test_within_one_exchange_known_subjects_after_the_limit_are_refused_like_unknown_ones(
-    market: Any, limited: Any, monkeypatch: pytest.MonkeyPatch
+    market: Market, limited: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(unknown_subjects=1)
     agreement_id = market.open(market.grant(), lanes=4)
@@ -197,7 +198,7 @@ def test_within_one_exchange_known_subjects_after_the_limit_are_refused_like_unk
     assert reasons == ["", "subject_unknown", "too_many_unknown_subjects", "too_many_unknown_subjects"]
 
 
-def test_an_unknown_subject_takes_a_use_of_the_grant_and_costs_nothing(market: Any) -> None:
+def test_an_unknown_subject_takes_a_use_of_the_grant_and_costs_nothing(market: Market) -> None:
     agreement_id = market.open(market.grant(max_uses=2))
     assert [market.call(agreement_id, number).reason for number in (901, 902)] == ["subject_unknown"] * 2
     market.department.restarted()

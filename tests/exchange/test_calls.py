@@ -23,27 +23,28 @@ from exchange.metering.gateway import Gateway
 from exchange.metering.model import Ending, Query
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
+from tests.exchange.conftest import Market
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.grant()
     return found
 
 
 @pytest.fixture
-def agreement_id(market: Any, grant_id: bytes) -> bytes:
+def agreement_id(market: Market, grant_id: bytes) -> bytes:
     found: bytes = market.open(grant_id, cap=1000)
     return found
 
 
-def signed(market: Any, request: UsageRequest) -> dict[str, Any]:
+def signed(market: Market, request: UsageRequest) -> dict[str, Any]:
     signature = market.bank.context.sign(request)
     return {"request": request.to_json(), "signature": "0x" + signature.hex()}
 
 
-def last_wire(market: Any) -> dict[str, Any]:
+def last_wire(market: Market) -> dict[str, Any]:
     """The last request the bank sent, as it went over the line."""
     path, body = next(each for each in reversed(market.bank.peers.sent) if each[0] == "/v1/peer/calls")
     assert path == "/v1/peer/calls"
@@ -51,12 +52,12 @@ def last_wire(market: Any) -> dict[str, Any]:
     return item
 
 
-def serve(market: Any, item: Any, caller: str | None = None) -> Any:
+def serve(market: Market, item: Any, caller: str | None = None) -> Any:
     """What the gateway answers to one raw item."""
     return market.run(metering.serve(market.department.context, caller or market.bank.member, [item]))[0]
 
 
-def resign(market: Any, item: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def resign(market: Market, item: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The request with some fields changed and signed again by the buyer."""
     request = UsageRequest.from_json({**item["request"], **changes})
     return {**item, **signed(market, request)}
@@ -65,26 +66,26 @@ def resign(market: Any, item: dict[str, Any], **changes: Any) -> dict[str, Any]:
 # --- Places ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_bytes_get_the_same_answer(market: Any, agreement_id: bytes) -> None:
+def test_the_same_bytes_get_the_same_answer(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     item = last_wire(market)
     assert serve(market, item) == serve(market, item)
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 50
 
 
-def test_other_bytes_for_a_used_place_are_refused(market: Any, agreement_id: bytes) -> None:
+def test_other_bytes_for_a_used_place_are_refused(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     answer = serve(market, resign(market, last_wire(market), expiry=2**40))
     assert answer["error"]["code"] == "place_taken"
 
 
-def test_a_sequence_gap_is_refused(market: Any, agreement_id: bytes) -> None:
+def test_a_sequence_gap_is_refused(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     assert serve(market, resign(market, last_wire(market), seq=3))["error"]["code"] == "sequence_gap"
 
 
 @pytest.mark.parametrize("changes", [{"acknowledgedAmount": "49"}, {"acknowledgedUnits": 0}, {"previousReceipt": "0x" + "01" * 32}])
-def test_an_acknowledgement_other_than_the_gateways_books_is_refused(market: Any, agreement_id: bytes, changes: dict[str, Any]) -> None:
+def test_an_acknowledgement_other_than_the_gateways_books_is_refused(market: Market, agreement_id: bytes, changes: dict[str, Any]) -> None:
     market.call(agreement_id)
     market.call(agreement_id, 2)
     item = last_wire(market)
@@ -92,7 +93,7 @@ def test_an_acknowledgement_other_than_the_gateways_books_is_refused(market: Any
     assert serve(market, first)["error"]["code"] == "acknowledgement_differs"
 
 
-def test_a_request_signed_by_another_key_is_refused(market: Any, agreement_id: bytes) -> None:
+def test_a_request_signed_by_another_key_is_refused(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     item = last_wire(market)
     request = UsageRequest.from_json({**item["request"], "seq": 2})
@@ -100,13 +101,13 @@ def test_a_request_signed_by_another_key_is_refused(market: Any, agreement_id: b
     assert serve(market, item)["error"]["code"] == "wrong_signer"
 
 
-def test_another_member_cannot_use_the_buyers_requests(market: Any, agreement_id: bytes) -> None:
+def test_another_member_cannot_use_the_buyers_requests(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     answer = serve(market, last_wire(market), caller=market.operator.member)
     assert answer["error"]["code"] == "not_buyer"
 
 
-def test_a_query_other_than_the_committed_one_is_refused(market: Any, agreement_id: bytes) -> None:
+def test_a_query_other_than_the_committed_one_is_refused(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     item = last_wire(market)
     item["query"]["subject"] = "92440700MA4W000009"
@@ -114,7 +115,7 @@ def test_a_query_other_than_the_committed_one_is_refused(market: Any, agreement_
 
 
 @pytest.mark.parametrize("item", [None, 7, {}, {"request": {}}, {"request": None, "signature": "0x"}, {"request": {"seq": 2**70}}, [[]]])
-def test_what_is_no_request_is_refused_without_a_place(market: Any, item: Any) -> None:
+def test_what_is_no_request_is_refused_without_a_place(market: Market, item: Any) -> None:
     assert serve(market, item)["error"]["status"] == 422
 
 
@@ -130,13 +131,13 @@ def test_what_is_no_request_is_refused_without_a_place(market: Any, item: Any) -
         ({"subject": "92440700MA4W999999"}, "subject_unknown"),
     ],
 )
-def test_a_refused_call_costs_nothing_and_leaves_a_receipt(market: Any, agreement_id: bytes, changes: dict[str, Any], reason: str) -> None:
+def test_a_refused_call_costs_nothing_and_leaves_a_receipt(market: Market, agreement_id: bytes, changes: dict[str, Any], reason: str) -> None:
     result = market.call(agreement_id, **changes)
     assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, reason, 0)
     assert market.call(agreement_id).seq == 2
 
 
-def test_an_expired_request_is_refused_once_and_for_all(market: Any, agreement_id: bytes) -> None:
+def test_an_expired_request_is_refused_once_and_for_all(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     item, result = last_wire(market), market.call(agreement_id, 2)
     late = resign(
@@ -153,7 +154,7 @@ def test_an_expired_request_is_refused_once_and_for_all(market: Any, agreement_i
     market.bank.restarted()
 
 
-def test_the_money_cap_holds_over_all_lanes(market: Any, grant_id: bytes) -> None:
+def test_the_money_cap_holds_over_all_lanes(market: Market, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=220, lanes=4)
 
     async def many() -> list[Any]:
@@ -167,7 +168,7 @@ def test_the_money_cap_holds_over_all_lanes(market: Any, grant_id: bytes) -> Non
     assert {each.reason for each in results} == {"", "cap_reached"}
 
 
-def test_free_sharing_counts_units_and_needs_no_money(market: Any, grant_id: bytes) -> None:
+def test_free_sharing_counts_units_and_needs_no_money(market: Market, grant_id: bytes) -> None:
     market.offer(price=0, most_cap=0, most_per_call=0, most_units=3)
     try:
         agreement_id = market.open(grant_id, cap=0, max_units=3, lanes=2)
@@ -181,14 +182,14 @@ def test_free_sharing_counts_units_and_needs_no_money(market: Any, grant_id: byt
     assert refused.value.code == "nothing_to_claim"
 
 
-def test_the_grants_count_is_kept_over_agreements(market: Any) -> None:
+def test_the_grants_count_is_kept_over_agreements(market: Market) -> None:
     grant_id = market.grant(max_uses=3)
     first, second = market.open(grant_id), market.open(grant_id)
     reasons = [market.call(each, 1).reason for each in (first, second, first, second)]
     assert reasons == ["", "", "", "grant_used_up"]
 
 
-def test_a_revoked_grant_stops_at_the_owner_at_once(market: Any) -> None:
+def test_a_revoked_grant_stops_at_the_owner_at_once(market: Market) -> None:
     grant_id = market.grant()
     agreement_id = market.open(grant_id)
     assert market.call(agreement_id).ending == Ending.SERVED
@@ -196,7 +197,7 @@ def test_a_revoked_grant_stops_at_the_owner_at_once(market: Any) -> None:
     assert market.call(agreement_id).reason == "grant_revoked"
 
 
-def test_gateways_stop_at_notice(market: Any, agreement_id: bytes) -> None:
+def test_gateways_stop_at_notice(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     settlement.give_notice(market.department.context, agreement_id)
     market.department.done(f"notice/{agreement_id.hex()}")
@@ -204,7 +205,7 @@ def test_gateways_stop_at_notice(market: Any, agreement_id: bytes) -> None:
     assert market.call(agreement_id).reason == "agreement_in_notice"
 
 
-def test_a_stale_view_serves_nothing_and_takes_no_place(market: Any, agreement_id: bytes) -> None:
+def test_a_stale_view_serves_nothing_and_takes_no_place(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     view = market.department.context.view
     bound, view.stale_seconds = view.stale_seconds, -1.0
@@ -221,7 +222,7 @@ def test_a_stale_view_serves_nothing_and_takes_no_place(market: Any, agreement_i
 # --- Repetition, loss, restarts --------------------------------------------------------------------------------------------------
 
 
-def test_the_same_key_gives_the_same_result_and_is_paid_once(market: Any, agreement_id: bytes) -> None:
+def test_the_same_key_gives_the_same_result_and_is_paid_once(market: Market, agreement_id: bytes) -> None:
     first = market.call(agreement_id, 4, key="once")
     assert market.call(agreement_id, 4, key="once") == first
     market.bank.restarted()
@@ -231,7 +232,7 @@ def test_the_same_key_gives_the_same_result_and_is_paid_once(market: Any, agreem
     assert refused.value.code == "idempotency_key_reused"
 
 
-def test_two_callers_with_one_key_get_one_call(market: Any, agreement_id: bytes) -> None:
+def test_two_callers_with_one_key_get_one_call(market: Market, agreement_id: bytes) -> None:
     async def both() -> list[Any]:
         made = [metering.call(market.bank.context, agreement_id, _query(1), idempotency_key="both") for _ in range(3)]
         return await asyncio.gather(*made)
@@ -239,14 +240,14 @@ def test_two_callers_with_one_key_get_one_call(market: Any, agreement_id: bytes)
     assert {each.seq for each in market.run(both())} == {1}
 
 
-def test_a_lost_answer_is_asked_for_again_and_paid_once(market: Any, agreement_id: bytes) -> None:
+def test_a_lost_answer_is_asked_for_again_and_paid_once(market: Market, agreement_id: bytes) -> None:
     market.bank.peers.lost = 1
     result = market.call(agreement_id, 3, key="lost")
     assert (result.seq, result.ending) == (1, Ending.SERVED)
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 50
 
 
-def test_a_request_left_open_by_a_crash_is_finished_by_the_next_process(market: Any, agreement_id: bytes) -> None:
+def test_a_request_left_open_by_a_crash_is_finished_by_the_next_process(market: Market, agreement_id: bytes) -> None:
     market.bank.peers.lost = 1
     patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
     try:
@@ -260,7 +261,7 @@ def test_a_request_left_open_by_a_crash_is_finished_by_the_next_process(market: 
     assert market.call(agreement_id, 3, key="crash").seq == 1
 
 
-def test_a_gateway_that_restarts_goes_on_where_it_was(market: Any, agreement_id: bytes) -> None:
+def test_a_gateway_that_restarts_goes_on_where_it_was(market: Market, agreement_id: bytes) -> None:
     for number in range(3):
         market.call(agreement_id, number)
         market.department.restarted()
@@ -268,14 +269,14 @@ def test_a_gateway_that_restarts_goes_on_where_it_was(market: Any, agreement_id:
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 200
 
 
-def put_back(market: Any, path: Path) -> Context:
+def put_back(market: Market, path: Path) -> Context:
     """The bank's node over a copy of its database as it is now, to go on from later as from an old backup."""
     with sqlite3.connect(market.bank.context.database.engine.url.database) as now, sqlite3.connect(path) as copy_:
         now.backup(copy_)
     return dataclasses.replace(market.bank.context, database=Database(f"sqlite:///{path}"), ports={})
 
 
-def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(market: Any, agreement_id: bytes, tmp_path: Path) -> None:
+def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(market: Market, agreement_id: bytes, tmp_path: Path) -> None:
     market.call(agreement_id)
     old = put_back(market, tmp_path / "old.db")
     market.call(agreement_id, 2)
@@ -291,7 +292,7 @@ def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(market: A
 
 
 @pytest.mark.parametrize("shown", [{}, {"lanes": 5}, {"lanes": {"0": {}}}, {"lanes": {"0": None}}, "a request of somebody else's"])
-def test_a_provider_that_shows_no_request_of_the_buyers_own_stops_nothing(market: Any, agreement_id: bytes, shown: Any) -> None:
+def test_a_provider_that_shows_no_request_of_the_buyers_own_stops_nothing(market: Market, agreement_id: bytes, shown: Any) -> None:
     market.call(agreement_id)
     market.bank.restarted()
     if isinstance(shown, str):
@@ -305,7 +306,7 @@ def test_a_provider_that_shows_no_request_of_the_buyers_own_stops_nothing(market
         market.bank.peers.altered = None
 
 
-def test_a_retry_after_revocation_voids_the_receipt(market: Any) -> None:
+def test_a_retry_after_revocation_voids_the_receipt(market: Market) -> None:
     grant_id = market.grant()
     agreement_id = market.open(grant_id)
     market.call(agreement_id)
@@ -348,7 +349,7 @@ def _altered(edit: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
     ],
 )
 def test_an_answer_that_contradicts_the_books_halts_the_lane(
-    market: Any, agreement_id: bytes, edit: Callable[[dict[str, Any]], None], code: str
+    market: Market, agreement_id: bytes, edit: Callable[[dict[str, Any]], None], code: str
 ) -> None:
     market.call(agreement_id)
     market.bank.peers.altered = _altered(edit)
@@ -369,7 +370,7 @@ def test_an_answer_that_contradicts_the_books_halts_the_lane(
 # --- Vouchers and claims ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_voucher_lower_than_what_was_delivered_is_refused(market: Any, agreement_id: bytes) -> None:
+def test_a_voucher_lower_than_what_was_delivered_is_refused(market: Market, agreement_id: bytes) -> None:
     first = market.call(agreement_id)
     market.call(agreement_id, 2)
     voucher = Voucher(1, agreement_id, 0, 1, 1, 50, first.receipt)
@@ -378,7 +379,7 @@ def test_a_voucher_lower_than_what_was_delivered_is_refused(market: Any, agreeme
     assert refused.value.code == "voucher_not_higher"
 
 
-def test_only_the_provider_claims_and_nothing_twice(market: Any, agreement_id: bytes) -> None:
+def test_only_the_provider_claims_and_nothing_twice(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     market.call(agreement_id)
     with pytest.raises(Forbidden) as refused:
@@ -390,7 +391,7 @@ def test_only_the_provider_claims_and_nothing_twice(market: Any, agreement_id: b
     assert nothing.value.code == "nothing_to_claim"
 
 
-def test_closing_before_a_notice_or_within_its_window_is_refused(market: Any, agreement_id: bytes) -> None:
+def test_closing_before_a_notice_or_within_its_window_is_refused(market: Market, agreement_id: bytes) -> None:
     with pytest.raises(Conflict) as unannounced:
         settlement.close(market.bank.context, agreement_id)
     assert unannounced.value.code == "no_notice"
@@ -401,7 +402,7 @@ def test_closing_before_a_notice_or_within_its_window_is_refused(market: Any, ag
     assert refused.value.code == "window_open"
 
 
-def test_a_bank_reference_counts_once(market: Any) -> None:
+def test_a_bank_reference_counts_once(market: Market) -> None:
     context = market.settlement_bank.context
     settlement.confirm_deposit(context, member=market.bank.member, amount=5, reference="twice")
     settlement.confirm_deposit(context, member=market.bank.member, amount=5, reference="twice")
@@ -431,13 +432,13 @@ def test_a_bank_reference_counts_once(market: Any) -> None:
         ({"cap": 1000, "close_window_seconds": 7_776_001}, "window_too_long"),
     ],
 )
-def test_an_agreement_outside_the_rules_or_the_offer_is_refused(market: Any, grant_id: bytes, wanted: dict[str, Any], code: str) -> None:
+def test_an_agreement_outside_the_rules_or_the_offer_is_refused(market: Market, grant_id: bytes, wanted: dict[str, Any], code: str) -> None:
     with pytest.raises(QiaolianError) as refused:
         market.propose(grant_id, **wanted)
     assert refused.value.code == code
 
 
-def test_a_split_that_is_not_whole_is_refused(market: Any) -> None:
+def test_a_split_that_is_not_whole_is_refused(market: Market) -> None:
     from chain.statements import Share
 
     with pytest.raises(BadInput) as refused:
@@ -445,7 +446,7 @@ def test_a_split_that_is_not_whole_is_refused(market: Any) -> None:
     assert refused.value.code == "shares_not_whole"
 
 
-def test_a_proposal_is_signed_by_the_node_that_sends_it(market: Any, agreement_id: bytes) -> None:
+def test_a_proposal_is_signed_by_the_node_that_sends_it(market: Market, agreement_id: bytes) -> None:
     stored = agreements.load(market.bank.context, agreement_id)
     assert stored.terms is not None
     with pytest.raises(Forbidden) as refused:

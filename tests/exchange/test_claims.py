@@ -37,6 +37,7 @@ from exchange.settlement.rules import (
     decide_claim,
 )
 from nodes.workers.claims import ClaimWorker
+from tests.exchange.conftest import Market
 
 PATIENCE = 60.0
 NEVER = ClaimPolicy(min_fen=10**9, max_age_seconds=10**9)
@@ -103,14 +104,14 @@ def test_a_claim_is_an_alarm_when_refused_when_late_and_when_half_the_window_has
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer(most_lanes=256)
     found: bytes = market.grant()
     return found
 
 
 @contextmanager
-def claiming(market: Any, policy: ClaimPolicy = NEVER) -> Iterator[ClaimMonitor]:
+def claiming(market: Market, policy: ClaimPolicy = NEVER) -> Iterator[ClaimMonitor]:
     """The provider's claim worker runs, as its node would run it, and its projector too; nobody does anything else there."""
     monitor = ClaimMonitor(market.department.context, policy)
     worker, stop = ClaimWorker(monitor), threading.Event()
@@ -147,12 +148,12 @@ def wait_until(holds: Callable[[], Any]) -> Any:
     return found
 
 
-def on_chain(market: Any, agreement_id: bytes) -> AgreementState:
+def on_chain(market: Market, agreement_id: bytes) -> AgreementState:
     found: AgreementState = market.department.context.ledger.settlement.agreement(agreement_id)
     return found
 
 
-def claimed(market: Any, agreement_id: bytes, amount: int) -> None:
+def claimed(market: Market, agreement_id: bytes, amount: int) -> None:
     wait_until(lambda: on_chain(market, agreement_id).acknowledged == amount)
 
 
@@ -161,18 +162,18 @@ def unclaimed(monitor: ClaimMonitor, agreement_id: bytes) -> int | None:
     return {status.agreement_id: status.unclaimed for status in monitor.report.statuses}.get(agreement_id)
 
 
-def claim_operations(market: Any, agreement_id: bytes) -> list[str]:
+def claim_operations(market: Market, agreement_id: bytes) -> list[str]:
     query = sa.select(CALLS.c.operation_id).where(CALLS.c.operation_id.startswith(f"claim/{agreement_id.hex()}/"))
     with market.department.context.database.read() as session:
         return list(session.scalars(query))
 
 
-def notice(market: Any, agreement_id: bytes) -> None:
+def notice(market: Market, agreement_id: bytes) -> None:
     settlement.give_notice(market.bank.context, agreement_id)
     market.bank.done(f"notice/{agreement_id.hex()}")
 
 
-def close(market: Any, agreement_id: bytes) -> AgreementState:
+def close(market: Market, agreement_id: bytes) -> AgreementState:
     market.mine(5, 20)
     settlement.close(market.bank.context, agreement_id)
     market.bank.done(f"close/{agreement_id.hex()}")
@@ -180,7 +181,7 @@ def close(market: Any, agreement_id: bytes) -> AgreementState:
     return on_chain(market, agreement_id)
 
 
-def reconciled(market: Any, agreement_id: bytes) -> dict[str, Any]:
+def reconciled(market: Market, agreement_id: bytes) -> dict[str, Any]:
     """What the supervisor's report says of an agreement's money, once the supervisor has taken the chain's events."""
     market.settle()
     report = market.run(reconciliation.report(market.supervisor.context, state="closed"))
@@ -190,7 +191,7 @@ def reconciled(market: Any, agreement_id: bytes) -> dict[str, Any]:
     return money
 
 
-def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(market: Any, grant_id: bytes) -> None:
+def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(market: Market, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=2_000)
     with claiming(market, ClaimPolicy()):
         assert sum(market.call(agreement_id, number).amount for number in range(21)) == 1_050
@@ -206,7 +207,7 @@ def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(ma
     assert [(part["basisPoints"], part["due"], part["paid"]) for part in money["parts"]] == [(9000, "945", "945"), (1000, "105", "105")]
 
 
-def test_before_a_notice_money_is_claimed_by_value_and_by_age(market: Any, grant_id: bytes) -> None:
+def test_before_a_notice_money_is_claimed_by_value_and_by_age(market: Market, grant_id: bytes) -> None:
     by_value, by_age = market.open(grant_id, cap=500), market.open(grant_id, cap=500)
     for _ in range(4):
         market.call(by_value)
@@ -219,7 +220,7 @@ def test_before_a_notice_money_is_claimed_by_value_and_by_age(market: Any, grant
     assert not on_chain(market, by_age).notice_at
 
 
-def test_money_is_claimed_at_the_agreed_end_before_anybody_gives_notice(market: Any, grant_id: bytes) -> None:
+def test_money_is_claimed_at_the_agreed_end_before_anybody_gives_notice(market: Market, grant_id: bytes) -> None:
     ends_at = market.department.context.ledger.block(market.department.context.ledger.height()).timestamp + 1_000
     agreement_id = market.open(grant_id, cap=500, ends_at=ends_at)
     market.call(agreement_id)
@@ -230,7 +231,7 @@ def test_money_is_claimed_at_the_agreed_end_before_anybody_gives_notice(market: 
     assert not on_chain(market, agreement_id).notice_at
 
 
-def test_an_idle_agreement_is_neither_claimed_nor_proved_again_and_again(market: Any, grant_id: bytes) -> None:
+def test_an_idle_agreement_is_neither_claimed_nor_proved_again_and_again(market: Market, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -248,7 +249,7 @@ def test_an_idle_agreement_is_neither_claimed_nor_proved_again_and_again(market:
     assert (looks, claim_operations(market, agreement_id)) == ([], [])
 
 
-def test_lanes_beyond_one_transaction_are_claimed_in_several(market: Any, grant_id: bytes, ask: Any) -> None:
+def test_lanes_beyond_one_transaction_are_claimed_in_several(market: Market, grant_id: bytes, ask: Any) -> None:
     agreement_id = market.open(grant_id, cap=10_000, lanes=100)
 
     async def many() -> None:
@@ -263,7 +264,7 @@ def test_lanes_beyond_one_transaction_are_claimed_in_several(market: Any, grant_
     assert len(claim_operations(market, agreement_id)) >= 2
 
 
-def test_a_claim_made_twice_is_one_and_after_closing_it_is_refused_for_good(market: Any, grant_id: bytes) -> None:
+def test_a_claim_made_twice_is_one_and_after_closing_it_is_refused_for_good(market: Market, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -285,7 +286,7 @@ def refusal(action: Callable[[], Any]) -> str:
     return caught.value.code
 
 
-def test_a_claim_that_a_person_makes_beside_the_worker_pays_once(market: Any, grant_id: bytes) -> None:
+def test_a_claim_that_a_person_makes_beside_the_worker_pays_once(market: Market, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=500)
     for _ in range(3):
         market.call(agreement_id)
@@ -298,7 +299,7 @@ def test_a_claim_that_a_person_makes_beside_the_worker_pays_once(market: Any, gr
     assert monitor.refusals == 0
 
 
-def test_a_suspended_provider_still_claims(market: Any, grant_id: bytes) -> None:
+def test_a_suspended_provider_still_claims(market: Market, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -312,7 +313,7 @@ def test_a_suspended_provider_still_claims(market: Any, grant_id: bytes) -> None
         market.settle()
 
 
-def test_a_worker_started_anew_claims_what_the_former_one_left(market: Any, grant_id: bytes) -> None:
+def test_a_worker_started_anew_claims_what_the_former_one_left(market: Market, grant_id: bytes) -> None:
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -335,7 +336,7 @@ def alarm(monitor: ClaimMonitor) -> QiaolianError | None:
 
 
 @contextmanager
-def another_key(market: Any) -> Iterator[None]:
+def another_key(market: Market) -> Iterator[None]:
     """The provider's transactions go out under a key that the directory does not have."""
     context, stop = market.department.context, threading.Event()
     signer, own = Secp256k1Signer(new_private_key()), context.transaction_address
@@ -354,7 +355,7 @@ def another_key(market: Any) -> Iterator[None]:
 
 
 @contextmanager
-def later(market: Any, seconds: int) -> Iterator[None]:
+def later(market: Market, seconds: int) -> Iterator[None]:
     """The provider's clock is ahead."""
     context = market.department.context
     clock = context.clock
@@ -366,7 +367,7 @@ def later(market: Any, seconds: int) -> Iterator[None]:
 
 
 @contextmanager
-def without_outbox(market: Any) -> Iterator[None]:
+def without_outbox(market: Market) -> Iterator[None]:
     """The provider's outbox does not run."""
     node = market.department
     node.stop_outbox()
@@ -376,7 +377,7 @@ def without_outbox(market: Any) -> Iterator[None]:
         node.start_outbox()
 
 
-def owed(market: Any, grant_id: bytes) -> bytes:
+def owed(market: Market, grant_id: bytes) -> bytes:
     """An agreement under which 50 fen are acknowledged and not claimed."""
     agreement_id: bytes = market.open(grant_id, cap=500)
     market.call(agreement_id)
@@ -384,7 +385,7 @@ def owed(market: Any, grant_id: bytes) -> bytes:
     return agreement_id
 
 
-def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: Any, grant_id: bytes, caplog: Any) -> None:
+def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: Market, grant_id: bytes, caplog: Any) -> None:
     agreement_id = owed(market, grant_id)
     with caplog.at_level(logging.WARNING, logger="qiaolian.claims"), another_key(market), claiming(market) as monitor:
         notice(market, agreement_id)
@@ -406,7 +407,7 @@ def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: A
         wait_until(lambda: alarm(monitor) is None)
 
 
-def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(market: Any, grant_id: bytes) -> None:
+def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(market: Market, grant_id: bytes) -> None:
     agreement_id = owed(market, grant_id)
     monitor = ClaimMonitor(market.department.context, NEVER)
     monitor.round()
@@ -429,7 +430,7 @@ def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(marke
         claimed(market, agreement_id, 50)
 
 
-def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(market: Any, grant_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     owed(market, grant_id)
     context = market.department.context
     monitor = ClaimMonitor(context, NEVER)
@@ -444,7 +445,7 @@ def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(market: Any, gran
     assert "chain_view_stale" in found.hint
 
 
-def test_what_was_lost_when_an_agreement_closed_is_counted(market: Any, grant_id: bytes) -> None:
+def test_what_was_lost_when_an_agreement_closed_is_counted(market: Market, grant_id: bytes) -> None:
     agreement_id = owed(market, grant_id)
     notice(market, agreement_id)
     close(market, agreement_id)

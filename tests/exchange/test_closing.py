@@ -30,17 +30,18 @@ from exchange.settlement import bundles, closing, rules
 from exchange.settlement import service as settlement
 from exchange.story import check_lane, check_trade
 from registry.evidence.store import ENTRIES, PENDING
+from tests.exchange.conftest import Market, Node
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.grant()
     return found
 
 
 @pytest.fixture
-def agreement_id(market: Any, grant_id: bytes) -> Iterator[bytes]:
+def agreement_id(market: Market, grant_id: bytes) -> Iterator[bytes]:
     """An open agreement of two lanes; afterwards both nodes are as restarted, and the line is whole."""
     found: bytes = market.open(grant_id, cap=1000, lanes=2)
     yield found
@@ -49,7 +50,7 @@ def agreement_id(market: Any, grant_id: bytes) -> Iterator[bytes]:
         node.restarted()
 
 
-def end(market: Any, agreement_id: bytes, side: str = "bank", **how: bool) -> dict[str, Any]:
+def end(market: Market, agreement_id: bytes, side: str = "bank", **how: bool) -> dict[str, Any]:
     """End the agreement from one side, impatiently."""
     patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.1
     try:
@@ -65,11 +66,11 @@ def refused(call: Callable[[], Any]) -> str:
     return caught.value.code
 
 
-def on_chain(market: Any, agreement_id: bytes) -> Any:
+def on_chain(market: Market, agreement_id: bytes) -> Any:
     return market.department.context.ledger.settlement.agreement(agreement_id)
 
 
-def settled(market: Any, agreement_id: bytes) -> Any:
+def settled(market: Market, agreement_id: bytes) -> Any:
     """The agreement on the chain once both sides' transactions and events are through."""
     for node in (market.department, market.bank):
         found = closing.view(node.context, agreement_id)
@@ -80,18 +81,18 @@ def settled(market: Any, agreement_id: bytes) -> Any:
     return on_chain(market, agreement_id)
 
 
-def stored(node: Any, agreement_id: bytes) -> str | None:
+def stored(node: Node, agreement_id: bytes) -> str | None:
     found = closing.view(node.context, agreement_id)
     return None if found is None else found["state"]
 
 
-def places(node: Any, agreement_id: bytes) -> int:
+def places(node: Node, agreement_id: bytes) -> int:
     with node.context.database.read() as session:
         query = sa.select(sa.func.count()).where(GATEWAY.c.agreement_id == agreement_id)
         return int(session.scalar(query) or 0)
 
 
-def logged(node: Any, statement: Any) -> int:
+def logged(node: Node, statement: Any) -> int:
     """How often a node's log names a statement."""
     digest = statement.digest(node.context.domain("TradeSettlement"))
     with node.context.database.read() as session:
@@ -102,7 +103,7 @@ def logged(node: Any, statement: Any) -> int:
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_either_side_ends_at_once_and_everything_delivered_is_paid(market: Any, agreement_id: bytes, side: str) -> None:
+def test_either_side_ends_at_once_and_everything_delivered_is_paid(market: Market, agreement_id: bytes, side: str) -> None:
     before = market.department.context.ledger.settlement.account(market.department.member)
     for number in range(5):
         market.call(agreement_id, number)
@@ -123,7 +124,7 @@ def test_either_side_ends_at_once_and_everything_delivered_is_paid(market: Any, 
     assert settlement.accounts(market.bank.context)["conserved"] is True
 
 
-def test_what_was_claimed_before_is_paid_once_and_nothing_is_left_to_claim(market: Any, agreement_id: bytes) -> None:
+def test_what_was_claimed_before_is_paid_once_and_nothing_is_left_to_claim(market: Market, agreement_id: bytes) -> None:
     for number in range(5):
         market.call(agreement_id, number)
     market.claim(agreement_id)
@@ -133,7 +134,7 @@ def test_what_was_claimed_before_is_paid_once_and_nothing_is_left_to_claim(marke
     assert refused(lambda: settlement.claim(market.department.context, agreement_id)) == "nothing_to_claim"
 
 
-def test_a_claim_on_its_way_and_the_closing_do_not_harm_each_other(market: Any, agreement_id: bytes) -> None:
+def test_a_claim_on_its_way_and_the_closing_do_not_harm_each_other(market: Market, agreement_id: bytes) -> None:
     for number in range(3):
         market.call(agreement_id, number)
     market.department.context.ledger.rpc.call("evm_setAutomine", False)
@@ -154,7 +155,7 @@ def test_a_claim_on_its_way_and_the_closing_do_not_harm_each_other(market: Any, 
         assert code in (None, "agreement_is_closed"), "mined before or after, a final outcome either way"
 
 
-def test_free_sharing_ends_cooperatively_without_money(market: Any) -> None:
+def test_free_sharing_ends_cooperatively_without_money(market: Market) -> None:
     market.offer(price=0, most_cap=0, most_units=100, most_per_call=0)
     try:
         agreement_id = market.open(market.grant(), cap=0, max_units=10)
@@ -169,12 +170,12 @@ def test_free_sharing_ends_cooperatively_without_money(market: Any) -> None:
         market.offer()
 
 
-def test_an_unused_agreement_is_refunded_whole(market: Any, agreement_id: bytes) -> None:
+def test_an_unused_agreement_is_refunded_whole(market: Market, agreement_id: bytes) -> None:
     end(market, agreement_id)
     assert settled(market, agreement_id).refunded == 1000
 
 
-def test_a_closing_after_notice_needs_no_window(market: Any, agreement_id: bytes) -> None:
+def test_a_closing_after_notice_needs_no_window(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     settlement.give_notice(market.bank.context, agreement_id)
     market.bank.done(f"notice/{agreement_id.hex()}")
@@ -186,7 +187,7 @@ def test_a_closing_after_notice_needs_no_window(market: Any, agreement_id: bytes
 # --- Nothing is served after the provider signed -------------------------------------------------
 
 
-def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(market: Any, agreement_id: bytes) -> None:
+def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     path, body = market.bank.peers.sent[-1]
     assert path == "/v1/peer/calls"
@@ -204,7 +205,7 @@ def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(market: Any,
     assert places(market.department, agreement_id) == 1, "no place was taken"
 
 
-def test_a_call_under_way_is_in_the_totals_or_is_not_made(market: Any, agreement_id: bytes, ask: Any) -> None:
+def test_a_call_under_way_is_in_the_totals_or_is_not_made(market: Market, agreement_id: bytes, ask: Any) -> None:
     async def both() -> list[Any]:
         calls = [metering.call(market.bank.context, agreement_id, ask(number)) for number in range(6)]
         return await asyncio.gather(*calls, closing.end(market.bank.context, agreement_id), return_exceptions=True)
@@ -220,7 +221,7 @@ def test_a_call_under_way_is_in_the_totals_or_is_not_made(market: Any, agreement
 # --- Lost answers, crashes -----------------------------------------------------------------------
 
 
-def test_a_lost_answer_is_asked_for_again_and_closes_once(market: Any, agreement_id: bytes) -> None:
+def test_a_lost_answer_is_asked_for_again_and_closes_once(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     market.bank.peers.lost = 1
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_timeout"
@@ -233,7 +234,7 @@ def test_a_lost_answer_is_asked_for_again_and_closes_once(market: Any, agreement
     assert places(market.department, agreement_id) == 1
 
 
-def test_totals_stored_before_a_crash_are_sent_by_the_next_process(market: Any, agreement_id: bytes) -> None:
+def test_totals_stored_before_a_crash_are_sent_by_the_next_process(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     market.bank.peers.broken = True
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_unreachable"
@@ -245,7 +246,7 @@ def test_totals_stored_before_a_crash_are_sent_by_the_next_process(market: Any, 
     assert settled(market, agreement_id).paid == 50
 
 
-def test_a_provider_whose_commit_fails_has_signed_nothing_and_serves_on(market: Any, agreement_id: bytes) -> None:
+def test_a_provider_whose_commit_fails_has_signed_nothing_and_serves_on(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     engine = market.department.context.database.engine
@@ -263,7 +264,7 @@ def test_a_provider_whose_commit_fails_has_signed_nothing_and_serves_on(market: 
     market.call(agreement_id, 2)
 
 
-def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_later(market: Any, agreement_id: bytes) -> None:
+def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_later(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     context = market.department.context
@@ -284,7 +285,7 @@ def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_
     assert trade.final
 
 
-def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claimed(market: Any, agreement_id: bytes) -> None:
+def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claimed(market: Market, agreement_id: bytes) -> None:
     for number in range(3):
         market.call(agreement_id, number)
     market.bank.peers.broken = True
@@ -303,7 +304,7 @@ def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claim
 # --- Refusals ------------------------------------------------------------------------------------
 
 
-def proposal(market: Any, agreement_id: bytes, edit: Callable[[FinalSettlement], FinalSettlement] | None = None) -> dict[str, Any]:
+def proposal(market: Market, agreement_id: bytes, edit: Callable[[FinalSettlement], FinalSettlement] | None = None) -> dict[str, Any]:
     """What the buyer's node sends, with edited totals signed by the buyer."""
     trade = market.run(Buyer.of(market.bank.context).trade(agreement_id))
     heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
@@ -318,7 +319,7 @@ def proposal(market: Any, agreement_id: bytes, edit: Callable[[FinalSettlement],
     }
 
 
-def countersign(market: Any, body: dict[str, Any], caller: str | None = None) -> Any:
+def countersign(market: Market, body: dict[str, Any], caller: str | None = None) -> Any:
     return market.run(closing.countersign(market.department.context, caller or market.bank.member, **body))
 
 
@@ -349,7 +350,7 @@ def lane_edit(**changes: Any) -> Callable[[FinalSettlement], FinalSettlement]:
     ],
 )
 def test_totals_other_than_the_providers_receipts_are_not_signed_and_service_goes_on(
-    market: Any, agreement_id: bytes, edit: Callable[[FinalSettlement], FinalSettlement], code: str
+    market: Market, agreement_id: bytes, edit: Callable[[FinalSettlement], FinalSettlement], code: str
 ) -> None:
     market.call(agreement_id)
     assert refused(lambda: countersign(market, proposal(market, agreement_id, edit))) == code
@@ -358,7 +359,7 @@ def test_totals_other_than_the_providers_receipts_are_not_signed_and_service_goe
     assert places(market.department, agreement_id) == 2
 
 
-def test_both_totals_are_named_where_they_differ(market: Any, agreement_id: bytes) -> None:
+def test_both_totals_are_named_where_they_differ(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     with pytest.raises(Conflict) as caught:
         countersign(market, proposal(market, agreement_id, lane_edit(amount=49)))
@@ -367,7 +368,7 @@ def test_both_totals_are_named_where_they_differ(market: Any, agreement_id: byte
     assert caught.value.hint
 
 
-def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher(market: Any, agreement_id: bytes) -> None:
+def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     assert refused(lambda: countersign(market, body, market.operator.member)) == "not_buyer"
@@ -384,7 +385,7 @@ def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher
     assert stored(market.department, agreement_id) is None
 
 
-def test_a_refusal_opens_the_buyers_lanes_again(market: Any, agreement_id: bytes) -> None:
+def test_a_refusal_opens_the_buyers_lanes_again(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     lane = market.run(Buyer.of(market.bank.context).trade(agreement_id)).lanes[0]
     right, lane.head = lane.head, dataclasses.replace(lane.head, amount=0)
@@ -399,7 +400,7 @@ def test_a_refusal_opens_the_buyers_lanes_again(market: Any, agreement_id: bytes
     assert settled(market, agreement_id).paid == 150
 
 
-def test_signed_totals_are_not_replaced_by_others(market: Any, agreement_id: bytes) -> None:
+def test_signed_totals_are_not_replaced_by_others(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     first = countersign(market, body)
@@ -408,7 +409,7 @@ def test_signed_totals_are_not_replaced_by_others(market: Any, agreement_id: byt
     assert refused(lambda: countersign(market, other)) == "final_settlement_exists"
 
 
-def test_only_the_parties_see_or_ask(market: Any, agreement_id: bytes) -> None:
+def test_only_the_parties_see_or_ask(market: Market, agreement_id: bytes) -> None:
     assert refused(lambda: end(market, agreement_id, "supervisor")) == "not_party"
     outsider = market.operator.member
     assert refused(lambda: market.run(closing.requested(market.bank.context, outsider, agreement_id))) == "not_provider"
@@ -416,7 +417,7 @@ def test_only_the_parties_see_or_ask(market: Any, agreement_id: bytes) -> None:
     assert refused(lambda: closing.shown(market.bank.context, market.bank.member, agreement_id)) == "final_settlement_unknown"
 
 
-def test_a_halted_lane_is_not_closed_over(market: Any, agreement_id: bytes) -> None:
+def test_a_halted_lane_is_not_closed_over(market: Market, agreement_id: bytes) -> None:
     lane = market.run(Buyer.of(market.bank.context).trade(agreement_id)).lanes[1]
     lane.halted = "receipt_wrong_amount"
     assert refused(lambda: end(market, agreement_id, notice=False)) == "lane_halted"
@@ -464,7 +465,7 @@ CHECKERS = {"trade": check_trade, "lane": check_lane}
 
 
 @pytest.fixture(scope="module")
-def closed(market: Any, grant_id: bytes) -> tuple[bytes, bytes, bytes]:
+def closed(market: Market, grant_id: bytes) -> tuple[bytes, bytes, bytes]:
     """An agreement that ended cooperatively, with the bundles of its last call and of its lane."""
     agreement_id = market.open(grant_id, cap=1000)
     for number in range(3):
@@ -476,7 +477,7 @@ def closed(market: Any, grant_id: bytes) -> tuple[bytes, bytes, bytes]:
     return agreement_id, bundles.trade_bundle(context, agreement_id, 0, 3), bundles.lane_bundle(context, agreement_id, 0)
 
 
-def test_bundles_show_the_cooperative_closing(market: Any, closed: tuple[bytes, bytes, bytes]) -> None:
+def test_bundles_show_the_cooperative_closing(market: Market, closed: tuple[bytes, bytes, bytes]) -> None:
     for made in closed[1:]:
         report = verify(made, market.trust, CHECKERS)
         assert any("Both sides signed final totals of 3 units and 150 fen" in said for said in report.proved)
@@ -503,14 +504,14 @@ def other_amount(value: dict[str, Any]) -> None:
     ],
 )
 def test_a_bundle_with_other_final_totals_is_refused(
-    market: Any, closed: tuple[bytes, bytes, bytes], edit: Callable[[dict[str, Any]], None], codes: set[str]
+    market: Market, closed: tuple[bytes, bytes, bytes], edit: Callable[[dict[str, Any]], None], codes: set[str]
 ) -> None:
     value = json.loads(closed[1])
     edit(value)
     assert refused(lambda: verify(dumps(value), market.trust, CHECKERS)) in codes
 
 
-def test_totals_that_both_signed_but_the_chain_did_not_take_are_no_proof(market: Any, closed: tuple[bytes, bytes, bytes]) -> None:
+def test_totals_that_both_signed_but_the_chain_did_not_take_are_no_proof(market: Market, closed: tuple[bytes, bytes, bytes]) -> None:
     """Two parties that sign other totals afterwards cannot pass them off as what the chain closed by."""
     value = json.loads(closed[1])
     for entry in of_kind(value, "FinalSettlement"):
@@ -521,13 +522,13 @@ def test_totals_that_both_signed_but_the_chain_did_not_take_are_no_proof(market:
     assert refused(lambda: verify(dumps(value), market.trust, CHECKERS)) == "final_settlement_differs"
 
 
-def test_the_supervisor_sees_the_way_an_agreement_ended(market: Any, closed: tuple[bytes, bytes, bytes]) -> None:
+def test_the_supervisor_sees_the_way_an_agreement_ended(market: Market, closed: tuple[bytes, bytes, bytes]) -> None:
     with market.department.context.database.read() as session:
         row = session.get_one(StoredFinalSettlement, closed[0])
     assert market.supervisor.context.ledger.settlement.final_settlement(closed[0]) == row.settlement_hash
 
 
-def test_the_chain_view_must_be_fresh_to_sign(market: Any, agreement_id: bytes) -> None:
+def test_the_chain_view_must_be_fresh_to_sign(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     view = market.department.context.view

@@ -22,6 +22,7 @@ from registry.credit import export, service, story
 from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
 from registry.credit.store import HeldConsent
 from registry.evidence import service as evidence
+from tests.exchange.conftest import Market, Node
 from tests.exchange.test_reports import SUBJECT, Subject, ask, owed
 
 PURPOSE = "credit-assessment"
@@ -31,19 +32,19 @@ Change = Callable[[dict[str, Any]], object]
 
 
 @pytest.fixture(scope="module")
-def subject(market: Any) -> Subject:
+def subject(market: Market) -> Subject:
     return Subject(market)
 
 
 @pytest.fixture(scope="module")
-def agreement_id(market: Any) -> bytes:
+def agreement_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.open(market.grant(purpose=PURPOSE), cap=10_000)
     return found
 
 
 @pytest.fixture(scope="module")
-def reported(market: Any, subject: Subject, agreement_id: bytes) -> dict[str, Any]:
+def reported(market: Market, subject: Subject, agreement_id: bytes) -> dict[str, Any]:
     """A true report of two calls, with a dispute in it: what its bundle is made from, and the bundle."""
     consent, _ = subject.consents(), subject.disputes()
     made = ask(market, agreement_id, consent).json()
@@ -64,7 +65,7 @@ def part_of(held: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def told(market: Any, made: Mapping[str, Any]) -> bytes:
+def told(market: Market, made: Mapping[str, Any]) -> bytes:
     """The bundle of a query, once the chain has it and the bank's log is anchored."""
     context = market.bank.context
     market.bank.done(made["operation"])
@@ -76,11 +77,11 @@ def told(market: Any, made: Mapping[str, Any]) -> bytes:
     return export.bundle(context, bytes.fromhex(made["queryId"][2:]))
 
 
-def checked(market: Any, bundle: bytes) -> Report:
+def checked(market: Market, bundle: bytes) -> Report:
     return verify(bundle, market.trust, {"credit": story.check})
 
 
-def claimed(market: Any, consent: str, parts: list[dict[str, Any]], code: str, disputes: Sequence[dict[str, Any]] = ()) -> None:
+def claimed(market: Market, consent: str, parts: list[dict[str, Any]], code: str, disputes: Sequence[dict[str, Any]] = ()) -> None:
     """The bank signs and anchors a query over what it put together; a verifier refuses the bundle with this code."""
     made = service.record_report(market.bank.context, subject=new_salt().hex(), consent=bytes.fromhex(consent[2:]), parts=parts, disputes=disputes)
     bundle = told(market, made)
@@ -92,7 +93,7 @@ def claimed(market: Any, consent: str, parts: list[dict[str, Any]], code: str, d
 # --- A true report --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_query_shows_who_certified_who_delivered_and_under_what_and_says_what_it_does_not_show(market: Any, reported: dict[str, Any]) -> None:
+def test_a_query_shows_who_certified_who_delivered_and_under_what_and_says_what_it_does_not_show(market: Market, reported: dict[str, Any]) -> None:
     report = checked(market, reported["bundle"])
     department, bank = market.department.member, market.bank.member
     assert any(f"certified by {department}" in each for each in report.proved)
@@ -101,7 +102,7 @@ def test_a_query_shows_who_certified_who_delivered_and_under_what_and_says_what_
     assert report.limits[1:] == (story.UNSHOWN, story.UNTOLD)
 
 
-def test_nothing_that_shows_office_delivery_or_agreement_can_be_left_out(market: Any, reported: dict[str, Any]) -> None:
+def test_nothing_that_shows_office_delivery_or_agreement_can_be_left_out(market: Market, reported: dict[str, Any]) -> None:
     for section in ("statements", "storage", "keys"):
         for place in range(len(json.loads(reported["bundle"])[section])):
             value = json.loads(reported["bundle"])
@@ -113,7 +114,7 @@ def test_nothing_that_shows_office_delivery_or_agreement_can_be_left_out(market:
 # --- Receipts -------------------------------------------------------------------------------------------------------------------
 
 
-def invented(market: Any, part: Mapping[str, Any], *, agreement: Agreement | None = None, signer: Any = None) -> dict[str, Any]:
+def invented(market: Market, part: Mapping[str, Any], *, agreement: Agreement | None = None, signer: Any = None) -> dict[str, Any]:
     """A receipt that nobody gave: another number of units, signed by the bank or a helper, under this or another agreement."""
     agreement = agreement or Agreement.from_json(part["agreement"])
     receipt = replace(UsageReceipt.from_json(part["receipt"]), agreement_id=agreement.struct_hash(), units=7, outcome=int(Outcome.SERVED))
@@ -128,27 +129,27 @@ def invented(market: Any, part: Mapping[str, Any], *, agreement: Agreement | Non
     }
 
 
-def between(market: Any, part: Mapping[str, Any], provider: Any) -> Agreement:
+def between(market: Market, part: Mapping[str, Any], provider: Any) -> Agreement:
     """An agreement like the true one, with another provider."""
     key = provider.context.signers[KeyPurpose.STATEMENT].address
     return replace(Agreement.from_json(part["agreement"]), provider=provider.member, provider_key=key, nonce=new_salt())
 
 
-def test_a_receipt_that_the_bank_signed_itself_is_no_departments(market: Any, reported: dict[str, Any]) -> None:
+def test_a_receipt_that_the_bank_signed_itself_is_no_departments(market: Market, reported: dict[str, Any]) -> None:
     part = reported["parts"][0]
     claimed(market, reported["consent"], [invented(market, part)], "receipt_by_beneficiary")
     of_itself = invented(market, part, agreement=between(market, part, market.bank))
     claimed(market, reported["consent"], [of_itself], "provider_not_department")
 
 
-def test_a_receipt_that_another_bank_signed_for_it_is_no_departments(market: Any, reported: dict[str, Any]) -> None:
+def test_a_receipt_that_another_bank_signed_for_it_is_no_departments(market: Market, reported: dict[str, Any]) -> None:
     part, helper = reported["parts"][0], market.settlement_bank
     claimed(market, reported["consent"], [invented(market, part, signer=helper)], "wrong_signer")
     under_theirs = invented(market, part, agreement=between(market, part, helper), signer=helper)
     claimed(market, reported["consent"], [under_theirs], "provider_not_department")
 
 
-def test_an_agreement_that_the_chain_never_opened_shows_no_delivery(market: Any, reported: dict[str, Any]) -> None:
+def test_an_agreement_that_the_chain_never_opened_shows_no_delivery(market: Market, reported: dict[str, Any]) -> None:
     """As a department could sign one on the quiet."""
     part, department = reported["parts"][0], market.department
     quiet = invented(market, part, agreement=between(market, part, department), signer=department)
@@ -157,7 +158,7 @@ def test_an_agreement_that_the_chain_never_opened_shows_no_delivery(market: Any,
 
 def bought(buyer: Any, agreement_id: bytes, served: Any, part: Mapping[str, Any]) -> dict[str, Any]:
     """A true receipt of another call, as a part of a report."""
-    signed = reports.agreements.load(buyer.context, agreement_id)
+    signed = reports.agreements.load(buyer.context, agreement_id)  # type: ignore[attr-defined]
     return {
         **part,
         **reports._receipt(buyer.context, agreement_id, served.lane, served.seq),
@@ -166,13 +167,13 @@ def bought(buyer: Any, agreement_id: bytes, served: Any, part: Mapping[str, Any]
     }
 
 
-def test_a_call_for_another_purpose_is_no_part_of_a_credit_query(market: Any, reported: dict[str, Any]) -> None:
+def test_a_call_for_another_purpose_is_no_part_of_a_credit_query(market: Market, reported: dict[str, Any]) -> None:
     other = market.open(market.grant(purpose="statistics"), cap=1000)
     part = bought(market.bank, other, market.call(other, 7), reported["parts"][0])
     claimed(market, reported["consent"], [part], "agreement_other_purpose")
 
 
-def test_another_buyers_call_is_no_part_of_a_credit_query(market: Any, reported: dict[str, Any]) -> None:
+def test_another_buyers_call_is_no_part_of_a_credit_query(market: Market, reported: dict[str, Any]) -> None:
     theirs = replace(market, bank=market.operator)
     theirs.deposit(market.operator.member, 1000, "theirs")
     theirs.settle()
@@ -183,7 +184,7 @@ def test_another_buyers_call_is_no_part_of_a_credit_query(market: Any, reported:
     claimed(market, reported["consent"], [part], "agreement_other_buyer")
 
 
-def test_a_receipt_comes_with_the_agreement_it_names(market: Any, reported: dict[str, Any]) -> None:
+def test_a_receipt_comes_with_the_agreement_it_names(market: Market, reported: dict[str, Any]) -> None:
     first = reported["parts"][0]
     bare = {name: value for name, value in first.items() if name != "agreement"}
     for part in (bare, {**first, "agreement": between(market, first, market.bank).to_json()}):
@@ -192,7 +193,7 @@ def test_a_receipt_comes_with_the_agreement_it_names(market: Any, reported: dict
         assert refused.value.code == "report_malformed"
 
 
-def test_a_report_buys_nothing_from_a_member_that_is_no_department(market: Any, subject: Subject, agreement_id: bytes) -> None:
+def test_a_report_buys_nothing_from_a_member_that_is_no_department(market: Market, subject: Subject, agreement_id: bytes) -> None:
     sold = replace(market, department=market.operator)
     wanted = assets.Publication("people", "people", DESCRIPTION, dict.fromkeys(("seniority", "age", "job", "code"), "keep"), purposes=PURPOSES)
     made = assets.publish(sold.department.context, wanted)
@@ -212,7 +213,7 @@ def test_a_report_buys_nothing_from_a_member_that_is_no_department(market: Any, 
 # --- Consents -------------------------------------------------------------------------------------------------------------------
 
 
-def made_up(market: Any, helper: Any) -> str:
+def made_up(market: Market, helper: Any) -> str:
     """A consent under a key that a helping member certified as the firm's; on the chain and in the bank's hands. Its commitment."""
     key, salt, identity_salt, identity = new_private_key(), new_salt(), new_salt(), {"code": SUBJECT}
     person, now = commit(identity_salt, IDENTITY_DOMAIN, identity), market.bank.context.now()
@@ -238,7 +239,7 @@ def made_up(market: Any, helper: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ["settlement_bank", "operator", "supervisor"])
-def test_a_consent_made_up_with_another_members_help_opens_no_record(market: Any, agreement_id: bytes, name: str) -> None:
+def test_a_consent_made_up_with_another_members_help_opens_no_record(market: Market, agreement_id: bytes, name: str) -> None:
     before = owed(market, agreement_id)
     answer = ask(market, agreement_id, made_up(market, getattr(market, name)))
     assert (answer.status_code, answer.json()["code"]) == (403, "issuer_not_office")
@@ -246,12 +247,12 @@ def test_a_consent_made_up_with_another_members_help_opens_no_record(market: Any
 
 
 @pytest.mark.parametrize("name", ["settlement_bank", "operator", "supervisor"])
-def test_a_consent_made_up_with_another_members_help_convinces_no_verifier(market: Any, reported: dict[str, Any], name: str) -> None:
+def test_a_consent_made_up_with_another_members_help_convinces_no_verifier(market: Market, reported: dict[str, Any], name: str) -> None:
     claimed(market, made_up(market, getattr(market, name)), reported["parts"][:1], "issuer_not_office")
 
 
 @contextmanager
-def suspended(market: Any, node: Any) -> Iterator[None]:
+def suspended(market: Market, node: Node) -> Iterator[None]:
     market.governance.execute("suspend", node.member, b"test".ljust(32, b"\0"))
     market.settle()
     try:
@@ -261,13 +262,13 @@ def suspended(market: Any, node: Any) -> Iterator[None]:
         market.settle()
 
 
-def test_a_consent_certified_by_an_office_suspended_before_the_query_convinces_no_verifier(market: Any, reported: dict[str, Any]) -> None:
+def test_a_consent_certified_by_an_office_suspended_before_the_query_convinces_no_verifier(market: Market, reported: dict[str, Any]) -> None:
     with suspended(market, market.department):
         claimed(market, reported["consent"], reported["parts"][1:], "issuer_not_office")
     assert checked(market, reported["bundle"])
 
 
-def test_an_office_suspended_twice_since_is_shown_as_it_was(market: Any, reported: dict[str, Any]) -> None:
+def test_an_office_suspended_twice_since_is_shown_as_it_was(market: Market, reported: dict[str, Any]) -> None:
     for _ in range(2):
         market.mine(1, 1)
         with suspended(market, market.department):
@@ -280,7 +281,7 @@ def test_an_office_suspended_twice_since_is_shown_as_it_was(market: Any, reporte
 
 
 @pytest.mark.parametrize("name", ["settlement_bank", "operator", "supervisor"])
-def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(market: Any, reported: dict[str, Any], name: str) -> None:
+def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(market: Market, reported: dict[str, Any], name: str) -> None:
     """The chain takes a dispute under any key: whose it is, only an office can say."""
     helper, relayer, key, now = getattr(market, name), market.operator, new_private_key(), market.bank.context.now()
     dispute = CreditDispute(1, market.department.member, market.asset_id, new_salt(), new_salt(), address_of(key), now)

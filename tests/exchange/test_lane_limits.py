@@ -155,8 +155,8 @@ def test_one_statement_signed_twice_by_one_key_is_refused() -> None:
     value = json.loads(lane.bundle())
     receipt = next(each for each in value["statements"] if each["type"] == "UsageReceipt")
     digest = UsageReceipt.from_json(receipt["message"]).digest(Domain(made_chain.CHAIN_ID, made_chain.CONTRACTS["TradeSettlement"]))
-    entropy = coincurve.ecdsa.ffi.new("unsigned char[32]", b"\7" * 32)
-    again = coincurve.PrivateKey(keccak256(b"provider")).sign_recoverable(digest, None, (coincurve.ecdsa.ffi.NULL, entropy))
+    entropy = coincurve.ecdsa.ffi.new("unsigned char[32]", b"\7" * 32)  # type: ignore[attr-defined]
+    again = coincurve.PrivateKey(keccak256(b"provider")).sign_recoverable(digest, None, (coincurve.ecdsa.ffi.NULL, entropy))  # type: ignore[attr-defined]
     signature = "0x" + (again[:64] + bytes([again[64] + 27])).hex()
     assert signature != receipt["signature"]
     value["statements"].append({**receipt, "signature": signature})

@@ -23,17 +23,18 @@ from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
 from nodes.answers import Answer, refusal
 from registry.evidence.store import ENTRIES, PENDING
+from tests.exchange.conftest import Market
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.grant()
     return found
 
 
 @pytest.fixture
-def agreement_id(market: Any, grant_id: bytes) -> bytes:
+def agreement_id(market: Market, grant_id: bytes) -> bytes:
     found: bytes = market.open(grant_id, cap=1000)
     market.run(buyer_side.Buyer.of(market.bank.context).trade(found))
     return found
@@ -45,7 +46,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def in_the_way(market: Any, status: int, code: str) -> Iterator[None]:
+def in_the_way(market: Market, status: int, code: str) -> Iterator[None]:
     """What a peer's gate, or a proxy before it, answers to every exchange of calls."""
     body = json.dumps({"code": code, "detail": "Refused.", "status": status}).encode() if code else b"<html>"
     market.bank.peers.refusal = refusal(market.department.member, Answer(status, "application/problem+json", body))
@@ -55,7 +56,7 @@ def in_the_way(market: Any, status: int, code: str) -> Iterator[None]:
         market.bank.peers.refusal = None
 
 
-def outstanding(market: Any, agreement_id: bytes, number: int = 1, key: str | None = None) -> CallOutstanding:
+def outstanding(market: Market, agreement_id: bytes, number: int = 1, key: str | None = None) -> CallOutstanding:
     with pytest.raises(CallOutstanding) as caught:
         market.call(agreement_id, number, key=key)
     return caught.value
@@ -68,17 +69,17 @@ def key_of(error: QiaolianError) -> str:
     return key
 
 
-def fetch(market: Any, key: str) -> CallResult:
+def fetch(market: Market, key: str) -> CallResult:
     found: CallResult = market.run(metering.fetch(market.bank.context, key))
     return found
 
 
-def withdraw(market: Any, key: str) -> CallResult:
+def withdraw(market: Market, key: str) -> CallResult:
     found: CallResult = market.run(metering.withdraw(market.bank.context, key))
     return found
 
 
-def billed(market: Any, agreement_id: bytes) -> int:
+def billed(market: Market, agreement_id: bytes) -> int:
     amount: int = market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount
     return amount
 
@@ -103,7 +104,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "code"), REFUSALS)
-def test_what_a_transport_or_token_check_says_is_no_refusal_of_the_call(market: Any, agreement_id: bytes, status: int, code: str) -> None:
+def test_what_a_transport_or_token_check_says_is_no_refusal_of_the_call(market: Market, agreement_id: bytes, status: int, code: str) -> None:
     with in_the_way(market, status, code):
         error = outstanding(market, agreement_id)
     assert (error.status, error.context["cause"]) == (503, code or "peer_bad_answer")
@@ -112,7 +113,9 @@ def test_what_a_transport_or_token_check_says_is_no_refusal_of_the_call(market: 
 
 
 @pytest.mark.parametrize(("status", "code"), REFUSALS)
-def test_a_call_that_its_caller_was_told_to_have_failed_is_never_billed_by_the_next(market: Any, agreement_id: bytes, status: int, code: str) -> None:
+def test_a_call_that_its_caller_was_told_to_have_failed_is_never_billed_by_the_next(
+    market: Market, agreement_id: bytes, status: int, code: str
+) -> None:
     with in_the_way(market, status, code):
         key = key_of(outstanding(market, agreement_id, 1))
     assert market.call(agreement_id, 2).seq == 2
@@ -121,7 +124,7 @@ def test_a_call_that_its_caller_was_told_to_have_failed_is_never_billed_by_the_n
     assert (ended.ending, ended.reason, ended.amount) == (Ending.REFUSED, "withdrawn", 0)
 
 
-def test_timeouts_and_cut_lines_name_the_key(market: Any, agreement_id: bytes) -> None:
+def test_timeouts_and_cut_lines_name_the_key(market: Market, agreement_id: bytes) -> None:
     market.bank.peers.broken = True
     try:
         error = outstanding(market, agreement_id)
@@ -136,7 +139,7 @@ def test_timeouts_and_cut_lines_name_the_key(market: Any, agreement_id: bytes) -
     assert (fetch(market, "mine").ending, billed(market, agreement_id)) == (Ending.SERVED, 50)
 
 
-def test_an_error_answer_of_the_gateway_leaves_the_request_outstanding(market: Any, agreement_id: bytes) -> None:
+def test_an_error_answer_of_the_gateway_leaves_the_request_outstanding(market: Market, agreement_id: bytes) -> None:
     market.bank.peers.altered = lambda _value: {"answers": [{"error": {"code": "not_buyer", "detail": "No.", "status": 403}}]}
     try:
         error = outstanding(market, agreement_id)
@@ -146,7 +149,7 @@ def test_an_error_answer_of_the_gateway_leaves_the_request_outstanding(market: A
     assert withdraw(market, key_of(error)).content is not None, "the gateway had served it all the same"
 
 
-def test_an_answer_that_halts_the_lane_names_the_key_and_is_told_again(market: Any, agreement_id: bytes) -> None:
+def test_an_answer_that_halts_the_lane_names_the_key_and_is_told_again(market: Market, agreement_id: bytes) -> None:
     def forged(value: Any) -> Any:
         value["answers"][0]["receipt"]["amount"] = "500"
         return value
@@ -164,7 +167,7 @@ def test_an_answer_that_halts_the_lane_names_the_key_and_is_told_again(market: A
         assert (caught.value.code, caught.value.context["idempotencyKey"]) == ("wrong_signer", "halts")
 
 
-def test_a_failure_inside_this_node_names_the_key(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_inside_this_node_names_the_key(market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> Any:
         raise RuntimeError("unexpected")
 
@@ -175,7 +178,7 @@ def test_a_failure_inside_this_node_names_the_key(market: Any, agreement_id: byt
     assert (fetch(market, key_of(error)).ending, billed(market, agreement_id)) == (Ending.SERVED, 50)
 
 
-def test_a_call_whose_client_went_away_is_found_in_the_list(market: Any, agreement_id: bytes) -> None:
+def test_a_call_whose_client_went_away_is_found_in_the_list(market: Market, agreement_id: bytes) -> None:
     async def cancelled() -> None:
         call = asyncio.ensure_future(metering.call(market.bank.context, agreement_id, market.query(1)))
         while not metering.calls(market.bank.context, agreement_id=agreement_id):
@@ -193,7 +196,7 @@ def test_a_call_whose_client_went_away_is_found_in_the_list(market: Any, agreeme
 
 
 @pytest.mark.parametrize("again", ["fetched", "withdrawn", "next"])
-def test_a_restart_leaves_an_unanswered_request_to_its_caller(market: Any, agreement_id: bytes, again: str) -> None:
+def test_a_restart_leaves_an_unanswered_request_to_its_caller(market: Market, agreement_id: bytes, again: str) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
     market.bank.restarted()
@@ -208,7 +211,7 @@ def test_a_restart_leaves_an_unanswered_request_to_its_caller(market: Any, agree
         assert (market.call(agreement_id, 2).seq, fetch(market, key).reason) == (2, "withdrawn")
 
 
-def test_an_unknown_key_is_refused(market: Any) -> None:
+def test_an_unknown_key_is_refused(market: Market) -> None:
     for again in (fetch, withdraw):
         with pytest.raises(NotFound) as caught:
             again(market, "never used")
@@ -218,7 +221,7 @@ def test_an_unknown_key_is_refused(market: Any) -> None:
 # --- Withdrawal -------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_withdrawn_request_is_a_receipt_of_zero_units_kept_in_both_logs(market: Any, agreement_id: bytes) -> None:
+def test_a_withdrawn_request_is_a_receipt_of_zero_units_kept_in_both_logs(market: Market, agreement_id: bytes) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
     result = withdraw(market, key)
@@ -236,14 +239,14 @@ def test_a_withdrawn_request_is_a_receipt_of_zero_units_kept_in_both_logs(market
     assert withdraw(market, key) == result
 
 
-def test_a_request_served_before_its_withdrawal_is_delivered_and_owed(market: Any, agreement_id: bytes) -> None:
+def test_a_request_served_before_its_withdrawal_is_delivered_and_owed(market: Market, agreement_id: bytes) -> None:
     market.bank.peers.lost = 1
     result = withdraw(market, key_of(outstanding(market, agreement_id)))
     assert (result.ending, result.amount) == (Ending.SERVED, 50)
     assert result.content is not None
 
 
-def test_a_lost_answer_to_a_withdrawal_is_asked_for_again(market: Any, agreement_id: bytes) -> None:
+def test_a_lost_answer_to_a_withdrawal_is_asked_for_again(market: Market, agreement_id: bytes) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
     market.bank.peers.lost = 1
@@ -254,7 +257,7 @@ def test_a_lost_answer_to_a_withdrawal_is_asked_for_again(market: Any, agreement
     assert (market.call(agreement_id, 2).seq, billed(market, agreement_id)) == (2, 50)
 
 
-def test_a_key_withdrawn_by_its_caller_stays_used_and_one_withdrawn_by_the_node_asks_anew(market: Any, agreement_id: bytes) -> None:
+def test_a_key_withdrawn_by_its_caller_stays_used_and_one_withdrawn_by_the_node_asks_anew(market: Market, agreement_id: bytes) -> None:
     with in_the_way(market, 401, "token_expired"):
         outstanding(market, agreement_id, 1, "by caller")
     withdraw(market, "by caller")
@@ -268,7 +271,7 @@ def test_a_key_withdrawn_by_its_caller_stays_used_and_one_withdrawn_by_the_node_
     assert billed(market, agreement_id) == 100
 
 
-def test_a_withdrawal_works_under_an_old_view(market: Any, agreement_id: bytes) -> None:
+def test_a_withdrawal_works_under_an_old_view(market: Market, agreement_id: bytes) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
     view = market.department.context.view
@@ -279,7 +282,7 @@ def test_a_withdrawal_works_under_an_old_view(market: Any, agreement_id: bytes) 
         view.stale_seconds = bound
 
 
-def test_closing_withdraws_what_nobody_waits_for(market: Any, agreement_id: bytes) -> None:
+def test_closing_withdraws_what_nobody_waits_for(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id, 2))
@@ -291,7 +294,7 @@ def test_closing_withdraws_what_nobody_waits_for(market: Any, agreement_id: byte
 
 
 @pytest.mark.parametrize("forged", ["another request", "another signer", "no statement"])
-def test_a_forged_withdrawal_takes_no_place(market: Any, agreement_id: bytes, forged: str) -> None:
+def test_a_forged_withdrawal_takes_no_place(market: Market, agreement_id: bytes, forged: str) -> None:
     with in_the_way(market, 401, "token_expired"):
         key = key_of(outstanding(market, agreement_id))
     item = next(body for path, body in reversed(market.bank.peers.sent) if path == "/v1/peer/calls")["requests"][0]
@@ -307,7 +310,7 @@ def test_a_forged_withdrawal_takes_no_place(market: Any, agreement_id: bytes, fo
     assert fetch(market, key).ending == Ending.SERVED
 
 
-def test_one_request_that_a_proxy_refuses_fails_none_beside_it(market: Any, grant_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_request_that_a_proxy_refuses_fails_none_beside_it(market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     agreement_id = market.open(grant_id, cap=1000, lanes=4)
     line, post = market.bank.peers, market.bank.peers.post
 
@@ -332,7 +335,7 @@ def test_one_request_that_a_proxy_refuses_fails_none_beside_it(market: Any, gran
 # --- The way of a person ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_api_names_the_key_fetches_and_withdraws(market: Any, agreement_id: bytes) -> None:
+def test_the_api_names_the_key_fetches_and_withdraws(market: Market, agreement_id: bytes) -> None:
     async def told() -> None:
         transport = httpx.ASGITransport(app=market.bank.app)
         headers = {"x-local": "system", "idempotency-key": "order/1"}
@@ -354,7 +357,7 @@ def test_the_api_names_the_key_fetches_and_withdraws(market: Any, agreement_id: 
     market.run(told())
 
 
-def test_a_refusal_of_the_gateway_itself_is_final_and_signed(market: Any, agreement_id: bytes) -> None:
+def test_a_refusal_of_the_gateway_itself_is_final_and_signed(market: Market, agreement_id: bytes) -> None:
     result = market.call(agreement_id, purpose="anti-fraud", key="refused")
     assert (result.ending, result.reason) == (Ending.REFUSED, "purpose_not_granted")
     assert fetch(market, "refused") == withdraw(market, "refused") == result

@@ -18,23 +18,24 @@ from exchange.agreements import ending
 from exchange.agreements import service as agreements
 from exchange.agreements.ending import ProposalWorker
 from exchange.settlement import service as settlement
+from tests.exchange.conftest import Market, Node
 
 CAP = 1000
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     found: bytes = market.grant()
     return found
 
 
 @pytest.fixture(autouse=True)
-def offered(market: Any) -> None:
+def offered(market: Market) -> None:
     """Every test begins with the department's offer at 50 fen."""
     market.offer()
 
 
-def post(market: Any, *bodies: Any, path: str = "/v1/agreements", key: str | None = None) -> list[httpx.Response]:
+def post(market: Market, *bodies: Any, path: str = "/v1/agreements", key: str | None = None) -> list[httpx.Response]:
     """Requests at the bank's own node, sent at once."""
 
     async def send() -> list[httpx.Response]:
@@ -47,21 +48,21 @@ def post(market: Any, *bodies: Any, path: str = "/v1/agreements", key: str | Non
     return found
 
 
-def order(market: Any, grant_id: bytes, **changes: Any) -> dict[str, Any]:
+def order(market: Market, grant_id: bytes, **changes: Any) -> dict[str, Any]:
     """An order on the current offer, as the bank's own system sends it."""
     body = {"grantId": "0x" + grant_id.hex(), "cap": CAP, "offerHash": "0x" + market.seen().hex()}
     return {**body, **changes}
 
 
-def stored(market: Any) -> set[str]:
+def stored(market: Market) -> set[str]:
     """Ids of every agreement either side has stored."""
     sides = (market.bank, market.department)
     return {row["agreementId"] for side in sides for row in agreements.listing(side.context)}
 
 
-def states(market: Any, agreement_id: bytes) -> list[tuple[str, str | None]]:
+def states(market: Market, agreement_id: bytes) -> list[tuple[str, str | None]]:
     """State and reason at the buyer's node and at the provider's."""
-    found = []
+    found: list[tuple[str, str | None]] = []
     for side in (market.bank, market.department):
         try:
             view = agreements.view(side.context, agreement_id)
@@ -72,7 +73,7 @@ def states(market: Any, agreement_id: bytes) -> list[tuple[str, str | None]]:
     return found
 
 
-def work(market: Any) -> None:
+def work(market: Market) -> None:
     """One round of both nodes' proposal workers, under the chain's newest block."""
     market.settle()
     for side in (market.bank, market.department):
@@ -80,7 +81,7 @@ def work(market: Any) -> None:
 
 
 @contextmanager
-def outbox_stopped(node: Any) -> Iterator[None]:
+def outbox_stopped(node: Node) -> Iterator[None]:
     """While the node's outbox process is dead; what is queued waits, and is sent by the next one."""
     node.stop_outbox()
     try:
@@ -90,7 +91,7 @@ def outbox_stopped(node: Any) -> Iterator[None]:
 
 
 @contextmanager
-def cut_after_offer(market: Any) -> Iterator[None]:
+def cut_after_offer(market: Market) -> Iterator[None]:
     """The line to the provider breaks once it has shown its offer: the proposal is stored and does not arrive."""
 
     def cut(answer: Any) -> Any:
@@ -104,7 +105,7 @@ def cut_after_offer(market: Any) -> Iterator[None]:
         market.bank.peers.altered, market.bank.peers.broken = None, False
 
 
-def undelivered(market: Any, grant_id: bytes, **wanted: Any) -> bytes:
+def undelivered(market: Market, grant_id: bytes, **wanted: Any) -> bytes:
     """A proposal that the provider never got; its id."""
     before = stored(market)
     seen = market.seen()
@@ -114,7 +115,7 @@ def undelivered(market: Any, grant_id: bytes, **wanted: Any) -> bytes:
     return bytes.fromhex(made[2:])
 
 
-def answer_lost(market: Any, grant_id: bytes) -> bytes:
+def answer_lost(market: Market, grant_id: bytes) -> bytes:
     """A proposal that the provider signed, while its answer did not arrive; its id."""
     before = stored(market)
     market.bank.peers.lost = 1
@@ -127,7 +128,7 @@ def answer_lost(market: Any, grant_id: bytes) -> bytes:
 # --- What the person saw -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_order_on_an_offer_that_changed_meanwhile_is_refused_and_names_what_changed(market: Any, grant_id: bytes) -> None:
+def test_an_order_on_an_offer_that_changed_meanwhile_is_refused_and_names_what_changed(market: Market, grant_id: bytes) -> None:
     seen, before = order(market, grant_id), stored(market)
     split = (Share(market.department.member, 100), Share(market.operator.member, 9900))
     market.offer(price=500, most_per_call=500, shares=split)
@@ -142,7 +143,7 @@ def test_an_order_on_an_offer_that_changed_meanwhile_is_refused_and_names_what_c
     assert stored(market) == before, "nothing was signed at either side"
 
 
-def test_an_order_that_names_no_offer_states_every_term_or_is_refused(market: Any, grant_id: bytes) -> None:
+def test_an_order_that_names_no_offer_states_every_term_or_is_refused(market: Market, grant_id: bytes) -> None:
     seen, before = order(market, grant_id), stored(market)
     (bare,) = post(market, {name: seen[name] for name in ("grantId", "cap")})
     assert (bare.status_code, bare.json()["code"]) == (422, "offer_not_named")
@@ -171,12 +172,12 @@ def test_an_order_that_names_no_offer_states_every_term_or_is_refused(market: An
     market.bank.done(made.json()["openOperation"])
 
 
-def test_an_offer_this_node_never_showed_is_not_ordered_on(market: Any, grant_id: bytes) -> None:
+def test_an_offer_this_node_never_showed_is_not_ordered_on(market: Market, grant_id: bytes) -> None:
     (answer,) = post(market, order(market, grant_id, offerHash="0x" + "77" * 32))
     assert (answer.status_code, answer.json()["code"]) == (409, "offer_changed")
 
 
-def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(market: Any, grant_id: bytes) -> None:
+def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(market: Market, grant_id: bytes) -> None:
     general = market.seen()
     market.offer(buyers=(market.bank.member, market.supervisor.member))
     (shown,) = market.run(agreements.offers_of(market.bank.context, market.department.member))
@@ -192,7 +193,7 @@ def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(marke
 # --- One key, one order ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_that_comes_again_with_any_other_term_is_refused(market: Any, grant_id: bytes) -> None:
+def test_a_key_that_comes_again_with_any_other_term_is_refused(market: Market, grant_id: bytes) -> None:
     body = order(market, grant_id)
     (made,) = post(market, body, key="one-order")
     assert made.status_code == 201, made.text
@@ -228,14 +229,14 @@ def test_a_key_that_comes_again_with_any_other_term_is_refused(market: Any, gran
         assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_reused"), name
 
 
-def test_of_two_orders_at_once_under_one_key_one_is_made_and_the_other_refused(market: Any, grant_id: bytes) -> None:
+def test_of_two_orders_at_once_under_one_key_one_is_made_and_the_other_refused(market: Market, grant_id: bytes) -> None:
     body, before = order(market, grant_id), stored(market)
     answers = post(market, body, {**body, "arbiter": market.supervisor.member}, key="two-at-once")
     assert sorted(answer.status_code for answer in answers) == [201, 409]
     assert len(stored(market) - before) == 1
 
 
-def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_it(market: Any) -> None:
+def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_it(market: Market) -> None:
     context = market.bank.context
     first = settlement.withdraw(context, amount=10**12, order="too-much")["operation"]
     with pytest.raises(QiaolianError) as refused:
@@ -251,7 +252,7 @@ def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_i
 
 
 def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign(
-    market: Any, grant_id: bytes, monkeypatch: pytest.MonkeyPatch
+    market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     market.offer(most_cap=10**9)
     before = stored(market)
@@ -261,7 +262,7 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
     assert refused.value.code == "not_enough_free"
     assert "new idempotency key" in refused.value.hint
     # A buyer whose own node does not look is refused by the provider's.
-    terms = agreements.grants.load(market.bank.context, grant_id).terms
+    terms = agreements.grants.load(market.bank.context, grant_id).terms  # type: ignore[attr-defined]
     wanted = agreements.Proposal(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
     offer, key = market.run(agreements._current_offer(market.bank.context, terms))
     agreement = agreements._drafted(market.bank.context, wanted, terms, offer, key, bytes(32), chain_time=0)
@@ -277,9 +278,9 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
     assert stored(market) == before
 
 
-def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahead_of_its_view(market: Any, grant_id: bytes) -> None:
+def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahead_of_its_view(market: Market, grant_id: bytes) -> None:
     bank, department = market.bank.context, market.department.context
-    terms = agreements.grants.load(bank, grant_id).terms
+    terms = agreements.grants.load(bank, grant_id).terms  # type: ignore[attr-defined]
     wanted = agreements.Proposal(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
     offer, key = market.run(agreements._current_offer(bank, terms))
     years = 10 * 365 * 86_400
@@ -297,7 +298,7 @@ def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahea
 # --- Ends --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(market: Any, grant_id: bytes) -> None:
+def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(market: Market, grant_id: bytes) -> None:
     seen = market.seen()
     before = stored(market)
     with cut_after_offer(market), pytest.raises(Unavailable):
@@ -321,7 +322,7 @@ def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(
     assert (again.value.code, "new idempotency key" in again.value.hint) == ("offer_not_met", True)
 
 
-def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_answer_was_lost(market: Any, grant_id: bytes) -> None:
+def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_answer_was_lost(market: Market, grant_id: bytes) -> None:
     agreement_id = answer_lost(market, grant_id)
     assert states(market, agreement_id) == [("proposed", None), ("signed", None)]
     market.offer(price=500, most_per_call=500)
@@ -331,7 +332,7 @@ def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_
     assert states(market, agreement_id) == [("open", None), ("open", None)]
 
 
-def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_code(market: Any) -> None:
+def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_code(market: Market) -> None:
     grant_id = market.grant()
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
@@ -362,7 +363,7 @@ def _calls() -> Any:
     return OutboxCall
 
 
-def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(market: Any, grant_id: bytes) -> None:
+def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(market: Market, grant_id: bytes) -> None:
     bank = market.bank.context
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
@@ -384,7 +385,7 @@ def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(market: Any, gr
     assert ended.value.code == "proposal_ended"
 
 
-def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(market: Any, grant_id: bytes) -> None:
+def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(market: Market, grant_id: bytes) -> None:
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
         agreement_id = bytes.fromhex(made["agreementId"][2:])
@@ -417,7 +418,7 @@ def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(mark
     assert other.value.code == "not_buyer"
 
 
-def test_an_opening_on_its_way_to_the_chain_cannot_be_withdrawn(market: Any, grant_id: bytes) -> None:
+def test_an_opening_on_its_way_to_the_chain_cannot_be_withdrawn(market: Market, grant_id: bytes) -> None:
     rpc, bank = market.department.context.ledger.rpc, market.bank.context
     rpc.call("evm_setAutomine", False)
     try:
@@ -447,7 +448,7 @@ def _wait_signed(context: Any, operation: str) -> None:
         time.sleep(0.01)
 
 
-def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(market: Any, grant_id: bytes) -> None:
+def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(market: Market, grant_id: bytes) -> None:
     agreement_id = answer_lost(market, grant_id)
     bank = market.bank.context
 
@@ -473,7 +474,7 @@ def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(mar
     assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
 
 
-def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(market: Any, grant_id: bytes) -> None:
+def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(market: Market, grant_id: bytes) -> None:
     agreement_id = answer_lost(market, grant_id)
     department = market.department.context
     reports = {
@@ -483,21 +484,21 @@ def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(market: An
     }
     for (member, state, reason), code in reports.items():
         with pytest.raises(QiaolianError) as refused:
-            ending.take_end(department, member, agreement_id, agreements.State(state), reason)
+            ending.take_end(department, member, agreement_id, agreements.State(state), reason)  # type: ignore[attr-defined]
         assert refused.value.code == code
     assert states(market, agreement_id)[1] == ("signed", None)
     made = market.run(agreements.resume(market.bank.context, agreement_id))
     market.bank.done(made["openOperation"])
     market.settle()
     # A buyer that lies about an open agreement changes nothing.
-    ending.take_end(department, market.bank.member, agreement_id, agreements.State.WITHDRAWN, "")
+    ending.take_end(department, market.bank.member, agreement_id, agreements.State.WITHDRAWN, "")  # type: ignore[attr-defined]
     assert states(market, agreement_id) == [("open", None)] * 2
 
 
 # --- Nothing is sent that must fail --------------------------------------------------------------------------------------------------
 
 
-def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market: Any, grant_id: bytes) -> None:
+def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market: Market, grant_id: bytes) -> None:
     bank, department = market.bank.context, market.department.context
     proposed = undelivered(market, grant_id)
 
@@ -528,7 +529,7 @@ def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market:
 # --- Too late (last: the chain's clock goes ahead) -----------------------------------------------------------------------------------
 
 
-def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(market: Any, grant_id: bytes) -> None:
+def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(market: Market, grant_id: bytes) -> None:
     signed, never_arrived = answer_lost(market, grant_id), undelivered(market, grant_id)
     withdrawn = undelivered(market, grant_id)
     market.run(ending.withdraw(market.bank.context, withdrawn))
@@ -546,6 +547,6 @@ def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(
     assert ended.value.code == "proposal_ended"
 
 
-def _reported(market: Any, agreement_id: bytes) -> int | None:
+def _reported(market: Market, agreement_id: bytes) -> int | None:
     found: int | None = agreements.find(market.bank.context, agreement_id).reported_at
     return found

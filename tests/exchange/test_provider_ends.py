@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from chain.eip712 import encode_code
 from chain.statements import KeyPurpose
 from exchange.metering.model import Ending
 from exchange.settlement import service as settlement
+from tests.exchange.conftest import Market
 
 
-def test_a_gateway_whose_statement_key_has_ended_serves_nothing_and_what_it_delivered_is_still_paid(market: Any) -> None:
+def test_a_gateway_whose_statement_key_has_ended_serves_nothing_and_what_it_delivered_is_still_paid(market: Market) -> None:
     market.offer()
     agreement_id = market.open(market.grant(), cap=10_000)
     served = market.call(agreement_id)

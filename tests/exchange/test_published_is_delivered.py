@@ -27,6 +27,7 @@ from registry.assets import changes, incidents
 from registry.assets import service as assets
 from registry.assets.store import OwnAsset, RecordSalt
 from registry.grants import service as grants
+from tests.exchange.conftest import Market
 
 COLUMNS = ("age", "city", "income", "member")
 KEY = "code"
@@ -52,7 +53,7 @@ def write(path: Path, table: list[dict[str, str]]) -> None:
 class Shop:
     """A department's CSV file, published and under agreement."""
 
-    def __init__(self, market: Any, path: Path) -> None:
+    def __init__(self, market: Market, path: Path) -> None:
         self.market, self.path = market, path
         self.context = market.department.context
         write(path, rows())
@@ -119,7 +120,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(market: Any, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def shop(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(market, tmp_path_factory.mktemp("shop") / "table.csv")
 
 
@@ -348,7 +349,7 @@ def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(shop: 
 # --- Publishing the change ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_changed_source_is_shown_then_published_as_the_next_version(market: Any, tmp_path: Path) -> None:
+def test_a_changed_source_is_shown_then_published_as_the_next_version(market: Market, tmp_path: Path) -> None:
     shop = Shop.__new__(Shop)
     shop.market, shop.path, shop.context = market, tmp_path / "next.csv", market.department.context
     write(shop.path, rows())
@@ -406,7 +407,7 @@ def test_a_changed_source_whose_rules_no_longer_fit_is_not_published(shop: Shop)
     assert (refused.value.code, refused.value.context["column"], refused.value.context["line"]) == ("source_row_broken", "age", 5)
 
 
-def test_a_repaired_record_is_what_is_delivered_whatever_the_source_says(market: Any, shop: Shop) -> None:
+def test_a_repaired_record_is_what_is_delivered_whatever_the_source_says(market: Market, shop: Shop) -> None:
     repaired = {KEY: SUBJECTS[4], "age": 77, "city": "城4", "income": "12.50", "member": False}
     made = assets.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: repaired})
     market.department.done(made["operation"])

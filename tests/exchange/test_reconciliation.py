@@ -26,6 +26,7 @@ from exchange.reconciliation.rules import compare, read
 from exchange.settlement import service as settlement
 from exchange.settlement.store import ExchangeClaimed
 from scripts.people.reconcile import exit_code
+from tests.exchange.conftest import Market, Node
 
 NAME = b"\x11" * 32
 LANE = Count(seq=5, units=5, amount=250, acknowledged_seq=4, acknowledged_amount=200, served=5, places=5, receipt="0x05")
@@ -114,7 +115,7 @@ def test_a_side_that_cannot_be_asked_is_named_and_the_rest_is_compared() -> None
 
 
 @pytest.fixture(scope="module")
-def agreement_id(market: Any) -> bytes:
+def agreement_id(market: Market) -> bytes:
     """Two lanes of a trade with a refusal, everything acknowledged and claimed."""
     market.offer()
     found: bytes = market.open(market.grant(), cap=10_000)
@@ -126,7 +127,7 @@ def agreement_id(market: Any) -> bytes:
     return found
 
 
-def report(market: Any, agreement_id: bytes) -> dict[str, Any]:
+def report(market: Market, agreement_id: bytes) -> dict[str, Any]:
     """The supervisor's report, and in it the agreement's part."""
     whole: dict[str, Any] = market.run(reconciliation.report(market.supervisor.context))
     part = next(each for each in whole["agreements"] if each["agreementId"] == "0x" + agreement_id.hex())
@@ -134,11 +135,11 @@ def report(market: Any, agreement_id: bytes) -> dict[str, Any]:
 
 
 @pytest.fixture
-def changed(market: Any, agreement_id: bytes) -> Iterator[Callable[..., None]]:
+def changed(market: Market, agreement_id: bytes) -> Iterator[Callable[..., None]]:
     """Changes rows of one side's database, and puts them back."""
     kept: list[tuple[Any, sa.Table, list[Mapping[str, Any]]]] = []
 
-    def change(node: Any, table: sa.Table, statement: Any) -> None:
+    def change(node: Node, table: sa.Table, statement: Any) -> None:
         where = table.c.agreement_id == agreement_id
         with node.context.database.read() as session:
             rows = [dict(row._mapping) for row in session.execute(sa.select(table).where(where))]
@@ -155,7 +156,7 @@ def changed(market: Any, agreement_id: bytes) -> Iterator[Callable[..., None]]:
         node.context.database.write(restore)
 
 
-def test_the_report_says_what_it_covered_and_that_all_agree(market: Any, agreement_id: bytes) -> None:
+def test_the_report_says_what_it_covered_and_that_all_agree(market: Market, agreement_id: bytes) -> None:
     found = report(market, agreement_id)
     assert (found["kinds"], found["countersAgree"], found["conserved"]) == ([], True, True)
     assert found["covered"] == {"agreements": 1, "lanes": 1, "places": 6}
@@ -164,14 +165,14 @@ def test_the_report_says_what_it_covered_and_that_all_agree(market: Any, agreeme
     assert (lane["gateway"]["served"], lane["gateway"]["refused"], lane["chain"]["amount"]) == (5, 1, "250")
 
 
-def test_a_place_missing_in_the_gateways_database_is_a_gap(market: Any, agreement_id: bytes, changed: Callable[..., None]) -> None:
+def test_a_place_missing_in_the_gateways_database_is_a_gap(market: Market, agreement_id: bytes, changed: Callable[..., None]) -> None:
     changed(market.department, GATEWAY, sa.delete(GATEWAY).where(GATEWAY.c.seq == 3))
     found = report(market, agreement_id)
     assert (found["kinds"], found["countersAgree"]) == (["gap"], False)
     assert "gateway has 5 of 6 places" in found["part"]["findings"][0]["sentence"]
 
 
-def test_a_buyer_that_lost_its_last_places_is_behind_by_them(market: Any, agreement_id: bytes, changed: Callable[..., None]) -> None:
+def test_a_buyer_that_lost_its_last_places_is_behind_by_them(market: Market, agreement_id: bytes, changed: Callable[..., None]) -> None:
     changed(market.bank, BUYER, sa.delete(BUYER).where(BUYER.c.seq > 4))
     (finding,) = report(market, agreement_id)["part"]["findings"]
     assert (finding["kind"], finding["fromSeq"], finding["toSeq"]) == ("gap", 5, 6)
@@ -179,7 +180,7 @@ def test_a_buyer_that_lost_its_last_places_is_behind_by_them(market: Any, agreem
 
 @pytest.mark.parametrize("side", ["department", "bank"])
 def test_a_count_that_its_own_receipt_contradicts_is_a_conflict_of_that_side(
-    market: Any, agreement_id: bytes, changed: Callable[..., None], side: str
+    market: Market, agreement_id: bytes, changed: Callable[..., None], side: str
 ) -> None:
     table = GATEWAY if side == "department" else BUYER
     changed(getattr(market, side), table, sa.update(table).values(amount=999))
@@ -190,12 +191,12 @@ def test_a_count_that_its_own_receipt_contradicts_is_a_conflict_of_that_side(
     assert found["countersAgree"] is False
 
 
-def test_a_receipt_that_the_provider_did_not_sign_bears_nothing_out(market: Any, agreement_id: bytes, changed: Callable[..., None]) -> None:
+def test_a_receipt_that_the_provider_did_not_sign_bears_nothing_out(market: Market, agreement_id: bytes, changed: Callable[..., None]) -> None:
     changed(market.bank, BUYER, sa.update(BUYER).values(receipt_signature=market.bank.context.signers[4].sign_digest(b"\1" * 32)))
     assert report(market, agreement_id)["kinds"] == ["conflict"]
 
 
-def test_a_side_that_is_not_reached_is_told_apart_from_one_that_contradicts(market: Any, agreement_id: bytes) -> None:
+def test_a_side_that_is_not_reached_is_told_apart_from_one_that_contradicts(market: Market, agreement_id: bytes) -> None:
     market.supervisor.peers.broken = True
     try:
         found = report(market, agreement_id)
@@ -204,14 +205,16 @@ def test_a_side_that_is_not_reached_is_told_apart_from_one_that_contradicts(mark
     assert found["kinds"] == ["unreachable", "unreachable"]
 
 
-def test_counts_are_for_the_parties_and_supervisors(market: Any, agreement_id: bytes) -> None:
+def test_counts_are_for_the_parties_and_supervisors(market: Market, agreement_id: bytes) -> None:
     with pytest.raises(Forbidden) as refused:
         reconciliation.counters(market.department.context, agreement_id, market.operator.member, supervisor=False)
     assert refused.value.code == "not_party"
     assert reconciliation.counters(market.department.context, agreement_id, market.bank.member, supervisor=False)["side"] == "provider"
 
 
-def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(market: Any, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(
+    market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
     market.bank.peers.lost = 1
     with pytest.raises(Unavailable):
@@ -227,14 +230,14 @@ def test_an_answer_still_under_way_is_a_gap_of_one_place_until_it_arrives(market
 # --- Nodes that lie --------------------------------------------------------------------------------------------------------------
 
 
-def counters(market: Any, agreement_id: bytes) -> dict[str, Any]:
+def counters(market: Market, agreement_id: bytes) -> dict[str, Any]:
     """What the provider's node truly tells of an agreement's lanes, to be edited."""
     told_: dict[str, Any] = reconciliation.counters(market.department.context, agreement_id, market.supervisor.member, supervisor=True)["lanes"]
     return told_
 
 
 @pytest.fixture
-def telling(market: Any, agreement_id: bytes) -> Iterator[Callable[..., None]]:
+def telling(market: Market, agreement_id: bytes) -> Iterator[Callable[..., None]]:
     """Makes nodes answer the supervisor with other counts of one agreement: ``tell({member: lanes})``."""
     line, get = market.supervisor.peers, market.supervisor.peers.get
 
@@ -301,7 +304,7 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("side", ["department", "bank"])
 def test_a_lying_node_is_a_finding_of_its_agreement_and_the_report_stands(
-    market: Any, agreement_id: bytes, telling: Any, lie: str, side: str
+    market: Market, agreement_id: bytes, telling: Any, lie: str, side: str
 ) -> None:
     lanes = counters(market, agreement_id)
     LIES[lie](lanes)
@@ -313,7 +316,7 @@ def test_a_lying_node_is_a_finding_of_its_agreement_and_the_report_stands(
 
 
 @pytest.mark.parametrize("lanes", [None, 5, "lanes", [], [{}]])
-def test_an_answer_without_lanes_is_a_finding_of_its_agreement(market: Any, agreement_id: bytes, telling: Any, lanes: Any) -> None:
+def test_an_answer_without_lanes_is_a_finding_of_its_agreement(market: Market, agreement_id: bytes, telling: Any, lanes: Any) -> None:
     telling({market.department.member: lanes})
     assert report(market, agreement_id)["kinds"][0] == "unreachable"
 
@@ -327,7 +330,7 @@ _JSON = st.recursive(
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_whatever_a_node_answers_is_read_without_an_error(market: Any, agreement_id: bytes, data: st.DataObject) -> None:
+def test_whatever_a_node_answers_is_read_without_an_error(market: Market, agreement_id: bytes, data: st.DataObject) -> None:
     lanes, context = counters(market, agreement_id), market.supervisor.context
     at: Any = lanes
     while isinstance(at, dict) and at:
@@ -344,7 +347,7 @@ def test_whatever_a_node_answers_is_read_without_an_error(market: Any, agreement
 
 
 @pytest.mark.parametrize("events", ["taken", "not taken yet"])
-def test_lanes_that_both_sides_leave_out_are_held_against_what_the_chain_paid(market: Any, agreement_id: bytes, telling: Any, events: str) -> None:
+def test_lanes_that_both_sides_leave_out_are_held_against_what_the_chain_paid(market: Market, agreement_id: bytes, telling: Any, events: str) -> None:
     telling({market.department.member: {}, market.bank.member: {}})
     if events != "taken":
         forgotten = sa.delete(ExchangeClaimed).where(ExchangeClaimed.agreement_id == agreement_id)
@@ -354,7 +357,7 @@ def test_lanes_that_both_sides_leave_out_are_held_against_what_the_chain_paid(ma
     assert found["part"]["lanes"]["0"]["chain"]["amount"] == "250"
 
 
-def test_a_buyer_that_tells_less_than_the_chain_paid_is_found_while_the_provider_is_away(market: Any, agreement_id: bytes, telling: Any) -> None:
+def test_a_buyer_that_tells_less_than_the_chain_paid_is_found_while_the_provider_is_away(market: Market, agreement_id: bytes, telling: Any) -> None:
     telling({market.department.member: None})
     assert report(market, agreement_id)["kinds"] == ["unreachable"]
     telling({market.department.member: None, market.bank.member: {}})
@@ -362,7 +365,7 @@ def test_a_buyer_that_tells_less_than_the_chain_paid_is_found_while_the_provider
 
 
 @pytest.fixture(scope="module")
-def twin_id(market: Any, agreement_id: bytes) -> bytes:
+def twin_id(market: Market, agreement_id: bytes) -> bytes:
     """Another agreement of the same parties, with the same price and two lanes, used like the first."""
     first = agreements.load(market.bank.context, agreement_id).agreement
     found: bytes = market.open(first.grant_id, cap=10_000, lanes=2)
@@ -374,7 +377,7 @@ def twin_id(market: Any, agreement_id: bytes) -> bytes:
 
 
 def test_counts_under_the_signatures_of_another_agreement_of_the_same_parties_are_a_finding(
-    market: Any, agreement_id: bytes, twin_id: bytes, telling: Any
+    market: Market, agreement_id: bytes, twin_id: bytes, telling: Any
 ) -> None:
     lanes = counters(market, agreement_id)
     telling({market.department.member: lanes, market.bank.member: lanes}, of=twin_id)
@@ -382,20 +385,20 @@ def test_counts_under_the_signatures_of_another_agreement_of_the_same_parties_ar
     assert (found["kinds"], found["part"]["agree"]) == (["conflict", "conflict"], False)
 
 
-def test_counts_under_the_signatures_of_another_lane_are_a_finding(market: Any, twin_id: bytes, telling: Any) -> None:
+def test_counts_under_the_signatures_of_another_lane_are_a_finding(market: Market, twin_id: bytes, telling: Any) -> None:
     lane = counters(market, twin_id)["0"]
     telling({market.department.member: {"0": lane, "1": lane}}, of=twin_id)
     (finding,) = [each for each in report(market, twin_id)["part"]["findings"] if each["kind"] == "conflict"]
     assert finding["lane"] == 1
 
 
-def test_a_count_stands_on_the_receipt_of_its_own_last_request(market: Any, twin_id: bytes) -> None:
+def test_a_count_stands_on_the_receipt_of_its_own_last_request(market: Market, twin_id: bytes) -> None:
     agreement, domain = agreements.load(market.bank.context, twin_id).agreement, market.supervisor.context.domain("TradeSettlement")
     lane = counters(market, twin_id)["0"]
     assert read("provider", agreement, {"0": lane}, domain)[1] == []
     request, receipt = (kind.from_json(lane[name][name]) for kind, name in ((UsageRequest, "request"), (UsageReceipt, "receipt")))
 
-    def shown(name: str, statement: Any, node: Any) -> dict[str, Any]:
+    def shown(name: str, statement: Any, node: Node) -> dict[str, Any]:
         return {name: {name: statement.to_json(), "signature": "0x" + node.context.sign(statement).hex()}}
 
     void = ReceiptVoid(1, twin_id, 0, receipt.seq, receipt.struct_hash(), "grant_revoked", 1)
@@ -411,7 +414,7 @@ def test_a_count_stands_on_the_receipt_of_its_own_last_request(market: Any, twin
         assert [each.lane for each in read("provider", agreement, {"0": {**told_, **part}}, domain)[1]] == [0], what
 
 
-def test_a_request_that_never_reached_the_provider_leaves_both_in_agreement(market: Any, twin_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_never_reached_the_provider_leaves_both_in_agreement(market: Market, twin_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
     market.bank.peers.broken = True
     try:

@@ -29,17 +29,18 @@ from exchange.story import check_lane, check_trade
 from registry.evidence import recovery as log
 from registry.evidence import service as evidence
 from registry.grants import service as grants
+from tests.exchange.conftest import Market, Node
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.grant()
     return found
 
 
 @pytest.fixture
-def agreement_id(market: Any, grant_id: bytes) -> bytes:
+def agreement_id(market: Market, grant_id: bytes) -> bytes:
     found: bytes = market.open(grant_id, cap=1000)
     return found
 
@@ -48,7 +49,7 @@ def agreement_id(market: Any, grant_id: bytes) -> bytes:
 class Backup:
     """A node's database at one moment, to be put back later."""
 
-    node: Any
+    node: Node
     file: Path
     height: int
 
@@ -63,7 +64,7 @@ class Backup:
 
 
 @pytest.fixture
-def backup(market: Any, tmp_path: Path) -> Iterator[Callable[[str], Backup]]:
+def backup(market: Market, tmp_path: Path) -> Iterator[Callable[[str], Backup]]:
     """Makes backups by side; each test ends with all agreements released, so that none disturbs the next."""
 
     def made(side: str) -> Backup:
@@ -79,17 +80,17 @@ def backup(market: Any, tmp_path: Path) -> Iterator[Callable[[str], Backup]]:
         node.restarted()
 
 
-def recover(market: Any, node: Any, agreement_id: bytes) -> recovery.Outcome:
+def recover(market: Market, node: Node, agreement_id: bytes) -> recovery.Outcome:
     """What recovering a node came to for one agreement."""
     outcomes = market.run(recovery.recover_all(node.context))
     return next(each for each in outcomes if each.agreement_id == agreement_id)
 
 
-def held(node: Any, *, log_size: int = 0) -> None:
+def held(node: Node, *, log_size: int = 0) -> None:
     node.context.database.write(lambda session: recovery.hold(session, node.context, log_size))
 
 
-def witnessed(market: Any, node: Any) -> int:
+def witnessed(market: Market, node: Node) -> int:
     """The size of a node's log, now all of it seen and copied by the supervisor."""
     evidence.make_checkpoint(node.context)
     size = market.run(evidence.witness(market.supervisor.context, node.member))
@@ -97,7 +98,7 @@ def witnessed(market: Any, node: Any) -> int:
     return size
 
 
-def take(node: Any, found: log.Found) -> None:
+def take(node: Node, found: log.Found) -> None:
     """Store a log's lost end, as the command does: every agreement is held from then on."""
 
     def change(session: Any) -> None:
@@ -127,7 +128,7 @@ def refused(call: Callable[[], Any]) -> str:
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_lost_places_come_back_and_the_lane_goes_on_after_them(market: Any, agreement_id: bytes, backup: Any, side: str) -> None:
+def test_lost_places_come_back_and_the_lane_goes_on_after_them(market: Market, agreement_id: bytes, backup: Any, side: str) -> None:
     market.call(agreement_id)
     old, node = backup(side), getattr(market, side)
     for number in (2, 999, 4):
@@ -142,7 +143,7 @@ def test_lost_places_come_back_and_the_lane_goes_on_after_them(market: Any, agre
     assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 200
 
 
-def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(market: Market, agreement_id: bytes, backup: Any) -> None:
     market.call(agreement_id)
     old = backup("department")
     market.call(agreement_id, 2)
@@ -154,7 +155,7 @@ def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(m
     assert market.call(agreement_id, 3, key="gap").seq == 3
 
 
-def test_a_history_of_several_pages_comes_back_whole(market: Any, agreement_id: bytes, backup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_history_of_several_pages_comes_back_whole(market: Market, agreement_id: bytes, backup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "MOST_PLACES", 2)
     old = backup("bank")
     for number in range(4):
@@ -164,7 +165,7 @@ def test_a_history_of_several_pages_comes_back_whole(market: Any, agreement_id: 
     assert market.call(agreement_id, 5).seq == 5
 
 
-def test_a_call_that_was_under_way_gets_its_answer_by_asking_again(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_call_that_was_under_way_gets_its_answer_by_asking_again(market: Market, agreement_id: bytes, backup: Any) -> None:
     market.call(agreement_id)
     under_way(market, agreement_id, key="under-way")
     old = backup("bank")
@@ -175,7 +176,7 @@ def test_a_call_that_was_under_way_gets_its_answer_by_asking_again(market: Any, 
     assert (again.seq, again.content) == (asked.seq, asked.content) == (2, asked.content)
 
 
-def test_a_call_that_was_under_way_and_has_been_followed_keeps_its_key(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_call_that_was_under_way_and_has_been_followed_keeps_its_key(market: Market, agreement_id: bytes, backup: Any) -> None:
     under_way(market, agreement_id, key="followed")
     old = backup("bank")
     market.call(agreement_id, 4)
@@ -185,14 +186,14 @@ def test_a_call_that_was_under_way_and_has_been_followed_keeps_its_key(market: A
     assert (again.seq, again.ending, again.content) == (1, Ending.SERVED, None), "answers of lost calls are gone; the key never buys twice"
 
 
-def under_way(market: Any, agreement_id: bytes, *, key: str) -> None:
+def under_way(market: Market, agreement_id: bytes, *, key: str) -> None:
     """A call whose answer is lost: the bank's node has asked and knows no more."""
     market.bank.peers.lost = 1
     assert impatient(lambda: market.call(agreement_id, 3, key=key)) == "peer_timeout"
     market.bank.restarted()
 
 
-def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(market: Any, grant_id: bytes, backup: Any) -> None:
+def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(market: Market, grant_id: bytes, backup: Any) -> None:
     both = backup("bank"), backup("department")
     for old in both:
         agreement_id = market.open(grant_id, cap=1000)
@@ -208,7 +209,7 @@ def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(mar
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_a_grants_scope_comes_back_from_its_other_side(market: Any, backup: Any, side: str) -> None:
+def test_a_grants_scope_comes_back_from_its_other_side(market: Market, backup: Any, side: str) -> None:
     old, node = backup(side), getattr(market, side)
     granted = market.grant(purpose="statistics")
     agreement_id = market.open(granted, cap=1000)
@@ -228,7 +229,7 @@ def test_a_grants_scope_comes_back_from_its_other_side(market: Any, backup: Any,
         (lambda a: {}, "scope_malformed"),
     ],
 )
-def test_a_scope_that_was_not_granted_is_refused(market: Any, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
+def test_a_scope_that_was_not_granted_is_refused(market: Market, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
     old = backup("department")
     granted = market.grant(purpose="statistics")
     agreement_id = market.open(granted, cap=1000)
@@ -238,7 +239,7 @@ def test_a_scope_that_was_not_granted_is_refused(market: Any, backup: Any, chang
     assert grants.load(market.department.context, granted).columns == ()
 
 
-def test_a_closing_voucher_comes_back_and_can_be_claimed(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_closing_voucher_comes_back_and_can_be_claimed(market: Market, agreement_id: bytes, backup: Any) -> None:
     market.call(agreement_id)
     old = backup("department")
     market.call(agreement_id, 2)
@@ -249,7 +250,7 @@ def test_a_closing_voucher_comes_back_and_can_be_claimed(market: Any, agreement_
     assert settlement.books(market.department.context, agreement_id)["paid"] == "100"
 
 
-def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(market: Market, agreement_id: bytes, backup: Any) -> None:
     node = market.department
     witnessed(market, node)
     market.call(agreement_id)
@@ -280,7 +281,7 @@ def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(market: Any, agreem
 # --- What is held ----------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(market: Market, agreement_id: bytes, backup: Any) -> None:
     old = backup("bank"), backup("department")
     market.call(agreement_id)
     for each in old:
@@ -294,7 +295,7 @@ def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(market: 
         node.context.database.write(lambda session: session.execute(sa.delete(Unrecovered)) and None)
 
 
-def test_a_buyer_is_not_halted_by_a_provider_that_recovers(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_buyer_is_not_halted_by_a_provider_that_recovers(market: Market, agreement_id: bytes, backup: Any) -> None:
     market.call(agreement_id)
     held(market.department)
     market.department.restarted()
@@ -305,7 +306,7 @@ def test_a_buyer_is_not_halted_by_a_provider_that_recovers(market: Any, agreemen
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_a_side_that_hides_the_last_places_is_told_by_the_log(market: Any, agreement_id: bytes, backup: Any, side: str) -> None:
+def test_a_side_that_hides_the_last_places_is_told_by_the_log(market: Market, agreement_id: bytes, backup: Any, side: str) -> None:
     node = getattr(market, side)
     market.call(agreement_id)
     witnessed(market, node)
@@ -337,18 +338,18 @@ def test_a_side_that_hides_the_last_places_is_told_by_the_log(market: Any, agree
 # --- What is refused -------------------------------------------------------------------------------------------------------------
 
 
-def edited(market: Any, place: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any) -> None:
+def edited(market: Market, place: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any) -> None:
     """One field of a place changed and signed again by that node."""
     statement = kind.from_json({**place[name]["statement"], **changes})
     signature = signer.context.signers[KeyPurpose.STATEMENT].sign_digest(statement.digest(signer.context.domain("TradeSettlement")))
     place[name] = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
 
 
-def request(market: Any, places: list[Any], at: int, **changes: Any) -> None:
+def request(market: Market, places: list[Any], at: int, **changes: Any) -> None:
     edited(market, places[at], "request", UsageRequest, market.bank, **changes)
 
 
-def receipt(market: Any, places: list[Any], at: int, **changes: Any) -> None:
+def receipt(market: Market, places: list[Any], at: int, **changes: Any) -> None:
     edited(market, places[at], "receipt", UsageReceipt, market.department, **changes)
 
 
@@ -376,7 +377,7 @@ FORGERIES = [
 @pytest.mark.parametrize("side", ["bank", "department"])
 @pytest.mark.parametrize(("forge", "code"), FORGERIES)
 def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
-    market: Any, agreement_id: bytes, backup: Any, side: str, forge: Callable[..., Any], code: str
+    market: Market, agreement_id: bytes, backup: Any, side: str, forge: Callable[..., Any], code: str
 ) -> None:
     node, table = getattr(market, side), BUYER if side == "bank" else GATEWAY
     old = backup(side)
@@ -397,12 +398,12 @@ def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"places": 5}, {"places": [{}] * 201}])
-def test_an_answer_that_is_no_history_is_refused(market: Any, agreement_id: bytes, backup: Any, answer: Any) -> None:
+def test_an_answer_that_is_no_history_is_refused(market: Market, agreement_id: bytes, backup: Any, answer: Any) -> None:
     market.bank.peers.altered = lambda _: answer
     assert recover(market, market.bank, agreement_id).refusal.code == "history_malformed"
 
 
-def test_a_history_shorter_than_what_the_chain_paid_for_is_refused(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_history_shorter_than_what_the_chain_paid_for_is_refused(market: Market, agreement_id: bytes, backup: Any) -> None:
     old = backup("department")
     for number in range(3):
         market.call(agreement_id, number)
@@ -412,7 +413,7 @@ def test_a_history_shorter_than_what_the_chain_paid_for_is_refused(market: Any, 
     assert recover(market, market.department, agreement_id).refusal.code == "lane_history_short"
 
 
-def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(market: Market, agreement_id: bytes, backup: Any) -> None:
     under_way(market, agreement_id, key="second")
 
     def lie(answer: Any) -> Any:
@@ -426,7 +427,7 @@ def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(mar
     assert recover(market, market.bank, agreement_id).refusal.code == "place_taken"
 
 
-def test_a_voucher_that_fits_no_place_is_refused(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_voucher_that_fits_no_place_is_refused(market: Market, agreement_id: bytes, backup: Any) -> None:
     market.call(agreement_id)
     market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
 
@@ -439,7 +440,7 @@ def test_a_voucher_that_fits_no_place_is_refused(market: Any, agreement_id: byte
     assert recover(market, market.department, agreement_id).refusal.code == "acknowledgement_differs"
 
 
-def test_a_voided_place_comes_back_to_its_buyer_and_not_to_a_provider_that_lost_its_receipt(market: Any, backup: Any) -> None:
+def test_a_voided_place_comes_back_to_its_buyer_and_not_to_a_provider_that_lost_its_receipt(market: Market, backup: Any) -> None:
     own = market.grant()
     agreement_id = market.open(own, cap=1000)
     old = backup("bank"), backup("department")
@@ -453,7 +454,7 @@ def test_a_voided_place_comes_back_to_its_buyer_and_not_to_a_provider_that_lost_
     assert recover(market, market.department, agreement_id).refusal.code == "receipt_missing"
 
 
-def test_histories_are_shown_to_the_parties_alone(market: Any, agreement_id: bytes) -> None:
+def test_histories_are_shown_to_the_parties_alone(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     for node in (market.supervisor, market.operator):
         for path in ("places?lane=0&after=0", "signed"):
@@ -476,7 +477,7 @@ def test_histories_are_shown_to_the_parties_alone(market: Any, agreement_id: byt
         (lambda a: a.update(buyerSignature=5), "field_malformed"),
     ],
 )
-def test_a_forged_agreement_is_refused(market: Any, grant_id: bytes, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
+def test_a_forged_agreement_is_refused(market: Market, grant_id: bytes, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
     old = backup("bank")
     agreement_id = market.open(grant_id, cap=1000)
     old.put_back()
@@ -487,7 +488,7 @@ def test_a_forged_agreement_is_refused(market: Any, grant_id: bytes, backup: Any
 # --- Final totals --------------------------------------------------------------------------------
 
 
-def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(market: Any, agreement_id: bytes, backup: Any) -> None:
+def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(market: Market, agreement_id: bytes, backup: Any) -> None:
     node = market.department
     witnessed(market, node)
     market.call(agreement_id)

@@ -24,6 +24,7 @@ from exchange.metering.store import GATEWAY
 from registry.assets import service as assets
 from registry.credit import service as credit
 from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
+from tests.exchange.conftest import Market
 
 SUBJECT = 7
 
@@ -32,7 +33,7 @@ SUBJECT = 7
 class Given:
     """A consent on the chain and in the bank's hands."""
 
-    market: Any
+    market: Market
     key: bytes
     consent_id: bytes
     package: dict[str, Any]
@@ -43,11 +44,11 @@ class Given:
         self.market.settle()
 
 
-def signed(market: Any, key: bytes, statement: Any) -> bytes:
+def signed(market: Market, key: bytes, statement: Any) -> bytes:
     return sign_digest(key, statement.digest(market.bank.context.domain("CreditLedger")))
 
 
-def consents(market: Any, *, seconds: int = 10_000_000) -> Given:
+def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
     """The subject consents to the bank's credit assessments."""
     key, identity, identity_salt, salt = new_private_key(), {"code": f"92440700MA4W{SUBJECT:06d}"}, new_salt(), new_salt()
     certificate, certificate_signature = credit.certify(
@@ -74,41 +75,41 @@ def consents(market: Any, *, seconds: int = 10_000_000) -> Given:
 
 
 @pytest.fixture
-def given(market: Any) -> Given:
+def given(market: Market) -> Given:
     return consents(market)
 
 
 @pytest.fixture
-def agreement_id(market: Any) -> bytes:
+def agreement_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.open(market.grant(purpose="credit-assessment"))
     return found
 
 
-def assess(market: Any, agreement_id: bytes, given: Given) -> Any:
+def assess(market: Market, agreement_id: bytes, given: Given) -> Any:
     """A call under the subject's consent."""
     return market.call(agreement_id, SUBJECT, purpose="credit-assessment", consent="0x" + given.consent_id.hex())
 
 
-def last_wire(market: Any) -> dict[str, Any]:
+def last_wire(market: Market) -> dict[str, Any]:
     """The last request the bank sent, as it went over the line."""
     body = next(body for path, body in reversed(market.bank.peers.sent) if path == "/v1/peer/calls")
     item: dict[str, Any] = copy.deepcopy(body["requests"][-1])
     return item
 
 
-def repeated(market: Any, item: dict[str, Any], **changes: Any) -> Any:
+def repeated(market: Market, item: dict[str, Any], **changes: Any) -> Any:
     """What the gateway answers to a request of the bank's that is sent again, with something beside it changed."""
     (answer,) = market.run(metering.serve(market.department.context, market.bank.member, [{**item, **changes}]))
     return json.loads(answer) if isinstance(answer, str) else answer
 
 
-def trade(market: Any, agreement_id: bytes) -> Trade:
+def trade(market: Market, agreement_id: bytes) -> Trade:
     found: Trade = market.run(Gateway.of(market.department.context).trade(agreement_id))
     return found
 
 
-def standing(market: Any, agreement_id: bytes) -> tuple[int, int, str]:
+def standing(market: Market, agreement_id: bytes) -> tuple[int, int, str]:
     """The books, the grant's count and how the last place ended, in memory and on disk alike."""
     with market.department.context.database.read() as session:
         rows = session.execute(sa.select(GATEWAY.c.ending, GATEWAY.c.amount).where(GATEWAY.c.agreement_id == agreement_id).order_by(GATEWAY.c.seq))
@@ -139,7 +140,7 @@ def _with(part: str, value: Any) -> Callable[[dict[str, Any]], Any]:
     ],
 )
 def test_a_served_place_asked_for_without_its_consent_is_an_error_and_changes_nothing(
-    market: Any, agreement_id: bytes, given: Given, edit: Callable[[dict[str, Any]], Any], code: str
+    market: Market, agreement_id: bytes, given: Given, edit: Callable[[dict[str, Any]], Any], code: str
 ) -> None:
     assess(market, agreement_id, given)
     item, before = last_wire(market), standing(market, agreement_id)
@@ -148,7 +149,7 @@ def test_a_served_place_asked_for_without_its_consent_is_an_error_and_changes_no
     assert repeated(market, item)["content"] is not None, "the whole request again gets the answer again"
 
 
-def test_a_served_place_asked_for_with_another_consent_is_an_error_and_changes_nothing(market: Any, agreement_id: bytes, given: Given) -> None:
+def test_a_served_place_asked_for_with_another_consent_is_an_error_and_changes_nothing(market: Market, agreement_id: bytes, given: Given) -> None:
     assess(market, agreement_id, given)
     item, other = last_wire(market), consents(market)
     other.withdraw()
@@ -156,7 +157,7 @@ def test_a_served_place_asked_for_with_another_consent_is_an_error_and_changes_n
     assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
 
 
-def test_a_grants_count_and_the_books_hold_however_often_places_are_asked_for_without_their_consent(market: Any, given: Given) -> None:
+def test_a_grants_count_and_the_books_hold_however_often_places_are_asked_for_without_their_consent(market: Market, given: Given) -> None:
     agreement_id = market.open(market.grant(purpose="credit-assessment", max_uses=3), cap=10_000)
     results = []
     for _ in range(6):
@@ -168,14 +169,14 @@ def test_a_grants_count_and_the_books_hold_however_often_places_are_asked_for_wi
 
 @pytest.mark.parametrize("changes", [{"signature": "0x" + "11" * 65}, {"salt": "0x" + "00" * 32}, {"query": {}}, {"query": None}, {"request": None}])
 def test_a_served_place_asked_for_with_anything_else_changed_is_an_error_and_changes_nothing(
-    market: Any, agreement_id: bytes, given: Given, changes: dict[str, Any]
+    market: Market, agreement_id: bytes, given: Given, changes: dict[str, Any]
 ) -> None:
     assess(market, agreement_id, given)
     assert "error" in repeated(market, last_wire(market), **changes)
     assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
 
 
-def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Any, given: Given) -> None:
+def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Market, given: Given) -> None:
     agreement_id = market.open(market.grant())
     given.withdraw()
     market.call(agreement_id, SUBJECT, consent="0x" + given.consent_id.hex())
@@ -183,7 +184,7 @@ def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Any, given
     assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
 
 
-def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(market: Any, agreement_id: bytes, given: Given) -> None:
+def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(market: Market, agreement_id: bytes, given: Given) -> None:
     assess(market, agreement_id, given)
     context, item = market.department.context, last_wire(market)
     clock, context.clock = context.clock, lambda: 2**39
@@ -197,7 +198,7 @@ def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(market: Any,
 # --- What is really withdrawn ----------------------------------------------------------------------------------------------------
 
 
-def test_a_consent_withdrawn_since_voids_the_receipt_of_the_whole_request_only(market: Any, agreement_id: bytes, given: Given) -> None:
+def test_a_consent_withdrawn_since_voids_the_receipt_of_the_whole_request_only(market: Market, agreement_id: bytes, given: Given) -> None:
     assess(market, agreement_id, given)
     item = last_wire(market)
     given.withdraw()
@@ -211,7 +212,7 @@ def test_a_consent_withdrawn_since_voids_the_receipt_of_the_whole_request_only(m
     assert standing(market, agreement_id) == (0, 1, Ending.VOID)
 
 
-def test_a_void_gives_no_use_of_the_grant_back(market: Any) -> None:
+def test_a_void_gives_no_use_of_the_grant_back(market: Market) -> None:
     agreement_id = market.open(market.grant(max_uses=1))
     market.call(agreement_id)
     item = last_wire(market)
@@ -232,7 +233,7 @@ def test_a_void_gives_no_use_of_the_grant_back(market: Any) -> None:
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_grants_count_holds_over_calls_of_several_agreements_at_one_moment(market: Any, ask: Callable[..., Any], restarts: bool) -> None:
+def test_a_grants_count_holds_over_calls_of_several_agreements_at_one_moment(market: Market, ask: Callable[..., Any], restarts: bool) -> None:
     grant_id = market.grant(max_uses=3)
     both = [market.open(grant_id, lanes=4) for _ in range(2)]
     assert [market.call(each).ending for each in both] == [Ending.SERVED] * 2
@@ -249,7 +250,7 @@ def test_a_grants_count_holds_over_calls_of_several_agreements_at_one_moment(mar
     assert (uses.served, uses.reserved) == (3, 0)
 
 
-def test_a_call_that_fails_gives_its_reserved_use_back(market: Any) -> None:
+def test_a_call_that_fails_gives_its_reserved_use_back(market: Market) -> None:
     grant_id = market.grant(max_uses=1)
     first, second = market.open(grant_id), market.open(grant_id)
     gateway = Gateway.of(market.department.context)
@@ -262,7 +263,7 @@ def test_a_call_that_fails_gives_its_reserved_use_back(market: Any) -> None:
 # --- Last: it ends the bank's key ------------------------------------------------------------------------------------------------
 
 
-def test_a_buyer_that_ends_its_own_key_gets_no_use_of_the_grant_back(market: Any) -> None:
+def test_a_buyer_that_ends_its_own_key_gets_no_use_of_the_grant_back(market: Market) -> None:
     agreement_id = market.open(market.grant())
     market.call(agreement_id)
     item, fingerprint = last_wire(market), market.bank.context.signers[KeyPurpose.STATEMENT].fingerprint

@@ -15,6 +15,7 @@ from chain.statements import Consent, ConsentRegistration, CreditDispute
 from exchange.metering.gateway import Gateway
 from registry.credit import service as credit
 from registry.credit.rules import CLAIM_DOMAIN, CONSENT_DOMAIN, IDENTITY_DOMAIN
+from tests.exchange.conftest import Market
 
 SUBJECT = "92440700MA4W000007"
 
@@ -23,7 +24,7 @@ SUBJECT = "92440700MA4W000007"
 class Subject:
     """A firm whose keys the department certifies."""
 
-    market: Any
+    market: Market
     code: str = SUBJECT
 
     def certified(self, purpose: str, office: Any) -> tuple[bytes, dict[str, Any]]:
@@ -53,7 +54,7 @@ class Subject:
         """A dispute of its record at the department; the dispute id."""
         department = self.market.department
         key, _ = self.certified("dispute", department)
-        record, _ = credit.assets.record_commitment(department.context, self.market.asset_id, 1, self.code)
+        record, _ = credit.assets.record_commitment(department.context, self.market.asset_id, 1, self.code)  # type: ignore[attr-defined]
         claim, salt = {"column": "seniority", "should": "12"}, new_salt()
         dispute = CreditDispute(
             version=1,
@@ -72,18 +73,18 @@ class Subject:
 
 
 @pytest.fixture(scope="module")
-def subject(market: Any) -> Subject:
+def subject(market: Market) -> Subject:
     return Subject(market)
 
 
 @pytest.fixture(scope="module")
-def agreement_id(market: Any) -> bytes:
+def agreement_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.open(market.grant(purpose="credit-assessment"), cap=10_000)
     return found
 
 
-def ask(market: Any, agreement_id: bytes, consent: str, *, key: str | None = None, **changes: Any) -> httpx.Response:
+def ask(market: Market, agreement_id: bytes, consent: str, *, key: str | None = None, **changes: Any) -> httpx.Response:
     body = {
         "subject": SUBJECT,
         "consentId": consent,
@@ -99,12 +100,12 @@ def ask(market: Any, agreement_id: bytes, consent: str, *, key: str | None = Non
     return found
 
 
-def owed(market: Any, agreement_id: bytes) -> int:
+def owed(market: Market, agreement_id: bytes) -> int:
     amount: int = market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount
     return amount
 
 
-def test_a_report_is_paid_once_under_its_key_and_anchored(market: Any, subject: Subject, agreement_id: bytes) -> None:
+def test_a_report_is_paid_once_under_its_key_and_anchored(market: Market, subject: Subject, agreement_id: bytes) -> None:
     consent = subject.consents()
     made = [ask(market, agreement_id, consent, key="report-1") for _ in range(2)]
     assert [each.status_code for each in made] == [201, 201], made[0].text
@@ -118,7 +119,7 @@ def test_a_report_is_paid_once_under_its_key_and_anchored(market: Any, subject: 
     assert anchored > 0
 
 
-def test_a_key_stands_for_the_whole_report(market: Any, subject: Subject, agreement_id: bytes) -> None:
+def test_a_key_stands_for_the_whole_report(market: Market, subject: Subject, agreement_id: bytes) -> None:
     consent, parts = subject.consents(), [{"agreementId": "0x" + agreement_id.hex(), "columns": ["seniority"]}]
     assert ask(market, agreement_id, consent, key="report-whole").status_code == 201
     before = owed(market, agreement_id)
@@ -130,7 +131,7 @@ def test_a_key_stands_for_the_whole_report(market: Any, subject: Subject, agreem
     assert owed(market, agreement_id) == before
 
 
-def test_a_disputed_record_is_shown_as_such_and_its_repair_beside_what_was_delivered(market: Any, subject: Subject, agreement_id: bytes) -> None:
+def test_a_disputed_record_is_shown_as_such_and_its_repair_beside_what_was_delivered(market: Market, subject: Subject, agreement_id: bytes) -> None:
     consent, dispute_id = subject.consents(), subject.disputes()
     disputed = ask(market, agreement_id, consent).json()["report"]
     assert [each["disputed"] for each in disputed["records"]] == [True, True]
@@ -142,7 +143,7 @@ def test_a_disputed_record_is_shown_as_such_and_its_repair_beside_what_was_deliv
     assert [each["disputed"] for each in shown["records"]] == [False, False]
 
 
-def test_a_report_without_the_subjects_own_consent_is_refused_and_leaves_no_query(market: Any, subject: Subject, agreement_id: bytes) -> None:
+def test_a_report_without_the_subjects_own_consent_is_refused_and_leaves_no_query(market: Market, subject: Subject, agreement_id: bytes) -> None:
     consent, before = subject.consents(), len(credit.queries(market.bank.context))
     amount = owed(market, agreement_id)
     refused = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from chain.eip712 import encode_code
@@ -12,16 +10,17 @@ from chain.statements import KeyPurpose
 from exchange.metering.model import Ending
 from exchange.settlement import service as settlement
 from registry.assets import service as assets
+from tests.exchange.conftest import Market
 
 
 @pytest.fixture(scope="module")
-def agreement_id(market: Any) -> bytes:
+def agreement_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.open(market.grant(), cap=10_000)
     return found
 
 
-def refused(market: Any, agreement_id: bytes) -> str:
+def refused(market: Market, agreement_id: bytes) -> str:
     """The reason of a refused call, which costs nothing."""
     result = market.call(agreement_id)
     assert (result.ending, result.amount, result.content) == (Ending.REFUSED, 0, None)
@@ -29,7 +28,7 @@ def refused(market: Any, agreement_id: bytes) -> str:
     return reason
 
 
-def test_a_suspended_buyer_is_served_nothing_until_it_is_lifted(market: Any, agreement_id: bytes) -> None:
+def test_a_suspended_buyer_is_served_nothing_until_it_is_lifted(market: Market, agreement_id: bytes) -> None:
     assert market.call(agreement_id).ending == Ending.SERVED
     market.governance.execute("suspend", market.bank.member, encode_code("unpaid"))
     market.settle()
@@ -39,7 +38,7 @@ def test_a_suspended_buyer_is_served_nothing_until_it_is_lifted(market: Any, agr
     assert market.call(agreement_id).ending == Ending.SERVED
 
 
-def test_a_deposit_the_chain_refused_is_confirmed_again_under_the_same_reference_and_counts_once(market: Any) -> None:
+def test_a_deposit_the_chain_refused_is_confirmed_again_under_the_same_reference_and_counts_once(market: Market) -> None:
     bank, context = market.bank.member, market.settlement_bank.context
 
     def confirm() -> str:
@@ -58,14 +57,14 @@ def test_a_deposit_the_chain_refused_is_confirmed_again_under_the_same_reference
     assert context.ledger.settlement.account(bank).deposited == before + 7
 
 
-def test_an_asset_under_a_dispute_hold_is_not_served_until_it_is_released(market: Any, agreement_id: bytes) -> None:
+def test_an_asset_under_a_dispute_hold_is_not_served_until_it_is_released(market: Market, agreement_id: bytes) -> None:
     for reason, wanted in ((encode_code("disputed"), "asset_held"), (None, "")):
         market.supervisor.done(assets.set_hold(market.supervisor.context, market.asset_id, reason=reason))
         market.settle()
         assert market.call(agreement_id).reason == wanted
 
 
-def test_a_request_under_a_key_that_has_ended_is_refused_and_what_was_delivered_is_still_paid(market: Any, agreement_id: bytes) -> None:
+def test_a_request_under_a_key_that_has_ended_is_refused_and_what_was_delivered_is_still_paid(market: Market, agreement_id: bytes) -> None:
     served = market.call(agreement_id)
     key = market.bank.context.signers[KeyPurpose.STATEMENT].fingerprint
     market.governance.execute("endKey", key, encode_code("retired"))
@@ -76,7 +75,7 @@ def test_a_request_under_a_key_that_has_ended_is_refused_and_what_was_delivered_
     assert market.department.context.ledger.settlement.lane(agreement_id, 0).seq > served.seq
 
 
-def test_a_cancelled_asset_is_not_served(market: Any, agreement_id: bytes) -> None:
+def test_a_cancelled_asset_is_not_served(market: Market, agreement_id: bytes) -> None:
     market.department.done(assets.cancel(market.department.context, market.asset_id, encode_code("replaced")))
     market.settle()
     assert refused(market, agreement_id) == "asset_cancelled"

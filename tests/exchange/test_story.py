@@ -15,12 +15,13 @@ from chain.errors import VerificationError
 from exchange.settlement import bundles
 from exchange.settlement import service as settlement
 from exchange.story import check_lane, check_trade
+from tests.exchange.conftest import Market
 
 CHECKERS = {"trade": check_trade, "lane": check_lane}
 
 
 @pytest.fixture(scope="module")
-def traded(market: Any) -> tuple[bytes, bytes]:
+def traded(market: Market) -> tuple[bytes, bytes]:
     """A trade bundle and a lane bundle of a closed agreement with one refusal in it."""
     market.offer()
     agreement_id = market.open(market.grant(), cap=1000)
@@ -34,12 +35,12 @@ def traded(market: Any) -> tuple[bytes, bytes]:
     return bundles.trade_bundle(context, agreement_id, 0, 3), bundles.lane_bundle(context, agreement_id, 0)
 
 
-def test_a_trade_bundle_verifies_from_its_bytes(market: Any, traded: tuple[bytes, bytes]) -> None:
+def test_a_trade_bundle_verifies_from_its_bytes(market: Market, traded: tuple[bytes, bytes]) -> None:
     report = verify(traded[0], market.trust, CHECKERS)
     assert any("was paid 270 fen" in each for each in report.proved)
 
 
-def test_a_lane_bundle_verifies_and_tells_its_refusals(market: Any, traded: tuple[bytes, bytes]) -> None:
+def test_a_lane_bundle_verifies_and_tells_its_refusals(market: Market, traded: tuple[bytes, bytes]) -> None:
     report = verify(traded[1], market.trust, CHECKERS)
     assert any("is shown from place 1 to 7, none missing between: 6 served, 1 refused" in each for each in report.proved)
 
@@ -89,7 +90,7 @@ def _higher_payout(value: dict[str, Any]) -> None:
         (_higher_payout, "proof_wrong"),
     ],
 )
-def test_an_edited_trade_bundle_is_refused(market: Any, traded: tuple[bytes, bytes], edit: Callable[[dict[str, Any]], None], code: str) -> None:
+def test_an_edited_trade_bundle_is_refused(market: Market, traded: tuple[bytes, bytes], edit: Callable[[dict[str, Any]], None], code: str) -> None:
     value = copy.deepcopy(json.loads(traded[0]))
     edit(value)
     with pytest.raises(VerificationError) as refused:
@@ -97,7 +98,7 @@ def test_an_edited_trade_bundle_is_refused(market: Any, traded: tuple[bytes, byt
     assert refused.value.code == code
 
 
-def test_a_lane_with_a_hole_is_refused(market: Any, traded: tuple[bytes, bytes]) -> None:
+def test_a_lane_with_a_hole_is_refused(market: Market, traded: tuple[bytes, bytes]) -> None:
     value = json.loads(traded[1])
     value["statements"] = [each for each in value["statements"] if each["message"].get("seq") != 3]
     with pytest.raises(VerificationError) as refused:
@@ -105,7 +106,7 @@ def test_a_lane_with_a_hole_is_refused(market: Any, traded: tuple[bytes, bytes])
     assert refused.value.code == "lane_has_holes"
 
 
-def test_no_changed_byte_passes(market: Any, traded: tuple[bytes, bytes]) -> None:
+def test_no_changed_byte_passes(market: Market, traded: tuple[bytes, bytes]) -> None:
     data = traded[0]
     for place in range(0, len(data), max(1, len(data) // 97)):
         changed = bytearray(data)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from exchange.agreements import service as agreements
 from exchange.metering.model import Ending
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
+from tests.exchange.conftest import Market
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.grant()
     return found
 
 
-def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(market: Any, grant_id: bytes) -> None:
+def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(market: Market, grant_id: bytes) -> None:
     before = market.department.context.ledger.settlement.account(market.department.member)
     agreement_id = market.open(grant_id, cap=1000, lanes=2)
     assert agreements.load(market.department.context, agreement_id).state == "open"

@@ -15,12 +15,13 @@ from chain.ledger import Reverted
 from chain.statements import Agreement, Share
 from exchange.agreements import rules
 from exchange.agreements import service as agreements
+from tests.exchange.conftest import Market
 
 DAY = CloseWindow(86_400, 86_400)
 
 
 @pytest.fixture(scope="module")
-def grant_id(market: Any) -> bytes:
+def grant_id(market: Market) -> bytes:
     market.offer()
     found: bytes = market.grant()
     return found
@@ -54,7 +55,7 @@ def test_an_offer_states_seven_days_or_the_networks_longer_minimum() -> None:
     assert rules.default_window(CloseWindow(5, 1_209_600)) == CloseWindow(604_800, 1_209_600)
 
 
-def test_an_offer_made_without_windows_states_seven_days(market: Any) -> None:
+def test_an_offer_made_without_windows_states_seven_days(market: Market) -> None:
     body = {
         "assetId": "0x" + "22" * 32,
         "assetVersion": 1,
@@ -76,7 +77,7 @@ def test_an_offer_made_without_windows_states_seven_days(market: Any) -> None:
     assert market.run(post({"closeWindowBlocks": 7_776_001}))["code"] == "window_too_long"
 
 
-def test_a_proposal_below_the_networks_windows_is_not_countersigned(market: Any, grant_id: bytes) -> None:
+def test_a_proposal_below_the_networks_windows_is_not_countersigned(market: Market, grant_id: bytes) -> None:
     terms, agreement = proposal(market, grant_id, close_window_blocks=0, close_window_seconds=0)
     signature = market.bank.context.sign(agreement)
     with pytest.raises(QiaolianError) as refused:
@@ -84,7 +85,7 @@ def test_a_proposal_below_the_networks_windows_is_not_countersigned(market: Any,
     assert refused.value.code == "window_too_short"
 
 
-def test_the_chain_opens_no_agreement_below_its_windows_or_with_a_share_for_the_buyer(market: Any, grant_id: bytes) -> None:
+def test_the_chain_opens_no_agreement_below_its_windows_or_with_a_share_for_the_buyer(market: Market, grant_id: bytes) -> None:
     for changes, code in (
         ({"close_window_blocks": 1}, "window_too_short"),
         ({"close_window_seconds": 7_776_001}, "window_too_long"),
@@ -99,7 +100,7 @@ def test_the_chain_opens_no_agreement_below_its_windows_or_with_a_share_for_the_
         assert refused.value.code == code
 
 
-def test_a_buyer_has_no_share_in_what_it_pays(market: Any, grant_id: bytes) -> None:
+def test_a_buyer_has_no_share_in_what_it_pays(market: Market, grant_id: bytes) -> None:
     shares = (Share(market.department.member, 5_000), Share(market.bank.member, 5_000))
     with pytest.raises(BadInput) as refused:
         market.offer(shares=shares, buyers=(market.bank.member,))
@@ -114,7 +115,7 @@ def test_a_buyer_has_no_share_in_what_it_pays(market: Any, grant_id: bytes) -> N
     assert refused.value.code == "buyer_has_share"
 
 
-def proposal(market: Any, grant_id: bytes, **changes: Any) -> tuple[Any, Agreement]:
+def proposal(market: Market, grant_id: bytes, **changes: Any) -> tuple[Any, Agreement]:
     """A proposal like one the bank has made, with some terms changed; the grant's terms."""
     made = agreements.load(market.bank.context, market.open(grant_id, cap=100))
     return made.terms, dataclasses.replace(made.agreement, nonce=secrets.token_bytes(32), **changes)

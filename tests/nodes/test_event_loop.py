@@ -19,9 +19,10 @@ import chain.examples
 from chain.keys import KeyStore
 from chain.statements import GrantDecision, GrantRevocation
 from nodes import config
+from nodes.provision import Organisation
 from nodes.tokens import Issuer
 from tests.nodes.blocking import blocking_calls
-from tests.nodes.conftest import eventually
+from tests.nodes.conftest import TestNetwork, eventually
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chain", "registry", "exchange", "nodes")
@@ -77,7 +78,7 @@ def test_a_blocking_call_in_a_coroutine_is_found_directly_and_through_functions(
 
 
 @pytest.fixture
-def department(network: Any) -> Iterator[Any]:
+def department(network: TestNetwork) -> Iterator[Any]:
     found = network.of("department")
     yield found
     found.node.wait_ready(found.client(None))
@@ -110,7 +111,7 @@ def stopped(*pids: int) -> Iterator[None]:
 
 def asked_while(client: Any, waiting: list[Any]) -> list[float]:
     """Seconds that each of a series of /healthz took while the work went on."""
-    took = []
+    took: list[float] = []
     while len(took) < 20:
         before = time.monotonic()
         assert client.get("/healthz") == {"status": "running"}
@@ -119,7 +120,7 @@ def asked_while(client: Any, waiting: list[Any]) -> list[float]:
     return took
 
 
-def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(network: Any, department: Any) -> None:
+def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(network: TestNetwork, department: Organisation) -> None:
     """Writes, questions to the chain and calls to a peer hang; the node answers all the same and says what is down."""
     bank, supervisor = network.of("bank"), network.of("supervisor")
     read = config.load(bank.plan.directory / "node.toml")
@@ -179,7 +180,7 @@ def publication(name: str) -> dict[str, Any]:
     }
 
 
-def test_a_check_that_does_not_answer_is_down_and_is_not_started_twice(network: Any, department: Any) -> None:
+def test_a_check_that_does_not_answer_is_down_and_is_not_started_twice(network: TestNetwork, department: Organisation) -> None:
     """With the database locked, a series of /readyz ends each in time."""
     observer = department.client(None)
     eventually(lambda: down_of(observer) == [])

@@ -66,15 +66,16 @@ def test_the_command_founds_a_network_and_again_changes_nothing(anvil: str, orga
 def test_a_founding_that_broke_off_is_taken_up_where_it_stopped(
     anvil: str, organisations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, out, said = admissions(organisations, 1, 2, 3, 4), tmp_path / "deployment.json", []
-    execute = founding.Governance.execute
+    wanted, out = admissions(organisations, 1, 2, 3, 4), tmp_path / "deployment.json"
+    said: list[str] = []
+    execute = founding.Governance.execute  # type: ignore[attr-defined]
 
     def breaks(self: Any, actions: Sequence[Any]) -> Any:
         execute(self, actions[:3])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(founding.Governance, "execute", breaks)
+        patch.setattr(founding.Governance, "execute", breaks)  # type: ignore[attr-defined]
         founding.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
     assert lacking(anvil, Deployment.load(out), wanted)
     deployment = founding.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)

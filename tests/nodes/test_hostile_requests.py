@@ -14,6 +14,7 @@ import pytest
 from chain.keys import KeyStore
 from nodes import config
 from nodes.tokens import Issuer
+from tests.nodes.conftest import TestNetwork
 
 TEXTS = (
     "",
@@ -36,7 +37,7 @@ TEXTS = (
     "NaN",
 )
 """Text where an identifier, a name or a number is expected. Half a surrogate pair is what JSON can say and UTF-8 cannot."""
-VALUES = (None, True, 0, -1, 1, 2**31, 2**53 - 1, -(2**53) + 1, [], {}, [[]], [None], {"": None}, *TEXTS)
+VALUES: tuple[Any, ...] = (None, True, 0, -1, 1, 2**31, 2**53 - 1, -(2**53) + 1, [], {}, [[]], [None], {"": None}, *TEXTS)
 LOCAL = ("system", "clerk", "officer", "auditor", "administrator")
 UNKNOWN = "0x" + "22" * 32
 EXPECTED = {401, 403, 404, 405, 409, 413, 422, 503}
@@ -45,7 +46,7 @@ EXPECTED = {401, 403, 404, 405, 409, 413, 422, 503}
 class Caller:
     """Sends to one node whatever it is told, as its own people or as another member's node."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: TestNetwork) -> None:
         self.target, bank = network.of("department"), network.of("bank")
         self.client = self.target.client(None)
         self.tokens = json.loads((self.target.plan.directory / "handout.json").read_text())
@@ -91,7 +92,7 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def caller(network: Any) -> Iterator[Caller]:
+def caller(network: TestNetwork) -> Iterator[Caller]:
     made = Caller(network)
     yield made
     made.client.close()

@@ -21,8 +21,9 @@ from chain.crypto import keccak256
 from chain.errors import QiaolianError
 from chain.statements import Approval
 from nodes import provision
+from nodes.provision import Organisation
 from registry.uscc import with_check_character
-from tests.nodes.conftest import eventually
+from tests.nodes.conftest import TestNetwork, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,14 +39,14 @@ def publication(name: str, source: str = "people") -> dict[str, Any]:
 
 
 @pytest.fixture
-def department(network: Any) -> Iterator[Any]:
+def department(network: TestNetwork) -> Iterator[Any]:
     found = network.of("department")
     yield found
     found.node.start()
     found.node.wait_ready(found.client(None))
 
 
-def test_every_node_says_who_it_is_and_is_ready(network: Any) -> None:
+def test_every_node_says_who_it_is_and_is_ready(network: TestNetwork) -> None:
     for each in network.organisations:
         answer = each.client(None).get("/v1/node")
         assert (answer["member"], answer["roles"]) == (each.member, list(each.plan.roles))
@@ -53,7 +54,7 @@ def test_every_node_says_who_it_is_and_is_ready(network: Any) -> None:
         assert each.client(None).get("/healthz") == {"status": "running"}
 
 
-def test_what_one_publishes_all_find(network: Any, department: Any) -> None:
+def test_what_one_publishes_all_find(network: TestNetwork, department: Organisation) -> None:
     asset = department.client("clerk").post("/v1/assets", publication("people-all"))
     for each in network.organisations:
         client = each.client("clerk")
@@ -74,7 +75,7 @@ def certificate() -> dict[str, Any]:
     }
 
 
-def approve_at(network: Any, organisation: Any) -> None:
+def approve_at(network: TestNetwork, organisation: Any) -> None:
     """Hand in a governor's approval of a proposal, which any node takes and logs."""
     client = organisation.client("administrator")
     arguments = {"member": network.of("bank").member, "reason": "test"}
@@ -84,14 +85,14 @@ def approve_at(network: Any, organisation: Any) -> None:
     client.post(f"/v1/governance/proposals/{proposal['proposalId']}/approvals", {"signature": "0x" + signature.hex()})
 
 
-def anchored(network: Any, organisation: Any) -> int:
+def anchored(network: TestNetwork, organisation: Any) -> int:
     """Entries of the organisation's log that the chain anchors; asked again where a new block overtook the question."""
     log_id = keccak256(organisation.client("auditor").get("/v1/log")["origin"].encode())
     (size,) = eventually(lambda: (int(network.ledger.evidence.log(log_id).size),))
     return int(size)
 
 
-def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_asking(network: Any, department: Any) -> None:
+def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_asking(network: TestNetwork, department: Organisation) -> None:
     auditor, supervisor = department.client("auditor"), network.of("supervisor").member
     before = auditor.get("/v1/log")["size"]
     department.client("clerk").post("/v1/certificates", certificate())
@@ -100,7 +101,7 @@ def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_askin
     assert eventually(lambda: anchored(network, department) > before)
 
 
-def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(network: Any, tmp_path: Path) -> None:
+def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(network: TestNetwork, tmp_path: Path) -> None:
     first = network.organisations[0].plan
     wanted = provision.Wanted(member_of(50), "early", ("department",), more={"workers": {"anchor_seconds": 0.5}})
     (early,) = provision.lay_out(tmp_path, [wanted], rpc=first.rpc, deployment=Path(first.deployment))
@@ -119,7 +120,7 @@ def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(
         provision.stop_all([early])
 
 
-def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: Any, department: Any, tmp_path: Path) -> None:
+def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: TestNetwork, department: Organisation, tmp_path: Path) -> None:
     clerk, database = department.client("clerk"), department.plan.directory / "data" / "node.db"
     clerk.post("/v1/certificates", certificate())
     copied(database, tmp_path / "old.db")
@@ -162,7 +163,7 @@ def member_of(place: int) -> str:
     return with_check_character(f"11440700MB2N0E{place:03d}")
 
 
-def test_the_api_process_never_opens_the_transaction_key(department: Any) -> None:
+def test_the_api_process_never_opens_the_transaction_key(department: Organisation) -> None:
     key = department.plan.directory / "keys" / "transaction.key.json"
     hidden = key.with_name("elsewhere")
     department.node.stop()
@@ -174,7 +175,7 @@ def test_the_api_process_never_opens_the_transaction_key(department: Any) -> Non
         hidden.rename(key)
 
 
-def test_sigterm_ends_both_processes_cleanly(department: Any) -> None:
+def test_sigterm_ends_both_processes_cleanly(department: Organisation) -> None:
     api, outbox = department.node.api, department.node.outbox
     words = department.plan.directory / "outbox.log"
     assert eventually(lambda: [line for line in words.read_text().splitlines() if '"outbox ' in line][-1].endswith('"outbox runs"}'))
@@ -183,7 +184,7 @@ def test_sigterm_ends_both_processes_cleanly(department: Any) -> None:
     assert (api.wait(60), outbox.wait(60)) == (0, 0)
 
 
-def test_what_was_acknowledged_outlives_kill_9(network: Any, department: Any) -> None:
+def test_what_was_acknowledged_outlives_kill_9(network: TestNetwork, department: Organisation) -> None:
     clerk = department.client("clerk")
     kept = []
     for place in range(3):
@@ -202,7 +203,7 @@ def test_what_was_acknowledged_outlives_kill_9(network: Any, department: Any) ->
     assert eventually(seen)
 
 
-def test_a_full_disk_is_said_clearly_and_leaves_nothing_half_done(department: Any) -> None:
+def test_a_full_disk_is_said_clearly_and_leaves_nothing_half_done(department: Organisation) -> None:
     clerk = department.client("clerk")
     pid = department.node.api.pid
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
@@ -224,7 +225,7 @@ def down_of(client: Any) -> list[str]:
     return [each["name"] for each in answer["dependencies"] if not each["up"]]
 
 
-def test_a_chain_that_stops_answering_is_named_by_readyz(network: Any) -> None:
+def test_a_chain_that_stops_answering_is_named_by_readyz(network: TestNetwork) -> None:
     operator = network.of("operator")
     network.chain.process.send_signal(signal.SIGSTOP)
     try:
@@ -234,7 +235,7 @@ def test_a_chain_that_stops_answering_is_named_by_readyz(network: Any) -> None:
     assert eventually(lambda: not down_of(operator.client(None)))
 
 
-def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network: Any) -> None:
+def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network: TestNetwork) -> None:
     bank = network.of("bank")
     assert eventually(lambda: down_of(bank.client(None))) == ["sources"]
     answer = bank.client("auditor").get("/readyz")
@@ -253,7 +254,9 @@ def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network
 
 
 @pytest.mark.parametrize("changed", [{"chainId": 7}, {"genesisHash": "0x" + "11" * 32}])
-def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_word(network: Any, tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_word(
+    network: TestNetwork, tmp_path: Path, changed: dict[str, Any]
+) -> None:
     deployment = tmp_path / "deployment.json"
     deployment.write_text(json.dumps({**network.deployment.to_json(), **changed}))
     wanted = provision.Wanted(member_of(60), "elsewhere", ("department",))
@@ -275,7 +278,7 @@ def codes_of(client: Any) -> dict[str, str]:
     return {} if down.get("chain") == "chain_view_stale" else down
 
 
-def test_an_outbox_that_does_not_run_is_named_by_readyz(network: Any) -> None:
+def test_an_outbox_that_does_not_run_is_named_by_readyz(network: TestNetwork) -> None:
     operator = network.of("operator")
     operator.node.kill_outbox()
     try:
@@ -302,7 +305,7 @@ def test_an_outbox_that_does_not_run_is_named_by_readyz(network: Any) -> None:
         (b'{"name": 5, "extra": 1}', "request_invalid"),
     ],
 )
-def test_broken_json_is_refused_by_code(department: Any, body: bytes, code: str) -> None:
+def test_broken_json_is_refused_by_code(department: Organisation, body: bytes, code: str) -> None:
     status, answer = raw_post(department, body)
     assert (status, answer["code"]) == (422, code)
 
@@ -315,12 +318,12 @@ def raw_post(organisation: Any, body: bytes, headers: dict[str, str] | None = No
     return answer.status, json.loads(answer.body)
 
 
-def test_a_body_over_the_limit_is_refused(department: Any) -> None:
+def test_a_body_over_the_limit_is_refused(department: Organisation) -> None:
     status, answer = raw_post(department, b'{"a": "' + b"x" * 10_000_001 + b'"}')
     assert (status, answer["code"]) == (413, "body_too_large")
 
 
-def test_unknown_paths_and_methods_are_problems_too(department: Any) -> None:
+def test_unknown_paths_and_methods_are_problems_too(department: Organisation) -> None:
     client = department.client(None)
     for method, path, code in (("GET", "/nothing", "path_unknown"), ("DELETE", "/healthz", "method_not_allowed")):
         with pytest.raises(QiaolianError) as caught:
@@ -328,7 +331,7 @@ def test_unknown_paths_and_methods_are_problems_too(department: Any) -> None:
         assert caught.value.code == code
 
 
-def test_local_roles_are_kept_apart(department: Any) -> None:
+def test_local_roles_are_kept_apart(department: Organisation) -> None:
     with pytest.raises(QiaolianError) as caught:
         department.client(None).get("/v1/assets")
     assert caught.value.status == 401
@@ -337,7 +340,7 @@ def test_local_roles_are_kept_apart(department: Any) -> None:
     assert (caught.value.code, caught.value.status) == ("role_missing", 403)
 
 
-def test_answers_carry_security_headers_and_the_api_loads_nothing_from_elsewhere(department: Any) -> None:
+def test_answers_carry_security_headers_and_the_api_loads_nothing_from_elsewhere(department: Organisation) -> None:
     import http.client
     import ssl
     from urllib.parse import urlsplit
@@ -359,7 +362,7 @@ def test_answers_carry_security_headers_and_the_api_loads_nothing_from_elsewhere
         assert caught.value.code == "path_unknown"
 
 
-def test_metrics_count_calls_and_refusals_for_those_who_may_see_them(department: Any) -> None:
+def test_metrics_count_calls_and_refusals_for_those_who_may_see_them(department: Organisation) -> None:
     with pytest.raises(QiaolianError) as caught:
         department.client(None).get("/metrics")
     assert caught.value.status == 401
@@ -381,7 +384,7 @@ def node_command(directory: Path, action: str = "run") -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
 
 
-def test_a_port_in_use_is_one_sentence(department: Any) -> None:
+def test_a_port_in_use_is_one_sentence(department: Organisation) -> None:
     done = node_command(department.plan.directory)
     assert done.returncode != 0
     assert "port_in_use" in done.stderr.strip().splitlines()[-1]
@@ -397,7 +400,7 @@ def test_a_port_in_use_is_one_sentence(department: Any) -> None:
         ("keys/tls.crt.pem", "nothing", "certificate_wrong"),
     ],
 )
-def test_a_broken_file_of_the_node_is_one_sentence(department: Any, file: str, content: str, code: str) -> None:
+def test_a_broken_file_of_the_node_is_one_sentence(department: Organisation, file: str, content: str, code: str) -> None:
     path = department.plan.directory / file
     department.node.stop()
     before = path.read_bytes()
@@ -411,7 +414,7 @@ def test_a_broken_file_of_the_node_is_one_sentence(department: Any, file: str, c
     assert "Traceback" not in done.stderr
 
 
-def test_the_logs_are_json_without_record_content(department: Any) -> None:
+def test_the_logs_are_json_without_record_content(department: Organisation) -> None:
     lines = (department.plan.directory / "run.log").read_text().splitlines()
     assert all(json.loads(line)["logger"] for line in lines)
     assert not any("华侨城" in line for line in lines)

@@ -23,11 +23,11 @@ from nodes.config import Peer
 from nodes.http import key_fingerprint
 from nodes.peers import HttpPeers
 from nodes.tokens import Issuer
-from tests.nodes.conftest import eventually
+from tests.nodes.conftest import TestNetwork, eventually
 
 
 @pytest.fixture
-def use(network: Any) -> Iterator[Callable[..., Any]]:
+def use(network: TestNetwork) -> Iterator[Callable[..., Any]]:
     """Runs a coroutine with the bank's peers, some of whose addresses may be changed."""
     bank = network.of("bank")
     read = config.load(bank.plan.directory / "node.toml")
@@ -56,7 +56,7 @@ def refusal_of(action: Callable[[], Any]) -> QiaolianError:
     return caught.value
 
 
-def test_many_requests_at_once_share_connections_and_all_come_back(network: Any, use: Any) -> None:
+def test_many_requests_at_once_share_connections_and_all_come_back(network: TestNetwork, use: Any) -> None:
     department = network.of("department").member
 
     async def many(peers: HttpPeers) -> list[Any]:
@@ -65,7 +65,7 @@ def test_many_requests_at_once_share_connections_and_all_come_back(network: Any,
     assert [each["member"] for each in use(many)] == [network.of("bank").member] * 200
 
 
-def test_a_peers_refusal_comes_back_as_our_own_error_by_code(network: Any, use: Any) -> None:
+def test_a_peers_refusal_comes_back_as_our_own_error_by_code(network: TestNetwork, use: Any) -> None:
     department = network.of("department").member
     error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/assets")))
     assert (type(error), error.code, error.context["peer"]) == (Forbidden, "role_missing", department)
@@ -78,20 +78,20 @@ def test_a_member_without_an_address_is_unknown(use: Any) -> None:
     assert error.code == "peer_unknown"
 
 
-def test_a_node_that_does_not_run_is_unreachable(network: Any, use: Any) -> None:
+def test_a_node_that_does_not_run_is_unreachable(network: TestNetwork, use: Any) -> None:
     department = network.of("department").member
     changed = {department: Peer(url="https://127.0.0.1:1")}
     assert refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/peer/ping"), **changed)).code == "peer_unreachable"
 
 
-def test_another_members_node_at_the_address_is_refused_before_anything_is_said(network: Any, use: Any) -> None:
+def test_another_members_node_at_the_address_is_refused_before_anything_is_said(network: TestNetwork, use: Any) -> None:
     department, operator = network.of("department").member, network.of("operator")
     changed = {department: Peer(url=operator.url)}
     error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/peer/ping"), **changed))
     assert error.code == "peer_wrong_certificate"
 
 
-def test_a_pin_that_differs_from_the_directory_is_refused(network: Any, use: Any) -> None:
+def test_a_pin_that_differs_from_the_directory_is_refused(network: TestNetwork, use: Any) -> None:
     department = network.of("department")
     changed = {department.member: Peer(url=department.url, tls="0x" + "00" * 32)}
     error = refusal_of(lambda: use(lambda peers: peers.get(department.member, "/v1/peer/ping"), **changed))
@@ -131,7 +131,7 @@ def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stands(
-    network: Any, use: Any, impostor: tuple[str, list[str]], tmp_path: Path
+    network: TestNetwork, use: Any, impostor: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     department = network.of("department").member
     url, _ = impostor
@@ -157,7 +157,7 @@ def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stan
     assert use(over_its_end, **{department: Peer(url=url)}) == "peer_wrong_certificate"
 
 
-def test_an_impostor_gets_no_token(network: Any, use: Any, impostor: tuple[str, list[str]]) -> None:
+def test_an_impostor_gets_no_token(network: TestNetwork, use: Any, impostor: tuple[str, list[str]]) -> None:
     department = network.of("department").member
     url, told = impostor
     error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/peer/ping"), **{department: Peer(url=url)}))
@@ -165,7 +165,7 @@ def test_an_impostor_gets_no_token(network: Any, use: Any, impostor: tuple[str, 
     assert told == []
 
 
-def test_a_node_killed_between_requests_is_reached_again(network: Any, use: Any) -> None:
+def test_a_node_killed_between_requests_is_reached_again(network: TestNetwork, use: Any) -> None:
     department = network.of("department")
 
     async def over_a_kill(peers: HttpPeers) -> list[str]:
@@ -185,7 +185,7 @@ def test_a_node_killed_between_requests_is_reached_again(network: Any, use: Any)
     assert use(over_a_kill) == ["", "peer_unreachable", ""]
 
 
-def test_a_suspended_members_own_calls_are_refused_by_code(network: Any, use: Any) -> None:
+def test_a_suspended_members_own_calls_are_refused_by_code(network: TestNetwork, use: Any) -> None:
     bank, department = network.of("bank"), network.of("department").member
 
     def ping() -> Any:
@@ -207,6 +207,6 @@ def test_a_suspended_members_own_calls_are_refused_by_code(network: Any, use: An
     assert eventually(ping) == {"member": bank.member}
 
 
-def test_a_node_without_a_token_is_unauthorised(network: Any) -> None:
+def test_a_node_without_a_token_is_unauthorised(network: TestNetwork) -> None:
     with pytest.raises(Unauthorised):
         network.of("department").client(None).get("/v1/peer/ping")

@@ -16,14 +16,14 @@ import pytest
 from chain.errors import Conflict
 from nodes.exclusive import only_process
 from nodes.initialise import CONFIG_FILE
-from nodes.provision import free_ports
-from tests.nodes.conftest import eventually
+from nodes.provision import Organisation, free_ports  # type: ignore[attr-defined]
+from tests.nodes.conftest import TestNetwork, eventually
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def department(network: Any) -> Iterator[Any]:
+def department(network: TestNetwork) -> Iterator[Any]:
     found = network.of("department")
     yield found
     found.node.start()
@@ -36,7 +36,7 @@ def second(directory: Path, action: str, config: str = CONFIG_FILE) -> subproces
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
 
 
-def test_a_second_outbox_on_one_database_does_not_start_and_names_the_first(department: Any) -> None:
+def test_a_second_outbox_on_one_database_does_not_start_and_names_the_first(department: Organisation) -> None:
     done = second(department.plan.directory, "outbox")
     said = done.stderr.strip().splitlines()[-1]
     assert done.returncode != 0
@@ -44,7 +44,7 @@ def test_a_second_outbox_on_one_database_does_not_start_and_names_the_first(depa
     assert f"Process {department.node.outbox.pid} runs" in said
 
 
-def test_a_second_node_on_one_database_does_not_start_even_at_another_address(department: Any) -> None:
+def test_a_second_node_on_one_database_does_not_start_even_at_another_address(department: Organisation) -> None:
     directory = department.plan.directory
     text = (directory / CONFIG_FILE).read_text()
     port = str(department.plan.port)
@@ -58,7 +58,7 @@ def test_a_second_node_on_one_database_does_not_start_even_at_another_address(de
     assert f"Process {department.node.api.pid} runs" in said
 
 
-def test_the_lock_of_a_killed_process_blocks_nobody(department: Any) -> None:
+def test_the_lock_of_a_killed_process_blocks_nobody(department: Organisation) -> None:
     department.node.kill()
     department.node.kill_outbox()
     department.node.start()
@@ -77,7 +77,7 @@ def test_the_place_is_free_again_once_it_is_left_and_apart_for_node_and_outbox(t
 
 
 @pytest.mark.parametrize("name", ["api", "outbox"])
-def test_a_process_ends_well_however_many_signals_come(department: Any, name: str) -> None:
+def test_a_process_ends_well_however_many_signals_come(department: Organisation, name: str) -> None:
     """Each of the first signals finds the process at another place; a handler that waits for a lock would deafen it."""
     if name == "outbox":
         log = department.plan.directory / "outbox.log"

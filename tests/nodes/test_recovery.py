@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chain.errors import QiaolianError
-from tests.nodes.conftest import eventually
+from tests.nodes.conftest import TestNetwork, eventually
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def said_by(*words: str) -> tuple[int, str, str]:
     return made.returncode, made.stdout, made.stderr
 
 
-def witnessed(network: Any, organisation: Any, least: int) -> bool:
+def witnessed(network: TestNetwork, organisation: Any, least: int) -> bool:
     """Whether the supervisor has cosigned a head of at least so many entries."""
     told = organisation.client("auditor").get("/v1/log")
     return bool(network.of("supervisor").member in (told.get("cosignatures") or "") and told["size"] >= least)
@@ -51,12 +51,12 @@ def down(organisation: Any) -> list[str]:
     return [each["code"] for each in answer.get("dependencies", ()) if not each["up"]]
 
 
-def called(network: Any, trade: dict[str, Any], times: int = 1) -> list[int]:
+def called(network: TestNetwork, trade: dict[str, Any], times: int = 1) -> list[int]:
     client = network.of("bank").client("system")
     return [eventually(lambda: client.post("/v1/calls", trade["call"]))["seq"] for _ in range(times)]
 
 
-def put_back(network: Any, trade: dict[str, Any], organisation: Any, folder: Path) -> int:
+def put_back(network: TestNetwork, trade: dict[str, Any], organisation: Any, folder: Path) -> int:
     """Stop a node and put its database back from before three calls that the supervisor has seen; the last of their places."""
     database, auditor = organisation.plan.directory / "data" / "node.db", organisation.client("auditor")
     called(network, trade, 2)
@@ -71,7 +71,7 @@ def put_back(network: Any, trade: dict[str, Any], organisation: Any, folder: Pat
 
 @pytest.mark.parametrize("role", ["bank", "department"])
 def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_on(
-    network: Any, trade: dict[str, Any], tmp_path: Path, role: str
+    network: TestNetwork, trade: dict[str, Any], tmp_path: Path, role: str
 ) -> None:
     organisation = network.of(role)
     last = put_back(network, trade, organisation, tmp_path)
@@ -97,7 +97,7 @@ def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_
     assert recovered_twice_changes_nothing(organisation)
 
 
-def test_an_agreement_stays_held_until_its_other_party_answers(network: Any, trade: dict[str, Any], tmp_path: Path) -> None:
+def test_an_agreement_stays_held_until_its_other_party_answers(network: TestNetwork, trade: dict[str, Any], tmp_path: Path) -> None:
     bank, department = network.of("bank"), network.of("department")
     last = put_back(network, trade, bank, tmp_path)
     department.node.stop()

@@ -28,7 +28,7 @@ def csv(tmp_path: Path) -> Open:
     def make(content: bytes | str, **settings: str) -> Any:
         raw = content if isinstance(content, bytes) else content.encode()
         (tmp_path / "a.csv").write_bytes(raw)
-        entry = SourceEntry(**{"url": f"csv://{tmp_path}/a.csv", "key": "id", **settings})  # type: ignore[arg-type]
+        entry = SourceEntry(**{"url": f"csv://{tmp_path}/a.csv", "key": "id", **settings})
         return open_source("a", entry, home=tmp_path, index_dir=tmp_path / "index")
 
     return make

@@ -23,9 +23,9 @@ from nodes.rates import MAX_BUCKETS, RateLimited, Rates
 from registry.access import Principal
 from registry.credit import rules
 from registry.uscc import with_check_character
-from tests.nodes.conftest import eventually
+from tests.nodes.conftest import TestNetwork, eventually
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "handshake_seconds": 2.0,
     "head_seconds": 2.0,
     "request_seconds": 2.0,
@@ -44,7 +44,7 @@ BODY = 9_900_000
 
 
 @pytest.fixture(scope="module")
-def target(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def target(network: TestNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A node of its own, without workers that would claim or witness; it need not be admitted to be attacked."""
     root = tmp_path_factory.mktemp("strangers")
     (root / "deployment.json").write_text(json.dumps(network.deployment.to_json()))
@@ -207,7 +207,7 @@ def test_while_hostile_connections_are_open_and_bodies_are_posted_the_node_answe
         for kind in (silent_handshake, half_head, slow_body):
             held += [kind(target) for _ in range(HOSTILE)]
         posting.start()
-        took = []
+        took: list[float] = []
         while posting.is_alive() or len(took) < 20:
             started = time.monotonic()
             assert observer.get("/healthz") == {"status": "running"}

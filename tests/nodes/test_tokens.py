@@ -19,7 +19,7 @@ from chain.keys import KeyStore, Secp256k1Signer
 from chain.statements import KeyPurpose
 from nodes import config
 from nodes.tokens import Issuer, NonceLog
-from tests.nodes.conftest import eventually
+from tests.nodes.conftest import TestNetwork, eventually
 
 PATH = "/v1/peer/ping"
 BODY = b'{"a":1}'
@@ -31,13 +31,13 @@ def key_of(organisation: Any, name: str = "token") -> Secp256k1Signer:
 
 
 @pytest.fixture
-def issuer(network: Any) -> Issuer:
+def issuer(network: TestNetwork) -> Issuer:
     bank = network.of("bank")
     return Issuer(member=bank.member, signer=key_of(bank), deployment=network.deployment)
 
 
 @pytest.fixture
-def target(network: Any) -> Any:
+def target(network: TestNetwork) -> Any:
     return network.of("department")
 
 
@@ -68,7 +68,7 @@ def claims(issuer: Issuer, target: Any, **changed: Any) -> dict[str, Any]:
     return {**json.loads(raw), **changed}
 
 
-def test_a_fresh_token_is_accepted_and_names_its_sender(network: Any, issuer: Issuer, target: Any, client: Any) -> None:
+def test_a_fresh_token_is_accepted_and_names_its_sender(network: TestNetwork, issuer: Issuer, target: Any, client: Any) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert send(client, token) == (200, {"member": network.of("bank").member, "bytes": len(BODY)})
 
@@ -98,7 +98,7 @@ def test_a_replayed_token_is_refused_after_a_kill_of_the_node(issuer: Issuer, ta
     assert refused(client, token) == (401, "token_replayed")
 
 
-def test_a_token_for_another_member_is_refused(network: Any, issuer: Issuer, client: Any) -> None:
+def test_a_token_for_another_member_is_refused(network: TestNetwork, issuer: Issuer, client: Any) -> None:
     token = issuer.issue(audience=network.of("operator").member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_wrong_audience")
 
@@ -132,26 +132,26 @@ def test_a_signature_that_is_none_is_refused(issuer: Issuer, target: Any, client
     assert refused(client, token.partition(".")[0] + "." + "A" * 87) == (401, "token_bad_signature")
 
 
-def test_a_strangers_key_is_refused(network: Any, target: Any, client: Any) -> None:
+def test_a_strangers_key_is_refused(network: TestNetwork, target: Any, client: Any) -> None:
     stranger = Issuer(member=network.of("bank").member, signer=Secp256k1Signer(new_private_key()), deployment=network.deployment)
     token = stranger.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
 
-def test_a_members_own_key_of_another_purpose_is_refused(network: Any, target: Any, client: Any) -> None:
+def test_a_members_own_key_of_another_purpose_is_refused(network: TestNetwork, target: Any, client: Any) -> None:
     bank = network.of("bank")
     wrong = Issuer(member=bank.member, signer=key_of(bank, "statement"), deployment=network.deployment)
     token = wrong.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
 
-def test_a_member_cannot_speak_for_another(network: Any, target: Any, client: Any) -> None:
+def test_a_member_cannot_speak_for_another(network: TestNetwork, target: Any, client: Any) -> None:
     liar = Issuer(member=network.of("operator").member, signer=key_of(network.of("bank")), deployment=network.deployment)
     token = liar.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
 
-def test_a_token_of_another_network_is_refused(network: Any, target: Any, client: Any) -> None:
+def test_a_token_of_another_network_is_refused(network: TestNetwork, target: Any, client: Any) -> None:
     bank = network.of("bank")
     here = network.deployment
     elsewhere = Deployment(here.chain_id + 1, here.genesis_hash, here.contracts, here.deployed_at)
@@ -159,7 +159,7 @@ def test_a_token_of_another_network_is_refused(network: Any, target: Any, client
     assert refused(client, token)[1] in ("token_key_unknown", "token_bad_signature")
 
 
-def test_a_suspended_member_is_refused_and_heard_again_when_lifted(network: Any, issuer: Issuer, target: Any, client: Any) -> None:
+def test_a_suspended_member_is_refused_and_heard_again_when_lifted(network: TestNetwork, issuer: Issuer, target: Any, client: Any) -> None:
     bank = network.of("bank")
 
     def code() -> str:
@@ -174,7 +174,7 @@ def test_a_suspended_member_is_refused_and_heard_again_when_lifted(network: Any,
     assert eventually(lambda: code() == "")
 
 
-def test_an_ended_key_is_refused_at_the_next_block(network: Any, target: Any, client: Any) -> None:
+def test_an_ended_key_is_refused_at_the_next_block(network: TestNetwork, target: Any, client: Any) -> None:
     bank = network.of("bank")
     spare = Secp256k1Signer(new_private_key())
     network.governance.execute([("addKey", (bank.member, (spare.fingerprint, int(KeyPurpose.TOKEN), 1)))])

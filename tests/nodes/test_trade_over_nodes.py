@@ -13,7 +13,7 @@ import pytest
 
 from chain.errors import QiaolianError
 from chain.statements import GrantRevocation
-from tests.nodes.conftest import eventually
+from tests.nodes.conftest import TestNetwork, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def done(client: Any, operation: str) -> None:
     assert answer["state"] == "done", answer
 
 
-def test_the_example_client_makes_a_masked_call(network: Any, trade: dict[str, Any]) -> None:
+def test_the_example_client_makes_a_masked_call(network: TestNetwork, trade: dict[str, Any]) -> None:
     bank = network.of("bank")
     token = json.loads((bank.plan.directory / "handout.json").read_text())["system"]
     eventually(lambda: bank.client("system").post("/v1/calls", trade["call"]))
@@ -41,21 +41,21 @@ def test_the_example_client_makes_a_masked_call(network: Any, trade: dict[str, A
     assert (answer["outcome"], answer["amount"]) == ("served", 50)
 
 
-def test_a_repeated_call_under_one_key_is_one_call(network: Any, trade: dict[str, Any]) -> None:
+def test_a_repeated_call_under_one_key_is_one_call(network: TestNetwork, trade: dict[str, Any]) -> None:
     client = network.of("bank").client("system")
     first, second = (client.post("/v1/calls", trade["call"], idempotency_key="once") for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize("changed", [{"columns": ["note"]}, {"columns": ["nothing"]}, {"purpose": "advertising"}, {"operation": "export"}])
-def test_what_was_not_granted_is_refused_unbilled(network: Any, trade: dict[str, Any], changed: dict[str, Any]) -> None:
+def test_what_was_not_granted_is_refused_unbilled(network: TestNetwork, trade: dict[str, Any], changed: dict[str, Any]) -> None:
     with pytest.raises(QiaolianError) as caught:
         network.of("bank").client("system").post("/v1/calls", {**trade["call"], **changed})
     assert caught.value.status in (403, 404, 422)
     assert caught.value.code
 
 
-def test_calls_go_on_after_kill_9_of_either_side(network: Any, trade: dict[str, Any]) -> None:
+def test_calls_go_on_after_kill_9_of_either_side(network: TestNetwork, trade: dict[str, Any]) -> None:
     bank, department = network.of("bank"), network.of("department")
     client = bank.client("system")
     before = client.post("/v1/calls", trade["call"])["seq"]
@@ -69,7 +69,7 @@ def test_calls_go_on_after_kill_9_of_either_side(network: Any, trade: dict[str, 
         before = after
 
 
-def test_a_revoked_grant_stops_the_next_calls(network: Any, trade: dict[str, Any]) -> None:
+def test_a_revoked_grant_stops_the_next_calls(network: TestNetwork, trade: dict[str, Any]) -> None:
     department, client = network.of("department"), network.of("bank").client("system")
     revocation = GrantRevocation(1, bytes.fromhex(trade["grant"][2:]), "ended", 2**40)
     signature = department.officer().sign_digest(revocation.digest(network.deployment.domain("GrantRegistry")))
@@ -87,7 +87,7 @@ def test_a_revoked_grant_stops_the_next_calls(network: Any, trade: dict[str, Any
     assert eventually(refused) == "grant_revoked"
 
 
-def test_a_notice_is_enough_for_the_providers_node_to_claim_all_it_earned(network: Any, agree: Callable[..., dict[str, Any]]) -> None:
+def test_a_notice_is_enough_for_the_providers_node_to_claim_all_it_earned(network: TestNetwork, agree: Callable[..., dict[str, Any]]) -> None:
     sold = agree("people-claimed")
     bank = network.of("bank")
     for _ in range(3):

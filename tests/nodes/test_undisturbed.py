@@ -13,7 +13,8 @@ from nodes.provision import undisturbed
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_the_process_is_remembered(number: signal.Signals) -> None:
-    remembered, came = [], []
+    remembered: list[str] = []
+    came: list[tuple[int, list[str]]] = []
     before = signal.signal(number, lambda given, _frame: came.append((given, list(remembered))))
     try:
         with undisturbed():

@@ -24,12 +24,13 @@ from registry.assets.store import RecordSalt
 from registry.masking import mask, masked, require_rules
 from registry.sources import Column
 from registry.uscc import ALPHABET, require_valid, with_check_character
+from tests.registry.conftest import Network
 
 PURPOSES = {"credit-assessment": True}
 RECORDS = [{"subject": f"S{place:05d}", "Age": 20 + place % 50, "Job": "fixed"} for place in range(50)]
 
 
-def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: Any) -> None:
+def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS, masking={"Age": "range:10", "Job": "keep"})
     row = network["bank"].call("GET", f"/v1/assets/0x{asset_id.hex()}", role="clerk")
     assert (row["holder"], row["rowCount"], row["grade"]) == (network["tax"].member, 50, 3)
@@ -40,7 +41,7 @@ def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: A
     assert [each["assetId"] for each in found] == [row["assetId"]]
 
 
-def test_every_record_opens_its_commitment_under_the_registered_root(network: Any) -> None:
+def test_every_record_opens_its_commitment_under_the_registered_root(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     record = AssetRecord.from_json(service.latest_own(network["tax"].context, asset_id).record)
     with network["tax"].context.database.read() as session:
@@ -51,7 +52,7 @@ def test_every_record_opens_its_commitment_under_the_registered_root(network: An
     assert len({row.salt for row in rows}) == len(RECORDS)
 
 
-def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repeated(network: Any) -> None:
+def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repeated(network: Network) -> None:
     node = network["tax"]
     name = f"asset-{secrets.token_hex(4)}"
 
@@ -77,7 +78,7 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
     with pytest.raises(BadInput) as refused:
         service.publish(node.context, wanted)
     assert refused.value.code == "source_row_broken"
-    asset_id = service.asset_id_of(node.member, name)
+    asset_id = service.asset_id_of(node.member, name)  # type: ignore[attr-defined]
     with pytest.raises(NotFound):
         service.served(node.context, asset_id, 1)
     source.broken = False
@@ -88,9 +89,9 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
         assert session.query(RecordSalt).filter_by(asset_id=asset_id).count() == 50
 
 
-def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: Any) -> None:
+def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: Network) -> None:
     node, name = network["tax"], f"asset-{secrets.token_hex(4)}"
-    asset_id, seen = service.asset_id_of(node.member, name), list[Any]()
+    asset_id, seen = service.asset_id_of(node.member, name), list[Any]()  # type: ignore[attr-defined]
 
     def own() -> dict[str, Any]:
         found = node.call("GET", "/v1/publications", role="clerk")["publications"]
@@ -123,7 +124,7 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
     assert (own()["state"], own()["rows"], own()["operation"]) == ("published", service.ROWS_PER_WRITE + 10, made["operation"])
 
 
-def test_the_same_name_twice_is_refused(network: Any) -> None:
+def test_the_same_name_twice_is_refused(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     own = service.latest_own(network["tax"].context, asset_id)
     wanted = service.Publication(own.source, own.source, _description(), {}, purposes=PURPOSES)
@@ -132,7 +133,7 @@ def test_the_same_name_twice_is_refused(network: Any) -> None:
     assert refused.value.code == "asset_known"
 
 
-def test_a_data_item_has_one_source(network: Any) -> None:
+def test_a_data_item_has_one_source(network: Network) -> None:
     item = f"item-{secrets.token_hex(4)}"
     ended = []
     for owner in ("tax", "registrar"):
@@ -150,7 +151,7 @@ def test_a_data_item_has_one_source(network: Any) -> None:
         service.publish(node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES))
 
 
-def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network: Any) -> None:
+def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     context = network["tax"].context
     repaired = {**RECORDS[3], "Age": 99}
@@ -164,7 +165,7 @@ def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network
     assert refused.value.code == "record_unknown"
 
 
-def test_metadata_that_is_not_what_was_registered_is_refused(network: Any) -> None:
+def test_metadata_that_is_not_what_was_registered_is_refused(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     tax, bank = network["tax"].context, network["bank"].context
     from registry.assets.store import OwnAsset
@@ -179,7 +180,7 @@ def test_metadata_that_is_not_what_was_registered_is_refused(network: Any) -> No
     assert refused.value.code == "metadata_differs"
 
 
-def test_a_supervisor_holds_and_releases_and_the_holder_cancels(network: Any) -> None:
+def test_a_supervisor_holds_and_releases_and_the_holder_cancels(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     supervisor, path = network["supervisor"], f"/v1/assets/0x{asset_id.hex()}"
     for _ in range(2):
@@ -192,13 +193,13 @@ def test_a_supervisor_holds_and_releases_and_the_holder_cancels(network: Any) ->
     assert service.catalogue_row(network["tax"].context, asset_id).cancelled_at is not None
 
 
-def test_a_strangers_hold_is_refused_by_the_chain(network: Any) -> None:
+def test_a_strangers_hold_is_refused_by_the_chain(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     operation = service.set_hold(network["bank"].context, asset_id, reason=encode_code("envy"))
     assert network["bank"].outcome(operation).state == "reverted"
 
 
-def test_a_publication_of_4454_rows_is_counted_whole(network: Any) -> None:
+def test_a_publication_of_4454_rows_is_counted_whole(network: Network) -> None:
     records = [{"subject": f"S{place:05d}", "Age": place % 90, "Job": "fixed", "Assets": place * 7} for place in range(4454)]
     asset_id = network.publish("tax", records)
     assert service.latest_own(network["tax"].context, asset_id).record["rowCount"] == 4454
@@ -296,7 +297,7 @@ def test_what_is_no_code_is_refused(code: Any) -> None:
     assert refused.value.code == "wrong_check_character"
 
 
-def test_metadata_is_hashed_in_canonical_form(network: Any) -> None:
+def test_metadata_is_hashed_in_canonical_form(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     own = service.latest_own(network["tax"].context, asset_id)
     assert AssetRecord.from_json(own.record).metadata_hash == hashlib.sha256(dumps(own.asset_metadata)).digest()
@@ -311,7 +312,7 @@ def _description() -> dict[str, Any]:
     return {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
 
 
-def _rows(network: Any, records: list[dict[str, Any]], name: str = "rows") -> Any:
+def _rows(network: Network, records: list[dict[str, Any]], name: str = "rows") -> Any:
     sources = network["tax"].context.ports["sources"]
     kind = type(next(each for each in sources.values() if hasattr(each, "records")))
     return kind(name, records)

@@ -19,6 +19,7 @@ from nodes.sources import open_source
 from registry.assets import service
 from registry.assets.rules import SourceDrift, asset_id_of
 from registry.assets.store import RecordSalt
+from tests.registry.conftest import Network
 
 Make = Callable[[Path], SourceEntry]
 
@@ -50,7 +51,7 @@ def table(columns: str, *rows: tuple[Any, ...]) -> Make:
     return make
 
 
-def publish(network: Any, directory: Path, make: Make, name: str, **changed: Any) -> dict[str, Any]:
+def publish(network: Network, directory: Path, make: Make, name: str, **changed: Any) -> dict[str, Any]:
     node = network["tax"]
     source = open_source(name, make(directory), home=directory, index_dir=directory / name)
     node.context.ports["sources"][name] = source
@@ -60,7 +61,7 @@ def publish(network: Any, directory: Path, make: Make, name: str, **changed: Any
     return made
 
 
-def left_behind(network: Any, name: str) -> int:
+def left_behind(network: Network, name: str) -> int:
     context = network["tax"].context
     asset_id = asset_id_of(context.member, name)
     with context.database.read() as session:
@@ -87,7 +88,9 @@ def left_behind(network: Any, name: str) -> int:
         (csv("id,age\na,1\na,2\n"), "source_key_repeated", None, None),
     ],
 )
-def test_what_could_not_be_served_is_not_published(network: Any, tmp_path: Path, make: Make, code: str, column: str | None, line: int | None) -> None:
+def test_what_could_not_be_served_is_not_published(
+    network: Network, tmp_path: Path, make: Make, code: str, column: str | None, line: int | None
+) -> None:
     name = f"broken-{secrets.token_hex(4)}"
     with pytest.raises(QiaolianError) as refused:
         publish(network, tmp_path, make, name)
@@ -107,7 +110,7 @@ def test_what_could_not_be_served_is_not_published(network: Any, tmp_path: Path,
         (csv("id,v\na,007\nb,12\n"), "range:10", "text"),
     ],
 )
-def test_a_rule_that_cannot_work_on_its_column_is_not_published(network: Any, tmp_path: Path, make: Make, rule: str, type_: str) -> None:
+def test_a_rule_that_cannot_work_on_its_column_is_not_published(network: Network, tmp_path: Path, make: Make, rule: str, type_: str) -> None:
     name = f"unfit-{secrets.token_hex(4)}"
     with pytest.raises(QiaolianError) as refused:
         publish(network, tmp_path, make, name, masking={"v": rule})
@@ -115,7 +118,7 @@ def test_a_rule_that_cannot_work_on_its_column_is_not_published(network: Any, tm
     assert (type_ in refused.value.sentence, left_behind(network, name)) == (True, 0)
 
 
-def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(network: Any, tmp_path: Path) -> None:
+def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(network: Network, tmp_path: Path) -> None:
     name = f"text-{secrets.token_hex(4)}"
     made = publish(network, tmp_path, csv("id,house\na,12\nb,12A\nc,14\n"), name, types={"house": "text"})
     assert {column["name"]: column["type"] for column in made["metadata"]["schema"]["columns"]}["house"] == "text"
@@ -132,14 +135,14 @@ def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(n
         ({"n": "boolean"}, None),
     ],
 )
-def test_a_stated_type_that_cannot_be_is_refused(network: Any, tmp_path: Path, types: dict[str, str], code: str | None) -> None:
+def test_a_stated_type_that_cannot_be_is_refused(network: Network, tmp_path: Path, types: dict[str, str], code: str | None) -> None:
     name = f"types-{secrets.token_hex(4)}"
     with pytest.raises(QiaolianError) as refused:
         publish(network, tmp_path, csv("id,n\na,1\n"), name, types=types)
     assert refused.value.code == (code or "source_row_broken")
 
 
-def test_decimals_are_numbers_with_one_published_form(network: Any, tmp_path: Path) -> None:
+def test_decimals_are_numbers_with_one_published_form(network: Network, tmp_path: Path) -> None:
     name = f"decimals-{secrets.token_hex(4)}"
     made = publish(network, tmp_path, csv("id,price\na,12.50\nb,-0.0\nc,\n"), name, masking={"price": "range:10"})
     context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
@@ -150,7 +153,7 @@ def test_decimals_are_numbers_with_one_published_form(network: Any, tmp_path: Pa
     assert [served.answer(subject, ["price"], found[subject])["price"] for subject in "abc"] == ["[10,20)", "[0,10)", None]
 
 
-def test_a_table_with_a_renamed_column_or_a_cell_of_another_type_drifts_and_its_neighbours_do_not(network: Any, tmp_path: Path) -> None:
+def test_a_table_with_a_renamed_column_or_a_cell_of_another_type_drifts_and_its_neighbours_do_not(network: Network, tmp_path: Path) -> None:
     name = f"table-{secrets.token_hex(4)}"
     made = publish(network, tmp_path, table("id TEXT, n NUMERIC(10, 2)", ("a", 1), ("b", 2)), name)
     context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])

@@ -18,11 +18,12 @@ from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, Cr
 from registry.credit import service
 from registry.credit.rules import CLAIM_DOMAIN, combine
 from registry.grants import service as grants
+from tests.registry.conftest import Network
 
 RECORDS = [{"subject": f"C{place:03d}", "Seniority": place, "Job": "fixed"} for place in range(5)]
 
 
-def use(network: Any, package: Any, commitment: bytes, subject: str, **changed: Any) -> None:
+def use(network: Network, package: Any, commitment: bytes, subject: str, **changed: Any) -> None:
     """Ask as a department's gateway does."""
     asked: dict[str, Any] = {
         "commitment": "0x" + commitment.hex(),
@@ -35,17 +36,17 @@ def use(network: Any, package: Any, commitment: bytes, subject: str, **changed: 
 
 
 @pytest.fixture
-def given(network: Any, person: Any) -> tuple[Any, dict[str, Any], bytes]:
+def given(network: Network, person: Any) -> tuple[Any, dict[str, Any], bytes]:
     """A person, its consent to the bank, and the commitment on the chain."""
     subject = person()
     package = network.consent("registrar", subject, "bank")
     return subject, package, network.record_consent("operator", subject, package)
 
 
-def test_a_recorded_consent_covers_its_bank_purpose_subject_and_time(network: Any, given: Any) -> None:
+def test_a_recorded_consent_covers_its_bank_purpose_subject_and_time(network: Network, given: Any) -> None:
     subject, package, commitment = given
     use(network, package, commitment, subject.code)
-    refused = {
+    refused: dict[str, dict[str, Any]] = {
         "consent_other_subject": {"subject": "somebody"},
         "consent_other_bank": {"bank": network["agency"].member},
         "consent_other_purpose": {"purpose": "marketing"},
@@ -63,7 +64,7 @@ def test_a_recorded_consent_covers_its_bank_purpose_subject_and_time(network: An
     assert another.value.code == "consent_malformed"
 
 
-def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Any, person: Any) -> None:
+def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Network, person: Any) -> None:
     subject = person()
     package = network.consent("registrar", subject, "bank")
     consent = Consent.from_json(package["consent"])
@@ -73,7 +74,7 @@ def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Any, person:
     assert caught.value.code == "consent_missing"
 
 
-def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Any, person: Any) -> None:
+def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Network, person: Any) -> None:
     subject = person()
     registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
     signature = subject.sign(registration, network.deployment)
@@ -87,7 +88,7 @@ def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Any, person: 
             network.ledger.simulate(address, data, sender=operator.transaction_address)
 
 
-def test_a_commitment_taken_first_under_another_key_leaves_the_consent_valid(network: Any, person: Any) -> None:
+def test_a_commitment_taken_first_under_another_key_leaves_the_consent_valid(network: Network, person: Any) -> None:
     """Whoever sees the registration on its way registers the same commitment under a key of its own, at once and through the same relayer."""
     subject, thief = person(), person()
     package = network.consent("registrar", subject, "bank")
@@ -104,7 +105,7 @@ def test_a_commitment_taken_first_under_another_key_leaves_the_consent_valid(net
     assert refused.value.code == "wrong_authority"
 
 
-def test_strangers_fill_a_relayers_queue_only_so_far(network: Any, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strangers_fill_a_relayers_queue_only_so_far(network: Network, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     subject, node = person(), network["agency"]
     registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
     body = {"registration": registration.to_json(), "signature": "0x" + subject.sign(registration, network.deployment).hex()}
@@ -116,7 +117,7 @@ def test_strangers_fill_a_relayers_queue_only_so_far(network: Any, person: Any, 
     node.done(node.call("POST", "/v1/consents", body)["operation"])
 
 
-def test_a_withdrawn_consent_covers_nothing_more(network: Any, given: Any) -> None:
+def test_a_withdrawn_consent_covers_nothing_more(network: Network, given: Any) -> None:
     subject, package, commitment = given
     withdrawal = ConsentWithdrawal(version=1, consent=commitment, deadline=2**40)
     operator = network["operator"]
@@ -155,7 +156,7 @@ def _own_certificate(package: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [_other_key, _other_identity, _longer, _other_certificate, _own_certificate])
-def test_a_changed_consent_is_refused_also_after_the_true_one_was_seen(network: Any, given: Any, change: Any) -> None:
+def test_a_changed_consent_is_refused_also_after_the_true_one_was_seen(network: Network, given: Any, change: Any) -> None:
     subject, package, commitment = given
     use(network, package, commitment, subject.code)
     changed = copy.deepcopy(package)
@@ -166,13 +167,13 @@ def test_a_changed_consent_is_refused_also_after_the_true_one_was_seen(network: 
 
 
 @pytest.mark.parametrize("package", [{}, [], "consent", {"consent": None}, {"consent": {"version": 1e400}}, 7])
-def test_what_is_no_package_is_malformed(network: Any, package: Any) -> None:
+def test_what_is_no_package_is_malformed(network: Network, package: Any) -> None:
     with pytest.raises(BadInput) as caught:
         use(network, package, bytes(32), "nobody")
     assert caught.value.code == "consent_malformed"
 
 
-def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it(network: Any, person: Any, given: Any) -> None:
+def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it(network: Network, person: Any, given: Any) -> None:
     subject = person()
     certified = network.consent("bank", subject, "bank", certified=network.vouch("bank", subject, "consent"))
     with pytest.raises(Forbidden) as own:
@@ -188,7 +189,7 @@ def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it
     assert unknown.value.code == "consent_unknown"
 
 
-def test_a_suspended_offices_certificates_count_no_longer(network: Any, person: Any) -> None:
+def test_a_suspended_offices_certificates_count_no_longer(network: Network, person: Any) -> None:
     subject = person()
     package = network.consent("registrar", subject, "bank")
     commitment = network.record_consent("operator", subject, package)
@@ -203,7 +204,7 @@ def test_a_suspended_offices_certificates_count_no_longer(network: Any, person: 
 # --- Disputes -------------------------------------------------------------------------------------------------------------------
 
 
-def dispute_of(network: Any, subject: Any, asset_id: bytes, claim: dict[str, Any], salt: bytes) -> CreditDispute:
+def dispute_of(network: Network, subject: Any, asset_id: bytes, claim: dict[str, Any], salt: bytes) -> CreditDispute:
     from registry.assets.service import record_commitment
 
     record, _ = record_commitment(network["tax"].context, asset_id, 1, subject.code)
@@ -219,7 +220,7 @@ def dispute_of(network: Any, subject: Any, asset_id: bytes, claim: dict[str, Any
     return CreditDispute(**fields)
 
 
-def rights(network: Any, subject: Any, asset_id: bytes) -> tuple[bytes, dict[str, Any]]:
+def rights(network: Network, subject: Any, asset_id: bytes) -> tuple[bytes, dict[str, Any]]:
     """The bank's grant for the asset, and the subject's consent: what it takes to see the record itself."""
     grant_id = network.request_grant("bank", "tax", asset_id, ["Seniority"])
     network.decide("tax", grant_id)
@@ -229,7 +230,7 @@ def rights(network: Any, subject: Any, asset_id: bytes) -> tuple[bytes, dict[str
     return grant_id, package
 
 
-def seek(network: Any, caller: str, grant_id: bytes, package: Any, subject: str, **changed: Any) -> list[dict[str, Any]]:
+def seek(network: Network, caller: str, grant_id: bytes, package: Any, subject: str, **changed: Any) -> list[dict[str, Any]]:
     """What the department's node tells a member's node of disputes."""
     body = {"subject": subject, "columns": ["Seniority"], "purpose": "credit-assessment", "grantId": "0x" + grant_id.hex(), "consent": package}
     answer = network["tax"].answer("POST", "/v1/peer/disputes", body | changed, {"x-member": network[caller].member})
@@ -237,17 +238,17 @@ def seek(network: Any, caller: str, grant_id: bytes, package: Any, subject: str,
     return found
 
 
-def disputes_seen(network: Any, subject: Any, asset_id: bytes) -> list[dict[str, Any]]:
+def disputes_seen(network: Network, subject: Any, asset_id: bytes) -> list[dict[str, Any]]:
     return seek(network, "bank", *rights(network, subject, asset_id), subject.code)
 
 
-def test_disputes_are_told_to_nobody_who_may_not_see_the_record(network: Any, person: Any) -> None:
+def test_disputes_are_told_to_nobody_who_may_not_see_the_record(network: Network, person: Any) -> None:
     """A dispute shows values of the record, so it takes what the record takes: a live grant of the caller's own and the subject's consent."""
     subject, other = person(), person()
     asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9, "Debt": 5}, {"subject": other.code, "Seniority": 1, "Debt": 7}])
     grant_id, package = rights(network, subject, asset_id)
     assert seek(network, "bank", grant_id, package, subject.code) == []
-    refusals = {
+    refusals: dict[str, dict[str, Any]] = {
         "grant_of_others": {"caller": "agency"},
         "grant_unknown": {"grantId": "0x" + "77" * 32},
         "column_not_granted": {"columns": ["Debt"]},
@@ -267,7 +268,7 @@ def test_disputes_are_told_to_nobody_who_may_not_see_the_record(network: Any, pe
     assert revoked.value.code == "grant_revoked"
 
 
-def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Any, person: Any) -> None:
+def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Network, person: Any) -> None:
     subject = person()
     asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9}, {"subject": "other", "Seniority": 1}])
     network.certify("tax", subject, "dispute")

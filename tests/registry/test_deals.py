@@ -31,6 +31,7 @@ from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
 from registry.property.service import CertifiedKey, NewDeal
 from registry.property.store import Deal, Hold, SignedStep, Title, Unit
 from registry.property.story import check
+from tests.registry.conftest import Network, Node
 from tests.support.sealing import trust_for
 
 DAY = 86_400
@@ -45,10 +46,10 @@ def now() -> int:
     return int(time.time())
 
 
-def kept(network: Any) -> dict[str, Any]:
+def kept(network: Network) -> dict[str, Any]:
     """All that the nodes keep of property, the calls they promised the chain, and how much they said."""
 
-    def rows(node: Any) -> tuple[Any, ...]:
+    def rows(node: Node) -> tuple[Any, ...]:
         with node.context.database.engine.connect() as connection:
             tables = [connection.execute(sa.select(each.__table__).order_by(*each.__table__.primary_key)).all() for each in TABLES]
             counts = [connection.scalar(sa.select(sa.func.count()).select_from(each)) for each in (OutboxCall, PendingEntry, LogEntry)]
@@ -58,7 +59,7 @@ def kept(network: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def refused(network: Any, code: str) -> Iterator[None]:
+def refused(network: Network, code: str) -> Iterator[None]:
     """What is refused with this code leaves every node as it was."""
     before = kept(network)
     with pytest.raises(QiaolianError) as caught:
@@ -71,7 +72,7 @@ def refused(network: Any, code: str) -> Iterator[None]:
 class Sale:
     """A unit of the register, its owner's and a buyer's certified keys, and the title."""
 
-    network: Any
+    network: Network
     number: str
     seller: Any
     buyer: Any
@@ -196,32 +197,32 @@ class Drawn:
         return self.network.ledger.property.deal(self.id)
 
 
-def open_deal(network: Any, unit: bytes) -> bytes:
+def open_deal(network: Network, unit: bytes) -> bytes:
     """The unit's open deal by the contract itself; zeros if none."""
     return bytes(network.ledger.property.open_deal(network["registrar"].member, unit))
 
 
-def owner(network: Any, sale: Sale) -> str:
+def owner(network: Network, sale: Sale) -> str:
     """Whom the centre's register has as the owner, once what the chain registered is taken over."""
     register.entry(network["registrar"].context, sale.title.unit)
     return register.find_unit(network["registrar"].context, sale.number).owner
 
 
-def put_up(network: Any, seller: Any, buyer: Any) -> Sale:
+def put_up(network: Network, seller: Any, buyer: Any) -> Sale:
     """Enter a unit, certify both keys, state the title."""
     number = f"440703-{secrets.token_hex(6)}"
     register.enter_units(network["registrar"].context, [{"number": number, "owner": seller.code}])
     return titled(network, number, seller, buyer)
 
 
-def titled(network: Any, number: str, seller: Any, buyer: Any) -> Sale:
+def titled(network: Network, number: str, seller: Any, buyer: Any) -> Sale:
     of_seller, of_buyer = (CertifiedKey(*network.certify("registrar", each, "deal")) for each in (seller, buyer))
     made = register.issue_title(network["registrar"].context, number, owner_key=seller.address, not_after=now() + DAY)
     return Sale(network, number, seller, buyer, of_seller, of_buyer, TitleStatement.from_json(made["title"]), bytes.fromhex(made["signature"][2:]))
 
 
 @pytest.fixture
-def sale(network: Any, person: Callable[[], Any]) -> Sale:
+def sale(network: Network, person: Callable[[], Any]) -> Sale:
     return put_up(network, person(), person())
 
 
@@ -240,7 +241,7 @@ class Hand:
         return self.seconds
 
 
-def later_clock(monkeypatch: pytest.MonkeyPatch, network: Any, seconds: int) -> None:
+def later_clock(monkeypatch: pytest.MonkeyPatch, network: Network, seconds: int) -> None:
     for node in network.nodes.values():
         monkeypatch.setattr(node.context, "clock", lambda: time.time() + seconds)
 
@@ -248,7 +249,7 @@ def later_clock(monkeypatch: pytest.MonkeyPatch, network: Any, seconds: int) -> 
 # --- From title to registration -------------------------------------------------------------------------------------------------
 
 
-def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(network: Any, deal: Drawn) -> None:
+def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(network: Network, deal: Drawn) -> None:
     assert deal.states() == {"draft"}
     deal.take(*Step)
     assert deal.states() == {"registered"}
@@ -266,7 +267,7 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(ne
 
 
 def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_its_title_was_built_on(
-    network: Any, deal: Drawn, person: Callable[[], Any]
+    network: Network, deal: Drawn, person: Callable[[], Any]
 ) -> None:
     deal.take(*Step)
     assert owner(network, deal.sale) == deal.sale.buyer.code
@@ -293,20 +294,20 @@ def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_it
     assert caught.value.code == "title_differs"
 
 
-def test_the_centre_signs_nothing_of_a_deal_that_was_opened_with_another_title_than_it_was_given(network: Any, deal: Drawn) -> None:
+def test_the_centre_signs_nothing_of_a_deal_that_was_opened_with_another_title_than_it_was_given(network: Network, deal: Drawn) -> None:
     deal.take(*(step for step in Step if step < Step.REGISTER))
     exchange_title(network, deal, owner=secrets.token_bytes(32))
     with refused(network, "title_differs"):
         deal.sign(Step.REGISTER)
 
 
-def proved(network: Any, deal: Drawn) -> str:
+def proved(network: Network, deal: Drawn) -> str:
     """What the centre's bundle of a deal proves."""
     made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
     return " ".join(verify(dumps(made), trust_for(network.deployment), {"property": check}).proved)
 
 
-def exchange_title(network: Any, deal: Drawn, **changed: Any) -> None:
+def exchange_title(network: Network, deal: Drawn, **changed: Any) -> None:
     """Have the centre show another title of its own than the deal was opened with."""
     title = replace(deal.sale.title, **changed)
     signature = network["registrar"].sign(title, KeyPurpose.STATEMENT)
@@ -318,7 +319,7 @@ def exchange_title(network: Any, deal: Drawn, **changed: Any) -> None:
     network["registrar"].context.database.write(change)
 
 
-def test_a_deal_without_a_loan_has_no_mortgage(network: Any, sale: Sale) -> None:
+def test_a_deal_without_a_loan_has_no_mortgage(network: Network, sale: Sale) -> None:
     deal = sale.draw_up(bank="", content=sale.content(loan="0"))
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
     with refused(network, "deal_unknown"):
@@ -331,7 +332,7 @@ def test_a_deal_without_a_loan_has_no_mortgage(network: Any, sale: Sale) -> None
 
 
 @pytest.mark.parametrize("first", [Step.BUYER, Step.AGENT])
-def test_who_signs_before_the_seller_waits_for_the_deal_to_open(network: Any, deal: Drawn, first: Step) -> None:
+def test_who_signs_before_the_seller_waits_for_the_deal_to_open(network: Network, deal: Drawn, first: Step) -> None:
     made = deal.hand_in(first) if first is Step.BUYER else deal.sign(first)
     assert not made["operation"]
     assert deal.states() == {"draft"}
@@ -346,14 +347,14 @@ def test_who_signs_before_the_seller_waits_for_the_deal_to_open(network: Any, de
 
 
 @pytest.mark.parametrize("step", [each for each in Step if each not in (Step.SELLER, Step.BUYER)])
-def test_an_organisation_signs_no_step_of_another(network: Any, deal: Drawn, step: Step) -> None:
+def test_an_organisation_signs_no_step_of_another(network: Network, deal: Drawn, step: Step) -> None:
     for name in {*PARTIES} - {SIGNERS[step]}:
         with refused(network, "wrong_party"):
             deal.sign(step, by=name)
 
 
 @pytest.mark.parametrize("step", [Step.SELLER, Step.BUYER])
-def test_nobody_signs_for_seller_or_buyer(network: Any, deal: Drawn, person: Callable[[], Any], step: Step) -> None:
+def test_nobody_signs_for_seller_or_buyer(network: Network, deal: Drawn, person: Callable[[], Any], step: Step) -> None:
     other = deal.sale.buyer if step is Step.SELLER else deal.sale.seller
     for who in (other, person()):
         with refused(network, "wrong_party"):
@@ -364,7 +365,7 @@ def test_nobody_signs_for_seller_or_buyer(network: Any, deal: Drawn, person: Cal
         deal.hand_in(step, at="bank")
 
 
-def test_what_is_signed_is_this_deal_and_its_content(network: Any, deal: Drawn) -> None:
+def test_what_is_signed_is_this_deal_and_its_content(network: Network, deal: Drawn) -> None:
     with refused(network, "other_deal"):
         deal.hand_in(Step.SELLER, deal_id=secrets.token_bytes(32))
     with refused(network, "content_differs"):
@@ -373,7 +374,7 @@ def test_what_is_signed_is_this_deal_and_its_content(network: Any, deal: Drawn) 
         deal.hand_in(Step.SELLER, step=200)
 
 
-def test_no_step_goes_before_those_it_rests_on(network: Any, deal: Drawn) -> None:
+def test_no_step_goes_before_those_it_rests_on(network: Network, deal: Drawn) -> None:
     for step in (Step.TAX, Step.MORTGAGE, Step.NOTARY, Step.REGISTER):
         with refused(network, "out_of_order"):
             deal.sign(step)
@@ -389,7 +390,7 @@ def test_no_step_goes_before_those_it_rests_on(network: Any, deal: Drawn) -> Non
         deal.simulate(statement, network["registrar"].sign(statement, KeyPurpose.STATEMENT))
 
 
-def test_a_step_taken_stays_as_it_was_signed(network: Any, deal: Drawn) -> None:
+def test_a_step_taken_stays_as_it_was_signed(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER)
     first = deal.at("agency")["steps"][0]
     assert deal.hand_in(Step.SELLER)["operation"]
@@ -408,7 +409,7 @@ def test_a_step_taken_stays_as_it_was_signed(network: Any, deal: Drawn) -> None:
         (Step.REGISTER, {"certificate": "R-1", "unit": "another"}, "record_malformed"),
     ],
 )
-def test_a_step_states_what_the_deal_says(network: Any, deal: Drawn, step: Step, given: dict[str, Any], code: str) -> None:
+def test_a_step_states_what_the_deal_says(network: Network, deal: Drawn, step: Step, given: dict[str, Any], code: str) -> None:
     deal.take(*(each for each in Step if each < step))
     with refused(network, code):
         deal.sign(step, given)
@@ -417,7 +418,7 @@ def test_a_step_states_what_the_deal_says(network: Any, deal: Drawn, step: Step,
         assert deal.sign(Step.TAX, shown)["record"] == shown, "the sheet that was seen is the one that is signed"
 
 
-def test_a_deal_not_registered_in_time_frees_its_unit(network: Any, sale: Sale) -> None:
+def test_a_deal_not_registered_in_time_frees_its_unit(network: Network, sale: Sale) -> None:
     deal = sale.draw_up(expires_at=now() + 12)
     deal.take(Step.SELLER)
     with refused(network, "not_yet_expired"):
@@ -435,7 +436,7 @@ def test_a_deal_not_registered_in_time_frees_its_unit(network: Any, sale: Sale) 
 
 
 @contextmanager
-def suspended(network: Any, name: str) -> Iterator[None]:
+def suspended(network: Network, name: str) -> Iterator[None]:
     network.execute("suspend", network[name].member, "test")
     try:
         yield
@@ -444,7 +445,7 @@ def suspended(network: Any, name: str) -> Iterator[None]:
         network.sync()
 
 
-def test_what_the_chain_refused_goes_through_when_handed_in_again(network: Any, deal: Drawn) -> None:
+def test_what_the_chain_refused_goes_through_when_handed_in_again(network: Network, deal: Drawn) -> None:
     agency, bank = network["agency"], network["bank"]
     with suspended(network, "agency"):
         refusals = {agency.outcome(deal.hand_in(step)["operation"]).code for step in (Step.SELLER, Step.BUYER)}
@@ -469,7 +470,7 @@ def test_what_the_chain_refused_goes_through_when_handed_in_again(network: Any, 
 # --- What parties hand each other -----------------------------------------------------------------------------------------------
 
 
-def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Any, sale: Sale) -> None:
+def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Network, sale: Sale) -> None:
     agency = network["agency"]
     agency.peers.down.add(network["tax"].member)
     try:
@@ -482,7 +483,7 @@ def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Any, sale: Sale) -
     sale.draw_up().take(Step.SELLER)
 
 
-def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Any, deal: Drawn) -> None:
+def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Network, deal: Drawn) -> None:
     tax = network["tax"]
     tax.peers.down.add(network["registrar"].member)
     try:
@@ -499,7 +500,7 @@ def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Any, de
     assert deal.records("registrar") == deal.records("bank")
 
 
-def rotate(network: Any, name: str) -> None:
+def rotate(network: Network, name: str) -> None:
     """End a member's STATEMENT key and give it another."""
     node, fresh = network[name], Secp256k1Signer(new_private_key())
     network.execute("endKey", node.signers[KeyPurpose.STATEMENT].fingerprint, encode_code("retired"))
@@ -508,7 +509,7 @@ def rotate(network: Any, name: str) -> None:
     network.sync()
 
 
-def test_a_deals_bundle_outlives_the_keys_of_its_parties(network: Any, deal: Drawn) -> None:
+def test_a_deals_bundle_outlives_the_keys_of_its_parties(network: Network, deal: Drawn) -> None:
     """The centre's own log dates its title and certificates; each party's step is on the chain, which took it under a live key."""
     deal.take(*Step)
     network["registrar"].anchor()
@@ -522,7 +523,7 @@ def test_a_deals_bundle_outlives_the_keys_of_its_parties(network: Any, deal: Dra
 
 
 @contextmanager
-def cut_off(network: Any, sender: str, *receivers: str) -> Iterator[None]:
+def cut_off(network: Network, sender: str, *receivers: str) -> Iterator[None]:
     """What the sender hands out does not reach these."""
     down = network[sender].peers.down
     down.update(network[each].member for each in receivers)
@@ -532,7 +533,7 @@ def cut_off(network: Any, sender: str, *receivers: str) -> Iterator[None]:
         down.clear()
 
 
-def goes_on(network: Any, delivery: Delivery, clock: Hand, reached: Callable[[], bool]) -> None:
+def goes_on(network: Network, delivery: Delivery, clock: Hand, reached: Callable[[], bool]) -> None:
     """Round after round, each pause over, until it is there."""
 
     def another_round() -> bool:
@@ -543,7 +544,7 @@ def goes_on(network: Any, delivery: Delivery, clock: Hand, reached: Callable[[],
     network.wait_for(another_round, "what the others have")
 
 
-def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_being_asked(network: Any, deal: Drawn) -> None:
+def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_being_asked(network: Network, deal: Drawn) -> None:
     registrar, clock = network["registrar"], Hand()
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
     delivery = Delivery(registrar.context, clock=clock)
@@ -565,7 +566,7 @@ def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_be
     assert deal.asked_by("registrar") == asked, "what is here is not asked for again"
 
 
-def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_party(network: Any, deal: Drawn) -> None:
+def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_party(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
     tax = network["tax"]
 
@@ -591,7 +592,7 @@ def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_part
     assert all(deal.signed(name) == deal.signed("tax") for name in others)
 
 
-def test_what_the_chain_took_is_taken_from_a_member_suspended_since(network: Any, deal: Drawn) -> None:
+def test_what_the_chain_took_is_taken_from_a_member_suspended_since(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
     with cut_off(network, "bank", "registrar"):
         deal.take(Step.MORTGAGE)
@@ -602,7 +603,7 @@ def test_what_the_chain_took_is_taken_from_a_member_suspended_since(network: Any
 
 
 @contextmanager
-def altered(network: Any, deal: Drawn, alter: Callable[[Any, Drawn, SignedStep], None]) -> Iterator[None]:
+def altered(network: Network, deal: Drawn, alter: Callable[[Any, Drawn, SignedStep], None]) -> Iterator[None]:
     """The tax authority's books have something else for its step."""
     database = network["tax"].context.database
     right = deal.signed("tax")[Step.TAX]
@@ -621,22 +622,22 @@ def altered(network: Any, deal: Drawn, alter: Callable[[Any, Drawn, SignedStep],
         database.write(put_right)
 
 
-def _another_record(network: Any, deal: Drawn, row: SignedStep) -> None:
+def _another_record(network: Network, deal: Drawn, row: SignedStep) -> None:
     row.record = {**(row.record or {}), "total": "1"}
 
 
-def _another_statement(network: Any, deal: Drawn, row: SignedStep) -> None:
+def _another_statement(network: Network, deal: Drawn, row: SignedStep) -> None:
     record, salt = service.taxes(network["tax"].context, deal.id), secrets.token_bytes(32)
     statement = replace(DealStep.from_json(row.statement), content=commit(salt, STEP_DOMAIN, record))
     row.statement, row.record, row.salt = statement.to_json(), record, salt
     row.signature = network["tax"].sign(statement, KeyPurpose.STATEMENT)
 
 
-def _another_step(network: Any, deal: Drawn, row: SignedStep) -> None:
+def _another_step(network: Network, deal: Drawn, row: SignedStep) -> None:
     row.statement = replace(DealStep.from_json(row.statement), step=int(Step.NOTARY)).to_json()
 
 
-def _no_json_of_ours(network: Any, deal: Drawn, row: SignedStep) -> None:
+def _no_json_of_ours(network: Network, deal: Drawn, row: SignedStep) -> None:
     row.record = {"total": 2**60}
 
 
@@ -650,7 +651,7 @@ def _no_json_of_ours(network: Any, deal: Drawn, row: SignedStep) -> None:
     ],
 )
 def test_a_party_that_answers_with_something_else_than_the_chain_has_is_refused_and_noticed(
-    network: Any, deal: Drawn, caplog: pytest.LogCaptureFixture, alter: Any, code: str
+    network: Network, deal: Drawn, caplog: pytest.LogCaptureFixture, alter: Any, code: str
 ) -> None:
     tax, registrar, clock = network["tax"], network["registrar"], Hand()
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
@@ -673,7 +674,7 @@ def test_a_party_that_answers_with_something_else_than_the_chain_has_is_refused_
     goes_on(network, delivery, clock, lambda: deal.signed("registrar") == deal.signed("tax"))
 
 
-def test_a_step_that_is_refused_does_not_keep_the_others_of_its_party(network: Any, sale: Sale, person: Callable[[], Any]) -> None:
+def test_a_step_that_is_refused_does_not_keep_the_others_of_its_party(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
     registrar, clock = network["registrar"], Hand()
     deals = [sale.draw_up(), put_up(network, person(), person()).draw_up()]
     for deal in deals:
@@ -685,7 +686,7 @@ def test_a_step_that_is_refused_does_not_keep_the_others_of_its_party(network: A
         assert deals[0].records("registrar")["tax"] is None
 
 
-def test_a_supervisor_asks_nobody_for_steps_it_is_no_party_of(network: Any, deal: Drawn) -> None:
+def test_a_supervisor_asks_nobody_for_steps_it_is_no_party_of(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER, Step.BUYER)
     assert [each[1] for each in deal.signed("supervisor").values()] == [None, None]
     asyncio.run(Delivery(network["supervisor"].context).round())
@@ -709,13 +710,13 @@ def test_pauses_double_between_two_bounds_and_end_with_success() -> None:
     assert pauses.over("it", now)
 
 
-def handed(network: Any, deal: Drawn, caller: str, to: str, body: dict[str, Any]) -> Any:
+def handed(network: Network, deal: Drawn, caller: str, to: str, body: dict[str, Any]) -> Any:
     """Hand a step to another node as a member of the network would."""
     path = f"/v1/peer/deals/0x{deal.id.hex()}/steps"
     return asyncio.run(network[to].answer("POST", path, body, {"x-member": network[caller].member}))
 
 
-def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Any, deal: Drawn) -> None:
+def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
     body = service.step_of(network["tax"].context, network["bank"].member, deal.id, int(Step.TAX))
     with refused(network, "wrong_party"):
@@ -732,7 +733,7 @@ def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Any, deal: Dr
     assert handed(network, deal, "tax", "bank", body) == {"taken": True}
 
 
-def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(network: Any, deal: Drawn) -> None:
+def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER)
     stranger = next(name for name in network.nodes if name not in PARTIES and name != "operator")
     with pytest.raises(QiaolianError) as caught:
@@ -753,97 +754,97 @@ def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(network: Any
 # --- What no deal is drawn up from ----------------------------------------------------------------------------------------------
 
 
-def resigned(network: Any, held: CertifiedKey, **changed: Any) -> CertifiedKey:
+def resigned(network: Network, held: CertifiedKey, **changed: Any) -> CertifiedKey:
     """A certificate the centre itself signs with other fields."""
     certificate = replace(held.certificate, **changed)
     return CertifiedKey(certificate, network["registrar"].sign(certificate, KeyPurpose.STATEMENT))
 
 
-def _other_office(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _other_office(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"buyer": CertifiedKey(*network.vouch("agency", person, "deal"))}
 
 
-def _other_purpose(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _other_purpose(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"buyer": CertifiedKey(*network.certify("registrar", person, "consent"))}
 
 
-def _own_certificate(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _own_certificate(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     certificate = replace(sale.buyer_key.certificate, key=person.address)
     return {"buyer": CertifiedKey(certificate, person.sign(certificate, network.deployment))}
 
 
-def _borrowed_certificate(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _borrowed_certificate(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"buyer": CertifiedKey(replace(sale.buyer_key.certificate, key=person.address), sale.buyer_key.signature)}
 
 
-def _expired_certificate(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _expired_certificate(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"buyer": resigned(network, sale.buyer_key, not_after=now() - 1)}
 
 
-def _other_seller(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _other_seller(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"seller": CertifiedKey(*network.certify("registrar", person, "deal"))}
 
 
-def _altered_title(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _altered_title(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"title": replace(sale.title, unit=secrets.token_bytes(32))}
 
 
-def _agents_title(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _agents_title(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"title_signature": network["agency"].sign(sale.title, KeyPurpose.STATEMENT)}
 
 
-def _old_title(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _old_title(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     title = replace(sale.title, expires_at=now() - 1)
     return {"title": title, "title_signature": network["registrar"].sign(title, KeyPurpose.STATEMENT)}
 
 
-def _past(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _past(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"expires_at": now() - 1}
 
 
-def _too_long(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _too_long(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"expires_at": now() + MAX_DEAL_SECONDS + DAY}
 
 
-def _one_key(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _one_key(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"buyer": sale.seller_key}
 
 
-def _title(network: Any, sale: Sale, by: str = "registrar", **changed: Any) -> dict[str, Any]:
+def _title(network: Network, sale: Sale, by: str = "registrar", **changed: Any) -> dict[str, Any]:
     """A title that a centre signs with other fields, past its own node's checks."""
     title = replace(sale.title, **changed)
     return {"title": title, "title_signature": network[by].sign(title, KeyPurpose.STATEMENT)}
 
 
-def _title_dated_ahead(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _title_dated_ahead(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return _title(network, sale, issued_at=now() + 3600)
 
 
-def _title_on_another_registration(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _title_on_another_registration(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return _title(network, sale, last_registration=secrets.token_bytes(32))
 
 
-def _title_of_another_centre(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _title_of_another_centre(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return _title(network, sale, "tax", registrar=network["tax"].member)
 
 
-def _loan_above_price(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _loan_above_price(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"content": sale.content(price="59999999")}
 
 
-def _loan_without_bank(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _loan_without_bank(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"bank": ""}
 
 
-def _bank_without_loan(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _bank_without_loan(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"content": sale.content(loan="0")}
 
 
-def _agents_own_taxes(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _agents_own_taxes(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"tax_authority": network["agency"].member}
 
 
-def _agents_own_loan(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
+def _agents_own_loan(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     return {"bank": network["agency"].member}
 
 
@@ -872,7 +873,7 @@ def _agents_own_loan(network: Any, sale: Sale, person: Any) -> dict[str, Any]:
         (_agents_own_loan, "party_role_wrong"),
     ],
 )
-def test_no_deal_is_drawn_up_from(network: Any, sale: Sale, person: Callable[[], Any], change: Any, code: str) -> None:
+def test_no_deal_is_drawn_up_from(network: Network, sale: Sale, person: Callable[[], Any], change: Any, code: str) -> None:
     wanted = sale.wanted(**change(network, sale, person()))
     with refused(network, code):
         asyncio.run(service.create(network["agency"].context, wanted))
@@ -881,7 +882,7 @@ def test_no_deal_is_drawn_up_from(network: Any, sale: Sale, person: Callable[[],
 # --- One deal a unit ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_unit_in_an_open_deal_is_not_sold_a_second_time(network: Any, sale: Sale, person: Callable[[], Any]) -> None:
+def test_a_unit_in_an_open_deal_is_not_sold_a_second_time(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
     buyer = CertifiedKey(*network.certify("registrar", person(), "deal"))
     first, second = sale.draw_up(), sale.draw_up(buyer=buyer)
     first.take(Step.SELLER)
@@ -895,7 +896,7 @@ def test_a_unit_in_an_open_deal_is_not_sold_a_second_time(network: Any, sale: Sa
     assert first.word.done(Step.TAX)
 
 
-def test_a_deal_that_is_over_by_the_nodes_clock_takes_no_signature(network: Any, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deal_that_is_over_by_the_nodes_clock_takes_no_signature(network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
     later_clock(monkeypatch, network, 2 * DAY)
     for step in (Step.SELLER, Step.BUYER):
         with refused(network, "deal_over"):
@@ -907,7 +908,7 @@ def test_a_deal_that_is_over_by_the_nodes_clock_takes_no_signature(network: Any,
 # --- Holds ----------------------------------------------------------------------------------------------------------------------
 
 
-def hold(network: Any, sale: Sale, *, placed: bool) -> Any:
+def hold(network: Network, sale: Sale, *, placed: bool) -> Any:
     """The centre's hold, once the chain has it."""
     registrar = network["registrar"]
     ends_at = now() + 90 * DAY if placed else None
@@ -917,7 +918,7 @@ def hold(network: Any, sale: Sale, *, placed: bool) -> Any:
     return made
 
 
-def test_a_hold_stops_titles_new_deals_and_every_step_until_it_is_lifted(network: Any, deal: Drawn) -> None:
+def test_a_hold_stops_titles_new_deals_and_every_step_until_it_is_lifted(network: Network, deal: Drawn) -> None:
     sale, registrar = deal.sale, network["registrar"].context
     drawn_before = sale.draw_up()
     deal.take(Step.SELLER)
@@ -970,7 +971,7 @@ BODIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_each_endpoint_is_for_its_roles(network: Any, method: str, path: str) -> None:
+def test_each_endpoint_is_for_its_roles(network: Network, method: str, path: str) -> None:
     """Of a deal nobody knows, so that whoever may call gets another refusal than one about the role."""
     url = path.replace("{deal}", "0x" + "ab" * 32)
     body = BODIES.get(path, {}) if method == "POST" else None

@@ -21,22 +21,23 @@ from chain.errors import NotIncluded, QiaolianError
 from chain.words import LogWord
 from registry.evidence import service
 from registry.evidence.store import LogEntry, LogHead
+from tests.registry.conftest import Network, Node
 
 
-def say(node: Any, count: int = 1) -> list[bytes]:
+def say(node: Node, count: int = 1) -> list[bytes]:
     """New entries waiting to enter the node's log; their digests."""
     digests = [secrets.token_bytes(32) for _ in range(count)]
     node.context.database.write(lambda session: service.append_all(session, [("Test", each) for each in digests], at=node.context.now()))
     return digests
 
 
-def head_of(node: Any) -> Checkpoint:
+def head_of(node: Node) -> Checkpoint:
     made = service.make_checkpoint(node.context)
     assert made is not None
     return made
 
 
-def watch(network: Any, log: str, *, by: str = "supervisor") -> int | None:
+def watch(network: Network, log: str, *, by: str = "supervisor") -> int | None:
     """One look of a witness at another member's log."""
     return asyncio.run(service.witness(network[by].context, network[log].member))
 
@@ -50,7 +51,7 @@ def code_of(call: Any) -> str:
 # --- Entries --------------------------------------------------------------------------------------------------------------------
 
 
-def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Any) -> None:
+def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Network) -> None:
     node = network["agency"]
     before = service.log_size(node.context)
     digests = say(node, 13)
@@ -69,7 +70,7 @@ def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: An
                 merkle.require_included(row.leaf, row.index + 1, head.size, head.root, path)
 
 
-def test_an_entry_is_kept_with_what_it_records_or_not_at_all(network: Any) -> None:
+def test_an_entry_is_kept_with_what_it_records_or_not_at_all(network: Network) -> None:
     node, digest = network["agency"], secrets.token_bytes(32)
 
     def fails(session: Any) -> None:
@@ -81,7 +82,7 @@ def test_an_entry_is_kept_with_what_it_records_or_not_at_all(network: Any) -> No
     assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_unknown"
 
 
-def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Any) -> None:
+def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) -> None:
     node = network["agency"]
     say(node, 5)
     first = head_of(node)
@@ -97,7 +98,7 @@ def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Any) -> Non
 # --- Anchors --------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Any) -> None:
+def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Network) -> None:
     node = network["tax"]
     digest = say(node)[0]
     assert code_of(lambda: service.anchored_entry(node.context, digest)) == "entry_not_anchored"
@@ -112,7 +113,7 @@ def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Any) -> Non
     assert (LogWord.decode(size.value).size, root.value) == (head.size, int.from_bytes(head.root, "big"))
 
 
-def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network: Any) -> None:
+def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network: Network) -> None:
     node, digests = network["tax"], []
     for _ in range(2):
         digests += say(node)
@@ -128,7 +129,7 @@ def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network:
     assert code_of(lambda: service.anchored_entries(node.context, digests[1:], up_to=heights[0])) == "entry_not_anchored"
 
 
-def test_an_anchor_is_asked_for_once(network: Any) -> None:
+def test_an_anchor_is_asked_for_once(network: Network) -> None:
     node = network["tax"]
     say(node)
     node.anchor()
@@ -139,7 +140,7 @@ def test_an_anchor_is_asked_for_once(network: Any) -> None:
     node.anchor()
 
 
-def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Any) -> None:
+def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Network) -> None:
     node = network["tax"]
     say(node, 3)
     node.anchor()
@@ -156,7 +157,7 @@ def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Any) -> None
     simulate(last.size + 1)
 
 
-def put_back(node: Any, path: Path) -> Any:
+def put_back(node: Node, path: Path) -> Any:
     """A node over a copy of its database as it is now, to go on from later as from an old backup."""
     with sqlite3.connect(node.context.database.engine.url.database) as now, sqlite3.connect(path) as copy:
         now.backup(copy)
@@ -165,7 +166,7 @@ def put_back(node: Any, path: Path) -> Any:
     return SimpleNamespace(context=context)
 
 
-def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it_grows(network: Any, tmp_path: Path) -> None:
+def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it_grows(network: Network, tmp_path: Path) -> None:
     node = network["registrar"]
     say(node, 2)
     node.anchor()
@@ -181,7 +182,7 @@ def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it
     service.require_current(node.context)
 
 
-def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(network: Any, watched: Any, tmp_path: Path) -> None:
+def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(network: Network, watched: Any, tmp_path: Path) -> None:
     watched.anchor()
     old = put_back(watched, tmp_path / "old.db")
     say(watched, 2)
@@ -194,7 +195,7 @@ def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(net
 
 @pytest.mark.parametrize("answer", [{}, [], {"note": 5}, {"note": "nonsense"}, {"note": None}])
 def test_a_supervisor_that_shows_no_head_of_the_logs_own_stops_nobody(
-    network: Any, watched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+    network: Network, watched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     old = put_back(watched, tmp_path / "old.db")
     forged = checkpoint.sign(Checkpoint(service.origin(watched.context), 10**6, secrets.token_bytes(32)), network["tax"].log)
@@ -209,7 +210,7 @@ def test_a_supervisor_that_shows_no_head_of_the_logs_own_stops_nobody(
 # --- Witnesses ------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(network: Any) -> None:
+def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(network: Network) -> None:
     node, supervisor = network["registrar"], network["supervisor"]
     say(node, 3)
     first = head_of(node)
@@ -226,7 +227,7 @@ def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(netw
     assert service.latest_head(node.context) == latest, "a second look adds no second line"
 
 
-def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Any) -> None:
+def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Network) -> None:
     node, supervisor = network["registrar"], network["supervisor"]
     digest = say(node)[0]
     node.anchor()
@@ -238,7 +239,7 @@ def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Any) 
     assert set(checkpoint.verify(found.note, log_key=node.log.public_key, witnesses=keys).witnesses) == {supervisor.member}
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, network: Any, changed: Any, *, path: str = "/v1/peer/log/head") -> None:
+def answering(monkeypatch: pytest.MonkeyPatch, network: Network, changed: Any, *, path: str = "/v1/peer/log/head") -> None:
     """Let every log that the supervisor asks give another answer at this path."""
     peers = network["supervisor"].peers
     get = peers.get
@@ -251,7 +252,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, network: Any, changed: Any, *, pa
 
 
 @pytest.fixture
-def watched(network: Any) -> Any:
+def watched(network: Network) -> Any:
     """The bank's log, as the supervisor last saw it."""
     say(network["bank"], 4)
     head_of(network["bank"])
@@ -259,14 +260,14 @@ def watched(network: Any) -> Any:
     return network["bank"]
 
 
-def signed_head(node: Any, size: int, root: bytes | None = None) -> dict[str, Any]:
+def signed_head(node: Node, size: int, root: bytes | None = None) -> dict[str, Any]:
     """A head that the log itself signed, of any size and root."""
     note = checkpoint.sign(Checkpoint(service.origin(node.context), size, root or secrets.token_bytes(32)), node.log)
     return {"note": note, "cosignatures": "", "size": size, "anchored": []}
 
 
 @pytest.mark.parametrize("longer", [-1, 0, 3], ids=["shrunk", "another root at the same size", "another history"])
-def test_a_log_that_forks_is_caught_and_both_heads_are_kept(network: Any, watched: Any, monkeypatch: pytest.MonkeyPatch, longer: int) -> None:
+def test_a_log_that_forks_is_caught_and_both_heads_are_kept(network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch, longer: int) -> None:
     say(watched, 5)
     head_of(watched)
     seen = watch(network, "bank")
@@ -286,7 +287,7 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(network: Any, watche
     assert listed == kept
 
 
-def test_a_witness_cosigns_no_head_the_log_did_not_sign(network: Any, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_witness_cosigns_no_head_the_log_did_not_sign(network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     head = service.latest_head(watched.context)
     forged = checkpoint.sign(Checkpoint(service.origin(watched.context), head["size"], secrets.token_bytes(32)), network["tax"].log)
     answering(monkeypatch, network, lambda _: {"note": forged, "anchored": []})
@@ -299,7 +300,7 @@ def test_a_witness_cosigns_no_head_the_log_did_not_sign(network: Any, watched: A
     assert code_of(lambda: watch(network, "bank")) == "log_origin_wrong"
 
 
-def test_a_log_that_gives_no_path_between_its_heads_is_not_cosigned(network: Any, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_gives_no_path_between_its_heads_is_not_cosigned(network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     say(watched, 2)
     head_of(watched)
     answering(monkeypatch, network, lambda _: {"path": None}, path="/v1/peer/log/consistency")
@@ -308,7 +309,7 @@ def test_a_log_that_gives_no_path_between_its_heads_is_not_cosigned(network: Any
     assert code_of(lambda: watch(network, "bank")) == "log_forked"
 
 
-def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(network: Any, watched: Any) -> None:
+def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(network: Network, watched: Any) -> None:
     head, supervisor, tax = service.latest_head(watched.context), network["supervisor"], network["tax"]
     forged = checkpoint.cosign(head["note"], tax.member, supervisor.log, timestamp=1)
     assert code_of(lambda: service.take_cosignature(watched.context, tax.member, head["size"], forged)) == "checkpoint_signature"
@@ -321,7 +322,7 @@ def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(network: Any, wat
 # --- The API --------------------------------------------------------------------------------------------------------------------
 
 
-def test_leaves_are_open_to_supervisors_and_heads_to_members(network: Any, watched: Any) -> None:
+def test_leaves_are_open_to_supervisors_and_heads_to_members(network: Network, watched: Any) -> None:
     def ask(name: str, path: str) -> Any:
         return asyncio.run(watched.answer("GET", path, None, {"x-member": network[name].member}))
 
@@ -341,7 +342,7 @@ def test_leaves_are_open_to_supervisors_and_heads_to_members(network: Any, watch
         ("POST", "/v1/log/anchor", {"auditor", "administrator"}),
     ],
 )
-def test_each_endpoint_is_for_its_roles(network: Any, method: str, path: str, allowed: set[str]) -> None:
+def test_each_endpoint_is_for_its_roles(network: Network, method: str, path: str, allowed: set[str]) -> None:
     for role in (None, "system", "clerk", "officer", "auditor", "administrator"):
         if role in allowed:
             assert network["bank"].call(method, path, role=role) is not None

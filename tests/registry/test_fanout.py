@@ -15,6 +15,7 @@ from nodes.workers.witness import WitnessWorker
 from registry import fanout
 from registry.evidence import service
 from registry.members import service as members
+from tests.registry.conftest import Network
 from tests.registry.test_evidence import head_of, say
 
 
@@ -83,7 +84,7 @@ def test_a_round_that_is_cancelled_is_cancelled() -> None:
     ],
 )
 def test_a_member_whose_head_is_nonsense_does_not_stop_the_witness_for_those_after_it(
-    network: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: Any
+    network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: Any
 ) -> None:
     supervisor, liar, honest = network["supervisor"], network["bank"], network["registrar"]
     peers, get = supervisor.peers, supervisor.peers.get
@@ -100,7 +101,7 @@ def test_a_member_whose_head_is_nonsense_does_not_stop_the_witness_for_those_aft
     assert [record.peer for record in caplog.records if hasattr(record, "peer")] in ([liar.member], [])
 
 
-def test_a_member_that_never_answers_delays_no_other_members_witness(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_that_never_answers_delays_no_other_members_witness(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor, silent, honest = network["supervisor"], network["bank"], network["registrar"]
     monkeypatch.setattr(supervisor.peers, "silent", {silent.member})
     monkeypatch.setattr(witnessing, "ROUND_SECONDS", 5.0)
@@ -110,7 +111,7 @@ def test_a_member_that_never_answers_delays_no_other_members_witness(network: An
     assert service.last_seen(supervisor.context, honest.member)["note"].split("\n")[1] == str(head.size)
 
 
-def test_a_proposal_reaches_the_governors_that_answer_and_names_those_that_do_not(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proposal_reaches_the_governors_that_answer_and_names_those_that_do_not(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     proposer, silent, others = network["supervisor"], network["bank"], [network["registrar"].member, network["agency"].member]
     monkeypatch.setattr(proposer.peers, "silent", {silent.member})
     monkeypatch.setattr(members, "SHARE_SECONDS", 5.0)

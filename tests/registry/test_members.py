@@ -16,9 +16,10 @@ from chain.outbox import enqueue
 from chain.statements import Approval, ApprovalWithdrawal, KeyPurpose, Role
 from registry import uscc
 from registry.members.rules import call_arguments, status
+from tests.registry.conftest import Network
 
 
-def _admission(network: Any) -> dict[str, Any]:
+def _admission(network: Network) -> dict[str, Any]:
     key = Secp256k1Signer(new_private_key())
     return {
         "member": uscc.with_check_character(f"91440703MA{secrets.randbelow(10**7):07d}"),
@@ -28,14 +29,14 @@ def _admission(network: Any) -> dict[str, Any]:
     }
 
 
-def _propose(network: Any, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def _propose(network: Network, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     share = [network["supervisor"].member, network["tax"].member]
     body = {"function": function, "arguments": arguments, "shareWith": share}
     made: dict[str, Any] = network["operator"].call("POST", "/v1/governance/proposals", body, role="administrator")
     return made
 
 
-def _approve(network: Any, at: str, by: str, proposal: dict[str, Any]) -> dict[str, Any]:
+def _approve(network: Network, at: str, by: str, proposal: dict[str, Any]) -> dict[str, Any]:
     approval = Approval.from_json(proposal["approval"])
     signature = "0x" + network[by].sign(approval, KeyPurpose.ADMIN).hex()
     path = f"/v1/governance/proposals/{proposal['proposalId']}/approvals"
@@ -43,7 +44,7 @@ def _approve(network: Any, at: str, by: str, proposal: dict[str, Any]) -> dict[s
     return taken
 
 
-def test_two_organisations_approving_at_their_own_nodes_admit_a_member(network: Any) -> None:
+def test_two_organisations_approving_at_their_own_nodes_admit_a_member(network: Network) -> None:
     wanted = _admission(network)
     proposal = _propose(network, "admit", wanted)
     assert proposal["notReached"] == []
@@ -58,7 +59,7 @@ def test_two_organisations_approving_at_their_own_nodes_admit_a_member(network: 
     assert kept["executedAt"] == found["admittedAt"]
 
 
-def test_one_organisation_approving_twice_changes_nothing(network: Any) -> None:
+def test_one_organisation_approving_twice_changes_nothing(network: Network) -> None:
     proposal = _propose(network, "admit", _admission(network))
     for _ in range(2):
         taken = _approve(network, "operator", "operator", proposal)
@@ -66,7 +67,7 @@ def test_one_organisation_approving_twice_changes_nothing(network: Any) -> None:
     assert taken["operation"] is None
 
 
-def _withdraw(network: Any, at: str, by: str, proposal: dict[str, Any]) -> dict[str, Any]:
+def _withdraw(network: Network, at: str, by: str, proposal: dict[str, Any]) -> dict[str, Any]:
     approval = Approval.from_json(proposal["approval"])
     withdrawal = ApprovalWithdrawal(1, approval.call_hash, approval.nonce, approval.deadline)
     signature = "0x" + network[by].sign(withdrawal, KeyPurpose.ADMIN).hex()
@@ -75,7 +76,7 @@ def _withdraw(network: Any, at: str, by: str, proposal: dict[str, Any]) -> dict[
     return taken
 
 
-def test_a_withdrawn_approval_executes_nothing_here_or_on_the_chain(network: Any) -> None:
+def test_a_withdrawn_approval_executes_nothing_here_or_on_the_chain(network: Network) -> None:
     wanted = _admission(network)
     proposal = _propose(network, "admit", wanted)
     approval = Approval.from_json(proposal["approval"])
@@ -95,7 +96,7 @@ def test_a_withdrawn_approval_executes_nothing_here_or_on_the_chain(network: Any
     assert refused.value.code == "withdrawn_approval"
 
 
-def test_an_executed_action_is_not_withdrawn_and_a_stranger_withdraws_nothing(network: Any) -> None:
+def test_an_executed_action_is_not_withdrawn_and_a_stranger_withdraws_nothing(network: Network) -> None:
     proposal = _propose(network, "admit", _admission(network))
     with pytest.raises(Forbidden) as stranger:
         _withdraw(network, "operator", "bank", proposal)
@@ -109,7 +110,7 @@ def test_an_executed_action_is_not_withdrawn_and_a_stranger_withdraws_nothing(ne
     assert late.value.code == "proposal_executed"
 
 
-def test_two_governors_give_a_squatted_data_item_to_the_responsible_office(network: Any) -> None:
+def test_two_governors_give_a_squatted_data_item_to_the_responsible_office(network: Network) -> None:
     asset_id = asset_id_of(network["tax"].member, "squatted-before")
     arguments = {"contract": network.deployment.address("AssetRegistry"), "dataItem": "squatted", "asset": "0x" + asset_id.hex(), "reason": "office"}
     proposal = _propose(network, "assignSource", arguments)
@@ -119,7 +120,7 @@ def test_two_governors_give_a_squatted_data_item_to_the_responsible_office(netwo
     assert network.ledger.assets.source_of("squatted") == asset_id
 
 
-def test_two_governors_set_back_a_log_whose_key_a_thief_had(network: Any) -> None:
+def test_two_governors_set_back_a_log_whose_key_a_thief_had(network: Network) -> None:
     """A head of the largest size ends a log, until two governors put back what the supervisors saw."""
     bank = network["bank"]
     log_id = log_id_of(f"qiaolian/{bank.member}/77")
@@ -154,14 +155,14 @@ def test_a_malformed_correction_of_a_log_is_refused(changed: dict[str, Any]) -> 
     assert refused.value.code == "action_malformed"
 
 
-def test_an_approval_of_a_member_that_is_no_governor_is_refused(network: Any) -> None:
+def test_an_approval_of_a_member_that_is_no_governor_is_refused(network: Network) -> None:
     proposal = _propose(network, "admit", _admission(network))
     with pytest.raises(Forbidden) as refused:
         _approve(network, "operator", "bank", proposal)
     assert refused.value.code == "not_governor"
 
 
-def test_a_proposal_whose_call_is_not_what_it_describes_is_refused(network: Any) -> None:
+def test_a_proposal_whose_call_is_not_what_it_describes_is_refused(network: Network) -> None:
     """A peer shows an admission and asks approval of a removal."""
     shown = _propose(network, "admit", _admission(network))
     other = _propose(network, "remove", {"member": network["bank"].member, "reason": "gone"})
@@ -191,13 +192,13 @@ def test_a_proposal_whose_call_is_not_what_it_describes_is_refused(network: Any)
         ("selfdestruct", {}, "action_unknown"),
     ],
 )
-def test_a_malformed_action_is_refused_by_name(network: Any, function: str, changed: dict[str, Any], code: str) -> None:
+def test_a_malformed_action_is_refused_by_name(network: Network, function: str, changed: dict[str, Any], code: str) -> None:
     with pytest.raises(BadInput) as refused:
         call_arguments(function, {**_admission(network), **changed})
     assert refused.value.code == code
 
 
-def test_a_member_nobody_admitted_is_unknown(network: Any) -> None:
+def test_a_member_nobody_admitted_is_unknown(network: Network) -> None:
     with pytest.raises(NotFound) as refused:
         network["bank"].call("GET", "/v1/members/91440703MA00000009", role="clerk")
     assert refused.value.code == "member_unknown"

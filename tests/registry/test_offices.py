@@ -19,6 +19,7 @@ from registry.credit import service
 from registry.credit.store import Certificate
 from registry.property import register, story
 from registry.property import service as deals
+from tests.registry.conftest import Network
 from tests.registry.test_consents import dispute_of, use
 from tests.registry.test_deals import SIGNERS, Step, owner, put_up
 
@@ -37,7 +38,7 @@ def shown(person: Any, certified: Certified) -> dict[str, Any]:
     }
 
 
-def show(network: Any, at: str, person: Any, certified: Certified) -> Any:
+def show(network: Network, at: str, person: Any, certified: Certified) -> Any:
     return network[at].call("POST", "/v1/certificates/shown", shown(person, certified))
 
 
@@ -47,7 +48,7 @@ def code_of(attempt: Callable[[], Any]) -> tuple[str, int]:
     return caught.value.code, caught.value.status
 
 
-def kept(network: Any, at: str, key: str) -> Any:
+def kept(network: Network, at: str, key: str) -> Any:
     with network[at].context.database.read() as session:
         row = session.get(Certificate, key)
         return None if row is None else (row.identity, row.certificate, row.signature)
@@ -58,7 +59,7 @@ def kept(network: Any, at: str, key: str) -> Any:
 
 @pytest.mark.parametrize("name", ["bank", "agency", "operator", "supervisor"])
 @pytest.mark.parametrize("purpose", service.PURPOSES)
-def test_a_member_that_is_no_department_certifies_nobody(network: Any, person: Any, name: str, purpose: str) -> None:
+def test_a_member_that_is_no_department_certifies_nobody(network: Network, person: Any, name: str, purpose: str) -> None:
     subject = person()
     body = {"identity": subject.identity, "identitySalt": "0x" + subject.salt.hex(), "key": subject.address, "purpose": purpose, "notAfter": 2**40}
     assert code_of(lambda: network[name].call("POST", "/v1/certificates", body, role="clerk")) == ("issuer_not_office", 403)
@@ -67,7 +68,7 @@ def test_a_member_that_is_no_department_certifies_nobody(network: Any, person: A
 
 
 @pytest.mark.parametrize("name", ["agency", "operator", "supervisor"])
-def test_a_bank_gets_no_record_by_a_consent_that_another_member_made_up_for_it(network: Any, person: Any, name: str) -> None:
+def test_a_bank_gets_no_record_by_a_consent_that_another_member_made_up_for_it(network: Network, person: Any, name: str) -> None:
     """The helper certifies a key of its own as the firm's; the consent is on the chain, as anybody can put one there."""
     forged = person()
     package = network.consent(name, forged, "bank", certified=network.vouch(name, forged, "consent"))
@@ -79,7 +80,7 @@ def test_a_bank_gets_no_record_by_a_consent_that_another_member_made_up_for_it(n
 # --- What is shown --------------------------------------------------------------------------------------------------------------
 
 
-def test_another_certificate_of_a_certified_key_is_not_taken(network: Any, person: Any) -> None:
+def test_another_certificate_of_a_certified_key_is_not_taken(network: Network, person: Any) -> None:
     subject = person()
     network.certify("tax", subject, "dispute")
     mine = kept(network, "tax", subject.address)
@@ -92,7 +93,7 @@ def test_another_certificate_of_a_certified_key_is_not_taken(network: Any, perso
     assert kept(network, "tax", subject.address) == mine
 
 
-def test_a_shown_certificate_may_be_shown_again_and_is_certified_no_second_time(network: Any, person: Any) -> None:
+def test_a_shown_certificate_may_be_shown_again_and_is_certified_no_second_time(network: Network, person: Any) -> None:
     subject = person()
     certified = network.certify("registrar", subject, "dispute")
     for _ in range(2):
@@ -102,13 +103,13 @@ def test_a_shown_certificate_may_be_shown_again_and_is_certified_no_second_time(
 
 
 @pytest.mark.parametrize("name", ["bank", "agency", "operator", "supervisor"])
-def test_a_certificate_by_a_member_that_is_no_department_is_not_taken(network: Any, person: Any, name: str) -> None:
+def test_a_certificate_by_a_member_that_is_no_department_is_not_taken(network: Network, person: Any, name: str) -> None:
     subject = person()
     assert code_of(lambda: show(network, "tax", subject, network.vouch(name, subject, "dispute"))) == ("issuer_not_office", 403)
     assert kept(network, "tax", subject.address) is None
 
 
-def test_a_certificate_of_a_suspended_office_is_not_taken(network: Any, person: Any) -> None:
+def test_a_certificate_of_a_suspended_office_is_not_taken(network: Network, person: Any) -> None:
     subject = person()
     certified = network.vouch("registrar", subject, "dispute")
     with network.suspended("registrar"):
@@ -117,7 +118,7 @@ def test_a_certificate_of_a_suspended_office_is_not_taken(network: Any, person: 
 
 
 @pytest.mark.parametrize("purpose", ["deal", "consent"])
-def test_only_a_key_for_disputes_is_shown_to_another_office(network: Any, person: Any, purpose: str) -> None:
+def test_only_a_key_for_disputes_is_shown_to_another_office(network: Network, person: Any, purpose: str) -> None:
     """Who buys and sells homes here, the centre certified itself; a consent carries its own certificate."""
     subject = person()
     certified = network.certify("tax", subject, purpose)
@@ -127,7 +128,7 @@ def test_only_a_key_for_disputes_is_shown_to_another_office(network: Any, person
 # --- Disputes -------------------------------------------------------------------------------------------------------------------
 
 
-def dispute(network: Any, subject: Any, asset_id: bytes) -> bytes:
+def dispute(network: Network, subject: Any, asset_id: bytes) -> bytes:
     claim, salt = {"column": "Seniority", "says": 11}, bytes(32)
     statement = dispute_of(network, subject, asset_id, claim, salt)
     signature = subject.sign(statement, network.deployment)
@@ -135,18 +136,18 @@ def dispute(network: Any, subject: Any, asset_id: bytes) -> bytes:
 
 
 @pytest.fixture
-def disputable(network: Any, person: Any) -> tuple[Any, bytes]:
+def disputable(network: Network, person: Any) -> tuple[Any, bytes]:
     subject = person()
     return subject, network.publish("tax", [{"subject": subject.code, "Seniority": 9}, {"subject": "other", "Seniority": 1}])
 
 
-def test_a_key_certified_for_something_else_disputes_nothing(network: Any, disputable: tuple[Any, bytes]) -> None:
+def test_a_key_certified_for_something_else_disputes_nothing(network: Network, disputable: tuple[Any, bytes]) -> None:
     subject, asset_id = disputable
     network.certify("tax", subject, "consent")
     assert code_of(lambda: dispute(network, subject, asset_id)) == ("certificate_wrong_purpose", 422)
 
 
-def test_the_key_of_an_office_suspended_since_it_was_shown_disputes_nothing(network: Any, disputable: tuple[Any, bytes]) -> None:
+def test_the_key_of_an_office_suspended_since_it_was_shown_disputes_nothing(network: Network, disputable: tuple[Any, bytes]) -> None:
     subject, asset_id = disputable
     show(network, "tax", subject, network.certify("registrar", subject, "dispute"))
     with network.suspended("registrar"):
@@ -154,7 +155,7 @@ def test_the_key_of_an_office_suspended_since_it_was_shown_disputes_nothing(netw
     assert dispute(network, subject, asset_id)
 
 
-def test_a_key_whose_certificate_ended_disputes_nothing(network: Any, disputable: tuple[Any, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_whose_certificate_ended_disputes_nothing(network: Network, disputable: tuple[Any, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     subject, asset_id = disputable
     network.certify("tax", subject, "dispute")
     monkeypatch.setattr(network["tax"].context, "clock", lambda: time.time() + 2 * 365 * 86_400)
@@ -166,7 +167,7 @@ def test_a_key_whose_certificate_ended_disputes_nothing(network: Any, disputable
 
 @pytest.mark.parametrize("issuer", ["bank", "tax"])
 @pytest.mark.parametrize("purpose", service.PURPOSES)
-def test_a_certificate_posted_by_a_stranger_makes_nobody_the_owner_of_a_home(network: Any, person: Any, issuer: str, purpose: str) -> None:
+def test_a_certificate_posted_by_a_stranger_makes_nobody_the_owner_of_a_home(network: Network, person: Any, issuer: str, purpose: str) -> None:
     """The buyer's key is public in the deal's terms; a bank, or even another department, certifies it as a thief's before the registration."""
     deal = put_up(network, person(), person()).draw_up()
     thief = replace(person(), key=deal.sale.buyer.key)
@@ -178,7 +179,7 @@ def test_a_certificate_posted_by_a_stranger_makes_nobody_the_owner_of_a_home(net
 
 
 @pytest.mark.parametrize("other", [{"issuer": "tax"}, {"purpose": "dispute"}])
-def test_a_home_goes_to_nobody_by_another_certificate_than_the_centres_own_for_deals(network: Any, person: Any, other: dict[str, str]) -> None:
+def test_a_home_goes_to_nobody_by_another_certificate_than_the_centres_own_for_deals(network: Network, person: Any, other: dict[str, str]) -> None:
     """Whatever stands in the books under the buyer's key, such as what an older version had kept."""
     deal = put_up(network, person(), person()).draw_up()
     thief = replace(person(), key=deal.sale.buyer.key)
@@ -204,7 +205,7 @@ def test_a_home_goes_to_nobody_by_another_certificate_than_the_centres_own_for_d
     assert code_of(lambda: register.issue_title(registrar.context, deal.sale.number, **again)) == ("register_behind", 503)
 
 
-def test_a_certificate_posted_by_a_stranger_keeps_no_owner_from_a_title(network: Any, person: Any) -> None:
+def test_a_certificate_posted_by_a_stranger_keeps_no_owner_from_a_title(network: Network, person: Any) -> None:
     owner = person()
     sale = put_up(network, owner, person())
     thief = replace(person(), key=owner.key)
@@ -214,7 +215,7 @@ def test_a_certificate_posted_by_a_stranger_keeps_no_owner_from_a_title(network:
     assert again["title"]["ownerKey"] == owner.address
 
 
-def test_a_statement_key_of_nobody_certifies_nobody(network: Any, person: Any) -> None:
+def test_a_statement_key_of_nobody_certifies_nobody(network: Network, person: Any) -> None:
     subject = person()
     certificate, _ = network.vouch("tax", subject, "dispute")
     stranger = replace(subject, key=new_private_key()).sign(certificate, network.deployment)
@@ -223,19 +224,19 @@ def test_a_statement_key_of_nobody_certifies_nobody(network: Any, person: Any) -
     assert code_of(lambda: show(network, "tax", subject, (certificate, token))) == ("wrong_signer", 403)
 
 
-def bundle_of(network: Any, deal: Any) -> bytes:
+def bundle_of(network: Network, deal: Any) -> bytes:
     network["registrar"].anchor()
     return dumps(network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer"))
 
 
-def test_a_registered_deal_shows_that_departments_certified_taxed_and_registered(network: Any, person: Any) -> None:
+def test_a_registered_deal_shows_that_departments_certified_taxed_and_registered(network: Network, person: Any) -> None:
     deal = put_up(network, person(), person()).draw_up()
     deal.take(*Step)
     report = verify(bundle_of(network, deal), network.trust, {"property": story.check})
     assert f"{network['registrar'].member}, a department, certified the one-time keys of seller and buyer." in report.proved
 
 
-def test_a_deal_taxed_by_an_agency_convinces_no_verifier(network: Any, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deal_taxed_by_an_agency_convinces_no_verifier(network: Network, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parties run code of their own, and the chain asks a role of the registration centre alone."""
     monkeypatch.setattr(deals, "_require_roles", lambda context, terms: None)
     deal = put_up(network, person(), person()).draw_up(tax_authority=network["agency"].member)

@@ -23,7 +23,7 @@ ORDER = (CatalogueAsset.registered_at, CatalogueAsset.asset_id)
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     found = Database(f"sqlite:///{tmp_path / 'node.db'}")
-    Base.metadata.create_all(found.engine, tables=[CatalogueAsset.__table__])
+    Base.metadata.create_all(found.engine, tables=[Base.metadata.tables[CatalogueAsset.__tablename__]])
     yield found
     found.close()
 

@@ -24,19 +24,20 @@ from registry.credit import service as credit
 from registry.credit.store import Dispute
 from registry.grants import export as grant_export
 from registry.grants import service as grants
+from tests.registry.conftest import Network, Node
 from tests.registry.test_consents import dispute_of
 
 RECORDS = [{"subject": f"P{place:03d}", "Income": 100 + place} for place in range(3)]
 
 
-def ended(node: Any, operation: str) -> str:
+def ended(node: Node, operation: str) -> str:
     """Wait until a call has ended and the view has seen it; the rows made of events stay behind."""
     state: str = node.outcome(operation).state
     node.context.view.wait_for_height(node.context.ledger.height(), 60)
     return state
 
 
-def reported_refused(node: Any, operation: str) -> None:
+def reported_refused(node: Node, operation: str) -> None:
     """What a lying chain node brings about: the outbox takes a call that succeeded for one that the chain refused."""
     node.context.database.write(
         lambda session: session.execute(sa.update(CALLS).where(CALLS.c.operation_id == operation).values(state=REVERTED)) and None
@@ -52,7 +53,7 @@ def code_of(action: Callable[[], Any]) -> str:
 # --- Assets -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_hold_is_put_however_far_the_catalogue_is_behind(network: Any) -> None:
+def test_a_hold_is_put_however_far_the_catalogue_is_behind(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     node = network["supervisor"]
     for _ in range(2):
@@ -64,15 +65,15 @@ def test_a_hold_is_put_however_far_the_catalogue_is_behind(network: Any) -> None
     assert code_of(lambda: assets.set_hold(node.context, bytes(32), reason=None)) == "asset_unknown"
 
 
-def test_a_hold_asked_for_before_its_release_is_seen_is_refused_and_not_dropped(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_asked_for_before_its_release_is_seen_is_refused_and_not_dropped(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     asset_id = network.publish("tax", RECORDS)
     node = network["supervisor"]
     ended(node, assets.set_hold(node.context, asset_id, reason=encode_code("dispute")))
-    before = assets.proved.hold(node.context, asset_id)
+    before = assets.proved.hold(node.context, asset_id)  # type: ignore[attr-defined]
     ended(node, assets.set_hold(node.context, asset_id, reason=None))
     ended(node, assets.set_hold(node.context, asset_id, reason=encode_code("dispute")))
     with monkeypatch.context() as behind:
-        behind.setattr(assets.proved, "hold", lambda *_: before)
+        behind.setattr(assets.proved, "hold", lambda *_: before)  # type: ignore[attr-defined]
         with pytest.raises(Unavailable) as caught:
             assets.set_hold(node.context, asset_id, reason=None)
     assert caught.value.code == "hold_changing"
@@ -80,7 +81,7 @@ def test_a_hold_asked_for_before_its_release_is_seen_is_refused_and_not_dropped(
     assert not network.ledger.assets.hold(asset_id).held
 
 
-def test_metadata_is_checked_against_the_proved_record_or_not_called_checked(network: Any) -> None:
+def test_metadata_is_checked_against_the_proved_record_or_not_called_checked(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     tax, bank = network["tax"], network["bank"]
     made = assets.correct(tax.context, asset_id, overrides={"P001": {"subject": "P001", "Income": 7}})
@@ -91,7 +92,7 @@ def test_metadata_is_checked_against_the_proved_record_or_not_called_checked(net
     assert asyncio.run(assets.describe(bank.context, asset_id))["assetVersion"] == 2
 
 
-def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_registration(network: Any) -> None:
+def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_registration(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     node = network["tax"]
     own = assets.latest_own(node.context, asset_id)
@@ -113,12 +114,12 @@ def test_a_registered_version_keeps_its_salts_whatever_a_chain_node_says_of_its_
 
 
 @pytest.fixture(scope="module")
-def asset_id(network: Any) -> bytes:
+def asset_id(network: Network) -> bytes:
     published: bytes = network.publish("tax", RECORDS)
     return published
 
 
-def requested(network: Any, asset_id: bytes) -> bytes:
+def requested(network: Network, asset_id: bytes) -> bytes:
     """A grant whose request the chain has and the owner's rows have not."""
     now, bank, tax = int(time.time()), network["bank"], network["tax"]
     wanted = grants.GrantRequest(asset_id, 1, tax.member, 4, "small-loan", "credit-assessment", ["Income"], now - 60, now + 86_400, 10)
@@ -128,7 +129,7 @@ def requested(network: Any, asset_id: bytes) -> bytes:
     return bytes.fromhex(made["grantId"][2:])
 
 
-def test_a_grant_is_decided_by_the_proved_request_and_once(network: Any, asset_id: bytes) -> None:
+def test_a_grant_is_decided_by_the_proved_request_and_once(network: Network, asset_id: bytes) -> None:
     node, grant_id = network["tax"], requested(network, asset_id)
     assert grants.find(node.context, grant_id).requested_at is None
     decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="in-order", deadline=2**40)
@@ -141,7 +142,7 @@ def test_a_grant_is_decided_by_the_proved_request_and_once(network: Any, asset_i
     assert code_of(lambda: grants.decide(node.context, grant_id, other, node.sign(other, KeyPurpose.APPROVAL))) == "already_decided"
 
 
-def test_a_bundle_shows_the_revocation_that_its_proof_shows(network: Any, asset_id: bytes) -> None:
+def test_a_bundle_shows_the_revocation_that_its_proof_shows(network: Network, asset_id: bytes) -> None:
     node = network["tax"]
     grant_id = network.request_grant("bank", "tax", asset_id, ["Income"])
     network.decide("tax", grant_id)
@@ -156,7 +157,7 @@ def test_a_bundle_shows_the_revocation_that_its_proof_shows(network: Any, asset_
 # --- Credit -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_suspended_department_certifies_nobody(network: Any, person: Any) -> None:
+def test_a_suspended_department_certifies_nobody(network: Network, person: Any) -> None:
     subject = person()
     with network.suspended("registrar"):
         with pytest.raises(Forbidden) as caught:
@@ -165,7 +166,7 @@ def test_a_suspended_department_certifies_nobody(network: Any, person: Any) -> N
     network.certify("registrar", subject, "dispute")
 
 
-def test_an_answered_dispute_is_answered_once_whatever_a_chain_node_says_of_the_answer(network: Any, person: Any) -> None:
+def test_an_answered_dispute_is_answered_once_whatever_a_chain_node_says_of_the_answer(network: Network, person: Any) -> None:
     subject, node = person(), network["tax"]
     asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9}, {"subject": "other", "Seniority": 1}])
     network.certify("tax", subject, "dispute")

@@ -11,6 +11,7 @@ from registry.assets import service as assets
 from registry.assets.rules import asset_id_of
 from registry.assets.store import OwnAsset
 from registry.purposes import KNOWN, listed_in, require_purposes
+from tests.registry.conftest import Network
 
 RECORDS = [{"subject": f"P{place:03d}", "Income": 1000 + place} for place in range(4)]
 
@@ -55,7 +56,7 @@ def test_a_holder_that_waives_what_nobody_may_waive_waives_nothing() -> None:
     assert listed_in({"purposes": {"credit-assessment": {"consent": False}}}).needs_consent("credit-assessment")
 
 
-def test_an_asset_without_a_purpose_is_not_published(network: Any) -> None:
+def test_an_asset_without_a_purpose_is_not_published(network: Network) -> None:
     node = network["tax"]
     description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
     network.publish("tax", RECORDS)
@@ -66,7 +67,7 @@ def test_an_asset_without_a_purpose_is_not_published(network: Any) -> None:
     assert assets.own_version(node.context, asset_id_of(node.member, "no-purpose"), 1) is None
 
 
-def test_a_purpose_the_version_does_not_list_is_refused_at_the_request(network: Any) -> None:
+def test_a_purpose_the_version_does_not_list_is_refused_at_the_request(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     before = network.ledger.height()
     with pytest.raises(Forbidden) as refused:
@@ -78,7 +79,7 @@ def test_a_purpose_the_version_does_not_list_is_refused_at_the_request(network: 
     assert network.ledger.height() == before
 
 
-def test_an_owner_refuses_an_unlisted_purpose_whatever_the_grantees_node_checks(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owner_refuses_an_unlisted_purpose_whatever_the_grantees_node_checks(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     asset_id = network.publish("tax", RECORDS)
 
     async def unchecked(*_: Any) -> Any:
@@ -90,7 +91,7 @@ def test_an_owner_refuses_an_unlisted_purpose_whatever_the_grantees_node_checks(
     assert refused.value.code == "purpose_not_listed"
 
 
-def test_an_owner_approves_no_purpose_its_version_does_not_list(network: Any) -> None:
+def test_an_owner_approves_no_purpose_its_version_does_not_list(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     grant_id = network.request_grant("bank", "tax", asset_id, ["Income"])
     node = network["tax"]
@@ -106,7 +107,7 @@ def test_an_owner_approves_no_purpose_its_version_does_not_list(network: Any) ->
     network.decide("tax", grant_id, approved=False)
 
 
-def test_a_version_published_this_moment_is_waited_for(network: Any) -> None:
+def test_a_version_published_this_moment_is_waited_for(network: Network) -> None:
     node = network["tax"]
     network.publish("tax", RECORDS)
     known = next(iter(node.context.ports["sources"]))
@@ -116,7 +117,7 @@ def test_a_version_published_this_moment_is_waited_for(network: Any) -> None:
     assert network.request_grant("bank", "tax", asset_id, ["Income"])
 
 
-def test_a_holder_that_shows_other_purposes_than_it_registered_is_caught(network: Any) -> None:
+def test_a_holder_that_shows_other_purposes_than_it_registered_is_caught(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
     node = network["tax"]
 

@@ -20,25 +20,26 @@ from chain.database import Database
 from chain.errors import QiaolianError
 from registry.evidence import copies, recovery, service
 from registry.evidence.store import CopiedLog, LogAnchor, LogEntry, PendingEntry, WitnessedHead
+from tests.registry.conftest import Network, Node
 
 LOG = "agency"
 
 
-def say(node: Any, count: int = 1) -> list[bytes]:
+def say(node: Node, count: int = 1) -> list[bytes]:
     """New entries waiting to enter the node's log; their digests."""
     digests = [secrets.token_bytes(32) for _ in range(count)]
     node.context.database.write(lambda session: service.append_all(session, [("Test", each) for each in digests], at=node.context.now()))
     return digests
 
 
-def watch(network: Any) -> int:
+def watch(network: Network) -> int:
     """One look of the supervisor at the log."""
     seen = asyncio.run(service.witness(network["supervisor"].context, network[LOG].member))
     assert isinstance(seen, int)
     return seen
 
 
-def put_back(node: Any, path: Path) -> Any:
+def put_back(node: Node, path: Path) -> Any:
     """A node over a copy of its database as it is now, to go on from later as from an old backup."""
     with sqlite3.connect(node.context.database.engine.url.database) as now, sqlite3.connect(path) as copy:
         now.backup(copy)
@@ -62,13 +63,13 @@ def code_of(call: Callable[[], Any]) -> str:
     return caught.value.code
 
 
-def digests(node: Any) -> list[bytes]:
+def digests(node: Node) -> list[bytes]:
     with node.context.database.read() as session:
         return list(session.scalars(sa.select(LogEntry.digest).order_by(LogEntry.index)))
 
 
 @pytest.fixture
-def lost(network: Any, tmp_path: Path) -> Any:
+def lost(network: Network, tmp_path: Path) -> Any:
     """The log over an old backup; the supervisor has seen 5 entries more, three of which an anchor includes."""
     node = network[LOG]
     say(node, 3)
@@ -84,7 +85,7 @@ def lost(network: Any, tmp_path: Path) -> Any:
     return old
 
 
-def test_a_lost_end_comes_back_entry_by_entry_and_the_log_goes_on_under_its_name(network: Any, lost: Any) -> None:
+def test_a_lost_end_comes_back_entry_by_entry_and_the_log_goes_on_under_its_name(network: Network, lost: Any) -> None:
     node = network[LOG]
     take(lost, search(lost))
     assert digests(lost) == digests(node)
@@ -100,12 +101,12 @@ def test_a_lost_end_comes_back_entry_by_entry_and_the_log_goes_on_under_its_name
     assert digests(lost)[-1] == digest
 
 
-def test_the_heads_that_come_back_are_signed_byte_for_byte_as_they_were(network: Any, lost: Any) -> None:
+def test_the_heads_that_come_back_are_signed_byte_for_byte_as_they_were(network: Network, lost: Any) -> None:
     take(lost, search(lost))
     assert service.latest_head(lost.context)["note"] == service.latest_head(network[LOG].context)["note"]
 
 
-def test_what_waited_when_the_backup_was_made_enters_once(network: Any, tmp_path: Path) -> None:
+def test_what_waited_when_the_backup_was_made_enters_once(network: Network, tmp_path: Path) -> None:
     node = network[LOG]
     waiting = say(node, 2)
     old = put_back(node, tmp_path / "old.db")
@@ -120,7 +121,7 @@ def test_what_waited_when_the_backup_was_made_enters_once(network: Any, tmp_path
         assert session.scalars(sa.select(PendingEntry)).all() == []
 
 
-def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_covers_it(network: Any, tmp_path: Path) -> None:
+def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_covers_it(network: Network, tmp_path: Path) -> None:
     node = network[LOG]
     say(node)
     service.make_checkpoint(node.context)
@@ -136,14 +137,14 @@ def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_co
     service.settle_anchors(old.context)
 
 
-def test_a_node_that_lacks_nothing_recovers_nothing(network: Any, lost: Any, tmp_path: Path) -> None:
+def test_a_node_that_lacks_nothing_recovers_nothing(network: Network, lost: Any, tmp_path: Path) -> None:
     assert search(put_back(network[LOG], tmp_path / "new.db")) is None
 
 
 # --- What a supervisor may say --------------------------------------------------------------------------------------------------
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, node: Any, path: str, changed: Callable[[Any], Any]) -> None:
+def answering(monkeypatch: pytest.MonkeyPatch, node: Node, path: str, changed: Callable[[Any], Any]) -> None:
     """Let whoever this node asks give another answer at this path."""
     get = node.context.peers.get
 
@@ -183,7 +184,7 @@ def test_a_copy_that_is_not_the_log_is_refused_and_nothing_of_it_is_kept(
 
 
 def test_a_supervisor_that_shows_an_older_head_than_the_chain_anchors_restores_no_shorter_log(
-    network: Any, lost: Any, monkeypatch: pytest.MonkeyPatch
+    network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = network[LOG]
     seen = service.latest_head(node.context)["note"]
@@ -197,7 +198,7 @@ def test_a_supervisor_that_shows_an_older_head_than_the_chain_anchors_restores_n
 
 
 @pytest.mark.parametrize("wrong", ["signer", "origin", "nonsense", "nothing"])
-def test_a_head_that_this_log_did_not_sign_ends_the_search(network: Any, lost: Any, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+def test_a_head_that_this_log_did_not_sign_ends_the_search(network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     node = network[LOG]
     head = Checkpoint(service.origin(node.context), 10**6, secrets.token_bytes(32))
     told = {
@@ -211,7 +212,7 @@ def test_a_head_that_this_log_did_not_sign_ends_the_search(network: Any, lost: A
     assert code_of(lambda: search(lost)) == code
 
 
-def test_a_supervisor_that_cannot_be_asked_is_waited_for(network: Any, lost: Any) -> None:
+def test_a_supervisor_that_cannot_be_asked_is_waited_for(network: Network, lost: Any) -> None:
     down = network[LOG].peers.down
     down.add(network["supervisor"].member)
     try:
@@ -238,7 +239,7 @@ def test_a_log_that_moved_since_the_search_takes_nothing(lost: Any) -> None:
 # --- Copies ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(network: Any, lost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     node, supervisor = network[LOG], network["supervisor"]
     say(node, 3)
     head = service.make_checkpoint(node.context)
@@ -256,7 +257,7 @@ def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(network: Any
     assert supervisor.member in service.latest_head(node.context)["cosignatures"]
 
 
-def test_a_copy_is_made_and_given_back_in_parts(network: Any, lost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_is_made_and_given_back_in_parts(network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "MOST_COPIED", 2)
     monkeypatch.setattr(recovery, "MOST_COPIED", 2)
     say(network[LOG], 5)
@@ -266,7 +267,7 @@ def test_a_copy_is_made_and_given_back_in_parts(network: Any, lost: Any, monkeyp
     assert digests(lost) == digests(network[LOG])
 
 
-def test_a_member_is_given_the_copy_of_its_own_log_alone(network: Any, lost: Any) -> None:
+def test_a_member_is_given_the_copy_of_its_own_log_alone(network: Network, lost: Any) -> None:
     def ask(name: str) -> Any:
         path = "/v1/peer/log/copied?start=0&end=1"
         return asyncio.run(network["supervisor"].answer("GET", path, None, {"x-member": network[name].member}))
@@ -278,7 +279,7 @@ def test_a_member_is_given_the_copy_of_its_own_log_alone(network: Any, lost: Any
         asyncio.run(network["supervisor"].answer("GET", "/v1/peer/log/copied?start=0&end=1", None, {}))
 
 
-def test_a_node_that_does_not_know_its_standing_shows_no_head(network: Any, lost: Any) -> None:
+def test_a_node_that_does_not_know_its_standing_shows_no_head(network: Network, lost: Any) -> None:
     def refuse() -> None:
         service.require_current(lost.context)
 

@@ -20,13 +20,14 @@ from registry.property.register import RegistrationUpdater
 from registry.property.rules import MAX_DEAL_SECONDS, MAX_HOLD_SECONDS
 from registry.property.service import CertifiedKey
 from registry.property.store import Deal, Unit
+from tests.registry.conftest import Network
 from tests.registry.test_deals import DAY, ORDER, Drawn, Sale, hold, later_clock, now, owner, put_up, refused, titled
 
 BEFORE_REGISTER = tuple(step for step in Step if step < Step.REGISTER)
 
 
 @pytest.fixture
-def sale(network: Any, person: Callable[[], Any]) -> Sale:
+def sale(network: Network, person: Callable[[], Any]) -> Sale:
     return put_up(network, person(), person())
 
 
@@ -35,14 +36,14 @@ def deal(sale: Sale) -> Drawn:
     return sale.draw_up()
 
 
-def view_only(network: Any, name: str) -> Any:
+def view_only(network: Network, name: str) -> Any:
     """Bring a node's proved view to the chain's head and leave its projection behind."""
     context = network[name].context
     context.view.wait_for_height(context.ledger.height(), 60)
     return context
 
 
-def registered_unseen(network: Any, deal: Drawn) -> Any:
+def registered_unseen(network: Network, deal: Drawn) -> Any:
     """Register a deal; the centre's view has the block, its projection does not. The centre's context."""
     deal.take(*BEFORE_REGISTER)
     registrar = network["registrar"]
@@ -58,7 +59,7 @@ def fails(code: str) -> Iterator[None]:
     assert caught.value.code == code
 
 
-def hand_to_centre(network: Any, deal: Drawn) -> None:
+def hand_to_centre(network: Network, deal: Drawn) -> None:
     """The agent gives a deal to the registration centre's node."""
     shared = service._shared(service.find(network["agency"].context, deal.id))
     service.take_deal(network["registrar"].context, network["agency"].member, shared)
@@ -69,7 +70,7 @@ def title_for(context: Any, deal: Drawn, key: str) -> TitleStatement:
     return TitleStatement.from_json(made["title"])
 
 
-def invented(network: Any, name: str, event: str, deal: Drawn, **arguments: Any) -> None:
+def invented(network: Network, name: str, event: str, deal: Drawn, **arguments: Any) -> None:
     """Give a node's projection an event that no block has."""
     context = network[name].context
     made = Event(
@@ -86,7 +87,7 @@ def invented(network: Any, name: str, event: str, deal: Drawn, **arguments: Any)
 # --- The former owner -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(network: Any, deal: Drawn) -> None:
+def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(network: Network, deal: Drawn) -> None:
     context = registered_unseen(network, deal)
     seller = replace(deal.sale.seller, key=new_private_key())
     network.certify("registrar", seller, "deal")
@@ -96,7 +97,7 @@ def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(net
     assert title_for(context, deal, deal.sale.buyer.address).last_registration == deal.id
 
 
-def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_proof(network: Any, sale: Sale, person: Callable[[], Any]) -> None:
+def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_proof(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
     """Two titles of one instant, to two keys of one owner: one home is sold."""
     other_key = replace(sale.seller, key=new_private_key())
     second = titled(network, sale.number, other_key, person())
@@ -112,7 +113,7 @@ def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_p
     assert not also.word.opened_at
 
 
-def test_the_centre_signs_no_registration_for_a_seller_who_is_not_the_owner_now(network: Any, deal: Drawn) -> None:
+def test_the_centre_signs_no_registration_for_a_seller_who_is_not_the_owner_now(network: Network, deal: Drawn) -> None:
     deal.take(*BEFORE_REGISTER)
     registrar = network["registrar"].context
 
@@ -134,7 +135,9 @@ def test_the_centre_signs_no_registration_for_a_seller_who_is_not_the_owner_now(
     assert owner(network, deal.sale) == deal.sale.buyer.code
 
 
-def test_a_register_that_lacks_the_registered_deal_certifies_nothing_until_it_has_it(network: Any, deal: Drawn, person: Callable[[], Any]) -> None:
+def test_a_register_that_lacks_the_registered_deal_certifies_nothing_until_it_has_it(
+    network: Network, deal: Drawn, person: Callable[[], Any]
+) -> None:
     """A centre restored from a copy of before the sale: the former owner is in its register, the deal is not."""
     context = registered_unseen(network, deal)
     network.sync()
@@ -159,7 +162,7 @@ def test_a_register_that_lacks_the_registered_deal_certifies_nothing_until_it_ha
     assert owner(network, deal.sale) == unit.owner == deal.sale.buyer.code
 
 
-def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(network: Any, deal: Drawn) -> None:
+def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(network: Network, deal: Drawn) -> None:
     deal.take(*BEFORE_REGISTER)
     context = network["registrar"].context
     statement = replace(deal.people(Step.REGISTER), content=bytes(range(32)))
@@ -181,7 +184,7 @@ def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(n
 # --- Invented events ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_invented_registration_moves_no_home(network: Any, deal: Drawn) -> None:
+def test_an_invented_registration_moves_no_home(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER)
     context = network["registrar"].context
     invented(network, "registrar", "DealRegistered", deal)
@@ -192,7 +195,7 @@ def test_an_invented_registration_moves_no_home(network: Any, deal: Drawn) -> No
     assert title_for(context, deal, deal.sale.seller.address).last_registration == bytes(32)
 
 
-def test_invented_steps_and_endings_neither_open_the_way_nor_close_it(network: Any, deal: Drawn) -> None:
+def test_invented_steps_and_endings_neither_open_the_way_nor_close_it(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
     for step in (Step.TAX, Step.MORTGAGE, Step.NOTARY):
         invented(network, "registrar", "DealStepped", deal, statement=deal.people(step))
@@ -204,7 +207,7 @@ def test_invented_steps_and_endings_neither_open_the_way_nor_close_it(network: A
     assert deal.word.done(Step.TAX)
 
 
-def test_an_invented_step_does_not_bring_an_ended_key_back(network: Any, deal: Drawn) -> None:
+def test_an_invented_step_does_not_bring_an_ended_key_back(network: Network, deal: Drawn) -> None:
     """What the chain has is checked under the key of then; an event alone does not say that it has it."""
     deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
     statement = deal.people(Step.TAX)
@@ -215,7 +218,7 @@ def test_an_invented_step_does_not_bring_an_ended_key_back(network: Any, deal: D
         service.take_step(network["bank"].context, network["tax"].member, deal.id, body)
 
 
-def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(network: Any, deal: Drawn) -> None:
+def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(network: Network, deal: Drawn) -> None:
     forged = replace(deal.terms, agent=network["bank"].member, nonce=bytes(32))
     other = Drawn(deal.sale, replace(deal.terms, nonce=bytes(31) + b"\1"))
     invented(network, "bank", "DealOpened", other, terms=forged)
@@ -223,7 +226,7 @@ def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(network: Any,
         service.find(network["bank"].context, other.id)
 
 
-def test_steps_go_on_from_proved_records_while_the_projection_is_behind(network: Any, deal: Drawn) -> None:
+def test_steps_go_on_from_proved_records_while_the_projection_is_behind(network: Network, deal: Drawn) -> None:
     deal.take(Step.SELLER, Step.BUYER)
     network["agency"].outcome(deal.sign(Step.AGENT)["operation"]).require_done()
     view_only(network, "tax")
@@ -236,7 +239,7 @@ def test_steps_go_on_from_proved_records_while_the_projection_is_behind(network:
 
 
 @contextmanager
-def stale(network: Any, name: str) -> Iterator[None]:
+def stale(network: Network, name: str) -> Iterator[None]:
     """While a node's view of the chain is too old to allow anything."""
     view = network[name].context.view
     bound, view.stale_seconds = view.stale_seconds, -1.0
@@ -246,7 +249,7 @@ def stale(network: Any, name: str) -> Iterator[None]:
         view.stale_seconds = bound
 
 
-def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(network: Any, deal: Drawn) -> None:
+def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(network: Network, deal: Drawn) -> None:
     registrar = network["registrar"].context
     with stale(network, "registrar"):
         with refused(network, "chain_view_stale"):
@@ -267,7 +270,7 @@ def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(network: A
 # --- Before the last step -------------------------------------------------------------------------------------------------------
 
 
-def test_a_hold_or_the_deals_end_before_the_last_step_stops_the_registration(network: Any, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_or_the_deals_end_before_the_last_step_stops_the_registration(network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
     deal.take(*BEFORE_REGISTER)
     hold(network, deal.sale, placed=True)
     with refused(network, "unit_held"):
@@ -283,7 +286,7 @@ def test_a_hold_or_the_deals_end_before_the_last_step_stops_the_registration(net
     deal.take(Step.REGISTER)
 
 
-def test_a_title_is_never_dated_ahead_of_the_chain(network: Any, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_title_is_never_dated_ahead_of_the_chain(network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
     registrar = network["registrar"].context
     monkeypatch.setattr(registrar, "clock", lambda: now() + 1800)
     title = title_for(registrar, deal, deal.sale.seller.address)
@@ -293,7 +296,7 @@ def test_a_title_is_never_dated_ahead_of_the_chain(network: Any, deal: Drawn, mo
 # --- Another department ---------------------------------------------------------------------------------------------------------
 
 
-def test_another_department_sells_no_unit_of_this_centres_register(network: Any, sale: Sale, person: Callable[[], Any]) -> None:
+def test_another_department_sells_no_unit_of_this_centres_register(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
     """Title and certificates of its own, for the pseudonym it saw on the chain: its own node knows no such unit, and the chain keeps it apart."""
     tax = network["tax"]
     seller, buyer = person(), person()
@@ -313,20 +316,20 @@ def test_another_department_sells_no_unit_of_this_centres_register(network: Any,
 # --- Holds that end -------------------------------------------------------------------------------------------------------------
 
 
-def test_bounds_of_deals_and_holds_are_the_contracts(network: Any) -> None:
+def test_bounds_of_deals_and_holds_are_the_contracts(network: Network) -> None:
     read = network.ledger.read
     assert read("PropertyLedger", "MAX_DEAL_TIME")[0] == MAX_DEAL_SECONDS
     assert read("PropertyLedger", "MAX_HOLD_TIME")[0] == MAX_HOLD_SECONDS
 
 
 @pytest.mark.parametrize(("placed", "ends_in"), [(True, None), (True, 0), (True, MAX_HOLD_SECONDS + DAY), (False, DAY)])
-def test_a_hold_names_when_its_order_ends_and_a_lifting_does_not(network: Any, sale: Sale, placed: bool, ends_in: int | None) -> None:
+def test_a_hold_names_when_its_order_ends_and_a_lifting_does_not(network: Network, sale: Sale, placed: bool, ends_in: int | None) -> None:
     ends_at = None if ends_in is None else now() + ends_in
     with refused(network, "wrong_hold_end"):
         register.set_hold(network["registrar"].context, sale.number, ORDER, placed=placed, ends_at=ends_at)
 
 
-def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Any, sale: Sale) -> None:
+def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Network, sale: Sale) -> None:
     registrar, bank = network["registrar"], network["bank"]
     unit = sale.title.unit
     with refused(network, "unit_not_held"):
@@ -348,7 +351,7 @@ def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Any, sale: 
     sale.draw_up().take(Step.SELLER)
 
 
-def test_a_hold_is_not_ended_before_its_order_is(network: Any, sale: Sale) -> None:
+def test_a_hold_is_not_ended_before_its_order_is(network: Network, sale: Sale) -> None:
     hold(network, sale, placed=True)
     with refused(network, "not_yet_expired"):
         register.end_hold(network["bank"].context, network["registrar"].member, sale.title.unit)

@@ -109,7 +109,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(World, "send", send_no_revocation)
             patch.setattr(kills, "REVOCATION_SECONDS", 2.0)
-            patch.setattr(kills, "Caller", lambda *arguments, pause: caller(*arguments[:-1], "unsent revocation", pause=pause))
+            patch.setattr(kills, "Caller", lambda world, deal, state, _name, *, pause: caller(world, deal, state, "unsent revocation", pause=pause))
             revoke(world, screen, unsent)
         done.unrevoked_seconds = unsent.revocation_seconds
         revoke(world, screen, state)
@@ -186,7 +186,7 @@ def test_a_damaged_bundle_and_an_unnoticed_change_are_recorded(finished: Finishe
     damaged = out / "bundles" / "grant.json"
     damaged.write_bytes(damaged.read_bytes().replace(b'"signature":"0x', b'"signature":"0X', 1))
     monkeypatch.setattr(proof, "_with_a_byte_changed", lambda data, place: data)
-    bundles = [{"name": story, "story": story, "file": f"bundles/{story}.json"} for story in ("grant", "property")]
+    bundles: list[dict[str, Any]] = [{"name": story, "story": story, "file": f"bundles/{story}.json"} for story in ("grant", "property")]
     proof.verify(Screen(), State(bundles=bundles), out)
     assert [bundle["verified"] for bundle in bundles] == [False, True]
     assert [bundle["tampered_exit_code"] == 0 for bundle in bundles] == [False, True]

@@ -44,7 +44,15 @@ HELD: dict[str, Any] = {
 }
 
 
-WORST = {"bytes_read_without_yes": 1, "psi_rows": 1, "common_rows": 2, "auc_joint": 0.5, "auc_bank": 0.6, "auc_pooled": 0.7, "boost_auc": 0.5}
+WORST: dict[str, Any] = {
+    "bytes_read_without_yes": 1,
+    "psi_rows": 1,
+    "common_rows": 2,
+    "auc_joint": 0.5,
+    "auc_bank": 0.6,
+    "auc_pooled": 0.7,
+    "boost_auc": 0.5,
+}
 WORST |= {"auc_recomputed": 0.4, "refused_as": "", "unseen_rows": 1, "unseen_named": 1, "auc_unseen": 0.5}
 
 
@@ -82,7 +90,7 @@ def test_one_broken_promise_is_named(change: dict[str, Any]) -> None:
 
 def test_each_department_lacks_other_firms_and_nobody_has_the_same_order() -> None:
     held = tables()
-    codes = {party: each[run.SOURCE].column("code").to_pylist() for party, each in held.items()}
+    codes = {party: each[run.SOURCE].column("code").to_pylist() for party, each in held.items()}  # type: ignore[attr-defined]
     shared = set(common(held))
     assert 0 < len(shared) < min(len(set(codes[each])) for each in DEPARTMENTS)
     orders = [[code for code in each if code in shared] for each in codes.values()]
@@ -130,7 +138,7 @@ def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypat
         receipts = run_job(parties, job, watch)
         scores = Path(receipts["bank"]["folder"]) / "output" / "scores.csv"
         if job.name == "unseen":
-            scores.write_text(tables()["bank"][run.SOURCE].column("code")[0].as_py())
+            scores.write_text(tables()["bank"][run.SOURCE].column("code")[0].as_py())  # type: ignore[attr-defined]
         elif job.protocol == "scorecard":
             head, *rows = scores.read_text().splitlines()
             flipped = [row[:-1] + ("1" if row.endswith("0") else "0") for row in rows[: len(rows) // 4]]
