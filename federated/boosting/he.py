@@ -41,7 +41,8 @@ _MEMBERS = 1 << 17
 class Scheme:
     """One scheme at one key size.
 
-    ``plaintext_bits``: sums of absolute value below 2**plaintext_bits decrypt exactly, signs included. ``piece``: ciphertexts made or read at once.
+    ``key_bits``: the size that keys are made with. ``plaintext_bits``: sums of absolute value below
+    2**plaintext_bits decrypt exactly, signs included. ``piece``: ciphertexts made or read at once.
     """
 
     name: str
@@ -49,14 +50,15 @@ class Scheme:
     index: int  # HEU's own number of the schema, at the end of what it serialises
     numbers: int  # of a public key
     width: int  # bytes of a number
+    key_bits: int
     modulus_bits: tuple[int, int]
     power: int  # ciphertexts are numbers below modulus**power
     plaintext_bits: int
     piece: int
 
 
-OU = Scheme("ou", phe.SchemaType.OU, 1, 3, 260, (2046, 2060), 1, 672, 4096)
-PAILLIER = Scheme("paillier", phe.SchemaType.ZPaillier, 4, 2, 516, (2046, 2048), 2, 2040, 512)
+OU = Scheme("ou", phe.SchemaType.OU, 1, 3, 260, 2048, (2046, 2060), 1, 672, 4096)
+PAILLIER = Scheme("paillier", phe.SchemaType.ZPaillier, 4, 2, 516, 2048, (2046, 2048), 2, 2040, 512)
 SCHEMES = {each.name: each for each in (OU, PAILLIER)}
 
 
@@ -212,9 +214,10 @@ class SecretKey:
 
     @classmethod
     def generate(cls, scheme: Scheme) -> bytes:
-        """A new key pair of 2048 bits, as bytes."""
+        """A new key pair of the scheme's size, as bytes."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        made = subprocess.run([sys.executable, "-c", _GENERATE, scheme.name], stdout=subprocess.PIPE, check=True, env=environment)
+        command = [sys.executable, "-c", _GENERATE, scheme.name, str(scheme.key_bits)]
+        made = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
         return bytes.fromhex(made.stdout.splitlines()[-1].decode())  # the library may have written lines of its own before
 
     def decrypt(self, given: Ciphertexts) -> list[int]:
@@ -224,12 +227,16 @@ class SecretKey:
         return [int(each) for values in pieces for each in values]
 
 
-_GENERATE = "import sys; from federated.boosting.he import generated; print(generated(sys.argv[1]).hex())"
+_GENERATE = """
+import sys
+from federated.boosting.he import generated
+print(generated(sys.argv[1], int(sys.argv[2])).hex())
+"""
 
 
-def generated(scheme: str) -> bytes:
-    """A new key pair, made in this process."""
-    kit = phe.setup(SCHEMES[scheme].schema, 2048)
+def generated(scheme: str, key_bits: int) -> bytes:
+    """A new key pair with a modulus of ``key_bits`` bits, made in this process."""
+    kit = phe.setup(SCHEMES[scheme].schema, key_bits)
     public = bytes(kit.public_key().serialize())
     return len(public).to_bytes(4, "big") + public + bytes(kit.secret_key().serialize())
 

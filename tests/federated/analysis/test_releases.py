@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -85,7 +85,6 @@ SETS = st.lists(
 
 
 @given(SETS, st.sets(st.integers(0, ROW_COUNT - 1)))
-@settings(max_examples=300, deadline=None)
 def test_every_atom_of_what_was_released_is_large_enough(sets: list[set[int]], missing: set[int]) -> None:
     holds = ALL.copy()
     holds[sorted(missing)] = False
@@ -104,7 +103,6 @@ def test_every_atom_of_what_was_released_is_large_enough(sets: list[set[int]], m
 
 
 @given(SETS)
-@settings(max_examples=100, deadline=None)
 def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[int]]) -> None:
     """Any row that a combination weighs, it weighs together with its whole atom: a solver finds no row's value."""
     partition, given = Partition.fresh(ALL), []

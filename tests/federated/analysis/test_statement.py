@@ -180,7 +180,7 @@ def in_this_process(statement: Statement, most_groups: int, source: Table = TABL
 
 
 @given(analyses())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> None:
     statement = write(analysis, RULES, least_rows=LEAST, most_groups=1000)
     computed = in_this_process(statement, 1000)
@@ -207,7 +207,7 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
 
 
 @given(st.lists(analyses(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 5, suppress_health_check=list(HealthCheck))
 def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are_not_known(asked: list[Analysis], seed: int) -> None:
     """Two sources that are alike in what is known, and hold other incomes: whatever is asked, in whatever order, the same is held back."""
     other = TABLE.columns["Income"] * 0 + np.random.default_rng(seed).uniform(-9000, 9000, len(TABLE))

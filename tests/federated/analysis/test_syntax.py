@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from federated.analysis.syntax import MOST_SIGNS, Call, Cell, Column, Key, Value, read
@@ -277,13 +277,11 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=30).map(" ".join) | st.text(max_size=80) | st.binary(max_size=40).map(lambda each: each.decode("latin-1")))
-@settings(max_examples=400, deadline=None)
 def test_any_text_is_read_or_refused_with_a_code(text: str) -> None:
     assert verdict(text) in CODES
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
 def test_a_sound_analysis_with_a_piece_replaced_is_read_or_refused(data: st.DataObject) -> None:
     words = [
         "SELECT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from federated.boosting import BOOSTING
-from federated.boosting.he import SecretKey
+from federated.boosting.he import OU, PAILLIER, SCHEMES, Scheme, SecretKey, generated
 from federated.channel import Channel
 from federated.job import Job, Outcome, Table
 from federated.local import run_local
@@ -45,7 +45,7 @@ def _pooled() -> Columns:
 @pytest.fixture
 def pooled() -> Columns:
     """All columns of the common firms."""
-    return {name: each.copy() for name, each in _pooled().items()}
+    return {name: column.copy() for name, column in _pooled().items()}
 
 
 def _table(party: str, pooled: Columns) -> Table:
@@ -69,17 +69,17 @@ MakeJob = Callable[..., Job]
 Run = Callable[..., dict[str, Outcome]]
 
 
-@pytest.fixture
-def tables(pooled: Columns) -> MakeTables:
+@pytest.fixture(scope="session")
+def tables() -> MakeTables:
     """Each party's table; ``columns`` takes the place of pooled columns."""
 
     def make(parties: Iterable[str] = COLUMNS, **columns: NDArray[Any]) -> dict[str, Table]:
-        return {party: _table(party, {**pooled, **columns}) for party in parties}
+        return {party: _table(party, {**_pooled(), **columns}) for party in parties}
 
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_job() -> MakeJob:
     """A specification between these parties: three small trees unless said otherwise."""
 
@@ -98,18 +98,36 @@ def make_job() -> MakeJob:
     return make
 
 
-@pytest.fixture(autouse=True)
-def one_key_for_all_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Finding the primes of a key takes seconds: it is done once for each scheme."""
-    monkeypatch.setattr(SecretKey, "generate", _made)
+SMALL_KEYS = (
+    dataclasses.replace(OU, key_bits=1024, width=132, modulus_bits=(1022, 1036), plaintext_bits=320),
+    dataclasses.replace(PAILLIER, key_bits=1024, width=260, modulus_bits=(1022, 1024), plaintext_bits=1016),
+)
+"""The schemes at the smallest size that HEU makes Okamoto-Uchiyama keys of, for all tests that are not about the size."""
+
+
+@pytest.fixture(autouse=True, scope="package")
+def small_keys() -> Iterator[None]:
+    """Small keys, made once for each scheme: finding primes takes seconds."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(SecretKey, "generate", _made)
+        for scheme in SMALL_KEYS:
+            monkeypatch.setitem(SCHEMES, scheme.name, scheme)
+        yield
+
+
+@pytest.fixture
+def full_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of the size that daemons use."""
+    for scheme in (OU, PAILLIER):
+        monkeypatch.setitem(SCHEMES, scheme.name, scheme)
 
 
 _generate = SecretKey.generate
 
 
 @functools.cache
-def _made(scheme: Any) -> bytes:
-    return _generate(scheme)
+def _made(scheme: Scheme) -> bytes:
+    return generated(scheme.name, scheme.key_bits) if scheme in SMALL_KEYS else _generate(scheme)
 
 
 class _Liar(Channel):

@@ -113,7 +113,7 @@ def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(homes: dic
 
 def test_another_key_would_be_found_in_a_replay(homes: dict[str, PartyConfig], make_job: Any) -> None:
     end = run_both(homes, make_job(NAMES, trees=1, depth=1))["bank"]
-    (end["folder"] / "kept" / "key").write_bytes(generated("ou"))
+    (end["folder"] / "kept" / "key").write_bytes(generated("ou", 1024))
     with pytest.raises(QiaolianError, check=lambda error: error.code == "replay_mismatch"):
         again(homes["bank"], end["folder"])
 
@@ -199,6 +199,7 @@ def test_one_altered_byte_at_any_stage_is_noticed(homes: dict[str, PartyConfig],
 
 
 @pytest.mark.system
+@pytest.mark.usefixtures("full_keys")
 def test_three_daemons_grow_a_forest_and_each_repeats_its_side(tmp_path: Path, tables: Any, make_job: Any) -> None:
     names = ("social", "bank", "tax")
     with Parties.make(tmp_path, {name: {"rows": arrow(table)} for name, table in tables(names).items()}) as parties:

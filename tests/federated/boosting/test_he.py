@@ -151,7 +151,7 @@ def test_the_second_blinding_of_okamoto_uchiyama_is_not_the_first_alone() -> Non
 
 
 def test_another_key_does_not_read() -> None:
-    sealed, stranger = key_of(OU).public.encrypt(integers(123456789)), SecretKey(OU, he.generated("ou"))
+    sealed, stranger = key_of(OU).public.encrypt(integers(123456789)), SecretKey(OU, he.generated("ou", 2048))
     assert not set(stranger.public.numbers) & set(key_of(OU).public.numbers)
     assert stranger.decrypt(sealed) != [123456789]
 

@@ -29,7 +29,7 @@ def refused(code: str, kind: type[QiaolianError] = Conflict) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == code)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(make_job: Any, tables: Any) -> dict[str, Outcome]:
     return Run(make_job(NAMES), tables(NAMES), protocol=BOOSTING).outcomes()
 

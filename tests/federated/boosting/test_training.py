@@ -71,6 +71,17 @@ BROUGHT = [
 
 @pytest.mark.parametrize(("brought", "scheme"), [*((each, "ou") for each in BROUGHT), (BROUGHT[0], "paillier")])
 def test_every_split_and_weight_is_that_of_the_pooled_columns(pooled: Columns, brought: dict[str, tuple[str, ...]], scheme: str) -> None:
+    require_pooled_forest(pooled, brought, scheme)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("full_keys")
+@pytest.mark.parametrize("scheme", ["ou", "paillier"])
+def test_every_split_and_weight_is_that_of_the_pooled_columns_with_full_keys(pooled: Columns, scheme: str) -> None:
+    require_pooled_forest(pooled, BROUGHT[1], scheme)
+
+
+def require_pooled_forest(pooled: Columns, brought: dict[str, tuple[str, ...]], scheme: str) -> None:
     terms = Terms("Status", "bad", trees=2, depth=4, bins=12, least_rows=10, least_summed=1, scheme=scheme)
     forest, sides, cuts = grown(terms, pooled, brought)
     joint = nested(forest, {"bank": forest.splits} | {name: side.splits for name, side in sides.items()}, cuts)

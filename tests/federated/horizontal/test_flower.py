@@ -161,6 +161,7 @@ def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing
     assert {name: Budget(path).balance().spent for name, path in budgets.items()} == {"tax": plan.cost, "health": 0, "housing": 0}
 
 
+@pytest.mark.long
 def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
     plan = Plan.read("private", MEMBERS, PARAMETERS | {"model": "neural", "mu": 0.1, "fraction": 16, "privacy": {"clip": 1.0, "noise": 2.0}})
     budgets = {name: tmp_path / f"{name}.json" for name in MEMBERS}
@@ -173,6 +174,7 @@ def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: D
     assert {name: Budget(path).balance().left for name, path in budgets.items()} == {"tax": 0, "health": plan.cost, "housing": 0}
 
 
+@pytest.mark.long
 def test_a_training_in_flower_from_the_command_line(rows: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = {"name": "command", "members": MEMBERS, "parameters": PARAMETERS}
     (tmp_path / "plan.json").write_text(json.dumps(plan))

@@ -133,8 +133,17 @@ def test_the_same_seeds_give_the_same_messages() -> None:
 # --- What the wire shows --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "suite"), KINDS[:3])
-@pytest.mark.parametrize("pad_to", [64, "power_of_two"])
+@pytest.mark.parametrize(
+    ("method", "suite", "pad_to"),
+    [
+        ("kkrt", "aes", 64),
+        ("ecdh", "aes", "power_of_two"),
+        *(
+            pytest.param(method, suite, pad_to, marks=pytest.mark.long)
+            for method, suite, pad_to in (("kkrt", "aes", "power_of_two"), ("ecdh", "aes", 64), ("kkrt", "sm", 64), ("kkrt", "sm", "power_of_two"))
+        ),
+    ],
+)
 def test_sets_of_one_padded_size_look_alike(method: str, suite: str, pad_to: Any) -> None:
     seen = []
     for receivers, senders, shift in ((33, 64, 0), (64, 40, 20), (50, 50, 50)):

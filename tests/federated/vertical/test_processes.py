@@ -224,7 +224,15 @@ def attempt(configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at
 
 
 @pytest.mark.parametrize("dying", NAMES)
-@pytest.mark.parametrize(("at", "reveal"), [*((at, "receiver") for at in (2, 4, 5, 8, 10)), *((at, "nobody") for at in (6, 12, 25))])
+@pytest.mark.parametrize(
+    ("at", "reveal"),
+    [
+        *((at, "receiver") for at in (2, 8)),
+        *((at, "nobody") for at in (6, 25)),
+        *(pytest.param(at, "receiver", marks=pytest.mark.long) for at in (4, 5, 10)),
+        pytest.param(12, "nobody", marks=pytest.mark.long),
+    ],
+)
 def test_an_attempt_in_which_a_party_dies_leaves_no_part_of_a_model(configs: dict[str, PartyConfig], dying: str, at: int, reveal: str) -> None:
     job = scorecard_of(2, iterations=2, alignment={"reveal": reveal})
     for name in job.owners():

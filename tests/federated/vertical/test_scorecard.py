@@ -25,7 +25,7 @@ TABLES = people()
 Outcomes = dict[str, Outcome]
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[*(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 2)), 3])
 def trained(request: pytest.FixtureRequest) -> tuple[Job, Outcomes]:
     """A training with one, two and three departments."""
     job = scorecard_of(request.param)
@@ -385,11 +385,12 @@ def sends(sender: str, departments: int) -> int:
     return line.count
 
 
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("sender", ["bank", "tax", "dealer"])
-def test_a_peer_that_dies_before_any_message_ends_the_run_at_all(sender: str) -> None:
+def test_a_peer_that_dies_before_any_message_ends_the_run_at_all(sender: str, step: int) -> None:
     total = sends(sender, 1)
     assert total > 8
-    for at in range(total):
+    for at in range(0, total, step):
         with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
             Run(scorecard_of(1, iterations=2), TABLES, lines={sender: Line(cut_off, at=at)}).outcomes()
 

@@ -276,15 +276,16 @@ def test_roles_are_checked(homes: Homes) -> None:
 # --- Peers that die or lie ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("sender", ["bank", "tax"])
-def test_a_peer_that_dies_before_any_message_ends_the_run(homes: Homes, sender: str) -> None:
+def test_a_peer_that_dies_before_any_message_ends_the_run(homes: Homes, sender: str, step: int) -> None:
     trained = Run(scorecard_of(1), TABLES).outcomes()
     for name in ("bank", "tax"):
         model_of(homes[name]).write_bytes(trained[name].files["model.json"])
     job, line = scoring_of(homes, 1, batch=60), Line(lambda *_: None)
     run_of(job, homes, lines={sender: line}).outcomes()
     assert line.count >= 6
-    for at in range(line.count):
+    for at in range(0, line.count, step):
         with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
             run_of(job, homes, lines={sender: Line(cut_off, at=at)}).outcomes()
 

@@ -87,7 +87,7 @@ def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 
     return Watched(job, outcomes, watch, seatings[0], words)
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[2, *(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 3))])
 def trained(request: pytest.FixtureRequest) -> Watched:
     """A training with one, two and three departments."""
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -181,7 +181,10 @@ def with_others(count: int, expenses: float, yes: float) -> dict[str, Table]:
     return {**tables, "tax": Table(ids, {"records": records, "expenses": spent})}
 
 
-@pytest.mark.parametrize(("count", "expenses", "yes"), [(5000, 80, 0.3), (5000, 20, 0.02), (20_000, 90, 0.01)])
+@pytest.mark.parametrize(
+    ("count", "expenses", "yes"),
+    [(5000, 80, 0.3), *(pytest.param(*others, marks=pytest.mark.long) for others in ((5000, 20, 0.02), (20_000, 90, 0.01)))],
+)
 def test_a_department_with_many_more_rows_of_other_kinds_trains_as_good_a_model(
     monkeypatch: pytest.MonkeyPatch, count: int, expenses: float, yes: float
 ) -> None:
@@ -475,17 +478,23 @@ def kinds_sent(sender: str) -> list[str]:
     return list(dict.fromkeys(kind for _, way, kind, _ in watch.frames if way == "sent"))
 
 
+STEPS = pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.long)])
+"""Every fifth kind of message, or each of them."""
+
+
+@STEPS
 @pytest.mark.parametrize("sender", ["bank", "tax", "dealer"])
-def test_a_peer_that_dies_at_any_stage_ends_the_run_at_all(sender: str) -> None:
+def test_a_peer_that_dies_at_any_stage_ends_the_run_at_all(sender: str, step: int) -> None:
     kinds = kinds_sent(sender)
     assert len(kinds) > 15
-    for kind in kinds:
+    for kind in kinds[::step]:
         with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
             Run(unseen_of(1, iterations=1), SMALL, lines={sender: Line(cut_off, kind=kind)}).outcomes()
 
 
+@STEPS
 @pytest.mark.parametrize("sender", ["bank", "tax", "dealer"])
-def test_an_array_of_another_length_is_found_at_every_stage(sender: str) -> None:
+def test_an_array_of_another_length_is_found_at_every_stage(sender: str, step: int) -> None:
     watch = Recorder()
     Run(unseen_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
     arrays = {}
@@ -495,7 +504,7 @@ def test_an_array_of_another_length_is_found_at_every_stage(sender: str) -> None
         if way == "sent" and long and not kind.startswith(("intersection/", "ot/")):
             arrays.setdefault(kind, long[0])
     assert len(arrays) > 12
-    for kind, name in arrays.items():
+    for kind, name in list(arrays.items())[::step]:
 
         def shorten(_kind: str, fields: dict[str, Any], name: str = name) -> None:
             fields[name] = fields[name].reshape(-1)[:-1]
