@@ -68,7 +68,7 @@ def sigmas(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnR
     bounds = sensitivities(analysis, statement, rules)
     shares = sum(bound > 0 for pair in bounds for bound in pair)
     found = [(_sigma(size, shares, micro_rho), _sigma(total, shares, micro_rho)) for size, total in bounds]
-    if max(max(each) for each in found) > MOST_SIGMA:
+    if max(max(pair) for pair in found) > MOST_SIGMA:
         hint = "Allow fewer decimal places or narrower bounds, or let an analysis cost more."
         raise BadInput("noise_wrong", f"The noise would have a sigma above {MOST_SIGMA}.", hint=hint)
     return found
@@ -119,15 +119,15 @@ def table(
         if not allowed[group, 0]:
             continue
         given, row = iter(keys), Row()
-        for each in analysis.outputs:
-            if isinstance(each, Key):
+        for output in analysis.outputs:
+            if isinstance(output, Key):
                 row.append(next(given))
                 continue
-            place = statement.statistic_of(each, filters)
-            value = _value(each.function, statement.statistics[place], rules, int(sizes[group, place]), int(sums[group, place]))
+            place = statement.statistic_of(output, filters)
+            value = _value(output.function, statement.statistics[place], rules, int(sizes[group, place]), int(sums[group, place]))
             row.append(value if allowed[group, place] else None)
         rows.append((tuple((key is None, key if key is not None else 0) for key in keys), row))
-    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+    return [row for _, row in sorted(rows, key=lambda keyed: keyed[0])]
 
 
 def _value(function: str, statistic: Statistic, rules: Mapping[str, ColumnRule], size: int, total: int) -> float | int | None:

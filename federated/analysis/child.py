@@ -142,7 +142,7 @@ def _filter_calls(libc: Any) -> bool:
     libc.syscall.restype = ctypes.c_long
     how = (_SECCOMP[machine], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC)
     # Anything but 0 is an error, or the number of a thread that did not take the filter.
-    return bool(libc.syscall(*(ctypes.c_long(each) for each in how), program) == 0)
+    return bool(libc.syscall(*(ctypes.c_long(argument) for argument in how), program) == 0)
 
 
 if __name__ == "__main__":

@@ -160,12 +160,12 @@ def _read(answer: bytes, rows: int, statement: Statement, most_groups: int) -> C
     source = pa.BufferReader(answer)
     groups, members = pa.ipc.open_stream(source).read_all(), pa.ipc.open_stream(source).read_all()
     count = len(groups)
-    for each in (groups, members):
-        each.validate(full=True)
+    for batch in (groups, members):
+        batch.validate(full=True)
     sizes = np.stack([_integers(groups, f"n{place}") for place in range(len(statement.statistics))], axis=1)
     sums = np.zeros_like(sizes)
-    for place, each in enumerate(statement.statistics):
-        if each.column is not None:
+    for place, statistic in enumerate(statement.statistics):
+        if statistic.column is not None:
             sums[:, place] = _integers(groups, f"s{place}")
     place_of, group_of = _integers(members, "r"), _integers(members, "g")
     shown = np.zeros((statement.filters, len(members)), np.bool_)

@@ -141,7 +141,7 @@ class Policy(_Strict):
             return cls.model_validate(tomllib.loads(data.decode()))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(each) for each in first["loc"])
+            where = ".".join(str(part) for part in first["loc"])
             raise BadInput("policy_malformed", f"The policy: {where}: {first['msg']}.") from error
         except ValueError as error:
             raise BadInput("policy_malformed", f"The policy is not TOML: {error}.") from error

@@ -113,7 +113,7 @@ async def analyst(session: Session, table: Table | None, job: Job) -> Outcome:
     if not _sound(rows, analysis):
         raise PeerFault("message_malformed", f"{peer}'s result is not one of this analysis.", peer=peer)
     session.progress("analysis", 1.0)
-    metrics = {"rows": len(rows), "missing": sum(each is None for row in rows for each in row)}
+    metrics = {"rows": len(rows), "missing": sum(value is None for row in rows for value in row)}
     return Outcome(metrics, await asyncio.to_thread(_files, rows, analysis))
 
 
@@ -165,18 +165,18 @@ def _sound(rows: Any, analysis: Analysis) -> bool:
 
 
 def _fits(output: Any, values: list[Any]) -> bool:
-    present = [each for each in values if each is not None]
+    present = [value for value in values if value is not None]
     if isinstance(output, Key):
-        texts = all(isinstance(each, str) and len(each) <= _MOST_TEXT for each in present)
-        return texts or all(isinstance(each, float) and math.isfinite(each) for each in present)
+        texts = all(isinstance(value, str) and len(value) <= _MOST_TEXT for value in present)
+        return texts or all(isinstance(value, float) and math.isfinite(value) for value in present)
     if output.function == "count":
-        return all(type(each) is int and abs(each) < 2**53 for each in present)
-    return all(isinstance(each, float) and math.isfinite(each) for each in present)
+        return all(type(value) is int and abs(value) < 2**53 for value in present)
+    return all(isinstance(value, float) and math.isfinite(value) for value in present)
 
 
 def _files(rows: list[Row], analysis: Analysis) -> dict[str, bytes]:
     arrays = [pa.array([row[place] for row in rows], _type(output, rows, place)) for place, output in enumerate(analysis.outputs)]
-    result = pa.table(arrays, names=[each.name for each in analysis.outputs])
+    result = pa.table(arrays, names=[output.name for output in analysis.outputs])
     text, binary = io.BytesIO(), io.BytesIO()
     csv.write_csv(result, text)
     parquet.write_table(result, binary)

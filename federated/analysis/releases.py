@@ -134,10 +134,10 @@ class Released:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
                 labels = {name: stored[f"family{place}"] for place, name in enumerate(about["families"])}
-            sound = about["version"] == 1 and all(each.dtype == np.int32 and each.ndim == 1 for each in labels.values())
-            if not sound or len({len(each) for each in labels.values()}) > 1:
+            sound = about["version"] == 1 and all(label.dtype == np.int32 and label.ndim == 1 for label in labels.values())
+            if not sound or len({len(label) for label in labels.values()}) > 1:
                 raise ValueError("not a record of releases")
-            return cls(list(about["runs"]), dict(about["digests"]), {name: Partition(each) for name, each in labels.items()})
+            return cls(list(about["runs"]), dict(about["digests"]), {name: Partition(label) for name, label in labels.items()})
         except Exception as error:
             raise Conflict("releases_damaged", "The record of releases cannot be read.", hint="Restore it; do not start a new one.") from error
 

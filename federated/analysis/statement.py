@@ -80,7 +80,7 @@ def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: in
     values = tuple(sorted({cell.column for cell in analysis.cells if cell.column is not None}))
     writer = _Writer({name: rules[name].type for name in columns}, columns)
     keys = [writer.expression(key.expression) for key in analysis.keys]
-    truths = [writer.truth(each) for each in filters]
+    truths = [writer.truth(condition) for condition in filters]
     where = "TRUE" if analysis.where is None else writer.truth(analysis.where)
     for kind, _ in keys:
         if kind == "truth":
@@ -94,7 +94,7 @@ def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: in
     asked = [Statistic(cell.column, None if cell.only is None else filters.index(cell.only)) for cell in analysis.cells]
     statistics = tuple(dict.fromkeys([Statistic(None, None), *asked]))
     names = [f"k{place}" for place in range(len(keys))]
-    computed = [part for place, each in enumerate(statistics) for part in _statistic(place, each, values)]
+    computed = [part for place, statistic in enumerate(statistics) for part in _statistic(place, statistic, values)]
     grouped = f" GROUP BY {', '.join(names)}" if names else ""
     inner = f"SELECT {', '.join([*names, *computed])} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
     number = f"row_number() OVER (ORDER BY {', '.join(['n0 DESC', *(f'{name} NULLS LAST' for name in names)])})"
@@ -149,7 +149,7 @@ class _Writer:
     def _call(self, call: Call) -> tuple[Type, str]:
         if call.name in ("/", "left"):
             _require_constant(call)
-        kinds, texts = zip(*(self.expression(each) for each in call.arguments), strict=True)
+        kinds, texts = zip(*(self.expression(argument) for argument in call.arguments), strict=True)
         if call.name == "is null":
             return "truth", f"({texts[0]} IS NULL)"
         if call.name == "case":

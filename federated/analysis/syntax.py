@@ -89,17 +89,22 @@ class Analysis:
     @property
     def keys(self) -> tuple[Key, ...]:
         """What rows are grouped by; none: all rows are one group."""
-        return tuple(each for each in self.outputs if isinstance(each, Key))
+        return tuple(output for output in self.outputs if isinstance(output, Key))
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """What is computed from each group."""
-        return tuple(each for each in self.outputs if isinstance(each, Cell))
+        return tuple(output for output in self.outputs if isinstance(output, Cell))
 
     def uses(self) -> set[tuple[str, Use]]:
         """Which column is put to which use."""
         used: set[tuple[str, Use]] = {(name, "group") for key in self.keys for name in columns_of(key.expression)}
-        used |= {(name, "filter") for each in (self.where, *(cell.only for cell in self.cells)) if each is not None for name in columns_of(each)}
+        used |= {
+            (name, "filter")
+            for condition in (self.where, *(cell.only for cell in self.cells))
+            if condition is not None
+            for name in columns_of(condition)
+        }
         return used | {(cell.column, "aggregate") for cell in self.cells if cell.column is not None}
 
     def columns(self) -> set[str]:
@@ -137,8 +142,8 @@ def columns_of(expression: Expression) -> Iterator[str]:
     if isinstance(expression, Column):
         yield expression.name
     elif isinstance(expression, Call):
-        for each in expression.arguments:
-            yield from columns_of(each)
+        for argument in expression.arguments:
+            yield from columns_of(argument)
 
 
 def _text(sql: object) -> str:
@@ -192,17 +197,17 @@ class _Reader:
     def select(self, select: exp.Select) -> Analysis:
         parts = _parts(select, ("expressions", "from_", "where", "group"))
         where = None if parts["where"] is None else self._where(parts["where"])
-        grouped = [] if parts["group"] is None else [self.expression(each) for each in _parts(parts["group"], ("expressions",))["expressions"] or ()]
-        outputs = tuple(self._output(place, each) for place, each in enumerate(parts["expressions"] or ()))
+        grouped = [] if parts["group"] is None else [self.expression(part) for part in _parts(parts["group"], ("expressions",))["expressions"] or ()]
+        outputs = tuple(self._output(place, part) for place, part in enumerate(parts["expressions"] or ()))
         analysis = Analysis(self._table(parts["from_"]), outputs, where)
-        names = [each.name for each in outputs]
+        names = [output.name for output in outputs]
         if len(set(names)) != len(names):
             raise BadInput("analysis_refused", "Two outputs have one name.", hint="Give each a name of its own with AS.")
         keys = [key.expression for key in analysis.keys]
         if len(set(grouped)) != len(grouped) or len(keys) != len(grouped) or set(keys) != set(grouped):
             hint = "Write each one out in both places; rows alone are not given out."
             raise BadInput("analysis_refused", "What is selected outside aggregates must be exactly what rows are grouped by.", hint=hint)
-        if not all(any(columns_of(each)) for each in keys):
+        if not all(any(columns_of(key)) for key in keys):
             raise BadInput("analysis_refused", "Rows are grouped by something that names a column.")
         if not analysis.cells:
             raise BadInput("analysis_refused", "An analysis asks for at least one aggregate.")
@@ -269,24 +274,24 @@ class _Reader:
             return Call("is null", (self.expression(parts["this"], deeper),))
         if isinstance(node, exp.In):
             parts = _parts(node, ("this", "expressions"))
-            return Call("in", tuple(self.expression(each, deeper) for each in (parts["this"], *(parts["expressions"] or ()))))
+            return Call("in", tuple(self.expression(operand, deeper) for operand in (parts["this"], *(parts["expressions"] or ()))))
         if isinstance(node, exp.Case):
             return self._case(node, deeper)
         if type(node) not in _OPERATIONS:
             raise _refused(node)
         name, names = _OPERATIONS[type(node)]
         parts = _parts(node, names, ignored=("typed", "safe"))
-        if any(parts[each] is None for each in names):
+        if any(parts[name] is None for name in names):
             raise _refused(node)
-        return Call(name, tuple(self.expression(parts[each], deeper) for each in names))
+        return Call(name, tuple(self.expression(parts[name], deeper) for name in names))
 
     def _case(self, node: exp.Case, depth: int) -> Call:
         parts = _parts(node, ("ifs", "default"))
         if parts["default"] is None:
             raise BadInput("analysis_refused", "A CASE has an ELSE.")
         arguments: list[Expression] = []
-        for each in parts["ifs"] or ():
-            inner = _parts(each, ("this", "true"))
+        for part in parts["ifs"] or ():
+            inner = _parts(part, ("this", "true"))
             arguments += [self.expression(inner["this"], depth), self.expression(inner["true"], depth)]
         return Call("case", (*arguments, self.expression(parts["default"], depth)))
 

@@ -101,9 +101,9 @@ def _check(amount: int, *, least: int) -> None:
 
 def _sound(ledger: Any) -> bool:
     try:
-        amounts = [each["amount"] for each in ledger["charges"]]
+        amounts = [charge["amount"] for charge in ledger["charges"]]
         numbers = [ledger["limit"], ledger["spent"], *amounts]
-        whole = all(type(each) is int and each >= 0 for each in numbers)
+        whole = all(type(number) is int and number >= 0 for number in numbers)
         return whole and ledger["version"] == 1 and ledger["unit"] == "micro-rho" and sum(amounts) == ledger["spent"] <= ledger["limit"]
     except (KeyError, TypeError):
         return False

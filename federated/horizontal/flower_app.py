@@ -136,7 +136,7 @@ class Node:
         return RecordDict({**pack(adverts), _SIGNATURES: ConfigRecord({name: signature})})
 
     def _shares(self, tables: Tables, signatures: Mapping[str, bytes]) -> RecordDict:
-        if set(tables) != set(self._plan.sums) or len({frozenset(each) for each in tables.values()}) != 1:
+        if set(tables) != set(self._plan.sums) or len({frozenset(table) for table in tables.values()}) != 1:
             raise PeerFault("message_malformed", "The server's lists of keys are not one for each sum of the plan, of the same members.")
         peers = set(tables[0]) - {self._settings["party"]}
         vouched = {peer: self._vouched(peer, tables, signatures.get(peer, b"")) for peer in peers}
@@ -270,11 +270,13 @@ class _Server:
         answers = self._ask("keys", 0, dict.fromkeys(self._plan.members, RecordDict()))
         adverts = {name: unpack(content) for name, content in answers.items()}
         signatures = {name: signatures_of(content).get(name, b"") for name, content in answers.items()}
-        rosters = {number: machines[number].collect_keys({name: _own(name, each, number) for name, each in adverts.items()}) for number in numbers}
+        rosters = {
+            number: machines[number].collect_keys({name: _own(name, advert, number) for name, advert in adverts.items()}) for number in numbers
+        }
         request = RecordDict({**pack(rosters), _SIGNATURES: ConfigRecord(dict(signatures))})
         replies = self._ask("shares", 0, dict.fromkeys(adverts, request))
         shares = {name: unpack(content) for name, content in replies.items()}
-        self._sealed = {number: machines[number].route_shares({name: each.get(number, {}) for name, each in shares.items()}) for number in numbers}
+        self._sealed = {number: machines[number].route_shares({name: share.get(number, {}) for name, share in shares.items()}) for number in numbers}
 
     def _sum(self, number: int, machine: Aggregator, common: Vector) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """One sum, over whoever answers."""

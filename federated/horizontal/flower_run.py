@@ -149,7 +149,7 @@ class Deployment:
 
     def processes(self) -> list[psutil.Process]:
         """The processes that were started and run; each may have children."""
-        return [psutil.Process(each.pid) for each in self._processes.values() if each.poll() is None]
+        return [psutil.Process(process.pid) for process in self._processes.values() if process.poll() is None]
 
     def stop_node(self, name: str) -> None:
         """End one member's SuperNode, as if its machine had failed."""
@@ -278,7 +278,7 @@ class Deployment:
             return False
         self._next_look = time.monotonic() + 10.0
         runs = self._flwr("ls", "local")["runs"]
-        return any(each["run-id"] == run and str(each["status"]).startswith("finished") for each in runs)
+        return any(listed["run-id"] == run and str(listed["status"]).startswith("finished") for listed in runs)
 
     def _wait_for(self, holds: Callable[[], bool], timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout
@@ -343,12 +343,12 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         with suppress(psutil.NoSuchProcess):
             parent = psutil.Process(process.pid)
             family += [parent, *parent.children(recursive=True)]
-    for each in family:
+    for started in family:
         with suppress(psutil.NoSuchProcess):
-            each.terminate()
-    for each in psutil.wait_procs(family, timeout=_END)[1]:
+            started.terminate()
+    for survivor in psutil.wait_procs(family, timeout=_END)[1]:
         with suppress(psutil.NoSuchProcess):
-            each.kill()
+            survivor.kill()
     psutil.wait_procs(family, timeout=_END)
     for process in processes:
         with suppress(subprocess.TimeoutExpired):

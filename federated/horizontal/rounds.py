@@ -86,15 +86,15 @@ async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] =
     desk = _Desk(session, [name for name in terms.members if name not in absent])
     roster = machine.collect_keys(await desk.hear(_advert))
     await desk.tell(lambda name, channel: _send_table(channel, "secagg/roster", roster, ADVERT_BYTES))
-    routed = machine.route_shares(await desk.hear(lambda each: _table(each, "secagg/shares", terms, SEALED_BYTES)))
+    routed = machine.route_shares(await desk.hear(lambda message: _table(message, "secagg/shares", terms, SEALED_BYTES)))
     await desk.tell(lambda name, channel: _send_table(channel, "secagg/sealed", routed[name], SEALED_BYTES))
-    vectors = await desk.hear(lambda each: _vector(each, terms))
+    vectors = await desk.hear(lambda message: _vector(message, terms))
     survivors = await asyncio.to_thread(machine.add_masked, vectors)
     del vectors
     await desk.tell(lambda name, channel: channel.send("secagg/survivors", members=list(survivors)))
-    confirmed = machine.route_confirmations(await desk.hear(lambda each: _table(each, "secagg/confirm", terms, CONFIRMATION_BYTES)))
+    confirmed = machine.route_confirmations(await desk.hear(lambda message: _table(message, "secagg/confirm", terms, CONFIRMATION_BYTES)))
     await desk.tell(lambda name, channel: _send_table(channel, "secagg/confirmed", confirmed[name], CONFIRMATION_BYTES))
-    revealed = await desk.hear(lambda each: _table(each, "secagg/reveal", terms, SHARE_BYTES))
+    revealed = await desk.hear(lambda message: _table(message, "secagg/reveal", terms, SHARE_BYTES))
     return Sum(await asyncio.to_thread(machine.unmask, revealed), survivors, tuple(desk.present))
 
 

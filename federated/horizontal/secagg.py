@@ -184,9 +184,9 @@ class Member:
         """
         self._enter(1)
         self.terms.check_set(roster, "members have sent keys")
-        if any(len(each) != ADVERT_BYTES for each in roster.values()) or roster.get(self.name) != self._advert():
+        if any(len(advert) != ADVERT_BYTES for advert in roster.values()) or roster.get(self.name) != self._advert():
             raise PeerFault("roster_wrong", "The list of keys has one of the wrong length, or another key under this party's own name.")
-        if len({part for each in roster.values() for part in (each[:32], each[32:64])}) != 2 * len(roster):
+        if len({part for advert in roster.values() for part in (advert[:32], advert[32:64])}) != 2 * len(roster):
             raise PeerFault("roster_wrong", "The list of keys has the same key twice.")
         for peer, advert in roster.items():
             if peer != self.name and not hmac.compare_digest(vouched.get(peer, b""), advert_digest(self.terms, peer, advert)):
@@ -261,14 +261,14 @@ class Member:
 
     def dump(self) -> bytes:
         """The state, as JSON. Keep it where the seed may be kept."""
-        hexed = [{name: each.hex() for name, each in table.items()} for table in (self.roster, self.sealed)]
+        hexed = [{name: value.hex() for name, value in table.items()} for table in (self.roster, self.sealed)]
         return json.dumps([self.name, self.seed.hex(), self.step, *hexed, list(self.survivors), self.basis.hex()], ensure_ascii=False).encode()
 
     @classmethod
     def load(cls, terms: Terms, data: bytes) -> Member:
         """A member as it was dumped."""
         name, seed, step, roster, sealed, survivors, basis = json.loads(data)
-        keys, shares = ({peer: bytes.fromhex(each) for peer, each in table.items()} for table in (roster, sealed))
+        keys, shares = ({peer: bytes.fromhex(value) for peer, value in table.items()} for table in (roster, sealed))
         return cls(terms, name, bytes.fromhex(seed), step, keys, shares, tuple(survivors), bytes.fromhex(basis))
 
     def _enter(self, step: int) -> None:
@@ -341,8 +341,8 @@ class Aggregator:
     def collect_keys(self, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
         """Step 1: the roster, which goes to every member in it."""
         self.terms.check_set(adverts, "members have sent keys")
-        for name, each in adverts.items():
-            _check_size(name, each, ADVERT_BYTES)
+        for name, advert in adverts.items():
+            _check_size(name, advert, ADVERT_BYTES)
         self.roster = {name: adverts[name] for name in self.terms.members if name in adverts}
         return self.roster
 
@@ -353,8 +353,8 @@ class Aggregator:
         for name, sent in shares.items():
             if set(sent) != set(self.roster) - {name}:
                 raise PeerFault("members_wrong", f"{name} has not sealed shares for exactly the other members.", peer=name)
-            for each in sent.values():
-                _check_size(name, each, SEALED_BYTES)
+            for sealed_message in sent.values():
+                _check_size(name, sealed_message, SEALED_BYTES)
         return {to: {name: shares[name][to] for name in self.senders if name != to} for to in self.senders}
 
     def add_masked(self, vectors: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
@@ -376,8 +376,8 @@ class Aggregator:
         for name, sent in confirmations.items():
             if set(sent) != set(self.survivors) - {name}:
                 raise PeerFault("members_wrong", f"{name} has not confirmed to exactly the other survivors.", peer=name)
-            for each in sent.values():
-                _check_size(name, each, CONFIRMATION_BYTES)
+            for sealed_message in sent.values():
+                _check_size(name, sealed_message, CONFIRMATION_BYTES)
         return {to: {name: confirmations[name][to] for name in confirmed if name != to} for to in confirmed}
 
     def unmask(self, revealed: Mapping[str, Mapping[str, bytes]]) -> NDArray[np.int64]:

@@ -39,8 +39,8 @@ def combine(shares: Mapping[int, bytes]) -> bytes:
 def evaluate(coefficients: Sequence[int], point: int) -> int:
     """A polynomial's value; the constant term comes first."""
     value = 0
-    for each in reversed(coefficients):
-        value = (value * point + each) % PRIME
+    for coefficient in reversed(coefficients):
+        value = (value * point + coefficient) % PRIME
     return value
 
 

@@ -251,7 +251,7 @@ class Plan:
         if self.private:
             noise = given["privacy"]
             _want(isinstance(noise, dict) and set(noise) == {"clip", "noise"}, "privacy must have clip and noise")
-            _want(all(_is_number(each) and 0 < each <= 1e6 for each in noise.values()), "privacy's clip and noise must be numbers above 0")
+            _want(all(_is_number(amount) and 0 < amount <= 1e6 for amount in noise.values()), "privacy's clip and noise must be numbers above 0")
             _want(
                 self.grid.bound <= privacy.MOST_ELEMENT and self.norm >= 1,
                 "clip and fraction are too large for private sums, or privacy's clip too small",
@@ -271,7 +271,7 @@ def feature_names(features: Mapping[str, Any]) -> list[str]:
 
 def _encode(name: str, values: NDArray[Any], form: Sequence[Any]) -> Vector:
     if isinstance(form[0], str):
-        columns = [np.array([value == each for value in values], np.float64) for each in form]
+        columns = [np.array([value == bound for value in values], np.float64) for bound in form]
         return np.column_stack([*columns, 1.0 - np.sum(columns, axis=0)])
     if values.dtype.kind not in "fiu":
         raise BadInput("column_not_numeric", f"The column {name} has values that are no numbers.")
@@ -296,11 +296,11 @@ def _sound_features(features: Any, label: Any) -> bool:
 
 
 def _is_range(form: Any) -> bool:
-    return isinstance(form, list) and len(form) == 2 and all(_is_number(each) for each in form) and form[0] < form[1]
+    return isinstance(form, list) and len(form) == 2 and all(_is_number(bound) for bound in form) and form[0] < form[1]
 
 
 def _is_category(form: Any) -> bool:
-    return isinstance(form, list) and 1 <= len(form) <= 1000 and all(isinstance(each, str) for each in form) and len(set(form)) == len(form)
+    return isinstance(form, list) and 1 <= len(form) <= 1000 and all(isinstance(bound, str) for bound in form) and len(set(form)) == len(form)
 
 
 def _is_number(value: Any) -> bool:

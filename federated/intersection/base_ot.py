@@ -71,7 +71,7 @@ async def choose(channel: Channel, suite: Suite, value: bytes, choices: NDArray[
 
 
 def _points(message: Message, count: int, suite: Suite) -> list[bytes]:
-    return [each.tobytes() for each in message.array("points", "uint8", [count, suite.group.width])]
+    return [point.tobytes() for point in message.array("points", "uint8", [count, suite.group.width])]
 
 
 def _hashed(suite: Suite, value: bytes, shown: bytes, points: list[bytes], shared: list[bytes]) -> Seeds:

@@ -54,7 +54,7 @@ class Receiver:
 
     def __init__(self, pair: Pair, placed: Placement, seeds: tuple[Seeds, Seeds]) -> None:
         self._pair, self._placed, self._part = pair, placed, placed.holder.shape[1]
-        self._columns = [Columns(pair.suite, each) for each in seeds]
+        self._columns = [Columns(pair.suite, seed) for seed in seeds]
         self._function = Function(pair.suite, pair.value)
 
     async def send_part(self, number: int) -> Words:
@@ -67,7 +67,7 @@ class Receiver:
         return np.concatenate(values)
 
     def _make(self, number: int, block: slice) -> tuple[Words, Words]:
-        first, second = (each.take(block.stop - block.start) for each in self._columns)
+        first, second = (column.take(block.stop - block.start) for column in self._columns)
         second ^= first
         t, u = transpose(first), transpose(second)
         held = self._placed.holder[number, block]

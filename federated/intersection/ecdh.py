@@ -59,11 +59,11 @@ async def serve(pair: Pair, ids: NDArray[np.bytes_], *, size_only: bool) -> Word
 
 
 def _values(tags: Words) -> list[bytes]:
-    return [each.tobytes() for each in tags]
+    return [tag.tobytes() for tag in tags]
 
 
 def _hashes(suite: Suite, value: bytes, points: list[bytes]) -> Words:
-    digests = [suite.digest(b"qiaolian.psi.v1/ecdh", value, each)[:16] for each in points]
+    digests = [suite.digest(b"qiaolian.psi.v1/ecdh", value, point)[:16] for point in points]
     return np.frombuffer(b"".join(digests), np.uint64).reshape(len(points), 2)
 
 
@@ -77,5 +77,5 @@ async def _receive(pair: Pair, kind: str, count: int) -> list[bytes]:
     points: list[bytes] = []
     for start in range(0, count, _SENT):
         shape = [min(_SENT, count - start), pair.suite.group.width]
-        points += [each.tobytes() for each in (await pair.channel.receive(kind)).array("points", "uint8", shape)]
+        points += [point.tobytes() for point in (await pair.channel.receive(kind)).array("points", "uint8", shape)]
     return points

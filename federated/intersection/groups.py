@@ -61,19 +61,19 @@ class Ristretto255:
 
     def hash_to(self, values: Sequence[bytes]) -> list[bytes]:
         """RFC 9496's one-way map (4.3.4) of SHA-512."""
-        return [rbcl.crypto_core_ristretto255_from_hash(hashlib.sha512(b"qiaolian.psi.v1/element" + each).digest()) for each in values]
+        return [rbcl.crypto_core_ristretto255_from_hash(hashlib.sha512(b"qiaolian.psi.v1/element" + value).digest()) for value in values]
 
     def base_times(self, scalars: Sequence[int]) -> list[bytes]:
         """Multiples of the base point."""
-        return [rbcl.crypto_scalarmult_ristretto255_base(each.to_bytes(32, "little")) for each in scalars]
+        return [rbcl.crypto_scalarmult_ristretto255_base(scalar.to_bytes(32, "little")) for scalar in scalars]
 
     def times(self, scalar: int, points: Sequence[bytes]) -> list[bytes]:
         """scalar·P for each P."""
-        return [self._times(scalar, each) for each in points]
+        return [self._times(scalar, point) for point in points]
 
     def times_each(self, scalars: Sequence[int], point: bytes) -> list[bytes]:
         """s·P for each s."""
-        return [self._times(each, point) for each in scalars]
+        return [self._times(scalar, point) for scalar in scalars]
 
     def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
         """P + Q for each pair."""
@@ -82,7 +82,7 @@ class Ristretto255:
 
     def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
         """P - point for each P."""
-        return [self._valid(rbcl.crypto_core_ristretto255_sub(self._valid(each), self._valid(point))) for each in points]
+        return [self._valid(rbcl.crypto_core_ristretto255_sub(self._valid(left), self._valid(point))) for left in points]
 
     def _times(self, scalar: int, point: bytes) -> bytes:
         try:

@@ -80,16 +80,16 @@ class Pads:
     def over(self, values: Words, words: Words) -> None:
         """Put the pads of values (rows, 2) over words (rows, words), or take them off: in place."""
         for block in blocks(len(values)):
-            for place, each in enumerate(self._permutations):
+            for place, cipher in enumerate(self._permutations):
                 shown = words[block, 2 * place : 2 * place + 2]
-                shown ^= one_way(each, values[block])[:, : shown.shape[1]]
+                shown ^= one_way(cipher, values[block])[:, : shown.shape[1]]
 
 
 class Columns:
     """The pseudo-random bit columns that grow from base seeds, read from the top in blocks of rows."""
 
     def __init__(self, suite: Suite, seeds: Seeds) -> None:
-        self._streams = [suite.stream(each.tobytes()) for each in seeds]
+        self._streams = [suite.stream(seed.tobytes()) for seed in seeds]
 
     def take(self, rows: int) -> Words:
         """The next rows (a multiple of 64) of all columns: (448, rows/64) words."""

@@ -58,13 +58,13 @@ async def seat(session: Session, ids: NDArray[np.bytes_], followers: Sequence[st
     if not followers or len({session.party, *followers}) != len(followers) + 1:
         raise BadInput("parties_wrong", "Rows are seated between one leader and one or more followers.")
     _require_unseen(terms)
-    pairs = [await settle(session, each, ids, terms, "receiver", label) for each in followers]
-    givers = [Giver(each.channel, each.suite, each.value, each.randomness.child("transfers")) for each in pairs]
+    pairs = [await settle(session, follower, ids, terms, "receiver", label) for follower in followers]
+    givers = [Giver(pair.channel, pair.suite, pair.value, pair.randomness.child("transfers")) for pair in pairs]
     for giver in givers:
         await giver.start()
     randomness = session.randomness.child(f"{label}/seats")
     # One key and one width for all, so that one placement serves them: identifiers padded further are as equal as before.
-    tagging = Tagging(suite_of(terms.suite), max(each.width for each in pairs), randomness.bytes(32))
+    tagging = Tagging(suite_of(terms.suite), max(pair.width for pair in pairs), randomness.bytes(32))
     placed = await asyncio.to_thread(arrange, tagging, ids, cuckoo.bins_in_part(pairs[0].own_rows), randomness)
     for pair in pairs:
         await pair.channel.send("intersection/seats", width=tagging.width, key=tagging.key(placed.attempt))
@@ -197,7 +197,7 @@ def _require_unseen(terms: Terms) -> None:
 
 
 def _lines(pair: Pair, keys: Words, layout: Layout, attempt: int) -> Lines:
-    return Lines.of(keys, layout, [permutation(pair.suite, pair.value, f"store/{attempt}/{each}") for each in ("thirds", "dense")])
+    return Lines.of(keys, layout, [permutation(pair.suite, pair.value, f"store/{attempt}/{kind}") for kind in ("thirds", "dense")])
 
 
 def _pieces(table: Words) -> list[slice]:

@@ -25,12 +25,12 @@ def check(job: Job) -> None:
         sentence = "An intersection that nobody learns is nothing by itself; only a computation on shares can go on with it."
         hint = "Choose receiver, both, or size; or train a scorecard, whose alignment takes reveal: nobody."
         raise BadInput("reveal_not_offered", sentence, hint=hint)
-    if len(job.parties) != 2 or {each.role for each in job.parties.values()} != {"sender", "receiver"}:
+    if len(job.parties) != 2 or {party.role for party in job.parties.values()} != {"sender", "receiver"}:
         raise BadInput("spec_roles", "An intersection has two parties, one sender and one receiver.")
-    for name, each in job.parties.items():
-        if each.source is None:
+    for name, party in job.parties.items():
+        if party.source is None:
             raise BadInput("spec_roles", f"{name} brings no source; both parties need one.")
-        if each.columns:
+        if party.columns:
             raise BadInput("spec_columns", f"{name} names columns; an intersection reads identifiers alone.")
 
 

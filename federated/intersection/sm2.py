@@ -43,28 +43,28 @@ class Sm2:
 
     def hash_to(self, values: Sequence[bytes]) -> list[bytes]:
         """The first x = SM3(value, counter) that is on the curve, with the even y. How often it tries depends on the value."""
-        return [_encode(_try_and_increment(each)) for each in values]
+        return [_encode(_try_and_increment(value)) for value in values]
 
     def base_times(self, scalars: Sequence[int]) -> list[bytes]:
         """Multiples of the base point."""
-        return [_encode(each) for each in _multiples(scalars, G)]
+        return [_encode(multiple) for multiple in _multiples(scalars, G)]
 
     def times(self, scalar: int, points: Sequence[bytes]) -> list[bytes]:
         """scalar·P for each P."""
-        return [_encode(each) for each in _times(scalar, [_decode(each) for each in points])]
+        return [_encode(multiple) for multiple in _times(scalar, [_decode(point) for point in points])]
 
     def times_each(self, scalars: Sequence[int], point: bytes) -> list[bytes]:
         """s·P for each s."""
-        return [_encode(each) for each in _multiples(scalars, _decode(point))]
+        return [_encode(multiple) for multiple in _multiples(scalars, _decode(point))]
 
     def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
         """P + Q for each pair."""
-        return [_encode(each) for each in add_each([_decode(each) for each in points], [_decode(each) for each in others])]
+        return [_encode(total) for total in add_each([_decode(point) for point in points], [_decode(other) for other in others])]
 
     def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
         """P - point for each P."""
         x, y = _decode(point)
-        return [_encode(each) for each in add_each([_decode(each) for each in points], [(x, P - y)] * len(points))]
+        return [_encode(total) for total in add_each([_decode(point) for point in points], [(x, P - y)] * len(points))]
 
 
 SM2 = Sm2()
@@ -101,8 +101,8 @@ def _sum(first: Point, second: Point, inverse: int) -> Point:
 def _inverses(values: Sequence[int]) -> list[int]:
     """1/v for each v, none of them zero: one inversion and three multiplications each."""
     products = [1]
-    for each in values:
-        products.append(products[-1] * each % P)
+    for value in values:
+        products.append(products[-1] * value % P)
     running, out = pow(products[-1], -1, P), [0] * len(values)
     for place in range(len(values) - 1, -1, -1):
         out[place] = running * products[place] % P
@@ -123,7 +123,7 @@ def _times(scalar: int, points: Sequence[Point]) -> list[Point]:
             total = add_each(total, total)
         if digit:
             chosen = odd[abs(digit) // 2]
-            total = add_each(total, chosen if digit > 0 else [_negated(each) for each in chosen])
+            total = add_each(total, chosen if digit > 0 else [_negated(multiple) for multiple in chosen])
     return total
 
 
@@ -155,7 +155,7 @@ def _table(point: Point) -> list[list[Point]]:
     columns: list[list[Point]] = [[None] * 32]
     for bit in range(8):
         powers = shifted[bit::8]
-        flat = [each for column in columns for each in column]
+        flat = [multiple for column in columns for multiple in column]
         sums = add_each(flat, powers * len(columns))
         columns += [sums[start : start + 32] for start in range(0, len(sums), 32)]
     return [list(row) for row in zip(*columns, strict=True)]

@@ -72,7 +72,7 @@ class Lines:
     @classmethod
     def of(cls, keys: Words, layout: Layout, permutations: Sequence[Permutation]) -> Lines:
         """The lines of keys (keys, 2), from two permutations of this attempt's own."""
-        first, second = (one_way(each, keys) for each in permutations)
+        first, second = (one_way(permutation, keys) for permutation in permutations)
         third = np.uint64(layout.third)
         places = (first.view(np.uint32)[:, :THIRDS].astype(np.uint64) * third) >> np.uint64(32)
         places += third * np.arange(THIRDS, dtype=np.uint64)
@@ -115,8 +115,8 @@ class _Dense:
             self._sums.append(sums)
 
     def add(self, values: Words, named: NDArray[np.uint8]) -> None:
-        for sums, each in zip(self._sums, named.T, strict=True):
-            values ^= sums[each]
+        for sums, index in zip(self._sums, named.T, strict=True):
+            values ^= sums[index]
 
 
 # --- Solving ----------------------------------------------------------------------------------------------------------------------
@@ -206,11 +206,11 @@ def _core(layout: Layout, lines: Lines, keys: Rows) -> Core | None:
             return None
         pivot = line & -line  # the lowest: sparse slots before dense ones
         own.append(pivot.bit_length() - 1)
-        rows = [each ^ row if other != number and each & pivot else each for other, each in enumerate(rows)]
+        rows = [equation ^ row if other != number and equation & pivot else equation for other, equation in enumerate(rows)]
     return Core(keys, columns[np.array(own, np.int32)], _bits([row >> width for row in rows], len(keys)))
 
 
 def _bits(numbers: Sequence[int], width: int) -> NDArray[Any]:
     size = -(-width // 8)
-    packed = np.frombuffer(b"".join(each.to_bytes(size, "little") for each in numbers), np.uint8).reshape(len(numbers), size)
+    packed = np.frombuffer(b"".join(number.to_bytes(size, "little") for number in numbers), np.uint8).reshape(len(numbers), size)
     return np.unpackbits(packed, axis=1, count=width, bitorder="little").astype(np.bool_)

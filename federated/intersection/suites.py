@@ -37,8 +37,8 @@ class Suite:
     def digest(self, *parts: bytes) -> bytes:
         """The hash of the parts, each behind its length: 32 bytes."""
         hashing = hashes.Hash(self._hash())
-        for each in parts:
-            hashing.update(len(each).to_bytes(8, "big") + each)
+        for part in parts:
+            hashing.update(len(part).to_bytes(8, "big") + part)
         return hashing.finalize()
 
     def permutation(self, key: bytes) -> Permutation:

@@ -60,7 +60,7 @@ def make_table(count: int = 400) -> Table:
     income[::7] = np.nan
     columns = {"Home": home, "Age": numbers.integers(18, 80, count).astype(np.float64), "Income": income}
     columns["Status"] = numbers.choice(["good", "bad"], count, p=[0.7, 0.3]).astype(object)
-    return Table(np.array([f"{each:018d}".encode() for each in range(count)]), columns)
+    return Table(np.array([f"{number:018d}".encode() for number in range(count)]), columns)
 
 
 def job_of(sql: str, *, purpose: str = "credit-assessment", name: str = "analysis", columns: tuple[str, ...] | None = None) -> Job:

@@ -28,7 +28,7 @@ from federated.errors import QiaolianError, Unavailable
 from federated.job import Table
 from scripts.federated_demo.watch import watched
 
-ROWS = pa.table({"r": pa.array(range(100), pa.int32()), "c0": pa.array([float(each % 3) for each in range(100)])})
+ROWS = pa.table({"r": pa.array(range(100), pa.int32()), "c0": pa.array([float(number % 3) for number in range(100)])})
 MARKED = "CREATE TEMP TABLE marked AS SELECT r, c0 AS k0 FROM rows"
 GROUPS = (
     "CREATE TEMP TABLE groups AS SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS g, * FROM (SELECT k0, count(*) AS n0 FROM marked GROUP BY k0)"
@@ -128,11 +128,11 @@ def shown(folder: Path) -> dict[str, str]:
 
 def working() -> Path | None:
     """The process that answers, once it has confined itself."""
-    for each in Path("/proc").glob("[0-9]*"):
+    for process_folder in Path("/proc").glob("[0-9]*"):
         try:
-            about = shown(each)
-            if about["PPid"] == str(os.getpid()) and about["Seccomp"] == "2" and child.__file__.encode() in (each / "cmdline").read_bytes():
-                return each
+            about = shown(process_folder)
+            if about["PPid"] == str(os.getpid()) and about["Seccomp"] == "2" and child.__file__.encode() in (process_folder / "cmdline").read_bytes():
+                return process_folder
         except OSError:
             continue
     return None
@@ -169,7 +169,7 @@ def test_every_thread_of_the_process_has_left_the_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, threads_at_work() as threads:
         port = f"0100007F:{server.getsockname()[1]:04X}"
         assert port in Path("/proc/thread-self/net/tcp").read_text()
-        assert [each.name for each in threads if port in (each / "net" / "tcp").read_text()] == []
+        assert [thread.name for thread in threads if port in (thread / "net" / "tcp").read_text()] == []
 
 
 CHILD = f"import sys; sys.path.append({str(Path(child.__file__).parent)!r}); import child"
@@ -224,7 +224,7 @@ def test_confined_code_can_open_start_and_reach_nothing(tmp_path: Path, attempt:
     attempt = attempt.format(folder=tmp_path)
     done = inside(f"try:\n    {attempt}\nexcept (OSError, RuntimeError) as error:\n    print('stopped')\nelse:\n    print('done')")
     assert done.stdout == "stopped\n", done.stderr
-    assert [each.name for each in tmp_path.iterdir()] == ["victim"]
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"]
 
 
 @pytest.mark.parametrize(
@@ -285,11 +285,14 @@ def test_the_process_has_no_secrets_of_its_parent(monkeypatch: pytest.MonkeyPatc
 
     def look() -> None:
         while not shown:
-            for each in Path("/proc").glob("[0-9]*"):
+            for process_folder in Path("/proc").glob("[0-9]*"):
                 try:
-                    words = (each / "cmdline").read_bytes().split(b"\0")
+                    words = (process_folder / "cmdline").read_bytes().split(b"\0")
                     if child.__file__.encode() in words and b"-I" in words:
-                        shown.update(environment=(each / "environ").read_bytes(), open={path.readlink().name for path in (each / "fd").iterdir()})
+                        shown.update(
+                            environment=(process_folder / "environ").read_bytes(),
+                            open={path.readlink().name for path in (process_folder / "fd").iterdir()},
+                        )
                 except OSError:
                     continue
 
@@ -341,7 +344,7 @@ def test_groups_and_bytes_are_bounded() -> None:
 def test_the_owner_alone_learns_which_limit_it_was(policy: Policy) -> None:
     analysis = read("SELECT Home, count(*) FROM records GROUP BY Home")
     rules = policy.sources["records"]
-    table = Table(np.arange(100).astype("S4"), {"Home": np.array([f"h{each % 3}" for each in range(100)], object)})
+    table = Table(np.arange(100).astype("S4"), {"Home": np.array([f"h{number % 3}" for number in range(100)], object)})
     for limits, most_groups, reason in ((Limits(rows=99), 10, "more rows"), (Limits(), 2, "more groups")):
         statement = write(analysis, rules, least_rows=10, most_groups=most_groups)
         with pytest.raises(Unavailable, check=lambda error: error.code == "analysis_failed") as caught:

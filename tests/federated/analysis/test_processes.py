@@ -25,8 +25,8 @@ SQL = "SELECT Home, floor(Age / 20) AS age, count(*) AS firms, avg(Income) AS in
 def folders(tmp_path: Path) -> Parties:
     """Both parties' folders; nobody runs yet."""
     table = make_table()
-    columns = {name: pa.array(each, from_pandas=True) for name, each in table.columns.items()}
-    records = pa.table({KEY: pa.array([each.decode() for each in table.ids.tolist()]), **columns})
+    columns = {name: pa.array(column, from_pandas=True) for name, column in table.columns.items()}
+    records = pa.table({KEY: pa.array([identifier.decode() for identifier in table.ids.tolist()]), **columns})
     noisy = POLICY.replace("\n[sources.records.Home]", NOISE + "\n[sources.records.Home]")
     made = Parties.make(tmp_path, {"tax": {"records": records}, "bank": {}}, policies={"tax": noisy})
     Budget.create(tmp_path / "tax" / "budget.json", 10_000)

@@ -34,7 +34,7 @@ BY_HOME = "SELECT Home, count(*) AS firms, avg(Income) AS income FROM records GR
 
 def truth(office: Office, home: str | None) -> tuple[int, float]:
     """The number of rows with this home, and the mean of their incomes within the policy's bounds."""
-    here = np.array([each == home for each in office.table.columns["Home"]])
+    here = np.array([column == home for column in office.table.columns["Home"]])
     incomes = np.clip(office.table.columns["Income"][here], 0, 5000)
     return int(here.sum()), float(np.nanmean(incomes))
 
@@ -49,7 +49,7 @@ def test_the_analyst_gets_the_result_and_the_owner_a_record_of_it(office: Office
     shown = csv.read_csv(io.BytesIO(files["result.csv"]))
     assert shown.equals(parquet.read_table(io.BytesIO(files["result.parquet"])))
     assert shown.column_names == ["Home", "firms", "income"]
-    for home, firms, income in zip(*(each.to_pylist() for each in shown.columns), strict=True):
+    for home, firms, income in zip(*(column.to_pylist() for column in shown.columns), strict=True):
         size, mean = truth(office, home)
         assert firms == size
         assert income == pytest.approx(mean, abs=0.01)
@@ -136,7 +136,7 @@ def test_a_tracker_over_three_analyses_is_stopped(office: Office) -> None:
     age[home == "rent"] = 20.0
     age[np.flatnonzero(home == "rent")[0]] = 70.0
     sets = ["Home = 'rent'", "Age > 60", "Home = 'rent' OR Age > 60"]
-    got = [office.result(f"SELECT sum(Income) FROM records WHERE {each}") for each in sets]
+    got = [office.result(f"SELECT sum(Income) FROM records WHERE {condition}") for condition in sets]
     assert len(got[0]) == 1
     assert [] in got[1:]
 
@@ -213,7 +213,7 @@ def told_of_the_income(office: Office, cell: str) -> tuple[int, int]:
     low, high = 0, 5000
     try:
         while high - low > 1:
-            places = sorted({low + (high - low) * each // 13 for each in range(1, 13)} - {low, high})
+            places = sorted({low + (high - low) * number // 13 for number in range(1, 13)} - {low, high})
             cells = ", ".join(f"{cell.format(k=place)} AS c{place}" for place in places)
             ((_, *values),) = office.result(f"SELECT count(*), {cells} FROM records")
             lacking = [place for place, value in zip(places, values, strict=True) if value is None]
@@ -360,7 +360,7 @@ def test_what_the_noise_costs_is_within_what_is_charged(policy: Policy, sql: str
     for micro_rho in (2000, 5003, 10**6, 10**9):
         found = answer.sigmas(analysis, statement, rules, micro_rho)
         assert [(size > 0, total > 0) for size, total in found] == [(size > 0, total > 0) for size, total in bounds]
-        parts = [each for pair, sigma in zip(bounds, found, strict=True) for each in zip(pair, sigma, strict=True) if each[0]]
+        parts = [share for pair, sigma in zip(bounds, found, strict=True) for share in zip(pair, sigma, strict=True) if share[0]]
         assert sum(bound**2 * 10**6 / (2 * sigma**2) for bound, sigma in parts) <= micro_rho
         assert all(sigma == 1 or bound**2 * 10**6 / (2 * (sigma - 1) ** 2) > micro_rho / len(parts) for bound, sigma in parts)
 

@@ -22,16 +22,16 @@ ALL = np.ones(ROW_COUNT, np.bool_)
 
 
 def rows(*parts: Sequence[int] | range) -> NDArray[np.int64]:
-    return np.array(sorted({each for part in parts for each in part}), np.int64)
+    return np.array(sorted({row for part in parts for row in part}), np.int64)
 
 
 def offer(partition: Partition, *sets: NDArray[np.int64]) -> list[bool]:
     """Which of the sets are released, one after the other."""
     given = []
-    for each in sets:
-        given.append(partition.admits(each, LEAST))
+    for asked in sets:
+        given.append(partition.admits(asked, LEAST))
         if given[-1]:
-            partition.cut(each)
+            partition.cut(asked)
     return given
 
 
@@ -69,8 +69,8 @@ def test_small_and_empty_sets_are_not_released(size: int) -> None:
 def atoms(sets: Sequence[NDArray[np.int64]], within: NDArray[np.bool_]) -> list[int]:
     """Sizes of the classes of rows that are in the same released sets, worked out from scratch; rows in none are no class."""
     marks = np.zeros((len(within), len(sets)), np.bool_)
-    for place, each in enumerate(sets):
-        marks[each, place] = True
+    for place, asked in enumerate(sets):
+        marks[asked, place] = True
     marks = marks[within & marks.any(axis=1)] if sets else marks[:0]
     return [] if not len(marks) else np.unique(marks, axis=0, return_counts=True)[1].tolist()
 
@@ -89,12 +89,12 @@ def test_every_atom_of_what_was_released_is_large_enough(sets: list[set[int]], m
     holds = ALL.copy()
     holds[sorted(missing)] = False
     released, given = Released(), {ROWS: list[Any](), "Income": list[Any]()}
-    for place, each in enumerate(sets):
+    for place, asked in enumerate(sets):
         column = "Income" if place % 2 else None
-        if released.release(rows(sorted(each)), column, {ROWS: ALL, "Income": holds}, LEAST):
-            given[ROWS].append(rows(sorted(each)))
+        if released.release(rows(sorted(asked)), column, {ROWS: ALL, "Income": holds}, LEAST):
+            given[ROWS].append(rows(sorted(asked)))
             if column:
-                given[column].append(rows(sorted(each)))
+                given[column].append(rows(sorted(asked)))
     for family, within in ((ROWS, ALL), ("Income", holds)):
         sizes = atoms(given[family], within)
         assert min(sizes, default=LEAST) >= LEAST
@@ -106,10 +106,10 @@ def test_every_atom_of_what_was_released_is_large_enough(sets: list[set[int]], m
 def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[int]]) -> None:
     """Any row that a combination weighs, it weighs together with its whole atom: a solver finds no row's value."""
     partition, given = Partition.fresh(ALL), []
-    for each in sets:
-        if partition.admits(rows(sorted(each)), LEAST):
-            partition.cut(rows(sorted(each)))
-            given.append(np.isin(np.arange(ROW_COUNT), sorted(each)).astype(float))
+    for asked in sets:
+        if partition.admits(rows(sorted(asked)), LEAST):
+            partition.cut(rows(sorted(asked)))
+            given.append(np.isin(np.arange(ROW_COUNT), sorted(asked)).astype(float))
     if not given:
         return
     matrix = np.array(given)

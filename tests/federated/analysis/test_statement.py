@@ -44,7 +44,7 @@ def value_of(expression: Expression, row: dict[str, Any]) -> Any:
             if value_of(condition, row) is True:
                 return value_of(result, row)
         return value_of(default, row)
-    values = [value_of(each, row) for each in expression.arguments]
+    values = [value_of(argument, row) for argument in expression.arguments]
     if expression.name == "is null":
         return values[0] is None
     if expression.name in ("and", "or"):
@@ -92,7 +92,7 @@ def expected(analysis: Analysis) -> dict[tuple[Any, ...], list[tuple[int, int]]]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     scaled = {name: bounded(TABLE.columns[name], RULES[name]) for name in ("Income",)}
     for place in range(len(TABLE)):
-        row = {name: each[place] for name, each in TABLE.columns.items()} | {"place": place}
+        row = {name: column[place] for name, column in TABLE.columns.items()} | {"place": place}
         if analysis.where is None or value_of(analysis.where, row) is True:
             groups[tuple(value_of(key.expression, row) for key in analysis.keys)].append(row)
     out = {}
@@ -113,18 +113,18 @@ def _cell(cell: Cell, rows: list[dict[str, Any]], scaled: dict[str, Any]) -> tup
 
 # --- Expressions of all shapes ---------------------------------------------------------------------------------------------------------
 
-NUMBERS = st.integers(-90, 90).map(lambda each: Value(float(each))) | st.sampled_from([Value(0.5), Value(1e15), Column("Age")])
+NUMBERS = st.integers(-90, 90).map(lambda number: Value(float(number))) | st.sampled_from([Value(0.5), Value(1e15), Column("Age")])
 TEXTS = st.sampled_from([Value("owner"), Value("x'y"), Value('"; DROP TABLE rows; --'), Value("自有"), Value(""), Column("Home"), Column("Status")])
 
 
 def bigger(number: Any, text: Any, truth: Any) -> tuple[Any, Any, Any]:
     def call(name: str, *arguments: Any) -> Any:
-        return st.tuples(*arguments).map(lambda each: Call(name, each))
+        return st.tuples(*arguments).map(lambda values: Call(name, values))
 
     constant = st.sampled_from([Value(10.0), Value(-3.0), Value(0.25)])
     numbers = [call(name, number, number) for name in "+-*"] + [call(name, number) for name in ("negative", "abs", "floor", "ceil", "round")]
     numbers += [call("/", number, constant), call("length", text), call("case", truth, number, number)]
-    texts = [call("lower", text), call("upper", text), call("left", text, st.integers(1, 64).map(lambda each: Value(float(each))))]
+    texts = [call("lower", text), call("upper", text), call("left", text, st.integers(1, 64).map(lambda number: Value(float(number))))]
     texts += [call("case", truth, text, truth, text, text)]
     truths = [call(name, kind, kind) for name in ("=", "<>", "<", "<=", ">", ">=") for kind in (number, text)]
     truths += [call("and", truth, truth), call("or", truth, truth), call("not", truth), call("between", number, number, number)]
@@ -134,7 +134,7 @@ def bigger(number: Any, text: Any, truth: Any) -> tuple[Any, Any, Any]:
 
 def shapes(depth: int) -> tuple[Any, Any, Any]:
     number, text = NUMBERS, TEXTS
-    truth = st.tuples(st.sampled_from([Column("Age")]), NUMBERS).map(lambda each: Call(">", each))
+    truth = st.tuples(st.sampled_from([Column("Age")]), NUMBERS).map(lambda arguments: Call(">", arguments))
     for _ in range(depth):
         number, text, truth = bigger(number, text, truth)
     return number, text, truth
@@ -145,7 +145,7 @@ NUMBER, TEXT, TRUTH = shapes(2)
 
 @st.composite
 def analyses(draw: Any) -> Analysis:
-    keys = tuple(Key(f"k{place}", each) for place, each in enumerate(draw(st.lists(NUMBER | TEXT, max_size=2, unique=True))))
+    keys = tuple(Key(f"k{place}", expression) for place, expression in enumerate(draw(st.lists(NUMBER | TEXT, max_size=2, unique=True))))
     cells = tuple(
         Cell(f"v{place}", function, column, only)
         for place, ((function, column), only) in enumerate(
@@ -186,7 +186,7 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
     computed = in_this_process(statement, 1000)
     wanted = expected(analysis)
     places = [
-        statement.statistic_of(cell, tuple(dict.fromkeys(each.only for each in analysis.cells if each.only is not None))) for cell in analysis.cells
+        statement.statistic_of(cell, tuple(dict.fromkeys(cell.only for cell in analysis.cells if cell.only is not None))) for cell in analysis.cells
     ]
     got = {
         keys: [(int(computed.sizes[group, place]), int(computed.sums[group, place])) for place in places] for group, keys in enumerate(computed.keys)
@@ -290,9 +290,9 @@ def test_the_confined_process_computes_the_same() -> None:
 
 def written(groups: pa.Table, members: pa.Table) -> bytes:
     out = pa.BufferOutputStream()
-    for each in (groups, members):
-        with pa.ipc.new_stream(out, each.schema) as stream:
-            stream.write_table(each)
+    for batch in (groups, members):
+        with pa.ipc.new_stream(out, batch.schema) as stream:
+            stream.write_table(batch)
     return out.getvalue().to_pybytes()
 
 

@@ -276,7 +276,7 @@ PIECES = st.sampled_from(
 )
 
 
-@given(st.lists(PIECES, max_size=30).map(" ".join) | st.text(max_size=80) | st.binary(max_size=40).map(lambda each: each.decode("latin-1")))
+@given(st.lists(PIECES, max_size=30).map(" ".join) | st.text(max_size=80) | st.binary(max_size=40).map(lambda data: data.decode("latin-1")))
 def test_any_text_is_read_or_refused_with_a_code(text: str) -> None:
     assert verdict(text) in CODES
 

@@ -27,8 +27,8 @@ def test_the_pages_statements_are_what_runs() -> None:
     rules = Policy.parse((HEAD + COLUMNS).encode()).sources["records"]
     statement = write(read(SQL), rules, least_rows=10, most_groups=1000)
     assert statement.parameters == (30.0,)
-    for each in (SQL, statement.marked, statement.groups, statement.members):
-        assert f"\n    {each}\n" in PAGE
+    for text in (SQL, statement.marked, statement.groups, statement.members):
+        assert f"\n    {text}\n" in PAGE
 
 
 def test_the_pages_noise_is_what_is_drawn() -> None:
@@ -50,4 +50,4 @@ def test_the_pages_policy_and_example_are_sound() -> None:
 def test_the_page_counts_the_system_calls() -> None:
     shown = re.search(r"filter with (\d+) system calls \((\d+) on ARM\)", PAGE)
     assert shown is not None
-    assert [int(each) for each in shown.groups()] == [len(set(_CALLS[machine][1])) for machine in ("x86_64", "aarch64")]
+    assert [int(group) for group in shown.groups()] == [len(set(_CALLS[machine][1])) for machine in ("x86_64", "aarch64")]

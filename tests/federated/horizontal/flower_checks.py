@@ -35,7 +35,7 @@ def settings_of(folder: Path, name: str, **more: Any) -> dict[str, Any]:
     plan = {"name": "check", "members": list(NAMES), "parameters": PARAMETERS | more}
     FolderGate(home / "approvals").approve(read_plan(plan), uses=1, not_after=2**40, by="Li")
     paths = {"rows": "rows.csv", "state": "state", "budget": "ledger.json", "gate": "approvals", "key": "node"}
-    return {"plan": plan, "party": name, "keys": public_keys(), **{each: str(home / path) for each, path in paths.items()}}
+    return {"plan": plan, "party": name, "keys": public_keys(), **{setting: str(home / path) for setting, path in paths.items()}}
 
 
 def public_keys() -> dict[str, str]:
@@ -67,8 +67,8 @@ class Sum:
         self.settings = {name: settings_of(folder, name) for name in NAMES}
         self.plan = read_plan(self.settings["a"]["plan"])
         answers = {name: self.node(name).answer(asked("keys")) for name in NAMES}
-        adverts = {name: unpack(each) for name, each in answers.items()}
-        self.signatures = {name: signatures_of(each)[name] for name, each in answers.items()}
+        adverts = {name: unpack(answer) for name, answer in answers.items()}
+        self.signatures = {name: signatures_of(answer)[name] for name, answer in answers.items()}
         self.rosters = {number: {name: adverts[name][number][name] for name in NAMES} for number in self.plan.sums}
 
     def node(self, name: str) -> Node:
@@ -129,10 +129,10 @@ def check_that_two_messages_at_once_are_not_both_answered(folder: Path) -> None:
             honest.node("a")._step(0, act)
 
     threads = [threading.Thread(target=ask, args=(np.full(length, value),)) for value in (0, 1)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(answered) == 1, f"{len(answered)} messages were answered for one step"
 
 
@@ -155,7 +155,7 @@ def check_that_members_with_different_models_reveal_nothing(folder: Path) -> Non
 def check_a_sum(folder: Path) -> None:
     """One sum by hand, with what a lying server may try at each step."""
     settings = {name: settings_of(folder, name) for name in NAMES}
-    nodes = {name: Node(each) for name, each in settings.items()}
+    nodes = {name: Node(setting) for name, setting in settings.items()}
     plan = read_plan(settings["a"]["plan"])
     machines = {number: Aggregator(plan.terms(number)) for number in plan.sums}
 
@@ -163,9 +163,9 @@ def check_a_sum(folder: Path) -> None:
     refuses("message_unexpected", nodes["a"], asked("everything"))
     refuses("message_unexpected", nodes["a"], asked("keys", 99))
     refuses("message_unexpected", nodes["a"], asked("confirm"))
-    answers = {name: each.answer(asked("keys")) for name, each in nodes.items()}
-    adverts = {name: unpack(each) for name, each in answers.items()}
-    signatures = {name: signatures_of(each)[name] for name, each in answers.items()}
+    answers = {name: node.answer(asked("keys")) for name, node in nodes.items()}
+    adverts = {name: unpack(answer) for name, answer in answers.items()}
+    signatures = {name: signatures_of(answer)[name] for name, answer in answers.items()}
     refuses("message_unexpected", nodes["a"], asked("keys"))
 
     rosters = {number: machines[number].collect_keys({name: adverts[name][number][name] for name in NAMES}) for number in plan.sums}

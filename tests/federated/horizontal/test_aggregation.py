@@ -170,7 +170,7 @@ def test_roles_and_columns_are_checked() -> None:
     with refused("spec_columns"):
         AGGREGATION.check(job_of(tax=Party("member")))
     with refused("too_few_members"):
-        AGGREGATION.check(Job("j", "aggregation", "credit", {name: each for name, each in job_of().parties.items() if name != "tax"}, PARAMETERS))
+        AGGREGATION.check(Job("j", "aggregation", "credit", {name: party for name, party in job_of().parties.items() if name != "tax"}, PARAMETERS))
 
 
 # --- Training -------------------------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_training_over_secure_sums_is_federated_averaging() -> None:
         weights = {name: len(data[name][0]) for name in MEMBERS}
         common = sum(local[name] * weights[name] for name in MEMBERS) / sum(weights.values())
     outcomes = run(job)
-    models = {json.dumps(json.loads(each.files["model.json"])) for each in outcomes.values()}
+    models = {json.dumps(json.loads(outcome.files["model.json"])) for outcome in outcomes.values()}
     assert len(models) == 1
     assert np.allclose(json.loads(models.pop())["parameters"], common, atol=1e-6)
 
@@ -201,7 +201,7 @@ def test_auc_and_counts_of_all_rows_come_out_of_sums() -> None:
     parameters = np.array(json.loads(outcome.files["model.json"])["parameters"])
     data = [plan.prepare(TABLES[name].columns) for name in MEMBERS]
     scores = np.concatenate([sigmoid(plan.model.logits(parameters, rows)) for rows, _ in data])
-    labels = np.concatenate([each for _, each in data])
+    labels = np.concatenate([column for _, column in data])
     assert abs(outcome.metrics["auc"] - roc_auc_score(labels, np.floor(scores * 1000))) < 1e-12
     assert outcome.metrics["auc"] > 0.8
     assert outcome.metrics["rows"] == len(labels) == 3 * 119
@@ -291,7 +291,7 @@ def test_rows_that_do_not_fit_the_plan_are_refused(tables: dict[str, Table], cod
 
 
 def test_one_label_only_is_refused_at_the_evaluation() -> None:
-    tables = {name: Table(each.ids, {**each.columns, "bad": np.zeros(len(each))}) for name, each in TABLES.items()}
+    tables = {name: Table(rows.ids, {**rows.columns, "bad": np.zeros(len(rows))}) for name, rows in TABLES.items()}
     with refused("one_class"):
         run(job_of(), tables=tables)
 

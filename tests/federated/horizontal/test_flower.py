@@ -94,7 +94,10 @@ def looked_at(running: Deployment, traces: Path) -> Iterator[None]:
                 with suppress(psutil.Error):
                     parent = psutil.Process(process.pid)
                     reached = {
-                        each.raddr.ip for one in (parent, *parent.children(recursive=True)) for each in one.net_connections("inet") if each.raddr
+                        connection.raddr.ip
+                        for one in (parent, *parent.children(recursive=True))
+                        for connection in one.net_connections("inet")
+                        if connection.raddr
                     }
                     for address in reached - {known for party, known in found if party == name}:
                         found.add((name, address))
@@ -202,8 +205,8 @@ def test_an_unsound_order_starts_nothing(
     rows: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: Any, given: list[str], code: str
 ) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    words = [word for each in given for word in ("--rows", each if "=" in each else f"{each}={rows[each]}")]
-    words += [word for each in given for word in ("--gate", f"{each.partition('=')[0]}={tmp_path}")]
+    words = [word for member in given for word in ("--rows", member if "=" in member else f"{member}={rows[member]}")]
+    words += [word for member in given for word in ("--gate", f"{member.partition('=')[0]}={tmp_path}")]
     assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), *words]) != 0
     assert f"error[{code}]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -221,8 +224,8 @@ def test_only_the_loopback_was_spoken_to(deployment: Deployment, traces: Path) -
 
 
 def test_what_was_started_is_ended_and_nothing_else(deployment: Deployment) -> None:
-    family = [each for process in deployment.processes() for each in (process, *process.children(recursive=True))]
+    family = [started for process in deployment.processes() for started in (process, *process.children(recursive=True))]
     assert len(family) >= 3
     deployment.close()
-    assert not any(psutil.pid_exists(each.pid) and each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
+    assert not any(psutil.pid_exists(process.pid) and process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
     assert psutil.Process().is_running()

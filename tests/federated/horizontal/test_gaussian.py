@@ -16,7 +16,7 @@ def chi_square(draws: NDArray[np.int64], reach: int, weight: dict[int, float]) -
     """The statistic over the values from -reach to reach and the two tails; degrees of freedom."""
     total = sum(weight.values())
     expected = np.array([weight[value] / total for value in range(-reach, reach + 1)])
-    tail = sum(each for value, each in weight.items() if value > reach) / total
+    tail = sum(mass for value, mass in weight.items() if value > reach) / total
     expected = np.array([tail, *expected, tail]) * len(draws)
     observed = np.bincount(np.clip(draws, -reach - 1, reach + 1) + reach + 1, minlength=2 * reach + 3)
     assert expected.min() > 20, "the test needs enough draws in each cell"

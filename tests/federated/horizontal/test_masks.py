@@ -59,9 +59,9 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
     terms = Terms("vector", names, 3, 1000)
     members = {name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(names)}
     aggregator = Aggregator(terms)
-    roster = aggregator.collect_keys({name: each.advertise() for name, each in members.items()})
+    roster = aggregator.collect_keys({name: member.advertise() for name, member in members.items()})
     vouched = {name: advert_digest(terms, name, advert) for name, advert in roster.items()}
-    routed = aggregator.route_shares({name: each.share(roster, vouched) for name, each in members.items()})
+    routed = aggregator.route_shares({name: member.share(roster, vouched) for name, member in members.items()})
     masked = {name: members[name].mask(np.array([1, 2, 3]) * 10**place, routed[name]) for place, name in enumerate(names)}
     survivors = aggregator.add_masked({name: masked[name] for name in "ac"})
     confirmed = aggregator.route_confirmations({name: members[name].confirm(survivors) for name in "ac"})
@@ -76,5 +76,5 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
         confirmed["c"]["a"].hex(),
     ]
     noise = discrete_gaussian(5, 12, Randomness(bytes(32))).tolist()
-    for each in (*shown, str(noise)):
-        assert each in page, each
+    for text in (*shown, str(noise)):
+        assert text in page, text

@@ -21,7 +21,7 @@ MODELS: list[Model] = [Logistic(4, 0.01), Neural(4, 3, 0.01)]
 def loss(model: Any, parameters: Vector) -> float:
     mean = float(np.mean(np.logaddexp(0, model.logits(parameters, ROWS)) - LABELS * model.logits(parameters, ROWS)))
     weights = [parameters[:-1]] if isinstance(model, Logistic) else [parameters[:12], parameters[15:18]]
-    return mean + model.l2 / 2 * sum(float((each**2).sum()) for each in weights)
+    return mean + model.l2 / 2 * sum(float((weight**2).sum()) for weight in weights)
 
 
 def train(model: Model, *, mu: float = 0.0, epochs: int = 5, seed: bytes = b"t" * 32) -> Vector:
@@ -33,7 +33,7 @@ def train(model: Model, *, mu: float = 0.0, epochs: int = 5, seed: bytes = b"t" 
 def test_gradients_are_those_of_the_loss(model: Model) -> None:
     point = np.random.default_rng(4).normal(0, 0.5, model.size)
     steps = np.eye(model.size) * 1e-6
-    differences = np.array([(loss(model, point + each) - loss(model, point - each)) / 2e-6 for each in steps])
+    differences = np.array([(loss(model, point + step) - loss(model, point - step)) / 2e-6 for step in steps])
     assert np.allclose(model.gradient(point, ROWS, LABELS), differences, atol=1e-7)
 
 

@@ -18,19 +18,19 @@ ELEMENTS = st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=3
 
 @given(elements=ELEMENTS)
 def test_the_squared_norm_is_exact(elements: list[int]) -> None:
-    assert privacy.squared_norm(np.array(elements, np.int64)) == sum(each * each for each in elements)
+    assert privacy.squared_norm(np.array(elements, np.int64)) == sum(element * element for element in elements)
 
 
 @given(elements=ELEMENTS, clip=st.integers(1, 2**31 - 1))
 def test_no_clipped_vector_is_longer_than_the_clip(elements: list[int], clip: int) -> None:
     clipped = privacy.clip_l2(np.array(elements, np.int64), clip)
-    assert sum(int(each) ** 2 for each in clipped) <= clip * clip
+    assert sum(int(element) ** 2 for element in clipped) <= clip * clip
 
 
 @given(elements=ELEMENTS)
 def test_a_vector_within_the_clip_is_left_alone(elements: list[int]) -> None:
     vector = np.array(elements, np.int64)
-    clip = math.isqrt(sum(each * each for each in elements)) + 1
+    clip = math.isqrt(sum(element * element for element in elements)) + 1
     if clip < 2**31:
         assert np.array_equal(privacy.clip_l2(vector, clip), vector)
 

@@ -27,7 +27,7 @@ def test_no_value_is_beyond_the_bound(values: list[float]) -> None:
 @given(parts=st.lists(st.lists(st.floats(-1, 1), min_size=4, max_size=4), min_size=3, max_size=9))
 def test_a_sums_error_grows_with_the_number_of_vectors_only(parts: list[list[float]]) -> None:
     grid = Grid(1.0, 20)
-    total = sum(grid.quantise(np.array(each)) for each in parts)
+    total = sum(grid.quantise(np.array(part)) for part in parts)
     assert np.abs(grid.restore(np.asarray(total)) - np.sum(parts, axis=0)).max() <= len(parts) * grid.error + 1e-12
 
 

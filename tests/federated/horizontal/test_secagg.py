@@ -30,7 +30,7 @@ def vectors_of(terms: Terms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
 
 def vouched_of(members: Mapping[str, Member]) -> dict[str, bytes]:
     """What each member tells of its own keys, over a channel that the aggregator has no hand in."""
-    return {name: advert_digest(each.terms, name, Member(each.terms, name, each.seed).advertise()) for name, each in members.items()}
+    return {name: advert_digest(member.terms, name, Member(member.terms, name, member.seed).advertise()) for name, member in members.items()}
 
 
 def members_of(terms: Terms) -> dict[str, Member]:
@@ -47,30 +47,30 @@ class Meeting:
 
     def at(self, step: str) -> dict[str, Member]:
         return {
-            name: each
-            for name, each in self.members.items()
+            name: member
+            for name, member in self.members.items()
             if STEPS.index(self._gone.get(name, "reveal")) > STEPS.index(step) or name not in self._gone
         }
 
     def keys(self) -> dict[str, bytes]:
-        return self.aggregator.collect_keys({name: each.advertise() for name, each in self.at("keys").items()})
+        return self.aggregator.collect_keys({name: member.advertise() for name, member in self.at("keys").items()})
 
     def shares(self) -> dict[str, dict[str, bytes]]:
         roster = self.keys()
         vouched = vouched_of(self.members)
-        return self.aggregator.route_shares({name: each.share(roster, vouched) for name, each in self.at("shares").items()})
+        return self.aggregator.route_shares({name: member.share(roster, vouched) for name, member in self.at("shares").items()})
 
     def masked(self) -> tuple[str, ...]:
         routed = self.shares()
-        return self.aggregator.add_masked({name: each.mask(self.vectors[name], routed[name]) for name, each in self.at("masked").items()})
+        return self.aggregator.add_masked({name: member.mask(self.vectors[name], routed[name]) for name, member in self.at("masked").items()})
 
     def confirm(self) -> dict[str, dict[str, bytes]]:
         survivors = self.masked()
-        return self.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in self.at("confirm").items()})
+        return self.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in self.at("confirm").items()})
 
     def reveal(self) -> NDArray[np.int64]:
         routed = self.confirm()
-        return self.aggregator.unmask({name: each.reveal(routed[name]) for name, each in self.at("reveal").items()})
+        return self.aggregator.unmask({name: member.reveal(routed[name]) for name, member in self.at("reveal").items()})
 
     def expected(self) -> Any:
         return sum(self.vectors[name] for name in self.at("masked"))
@@ -143,20 +143,20 @@ def test_the_same_seeds_give_the_same_messages() -> None:
 def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
     meeting = Meeting(terms_of(), {"d": "masked"})
     for step in STEPS:
-        meeting.members = {name: Member.load(meeting.terms, each.dump()) for name, each in meeting.members.items()}
+        meeting.members = {name: Member.load(meeting.terms, member.dump()) for name, member in meeting.members.items()}
         if step == "keys":
             roster = meeting.keys()
         elif step == "shares":
             vouched = vouched_of(meeting.members)
-            routed = meeting.aggregator.route_shares({name: each.share(roster, vouched) for name, each in meeting.members.items()})
+            routed = meeting.aggregator.route_shares({name: member.share(roster, vouched) for name, member in meeting.members.items()})
         elif step == "masked":
             survivors = meeting.aggregator.add_masked(
-                {name: each.mask(meeting.vectors[name], routed[name]) for name, each in meeting.at("masked").items()}
+                {name: member.mask(meeting.vectors[name], routed[name]) for name, member in meeting.at("masked").items()}
             )
         elif step == "confirm":
-            confirmed = meeting.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in meeting.at("confirm").items()})
+            confirmed = meeting.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in meeting.at("confirm").items()})
         else:
-            total = meeting.aggregator.unmask({name: each.reveal(confirmed[name]) for name, each in meeting.at("reveal").items()})
+            total = meeting.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in meeting.at("reveal").items()})
     assert np.array_equal(total, meeting.expected())
 
 
@@ -261,7 +261,7 @@ def test_a_member_without_enough_confirmations_reveals_nothing() -> None:
 def test_a_confirmation_cannot_be_made_by_the_aggregator_nor_sent_back() -> None:
     meeting = Meeting(terms_of())
     meeting.masked()
-    sent = {name: each.confirm(NAMES) for name, each in meeting.members.items()}
+    sent = {name: member.confirm(NAMES) for name, member in meeting.members.items()}
     for forged in (bytes(32), b"", sent["a"]["b"]):
         member = Member.load(meeting.terms, meeting.members["a"].dump())
         with refused("survivors_differ"):
@@ -345,7 +345,7 @@ def test_a_peer_that_has_vouched_for_nothing_gets_no_share() -> None:
     meeting = Meeting(terms_of())
     roster = meeting.keys()
     with refused("keys_differ"):
-        meeting.members["a"].share(roster, {name: each for name, each in vouched_of(meeting.members).items() if name != "e"})
+        meeting.members["a"].share(roster, {name: digest for name, digest in vouched_of(meeting.members).items() if name != "e"})
 
 
 @pytest.mark.parametrize("other", [terms_of(label="job/2"), terms_of(bound=999)])
@@ -362,9 +362,9 @@ def test_members_that_start_from_different_models_reveal_nothing() -> None:
     routed = meeting.shares()
     bases = {name: bytes([name == "a"]) * 32 for name in NAMES}
     survivors = meeting.aggregator.add_masked(
-        {name: each.mask(meeting.vectors[name], routed[name], bases[name]) for name, each in meeting.members.items()}
+        {name: member.mask(meeting.vectors[name], routed[name], bases[name]) for name, member in meeting.members.items()}
     )
-    routed = meeting.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in meeting.members.items()})
+    routed = meeting.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in meeting.members.items()})
     for name in "ab":
         member = Member.load(meeting.terms, meeting.members[name].dump())
         with refused("survivors_differ"):
@@ -453,7 +453,7 @@ def test_an_altered_share_gives_no_wrong_sum() -> None:
     for owner in ("b", "e"):  # a survivor's seed, a missing member's key
         meeting = Meeting(terms_of(), {"e": "masked"})
         routed = meeting.confirm()
-        revealed = {name: each.reveal(routed[name]) for name, each in meeting.at("reveal").items()}
+        revealed = {name: member.reveal(routed[name]) for name, member in meeting.at("reveal").items()}
         altered = bytearray(revealed["a"][owner])
         altered[-1] ^= 1
         revealed["a"] = {**revealed["a"], owner: bytes(altered)}
@@ -464,34 +464,34 @@ def test_an_altered_share_gives_no_wrong_sum() -> None:
 def test_a_vector_beyond_the_bound_is_noticed_in_the_sum() -> None:
     meeting = Meeting(terms_of())
     routed = meeting.shares()
-    masked = {name: each.mask(meeting.vectors[name], routed[name]) for name, each in meeting.members.items()}
+    masked = {name: member.mask(meeting.vectors[name], routed[name]) for name, member in meeting.members.items()}
     masked["c"] += np.uint64(2**40)
     survivors = meeting.aggregator.add_masked(masked)
-    confirmed = meeting.aggregator.route_confirmations({name: each.confirm(survivors) for name, each in meeting.members.items()})
+    confirmed = meeting.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in meeting.members.items()})
     with refused("sum_out_of_range"):
-        meeting.aggregator.unmask({name: each.reveal(confirmed[name]) for name, each in meeting.members.items()})
+        meeting.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in meeting.members.items()})
 
 
 @pytest.mark.parametrize("vector", [np.zeros(49, np.uint64), np.zeros(50, np.uint32)])
 def test_the_aggregator_refuses_a_vector_of_another_length_or_ring(vector: NDArray[Any]) -> None:
     meeting = Meeting(terms_of())
     routed = meeting.shares()
-    masked = {name: each.mask(meeting.vectors[name], routed[name]) for name, each in meeting.members.items()}
+    masked = {name: member.mask(meeting.vectors[name], routed[name]) for name, member in meeting.members.items()}
     with refused("message_malformed"):
         meeting.aggregator.add_masked({**masked, "b": vector})
 
 
 def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wrong_members() -> None:
     meeting = Meeting(terms_of())
-    adverts = {name: each.advertise() for name, each in meeting.members.items()}
+    adverts = {name: member.advertise() for name, member in meeting.members.items()}
     with refused("message_malformed"):
         Aggregator(meeting.terms).collect_keys({**adverts, "b": bytes(95)})
     roster = meeting.aggregator.collect_keys(adverts)
-    shares = {name: each.share(roster, vouched_of(meeting.members)) for name, each in meeting.members.items()}
+    shares = {name: member.share(roster, vouched_of(meeting.members)) for name, member in meeting.members.items()}
     with refused("message_malformed"):
         meeting.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
     with refused("members_wrong"):
-        meeting.aggregator.route_shares({**shares, "b": {name: each for name, each in shares["b"].items() if name != "a"}})
+        meeting.aggregator.route_shares({**shares, "b": {name: share for name, share in shares["b"].items() if name != "a"}})
 
 
 # --- What the aggregator sees ---------------------------------------------------------------------------------------------------------
@@ -526,11 +526,11 @@ def test_steps_out_of_order_are_refused(step: int) -> None:
     meeting = Meeting(terms_of())
     routed, vector = {}, meeting.vectors["a"]
     calls = [
-        lambda each: each.advertise(),
-        lambda each: each.share({}, {}),
-        lambda each: each.mask(vector, routed),
-        lambda each: each.confirm(NAMES),
-        lambda each: each.reveal({}),
+        lambda member: member.advertise(),
+        lambda member: member.share({}, {}),
+        lambda member: member.mask(vector, routed),
+        lambda member: member.confirm(NAMES),
+        lambda member: member.reveal({}),
     ]
     member = Member(meeting.terms, "a", b"\1" * 32, step=(step + 2) % 5)
     with pytest.raises(QiaolianError, check=lambda error: error.code in ("step_out_of_order", "both_secrets")):

@@ -20,7 +20,7 @@ def test_the_textbook_polynomial_has_its_published_values() -> None:
 
 
 def test_any_three_textbook_points_give_the_secret() -> None:
-    assert {shamir.interpolate({x: TEXTBOOK[x] for x in each}) for each in combinations(TEXTBOOK, 3)} == {1234}
+    assert {shamir.interpolate({x: TEXTBOOK[x] for x in combination}) for combination in combinations(TEXTBOOK, 3)} == {1234}
 
 
 def test_the_modulus_is_prime() -> None:

@@ -27,7 +27,7 @@ def run(sets: Any, terms: Terms = Terms(pad_to=8), followers: tuple[str, ...] | 
 
 
 def ids_of(numbers: Any) -> Any:
-    return np.array([b"%06d" % each for each in numbers])
+    return np.array([b"%06d" % number for number in numbers])
 
 
 def refused(code: str, kind: type[QiaolianError]) -> Any:
@@ -37,11 +37,11 @@ def refused(code: str, kind: type[QiaolianError]) -> Any:
 @settings(deadline=None, max_examples=12)
 @given(st.lists(st.lists(st.integers(0, 60), unique=True, max_size=40), min_size=2, max_size=4))
 def test_all_parties_get_the_common_rows_in_one_order(lists: list[list[int]]) -> None:
-    sets = [ids_of([99, *each]) for each in lists]
+    sets = [ids_of([99, *numbers]) for numbers in lists]
     rows = run(sets)
     columns = [ids[rows[name]].tolist() for name, ids in zip(NAMES, sets, strict=False)]
-    assert all(each == columns[0] for each in columns)
-    assert set(columns[0]) == set.intersection(*(set(each.tolist()) for each in sets))
+    assert all(column == columns[0] for column in columns)
+    assert set(columns[0]) == set.intersection(*(set(column.tolist()) for column in sets))
     assert len(set(columns[0])) == len(columns[0])
 
 
@@ -72,7 +72,7 @@ def test_nothing_in_common_ends_it_at_every_party() -> None:
 
         return role
 
-    run_local({name: party(ids_of(each)) for name, each in zip(NAMES, ([1, 2], [2, 3], [1, 3]), strict=False)})
+    run_local({name: party(ids_of(numbers)) for name, numbers in zip(NAMES, ([1, 2], [2, 3], [1, 3]), strict=False)})
     assert sorted(caught) == [(name, "intersection_empty") for name in sorted(NAMES[:3])]
 
 

@@ -29,7 +29,7 @@ def code_of(body: str, region: str = REGION) -> bytes:
 
 def dictionary() -> list[bytes]:
     """All codes of the region in one of the registry's series (MA1K followed by any four signs would be 31 times as many)."""
-    return [code_of("MA1K3" + "".join(each)) for each in itertools.product(SIGNS, repeat=3)]
+    return [code_of("MA1K3" + "".join(letters)) for letters in itertools.product(SIGNS, repeat=3)]
 
 
 def test_a_known_code_has_the_check_signs_of_the_standards() -> None:
@@ -38,15 +38,15 @@ def test_a_known_code_has_the_check_signs_of_the_standards() -> None:
 
 def test_hashed_codes_of_a_region_are_all_recovered() -> None:
     codes = dictionary()
-    secret = [codes[each] for each in np.random.default_rng(5).choice(len(codes), 500, replace=False)]
-    published = {hashlib.sha256(each).digest() for each in secret}
-    recovered = [each for each in codes if hashlib.sha256(each).digest() in published]
+    secret = [codes[index] for index in np.random.default_rng(5).choice(len(codes), 500, replace=False)]
+    published = {hashlib.sha256(identifier).digest() for identifier in secret}
+    recovered = [code for code in codes if hashlib.sha256(code).digest() in published]
     assert sorted(recovered) == sorted(secret)
 
 
 def test_a_salt_both_parties_know_does_not_help() -> None:
     codes, key = dictionary(), bytes(range(16))
     secret = np.array(codes[::61])
-    shown = {each.tobytes() for each in tags_of(secret, 18, SUITES["aes"], key)}
+    shown = {tag.tobytes() for tag in tags_of(secret, 18, SUITES["aes"], key)}
     tried = tags_of(np.array(codes), 18, SUITES["aes"], key)
-    assert [each for each, tag in zip(codes, tried, strict=True) if tag.tobytes() in shown] == secret.tolist()
+    assert [code for code, tag in zip(codes, tried, strict=True) if tag.tobytes() in shown] == secret.tolist()

@@ -33,7 +33,7 @@ def test_the_first_multiples_of_the_ristretto_standard() -> None:
 @GROUPS
 def test_exponents_commute_and_can_be_undone(group: Group) -> None:
     first, second = scalars(group, 2)
-    points = group.hash_to([bytes([each]) for each in range(5)])
+    points = group.hash_to([bytes([number]) for number in range(5)])
     assert group.times(first, group.times(second, points)) == group.times(second, group.times(first, points))
     assert group.times(group.inverse(first), group.times(first, points)) == points
     assert len(set(points)) == 5
@@ -73,8 +73,8 @@ def test_the_identity_of_sm2_is_neutral_and_opposites_meet_in_it() -> None:
 
 
 def test_points_of_sm2_are_on_the_curve() -> None:
-    for each in SM2.hash_to([bytes([number]) for number in range(20)]):
-        x, y = int.from_bytes(each[:32], "big"), int.from_bytes(each[32:], "big")
+    for point in SM2.hash_to([bytes([number]) for number in range(20)]):
+        x, y = int.from_bytes(point[:32], "big"), int.from_bytes(point[32:], "big")
         assert (y * y - x**3 - A * x - B) % P == 0
     with pytest.raises(ValueError):
         SM2.base_times([N])

@@ -69,7 +69,7 @@ def read(outcome: Outcome) -> list[bytes]:
 @ALL
 def test_the_receiver_learns_the_intersection_and_the_sender_nothing(method: str, suite: str) -> None:
     outcomes = run(map(code, range(40)), map(code, range(30, 60)), method=method, suite=suite)
-    assert read(outcomes["bank"]) == [code(each) for each in range(30, 40)]
+    assert read(outcomes["bank"]) == [code(number) for number in range(30, 40)]
     assert outcomes["bank"].metrics["size"] == 10
     assert outcomes["tax"].files == {}
     assert set(outcomes["tax"].metrics) == {"rows"}
@@ -78,7 +78,7 @@ def test_the_receiver_learns_the_intersection_and_the_sender_nothing(method: str
 @ALL
 def test_both_learn_it_if_both_may(method: str, suite: str) -> None:
     outcomes = run(map(code, range(20)), map(code, range(15, 30)), method=method, suite=suite, reveal="both")
-    assert read(outcomes["bank"]) == read(outcomes["tax"]) == [code(each) for each in range(15, 20)]
+    assert read(outcomes["bank"]) == read(outcomes["tax"]) == [code(number) for number in range(15, 20)]
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -96,7 +96,7 @@ def test_an_empty_intersection_is_an_answer(method: str) -> None:
 
 
 IDS = st.sets(
-    st.binary(min_size=1, max_size=32).filter(lambda each: b"\0" not in each).map(lambda each: each.hex().encode()), min_size=1, max_size=60
+    st.binary(min_size=1, max_size=32).filter(lambda data: b"\0" not in data).map(lambda data: data.hex().encode()), min_size=1, max_size=60
 )
 
 
@@ -108,15 +108,15 @@ def test_the_result_is_that_of_python_sets(shared: set[bytes], first: set[bytes]
 
 
 def test_a_large_set_meets_a_small_one() -> None:
-    many, few = [code(each) for each in range(50_000)], [code(each * 9999) for each in range(8)]
+    many, few = [code(number) for number in range(50_000)], [code(number * 9999) for number in range(8)]
     assert read(run(many, few)["bank"]) == read(run(few, many)["bank"]) == few[:6]
 
 
 def test_the_result_is_that_of_an_independent_implementation() -> None:
-    receivers, senders = [code(each * 3) for each in range(400)], [code(each * 2) for each in range(500)]
+    receivers, senders = [code(number * 3) for number in range(400)], [code(number * 2) for number in range(500)]
     client, server = openmined.client.CreateWithNewKey(True), openmined.server.CreateWithNewKey(True)
-    setup = server.CreateSetupMessage(1e-9, len(receivers), [each.decode() for each in senders], openmined.DataStructure.RAW)
-    response = server.ProcessRequest(client.CreateRequest([each.decode() for each in receivers]))
+    setup = server.CreateSetupMessage(1e-9, len(receivers), [sender.decode() for sender in senders], openmined.DataStructure.RAW)
+    response = server.ProcessRequest(client.CreateRequest([receiver.decode() for receiver in receivers]))
     expected = [receivers[place] for place in sorted(client.GetIntersection(setup, response))]
     for method in ("kkrt", "ecdh"):
         assert read(run(receivers, senders, method=method)["bank"]) == sorted(expected)
@@ -149,7 +149,7 @@ def test_sets_of_one_padded_size_look_alike(method: str, suite: str, pad_to: Any
     for receivers, senders, shift in ((33, 64, 0), (64, 40, 20), (50, 50, 50)):
         recorder = Recorder()
         run(map(code, range(receivers)), map(code, range(shift, shift + senders)), tax=recorder.watch, method=method, suite=suite, pad_to=pad_to)
-        seen.append(sorted(len(each) for each in recorder.frames))
+        seen.append(sorted(len(frame) for frame in recorder.frames))
     assert seen[0] == seen[1] == seen[2]
 
 
@@ -164,13 +164,13 @@ def test_no_frame_holds_an_identifier_or_a_tag(method: str, suite: str) -> None:
 
     terms = Terms(method=method, suite=suite, pad_to=8)
     run_local({"bank": peek, "tax": peek}, seeds=SEEDS)  # the same seeds: the same key
-    ids = np.array([code(each) for each in range(8)])
+    ids = np.array([code(number) for number in range(8)])
     run(ids.tolist(), ids.tolist(), tax=recorder.watch, method=method, suite=suite)
     wire = b"".join(recorder.frames)
     tags = tags_of(ids, 18, SUITES[suite], pairs[0].tagging.key())
     assert pairs[0].tagging.key() == pairs[1].tagging.key()
-    for number, each in enumerate(ids.tolist()):
-        assert each not in wire
+    for number, identifier in enumerate(ids.tolist()):
+        assert identifier not in wire
         assert tags[number].tobytes() not in wire
         assert tags[number, :1].tobytes() not in wire
 
@@ -191,7 +191,7 @@ def arranged(value: bytes, ids: Any) -> Placement:
 
 def test_rows_that_find_no_place_get_new_tags() -> None:
     # 174 rows in 192 bins: near the threshold, so that some keys fail
-    ids = np.array([code(each) for each in range(174)])
+    ids = np.array([code(number) for number in range(174)])
     attempts = [arranged(bytes([value]) * 32, ids).attempt for value in range(12)]
     assert max(attempts) > 0
     value = bytes([attempts.index(max(attempts))]) * 32
@@ -204,15 +204,15 @@ def test_a_run_that_hashes_again_gives_the_same_result(monkeypatch: pytest.Monke
     monkeypatch.setattr(cuckoo, "bins_in_part", lambda items: 64)
     attempts = set()
     for shift in range(6):
-        recorder, receivers = Recorder(), [code(each) for each in range(shift, shift + 177)]
-        assert read(run(receivers, map(code, range(100, 120)), tax=recorder.watch)["bank"]) == [code(each) for each in range(100, 120)]
-        attempts.update(each[-1:] for each in recorder.frames if b'"intersection/bins"' in each)
+        recorder, receivers = Recorder(), [code(number) for number in range(shift, shift + 177)]
+        assert read(run(receivers, map(code, range(100, 120)), tax=recorder.watch)["bank"]) == [code(number) for number in range(100, 120)]
+        attempts.update(frame[-1:] for frame in recorder.frames if b'"intersection/bins"' in frame)
     assert attempts > {b"0"}
 
 
 def test_rows_that_never_find_a_place_end_the_run() -> None:
     with refused("hashing_failed", Conflict):
-        arranged(bytes(32), np.array([code(each) for each in range(193)]))
+        arranged(bytes(32), np.array([code(number) for number in range(193)]))
 
 
 # --- Bad input ------------------------------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_the_chooser_gets_the_seed_of_his_choice_and_no_other(suite: Suite) -> N
     for number, bit in enumerate(choices.tolist()):
         assert (both[bit][number] == got[number]).all()
         assert (both[1 - bit][number] != got[number]).any()
-    assert len({each.tobytes() for side in both for each in side}) == 10
+    assert len({seed.tobytes() for side in both for seed in side}) == 10
 
 
 def test_seeds_are_bound_to_the_session() -> None:

@@ -31,7 +31,7 @@ Program = Callable[[Programmed, int], Any]
 
 
 def ids_of(numbers: Any) -> Any:
-    return np.array([b"91310115%010d" % each for each in numbers])
+    return np.array([b"91310115%010d" % number for number in numbers])
 
 
 def refused(name: str, kind: type[QiaolianError]) -> Any:
@@ -92,7 +92,7 @@ class Run:
         entries, ids, values = self.entries[name], self.sets[name].tolist(), self.sent[name][number].tolist()
         asked = {place: self.leader[row] for place, row in enumerate(self.holder.tolist()) if row >= 0}
         plain = {(place, ids[row]): values[entry] for entry, (place, row) in enumerate(zip(entries.bin.tolist(), entries.row.tolist(), strict=True))}
-        return {place: plain[place, each] for place, each in asked.items() if (place, each) in plain}
+        return {place: plain[place, identifier] for place, identifier in asked.items() if (place, identifier) in plain}
 
     def agrees(self, name: str, number: int = 0) -> int:
         """How many bins hold what the dictionary does, all of those it knows; no word that was sent stands anywhere else."""
@@ -115,7 +115,7 @@ def level(words: Any) -> bool:
 @settings(deadline=None, max_examples=10)
 @given(st.lists(st.lists(st.integers(0, 60), unique=True, max_size=40), min_size=2, max_size=4), st.integers(1, 13))
 def test_the_leader_gets_what_a_dictionary_would_give(lists: list[list[int]], words: int) -> None:
-    run = Run(*(ids_of([99, *each]) for each in lists), words=[words, 2])
+    run = Run(*(ids_of([99, *numbers]) for numbers in lists), words=[words, 2])
     assert sorted(run.holder[run.holder >= 0].tolist()) == list(range(len(lists[0]) + 1))
     for name, others in zip(NAMES, lists[1:], strict=False):
         for number in range(2):
@@ -135,7 +135,7 @@ def test_a_large_set_meets_a_small_one() -> None:
 
 def test_a_bin_is_one_row_of_the_leader_for_every_follower() -> None:
     run = Run(ids_of(range(40)), ids_of(range(20, 60)), ids_of(range(30, 70)))
-    assert {each.bins for each in run.entries.values()} == {len(run.holder)}
+    assert {entry.bins for entry in run.entries.values()} == {len(run.holder)}
     shared = set(run.meant("tax")) & set(run.meant("water"))
     assert sorted(run.holder[list(shared)].tolist()) == list(range(30, 40))
 
@@ -181,7 +181,7 @@ def test_a_wire_that_holds_one_frame_is_enough(monkeypatch: pytest.MonkeyPatch) 
 def tables(recorder: Recorder) -> list[Any]:
     """The tables on a wire, each piece apart."""
     messages = [decode("tax", memoryview(frame))[1] for frame in recorder.frames]
-    return [each.array("words", "uint64", [None, None]) for each in messages if each.kind == "intersection/table"]
+    return [message.array("words", "uint64", [None, None]) for message in messages if message.kind == "intersection/table"]
 
 
 FOLLOWERS = {
@@ -207,7 +207,7 @@ def test_sets_of_one_padded_size_look_alike() -> None:
     for leaders, followers, shift in ((33, 64, 0), (64, 40, 20), (50, 50, 50)):
         recorder = Recorder()
         Run(ids_of(range(leaders)), ids_of(range(shift, shift + followers)), terms=Terms(reveal="nobody", pad_to=64), bank=recorder.watch)
-        seen.append([len(each) for each in recorder.frames])
+        seen.append([len(frame) for frame in recorder.frames])
     assert seen[0] == seen[1] == seen[2]
 
 
@@ -265,7 +265,7 @@ def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
 
     placed = run_local({"bank": receive, "tax": serve}, seeds={"bank": b"\1" * 32, "tax": b"\2" * 32})["bank"]
     messages = [decode("bank", memoryview(frame))[1] for frame in recorder.frames]
-    seen.extend(each.array("rows", "uint64", [None, None]) for each in messages if each.kind == "intersection/u")
+    seen.extend(message.array("rows", "uint64", [None, None]) for message in messages if message.kind == "intersection/u")
     full = placed.holder[0] >= 0
     assert 100 < full.sum() < len(full) - 100
     assert len(seen) == 2
@@ -388,7 +388,7 @@ def test_an_altered_bin_is_noise_and_no_other_bin_is_touched() -> None:
     place = int(np.flatnonzero(holder[: len(holder) // 3] >= 0)[0])
     run = Run(ids, ids, bank=lie("intersection/u", flip("rows", place)))
     got, meant = run.got["tax"][0], run.meant("tax")
-    assert [each for each in meant if got[each].tolist() != meant[each]] in ([], [place])
+    assert [index for index in meant if got[index].tolist() != meant[index]] in ([], [place])
     assert np.isin(got[place], run.sent["tax"][0]).any() == (got[place].tolist() == meant[place])
 
 
@@ -397,5 +397,5 @@ def test_an_altered_slot_alters_those_that_name_it_and_by_that_alone() -> None:
     ids = ids_of(range(40))
     run = Run(ids, ids, tax=lie("intersection/table", flip("words", -1)))
     meant = run.meant("tax")
-    changed = {each: (run.got["tax"][0][each] ^ np.array(meant[each], np.uint64)).tolist() for each in meant}
-    assert {tuple(each) for each in changed.values()} == {(0, 0, 0), (1 << 17, 0, 0)}
+    changed = {index: (run.got["tax"][0][index] ^ np.array(meant[index], np.uint64)).tolist() for index in meant}
+    assert {tuple(words) for words in changed.values()} == {(0, 0, 0), (1 << 17, 0, 0)}

@@ -25,7 +25,7 @@ def words(*shape: int, seed: int = 1) -> Any:
 
 
 def lines_of(keys: Any, layout: Layout, suite: str = "aes") -> Lines:
-    return Lines.of(keys, layout, [permutation(SUITES[suite], bytes(32), f"store/0/{each}") for each in LABELS])
+    return Lines.of(keys, layout, [permutation(SUITES[suite], bytes(32), f"store/0/{label}") for label in LABELS])
 
 
 def solved(layout: Layout, lines: Lines) -> Solver:
@@ -130,7 +130,7 @@ def dependent_sets(keys: int, third: int) -> float:
     """How many sets of keys are expected that name every slot of the thirds an even number of times."""
     places = np.arange(third + 1)
     with np.errstate(divide="ignore"):
-        weights = np.array([lgamma(third + 1) - lgamma(each + 1) - lgamma(third - each + 1) - third * log(2) for each in places])
+        weights = np.array([lgamma(third + 1) - lgamma(place + 1) - lgamma(third - place + 1) - third * log(2) for place in places])
         base = np.log(np.abs(1 - 2 * places / third))
     total = 0.0
     for size in range(2, keys + 1, 2):
@@ -184,7 +184,7 @@ def test_vectors_of_pads_and_slots(suite: str, pads: str, slots: list[int], dens
     Pads(SUITES[suite], VALUE, 1, 3).over(KEY, shown)
     assert shown.tobytes().hex() == pads
     layout = Layout.of(3072)
-    lines = Lines.of(KEY, layout, [permutation(SUITES[suite], VALUE, f"store/0/{each}") for each in LABELS])
+    lines = Lines.of(KEY, layout, [permutation(SUITES[suite], VALUE, f"store/0/{label}") for label in LABELS])
     assert lines.slots.tolist() == [slots]
     assert lines.dense.tobytes().hex() == dense
     assert f"    {suite:<4} {pads}   {' '.join(map(str, slots))}   {dense}\n" in PAGE
