@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from chain import statements
 from chain.eip712 import Struct, camel
 from chain.errors import BadInput
 
+T = TypeVar("T", bound=Struct)
 _MEMBER = "11440703QL00000177"
 
 
-def example(struct: type[Struct]) -> Struct:
+def example(struct: type[T]) -> T:
     """A deterministic instance with a different value in every field."""
     values: dict[str, Any] = {}
     for position, (name, codec) in enumerate(struct._codecs(), start=1):

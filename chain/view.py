@@ -20,9 +20,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import contracts
 from chain import proofs
@@ -31,13 +31,11 @@ from chain.eip712 import encode_member
 from chain.errors import BadInput, Malformed, QiaolianError, Unavailable, VerificationError
 from chain.finality import CheckedHeader, FinalityRule, header_refused
 from chain.proofs import StorageProof
+from chain.proved import Key, ProvedRecords, Word
 from chain.receipts import BlockLogs, ProvedLogs, bloom_bits, may_have_logs, receipts_root
 from chain.rpc import Call, Rpc, RpcRefused
 
 log = logging.getLogger("qiaolian.view")
-
-Key = bytes | str | int
-"""A mapping's key: bytes of a ``bytesN``, a member id as text, or an integer."""
 
 MOST_LINKED = 64
 """Up to so many missed headers are fetched to check the links; after a longer absence the seals alone decide."""
@@ -78,18 +76,6 @@ class ProvedStorage:
 
     proof: StorageProof
     header: CheckedHeader
-
-
-class Word(NamedTuple):
-    """Which word: ``contract.variable[key][more…]``, plus the place inside a struct of several words.
-
-    A tuple, since each call looks some ten of them up and a dataclass takes ten times as long to hash.
-    """
-
-    contract: str
-    variable: str
-    keys: tuple[Key, ...]
-    offset: int = 0
 
 
 @dataclass
@@ -222,14 +208,24 @@ class ChainView:
         Args:
             watch: prove them again at each block while they are in use; without it they are proved under this head only.
         """
-        snapshot = self._fresh()
-        if any(word not in snapshot.values for word in wanted):
-            snapshot = self._fetch(wanted)
-        if watch:
-            now = time.monotonic()
-            self._used.update((word, now) for word in wanted)
+        snapshot = self._snapshot_with(wanted, watch=watch)
         head = snapshot.head
         return [ProvedWord(snapshot.values[word], head.height, head.block_hash) for word in wanted]
+
+    def proved(self, wanted: Iterable[Word], *, watch: bool = True) -> ProvedRecords:
+        """Records proved under one block, for a decision that reads nothing else; raises and watches as ``words``."""
+        records = tuple(dict.fromkeys(wanted))
+        snapshot = self._snapshot_with(records, watch=watch)
+        head = snapshot.head
+        return ProvedRecords(head.height, head.block_hash, head.timestamp, {record: snapshot.values[record] for record in records})
+
+    async def aproved(self, wanted: Iterable[Word]) -> ProvedRecords:
+        """``proved`` for coroutines: leaves the event loop free while a record that is not known yet is fetched."""
+        records = tuple(dict.fromkeys(wanted))
+        snapshot = self._fresh()
+        if all(record in snapshot.values for record in records):
+            return self.proved(records)
+        return await asyncio.to_thread(self.proved, records)
 
     async def aword(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> ProvedWord:
         """``word`` for coroutines: leaves the event loop free while a word that is not known yet is fetched."""
@@ -465,6 +461,15 @@ class ChainView:
         if not isinstance(answer, dict):
             raise header_refused("The chain node gave no header.")
         return self._rule.read(answer)
+
+    def _snapshot_with(self, wanted: Sequence[Word], *, watch: bool) -> _Snapshot:
+        """A fresh snapshot that has every record wanted."""
+        snapshot = self._fresh()
+        if any(record not in snapshot.values for record in wanted):
+            snapshot = self._fetch(wanted)
+        if watch:
+            self._used.update(dict.fromkeys(wanted, time.monotonic()))
+        return snapshot
 
     # --- proving -----------------------------------------------------------------------------------------------------
 

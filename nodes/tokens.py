@@ -32,8 +32,9 @@ from chain.crypto import keccak256, recover
 from chain.deployment import Deployment
 from chain.errors import BadSignature, Forbidden, Unauthorised, Unavailable
 from chain.keys import Secp256k1Signer
+from chain.proved import key_record, member_record
 from chain.statements import KeyPurpose
-from chain.view import ChainView, Word
+from chain.view import ChainView
 from chain.words import KeyWord, MemberWord
 
 SCHEME = "Qiaolian"
@@ -198,8 +199,8 @@ class Verifier:
         return Caller(member, member_word.roles)
 
     async def _words(self, member: str, fingerprint: bytes) -> tuple[KeyWord, MemberWord]:
-        key, status = await self._view.awords([Word("MemberDirectory", "keys", (fingerprint,)), Word("MemberDirectory", "members", (member,))])
-        return KeyWord.decode(key.value), MemberWord.decode(status.value)
+        records = await self._view.aproved([key_record(fingerprint), member_record(member)])
+        return records.key(fingerprint), records.member(member)
 
 
 class NonceLog:

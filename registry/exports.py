@@ -13,12 +13,12 @@ from chain.context import Context
 from chain.crypto import recover
 from chain.eip712 import Statement, Struct
 from chain.errors import Conflict, NotFound
+from chain.proved import Key, fingerprint_of
 from chain.statements import KeyPurpose
-from chain.view import Key, ProvedStorage
+from chain.view import ProvedStorage
 from chain.words import KeyWord
 from registry.evidence import service as evidence
 from registry.members import service as members
-from registry.signers import fingerprint_of
 
 
 class Exporter:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from chain.context import Context
 from chain.crypto import recover
 from chain.eip712 import Statement
 from chain.errors import Forbidden
+from chain.proved import ProvedRecords, Word, key_record, member_record
 from chain.statements import KeyPurpose
-from chain.view import Word
-from chain.words import KeyWord, MemberWord
-
-
-def fingerprint_of(address: str) -> bytes:
-    """A secp256k1 key's place in the directory: its address, left-padded to 32 bytes."""
-    return bytes.fromhex(address[2:]).rjust(32, b"\0")
 
 
 def member_that_signed(context: Context, statement: Statement, signature: bytes, *purposes: KeyPurpose) -> str:
@@ -22,27 +18,46 @@ def member_that_signed(context: Context, statement: Statement, signature: bytes,
     A suspended member's statements still count here; ``require_signed_by`` asks for an active one.
     """
     signer = recover(statement.digest(context.domain(statement.contract)), signature)
-    word = KeyWord.decode(context.view.word("MemberDirectory", "keys", fingerprint_of(signer)).value)
+    word = context.view.proved([key_record(signer)]).key(signer)
     return word.member if word.live and word.purpose in purposes else ""
 
 
 def require_signed_by(context: Context, member: str, statement: Statement, signature: bytes, *purposes: KeyPurpose) -> None:
     """Refuse a statement that is not signed with a live key of an active member: ``wrong_signer``."""
-    found = member_that_signed(context, statement, signature, *purposes)
-    if not found or found != member or not _active(context, member):
-        name = type(statement).__name__
-        raise Forbidden("wrong_signer", f"The {name} is not signed with a live key of the member it should be by.")
+    signed = signed_by(context, member, statement, signature)
+    signed.require(context.view.proved(signed.records), *purposes)
+
+
+@dataclass(frozen=True)
+class SignedStatement:
+    """A statement that a member is said to have signed; the chain's records tell whether the key is its own."""
+
+    name: str
+    member: str
+    signer: str
+    """The address that signed."""
+
+    @property
+    def records(self) -> tuple[Word, Word]:
+        """What is to be proved for ``require``."""
+        return key_record(self.signer), member_record(self.member)
+
+    def require(self, records: ProvedRecords, *purposes: KeyPurpose) -> None:
+        """The key is a live one of the active member, for one of the purposes: ``wrong_signer``."""
+        key = records.key(self.signer)
+        if not key.live or key.purpose not in purposes or key.member != self.member or not records.member(self.member).live:
+            raise Forbidden("wrong_signer", f"The {self.name} is not signed with a live key of the member it should be by.")
+
+
+def signed_by(context: Context, member: str, statement: Statement, signature: bytes) -> SignedStatement:
+    """A statement with the address that its signature recovers to."""
+    return SignedStatement(type(statement).__name__, member, recover(statement.digest(context.domain(statement.contract)), signature))
 
 
 def require_signed_at(context: Context, member: str, statement: Statement, signature: bytes, height: int, *purposes: KeyPurpose) -> None:
     """The same of a statement that the chain took from its active member in that block: the key was live then, whatever became of it since."""
     signer = recover(statement.digest(context.domain(statement.contract)), signature)
-    word = KeyWord.decode(context.view.word("MemberDirectory", "keys", fingerprint_of(signer)).value)
+    word = context.view.proved([key_record(signer)]).key(signer)
     if word.member != member or word.purpose not in purposes or not word.live_at(height):
         name = type(statement).__name__
         raise Forbidden("wrong_signer", f"The {name} is not signed with a key of the member it should be by that was live when the chain took it.")
-
-
-def _active(context: Context, member: str) -> bool:
-    (word,) = context.view.words([Word("MemberDirectory", "members", (member,))])
-    return MemberWord.decode(word.value).live

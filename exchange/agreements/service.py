@@ -23,9 +23,9 @@ from chain.deployment import CloseWindow
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from chain.ledger import Event
 from chain.outbox import enqueue, outcome
+from chain.proved import account_records, agreement_records, grant_record
 from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
-from chain.view import Word
-from chain.words import Account, AgreementState, GrantWord
+from chain.words import AgreementState
 from exchange.agreements import rules
 from exchange.agreements.model import ENDED, PENDING, End, Offer, Side, Signed, State, TermChange
 from exchange.agreements.store import ExchangeAgreement, ExchangeOffer, ExchangeSeenOffer
@@ -301,18 +301,13 @@ def _require_openable(context: Context, agreement: Agreement) -> int:
             Unavailable: ``chain_view_stale``.
     """
     agreement_id, buyer = agreement.struct_hash(), agreement.buyer
-    chain_time = context.view.require_fresh().timestamp
-    wanted = [Word("GrantRegistry", "grants", (agreement.grant_id,))]
-    wanted += [Word(CONTRACT, "accounts", (buyer,), place) for place in range(3)]
-    wanted += [Word(CONTRACT, "agreements", (agreement_id,), place) for place in range(3)]
-    proved = context.view.words(wanted)
-    values = [record.value for record in proved]
-    rules.require_not_open(AgreementState.decode(*values[4:]))
-    rules.require_live_grant(GrantWord.decode(values[0]))
-    rules.require_free(Account.decode(*values[1:4]), agreement.cap)
-    if chain_time > agreement.open_before:
+    records = context.view.proved([grant_record(agreement.grant_id), *account_records(buyer), *agreement_records(agreement_id)])
+    rules.require_not_open(records.agreement(agreement_id))
+    rules.require_live_grant(records.grant(agreement.grant_id))
+    rules.require_free(records.account(buyer), agreement.cap)
+    if records.timestamp > agreement.open_before:
         raise BadInput("open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh.")
-    return proved[0].height
+    return records.height
 
 
 async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
@@ -616,8 +611,7 @@ def load(context: Context, agreement_id: bytes) -> Signed:
 
 def proved_state(context: Context, agreement_id: bytes) -> AgreementState:
     """The agreement's books and heights, proved under one head of the node's own view of the chain."""
-    words = context.view.words([Word(CONTRACT, "agreements", (agreement_id,), offset) for offset in range(3)])
-    return AgreementState.decode(*(word.value for word in words))
+    return context.view.proved(agreement_records(agreement_id)).agreement(agreement_id)
 
 
 def listing(context: Context, *, state: str | None = None, own: bool = True) -> list[dict[str, Any]]:

@@ -30,13 +30,13 @@ from chain.crypto import keccak256, recover
 from chain.database import Prepared
 from chain.eip712 import domain_separator
 from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
-from chain.statements import Agreement, GrantTerms, KeyPurpose, ReceiptVoid, RequestWithdrawal, UsageReceipt, UsageRequest, Voucher
-from chain.view import Word
-from chain.words import AgreementState
+from chain.proved import ProvedRecords, Word
+from chain.statements import Agreement, KeyPurpose, ReceiptVoid, RequestWithdrawal, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.metering import consents, rules
 from exchange.metering.activity import Activity
+from exchange.metering.authorisation import Rights, ShownConsent, authorise, records_of_consent, require_not_withdrawn, require_repeated
 from exchange.metering.model import (
     MAX_EXCHANGE_BYTES,
     REQUEST_DOMAIN,
@@ -71,9 +71,6 @@ from registry.assets import service as assets
 from registry.assets.rules import Drift, DriftKind, Published, SourceDrift
 from registry.evidence.service import append, append_all
 from registry.grants import service as grants
-from registry.grants.rules import require_delivering
-from registry.masking import require_columns
-from registry.signers import fingerprint_of
 
 log = logging.getLogger("qiaolian.gateway")
 POLICY_VERSION = 1
@@ -105,8 +102,7 @@ class Trade:
 
     agreement_id: bytes
     agreement: Agreement
-    terms: GrantTerms
-    grant: grants.LoadedGrant
+    rights: Rights
     served: assets.Served
     books: Books
     uses: Uses
@@ -114,8 +110,6 @@ class Trade:
     unknown: UnknownSubjects
     """Likewise."""
     lanes: dict[int, Lane]
-    words: list[Word]
-    """What must be proved of the chain for each call."""
     final: bool = False
     """Whether both sides signed the final totals: nothing more is served."""
 
@@ -134,16 +128,19 @@ class Asked:
     request: UsageRequest
     request_hash: bytes
     signature: bytes
-    query: Mapping[str, Any] | None
+    committed: Mapping[str, Any]
+    """The query that opens the request's commitment, in its JSON form."""
     salt: bytes
-    consent: Mapping[str, Any] | None
+    package: Mapping[str, Any] | None
+    """The consent package that came with it, in its JSON form."""
     withdrawal: tuple[RequestWithdrawal, bytes] | None
     """The buyer's withdrawal of the request and its signature."""
     trade: Trade
     lane: Lane
     reserved: tuple[int, int] | None = None
-    subject: str = ""
-    columns: tuple[str, ...] = ()
+    query: Query | None = None
+    """None until it was read, and where it cannot be."""
+    consent: ShownConsent = None
     sight: Sight | None = None
     record: Mapping[str, Any] | None = None
     """The asked columns of the published record, masked."""
@@ -251,32 +248,26 @@ class Gateway:
             final = is_final(session, agreement_id)
             lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
             used = sa.or_(GATEWAY.c.ending.in_(_USED), GATEWAY.c.reason == SUBJECT_UNKNOWN)
-            served = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, used))
+            used_up = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, used))
             unknown = self._unknown_subjects(session, agreement.grant_id)
-        uses = self._uses.setdefault(agreement.grant_id, Uses(served or 0))
+        uses = self._uses.setdefault(agreement.grant_id, Uses(used_up or 0))
         books = Books(
             units=sum(lane.head.units for lane in lanes.values()),
             amount=sum(lane.head.amount for lane in lanes.values()),
         )
+        served = assets.served(self.context, agreement.asset_id, agreement.asset_version)
+        columns = grants.load(self.context, agreement.grant_id).columns
+        rights = Rights(agreement_id, agreement, signed.terms, columns, served.masking, served.purposes)
         return Trade(
             agreement_id=agreement_id,
             agreement=agreement,
-            terms=signed.terms,
-            grant=grants.load(self.context, agreement.grant_id),
-            served=assets.served(self.context, agreement.asset_id, agreement.asset_version),
+            rights=rights,
+            served=served,
             books=books,
             uses=uses,
             unknown=unknown,
             lanes=lanes,
             final=final,
-            words=[
-                Word("GrantRegistry", "grants", (agreement.grant_id,)),
-                Word(CONTRACT, "agreements", (agreement_id,), 2),
-                Word("MemberDirectory", "members", (agreement.buyer,)),
-                Word("AssetRegistry", "holds", (agreement.asset_id,)),
-                Word("AssetRegistry", "assets", (agreement.asset_id,)),
-                *(Word("MemberDirectory", "keys", (fingerprint_of(key),)) for key in (agreement.provider_key, agreement.buyer_key)),
-            ],
         )
 
     def _unknown_subjects(self, session: Session, grant_id: bytes) -> UnknownSubjects:
@@ -434,88 +425,83 @@ class _Exchange:
         todo = [request for request in _open(asked) if not request.refusal]
         if not todo:
             return
+        for request in todo:
+            self._read_query(request)
         try:
-            self._context.view.require_fresh()
-            wanted = list(dict.fromkeys(word for each in todo for word in (*each.trade.words, *consents.words(each.query))))
-            proved = dict(zip(wanted, await self._context.view.awords(wanted), strict=True))
-            values = {word: found.value for word, found in proved.items()}
+            records = await self._context.view.aproved(record for request in _open(todo) for record in _records(request))
             stopped = await grants.astopped_grants(self._context)
         except Unavailable as error:
-            for each in todo:
-                each.answer = error_answer(error)
+            for request in todo:
+                request.answer = error_answer(error)
             return
-        for each in todo:
-            word = proved[each.trade.words[1]]
-            each.sight = Sight(word.height, word.block_hash, POLICY_VERSION)
-            (self._repeat if each.again else self._decide)(each, values, stopped)
+        sight = Sight(records.height, records.block_hash, POLICY_VERSION)
+        for request in _open(todo):
+            request.sight = sight
+            (self._repeat if request.again else self._decide)(request, records, request.trade.agreement.grant_id in stopped)
 
-    def _repeat(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
+    def _read_query(self, request: Asked) -> None:
+        """Read the query and check the consent by itself; a query that cannot be read is a refusal."""
+        try:
+            request.query = Query.from_json(request.committed)
+        except QiaolianError as error:
+            if request.again:
+                request.answer = error_answer(error)
+            else:
+                request.refusal = error.code[:31]
+            return
+        if request.trade.rights.purposes.needs_consent(request.query.purpose):
+            request.consent = consents.shown(self._context, request.package)
+
+    def _repeat(self, request: Asked, records: ProvedRecords, stopped: bool) -> None:
         """The kept answer of a served place; its void only where a right was withdrawn since, or where no node accepts an answer of its size.
 
         What is sent wrong is an error and changes nothing. A withdrawal comes without the consent: the signed query names it.
         """
-        query = Query.from_json(each.query)
+        assert request.query is not None
+        assert request.lane.kept is not None
+        rights = request.trade.rights
         try:
-            if each.withdrawal is None:
-                consents.require_repeated(query, each.consent, purposes=each.trade.served.purposes)
+            if request.withdrawal is None:
+                require_repeated(request.query, request.package, purposes=rights.purposes)
         except QiaolianError as error:
-            each.answer = error_answer(error)
+            request.answer = error_answer(error)
             return
         try:
-            consents.require_not_withdrawn(
-                each.trade.words, values, query, purposes=each.trade.served.purposes, stopped=each.trade.agreement.grant_id in stopped
-            )
+            require_not_withdrawn(rights, request.query, records, stopped=stopped)
         except Forbidden as error:
-            each.void, each.refusal = True, error.code[:31]
+            request.void, request.refusal = True, error.code[:31]
             return
-        assert each.lane.kept is not None
-        if len(each.lane.kept.encode()) > MAX_EXCHANGE_BYTES:
-            each.void, each.refusal = True, "answer_too_large"
+        if len(request.lane.kept.encode()) > MAX_EXCHANGE_BYTES:
+            request.void, request.refusal = True, "answer_too_large"
         else:
-            self._repeat_kept(each)
+            self._repeat_kept(request)
 
-    def _decide(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
+    def _decide(self, request: Asked, records: ProvedRecords, stopped: bool) -> None:
         """Whether a new place is served or refused."""
+        if request.query is None:
+            return
+        trade = request.trade
         try:
-            self._require_right(each, values, stopped)
+            authorise(
+                trade.rights,
+                request.request,
+                request.query,
+                request.consent,
+                records,
+                unknown=trade.unknown,
+                stopped=stopped,
+                now=self._now,
+            )
         except Unavailable as error:
-            each.answer = error_answer(error)
+            request.answer = error_answer(error)
         except QiaolianError as error:
-            each.refusal = error.code[:31]
-
-    def _require_right(self, each: Asked, values: Mapping[Word, int], stopped: set[bytes]) -> None:
-        trade, request = each.trade, each.request
-        state = AgreementState.decode(0, 0, values[trade.words[1]])
-        query = Query.from_json(each.query)
-        each.subject, each.columns = query.subject, query.columns
-        rules.require_servable(
-            trade.agreement,
-            request,
-            opened=state.opened_at != 0,
-            ended=state.notice_at != 0 or state.closed_at != 0,
-            now=self._now,
-        )
-        consents.require_parties(trade.words, values)
-        require_delivering(query.operation)
-        trade.unknown.require_below(self._now)
-        grants.authorise(
-            self._context,
-            trade.grant,
-            stopped=trade.agreement.grant_id in stopped,
-            operation=query.operation,
-            purpose=query.purpose,
-            columns=query.columns,
-            now=self._now,
-        )
-        trade.served.purposes.require(query.purpose)
-        require_columns(query.columns, trade.served.masking)
-        consents.require_consent(self._context, trade.agreement.buyer, query, each.consent, purposes=trade.served.purposes, now=self._now)
+            request.refusal = error.code[:31]
 
     def _reserve(self, asked: list[Asked]) -> None:
         for each in _taking(asked):
             trade = each.trade
             try:
-                each.reserved = rules.reserve(trade.agreement, trade.books, trade.uses, each.request, max_uses=trade.terms.max_uses)
+                each.reserved = rules.reserve(trade.agreement, trade.books, trade.uses, each.request, max_uses=trade.rights.terms.max_uses)
             except QiaolianError as error:
                 each.refusal = error.code[:31]
 
@@ -544,10 +530,11 @@ class _Exchange:
                 request.answer = error_answer(error)
             return
         for request in requests:
-            served = request.trade.served
+            served, query = request.trade.served, request.query
+            assert query is not None
             try:
-                found = published[served.asset_id, served.asset_version].get(request.subject)
-                request.record = served.answer(request.subject, request.columns, found)
+                found = published[served.asset_id, served.asset_version].get(query.subject)
+                request.record = served.answer(query.subject, query.columns, found)
             except Unavailable as error:
                 request.answer = error_answer(error)
             except SourceDrift as error:
@@ -563,7 +550,8 @@ class _Exchange:
         subjects: dict[tuple[bytes, int], list[str]] = {}
         for request in requests:
             served = request.trade.served
-            subjects.setdefault((served.asset_id, served.asset_version), []).append(request.subject)
+            assert request.query is not None
+            subjects.setdefault((served.asset_id, served.asset_version), []).append(request.query.subject)
         return {version: assets.published_records(self._context, *version, wanted) for version, wanted in subjects.items()}
 
     def _limit_unknown(self, todo: Sequence[Asked]) -> None:
@@ -633,6 +621,13 @@ class _Exchange:
             each.settle()
         incidents.report(drifts)
         Activity.of(self._context).note({each.asked.trade.agreement_id for each in written})
+
+
+def _records(request: Asked) -> tuple[Word, ...]:
+    """The chain's records that the decision on a request needs."""
+    if request.query is None:
+        return request.trade.rights.records
+    return (*request.trade.rights.records, *records_of_consent(request.query, request.consent))
 
 
 def _drifts(receipts: Sequence[Written]) -> list[tuple[tuple[bytes, int], Drift]]:

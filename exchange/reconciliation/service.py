@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, QiaolianError, Unavailable
+from chain.proved import lane_record
 from chain.statements import Agreement
-from chain.view import Word
 from chain.words import LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
@@ -173,8 +173,8 @@ def _claimed(context: Context, agreement_id: bytes, lanes: int, told: set[int]) 
 
 def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dict[int, LaneWord]:
     """What the chain has paid for in each lane, proved under one head."""
-    wanted = [Word(CONTRACT, "lanes", (agreement_id, lane)) for lane in lanes]
-    return {lane: LaneWord.decode(word.value) for lane, word in zip(lanes, context.view.words(wanted), strict=True)}
+    records = context.view.proved(lane_record(agreement_id, lane) for lane in lanes)
+    return {lane: records.lane(agreement_id, lane) for lane in lanes}
 
 
 async def report(context: Context, *, state: str | None = None) -> dict[str, Any]:

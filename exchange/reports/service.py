@@ -14,9 +14,8 @@ from typing import Any
 
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, Unavailable
+from chain.proved import member_record
 from chain.statements import Role
-from chain.view import Word
-from chain.words import MemberWord
 from exchange.agreements import service as agreements
 from exchange.metering import service as metering
 from exchange.metering.model import Query
@@ -56,8 +55,9 @@ async def make(context: Context, *, subject: str, consent: bytes, purpose: str, 
 def _require_departments(context: Context, parts: Sequence[Part]) -> None:
     """A report's bundle tells of departments alone, so nothing is bought for one from anybody else."""
     providers = [agreements.load(context, part.agreement_id).agreement.provider for part in parts]
-    for word in context.view.words([Word("MemberDirectory", "members", (each,)) for each in dict.fromkeys(providers)]):
-        if not MemberWord.decode(word.value).has_role(Role.DEPARTMENT):
+    records = context.view.proved(map(member_record, providers))
+    for provider in providers:
+        if not records.member(provider).has_role(Role.DEPARTMENT):
             raise Forbidden("provider_not_department", "A part of the report would come from a member that is no department.")
 
 

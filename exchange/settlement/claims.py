@@ -22,8 +22,9 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from chain.errors import QiaolianError, Unavailable
 from chain.outbox import attempt, known, last_refusal, outcome, unfinished, worker_seen_at
+from chain.proved import agreement_records, lane_record
 from chain.statements import Agreement
-from chain.view import Head, Word
+from chain.view import Head
 from chain.words import AgreementState, LaneWord
 from exchange.agreements.model import Side, State
 from exchange.agreements.store import AGREEMENTS
@@ -38,7 +39,7 @@ from exchange.settlement.rules import (
     closing_window,
     decide_claim,
 )
-from exchange.settlement.service import CONTRACT, ClaimCall, Item, claim_calls, highest_acknowledged, queue_claims
+from exchange.settlement.service import ClaimCall, Item, claim_calls, highest_acknowledged, queue_claims
 
 log = logging.getLogger("qiaolian.claims")
 
@@ -252,14 +253,13 @@ class ClaimMonitor:
         ids = [tracked.agreement_id for tracked in due]
         terms = self._agreements(ids)
         items = {name: {item.acknowledged.lane: item for item in highest_acknowledged(self._context, name)} for name in ids}
-        words = [Word(CONTRACT, "agreements", (name,), offset) for name in ids for offset in range(3)]
-        values = [word.value for word in self._context.view.words(words, watch=False)]
-        states = {name: AgreementState.decode(*values[3 * n : 3 * n + 3]) for n, name in enumerate(ids)}
+        records = self._context.view.proved((record for name in ids for record in agreement_records(name)), watch=False)
+        states = {name: records.agreement(name) for name in ids}
         lanes = [(name, lane) for name in ids if _differs(items[name].values(), states[name]) for lane in items[name]]
-        proved = self._context.view.words([Word(CONTRACT, "lanes", lane) for lane in lanes], watch=False)
+        records = self._context.view.proved((lane_record(*lane) for lane in lanes), watch=False)
         claimed: dict[bytes, dict[int, LaneWord]] = {name: {} for name in ids}
-        for (agreement_id, lane), word in zip(lanes, proved, strict=True):
-            claimed[agreement_id][lane] = LaneWord.decode(word.value)
+        for agreement_id, lane in lanes:
+            claimed[agreement_id][lane] = records.lane(agreement_id, lane)
         return [_Seen(terms[name], items[name], states[name], claimed[name]) for name in ids]
 
     def _agreements(self, ids: Sequence[bytes]) -> dict[bytes, Agreement]:

@@ -21,8 +21,8 @@ from chain.crypto import keccak256
 from chain.errors import BadInput, Conflict, Forbidden
 from chain.ledger import Event
 from chain.outbox import Priority, attempt, enqueue, known
+from chain.proved import TOTALS_RECORDS, account_records, lane_record
 from chain.statements import Agreement, DepositConfirmation, KeyPurpose, Role, UsageRequest, Voucher
-from chain.view import Word
 from chain.words import Account, LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
@@ -211,7 +211,7 @@ def highest_acknowledged(context: Context, agreement_id: bytes) -> list[Item]:
 
 
 def _claimed(context: Context, agreement_id: bytes, lane: int) -> LaneWord:
-    return LaneWord.decode(context.view.word(CONTRACT, "lanes", agreement_id, lane).value)
+    return context.view.proved([lane_record(agreement_id, lane)]).lane(agreement_id, lane)
 
 
 def claimed_lanes(context: Context, agreement_id: bytes) -> set[int]:
@@ -334,9 +334,8 @@ def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
 
 def proved_accounts(context: Context, member: str) -> tuple[Account, Account]:
     """A member's account and the totals of all, proved under one head."""
-    wanted = [Word(CONTRACT, name, keys, offset) for name, keys in (("accounts", (member,)), ("totals", ())) for offset in range(3)]
-    values = [word.value for word in context.view.words(wanted)]
-    return Account.decode(*values[:3]), Account.decode(*values[3:])
+    records = context.view.proved([*account_records(member), *TOTALS_RECORDS])
+    return records.account(member), records.totals()
 
 
 def books(context: Context, agreement_id: bytes) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from chain.errors import BadInput, Conflict, NotFound, Unavailable
 from chain.ledger import Event
 from chain.ledger.contracts import version_key
 from chain.outbox import Priority, attempt, enqueue, known, outcome, refused
+from chain.proved import Word
 from chain.statements import AssetRecord
-from chain.view import Word
 from registry import proved
 from registry.assets.rules import (
     RECORD_DOMAIN,

@@ -14,8 +14,10 @@ from chain.commitment import commit, consent_id, opens
 from chain.crypto import recover
 from chain.eip712 import Domain
 from chain.errors import BadInput, Forbidden, QiaolianError
-from chain.statements import Consent, SubjectKeyCertificate
+from chain.proved import ProvedRecords, Word, consent_record, key_record, member_record
+from chain.statements import Consent, KeyPurpose, SubjectKeyCertificate
 from chain.words import ConsentWord
+from registry.offices import require_office
 
 MAX_CHECKED = 512
 """Checked packages that are remembered: as each is bounded, so is their memory."""
@@ -141,6 +143,44 @@ def _check_text(text: str, consent_domain: Domain, certificate_domain: Domain) -
         raise Forbidden("consent_bad_signature", "The consent's subject is not the certified one.")
     signer = recover(certificate.digest(certificate_domain), package.certificate_signature)
     return CheckedPackage(package, package.consent_id(), signer)
+
+
+def consent_records(checked: CheckedPackage) -> tuple[Word, ...]:
+    """The chain's records that say whether a package is in force and its certificate an office's."""
+    return consent_record(checked.consent_id), key_record(checked.signer), member_record(checked.package.certificate.issuer)
+
+
+def require_certified(checked: CheckedPackage, records: ProvedRecords) -> None:
+    """The certificate is by a live STATEMENT key of the active department that it names: ``consent_bad_signature``, ``issuer_not_office``."""
+    issuer, key = checked.package.certificate.issuer, records.key(checked.signer)
+    if not issuer or key.member != issuer or not key.live or key.purpose != KeyPurpose.STATEMENT:
+        raise Forbidden("consent_bad_signature", "The certificate is not by the office it names.")
+    office = records.member(issuer)
+    if not office.live:
+        raise Forbidden("consent_bad_signature", "The office that certified the consent's key is suspended or removed.")
+    require_office(office)
+
+
+def require_consent(
+    checked: CheckedPackage | None, records: ProvedRecords, *, commitment: str, subject: str, bank: str, purpose: str, now: int
+) -> None:
+    """The subject's consent covers this use now.
+
+    Args:
+        records: ``consent_records``, proved under one block.
+        commitment: 0x hexadecimal; the consent that the use names.
+        now: Unix seconds.
+
+    Raises:
+        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``,
+            ``issuer_not_office``; BadInput: ``consent_malformed``.
+    """
+    if checked is None:
+        raise Forbidden("consent_missing", "This purpose needs the subject's consent.")
+    require_certified(checked, records)
+    if "0x" + checked.consent_id.hex() != commitment:
+        raise BadInput("consent_malformed", "The consent shown is not the one the query names.")
+    require_usable(checked.package, records.consent(checked.consent_id), subject=subject, bank=bank, purpose=purpose, now=now)
 
 
 def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, bank: str, purpose: str, now: int) -> None:

@@ -23,6 +23,7 @@ from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.ledger import Event
 from chain.outbox import Priority, attempt, backlog, enqueue, known, refused
+from chain.proved import consent_record, grant_record, member_record
 from chain.statements import (
     Agreement,
     ConsentRegistration,
@@ -36,7 +37,6 @@ from chain.statements import (
     SubjectKeyCertificate,
     UsageReceipt,
 )
-from chain.words import ConsentWord, KeyWord, MemberWord
 from registry import proved
 from registry.assets import service as assets
 from registry.credit.rules import (
@@ -46,14 +46,17 @@ from registry.credit.rules import (
     ConsentPackage,
     check_package,
     combine,
+    consent_records,
     listed,
+    require_certified,
+    require_consent,
     require_identity,
-    require_usable,
     told_once,
 )
 from registry.credit.store import AnchoredQuery, Certificate, Dispute, HeldConsent, Query
 from registry.evidence.service import append_again, append_statement
 from registry.grants import service as grants
+from registry.grants.rules import require_allows
 from registry.masking import mask
 from registry.offices import OFFICE, require_office
 from registry.signers import require_signed_by
@@ -144,7 +147,7 @@ def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature:
 
     A withdrawal by another key is refused here, not on the chain: its failure would stand under the true one's operation.
     """
-    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", withdrawal.consent).value)
+    word = context.view.proved([consent_record(withdrawal.consent)]).consent(withdrawal.consent)
     if not word.recorded_at:
         raise NotFound("consent_unknown", "The chain has no such consent.")
     if recover(withdrawal.digest(context.domain("CreditLedger")), signature) != word.authority:
@@ -155,7 +158,7 @@ def relay_withdrawal(context: Context, withdrawal: ConsentWithdrawal, signature:
 
 def standing(context: Context, commitment: bytes) -> dict[str, Any]:
     """A consent's heights by the node's proved view. Only who holds the salt can know a commitment, so strangers may ask."""
-    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", commitment).value)
+    word = context.view.proved([consent_record(commitment)]).consent(commitment)
     return {"consent": "0x" + commitment.hex(), "recordedAt": word.recorded_at or None, "withdrawnAt": word.withdrawn_at or None}
 
 
@@ -189,37 +192,20 @@ def _held_text(found: Sequence[Any]) -> str:
 _HELD = Prepared(sa.select(sa.cast(HeldConsent.package, sa.Text)).where(HeldConsent.commitment == sa.bindparam("commitment")))
 
 
-def authorise_consent(
-    context: Context, package_json: Mapping[str, Any] | None, *, commitment: str, subject: str, bank: str, purpose: str, now: int
-) -> None:
-    """Whether the subject's consent covers this use now. ``commitment`` (0x hex) is the consent the use names.
-
-    Raises:
-        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``,
-            ``issuer_not_office``;
-        BadInput: ``consent_malformed``.
-    """
-    if package_json is None:
-        raise Forbidden("consent_missing", "This purpose needs the subject's consent.")
-    checked = _checked(context, package_json)
-    if "0x" + checked.consent_id.hex() != commitment:
-        raise BadInput("consent_malformed", "The consent shown is not the one the query names.")
-    word = ConsentWord.decode(context.view.word("CreditLedger", "consents", checked.consent_id).value)
-    require_usable(checked.package, word, subject=subject, bank=bank, purpose=purpose, now=now)
-
-
 def _checked(context: Context, package_json: Any) -> CheckedPackage:
     """A package that holds together, its certificate by a live STATEMENT key of the office it names."""
-    checked = check_package(package_json, consent_domain=context.domain("CreditLedger"), certificate_domain=context.domain("MemberDirectory"))
-    key = KeyWord.decode(context.view.word("MemberDirectory", "keys", bytes.fromhex(checked.signer[2:]).rjust(32, b"\0")).value)
-    issuer = checked.package.certificate.issuer
-    if not issuer or key.member != issuer or not key.live or key.purpose != KeyPurpose.STATEMENT:
-        raise Forbidden("consent_bad_signature", "The certificate is not by the office it names.")
-    word = MemberWord.decode(context.view.word("MemberDirectory", "members", issuer).value)
-    if not word.live:
-        raise Forbidden("consent_bad_signature", "The office that certified the consent's key is suspended or removed.")
-    require_office(word)
+    checked = check_consent(context, package_json)
+    require_certified(checked, context.view.proved(consent_records(checked)))
     return checked
+
+
+def check_consent(context: Context, package_json: Any) -> CheckedPackage:
+    """A package that holds together by itself.
+
+    Raises:
+        BadInput: ``consent_malformed``, ``consent_too_large``; Forbidden: ``consent_bad_signature``, ``consent_by_beneficiary``.
+    """
+    return check_package(package_json, consent_domain=context.domain("CreditLedger"), certificate_domain=context.domain("MemberDirectory"))
 
 
 # --- Queries --------------------------------------------------------------------------------------------------------------------
@@ -515,25 +501,20 @@ def disputes_for(context: Context, bank: str, sought: Sought) -> list[dict[str, 
     grant = grants.load(context, sought.grant_id)
     if grant.terms.grantee != bank or grant.terms.owner != context.member:
         raise Forbidden("grant_of_others", "The grant is not from this department to the bank that asks.")
-    grants.authorise(
-        context,
-        grant,
+    consent, now = check_consent(context, sought.package), context.now()
+    records = context.view.proved([grant_record(sought.grant_id), *consent_records(consent)])
+    require_allows(
+        grant.terms,
+        records.grant(sought.grant_id),
         stopped=sought.grant_id in grants.stopped_grants(context),
+        granted_columns=grant.columns,
         operation=Operation.USE,
         purpose=sought.purpose,
         columns=sought.columns,
-        now=context.now(),
+        now=now,
     )
-    commitment = ConsentPackage.from_json(sought.package).consent_id()
-    authorise_consent(
-        context,
-        sought.package,
-        commitment="0x" + commitment.hex(),
-        subject=sought.subject,
-        bank=bank,
-        purpose=sought.purpose,
-        now=context.now(),
-    )
+    commitment = "0x" + consent.consent_id.hex()
+    require_consent(consent, records, commitment=commitment, subject=sought.subject, bank=bank, purpose=sought.purpose, now=now)
     return disputes_of(context, sought.subject, grant.terms.asset_id, sought.columns)
 
 
@@ -638,7 +619,7 @@ def _require_for_disputes(context: Context, certificate: SubjectKeyCertificate) 
         raise BadInput("certificate_wrong_purpose", "The key is certified for something else than disputes.", hint="A key serves one purpose.")
     if not certificate.not_before <= context.now() <= certificate.not_after:
         raise Forbidden("certificate_expired", "The certificate does not cover this time.")
-    require_office(MemberWord.decode(context.view.word("MemberDirectory", "members", certificate.issuer).value))
+    require_office(context.view.proved([member_record(certificate.issuer)]).member(certificate.issuer))
 
 
 def _send(

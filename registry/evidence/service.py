@@ -25,8 +25,9 @@ from chain.eip712 import Domain, Statement
 from chain.errors import BadSignature, Conflict, NotFound, QiaolianError, VerificationError
 from chain.outbox import Priority, attempt, enqueue, outcome, refused
 from chain.proofs import StorageProof
+from chain.proved import Word
 from chain.statements import Algorithm, KeyPurpose, Role
-from chain.view import ProvedStorage, Word
+from chain.view import ProvedStorage
 from chain.words import KeyWord, LogWord, MemberWord
 from registry.evidence import copies
 from registry.evidence.store import (

@@ -21,12 +21,11 @@ from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event, code_text
 from chain.outbox import Priority, attempt, enqueue, known
-from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation, Role
-from chain.words import GrantWord
+from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Role
 from registry import proved
 from registry.assets import service as assets
 from registry.evidence.service import append_statement
-from registry.grants.rules import SCOPE_DOMAIN, require_allows, require_terms
+from registry.grants.rules import SCOPE_DOMAIN, require_terms
 from registry.grants.store import Grant
 from registry.idempotency import Scope, bind, content_of, nonce_for
 from registry.purposes import listed_in
@@ -48,16 +47,6 @@ class GrantRequest:
     not_before: int
     not_after: int
     max_uses: int
-
-
-@dataclass(frozen=True)
-class GrantView:
-    """A grant a gateway may serve under, and the chain view it was read at."""
-
-    terms: GrantTerms
-    columns: tuple[str, ...]
-    height: int
-    block_hash: bytes
 
 
 async def request(context: Context, wanted: GrantRequest, *, idempotency_key: str | None = None) -> dict[str, Any]:
@@ -286,36 +275,6 @@ def load(context: Context, grant_id: bytes) -> LoadedGrant:
     row = find(context, grant_id)
     scope: Any = row.scope or {"columns": []}
     return LoadedGrant(grant_id, GrantTerms.from_json(row.terms), tuple(scope["columns"]))
-
-
-def authorise(
-    context: Context,
-    grant: LoadedGrant,
-    *,
-    stopped: bool,
-    operation: Operation,
-    purpose: str,
-    columns: Sequence[str],
-    now: int,
-) -> GrantView:
-    """Whether the grant allows this use now, by the node's own proved view of the chain.
-
-    Raises:
-        Forbidden: ``grant_revoked``, ``grant_not_live``, ``grant_expired``, ``purpose_not_granted``, ``operation_not_granted``,
-            ``column_not_granted``; Unavailable: ``chain_view_stale``.
-    """
-    found = context.view.word("GrantRegistry", "grants", grant.grant_id)
-    require_allows(
-        grant.terms,
-        GrantWord.decode(found.value),
-        stopped=stopped,
-        granted_columns=grant.columns,
-        operation=operation,
-        purpose=purpose,
-        columns=columns,
-        now=now,
-    )
-    return GrantView(grant.terms, grant.columns, found.height, found.block_hash)
 
 
 def stopped_grants(context: Context) -> set[bytes]:

@@ -7,8 +7,8 @@ All raise ``Unavailable``, ``chain_view_stale`` or what else ``ChainView.words``
 from __future__ import annotations
 
 from chain.context import Context
+from chain.proved import ProvedRecords, Word, deal_record, unit_record
 from chain.statements import DealTerms
-from chain.view import Word
 from chain.words import DealWord, UnitHoldRecord
 from registry.property.model import DealState, UnitState
 
@@ -17,20 +17,20 @@ CONTRACT = "PropertyLedger"
 
 def unit_state(context: Context, registrar: str, unit: bytes) -> UnitState:
     """A unit of that registration centre."""
-    return _unit([found.value for found in context.view.words(_unit_words(registrar, unit))])
+    return unit_of(context.view.proved(unit_records(registrar, unit)), registrar, unit)
 
 
 def deal_state(context: Context, terms: DealTerms) -> DealState:
     """A deal and its unit, under one head."""
-    of_deal = [Word(CONTRACT, name, (terms.struct_hash(),)) for name in ("deals", "titles")]
-    wanted = [*of_deal, *_unit_words(terms.registrar, terms.unit)]
-    deal, title, *unit = (found.value for found in context.view.words(wanted))
-    return DealState(DealWord.decode(deal), title.to_bytes(32, "big"), _unit(unit))
+    deal_id = terms.struct_hash()
+    title = Word(CONTRACT, "titles", (deal_id,))
+    records = context.view.proved([deal_record(deal_id), title, *unit_records(terms.registrar, terms.unit)])
+    return DealState(records.deal(deal_id), records.hash(title), unit_of(records, terms.registrar, terms.unit))
 
 
-def deal_record(context: Context, deal_id: bytes) -> DealWord:
+def deal(context: Context, deal_id: bytes) -> DealWord:
     """A deal's heights and steps."""
-    return DealWord.decode(context.view.word(CONTRACT, "deals", deal_id).value)
+    return context.view.proved([deal_record(deal_id)]).deal(deal_id)
 
 
 def step_hash(context: Context, deal_id: bytes, step: int) -> bytes:
@@ -40,14 +40,16 @@ def step_hash(context: Context, deal_id: bytes, step: int) -> bytes:
 
 def holds(context: Context, registrar: str, units: list[bytes]) -> list[UnitHoldRecord]:
     """The holds of several units of one centre, in their order."""
-    found = context.view.words([Word(CONTRACT, "holds", (registrar, unit)) for unit in units])
-    return [UnitHoldRecord.decode(record.value) for record in found]
+    records = context.view.proved(unit_record("holds", registrar, unit) for unit in units)
+    return [records.unit_hold(registrar, unit) for unit in units]
 
 
-def _unit_words(registrar: str, unit: bytes) -> list[Word]:
-    return [Word(CONTRACT, name, (registrar, unit)) for name in ("holds", "openDeal", "lastRegistration")]
+def unit_records(registrar: str, unit: bytes) -> tuple[Word, ...]:
+    """What is to be proved for ``unit_of``."""
+    return tuple(unit_record(name, registrar, unit) for name in ("holds", "openDeal", "lastRegistration"))
 
 
-def _unit(values: list[int]) -> UnitState:
-    hold, open_deal, last = values
-    return UnitState(UnitHoldRecord.decode(hold), open_deal.to_bytes(32, "big"), last.to_bytes(32, "big"))
+def unit_of(records: ProvedRecords, registrar: str, unit: bytes) -> UnitState:
+    """A unit's hold, open deal and last registration."""
+    open_deal, last = (records.hash(unit_record(name, registrar, unit)) for name in ("openDeal", "lastRegistration"))
+    return UnitState(records.unit_hold(registrar, unit), open_deal, last)

@@ -275,7 +275,7 @@ def entry(context: Context, unit: bytes) -> tuple[Unit, UnitState]:
 
 def _take_over(context: Context, unit: bytes, deal_id: bytes) -> None:
     """Make the buyer of a deal, which the chain is proved to have registered last for the unit, its owner."""
-    registered_at = proved.deal_record(context, deal_id).registered_at
+    registered_at = proved.deal(context, deal_id).registered_at
 
     def change(session: Session) -> None:
         row, deal = session.get_one(Unit, unit), session.get(Deal, deal_id)

@@ -25,9 +25,9 @@ from chain.crypto import recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ledger import Event
 from chain.outbox import Priority, attempt, enqueue, outcome, refused
+from chain.proved import ProvedRecords, member_record
 from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
-from chain.view import Word
-from chain.words import DealWord, MemberWord
+from chain.words import DealWord
 from registry import fanout
 from registry.evidence.service import append, append_statement
 from registry.pages import PageRequest, page_of
@@ -56,7 +56,7 @@ from registry.property.rules import (
 )
 from registry.property.store import Deal, SignedStep
 from registry.property.tax import compute
-from registry.signers import require_signed_at, require_signed_by
+from registry.signers import require_signed_at, require_signed_by, signed_by
 
 log = logging.getLogger("qiaolian.deals")
 
@@ -191,30 +191,33 @@ def _require_deal(context: Context, row: Deal) -> None:
     require_title(title, terms, now)
     if terms.seller == terms.buyer:
         raise BadInput("seller_is_buyer", "Seller and buyer of a deal have different keys.")
-    require_signed_by(context, title.registrar, title, row.title_signature or b"", KeyPurpose.STATEMENT)
-    for key, each in zip((terms.seller, terms.buyer), row.certificates, strict=True):
-        _require_certified(context, CertifiedKey.from_json(each), key, terms.registrar)
-    _require_roles(context, terms)
-    unit = proved.unit_state(context, terms.registrar, terms.unit)
+    signed = [signed_by(context, title.registrar, title, row.title_signature or b"")]
+    for key, value in zip((terms.seller, terms.buyer), row.certificates, strict=True):
+        held = CertifiedKey.from_json(value)
+        _require_certificate(held.certificate, key, terms.registrar, now)
+        signed.append(signed_by(context, terms.registrar, held.certificate, held.signature))
+    members = [member_record(member) for member, _ in roles_of(terms)]
+    units = proved.unit_records(terms.registrar, terms.unit)
+    records = context.view.proved([*(record for statement in signed for record in statement.records), *members, *units])
+    for statement in signed:
+        statement.require(records, KeyPurpose.STATEMENT)
+    _require_roles(terms, records)
+    unit = proved.unit_of(records, terms.registrar, terms.unit)
     require_free(unit, row.deal_id)
     require_title_current(title, unit.last_registration)
 
 
-def _require_roles(context: Context, terms: DealTerms) -> None:
+def _require_roles(terms: DealTerms, records: ProvedRecords) -> None:
     """The chain asks a role of the registration centre alone."""
-    needed = roles_of(terms)
-    words = context.view.words([Word("MemberDirectory", "members", (member,)) for member, _ in needed])
-    if not all(MemberWord.decode(word.value).has_role(role) for word, (_, role) in zip(words, needed, strict=True)):
+    if not all(records.member(member).has_role(role) for member, role in roles_of(terms)):
         raise BadInput("party_role_wrong", "The deal's registration centre or tax authority is no department, or its bank no bank.")
 
 
-def _require_certified(context: Context, held: CertifiedKey, key: str, registrar: str) -> None:
-    certificate = held.certificate
+def _require_certificate(certificate: SubjectKeyCertificate, key: str, registrar: str, now: int) -> None:
     if certificate.key != key or certificate.purpose != "deal" or certificate.issuer != registrar:
         raise BadInput("certificate_mismatch", "A certificate is not the registration centre's for a deal's key.")
-    if not certificate.not_before <= context.now() <= certificate.not_after:
+    if not certificate.not_before <= now <= certificate.not_after:
         raise Forbidden("certificate_expired", "A person's certificate does not cover this time.")
-    require_signed_by(context, registrar, certificate, held.signature, KeyPurpose.STATEMENT)
 
 
 def _proved(context: Context, row: Deal, terms: DealTerms) -> DealState:

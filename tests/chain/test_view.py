@@ -20,7 +20,8 @@ from chain.finality import KaiaIbft, UnsealedForTestsOnly
 from chain.headers import from_rpc
 from chain.ledger import log_id_of
 from chain.proofs import StorageProof
-from chain.view import MOST_LOOKS, ChainView, Word
+from chain.proved import Word
+from chain.view import MOST_LOOKS, ChainView
 from chain.words import Account, LogWord, MemberWord, telling
 
 DATA = Path(__file__).parent.parent / "data" / "kcn"

@@ -17,7 +17,7 @@ Key = tuple[str, str, str]
 
 _OF_OBJECT = {
     "database": {"write", "read", "ask"},
-    "view": {"word", "words", "proof", "header", "headers", "logs", "wait_for_height"},
+    "view": {"word", "words", "proved", "proof", "header", "headers", "logs", "wait_for_height"},
 }
 _LEDGER_WITHOUT_IO = {"decode_logs", "deployment", "encode", "close"}
 _OF_PATHS = {"read_text", "write_text", "read_bytes", "write_bytes", "unlink", "mkdir"}

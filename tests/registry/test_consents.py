@@ -16,7 +16,7 @@ from chain.crypto import new_private_key, sign_digest
 from chain.errors import BadInput, Forbidden, NotFound, QiaolianError
 from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
 from registry.credit import service
-from registry.credit.rules import CLAIM_DOMAIN, combine
+from registry.credit.rules import CLAIM_DOMAIN, combine, consent_records, require_consent
 from registry.grants import service as grants
 from tests.registry.conftest import Network
 
@@ -25,6 +25,9 @@ RECORDS = [{"subject": f"C{place:03d}", "Seniority": place, "Job": "fixed"} for 
 
 def use(network: Network, package: Any, commitment: bytes, subject: str, **changed: Any) -> None:
     """Ask as a department's gateway does."""
+    context = network["tax"].context
+    checked = None if package is None else service.check_consent(context, package)
+    records = context.view.proved([] if checked is None else consent_records(checked))
     asked: dict[str, Any] = {
         "commitment": "0x" + commitment.hex(),
         "subject": subject,
@@ -32,7 +35,7 @@ def use(network: Network, package: Any, commitment: bytes, subject: str, **chang
         "purpose": "credit-assessment",
         "now": int(time.time()),
     }
-    service.authorise_consent(network["tax"].context, package, **(asked | changed))
+    require_consent(checked, records, **(asked | changed))
 
 
 @pytest.fixture

@@ -12,10 +12,12 @@ import pytest
 from chain.bundle import verify
 from chain.canonical import dumps
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, VerificationError
+from chain.proved import grant_record
 from chain.statements import GrantDecision, GrantRevocation, KeyPurpose, Operation
 from chain.trust import Trust
 from contracts import NAMES, artifact
 from registry.grants import export, service
+from registry.grants.rules import require_allows
 from registry.grants.story import check
 from tests.registry.conftest import Network
 
@@ -28,7 +30,7 @@ def asset_id(network: Network) -> bytes:
     return published
 
 
-def allowed(network: Network, grant_id: bytes, **changed: Any) -> service.GrantView:
+def allowed(network: Network, grant_id: bytes, **changed: Any) -> service.LoadedGrant:
     """Ask as the owner's gateway does."""
     context = network["tax"].context
     use: dict[str, Any] = {
@@ -38,7 +40,9 @@ def allowed(network: Network, grant_id: bytes, **changed: Any) -> service.GrantV
         "columns": ["Income"],
         "now": int(time.time()),
     }
-    return service.authorise(context, service.load(context, grant_id), **(use | changed))
+    grant, records = service.load(context, grant_id), context.view.proved([grant_record(grant_id)])
+    require_allows(grant.terms, records.grant(grant_id), granted_columns=grant.columns, **(use | changed))
+    return grant
 
 
 def test_an_approved_grant_allows_what_it_says_and_nothing_else(network: Network, asset_id: bytes) -> None:
