@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from chain.errors import BadInput, Conflict
 from chain.keys import KeyStore, create_person_key, tls_certificate, tls_fingerprint, write_private
 from chain.passphrase import read_passphrase
 from chain.statements import Algorithm, KeyPurpose, Role
 from nodes import access
-from nodes.config import ROLE_NAMES, UNSEALED_TEST, NodeConfig, load, parse, toml
+from nodes.config import ROLE_NAMES, UNSEALED_TEST, NodeConfig, load, parse
 from registry import uscc
 from registry.members.rules import LONGEST_NAME
 from registry.text import is_plain
@@ -171,7 +173,7 @@ def _lay_out(plan: Plan, home: Path) -> list[KeyEntry]:
     write_private(home / "keys" / PUBLIC_FILE, _json({"keys": [entry.to_json() for entry in entries]}))
     tokens = access.create(home / "access.json")
     write_private(home / HANDOUT_FILE, _json(tokens))
-    write_private(home / CONFIG_FILE, toml(_config(plan)).encode())
+    write_private(home / CONFIG_FILE, tomli_w.dumps(_config(plan)).encode())
     return entries
 
 
@@ -204,7 +206,7 @@ def _roles(plan: Plan) -> Role:
 
 def write_config(plan: Plan) -> None:
     """Write the plan's configuration file, replacing a former one whole."""
-    write_private(plan.directory.resolve() / CONFIG_FILE, toml(_config(plan)).encode())
+    write_private(plan.directory.resolve() / CONFIG_FILE, tomli_w.dumps(_config(plan)).encode())
 
 
 def peer_entry(admission: Admission, url: str) -> dict[str, str]:
@@ -224,7 +226,7 @@ def add_peer(file: Path, admission: Admission, url: str) -> None:
         raise BadInput("peer_self", "A node is no peer of itself.")
     if admission.member in config.peers:
         raise Conflict("peer_known", f"The configuration names the node of {admission.member} already.", hint="Change it there.")
-    text = file.read_text(encoding="utf-8").rstrip("\n") + "\n" + toml({"peers": {admission.member: peer_entry(admission, url)}})
+    text = file.read_text(encoding="utf-8").rstrip("\n") + "\n" + tomli_w.dumps({"peers": {admission.member: peer_entry(admission, url)}})
     parse(tomllib.loads(text), home=file.resolve().parent)
     write_private(file, text.encode())
 

@@ -10,52 +10,72 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 import traceback
+from collections.abc import MutableMapping
 from typing import Any
 
-_FIELDS = ("method", "route", "status", "code", "hint", "peer", "seconds", "worker", "source", "height", "trace_id")
+import structlog
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+
+FIELDS = ("method", "route", "status", "code", "hint", "peer", "seconds", "worker", "source", "height", "trace_id")
+"""What a line may carry beside its message; whatever else a caller adds is left out."""
+Event = MutableMapping[str, Any]
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a record."""
-
-    def __init__(self, *, tracebacks: bool = False) -> None:
-        super().__init__()
-        self._tracebacks = tracebacks
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line.update((name, record.__dict__[name]) for name in _FIELDS if name in record.__dict__)
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = record.exc_info[0].__name__
-            line["places"] = places(record.exc_info[1])
-            if self._tracebacks:
-                line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def places(error: BaseException | None) -> list[str]:
-    """Where an exception came through, innermost last: file:line function."""
-    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
-    return [f"{_short(each.filename)}:{each.lineno} {each.name}" for each in frames[-12:]]
+def formatter(*, tracebacks: bool = False) -> ProcessorFormatter:
+    """Renders each record of the standard library's loggers as one JSON object."""
+    return ProcessorFormatter(
+        foreign_pre_chain=[
+            ExtraAdder(allow=FIELDS),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _describe_exception if not tracebacks else _describe_exception_with_traceback,
+        ],
+        processors=[
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(serializer=json.dumps, ensure_ascii=False),
+        ],
+    )
 
 
 def configure(level: str = "INFO") -> None:
     """Send every logger of this process to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(tracebacks=level == "DEBUG"))
+    handler.setFormatter(formatter(tracebacks=level == "DEBUG"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for noisy in ("uvicorn.access", "urllib3", "alembic", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def places(error: BaseException | None) -> list[str]:
+    """Where an exception came through, innermost last: file:line function."""
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    return [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+
+
+def _describe_exception(_: Any, __: str, event: Event) -> Event:
+    """Type and places of an exception; its text may quote values and is dropped."""
+    error = _exception(event)
+    event.pop("exc_info", None)
+    if error is not None:
+        event["exception"], event["places"] = type(error).__name__, places(error)
+    return event
+
+
+def _describe_exception_with_traceback(logger: Any, name: str, event: Event) -> Event:
+    error = _exception(event)
+    if error is not None:
+        event["traceback"] = "".join(traceback.format_exception(error))
+    return _describe_exception(logger, name, event)
+
+
+def _exception(event: Event) -> BaseException | None:
+    found = event.get("exc_info")
+    return found[1] if isinstance(found, tuple) else None
 
 
 def _short(filename: str) -> str:

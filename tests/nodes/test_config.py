@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +136,3 @@ def test_init_refuses_a_wrong_check_character(tmp_path: Path) -> None:
     with pytest.raises(QiaolianError) as caught:
         initialise(Plan(directory=tmp_path / "n", member=wrong, name="x", roles=("bank",)))
     assert caught.value.code == "wrong_check_character"
-
-
-def test_toml_text_survives_any_name() -> None:
-    value = {"a": 'quote " back \\ line \n', "t": {"k 1": True, "n": {"x": [1, 2]}}, "empty": {}}
-    assert tomllib.loads(config.toml(value)) == value

@@ -247,7 +247,7 @@ def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network
     strangers = bank.client(None).get("/readyz")["dependencies"]
     assert [part["code"] for part in strangers if not part["up"]] == ["source_down"]
     assert "ledger" not in json.dumps(strangers)
-    assert "qiaolian_sources_down 1\n" in bank.client("auditor").raw("GET", "/metrics", b"", bank.client("auditor").headers()).body.decode()
+    assert "qiaolian_sources_down 1.0\n" in bank.client("auditor").raw("GET", "/metrics", b"", bank.client("auditor").headers()).body.decode()
     with pytest.raises(QiaolianError) as refused:
         bank.client("clerk").post("/v1/assets", {**publication("unusable"), "source": "ledger"})
     assert (refused.value.code, refused.value.status) == ("source_driver_missing", 503)

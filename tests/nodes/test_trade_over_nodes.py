@@ -99,7 +99,7 @@ def test_a_notice_is_enough_for_the_providers_node_to_claim_all_it_earned(networ
     department = network.of("department")
     owed = department.client("clerk").get("/v1/claims")["agreements"]
     assert sold["agreement"] not in [row["agreementId"] for row in owed if row["atRisk"]]
-    assert "\nqiaolian_claims_at_risk_fen 0\n" in department.client("system").get("/metrics")
+    assert "\nqiaolian_claims_at_risk_fen 0.0\n" in department.client("system").get("/metrics")
 
 
 def claimed_in_full(money: dict[str, Any]) -> dict[str, Any] | None:
