@@ -16,7 +16,7 @@ PARTS = {
     "verification": "scripts.benches.verification",
     "federated": "scripts.benches.federated",
     "projection": "scripts.benches.projection",
-    "seats": "scripts.benches.seats",
+    "opprf": "scripts.benches.opprf",
 }
 
 
@@ -41,6 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
             )
     if arguments.json:
         machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
-        value = {"machine": machine, "figures": [each.to_json() for each in figures]}
+        value = {"machine": machine, "figures": [figure.to_json() for figure in figures]}
         arguments.json.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0

@@ -1,16 +1,37 @@
-"""Private set intersection: who has which identifier in common with whom, and nothing else.
+"""Private set intersection (PSI): which identifiers two or more parties have in common.
 
-``INTERSECTION`` is the protocol a job names; ``align`` gives several parties the rows they have in common, for training; ``seat`` and ``take_seats``
-give them the beginning of a computation on rows that nobody learns (``docs/protocols/circuit.md``). Identifiers are never compared by a hash of
-themselves: there are few enough to try them all (``docs/protocols/intersection.md``).
+``INTERSECTION`` is the protocol that jobs name. ``align`` gives several parties the rows they have
+in common, for training. ``lead_opprf`` and ``follow_opprf`` start a computation on common rows that
+no party learns (circuit PSI, ``docs/protocols/circuit.md``). Identifiers are never compared by a
+plain hash: there are so few of them that all can be tried (``docs/protocols/intersection.md``).
 
-Rooms within: ``identifiers`` (forms, tags), ``pair`` (terms, greeting), ``meeting`` (one intersection by either method), ``kkrt`` and ``programmed``
-(with ``store``) over ``batched``, ``oprf``, ``cuckoo``, ``transpose`` and ``base_ot``; ``ecdh``; ``suites`` with ``groups`` and ``sm2``.
+===============  =================================================================================
+``identifiers``  formats of identifiers, and the tags that stand for them within one run
+``suites``       ciphers, hashes and groups (``groups``: ristretto255; ``sm2``)
+``handshake``    terms of an intersection, and what two parties agree on first: a ``PsiSession``
+``psi``          one intersection between two parties, by either method
+``kkrt``         the method for large sets, over ``batch_oprf``
+``ecdh``         the method for small sets
+``alignment``    common rows of one leader and several followers
+``batch_oprf``   the oblivious PRF of KKRT16 over ``cuckoo`` bins (``oprf``, ``transpose``)
+``base_ot``      base oblivious transfers
+``opprf``        the oblivious programmable PRF, over ``batch_oprf`` and ``okvs``
+``okvs``         the oblivious key-value store
+``protocol``     the protocol that jobs name
+===============  =================================================================================
 """
 
 from federated.intersection.alignment import align
-from federated.intersection.pair import Terms
-from federated.intersection.programmed import Programmed, Seating, seat, take_seats
+from federated.intersection.handshake import Terms
+from federated.intersection.opprf import OpprfReceiver, OpprfSender, follow_opprf, lead_opprf
 from federated.intersection.protocol import INTERSECTION
 
-__all__ = ["INTERSECTION", "Programmed", "Seating", "Terms", "align", "seat", "take_seats"]
+__all__ = [
+    "INTERSECTION",
+    "OpprfReceiver",
+    "OpprfSender",
+    "Terms",
+    "align",
+    "follow_opprf",
+    "lead_opprf",
+]

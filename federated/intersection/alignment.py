@@ -1,4 +1,4 @@
-"""Alignment of several parties' rows: the rows of the identifiers that all of them have, in one order."""
+"""Alignment: the rows that several parties have in common, in one order at all of them."""
 
 from __future__ import annotations
 
@@ -8,35 +8,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.errors import BadInput, Conflict
-from federated.intersection.meeting import find, serve, tell, told
-from federated.intersection.pair import Terms
+from federated.intersection.handshake import Terms
+from federated.intersection.psi import (
+    receive_common_rows,
+    run_receiver,
+    run_sender,
+    send_common_rows,
+)
 from federated.intersection.suites import Words
 from federated.session import Session
 
 _LABEL = "alignment"
 
 
-async def align(session: Session, ids: NDArray[np.bytes_], *, leader: str, followers: Sequence[str], terms: Terms | None = None) -> NDArray[np.int64]:
-    """This party's row numbers of the identifiers common to the leader and all followers, in the same order at every party.
+async def align(
+    session: Session,
+    ids: NDArray[np.bytes_],
+    *,
+    leader: str,
+    followers: Sequence[str],
+    terms: Terms | None = None,
+) -> NDArray[np.int64]:
+    """Return the numbers of this party's rows common to all, in the same random order at every
+    party.
 
-    The leader meets each follower in turn, as receiver, and then names the common rows to each. The order is random. Call it at most once in a
-    session.
+    The leader runs one intersection with each follower, as its receiver, and then sends the common
+    rows to each. Call it at most once in a session. Shape: (common rows,).
 
-    What it reveals: the leader learns its intersection with every single follower; a follower learns which of its rows are common to all, and
-    nothing of the others' remaining rows. Followers exchange no messages.
+    Leakage: the leader learns its intersection with every single follower; a follower learns which
+    of its rows are common to all, and nothing of the others' remaining rows. Followers exchange no
+    messages.
 
     Raises:
-        Conflict: ``intersection_empty`` at every party, ``ids_form_differs``, ``terms_differ``, ``hashing_failed``; BadInput: ``ids_empty``,
-            ``ids_malformed``, ``ids_repeat``, ``ids_too_many``, ``set_too_large``, ``parties_wrong``, ``reveal_not_offered``; PeerFault.
+        Conflict: ``intersection_empty`` at every party, ``ids_form_differs``, ``terms_differ``,
+            ``hashing_failed``; BadInput: ``ids_empty``, ``ids_malformed``, ``ids_repeat``,
+            ``ids_too_many``, ``set_too_large``, ``parties_wrong``, ``reveal_not_offered``;
+            PeerFault.
     """
     names, terms = [leader, *followers], terms or Terms()
     if len(names) < 2 or len(set(names)) != len(names) or session.party not in names:
-        raise BadInput("parties_wrong", "An alignment is between one leader and one or more followers, this party among them.")
+        raise BadInput(
+            "parties_wrong",
+            "An alignment is between one leader and one or more followers, this party among them.",
+        )
     if terms.reveal != "receiver":
-        raise BadInput("reveal_not_offered", "An alignment reveals what its model needs; leave reveal at receiver.")
+        raise BadInput(
+            "reveal_not_offered",
+            "An alignment reveals what its model needs; leave reveal at receiver.",
+        )
     rows = await _lead(session, ids, followers, terms) if session.party == leader else await _follow(session, ids, leader, terms)
     if not len(rows):
-        raise Conflict("intersection_empty", "The parties have no identifier in common.", hint="Check that all use the same kind of identifier.")
+        raise Conflict(
+            "intersection_empty",
+            "The parties have no identifier in common.",
+            hint="Check that all use the same kind of identifier.",
+        )
     return rows
 
 
@@ -44,15 +70,15 @@ async def _lead(session: Session, ids: NDArray[np.bytes_], followers: Sequence[s
     common, tags_with = np.ones(len(ids), np.bool_), dict[str, Words]()
     for place, follower in enumerate(followers):
         session.progress("alignment", place / len(followers))
-        tags_with[follower], found = await find(session, follower, ids, terms, _LABEL)
+        tags_with[follower], found = await run_receiver(session, follower, ids, terms, _LABEL)
         common &= found
     rows = np.flatnonzero(common)
     rows = rows[session.randomness.child(_LABEL).permutation(len(rows))]
     for follower in followers:
-        await tell(session.to(follower), tags_with[follower][rows])
+        await send_common_rows(session.to(follower), tags_with[follower][rows])
     return rows
 
 
 async def _follow(session: Session, ids: NDArray[np.bytes_], leader: str, terms: Terms) -> NDArray[np.int64]:
-    tags = await serve(session, leader, ids, terms, _LABEL)
-    return await told(session.to(leader), tags)
+    tags = await run_sender(session, leader, ids, terms, _LABEL)
+    return await receive_common_rows(session.to(leader), tags)

@@ -1,8 +1,10 @@
-"""Intersection by Diffie and Hellman's commuting exponents (Meadows 1986; Huberman, Franklin, Hogg 1999), for small sets, and its size alone.
+"""PSI by commuting exponents (Meadows 1986; Huberman, Franklin, Hogg 1999), and PSI cardinality.
 
-The receiver sends a·P for each of its tags' group elements P, the sender gives back b·a·P, and the receiver takes its own exponent off again: b·P.
-The sender also sends a hash of b·P for each of its own tags, sorted. In the variant for the size the sender gives the receiver's elements back
-sorted, so that the receiver cannot tell which row each belongs to. Padding is random elements and random hashes.
+For small sets. The receiver sends a·P for the group element P of each of its tags. The sender
+returns b·a·P, from which the receiver removes its own exponent: b·P. The sender also sends a hash
+of b·P for each of its own tags, sorted. For the cardinality alone the sender returns the receiver's
+elements sorted, so that the receiver cannot assign them to its rows. Padding is random elements and
+random hashes.
 """
 
 from __future__ import annotations
@@ -14,47 +16,50 @@ from numpy.typing import NDArray
 
 from federated.channel import Channel
 from federated.intersection.base_ot import checked
+from federated.intersection.handshake import PsiSession
 from federated.intersection.identifiers import locate
-from federated.intersection.pair import Pair
 from federated.intersection.suites import Suite, Words
 
-_SENT = 1 << 16  # elements in one message
+_MAX_ELEMENTS = 1 << 16  # in one message
 
 
-async def find(pair: Pair, ids: NDArray[np.bytes_], *, size_only: bool) -> tuple[Words, NDArray[np.bool_]]:
-    """The receiver's side: its rows' tags, and whether the sender has them too; for the size alone, in an order that belongs to no row.
+async def run_receiver(psi: PsiSession, ids: NDArray[np.bytes_], *, size_only: bool) -> tuple[Words, NDArray[np.bool_]]:
+    """Return this receiver's tags, (rows, 2), and whether the sender has them too, (rows,).
+
+    With ``size_only`` the flags are in an order unrelated to the rows; only their number has a
+    meaning.
 
     Raises:
         BadInput: ``ids_repeat``; PeerFault: ``point_invalid``, ``message_malformed``.
     """
-    group, tags = pair.suite.group, await asyncio.to_thread(pair.tagging.tags, ids)
-    secret = group.scalar(pair.randomness.child("exponent"))
-    padding = pair.randomness.child("padding").words(pair.own_rows - len(tags), 2)
+    group, tags = psi.suite.group, await asyncio.to_thread(psi.tagging.tags, ids)
+    secret = group.scalar(psi.randomness.child("exponent"))
+    padding = psi.randomness.child("padding").words(psi.own_rows - len(tags), 2)
     blinded = await asyncio.to_thread(lambda: group.times(secret, group.hash_to(_values(np.concatenate([tags, padding])))))
-    await _send(pair.channel, "intersection/blinded", blinded)
-    raised = await _receive(pair, "intersection/raised", pair.own_rows)
+    await _send(psi.channel, "intersection/blinded", blinded)
+    raised = await _receive(psi, "intersection/raised", psi.own_rows)
     back = group.inverse(secret)
-    own = await checked(pair.channel.peer, lambda: _hashes(pair.suite, pair.value, group.times(back, raised)))
-    theirs = (await pair.channel.receive("intersection/hashes")).array("hashes", "uint64", [pair.peer_rows, 2])
+    own = await checked(psi.channel.peer, lambda: _hashes(psi.suite, psi.value, group.times(back, raised)))
+    theirs = (await psi.channel.receive("intersection/hashes")).array("hashes", "uint64", [psi.peer_rows, 2])
     found = locate(theirs, own) >= 0
     return tags, found if size_only else found[: len(tags)]
 
 
-async def serve(pair: Pair, ids: NDArray[np.bytes_], *, size_only: bool) -> Words:
-    """The sender's side: its rows' tags.
+async def run_sender(psi: PsiSession, ids: NDArray[np.bytes_], *, size_only: bool) -> Words:
+    """Return this sender's tags, (rows, 2), after answering the receiver.
 
     Raises:
         BadInput: ``ids_repeat``; PeerFault: ``point_invalid``, ``message_malformed``.
     """
-    group, tags = pair.suite.group, await asyncio.to_thread(pair.tagging.tags, ids)
-    secret = group.scalar(pair.randomness.child("exponent"))
-    own = await asyncio.to_thread(lambda: _hashes(pair.suite, pair.value, group.times(secret, group.hash_to(_values(tags)))))
-    blinded = await _receive(pair, "intersection/blinded", pair.peer_rows)
-    raised = await checked(pair.channel.peer, lambda: group.times(secret, blinded))
-    await _send(pair.channel, "intersection/raised", sorted(raised) if size_only else raised)
-    padding = pair.randomness.child("padding").words(pair.own_rows - len(own), 2)
+    group, tags = psi.suite.group, await asyncio.to_thread(psi.tagging.tags, ids)
+    secret = group.scalar(psi.randomness.child("exponent"))
+    own = await asyncio.to_thread(lambda: _hashes(psi.suite, psi.value, group.times(secret, group.hash_to(_values(tags)))))
+    blinded = await _receive(psi, "intersection/blinded", psi.peer_rows)
+    raised = await checked(psi.channel.peer, lambda: group.times(secret, blinded))
+    await _send(psi.channel, "intersection/raised", sorted(raised) if size_only else raised)
+    padding = psi.randomness.child("padding").words(psi.own_rows - len(own), 2)
     padded = np.concatenate([own, padding])
-    await pair.channel.send("intersection/hashes", hashes=padded[np.argsort(padded[:, 0])])
+    await psi.channel.send("intersection/hashes", hashes=padded[np.argsort(padded[:, 0])])
     return tags
 
 
@@ -68,14 +73,14 @@ def _hashes(suite: Suite, value: bytes, points: list[bytes]) -> Words:
 
 
 async def _send(channel: Channel, kind: str, points: list[bytes]) -> None:
-    for start in range(0, len(points), _SENT):
-        piece = points[start : start + _SENT]
+    for start in range(0, len(points), _MAX_ELEMENTS):
+        piece = points[start : start + _MAX_ELEMENTS]
         await channel.send(kind, points=np.frombuffer(b"".join(piece), np.uint8).reshape(len(piece), -1))
 
 
-async def _receive(pair: Pair, kind: str, count: int) -> list[bytes]:
+async def _receive(psi: PsiSession, kind: str, count: int) -> list[bytes]:
     points: list[bytes] = []
-    for start in range(0, count, _SENT):
-        shape = [min(_SENT, count - start), pair.suite.group.width]
-        points += [point.tobytes() for point in (await pair.channel.receive(kind)).array("points", "uint8", shape)]
+    for start in range(0, count, _MAX_ELEMENTS):
+        shape = [min(_MAX_ELEMENTS, count - start), psi.suite.group.width]
+        points += [point.tobytes() for point in (await psi.channel.receive(kind)).array("points", "uint8", shape)]
     return points

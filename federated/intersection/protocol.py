@@ -1,4 +1,6 @@
-"""The protocol ``intersection``: one ``sender``, one ``receiver``. Parameters are those of ``Terms``, all optional."""
+"""The protocol ``intersection``: one ``sender``, one ``receiver``; parameters are those of
+``Terms``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,13 @@ import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 from federated.errors import BadInput
-from federated.intersection.meeting import find, serve, tell, told
-from federated.intersection.pair import Terms
+from federated.intersection.handshake import Terms
+from federated.intersection.psi import (
+    receive_common_rows,
+    run_receiver,
+    run_sender,
+    send_common_rows,
+)
 from federated.job import Job, Outcome, Protocol, Table
 from federated.session import Session
 
@@ -20,42 +27,54 @@ _LABEL = "intersection"
 
 
 def check(job: Job) -> None:
-    """Refuse bad specifications: ``spec_roles``, ``spec_columns``, ``reveal_not_offered`` and the codes of ``Terms.read``."""
+    """Check a specification; BadInput ``spec_roles``, ``spec_columns`` and those of
+    ``Terms.read``.
+    """
     if Terms.read(job.parameters).reveal == "nobody":
-        sentence = "An intersection that nobody learns is nothing by itself; only a computation on shares can go on with it."
+        sentence = "An intersection revealed to nobody has no result by itself; only a computation on shares can use it."
         hint = "Choose receiver, both, or size; or train a scorecard, whose alignment takes reveal: nobody."
         raise BadInput("reveal_not_offered", sentence, hint=hint)
-    if len(job.parties) != 2 or {party.role for party in job.parties.values()} != {"sender", "receiver"}:
+    if len(job.parties) != 2 or {party.role for party in job.parties.values()} != {
+        "sender",
+        "receiver",
+    }:
         raise BadInput("spec_roles", "An intersection has two parties, one sender and one receiver.")
     for name, party in job.parties.items():
         if party.source is None:
             raise BadInput("spec_roles", f"{name} brings no source; both parties need one.")
         if party.columns:
-            raise BadInput("spec_columns", f"{name} names columns; an intersection reads identifiers alone.")
+            raise BadInput("spec_columns", f"{name} names columns; an intersection reads identifiers only.")
 
 
 async def receiver(session: Session, table: Table | None, job: Job) -> Outcome:
-    """The receiver's side: ``intersection.csv`` with the common identifiers in its own order, or their number alone."""
+    """Run the receiver.
+
+    Its result is ``intersection.csv``, the common identifiers in its own order, or their number
+    alone.
+    """
     ids, terms, peer = _ids(table), Terms.read(job.parameters), job.only("sender")
-    tags, found = await find(session, peer, ids, terms, _LABEL)
+    tags, found = await run_receiver(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal == "size":
         return await _outcome(len(ids), int(np.count_nonzero(found)))
     rows = np.flatnonzero(found)
     if terms.reveal == "both":
         common = tags[rows]
-        await tell(session.to(peer), common[np.argsort(common[:, 0])])
+        await send_common_rows(session.to(peer), common[np.argsort(common[:, 0])])
     return await _outcome(len(ids), len(rows), ids[rows])
 
 
 async def sender(session: Session, table: Table | None, job: Job) -> Outcome:
-    """The sender's side: ``intersection.csv`` in its own order if both may learn it, nothing otherwise."""
+    """Run the sender.
+
+    Its result is ``intersection.csv`` in its own order if both may learn it, otherwise nothing.
+    """
     ids, terms, peer = _ids(table), Terms.read(job.parameters), job.only("receiver")
-    tags = await serve(session, peer, ids, terms, _LABEL)
+    tags = await run_sender(session, peer, ids, terms, _LABEL)
     session.progress("intersection", 1.0)
     if terms.reveal != "both":
         return await _outcome(len(ids), None)
-    rows = np.sort(await told(session.to(peer), tags))
+    rows = np.sort(await receive_common_rows(session.to(peer), tags))
     return await _outcome(len(ids), len(rows), ids[rows])
 
 

@@ -1,8 +1,9 @@
-"""The SM2 curve (GB/T 32918.5, y² = x³ - 3x + b over a 256-bit prime field) on Python's integers, for many points at a time.
+"""The SM2 curve (GB/T 32918.5, y² = x³ - 3x + b over a 256-bit prime field) on Python's integers.
 
-Points stay affine. Every step of a multiplication is done for all points at once, so that one field inversion serves the whole batch
-(Montgomery's trick); a step then costs about seven field multiplications a point. Python's integers are not constant-time: exponents are fresh
-for each run, and what a neighbour on the same machine could time is in the threat model.
+Points stay affine. Every step of a multiplication is done for all points of a batch, so that one
+field inversion serves the whole batch (Montgomery's trick); a step then costs about seven field
+multiplications a point. Python's integers are not constant-time: exponents are fresh for each run,
+and the threat model names what a neighbour on the same machine could time.
 """
 
 from __future__ import annotations
@@ -28,41 +29,44 @@ _WINDOW = 4
 
 
 class Sm2:
-    """The group of the SM2 curve; elements travel as x ‖ y, big-endian, 64 bytes."""
+    """The group of the SM2 curve; elements are sent as x ‖ y, big-endian, 64 bytes."""
 
     width = 64
     order = N
 
     def scalar(self, randomness: Randomness) -> int:
-        """A uniform exponent from 1 to order - 1."""
+        """Return a uniform exponent from 1 to order - 1."""
         return 1 + randomness.below(N - 1)
 
     def inverse(self, scalar: int) -> int:
-        """1/scalar."""
+        """Return 1/scalar."""
         return pow(scalar, -1, N)
 
     def hash_to(self, values: Sequence[bytes]) -> list[bytes]:
-        """The first x = SM3(value, counter) that is on the curve, with the even y. How often it tries depends on the value."""
+        """Return for each value the first x = SM3(value, counter) on the curve, with the even y.
+
+        The number of attempts depends on the value.
+        """
         return [_encode(_try_and_increment(value)) for value in values]
 
     def base_times(self, scalars: Sequence[int]) -> list[bytes]:
-        """Multiples of the base point."""
+        """Return multiples of the base point."""
         return [_encode(multiple) for multiple in _multiples(scalars, G)]
 
     def times(self, scalar: int, points: Sequence[bytes]) -> list[bytes]:
-        """scalar·P for each P."""
+        """Return scalar·P for each P."""
         return [_encode(multiple) for multiple in _times(scalar, [_decode(point) for point in points])]
 
     def times_each(self, scalars: Sequence[int], point: bytes) -> list[bytes]:
-        """s·P for each s."""
+        """Return s·P for each s."""
         return [_encode(multiple) for multiple in _multiples(scalars, _decode(point))]
 
     def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
-        """P + Q for each pair."""
+        """Return P + Q for each pair."""
         return [_encode(total) for total in add_each([_decode(point) for point in points], [_decode(other) for other in others])]
 
     def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
-        """P - point for each P."""
+        """Return P - point for each P."""
         x, y = _decode(point)
         return [_encode(total) for total in add_each([_decode(point) for point in points], [(x, P - y)] * len(points))]
 
@@ -71,13 +75,13 @@ SM2 = Sm2()
 
 
 def add_each(points: Sequence[Point], others: Sequence[Point]) -> list[Point]:
-    """P + Q for each pair, with one inversion for all."""
+    """Return P + Q for each pair, with one inversion for all."""
     inverses = _inverses([_denominator(first, second) for first, second in zip(points, others, strict=True)])
     return [_sum(first, second, inverse) for first, second, inverse in zip(points, others, inverses, strict=True)]
 
 
 def _denominator(first: Point, second: Point) -> int:
-    """What the slope of the line through two points is divided by; 1 where the sum needs no slope."""
+    """Return the denominator of the slope of the line through two points; 1 if there is none."""
     if first is None or second is None:
         return 1
     if first[0] != second[0]:
@@ -99,7 +103,7 @@ def _sum(first: Point, second: Point, inverse: int) -> Point:
 
 
 def _inverses(values: Sequence[int]) -> list[int]:
-    """1/v for each v, none of them zero: one inversion and three multiplications each."""
+    """Return 1/v for each v, none of them zero: one inversion and three multiplications each."""
     products = [1]
     for value in values:
         products.append(products[-1] * value % P)
@@ -111,7 +115,7 @@ def _inverses(values: Sequence[int]) -> list[int]:
 
 
 def _times(scalar: int, points: Sequence[Point]) -> list[Point]:
-    """scalar·P for each P: signed windows from the top, all points in step."""
+    """Return scalar·P for each P: signed windows from the top, all points in step."""
     digits = _signed_digits(scalar)
     odd = [list(points)]
     doubled = add_each(points, points)
@@ -128,7 +132,9 @@ def _times(scalar: int, points: Sequence[Point]) -> list[Point]:
 
 
 def _signed_digits(scalar: int) -> list[int]:
-    """The non-adjacent form of this window width, least digit first: each digit is zero or odd and below 2**(w-1) in size."""
+    """The non-adjacent form of this window width, least digit first: each digit is zero or odd and
+    below 2**(w-1) in size.
+    """
     digits = []
     while scalar:
         digit = 0
@@ -141,7 +147,9 @@ def _signed_digits(scalar: int) -> list[int]:
 
 
 def _multiples(scalars: Sequence[int], point: Point) -> list[Point]:
-    """s·P for each s: a table of d·2**(8i)·P for every byte d and place i, then one addition a byte."""
+    """s·P for each s: a table of d·2**(8i)·P for every byte d and place i, then one addition a
+    byte.
+    """
     total: list[Point] = [None] * len(scalars)
     for place, table in enumerate(_table(point)):
         total = add_each(total, [table[scalar >> (8 * place) & 255] for scalar in scalars])
@@ -187,5 +195,5 @@ def _encode(point: Point) -> bytes:
 def _decode(data: bytes) -> tuple[int, int]:
     x, y = int.from_bytes(data[:32], "big"), int.from_bytes(data[32:], "big")
     if len(data) != 64 or x >= P or y >= P or (y * y - x * x * x - A * x - B) % P:
-        raise ValueError("no point of SM2")
+        raise ValueError("not a point of SM2")
     return x, y

@@ -1,7 +1,9 @@
-"""The two suites: AES-128, SHA-256 and ristretto255, or SM4 (GB/T 32907), SM3 (GB/T 32905) and the SM2 curve (GB/T 32918.5).
+"""The two suites of algorithms.
 
-All bulk work is one block cipher over arrays of 128-bit blocks, each block a pair of ``uint64`` words. The cipher is called in pieces that stay in
-the cache and do not keep the interpreter's lock for long.
+``aes``: AES-128, SHA-256 and ristretto255. ``sm``: SM4 (GB/T 32907), SM3 (GB/T 32905) and the SM2
+curve (GB/T 32918.5). All bulk work is one block cipher over arrays of 128-bit blocks, each a pair
+of ``uint64`` words. The cipher is called on pieces that fit the cache and release the interpreter's
+lock soon.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ from federated.intersection.sm2 import SM2
 
 Words = NDArray[np.uint64]
 
-_PIECE = 1 << 19  # bytes
-_BLOCK = 1 << 15  # rows worked on at once: 448 columns of their bits are 4 KiB each, and stay in the cache
+_PIECE = 1 << 19  # bytes encrypted at once
+_BLOCK = 1 << 15  # rows processed at once: 448 columns of their bits are 4 KiB each and fit the cache
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A block cipher with 128-bit keys and blocks, a hash of 32 bytes, a group of prime order."""
+    """A block cipher with 128-bit keys and blocks, a hash of 32 bytes, and a group of prime
+    order.
+    """
 
     name: str
     group: Group
@@ -35,18 +39,20 @@ class Suite:
     _hash: Callable[[], hashes.HashAlgorithm]
 
     def digest(self, *parts: bytes) -> bytes:
-        """The hash of the parts, each behind its length: 32 bytes."""
+        """Return the hash of the parts, each preceded by its length: 32 bytes."""
         hashing = hashes.Hash(self._hash())
         for part in parts:
             hashing.update(len(part).to_bytes(8, "big") + part)
         return hashing.finalize()
 
     def permutation(self, key: bytes) -> Permutation:
-        """The block cipher under a key."""
+        """Return the block cipher under a key of 16 bytes."""
         return Permutation(Cipher(self._cipher(key), modes.ECB()).encryptor())  # noqa: S305  (single blocks, no mode of encryption)
 
     def stream(self, seed: bytes) -> CipherContext:
-        """A pseudo-random generator: the cipher in counter mode from zero; every seed is used once."""
+        """Return a pseudo-random generator: the cipher in counter mode from zero. Use a seed
+        once.
+        """
         return Cipher(self._cipher(seed), modes.CTR(bytes(16))).encryptor()
 
 
@@ -57,9 +63,9 @@ class Permutation:
         self._context = context
 
     def __call__(self, blocks: Words) -> Words:
-        """Encrypt (count, 2) words; a new array."""
+        """Return the encryption of blocks, (count, 2) words, as a new array."""
         given = np.ascontiguousarray(blocks).reshape(-1).view(np.uint8)
-        out = np.empty(len(given) + 15, np.uint8)  # the library wants room for a block it never writes
+        out = np.empty(len(given) + 15, np.uint8)  # the library requires room for a block that it never writes
         for start in range(0, len(given), _PIECE):
             self._context.update_into(given[start : start + _PIECE].data, out[start:].data)
         return out[: len(given)].view(np.uint64).reshape(-1, 2)
@@ -72,13 +78,13 @@ SUITES = {
 
 
 def suite_of(name: object) -> Suite:
-    """A suite by name; ``suite_unknown``."""
+    """Return a suite by name; BadInput ``suite_unknown``."""
     if not isinstance(name, str) or name not in SUITES:
         raise BadInput("suite_unknown", f"There is no suite {name!r:.40}; there are {', '.join(SUITES)}.")
     return SUITES[name]
 
 
 def blocks(rows: int, size: int = _BLOCK) -> Iterator[slice]:
-    """Rows in blocks of a size, the last one shorter."""
+    """Yield slices of a size that cover so many rows; the last may be shorter."""
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))

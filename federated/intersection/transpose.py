@@ -1,4 +1,7 @@
-"""Transposing bit matrices: 64 by 64 blocks in six steps of masks and shifts (Warren, Hacker's Delight, 7-3), for many blocks at once."""
+"""Transposition of bit matrices, for many blocks of 64 by 64 bits at once.
+
+Six steps of masks and shifts (Warren, Hacker's Delight, 7-3).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ def transpose(columns: Words) -> Words:
     """Rows of bits from columns of bits.
 
     Args:
-        columns: (64·g, w) words; overwritten. Bit b of word v of column c is the entry of row 64·v + b.
+        columns: (64·g, w) words; overwritten. Bit b of word v of column c is the entry of row 64·v
+            + b.
 
     Returns:
         (64·w, g) words; bit b of word v of a row is the entry of column 64·v + b.

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from federated.channel import Message
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.evaluation import Scored
-from federated.intersection import Seating, seat, take_seats
+from federated.intersection import OpprfReceiver, follow_opprf, lead_opprf
 from federated.job import Job, Outcome, Table
 from federated.randomness import Randomness
 from federated.session import Session
@@ -204,16 +204,16 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     own = {name: table.columns[name] for name in sides.columns[session.party]}
     require_finite(own)
     seed = await seed_of(session, sides)
-    seating = await seat(session, table.ids, sides.features, plan.terms, "seats")
+    opprf = await lead_opprf(session, table.ids, sides.features, plan.terms, "seats")
     cut_ = await asyncio.to_thread(Cut.of, own, plan)
     forms = {name: _forms(await session.to(name).receive("circuit/bins"), len(sides.columns[name]), plan) for name in sides.features}
     forms[session.party] = cut_.layouts
-    frame, order = await _draw_up(session, plan, sides, forms, len(seating.holder))
+    frame, order = await _draw_up(session, plan, sides, forms, len(opprf.row_of_bin))
     side = Side.of(session, plan, sides, seed, frame)
-    holder = seating.holder[order]
+    holder = opprf.row_of_bin[order]
     bad = (holder >= 0) & outcomes[holder]
 
-    words, inside = await _programmed(seating, side, order)
+    words, inside = await _programmed(opprf, side, order)
     inside.append(_at(holder, cut_.inside(len(table)).astype(frame.kind)))
     found = await find_members(side, np.stack(words, axis=1), bad)
     for size, bads, what in zip(found.sizes, found.bads, ("train", "test"), strict=True):
@@ -225,7 +225,7 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     mine = told[session.party]
     evidence = cut_.evidence(mine) if own else np.empty((len(table), 0))
     whitening = await asyncio.to_thread(Whitening.of, evidence)
-    white = [(await seating.receive(name, frame.columns.columns[name]))[order] for name in sides.features]
+    white = [(await opprf.receive(name, frame.columns.columns[name]))[order] for name in sides.features]
     white.append(_at(holder, encode(whitening.white(evidence))))
     columns, shares = await train_on(side, found, np.concatenate(white, axis=1), bad)
     weights = await own_weights(side.circle, frame.columns, shares)
@@ -241,12 +241,12 @@ async def label(session: Session, table: Table | None, job: Job) -> Outcome:
     return await asyncio.to_thread(judged, job, plan, sides, part, told, train, test, facts=facts)
 
 
-async def _programmed(seating: Seating, side: Side, order: NDArray[np.int64]) -> tuple[list[Words], list[Narrow]]:
+async def _programmed(opprf: OpprfReceiver, side: Side, order: NDArray[np.int64]) -> tuple[list[Words], list[Narrow]]:
     """What each department programs first: the words that are its targets in common rows, and the share of where its rows stand."""
     words, inside = [], []
     for name in side.sides.features:
         width, kind = side.frame.bins.columns[name], side.frame.kind
-        received = (await seating.receive(name, 1 + _packed_words(width, kind)))[order]
+        received = (await opprf.receive(name, 1 + _packed_words(width, kind)))[order]
         words.append(received[:, 0])
         inside.append(np.ascontiguousarray(received[:, 1:]).view(kind)[:, :width])
     return words, inside
@@ -341,7 +341,7 @@ async def features(session: Session, table: Table | None, job: Job) -> Outcome:
     seed = await seed_of(session, sides)
     own = {name: table.columns[name] for name in sides.columns[session.party]}
     cut_ = await asyncio.to_thread(Cut.of, own, plan)
-    programmed = await take_seats(session, table.ids, sides.label, plan.terms, "seats")
+    programmed = await follow_opprf(session, table.ids, sides.label, plan.terms, "seats")
     widths, ordered = (np.array(each, np.int64) for each in ([len(one.rows) for one in cut_.layouts], [one.ordered for one in cut_.layouts]))
     await session.to(sides.label).send("circuit/bins", bins=widths, ordered=ordered)
     frame = Frame.received(await session.to(sides.label).receive("circuit/frame"), plan, sides)

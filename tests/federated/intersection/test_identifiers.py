@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated.errors import BadInput, Conflict, QiaolianError
-from federated.intersection.identifiers import Form, locate, tags_of
+from federated.intersection.identifiers import IdentifierFormat, locate, tags_of
 from federated.intersection.suites import SUITES, suite_of
 
 CODES = np.array([b"91310115MA1K35J19Q", b"91310115MA1K35J29C"])
@@ -20,20 +20,20 @@ def refused(code: str, kind: type[QiaolianError] = BadInput) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == code)
 
 
-def form(*ids: bytes) -> Form:
-    return Form.of(np.array(ids))
+def form(*ids: bytes) -> IdentifierFormat:
+    return IdentifierFormat.of(np.array(ids))
 
 
 def test_a_form_tells_width_fixedness_and_case() -> None:
-    assert form(b"ab1", b"cd2") == Form(3, True, "lower")
-    assert form(b"AB1", b"C") == Form(3, False, "upper")
-    assert form(b"1", b"22") == Form(2, False, "none")
-    assert form(b"a", b"B") == Form(1, True, "mixed")
-    assert Form.of(np.array([b"ab"], "S60")) == Form(2, True, "lower")
+    assert form(b"ab1", b"cd2") == IdentifierFormat(3, True, "lower")
+    assert form(b"AB1", b"C") == IdentifierFormat(3, False, "upper")
+    assert form(b"1", b"22") == IdentifierFormat(2, False, "none")
+    assert form(b"a", b"B") == IdentifierFormat(1, True, "mixed")
+    assert IdentifierFormat.of(np.array([b"ab"], "S60")) == IdentifierFormat(2, True, "lower")
 
 
 def test_characters_beside_the_letters_have_no_case() -> None:
-    assert form(b"@[`{", b"\xe4\xb8\xad1") == Form(4, True, "none")
+    assert form(b"@[`{", b"\xe4\xb8\xad1") == IdentifierFormat(4, True, "none")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_characters_beside_the_letters_have_no_case() -> None:
 )
 def test_identifiers_of_no_form_are_refused(ids: Any, code: str) -> None:
     with refused(code):
-        Form.of(ids)
+        IdentifierFormat.of(ids)
 
 
 def test_fixed_widths_that_differ_are_refused() -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from federated.channel import Channel
 from federated.errors import PeerFault
 from federated.intersection import cuckoo
-from federated.intersection.base_ot import Giver, choose
+from federated.intersection.base_ot import OtSender, receive_seeds
 from federated.intersection.kkrt import cut
-from federated.intersection.oprf import COLUMNS, WORDS, Columns, Function, arguments, mask_width
+from federated.intersection.oprf import CODE_BITS, CODE_WORDS, OprfFunction, PrgColumns, hash_inputs, mask_width
 from federated.intersection.suites import SUITES, Suite
 from federated.intersection.transpose import transpose
 from federated.local import run_local, wire_pair
@@ -42,8 +42,8 @@ def test_transposing_moves_every_bit(groups: int, size: int) -> None:
 
 @BOTH
 def test_columns_do_not_depend_on_the_blocks_they_are_read_in(suite: Suite) -> None:
-    seeds = words(COLUMNS, 2).view(np.uint8)
-    whole, pieces = Columns(suite, seeds), Columns(suite, seeds)
+    seeds = words(CODE_BITS, 2).view(np.uint8)
+    whole, pieces = PrgColumns(suite, seeds), PrgColumns(suite, seeds)
     assert (whole.take(256) == np.concatenate([pieces.take(64), pieces.take(192)], axis=1)).all()
 
 
@@ -55,10 +55,10 @@ def test_columns_do_not_depend_on_the_blocks_they_are_read_in(suite: Suite) -> N
 def test_every_item_is_in_one_of_its_bins(count: int, seed: int) -> None:
     tags, part = words(count, 2, seed=seed), cuckoo.bins_in_part(count)
     bins = cuckoo.bins_of(tags, part)
-    holder = cuckoo.place(bins, part, Randomness(bytes(32)))
-    assert holder is not None
-    number, place = np.nonzero(holder >= 0)
-    items = holder[number, place]
+    row_of_bin = cuckoo.place(bins, part, Randomness(bytes(32)))
+    assert row_of_bin is not None
+    number, place = np.nonzero(row_of_bin >= 0)
+    items = row_of_bin[number, place]
     assert sorted(items.tolist()) == list(range(count))
     assert (bins[number, items] == place).all()
 
@@ -83,16 +83,16 @@ def test_four_items_rarely_share_their_bins_at_any_size() -> None:
 
 
 def test_codes_are_too_close_with_negligible_probability() -> None:
-    close = sum(comb(COLUMNS, differing) for differing in range(128))
-    assert 3 * (1 << 24) * close * 2**40 <= 2**COLUMNS
+    close = sum(comb(CODE_BITS, differing) for differing in range(128))
+    assert 3 * (1 << 24) * close * 2**40 <= 2**CODE_BITS
 
 
 @BOTH
 def test_codes_of_different_tags_differ_in_128_places(suite: Suite) -> None:
-    codes = np.unpackbits(Function(suite, bytes(32)).codes(words(300, 2))[:, 1:].copy().view(np.uint8), axis=1)
+    codes = np.unpackbits(OprfFunction(suite, bytes(32)).codes(words(300, 2))[:, 1:].copy().view(np.uint8), axis=1)
     distances = (codes[:, None] != codes[None]).sum(axis=2)[np.triu_indices(300, 1)]
     assert distances.min() >= 128
-    assert abs(distances.mean() - COLUMNS / 2) < 1
+    assert abs(distances.mean() - CODE_BITS / 2) < 1
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,15 @@ def test_cut_masks_keep_their_lowest_bytes() -> None:
 
 @BOTH
 def test_sender_and_receiver_agree_on_the_mask_of_a_common_tag_only(suite: Suite) -> None:
-    function, secret, t = Function(suite, bytes(32)), words(WORDS, seed=2), words(64, WORDS, seed=3)
+    function, secret, t = OprfFunction(suite, bytes(32)), words(CODE_WORDS, seed=2), words(64, CODE_WORDS, seed=3)
     tags = words(64, 2, seed=4)
     q = t ^ (function.codes(tags)[:, 1:] & secret)
-    receivers = function.masks(arguments(640, t))
+    receivers = function.masks(hash_inputs(640, t))
     asked = tags.copy()
     asked[1::2] ^= np.uint64(1)
-    senders = function.masks(arguments(640, q) ^ (function.codes(asked) & np.concatenate([np.zeros(1, np.uint64), secret])))
+    senders = function.masks(hash_inputs(640, q) ^ (function.codes(asked) & np.concatenate([np.zeros(1, np.uint64), secret])))
     assert ((senders == receivers).all(axis=1) == (np.arange(64) % 2 == 0)).all()
-    assert not (receivers == function.masks(arguments(641, t))).any()
+    assert not (receivers == function.masks(hash_inputs(641, t))).any()
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_sender_and_receiver_agree_on_the_mask_of_a_common_tag_only(suite: Suite
     ],
 )
 def test_vectors_of_code_and_mask(suite: str, code: str, mask: str) -> None:
-    function = Function(SUITES[suite], bytes(range(32)))
+    function = OprfFunction(SUITES[suite], bytes(range(32)))
     codes = function.codes(np.array([[1, 2]], np.uint64))
     assert codes[0, 1:].tobytes().hex() == code
-    assert function.masks(arguments(5, codes[:, 1:])).tobytes().hex() == mask
+    assert function.masks(hash_inputs(5, codes[:, 1:])).tobytes().hex() == mask
 
 
 # --- Base transfers -------------------------------------------------------------------------------------------------------------
@@ -150,19 +150,19 @@ def test_vectors_of_code_and_mask(suite: str, code: str, mask: str) -> None:
 
 def transfer(suite: Suite, choices: Any, *, values: tuple[bytes, bytes] = (bytes(32), bytes(32))) -> tuple[Any, Any]:
     async def give(session: Session) -> Any:
-        giver = Giver(session.to("b"), suite, values[0], session.randomness)
-        await giver.start()
-        return await giver.finish(len(choices))
+        ot_sender = OtSender(session.to("b"), suite, values[0], session.randomness)
+        await ot_sender.start()
+        return await ot_sender.finish(len(choices))
 
     async def take(session: Session) -> Any:
-        return await choose(session.to("a"), suite, values[1], choices, session.randomness)
+        return await receive_seeds(session.to("a"), suite, values[1], choices, session.randomness)
 
     results = run_local({"a": give, "b": take})
     return results["a"], results["b"]
 
 
 @BOTH
-def test_the_chooser_gets_the_seed_of_his_choice_and_no_other(suite: Suite) -> None:
+def test_the_receiver_gets_the_seed_it_chose_and_no_other(suite: Suite) -> None:
     choices = np.array([0, 1, 1, 0, 1], np.uint8)
     both, got = transfer(suite, choices)
     for number, bit in enumerate(choices.tolist()):
@@ -187,7 +187,7 @@ def test_an_offer_that_is_no_element_is_refused(suite: Suite, number: int) -> No
         await session.to("b").send("ot/offer", point=bad_points(suite)[number])
 
     async def take(session: Session) -> None:
-        await choose(session.to("a"), suite, bytes(32), np.array([0, 1], np.uint8), session.randomness)
+        await receive_seeds(session.to("a"), suite, bytes(32), np.array([0, 1], np.uint8), session.randomness)
 
     with pytest.raises(PeerFault, check=lambda error: error.code == "point_invalid"):
         run_local({"a": lie, "b": take})
@@ -201,7 +201,7 @@ def test_a_choice_that_is_no_element_is_refused(suite: Suite, number: int) -> No
         await session.to("a").send("ot/choice", points=np.stack([point, point]))
 
     async def give(session: Session) -> None:
-        await Giver(session.to("b"), suite, bytes(32), session.randomness).finish(2)
+        await OtSender(session.to("b"), suite, bytes(32), session.randomness).finish(2)
 
     with pytest.raises(PeerFault, check=lambda error: error.code == "point_invalid"):
         run_local({"a": give, "b": lie})
@@ -215,9 +215,9 @@ def test_a_choice_that_gives_back_the_offer_is_refused(suite: Suite) -> None:
         await session.to("a").send("ot/choice", points=np.frombuffer(shown, np.uint8).reshape(1, -1))
 
     async def give(session: Session) -> None:
-        giver = Giver(session.to("b"), suite, bytes(32), session.randomness)
-        await giver.start()
-        await giver.finish(1)
+        ot_sender = OtSender(session.to("b"), suite, bytes(32), session.randomness)
+        await ot_sender.start()
+        await ot_sender.finish(1)
 
     with pytest.raises(PeerFault, check=lambda error: error.code == "point_invalid"):
         run_local({"a": give, "b": lie})
@@ -229,7 +229,7 @@ def test_a_choice_of_the_wrong_number_of_elements_is_refused() -> None:
 
     async def run(_session: Session) -> None:
         await sent.send("ot/choice", points=np.zeros((3, 32), np.uint8))
-        await Giver(received, SUITES["aes"], bytes(32), Randomness(bytes(32))).finish(4)
+        await OtSender(received, SUITES["aes"], bytes(32), Randomness(bytes(32))).finish(4)
 
     with pytest.raises(PeerFault, check=lambda error: error.code == "message_malformed"):
         run_local({"a": run})

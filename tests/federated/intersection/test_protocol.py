@@ -79,6 +79,6 @@ def test_padded_sizes() -> None:
 
 @pytest.mark.parametrize("terms", [Terms(), Terms(method="ecdh"), Terms(method="ecdh", suite="sm")])
 def test_sets_above_the_limit_are_refused(terms: Terms) -> None:
-    assert terms.padded(terms.most_rows) == terms.most_rows
+    assert terms.padded(terms.max_rows) == terms.max_rows
     with refused("set_too_large"):
-        terms.padded(terms.most_rows + 1)
+        terms.padded(terms.max_rows + 1)

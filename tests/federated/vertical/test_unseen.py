@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.intersection import Seating
+from federated.intersection import OpprfReceiver
 from federated.job import Job, Outcome, Table
 from federated.scoring import SCORING
 from federated.vertical import unseen
@@ -44,14 +44,14 @@ class Watched:
     job: Job
     outcomes: dict[str, Outcome]
     watch: dict[str, Recorder]
-    seating: Seating
+    opprf: OpprfReceiver
     words: dict[str, list[NDArray[np.uint64]]]
 
     @property
     def test(self) -> NDArray[np.bool_]:
         """The bins to test with, which everybody is told."""
         frame = next(frame for _, way, kind, frame in self.watch["bank"].frames if (way, kind) == ("sent", "circuit/test"))
-        return np.frombuffer(frame, np.uint8)[-len(self.seating.holder) :] == 1
+        return np.frombuffer(frame, np.uint8)[-len(self.opprf.row_of_bin) :] == 1
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -61,30 +61,30 @@ class Watched:
     def member(self, tables: Any) -> NDArray[np.bool_]:
         """Bins of common rows."""
         common, ids = common_ids({name: tables[name] for name in (*self.job.with_role("features"), "bank")}), tables["bank"].ids
-        return np.array([place >= 0 and ids[place] in common for place in self.seating.holder.tolist()])
+        return np.array([place >= 0 and ids[place] in common for place in self.opprf.row_of_bin.tolist()])
 
 
 def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Watched:
-    seatings: list[Seating] = []
+    receivers: list[OpprfReceiver] = []
     words: dict[str, list[NDArray[np.uint64]]] = {}
-    seat = unseen.seat
+    lead = unseen.lead_opprf
 
-    async def kept_seat(*how: Any) -> Seating:
-        seating = await seat(*how)
-        receive = seating.receive
+    async def recorded_opprf(*how: Any) -> OpprfReceiver:
+        opprf = await lead(*how)
+        receive = opprf.receive
 
         async def kept_words(follower: str, count: int) -> Any:
             words.setdefault(follower, []).append(await receive(follower, count))
             return words[follower][-1]
 
-        seating.receive = kept_words  # type: ignore[method-assign]
-        seatings.append(seating)
-        return seating
+        opprf.receive = kept_words  # type: ignore[method-assign]
+        receivers.append(opprf)
+        return opprf
 
-    monkeypatch.setattr(unseen, "seat", kept_seat)
+    monkeypatch.setattr(unseen, "lead_opprf", recorded_opprf)
     watch = {name: Recorder() for name in job.parties}
     outcomes = Run(job, tables, watch=watch, seed=seed).outcomes()
-    return Watched(job, outcomes, watch, seatings[0], words)
+    return Watched(job, outcomes, watch, receivers[0], words)
 
 
 @pytest.fixture(scope="module", params=[2, *(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 3))])
@@ -107,7 +107,7 @@ def columns_at(table: Table, names: Any, people_: list[bytes]) -> dict[str, NDAr
 def common_people(trained: Watched, tables: Any = TABLES) -> tuple[list[bytes], NDArray[np.bool_], NDArray[np.bool_]]:
     """The common identifiers, which are for the test, and which are bad."""
     bins = np.flatnonzero(trained.member(tables))
-    people_ = tables["bank"].ids[trained.seating.holder[bins]].tolist()
+    people_ = tables["bank"].ids[trained.opprf.row_of_bin[bins]].tolist()
     bad = columns_at(tables["bank"], ["status"], people_)["status"] == "bad"
     return people_, trained.test[bins], bad
 
@@ -318,7 +318,7 @@ def require_uniform(data: NDArray[Any]) -> None:
 
 def test_the_words_that_the_bank_decodes_do_not_tell_whose_row_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
     run = watched(unseen_of(1, iterations=2), half_common(0), monkeypatch)
-    member, full = run.member(half_common(0)), run.seating.holder >= 0
+    member, full = run.member(half_common(0)), run.opprf.row_of_bin >= 0
     assert member.sum() == 400 < full.sum() < len(full)
     for words in run.words["tax"]:
         for rows in (member, full & ~member, ~full):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.intersection import INTERSECTION, cuckoo
-from federated.intersection.batched import Placement, arrange
+from federated.intersection.batch_oprf import Placement, place_rows
+from federated.intersection.handshake import Terms, handshake
 from federated.intersection.identifiers import Tagging, tags_of
-from federated.intersection.pair import Terms, settle
 from federated.intersection.suites import SUITES
 from federated.job import Job, Outcome, Party, Table
 from federated.local import run_local
@@ -155,11 +155,11 @@ def test_sets_of_one_padded_size_look_alike(method: str, suite: str, pad_to: Any
 
 @pytest.mark.parametrize(("method", "suite"), KINDS[:3])
 def test_no_frame_holds_an_identifier_or_a_tag(method: str, suite: str) -> None:
-    recorder, pairs = Recorder(), []
+    recorder, psi_sessions = Recorder(), []
 
     async def peek(session: Session) -> None:
-        pairs.append(
-            await settle(session, "bank" if session.party == "tax" else "tax", np.array([code(1)]), terms, ROLES[session.party], "intersection")
+        psi_sessions.append(
+            await handshake(session, "bank" if session.party == "tax" else "tax", np.array([code(1)]), terms, ROLES[session.party], "intersection")
         )
 
     terms = Terms(method=method, suite=suite, pad_to=8)
@@ -167,8 +167,8 @@ def test_no_frame_holds_an_identifier_or_a_tag(method: str, suite: str) -> None:
     ids = np.array([code(number) for number in range(8)])
     run(ids.tolist(), ids.tolist(), tax=recorder.watch, method=method, suite=suite)
     wire = b"".join(recorder.frames)
-    tags = tags_of(ids, 18, SUITES[suite], pairs[0].tagging.key())
-    assert pairs[0].tagging.key() == pairs[1].tagging.key()
+    tags = tags_of(ids, 18, SUITES[suite], psi_sessions[0].tagging.key())
+    assert psi_sessions[0].tagging.key() == psi_sessions[1].tagging.key()
     for number, identifier in enumerate(ids.tolist()):
         assert identifier not in wire
         assert tags[number].tobytes() not in wire
@@ -186,7 +186,7 @@ def tagging_of(value: bytes) -> Tagging:
 
 
 def arranged(value: bytes, ids: Any) -> Placement:
-    return arrange(tagging_of(value), ids, 64, Randomness(bytes(32)))
+    return place_rows(tagging_of(value), ids, 64, Randomness(bytes(32)))
 
 
 def test_rows_that_find_no_place_get_new_tags() -> None:
@@ -197,7 +197,7 @@ def test_rows_that_find_no_place_get_new_tags() -> None:
     value = bytes([attempts.index(max(attempts))]) * 32
     placed = arranged(value, ids)
     assert (placed.tags == tagging_of(value).tags(ids, placed.attempt)).all()
-    assert sorted(placed.holder[placed.holder >= 0].tolist()) == list(range(174))
+    assert sorted(placed.row_of_bin[placed.row_of_bin >= 0].tolist()) == list(range(174))
 
 
 def test_a_run_that_hashes_again_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,8 +301,8 @@ def test_a_peer_that_gives_back_ones_nonce_is_found() -> None:
     async def mirror(session: Session) -> None:
         channel = session.to("tax")
         hello = await channel.receive("intersection/hello")
-        said = {**hello.value("terms"), "role": "receiver"}
-        await channel.send("intersection/hello", terms=said, width=18, fixed=1, case="none", rows=8, nonce=hello.blob("nonce"))
+        terms = {**hello.value("terms"), "role": "receiver"}
+        await channel.send("intersection/hello", terms=terms, width=18, fixed=1, case="none", rows=8, nonce=hello.blob("nonce"))
         await asyncio.sleep(0)
 
     with refused("message_malformed"):

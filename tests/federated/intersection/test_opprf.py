@@ -1,4 +1,4 @@
-"""Words programmed for identifiers: who gets them, what the others see, and peers that lie."""
+"""The oblivious programmable PRF: who gets the programmed words, what the others see, and peers that lie."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from federated.channel import Channel, decode
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
-from federated.intersection import Programmed, Seating, Terms, cuckoo, programmed, seat, take_seats
-from federated.intersection.base_ot import Giver
-from federated.intersection.batched import Placement, Receiver, Secret, Sender, arrange
-from federated.intersection.oprf import COLUMNS
-from federated.intersection.pair import settle
-from federated.intersection.store import Layout, Solver
+from federated.intersection import OpprfReceiver, OpprfSender, Terms, cuckoo, follow_opprf, lead_opprf, opprf
+from federated.intersection.base_ot import OtSender
+from federated.intersection.batch_oprf import BatchOprfReceiver, BatchOprfSender, Placement, SenderSecret, place_rows
+from federated.intersection.handshake import handshake
+from federated.intersection.okvs import Layout, Solver
+from federated.intersection.oprf import CODE_BITS
 from federated.local import QueueWire, run_local
 from federated.randomness import Randomness
 from federated.session import Session
@@ -27,7 +27,7 @@ from tests.federated.intersection.wires import Recorder, assign, lie, narrow, sh
 SMALL = Terms(reveal="nobody", pad_to=8)
 NAMES = ("tax", "water", "customs")
 _PATIENCE = 300  # seconds; parties that wait for one another would never end
-Program = Callable[[Programmed, int], Any]
+Program = Callable[[OpprfSender, int], Any]
 
 
 def ids_of(numbers: Any) -> Any:
@@ -43,8 +43,11 @@ def noise(count: int, number: int, words: int) -> Any:
 
 
 class Run:
-    """One seating in this process. The bank leads; each follower programs noise, unless said otherwise. ``wraps`` may put a wire of its own
-    around a party's channels."""
+    """One OPPRF in this process.
+
+    The bank leads; each follower programs noise unless ``program`` is given. ``wraps`` may wrap a
+    party's channels.
+    """
 
     def __init__(
         self,
@@ -57,20 +60,20 @@ class Run:
         **wraps: Any,
     ) -> None:
         self.leader, self.sets = leader, dict(zip(NAMES, sets, strict=False))
-        self.entries: dict[str, Programmed] = {}
+        self.entries: dict[str, OpprfSender] = {}
         self.sent: dict[str, list[Any]] = {name: [] for name in self.sets}
         self.got: dict[str, list[Any]] = {name: [] for name in self.sets}
-        self.holder: Any = None
+        self.row_of_bin: Any = None
 
         async def lead(session: Session) -> None:
-            seating: Seating = await seat(session, leader, list(self.sets), terms, "seats")
-            self.holder = seating.holder
+            opprf: OpprfReceiver = await lead_opprf(session, leader, list(self.sets), terms, "opprf")
+            self.row_of_bin = opprf.row_of_bin
             for size in words:
                 for name in self.sets:
-                    self.got[name].append(await seating.receive(name, size))
+                    self.got[name].append(await opprf.receive(name, size))
 
         async def follow(session: Session) -> None:
-            entries = await take_seats(session, self.sets[session.party], "bank", terms, "seats")
+            entries = await follow_opprf(session, self.sets[session.party], "bank", terms, "opprf")
             self.entries[session.party] = entries
             for number, size in enumerate(words):
                 values = noise(len(entries.row), number, size) if program is None else program(entries, size)
@@ -90,7 +93,7 @@ class Run:
     def meant(self, name: str, number: int = 0) -> dict[int, list[int]]:
         """What a plain dictionary of the follower's entries holds for the identifier that the leader has in each bin."""
         entries, ids, values = self.entries[name], self.sets[name].tolist(), self.sent[name][number].tolist()
-        asked = {place: self.leader[row] for place, row in enumerate(self.holder.tolist()) if row >= 0}
+        asked = {place: self.leader[row] for place, row in enumerate(self.row_of_bin.tolist()) if row >= 0}
         plain = {(place, ids[row]): values[entry] for entry, (place, row) in enumerate(zip(entries.bin.tolist(), entries.row.tolist(), strict=True))}
         return {place: plain[place, identifier] for place, identifier in asked.items() if (place, identifier) in plain}
 
@@ -116,7 +119,7 @@ def level(words: Any) -> bool:
 @given(st.lists(st.lists(st.integers(0, 60), unique=True, max_size=40), min_size=2, max_size=4), st.integers(1, 13))
 def test_the_leader_gets_what_a_dictionary_would_give(lists: list[list[int]], words: int) -> None:
     run = Run(*(ids_of([99, *numbers]) for numbers in lists), words=[words, 2])
-    assert sorted(run.holder[run.holder >= 0].tolist()) == list(range(len(lists[0]) + 1))
+    assert sorted(run.row_of_bin[run.row_of_bin >= 0].tolist()) == list(range(len(lists[0]) + 1))
     for name, others in zip(NAMES, lists[1:], strict=False):
         for number in range(2):
             assert run.agrees(name, number) == len({99, *lists[0]} & {99, *others})
@@ -135,9 +138,9 @@ def test_a_large_set_meets_a_small_one() -> None:
 
 def test_a_bin_is_one_row_of_the_leader_for_every_follower() -> None:
     run = Run(ids_of(range(40)), ids_of(range(20, 60)), ids_of(range(30, 70)))
-    assert {entry.bins for entry in run.entries.values()} == {len(run.holder)}
+    assert {entry.bins for entry in run.entries.values()} == {len(run.row_of_bin)}
     shared = set(run.meant("tax")) & set(run.meant("water"))
-    assert sorted(run.holder[list(shared)].tolist()) == list(range(30, 40))
+    assert sorted(run.row_of_bin[list(shared)].tolist()) == list(range(30, 40))
 
 
 def test_every_row_of_a_follower_has_an_entry_in_each_part() -> None:
@@ -170,7 +173,7 @@ def test_a_wire_that_holds_one_frame_is_enough(monkeypatch: pytest.MonkeyPatch) 
         return QueueWire(back, there), QueueWire(there, back)
 
     monkeypatch.setattr("federated.local.wire_pair", narrow_pair)
-    monkeypatch.setattr(programmed, "_SENT", 1000)
+    monkeypatch.setattr(opprf, "_MAX_WORDS", 1000)
     run = Run(ids_of(range(400)), ids_of(range(300, 900)), ids_of(range(200, 300)), words=[7, 1])
     assert (run.agrees("tax", 1), run.agrees("water", 1)) == (100, 100)
 
@@ -213,14 +216,14 @@ def test_sets_of_one_padded_size_look_alike() -> None:
 
 def test_what_the_leader_has_of_its_other_rows_is_noise() -> None:
     # the follower programs one word for all its entries of a bin, so that a row of its in the same bin could show through
-    def target(entries: Programmed, size: int) -> Any:
+    def target(entries: OpprfSender, size: int) -> Any:
         return noise(entries.bins, 0, size)[entries.bin]
 
     run = Run(ids_of(range(2000)), ids_of(range(1000, 3000)), words=[2, 2], terms=Terms(reveal="nobody"), program=target)
     first, second = run.got["tax"]
-    targets = noise(len(run.holder), 0, 2)
+    targets = noise(len(run.row_of_bin), 0, 2)
     common = (first == targets).all(axis=1)
-    assert np.array_equal(np.sort(run.holder[common]), np.arange(1000, 2000))
+    assert np.array_equal(np.sort(run.row_of_bin[common]), np.arange(1000, 2000))
     strange = ~common
     for words in (first, second, first ^ second, first ^ targets):
         assert level(words[strange])
@@ -236,7 +239,7 @@ def test_empty_bins_and_strange_rows_give_unrelated_words_in_every_run() -> None
 def test_words_that_are_not_uniform_show_who_is_common() -> None:
     # why they must be: the attack on a follower that programs its values in the open
     run = Run(ids_of(range(40)), ids_of(range(30, 60)), program=lambda entries, size: np.zeros((len(entries.row), size), np.uint64))
-    found = run.holder[(run.got["tax"][0] == 0).all(axis=1)]
+    found = run.row_of_bin[(run.got["tax"][0] == 0).all(axis=1)]
     assert sorted(found.tolist()) == list(range(30, 40))
 
 
@@ -247,32 +250,32 @@ def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
     ids, seen, terms = ids_of(range(1500)), list[Any](), Terms(reveal="nobody")
 
     async def receive(session: Session) -> Placement:
-        pair = await settle(session, "tax", ids, terms, "receiver", "seats")
-        giver = Giver(pair.channel, pair.suite, pair.value, session.randomness)
-        await giver.start()
-        placed = arrange(pair.tagging, ids, cuckoo.bins_in_part(pair.own_rows), session.randomness)
-        receiver = Receiver(pair, placed, await giver.finish(COLUMNS))
+        psi = await handshake(session, "tax", ids, terms, "receiver", "opprf")
+        ot_sender = OtSender(psi.channel, psi.suite, psi.value, session.randomness)
+        await ot_sender.start()
+        placed = place_rows(psi.tagging, ids, cuckoo.bins_in_part(psi.own_rows), session.randomness)
+        receiver = BatchOprfReceiver(psi, placed, await ot_sender.finish(CODE_BITS))
         await receiver.send_part(0)
         return placed
 
     recorder = Recorder()
 
     async def serve(session: Session) -> None:
-        pair = await settle(wrap(session, recorder.watch), "bank", ids, terms, "sender", "seats")
-        sender = Sender(pair, pair.tagging.tags(ids), await Secret.draw(pair))
+        psi = await handshake(wrap(session, recorder.watch), "bank", ids, terms, "sender", "opprf")
+        sender = BatchOprfSender(psi, psi.tagging.tags(ids), await SenderSecret.draw(psi))
         await sender.receive_part(0)
         seen.append(sender._q[:, 1:])
 
     placed = run_local({"bank": receive, "tax": serve}, seeds={"bank": b"\1" * 32, "tax": b"\2" * 32})["bank"]
     messages = [decode("bank", memoryview(frame))[1] for frame in recorder.frames]
     seen.extend(message.array("rows", "uint64", [None, None]) for message in messages if message.kind == "intersection/u")
-    full = placed.holder[0] >= 0
+    full = placed.row_of_bin[0] >= 0
     assert 100 < full.sum() < len(full) - 100
     assert len(seen) == 2
     for rows in seen:
         ones = np.bitwise_count(rows).sum(axis=1)
         apart = ones[full].mean() - ones[~full].mean()
-        assert abs(apart) < 5 * np.sqrt(COLUMNS / 4) * np.sqrt(1 / full.sum() + 1 / (~full).sum())
+        assert abs(apart) < 5 * np.sqrt(CODE_BITS / 4) * np.sqrt(1 / full.sum() + 1 / (~full).sum())
         assert level(rows[full])
         assert level(rows[~full])
 
@@ -307,7 +310,7 @@ def test_sets_above_the_limit_are_refused() -> None:
 @pytest.mark.parametrize("followers", [[], ["tax", "tax"], ["bank"]])
 def test_parties_that_make_no_seating_are_refused(followers: list[str]) -> None:
     with refused("parties_wrong", BadInput):
-        run_local({"bank": lambda session: seat(session, ids_of([1]), followers, SMALL, "seats")})
+        run_local({"bank": lambda session: lead_opprf(session, ids_of([1]), followers, SMALL, "opprf")})
 
 
 def test_a_store_that_cannot_be_solved_gets_other_slots(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,9 +346,9 @@ def flip(name: str, row: int) -> Callable[[dict[str, Any]], None]:
 
 
 BANK_LIES = [
-    ("intersection/seats", assign("width", 17), "message_malformed"),
-    ("intersection/seats", assign("width", 65), "message_malformed"),
-    ("intersection/seats", assign("key", bytes(15)), "message_malformed"),
+    ("intersection/placement", assign("width", 17), "message_malformed"),
+    ("intersection/placement", assign("width", 65), "message_malformed"),
+    ("intersection/placement", assign("key", bytes(15)), "message_malformed"),
     ("intersection/u", shorten("rows"), "message_malformed"),
     ("intersection/u", narrow("rows"), "message_malformed"),
     ("ot/offer", assign("point", bytes(32)), "point_invalid"),
@@ -353,7 +356,7 @@ BANK_LIES = [
 ]
 TAX_LIES = [
     ("ot/choice", shorten("points"), "message_malformed"),
-    ("intersection/store", assign("attempt", 8), "message_malformed"),
+    ("intersection/okvs", assign("attempt", 8), "message_malformed"),
     ("intersection/table", shorten("words"), "message_malformed"),
     ("intersection/table", narrow("words"), "message_malformed"),
     ("intersection/table", assign("words", np.zeros((1, 3), np.uint64)), "message_malformed"),
@@ -375,8 +378,8 @@ def test_a_lying_follower_is_found(kind: str, change: Any, expected: str) -> Non
 
 def test_parties_that_mean_different_suites_do_not_start() -> None:
     def wrong(channel: Channel) -> Any:
-        said = {"method": "kkrt", "suite": "sm", "reveal": "nobody", "role": "sender"}
-        return lie("intersection/hello", assign("terms", said))(channel)
+        terms = {"method": "kkrt", "suite": "sm", "reveal": "nobody", "role": "sender"}
+        return lie("intersection/hello", assign("terms", terms))(channel)
 
     with refused("terms_differ", Conflict):
         Run(ids_of([1]), ids_of([1]), tax=wrong)
@@ -384,8 +387,8 @@ def test_parties_that_mean_different_suites_do_not_start() -> None:
 
 def test_an_altered_bin_is_noise_and_no_other_bin_is_touched() -> None:
     ids = ids_of(range(40))
-    holder = Run(ids, ids).holder
-    place = int(np.flatnonzero(holder[: len(holder) // 3] >= 0)[0])
+    row_of_bin = Run(ids, ids).row_of_bin
+    place = int(np.flatnonzero(row_of_bin[: len(row_of_bin) // 3] >= 0)[0])
     run = Run(ids, ids, bank=lie("intersection/u", flip("rows", place)))
     got, meant = run.got["tax"][0], run.meant("tax")
     assert [index for index in meant if got[index].tolist() != meant[index]] in ([], [place])

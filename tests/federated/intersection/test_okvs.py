@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federated.intersection.okvs import DENSE, MAX_CORE, KeySlots, Layout, Solver, decode
 from federated.intersection.oprf import Pads, permutation
-from federated.intersection.store import DENSE, LARGEST_CORE, Layout, Lines, Solver, decode
 from federated.intersection.suites import SUITES
 from federated.randomness import Randomness
 
@@ -24,12 +24,12 @@ def words(*shape: int, seed: int = 1) -> Any:
     return Randomness(bytes(31) + bytes([seed]), "test").words(*shape)
 
 
-def lines_of(keys: Any, layout: Layout, suite: str = "aes") -> Lines:
-    return Lines.of(keys, layout, [permutation(SUITES[suite], bytes(32), f"store/0/{label}") for label in LABELS])
+def lines_of(keys: Any, layout: Layout, suite: str = "aes") -> KeySlots:
+    return KeySlots.of(keys, layout, [permutation(SUITES[suite], bytes(32), f"store/0/{label}") for label in LABELS])
 
 
-def solved(layout: Layout, lines: Lines) -> Solver:
-    solver = Solver.of(layout, lines)
+def solved(layout: Layout, key_slots: KeySlots) -> Solver:
+    solver = Solver.of(layout, key_slots)
     assert solver is not None
     return solver
 
@@ -59,41 +59,41 @@ def test_every_key_decodes_to_its_value_and_no_other_key_to_any(count: int, room
 @pytest.mark.parametrize("suite", SUITES)
 def test_one_solver_makes_any_number_of_tables(suite: str) -> None:
     layout, keys = Layout.of(500), words(500, 2)
-    lines = lines_of(keys, layout, suite)
-    solver, randomness = solved(layout, lines), Randomness(bytes(32))
+    key_slots = lines_of(keys, layout, suite)
+    solver, randomness = solved(layout, key_slots), Randomness(bytes(32))
     for seed, width in ((2, 1), (3, 40), (4, 2)):
         values = words(500, width, seed=seed)
-        assert (decode(solver.encode(values, randomness), lines) == values).all()
+        assert (decode(solver.encode(values, randomness), key_slots) == values).all()
 
 
 @pytest.mark.parametrize("alike", [2, 3, 7])
 def test_keys_with_the_same_three_slots_are_told_apart_by_the_dense_ones(alike: int) -> None:
     layout = Layout.of(200)
-    lines = lines_of(words(200, 2), layout)
-    lines.slots[:alike] = lines.slots[0]
-    solver, values = solved(layout, lines), words(200, 3, seed=2)
+    key_slots = lines_of(words(200, 2), layout)
+    key_slots.slots[:alike] = key_slots.slots[0]
+    solver, values = solved(layout, key_slots), words(200, 3, seed=2)
     assert len(solver.core.keys) >= alike
-    assert (decode(solver.encode(values, Randomness(bytes(32))), lines) == values).all()
+    assert (decode(solver.encode(values, Randomness(bytes(32))), key_slots) == values).all()
 
 
 def test_a_core_of_many_keys_is_solved() -> None:
     # 300 keys in 330 slots, above the threshold of peeling, below that of solving
     layout = Layout(110)
-    lines = lines_of(words(300, 2, seed=3), layout)
-    solver, values = solved(layout, lines), words(300, 3, seed=2)
+    key_slots = lines_of(words(300, 2, seed=3), layout)
+    solver, values = solved(layout, key_slots), words(300, 3, seed=2)
     assert len(solver.core.keys) > 200
-    assert (decode(solver.encode(values, Randomness(bytes(32))), lines) == values).all()
+    assert (decode(solver.encode(values, Randomness(bytes(32))), key_slots) == values).all()
 
 
 def test_equations_that_depend_on_one_another_are_not_solved() -> None:
     layout = Layout.of(200)
-    lines = lines_of(words(200, 2), layout)
-    lines.slots[1], lines.dense[1] = lines.slots[0], lines.dense[0]
-    assert Solver.of(layout, lines) is None
+    key_slots = lines_of(words(200, 2), layout)
+    key_slots.slots[1], key_slots.dense[1] = key_slots.slots[0], key_slots.dense[0]
+    assert Solver.of(layout, key_slots) is None
 
 
 def test_more_keys_than_the_core_may_have_are_not_solved() -> None:
-    layout, count = Layout(400), LARGEST_CORE + 300
+    layout, count = Layout(400), MAX_CORE + 300
     assert Solver.of(layout, lines_of(words(count, 2), layout)) is None
 
 
@@ -111,8 +111,8 @@ def test_the_table_is_noise_whatever_number_of_keys_is_in_it(count: int) -> None
 
 def test_with_few_slots_every_table_is_equally_likely() -> None:
     # one key over three slots, of which the lowest two bits are seen: 64 tables; every column of words is a table by itself
-    layout, lines = Layout(1), Lines(np.array([[0, 1, 2]], np.int32), np.zeros((1, DENSE // 8), np.uint8))
-    tables = solved(layout, lines).encode(words(1, 6400), Randomness(bytes(32)))[:3] & np.uint64(3)
+    layout, key_slots = Layout(1), KeySlots(np.array([[0, 1, 2]], np.int32), np.zeros((1, DENSE // 8), np.uint8))
+    tables = solved(layout, key_slots).encode(words(1, 6400), Randomness(bytes(32)))[:3] & np.uint64(3)
     seen = np.bincount((tables[0] + tables[1] * np.uint64(4) + tables[2] * np.uint64(16)).astype(np.int64), minlength=64)
     assert ((seen - 100) ** 2 / 100).sum() < 63 + 5 * np.sqrt(2 * 63)
 
@@ -151,7 +151,7 @@ def test_pairs_with_the_same_slots_are_rarest_in_large_stores() -> None:
     assert pairs[0] < 0.0033
 
 
-@pytest.mark.parametrize("keys", [LARGEST_CORE, *(3 << exponent for exponent in range(9, 21)), 20_000, 60_000])
+@pytest.mark.parametrize("keys", [MAX_CORE, *(3 << exponent for exponent in range(9, 21)), 20_000, 60_000])
 def test_peeling_stops_early_with_negligible_probability_by_the_fit_of_the_paper(keys: int) -> None:
     weight = log2(3)
     slope = 2 ** (0.555 * log2(keys) + 0.093 * weight**3 - 1.01 * weight**2 + 2.925 * weight - 0.133)
@@ -184,9 +184,9 @@ def test_vectors_of_pads_and_slots(suite: str, pads: str, slots: list[int], dens
     Pads(SUITES[suite], VALUE, 1, 3).over(KEY, shown)
     assert shown.tobytes().hex() == pads
     layout = Layout.of(3072)
-    lines = Lines.of(KEY, layout, [permutation(SUITES[suite], VALUE, f"store/0/{label}") for label in LABELS])
-    assert lines.slots.tolist() == [slots]
-    assert lines.dense.tobytes().hex() == dense
+    key_slots = KeySlots.of(KEY, layout, [permutation(SUITES[suite], VALUE, f"store/0/{label}") for label in LABELS])
+    assert key_slots.slots.tolist() == [slots]
+    assert key_slots.dense.tobytes().hex() == dense
     assert f"    {suite:<4} {pads}   {' '.join(map(str, slots))}   {dense}\n" in PAGE
 
 

@@ -1,6 +1,7 @@
-"""Seats for a computation on rows that nobody learns, beside the plain intersection of the same rows.
+"""The oblivious programmable PRF of circuit PSI, beside the plain intersection of the same rows.
 
-Both parties run in one fresh process, over queues: a time is the work of both, a peak the memory of both with the interpreter and the identifiers.
+Both parties run in one fresh process, over queues: a time is the work of both, a peak the memory of
+both with the interpreter and the identifiers.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.intersection import Terms, meeting, seat, take_seats
+from federated.intersection import Terms, follow_opprf, lead_opprf, psi
 from federated.local import run_local
 from federated.session import Session
 from scripts.benches.figure import Figure
 
 CASES = (("aes", 30_000, 12), ("aes", 300_000, 2), ("sm", 300_000, 2))
 ROUNDS = 3
-_LABEL = "seats"
+_LABEL = "opprf"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of the seats with one table, seconds of the plain intersection, bytes both ways, megabytes at the most."""
+    """Seconds of the OPPRF with one table and of the plain intersection, bytes sent, peak megabytes."""
 
     seconds: float
     plain: float
@@ -40,7 +41,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
     """The median of some runs for each case."""
     figures = []
     for suite, rows, words in CASES:
-        name = f"seats {rows:,} × {rows:,}, {words} words, {suite}"
+        name = f"OPPRF {rows:,} × {rows:,}, {words} words, {suite}"
         say(name)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
             found = fresh.submit(_measure, suite, rows, words).result()
@@ -53,13 +54,13 @@ def run(say: Callable[[str], None]) -> list[Figure]:
 
 
 def _measure(suite: str, rows: int, words: int) -> Measured:
-    bank, tax = (np.array([b"91440703%010d" % each for each in range(first, first + rows)]) for first in (0, rows // 2))
-    seated, plain = list[tuple[float, int]](), list[tuple[float, int]]()
-    for _ in range(ROUNDS):  # in turn, so that other work on the machine meets both
-        seated.append(_timed(lambda: _seats(bank, tax, suite, words)))
+    bank, tax = (np.array([b"91440703%010d" % number for number in range(first, first + rows)]) for first in (0, rows // 2))
+    measured, plain = list[tuple[float, int]](), list[tuple[float, int]]()
+    for _ in range(ROUNDS):  # alternating, so that other work on the machine slows both
+        measured.append(_timed(lambda: _opprf(bank, tax, suite, words)))
         plain.append(_timed(lambda: _plain(bank, tax, suite)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(sorted(seated)[ROUNDS // 2][0], sorted(plain)[ROUNDS // 2][0], seated[0][1], peak)
+    return Measured(sorted(measured)[ROUNDS // 2][0], sorted(plain)[ROUNDS // 2][0], measured[0][1], peak)
 
 
 def _timed(work: Callable[[], int]) -> tuple[float, int]:
@@ -68,18 +69,18 @@ def _timed(work: Callable[[], int]) -> tuple[float, int]:
     return time.perf_counter() - started, sent
 
 
-def _seats(bank: NDArray[np.bytes_], tax: NDArray[np.bytes_], suite: str, words: int) -> int:
+def _opprf(bank: NDArray[np.bytes_], tax: NDArray[np.bytes_], suite: str, words: int) -> int:
     """One table, whose words for common rows are checked; the bytes sent."""
     terms = Terms(suite=suite, reveal="nobody")
 
     async def lead(session: Session) -> Any:
-        seating = await seat(session, bank, ["tax"], terms, _LABEL)
-        got = await seating.receive("tax", words)
+        opprf = await lead_opprf(session, bank, ["tax"], terms, _LABEL)
+        got = await opprf.receive("tax", words)
         channel = session.to("tax")
         return got, channel.sent_bytes + channel.received_bytes
 
     async def follow(session: Session) -> Any:
-        entries = await take_seats(session, tax, "bank", terms, _LABEL)
+        entries = await follow_opprf(session, tax, "bank", terms, _LABEL)
         targets = session.randomness.child("targets").words(entries.bins, words)
         await entries.send(targets[entries.bin])
         return targets, 0
@@ -94,12 +95,12 @@ def _plain(bank: NDArray[np.bytes_], tax: NDArray[np.bytes_], suite: str) -> int
     terms = Terms(suite=suite)
 
     async def receive(session: Session) -> int:
-        _, found = await meeting.find(session, "tax", bank, terms, _LABEL)
+        _, found = await psi.run_receiver(session, "tax", bank, terms, _LABEL)
         assert int(found.sum()) == len(bank) - len(bank) // 2
         return session.to("tax").sent_bytes + session.to("tax").received_bytes
 
     async def serve(session: Session) -> int:
-        await meeting.serve(session, "bank", tax, terms, _LABEL)
+        await psi.run_sender(session, "bank", tax, terms, _LABEL)
         return 0
 
     return run_local({"bank": receive, "tax": serve})["bank"]
