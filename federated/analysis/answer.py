@@ -24,7 +24,7 @@ from federated.analysis.releases import Released
 from federated.analysis.statement import Statement, Statistic, filters_of
 from federated.analysis.syntax import Analysis, Key
 from federated.errors import BadInput
-from federated.horizontal.gaussian import MOST_SIGMA, discrete_gaussian
+from federated.horizontal.gaussian import MAX_SIGMA, discrete_gaussian
 from federated.horizontal.privacy import MICRO
 from federated.randomness import Randomness
 
@@ -68,9 +68,9 @@ def sigmas(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnR
     bounds = sensitivities(analysis, statement, rules)
     shares = sum(bound > 0 for pair in bounds for bound in pair)
     found = [(_sigma(size, shares, micro_rho), _sigma(total, shares, micro_rho)) for size, total in bounds]
-    if max(max(pair) for pair in found) > MOST_SIGMA:
+    if max(max(pair) for pair in found) > MAX_SIGMA:
         hint = "Allow fewer decimal places or narrower bounds, or let an analysis cost more."
-        raise BadInput("noise_wrong", f"The noise would have a sigma above {MOST_SIGMA}.", hint=hint)
+        raise BadInput("noise_wrong", f"The noise would have a sigma above {MAX_SIGMA}.", hint=hint)
     return found
 
 

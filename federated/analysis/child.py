@@ -77,7 +77,7 @@ def _answer(base: Any, request: dict[str, Any]) -> int:
 
     base.execute(request["marked"], request["parameters"])
     base.execute(request["groups"])
-    if base.execute("SELECT count(*) FROM groups").fetchone()[0] > request["most_groups"]:
+    if base.execute("SELECT count(*) FROM groups").fetchone()[0] > request["max_groups"]:
         return GROUPS
     with open(1, "wb", closefd=False) as out:
         for query in ("SELECT * FROM groups ORDER BY g", request["members"]):

@@ -54,7 +54,7 @@ class Computed:
     filters: NDArray[np.bool_]  # (filters, rows kept)
 
 
-def hand_over(table: Table, statement: Statement, rules: Mapping[str, ColumnRule]) -> pa.Table:
+def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRule]) -> pa.Table:
     """The columns an analysis needs, under our own names: plain values for keys and filters, bounded integers for sums.
 
     Raises:
@@ -83,7 +83,7 @@ def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], 
     return scaled.astype(np.int64), missing
 
 
-def compute(rows: pa.Table, statement: Statement, limits: Limits, *, most_groups: int) -> Computed:
+def compute(rows: pa.Table, statement: Statement, limits: Limits, *, max_groups: int) -> Computed:
     """Run the statements; ``analysis_failed`` for whatever reason."""
     if len(rows) > limits.rows:
         raise failed("the source has more rows than the policy allows")
@@ -92,19 +92,19 @@ def compute(rows: pa.Table, statement: Statement, limits: Limits, *, most_groups
         "parameters": list(statement.parameters),
         "groups": statement.groups,
         "members": statement.members,
-        "most_groups": most_groups,
+        "max_groups": max_groups,
         "limits": {"memory_mb": limits.memory_mb, "seconds": limits.seconds},
     }
-    code, answer = run_child(request, rows, seconds=limits.seconds, most_bytes=_largest(len(rows), statement, most_groups))
+    code, answer = run_child(request, rows, seconds=limits.seconds, max_bytes=_largest(len(rows), statement, max_groups))
     if code != 0:
         raise failed(_REASONS.get(code, "its process ended without an answer"))
     try:
-        return _read(answer, len(rows), statement, most_groups)
+        return _read(answer, len(rows), statement, max_groups)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, IndexError) as error:
         raise failed("its process gave an answer that is none") from error
 
 
-def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, most_bytes: int) -> tuple[int, bytes]:
+def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, max_bytes: int) -> tuple[int, bytes]:
     """Start the process, hand it the request, and take its answer: its exit code (negative: a signal's number) and what it wrote."""
     memory = os.memfd_create("rows", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -120,7 +120,7 @@ def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, mos
         os.close(memory)
     with process:
         try:
-            answer = _drain(process, time.monotonic() + seconds, most_bytes)
+            answer = _drain(process, time.monotonic() + seconds, max_bytes)
             return (process.wait(5), answer) if answer is not None else (-signal.SIGKILL, b"")
         except subprocess.TimeoutExpired:
             return -signal.SIGKILL, b""
@@ -150,12 +150,12 @@ def _drain(process: subprocess.Popen[bytes], deadline: float, most: int) -> byte
     return None
 
 
-def _largest(rows: int, statement: Statement, most_groups: int) -> int:
+def _largest(rows: int, statement: Statement, max_groups: int) -> int:
     """More bytes than an answer can have: fixed widths, and keys of texts as long as they come."""
-    return (1 << 24) + rows * (16 + 2 * statement.filters) + most_groups * (64 * len(statement.statistics) + (1 << 12) * len(statement.key_types))
+    return (1 << 24) + rows * (16 + 2 * statement.filters) + max_groups * (64 * len(statement.statistics) + (1 << 12) * len(statement.key_types))
 
 
-def _read(answer: bytes, rows: int, statement: Statement, most_groups: int) -> Computed:
+def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Computed:
     """Take the answer apart. Nothing of it is believed: every number must be possible."""
     source = pa.BufferReader(answer)
     groups, members = pa.ipc.open_stream(source).read_all(), pa.ipc.open_stream(source).read_all()
@@ -171,7 +171,7 @@ def _read(answer: bytes, rows: int, statement: Statement, most_groups: int) -> C
     shown = np.zeros((statement.filters, len(members)), np.bool_)
     for place in range(statement.filters):
         shown[place] = members.column(f"f{place}").to_numpy(zero_copy_only=False)
-    sound = count <= most_groups and bool((_integers(groups, "g") == np.arange(count)).all())
+    sound = count <= max_groups and bool((_integers(groups, "g") == np.arange(count)).all())
     sound = sound and bool(((place_of >= 0) & (place_of < rows) & (group_of >= 0) & (group_of < count)).all())
     once = sound and bool((np.bincount(place_of, minlength=1) <= 1).all())
     if not once or (np.bincount(group_of, minlength=count) != sizes[:, 0]).any():

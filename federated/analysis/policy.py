@@ -4,7 +4,7 @@
     purposes = ["credit-assessment"]
     functions = ["count", "sum", "avg"]
     least_rows = 10                        # in every group, and in what any releases differ by
-    most_groups = 1000
+    max_groups = 1000
     releases = 20                          # analyses of each source in a period
 
     [limits]
@@ -117,7 +117,7 @@ class Policy(_Strict):
     purposes: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=1, strict=False)
     functions: tuple[Function, ...] = Field(min_length=1, strict=False)
     least_rows: Annotated[int, Field(ge=5, le=1_000_000)]
-    most_groups: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    max_groups: Annotated[int, Field(ge=1, le=10_000)] = 1000
     releases: Annotated[int, Field(ge=1, le=1000)]
     limits: Limits = Limits()
     noise: Noise | None = None

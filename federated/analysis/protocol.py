@@ -27,7 +27,7 @@ import pyarrow.parquet as parquet
 
 from federated.analysis import answer
 from federated.analysis.answer import Permitted, Row
-from federated.analysis.confined import Computed, compute, failed, hand_over
+from federated.analysis.confined import Computed, compute, encode_rows, failed
 from federated.analysis.policy import ColumnRule, Policy
 from federated.analysis.releases import Released, ReleaseFile, digests_of
 from federated.analysis.statement import Statement, write
@@ -39,7 +39,7 @@ from federated.session import Session
 
 MOST_ROWS = 10_000
 """Rows of any result; a policy may allow fewer groups."""
-_MOST_TEXT = 1 << 16
+_MAX_TEXT = 1 << 16
 
 
 def check(job: Job) -> None:
@@ -87,8 +87,8 @@ async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
     # A replay counts and charges nothing again.
     await asyncio.to_thread(session.keep, "begun", lambda: _begin(session, job, policy, record, digests))
     session.progress("analysis", 0.1)
-    rows = await asyncio.to_thread(hand_over, table, statement, rules)
-    computed = await asyncio.to_thread(compute, rows, statement, policy.limits, most_groups=policy.most_groups)
+    rows = await asyncio.to_thread(encode_rows, table, statement, rules)
+    computed = await asyncio.to_thread(compute, rows, statement, policy.limits, max_groups=policy.max_groups)
     session.progress("analysis", 0.7)
 
     def release() -> bytes:
@@ -120,7 +120,7 @@ async def analyst(session: Session, table: Table | None, job: Job) -> Outcome:
 def _prepare(job: Job, policy: Policy) -> tuple[Analysis, Statement, Mapping[str, ColumnRule]]:
     analysis = read(job.parameters["sql"])
     rules = policy.permit(analysis, job)
-    return analysis, write(analysis, rules, least_rows=policy.least_rows, most_groups=policy.most_groups), rules
+    return analysis, write(analysis, rules, least_rows=policy.least_rows, max_groups=policy.max_groups), rules
 
 
 def _begin(session: Session, job: Job, policy: Policy, record: ReleaseFile, digests: Mapping[str, str]) -> bytes:
@@ -167,7 +167,7 @@ def _sound(rows: Any, analysis: Analysis) -> bool:
 def _fits(output: Any, values: list[Any]) -> bool:
     present = [value for value in values if value is not None]
     if isinstance(output, Key):
-        texts = all(isinstance(value, str) and len(value) <= _MOST_TEXT for value in present)
+        texts = all(isinstance(value, str) and len(value) <= _MAX_TEXT for value in present)
         return texts or all(isinstance(value, float) and math.isfinite(value) for value in present)
     if output.function == "count":
         return all(type(value) is int and abs(value) < 2**53 for value in present)

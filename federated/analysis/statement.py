@@ -73,7 +73,7 @@ def filters_of(analysis: Analysis) -> tuple[Expression, ...]:
     return tuple(dict.fromkeys(cell.only for cell in analysis.cells if cell.only is not None))
 
 
-def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: int, most_groups: int) -> Statement:
+def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: int, max_groups: int) -> Statement:
     """Write the statements; ``analysis_types`` if an operation does not fit its arguments."""
     filters = filters_of(analysis)
     columns = tuple(sorted({name for name, use in analysis.uses() if use != "aggregate"}))
@@ -103,7 +103,7 @@ def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: in
     return Statement(
         marked=f"CREATE TEMP TABLE marked AS SELECT {', '.join(selected)} FROM rows WHERE {where}",  # noqa: S608
         parameters=tuple(writer.parameters),
-        groups=f"CREATE TEMP TABLE groups AS SELECT CAST({number} - 1 AS INTEGER) AS g, * FROM ({inner}) LIMIT {most_groups + 1:d}",  # noqa: S608
+        groups=f"CREATE TEMP TABLE groups AS SELECT CAST({number} - 1 AS INTEGER) AS g, * FROM ({inner}) LIMIT {max_groups + 1:d}",  # noqa: S608
         members=f"SELECT {shown} FROM marked JOIN groups ON {matched}",  # noqa: S608
         columns=columns,
         values=values,

@@ -26,10 +26,10 @@ from sqlglot.errors import SqlglotError
 
 from federated.errors import BadInput
 
-MOST_SIGNS = 4096
-MOST_DEPTH = 32
-MOST_NODES = 400
-_LARGEST = 1e15
+MAX_CHARACTERS = 4096
+MAX_DEPTH = 32
+MAX_NODES = 400
+_MAX_NUMBER = 1e15
 
 Function = Literal["count", "sum", "avg"]
 Use = Literal["group", "filter", "aggregate"]
@@ -147,8 +147,8 @@ def columns_of(expression: Expression) -> Iterator[str]:
 
 
 def _text(sql: object) -> str:
-    if not isinstance(sql, str) or not sql.strip() or len(sql) > MOST_SIGNS:
-        raise BadInput("analysis_text", f"An analysis is a text of at most {MOST_SIGNS} characters.")
+    if not isinstance(sql, str) or not sql.strip() or len(sql) > MAX_CHARACTERS:
+        raise BadInput("analysis_text", f"An analysis is a text of at most {MAX_CHARACTERS} characters.")
     for sign in sql:
         # Marks of direction, joiners and odd spaces let a text read otherwise than it parses.
         if unicodedata.category(sign)[0] in "CZ" and sign not in " \n\t":
@@ -157,7 +157,7 @@ def _text(sql: object) -> str:
 
 
 def _too_deep() -> BadInput:
-    return BadInput("analysis_too_deep", f"An analysis has at most {MOST_NODES} parts, nested at most {MOST_DEPTH} deep.")
+    return BadInput("analysis_too_deep", f"An analysis has at most {MAX_NODES} parts, nested at most {MAX_DEPTH} deep.")
 
 
 _OPERATIONS: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
@@ -258,7 +258,7 @@ class _Reader:
     def expression(self, node: exp.Expr, depth: int = 0) -> Expression:
         """An expression over one row."""
         self._nodes += 1
-        if depth > MOST_DEPTH or self._nodes > MOST_NODES:
+        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise _too_deep()
         deeper = depth + 1
         if isinstance(node, exp.Paren):
@@ -319,7 +319,7 @@ def _constant(node: exp.Literal) -> Value:
         number = float(node.this)
     except ValueError:
         number = math.nan
-    if not abs(number) <= _LARGEST:
+    if not abs(number) <= _MAX_NUMBER:
         raise BadInput("analysis_refused", f"The number {str(node.this)[:40]} is none, or too large.")
     return Value(number)
 

@@ -1,8 +1,10 @@
-"""The protocol ``aggregation``: parties with the same columns of different rows train one model; the aggregator sees sums only.
+"""The protocol ``aggregation``: horizontal federated training over secure sums.
 
-Roles: three or more ``member`` and one ``aggregator``, who brings no data. Parameters are those of ``training``. Every round is one secure sum;
-the new common parameters go to all members, who compare them before each sum and after the last. A private training is charged to each member's own
-ledger before the first round, as a whole.
+Parties with the same columns of different rows train one model; the aggregator sees sums only.
+Roles: three or more ``member`` and one ``aggregator``, which brings no data. Parameters are those
+of ``training``. Every round is one secure sum. The aggregator sends the new common parameters to
+all members, which compare them with one another before each sum and after the last. A private
+training is charged to each member's own ledger before the first round, as a whole.
 """
 
 from __future__ import annotations
@@ -18,19 +20,24 @@ from federated.errors import BadInput, PeerFault
 from federated.horizontal.budget import Budget
 from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.privacy import DELTA, epsilon
-from federated.horizontal.rounds import ABSENT, aggregate, contribute, tell_peers
+from federated.horizontal.rounds import ABSENT, aggregate, contribute, send_to_peers
 from federated.horizontal.training import Plan, feature_names
 from federated.job import Job, Outcome, Protocol, Table
 from federated.session import Session
 
 
 def plan_of(job: Job) -> Plan:
-    """The job's training plan. Its name is bound to the whole specification."""
+    """Return the job's training plan. Its name is bound to the whole specification."""
     return Plan.read("0x" + job.digest.hex(), job.with_role("member"), job.parameters)
 
 
 def check(job: Job) -> None:
-    """Refuse bad specifications: ``spec_roles``, ``spec_columns``, ``spec_parameters``, ``too_few_members`` and others of ``Plan``."""
+    """Check a specification.
+
+    Raises:
+        BadInput: ``spec_roles``, ``spec_columns``, ``spec_parameters``, ``too_few_members`` and
+            others of ``Plan``.
+    """
     aggregator = job.only("aggregator")
     if job.parties[aggregator].source is not None:
         raise BadInput("spec_roles", "The aggregator brings no data: give it no source.")
@@ -42,7 +49,9 @@ def check(job: Job) -> None:
 
 
 async def member(session: Session, table: Table | None, job: Job) -> Outcome:
-    """A member's side. ``session.settings["budget"]`` is the path of its ledger, if the training is private."""
+    """Run a member. ``session.settings['budget']`` is its ledger's path, if the training is
+    private.
+    """
     if table is None:
         raise BadInput("no_rows", "A member needs rows.")
     plan, aggregator = plan_of(job), job.only("aggregator")
@@ -56,14 +65,14 @@ async def member(session: Session, table: Table | None, job: Job) -> Outcome:
         message = await session.to(aggregator).receive("aggregation/model")
         common = message.array("parameters", "float64", [plan.model.size])
         if not np.isfinite(common).all():
-            raise PeerFault("message_malformed", f"{aggregator}'s parameters are no finite numbers.", peer=aggregator)
+            raise PeerFault("message_malformed", f"{aggregator} sent parameters that are not finite numbers.", peer=aggregator)
         session.progress("training", (number + 1) / plan.rounds)
     await _compare(session, survivors, common)
     return Outcome(metrics={"rounds": plan.rounds, "micro_rho": plan.cost}, files={"model.json": model_file(plan, common)})
 
 
 async def aggregator(session: Session, table: Table | None, job: Job) -> Outcome:
-    """The aggregator's side."""
+    """Run the aggregator."""
     plan = plan_of(job)
     common, absent, survivors = plan.initial(), frozenset[str](), list[int]()
     metrics: dict[str, Any] = {}
@@ -88,7 +97,7 @@ async def aggregator(session: Session, table: Table | None, job: Job) -> Outcome
 
 
 def model_file(plan: Plan, common: Vector) -> bytes:
-    """The model, with what it needs to be used: JSON."""
+    """Return the model with what its use requires, as JSON."""
     given = plan.parameters
     layout = {name: given[name] for name in ("model", "label", "positive", "features")} | (
         {"hidden": given["hidden"]} if given["model"] == "neural" else {}
@@ -98,16 +107,16 @@ def model_file(plan: Plan, common: Vector) -> bytes:
 
 
 async def _compare(session: Session, peers: tuple[str, ...], common: Vector) -> None:
-    """See that all who were in the last sum and are still there end with the same model."""
+    """Check that all members of the last sum that are still present end with the same model."""
     digest = digest_of(common)
-    await tell_peers(session, peers, "aggregation/final", model=digest)
+    await send_to_peers(session, peers, "aggregation/final", model=digest)
     for peer in peers:
         if peer != session.party and await _final(session, peer) not in (digest, None):
-            raise PeerFault("models_differ", f"{peer} ends with another model than this party: the aggregator has not sent all the same.", peer=peer)
+            raise PeerFault("models_differ", f"{peer} ends with another model than this party: the aggregator sent different models.", peer=peer)
 
 
 async def _final(session: Session, peer: str) -> bytes | None:
-    """The digest of a peer's last model; None if it is gone."""
+    """Return the digest of a peer's last model; None if the peer is gone."""
     try:
         return (await session.to(peer).receive("aggregation/final")).blob("model", 32)
     except PeerFault as fault:
@@ -128,7 +137,7 @@ async def _send(session: Session, present: tuple[str, ...], common: Vector) -> N
         try:
             await session.to(name).send("aggregation/model", parameters=common)
         except PeerFault as fault:
-            if fault.code not in ABSENT:  # who is gone is missed in the next round
+            if fault.code not in ABSENT:  # a member that is gone is missing from the next round
                 raise
 
 

@@ -1,8 +1,9 @@
-"""The ledger of a party's privacy budget: one JSON file, integers only, written as a whole or not at all.
+"""The ledger of a party's privacy budget: one JSON file, integers only, written atomically.
 
-    {"version": 1, "unit": "micro-rho", "limit": 500000, "spent": 120000, "charges": [{"for": "0x…", "amount": 120000}]}
+    {"version": 1, "unit": "micro-rho", "limit": 500000, "spent": 120000,
+     "charges": [{"for": "0x…", "amount": 120000}]}
 
-A charge is written before the first message that depends on data, and stays, whatever becomes of the run.
+A charge is recorded before the first message that depends on data, and is never given back.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from typing import Any
 from federated.errors import BadInput, Conflict, NotFound
 from federated.horizontal.files import locked, write_whole
 
-MOST = 10**15  # a billion rho; more is a slip of the pen
+MAX_AMOUNT = 10**15  # a billion rho; more is a typing error
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Micro-rho allowed, spent and left."""
+    """Micro-rho allowed and spent."""
 
     limit: int
     spent: int
 
     @property
     def left(self) -> int:
-        """What may still be spent."""
+        """Micro-rho that may still be spent."""
         return self.limit - self.spent
 
 
@@ -41,25 +42,26 @@ class Budget:
 
     @classmethod
     def create(cls, path: Path, limit: int) -> Budget:
-        """A new ledger with this limit in micro-rho; ``budget_exists``, ``budget_wrong``."""
+        """Create a ledger with this limit in micro-rho; ``budget_exists``, ``budget_wrong``."""
         _check(limit, least=0)
         budget = cls(path)
         with budget._locked():
             if path.exists():
-                raise Conflict("budget_exists", f"There is a privacy ledger at {path.name} already; it is not replaced.")
+                raise Conflict("budget_exists", f"A privacy ledger already exists at {path.name}; it is not replaced.")
             budget._write({"version": 1, "unit": "micro-rho", "limit": limit, "spent": 0, "charges": []})
         return budget
 
     def balance(self) -> Balance:
-        """What has been spent; ``budget_missing``, ``budget_damaged``."""
+        """Return what was spent; ``budget_missing``, ``budget_damaged``."""
         ledger = self._read()
         return Balance(ledger["limit"], ledger["spent"])
 
     def charge(self, purpose: str, amount: int) -> Balance:
-        """Spend this many micro-rho, or nothing at all.
+        """Spend this many micro-rho for a purpose, or nothing at all.
 
         Raises:
-            Conflict: ``budget_exhausted``; BadInput: ``budget_wrong``; NotFound: ``budget_missing``.
+            Conflict: ``budget_exhausted``, ``budget_damaged``; BadInput: ``budget_wrong``;
+                NotFound: ``budget_missing``.
         """
         _check(amount, least=1)
         with self._locked():
@@ -79,7 +81,7 @@ class Budget:
             raise NotFound("budget_missing", "There is no privacy ledger for this data.", hint="Make one with the limit its owner has set.") from None
         except (OSError, ValueError) as error:
             raise Conflict("budget_damaged", "The privacy ledger cannot be read.", hint="Restore it; do not start a new one.") from error
-        if not _sound(ledger):
+        if not _is_consistent(ledger):
             raise Conflict("budget_damaged", "The privacy ledger does not add up.", hint="Restore it; do not start a new one.")
         return dict(ledger)
 
@@ -95,11 +97,11 @@ class Budget:
 
 
 def _check(amount: int, *, least: int) -> None:
-    if type(amount) is not int or not least <= amount <= MOST:
-        raise BadInput("budget_wrong", f"An amount of privacy budget is an integer from {least} to {MOST} micro-rho.")
+    if type(amount) is not int or not least <= amount <= MAX_AMOUNT:
+        raise BadInput("budget_wrong", f"An amount of privacy budget is an integer from {least} to {MAX_AMOUNT} micro-rho.")
 
 
-def _sound(ledger: Any) -> bool:
+def _is_consistent(ledger: Any) -> bool:
     try:
         amounts = [charge["amount"] for charge in ledger["charges"]]
         numbers = [ledger["limit"], ledger["spent"], *amounts]

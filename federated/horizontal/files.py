@@ -1,4 +1,7 @@
-"""Files written as a whole or not at all, and locks. (``chain.keys`` has the like, but Flower's environment lacks what that module needs.)"""
+"""Atomic file writes, and file locks.
+
+``chain.keys`` has the like, but Flower's environment lacks what that module needs.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600, durably: a crash leaves the old one or the new one."""
-    aside = path.with_name(path.name + ".new")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    """Write a file of mode 0600 atomically and durably: a crash leaves the old one or the new
+    one.
+    """
+    temporary = path.with_name(path.name + ".new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    os.replace(temporary, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -27,7 +32,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process or thread holds this lock file, and hold it; a holder that dies lets go."""
+    """Hold a lock file, waiting for other processes and threads; it is freed if the holder dies."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

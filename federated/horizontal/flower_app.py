@@ -1,20 +1,28 @@
-"""Federated training inside Flower: a ``ServerApp`` and a ``ClientApp`` whose messages are the steps of our own secure aggregation.
+"""Federated training inside Flower: a ``ServerApp`` and a ``ClientApp`` that exchange ``secagg``
+steps.
 
-Runs in Flower's environment (``requirements/flower.in``), with this project on the path. Flower carries, authenticates and starts; what is sent
-is decided by ``training`` and ``secagg``. Keys and shares for all rounds are exchanged first, then each round takes three exchanges: vectors,
-confirmations, shares. A node that does not answer in time is missing from that round's sum, and may be back in the next.
+Runs in Flower's environment (``requirements/flower.in``), with this project on the path. Flower
+carries and authenticates messages and starts processes; ``training`` and ``secagg`` decide what is
+sent. Keys and shares for all rounds are exchanged first; then each round takes three exchanges:
+vectors, confirmations, shares. A node that does not answer in time is missing from that round's
+sum, and may be back in the next.
 
-What a member does not leave to the server, which carries all that members say to each other:
+The server carries all messages between members. A member does not trust it with these:
 
-- before the first answer its owner's gate must say yes to the digest of the plan; nothing is charged or opened without it;
-- the keys it shares with are signed under its peers' registered keys (``signatures``), which its owner's settings name;
-- each step of a sum is answered once, however many messages come at once;
-- what it confirms names the parameters it was given, so that a sum over members with different ones is never revealed.
+- Before the first answer the owner's gate must approve the digest of the plan; nothing is charged
+  or opened without that.
+- The keys it shares with are signed under its peers' registered keys (``signatures``), which the
+  owner configures.
+- Each step of a sum is answered once, however many messages arrive at once.
+- Its confirmation covers the parameters it received, so that a sum over members with different ones
+  is never revealed.
 
-Settings, JSON. The server's: ``plan`` (name, members, parameters), ``nodes`` (member to Flower's node id), ``out`` (a folder), ``patience`` (seconds
-an exchange may take). A node's, named in its ``node_config`` and written by its owner: ``plan`` (the same), ``party``, ``gate`` (the folder
-of the data officer's approvals), ``key`` (the file of the key its node is registered under), ``keys`` (each peer's registered public key), ``rows``
-(a CSV file), ``state`` (a folder of its own), ``budget`` (its ledger, if the plan is private).
+Settings are JSON. The server's: ``plan`` (name, members, parameters), ``nodes`` (member to Flower's
+node id), ``out`` (a folder), ``patience`` (seconds an exchange may take). A node's, named in its
+``node_config`` and written by its owner: ``plan`` (the same), ``party``, ``gate`` (the folder of
+the data officer's approvals), ``key`` (the file of the key its node is registered under), ``keys``
+(each peer's registered public key), ``rows`` (a CSV file), ``state`` (a folder of its own),
+``budget`` (its ledger, if the plan is private).
 """
 
 from __future__ import annotations
@@ -59,16 +67,16 @@ server = ServerApp()
 
 
 def read_plan(value: Mapping[str, Any]) -> Plan:
-    """A plan as it stands in the settings."""
+    """Read a plan from the settings."""
     return Plan.read(value["name"], value["members"], value["parameters"])
 
 
-# --- A member -------------------------------------------------------------------------------------------------------------------------
+# --- A member -------------------------------------------------------------------------------------
 
 
 @client.query()  # type: ignore[untyped-decorator]
 def answer(message: Message, context: Context) -> Message:
-    """One step; a refusal is answered with its code."""
+    """Answer one step; a refusal is answered with its code."""
     try:
         settings = json.loads(Path(str(context.node_config["settings"])).read_text(encoding="utf-8"))
         content = Node(settings).answer(message.content)
@@ -78,10 +86,10 @@ def answer(message: Message, context: Context) -> Message:
 
 
 class Node:
-    """A member for the length of one message: Flower starts a process for each.
+    """A member for the length of one message: Flower starts a process for each message.
 
-    What must be known between them is in the member's own folder, written before the answer leaves: Flower keeps its state only afterwards, and
-    a step answered twice could reveal two secrets.
+    State between messages is in the member's own folder, written before the answer is sent: Flower
+    stores its own state only afterwards, and a step answered twice could reveal two secrets.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -89,7 +97,7 @@ class Node:
         self._folder = Path(settings["state"]) / hashlib.sha256(self._plan.name.encode()).hexdigest()
 
     def answer(self, content: RecordDict) -> RecordDict:
-        """Do what the server asks for, if the plan has it; ``message_unexpected``, ``message_malformed``."""
+        """Run the step that the server asks for; ``message_unexpected``, ``message_malformed``."""
         try:
             step, number = content.config_records["step"]["name"], content.config_records["step"]["number"]
             tables = unpack(content)
@@ -103,7 +111,7 @@ class Node:
             "reveal": lambda: pack({number: self._step(number, lambda member: member.reveal(tables.get(number, {})))}),
         }
         if not isinstance(step, str) or step not in steps or number not in self._plan.sums:
-            raise PeerFault("message_unexpected", "The server asks for a step that the plan has not.")
+            raise PeerFault("message_unexpected", "The server asks for a step that is not in the plan.")
         return steps[step]()
 
     def _keys(self) -> RecordDict:
@@ -112,21 +120,21 @@ class Node:
                 raise PeerFault("message_unexpected", "The server asks for keys of this plan a second time.")
             key = private_key(Path(self._settings.get("key", "")))
             self._permit()
-            if self._plan.private:  # the whole training is paid for before anything depends on data
+            if self._plan.private:  # charge the whole training before anything depends on data
                 Budget(Path(self._settings["budget"])).charge(self._plan.name, self._plan.cost)
             self._folder.mkdir(mode=0o700)
             return self._advertise(key)
 
     def _permit(self) -> None:
-        """Have the owner's gate say yes to this plan; ``gate_missing``, and what the gate refuses."""
+        """Require the owner's gate to approve this plan; ``gate_missing`` and the gate's codes."""
         if not self._settings.get("gate"):
             raise Forbidden(
-                "gate_missing", "This party's settings name no gate, so nobody can have approved the plan.", hint="Name its folder: gate."
+                "gate_missing", "This party's settings name no gate, so the plan cannot have been approved.", hint="Name its folder: gate."
             )
         asyncio.run(FolderGate(Path(self._settings["gate"])).permit(self._plan, self._settings["party"], now=int(time.time())))
 
     def _advertise(self, key: EllipticCurvePrivateKey) -> RecordDict:
-        """Keys for all sums, and this party's signature over them."""
+        """Return keys for all sums, and this party's signature over them."""
         name, adverts = self._settings["party"], dict[int, dict[str, bytes]]()
         for number in self._plan.sums:
             member = Member(self._plan.terms(number), name, secrets.token_bytes(32))
@@ -137,22 +145,26 @@ class Node:
 
     def _shares(self, tables: Tables, signatures: Mapping[str, bytes]) -> RecordDict:
         if set(tables) != set(self._plan.sums) or len({frozenset(table) for table in tables.values()}) != 1:
-            raise PeerFault("message_malformed", "The server's lists of keys are not one for each sum of the plan, of the same members.")
+            raise PeerFault("message_malformed", "The server's lists of keys are not one for each sum of the plan, with the same members.")
         peers = set(tables[0]) - {self._settings["party"]}
-        vouched = {peer: self._vouched(peer, tables, signatures.get(peer, b"")) for peer in peers}
+        attested = {peer: self._attested(peer, tables, signatures.get(peer, b"")) for peer in peers}
         shared = {}
         for number, roster in tables.items():
-            told = {peer: digests[number] for peer, digests in vouched.items()}
-            shared[number] = self._step(number, partial(Member.share, roster=roster, vouched=told))
+            digests_of_sum = {peer: digests[number] for peer, digests in attested.items()}
+            shared[number] = self._step(number, partial(Member.share, roster=roster, attested=digests_of_sum))
         return pack(shared)
 
-    def _vouched(self, peer: str, tables: Tables, signature: bytes) -> dict[int, bytes]:
-        """The digests of a peer's keys that its registered key has signed; ``keys_differ``, ``peer_key_missing``."""
+    def _attested(self, peer: str, tables: Tables, signature: bytes) -> dict[int, bytes]:
+        """Return the digests of a peer's keys that its registered key signed.
+
+        Raises:
+            PeerFault: ``keys_differ``; BadInput: ``peer_key_missing``.
+        """
         digests, public = self._digests(peer, tables), self._settings.get("keys", {}).get(peer)
         if public is None:
-            raise BadInput("peer_key_missing", f"This party's settings have no registered key of {peer}.", hint="Learn it from its owner: keys.")
+            raise BadInput("peer_key_missing", f"This party's settings have no registered key of {peer}.", hint="Get it from its owner: keys.")
         if not is_signed(public, list(digests.values()), signature):
-            raise PeerFault("keys_differ", f"The keys that the server gives as {peer}'s are not signed with {peer}'s registered key.", peer=peer)
+            raise PeerFault("keys_differ", f"The keys that the server sent as {peer}'s are not signed with {peer}'s registered key.", peer=peer)
         return digests
 
     def _digests(self, name: str, adverts: Tables) -> dict[int, bytes]:
@@ -169,9 +181,11 @@ class Node:
         return RecordDict({"vector": ArrayRecord([self._step(number, act)])})
 
     def _step(self, number: int, act: Callable[[Member], Any]) -> Any:
-        """Take one step of one sum, alone: the new state is on disk before the answer is given or another message for this sum is looked at.
+        """Run one step of one sum under a lock.
 
-        It is kept even if the step is refused, so that it cannot be tried again. Without keys, which take the gate's yes, there is no step.
+        The new state is on disk before the answer is sent or another message for this sum is read.
+        It is stored even if the step is refused, so that it cannot be tried again. Without keys,
+        which require the gate's approval, there is no step.
         """
         path = self._folder / str(number)
         if not path.exists():
@@ -185,7 +199,9 @@ class Node:
 
 
 def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
-    """The plan's columns of a CSV file: numbers as float64 (empty: NaN), texts as objects (empty: None).
+    """Read the plan's columns of a CSV file.
+
+    Numbers are float64 (empty: NaN), texts are objects (empty: None).
 
     Raises:
         BadInput: ``rows_unreadable``, ``column_unknown``, ``number_malformed``.
@@ -210,7 +226,7 @@ def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
 
 
 def _number(cell: str | None, name: str, line: int, path: Path) -> float:
-    """A cell of a numeric column; NaN for an empty one."""
+    """Return a cell of a numeric column; NaN for an empty one."""
     number = math.nan if cell in (None, *DEFAULT_MISSING) else number_of(cell)
     if number is None:
         seen = f"{form_of(cell or '')!r} (9 is any digit, a any letter)"
@@ -219,12 +235,16 @@ def _number(cell: str | None, name: str, line: int, path: Path) -> float:
     return number
 
 
-# --- The server -----------------------------------------------------------------------------------------------------------------------
+# --- The server -----------------------------------------------------------------------------------
 
 
 @server.main()  # type: ignore[untyped-decorator]
 def train(grid: Grid, context: Context) -> None:
-    """The whole training; writes ``result.json`` (metrics or the code of what failed) and ``parameters.json`` into ``out``."""
+    """Run the whole training.
+
+    Writes ``result.json`` (metrics, or the code of what failed) and ``parameters.json`` into
+    ``out``.
+    """
     settings = json.loads(Path(str(context.run_config["settings"])).read_text(encoding="utf-8"))
     out = Path(settings["out"])
     session = _Server(grid, read_plan(settings["plan"]), settings["nodes"], float(settings["patience"]))
@@ -238,20 +258,20 @@ def train(grid: Grid, context: Context) -> None:
 
 
 class _Server:
-    """The aggregator: asks all nodes for a step, waits, passes on what came."""
+    """The aggregator: sends each step to all nodes, waits, and passes on the answers."""
 
     def __init__(self, grid: Grid, plan: Plan, nodes: Mapping[str, int], patience: float) -> None:
         self._grid, self._plan, self._nodes, self._patience = grid, plan, nodes, patience
         self.refused: dict[str, str] = {}
 
     def run(self) -> tuple[Vector, dict[str, Any]]:
-        """All sums; the last parameters, and metrics."""
-        machines = {number: Aggregator(self._plan.terms(number)) for number in self._plan.sums}
-        self._meet()
-        self._prepare(machines)
+        """Run all sums; return the last parameters, and metrics."""
+        aggregators = {number: Aggregator(self._plan.terms(number)) for number in self._plan.sums}
+        self._wait_for_nodes()
+        self._prepare(aggregators)
         common, metrics, survivors = self._plan.initial(), dict[str, Any](), list[int]()
-        for number, machine in machines.items():
-            total, present = self._sum(number, machine, common)
+        for number, aggregator in aggregators.items():
+            total, present = self._sum(number, aggregator, common)
             survivors.append(len(present))
             if number == self._plan.rounds:
                 metrics = self._plan.evaluation(total)
@@ -259,26 +279,28 @@ class _Server:
                 common = self._plan.step(common, total, present)
         return common, metrics | {"rounds": self._plan.rounds, "survivors": survivors, "refused": self.refused, "micro_rho": self._plan.cost}
 
-    def _meet(self) -> None:
+    def _wait_for_nodes(self) -> None:
         deadline = time.monotonic() + self._patience
         while time.monotonic() < deadline and not set(self._nodes.values()) <= set(self._grid.get_node_ids()):
             time.sleep(_POLL)
 
-    def _prepare(self, machines: Mapping[int, Aggregator]) -> None:
-        """Keys and shares of all sums."""
-        numbers = list(machines)
+    def _prepare(self, aggregators: Mapping[int, Aggregator]) -> None:
+        """Exchange keys and shares of all sums."""
+        numbers = list(aggregators)
         answers = self._ask("keys", 0, dict.fromkeys(self._plan.members, RecordDict()))
         adverts = {name: unpack(content) for name, content in answers.items()}
         signatures = {name: signatures_of(content).get(name, b"") for name, content in answers.items()}
         rosters = {
-            number: machines[number].collect_keys({name: _own(name, advert, number) for name, advert in adverts.items()}) for number in numbers
+            number: aggregators[number].collect_keys({name: _own(name, advert, number) for name, advert in adverts.items()}) for number in numbers
         }
         request = RecordDict({**pack(rosters), _SIGNATURES: ConfigRecord(dict(signatures))})
         replies = self._ask("shares", 0, dict.fromkeys(adverts, request))
         shares = {name: unpack(content) for name, content in replies.items()}
-        self._sealed = {number: machines[number].route_shares({name: share.get(number, {}) for name, share in shares.items()}) for number in numbers}
+        self._sealed = {
+            number: aggregators[number].route_shares({name: share.get(number, {}) for name, share in shares.items()}) for number in numbers
+        }
 
-    def _sum(self, number: int, machine: Aggregator, common: Vector) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    def _sum(self, number: int, aggregator: Aggregator, common: Vector) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """One sum, over whoever answers."""
         requests = {name: pack({number: table}) for name, table in self._sealed[number].items()}
         for request in requests.values():
@@ -286,18 +308,20 @@ class _Server:
         terms = self._plan.terms(number)
         replies = self._ask("masked", number, requests)
         vectors = {name: array_of(content, "vector", terms.dtype, terms.length) for name, content in replies.items()}
-        survivors = machine.add_masked(vectors)
-        told = pack({number: dict.fromkeys(survivors, b"")})
-        confirmed = self._table("confirm", number, dict.fromkeys(survivors, told))
-        routed = machine.route_confirmations(confirmed)
+        survivors = aggregator.add_masked(vectors)
+        survivor_list = pack({number: dict.fromkeys(survivors, b"")})
+        confirmed = self._table("confirm", number, dict.fromkeys(survivors, survivor_list))
+        routed = aggregator.route_confirmations(confirmed)
         revealed = self._table("reveal", number, {name: pack({number: table}) for name, table in routed.items()})
-        return machine.unmask(revealed), survivors
+        return aggregator.unmask(revealed), survivors
 
     def _table(self, step: str, number: int, requests: Mapping[str, RecordDict]) -> dict[str, Mapping[str, bytes]]:
         return {name: unpack(content).get(number, {}) for name, content in self._ask(step, number, requests).items()}
 
     def _ask(self, step: str, number: int, requests: Mapping[str, RecordDict]) -> dict[str, RecordDict]:
-        """Send one request to each of these members; what came back in time, without refusals."""
+        """Send one request to each of these members; return the answers in time, without
+        refusals.
+        """
         order = ConfigRecord({"name": step, "number": number})
         names = {self._nodes[name]: name for name in requests}
         messages = [
@@ -321,25 +345,25 @@ class _Server:
 
 
 def pack(tables: Tables) -> RecordDict:
-    """Sum to member to bytes, as records."""
+    """Return records from tables: sum to member to bytes."""
     return RecordDict({str(number): ConfigRecord(dict(table)) for number, table in tables.items()})
 
 
 def unpack(content: RecordDict) -> dict[int, dict[str, bytes]]:
-    """The same back; anything that is no such table is left out, so that the machines find it missing."""
+    """Return tables from records; anything else is left out, so that it counts as missing."""
     records = {int(key): record for key, record in content.config_records.items() if key.isdecimal() and len(key) < 10}
     return {number: {name: value for name, value in record.items() if isinstance(value, bytes)} for number, record in records.items()}
 
 
 def signatures_of(content: RecordDict) -> dict[str, bytes]:
-    """Member to signature; whatever is none is left out."""
+    """Return member to signature; anything else is left out."""
     if _SIGNATURES not in content.config_records:
         return {}
     return {name: value for name, value in content.config_records[_SIGNATURES].items() if isinstance(value, bytes)}
 
 
 def array_of(content: RecordDict, name: str, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
-    """The one array of a record, of this type and length; ``message_malformed``."""
+    """Return the one array of a record, of this type and length; ``message_malformed``."""
     try:
         (array,) = content.array_records[name].to_numpy_ndarrays()
     except (KeyError, ValueError, TypeError, EOFError) as error:
@@ -350,7 +374,7 @@ def array_of(content: RecordDict, name: str, dtype: np.dtype[Any], length: int) 
 
 
 def _own(name: str, tables: Tables, number: int) -> bytes:
-    """A member's advertised keys; it speaks for nobody else."""
+    """Return the keys that a member advertised for itself."""
     return tables.get(number, {}).get(name, b"")
 
 

@@ -1,8 +1,12 @@
-"""Starts Flower's SuperNode with two changes, made from outside because Flower 1.41 has no option for them. Runs in Flower's environment.
+"""Starts Flower's SuperNode with two changes for which Flower 1.41 has no option.
 
-- The app's code that the SuperLink hands out must have the digest this party's operator expects (``QIAOLIAN_FAB``, SHA-256, hex); else the node
-  stops. Without that, whoever controls the SuperLink could run anything here, signatures of a public hub apart.
-- An idle node asks for messages every 0.1 s instead of every 3 s: a secure sum takes three exchanges, so most of a round would be sleep.
+Runs in Flower's environment.
+
+- The app that the SuperLink distributes must have the digest that this party's operator expects
+  (``QIAOLIAN_FAB``, SHA-256, hex); otherwise the node stops. Without that, whoever controls the
+  SuperLink could run anything here.
+- An idle node polls for messages every 0.1 s instead of every 3 s: a secure sum takes three
+  exchanges, so that most of a round would be idle.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from flwr.supernode import start_client_internal as internal
 from flwr.supernode.cli import flower_supernode
 
 _IDLE = 0.1
-_GET_FAB = 4  # its place among a connection's functions
+_GET_FAB = 4  # its index among a connection's functions
 
 
 def main() -> None:
@@ -35,7 +39,7 @@ def main() -> None:
             def checked(fab_hash: str, run_id: int) -> Any:
                 fab = get_fab(fab_hash, run_id)
                 if hashlib.sha256(fab.content).hexdigest() != expected:
-                    print("code_differs: the SuperLink hands out an app that is not the expected one", file=sys.stderr, flush=True)
+                    print("code_differs: the SuperLink distributes an app that is not the expected one", file=sys.stderr, flush=True)
                     os._exit(1)  # its other threads would keep the process alive
                 return fab
 

@@ -1,12 +1,16 @@
-"""Flower on this machine: a SuperLink and one SuperNode a member, as processes of their own over TLS on 127.0.0.1, and trainings on them.
+"""Flower on this machine: a SuperLink and one SuperNode a member, and trainings on them.
 
-Who may take part: only keys that were registered (P-384, Flower's node authentication), only over the certificate made for this deployment, and a
-node only runs the app whose digest it was given. Each member's settings name all members' registered keys, under which their nodes sign what they
-advertise, and the folder of its own officer's approvals. Nothing leaves the loopback: telemetry, the update check and the installation of packages
-are switched off, and Flower's home is inside the deployment's folder. Flower has an environment of its own; this module only starts its programs.
+They are processes of their own over TLS on 127.0.0.1. Only registered keys may take part (P-384,
+Flower's node authentication), only over the certificate made for this deployment, and a node only
+runs the app whose digest it was given. Each member's settings name all members' registered keys,
+under which their nodes sign what they advertise, and the folder of its own officer's approvals.
+Nothing leaves the loopback: telemetry, the update check and the installation of packages are
+switched off, and Flower's home is inside the deployment's folder. Flower has its own environment;
+this module only starts its programs.
 
     with Deployment(folder, python, members) as deployment:
-        result = deployment.train(plan, rows={"tax": Path("tax.csv"), ...}, gates={"tax": Path("tax/approvals"), ...})
+        result = deployment.train(plan, rows={"tax": Path("tax.csv"), ...},
+                                  gates={"tax": Path("tax/approvals"), ...})
 """
 
 from __future__ import annotations
@@ -68,7 +72,11 @@ _APP_CODE = 'from federated.horizontal.flower_app import client, server\n\n__all
 
 
 def find_python() -> Path:
-    """The Python of Flower's environment: ``QIAOLIAN_FLOWER``, or ``.venv-flower`` beside the packages; ``flower_missing``."""
+    """Return the Python of Flower's environment.
+
+    It is ``QIAOLIAN_FLOWER``, or ``.venv-flower`` beside the packages; Unavailable
+    ``flower_missing``.
+    """
     python = Path(os.environ.get(PYTHON_VARIABLE) or _ROOT / ".venv-flower" / "bin" / "python")
     if not (python.parent / "flower-superlink").exists():
         raise Unavailable(
@@ -80,10 +88,13 @@ def find_python() -> Path:
 
 
 class Deployment:
-    """Flower's processes for one aggregator and these members, from ``__enter__`` to ``__exit__``; it ends what it started and nothing else."""
+    """Flower's processes for one aggregator and these members, from ``__enter__`` to ``__exit__``.
+
+    It ends the processes that it started, and no others.
+    """
 
     def __init__(self, folder: Path, python: Path, members: Sequence[str], *, tracer: Callable[[str], Sequence[str]] | None = None) -> None:
-        """``tracer`` gives a command to run a party's process under, such as strace with a file for its name."""
+        """``tracer`` returns the command under which a party's process runs, such as strace."""
         self._folder, self._python, self._members = folder.resolve(), python, list(members)
         self._tracer = tracer
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -113,14 +124,15 @@ class Deployment:
         patience: float = 30.0,
         timeout: float = 600.0,
     ) -> dict[str, Any]:
-        """Run one training; its metrics, and ``parameters``.
+        """Run one training; return its metrics, and ``parameters``.
 
-        ``gates`` are the folders of the members' approvals: a member without one, or without an approval of exactly this plan, takes no part.
-        ``patience`` is how long one exchange may take before a node counts as missing.
+        ``gates``: the folders of the members' approvals; a member without one, or without an
+        approval of exactly this plan, takes no part. ``patience``: seconds that one exchange may
+        take before a node counts as missing. ``timeout``: seconds for the whole training.
 
         Raises:
             PeerFault: the server's code, such as ``too_few_members``; BadInput: ``members_wrong``;
-            Unavailable: ``flower_failed``, ``flower_timeout``.
+                Unavailable: ``flower_failed``, ``flower_timeout``.
         """
         if list(plan.members) != self._members or set(rows) != set(self._members):
             raise BadInput("members_wrong", "The plan's members are not those of this deployment.")
@@ -148,7 +160,7 @@ class Deployment:
         return _read_result(out)
 
     def processes(self) -> list[psutil.Process]:
-        """The processes that were started and run; each may have children."""
+        """Return the running processes that were started; each may have children."""
         return [psutil.Process(process.pid) for process in self._processes.values() if process.poll() is None]
 
     def stop_node(self, name: str) -> None:
@@ -160,7 +172,7 @@ class Deployment:
         _end(list(self._processes.values()))
         self._processes = {}
 
-    # --- Starting ----------------------------------------------------------------------------------------------------------
+    # --- Starting ---------------------------------------------------------------------------------
 
     def _start(self) -> None:
         home = self._folder / "aggregator"
@@ -197,7 +209,7 @@ class Deployment:
         self._spawn(name, command, QIAOLIAN_FAB=app)
 
     def _register(self, name: str) -> int:
-        """Make a member's keys and have the SuperLink accept them; the node's id."""
+        """Make a member's keys and register them at the SuperLink; return the node's id."""
         home = self._folder / name
         (home / "state").mkdir(parents=True, mode=0o700)
         tls, node = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
@@ -210,7 +222,7 @@ class Deployment:
         return int(self._flwr("supernode", "register", str(home / "node.pub"), "local")["node-id"])
 
     def _write_app(self, home: Path) -> None:
-        """The app that Flower distributes: one import of what every party has installed."""
+        """Write the app that Flower distributes: one import of what every party has installed."""
         package = home / "app" / "qiaolian_app"
         package.mkdir(parents=True)
         (home / "app" / "pyproject.toml").write_text(_APP, encoding="utf-8")
@@ -223,10 +235,10 @@ class Deployment:
         (home / "flwr" / "config.toml").write_text(f'[superlink]\ndefault = "local"\n\n[superlink.local]\n{link}', encoding="utf-8")
 
     def _build(self) -> str:
-        """SHA-256 of the app as Flower packs it."""
+        """Return SHA-256 of the app as Flower packs it."""
         return self._command([str(self._python), "-c", _DIGEST, str(self._folder / "aggregator" / "app")]).split()[-1]
 
-    # --- Processes ------------------------------------------------------------------------------------------------------------
+    # --- Processes --------------------------------------------------------------------------------
 
     def _spawn(self, name: str, command: list[str], **more: str) -> None:
         with (self._folder / name / "log").open("ab") as log:
@@ -241,7 +253,7 @@ class Deployment:
             )
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
-        """Run Flower's command line; its JSON answer."""
+        """Run Flower's command line; return its JSON answer."""
         output = self._command([self._program("flwr"), *arguments, "--format", "json"])
         try:
             answer = json.loads(output)
@@ -271,7 +283,7 @@ class Deployment:
         return done.stdout.decode()
 
     def _has_ended(self, run: str) -> bool:
-        """Whether the run is over without a result; asked seldom, for it starts a process."""
+        """Return whether the run ended without a result; asked seldom, as it starts a process."""
         if self._processes["aggregator"].poll() is not None:
             raise Unavailable("flower_failed", "The SuperLink has ended.", hint=f"See {self._folder / 'aggregator' / 'log'}.")
         if time.monotonic() < self._next_look:
@@ -337,7 +349,7 @@ def _listens(port: int) -> bool:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End these and all they started: asked first, killed after some seconds."""
+    """End these processes and all they started: terminate, then kill after some seconds."""
     family: list[psutil.Process] = []
     for process in processes:
         with suppress(psutil.NoSuchProcess):

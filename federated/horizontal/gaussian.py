@@ -1,8 +1,11 @@
-"""Discrete Gaussian noise, exactly: integers y with probability proportional to exp(-y**2 / (2 * sigma**2)).
+"""Exact discrete Gaussian noise: integers y with probability proportional to exp(-y**2 /
+(2·sigma**2)).
 
-Canonne, Kamath and Steinke, "The discrete Gaussian for differential privacy" (NeurIPS 2020), algorithms 1 to 3: a discrete Laplace draw of scale
-sigma is kept with probability exp(-(|y| - sigma)**2 / (2 * sigma**2)). Every coin is tossed with integers; no floating point value enters, so
-nothing can be read from rounded low bits. Draws beyond 40 sigma are dropped: together they have probability below 2**-1000.
+Canonne, Kamath, Steinke, *The Discrete Gaussian for Differential Privacy* (NeurIPS 2020),
+algorithms 1 to 3: a discrete Laplace draw of scale sigma is accepted with probability exp(-(|y| -
+sigma)**2 / (2·sigma**2)). All Bernoulli draws use integers; no floating-point value enters, so that
+rounded low bits leak nothing. Draws beyond 40 sigma are rejected: together they have probability
+below 2**-1000.
 """
 
 from __future__ import annotations
@@ -14,28 +17,31 @@ from numpy.typing import NDArray
 
 from federated.randomness import Randomness
 
-MOST_SIGMA = 1 << 24  # (40 * sigma)**2 and the denominators below stay within 64 bits
+MAX_SIGMA = 1 << 24  # (40 * sigma)**2 and the denominators below stay within 64 bits
 TAIL = 40
 _BLOCK = 1 << 16
 
 
 def discrete_gaussian(sigma: int, count: int, randomness: Randomness) -> NDArray[np.int64]:
-    """``count`` independent draws; sigma is an integer from 1 to ``MOST_SIGMA``."""
-    if not 1 <= sigma <= MOST_SIGMA:
-        raise ValueError(f"sigma must be from 1 to {MOST_SIGMA}")
+    """Return ``count`` independent draws; ``sigma`` is an integer from 1 to ``MAX_SIGMA``."""
+    if not 1 <= sigma <= MAX_SIGMA:
+        raise ValueError(f"sigma must be from 1 to {MAX_SIGMA}")
     out = np.empty(count, np.int64)
     filled = 0
     while filled < count:
         draws = discrete_laplace(sigma, min(_BLOCK, 3 * (count - filled) + 64), randomness)
         draws = draws[np.abs(draws) <= TAIL * sigma]
-        kept = draws[_exponential_coin((np.abs(draws) - sigma) ** 2, 2 * sigma * sigma, randomness)][: count - filled]
-        out[filled : filled + len(kept)] = kept
-        filled += len(kept)
+        accepted = draws[_exponential_coin((np.abs(draws) - sigma) ** 2, 2 * sigma * sigma, randomness)][: count - filled]
+        out[filled : filled + len(accepted)] = accepted
+        filled += len(accepted)
     return out
 
 
 def discrete_laplace(scale: int, tries: int, randomness: Randomness) -> NDArray[np.int64]:
-    """Draws of probability proportional to exp(-|y| / scale); as many as ``tries`` attempts give."""
+    """Return draws of probability proportional to exp(-|y| / scale), from ``tries`` attempts.
+
+    Some attempts give no draw, so the result is shorter than ``tries``.
+    """
     low = _below(scale, tries, randomness)
     low = low[_small_coin(low, scale, randomness)]
     high = np.zeros(len(low), np.int64)
@@ -45,12 +51,12 @@ def discrete_laplace(scale: int, tries: int, randomness: Randomness) -> NDArray[
         high[going] += 1
     size = low + scale * high
     negative = _below(2, len(size), randomness).astype(bool)
-    kept = ~(negative & (size == 0))  # zero would come twice
-    return np.asarray(np.where(negative, -size, size)[kept], np.int64)
+    accepted = ~(negative & (size == 0))  # else zero is drawn twice as often
+    return np.asarray(np.where(negative, -size, size)[accepted], np.int64)
 
 
 def _exponential_coin(above: NDArray[np.int64], below: int, randomness: Randomness) -> NDArray[np.bool_]:
-    """True with probability exp(-above / below), each."""
+    """Return for each element True with probability exp(-above / below)."""
     whole, rest = np.divmod(above, below)
     result = np.zeros(len(above), np.bool_)
     alive = np.arange(len(above))
@@ -66,7 +72,10 @@ def _exponential_coin(above: NDArray[np.int64], below: int, randomness: Randomne
 
 
 def _small_coin(above: NDArray[np.int64], below: int, randomness: Randomness) -> NDArray[np.bool_]:
-    """True with probability exp(-above / below), each, for fractions of at most 1: the parity of the first coin above/(below * k) that fails."""
+    """Return for each element True with probability exp(-above / below), where above <= below.
+
+    The result is the parity of the first trial k of probability above / (below·k) that fails.
+    """
     result = np.zeros(len(above), np.bool_)
     going, turn = np.arange(len(above)), 1
     while len(going):
@@ -77,7 +86,10 @@ def _small_coin(above: NDArray[np.int64], below: int, randomness: Randomness) ->
 
 
 def _below(bound: int, count: int, randomness: Randomness) -> NDArray[np.int64]:
-    """Uniform integers from 0 to bound - 1, by rejection of the words in the last, incomplete run of ``bound``."""
+    """Return uniform integers from 0 to bound - 1.
+
+    Words in the last, incomplete run of ``bound`` are rejected.
+    """
     divisor, last = np.uint64(bound), np.uint64(2**64 - 1 - 2**64 % bound)
     words = randomness.words(count)
     while (bad := np.flatnonzero(words > last)).size:

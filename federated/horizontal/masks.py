@@ -1,8 +1,10 @@
-"""Keys between two members, and masks made of them.
+"""Keys between two members, and the masks derived from them.
 
-Key agreement is X25519 (RFC 7748); every key that follows is derived with HKDF-SHA256 (RFC 5869) under a label that names its use, the sum it is
-for and both ends, so that nothing of one sum opens or cancels anything of another. A mask is the key stream of AES-256 in counter mode
-(NIST SP 800-38A), read as integers of the ring. Sealed shares are AES-256-GCM (NIST SP 800-38D): a key seals one message, so the nonce is constant.
+Key agreement is X25519 (RFC 7748). Every further key is derived with HKDF-SHA256 (RFC 5869) under a
+label that names its use, its sum and both ends, so that nothing of one sum opens or cancels
+anything of another. A mask is the key stream of AES-256 in counter mode (NIST SP 800-38A), read as
+integers of the ring. Sealed shares are AES-256-GCM (NIST SP 800-38D): a key seals one message, so
+the nonce is constant.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ from numpy.typing import NDArray
 KEY_BYTES = 32
 TAG_BYTES = 16
 _NONCE = bytes(12)
-_BLOCK = 1 << 18  # bytes of key stream at a time: what is just made is added while it is still in the cache
+_BLOCK = 1 << 18  # bytes of key stream at a time: they are added while they are in the cache
 _ZEROS = bytes(_BLOCK)
 
 
 def public_key(private: bytes) -> bytes:
-    """The X25519 public key, 32 bytes."""
+    """Return the X25519 public key, 32 bytes."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 def agree(private: bytes, public: bytes, label: bytes) -> bytes:
-    """The 32-byte key two parties share for a label; ``ValueError`` for a public key of small order."""
+    """Return the 32-byte key of two parties for a label; ``ValueError`` for a key of small
+    order.
+    """
     shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"qiaolian.secagg.v1/" + label).derive(shared)
 
@@ -42,7 +46,7 @@ def seal(key: bytes, data: bytes) -> bytes:
 
 
 def unseal(key: bytes, data: bytes) -> bytes:
-    """Open it; ``ValueError`` if it was altered or is for another sum, sender or recipient."""
+    """Decrypt it; ``ValueError`` if it was altered or is for another sum, sender or recipient."""
     try:
         return AESGCM(key).decrypt(_NONCE, data, None)
     except InvalidTag:
@@ -50,16 +54,16 @@ def unseal(key: bytes, data: bytes) -> bytes:
 
 
 def add_mask(vector: NDArray[Any], key: bytes, *, subtract: bool = False) -> None:
-    """Add a key's mask to a vector of uint32 or uint64, in place, or take it away again.
+    """Add a key's mask to a vector of uint32 or uint64, in place, or subtract it.
 
     The key must be used for nothing else: the stream starts at counter 0.
     """
     stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
     size = _BLOCK // vector.itemsize
     block = np.empty(size, vector.dtype)
-    room = block.view(np.uint8).data
+    buffer = block.view(np.uint8).data
     operation = np.subtract if subtract else np.add
     for start in range(0, len(vector), size):
         part = vector[start : start + size]
-        stream.update_into(_ZEROS, room)
+        stream.update_into(_ZEROS, buffer)
         operation(part, block[: len(part)], out=part)

@@ -1,7 +1,9 @@
-"""Models for parties that hold different rows: logistic regression and a network with one hidden layer, and a party's local training.
+"""Models for parties that hold different rows, and a party's local training.
 
-Parameters are one vector of float64, so that every model is summed alike. Products are ``einsum`` without BLAS, whose order of summation does not
-depend on threads: the same build of numpy on the same kind of CPU gives the same bits, which replay needs.
+Logistic regression, and a network with one hidden layer. Parameters are one vector of float64, so
+that every model is summed alike. Products use ``einsum`` without BLAS, whose order of summation
+does not depend on threads: the same build of numpy on the same kind of CPU gives the same bits, as
+replay requires.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ Vector = NDArray[np.float64]
 
 
 def digest_of(parameters: Vector) -> bytes:
-    """What parties compare of a model's parameters: SHA-256 of their bytes."""
+    """Return SHA-256 of a model's parameters, which parties compare."""
     return hashlib.sha256(parameters.tobytes()).digest()
 
 
@@ -31,18 +33,21 @@ class Model(Protocol):
         """The number of parameters."""
 
     def initial(self, randomness: Randomness) -> Vector:
-        """Where training starts; the same for all parties."""
+        """Return the initial parameters; the same for all parties."""
 
     def logits(self, parameters: Vector, rows: Vector) -> Vector:
-        """The log-odds of label 1 for each row; ``rows`` is (rows, features)."""
+        """Return the log-odds of label 1 for each row; ``rows`` is (rows, features)."""
 
     def gradient(self, parameters: Vector, rows: Vector, labels: Vector) -> Vector:
-        """The gradient of the mean loss over these rows."""
+        """Return the gradient of the mean loss over these rows."""
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """Logistic regression, as a scorecard has it: one weight a feature and an intercept, which comes last. ``l2`` leaves the intercept alone."""
+    """Logistic regression: one weight a feature, and the intercept last.
+
+    ``l2`` does not apply to the intercept.
+    """
 
     features: int
     l2: float = 0.0
@@ -53,22 +58,26 @@ class Logistic:
         return self.features + 1
 
     def initial(self, randomness: Randomness) -> Vector:
-        """Zeros."""
+        """Return zeros."""
         return np.zeros(self.size)
 
     def logits(self, parameters: Vector, rows: Vector) -> Vector:
-        """Log-odds."""
+        """Return the log-odds."""
         return np.asarray(np.einsum("nf,f->n", rows, parameters[:-1]) + parameters[-1], np.float64)
 
     def gradient(self, parameters: Vector, rows: Vector, labels: Vector) -> Vector:
-        """The gradient of the mean cross-entropy and of half ``l2`` times the squared weights."""
+        """Return the gradient of the mean cross-entropy plus ``l2``/2 times the squared weights."""
         slope = (sigmoid(self.logits(parameters, rows)) - labels) / len(rows)
         return np.append(np.einsum("n,nf->f", slope, rows) + self.l2 * parameters[:-1], slope.sum())
 
 
 @dataclass(frozen=True)
 class Neural:
-    """One hidden layer of tanh units. The vector holds the layer's weights (features, hidden), its biases, the output's weights and its bias."""
+    """One hidden layer of tanh units.
+
+    The vector holds the layer's weights (features, hidden), its biases, the output's weights and
+    its bias.
+    """
 
     features: int
     hidden: int
@@ -80,7 +89,7 @@ class Neural:
         return self.features * self.hidden + 2 * self.hidden + 1
 
     def initial(self, randomness: Randomness) -> Vector:
-        """Uniform weights of the scale Glorot and Bengio (2010) found for tanh; no biases."""
+        """Return uniform weights of the scale of Glorot and Bengio (2010) for tanh; zero biases."""
         uniform = randomness.words(self.size).astype(np.float64) / 2.0**63 - 1.0
         first, split = self.features * self.hidden, self.features * self.hidden + self.hidden
         uniform[:first] *= np.sqrt(6 / (self.features + self.hidden))
@@ -90,12 +99,15 @@ class Neural:
         return uniform
 
     def logits(self, parameters: Vector, rows: Vector) -> Vector:
-        """Log-odds."""
+        """Return the log-odds."""
         _, _, weights, bias = self._parts(parameters)
         return np.asarray(np.einsum("nh,h->n", self._layer(parameters, rows), weights) + bias, np.float64)
 
     def gradient(self, parameters: Vector, rows: Vector, labels: Vector) -> Vector:
-        """The gradient of the mean cross-entropy and of half ``l2`` times all squared weights (not the biases)."""
+        """Return the gradient of the mean cross-entropy plus ``l2``/2 times all squared weights.
+
+        Biases are not penalised.
+        """
         matrix, _, weights, _ = self._parts(parameters)
         layer = self._layer(parameters, rows)
         slope = (sigmoid(self.logits(parameters, rows)) - labels) / len(rows)
@@ -120,7 +132,7 @@ class Neural:
 
 
 def sigmoid(logits: Vector) -> Vector:
-    """1 / (1 + exp(-x)), without overflow."""
+    """Return 1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
@@ -137,9 +149,10 @@ def train_locally(
     mu: float,
     randomness: Randomness,
 ) -> Vector:
-    """A party's parameters after some epochs of gradient descent from the common ones.
+    """Return a party's parameters after gradient descent from the common ones.
 
-    ``mu`` 0 is FedAvg (McMahan et al. 2017); above 0 it is FedProx (Li et al. 2020), whose term mu/2 * |w - start|**2 holds the parties together.
+    ``mu`` 0 is FedAvg (McMahan et al., 2017); above 0 it is FedProx (Li et al., 2020), whose term
+    mu/2·|w - start|**2 keeps the parties close.
     """
     parameters = start.copy()
     for _ in range(epochs):

@@ -1,10 +1,12 @@
-"""Real vectors as integers and back.
+"""Fixed-point encoding of real vectors.
 
-A value x is clipped to [-clip, clip] and becomes the integer nearest to x * 2**fraction (ties to even). For values within the clip
+A value x is clipped to [-clip, clip] and becomes the integer nearest to x·2**fraction (ties to
+even). For values within the clip
 
     |x - restore(quantise(x))| <= 2**-(fraction + 1),
 
-so a sum of n such vectors, which is exact in integers, is off by at most n * 2**-(fraction + 1) in every element, and a mean by 2**-(fraction + 1).
+so that an exact sum of n such vectors is off by at most n·2**-(fraction + 1) in every element, and
+their mean by 2**-(fraction + 1).
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from federated.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Clip (in the values' unit) and fraction bits. ``clip * 2**fraction`` is at most 2**52, where float64 still holds every integer.
+class Quantiser:
+    """Clip (in the values' unit) and number of fraction bits.
+
+    ``clip * 2**fraction`` is at most 2**52, where float64 still holds every integer.
 
     Raises:
         BadInput: ``grid_wrong``.
@@ -43,12 +47,12 @@ class Grid:
         return float(2.0 ** -(self.fraction + 1))
 
     def quantise(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Integers of magnitude up to ``bound``; ``values_not_finite``."""
+        """Return integers of magnitude up to ``bound``; ``values_not_finite``."""
         if not np.isfinite(values).all():
-            raise BadInput("values_not_finite", "A vector to be summed has elements that are no finite numbers.", hint="Lower the learning rate.")
+            raise BadInput("values_not_finite", "A vector has elements that are not finite numbers.", hint="Lower the learning rate.")
         scaled = np.rint(np.clip(values, -self.clip, self.clip) * 2.0**self.fraction)
         return np.clip(scaled, -self.bound, self.bound).astype(np.int64)
 
     def restore(self, integers: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The values that integers stand for, also of sums."""
+        """Return the values of integers, also of sums."""
         return np.asarray(integers * 2.0**-self.fraction, np.float64)

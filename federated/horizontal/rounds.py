@@ -1,10 +1,13 @@
-"""Secure aggregation over the channels of a session: the five steps of ``secagg``, each one message from every member and one back.
+"""Secure aggregation (``secagg``) over the channels of a session.
 
-Before its keys go to the aggregator a member tells every peer, over their own channel, a digest of them and of what its vector is computed from: two
-hashes. So the aggregator cannot pass off keys of its own as a peer's, nor have members start from different models.
+Each of the five steps is one message from every member and one back. Before its keys go to the
+aggregator, a member attests them to every peer over their own channel: it sends a digest of the
+keys and a digest of what its vector is computed from. So the aggregator can neither pass off its
+own keys as a peer's, nor make members start from different models.
 
-A member that is gone, silent or has stopped when its message is due is left out from there on; one that sends nonsense ends the sum for all. A
-member that is listed but cannot be heard by a peer ends that peer's part.
+A member that is gone, silent or stopped when its message is due is left out from there on; an
+invalid message ends the sum for all. If a listed member cannot be reached by a peer, that peer's
+part ends.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sum:
-    """The exact sum (int64) of the survivors' vectors; ``present`` are those who were there to the end."""
+    """The exact sum (int64) of the survivors' vectors.
+
+    ``present``: the members that stayed to the end.
+    """
 
     total: NDArray[np.int64]
     survivors: tuple[str, ...]
@@ -39,21 +45,24 @@ class Sum:
 
 
 async def contribute(session: Session, aggregator: str, terms: Terms, vector: NDArray[np.int64], basis: bytes = NO_BASIS) -> tuple[str, ...]:
-    """A member's side of one sum; the survivors. ``basis``: SHA-256 of what all members' vectors are computed from.
+    """Run a member's side of one sum; return the survivors.
+
+    ``basis``: SHA-256 of what all members' vectors are computed from.
 
     Raises:
-        BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: ``models_differ`` if a peer starts from something else, what ``Member``
-            refuses, or the aggregator or a listed peer is gone.
+        BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: ``models_differ`` if a peer
+            starts from something else, those of ``Member``, or the aggregator or a listed peer is
+            gone.
     """
     channel = session.to(aggregator)
     member = Member(terms, session.party, session.randomness.child(f"secagg/{terms.label}").bytes(32))
     advert = member.advertise()
-    # The peers come first: whoever is in the aggregator's list has told them already, even if it is gone since.
-    await tell_peers(session, terms.members, "secagg/word", keys=advert_digest(terms, member.name, advert), basis=basis)
+    # Peers first: a member of the aggregator's list has attested to them, even if it is gone since.
+    await send_to_peers(session, terms.members, "secagg/attestation", keys=advert_digest(terms, member.name, advert), basis=basis)
     await channel.send("secagg/keys", advert=advert)
     roster = _unpack(await channel.receive("secagg/roster"), terms, ADVERT_BYTES)
-    vouched = {peer: await _word(session.to(peer), basis) for peer in roster if peer != session.party}
-    await _send_table(channel, "secagg/shares", member.share(roster, vouched), SEALED_BYTES)
+    attested = {peer: await _attestation(session.to(peer), basis) for peer in roster if peer != session.party}
+    await _send_table(channel, "secagg/shares", member.share(roster, attested), SEALED_BYTES)
     sealed = _unpack(await channel.receive("secagg/sealed"), terms, SEALED_BYTES)
     masked = await asyncio.to_thread(member.mask, vector, sealed, basis)
     for start in range(0, terms.length, _PIECE):
@@ -65,8 +74,8 @@ async def contribute(session: Session, aggregator: str, terms: Terms, vector: ND
     return member.survivors
 
 
-async def tell_peers(session: Session, names: Collection[str], kind: str, **fields: bytes) -> None:
-    """Send the same to all of these but this party; who is gone is left out."""
+async def send_to_peers(session: Session, names: Collection[str], kind: str, **fields: bytes) -> None:
+    """Send the same to all of these but this party; peers that are gone are skipped."""
     for name in names:
         if name != session.party:
             try:
@@ -77,42 +86,45 @@ async def tell_peers(session: Session, names: Collection[str], kind: str, **fiel
 
 
 async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] = ()) -> Sum:
-    """The aggregator's side of one sum, over ``terms.members``. ``absent``: who was lost before, and is not waited for.
+    """Run the aggregator's side of one sum over ``terms.members``.
+
+    ``absent``: members lost before, which are not waited for.
 
     Raises:
-        PeerFault: ``too_few_members`` if fewer than the threshold are left at some step, and what ``Aggregator`` refuses.
+        PeerFault: ``too_few_members`` if fewer than the threshold remain at some step, and those of
+            ``Aggregator``.
     """
-    machine = Aggregator(terms)
-    desk = _Desk(session, [name for name in terms.members if name not in absent])
-    roster = machine.collect_keys(await desk.hear(_advert))
-    await desk.tell(lambda name, channel: _send_table(channel, "secagg/roster", roster, ADVERT_BYTES))
-    routed = machine.route_shares(await desk.hear(lambda message: _table(message, "secagg/shares", terms, SEALED_BYTES)))
-    await desk.tell(lambda name, channel: _send_table(channel, "secagg/sealed", routed[name], SEALED_BYTES))
-    vectors = await desk.hear(lambda message: _vector(message, terms))
-    survivors = await asyncio.to_thread(machine.add_masked, vectors)
+    aggregator = Aggregator(terms)
+    members = _Members(session, [name for name in terms.members if name not in absent])
+    roster = aggregator.collect_keys(await members.receive(_advert))
+    await members.send(lambda name, channel: _send_table(channel, "secagg/roster", roster, ADVERT_BYTES))
+    routed = aggregator.route_shares(await members.receive(lambda message: _table(message, "secagg/shares", terms, SEALED_BYTES)))
+    await members.send(lambda name, channel: _send_table(channel, "secagg/sealed", routed[name], SEALED_BYTES))
+    vectors = await members.receive(lambda message: _vector(message, terms))
+    survivors = await asyncio.to_thread(aggregator.add_masked, vectors)
     del vectors
-    await desk.tell(lambda name, channel: channel.send("secagg/survivors", members=list(survivors)))
-    confirmed = machine.route_confirmations(await desk.hear(lambda message: _table(message, "secagg/confirm", terms, CONFIRMATION_BYTES)))
-    await desk.tell(lambda name, channel: _send_table(channel, "secagg/confirmed", confirmed[name], CONFIRMATION_BYTES))
-    revealed = await desk.hear(lambda message: _table(message, "secagg/reveal", terms, SHARE_BYTES))
-    return Sum(await asyncio.to_thread(machine.unmask, revealed), survivors, tuple(desk.present))
+    await members.send(lambda name, channel: channel.send("secagg/survivors", members=list(survivors)))
+    confirmed = aggregator.route_confirmations(await members.receive(lambda message: _table(message, "secagg/confirm", terms, CONFIRMATION_BYTES)))
+    await members.send(lambda name, channel: _send_table(channel, "secagg/confirmed", confirmed[name], CONFIRMATION_BYTES))
+    revealed = await members.receive(lambda message: _table(message, "secagg/reveal", terms, SHARE_BYTES))
+    return Sum(await asyncio.to_thread(aggregator.unmask, revealed), survivors, tuple(members.present))
 
 
 @dataclass
-class _Desk:
-    """The members that are still there. They are heard one after the other, in the terms' order: wires read ahead."""
+class _Members:
+    """The members still present. They are received from in the terms' order: wires read ahead."""
 
     session: Session
     present: list[str]
 
-    async def hear(self, read: Callable[[Channel], Awaitable[T]]) -> dict[str, T]:
-        heard = {name: await self._try(name, read) for name in self.present}
-        self.present = [name for name, value in heard.items() if value is not None]
-        return {name: value for name, value in heard.items() if value is not None}
+    async def receive(self, read: Callable[[Channel], Awaitable[T]]) -> dict[str, T]:
+        received = {name: await self._try(name, read) for name in self.present}
+        self.present = [name for name, value in received.items() if value is not None]
+        return {name: value for name, value in received.items() if value is not None}
 
-    async def tell(self, write: Callable[[str, Channel], Awaitable[None]]) -> None:
+    async def send(self, write: Callable[[str, Channel], Awaitable[None]]) -> None:
         for name in self.present:
-            # Who cannot be told will be missed at the next hearing.
+            # A member that cannot be reached will be missing from the next step.
             await self._try(name, lambda channel, name=name: write(name, channel))  # type: ignore[misc]
 
     async def _try(self, name: str, act: Callable[[Channel], Awaitable[T]]) -> T | None:
@@ -124,11 +136,11 @@ class _Desk:
             raise
 
 
-async def _word(channel: Channel, basis: bytes) -> bytes:
-    """What a peer itself tells of its keys, if it starts from the same."""
-    message = await channel.receive("secagg/word")
+async def _attestation(channel: Channel, basis: bytes) -> bytes:
+    """Return the digest of its keys that a peer attests, if it starts from the same basis."""
+    message = await channel.receive("secagg/attestation")
     if message.blob("basis", len(basis)) != basis:
-        sentence = f"{channel.peer} starts from another model than this party: the aggregator has not sent all the same."
+        sentence = f"{channel.peer} starts from another model than this party: the aggregator sent different models."
         raise PeerFault("models_differ", sentence, peer=channel.peer)
     return message.blob("keys", 32)
 
@@ -150,7 +162,7 @@ async def _vector(channel: Channel, terms: Terms) -> NDArray[Any]:
 
 
 async def _send_table(channel: Channel, kind: str, table: Mapping[str, bytes], size: int) -> None:
-    """Names, and as many byte strings of one size, as rows."""
+    """Send names and as many byte strings of one size, as rows."""
     rows = np.frombuffer(b"".join(table.values()), np.uint8).reshape(len(table), size)
     await channel.send(kind, members=list(table), rows=rows)
 
@@ -164,7 +176,7 @@ def _unpack(message: Message, terms: Terms, size: int) -> dict[str, bytes]:
 def _names(message: Message, terms: Terms) -> Sequence[str]:
     names = message.value("members")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise PeerFault("message_malformed", f"{message.peer}'s list of members is none.", peer=message.peer)
+        raise PeerFault("message_malformed", f"{message.peer} sent an invalid list of members.", peer=message.peer)
     if not set(names) <= set(terms.members):
-        raise PeerFault("members_wrong", f"{message.peer} names someone who is not in this sum.", peer=message.peer)
+        raise PeerFault("members_wrong", f"{message.peer} names a party that is not in this sum.", peer=message.peer)
     return names

@@ -1,25 +1,34 @@
 """Secure aggregation: the sum of the members' vectors and nothing else (Bonawitz et al., CCS 2017).
 
-Two state machines without I/O, a ``Member`` and an ``Aggregator``, which pass these steps; whoever is missing at one is left out of the next:
+Two state machines without I/O, a ``Member`` and an ``Aggregator``, go through these steps. A member
+that is missing from one is left out of the next:
 
-1. *keys*      each member makes two X25519 keys and a self-mask seed; advertises the public keys and a digest of the seed;
-2. *shares*    each checks that the keys it is given are its peers', splits its masking key and its seed among all (Shamir), and seals
-               one share of both for every peer;
-3. *masked*    each adds to its vector the self-mask and, for every peer that shared, the pairwise mask: the lower name adds, the higher subtracts;
-4. *survivors* the aggregator says whose vectors came; each member confirms to each peer, under their pairwise key, what it was told;
-5. *reveal*    members whose confirmations agree give one share each: of the self-mask seeds of survivors, of the masking keys of the others.
+1. *keys*: each member makes two X25519 keys and a self-mask seed, and advertises the public keys
+   and a digest of the seed.
+2. *shares*: each checks that the keys it receives are its peers', splits its masking key and its
+   seed among all (Shamir), and seals one share of both for every peer.
+3. *masked*: each adds to its vector the self-mask and, for every peer that shared, the pairwise
+   mask: the lower name adds it, the higher subtracts it.
+4. *survivors*: the aggregator names the members whose vectors arrived; each member confirms to each
+   peer, under their pairwise key, the list it received.
+5. *reveal*: members whose confirmations agree reveal one share each: of the self-mask seeds of
+   survivors, of the masking keys of the others.
 
-The rules a member keeps, whatever it is told:
+A member follows these rules, whatever messages it receives:
 
-- it shares with nobody whose keys it knows from the aggregator alone: each peer has vouched for its own, over a channel or under a key of its own;
-- it gives at most one answer to *survivors* and one to *reveal*, and for each peer either the seed's share or the key's, never both;
-- it reveals nothing if its own vector is said to be missing, or if fewer than ``threshold`` vectors would stand in the sum;
-- it reveals nothing unless ``threshold`` members including itself confirmed the same list, over the same keys, the same senders of shares and the
-  same basis: what all vectors were computed from.
+- It shares with no peer whose keys come from the aggregator alone: each peer attests its own keys,
+  over a channel or by a signature.
+- It answers *survivors* at most once and *reveal* at most once, and reveals for each peer either
+  the seed's share or the key's, never both.
+- It reveals nothing if its own vector is reported missing, or if fewer than ``threshold`` vectors
+  would be in the sum.
+- It reveals nothing unless ``threshold`` members including itself confirmed the same list, over the
+  same keys, the same senders of shares and the same basis: what all vectors were computed from.
 
-Since ``threshold`` is more than half, no two different lists find enough answers, even if the aggregator lies to half of the members. How many
-members may tell the aggregator all they know is bounded by that and by the sum itself: see ``least_threshold``.
-What a step refuses for the peer's sake is a ``PeerFault``; for the caller's, a ``BadInput``.
+Since ``threshold`` is more than half, no two different lists find enough answers, even if the
+aggregator lies to half of the members. How many members may collude with the aggregator is bounded
+by that and by the sum itself: see ``min_threshold``. A step refused because of the peer is a
+``PeerFault``; because of the caller, a ``BadInput``.
 """
 
 from __future__ import annotations
@@ -42,28 +51,32 @@ ADVERT_BYTES = 3 * masks.KEY_BYTES  # sealing key, masking key, digest of the se
 SEALED_BYTES = 2 * shamir.SHARE_BYTES + masks.TAG_BYTES
 CONFIRMATION_BYTES = 32
 NO_BASIS = bytes(32)
-MOST_MEMBERS = 256
-LONGEST = 1 << 28
+MAX_MEMBERS = 256
+MAX_LENGTH = 1 << 28
 
 
-def least_threshold(members: int, colluders: int = 0) -> int:
-    """The least threshold at which ``colluders`` members may tell an aggregator all they know and the others' vectors stay hidden.
+def min_threshold(members: int, colluders: int = 0) -> int:
+    """Return the least threshold that is safe against ``colluders`` members.
 
-    A sum without the colluders' own parts must still be one of two vectors or more: ``colluders + 2``. And two different lists of survivors must not
-    both find enough answers where the colluders answer both: twice the threshold is more than ``members + colluders``.
+    Colluders tell the aggregator all they know. A sum without their own parts must still be of two
+    vectors or more: ``colluders + 2``. And two different lists of survivors must not both find
+    enough answers where the colluders answer both: twice the threshold is more than ``members +
+    colluders``.
     """
     return max(colluders + 2, (members + colluders) // 2 + 1)
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What all agree on before one sum.
+    """What all parties agree on before one sum.
 
-    ``label`` names the sum and must never be used twice (job and round). ``bound`` is the largest magnitude of one element of one vector;
-    ``bits`` (32 or 64) is the ring: the sum of all bounds stays below 2**(bits-1), so that no sum wraps. ``threshold`` members must remain.
+    ``label`` names the sum and must never be reused (job and round). ``length``: elements of a
+    vector. ``bound``: the largest magnitude of one element. ``bits`` (32 or 64): the ring; the sum
+    of all bounds stays below 2**(bits-1), so that no sum wraps. ``threshold`` members must remain.
 
     Raises:
-        BadInput: ``too_few_members``, ``threshold_wrong``, ``ring_too_small``, ``aggregation_terms``.
+        BadInput: ``too_few_members``, ``threshold_wrong``, ``ring_too_small``,
+            ``aggregation_terms``.
     """
 
     label: str
@@ -74,38 +87,42 @@ class Terms:
     threshold: int = 0  # 0: the least allowed, more than half
 
     def __post_init__(self) -> None:
-        least = least_threshold(len(self.members))
+        least = min_threshold(len(self.members))
         object.__setattr__(self, "threshold", self.threshold or least)
-        if not 3 <= len(self.members) <= MOST_MEMBERS or len(set(self.members)) != len(self.members):
-            raise BadInput("too_few_members", f"A sum that hides its parts needs 3 to {MOST_MEMBERS} different members.")
+        if not 3 <= len(self.members) <= MAX_MEMBERS or len(set(self.members)) != len(self.members):
+            raise BadInput("too_few_members", f"A sum that hides its parts needs 3 to {MAX_MEMBERS} different members.")
         if not least <= self.threshold <= len(self.members):
             raise BadInput("threshold_wrong", f"The threshold must be from {least} (more than half) to {len(self.members)}.")
-        if self.bits not in (32, 64) or not 1 <= self.length <= LONGEST or self.bound < 1:
-            raise BadInput("aggregation_terms", f"Rings have 32 or 64 bits, vectors 1 to {LONGEST} elements, and the bound is at least 1.")
+        if self.bits not in (32, 64) or not 1 <= self.length <= MAX_LENGTH or self.bound < 1:
+            raise BadInput("aggregation_terms", f"Rings have 32 or 64 bits, vectors 1 to {MAX_LENGTH} elements, and the bound is at least 1.")
         if len(self.members) * self.bound >= 1 << (self.bits - 1):
             raise BadInput(
                 "ring_too_small",
                 f"{len(self.members)} vectors up to {self.bound} could wrap in {self.bits} bits.",
-                hint="Take 64 bits, or clip lower.",
+                hint="Use 64 bits, or a lower clip.",
             )
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the terms: bound into every key, so that members with other terms do not understand each other."""
+        """SHA-256 of the terms, bound into every key: members with other terms share no keys."""
         parts = [self.label, list(self.members), self.length, self.bound, self.bits, self.threshold]
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).digest()
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The ring's elements."""
+        """The type of the ring's elements."""
         return np.dtype(f"uint{self.bits}")
 
     def point(self, member: str) -> int:
-        """Where this member's shares are: 1 for the first."""
+        """Return the point of this member's shares: 1 for the first."""
         return self.members.index(member) + 1
 
     def check_set(self, names: Collection[str], what: str, *, within: Collection[str] | None = None) -> None:
-        """``too_few_members`` or ``members_wrong`` unless these are enough different members, all of ``within``."""
+        """Check that these are enough different members, all of ``within``.
+
+        Raises:
+            PeerFault: ``too_few_members``, ``members_wrong``.
+        """
         known = self.members if within is None else within
         if len(set(names)) != len(names) or not set(names) <= set(known):
             raise PeerFault("members_wrong", f"The list of {what} names someone twice or someone who is not in this sum.")
@@ -116,43 +133,47 @@ class Terms:
 
 
 def pair_label(terms: Terms, use: str, first: str, second: str) -> bytes:
-    """The label of a key for one use, from one member to another."""
+    """Return the label of a key for one use, from one member to another."""
     ends = b"".join(len(name.encode()).to_bytes(2, "big") + name.encode() for name in (first, second))
     return use.encode() + b"/" + terms.digest + ends
 
 
 def add_pair_mask(terms: Terms, vector: NDArray[Any], key: bytes, peer_key: bytes, owner: str, peer: str, *, undo: bool = False) -> None:
-    """Add the mask that ``owner`` puts on its vector for ``peer``, or take it away."""
+    """Add the mask that ``owner`` puts on its vector for ``peer``, or remove it."""
     low, high = sorted((owner, peer))
     mask_key = masks.agree(key, peer_key, pair_label(terms, "mask", low, high))
     masks.add_mask(vector, mask_key, subtract=(owner == high) != undo)
 
 
 def add_self_mask(terms: Terms, vector: NDArray[Any], seed: bytes, owner: str, *, undo: bool = False) -> None:
-    """Add a member's own mask, or take it away."""
+    """Add a member's self-mask, or remove it."""
     key = hmac.digest(seed, b"qiaolian.secagg.v1/" + pair_label(terms, "self", owner, owner), "sha256")
     masks.add_mask(vector, key, subtract=undo)
 
 
 def seed_digest(seed: bytes) -> bytes:
-    """What a member advertises of its self-mask seed, so that a wrong reconstruction is noticed."""
+    """Return the advertised digest of a self-mask seed, by which a wrong reconstruction is
+    detected.
+    """
     return hashlib.sha256(b"qiaolian.secagg.v1/seed" + seed).digest()
 
 
 def advert_digest(terms: Terms, name: str, advert: bytes) -> bytes:
-    """What a member vouches for: that in this sum it has advertised these keys."""
+    """Return the attestation of a member: that it advertised these keys in this sum."""
     return hashlib.sha256(b"qiaolian.secagg.v1/" + pair_label(terms, "advert", name, name) + advert).digest()
 
 
-# --- A member ----------------------------------------------------------------------------------------------------------------------
+# --- A member -------------------------------------------------------------------------------------
 
 
 @dataclass
 class Member:
-    """One member's side. Its secrets follow from ``seed``: 32 fresh random bytes, used for this sum only.
+    """One member's side. Its secrets derive from ``seed``: 32 fresh random bytes, for this sum
+    only.
 
-    Call ``advertise``, ``share``, ``mask``, ``confirm``, ``reveal`` in this order, each once; out of order is ``step_out_of_order``.
-    ``dump`` and ``load`` carry a member across processes between steps; what they carry is as secret as the seed.
+    Call ``advertise``, ``share``, ``mask``, ``confirm``, ``reveal`` in this order, once each; out
+    of order is ``step_out_of_order``. ``dump`` and ``load`` carry a member across processes between
+    steps; what they carry is as secret as the seed.
     """
 
     terms: Terms
@@ -169,28 +190,30 @@ class Member:
             raise BadInput("members_wrong", f"{self.name} is not a member of this sum.")
 
     def advertise(self) -> bytes:
-        """Step 1: the public keys, for everybody."""
-        self._enter(0)
+        """Step 1: return the public keys, for everybody."""
+        self._advance(0)
         return masks.public_key(self._secret("sealing")) + masks.public_key(self._secret("masking")) + seed_digest(self._secret("self"))
 
-    def share(self, roster: Mapping[str, bytes], vouched: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Step 2: from all advertised keys, a sealed pair of shares for every other member of the roster.
+    def share(self, roster: Mapping[str, bytes], attested: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Step 2: from all advertised keys, return a sealed pair of shares for every other member.
 
-        ``vouched``: each peer's ``advert_digest``, known from the peer itself. Whoever could put keys of its own into the roster could open what
-        is sealed here and take off this party's masks before anything is revealed.
+        ``attested``: each peer's ``advert_digest``, received from the peer itself. Whoever could
+        put its own keys into the roster could open what is sealed here, and remove this party's
+        masks before anything is revealed.
 
         Raises:
-            PeerFault: ``keys_differ`` if a peer has not vouched for its keys; ``too_few_members``, ``members_wrong``, ``roster_wrong``.
+            PeerFault: ``keys_differ`` if a peer did not attest its keys; ``too_few_members``,
+                ``members_wrong``, ``roster_wrong``.
         """
-        self._enter(1)
+        self._advance(1)
         self.terms.check_set(roster, "members have sent keys")
         if any(len(advert) != ADVERT_BYTES for advert in roster.values()) or roster.get(self.name) != self._advert():
             raise PeerFault("roster_wrong", "The list of keys has one of the wrong length, or another key under this party's own name.")
         if len({part for advert in roster.values() for part in (advert[:32], advert[32:64])}) != 2 * len(roster):
             raise PeerFault("roster_wrong", "The list of keys has the same key twice.")
         for peer, advert in roster.items():
-            if peer != self.name and not hmac.compare_digest(vouched.get(peer, b""), advert_digest(self.terms, peer, advert)):
-                raise PeerFault("keys_differ", f"The keys that the aggregator gives as {peer}'s are not what {peer} itself has told.", peer=peer)
+            if peer != self.name and not hmac.compare_digest(attested.get(peer, b""), advert_digest(self.terms, peer, advert)):
+                raise PeerFault("keys_differ", f"The keys that the aggregator sent as {peer}'s are not those that {peer} attests.", peer=peer)
         self.roster = dict(roster)
         points = [self.terms.point(name) for name in roster]
         keys, seeds = (
@@ -203,12 +226,15 @@ class Member:
         }
 
     def mask(self, vector: NDArray[np.int64], sealed: Mapping[str, bytes], basis: bytes = NO_BASIS) -> NDArray[Any]:
-        """Step 3: this party's vector under its masks. ``sealed``: the shares sent to this party, by sender.
+        """Step 3: return this party's vector under its masks.
 
-        ``basis``: SHA-256 of what all vectors of the sum are computed from. Members with another one confirm another story, and nothing is revealed.
+        ``sealed``: the shares sent to this party, by sender. ``basis``: SHA-256 of what all vectors
+        of the sum are computed from. The confirmations of members with different ones differ, and
+        nothing is revealed.
 
         Raises:
-            BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: ``too_few_members``, ``members_wrong``, ``shares_altered``.
+            BadInput: ``length_wrong``, ``value_out_of_range``; PeerFault: ``too_few_members``,
+                ``members_wrong``, ``shares_altered``.
         """
         if vector.shape != (self.terms.length,) or vector.dtype != np.int64:
             raise BadInput(
@@ -216,10 +242,10 @@ class Member:
             )
         if int(vector.max()) > self.terms.bound or int(vector.min()) < -self.terms.bound:
             raise BadInput("value_out_of_range", f"The vector has an element beyond the agreed bound of {self.terms.bound}.", hint="Clip it first.")
-        self._enter(2)
+        self._advance(2)
         self.terms.check_set([*sealed, self.name], "members have sent shares", within=self.roster)
         self.sealed, self.basis = dict(sealed), basis
-        self._open_all()  # nothing is sent to peers whose shares could not be given back
+        self._open_all()  # send nothing to peers whose shares could not be revealed later
         masked = vector.astype(self.terms.dtype)  # two's complement: reduction mod 2**bits
         add_self_mask(self.terms, masked, self._secret("self"), self.name)
         for peer in sealed:
@@ -227,53 +253,57 @@ class Member:
         return masked
 
     def confirm(self, survivors: Sequence[str]) -> dict[str, bytes]:
-        """Step 4: for each other survivor, what this party was told.
+        """Step 4: return for each other survivor the confirmation of what this party received.
 
         Raises:
-            PeerFault: ``both_secrets`` if another list was already answered; ``too_few_members``, ``members_wrong``.
+            PeerFault: ``both_secrets`` if another list was already answered; ``too_few_members``,
+                ``members_wrong``.
         """
         if self.step > 3 and tuple(survivors) != self.survivors:
-            raise PeerFault("both_secrets", "A second list of survivors was sent: answering it could give away both secrets of a member.")
-        self._enter(3)
+            raise PeerFault("both_secrets", "A second list of survivors was sent: answering it could reveal both secrets of a member.")
+        self._advance(3)
         self.terms.check_set(survivors, "members have sent vectors", within=self._senders())
         if self.name not in survivors:
-            raise PeerFault("members_wrong", "This party's vector is said to be missing, but it was sent.")
+            raise PeerFault("members_wrong", "This party's vector is reported missing, but it was sent.")
         self.survivors = tuple(survivors)
         return {peer: self._confirmation(self.name, peer) for peer in survivors if peer != self.name}
 
     def reveal(self, confirmations: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Step 5: one share for every member that shared: of its seed if its vector stands in the sum, of its key if not.
+        """Step 5: return one share for every member that shared.
+
+        It is of the member's seed if its vector is in the sum, of its key if not.
 
         Raises:
-            PeerFault: ``survivors_differ`` if a peer was told something else; ``too_few_members``, ``members_wrong``.
+            PeerFault: ``survivors_differ`` if a peer received something else; ``too_few_members``,
+                ``members_wrong``.
         """
-        self._enter(4)
+        self._advance(4)
         self.terms.check_set([*confirmations, self.name], "members have confirmed", within=self.survivors)
-        for peer, given in confirmations.items():
-            if not hmac.compare_digest(given, self._confirmation(peer, self.name)):
+        for peer, confirmation in confirmations.items():
+            if not hmac.compare_digest(confirmation, self._confirmation(peer, self.name)):
                 raise PeerFault(
                     "survivors_differ",
-                    f"{peer} was told another list of keys, shares or survivors than this party, or starts from something else.",
+                    f"{peer} received another list of keys, shares or survivors than this party, or starts from another basis.",
                     peer=peer,
                 )
         shares = self._open_all()
         return {owner: shares[owner][1 if owner in self.survivors else 0] for owner in self._senders()}
 
     def dump(self) -> bytes:
-        """The state, as JSON. Keep it where the seed may be kept."""
+        """Return the state as JSON. Store it where the seed may be stored."""
         hexed = [{name: value.hex() for name, value in table.items()} for table in (self.roster, self.sealed)]
         return json.dumps([self.name, self.seed.hex(), self.step, *hexed, list(self.survivors), self.basis.hex()], ensure_ascii=False).encode()
 
     @classmethod
     def load(cls, terms: Terms, data: bytes) -> Member:
-        """A member as it was dumped."""
+        """Return a dumped member."""
         name, seed, step, roster, sealed, survivors, basis = json.loads(data)
         keys, shares = ({peer: bytes.fromhex(value) for peer, value in table.items()} for table in (roster, sealed))
         return cls(terms, name, bytes.fromhex(seed), step, keys, shares, tuple(survivors), bytes.fromhex(basis))
 
-    def _enter(self, step: int) -> None:
+    def _advance(self, step: int) -> None:
         if self.step != step:
-            raise Conflict("step_out_of_order", f"Step {step + 1} of a sum was asked for where step {self.step + 1} is due.")
+            raise Conflict("step_out_of_order", f"Step {step + 1} of a sum was requested; step {self.step + 1} is next.")
         self.step += 1
 
     def _randomness(self) -> Randomness:
@@ -290,13 +320,13 @@ class Member:
         try:
             return masks.agree(self._secret("sealing"), self.roster[peer][:32], pair_label(self.terms, use, first, second))
         except ValueError:
-            raise PeerFault("roster_wrong", f"{peer} has advertised a key that is none.", peer=peer) from None
+            raise PeerFault("roster_wrong", f"{peer} advertised an invalid key.", peer=peer) from None
 
     def _senders(self) -> list[str]:
         return [name for name in self.terms.members if name in self.sealed or name == self.name]
 
     def _open_all(self) -> dict[str, tuple[bytes, bytes]]:
-        """Everybody's (key share, seed share) for this party, its own included; ``shares_altered``."""
+        """Return the (key share, seed share) of every member for this party; ``shares_altered``."""
         points = [self.terms.point(name) for name in self.roster]
         own = [
             shamir.split(self._secret(part), self.terms.threshold, points, self._randomness().child(f"split/{part}"))[self.terms.point(self.name)]
@@ -312,24 +342,25 @@ class Member:
         return opened
 
     def _confirmation(self, sender: str, recipient: str) -> bytes:
-        story = [
+        confirmed = [
             {name: self.roster[name].hex() for name in self.terms.members if name in self.roster},
             self._senders(),
             [name for name in self.terms.members if name in self.survivors],
             self.basis.hex(),
         ]
         key = self._agree("confirm", sender, recipient)
-        return hmac.digest(key, json.dumps(story, ensure_ascii=False, separators=(",", ":")).encode(), "sha256")
+        return hmac.digest(key, json.dumps(confirmed, ensure_ascii=False, separators=(",", ":")).encode(), "sha256")
 
 
-# --- The aggregator ------------------------------------------------------------------------------------------------------------------
+# --- The aggregator -------------------------------------------------------------------------------
 
 
 @dataclass
 class Aggregator:
-    """The side that learns the sum. It never holds a vector without at least one mask on it that it cannot make itself.
+    """The side that learns the sum.
 
-    Every step takes what came from those members that were heard of, and gives what goes to each of them.
+    It never has a vector without at least one mask on it that it cannot compute itself. Every step
+    takes what arrived from the members still present, and returns what goes to each of them.
     """
 
     terms: Terms
@@ -339,7 +370,7 @@ class Aggregator:
     _sum: NDArray[Any] | None = None
 
     def collect_keys(self, adverts: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Step 1: the roster, which goes to every member in it."""
+        """Step 1: return the roster, which goes to every member in it."""
         self.terms.check_set(adverts, "members have sent keys")
         for name, advert in adverts.items():
             _check_size(name, advert, ADVERT_BYTES)
@@ -347,7 +378,7 @@ class Aggregator:
         return self.roster
 
     def route_shares(self, shares: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, bytes]]:
-        """Step 2: sender to recipient to sealed shares; turned round."""
+        """Step 2: return recipient to sender to sealed shares, from sender to recipient."""
         self.terms.check_set(shares, "members have sent shares", within=self.roster)
         self.senders = self._ordered(shares)
         for name, sent in shares.items():
@@ -358,7 +389,7 @@ class Aggregator:
         return {to: {name: shares[name][to] for name in self.senders if name != to} for to in self.senders}
 
     def add_masked(self, vectors: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-        """Step 3: the survivors, whose list goes to each of them."""
+        """Step 3: return the survivors, whose list goes to each of them."""
         self.terms.check_set(vectors, "members have sent vectors", within=self.senders)
         self.survivors = self._ordered(vectors)
         total = np.zeros(self.terms.length, self.terms.dtype)
@@ -370,21 +401,22 @@ class Aggregator:
         return self.survivors
 
     def route_confirmations(self, confirmations: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, bytes]]:
-        """Step 4: sender to recipient to confirmation; turned round."""
+        """Step 4: return recipient to sender to confirmation, from sender to recipient."""
         self.terms.check_set(confirmations, "members have confirmed", within=self.survivors)
         confirmed = self._ordered(confirmations)
         for name, sent in confirmations.items():
             if set(sent) != set(self.survivors) - {name}:
                 raise PeerFault("members_wrong", f"{name} has not confirmed to exactly the other survivors.", peer=name)
-            for sealed_message in sent.values():
-                _check_size(name, sealed_message, CONFIRMATION_BYTES)
+            for confirmation in sent.values():
+                _check_size(name, confirmation, CONFIRMATION_BYTES)
         return {to: {name: confirmations[name][to] for name in confirmed if name != to} for to in confirmed}
 
     def unmask(self, revealed: Mapping[str, Mapping[str, bytes]]) -> NDArray[np.int64]:
-        """Step 5: the exact sum of the survivors' vectors.
+        """Step 5: return the exact sum of the survivors' vectors.
 
         Raises:
-            PeerFault: ``too_few_members``, ``members_wrong``, ``share_wrong`` if shares do not give what was advertised, ``sum_out_of_range``.
+            PeerFault: ``too_few_members``, ``members_wrong``, ``share_wrong`` if shares do not give
+                what was advertised, ``sum_out_of_range``.
         """
         self.terms.check_set(revealed, "members have revealed shares", within=self.survivors)
         for name, given in revealed.items():
@@ -396,13 +428,14 @@ class Aggregator:
             if owner in self.survivors:
                 add_self_mask(self.terms, self._sum, secret, owner, undo=True)
             else:
-                # What the survivors added for a member whose vector is missing is the opposite of what that member would have added.
+                # Survivors added for a missing member the opposite of what it would have added
+                # itself.
                 for peer in self.survivors:
                     add_pair_mask(self.terms, self._sum, secret, self.roster[peer][32:64], owner, peer)
         total = self._sum.view(f"int{self.terms.bits}").astype(np.int64)
-        most = len(self.survivors) * self.terms.bound
-        if int(total.max()) > most or int(total.min()) < -most:
-            raise PeerFault("sum_out_of_range", "The sum is beyond what vectors within the bound can give: a member has sent something else.")
+        bound = len(self.survivors) * self.terms.bound
+        if int(total.max()) > bound or int(total.min()) < -bound:
+            raise PeerFault("sum_out_of_range", "The sum is beyond that of vectors within the bound: a member sent an invalid vector.")
         return total
 
     def _combine(self, owner: str, shares: Mapping[str, bytes]) -> bytes:
@@ -411,8 +444,8 @@ class Aggregator:
             secret = shamir.combine({self.terms.point(name): share for name, share in list(shares.items())[: self.terms.threshold]})
         except ValueError:
             secret = b""
-        shown = seed_digest(secret) == advert[64:] if owner in self.survivors else secret and masks.public_key(secret) == advert[32:64]
-        if not shown:
+        valid = seed_digest(secret) == advert[64:] if owner in self.survivors else secret and masks.public_key(secret) == advert[32:64]
+        if not valid:
             raise PeerFault("share_wrong", f"The shares of {owner}'s secret do not give what it advertised: a share was altered.", peer=owner)
         return secret
 
@@ -422,4 +455,4 @@ class Aggregator:
 
 def _check_size(name: str, data: bytes, size: int) -> None:
     if len(data) != size:
-        raise PeerFault("message_malformed", f"{name} sent {len(data)} bytes where {size} were due.", peer=name)
+        raise PeerFault("message_malformed", f"{name} sent {len(data)} bytes; {size} are required.", peer=name)

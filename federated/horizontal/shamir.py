@@ -1,6 +1,8 @@
-"""Secret sharing (Shamir, "How to share a secret", CACM 1979): any ``threshold`` of the shares give the secret, fewer say nothing of it.
+"""Secret sharing (Shamir, *How to Share a Secret*, CACM 1979).
 
-The field is the integers mod 2**256 + 297, the least prime above 2**256, so that any 32 bytes are an element. Shares are 33 bytes.
+Any ``threshold`` of the shares give the secret; fewer reveal nothing of it. The field is the
+integers modulo 2**256 + 297, the least prime above 2**256, so that any 32 bytes are an element.
+Shares are 33 bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ SHARE_BYTES = 33
 
 
 def split(secret: bytes, threshold: int, points: Sequence[int], randomness: Randomness) -> dict[int, bytes]:
-    """Shares of a 32-byte secret at these points (distinct, from 1 upwards)."""
+    """Return shares of a 32-byte secret at these points (distinct, from 1 upwards)."""
     if len(secret) != SECRET_BYTES or not 1 <= threshold <= len(points) or len(set(points)) != len(points) or min(points) < 1:
         raise ValueError("a secret of 32 bytes, distinct points from 1, and a threshold of at most their number are needed")
     coefficients = [int.from_bytes(secret, "big"), *(randomness.below(PRIME) for _ in range(threshold - 1))]
@@ -23,9 +25,10 @@ def split(secret: bytes, threshold: int, points: Sequence[int], randomness: Rand
 
 
 def combine(shares: Mapping[int, bytes]) -> bytes:
-    """The secret from at least ``threshold`` shares; ``ValueError`` if a share is no element or the result is no 32 bytes.
+    """Return the secret from at least ``threshold`` shares.
 
-    A share that was altered is not found out here: callers hold a digest of the secret or its public key.
+    An altered share is not detected here: callers have a digest of the secret, or its public key.
+    ``ValueError`` if a share is not an element or the result does not fit 32 bytes.
     """
     values = {point: int.from_bytes(share, "big") for point, share in shares.items()}
     if any(len(share) != SHARE_BYTES for share in shares.values()) or any(value >= PRIME for value in values.values()):
@@ -37,7 +40,7 @@ def combine(shares: Mapping[int, bytes]) -> bytes:
 
 
 def evaluate(coefficients: Sequence[int], point: int) -> int:
-    """A polynomial's value; the constant term comes first."""
+    """Return a polynomial's value; the constant term comes first."""
     value = 0
     for coefficient in reversed(coefficients):
         value = (value * point + coefficient) % PRIME
@@ -45,13 +48,13 @@ def evaluate(coefficients: Sequence[int], point: int) -> int:
 
 
 def interpolate(values: Mapping[int, int]) -> int:
-    """The value at 0 of the polynomial of least degree through these points (Lagrange)."""
+    """Return the value at 0 of the polynomial of least degree through these points (Lagrange)."""
     total = 0
-    for here, value in values.items():
-        above, below = value, 1
+    for point, value in values.items():
+        numerator, denominator = value, 1
         for other in values:
-            if other != here:
-                above = above * other % PRIME
-                below = below * (other - here) % PRIME
-        total = (total + above * pow(below, -1, PRIME)) % PRIME
+            if other != point:
+                numerator = numerator * other % PRIME
+                denominator = denominator * (other - point) % PRIME
+        total = (total + numerator * pow(denominator, -1, PRIME)) % PRIME
     return total

@@ -1,7 +1,8 @@
-"""Signatures over what members advertise, where one server carries all that they say to each other (Flower).
+"""Signatures over members' advertised keys, where one server carries all messages (Flower).
 
-A member signs with the key under which its node is registered: P-384, ECDSA with SHA-384. Its peers' owners have the public key in their settings,
-learnt by another way than from the server. One signature holds for the keys of all sums of a training; the digests name training, sum and member.
+A member signs with the key under which its node is registered: P-384, ECDSA with SHA-384. Its
+peers' owners configure the public key, obtained by another way than from the server. One signature
+covers the keys of all sums of a training; the digests name training, sum and member.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _SCHEME = ec.ECDSA(hashes.SHA384())
 
 
 def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """A node's private key from a file in OpenSSH's form; ``signing_key_wrong``."""
+    """Read a node's private key from a file in OpenSSH format; ``signing_key_wrong``."""
     try:
         key = serialization.load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
@@ -31,12 +32,15 @@ def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def sign(key: ec.EllipticCurvePrivateKey, digests: Sequence[bytes]) -> bytes:
-    """Vouch for the keys that have these digests."""
+    """Sign the digests of this member's advertised keys."""
     return key.sign(_statement(digests), _SCHEME)
 
 
 def is_signed(public: str, digests: Sequence[bytes], signature: bytes) -> bool:
-    """Whether this public key, a line in OpenSSH's form, has signed exactly these digests; ``signing_key_wrong``."""
+    """Return whether this public key signed exactly these digests.
+
+    ``public``: a line in OpenSSH format; BadInput ``signing_key_wrong``.
+    """
     try:
         key = serialization.load_ssh_public_key(public.encode())
     except (ValueError, TypeError) as error:

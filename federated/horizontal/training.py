@@ -1,21 +1,24 @@
-"""Rounds of federated training (FedAvg, FedProx), however the sums are made: what is agreed, what a member adds, what the sum means.
+"""Rounds of federated training (FedAvg, FedProx), independent of how the sums are made.
 
 A plan is read from a job's parameters:
 
-    {"model": "logistic", "label": "Status", "positive": "bad", "features": {"Income": [0, 500], "Home": ["owner", "rent"]},
-     "rounds": 10, "epochs": 1, "batch": 256, "rate": 0.5, "mu": 0.0, "l2": 0.0001, "clip": 4.0, "fraction": 24, "most_rows": 1000000}
+    {"model": "logistic", "label": "Status", "positive": "bad",
+     "features": {"Income": [0, 500], "Home": ["owner", "rent"]},
+     "rounds": 10, "epochs": 1, "batch": 256, "rate": 0.5, "mu": 0.0, "l2": 0.0001,
+     "clip": 4.0, "fraction": 24, "most_rows": 1000000}
 
-``features`` are public: a number's range, or a category's values. A number is clipped to its range and scaled to [-1, 1], a category becomes one
-column a value, anything else counts as missing: 0 in all columns and 1 in a column of its own. So no statistic of anybody's rows is needed
-beforehand.
+``features`` are public: a number's range, or a category's values. A number is clipped to its range
+and scaled to [-1, 1]; a category becomes one column a value; anything else counts as missing: 0 in
+all columns, and 1 in a column of its own. No statistic of any party's rows is needed beforehand.
 
-In each round a member sends its rows' number times the change of its parameters, clipped element by element, and that number; the sum's quotient
-moves the common parameters. With ``"privacy": {"clip": 1.0, "noise": 4.0}`` (and at most 20 fraction bits) changes count the same for each party,
-are clipped in L2 norm, and carry the member's share of discrete Gaussian noise. Without it a last sum counts scores by label, from which AUC and
-KS of all rows follow.
+In each round a member sends the number of its rows times the change of its parameters, clipped
+element by element, and that number; the quotient of the sums moves the common parameters. With
+``"privacy": {"clip": 1.0, "noise": 4.0}`` (and at most 20 fraction bits) changes have equal weight,
+are clipped in L2 norm, and carry the member's share of discrete Gaussian noise. Without it a last
+sum counts scores by label, from which AUC and KS of all rows follow.
 
-``"colluders": 1`` says how many members may tell the aggregator all they know without opening another's vector; none, if it is left out. The
-threshold follows from it, or may be set higher.
+``"colluders": 1`` is the number of members that may tell the aggregator all they know without
+revealing another's vector; 0 by default. The threshold follows from it, or may be set higher.
 """
 
 from __future__ import annotations
@@ -32,8 +35,8 @@ from numpy.typing import NDArray
 from federated.errors import BadInput
 from federated.horizontal import privacy
 from federated.horizontal.models import Logistic, Model, Neural, Vector, sigmoid, train_locally
-from federated.horizontal.quantise import Grid
-from federated.horizontal.secagg import Terms, least_threshold
+from federated.horizontal.quantise import Quantiser
+from federated.horizontal.secagg import Terms, min_threshold
 from federated.randomness import Randomness
 
 SCORE_BINS = 1000
@@ -70,7 +73,7 @@ class Plan:
         """Check a job's parameters.
 
         Raises:
-            BadInput: ``spec_parameters``, and what ``Terms``, ``Grid`` and the noise refuse.
+            BadInput: ``spec_parameters``, and those of ``Terms``, ``Quantiser`` and the noise.
         """
         unknown = set(parameters) - set(_DEFAULTS) - {"label", "features"}
         if unknown:
@@ -79,16 +82,19 @@ class Plan:
         plan._check()
         return plan
 
-    # --- What follows from the parameters ------------------------------------------------------------------------------------
+    # --- What follows from the parameters ---------------------------------------------------------
 
     @property
     def rounds(self) -> int:
-        """Rounds of training."""
+        """The number of training rounds."""
         return int(self.parameters["rounds"])
 
     @property
     def sums(self) -> range:
-        """The numbers of all sums: the rounds, and the evaluation unless it would be a release that nobody has paid for."""
+        """The numbers of all sums: the rounds, and the evaluation.
+
+        A private training has no evaluation: it would be a release that no budget covers.
+        """
         return range(self.rounds if self.private else self.rounds + 1)
 
     @property
@@ -103,9 +109,9 @@ class Plan:
         return Logistic(columns, l2) if self.parameters["model"] == "logistic" else Neural(columns, self.parameters["hidden"], l2)
 
     @property
-    def grid(self) -> Grid:
-        """How changes become integers."""
-        return Grid(float(self.parameters["clip"]), self.parameters["fraction"])
+    def quantiser(self) -> Quantiser:
+        """The fixed-point encoding of changes."""
+        return Quantiser(float(self.parameters["clip"]), self.parameters["fraction"])
 
     @property
     def norm(self) -> int:
@@ -114,8 +120,12 @@ class Plan:
 
     @property
     def sigma(self) -> int:
-        """Each member's noise: enough when only the threshold of them remain and someone takes away the noise it knows."""
-        return privacy.share_of_noise(self.norm, float(self.parameters["privacy"]["noise"]), self._unknown_shares)
+        """Each member's noise.
+
+        It suffices when only the threshold of members remain and a reader subtracts the noise it
+        knows.
+        """
+        return privacy.party_sigma(self.norm, float(self.parameters["privacy"]["noise"]), self._unknown_shares)
 
     @property
     def cost(self) -> int:
@@ -124,41 +134,44 @@ class Plan:
 
     @property
     def _threshold(self) -> int:
-        return self.parameters["threshold"] or self._least_threshold
+        return self.parameters["threshold"] or self._min_threshold
 
     @property
-    def _least_threshold(self) -> int:
-        return least_threshold(len(self.members), self.parameters["colluders"])
+    def _min_threshold(self) -> int:
+        return min_threshold(len(self.members), self.parameters["colluders"])
 
     @property
     def _unknown_shares(self) -> int:
-        """The least number of shares of noise that a reader of the sum does not know: a member knows its own, colluders know all of theirs."""
+        """The least number of noise shares that a reader of the sum does not know.
+
+        A member knows its own; colluders know all of theirs.
+        """
         return self._threshold - max(1, int(self.parameters["colluders"]))
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the whole plan: what an owner's gate is asked for where there is no job."""
+        """SHA-256 of the whole plan, which an owner's gate approves where there is no job."""
         whole = {"protocol": "flower", "name": self.name, "members": list(self.members), "parameters": dict(self.parameters)}
         return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).digest()
 
     def initial(self) -> Vector:
-        """The common start: anyone can compute it from the plan."""
+        """Return the common initial parameters, which anyone can compute from the plan."""
         seed = hashlib.sha256(json.dumps([self.name, dict(self.parameters)], sort_keys=True, separators=(",", ":")).encode()).digest()
         return self.model.initial(Randomness(seed, "initial"))
 
-    # --- Rounds --------------------------------------------------------------------------------------------------------------
+    # --- Rounds -----------------------------------------------------------------------------------
 
     def terms(self, number: int) -> Terms:
-        """The terms of a round's sum, counted from 0; round ``rounds`` is the evaluation."""
+        """Return the terms of a round's sum, from 0; round ``rounds`` is the evaluation."""
         label = f"{self.name}/{number}"
         if number == self.rounds:
             return Terms(label, self.members, 2 * SCORE_BINS, self.parameters["most_rows"], 64, self._threshold)
         if self.private:
             return Terms(label, self.members, self.model.size, privacy.noisy_bound(self.norm, self.sigma), 64, self._threshold)
-        return Terms(label, self.members, self.model.size + 1, self.grid.bound * self.parameters["most_rows"], 64, self._threshold)
+        return Terms(label, self.members, self.model.size + 1, self.quantiser.bound * self.parameters["most_rows"], 64, self._threshold)
 
     def contribution(self, number: int, common: Vector, rows: Vector, labels: Vector, randomness: Randomness) -> NDArray[np.int64]:
-        """What a member adds in a round: its weighted change, or in the last one its scores, counted."""
+        """Return a member's vector in a round: its weighted change, or its counted scores."""
         if number == self.rounds:
             return self._counted(common, rows, labels)
         local = train_locally(
@@ -172,25 +185,28 @@ class Plan:
             mu=float(self.parameters["mu"]),
             randomness=randomness.child(f"order/{number}"),
         )
-        change = self.grid.quantise(local - common)
+        change = self.quantiser.quantise(local - common)
         if self.private:
             return privacy.add_noise(change, self.norm, self.sigma, randomness.child(f"noise/{number}"))
         return np.append(change * len(rows), len(rows))
 
     def step(self, common: Vector, total: NDArray[np.int64], survivors: Sequence[str]) -> Vector:
-        """The common parameters after a round's sum."""
+        """Return the common parameters after a round's sum."""
         if self.private:
-            return np.asarray(common + self.grid.restore(total) / len(survivors), np.float64)
+            return np.asarray(common + self.quantiser.restore(total) / len(survivors), np.float64)
         if total[-1] < 1:
             raise BadInput("no_rows", "The members have no rows.")
-        return np.asarray(common + self.grid.restore(total[:-1]) / int(total[-1]), np.float64)
+        return np.asarray(common + self.quantiser.restore(total[:-1]) / int(total[-1]), np.float64)
 
     def evaluation(self, total: NDArray[np.int64]) -> dict[str, Any]:
-        """AUC, KS and counts over all members' rows, from the last sum. Scores in the same bin of 1/1000 count as ties."""
+        """Return AUC, KS and counts over all members' rows, from the last sum.
+
+        Scores in the same bin of 1/1000 count as ties.
+        """
         bad, good = total[:SCORE_BINS], total[SCORE_BINS:]
         if min(bad.sum(), good.sum()) < 1:
             raise BadInput("one_class", "All rows of all members have the same label.")
-        # Pairs of one row of each label: the higher score right, ties half.
+        # Pairs of one row of each label: correct if the bad one scores higher, ties count half.
         below = np.cumsum(good) - good
         right = int((bad.astype(object) * (2 * below + good)).sum())
         gap = np.abs(np.cumsum(bad) / bad.sum() - np.cumsum(good) / good.sum()).max()
@@ -205,13 +221,16 @@ class Plan:
         bins = np.minimum((sigmoid(self.model.logits(common, rows)) * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
         return np.concatenate([np.bincount(bins[labels == label], minlength=SCORE_BINS) for label in (1, 0)]).astype(np.int64)
 
-    # --- Data ------------------------------------------------------------------------------------------------------------------
+    # --- Data -------------------------------------------------------------------------------------
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> tuple[Vector, Vector]:
-        """A member's rows as the model sees them, and its labels; rows without a label are left out.
+        """Return a member's rows as the model takes them, and its labels.
+
+        Rows without a label are left out.
 
         Raises:
-            BadInput: ``column_missing``, ``column_not_numeric``, ``label_not_binary``, ``no_rows``, ``too_many_rows``.
+            BadInput: ``column_missing``, ``column_not_numeric``, ``label_not_binary``, ``no_rows``,
+                ``too_many_rows``.
         """
         features, label = self.parameters["features"], self.parameters["label"]
         for name in (*features, label):
@@ -228,32 +247,32 @@ class Plan:
 
     def _check(self) -> None:
         given = self.parameters
-        _want(given["model"] in ("logistic", "neural"), "model must be logistic or neural")
-        _want(isinstance(given.get("label"), str), "label must name a column")
-        _want(given["positive"] is None or isinstance(given["positive"], str), "positive must be a text")
-        _want(
-            _sound_features(given.get("features"), given.get("label")),
+        _require(given["model"] in ("logistic", "neural"), "model must be logistic or neural")
+        _require(isinstance(given.get("label"), str), "label must name a column")
+        _require(given["positive"] is None or isinstance(given["positive"], str), "positive must be a text")
+        _require(
+            _are_features(given.get("features"), given.get("label")),
             "features must give each column a range [low, high] or a list of different texts",
         )
         for name, most in (("rounds", 10_000), ("epochs", 1000), ("batch", 10**6), ("hidden", 10_000), ("most_rows", 2**32)):
-            _want(type(given[name]) is int and 1 <= given[name] <= most, f"{name} must be an integer from 1 to {most}")
+            _require(type(given[name]) is int and 1 <= given[name] <= most, f"{name} must be an integer from 1 to {most}")
         for name, low, high in (("rate", 1e-9, 1e3), ("mu", 0, 1e3), ("l2", 0, 1e3), ("clip", 1e-9, 1e9)):
-            _want(_is_number(given[name]) and low <= given[name] <= high, f"{name} must be a number from {low:g} to {high:g}")
-        _want(type(given["fraction"]) is int and type(given["threshold"]) is int, "fraction and threshold must be integers")
-        _want(type(given["colluders"]) is int and 0 <= given["colluders"] <= len(self.members), "colluders must be a number of members")
-        least, count = self._least_threshold, len(self.members)
+            _require(_is_number(given[name]) and low <= given[name] <= high, f"{name} must be a number from {low:g} to {high:g}")
+        _require(type(given["fraction"]) is int and type(given["threshold"]) is int, "fraction and threshold must be integers")
+        _require(type(given["colluders"]) is int and 0 <= given["colluders"] <= len(self.members), "colluders must be a number of members")
+        least, count = self._min_threshold, len(self.members)
         if self._threshold < least or least > count >= 3:
             raise BadInput(
                 "threshold_wrong",
-                f"With {given['colluders']} of {count} members colluding with the aggregator nothing is hidden below a threshold of {least}.",
-                hint="Leave the threshold out, for it follows from colluders; name fewer of them, or have more members.",
+                f"With {given['colluders']} of {count} members colluding, vectors are hidden only from a threshold of {least}.",
+                hint="Leave the threshold out, as it follows from colluders; or assume fewer, or add members.",
             )
         if self.private:
             noise = given["privacy"]
-            _want(isinstance(noise, dict) and set(noise) == {"clip", "noise"}, "privacy must have clip and noise")
-            _want(all(_is_number(amount) and 0 < amount <= 1e6 for amount in noise.values()), "privacy's clip and noise must be numbers above 0")
-            _want(
-                self.grid.bound <= privacy.MOST_ELEMENT and self.norm >= 1,
+            _require(isinstance(noise, dict) and set(noise) == {"clip", "noise"}, "privacy must have clip and noise")
+            _require(all(_is_number(amount) and 0 < amount <= 1e6 for amount in noise.values()), "privacy's clip and noise must be numbers above 0")
+            _require(
+                self.quantiser.bound <= privacy.MAX_ELEMENT and self.norm >= 1,
                 "clip and fraction are too large for private sums, or privacy's clip too small",
             )
         for number in (0, self.rounds):
@@ -261,7 +280,7 @@ class Plan:
 
 
 def feature_names(features: Mapping[str, Any]) -> list[str]:
-    """The model's columns, in order."""
+    """Return the names of the model's columns, in order."""
     names = []
     for name, form in features.items():
         names += [f"{name}={value}" for value in form] if isinstance(form[0], str) else [name]
@@ -274,7 +293,7 @@ def _encode(name: str, values: NDArray[Any], form: Sequence[Any]) -> Vector:
         columns = [np.array([value == bound for value in values], np.float64) for bound in form]
         return np.column_stack([*columns, 1.0 - np.sum(columns, axis=0)])
     if values.dtype.kind not in "fiu":
-        raise BadInput("column_not_numeric", f"The column {name} has values that are no numbers.")
+        raise BadInput("column_not_numeric", f"The column {name} has values that are not numbers.")
     low, high = float(form[0]), float(form[1])
     missing = ~np.isfinite(values)
     scaled = (np.clip(np.where(missing, low, values), low, high) - low) * (2 / (high - low)) - 1
@@ -289,7 +308,7 @@ def _labels(values: NDArray[Any], positive: str | None, name: str) -> Vector:
     return values.astype(np.float64)
 
 
-def _sound_features(features: Any, label: Any) -> bool:
+def _are_features(features: Any, label: Any) -> bool:
     if not isinstance(features, dict) or not 1 <= len(features) <= 1000 or label in features:
         return False
     return all(_is_range(form) or _is_category(form) for form in features.values())
@@ -307,6 +326,6 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and bool(np.isfinite(value))
 
 
-def _want(holds: bool, sentence: str) -> None:
+def _require(holds: bool, sentence: str) -> None:
     if not holds:
         raise BadInput("spec_parameters", f"The parameter {sentence}.")

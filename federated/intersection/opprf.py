@@ -79,7 +79,7 @@ async def lead_opprf(session: Session, ids: NDArray[np.bytes_], followers: Seque
     ot_senders = [OtSender(psi.channel, psi.suite, psi.value, psi.randomness.child("transfers")) for psi in psi_sessions]
     for ot_sender in ot_senders:
         await ot_sender.start()
-    randomness = session.randomness.child(f"{label}/placement")
+    randomness = session.randomness.child(f"{label}/seats")
     # One key and one width for all followers, so that one placement serves them all.
     tagging = Tagging(suite_of(terms.suite), max(psi.width for psi in psi_sessions), randomness.bytes(32))
     placed = await asyncio.to_thread(place_rows, tagging, ids, cuckoo.bins_in_part(psi_sessions[0].own_rows), randomness)

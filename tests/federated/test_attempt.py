@@ -184,7 +184,7 @@ def test_a_peer_that_dies_before_any_message_leaves_nothing_or_a_whole_result(
                 assert found(end) == common
 
 
-@pytest.mark.parametrize("method", ["ecdh", "kkrt"])
+@pytest.mark.parametrize("method", ["ecdh", pytest.param("kkrt", marks=pytest.mark.long)])
 @pytest.mark.parametrize("sender", ["bank", "tax"])
 def test_one_altered_byte_in_any_message_is_noticed(parties: Parties, make_job: Any, approve: Any, sender: str, method: str) -> None:
     job = make_job(method=method, reveal="both")

@@ -223,7 +223,7 @@ def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(homes: dict
     few = {name: (homes[name] / "rows.csv").read_bytes() for name in PARTIES}
     for name in PARTIES:
         with (homes[name] / "rows.csv").open("a") as file:
-            file.writelines(f"{name}{place:015d}\n" for place in range(300_000))
+            file.writelines(f"{name}{place:015d}\n" for place in range(200_000))
     approve(homes, spec)
     tax = start("run", spec, "--party", config(homes, "tax"))
     bank = start("run", spec, "--party", config(homes, "bank"))

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from federated.analysis import child
-from federated.analysis.confined import bounded, compute, hand_over, run_child
+from federated.analysis.confined import bounded, compute, encode_rows, run_child
 from federated.analysis.policy import Limits, Policy
 from federated.analysis.statement import write
 from federated.analysis.syntax import read
@@ -43,13 +43,13 @@ def run(
     members: str = MEMBERS,
     memory: int = 256,
     seconds: int = 20,
-    most_groups: int = 1000,
+    max_groups: int = 1000,
     most: int = 1 << 24,
     rows: pa.Table = ROWS,
 ) -> tuple[int, bytes]:
     limits = {"memory_mb": memory, "seconds": seconds}
-    request = {"marked": marked, "parameters": [], "groups": groups, "members": members, "most_groups": most_groups, "limits": limits}
-    return run_child(request, rows, seconds=seconds, most_bytes=most)
+    request = {"marked": marked, "parameters": [], "groups": groups, "members": members, "max_groups": max_groups, "limits": limits}
+    return run_child(request, rows, seconds=seconds, max_bytes=most)
 
 
 def test_the_process_answers() -> None:
@@ -334,7 +334,7 @@ def test_time_is_bounded() -> None:
 
 
 def test_groups_and_bytes_are_bounded() -> None:
-    assert run(most_groups=2)[0] == child.GROUPS
+    assert run(max_groups=2)[0] == child.GROUPS
     assert run(most=100)[1] == b""
 
 
@@ -345,17 +345,17 @@ def test_the_owner_alone_learns_which_limit_it_was(policy: Policy) -> None:
     analysis = read("SELECT Home, count(*) FROM records GROUP BY Home")
     rules = policy.sources["records"]
     table = Table(np.arange(100).astype("S4"), {"Home": np.array([f"h{number % 3}" for number in range(100)], object)})
-    for limits, most_groups, reason in ((Limits(rows=99), 10, "more rows"), (Limits(), 2, "more groups")):
-        statement = write(analysis, rules, least_rows=10, most_groups=most_groups)
+    for limits, max_groups, reason in ((Limits(rows=99), 10, "more rows"), (Limits(), 2, "more groups")):
+        statement = write(analysis, rules, least_rows=10, max_groups=max_groups)
         with pytest.raises(Unavailable, check=lambda error: error.code == "analysis_failed") as caught:
-            compute(hand_over(table, statement, rules), statement, limits, most_groups=most_groups)
+            compute(encode_rows(table, statement, rules), statement, limits, max_groups=max_groups)
         assert reason in caught.value.sentence
 
 
 def test_identifiers_and_unused_columns_are_not_handed_over(policy: Policy) -> None:
-    statement = write(read("SELECT Home, avg(Income) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, most_groups=10)
+    statement = write(read("SELECT Home, avg(Income) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, max_groups=10)
     table = Table(np.array([b"ID-1", b"ID-2"]), {"Home": np.array(["x", None], object), "Income": np.array([1.0, np.nan]), "Age": np.ones(2)})
-    rows = hand_over(table, statement, policy.sources["records"])
+    rows = encode_rows(table, statement, policy.sources["records"])
     assert rows.to_pydict() == {"r": [0, 1], "c0": ["x", None], "a0": [100, None]}
 
 
@@ -366,9 +366,9 @@ def test_values_beyond_the_bounds_are_taken_as_the_bounds(policy: Policy) -> Non
 
 
 def test_a_source_of_another_type_than_the_policy_says_is_refused(policy: Policy) -> None:
-    statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, most_groups=10)
+    statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, max_groups=10)
     with pytest.raises(QiaolianError, check=lambda error: error.code == "policy_types"):
-        hand_over(Table(np.array([b"a"]), {"Home": np.ones(1)}), statement, policy.sources["records"])
+        encode_rows(Table(np.array([b"a"]), {"Home": np.ones(1)}), statement, policy.sources["records"])
 
 
 # --- Where the kernel does not help -----------------------------------------------------------------------------------------------------

@@ -355,7 +355,7 @@ def test_noise_changes_what_is_released_and_is_fresh_each_time(noisy_office: Off
 def test_what_the_noise_costs_is_within_what_is_charged(policy: Policy, sql: str, bounds: list[tuple[int, int]]) -> None:
     """Zero-concentrated: the sum of bound**2 / (2 sigma**2) over all numbers given out; and one less of any sigma would be above its share."""
     rules, analysis = policy.sources["records"], read(sql)
-    statement = write(analysis, rules, least_rows=10, most_groups=10)
+    statement = write(analysis, rules, least_rows=10, max_groups=10)
     assert answer.sensitivities(analysis, statement, rules) == bounds
     for micro_rho in (2000, 5003, 10**6, 10**9):
         found = answer.sigmas(analysis, statement, rules, micro_rho)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from federated.analysis import child
 from federated.analysis.answer import permitted, table
-from federated.analysis.confined import Computed, _read, bounded, compute, hand_over
+from federated.analysis.confined import Computed, _read, bounded, compute, encode_rows
 from federated.analysis.policy import Limits, Policy
 from federated.analysis.releases import Released
 from federated.analysis.statement import Statement, write
@@ -161,9 +161,9 @@ def analyses(draw: Any) -> Analysis:
     return Analysis("records", keys + cells, draw(st.none() | TRUTH))
 
 
-def in_this_process(statement: Statement, most_groups: int, source: Table = TABLE) -> Computed:
+def in_this_process(statement: Statement, max_groups: int, source: Table = TABLE) -> Computed:
     """The child's own steps with its own settings, without its process: for the many small cases here."""
-    rows = hand_over(source, statement, RULES)
+    rows = encode_rows(source, statement, RULES)
     base = duckdb.connect(":memory:", config=child.settings(256))
     base.register("given", rows)
     base.execute("CREATE TABLE rows AS SELECT * FROM given")
@@ -176,13 +176,13 @@ def in_this_process(statement: Statement, most_groups: int, source: Table = TABL
         with pa.ipc.new_stream(out, answer.schema) as stream:
             stream.write_table(answer)
     base.close()
-    return _read(out.getvalue().to_pybytes(), len(rows), statement, most_groups)
+    return _read(out.getvalue().to_pybytes(), len(rows), statement, max_groups)
 
 
 @given(analyses())
 @settings(suppress_health_check=list(HealthCheck))
 def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> None:
-    statement = write(analysis, RULES, least_rows=LEAST, most_groups=1000)
+    statement = write(analysis, RULES, least_rows=LEAST, max_groups=1000)
     computed = in_this_process(statement, 1000)
     wanted = expected(analysis)
     places = [
@@ -216,7 +216,7 @@ def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are
     for source, seen in zip(sources, shown, strict=True):
         released, holds = Released(), {"Income": ~np.isnan(source.columns["Income"])}
         for analysis in asked:
-            statement = write(analysis, RULES, least_rows=LEAST, most_groups=1000)
+            statement = write(analysis, RULES, least_rows=LEAST, max_groups=1000)
             computed = in_this_process(statement, 1000, source)
             seen.append((computed.keys, permitted(released, computed, statement, holds, len(source), LEAST).tolist()))
     assert shown[0] == shown[1]
@@ -250,12 +250,12 @@ def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are
 )
 def test_operations_that_do_not_fit_or_may_fail_on_some_data_are_refused(where: str) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "analysis_types"):
-        write(read(f"SELECT count(*) FROM records WHERE {where}"), RULES, least_rows=LEAST, most_groups=10)
+        write(read(f"SELECT count(*) FROM records WHERE {where}"), RULES, least_rows=LEAST, max_groups=10)
 
 
 def test_nothing_of_the_submitted_text_is_in_what_runs() -> None:
     analysis = read("SELECT \"Home\" AS \"'; DROP TABLE rows; --\", count(*) FROM records WHERE Home <> '''; DROP TABLE rows; --' GROUP BY Home")
-    statement = write(analysis, RULES, least_rows=LEAST, most_groups=10)
+    statement = write(analysis, RULES, least_rows=LEAST, max_groups=10)
     assert "DROP" not in statement.marked + statement.groups + statement.members
     assert statement.parameters == ("'; DROP TABLE rows; --",)
 
@@ -263,22 +263,22 @@ def test_nothing_of_the_submitted_text_is_in_what_runs() -> None:
 def test_numbers_that_are_not_finite_are_missing_keys() -> None:
     big = " * ".join(["Age", *(["1000000000000000"] * 25)])
     analysis = read(f"SELECT {big} AS k, count(*) FROM records GROUP BY {big}")
-    computed = in_this_process(write(analysis, RULES, least_rows=LEAST, most_groups=10), 10)
+    computed = in_this_process(write(analysis, RULES, least_rows=LEAST, max_groups=10), 10)
     assert computed.keys == [(None,)]
     assert computed.sizes.tolist() == [[200]]
 
 
 def test_the_two_zeros_are_one_key() -> None:
     analysis = read("SELECT -0 * Age AS k, count(*) FROM records GROUP BY -0 * Age")
-    computed = in_this_process(write(analysis, RULES, least_rows=LEAST, most_groups=10), 10)
+    computed = in_this_process(write(analysis, RULES, least_rows=LEAST, max_groups=10), 10)
     assert [math.copysign(1, key) for (key,) in computed.keys if isinstance(key, float)] == [1.0]
 
 
 def test_the_confined_process_computes_the_same() -> None:
     sql = "SELECT Home, floor(Age / 20) AS a, count(*), sum(Income) FILTER (WHERE Status = 'bad') FROM records WHERE Age > 20 GROUP BY Home, floor(Age / 20)"
-    statement = write(read(sql), RULES, least_rows=LEAST, most_groups=100)
+    statement = write(read(sql), RULES, least_rows=LEAST, max_groups=100)
     here = in_this_process(statement, 100)
-    there = compute(hand_over(TABLE, statement, RULES), statement, Limits(), most_groups=100)
+    there = compute(encode_rows(TABLE, statement, RULES), statement, Limits(), max_groups=100)
     assert here.keys == there.keys
     assert (here.sizes == there.sizes).all()
     assert (here.sums == there.sums).all()
@@ -317,7 +317,7 @@ MEMBERS = pa.table({"r": pa.array([0, 1, 2], pa.int32()), "g": pa.array([0, 0, 1
     ],
 )
 def test_an_answer_that_cannot_be_is_not_taken(groups: pa.Table, members: pa.Table) -> None:
-    statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), RULES, least_rows=LEAST, most_groups=10)
+    statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), RULES, least_rows=LEAST, max_groups=10)
     assert _read(written(GROUPS, MEMBERS), 3, statement, 10).keys == [("a",), ("b",)]
     with pytest.raises((ValueError, KeyError)):
         _read(written(groups, members), 3, statement, 10)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federated.analysis.syntax import MOST_SIGNS, Call, Cell, Column, Key, Value, read
+from federated.analysis.syntax import MAX_CHARACTERS, Call, Cell, Column, Key, Value, read
 from federated.errors import BadInput
 
 CODES = {"read", "analysis_text", "analysis_unreadable", "analysis_too_deep", "analysis_refused"}
@@ -175,7 +175,7 @@ def test_attack_by_syntax_is_refused(attack: str, sql: str) -> None:
     assert code_of(sql) in ("analysis_refused", "analysis_unreadable"), attack
 
 
-@pytest.mark.parametrize("sql", [None, 7, [], "", "  \n", "SELECT count(*) FROM records" + " " * MOST_SIGNS, "SELECT count(*) FROM records\0"])
+@pytest.mark.parametrize("sql", [None, 7, [], "", "  \n", "SELECT count(*) FROM records" + " " * MAX_CHARACTERS, "SELECT count(*) FROM records\0"])
 def test_what_is_no_text_of_fair_length_is_refused(sql: object) -> None:
     assert code_of(sql) == "analysis_text"
 

@@ -25,7 +25,7 @@ HEAD = 'period = "q"\npurposes = ["p"]\nfunctions = ["count", "sum", "avg"]\nlea
 
 def test_the_pages_statements_are_what_runs() -> None:
     rules = Policy.parse((HEAD + COLUMNS).encode()).sources["records"]
-    statement = write(read(SQL), rules, least_rows=10, most_groups=1000)
+    statement = write(read(SQL), rules, least_rows=10, max_groups=1000)
     assert statement.parameters == (30.0,)
     for text in (SQL, statement.marked, statement.groups, statement.members):
         assert f"\n    {text}\n" in PAGE
@@ -33,7 +33,7 @@ def test_the_pages_statements_are_what_runs() -> None:
 
 def test_the_pages_noise_is_what_is_drawn() -> None:
     rules, analysis = Policy.parse((HEAD + COLUMNS).encode()).sources["records"], read(SQL)
-    (rows, _), (values, total) = answer.sigmas(analysis, write(analysis, rules, least_rows=10, most_groups=1000), rules, 5000)
+    (rows, _), (values, total) = answer.sigmas(analysis, write(analysis, rules, least_rows=10, max_groups=1000), rules, 5000)
     assert f"| {rows}, {values}, {total} |" in PAGE
     noise = Randomness(bytes(32)).child("noise")
     assert f"`{discrete_gaussian(rows, 6, noise.child('size/0')).tolist()}`" in PAGE
@@ -42,7 +42,7 @@ def test_the_pages_noise_is_what_is_drawn() -> None:
 
 def test_the_pages_policy_and_example_are_sound() -> None:
     (policy,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
-    assert Policy.parse(policy.encode()).most_groups == 1000
+    assert Policy.parse(policy.encode()).max_groups == 1000
     (example,) = re.findall(r"    (SELECT Home, floor\(Age / 10\).*?)\n\n", PAGE, re.S)
     assert len(read(example).keys) == 2
 

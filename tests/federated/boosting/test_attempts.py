@@ -176,19 +176,25 @@ def stages(homes: dict[str, PartyConfig], job: Job, sender: str) -> list[int]:
     return [line.kinds.index(kind) for kind in kinds]
 
 
+STEPS = pytest.mark.parametrize("step", [2, pytest.param(1, marks=pytest.mark.long)])
+"""Every other stage, or each of them."""
+
+
+@STEPS
 @pytest.mark.parametrize("sender", NAMES)
-def test_a_peer_that_dies_at_any_stage_leaves_nothing(homes: dict[str, PartyConfig], make_job: Any, sender: str) -> None:
+def test_a_peer_that_dies_at_any_stage_leaves_nothing(homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int) -> None:
     job = make_job(NAMES, trees=1, depth=2)
-    for at in stages(homes, job, sender):
+    for at in stages(homes, job, sender)[::step]:
         for end in run_both(homes, job, line_of(sender, at, lambda _frame: None)[0]).values():
             assert end["error"].code in ("peer_gone", "peer_failed")
             require_nothing_left(end)
 
 
+@STEPS
 @pytest.mark.parametrize("sender", NAMES)
-def test_one_altered_byte_at_any_stage_is_noticed(homes: dict[str, PartyConfig], make_job: Any, sender: str) -> None:
+def test_one_altered_byte_at_any_stage_is_noticed(homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int) -> None:
     job = make_job(NAMES, trees=1, depth=2)
-    for at in stages(homes, job, sender):
+    for at in stages(homes, job, sender)[::step]:
         ends = run_both(homes, job, line_of(sender, at, lambda frame: frame[:-2] + bytes([frame[-2] ^ 0x10]) + frame[-1:])[0])
         for end in ends.values():
             assert "error" in end, f"message {at}"

@@ -38,6 +38,8 @@ PARAMETERS: dict[str, Any] = {
     "batch": 32,
     "rate": 0.5,
 }
+NOISE = {"fraction": 16, "privacy": {"clip": 1.0, "noise": 2.0}}
+PRIVATE = PARAMETERS | {"model": "neural", "mu": 0.1} | NOISE
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,14 @@ def approved(folder: Path, plan: Plan, members: Sequence[str] = MEMBERS) -> dict
     return gates
 
 
+def budgets_of(plan: Plan, folder: Path) -> dict[str, Path]:
+    """Ledgers of the members that reach for the plan exactly."""
+    budgets = {name: folder / f"{name}.json" for name in MEMBERS}
+    for path in budgets.values():
+        Budget.create(path, plan.cost)
+    return budgets
+
+
 def addresses(trace: str) -> set[str]:
     """The addresses of the Internet families in a trace of system calls."""
     return set(re.findall(r'inet_addr\("([^"]+)"\)', trace)) | set(re.findall(r'inet_pton\(AF_INET6, "([^"]+)"', trace))
@@ -139,6 +149,7 @@ def test_a_member_refuses_a_lying_server_in_flower_too(python: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_fedavg_over_flower(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
     plan = Plan.read("average", MEMBERS, PARAMETERS)
     result = deployment.train(plan, rows, gates=approved(tmp_path, plan), patience=120, timeout=480)
@@ -147,14 +158,23 @@ def test_fedavg_over_flower(deployment: Deployment, rows: dict[str, Path], tmp_p
     assert result["auc"] > 0.85
 
 
+def test_a_private_training_over_flower_is_charged_to_every_member(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
+    """One sum, as there is no evaluation: of a training in Flower the shortest."""
+    plan = Plan.read("charged", MEMBERS, PRIVATE)
+    budgets = budgets_of(plan, tmp_path)
+    result = deployment.train(plan, rows, gates=approved(tmp_path, plan), budgets=budgets, patience=120, timeout=480)
+    assert result["survivors"] == [3]
+    assert len(result["parameters"]) == plan.model.size
+    assert result["parameters"] != plan.initial().tolist()
+    assert {Budget(path).balance().left for path in budgets.values()} == {0}
+
+
 def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing(
     deployment: Deployment, rows: dict[str, Path], tmp_path: Path
 ) -> None:
-    plan = Plan.read("refused", MEMBERS, PARAMETERS | {"fraction": 16, "privacy": {"clip": 1.0, "noise": 2.0}})
+    plan = Plan.read("refused", MEMBERS, PARAMETERS | NOISE)
     other = Plan.read("refused", MEMBERS, {**plan.parameters, "rounds": 2})
-    budgets = {name: tmp_path / f"{name}.json" for name in MEMBERS}
-    for path in budgets.values():
-        Budget.create(path, plan.cost)
+    budgets = budgets_of(plan, tmp_path)
     gates = approved(tmp_path, plan, ["tax"]) | {"health": approved(tmp_path / "other", other)["health"]}
     del gates["housing"]
     with pytest.raises(PeerFault) as caught:
@@ -166,10 +186,8 @@ def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing
 
 @pytest.mark.long
 def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
-    plan = Plan.read("private", MEMBERS, PARAMETERS | {"model": "neural", "mu": 0.1, "fraction": 16, "privacy": {"clip": 1.0, "noise": 2.0}})
-    budgets = {name: tmp_path / f"{name}.json" for name in MEMBERS}
-    for path in budgets.values():
-        Budget.create(path, plan.cost)
+    plan = Plan.read("private", MEMBERS, PRIVATE)
+    budgets = budgets_of(plan, tmp_path)
     deployment.stop_node("health")
     result = deployment.train(plan, rows, gates=approved(tmp_path, plan), budgets=budgets, patience=12, timeout=480)
     assert result["survivors"] == [2]

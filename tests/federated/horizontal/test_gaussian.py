@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from federated.horizontal.gaussian import MOST_SIGMA, TAIL, discrete_gaussian, discrete_laplace
+from federated.horizontal.gaussian import MAX_SIGMA, TAIL, discrete_gaussian, discrete_laplace
 from federated.randomness import Randomness
 
 
@@ -51,7 +51,7 @@ def test_the_test_would_notice_a_rounded_gaussian() -> None:
     assert statistic > 10 * limit(degrees)
 
 
-@pytest.mark.parametrize("sigma", [1000, 2**20, MOST_SIGMA])
+@pytest.mark.parametrize("sigma", [1000, 2**20, MAX_SIGMA])
 def test_large_sigmas_have_the_right_spread_and_no_bias(sigma: int) -> None:
     draws = discrete_gaussian(sigma, 200_000, Randomness(b"d" * 32)) / sigma
     assert abs(draws.mean()) < 4 / math.sqrt(200_000)
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_noise_and_another_label_does_not() -> None
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("sigma", [0, -1, MOST_SIGMA + 1])
+@pytest.mark.parametrize("sigma", [0, -1, MAX_SIGMA + 1])
 def test_a_sigma_beyond_the_exact_range_is_refused(sigma: int) -> None:
     with pytest.raises(ValueError):
         discrete_gaussian(sigma, 10, Randomness(b"g" * 32))

@@ -60,8 +60,8 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
     members = {name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(names)}
     aggregator = Aggregator(terms)
     roster = aggregator.collect_keys({name: member.advertise() for name, member in members.items()})
-    vouched = {name: advert_digest(terms, name, advert) for name, advert in roster.items()}
-    routed = aggregator.route_shares({name: member.share(roster, vouched) for name, member in members.items()})
+    attested = {name: advert_digest(terms, name, advert) for name, advert in roster.items()}
+    routed = aggregator.route_shares({name: member.share(roster, attested) for name, member in members.items()})
     masked = {name: members[name].mask(np.array([1, 2, 3]) * 10**place, routed[name]) for place, name in enumerate(names)}
     survivors = aggregator.add_masked({name: masked[name] for name in "ac"})
     confirmed = aggregator.route_confirmations({name: members[name].confirm(survivors) for name in "ac"})
@@ -72,7 +72,7 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
         roster["a"].hex(),
         routed["b"]["a"][:16].hex(),
         masked["a"].tobytes().hex(),
-        vouched["a"].hex(),
+        attested["a"].hex(),
         confirmed["c"]["a"].hex(),
     ]
     noise = discrete_gaussian(5, 12, Randomness(bytes(32))).tolist()

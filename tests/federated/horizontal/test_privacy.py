@@ -68,14 +68,14 @@ def test_a_release_is_never_free_and_more_noise_never_dearer(clip: int, sigma: i
 
 def test_the_shares_of_noise_reach_the_multiplier_when_only_the_threshold_remain() -> None:
     for shares in (2, 3, 5):
-        sigma = privacy.share_of_noise(1000, 4.0, shares)
+        sigma = privacy.party_sigma(1000, 4.0, shares)
         assert sigma * math.sqrt(shares) >= 4000 > (sigma - 1) * math.sqrt(shares)
 
 
 @pytest.mark.parametrize("multiplier", [0.0, -1.0, 1e-9, 1e12, float("nan"), float("inf")])
 def test_noise_that_is_none_or_too_much_is_refused(multiplier: float) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "noise_wrong"):
-        privacy.share_of_noise(1000, multiplier, 3)
+        privacy.party_sigma(1000, multiplier, 3)
 
 
 def test_epsilon_is_within_the_known_bounds_of_zcdp() -> None:

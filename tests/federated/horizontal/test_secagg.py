@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.horizontal import shamir
-from federated.horizontal.secagg import Aggregator, Member, Terms, add_pair_mask, add_self_mask, advert_digest, least_threshold
+from federated.horizontal.secagg import Aggregator, Member, Terms, add_pair_mask, add_self_mask, advert_digest, min_threshold
 
 NAMES = ("a", "b", "c", "d", "e")
 STEPS = ("keys", "shares", "masked", "confirm", "reveal")
@@ -28,7 +28,7 @@ def vectors_of(terms: Terms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
     return {name: numbers.integers(-terms.bound, terms.bound + 1, terms.length) for name in terms.members}
 
 
-def vouched_of(members: Mapping[str, Member]) -> dict[str, bytes]:
+def attestations_of(members: Mapping[str, Member]) -> dict[str, bytes]:
     """What each member tells of its own keys, over a channel that the aggregator has no hand in."""
     return {name: advert_digest(member.terms, name, Member(member.terms, name, member.seed).advertise()) for name, member in members.items()}
 
@@ -57,8 +57,8 @@ class Meeting:
 
     def shares(self) -> dict[str, dict[str, bytes]]:
         roster = self.keys()
-        vouched = vouched_of(self.members)
-        return self.aggregator.route_shares({name: member.share(roster, vouched) for name, member in self.at("shares").items()})
+        attested = attestations_of(self.members)
+        return self.aggregator.route_shares({name: member.share(roster, attested) for name, member in self.at("shares").items()})
 
     def masked(self) -> tuple[str, ...]:
         routed = self.shares()
@@ -147,8 +147,8 @@ def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
         if step == "keys":
             roster = meeting.keys()
         elif step == "shares":
-            vouched = vouched_of(meeting.members)
-            routed = meeting.aggregator.route_shares({name: member.share(roster, vouched) for name, member in meeting.members.items()})
+            attested = attestations_of(meeting.members)
+            routed = meeting.aggregator.route_shares({name: member.share(roster, attested) for name, member in meeting.members.items()})
         elif step == "masked":
             survivors = meeting.aggregator.add_masked(
                 {name: member.mask(meeting.vectors[name], routed[name]) for name, member in meeting.at("masked").items()}
@@ -302,7 +302,7 @@ def test_another_key_under_the_members_own_name_is_refused() -> None:
     roster = dict(meeting.keys())
     roster["a"] = Member(meeting.terms, "a", b"z" * 32).advertise()
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster, vouched_of(meeting.members))
+        meeting.members["a"].share(roster, attestations_of(meeting.members))
 
 
 @pytest.mark.parametrize("wrong", [b"", bytes(95), bytes(96)])
@@ -310,7 +310,7 @@ def test_keys_that_are_none_are_refused(wrong: bytes) -> None:
     meeting = Meeting(terms_of())
     roster = {**meeting.keys(), "b": wrong}
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster, vouched_of(meeting.members))
+        meeting.members["a"].share(roster, attestations_of(meeting.members))
 
 
 def test_one_members_keys_under_two_names_are_refused() -> None:
@@ -318,7 +318,7 @@ def test_one_members_keys_under_two_names_are_refused() -> None:
     roster = dict(meeting.keys())
     roster["b"] = roster["c"]
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster, vouched_of(meeting.members))
+        meeting.members["a"].share(roster, attestations_of(meeting.members))
 
 
 def evil_roster(meeting: Meeting) -> dict[str, bytes]:
@@ -331,30 +331,30 @@ def test_an_aggregator_that_gives_keys_of_its_own_as_the_peers_gets_no_share() -
     # With them it could open the shares of "a", rebuild its key and seed, and read its vector before anything is revealed.
     meeting = Meeting(terms_of())
     with refused("keys_differ"):
-        meeting.members["a"].share(evil_roster(meeting), vouched_of(meeting.members))
+        meeting.members["a"].share(evil_roster(meeting), attestations_of(meeting.members))
 
 
 def test_one_key_swapped_is_noticed_before_anything_is_shared() -> None:
     meeting = Meeting(terms_of())
     roster = {**meeting.keys(), "e": evil_roster(Meeting(terms_of()))["e"]}
     with refused("keys_differ"):
-        meeting.members["a"].share(roster, vouched_of(meeting.members))
+        meeting.members["a"].share(roster, attestations_of(meeting.members))
 
 
 def test_a_peer_that_has_vouched_for_nothing_gets_no_share() -> None:
     meeting = Meeting(terms_of())
     roster = meeting.keys()
     with refused("keys_differ"):
-        meeting.members["a"].share(roster, {name: digest for name, digest in vouched_of(meeting.members).items() if name != "e"})
+        meeting.members["a"].share(roster, {name: digest for name, digest in attestations_of(meeting.members).items() if name != "e"})
 
 
 @pytest.mark.parametrize("other", [terms_of(label="job/2"), terms_of(bound=999)])
 def test_what_was_vouched_for_in_another_sum_does_not_count(other: Terms) -> None:
     meeting = Meeting(terms_of())
     roster = meeting.keys()
-    vouched = {name: advert_digest(other, name, advert) for name, advert in roster.items()}
+    attested = {name: advert_digest(other, name, advert) for name, advert in roster.items()}
     with refused("keys_differ"):
-        meeting.members["a"].share(roster, vouched)
+        meeting.members["a"].share(roster, attested)
 
 
 def test_members_that_start_from_different_models_reveal_nothing() -> None:
@@ -394,9 +394,9 @@ def both_secrets(meeting: Meeting, colluder: str) -> bool:
 
 
 def test_one_colluder_opens_a_vector_at_more_than_half_and_not_at_the_least_threshold_for_it() -> None:
-    assert both_secrets(Meeting(terms_of(threshold=least_threshold(5))), "e")
+    assert both_secrets(Meeting(terms_of(threshold=min_threshold(5))), "e")
     with refused("too_few_members"):
-        both_secrets(Meeting(terms_of(threshold=least_threshold(5, 1))), "e")
+        both_secrets(Meeting(terms_of(threshold=min_threshold(5, 1))), "e")
 
 
 def test_one_colluder_of_three_and_a_claimed_dropout_need_a_threshold_of_three() -> None:
@@ -404,12 +404,12 @@ def test_one_colluder_of_three_and_a_claimed_dropout_need_a_threshold_of_three()
     meeting = Meeting(terms_of(members=NAMES[:3]), {"c": "masked"})
     assert np.array_equal(meeting.reveal() - meeting.vectors["b"], meeting.vectors["a"])
     with refused("too_few_members"):
-        Meeting(terms_of(members=NAMES[:3], threshold=least_threshold(3, 1)), {"c": "masked"}).reveal()
+        Meeting(terms_of(members=NAMES[:3], threshold=min_threshold(3, 1)), {"c": "masked"}).reveal()
 
 
 @given(members=st.integers(3, 256), colluders=st.integers(0, 253))
 def test_the_least_threshold_leaves_two_hidden_vectors_and_one_list(members: int, colluders: int) -> None:
-    least = least_threshold(members, colluders)
+    least = min_threshold(members, colluders)
     for threshold in range(1, members + 1):
         hidden = threshold - colluders >= 2 and 2 * threshold > members + colluders
         assert hidden == (threshold >= least)
@@ -487,7 +487,7 @@ def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wro
     with refused("message_malformed"):
         Aggregator(meeting.terms).collect_keys({**adverts, "b": bytes(95)})
     roster = meeting.aggregator.collect_keys(adverts)
-    shares = {name: member.share(roster, vouched_of(meeting.members)) for name, member in meeting.members.items()}
+    shares = {name: member.share(roster, attestations_of(meeting.members)) for name, member in meeting.members.items()}
     with refused("message_malformed"):
         meeting.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
     with refused("members_wrong"):
