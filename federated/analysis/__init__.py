@@ -1,15 +1,17 @@
-"""Algorithm to data: an owner runs a submitted analysis under its own policy and gives back the permitted result alone.
+"""Algorithm to data: an owner runs a submitted analysis under its own policy.
 
-=============  =========================================================================
-``syntax``     what an analysis may say: its SQL, read into forms of our own
+Only the permitted result leaves the owner.
+
+=============  ===================================================================================
+``syntax``     the allowed SQL, parsed into our own forms
 ``policy``     what an owner allows: uses of columns, functions, group size, limits
-``statement``  an analysis as what DuckDB runs, written anew and typed
+``statement``  an analysis as the SQL that DuckDB runs, generated anew and typed
 ``confined``   runs it in a process that has the rows and nothing else
 ``child``      that process
-``releases``   what has been released over a source, and what may still be
-``answer``     which cells may be given out, and with what noise
+``releases``   what was released over a source, and what may still be
+``answer``     which cells may be released, and with what noise
 ``protocol``   the protocol that jobs name
-=============  =========================================================================
+=============  ===================================================================================
 """
 
 from federated.analysis.protocol import ANALYSIS

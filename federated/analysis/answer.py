@@ -1,11 +1,14 @@
-"""From what was computed to what may be given out: which groups and cells, with what noise, as one table.
+"""From a computed analysis to its result: the permitted groups and cells, with noise, as one table.
 
-A group is given out if its rows may be released; a cell of it if its own rows may (``releases``). What may not be is left out: a group as if it had
-not been there, a cell as a missing value. Nobody but the owner is told how many there were. Both follow from known columns alone; no sum decides.
+A group is released if its rows may be released; a cell of it if the cell's own rows may
+(``releases``). What may not be released is left out: a group as if it did not exist, a cell as a
+missing value. Only the owner learns how many there were. Both decisions follow from known columns
+alone; no sum enters them.
 
-With noise, each analysis costs the same ``micro_rho``, shared equally by the counts and sums its cells are made from: a row is in one group, so it
-changes each of them once, by at most 1 in a count and at most the column's bound in a sum. A discrete Gaussian of sigma then costs
-bound**2 / (2 * sigma**2) of rho.
+With noise, each analysis costs the same ``micro_rho``, shared equally by the counts and sums that
+its cells are made from: a row is in one group, so it changes each of them once, by at most 1 in a
+count and at most the column's bound in a sum. A discrete Gaussian of sigma then costs bound**2 / (2
+* sigma**2) of rho.
 """
 
 from __future__ import annotations
@@ -30,13 +33,19 @@ from federated.randomness import Randomness
 
 Row = list[float | int | str | None]
 Permitted = NDArray[np.bool_]
-"""(groups, statistics); a group whose first statistic, the group itself, is not permitted is not given out."""
+"""(groups, statistics); a group whose first statistic, the group itself, is not permitted is not
+given out.
+"""
 
 
 def permitted(
     released: Released, computed: Computed, statement: Statement, holds: Mapping[str, NDArray[np.bool_]], count: int, least: int
 ) -> Permitted:
-    """Release what may be, group by group, and note it. ``holds``: which of the source's ``count`` rows have a value, for each column."""
+    """Release what may be released, group by group, and record it.
+
+    ``holds``: for each column, which of the source's ``count`` rows have a value; ``least``: the
+    least number of rows of a release.
+    """
     out = np.zeros(computed.sizes.shape, np.bool_)
     order = np.argsort(computed.groups, kind="stable")
     ends = np.searchsorted(computed.groups[order], np.arange(len(computed.keys) + 1))
@@ -44,8 +53,8 @@ def permitted(
     for group in range(len(computed.keys)):
         inside = order[ends[group] : ends[group + 1]]
         for place, statistic in enumerate(statement.statistics):
-            kept = inside if statistic.only is None else inside[computed.filters[statistic.only, inside]]
-            rows = np.sort(computed.rows[kept])
+            selected = inside if statistic.only is None else inside[computed.filters[statistic.only, inside]]
+            rows = np.sort(computed.rows[selected])
             if statistic.column is not None:
                 _require(int(holds[statistic.column][rows].sum()) == computed.sizes[group, place])
             out[group, place] = released.release(rows, statistic.column, holds, least)
@@ -60,7 +69,9 @@ def _require(fits: bool) -> None:
 
 
 def sigmas(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnRule], micro_rho: int) -> list[tuple[int, int]]:
-    """For each statistic the noise of its size and of its sum, 0 where it is not given out; all together cost at most ``micro_rho``.
+    """Return for each statistic the noise of its size and of its sum; 0 where it is not released.
+
+    All together cost at most ``micro_rho``.
 
     Raises:
         BadInput: ``noise_wrong`` if a sigma is too large for exact draws.
@@ -75,7 +86,10 @@ def sigmas(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnR
 
 
 def sensitivities(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnRule]) -> list[tuple[int, int]]:
-    """For each statistic, what one row changes at most in its size and in its sum; 0 for what no cell is made from."""
+    """Return for each statistic how much one row changes its size and its sum at most.
+
+    0 where no cell is made from it.
+    """
     filters = filters_of(analysis)
     bounds = [(0, 0)] * len(statement.statistics)
     for cell in analysis.cells:
@@ -87,13 +101,13 @@ def sensitivities(analysis: Analysis, statement: Statement, rules: Mapping[str, 
 
 
 def _sigma(bound: int, shares: int, micro_rho: int) -> int:
-    """The least integer with bound**2 / (2 * sigma**2) <= micro_rho / (MICRO * shares)."""
+    """Return the least integer with bound**2 / (2 * sigma**2) <= micro_rho / (MICRO * shares)."""
     square = Fraction(bound * bound * MICRO * shares, 2 * micro_rho)
     return 0 if bound == 0 else max(1, math.isqrt(math.ceil(square) - 1) + 1)
 
 
 def noisy(computed: Computed, noise: Sequence[tuple[int, int]], randomness: Randomness) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sizes and sums with noise: a stream for each statistic, in the order of groups."""
+    """Return sizes and sums with noise: one stream for each statistic, in the order of groups."""
     sizes, sums = computed.sizes.copy(), computed.sums.copy()
     for place, (size, total) in enumerate(noise):
         if size:
@@ -112,22 +126,22 @@ def table(
     sizes: NDArray[np.int64],
     sums: NDArray[np.int64],
 ) -> list[Row]:
-    """The rows to give out, in the order of their keys."""
+    """Return the rows of the result, in the order of their keys."""
     filters = filters_of(analysis)
     rows: list[tuple[tuple[Any, ...], Row]] = []
     for group, keys in enumerate(computed.keys):
         if not allowed[group, 0]:
             continue
-        given, row = iter(keys), Row()
+        remaining, row = iter(keys), Row()
         for output in analysis.outputs:
             if isinstance(output, Key):
-                row.append(next(given))
+                row.append(next(remaining))
                 continue
             place = statement.statistic_of(output, filters)
             value = _value(output.function, statement.statistics[place], rules, int(sizes[group, place]), int(sums[group, place]))
             row.append(value if allowed[group, place] else None)
         rows.append((tuple((key is None, key if key is not None else 0) for key in keys), row))
-    return [row for _, row in sorted(rows, key=lambda keyed: keyed[0])]
+    return [row for _, row in sorted(rows, key=lambda entry: entry[0])]
 
 
 def _value(function: str, statistic: Statistic, rules: Mapping[str, ColumnRule], size: int, total: int) -> float | int | None:

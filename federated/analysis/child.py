@@ -1,11 +1,13 @@
-"""The other side of ``confined``: a process that answers one request over rows it was handed, and can do nothing else.
+"""The process that ``confined`` starts: it answers one request over the rows it received.
 
-It stands alone: a fresh interpreter that imports nothing of the project, with no environment, no files but a sealed memory file (descriptor 0) and a
-pipe (1). It leaves the network (``leave_network``), loads the rows, gives up everything but memory and arithmetic (``confine``), and only then runs
-the statements.
+It stands alone: a fresh interpreter that imports nothing of the project, with no environment, and
+no files but a sealed memory file (descriptor 0) and a pipe (1). It leaves the network
+(``leave_network``), loads the rows, gives up everything but memory and arithmetic (``confine``),
+and only then runs the statements.
 
-DuckDB and Arrow start threads of their own as they are imported and used. A namespace is a thread's and its later threads': it is left before any
-import. The filter of system calls is put on all threads at once.
+DuckDB and Arrow start threads of their own as they are imported and used. A namespace applies to a
+thread and those it starts later: it is left before any import. The filter of system calls is
+installed on all threads at once.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ MEMORY, GROUPS, CONFINEMENT, FAULT = 3, 4, 5, 6
 """Exit codes."""
 
 _RESERVED_MB = 512
-"""Addresses beyond DuckDB's own limit: what it reserves without using. So that limit, which ends in an error, is met before the kernel's."""
+"""Addresses beyond DuckDB's own limit, which it reserves without using.
+
+Its limit, which ends in an error, is so reached before the kernel's.
+"""
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -32,7 +37,8 @@ _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
 _ERRNO_EPERM, _ALLOW, _KILL = 0x00050001, 0x7FFF0000, 0x80000000
 
-# The calls of memory, time, locks, reading and writing what is open, and ending. None opens, connects, starts or signals anything.
+# Calls for memory, time, locks, reading and writing open files, and exit. None opens, connects,
+# starts or signals anything.
 _CALLS: dict[str, tuple[int, list[int]]] = {
     "x86_64": (
         0xC000003E,
@@ -46,7 +52,7 @@ _CALLS: dict[str, tuple[int, list[int]]] = {
 
 
 def main() -> int:
-    """Answer the request in descriptor 0; a code of the above."""
+    """Answer the request in descriptor 0; return an exit code of the above."""
     leave_network()
     import duckdb
     import pyarrow as pa
@@ -69,7 +75,7 @@ def main() -> int:
         except (duckdb.OutOfMemoryException, MemoryError):
             return MEMORY
         except Exception:
-            return FAULT  # what went wrong may hold values: it is told to nobody
+            return FAULT  # the error may hold values, so it goes nowhere
 
 
 def _answer(base: Any, request: dict[str, Any]) -> int:
@@ -88,7 +94,7 @@ def _answer(base: Any, request: dict[str, Any]) -> int:
 
 
 def settings(memory_mb: int) -> dict[str, str | bool | int | float | list[str]]:
-    """DuckDB without files, extensions, network, other threads or a place to spill to."""
+    """Return DuckDB's settings: no files, extensions, network, other threads or spilling."""
     return {
         "threads": "1",
         "memory_limit": f"{memory_mb}MB",
@@ -102,19 +108,26 @@ def settings(memory_mb: int) -> dict[str, str | bool | int | float | list[str]]:
 
 
 def leave_network() -> bool:
-    """Take a network of its own, for this thread and those it starts from now on: a second wall. False where the kernel does not allow it."""
+    """Enter a network namespace of its own, for this thread and those it starts from now on.
+
+    A second barrier. False where the kernel does not allow it.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
 
 
 def confine(memory_mb: int, seconds: int) -> bool:
-    """Give up, for good and on every thread: more memory and time, files, processes, the network. False if the kernel does not grant the filter."""
+    """Give up, permanently and on every thread, further memory, time, files, processes and the
+    network.
+
+    False if the kernel does not grant the filter.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     with open("/proc/self/statm", encoding="utf-8") as file:
         held = int(file.read().split()[0]) * resource.getpagesize()
-    for what, most in (
+    for limit, value in (
         (resource.RLIMIT_AS, held + (memory_mb + _RESERVED_MB << 20)),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_CORE, 0),
@@ -122,27 +135,30 @@ def confine(memory_mb: int, seconds: int) -> bool:
         (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_NOFILE, 0),
     ):
-        resource.setrlimit(what, (most, most))
+        resource.setrlimit(limit, (value, value))
     return libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and _filter_calls(libc)
 
 
 def _filter_calls(libc: Any) -> bool:
-    """Install a filter (seccomp(2)) that refuses every system call but those listed, on all threads or on none; no new privileges go with it."""
+    """Install a filter (seccomp(2)) that refuses every system call but those listed.
+
+    On all threads or on none; no new privileges go with it.
+    """
     machine = platform.machine()
     if machine not in _CALLS:
         return False
     architecture, calls = _CALLS[machine]
     load, equal, answer = 0x20, 0x15, 0x06
-    lines = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, _KILL), (load, 0, 0, 0)]
-    lines += [(equal, len(calls) - place, 0, call) for place, call in enumerate(calls)]
-    lines += [(answer, 0, 0, _ERRNO_EPERM), (answer, 0, 0, _ALLOW)]
-    code = b"".join(struct.pack("HBBI", *line) for line in lines)
+    instructions = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, _KILL), (load, 0, 0, 0)]
+    instructions += [(equal, len(calls) - place, 0, call) for place, call in enumerate(calls)]
+    instructions += [(answer, 0, 0, _ERRNO_EPERM), (answer, 0, 0, _ALLOW)]
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
     held = ctypes.create_string_buffer(code, len(code))
-    program = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(held)))
+    program = ctypes.create_string_buffer(struct.pack("HP", len(instructions), ctypes.addressof(held)))
     libc.syscall.restype = ctypes.c_long
-    how = (_SECCOMP[machine], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC)
-    # Anything but 0 is an error, or the number of a thread that did not take the filter.
-    return bool(libc.syscall(*(ctypes.c_long(argument) for argument in how), program) == 0)
+    arguments = (_SECCOMP[machine], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC)
+    # Anything but 0 is an error, or the id of a thread that did not accept the filter.
+    return bool(libc.syscall(*(ctypes.c_long(argument) for argument in arguments), program) == 0)
 
 
 if __name__ == "__main__":

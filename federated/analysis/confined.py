@@ -1,8 +1,10 @@
-"""Runs an analysis in a process of its own that has the rows, a processor and some memory, and nothing else (``child``).
+"""Runs an analysis in a process that has the rows, a processor and some memory, and nothing else.
 
-The rows go there in a sealed memory file, in their order and without identifiers; the answer comes back through a pipe, which takes no more than
-an answer can have. The process has no environment and no other descriptor; its errors go nowhere, for an error's text may hold values.
-Whoever submitted the analysis is told one code whatever went wrong; which limit it was stays with the owner.
+The rows go to the process (``child``) in a sealed memory file, in their order and without
+identifiers; the answer comes back through a pipe, which accepts no more than an answer can have.
+The process has no environment and no other descriptor; its errors are discarded, as an error's text
+may hold values. The submitter gets one code for any failure; which limit it was stays with the
+owner.
 """
 
 from __future__ import annotations
@@ -43,22 +45,30 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Computed:
-    """What came back. For each group, largest first: its keys, and for each statistic how many rows or values and their sum; for each row kept,
-    its place in the source, its group and which filters hold."""
+    """The answer of the process.
+
+    ``keys``: of each group, largest first. ``sizes``: for each statistic the number of rows or
+    values, (groups, statistics); ``sums``: their sum, 0 for those that only count. For each
+    selected row, ``rows``: its index in the source, ``groups``: its group, ``filters``: which
+    filters it passes, (filters, selected rows).
+    """
 
     keys: list[tuple[float | str | None, ...]]
-    sizes: NDArray[np.int64]  # (groups, statistics)
-    sums: NDArray[np.int64]  # the same; 0 for those that only count
+    sizes: NDArray[np.int64]
+    sums: NDArray[np.int64]
     rows: NDArray[np.int64]
     groups: NDArray[np.int64]
-    filters: NDArray[np.bool_]  # (filters, rows kept)
+    filters: NDArray[np.bool_]
 
 
 def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRule]) -> pa.Table:
-    """The columns an analysis needs, under our own names: plain values for keys and filters, bounded integers for sums.
+    """Return the columns that an analysis needs, under generated names.
+
+    Plain values for keys and filters, bounded integers for sums.
 
     Raises:
-        BadInput: ``policy_types`` if the source holds something else than the policy says, or lacks values where that is not known.
+        BadInput: ``policy_types`` if the source holds something else than the policy says, or lacks
+            values where the policy does not say that this is known.
     """
     arrays: dict[str, pa.Array] = {"r": pa.array(np.arange(len(table), dtype=np.int32))}
     for name in {*statement.columns, *statement.values}:
@@ -70,13 +80,15 @@ def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRu
         values, missing = bounded(table.columns[name], rules[name])
         if rules[name].known is None and missing.any():
             hint = 'Say known = "missing" if it is known which rows lack one, or fill the gaps in the source.'
-            raise BadInput("policy_types", f"Some rows lack a value of {name}, and the policy does not say that it is known which.", hint=hint)
+            raise BadInput("policy_types", f"Some rows lack a value of {name}; the policy does not say that it is known which.", hint=hint)
         arrays[f"a{place}"] = pa.array(values, mask=missing)
     return pa.table(arrays)
 
 
 def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Values in units of the last place, within the policy's bounds; and which are missing."""
+    """Return values in units of the last decimal place, within the bounds; and which are
+    missing.
+    """
     missing = np.isnan(column)
     scale = 10.0**rule.places
     scaled = np.rint(np.clip(np.where(missing, rule.low or 0.0, column), rule.low, rule.high) * scale)
@@ -84,7 +96,7 @@ def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], 
 
 
 def compute(rows: pa.Table, statement: Statement, limits: Limits, *, max_groups: int) -> Computed:
-    """Run the statements; ``analysis_failed`` for whatever reason."""
+    """Run the statements; Unavailable ``analysis_failed`` for any failure."""
     if len(rows) > limits.rows:
         raise failed("the source has more rows than the policy allows")
     request = {
@@ -95,17 +107,20 @@ def compute(rows: pa.Table, statement: Statement, limits: Limits, *, max_groups:
         "max_groups": max_groups,
         "limits": {"memory_mb": limits.memory_mb, "seconds": limits.seconds},
     }
-    code, answer = run_child(request, rows, seconds=limits.seconds, max_bytes=_largest(len(rows), statement, max_groups))
+    code, answer = run_child(request, rows, seconds=limits.seconds, max_bytes=_max_answer(len(rows), statement, max_groups))
     if code != 0:
         raise failed(_REASONS.get(code, "its process ended without an answer"))
     try:
         return _read(answer, len(rows), statement, max_groups)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise failed("its process gave an answer that is none") from error
+        raise failed("its process gave an invalid answer") from error
 
 
 def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, max_bytes: int) -> tuple[int, bytes]:
-    """Start the process, hand it the request, and take its answer: its exit code (negative: a signal's number) and what it wrote."""
+    """Start the process, send it the request, and receive its answer.
+
+    Returns its exit code (negative: a signal's number) and its output.
+    """
     memory = os.memfd_create("rows", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         head = json.dumps(request).encode()
@@ -129,12 +144,12 @@ def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, max
 
 
 def failed(reason: str) -> Unavailable:
-    """The one code for what goes wrong once the source is open."""
-    return Unavailable("analysis_failed", f"The analysis did not end: {reason}.", hint="The submitter is told the code alone.")
+    """Return the one error for all failures once the source is open."""
+    return Unavailable("analysis_failed", f"The analysis failed: {reason}.", hint="The submitter gets this code alone.")
 
 
-def _drain(process: subprocess.Popen[bytes], deadline: float, most: int) -> bytes | None:
-    """All that the process writes; ``None`` if it is too slow or writes too much."""
+def _drain(process: subprocess.Popen[bytes], deadline: float, max_bytes: int) -> bytes | None:
+    """Return all that the process writes; ``None`` if it is too slow or writes too much."""
     assert process.stdout is not None
     pieces, size = list[bytes](), 0
     with selectors.DefaultSelector() as selector:
@@ -145,18 +160,18 @@ def _drain(process: subprocess.Popen[bytes], deadline: float, most: int) -> byte
                 return b"".join(pieces)
             pieces.append(piece)
             size += len(piece)
-            if size > most:
+            if size > max_bytes:
                 return None
     return None
 
 
-def _largest(rows: int, statement: Statement, max_groups: int) -> int:
-    """More bytes than an answer can have: fixed widths, and keys of texts as long as they come."""
+def _max_answer(rows: int, statement: Statement, max_groups: int) -> int:
+    """Return more bytes than an answer can have: fixed widths, and keys of any length of text."""
     return (1 << 24) + rows * (16 + 2 * statement.filters) + max_groups * (64 * len(statement.statistics) + (1 << 12) * len(statement.key_types))
 
 
 def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Computed:
-    """Take the answer apart. Nothing of it is believed: every number must be possible."""
+    """Parse the answer. Nothing of it is trusted: every number must be possible."""
     source = pa.BufferReader(answer)
     groups, members = pa.ipc.open_stream(source).read_all(), pa.ipc.open_stream(source).read_all()
     count = len(groups)
@@ -167,22 +182,22 @@ def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Co
     for place, statistic in enumerate(statement.statistics):
         if statistic.column is not None:
             sums[:, place] = _integers(groups, f"s{place}")
-    place_of, group_of = _integers(members, "r"), _integers(members, "g")
-    shown = np.zeros((statement.filters, len(members)), np.bool_)
+    row_of, group_of = _integers(members, "r"), _integers(members, "g")
+    filters = np.zeros((statement.filters, len(members)), np.bool_)
     for place in range(statement.filters):
-        shown[place] = members.column(f"f{place}").to_numpy(zero_copy_only=False)
-    sound = count <= max_groups and bool((_integers(groups, "g") == np.arange(count)).all())
-    sound = sound and bool(((place_of >= 0) & (place_of < rows) & (group_of >= 0) & (group_of < count)).all())
-    once = sound and bool((np.bincount(place_of, minlength=1) <= 1).all())
+        filters[place] = members.column(f"f{place}").to_numpy(zero_copy_only=False)
+    valid = count <= max_groups and bool((_integers(groups, "g") == np.arange(count)).all())
+    valid = valid and bool(((row_of >= 0) & (row_of < rows) & (group_of >= 0) & (group_of < count)).all())
+    once = valid and bool((np.bincount(row_of, minlength=1) <= 1).all())
     if not once or (np.bincount(group_of, minlength=count) != sizes[:, 0]).any():
         raise ValueError("groups and members do not fit")
     columns = [groups.column(f"k{place}").to_pylist() for place in range(len(statement.key_types))]
     keys: list[tuple[float | str | None, ...]] = list(zip(*columns, strict=True)) if columns else [()] * count
-    return Computed(keys, sizes, sums, place_of, group_of, shown)
+    return Computed(keys, sizes, sums, row_of, group_of, filters)
 
 
 def _integers(table: pa.Table, name: str) -> NDArray[np.int64]:
     column = table.column(name)
     if column.null_count or not pa.types.is_integer(column.type):
-        raise ValueError(f"{name} is no column of integers")
+        raise ValueError(f"{name} is not a column of integers")
     return np.asarray(column.to_numpy(), np.int64)

@@ -1,10 +1,11 @@
 """An owner's policy: what submitted analyses may do with its sources. One TOML file, read strictly.
 
-    period = "2026-q4"                     # releases within a period are checked against each other; rows may not change within it
+    period = "2026-q4"                     # releases within a period are checked against each other;
+                                           # rows may not change within it
     purposes = ["credit-assessment"]
     functions = ["count", "sum", "avg"]
-    least_rows = 10                        # in every group, and in what any releases differ by
-    max_groups = 1000
+    least_rows = 10                        # in every group, and in the difference of any releases
+    most_groups = 1000
     releases = 20                          # analyses of each source in a period
 
     [limits]
@@ -13,23 +14,24 @@
     seconds = 30
 
     [noise]                                # optional
-    micro_rho = 5000                       # what each analysis costs
+    micro_rho = 5000                       # the cost of each analysis
 
     [sources.records.Home]
     type = "text"
     uses = ["group", "filter"]
-    known = "values"                       # every row's value is taken to be known to whoever submits an analysis
+    known = "values"                       # the submitter is assumed to know every row's value
 
     [sources.records.Income]
     type = "number"
     uses = ["aggregate"]
     low = 0                                # values beyond are taken as the bound
     high = 5000
-    places = 0                             # decimal places that are kept
-    known = "missing"                      # which rows lack a value is known; the values are not
+    places = 0                             # decimal places
+    known = "missing"                      # it is known which rows lack a value; values are not
 
-A column that is not named here may not be used at all. A column of which ``known`` says nothing is added up, and holds a value in every row: which
-rows an answer is over, and whether it is given out, then depends on nothing that is not known.
+A column that is not named here may not be used at all. A column without ``known`` is only
+aggregated, and has a value in every row: which rows an answer is over, and whether it is released,
+then depends on nothing that is not known.
 """
 
 from __future__ import annotations
@@ -45,9 +47,12 @@ from federated.analysis.syntax import Analysis, Function, Use
 from federated.errors import BadInput, Forbidden
 from federated.job import Job
 
-MOST_VALUE = 2**31
-"""The largest magnitude of a value, in units of its last place: sums over ``MOST_ROWS`` then stay within 64 bits."""
-MOST_ROWS = 1 << 24
+MAX_VALUE = 2**31
+"""The largest magnitude of a value, in units of its last decimal place.
+
+Sums over ``MAX_ROWS`` then stay within 64 bits.
+"""
+MAX_ROWS = 1 << 24
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -57,11 +62,17 @@ class _Strict(BaseModel):
 
 
 Known = Literal["values", "missing"]
-"""What of a column the owner takes to be known, row by row, to whoever submits an analysis: its values, or only which rows lack one."""
+"""What the owner assumes a submitter to know of a column, row by row.
+
+Its values, or only which rows lack one.
+"""
 
 
 class ColumnRule(_Strict):
-    """What may be done with a column. A column that chooses rows has known values; one that may be aggregated is a number with bounds."""
+    """What may be done with a column.
+
+    A column that selects rows has known values; one that may be aggregated is a number with bounds.
+    """
 
     type: Literal["number", "text"]
     uses: tuple[Use, ...] = Field(min_length=1, strict=False)
@@ -71,9 +82,9 @@ class ColumnRule(_Strict):
     known: Known | None = None
 
     @model_validator(mode="after")
-    def _chooses(self) -> ColumnRule:
+    def _selects(self) -> ColumnRule:
         if self.known != "values" and {"group", "filter"} & set(self.uses):
-            raise ValueError("a column groups or filters only with known = \"values\", the owner's word that every row's value is known")
+            raise ValueError('a column groups or filters only with known = "values": the submitter is assumed to know every row\'s value')
         return self
 
     @model_validator(mode="after")
@@ -82,42 +93,42 @@ class ColumnRule(_Strict):
             return self
         if self.type != "number" or self.low is None or self.high is None or not self.low < self.high:
             raise ValueError("a column that may be aggregated is a number with low below high")
-        if self.bound > MOST_VALUE:
+        if self.bound > MAX_VALUE:
             raise ValueError("the bounds are too wide for this many places")
         return self
 
     @property
     def bound(self) -> int:
-        """The largest magnitude of a value, in units of its last place."""
+        """The largest magnitude of a value, in units of its last decimal place."""
         return max(self.scaled(self.low or 0.0), -self.scaled(self.low or 0.0), self.scaled(self.high or 0.0), -self.scaled(self.high or 0.0))
 
     def scaled(self, value: float) -> int:
-        """A value in units of the last place."""
+        """Return a value in units of the last decimal place."""
         return round(value * 10.0**self.places)
 
 
 class Limits(_Strict):
-    """What one analysis may take."""
+    """What one analysis may use: rows of the source, megabytes, seconds."""
 
-    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 2_000_000
+    rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 2_000_000
     memory_mb: Annotated[int, Field(ge=32, le=1 << 16)] = 1024
     seconds: Annotated[int, Field(ge=1, le=3600)] = 30
 
 
 class Noise(_Strict):
-    """Noise on every number that is given out."""
+    """Noise on every released number."""
 
     micro_rho: Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Policy(_Strict):
-    """All of it."""
+    """The whole policy."""
 
     period: _Name
     purposes: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=1, strict=False)
     functions: tuple[Function, ...] = Field(min_length=1, strict=False)
     least_rows: Annotated[int, Field(ge=5, le=1_000_000)]
-    max_groups: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    max_groups: Annotated[int, Field(ge=1, le=10_000, alias="most_groups")] = 1000
     releases: Annotated[int, Field(ge=1, le=1000)]
     limits: Limits = Limits()
     noise: Noise | None = None
@@ -147,15 +158,16 @@ class Policy(_Strict):
             raise BadInput("policy_malformed", f"The policy is not TOML: {error}.") from error
 
     def permit(self, analysis: Analysis, job: Job) -> Mapping[str, ColumnRule]:
-        """The rules of the columns that the analysis uses, if it may.
+        """Return the rules of the columns that the analysis uses, if it is allowed.
 
         Raises:
-            Forbidden: ``purpose_not_allowed``, ``source_not_allowed``, ``column_not_allowed``, ``use_not_allowed``, ``function_not_allowed``.
+            Forbidden: ``purpose_not_allowed``, ``source_not_allowed``, ``column_not_allowed``,
+                ``use_not_allowed``, ``function_not_allowed``.
         """
         if job.purpose not in self.purposes:
             raise Forbidden("purpose_not_allowed", f"The policy does not allow the purpose {job.purpose}.", hint="Ask the owner what it allows.")
         if analysis.table not in self.sources:
-            raise Forbidden("source_not_allowed", f"The policy says nothing of the source {analysis.table}; it is closed to analyses.")
+            raise Forbidden("source_not_allowed", f"The policy does not name the source {analysis.table}; it is closed to analyses.")
         rules = self.sources[analysis.table]
         for name, use in sorted(analysis.uses()):
             if name not in rules:

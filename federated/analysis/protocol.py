@@ -1,13 +1,16 @@
-"""The protocol ``analysis``: one ``owner`` runs what one ``analyst`` submits, and gives back the permitted result alone.
+"""The protocol ``analysis``: one ``owner`` runs what one ``analyst`` submits.
 
-The specification holds the SQL, so an approval is for exactly this analysis:
+Only the permitted result leaves the owner. The specification holds the SQL, so that an approval is
+for exactly this analysis:
 
     {"job": "income-by-home", "protocol": "analysis", "purpose": "credit-assessment",
-     "parties": {"tax": {"role": "owner", "source": "records", "columns": ["Home", "Income"]}, "bank": {"role": "analyst"}},
+     "parties": {"tax": {"role": "owner", "source": "records", "columns": ["Home", "Income"]},
+                 "bank": {"role": "analyst"}},
      "parameters": {"sql": "SELECT Home, count(*), avg(Income) FROM records GROUP BY Home"}}
 
-In this order: the policy, the ledger and the count of releases allow it, before the gate is asked and before anything is read; the gate says yes; the
-source is read; the analysis is counted and charged; it runs; what may be released is noted; and only then it is sent.
+The order of steps: the policy, the ledger and the count of releases allow it, before the gate is
+asked and before anything is read; the gate approves; the source is read; the analysis is counted
+and charged; it runs; what may be released is recorded; then it is sent.
 """
 
 from __future__ import annotations
@@ -37,13 +40,15 @@ from federated.horizontal.budget import Budget
 from federated.job import Job, Outcome, Protocol, Table
 from federated.session import Session
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 """Rows of any result; a policy may allow fewer groups."""
 _MAX_TEXT = 1 << 16
 
 
 def check(job: Job) -> None:
-    """Refuse bad specifications: ``spec_roles``, ``spec_columns``, ``spec_parameters`` and the codes of ``syntax.read``."""
+    """Check a specification; ``spec_roles``, ``spec_columns``, ``spec_parameters``, those of
+    ``read``.
+    """
     owner, analyst = job.only("owner"), job.only("analyst")
     if len(job.parties) != 2 or job.parties[owner].source is None or job.parties[analyst].source is not None:
         raise BadInput("spec_roles", "An analysis has an owner who brings a source, and an analyst who brings none.")
@@ -57,10 +62,12 @@ def check(job: Job) -> None:
 
 
 def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
-    """Refuse, at the owner and before its gate is asked, what its policy does not allow or what is spent.
+    """Check, at the owner and before its gate is asked, the policy, the budget and the releases
+    left.
 
     Raises:
-        The codes of ``Policy``, ``statement.write`` and ``Budget.balance``; Conflict: ``budget_exhausted``, ``releases_spent``.
+        The codes of ``Policy``, ``statement.write`` and ``Budget.balance``; Conflict:
+            ``budget_exhausted``, ``releases_spent``.
     """
     if job.parties[party].role != "owner":
         return
@@ -72,19 +79,19 @@ def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
         if left < policy.noise.micro_rho:
             sentence = f"The privacy budget has {left} micro-rho left; an analysis costs {policy.noise.micro_rho}."
             raise Conflict("budget_exhausted", sentence, left=left, needed=policy.noise.micro_rho)
-    ReleaseFile(Path(settings["home"]), analysis.table, policy.period).read().begin("", {}, most=policy.releases)
+    ReleaseFile(Path(settings["home"]), analysis.table, policy.period).read().begin("", {}, max_runs=policy.releases)
 
 
 async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
-    """The owner's side: ``released.json`` says what was given out and what was held back."""
+    """Run the owner. Its ``released.json`` records what was released and what was withheld."""
     if table is None:
         raise BadInput("no_rows", "An owner needs rows.")
-    # A replay runs under the policy of the run, whatever the policy has become.
+    # A replay uses the policy of the run, even if it has changed since.
     policy = Policy.parse(session.keep("policy", lambda: Policy.load(session.settings.get("policy"))[1]))
     analysis, statement, rules = _prepare(job, policy)
     record = ReleaseFile(Path(session.settings["home"]), analysis.table, policy.period)
     digests = await asyncio.to_thread(digests_of, table, rules)
-    # A replay counts and charges nothing again.
+    # A replay neither counts nor charges again.
     await asyncio.to_thread(session.keep, "begun", lambda: _begin(session, job, policy, record, digests))
     session.progress("analysis", 0.1)
     rows = await asyncio.to_thread(encode_rows, table, statement, rules)
@@ -103,15 +110,15 @@ async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
     given = answer.table(analysis, statement, rules, computed, allowed, sizes, sums)
     await session.to(job.only("analyst")).send("analysis/result", rows=given)
     session.progress("analysis", 1.0)
-    return _owners_record(job, policy, statement, allowed, given)
+    return _owner_record(job, policy, statement, allowed, given)
 
 
 async def analyst(session: Session, table: Table | None, job: Job) -> Outcome:
-    """The analyst's side: the result as ``result.csv`` and ``result.parquet``."""
+    """Run the analyst: the result is in ``result.csv`` and ``result.parquet``."""
     analysis, peer = read(job.parameters["sql"]), job.only("owner")
     rows = (await session.to(peer).receive("analysis/result")).value("rows")
-    if not _sound(rows, analysis):
-        raise PeerFault("message_malformed", f"{peer}'s result is not one of this analysis.", peer=peer)
+    if not _is_valid(rows, analysis):
+        raise PeerFault("message_malformed", f"{peer} sent a result that is not of this analysis.", peer=peer)
     session.progress("analysis", 1.0)
     metrics = {"rows": len(rows), "missing": sum(value is None for row in rows for value in row)}
     return Outcome(metrics, await asyncio.to_thread(_files, rows, analysis))
@@ -126,7 +133,7 @@ def _prepare(job: Job, policy: Policy) -> tuple[Analysis, Statement, Mapping[str
 def _begin(session: Session, job: Job, policy: Policy, record: ReleaseFile, digests: Mapping[str, str]) -> bytes:
     """Count the analysis and charge for it: both stay, whatever becomes of the run."""
     with record.changed() as released:
-        released.begin("0x" + job.digest.hex(), digests, most=policy.releases)
+        released.begin("0x" + job.digest.hex(), digests, max_runs=policy.releases)
     if policy.noise is not None:
         Budget(Path(session.settings["budget"])).charge("0x" + job.digest.hex(), policy.noise.micro_rho)
     return b"begun"
@@ -140,7 +147,7 @@ def _release(released: Released, computed: Computed, statement: Statement, table
         raise failed("its process gave an answer that does not fit the source") from error
 
 
-def _owners_record(job: Job, policy: Policy, statement: Statement, allowed: Permitted, given: list[Row]) -> Outcome:
+def _owner_record(job: Job, policy: Policy, statement: Statement, allowed: Permitted, given: list[Row]) -> Outcome:
     metrics = {
         "groups": len(given),
         "groups_held_back": int((~allowed[:, 0]).sum()),
@@ -152,12 +159,14 @@ def _owners_record(job: Job, policy: Policy, statement: Statement, allowed: Perm
     return Outcome(metrics, {"released.json": json.dumps(record, ensure_ascii=False, indent=1).encode()})
 
 
-# --- The analyst's files --------------------------------------------------------------------------------------------------------
+# --- The analyst's files --------------------------------------------------------------------------
 
 
-def _sound(rows: Any, analysis: Analysis) -> bool:
-    """Whether rows have the form of this analysis's result: nothing else is believed of them."""
-    if not isinstance(rows, list) or len(rows) > (MOST_ROWS if analysis.keys else 1):
+def _is_valid(rows: Any, analysis: Analysis) -> bool:
+    """Return whether rows have the form of this analysis's result; they are not trusted
+    otherwise.
+    """
+    if not isinstance(rows, list) or len(rows) > (MAX_ROWS if analysis.keys else 1):
         return False
     if not all(isinstance(row, list) and len(row) == len(analysis.outputs) for row in rows):
         return False

@@ -1,18 +1,24 @@
-"""What has been released over a source, so that no releases together tell of fewer rows than one release may.
+"""What was released over a source, so that releases together reveal no fewer rows than one may.
 
-Model: every number that is given out is a count or a sum over a *set* of rows. The sets released so far cut the rows into *atoms*: rows that were
-always in or out together. Whatever anyone computes from released numbers is a function of counts and sums over atoms. So one rule stops set
-differences, trackers and every other combination of queries, however many: **no atom of what was released may have fewer than ``least_rows`` rows.**
-A set is released only if each atom it meets is, both inside and outside of it, empty or large enough. Rows in no release yet are no atom: nothing is
+Model: every released number is a count or a sum over a *set* of rows. The sets released so far
+divide the rows into *atoms*: rows that were always in or out together. Whatever anyone computes
+from released numbers is a function of counts and sums over atoms. So one rule stops set
+differences, trackers and every other combination of queries, however many (Denning, Denning,
+Schwartz, ACM TODS 1979; Chin, Özsoyoğlu, IEEE TSE 1982): **no atom of what was released may have
+fewer than ``least_rows`` rows.** A set is released only if its intersection with each atom, and the
+rest of that atom, are empty or large enough. Rows in no release yet are not an atom: nothing is
 known of them.
 
-What is held back is seen by whoever asked, so the decision must not tell anything: sets are chosen by columns that the policy calls known, and which
-rows hold a value is known too, or all do (``policy``). It follows from these and from earlier releases alone.
+The submitter sees what is withheld, so the decision must reveal nothing: sets are selected by
+columns that the policy calls known, and which rows have a value is known too, or all have one
+(``policy``). The decision follows from these and from earlier releases alone.
 
-Sums of a column skip rows without a value, so each column has atoms of its own, among the rows that hold a value. A set must pass both.
+Sums of a column skip rows without a value, so each column has its own atoms, among the rows that
+have a value. A set must pass both.
 
-A record is for one source and one period of the policy, private to the owner. Within a period neither rows nor the bounds of values may change: two
-sums over a row that counts differently would tell the change. A release is written down before it is sent, and stays, whatever becomes of the run.
+A record is for one source and one period of the policy, and private to the owner. Within a period
+neither rows nor the bounds of values may change: two sums over a row that counts differently would
+reveal the change. A release is recorded before it is sent, and stays, whatever becomes of the run.
 """
 
 from __future__ import annotations
@@ -53,32 +59,32 @@ class Partition:
 
     @classmethod
     def fresh(cls, holds: NDArray[np.bool_]) -> Partition:
-        """Nothing released yet, over the rows that hold a value."""
+        """Return the partition before any release, over the rows that have a value."""
         return cls(np.where(holds, 0, -1).astype(np.int32))
 
     def admits(self, rows: Rows, least: int) -> bool:
-        """Whether releasing a sum over these rows leaves no atom smaller than ``least``."""
-        atoms, inside = self._met(rows)
+        """Return whether a release over these rows leaves no atom smaller than ``least``."""
+        atoms, inside = self._intersected(rows)
         outside = np.where(atoms == 0, 0, self._sizes[atoms] - inside)
         return bool(len(atoms)) and bool((inside >= least).all()) and bool(((outside == 0) | (outside >= least)).all())
 
     def cut(self, rows: Rows) -> None:
-        """Note that a sum over these rows is released."""
-        atoms, inside = self._met(rows)
-        apart = (atoms == 0) | (inside < self._sizes[atoms])
-        parted = atoms[apart]
-        moved = rows[np.isin(self.labels[rows], parted)]
-        self.labels[moved] = len(self._sizes) + np.searchsorted(parted, self.labels[moved])
-        self._sizes[parted] -= inside[apart]
-        self._sizes = np.append(self._sizes, inside[apart])
+        """Record the release of a sum over these rows."""
+        atoms, inside = self._intersected(rows)
+        divided = (atoms == 0) | (inside < self._sizes[atoms])
+        parents = atoms[divided]
+        moved = rows[np.isin(self.labels[rows], parents)]
+        self.labels[moved] = len(self._sizes) + np.searchsorted(parents, self.labels[moved])
+        self._sizes[parents] -= inside[divided]
+        self._sizes = np.append(self._sizes, inside[divided])
 
     def smallest(self) -> int:
-        """The size of the smallest atom that is part of a release; 0 if nothing was released."""
+        """Return the size of the smallest released atom; 0 if nothing was released."""
         sizes = self._sizes[1:][self._sizes[1:] > 0]
         return int(sizes.min()) if len(sizes) else 0
 
-    def _met(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The atoms that meet these rows, and in how many."""
+    def _intersected(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the atoms that intersect these rows, and the sizes of the intersections."""
         labels = self.labels[rows]
         atoms, inside = np.unique(labels[labels >= 0], return_counts=True)
         return atoms.astype(np.int64), inside.astype(np.int64)
@@ -86,24 +92,30 @@ class Partition:
 
 @dataclass
 class Released:
-    """All releases of a period: what was asked, digests of the rows, and a partition for each family."""
+    """All releases of a period.
+
+    ``runs``: the analyses; ``digests``: of the rows; ``families``: a partition for each family.
+    """
 
     runs: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     families: dict[str, Partition] = field(default_factory=dict)
 
-    def begin(self, job: str, digests: Mapping[str, str], *, most: int) -> None:
-        """Count one analysis; ``rows_changed``, ``releases_spent``."""
+    def begin(self, job: str, digests: Mapping[str, str], *, max_runs: int) -> None:
+        """Count one analysis; Conflict ``rows_changed``, ``releases_spent``."""
         if any(self.digests.get(name, digest) != digest for name, digest in digests.items()):
-            hint = "Give the policy a new period when enough has changed that a difference tells nothing."
-            raise Conflict("rows_changed", "The source, or a column's bounds, are not as at the first release of this period.", hint=hint)
-        if len(self.runs) >= most:
-            raise Conflict("releases_spent", f"All {most} analyses of this source in this period are spent.")
+            hint = "Start a new period once enough has changed that a difference reveals nothing."
+            raise Conflict("rows_changed", "The source, or a column's bounds, changed since the first release of this period.", hint=hint)
+        if len(self.runs) >= max_runs:
+            raise Conflict("releases_spent", f"All {max_runs} analyses of this source in this period are used.")
         self.runs.append(job)
         self.digests.update(digests)
 
     def release(self, rows: Rows, column: str | None, holds: Mapping[str, NDArray[np.bool_]], least: int) -> bool:
-        """Release a count or a sum over these rows, if it may be; ``holds``: for each column, which rows have a value."""
+        """Release a count or a sum over these rows, if it may be released; return whether it was.
+
+        ``holds``: for each column, which rows have a value.
+        """
         counted = self.family(ROWS, np.ones(len(next(iter(holds.values()))), np.bool_))
         summed = None if column is None else self.family(column, holds[column])
         if not counted.admits(rows, least) or (summed is not None and not summed.admits(rows, least)):
@@ -114,13 +126,13 @@ class Released:
         return True
 
     def family(self, name: str, holds: NDArray[np.bool_]) -> Partition:
-        """The partition of a family."""
+        """Return the partition of a family."""
         if name not in self.families:
             self.families[name] = Partition.fresh(holds)
         return self.families[name]
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """Return the stored form."""
         out, names = io.BytesIO(), sorted(self.families)
         about = {"version": 1, "runs": self.runs, "digests": self.digests, "families": names}
         arrays = {f"family{place}": self.families[name].labels for place, name in enumerate(names)}
@@ -129,13 +141,13 @@ class Released:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Released:
-        """As it was stored; ``releases_damaged``."""
+        """Read the stored form; Conflict ``releases_damaged``."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
                 labels = {name: stored[f"family{place}"] for place, name in enumerate(about["families"])}
-            sound = about["version"] == 1 and all(label.dtype == np.int32 and label.ndim == 1 for label in labels.values())
-            if not sound or len({len(label) for label in labels.values()}) > 1:
+            valid = about["version"] == 1 and all(label.dtype == np.int32 and label.ndim == 1 for label in labels.values())
+            if not valid or len({len(label) for label in labels.values()}) > 1:
                 raise ValueError("not a record of releases")
             return cls(list(about["runs"]), dict(about["digests"]), {name: Partition(label) for name, label in labels.items()})
         except Exception as error:
@@ -143,13 +155,16 @@ class Released:
 
 
 class ReleaseFile:
-    """The record of one source and period. Several processes may use it at once: each change is made under a lock."""
+    """The record of one source and period.
+
+    Several processes may use it at once: each change is made under a lock.
+    """
 
     def __init__(self, home: Path, source: str, period: str) -> None:
         self._path = home / "releases" / f"{source}.{period}.npz"
 
     def read(self) -> Released:
-        """What has been released; nothing if there is no record yet."""
+        """Return what was released; nothing if there is no record yet."""
         try:
             return Released.from_bytes(self._path.read_bytes())
         except FileNotFoundError:
@@ -157,7 +172,7 @@ class ReleaseFile:
 
     @contextmanager
     def changed(self) -> Iterator[Released]:
-        """The record, written back when the block ends well."""
+        """Yield the record, and write it back if the block succeeds."""
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -170,7 +185,10 @@ class ReleaseFile:
 
 
 def digests_of(table: Table, rules: Mapping[str, ColumnRule]) -> dict[str, str]:
-    """What must stay within a period, for the owner alone: SHA-256 of the identifiers (under ``""``) and of each column; the bounds of its values."""
+    """Return digests of what must stay the same within a period, for the owner alone.
+
+    SHA-256 of the identifiers (under ``""``) and of each column; the bounds of its values.
+    """
     digests = {ROWS: hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).hexdigest()}
     for name, rule in rules.items():
         digests[f"column {name}"] = _digest(table.columns[name])

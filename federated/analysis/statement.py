@@ -1,10 +1,13 @@
-"""An analysis as what DuckDB runs, written anew: our own names for columns, every constant a bound parameter.
+"""An analysis as the SQL that DuckDB runs, generated anew.
 
-Expressions have types (number, text, truth), checked here against the policy's, so that what passes cannot fail in DuckDB: numbers are doubles,
-whose arithmetic never raises, and a division is by a constant that is not zero. Numbers that are not finite become missing keys.
+Columns have generated names and every constant is a bound parameter. Expressions have types
+(number, text, truth), checked here against the policy's, so that what passes cannot fail in DuckDB:
+numbers are doubles, whose arithmetic never raises, and a division is by a constant that is not
+zero. Numbers that are not finite become missing keys.
 
-Three statements: ``marked`` holds the rows that the analysis keeps, with their keys, values and filters; ``groups`` has one row for each group that
-is large enough, largest first, with the statistics; ``members`` tells which row is in which group, for the check of what may be released.
+There are three statements. ``marked`` selects the rows of the analysis, with their keys, values and
+filters. ``groups`` has one row for each group that is large enough, largest first, with the
+statistics. ``members`` says which row is in which group, for the check of what may be released.
 """
 
 from __future__ import annotations
@@ -43,38 +46,47 @@ _COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
 
 @dataclass(frozen=True)
 class Statistic:
-    """What is computed from each group: how many rows or values, and their sum. ``column`` is ``None`` for rows."""
+    """What is computed from each group: the number of rows or values, and their sum.
+
+    ``column``: ``None`` for rows; ``only``: the filter's index, ``None`` for all rows.
+    """
 
     column: str | None
-    only: int | None  # which filter
+    only: int | None
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What runs, and how to read what comes back."""
+    """The SQL of an analysis, and how to read its answer.
+
+    ``columns``: sent as c0, c1, …; ``values``: columns sent as integers a0, a1, …; ``statistics``:
+    sizes come back as n0, n1, …, sums as s0, s1, …; the first is the group itself.
+    """
 
     marked: str
     parameters: tuple[float | str, ...]
     groups: str
     members: str
-    columns: tuple[str, ...]  # handed over as c0, c1, …
-    values: tuple[str, ...]  # of columns, as integers, handed over as a0, a1, …
+    columns: tuple[str, ...]
+    values: tuple[str, ...]
     key_types: tuple[Type, ...]
     filters: int
-    statistics: tuple[Statistic, ...]  # sizes as n0, n1, …; sums as s0, s1, …; the first is the group itself
+    statistics: tuple[Statistic, ...]
 
     def statistic_of(self, cell: Cell, filters: tuple[Expression, ...]) -> int:
-        """Which statistic a cell is made from."""
+        """Return the index of the statistic that a cell is made from."""
         return self.statistics.index(Statistic(cell.column, None if cell.only is None else filters.index(cell.only)))
 
 
 def filters_of(analysis: Analysis) -> tuple[Expression, ...]:
-    """The filters of aggregates, each once."""
+    """Return the filters of aggregates, without repetition."""
     return tuple(dict.fromkeys(cell.only for cell in analysis.cells if cell.only is not None))
 
 
 def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: int, max_groups: int) -> Statement:
-    """Write the statements; ``analysis_types`` if an operation does not fit its arguments."""
+    """Return the statements; BadInput ``analysis_types`` if an operation does not fit its
+    arguments.
+    """
     filters = filters_of(analysis)
     columns = tuple(sorted({name for name, use in analysis.uses() if use != "aggregate"}))
     values = tuple(sorted({cell.column for cell in analysis.cells if cell.column is not None}))
@@ -91,20 +103,20 @@ def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: in
         *(f"a{place}" for place in range(len(values))),
         *(f"({sql}) IS TRUE AS f{place}" for place, sql in enumerate(truths)),
     ]
-    asked = [Statistic(cell.column, None if cell.only is None else filters.index(cell.only)) for cell in analysis.cells]
-    statistics = tuple(dict.fromkeys([Statistic(None, None), *asked]))
+    requested = [Statistic(cell.column, None if cell.only is None else filters.index(cell.only)) for cell in analysis.cells]
+    statistics = tuple(dict.fromkeys([Statistic(None, None), *requested]))
     names = [f"k{place}" for place in range(len(keys))]
     computed = [part for place, statistic in enumerate(statistics) for part in _statistic(place, statistic, values)]
     grouped = f" GROUP BY {', '.join(names)}" if names else ""
     inner = f"SELECT {', '.join([*names, *computed])} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
     number = f"row_number() OVER (ORDER BY {', '.join(['n0 DESC', *(f'{name} NULLS LAST' for name in names)])})"
     matched = " AND ".join(f"marked.{name} IS NOT DISTINCT FROM groups.{name}" for name in names) or "TRUE"
-    shown = ", ".join(["r", "g", *(f"f{place}" for place in range(len(filters)))])
+    member_columns = ", ".join(["r", "g", *(f"f{place}" for place in range(len(filters)))])
     return Statement(
         marked=f"CREATE TEMP TABLE marked AS SELECT {', '.join(selected)} FROM rows WHERE {where}",  # noqa: S608
         parameters=tuple(writer.parameters),
         groups=f"CREATE TEMP TABLE groups AS SELECT CAST({number} - 1 AS INTEGER) AS g, * FROM ({inner}) LIMIT {max_groups + 1:d}",  # noqa: S608
-        members=f"SELECT {shown} FROM marked JOIN groups ON {matched}",  # noqa: S608
+        members=f"SELECT {member_columns} FROM marked JOIN groups ON {matched}",  # noqa: S608
         columns=columns,
         values=values,
         key_types=tuple(kind for kind, _ in keys),
@@ -114,7 +126,7 @@ def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: in
 
 
 def _key(kind: Type, sql: str) -> str:
-    # Adding zero makes one of the two zeros.
+    # Adding zero turns -0 into 0.
     return f"CASE WHEN isfinite({sql}) THEN {sql} + CAST(0 AS DOUBLE) END" if kind == "number" else sql
 
 
@@ -177,10 +189,12 @@ def _require_constant(call: Call) -> None:
     second = call.arguments[1]
     number = second.value if isinstance(second, Value) else None
     if not isinstance(number, float) or number == 0:
-        raise BadInput("analysis_types", "A division is by a constant that is not zero." if call.name == "/" else "left takes a number of signs.")
+        raise BadInput(
+            "analysis_types", "A division is by a constant that is not zero." if call.name == "/" else "left takes a number of characters."
+        )
     if call.name == "left" and not (number.is_integer() and 1 <= number <= 64):
-        raise BadInput("analysis_types", "left takes 1 to 64 signs.")
+        raise BadInput("analysis_types", "left takes 1 to 64 characters.")
 
 
 def _mismatch(call: Call) -> BadInput:
-    return BadInput("analysis_types", f"The operation {call.name} does not fit the types of what it is applied to.")
+    return BadInput("analysis_types", f"The operation {call.name} does not fit the types of its arguments.")

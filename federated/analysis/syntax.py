@@ -1,14 +1,18 @@
-"""What a submitted analysis may say: its SQL, read from the syntax tree into forms of our own.
+"""The allowed SQL of a submitted analysis, parsed from its syntax tree into our own forms.
 
-    SELECT Home, floor(Age / 10) AS decade, count(*), avg(Income) FILTER (WHERE Status = 'bad') AS income
+    SELECT Home, floor(Age / 10) AS decade, count(*),
+           avg(Income) FILTER (WHERE Status = 'bad') AS income
     FROM records WHERE Age >= 18 GROUP BY Home, floor(Age / 10)
 
-One SELECT over one table; keys computed from columns; ``count``, ``sum`` and ``avg`` over bare columns, with a filter if wished. Every node and
-every argument of a node is on a list; what is not is refused, whatever it means. The submitted text is never run: what runs is written anew from
-these forms (``statement``), so comments, quoting, escapes and dialects have nothing to act on.
+One SELECT over one table; keys computed from columns; ``count``, ``sum`` and ``avg`` over bare
+columns, optionally with a filter. Every node and every argument of a node is on a list of allowed
+ones; anything else is refused, whatever it means. The submitted text never runs: the SQL that runs
+is generated from these forms (``statement``), so that comments, quoting, escapes and dialects have
+no effect.
 
-There is nothing here that gives a single row's value (``min``, ``max``, ``first``, ``string_agg``, quantiles), that weighs rows apart within an
-aggregate (expressions, conditions, DISTINCT, second moments), or that fails on some data and not on other (casts, division by what may be zero).
+No allowed form gives a single row's value (``min``, ``max``, ``first``, ``string_agg``, quantiles),
+weighs rows differently within an aggregate (expressions, conditions, DISTINCT, second moments), or
+fails on some data and not on other (casts, division by what may be zero).
 """
 
 from __future__ import annotations
@@ -70,7 +74,11 @@ class Key:
 
 @dataclass(frozen=True)
 class Cell:
-    """An output that is computed from a group: a function, over a column's values (``None``: over rows), of the rows where ``only`` holds."""
+    """An output computed from a group.
+
+    ``function`` over the values of ``column`` (``None``: over rows), of the rows where ``only``
+    holds.
+    """
 
     name: str
     function: Function
@@ -88,16 +96,16 @@ class Analysis:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """What rows are grouped by; none: all rows are one group."""
+        """The outputs that rows are grouped by; none: all rows are one group."""
         return tuple(output for output in self.outputs if isinstance(output, Key))
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """What is computed from each group."""
+        """The outputs computed from each group."""
         return tuple(output for output in self.outputs if isinstance(output, Cell))
 
     def uses(self) -> set[tuple[str, Use]]:
-        """Which column is put to which use."""
+        """Return which column has which use."""
         used: set[tuple[str, Use]] = {(name, "group") for key in self.keys for name in columns_of(key.expression)}
         used |= {
             (name, "filter")
@@ -108,25 +116,26 @@ class Analysis:
         return used | {(cell.column, "aggregate") for cell in self.cells if cell.column is not None}
 
     def columns(self) -> set[str]:
-        """The columns that are read."""
+        """Return the columns that are read."""
         return {name for name, _ in self.uses()}
 
     def functions(self) -> set[str]:
-        """The functions over groups that are asked for."""
+        """Return the functions over groups."""
         return {cell.function for cell in self.cells}
 
 
 def read(sql: object) -> Analysis:
-    """Read an analysis.
+    """Parse an analysis.
 
     Raises:
-        BadInput: ``analysis_text`` (no text, too long, signs that do not show), ``analysis_unreadable`` (no SQL), ``analysis_too_deep``,
-            ``analysis_refused`` (SQL that is not among the forms above).
+        BadInput: ``analysis_text`` (no text, too long, invisible characters),
+            ``analysis_unreadable`` (not SQL), ``analysis_too_deep``, ``analysis_refused`` (SQL
+            outside the forms above).
     """
     text = _text(sql)
     try:
         if any(token.comments for token in sqlglot.tokenize(text, read="duckdb")):
-            raise BadInput("analysis_refused", "An analysis has no comments: what its reader approves is what runs.")
+            raise BadInput("analysis_refused", "An analysis has no comments: its reader approves exactly what runs.")
         parsed = sqlglot.parse(text, read="duckdb")
     except RecursionError as error:
         raise _too_deep() from error
@@ -138,7 +147,7 @@ def read(sql: object) -> Analysis:
 
 
 def columns_of(expression: Expression) -> Iterator[str]:
-    """The columns in an expression."""
+    """Yield the columns in an expression."""
     if isinstance(expression, Column):
         yield expression.name
     elif isinstance(expression, Call):
@@ -149,10 +158,11 @@ def columns_of(expression: Expression) -> Iterator[str]:
 def _text(sql: object) -> str:
     if not isinstance(sql, str) or not sql.strip() or len(sql) > MAX_CHARACTERS:
         raise BadInput("analysis_text", f"An analysis is a text of at most {MAX_CHARACTERS} characters.")
-    for sign in sql:
-        # Marks of direction, joiners and odd spaces let a text read otherwise than it parses.
-        if unicodedata.category(sign)[0] in "CZ" and sign not in " \n\t":
-            raise BadInput("analysis_text", f"The analysis holds U+{ord(sign):04X}, a sign that does not show.", hint="Write it with plain spaces.")
+    for character in sql:
+        # With direction marks, joiners or unusual spaces a text could read otherwise than it
+        # parses.
+        if unicodedata.category(character)[0] in "CZ" and character not in " \n\t":
+            raise BadInput("analysis_text", f"The analysis holds U+{ord(character):04X}, an invisible character.", hint="Write it with plain spaces.")
     return sql
 
 
@@ -205,12 +215,12 @@ class _Reader:
             raise BadInput("analysis_refused", "Two outputs have one name.", hint="Give each a name of its own with AS.")
         keys = [key.expression for key in analysis.keys]
         if len(set(grouped)) != len(grouped) or len(keys) != len(grouped) or set(keys) != set(grouped):
-            hint = "Write each one out in both places; rows alone are not given out."
+            hint = "Write each one in both places; single rows are not released."
             raise BadInput("analysis_refused", "What is selected outside aggregates must be exactly what rows are grouped by.", hint=hint)
         if not all(any(columns_of(key)) for key in keys):
-            raise BadInput("analysis_refused", "Rows are grouped by something that names a column.")
+            raise BadInput("analysis_refused", "Every grouping key must name a column.")
         if not analysis.cells:
-            raise BadInput("analysis_refused", "An analysis asks for at least one aggregate.")
+            raise BadInput("analysis_refused", "An analysis has at least one aggregate.")
         return analysis
 
     def _table(self, node: exp.Expr | None) -> str:
@@ -256,7 +266,7 @@ class _Reader:
         return self.expression(_parts(node, ("this",))["this"])
 
     def expression(self, node: exp.Expr, depth: int = 0) -> Expression:
-        """An expression over one row."""
+        """Parse an expression over one row."""
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise _too_deep()
@@ -297,7 +307,7 @@ class _Reader:
 
 
 def _parts(node: object, names: Sequence[str], *, ignored: Sequence[str] = ()) -> dict[str, Any]:
-    """A node's arguments of these names; ``analysis_refused`` if it has any other."""
+    """Return a node's arguments of these names; ``analysis_refused`` if it has any other."""
     if not isinstance(node, exp.Expr):
         raise _refused(node)
     given = {name: value for name, value in node.args.items() if value is not None and value is not False and value != []}
@@ -320,7 +330,7 @@ def _constant(node: exp.Literal) -> Value:
     except ValueError:
         number = math.nan
     if not abs(number) <= _MAX_NUMBER:
-        raise BadInput("analysis_refused", f"The number {str(node.this)[:40]} is none, or too large.")
+        raise BadInput("analysis_refused", f"The number {str(node.this)[:40]} is invalid or too large.")
     return Value(number)
 
 

@@ -126,7 +126,7 @@ def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[
 def test_a_record_survives_its_process(tmp_path: Path) -> None:
     file = ReleaseFile(tmp_path, "records", "q4")
     with file.changed() as released:
-        released.begin("0x1", {"": "a", "Income": "b"}, most=2)
+        released.begin("0x1", {"": "a", "Income": "b"}, max_runs=2)
         assert released.release(rows(range(30)), "Income", {ROWS: ALL, "Income": ALL}, LEAST)
     again = ReleaseFile(tmp_path, "records", "q4")
     with again.changed() as released:
@@ -140,19 +140,19 @@ def test_a_record_survives_its_process(tmp_path: Path) -> None:
 def test_a_change_that_fails_is_not_written(tmp_path: Path) -> None:
     file = ReleaseFile(tmp_path, "records", "q4")
     with pytest.raises(ZeroDivisionError), file.changed() as released:
-        released.begin("0x1", {}, most=2)
+        released.begin("0x1", {}, max_runs=2)
         raise ZeroDivisionError
     assert file.read().runs == []
 
 
 def test_spent_and_changed_sources_are_refused() -> None:
     released = Released()
-    released.begin("0x1", {"": "a", "Income": "b"}, most=2)
+    released.begin("0x1", {"": "a", "Income": "b"}, max_runs=2)
     with pytest.raises(Conflict, check=lambda error: error.code == "rows_changed"):
-        released.begin("0x2", {"": "a", "Income": "c"}, most=2)
-    released.begin("0x2", {"": "a", "Home": "c"}, most=2)
+        released.begin("0x2", {"": "a", "Income": "c"}, max_runs=2)
+    released.begin("0x2", {"": "a", "Home": "c"}, max_runs=2)
     with pytest.raises(Conflict, check=lambda error: error.code == "releases_spent"):
-        released.begin("0x3", {}, most=2)
+        released.begin("0x3", {}, max_runs=2)
     assert released.runs == ["0x1", "0x2"]
 
 
@@ -160,7 +160,7 @@ def test_spent_and_changed_sources_are_refused() -> None:
 def test_a_damaged_record_is_not_taken_for_an_empty_one(tmp_path: Path, damage: Any) -> None:
     file = ReleaseFile(tmp_path, "records", "q4")
     with file.changed() as released:
-        released.begin("0x1", {}, most=2)
+        released.begin("0x1", {}, max_runs=2)
     path = tmp_path / "releases" / "records.q4.npz"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(Conflict, check=lambda error: error.code == "releases_damaged"):
