@@ -1,4 +1,6 @@
-"""The process that answers has the rows and nothing else: what the checker would refuse is handed to it all the same, and gets nowhere."""
+"""The process that answers has the rows and nothing else: what the checker would refuse is handed
+to it all the same, and gets nowhere.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def test_the_process_answers() -> None:
     assert len(members) == 100
 
 
-# --- Files and network -------------------------------------------------------------------------------------------------------------
+# --- Files and network ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,9 @@ def threads_at_work() -> Iterator[list[Path]]:
 
 
 def test_every_thread_of_the_process_is_confined() -> None:
-    """The libraries' own threads too: any of them could otherwise be made to open what the first one may not."""
+    """The libraries' own threads too: any of them could otherwise be made to open what the first
+    one may not.
+    """
     with threads_at_work() as threads:
         assert len(threads) > 1
         assert {(about["Seccomp"], about["NoNewPrivs"]) for about in map(shown, threads)} == {("2", "1")}
@@ -173,7 +177,9 @@ def test_every_thread_of_the_process_has_left_the_network() -> None:
 
 
 CHILD = f"import sys; sys.path.append({str(Path(child.__file__).parent)!r}); import child"
-"""Imports the module as its process does: without the rest of the package, which takes longer to load than any of these tests."""
+"""Imports the module as its process does: without the rest of the package, which takes longer to
+load than any of these tests.
+"""
 
 
 def inside(body: str) -> subprocess.CompletedProcess[str]:
@@ -305,7 +311,7 @@ def test_the_process_has_no_secrets_of_its_parent(monkeypatch: pytest.MonkeyPatc
     held.close()
 
 
-# --- Exhaustion --------------------------------------------------------------------------------------------------------------------
+# --- Exhaustion -----------------------------------------------------------------------------------
 
 BIG = "CREATE TEMP TABLE marked AS SELECT r, {} FROM rows"
 
@@ -338,7 +344,7 @@ def test_groups_and_bytes_are_bounded() -> None:
     assert run(most=100)[1] == b""
 
 
-# --- What comes in, and what may come out --------------------------------------------------------------------------------------------
+# --- What comes in, and what may come out ---------------------------------------------------------
 
 
 def test_the_owner_alone_learns_which_limit_it_was(policy: Policy) -> None:
@@ -371,7 +377,7 @@ def test_a_source_of_another_type_than_the_policy_says_is_refused(policy: Policy
         encode_rows(Table(np.array([b"a"]), {"Home": np.ones(1)}), statement, policy.sources["records"])
 
 
-# --- Where the kernel does not help -----------------------------------------------------------------------------------------------------
+# --- Where the kernel does not help ---------------------------------------------------------------
 
 
 def test_without_a_filter_of_system_calls_nothing_runs() -> None:

@@ -80,13 +80,15 @@ def test_a_policy_that_is_not_there_allows_nothing(tmp_path: Path, refused: Call
 
 
 def test_a_column_chooses_rows_only_if_the_owner_says_that_its_values_are_known() -> None:
-    """A policy that says nothing of it leaves a column to be added up alone; one that lets it filter all the same is none."""
+    """A policy that says nothing of it leaves a column to be added up alone; one that lets it
+    filter all the same is none.
+    """
     quiet = replaced('known = "missing"\n', "")
     assert Policy.parse(quiet.encode()).sources["records"]["Income"].known is None
     with pytest.raises(BadInput, check=lambda error: error.code == "policy_malformed" and "known" in error.sentence):
         Policy.parse(quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]').encode())
-    told = quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]\nknown = "values"')
-    assert Policy.parse(told.encode()).sources["records"]["Income"].known == "values"
+    known = quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]\nknown = "values"')
+    assert Policy.parse(known.encode()).sources["records"]["Income"].known == "values"
 
 
 @pytest.mark.parametrize(

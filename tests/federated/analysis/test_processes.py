@@ -102,7 +102,7 @@ def test_what_fails_at_the_owner_is_told_to_the_analyst_by_one_code(parties: Par
 
 @pytest.mark.system
 @pytest.mark.parametrize(
-    ("sql", "purpose", "said"),
+    ("sql", "purpose", "expected"),
     [
         (SQL, "credit-assessment", "approved analysis"),
         (SQL, "marketing", "purpose_not_allowed"),
@@ -110,10 +110,10 @@ def test_what_fails_at_the_owner_is_told_to_the_analyst_by_one_code(parties: Par
         ("SELECT count(*) FROM records WHERE Age = 'x'", "credit-assessment", "analysis_types"),
     ],
 )
-def test_the_data_officer_cannot_approve_what_the_policy_forbids(folders: Parties, tmp_path: Path, sql: str, purpose: str, said: str) -> None:
+def test_the_data_officer_cannot_approve_what_the_policy_forbids(folders: Parties, tmp_path: Path, sql: str, purpose: str, expected: str) -> None:
     spec = tmp_path / "job.json"
     spec.write_text(json.dumps(job_of(sql, purpose=purpose).to_json()))
     command = [sys.executable, "-m", "scripts.cli", "federated", "approve", str(spec), "--by", "Officer Li"]
     done = subprocess.run([*command, "--party", str(folders.root / "tax" / "party.toml")], capture_output=True, text=True, timeout=60, check=False)
-    assert said in done.stdout + done.stderr
-    assert (done.returncode == 0) == (said == "approved analysis") == (folders.root / "tax" / "approvals").exists()
+    assert expected in done.stdout + done.stderr
+    assert (done.returncode == 0) == (expected == "approved analysis") == (folders.root / "tax" / "approvals").exists()

@@ -1,4 +1,6 @@
-"""The protocol ``analysis``: what each side gets, and the attacks that go through the front door."""
+"""The protocol ``analysis``: what each side gets, and the attacks that go through the front
+door.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,15 @@ BY_HOME = "SELECT Home, count(*) AS firms, avg(Income) AS income FROM records GR
 
 
 def truth(office: Office, home: str | None) -> tuple[int, float]:
-    """The number of rows with this home, and the mean of their incomes within the policy's bounds."""
+    """The number of rows with this home, and the mean of their incomes within the policy's
+    bounds.
+    """
     here = np.array([column == home for column in office.table.columns["Home"]])
     incomes = np.clip(office.table.columns["Income"][here], 0, 5000)
     return int(here.sum()), float(np.nanmean(incomes))
 
 
-# --- What each side gets ------------------------------------------------------------------------------------------------------------
+# --- What each side gets --------------------------------------------------------------------------
 
 
 def test_the_analyst_gets_the_result_and_the_owner_a_record_of_it(office: Office) -> None:
@@ -73,7 +77,7 @@ def test_an_empty_result_is_one(office: Office) -> None:
     assert office.run("SELECT Home, count(*) FROM records WHERE Age > 1000 GROUP BY Home")["bank"].metrics == {"rows": 0, "missing": 0}
 
 
-# --- One row, by every door ------------------------------------------------------------------------------------------------------------
+# --- One row, by every door -----------------------------------------------------------------------
 
 
 def person(office: Office, row: int = 3) -> str:
@@ -115,7 +119,9 @@ def test_all_after_all_but_one_row_gives_nothing(office: Office) -> None:
 
 
 def test_counts_do_not_tell_one_row_by_difference_of_sums_and_counts(office: Office) -> None:
-    """count(*) with the row, sum and avg without it: their quotient is a count that differs by one."""
+    """count(*) with the row, sum and avg without it: their quotient is a count that differs by
+    one.
+    """
     one = person(office)
     assert len(office.result("SELECT count(*) FROM records WHERE Status = 'bad' OR Age > 100")) == 1
     assert office.result(f"SELECT sum(Income), avg(Income) FROM records WHERE (Status = 'bad' OR Age > 100) AND NOT ({one})") == []
@@ -161,7 +167,9 @@ def test_a_changed_source_does_not_tell_the_change(office: Office, refused: Refu
 
 
 def test_other_bounds_do_not_tell_the_values_beyond_them(office: Office, refused: Refused) -> None:
-    """Only one income is above 5000: sums with the bound at 5000 and at 6000 differ by what it is above."""
+    """Only one income is above 5000: sums with the bound at 5000 and at 6000 differ by what it is
+    above.
+    """
     office.run("SELECT sum(Income) FROM records")
     office.rule(POLICY.replace("high = 5000", "high = 6000"))
     with refused("rows_changed"):
@@ -191,7 +199,7 @@ def test_releases_are_counted_even_when_they_give_nothing(office: Office, refuse
         office.run("SELECT count(*) FROM records")
 
 
-# --- What is held back, as an oracle ------------------------------------------------------------------------------------------------------
+# --- What is held back, as an oracle --------------------------------------------------------------
 
 
 INCOME = 3217.0
@@ -205,10 +213,12 @@ CELLS = (
 )
 
 
-def told_of_the_income(office: Office, cell: str) -> tuple[int, int]:
-    """What an analyst knows of the one income after all analyses it may make: between which bounds it is.
+def released_of_the_income(office: Office, cell: str) -> tuple[int, int]:
+    """What an analyst knows of the one income after all analyses it may make: between which bounds
+    it is.
 
-    Each analysis asks for all rows, and for all but the one whose income is at least this, at twelve places: what is held back lacks one row.
+    Each analysis asks for all rows, and for all but the one whose income is at least this, at
+    twelve places: what is held back lacks one row.
     """
     low, high = 0, 5000
     try:
@@ -227,17 +237,21 @@ def told_of_the_income(office: Office, cell: str) -> tuple[int, int]:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("uses", ['["aggregate"]', '["filter", "aggregate"]', '["group", "filter", "aggregate"]'])
 def test_what_is_held_back_does_not_tell_one_persons_income(office: Office, cell: str, uses: str) -> None:
-    """Whether a cell is given out would be one exact bit about the one row, under any condition the analyst likes: four analyses find the income."""
+    """Whether a cell is given out would be one exact bit about the one row, under any condition the
+    analyst likes: four analyses find the income.
+    """
     person(office)
     office.table.columns["Income"][3] = INCOME
     office.rule(POLICY.replace('uses = ["aggregate"]', f"uses = {uses}"))
-    assert told_of_the_income(office, cell) == (0, 5000)
+    assert released_of_the_income(office, cell) == (0, 5000)
 
 
 @pytest.mark.parametrize("held", [9, 10, 11])
 @pytest.mark.parametrize("cell", ["sum(Income)", "count(Income)", "avg(Income)"])
 def test_what_is_held_back_does_not_tell_who_has_a_value(office: Office, refused: Refused, cell: str, held: int) -> None:
-    """Of twelve rows nine, ten or eleven hold an income, and nobody says that it is known which: a sum that came with ten alone would tell."""
+    """Of twelve rows nine, ten or eleven hold an income, and it is not known which: a
+    sum that came with ten alone would reveal it.
+    """
     office.rule(POLICY.replace('known = "missing"\n', ""))
     office.table.columns["Age"][:12] = 101.0
     office.table.columns["Income"][:] = 1000.0
@@ -253,7 +267,7 @@ def test_a_column_without_gaps_needs_nothing_to_be_known(office: Office) -> None
     assert office.result("SELECT count(Income), sum(Income) FROM records") == [[400, 400_000.0]]
 
 
-# --- Errors as oracles --------------------------------------------------------------------------------------------------------------------
+# --- Errors as oracles ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", [POLICY.replace("releases = 20", "releases = 20\nmost_groups = 2"), POLICY + "\n[limits]\nrows = 399\n"])
@@ -266,7 +280,9 @@ def test_whatever_fails_once_the_source_is_open_has_one_code(office: Office, pol
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e308, -1e308, np.inf, -np.inf, np.nan])
 def test_no_value_of_a_row_makes_an_analysis_fail(office: Office, value: float) -> None:
-    """What the analyst gets is of the same form whatever a row holds: no division, overflow or cast tells."""
+    """What the analyst gets is of the same form whatever a row holds: no division, overflow or cast
+    tells.
+    """
     office.table.columns["Age"][3] = value
     office.table.columns["Income"][3] = value
     sql = "SELECT count(*), sum(Income) FROM records WHERE NOT (Age / 3 * Age * Age - Age > 5 AND abs(round(Age)) - floor(Age) > 1e10)"
@@ -275,7 +291,7 @@ def test_no_value_of_a_row_makes_an_analysis_fail(office: Office, value: float) 
     assert total is not None
 
 
-# --- Before anything is opened --------------------------------------------------------------------------------------------------------------
+# --- Before anything is opened --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -311,7 +327,7 @@ def test_without_a_policy_nothing_is_admitted(office: Office, refused: Refused) 
         ANALYSIS.admit(job_of(BY_HOME), "tax", {**office.settings, "policy": None})
 
 
-# --- Noise --------------------------------------------------------------------------------------------------------------------------------
+# --- Noise ----------------------------------------------------------------------------------------
 
 
 def test_noise_is_charged_once_for_each_analysis_and_refused_when_it_is_spent(noisy_office: Office, refused: Refused) -> None:
@@ -353,7 +369,9 @@ def test_noise_changes_what_is_released_and_is_fresh_each_time(noisy_office: Off
     ],
 )
 def test_what_the_noise_costs_is_within_what_is_charged(policy: Policy, sql: str, bounds: list[tuple[int, int]]) -> None:
-    """Zero-concentrated: the sum of bound**2 / (2 sigma**2) over all numbers given out; and one less of any sigma would be above its share."""
+    """Zero-concentrated: the sum of bound**2 / (2 sigma**2) over all numbers given out; and one
+    less of any sigma would be above its share.
+    """
     rules, analysis = policy.sources["records"], read(sql)
     statement = write(analysis, rules, least_rows=10, max_groups=10)
     assert answer.sensitivities(analysis, statement, rules) == bounds
@@ -372,7 +390,7 @@ def test_noise_too_wide_to_draw_exactly_is_refused_before_anything(noisy_office:
         ANALYSIS.admit(job_of(BY_HOME), "tax", noisy_office.settings)
 
 
-# --- An owner that lies ------------------------------------------------------------------------------------------------------------------------
+# --- An owner that lies ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What may be released: no combination of releases tells of fewer rows than one may."""
+"""What may be released: no combination of releases reveals fewer rows than one may."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def test_small_and_empty_sets_are_not_released(size: int) -> None:
 
 
 def atoms(sets: Sequence[NDArray[np.int64]], within: NDArray[np.bool_]) -> list[int]:
-    """Sizes of the classes of rows that are in the same released sets, worked out from scratch; rows in none are no class."""
+    """Sizes of the classes of rows that are in the same released sets, worked out from scratch;
+    rows in none are no class.
+    """
     marks = np.zeros((len(within), len(sets)), np.bool_)
     for place, asked in enumerate(sets):
         marks[asked, place] = True
@@ -104,7 +106,9 @@ def test_every_atom_of_what_was_released_is_large_enough(sets: list[set[int]], m
 
 @given(SETS)
 def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[int]]) -> None:
-    """Any row that a combination weighs, it weighs together with its whole atom: a solver finds no row's value."""
+    """Any row that a combination weighs, it weighs together with its whole atom: a solver finds no
+    row's value.
+    """
     partition, given = Partition.fresh(ALL), []
     for asked in sets:
         if partition.admits(rows(sorted(asked)), LEAST):
@@ -113,14 +117,14 @@ def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[
     if not given:
         return
     matrix = np.array(given)
-    solver = np.linalg.pinv(matrix) @ matrix  # the projection onto what the sums tell
+    solver = np.linalg.pinv(matrix) @ matrix  # the projection onto the span of the sums
     for row in range(ROW_COUNT):
-        told = solver[row]
-        assert np.count_nonzero(np.abs(told) > 1e-9) == 0 or np.count_nonzero(np.abs(told) > 1e-9) >= LEAST
-        assert told[row] <= 1 / LEAST + 1e-9
+        weights = solver[row]
+        assert np.count_nonzero(np.abs(weights) > 1e-9) == 0 or np.count_nonzero(np.abs(weights) > 1e-9) >= LEAST
+        assert weights[row] <= 1 / LEAST + 1e-9
 
 
-# --- The record ---------------------------------------------------------------------------------------------------------------------
+# --- The record -----------------------------------------------------------------------------------
 
 
 def test_a_record_survives_its_process(tmp_path: Path) -> None:

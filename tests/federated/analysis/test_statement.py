@@ -1,4 +1,6 @@
-"""Whatever passes the checker runs in DuckDB, computes what it says, and gives only groups that are large enough."""
+"""Whatever passes the checker runs in DuckDB, computes what it says, and gives only groups that are
+large enough.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ LEAST = 10
 TABLE = make_table(200)
 RULES = Policy.parse(POLICY.replace('uses = ["filter"]', 'uses = ["group", "filter"]').encode()).sources["records"]
 
-# --- A second reading of the forms, one row at a time --------------------------------------------------------------------------------
+# --- A second reading of the forms, one row at a time ---------------------------------------------
 
 
 def value_of(expression: Expression, row: dict[str, Any]) -> Any:
@@ -88,7 +90,9 @@ OPERATIONS: dict[str, Any] = {
 
 
 def expected(analysis: Analysis) -> dict[tuple[Any, ...], list[tuple[int, int]]]:
-    """For each group of at least ``LEAST`` rows: each cell's number of rows or values, and their sum."""
+    """For each group of at least ``LEAST`` rows: each cell's number of rows or values, and their
+    sum.
+    """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     scaled = {name: bounded(TABLE.columns[name], RULES[name]) for name in ("Income",)}
     for place in range(len(TABLE)):
@@ -103,15 +107,15 @@ def expected(analysis: Analysis) -> dict[tuple[Any, ...], list[tuple[int, int]]]
 
 
 def _cell(cell: Cell, rows: list[dict[str, Any]], scaled: dict[str, Any]) -> tuple[int, int]:
-    kept = [row["place"] for row in rows if cell.only is None or value_of(cell.only, row) is True]
+    selected = [row["place"] for row in rows if cell.only is None or value_of(cell.only, row) is True]
     if cell.column is None:
-        return len(kept), 0
+        return len(selected), 0
     values, missing = scaled[cell.column]
-    held = [int(values[place]) for place in kept if not missing[place]]
+    held = [int(values[place]) for place in selected if not missing[place]]
     return len(held), sum(held)
 
 
-# --- Expressions of all shapes ---------------------------------------------------------------------------------------------------------
+# --- Expressions of all shapes --------------------------------------------------------------------
 
 NUMBERS = st.integers(-90, 90).map(lambda number: Value(float(number))) | st.sampled_from([Value(0.5), Value(1e15), Column("Age")])
 TEXTS = st.sampled_from([Value("owner"), Value("x'y"), Value('"; DROP TABLE rows; --'), Value("自有"), Value(""), Column("Home"), Column("Status")])
@@ -162,7 +166,9 @@ def analyses(draw: Any) -> Analysis:
 
 
 def in_this_process(statement: Statement, max_groups: int, source: Table = TABLE) -> Computed:
-    """The child's own steps with its own settings, without its process: for the many small cases here."""
+    """The child's own steps with its own settings, without its process: for the many small cases
+    here.
+    """
     rows = encode_rows(source, statement, RULES)
     base = duckdb.connect(":memory:", config=child.settings(256))
     base.register("given", rows)
@@ -209,7 +215,9 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
 @given(st.lists(analyses(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
 @settings(max_examples=settings().max_examples // 5, suppress_health_check=list(HealthCheck))
 def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are_not_known(asked: list[Analysis], seed: int) -> None:
-    """Two sources that are alike in what is known, and hold other incomes: whatever is asked, in whatever order, the same is held back."""
+    """Two sources that are alike in what is known, and hold other incomes: whatever is asked, in
+    whatever order, the same is held back.
+    """
     other = TABLE.columns["Income"] * 0 + np.random.default_rng(seed).uniform(-9000, 9000, len(TABLE))
     sources = [TABLE, Table(TABLE.ids, {**TABLE.columns, "Income": other})]
     shown: list[list[Any]] = [[], []]
@@ -285,7 +293,7 @@ def test_the_confined_process_computes_the_same() -> None:
     assert sorted(zip(here.rows.tolist(), here.groups.tolist(), strict=True)) == sorted(zip(there.rows.tolist(), there.groups.tolist(), strict=True))
 
 
-# --- A process that lies -----------------------------------------------------------------------------------------------------------------
+# --- A process that lies --------------------------------------------------------------------------
 
 
 def written(groups: pa.Table, members: pa.Table) -> bytes:

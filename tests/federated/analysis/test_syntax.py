@@ -1,4 +1,6 @@
-"""What an analysis may say: everything that is not on the list is refused, with a code that does not depend on data."""
+"""What an analysis may say: everything that is not on the list is refused, with a code that does
+not depend on data.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_an_analysis_is_read_into_keys_cells_and_filters() -> None:
 
 
 def verdict(sql: str) -> str:
-    """The code of its refusal, or ``read`` for an analysis whose every aggregate is of the three."""
+    """The code of its refusal, or ``read`` for an analysis whose every aggregate is of the
+    three.
+    """
     try:
         analysis = read(sql)
     except BadInput as error:

@@ -1,4 +1,6 @@
-"""Checks of ``flower_app`` without Flower's processes, run by ``test_flower`` in Flower's own environment: plain asserts, one folder as argument."""
+"""Checks of ``flower_app`` without Flower's processes, run by ``test_flower`` in Flower's own
+environment: plain asserts, one folder as argument.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def public_keys() -> dict[str, str]:
     return {name: key.public_key().public_bytes(*form).decode() for name, key in NODES.items()}
 
 
-def asked(step: Any, number: Any = 0, **records: Any) -> RecordDict:
+def step_request(step: Any, number: Any = 0, **records: Any) -> RecordDict:
     return RecordDict({"step": ConfigRecord({"name": step, "number": number}), **records})
 
 
@@ -56,8 +58,8 @@ def refuses(code: str, node: Node, content: RecordDict) -> None:
     assert raised == code, (raised, code)
 
 
-def keys_asked(rosters: Mapping[int, Mapping[str, bytes]], signatures: Mapping[str, bytes]) -> RecordDict:
-    return RecordDict({**pack(rosters), **asked("shares"), "signatures": ConfigRecord(dict(signatures))})
+def keys_request(rosters: Mapping[int, Mapping[str, bytes]], signatures: Mapping[str, bytes]) -> RecordDict:
+    return RecordDict({**pack(rosters), **step_request("shares"), "signatures": ConfigRecord(dict(signatures))})
 
 
 class Sum:
@@ -66,7 +68,7 @@ class Sum:
     def __init__(self, folder: Path) -> None:
         self.settings = {name: settings_of(folder, name) for name in NAMES}
         self.plan = read_plan(self.settings["a"]["plan"])
-        answers = {name: self.node(name).answer(asked("keys")) for name in NAMES}
+        answers = {name: self.node(name).answer(step_request("keys")) for name in NAMES}
         adverts = {name: unpack(answer) for name, answer in answers.items()}
         self.signatures = {name: signatures_of(answer)[name] for name, answer in answers.items()}
         self.rosters = {number: {name: adverts[name][number][name] for name in NAMES} for number in self.plan.sums}
@@ -75,10 +77,10 @@ class Sum:
         return Node(self.settings[name])
 
     def sealed(self) -> dict[str, dict[str, bytes]]:
-        machine = Aggregator(self.plan.terms(0))
-        machine.collect_keys(self.rosters[0])
-        request = keys_asked(self.rosters, self.signatures)
-        return machine.route_shares({name: unpack(self.node(name).answer(request))[0] for name in NAMES})
+        aggregator = Aggregator(self.plan.terms(0))
+        aggregator.collect_keys(self.rosters[0])
+        request = keys_request(self.rosters, self.signatures)
+        return aggregator.route_shares({name: unpack(self.node(name).answer(request))[0] for name in NAMES})
 
 
 def check_that_nothing_is_read_or_charged_without_a_yes(folder: Path) -> None:
@@ -91,30 +93,34 @@ def check_that_nothing_is_read_or_charged_without_a_yes(folder: Path) -> None:
         Budget.create(Path(settings["budget"]), 10**9)
         Path(settings["rows"]).unlink()  # whoever opens it fails with another code
         node = Node(settings)
-        refuses("gate_missing" if gate is None else "gate_refused", node, asked("keys"))
-        refuses("message_unexpected", node, RecordDict({**asked("masked"), "common": ArrayRecord([node._plan.initial()])}))
+        refuses("gate_missing" if gate is None else "gate_refused", node, step_request("keys"))
+        refuses("message_unexpected", node, RecordDict({**step_request("masked"), "common": ArrayRecord([node._plan.initial()])}))
         assert Budget(Path(settings["budget"])).balance().spent == 0
 
 
 def check_that_forged_keys_are_refused(folder: Path) -> None:
-    """The server gives ``a`` keys of its own for ``b`` and ``c``: it could open the shares of ``a`` and read its vector."""
+    """The server gives ``a`` keys of its own for ``b`` and ``c``: it could open the shares of ``a``
+    and read its vector.
+    """
     honest = Sum(folder)
     forged = {number: dict(roster) for number, roster in honest.rosters.items()}
     for number, roster in forged.items():
         for name in "bc":
             roster[name] = Member(honest.plan.terms(number), name, bytes([number + 1]) * 31 + name.encode()).advertise()
     node = honest.node("a")
-    refuses("keys_differ", node, keys_asked(forged, honest.signatures))
-    refuses("keys_differ", node, keys_asked(honest.rosters, {}))
-    refuses("keys_differ", node, keys_asked(honest.rosters, honest.signatures | {"b": honest.signatures["c"]}))
-    refuses("keys_differ", node, keys_asked({**honest.rosters, 1: {**honest.rosters[1], "c": forged[1]["c"]}}, honest.signatures))
-    refuses("message_malformed", node, keys_asked({**honest.rosters, 1: {name: honest.rosters[1][name] for name in "ab"}}, honest.signatures))
+    refuses("keys_differ", node, keys_request(forged, honest.signatures))
+    refuses("keys_differ", node, keys_request(honest.rosters, {}))
+    refuses("keys_differ", node, keys_request(honest.rosters, honest.signatures | {"b": honest.signatures["c"]}))
+    refuses("keys_differ", node, keys_request({**honest.rosters, 1: {**honest.rosters[1], "c": forged[1]["c"]}}, honest.signatures))
+    refuses("message_malformed", node, keys_request({**honest.rosters, 1: {name: honest.rosters[1][name] for name in "ab"}}, honest.signatures))
     del honest.settings["a"]["keys"]["c"]
-    refuses("peer_key_missing", honest.node("a"), keys_asked(honest.rosters, honest.signatures))
+    refuses("peer_key_missing", honest.node("a"), keys_request(honest.rosters, honest.signatures))
 
 
 def check_that_two_messages_at_once_are_not_both_answered(folder: Path) -> None:
-    """The same masks over two vectors would tell their difference: of a true change and of what a chosen model gives."""
+    """The same masks over two vectors would reveal their difference: of a true change and of what a
+    chosen model gives.
+    """
     honest = Sum(folder)
     sealed, length = honest.sealed(), honest.plan.terms(0).length
     both, answered = threading.Barrier(2), list[Any]()
@@ -138,18 +144,18 @@ def check_that_two_messages_at_once_are_not_both_answered(folder: Path) -> None:
 
 def check_that_members_with_different_models_reveal_nothing(folder: Path) -> None:
     honest = Sum(folder)
-    machine, sealed = Aggregator(honest.plan.terms(0)), honest.sealed()
-    machine.collect_keys(honest.rosters[0])
-    machine.senders, vectors = NAMES, {}
+    aggregator, sealed = Aggregator(honest.plan.terms(0)), honest.sealed()
+    aggregator.collect_keys(honest.rosters[0])
+    aggregator.senders, vectors = NAMES, {}
     for name in NAMES:
         common = honest.plan.initial() + (5.0 if name == "a" else 0.0)
-        reply = honest.node(name).answer(RecordDict({**pack({0: sealed[name]}), **asked("masked"), "common": ArrayRecord([common])}))
+        reply = honest.node(name).answer(RecordDict({**pack({0: sealed[name]}), **step_request("masked"), "common": ArrayRecord([common])}))
         vectors[name] = reply.array_records["vector"].to_numpy_ndarrays()[0]
-    told = pack({0: dict.fromkeys(machine.add_masked(vectors), b"")})
-    confirmed = {name: unpack(honest.node(name).answer(RecordDict({**told, **asked("confirm")})))[0] for name in NAMES}
-    routed = machine.route_confirmations(confirmed)
+    survivor_list = pack({0: dict.fromkeys(aggregator.add_masked(vectors), b"")})
+    confirmed = {name: unpack(honest.node(name).answer(RecordDict({**survivor_list, **step_request("confirm")})))[0] for name in NAMES}
+    routed = aggregator.route_confirmations(confirmed)
     for name in NAMES:
-        refuses("survivors_differ", honest.node(name), RecordDict({**pack({0: routed[name]}), **asked("reveal")}))
+        refuses("survivors_differ", honest.node(name), RecordDict({**pack({0: routed[name]}), **step_request("reveal")}))
 
 
 def check_a_sum(folder: Path) -> None:
@@ -157,52 +163,52 @@ def check_a_sum(folder: Path) -> None:
     settings = {name: settings_of(folder, name) for name in NAMES}
     nodes = {name: Node(setting) for name, setting in settings.items()}
     plan = read_plan(settings["a"]["plan"])
-    machines = {number: Aggregator(plan.terms(number)) for number in plan.sums}
+    aggregators = {number: Aggregator(plan.terms(number)) for number in plan.sums}
 
     refuses("message_malformed", nodes["a"], RecordDict({}))
-    refuses("message_unexpected", nodes["a"], asked("everything"))
-    refuses("message_unexpected", nodes["a"], asked("keys", 99))
-    refuses("message_unexpected", nodes["a"], asked("confirm"))
-    answers = {name: node.answer(asked("keys")) for name, node in nodes.items()}
+    refuses("message_unexpected", nodes["a"], step_request("everything"))
+    refuses("message_unexpected", nodes["a"], step_request("keys", 99))
+    refuses("message_unexpected", nodes["a"], step_request("confirm"))
+    answers = {name: node.answer(step_request("keys")) for name, node in nodes.items()}
     adverts = {name: unpack(answer) for name, answer in answers.items()}
     signatures = {name: signatures_of(answer)[name] for name, answer in answers.items()}
-    refuses("message_unexpected", nodes["a"], asked("keys"))
+    refuses("message_unexpected", nodes["a"], step_request("keys"))
 
-    rosters = {number: machines[number].collect_keys({name: adverts[name][number][name] for name in NAMES}) for number in plan.sums}
-    request = keys_asked(rosters, signatures)
-    refuses("message_malformed", nodes["a"], asked("shares"))
+    rosters = {number: aggregators[number].collect_keys({name: adverts[name][number][name] for name in NAMES}) for number in plan.sums}
+    request = keys_request(rosters, signatures)
+    refuses("message_malformed", nodes["a"], step_request("shares"))
     shares = {name: unpack(Node(settings[name]).answer(request)) for name in NAMES}
-    sealed = machines[0].route_shares({name: shares[name][0] for name in NAMES})
+    sealed = aggregators[0].route_shares({name: shares[name][0] for name in NAMES})
 
     wrong = ArrayRecord([np.zeros(99)])
     common = ArrayRecord([plan.initial()])
-    refuses("message_malformed", nodes["a"], RecordDict({**pack({0: sealed["a"]}), **asked("masked")}))
-    refuses("message_malformed", nodes["a"], RecordDict({**pack({0: sealed["a"]}), **asked("masked"), "common": wrong}))
+    refuses("message_malformed", nodes["a"], RecordDict({**pack({0: sealed["a"]}), **step_request("masked")}))
+    refuses("message_malformed", nodes["a"], RecordDict({**pack({0: sealed["a"]}), **step_request("masked"), "common": wrong}))
     vectors = {}
     for name in NAMES:
-        reply = Node(settings[name]).answer(RecordDict({**pack({0: sealed[name]}), **asked("masked"), "common": common}))
+        reply = Node(settings[name]).answer(RecordDict({**pack({0: sealed[name]}), **step_request("masked"), "common": common}))
         vectors[name] = reply.array_records["vector"].to_numpy_ndarrays()[0]
-    machines[0].add_masked(vectors)
+    aggregators[0].add_masked(vectors)
 
     everybody, two = (pack({0: dict.fromkeys(names, b"")}) for names in (NAMES, NAMES[:2]))
-    confirmed = {name: unpack(Node(settings[name]).answer(RecordDict({**everybody, **asked("confirm")})))[0] for name in NAMES}
-    refuses("both_secrets", Node(settings["a"]), RecordDict({**two, **asked("confirm")}))
-    routed = machines[0].route_confirmations(confirmed)
+    confirmed = {name: unpack(Node(settings[name]).answer(RecordDict({**everybody, **step_request("confirm")})))[0] for name in NAMES}
+    refuses("both_secrets", Node(settings["a"]), RecordDict({**two, **step_request("confirm")}))
+    routed = aggregators[0].route_confirmations(confirmed)
     revealed = {}
     for name in NAMES:
-        reveal = RecordDict({**pack({0: routed[name]}), **asked("reveal")})
+        reveal = RecordDict({**pack({0: routed[name]}), **step_request("reveal")})
         revealed[name] = unpack(Node(settings[name]).answer(reveal))[0]
         refuses("step_out_of_order", Node(settings[name]), reveal)
-    total = machines[0].unmask(revealed)
+    total = aggregators[0].unmask(revealed)
     assert total[-1] == 9, "three rows with a label at each of three members"
 
     private = settings_of(folder / "private", "a", fraction=16, privacy={"clip": 1.0, "noise": 3.0})
-    refuses("budget_exhausted", Node(private), asked("keys"))
+    refuses("budget_exhausted", Node(private), step_request("keys"))
     unreadable = settings_of(folder / "unreadable", "a")
     Path(unreadable["rows"]).write_text("x,home\nmuch,own\n")
     node = Node(unreadable)
-    node.answer(asked("keys"))
-    refuses("number_malformed", node, RecordDict({**asked("masked"), "common": common}))
+    node.answer(step_request("keys"))
+    refuses("number_malformed", node, RecordDict({**step_request("masked"), "common": common}))
 
 
 def main(folder: Path) -> None:

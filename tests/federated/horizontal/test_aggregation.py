@@ -1,4 +1,6 @@
-"""The protocol ``aggregation``: specifications, training over channels, dropouts, privacy, replay."""
+"""The protocol ``aggregation``: specifications, training over channels, dropouts, privacy,
+replay.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,8 @@ def run_all(
     gone: Mapping[str, int] | None = None,
     alter: Callable[[Session], None] | None = None,
 ) -> dict[str, Any]:
-    """All roles in one process; what became of each. ``gone``: how many messages a party sends to the server before it stops.
+    """All roles in one process; what became of each. ``gone``: how many messages a party sends to
+    the server before it stops.
 
     ``alter`` changes what the server sends.
     """
@@ -110,7 +113,7 @@ def refused(code: str, kind: type[Exception] = BadInput) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == code)
 
 
-# --- Specifications -------------------------------------------------------------------------------------------------------------------
+# --- Specifications -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,7 @@ def test_roles_and_columns_are_checked() -> None:
         AGGREGATION.check(Job("j", "aggregation", "credit", {name: party for name, party in job_of().parties.items() if name != "tax"}, PARAMETERS))
 
 
-# --- Training -------------------------------------------------------------------------------------------------------------------------
+# --- Training -------------------------------------------------------------------------------------
 
 
 def test_training_over_secure_sums_is_federated_averaging() -> None:
@@ -232,7 +235,7 @@ def test_training_ends_when_two_of_three_stop() -> None:
         run(job_of(), gone={"health": 1, "tax": 6})
 
 
-# --- An aggregator that is not the same to all ------------------------------------------------------------------------------------------
+# --- An aggregator that is not the same to all ----------------------------------------------------
 
 
 def another_model_for(name: str, number: int) -> Callable[[Session], None]:
@@ -265,7 +268,7 @@ def test_the_last_model_of_a_private_training_is_compared_too(tmp_path: Path) ->
     assert {ends[name].code for name in MEMBERS} == {"models_differ"}
 
 
-# --- Bad rows -------------------------------------------------------------------------------------------------------------------------
+# --- Bad rows -------------------------------------------------------------------------------------
 
 
 def column(name: str, value: Any, dtype: Any) -> dict[str, Table]:
@@ -307,7 +310,7 @@ def test_infinite_values_and_strange_categories_count_as_missing() -> None:
     assert rows.tolist() == [[0, 1, 1, 0, 0], [0, 1, 0, 0, 1], [-1, 0, 0, 0, 1], [1, 0, 0, 1, 0]]
 
 
-# --- Privacy --------------------------------------------------------------------------------------------------------------------------
+# --- Privacy --------------------------------------------------------------------------------------
 
 
 def ledgers(folder: Path, limit: int) -> dict[str, Path]:
@@ -343,7 +346,8 @@ def test_what_is_charged_holds_against_a_member_that_takes_its_own_noise_away(co
 
 
 def test_noise_is_in_the_model() -> None:
-    # Without privacy two runs differ by nothing; the noise of 3 times the clip of 1.0 is far above the rounding.
+    # Without privacy two runs differ by nothing; the noise of 3 times the clip of 1.0 is far above
+    # the rounding.
     plan = plan_of(job_of(PRIVATE))
     rows, labels = plan.prepare(TABLES["tax"].columns)
     noisy = [plan.contribution(0, plan.initial(), rows, labels, Randomness(bytes([seed]) * 32)) for seed in range(200)]

@@ -1,4 +1,6 @@
-"""A training over secure sums as an attempt of four parties: it ends whole at all of them and every side replays, or nothing is left."""
+"""A training over secure sums as an attempt of four parties: it ends whole at all of them and every
+side replays, or nothing is left.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Training inside Flower: real SuperLink and SuperNodes on the loopback, our secure aggregation inside."""
+"""Training inside Flower: real SuperLink and SuperNodes on the loopback, our secure aggregation
+inside.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def deployment(python: Path, traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Flower, running under strace; where the machine has none, its processes' connections are looked up again and again."""
+    """Flower, running under strace; where the machine has none, its processes' connections are
+    looked up again and again.
+    """
     strace = shutil.which("strace")
 
     def tracer(name: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""Discrete Gaussian noise: its distribution, by chi-square with fixed seeds, against probabilities computed from the definition."""
+"""Discrete Gaussian noise: its distribution, by chi-square with fixed seeds, against probabilities
+computed from the definition.
+"""
 
 from __future__ import annotations
 

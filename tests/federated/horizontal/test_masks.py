@@ -1,4 +1,6 @@
-"""Keys and masks: published vectors, the primitives put together by hand, and the vectors of docs/protocols/aggregation.md."""
+"""Keys and masks: published vectors, the primitives put together by hand, and the vectors of
+docs/protocols/aggregation.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Models and local training: gradients against differences, scikit-learn as the reference, FedProx's pull."""
+"""Models and local training: gradients against differences, scikit-learn as the reference,
+FedProx's pull.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def test_the_cost_is_that_of_the_gaussian_mechanism_rounded_up() -> None:
 
 
 def test_coarse_noise_costs_visibly_more_than_the_formula_without_correction() -> None:
-    # Kairouz et al.: at sigma 0.5 two summed discrete Gaussians are far from one; here sigma is an integer, so 1 is the worst.
+    # Kairouz et al.: at sigma 0.5 two summed discrete Gaussians are far from one; here sigma is an
+    # integer, so 1 is the worst.
     plain = math.ceil(10**6 * (10 / math.sqrt(2)) ** 2 / 2)
     assert privacy.cost(10, 1, 2, 1_000_000) > plain * 1.001
     assert privacy.cost(10_000, 1_000, 2, 1_000_000) <= math.ceil(10**6 * (10 / math.sqrt(2)) ** 2 / 2) + 1
@@ -79,7 +80,8 @@ def test_noise_that_is_none_or_too_much_is_refused(multiplier: float) -> None:
 
 
 def test_epsilon_is_within_the_known_bounds_of_zcdp() -> None:
-    # Bun and Steinke's conversion is an upper bound; the accountant's is tighter, and never below rho.
+    # Bun and Steinke's conversion is an upper bound; the accountant's is tighter, and never below
+    # rho.
     for micro in (1000, 100_000, 1_000_000):
         rho = micro / 10**6
         assert rho < privacy.epsilon(micro) <= rho + 2 * math.sqrt(rho * math.log(1 / privacy.DELTA)) + 1e-9

@@ -1,4 +1,6 @@
-"""Secure aggregation over channels: the same sums, members that vanish, members that send nonsense."""
+"""Secure aggregation over channels: the same sums, members that vanish, members that send
+nonsense.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ Alter = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 
 
 class Vanish(Exception):
-    """This member goes, without a word."""
+    """This member disappears without a message."""
 
 
 class AlteredChannel(Channel):
@@ -118,7 +120,9 @@ def test_a_member_that_sends_nonsense_ends_the_sum_with_a_code(alter: Alter, cod
 
 
 def collude(roster_for: Callable[[str, dict[str, bytes]], dict[str, bytes]], bases: dict[str, bytes]) -> dict[str, Any]:
-    """An aggregator that gives each member the keys it likes, and members with these bases: what became of each, and what the aggregator was sent."""
+    """An aggregator that gives each member the keys it likes, and members with these bases: what
+    became of each, and what the aggregator was sent.
+    """
 
     async def server(session: Session) -> Any:
         adverts = {name: (await session.to(name).receive("secagg/keys")).blob("advert", 96) for name in NAMES}

@@ -1,4 +1,6 @@
-"""Secure aggregation's two state machines: exact sums, dropouts, and what a lying aggregator or member gets."""
+"""Secure aggregation's two state machines: exact sums, dropouts, and what a lying aggregator or
+member gets.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def vectors_of(terms: Terms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
 
 
 def attestations_of(members: Mapping[str, Member]) -> dict[str, bytes]:
-    """What each member tells of its own keys, over a channel that the aggregator has no hand in."""
+    """The attestation of each member, over a channel that the aggregator cannot alter."""
     return {name: advert_digest(member.terms, name, Member(member.terms, name, member.seed).advertise()) for name, member in members.items()}
 
 
@@ -37,8 +39,10 @@ def members_of(terms: Terms) -> dict[str, Member]:
     return {name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(terms.members)}
 
 
-class Meeting:
-    """All machines of one sum, passed through the steps; ``gone`` says who is missing from which step on."""
+class Parties:
+    """All machines of one sum, passed through the steps; ``gone`` says who is missing from which
+    step on.
+    """
 
     def __init__(self, terms: Terms, gone: Mapping[str, str] | None = None) -> None:
         self.terms, self.members, self.aggregator = terms, members_of(terms), Aggregator(terms)
@@ -80,38 +84,38 @@ def refused(code: str, kind: type[QiaolianError] = PeerFault) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == code)
 
 
-# --- Sums -----------------------------------------------------------------------------------------------------------------------
+# --- Sums -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("count", [3, 5])
 def test_the_sum_is_exact(bits: int, count: int) -> None:
-    meeting = Meeting(terms_of(members=NAMES[:count], bits=bits))
-    assert np.array_equal(meeting.reveal(), meeting.expected())
+    parties = Parties(terms_of(members=NAMES[:count], bits=bits))
+    assert np.array_equal(parties.reveal(), parties.expected())
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("who", ["a", "c", "e"])
 def test_one_may_be_gone_from_any_step_on(step: str, who: str) -> None:
-    meeting = Meeting(terms_of(), {who: step})
-    assert np.array_equal(meeting.reveal(), meeting.expected())
+    parties = Parties(terms_of(), {who: step})
+    assert np.array_equal(parties.reveal(), parties.expected())
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_of_three_one_may_be_gone_from_any_step_on(step: str) -> None:
-    meeting = Meeting(terms_of(members=NAMES[:3]), {"b": step})
-    assert np.array_equal(meeting.reveal(), meeting.expected())
+    parties = Parties(terms_of(members=NAMES[:3]), {"b": step})
+    assert np.array_equal(parties.reveal(), parties.expected())
 
 
 def test_two_may_be_gone_at_different_steps() -> None:
-    meeting = Meeting(terms_of(), {"b": "masked", "d": "reveal"})
-    assert np.array_equal(meeting.reveal(), meeting.expected())
+    parties = Parties(terms_of(), {"b": "masked", "d": "reveal"})
+    assert np.array_equal(parties.reveal(), parties.expected())
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_too_few_members_at_any_step_end_the_sum(step: str) -> None:
     with refused("too_few_members"):
-        Meeting(terms_of(), dict.fromkeys("bcd", step)).reveal()
+        Parties(terms_of(), dict.fromkeys("bcd", step)).reveal()
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,47 +124,47 @@ def test_sums_are_exact_for_any_dropouts_within_the_threshold(count: int, length
     members = tuple("abcdef"[:count])
     terms = terms_of(members=members, length=length, bits=bits)
     gone = data.draw(st.dictionaries(st.sampled_from(members), st.sampled_from(STEPS), max_size=count - terms.threshold))
-    meeting = Meeting(terms, gone)
-    assert np.array_equal(meeting.reveal(), meeting.expected())
+    parties = Parties(terms, gone)
+    assert np.array_equal(parties.reveal(), parties.expected())
 
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_vectors_at_the_very_bound_do_not_wrap(bits: int, sign: int) -> None:
     bound = (2 ** (bits - 1) - 1) // 5
-    meeting = Meeting(terms_of(bits=bits, bound=bound))
-    meeting.vectors = {name: np.full(50, sign * bound) for name in NAMES}
-    assert set(meeting.reveal().tolist()) == {sign * 5 * bound}
+    parties = Parties(terms_of(bits=bits, bound=bound))
+    parties.vectors = {name: np.full(50, sign * bound) for name in NAMES}
+    assert set(parties.reveal().tolist()) == {sign * 5 * bound}
 
 
 def test_the_same_seeds_give_the_same_messages() -> None:
-    first, second = (Meeting(terms_of()) for _ in range(2))
+    first, second = (Parties(terms_of()) for _ in range(2))
     assert first.shares() == second.shares()
-    first, second = (Meeting(terms_of(), {"a": "masked"}) for _ in range(2))
+    first, second = (Parties(terms_of(), {"a": "masked"}) for _ in range(2))
     assert first.confirm() == second.confirm()
 
 
 def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
-    meeting = Meeting(terms_of(), {"d": "masked"})
+    parties = Parties(terms_of(), {"d": "masked"})
     for step in STEPS:
-        meeting.members = {name: Member.load(meeting.terms, member.dump()) for name, member in meeting.members.items()}
+        parties.members = {name: Member.load(parties.terms, member.dump()) for name, member in parties.members.items()}
         if step == "keys":
-            roster = meeting.keys()
+            roster = parties.keys()
         elif step == "shares":
-            attested = attestations_of(meeting.members)
-            routed = meeting.aggregator.route_shares({name: member.share(roster, attested) for name, member in meeting.members.items()})
+            attested = attestations_of(parties.members)
+            routed = parties.aggregator.route_shares({name: member.share(roster, attested) for name, member in parties.members.items()})
         elif step == "masked":
-            survivors = meeting.aggregator.add_masked(
-                {name: member.mask(meeting.vectors[name], routed[name]) for name, member in meeting.at("masked").items()}
+            survivors = parties.aggregator.add_masked(
+                {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.at("masked").items()}
             )
         elif step == "confirm":
-            confirmed = meeting.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in meeting.at("confirm").items()})
+            confirmed = parties.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in parties.at("confirm").items()})
         else:
-            total = meeting.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in meeting.at("reveal").items()})
-    assert np.array_equal(total, meeting.expected())
+            total = parties.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in parties.at("reveal").items()})
+    assert np.array_equal(total, parties.expected())
 
 
-# --- Terms ------------------------------------------------------------------------------------------------------------------------
+# --- Terms ----------------------------------------------------------------------------------------
 
 
 def test_fewer_than_three_members_hide_nothing() -> None:
@@ -193,46 +197,46 @@ def test_terms_nobody_can_meet_are_refused(wrong: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("value", [1001, -1001, -(2**63)])
 def test_an_element_beyond_the_bound_is_refused(value: int) -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.shares()
-    meeting.vectors["a"][7] = value
+    parties = Parties(terms_of())
+    routed = parties.shares()
+    parties.vectors["a"][7] = value
     with refused("value_out_of_range", BadInput):
-        meeting.members["a"].mask(meeting.vectors["a"], routed["a"])
+        parties.members["a"].mask(parties.vectors["a"], routed["a"])
 
 
 @pytest.mark.parametrize("vector", [np.zeros(49, np.int64), np.zeros((50, 1), np.int64), np.zeros(50, np.float64)])
 def test_a_vector_of_another_length_or_type_is_refused(vector: NDArray[Any]) -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.shares()
+    parties = Parties(terms_of())
+    routed = parties.shares()
     with refused("length_wrong", BadInput):
-        meeting.members["a"].mask(vector, routed["a"])
+        parties.members["a"].mask(vector, routed["a"])
 
 
-# --- A lying aggregator -------------------------------------------------------------------------------------------------------------
+# --- A lying aggregator ---------------------------------------------------------------------------
 
 
 def test_a_second_list_of_survivors_is_not_answered() -> None:
     # With both answers the aggregator would hold shares of the key and of the seed of "e".
-    meeting = Meeting(terms_of())
-    meeting.masked()
-    meeting.members["a"].confirm(NAMES)
+    parties = Parties(terms_of())
+    parties.masked()
+    parties.members["a"].confirm(NAMES)
     with refused("both_secrets"):
-        meeting.members["a"].confirm(("a", "b", "c", "d"))
+        parties.members["a"].confirm(("a", "b", "c", "d"))
 
 
 def test_shares_are_revealed_once() -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.confirm()
-    meeting.members["a"].reveal(routed["a"])
+    parties = Parties(terms_of())
+    routed = parties.confirm()
+    parties.members["a"].reveal(routed["a"])
     with refused("step_out_of_order", Conflict):
-        meeting.members["a"].reveal(routed["a"])
+        parties.members["a"].reveal(routed["a"])
 
 
 def test_no_member_reveals_both_secrets_of_another() -> None:
-    meeting = Meeting(terms_of(), {"e": "masked"})
-    routed = meeting.confirm()
-    revealed = meeting.members["a"].reveal(routed["a"])
-    opened = meeting.members["a"]._open_all()
+    parties = Parties(terms_of(), {"e": "masked"})
+    routed = parties.confirm()
+    revealed = parties.members["a"].reveal(routed["a"])
+    opened = parties.members["a"]._open_all()
     assert set(revealed) == set(NAMES)
     for owner, share in revealed.items():
         assert share == opened[owner][0 if owner == "e" else 1]
@@ -240,171 +244,175 @@ def test_no_member_reveals_both_secrets_of_another() -> None:
 
 
 def test_members_told_different_survivors_reveal_nothing() -> None:
-    # Three are told that "e" survived (seed shares), the others that it did not (key shares).
-    meeting = Meeting(terms_of())
-    meeting.masked()
+    # Three receive a list with "e" (seed shares), the others one without it (key shares).
+    parties = Parties(terms_of())
+    parties.masked()
     lists = {name: NAMES if name in "abc" else ("a", "b", "c", "d") for name in "abcd"}
-    sent = {name: meeting.members[name].confirm(lists[name]) for name in "abcd"}
+    sent = {name: parties.members[name].confirm(lists[name]) for name in "abcd"}
     for name in "abcd":
-        told = {peer: sent[peer][name] for peer in "abcd" if peer != name and name in sent[peer]}
+        confirmed_list = {peer: sent[peer][name] for peer in "abcd" if peer != name and name in sent[peer]}
         with refused("survivors_differ"):
-            meeting.members[name].reveal(told)
+            parties.members[name].reveal(confirmed_list)
 
 
 def test_a_member_without_enough_confirmations_reveals_nothing() -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.confirm()
+    parties = Parties(terms_of())
+    routed = parties.confirm()
     with refused("too_few_members"):
-        meeting.members["a"].reveal({"b": routed["a"]["b"]})
+        parties.members["a"].reveal({"b": routed["a"]["b"]})
 
 
 def test_a_confirmation_cannot_be_made_by_the_aggregator_nor_sent_back() -> None:
-    meeting = Meeting(terms_of())
-    meeting.masked()
-    sent = {name: member.confirm(NAMES) for name, member in meeting.members.items()}
+    parties = Parties(terms_of())
+    parties.masked()
+    sent = {name: member.confirm(NAMES) for name, member in parties.members.items()}
     for forged in (bytes(32), b"", sent["a"]["b"]):
-        member = Member.load(meeting.terms, meeting.members["a"].dump())
+        member = Member.load(parties.terms, parties.members["a"].dump())
         with refused("survivors_differ"):
             member.reveal({"b": forged, "c": sent["c"]["a"]})
 
 
 def test_a_member_whose_vector_is_said_to_be_missing_reveals_nothing() -> None:
-    meeting = Meeting(terms_of())
-    meeting.masked()
+    parties = Parties(terms_of())
+    parties.masked()
     with refused("members_wrong"):
-        meeting.members["a"].confirm(("b", "c", "d", "e"))
+        parties.members["a"].confirm(("b", "c", "d", "e"))
 
 
 @pytest.mark.parametrize("survivors", [("a", "b", "b", "c"), ("a", "b", "x"), ("a", "b", "c", "d", "e", "f")])
 def test_survivors_who_are_no_members_are_refused(survivors: tuple[str, ...]) -> None:
-    meeting = Meeting(terms_of())
-    meeting.masked()
+    parties = Parties(terms_of())
+    parties.masked()
     with refused("members_wrong"):
-        meeting.members["a"].confirm(survivors)
+        parties.members["a"].confirm(survivors)
 
 
 def test_a_sum_over_too_few_vectors_is_not_revealed() -> None:
-    meeting = Meeting(terms_of())
-    meeting.masked()
+    parties = Parties(terms_of())
+    parties.masked()
     with refused("too_few_members"):
-        meeting.members["a"].confirm(("a", "b"))
+        parties.members["a"].confirm(("a", "b"))
 
 
 def test_a_survivor_that_sent_no_shares_is_refused() -> None:
-    meeting = Meeting(terms_of(), {"e": "shares"})
-    meeting.masked()
+    parties = Parties(terms_of(), {"e": "shares"})
+    parties.masked()
     with refused("members_wrong"):
-        meeting.members["a"].confirm(NAMES)
+        parties.members["a"].confirm(NAMES)
 
 
 def test_another_key_under_the_members_own_name_is_refused() -> None:
-    meeting = Meeting(terms_of())
-    roster = dict(meeting.keys())
-    roster["a"] = Member(meeting.terms, "a", b"z" * 32).advertise()
+    parties = Parties(terms_of())
+    roster = dict(parties.keys())
+    roster["a"] = Member(parties.terms, "a", b"z" * 32).advertise()
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster, attestations_of(meeting.members))
+        parties.members["a"].share(roster, attestations_of(parties.members))
 
 
 @pytest.mark.parametrize("wrong", [b"", bytes(95), bytes(96)])
 def test_keys_that_are_none_are_refused(wrong: bytes) -> None:
-    meeting = Meeting(terms_of())
-    roster = {**meeting.keys(), "b": wrong}
+    parties = Parties(terms_of())
+    roster = {**parties.keys(), "b": wrong}
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster, attestations_of(meeting.members))
+        parties.members["a"].share(roster, attestations_of(parties.members))
 
 
 def test_one_members_keys_under_two_names_are_refused() -> None:
-    meeting = Meeting(terms_of())
-    roster = dict(meeting.keys())
+    parties = Parties(terms_of())
+    roster = dict(parties.keys())
     roster["b"] = roster["c"]
     with refused("roster_wrong"):
-        meeting.members["a"].share(roster, attestations_of(meeting.members))
+        parties.members["a"].share(roster, attestations_of(parties.members))
 
 
-def evil_roster(meeting: Meeting) -> dict[str, bytes]:
+def evil_roster(parties: Parties) -> dict[str, bytes]:
     """The keys "a" is given by an aggregator that has made those of all others itself."""
-    made = {name: Member(meeting.terms, name, b"z" * 31 + name.encode()).advertise() for name in NAMES[1:]}
-    return {**made, "a": meeting.members["a"].advertise()}
+    made = {name: Member(parties.terms, name, b"z" * 31 + name.encode()).advertise() for name in NAMES[1:]}
+    return {**made, "a": parties.members["a"].advertise()}
 
 
 def test_an_aggregator_that_gives_keys_of_its_own_as_the_peers_gets_no_share() -> None:
-    # With them it could open the shares of "a", rebuild its key and seed, and read its vector before anything is revealed.
-    meeting = Meeting(terms_of())
+    # With them it could open the shares of "a", rebuild its key and seed, and read its vector
+    # before anything is revealed.
+    parties = Parties(terms_of())
     with refused("keys_differ"):
-        meeting.members["a"].share(evil_roster(meeting), attestations_of(meeting.members))
+        parties.members["a"].share(evil_roster(parties), attestations_of(parties.members))
 
 
 def test_one_key_swapped_is_noticed_before_anything_is_shared() -> None:
-    meeting = Meeting(terms_of())
-    roster = {**meeting.keys(), "e": evil_roster(Meeting(terms_of()))["e"]}
+    parties = Parties(terms_of())
+    roster = {**parties.keys(), "e": evil_roster(Parties(terms_of()))["e"]}
     with refused("keys_differ"):
-        meeting.members["a"].share(roster, attestations_of(meeting.members))
+        parties.members["a"].share(roster, attestations_of(parties.members))
 
 
 def test_a_peer_that_has_vouched_for_nothing_gets_no_share() -> None:
-    meeting = Meeting(terms_of())
-    roster = meeting.keys()
+    parties = Parties(terms_of())
+    roster = parties.keys()
     with refused("keys_differ"):
-        meeting.members["a"].share(roster, {name: digest for name, digest in attestations_of(meeting.members).items() if name != "e"})
+        parties.members["a"].share(roster, {name: digest for name, digest in attestations_of(parties.members).items() if name != "e"})
 
 
 @pytest.mark.parametrize("other", [terms_of(label="job/2"), terms_of(bound=999)])
 def test_what_was_vouched_for_in_another_sum_does_not_count(other: Terms) -> None:
-    meeting = Meeting(terms_of())
-    roster = meeting.keys()
+    parties = Parties(terms_of())
+    roster = parties.keys()
     attested = {name: advert_digest(other, name, advert) for name, advert in roster.items()}
     with refused("keys_differ"):
-        meeting.members["a"].share(roster, attested)
+        parties.members["a"].share(roster, attested)
 
 
 def test_members_that_start_from_different_models_reveal_nothing() -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.shares()
+    parties = Parties(terms_of())
+    routed = parties.shares()
     bases = {name: bytes([name == "a"]) * 32 for name in NAMES}
-    survivors = meeting.aggregator.add_masked(
-        {name: member.mask(meeting.vectors[name], routed[name], bases[name]) for name, member in meeting.members.items()}
+    survivors = parties.aggregator.add_masked(
+        {name: member.mask(parties.vectors[name], routed[name], bases[name]) for name, member in parties.members.items()}
     )
-    routed = meeting.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in meeting.members.items()})
+    routed = parties.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in parties.members.items()})
     for name in "ab":
-        member = Member.load(meeting.terms, meeting.members[name].dump())
+        member = Member.load(parties.terms, parties.members[name].dump())
         with refused("survivors_differ"):
             member.reveal(routed[name])
 
 
-# --- Members who collude with the aggregator ----------------------------------------------------------------------------------------
+# --- Members who collude with the aggregator ------------------------------------------------------
 
 
-def both_secrets(meeting: Meeting, colluder: str) -> bool:
-    """Whether an aggregator and this member get key and seed of "a" by two lists, the colluder confirming both."""
-    meeting.masked()
+def both_secrets(parties: Parties, colluder: str) -> bool:
+    """Whether an aggregator and this member get key and seed of "a" by two lists, the colluder
+    confirming both.
+    """
+    parties.masked()
     lists = {"a": ("a", "b", "e"), "b": ("a", "b", "e"), "c": ("c", "d", "e"), "d": ("c", "d", "e")}
-    sent = {name: meeting.members[name].confirm(told) for name, told in lists.items()}
+    sent = {name: parties.members[name].confirm(confirmed_list) for name, confirmed_list in lists.items()}
     given = {name: dict[str, bytes]() for name in lists}
-    for told in (lists["a"], lists["c"]):
-        member = Member.load(meeting.terms, meeting.members[colluder].dump())
-        sent[colluder] = member.confirm(told)
-        for name in told[:2]:
-            given[name] = {peer: sent[peer][name] for peer in told if peer != name}
-    revealed = {name: meeting.members[name].reveal(given[name]) for name in lists}
-    own = meeting.members[colluder]._open_all()["a"]
-    points = {name: meeting.terms.point(name) for name in NAMES}
+    for confirmed_list in (lists["a"], lists["c"]):
+        member = Member.load(parties.terms, parties.members[colluder].dump())
+        sent[colluder] = member.confirm(confirmed_list)
+        for name in confirmed_list[:2]:
+            given[name] = {peer: sent[peer][name] for peer in confirmed_list if peer != name}
+    revealed = {name: parties.members[name].reveal(given[name]) for name in lists}
+    own = parties.members[colluder]._open_all()["a"]
+    points = {name: parties.terms.point(name) for name in NAMES}
     seed = shamir.combine({points["a"]: revealed["a"]["a"], points["b"]: revealed["b"]["a"], points[colluder]: own[1]})
     key = shamir.combine({points["c"]: revealed["c"]["a"], points["d"]: revealed["d"]["a"], points[colluder]: own[0]})
-    return (seed, key) == (meeting.members["a"]._secret("self"), meeting.members["a"]._secret("masking"))
+    return (seed, key) == (parties.members["a"]._secret("self"), parties.members["a"]._secret("masking"))
 
 
 def test_one_colluder_opens_a_vector_at_more_than_half_and_not_at_the_least_threshold_for_it() -> None:
-    assert both_secrets(Meeting(terms_of(threshold=min_threshold(5))), "e")
+    assert both_secrets(Parties(terms_of(threshold=min_threshold(5))), "e")
     with refused("too_few_members"):
-        both_secrets(Meeting(terms_of(threshold=min_threshold(5, 1))), "e")
+        both_secrets(Parties(terms_of(threshold=min_threshold(5, 1))), "e")
 
 
 def test_one_colluder_of_three_and_a_claimed_dropout_need_a_threshold_of_three() -> None:
-    # The sum of two, less the colluder's own part, is the third's vector: no threshold of two hides it.
-    meeting = Meeting(terms_of(members=NAMES[:3]), {"c": "masked"})
-    assert np.array_equal(meeting.reveal() - meeting.vectors["b"], meeting.vectors["a"])
+    # The sum of two, less the colluder's own part, is the third's vector: no threshold of two hides
+    # it.
+    parties = Parties(terms_of(members=NAMES[:3]), {"c": "masked"})
+    assert np.array_equal(parties.reveal() - parties.vectors["b"], parties.vectors["a"])
     with refused("too_few_members"):
-        Meeting(terms_of(members=NAMES[:3], threshold=min_threshold(3, 1)), {"c": "masked"}).reveal()
+        Parties(terms_of(members=NAMES[:3], threshold=min_threshold(3, 1)), {"c": "masked"}).reveal()
 
 
 @given(members=st.integers(3, 256), colluders=st.integers(0, 253))
@@ -415,93 +423,93 @@ def test_the_least_threshold_leaves_two_hidden_vectors_and_one_list(members: int
         assert hidden == (threshold >= least)
 
 
-# --- Altered and replayed messages ----------------------------------------------------------------------------------------------------
+# --- Altered and replayed messages ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", [0, 40, 81])
 def test_altered_shares_do_not_open(place: int) -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.shares()
+    parties = Parties(terms_of())
+    routed = parties.shares()
     altered = bytearray(routed["a"]["b"])
     altered[place] ^= 1
     with refused("shares_altered"):
-        meeting.members["a"].mask(meeting.vectors["a"], {**routed["a"], "b": bytes(altered)})
+        parties.members["a"].mask(parties.vectors["a"], {**routed["a"], "b": bytes(altered)})
 
 
 def test_shares_of_another_round_do_not_open() -> None:
-    old, new = Meeting(terms_of(label="job/1")), Meeting(terms_of(label="job/2"))
+    old, new = Parties(terms_of(label="job/1")), Parties(terms_of(label="job/2"))
     replayed, routed = old.shares(), new.shares()
     with refused("shares_altered"):
         new.members["a"].mask(new.vectors["a"], {**routed["a"], "b": replayed["a"]["b"]})
 
 
 def test_shares_for_another_member_do_not_open() -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.shares()
+    parties = Parties(terms_of())
+    routed = parties.shares()
     with refused("shares_altered"):
-        meeting.members["a"].mask(meeting.vectors["a"], {**routed["a"], "b": routed["c"]["b"]})
+        parties.members["a"].mask(parties.vectors["a"], {**routed["a"], "b": routed["c"]["b"]})
 
 
 def test_members_with_other_terms_do_not_understand_each_other() -> None:
-    meeting = Meeting(terms_of())
-    meeting.members["b"] = Member(terms_of(bound=999), "b", b"\2" * 32)
+    parties = Parties(terms_of())
+    parties.members["b"] = Member(terms_of(bound=999), "b", b"\2" * 32)
     with refused("keys_differ"):
-        meeting.shares()
+        parties.shares()
 
 
 def test_an_altered_share_gives_no_wrong_sum() -> None:
     for owner in ("b", "e"):  # a survivor's seed, a missing member's key
-        meeting = Meeting(terms_of(), {"e": "masked"})
-        routed = meeting.confirm()
-        revealed = {name: member.reveal(routed[name]) for name, member in meeting.at("reveal").items()}
+        parties = Parties(terms_of(), {"e": "masked"})
+        routed = parties.confirm()
+        revealed = {name: member.reveal(routed[name]) for name, member in parties.at("reveal").items()}
         altered = bytearray(revealed["a"][owner])
         altered[-1] ^= 1
         revealed["a"] = {**revealed["a"], owner: bytes(altered)}
         with refused("share_wrong"):
-            meeting.aggregator.unmask(revealed)
+            parties.aggregator.unmask(revealed)
 
 
 def test_a_vector_beyond_the_bound_is_noticed_in_the_sum() -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.shares()
-    masked = {name: member.mask(meeting.vectors[name], routed[name]) for name, member in meeting.members.items()}
+    parties = Parties(terms_of())
+    routed = parties.shares()
+    masked = {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.members.items()}
     masked["c"] += np.uint64(2**40)
-    survivors = meeting.aggregator.add_masked(masked)
-    confirmed = meeting.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in meeting.members.items()})
+    survivors = parties.aggregator.add_masked(masked)
+    confirmed = parties.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in parties.members.items()})
     with refused("sum_out_of_range"):
-        meeting.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in meeting.members.items()})
+        parties.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in parties.members.items()})
 
 
 @pytest.mark.parametrize("vector", [np.zeros(49, np.uint64), np.zeros(50, np.uint32)])
 def test_the_aggregator_refuses_a_vector_of_another_length_or_ring(vector: NDArray[Any]) -> None:
-    meeting = Meeting(terms_of())
-    routed = meeting.shares()
-    masked = {name: member.mask(meeting.vectors[name], routed[name]) for name, member in meeting.members.items()}
+    parties = Parties(terms_of())
+    routed = parties.shares()
+    masked = {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.members.items()}
     with refused("message_malformed"):
-        meeting.aggregator.add_masked({**masked, "b": vector})
+        parties.aggregator.add_masked({**masked, "b": vector})
 
 
 def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wrong_members() -> None:
-    meeting = Meeting(terms_of())
-    adverts = {name: member.advertise() for name, member in meeting.members.items()}
+    parties = Parties(terms_of())
+    adverts = {name: member.advertise() for name, member in parties.members.items()}
     with refused("message_malformed"):
-        Aggregator(meeting.terms).collect_keys({**adverts, "b": bytes(95)})
-    roster = meeting.aggregator.collect_keys(adverts)
-    shares = {name: member.share(roster, attestations_of(meeting.members)) for name, member in meeting.members.items()}
+        Aggregator(parties.terms).collect_keys({**adverts, "b": bytes(95)})
+    roster = parties.aggregator.collect_keys(adverts)
+    shares = {name: member.share(roster, attestations_of(parties.members)) for name, member in parties.members.items()}
     with refused("message_malformed"):
-        meeting.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
+        parties.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
     with refused("members_wrong"):
-        meeting.aggregator.route_shares({**shares, "b": {name: share for name, share in shares["b"].items() if name != "a"}})
+        parties.aggregator.route_shares({**shares, "b": {name: share for name, share in shares["b"].items() if name != "a"}})
 
 
-# --- What the aggregator sees ---------------------------------------------------------------------------------------------------------
+# --- What the aggregator sees ---------------------------------------------------------------------
 
 
 def test_a_masked_vector_of_zeros_looks_uniform() -> None:
     terms = terms_of(length=40_000)
-    meeting = Meeting(terms)
-    routed = meeting.shares()
-    masked = meeting.members["a"].mask(np.zeros(terms.length, np.int64), routed["a"])
+    parties = Parties(terms)
+    routed = parties.shares()
+    masked = parties.members["a"].mask(np.zeros(terms.length, np.int64), routed["a"])
     counts = np.bincount(masked.view(np.uint8), minlength=256)
     mean = masked.nbytes / 256
     # 255 degrees of freedom: below 340 with probability 1 - 3e-4; the seeds are fixed.
@@ -509,22 +517,23 @@ def test_a_masked_vector_of_zeros_looks_uniform() -> None:
 
 
 def test_a_late_vector_is_still_hidden_once_the_pairwise_masks_are_known() -> None:
-    # "e" is taken for missing and its key is rebuilt; its vector, come late, is still under its own mask.
-    meeting = Meeting(terms_of(), {"e": "masked"})
-    routed = meeting.shares()
-    late = meeting.members["e"].mask(meeting.vectors["e"], routed["e"])
+    # "e" is taken for missing and its key is rebuilt; its vector, come late, is still under its own
+    # mask.
+    parties = Parties(terms_of(), {"e": "masked"})
+    routed = parties.shares()
+    late = parties.members["e"].mask(parties.vectors["e"], routed["e"])
     stripped = late.copy()
     for peer in "abcd":
-        add_pair_mask(meeting.terms, stripped, meeting.members["e"]._secret("masking"), meeting.aggregator.roster[peer][32:64], "e", peer, undo=True)
+        add_pair_mask(parties.terms, stripped, parties.members["e"]._secret("masking"), parties.aggregator.roster[peer][32:64], "e", peer, undo=True)
     assert np.abs(stripped.view(np.int64)).max() > 2**60
-    add_self_mask(meeting.terms, stripped, meeting.members["e"]._secret("self"), "e", undo=True)
-    assert np.array_equal(stripped.view(np.int64), meeting.vectors["e"])
+    add_self_mask(parties.terms, stripped, parties.members["e"]._secret("self"), "e", undo=True)
+    assert np.array_equal(stripped.view(np.int64), parties.vectors["e"])
 
 
 @pytest.mark.parametrize("step", range(5))
 def test_steps_out_of_order_are_refused(step: int) -> None:
-    meeting = Meeting(terms_of())
-    routed, vector = {}, meeting.vectors["a"]
+    parties = Parties(terms_of())
+    routed, vector = {}, parties.vectors["a"]
     calls = [
         lambda member: member.advertise(),
         lambda member: member.share({}, {}),
@@ -532,6 +541,6 @@ def test_steps_out_of_order_are_refused(step: int) -> None:
         lambda member: member.confirm(NAMES),
         lambda member: member.reveal({}),
     ]
-    member = Member(meeting.terms, "a", b"\1" * 32, step=(step + 2) % 5)
+    member = Member(parties.terms, "a", b"\1" * 32, step=(step + 2) % 5)
     with pytest.raises(QiaolianError, check=lambda error: error.code in ("step_out_of_order", "both_secrets")):
         calls[step](member)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from federated.horizontal import shamir
 from federated.randomness import Randomness
 
-# The textbook polynomial 1234 + 166 x + 94 x**2; its values are small, so they are the same in any larger field.
+# The textbook polynomial 1234 + 166 x + 94 x**2; its values are small, so they are the same in any
+# larger field.
 TEXTBOOK = {1: 1494, 2: 1942, 3: 2578, 4: 3402, 5: 4414, 6: 5614}
 
 

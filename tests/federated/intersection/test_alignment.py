@@ -1,4 +1,6 @@
-"""Alignment of several parties: the same rows in the same order, and what a follower does not see."""
+"""Alignment of several parties: the same rows in the same order, and what a follower does not
+see.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Why identifiers are never compared by a hash: the dictionary attack on unified social credit codes, carried out."""
+"""Why identifiers are never compared by a hash: the dictionary attack on unified social credit
+codes, carried out.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def code_of(body: str, region: str = REGION) -> bytes:
 
 
 def dictionary() -> list[bytes]:
-    """All codes of the region in one of the registry's series (MA1K followed by any four signs would be 31 times as many)."""
+    """All codes of the region in one of the registry's series (MA1K followed by any four signs
+    would be 31 times as many).
+    """
     return [code_of("MA1K3" + "".join(letters)) for letters in itertools.product(SIGNS, repeat=3)]
 
 

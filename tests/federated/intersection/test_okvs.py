@@ -1,4 +1,6 @@
-"""The oblivious key-value store: it is a dictionary, its table is noise, and how often its equations cannot be solved."""
+"""The oblivious key-value store: it is a dictionary, its table is noise, and how often its
+equations cannot be solved.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def words(*shape: int, seed: int = 1) -> Any:
     return Randomness(bytes(31) + bytes([seed]), "test").words(*shape)
 
 
-def lines_of(keys: Any, layout: Layout, suite: str = "aes") -> KeySlots:
+def key_slots_of(keys: Any, layout: Layout, suite: str = "aes") -> KeySlots:
     return KeySlots.of(keys, layout, [permutation(SUITES[suite], bytes(32), f"store/0/{label}") for label in LABELS])
 
 
@@ -34,32 +36,34 @@ def solved(layout: Layout, key_slots: KeySlots) -> Solver:
     return solver
 
 
-def level(table: Any) -> bool:
-    """Whether ones and zeros are as many in every bit place as in noise, and neighbours as unlike: within five standard deviations."""
+def is_uniform(table: Any) -> bool:
+    """Whether ones and zeros are as many in every bit place as in noise, and neighbours as unlike:
+    within five standard deviations.
+    """
     bits = np.unpackbits(table.reshape(-1, 1).view(np.uint8), axis=1)
     spread = 5 * np.sqrt(len(bits)) / 2
     beside = (bits[1:] ^ bits[:-1]).sum(axis=0)
     return bool((np.abs(bits.sum(axis=0) - len(bits) / 2) < spread).all() and (np.abs(beside - len(bits) / 2) < spread).all())
 
 
-# --- A dictionary ---------------------------------------------------------------------------------------------------------------
+# --- A dictionary ---------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 700), st.integers(0, 300), st.integers(1, 9), st.integers(0, 255))
 def test_every_key_decodes_to_its_value_and_no_other_key_to_any(count: int, room: int, width: int, seed: int) -> None:
     layout, keys, values = Layout.of(count + room), words(count, 2, seed=seed), words(count, width, seed=seed ^ 1)
-    table = solved(layout, lines_of(keys, layout)).encode(values, Randomness(bytes(32)))
+    table = solved(layout, key_slots_of(keys, layout)).encode(values, Randomness(bytes(32)))
     assert table.shape == (layout.slots, width)
-    assert (decode(table, lines_of(keys, layout)) == values).all()
-    strangers = decode(table, lines_of(words(300, 2, seed=seed ^ 2), layout))
+    assert (decode(table, key_slots_of(keys, layout)) == values).all()
+    strangers = decode(table, key_slots_of(words(300, 2, seed=seed ^ 2), layout))
     assert not np.isin(strangers, values).any()
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_one_solver_makes_any_number_of_tables(suite: str) -> None:
     layout, keys = Layout.of(500), words(500, 2)
-    key_slots = lines_of(keys, layout, suite)
+    key_slots = key_slots_of(keys, layout, suite)
     solver, randomness = solved(layout, key_slots), Randomness(bytes(32))
     for seed, width in ((2, 1), (3, 40), (4, 2)):
         values = words(500, width, seed=seed)
@@ -67,9 +71,9 @@ def test_one_solver_makes_any_number_of_tables(suite: str) -> None:
 
 
 @pytest.mark.parametrize("alike", [2, 3, 7])
-def test_keys_with_the_same_three_slots_are_told_apart_by_the_dense_ones(alike: int) -> None:
+def test_keys_with_the_same_three_slots_are_distinguished_by_the_dense_ones(alike: int) -> None:
     layout = Layout.of(200)
-    key_slots = lines_of(words(200, 2), layout)
+    key_slots = key_slots_of(words(200, 2), layout)
     key_slots.slots[:alike] = key_slots.slots[0]
     solver, values = solved(layout, key_slots), words(200, 3, seed=2)
     assert len(solver.core.keys) >= alike
@@ -79,7 +83,7 @@ def test_keys_with_the_same_three_slots_are_told_apart_by_the_dense_ones(alike: 
 def test_a_core_of_many_keys_is_solved() -> None:
     # 300 keys in 330 slots, above the threshold of peeling, below that of solving
     layout = Layout(110)
-    key_slots = lines_of(words(300, 2, seed=3), layout)
+    key_slots = key_slots_of(words(300, 2, seed=3), layout)
     solver, values = solved(layout, key_slots), words(300, 3, seed=2)
     assert len(solver.core.keys) > 200
     assert (decode(solver.encode(values, Randomness(bytes(32))), key_slots) == values).all()
@@ -87,30 +91,31 @@ def test_a_core_of_many_keys_is_solved() -> None:
 
 def test_equations_that_depend_on_one_another_are_not_solved() -> None:
     layout = Layout.of(200)
-    key_slots = lines_of(words(200, 2), layout)
+    key_slots = key_slots_of(words(200, 2), layout)
     key_slots.slots[1], key_slots.dense[1] = key_slots.slots[0], key_slots.dense[0]
     assert Solver.of(layout, key_slots) is None
 
 
 def test_more_keys_than_the_core_may_have_are_not_solved() -> None:
     layout, count = Layout(400), MAX_CORE + 300
-    assert Solver.of(layout, lines_of(words(count, 2), layout)) is None
+    assert Solver.of(layout, key_slots_of(words(count, 2), layout)) is None
 
 
-# --- Noise ----------------------------------------------------------------------------------------------------------------------
+# --- Noise ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [0, 1, 40, 3000])
 def test_the_table_is_noise_whatever_number_of_keys_is_in_it(count: int) -> None:
     layout = Layout.of(3000)
-    table = solved(layout, lines_of(words(count, 2), layout)).encode(words(count, 4, seed=2), Randomness(bytes(32)))
+    table = solved(layout, key_slots_of(words(count, 2), layout)).encode(words(count, 4, seed=2), Randomness(bytes(32)))
     assert table.shape == (layout.slots, 4)
-    assert level(table)
+    assert is_uniform(table)
     assert len(np.unique(table)) == table.size
 
 
 def test_with_few_slots_every_table_is_equally_likely() -> None:
-    # one key over three slots, of which the lowest two bits are seen: 64 tables; every column of words is a table by itself
+    # one key over three slots, of which the lowest two bits are seen: 64 tables; every column of
+    # words is a table by itself
     layout, key_slots = Layout(1), KeySlots(np.array([[0, 1, 2]], np.int32), np.zeros((1, DENSE // 8), np.uint8))
     tables = solved(layout, key_slots).encode(words(1, 6400), Randomness(bytes(32)))[:3] & np.uint64(3)
     seen = np.bincount((tables[0] + tables[1] * np.uint64(4) + tables[2] * np.uint64(16)).astype(np.int64), minlength=64)
@@ -119,15 +124,17 @@ def test_with_few_slots_every_table_is_equally_likely() -> None:
 
 def test_two_tables_of_the_same_values_differ_everywhere() -> None:
     layout, values = Layout.of(300), words(300, 2, seed=2)
-    solver, randomness = solved(layout, lines_of(words(300, 2), layout)), Randomness(bytes(32))
+    solver, randomness = solved(layout, key_slots_of(words(300, 2), layout)), Randomness(bytes(32))
     assert (solver.encode(values, randomness) != solver.encode(values, randomness)).all()
 
 
-# --- How often it fails ---------------------------------------------------------------------------------------------------------
+# --- How often it fails ---------------------------------------------------------------------------
 
 
 def dependent_sets(keys: int, third: int) -> float:
-    """How many sets of keys are expected that name every slot of the thirds an even number of times."""
+    """How many sets of keys are expected that name every slot of the thirds an even number of
+    times.
+    """
     places = np.arange(third + 1)
     with np.errstate(divide="ignore"):
         weights = np.array([lgamma(third + 1) - lgamma(place + 1) - lgamma(third - place + 1) - third * log(2) for place in places])
@@ -162,11 +169,11 @@ def test_cores_are_small() -> None:
     randomness, sizes = Randomness(bytes(32)), []
     for keys in [300] * 200 + [3000] * 40:
         layout = Layout.of(keys)
-        sizes.append(len(solved(layout, lines_of(randomness.words(keys, 2), layout)).core.keys))
+        sizes.append(len(solved(layout, key_slots_of(randomness.words(keys, 2), layout)).core.keys))
     assert max(sizes) <= 8
 
 
-# --- Vectors --------------------------------------------------------------------------------------------------------------------
+# --- Vectors --------------------------------------------------------------------------------------
 
 
 KEY, VALUE = np.frombuffer(bytes(range(16)), np.uint64).reshape(1, 2), bytes(range(32))

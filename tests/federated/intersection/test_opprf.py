@@ -1,4 +1,6 @@
-"""The oblivious programmable PRF: who gets the programmed words, what the others see, and peers that lie."""
+"""The oblivious programmable PRF: who gets the programmed words, what the others see, and peers
+that lie.
+"""
 
 from __future__ import annotations
 
@@ -90,29 +92,33 @@ class Run:
         names = ("bank", *self.sets)
         run_local({name: party(name) for name in names}, seeds={name: (seed + name.encode()) * 8 for name in names})
 
-    def meant(self, name: str, number: int = 0) -> dict[int, list[int]]:
-        """What a plain dictionary of the follower's entries holds for the identifier that the leader has in each bin."""
+    def expected(self, name: str, number: int = 0) -> dict[int, list[int]]:
+        """What a plain dictionary of the follower's entries holds for the identifier that the
+        leader has in each bin.
+        """
         entries, ids, values = self.entries[name], self.sets[name].tolist(), self.sent[name][number].tolist()
-        asked = {place: self.leader[row] for place, row in enumerate(self.row_of_bin.tolist()) if row >= 0}
+        identifier_of_bin = {place: self.leader[row] for place, row in enumerate(self.row_of_bin.tolist()) if row >= 0}
         plain = {(place, ids[row]): values[entry] for entry, (place, row) in enumerate(zip(entries.bin.tolist(), entries.row.tolist(), strict=True))}
-        return {place: plain[place, identifier] for place, identifier in asked.items() if (place, identifier) in plain}
+        return {place: plain[place, identifier] for place, identifier in identifier_of_bin.items() if (place, identifier) in plain}
 
     def agrees(self, name: str, number: int = 0) -> int:
-        """How many bins hold what the dictionary does, all of those it knows; no word that was sent stands anywhere else."""
-        meant, got = self.meant(name, number), self.got[name][number]
-        assert {place: got[place].tolist() for place in meant} == meant
-        others = np.delete(got, list(meant), axis=0)
+        """How many bins hold what the dictionary does, all of those it knows; no word that was sent
+        stands anywhere else.
+        """
+        expected, got = self.expected(name, number), self.got[name][number]
+        assert {place: got[place].tolist() for place in expected} == expected
+        others = np.delete(got, list(expected), axis=0)
         assert not np.isin(others, self.sent[name][number]).any()
-        return len(meant)
+        return len(expected)
 
 
-def level(words: Any) -> bool:
+def is_uniform(words: Any) -> bool:
     """Whether every bit place has about as many ones as zeros: within five standard deviations."""
     bits = np.unpackbits(np.ascontiguousarray(words).reshape(-1, 1).view(np.uint8), axis=1)
     return bool((np.abs(bits.sum(axis=0) - len(bits) / 2) < 5 * np.sqrt(len(bits)) / 2).all())
 
 
-# --- Results --------------------------------------------------------------------------------------------------------------------
+# --- Results --------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=10)
@@ -139,7 +145,7 @@ def test_a_large_set_meets_a_small_one() -> None:
 def test_a_bin_is_one_row_of_the_leader_for_every_follower() -> None:
     run = Run(ids_of(range(40)), ids_of(range(20, 60)), ids_of(range(30, 70)))
     assert {entry.bins for entry in run.entries.values()} == {len(run.row_of_bin)}
-    shared = set(run.meant("tax")) & set(run.meant("water"))
+    shared = set(run.expected("tax")) & set(run.expected("water"))
     assert sorted(run.row_of_bin[list(shared)].tolist()) == list(range(30, 40))
 
 
@@ -178,7 +184,7 @@ def test_a_wire_that_holds_one_frame_is_enough(monkeypatch: pytest.MonkeyPatch) 
     assert (run.agrees("tax", 1), run.agrees("water", 1)) == (100, 100)
 
 
-# --- What the leader sees -------------------------------------------------------------------------------------------------------
+# --- What the leader sees -------------------------------------------------------------------------
 
 
 def tables(recorder: Recorder) -> list[Any]:
@@ -201,7 +207,7 @@ def test_a_table_is_full_and_noise_whatever_the_set(name: str) -> None:
     Run(ids_of(range(900)), FOLLOWERS[name], words=[4], terms=Terms(reveal="nobody"), bank=recorder.watch)
     (table,) = tables(recorder)
     assert table.shape == (Layout.of(3 * 1024).slots, 4)
-    assert level(table)
+    assert is_uniform(table)
     assert len(np.unique(table)) == table.size
 
 
@@ -215,7 +221,8 @@ def test_sets_of_one_padded_size_look_alike() -> None:
 
 
 def test_what_the_leader_has_of_its_other_rows_is_noise() -> None:
-    # the follower programs one word for all its entries of a bin, so that a row of its in the same bin could show through
+    # the follower programs one word for all its entries of a bin, so that a row of its in the same
+    # bin could show through
     def target(entries: OpprfSender, size: int) -> Any:
         return noise(entries.bins, 0, size)[entries.bin]
 
@@ -226,7 +233,7 @@ def test_what_the_leader_has_of_its_other_rows_is_noise() -> None:
     assert np.array_equal(np.sort(run.row_of_bin[common]), np.arange(1000, 2000))
     strange = ~common
     for words in (first, second, first ^ second, first ^ targets):
-        assert level(words[strange])
+        assert is_uniform(words[strange])
     assert (first[strange] != second[strange]).all()
     assert (first[strange] != targets[strange]).all()
 
@@ -243,7 +250,7 @@ def test_words_that_are_not_uniform_show_who_is_common() -> None:
     assert sorted(found.tolist()) == list(range(30, 40))
 
 
-# --- What a follower sees -------------------------------------------------------------------------------------------------------
+# --- What a follower sees -------------------------------------------------------------------------
 
 
 def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
@@ -276,11 +283,11 @@ def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
         ones = np.bitwise_count(rows).sum(axis=1)
         apart = ones[full].mean() - ones[~full].mean()
         assert abs(apart) < 5 * np.sqrt(CODE_BITS / 4) * np.sqrt(1 / full.sum() + 1 / (~full).sum())
-        assert level(rows[full])
-        assert level(rows[~full])
+        assert is_uniform(rows[full])
+        assert is_uniform(rows[~full])
 
 
-# --- Bad input ------------------------------------------------------------------------------------------------------------------
+# --- Bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", ["bank", "tax"])
@@ -332,7 +339,7 @@ def test_a_store_that_is_never_solved_ends_the_run(monkeypatch: pytest.MonkeyPat
         Run(ids_of(range(4)), ids_of(range(4)))
 
 
-# --- Peers that lie -------------------------------------------------------------------------------------------------------------
+# --- Peers that lie -------------------------------------------------------------------------------
 
 
 def flip(name: str, row: int) -> Callable[[dict[str, Any]], None]:
@@ -390,15 +397,15 @@ def test_an_altered_bin_is_noise_and_no_other_bin_is_touched() -> None:
     row_of_bin = Run(ids, ids).row_of_bin
     place = int(np.flatnonzero(row_of_bin[: len(row_of_bin) // 3] >= 0)[0])
     run = Run(ids, ids, bank=lie("intersection/u", flip("rows", place)))
-    got, meant = run.got["tax"][0], run.meant("tax")
-    assert [index for index in meant if got[index].tolist() != meant[index]] in ([], [place])
-    assert np.isin(got[place], run.sent["tax"][0]).any() == (got[place].tolist() == meant[place])
+    got, expected = run.got["tax"][0], run.expected("tax")
+    assert [index for index in expected if got[index].tolist() != expected[index]] in ([], [place])
+    assert np.isin(got[place], run.sent["tax"][0]).any() == (got[place].tolist() == expected[place])
 
 
 def test_an_altered_slot_alters_those_that_name_it_and_by_that_alone() -> None:
     # the channel keeps others from it; the follower could as well have programmed those words
     ids = ids_of(range(40))
     run = Run(ids, ids, tax=lie("intersection/table", flip("words", -1)))
-    meant = run.meant("tax")
-    changed = {index: (run.got["tax"][0][index] ^ np.array(meant[index], np.uint64)).tolist() for index in meant}
+    expected = run.expected("tax")
+    changed = {index: (run.got["tax"][0][index] ^ np.array(expected[index], np.uint64)).tolist() for index in expected}
     assert {tuple(words) for words in changed.values()} == {(0, 0, 0), (1 << 17, 0, 0)}

@@ -29,7 +29,7 @@ def words(*shape: int, seed: int = 1) -> Any:
     return Randomness(bytes(31) + bytes([seed]), "test").words(*shape)
 
 
-# --- Bit matrices ---------------------------------------------------------------------------------------------------------------
+# --- Bit matrices ---------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 4), st.integers(1, 5))
@@ -47,7 +47,7 @@ def test_columns_do_not_depend_on_the_blocks_they_are_read_in(suite: Suite) -> N
     assert (whole.take(256) == np.concatenate([pieces.take(64), pieces.take(192)], axis=1)).all()
 
 
-# --- Cuckoo hashing -------------------------------------------------------------------------------------------------------------
+# --- Cuckoo hashing -------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
@@ -79,7 +79,7 @@ def test_four_items_rarely_share_their_bins_at_any_size() -> None:
             assert 3 * cuckoo.bins_in_part(count) >= 1.27 * count
 
 
-# --- Codes and masks ------------------------------------------------------------------------------------------------------------
+# --- Codes and masks ------------------------------------------------------------------------------
 
 
 def test_codes_are_too_close_with_negligible_probability() -> None:
@@ -145,7 +145,7 @@ def test_vectors_of_code_and_mask(suite: str, code: str, mask: str) -> None:
     assert function.masks(hash_inputs(5, codes[:, 1:])).tobytes().hex() == mask
 
 
-# --- Base transfers -------------------------------------------------------------------------------------------------------------
+# --- Base transfers -------------------------------------------------------------------------------
 
 
 def transfer(suite: Suite, choices: Any, *, values: tuple[bytes, bytes] = (bytes(32), bytes(32))) -> tuple[Any, Any]:

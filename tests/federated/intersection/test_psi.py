@@ -1,4 +1,6 @@
-"""Whole intersections: right sizes and rows by either method and suite, what the wire shows, and peers that lie."""
+"""Whole intersections: right sizes and rows by either method and suite, what the wire shows, and
+peers that lie.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ def read(outcome: Outcome) -> list[bytes]:
     return outcome.files["intersection.csv"].replace(b'"', b"").splitlines()[1:]
 
 
-# --- Results --------------------------------------------------------------------------------------------------------------------
+# --- Results --------------------------------------------------------------------------------------
 
 
 @ALL
@@ -130,7 +132,7 @@ def test_the_same_seeds_give_the_same_messages() -> None:
     assert len(first.frames) > 5
 
 
-# --- What the wire shows --------------------------------------------------------------------------------------------------------
+# --- What the wire shows --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_no_frame_holds_an_identifier_or_a_tag(method: str, suite: str) -> None:
 ROLES = {"bank": "receiver", "tax": "sender"}
 
 
-# --- Cuckoo hashing that fails ----------------------------------------------------------------------------------------------------
+# --- Cuckoo hashing that fails --------------------------------------------------------------------
 
 
 def tagging_of(value: bytes) -> Tagging:
@@ -215,7 +217,7 @@ def test_rows_that_never_find_a_place_end_the_run() -> None:
         arranged(bytes(32), np.array([code(number) for number in range(193)]))
 
 
-# --- Bad input ------------------------------------------------------------------------------------------------------------------
+# --- Bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["kkrt", "ecdh"])
@@ -246,7 +248,7 @@ def test_parties_that_mean_different_things_do_not_start() -> None:
         )
 
 
-# --- Peers that lie -------------------------------------------------------------------------------------------------------------
+# --- Peers that lie -------------------------------------------------------------------------------
 
 
 BANK_LIES = [
