@@ -52,13 +52,13 @@ def permitted(
     holds = {"": np.ones(count, np.bool_), **holds}
     for group in range(len(computed.keys)):
         inside = order[ends[group] : ends[group + 1]]
-        for place, statistic in enumerate(statement.statistics):
+        for index, statistic in enumerate(statement.statistics):
             selected = inside if statistic.only is None else inside[computed.filters[statistic.only, inside]]
             rows = np.sort(computed.rows[selected])
             if statistic.column is not None:
-                _require(int(holds[statistic.column][rows].sum()) == computed.sizes[group, place])
-            out[group, place] = released.release(rows, statistic.column, holds, least)
-            if place == 0 and not out[group, 0]:
+                _require(int(holds[statistic.column][rows].sum()) == computed.sizes[group, index])
+            out[group, index] = released.release(rows, statistic.column, holds, least)
+            if index == 0 and not out[group, 0]:
                 break
     return out
 
@@ -93,10 +93,10 @@ def sensitivities(analysis: Analysis, statement: Statement, rules: Mapping[str, 
     filters = filters_of(analysis)
     bounds = [(0, 0)] * len(statement.statistics)
     for cell in analysis.cells:
-        place = statement.statistic_of(cell, filters)
-        size, total = bounds[place]
+        index = statement.statistic_of(cell, filters)
+        size, total = bounds[index]
         counted, summed = cell.function != "sum", cell.column is not None and cell.function != "count"
-        bounds[place] = (1 if counted else size, rules[cell.column].bound if summed and cell.column is not None else total)
+        bounds[index] = (1 if counted else size, rules[cell.column].bound if summed and cell.column is not None else total)
     return bounds
 
 
@@ -109,11 +109,11 @@ def _sigma(bound: int, shares: int, micro_rho: int) -> int:
 def noisy(computed: Computed, noise: Sequence[tuple[int, int]], randomness: Randomness) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return sizes and sums with noise: one stream for each statistic, in the order of groups."""
     sizes, sums = computed.sizes.copy(), computed.sums.copy()
-    for place, (size, total) in enumerate(noise):
+    for index, (size, total) in enumerate(noise):
         if size:
-            sizes[:, place] += discrete_gaussian(size, len(sizes), randomness.child(f"size/{place}"))
+            sizes[:, index] += discrete_gaussian(size, len(sizes), randomness.child(f"size/{index}"))
         if total:
-            sums[:, place] += discrete_gaussian(total, len(sums), randomness.child(f"sum/{place}"))
+            sums[:, index] += discrete_gaussian(total, len(sums), randomness.child(f"sum/{index}"))
     return sizes, sums
 
 
@@ -137,9 +137,9 @@ def table(
             if isinstance(output, Key):
                 row.append(next(remaining))
                 continue
-            place = statement.statistic_of(output, filters)
-            value = _value(output.function, statement.statistics[place], rules, int(sizes[group, place]), int(sums[group, place]))
-            row.append(value if allowed[group, place] else None)
+            index = statement.statistic_of(output, filters)
+            value = _value(output.function, statement.statistics[index], rules, int(sizes[group, index]), int(sums[group, index]))
+            row.append(value if allowed[group, index] else None)
         rows.append((tuple((key is None, key if key is not None else 0) for key in keys), row))
     return [row for _, row in sorted(rows, key=lambda entry: entry[0])]
 

@@ -150,7 +150,7 @@ def _filter_calls(libc: Any) -> bool:
     architecture, calls = _CALLS[machine]
     load, equal, answer = 0x20, 0x15, 0x06
     instructions = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, _KILL), (load, 0, 0, 0)]
-    instructions += [(equal, len(calls) - place, 0, call) for place, call in enumerate(calls)]
+    instructions += [(equal, len(calls) - index, 0, call) for index, call in enumerate(calls)]
     instructions += [(answer, 0, 0, _ERRNO_EPERM), (answer, 0, 0, _ALLOW)]
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
     held = ctypes.create_string_buffer(code, len(code))

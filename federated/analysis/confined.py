@@ -74,14 +74,14 @@ def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRu
     for name in {*statement.columns, *statement.values}:
         if (table.columns[name].dtype.kind == "f") != (rules[name].type == "number"):
             raise BadInput("policy_types", f"The column {name} does not hold what the policy says: {rules[name].type}s.")
-    for place, name in enumerate(statement.columns):
-        arrays[f"c{place}"] = pa.array(table.columns[name], pa.float64() if rules[name].type == "number" else pa.string(), from_pandas=True)
-    for place, name in enumerate(statement.values):
+    for index, name in enumerate(statement.columns):
+        arrays[f"c{index}"] = pa.array(table.columns[name], pa.float64() if rules[name].type == "number" else pa.string(), from_pandas=True)
+    for index, name in enumerate(statement.values):
         values, missing = bounded(table.columns[name], rules[name])
         if rules[name].known is None and missing.any():
             hint = 'Say known = "missing" if it is known which rows lack one, or fill the gaps in the source.'
             raise BadInput("policy_types", f"Some rows lack a value of {name}; the policy does not say that it is known which.", hint=hint)
-        arrays[f"a{place}"] = pa.array(values, mask=missing)
+        arrays[f"a{index}"] = pa.array(values, mask=missing)
     return pa.table(arrays)
 
 
@@ -177,21 +177,21 @@ def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Co
     count = len(groups)
     for batch in (groups, members):
         batch.validate(full=True)
-    sizes = np.stack([_integers(groups, f"n{place}") for place in range(len(statement.statistics))], axis=1)
+    sizes = np.stack([_integers(groups, f"n{index}") for index in range(len(statement.statistics))], axis=1)
     sums = np.zeros_like(sizes)
-    for place, statistic in enumerate(statement.statistics):
+    for index, statistic in enumerate(statement.statistics):
         if statistic.column is not None:
-            sums[:, place] = _integers(groups, f"s{place}")
+            sums[:, index] = _integers(groups, f"s{index}")
     row_of, group_of = _integers(members, "r"), _integers(members, "g")
     filters = np.zeros((statement.filters, len(members)), np.bool_)
-    for place in range(statement.filters):
-        filters[place] = members.column(f"f{place}").to_numpy(zero_copy_only=False)
+    for index in range(statement.filters):
+        filters[index] = members.column(f"f{index}").to_numpy(zero_copy_only=False)
     valid = count <= max_groups and bool((_integers(groups, "g") == np.arange(count)).all())
     valid = valid and bool(((row_of >= 0) & (row_of < rows) & (group_of >= 0) & (group_of < count)).all())
     once = valid and bool((np.bincount(row_of, minlength=1) <= 1).all())
     if not once or (np.bincount(group_of, minlength=count) != sizes[:, 0]).any():
         raise ValueError("groups and members do not fit")
-    columns = [groups.column(f"k{place}").to_pylist() for place in range(len(statement.key_types))]
+    columns = [groups.column(f"k{index}").to_pylist() for index in range(len(statement.key_types))]
     keys: list[tuple[float | str | None, ...]] = list(zip(*columns, strict=True)) if columns else [()] * count
     return Computed(keys, sizes, sums, row_of, group_of, filters)
 

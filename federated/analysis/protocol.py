@@ -170,7 +170,7 @@ def _is_valid(rows: Any, analysis: Analysis) -> bool:
         return False
     if not all(isinstance(row, list) and len(row) == len(analysis.outputs) for row in rows):
         return False
-    return all(_fits(output, [row[place] for row in rows]) for place, output in enumerate(analysis.outputs))
+    return all(_fits(output, [row[index] for row in rows]) for index, output in enumerate(analysis.outputs))
 
 
 def _fits(output: Any, values: list[Any]) -> bool:
@@ -184,7 +184,7 @@ def _fits(output: Any, values: list[Any]) -> bool:
 
 
 def _files(rows: list[Row], analysis: Analysis) -> dict[str, bytes]:
-    arrays = [pa.array([row[place] for row in rows], _type(output, rows, place)) for place, output in enumerate(analysis.outputs)]
+    arrays = [pa.array([row[index] for row in rows], _type(output, rows, index)) for index, output in enumerate(analysis.outputs)]
     result = pa.table(arrays, names=[output.name for output in analysis.outputs])
     text, binary = io.BytesIO(), io.BytesIO()
     csv.write_csv(result, text)
@@ -192,9 +192,9 @@ def _files(rows: list[Row], analysis: Analysis) -> dict[str, bytes]:
     return {"result.csv": text.getvalue(), "result.parquet": binary.getvalue()}
 
 
-def _type(output: Any, rows: list[Row], place: int) -> pa.DataType:
+def _type(output: Any, rows: list[Row], index: int) -> pa.DataType:
     if isinstance(output, Key):
-        return pa.string() if any(isinstance(row[place], str) for row in rows) else pa.float64()
+        return pa.string() if any(isinstance(row[index], str) for row in rows) else pa.float64()
     return pa.int64() if output.function == "count" else pa.float64()
 
 

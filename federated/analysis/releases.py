@@ -135,7 +135,7 @@ class Released:
         """Return the stored form."""
         out, names = io.BytesIO(), sorted(self.families)
         about = {"version": 1, "runs": self.runs, "digests": self.digests, "families": names}
-        arrays = {f"family{place}": self.families[name].labels for place, name in enumerate(names)}
+        arrays = {f"family{index}": self.families[name].labels for index, name in enumerate(names)}
         np.savez(out, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
         return out.getvalue()
 
@@ -145,7 +145,7 @@ class Released:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
-                labels = {name: stored[f"family{place}"] for place, name in enumerate(about["families"])}
+                labels = {name: stored[f"family{index}"] for index, name in enumerate(about["families"])}
             valid = about["version"] == 1 and all(label.dtype == np.int32 and label.ndim == 1 for label in labels.values())
             if not valid or len({len(label) for label in labels.values()}) > 1:
                 raise ValueError("not a record of releases")

@@ -99,19 +99,19 @@ def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: in
             raise BadInput("analysis_types", "Rows are grouped by numbers or texts.", hint="Name the two cases with CASE.")
     selected = [
         "r",
-        *(f"{_key(kind, sql)} AS k{place}" for place, (kind, sql) in enumerate(keys)),
-        *(f"a{place}" for place in range(len(values))),
-        *(f"({sql}) IS TRUE AS f{place}" for place, sql in enumerate(truths)),
+        *(f"{_key(kind, sql)} AS k{index}" for index, (kind, sql) in enumerate(keys)),
+        *(f"a{index}" for index in range(len(values))),
+        *(f"({sql}) IS TRUE AS f{index}" for index, sql in enumerate(truths)),
     ]
     requested = [Statistic(cell.column, None if cell.only is None else filters.index(cell.only)) for cell in analysis.cells]
     statistics = tuple(dict.fromkeys([Statistic(None, None), *requested]))
-    names = [f"k{place}" for place in range(len(keys))]
-    computed = [part for place, statistic in enumerate(statistics) for part in _statistic(place, statistic, values)]
+    names = [f"k{index}" for index in range(len(keys))]
+    computed = [part for index, statistic in enumerate(statistics) for part in _statistic(index, statistic, values)]
     grouped = f" GROUP BY {', '.join(names)}" if names else ""
     inner = f"SELECT {', '.join([*names, *computed])} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
     number = f"row_number() OVER (ORDER BY {', '.join(['n0 DESC', *(f'{name} NULLS LAST' for name in names)])})"
     matched = " AND ".join(f"marked.{name} IS NOT DISTINCT FROM groups.{name}" for name in names) or "TRUE"
-    member_columns = ", ".join(["r", "g", *(f"f{place}" for place in range(len(filters)))])
+    member_columns = ", ".join(["r", "g", *(f"f{index}" for index in range(len(filters)))])
     return Statement(
         marked=f"CREATE TEMP TABLE marked AS SELECT {', '.join(selected)} FROM rows WHERE {where}",  # noqa: S608
         parameters=tuple(writer.parameters),
@@ -130,12 +130,12 @@ def _key(kind: Type, sql: str) -> str:
     return f"CASE WHEN isfinite({sql}) THEN {sql} + CAST(0 AS DOUBLE) END" if kind == "number" else sql
 
 
-def _statistic(place: int, statistic: Statistic, values: tuple[str, ...]) -> list[str]:
+def _statistic(index: int, statistic: Statistic, values: tuple[str, ...]) -> list[str]:
     only = "" if statistic.only is None else f" FILTER (WHERE f{statistic.only})"
     if statistic.column is None:
-        return [f"count(*){only} AS n{place}"]
+        return [f"count(*){only} AS n{index}"]
     column = f"a{values.index(statistic.column)}"
-    return [f"count({column}){only} AS n{place}", f"CAST(coalesce(sum({column}){only}, 0) AS BIGINT) AS s{place}"]
+    return [f"count({column}){only} AS n{index}", f"CAST(coalesce(sum({column}){only}, 0) AS BIGINT) AS s{index}"]
 
 
 class _Writer:
@@ -181,7 +181,7 @@ class _Writer:
         conditions, results = kinds[:-1:2], {*kinds[1:-1:2], kinds[-1]}
         if set(conditions) != {"truth"} or len(results) != 1:
             raise BadInput("analysis_types", "A CASE has conditions, and results of one type.")
-        whens = " ".join(f"WHEN {texts[place]} THEN {texts[place + 1]}" for place in range(0, len(texts) - 1, 2))
+        whens = " ".join(f"WHEN {texts[index]} THEN {texts[index + 1]}" for index in range(0, len(texts) - 1, 2))
         return kinds[-1], f"(CASE {whens} ELSE {texts[-1]} END)"
 
 

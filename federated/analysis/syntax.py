@@ -208,7 +208,7 @@ class _Reader:
         parts = _parts(select, ("expressions", "from_", "where", "group"))
         where = None if parts["where"] is None else self._where(parts["where"])
         grouped = [] if parts["group"] is None else [self.expression(part) for part in _parts(parts["group"], ("expressions",))["expressions"] or ()]
-        outputs = tuple(self._output(place, part) for place, part in enumerate(parts["expressions"] or ()))
+        outputs = tuple(self._output(index, part) for index, part in enumerate(parts["expressions"] or ()))
         analysis = Analysis(self._table(parts["from_"]), outputs, where)
         names = [output.name for output in outputs]
         if len(set(names)) != len(names):
@@ -234,7 +234,7 @@ class _Reader:
             raise BadInput("analysis_refused", "The source has a plain name: no path, no address.")
         return name
 
-    def _output(self, place: int, node: exp.Expr) -> Key | Cell:
+    def _output(self, index: int, node: exp.Expr) -> Key | Cell:
         name, inner = None, node
         if isinstance(node, exp.Alias):
             parts = _parts(node, ("this", "alias"))
@@ -250,7 +250,7 @@ class _Reader:
         if only is not None:
             raise _refused(inner)
         expression = self.expression(inner)
-        return Key(name or (expression.name if isinstance(expression, Column) else f"key_{place}"), expression)
+        return Key(name or (expression.name if isinstance(expression, Column) else f"key_{index}"), expression)
 
     def _argument(self, node: exp.Expr, function: Function) -> str | None:
         argument = _parts(node, ("this",), ignored=("big_int",))["this"]

@@ -170,7 +170,7 @@ async def _send_table(channel: Channel, kind: str, table: Mapping[str, bytes], s
 def _unpack(message: Message, terms: Terms, size: int) -> dict[str, bytes]:
     names = _names(message, terms)
     rows = message.array("rows", "uint8", [len(names), size])
-    return {name: rows[place].tobytes() for place, name in enumerate(names)}
+    return {name: rows[index].tobytes() for index, name in enumerate(names)}
 
 
 def _names(message: Message, terms: Terms) -> Sequence[str]:

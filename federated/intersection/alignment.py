@@ -68,8 +68,8 @@ async def align(
 
 async def _lead(session: Session, ids: NDArray[np.bytes_], followers: Sequence[str], terms: Terms) -> NDArray[np.int64]:
     common, tags_with = np.ones(len(ids), np.bool_), dict[str, Words]()
-    for place, follower in enumerate(followers):
-        session.progress("alignment", place / len(followers))
+    for index, follower in enumerate(followers):
+        session.progress("alignment", index / len(followers))
         tags_with[follower], found = await run_receiver(session, follower, ids, terms, _LABEL)
         common &= found
     rows = np.flatnonzero(common)

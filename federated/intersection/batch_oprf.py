@@ -103,9 +103,7 @@ class BatchOprfReceiver:
 
 @dataclass(frozen=True)
 class SenderSecret:
-    """The sender's secret s of ``CODE_BITS`` bits, and the seeds it selects in the base
-    transfers.
-    """
+    """The sender's secret s of ``CODE_BITS`` bits, and the seeds that it selects."""
 
     words: Words
     seeds: Seeds

@@ -1,6 +1,4 @@
-"""The handshake of two parties before an intersection: equal terms, a session value, padded
-sizes.
-"""
+"""What two parties agree on before an intersection: terms, a session value, padded sizes."""
 
 from __future__ import annotations
 

@@ -125,8 +125,8 @@ def tags_of(ids: NDArray[np.bytes_], width: int, suite: Suite, key: bytes) -> Wo
     padded = np.ascontiguousarray(ids.astype(f"S{16 * blocks}")).view(np.uint64).reshape(len(ids), blocks, 2)
     permutation = suite.permutation(key)
     tags = permutation(padded[:, 0])
-    for place in range(1, blocks):
-        tags = permutation(tags ^ padded[:, place])
+    for index in range(1, blocks):
+        tags = permutation(tags ^ padded[:, index])
     if _repeats(tags):
         raise BadInput(
             "ids_repeat",
@@ -137,9 +137,7 @@ def tags_of(ids: NDArray[np.bytes_], width: int, suite: Suite, key: bytes) -> Wo
 
 
 def locate(tags: Words, wanted: Words) -> NDArray[np.int64]:
-    """Return the row of each wanted tag, (wanted,), -1 for one that is missing. Tags are (rows,
-    2).
-    """
+    """Return each wanted tag's row, (wanted,), -1 for a missing one. Tags are (rows, 2)."""
     order, pending = _sorted_order(tags[:, 0]), _sorted_order(wanted[:, 0])
     heads, tails = tags[order, 0], tags[order, 1]
     rows = np.full(len(wanted), -1, np.int64)

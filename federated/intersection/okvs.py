@@ -107,8 +107,8 @@ def decode(table: Words, key_slots: KeySlots) -> Words:
 
 def _sparse(table: Words, slots: Slots) -> Words:
     out = table[slots[:, 0]]
-    for place in range(1, THIRDS):
-        out ^= table[slots[:, place]]
+    for index in range(1, THIRDS):
+        out ^= table[slots[:, index]]
     return out
 
 
@@ -220,7 +220,7 @@ def _core(layout: Layout, key_slots: KeySlots, keys: Rows) -> Core | None:
     width = len(columns)
     rows = [1 << (width + number) for number in range(len(keys))]
     for number, (slots, dense) in enumerate(zip(np.searchsorted(columns, key_slots.slots).tolist(), key_slots.dense, strict=True)):
-        rows[number] |= sum(1 << place for place in slots) | int.from_bytes(dense.tobytes(), "little") << (width - DENSE)
+        rows[number] |= sum(1 << column for column in slots) | int.from_bytes(dense.tobytes(), "little") << (width - DENSE)
     pivots = []
     for number in range(len(keys)):
         row = rows[number]

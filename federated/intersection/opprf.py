@@ -86,8 +86,8 @@ async def lead_opprf(session: Session, ids: NDArray[np.bytes_], followers: Seque
     for psi in psi_sessions:
         await psi.channel.send("intersection/placement", width=tagging.width, key=tagging.key(placed.attempt))
     followed = {}
-    for place, (psi, ot_sender) in enumerate(zip(psi_sessions, ot_senders, strict=True)):
-        session.progress("bins", place / len(psi_sessions))
+    for index, (psi, ot_sender) in enumerate(zip(psi_sessions, ot_senders, strict=True)):
+        session.progress("bins", index / len(psi_sessions))
         followed[psi.channel.peer] = await _evaluate_oprf(psi, ot_sender, placed)
     session.progress("bins", 1.0)
     return OpprfReceiver(placed.row_of_bin.reshape(-1), followed)
@@ -207,9 +207,7 @@ class OpprfSender:
         self._psi, self._keys, self._solver, self._sent = psi, keys, solver, 0
 
     async def send(self, values: Words) -> None:
-        """Program words, (entries, words), for the entries. They must look uniform to the
-        leader.
-        """
+        """Program words for the entries, (entries, words). They must look uniform to the leader."""
         if values.ndim != 2 or len(values) != len(self.row):
             raise ValueError(f"{len(self.row)} entries need as many rows of words, not {values.shape}")
         number, self._sent = self._sent, self._sent + 1

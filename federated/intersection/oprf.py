@@ -84,12 +84,10 @@ class Pads:
     """
 
     def __init__(self, suite: Suite, value: bytes, number: int, words: int) -> None:
-        self._permutations = [permutation(suite, value, f"pad/{number}/{place}") for place in range(-(-words // 2))]
+        self._permutations = [permutation(suite, value, f"pad/{number}/{index}") for index in range(-(-words // 2))]
 
     def over(self, values: Words, words: Words) -> None:
-        """Add the pads of OPRF values, (rows, 2), to words, (rows, words), or remove them, in
-        place.
-        """
+        """Add or remove, in place, the pads of values (rows, 2) over words (rows, words)."""
         for block in blocks(len(values)):
             for number, cipher in enumerate(self._permutations):
                 padded = words[block, 2 * number : 2 * number + 2]

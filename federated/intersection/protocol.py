@@ -1,6 +1,4 @@
-"""The protocol ``intersection``: one ``sender``, one ``receiver``; parameters are those of
-``Terms``.
-"""
+"""The protocol ``intersection``: one ``sender``, one ``receiver``; parameters as in ``Terms``."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ _LABEL = "intersection"
 
 
 def check(job: Job) -> None:
-    """Check a specification; BadInput ``spec_roles``, ``spec_columns`` and those of
-    ``Terms.read``.
-    """
+    """Check a specification; ``spec_roles``, ``spec_columns`` and the codes of ``Terms.read``."""
     if Terms.read(job.parameters).reveal == "nobody":
         sentence = "An intersection revealed to nobody has no result by itself; only a computation on shares can use it."
         hint = "Choose receiver, both, or size; or train a scorecard, whose alignment takes reveal: nobody."

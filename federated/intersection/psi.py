@@ -1,6 +1,4 @@
-"""One intersection between two parties by either method, and the rows of it that the sender
-learns.
-"""
+"""One intersection between two parties by either method, and its rows that the sender learns."""
 
 from __future__ import annotations
 

@@ -108,9 +108,9 @@ def _inverses(values: Sequence[int]) -> list[int]:
     for value in values:
         products.append(products[-1] * value % P)
     running, out = pow(products[-1], -1, P), [0] * len(values)
-    for place in range(len(values) - 1, -1, -1):
-        out[place] = running * products[place] % P
-        running = running * values[place] % P
+    for index in range(len(values) - 1, -1, -1):
+        out[index] = running * products[index] % P
+        running = running * values[index] % P
     return out
 
 
@@ -122,8 +122,8 @@ def _times(scalar: int, points: Sequence[Point]) -> list[Point]:
     for _ in range((1 << (_WINDOW - 2)) - 1):
         odd.append(add_each(odd[-1], doubled))
     total: list[Point] = [None] * len(points)
-    for place, digit in enumerate(reversed(digits)):
-        if place:
+    for index, digit in enumerate(reversed(digits)):
+        if index:
             total = add_each(total, total)
         if digit:
             chosen = odd[abs(digit) // 2]
@@ -132,8 +132,9 @@ def _times(scalar: int, points: Sequence[Point]) -> list[Point]:
 
 
 def _signed_digits(scalar: int) -> list[int]:
-    """The non-adjacent form of this window width, least digit first: each digit is zero or odd and
-    below 2**(w-1) in size.
+    """Return the non-adjacent form of this window width, least digit first.
+
+    Each digit is zero, or odd and below 2**(w-1) in magnitude.
     """
     digits = []
     while scalar:
@@ -147,12 +148,13 @@ def _signed_digits(scalar: int) -> list[int]:
 
 
 def _multiples(scalars: Sequence[int], point: Point) -> list[Point]:
-    """s·P for each s: a table of d·2**(8i)·P for every byte d and place i, then one addition a
-    byte.
+    """Return s·P for each s.
+
+    From a table of d·2**(8i)·P for every byte d and index i, one addition a byte.
     """
     total: list[Point] = [None] * len(scalars)
-    for place, table in enumerate(_table(point)):
-        total = add_each(total, [table[scalar >> (8 * place) & 255] for scalar in scalars])
+    for index, table in enumerate(_table(point)):
+        total = add_each(total, [table[scalar >> (8 * index) & 255] for scalar in scalars])
     return total
 
 

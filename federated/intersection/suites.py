@@ -29,9 +29,7 @@ _BLOCK = 1 << 15  # rows processed at once: 448 columns of their bits are 4 KiB 
 
 @dataclass(frozen=True)
 class Suite:
-    """A block cipher with 128-bit keys and blocks, a hash of 32 bytes, and a group of prime
-    order.
-    """
+    """A block cipher with 128-bit keys and blocks, a hash of 32 bytes, a group of prime order."""
 
     name: str
     group: Group
@@ -50,9 +48,7 @@ class Suite:
         return Permutation(Cipher(self._cipher(key), modes.ECB()).encryptor())  # noqa: S305  (single blocks, no mode of encryption)
 
     def stream(self, seed: bytes) -> CipherContext:
-        """Return a pseudo-random generator: the cipher in counter mode from zero. Use a seed
-        once.
-        """
+        """Return a pseudo-random generator: the cipher in counter mode from zero. Use seeds once."""
         return Cipher(self._cipher(seed), modes.CTR(bytes(16))).encryptor()
 
 
