@@ -117,8 +117,7 @@ def leave_network() -> bool:
 
 
 def confine(memory_mb: int, seconds: int) -> bool:
-    """Give up, permanently and on every thread, further memory, time, files, processes and the
-    network.
+    """Give up further memory, time, files, processes and the network, for good and on every thread.
 
     False if the kernel does not grant the filter.
     """

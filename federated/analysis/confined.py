@@ -86,9 +86,7 @@ def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRu
 
 
 def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return values in units of the last decimal place, within the bounds; and which are
-    missing.
-    """
+    """Return bounded values in units of the last decimal place, and which are missing."""
     missing = np.isnan(column)
     scale = 10.0**rule.places
     scaled = np.rint(np.clip(np.where(missing, rule.low or 0.0, column), rule.low, rule.high) * scale)

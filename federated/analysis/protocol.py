@@ -46,8 +46,10 @@ _MAX_TEXT = 1 << 16
 
 
 def check(job: Job) -> None:
-    """Check a specification; ``spec_roles``, ``spec_columns``, ``spec_parameters``, those of
-    ``read``.
+    """Check a specification.
+
+    Raises:
+        BadInput: ``spec_roles``, ``spec_columns``, ``spec_parameters``, and those of ``read``.
     """
     owner, analyst = job.only("owner"), job.only("analyst")
     if len(job.parties) != 2 or job.parties[owner].source is None or job.parties[analyst].source is not None:
@@ -62,8 +64,7 @@ def check(job: Job) -> None:
 
 
 def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
-    """Check, at the owner and before its gate is asked, the policy, the budget and the releases
-    left.
+    """Check policy, budget and releases at the owner, before its gate is asked.
 
     Raises:
         The codes of ``Policy``, ``statement.write`` and ``Budget.balance``; Conflict:
@@ -163,9 +164,7 @@ def _owner_record(job: Job, policy: Policy, statement: Statement, allowed: Permi
 
 
 def _is_valid(rows: Any, analysis: Analysis) -> bool:
-    """Return whether rows have the form of this analysis's result; they are not trusted
-    otherwise.
-    """
+    """Return whether rows have the form of this analysis's result."""
     if not isinstance(rows, list) or len(rows) > (MAX_ROWS if analysis.keys else 1):
         return False
     if not all(isinstance(row, list) and len(row) == len(analysis.outputs) for row in rows):

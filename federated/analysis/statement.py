@@ -84,8 +84,10 @@ def filters_of(analysis: Analysis) -> tuple[Expression, ...]:
 
 
 def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: int, max_groups: int) -> Statement:
-    """Return the statements; BadInput ``analysis_types`` if an operation does not fit its
-    arguments.
+    """Return the statements of an analysis.
+
+    Raises:
+        BadInput: ``analysis_types`` if an operation does not fit its arguments.
     """
     filters = filters_of(analysis)
     columns = tuple(sorted({name for name, use in analysis.uses() if use != "aggregate"}))

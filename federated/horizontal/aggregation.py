@@ -49,8 +49,9 @@ def check(job: Job) -> None:
 
 
 async def member(session: Session, table: Table | None, job: Job) -> Outcome:
-    """Run a member. ``session.settings['budget']`` is its ledger's path, if the training is
-    private.
+    """Run a member.
+
+    ``session.settings["budget"]`` is the path of its ledger, if the training is private.
     """
     if table is None:
         raise BadInput("no_rows", "A member needs rows.")

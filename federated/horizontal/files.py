@@ -13,8 +13,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 atomically and durably: a crash leaves the old one or the new
-    one.
+    """Write a file of mode 0600 atomically and durably.
+
+    A crash leaves the old content or the new.
     """
     temporary = path.with_name(path.name + ".new")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

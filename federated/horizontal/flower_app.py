@@ -1,5 +1,4 @@
-"""Federated training inside Flower: a ``ServerApp`` and a ``ClientApp`` that exchange ``secagg``
-steps.
+"""Federated training inside Flower: a ``ServerApp`` and a ``ClientApp`` over ``secagg``.
 
 Runs in Flower's environment (``requirements/flower.in``), with this project on the path. Flower
 carries and authenticates messages and starts processes; ``training`` and ``secagg`` decide what is
@@ -319,8 +318,9 @@ class _Server:
         return {name: unpack(content).get(number, {}) for name, content in self._ask(step, number, requests).items()}
 
     def _ask(self, step: str, number: int, requests: Mapping[str, RecordDict]) -> dict[str, RecordDict]:
-        """Send one request to each of these members; return the answers in time, without
-        refusals.
+        """Send one request to each of these members.
+
+        Returns the answers that arrive in time, without refusals.
         """
         order = ConfigRecord({"name": step, "number": number})
         names = {self._nodes[name]: name for name in requests}

@@ -1,5 +1,6 @@
-"""Exact discrete Gaussian noise: integers y with probability proportional to exp(-y**2 /
-(2·sigma**2)).
+"""Exact discrete Gaussian noise.
+
+Integers y have probability proportional to exp(-y**2 / (2·sigma**2)).
 
 Canonne, Kamath, Steinke, *The Discrete Gaussian for Differential Privacy* (NeurIPS 2020),
 algorithms 1 to 3: a discrete Laplace draw of scale sigma is accepted with probability exp(-(|y| -

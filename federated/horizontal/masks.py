@@ -33,8 +33,9 @@ def public_key(private: bytes) -> bytes:
 
 
 def agree(private: bytes, public: bytes, label: bytes) -> bytes:
-    """Return the 32-byte key of two parties for a label; ``ValueError`` for a key of small
-    order.
+    """Return the 32-byte key of two parties for a label.
+
+    ``ValueError`` for a public key of small order.
     """
     shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"qiaolian.secagg.v1/" + label).derive(shared)

@@ -152,8 +152,9 @@ def add_self_mask(terms: Terms, vector: NDArray[Any], seed: bytes, owner: str, *
 
 
 def seed_digest(seed: bytes) -> bytes:
-    """Return the advertised digest of a self-mask seed, by which a wrong reconstruction is
-    detected.
+    """Return the advertised digest of a self-mask seed.
+
+    It detects a wrong reconstruction.
     """
     return hashlib.sha256(b"qiaolian.secagg.v1/seed" + seed).digest()
 
@@ -168,8 +169,9 @@ def advert_digest(terms: Terms, name: str, advert: bytes) -> bytes:
 
 @dataclass
 class Member:
-    """One member's side. Its secrets derive from ``seed``: 32 fresh random bytes, for this sum
-    only.
+    """One member's side of one sum.
+
+    Its secrets derive from ``seed``: 32 fresh random bytes, used for this sum only.
 
     Call ``advertise``, ``share``, ``mask``, ``confirm``, ``reveal`` in this order, once each; out
     of order is ``step_out_of_order``. ``dump`` and ``load`` carry a member across processes between

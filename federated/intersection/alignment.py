@@ -29,8 +29,9 @@ async def align(
     followers: Sequence[str],
     terms: Terms | None = None,
 ) -> NDArray[np.int64]:
-    """Return the numbers of this party's rows common to all, in the same random order at every
-    party.
+    """Return the numbers of this party's rows that are common to all parties.
+
+    They have the same random order at every party.
 
     The leader runs one intersection with each follower, as its receiver, and then sends the common
     rows to each. Call it at most once in a session. Shape: (common rows,).

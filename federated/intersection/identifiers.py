@@ -40,8 +40,10 @@ class IdentifierFormat:
 
     @classmethod
     def of(cls, ids: NDArray[np.bytes_]) -> IdentifierFormat:
-        """Return the format of identifiers; BadInput ``ids_empty``, ``ids_malformed``,
-        ``ids_too_many``.
+        """Return the format of identifiers.
+
+        Raises:
+            BadInput: ``ids_empty``, ``ids_malformed``, ``ids_too_many``.
         """
         if ids.ndim != 1 or ids.dtype.kind != "S":
             raise BadInput("ids_malformed", "The identifiers are not one column of byte strings.")

@@ -106,8 +106,9 @@ async def run_sender(psi: PsiSession, ids: NDArray[np.bytes_]) -> Words:
 
 
 def _masks(sender: BatchOprfSender, number: int, rows: int, padded: int, dummies: Randomness) -> Words:
-    """Return the masks of all rows under one hash function, padded by random ones, sorted, (padded,
-    2).
+    """Return the masks of all rows under one hash function, sorted, (padded, 2).
+
+    Random ones pad them to the padded size.
     """
     out = np.empty((padded, 2), np.uint64)
     sender.values(number, out[:rows])
