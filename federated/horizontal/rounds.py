@@ -98,15 +98,15 @@ async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] =
     members = _Members(session, [name for name in terms.members if name not in absent])
     roster = aggregator.collect_keys(await members.receive(_advert))
     await members.send(lambda name, channel: _send_table(channel, "secagg/roster", roster, ADVERT_BYTES))
-    routed = aggregator.route_shares(await members.receive(lambda message: _table(message, "secagg/shares", terms, SEALED_BYTES)))
+    routed = aggregator.route_shares(await members.receive(lambda channel: _table(channel, "secagg/shares", terms, SEALED_BYTES)))
     await members.send(lambda name, channel: _send_table(channel, "secagg/sealed", routed[name], SEALED_BYTES))
-    vectors = await members.receive(lambda message: _vector(message, terms))
+    vectors = await members.receive(lambda channel: _vector(channel, terms))
     survivors = await asyncio.to_thread(aggregator.add_masked, vectors)
     del vectors
     await members.send(lambda name, channel: channel.send("secagg/survivors", members=list(survivors)))
-    confirmed = aggregator.route_confirmations(await members.receive(lambda message: _table(message, "secagg/confirm", terms, CONFIRMATION_BYTES)))
+    confirmed = aggregator.route_confirmations(await members.receive(lambda channel: _table(channel, "secagg/confirm", terms, CONFIRMATION_BYTES)))
     await members.send(lambda name, channel: _send_table(channel, "secagg/confirmed", confirmed[name], CONFIRMATION_BYTES))
-    revealed = await members.receive(lambda message: _table(message, "secagg/reveal", terms, SHARE_BYTES))
+    revealed = await members.receive(lambda channel: _table(channel, "secagg/reveal", terms, SHARE_BYTES))
     return Sum(await asyncio.to_thread(aggregator.unmask, revealed), survivors, tuple(members.present))
 
 
