@@ -29,6 +29,8 @@ hypothesis.settings.load_profile("short")
 FIRST = ("tests/scripts/test_demo.py", "tests/nodes/", "tests/scripts/test_people.py", "tests/registry/")
 """What takes longest in one piece, and so begins first in a parallel run."""
 
+SHARE_A_NETWORK = ("tests/nodes/", "tests/registry/")
+
 
 def pytest_configure() -> None:
     """Let programs that tests start be interrupted, and give each process of a parallel run its own part of the ports for them."""
@@ -40,14 +42,22 @@ def pytest_configure() -> None:
         loopback.PORTS = range(start + part * int(worker[2:]), start + part * (int(worker[2:]) + 1))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In a parallel run, keep the tests of a module together, and those of a folder whose modules share a network."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByNetwork(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((folder for folder in SHARE_A_NETWORK if nodeid.startswith(folder)), nodeid.partition("::")[0])
+
+    return ByNetwork(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a parallel run, keep together what shares a network: the tests of a module, or those of a folder that has a network."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        shares = {"network", "agree"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group(str(item.path.parent if shares else item.path)))
-    items.sort(key=_place_in_a_parallel_run)
+    """In a parallel run, begin with what takes longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_place_in_a_parallel_run)
 
 
 def _place_in_a_parallel_run(item: pytest.Item) -> int:
