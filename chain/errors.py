@@ -6,16 +6,60 @@ prints it in one line, and Solidity custom errors map onto it by name. The sente
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+
+class Refuser(StrEnum):
+    """What kind of party refused, and so where to look."""
+
+    NODE = "node"
+    """The node that was asked."""
+    PEER = "peer"
+    """Another member's node."""
+    PROXY = "proxy"
+    """A proxy before a node, or another program at its address."""
+    CHAIN = "chain"
+    """A contract, or the chain node that was asked."""
+    CLOCK = "clock"
+    """Two clocks differ too much."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedBy:
+    """Who refused: its kind, the code of its member and its ``host:port``; either is empty where it is not known.
+
+    Of a proxy, member and address are those of the node that the request was sent to.
+    """
+
+    kind: Refuser = Refuser.NODE
+    member: str = ""
+    address: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """As problem+json carries it in ``refusedBy``."""
+        named = {"kind": str(self.kind), "member": self.member, "address": self.address}
+        return {name: value for name, value in named.items() if value}
+
+    def __str__(self) -> str:
+        """For people: ``peer 9144…12 at 10.0.0.5:8443``."""
+        before = "before " if self.kind is Refuser.PROXY else ""
+        place = f"at {self.address}" if self.address else ""
+        whose = f"{before}{self.member}" if self.member else ""
+        return " ".join(filter(None, (str(self.kind), whose, place)))
+
 
 class QiaolianError(Exception):
     """Something refused, with a stable ``code``, a plain sentence and a ``hint`` of what to do next.
 
     ``status`` is the HTTP status the API answers with, ``exit_code`` what the command line exits with. ``context`` holds values a
-    program may want (never personal data).
+    program may want (never personal data). ``refused_by`` says who refused; by default the node or command that raises it.
     """
 
     status = 400
     exit_code = 2
+    refused_by = RefusedBy()
 
     def __init__(self, code: str, sentence: str, *, hint: str = "", **context: object) -> None:
         super().__init__(sentence)
@@ -26,6 +70,11 @@ class QiaolianError(Exception):
 
     def __str__(self) -> str:
         return self.sentence
+
+    def by(self, refused_by: RefusedBy) -> Self:
+        """The same error, laid on another party."""
+        self.refused_by = refused_by
+        return self
 
 
 class BadInput(QiaolianError):
@@ -63,6 +112,12 @@ class Unavailable(QiaolianError):
 
     status = 503
     exit_code = 4
+
+
+class ChainUnavailable(Unavailable):
+    """The chain, or the node's view of it, cannot be relied on now."""
+
+    refused_by = RefusedBy(Refuser.CHAIN)
 
 
 class VerificationError(QiaolianError):

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from chain import headers, rlp
 from chain.crypto import keccak256
-from chain.errors import Unavailable, VerificationError
+from chain.errors import ChainUnavailable, Unavailable, VerificationError
 from chain.receipts import Receipt, ethereum_receipt, kaia_receipt
 from chain.rpc import Call
 
@@ -69,7 +69,7 @@ class FinalityRule(Protocol):
 
 def header_refused(sentence: str, **context: object) -> Unavailable:
     """A header that a node offered and that must not be believed."""
-    return Unavailable(
+    return ChainUnavailable(
         "chain_header_refused",
         sentence,
         hint="The chain node is faulty, of another network, or lies: use another one and tell the network's operator.",

@@ -17,10 +17,11 @@ import logging
 import threading
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
 
-from chain.errors import QiaolianError, Unavailable
+from chain.errors import ChainUnavailable, QiaolianError, RefusedBy, Refuser
 
 log = logging.getLogger("qiaolian.rpc")
 
@@ -34,6 +35,7 @@ class RpcRefused(QiaolianError):
     """The node understood the request and answered with an error."""
 
     status = 502
+    refused_by = RefusedBy(Refuser.CHAIN)
 
     def __init__(self, method: str, number: int, message: str, data: object = None) -> None:
         super().__init__("chain_refused", f"The chain node refused {method}: {message}", method=method, number=number, data=data)
@@ -42,11 +44,11 @@ class RpcRefused(QiaolianError):
         self.data = data
 
 
-class ChainUnreachable(Unavailable):
+class ChainUnreachable(ChainUnavailable):
     """No configured node answered."""
 
 
-class ChainAnswer(Unavailable):
+class ChainAnswer(ChainUnavailable):
     """A node answered with something that cannot be used: another chain, or no JSON-RPC."""
 
 
@@ -98,6 +100,7 @@ class Rpc:
                 answers = self._exchange(url, calls)
             except (ChainUnreachable, ChainAnswer) as error:
                 self._checked.discard(url)
+                error.by(RefusedBy(Refuser.CHAIN, address=urlsplit(url).netloc.rpartition("@")[2]))
                 # Another chain is worse news than silence: it is what the operator has to hear about.
                 if failure is None or error.code == "chain_wrong_id":
                     failure = error

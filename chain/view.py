@@ -28,7 +28,7 @@ import contracts
 from chain import proofs
 from chain.deployment import Deployment
 from chain.eip712 import encode_member
-from chain.errors import BadInput, Malformed, QiaolianError, Unavailable, VerificationError
+from chain.errors import BadInput, ChainUnavailable, Malformed, QiaolianError, Unavailable, VerificationError
 from chain.finality import CheckedHeader, FinalityRule, header_refused
 from chain.proofs import StorageProof
 from chain.proved import Key, ProvedRecords, Word
@@ -604,7 +604,7 @@ def _spread(call: Call) -> tuple[Any, ...]:
 
 
 def _stale(sentence: str, height: int | None) -> Unavailable:
-    return Unavailable(
+    return ChainUnavailable(
         "chain_view_stale",
         sentence + " Nothing is allowed on an old view.",
         hint="Check that the validators make blocks and that this node reaches one; the request can be repeated.",
@@ -613,7 +613,7 @@ def _stale(sentence: str, height: int | None) -> Unavailable:
 
 
 def _receipts_refused(sentence: str) -> Unavailable:
-    return Unavailable(
+    return ChainUnavailable(
         "chain_receipts_refused",
         sentence,
         hint="The chain node is faulty, keeps no old receipts, or lies: use another one and tell its operator.",
@@ -621,4 +621,4 @@ def _receipts_refused(sentence: str) -> Unavailable:
 
 
 def _proof_refused(sentence: str) -> Unavailable:
-    return Unavailable("chain_proof_refused", sentence, hint="The chain node is faulty or lies: use another one and tell its operator.")
+    return ChainUnavailable("chain_proof_refused", sentence, hint="The chain node is faulty or lies: use another one and tell its operator.")

@@ -162,5 +162,5 @@ async def _framework(request: Request, error: Exception) -> Response:
 def _answer(request: Request, error: QiaolianError) -> Response:
     exchange: Any = request.state.exchange
     exchange.code = error.code
-    status, body = problems.problem(error)
+    status, body = problems.problem(error, member=request.app.state.config.member)
     return Response(body, status_code=status, media_type=problems.CONTENT_TYPE.decode())

@@ -1,7 +1,7 @@
 """A small client of a node's own API, for the organisation's systems, the demo and the tests.
 
 The node's certificate is self-signed and trusted as a file. Refusals come back as ``QiaolianError`` with the node's
-code. One connection, kept alive; one client a thread.
+code and say who refused, which may be a proxy in front of it (``nodes.answers``). One connection, kept alive; one client a thread.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from chain.errors import Unavailable
-from nodes.answers import Answer, refusal
+from chain.errors import QiaolianError, RefusedBy, Refuser, Unavailable
+from nodes.answers import Answer, foreign, node_refusal
 
 
 class NodeClient:
@@ -38,8 +38,8 @@ class NodeClient:
     def download(self, path: str) -> bytes:
         """GET; the answer's bytes as they came, for bundles."""
         answer = self.raw("GET", path, b"", self.headers())
-        if answer.status >= 400:
-            raise refusal("", answer)
+        if answer.refused:
+            raise self.refusal(answer)
         return bytes(answer.body)
 
     def headers(self) -> dict[str, str]:
@@ -55,7 +55,8 @@ class NodeClient:
         """One request.
 
         Raises:
-            QiaolianError: what the node refused, by its code; ``node_unreachable`` when it does not answer.
+            QiaolianError: what the node refused, by its code; ``node_unreachable`` when it does not answer; ``not_a_node`` and the
+                ``proxy_…`` codes when something else answers.
         """
         headers = {"accept": "application/json"}
         if self._token is not None:
@@ -67,9 +68,21 @@ class NodeClient:
             raw = json.dumps(body, ensure_ascii=False).encode()
             headers["content-type"] = "application/json"
         answer = self.raw(method, path, raw, headers)
-        if answer.status >= 400:
-            raise refusal("", answer)
-        return json.loads(answer.body) if "json" in answer.content_type else answer.body.decode()
+        if answer.refused:
+            raise self.refusal(answer)
+        try:
+            return json.loads(answer.body) if "json" in answer.content_type else _text(answer)
+        except (ValueError, RecursionError) as error:
+            raise foreign(answer, RefusedBy(Refuser.PROXY, address=self.address)) from error
+
+    @property
+    def address(self) -> str:
+        """The node's ``host:port``."""
+        return urlsplit(self.url).netloc
+
+    def refusal(self, answer: Answer) -> QiaolianError:
+        """An answer of status 300 or more as the error it reports."""
+        return node_refusal(self.address, answer)
 
     def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         """One exchange as it is; a kept connection that the node had closed is opened once more before anything is sent
@@ -111,3 +124,14 @@ class NodeClient:
             sentence = f"What answers at {self.url} does not show the certificate it is trusted by."
             return Unavailable("node_wrong_certificate", sentence, hint="Get the node's certificate again from whoever runs it.")
         return Unavailable("node_unreachable", f"The node at {self.url} does not answer.", hint="Check that it runs; see its log.")
+
+
+def _text(answer: Answer) -> str:
+    """A text of the node's, such as its metrics.
+
+    Raises:
+        ValueError: it is a page for people, which no request of this client asks for, or no text.
+    """
+    if answer.content_type.startswith("text/html"):
+        raise ValueError("a page")
+    return answer.body.decode()

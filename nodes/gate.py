@@ -105,7 +105,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         reads = scope["method"] == "GET" and scope["path"].startswith("/v1/")
-        exchange = _Exchange(send, self._guards.projection if reads else list)
+        exchange = _Exchange(send, self._guards.member, self._guards.projection if reads else list)
         started = time.perf_counter()
         try:
             await self._serve(scope, receive, exchange)
@@ -211,8 +211,9 @@ class Gate:
 class _Exchange:
     """The answer's side of one request."""
 
-    def __init__(self, send: Send, more: Callable[[], list[tuple[bytes, bytes]]]) -> None:
+    def __init__(self, send: Send, member: str, more: Callable[[], list[tuple[bytes, bytes]]]) -> None:
         self._send = send
+        self._member = member
         self._more = more
         self._started = False
         self.status = 0
@@ -235,7 +236,7 @@ class _Exchange:
         self.code = error.code
         if self._started:
             return
-        status, body = problems.problem(error)
+        status, body = problems.problem(error, member=self._member)
         headers = [(b"content-type", problems.CONTENT_TYPE), (b"content-length", str(len(body)).encode())]
         if status in (429, 503):
             headers.append((b"retry-after", b"1"))

@@ -302,7 +302,8 @@ async def readyz(request: Request) -> Response:
             f"Down: {', '.join(f'{each.name} ({each.code})' for each in down)}.",
             hint=down[0].hint,
             **readiness.model_dump(),
-        )
+        ),
+        member=request.app.state.config.member,
     )
     return Response(body, status_code=503, media_type=CONTENT_TYPE.decode())
 

@@ -2,7 +2,8 @@
 
 A peer's address comes from this node's configuration; who answers there is checked against the directory: the
 certificate's key must be a live TLS key of that member (and, where the configuration pins one, that key). What a peer
-refuses comes back as our own error by code.
+refuses comes back as our own error by code, laid on that peer; what a proxy or another program at the address answers in its place
+is named as such (``nodes.answers``).
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from chain.canonical import MAX_VALUES, require_few_values
-from chain.errors import Malformed, NotFound, Unavailable
+from chain.errors import Malformed, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
 from chain.statements import KeyPurpose
 from chain.view import ChainView
 from chain.words import KeyWord
-from nodes.answers import Answer, refusal
+from nodes.answers import Answer, foreign, peer_refusal
 from nodes.config import Peer
 from nodes.http import ConnectionLost, Endpoint, client_tls
 from nodes.tokens import Issuer
@@ -46,17 +48,17 @@ class HttpPeers:
         """POST a JSON body, or the bytes of one; the decoded JSON answer, or the peer's error as ours."""
         headers = [("idempotency-key", idempotency_key)] if idempotency_key is not None else []
         raw = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-        return await _read(member, await self._send(member, "POST", path, raw, headers))
+        return await self._read(member, await self._send(member, "POST", path, raw, headers))
 
     async def get(self, member: str, path: str) -> Any:
         """GET; the decoded JSON answer, or the peer's error as ours."""
-        return await _read(member, await self._send(member, "GET", path, b"", []))
+        return await self._read(member, await self._send(member, "GET", path, b"", []))
 
     async def get_bytes(self, member: str, path: str) -> bytes:
         """GET what is not JSON, such as a log tile or a checkpoint."""
         answer = await self._send(member, "GET", path, b"", [])
-        if answer.status >= 400:
-            raise refusal(member, answer)
+        if answer.refused or _is_page(answer):
+            raise self._refusal(member, answer)
         return answer.body
 
     def close(self) -> None:
@@ -79,14 +81,41 @@ class HttpPeers:
                 "The other member's node did not answer in time; whether it acted is not known.",
                 hint="Send the same request again: it is idempotent.",
                 member=member,
-            ) from error
+            ).by(self._peer(member)) from error
         except (OSError, ConnectionLost) as error:
             raise Unavailable(
                 "peer_unreachable",
                 "The other member's node could not be reached, or the connection broke.",
                 hint="Send the same request again: it is idempotent.",
                 member=member,
-            ) from error
+            ).by(self._peer(member)) from error
+
+    async def _read(self, member: str, answer: Answer) -> Any:
+        """The decoded answer; a large one is read in a thread."""
+        if len(answer.body) <= _READ_AT_ONCE:
+            return self._decoded(member, answer)
+        return await asyncio.to_thread(self._decoded, member, answer)
+
+    def _decoded(self, member: str, answer: Answer) -> Any:
+        if answer.refused or _is_page(answer):
+            raise self._refusal(member, answer)
+        if answer.status == 204 or not answer.body:
+            return None
+        try:
+            require_few_values(answer.body, MAX_VALUES)
+            return json.loads(answer.body)
+        except (Malformed, ValueError, RecursionError) as error:
+            sentence = "The other member's node did not answer with JSON that can be read."
+            raise Unavailable("peer_bad_answer", sentence, member=member).by(self._peer(member)) from error
+
+    def _refusal(self, member: str, answer: Answer) -> QiaolianError:
+        if not answer.refused:
+            return foreign(answer, replace(self._peer(member), kind=Refuser.PROXY))
+        return peer_refusal(member, self._peer(member).address, answer)
+
+    def _peer(self, member: str) -> RefusedBy:
+        """The member's node as the party that refused."""
+        return RefusedBy(Refuser.PEER, member, urlsplit(self._peers[member].url).netloc)
 
     def _endpoint(self, member: str) -> Endpoint:
         found = self._endpoints.get(member)
@@ -117,25 +146,11 @@ class HttpPeers:
             raise Unavailable(
                 "peer_wrong_certificate",
                 "What answers at the other member's address does not hold that member's TLS key.",
-                hint="Check the address; if it is right, ask the member whether its certificate changed.",
+                hint="Check the address, and that no proxy opens TLS on the way; if both are right, ask the member whether its certificate changed.",
                 member=member,
-            )
+            ).by(self._peer(member))
 
 
-async def _read(member: str, answer: Answer) -> Any:
-    """The decoded answer; a large one is read in a thread."""
-    if len(answer.body) <= _READ_AT_ONCE:
-        return _decoded(member, answer)
-    return await asyncio.to_thread(_decoded, member, answer)
-
-
-def _decoded(member: str, answer: Answer) -> Any:
-    if answer.status >= 400:
-        raise refusal(member, answer)
-    if answer.status == 204 or not answer.body:
-        return None
-    try:
-        require_few_values(answer.body, MAX_VALUES)
-        return json.loads(answer.body)
-    except (Malformed, ValueError, RecursionError) as error:
-        raise Unavailable("peer_bad_answer", "The other member's node did not answer with JSON that can be read.", member=member) from error
+def _is_page(answer: Answer) -> bool:
+    """Whether it is a page for people, which no node answers another."""
+    return answer.content_type.partition(";")[0].strip().lower() == "text/html"

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from chain.errors import QiaolianError, Unavailable
+from chain.errors import QiaolianError, RefusedBy, Refuser, Unavailable
 
 CONTENT_TYPE = b"application/problem+json"
 
-_OWN = {"type", "title", "status", "detail", "code", "hint"}
+_OWN = {"type", "title", "status", "detail", "code", "hint", "refusedBy"}
 _TITLES = {
     400: "Bad request",
     401: "Unauthorised",
@@ -27,17 +27,25 @@ _TITLES = {
     500: "Internal error",
     502: "Bad gateway",
     503: "Unavailable",
+    504: "Gateway timeout",
 }
 
 
-def problem(error: QiaolianError) -> tuple[int, bytes]:
-    """Status and body."""
+def problem(error: QiaolianError, *, member: str) -> tuple[int, bytes]:
+    """Status and body of a refusal by the node of ``member`` (its code).
+
+    What the error does not lay on another party, this node refused; a clock that is off is compared with this node's.
+    """
+    refused_by = error.refused_by
+    if refused_by.kind in (Refuser.NODE, Refuser.CLOCK) and not refused_by.member:
+        refused_by = RefusedBy(refused_by.kind, member=member)
     value: dict[str, Any] = {
         "type": f"urn:qiaolian:error:{error.code}",
         "title": _TITLES.get(error.status, "Refused"),
         "status": error.status,
         "detail": error.sentence,
         "code": error.code,
+        "refusedBy": refused_by.to_json(),
     }
     if error.hint:
         value["hint"] = error.hint

@@ -30,7 +30,7 @@ import psutil
 
 from chain.crypto import keccak256, recover
 from chain.deployment import Deployment
-from chain.errors import BadSignature, Forbidden, Unauthorised, Unavailable
+from chain.errors import BadSignature, Forbidden, RefusedBy, Refuser, Unauthorised, Unavailable
 from chain.keys import Secp256k1Signer
 from chain.proved import key_record, member_record
 from chain.statements import KeyPurpose
@@ -177,7 +177,7 @@ class Verifier:
                 "token_expired",
                 f"The token is not valid now or is meant to live longer than {LONGEST_SECONDS} s.",
                 hint="Check both clocks.",
-            )
+            ).by(RefusedBy(Refuser.CLOCK))
 
     async def _caller(self, member: str, fingerprint: bytes) -> Caller:
         if fingerprint in self._seen:

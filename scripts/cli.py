@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from chain.console import print_anywhere
-from chain.errors import QiaolianError
+from chain.errors import QiaolianError, Refuser
 from chain.printable import printable
 
 GROUPS = {
@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         done: int = arguments.run(arguments)
         return done
     except QiaolianError as error:
-        hint = f" {error.hint}" if error.hint else ""
-        print(printable(f"error[{error.code}]: {error.sentence}{hint}"), file=sys.stderr)
+        print(printable(error_line(error)), file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in {"chain", "contracts", "exchange", "federated", "nodes", "registry", "scripts"}:
@@ -90,6 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def error_line(error: QiaolianError) -> str:
+    """Code, sentence, what to do next, and who refused where that is neither this command nor the own node."""
+    hint = f" {error.hint}" if error.hint else ""
+    elsewhere = error.refused_by.kind is not Refuser.NODE
+    refused_by = f" Refused by: {error.refused_by}." if elsewhere else ""
+    return f"error[{error.code}]: {error.sentence}{hint}{refused_by}"
 
 
 def parse(given: Sequence[str]) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from eth_abi.exceptions import DecodingError, EncodingError
 import contracts
 from chain.crypto import keccak256
 from chain.eip712 import Struct, encode_code, encode_member
-from chain.errors import BadInput, QiaolianError
+from chain.errors import BadInput, QiaolianError, RefusedBy, Refuser
 from chain.statements import STATEMENTS, STRUCTS, Share
 
 Abi = Mapping[str, Any]
@@ -36,6 +36,7 @@ class Reverted(QiaolianError):
 
     status = 409
     exit_code = 3
+    refused_by = RefusedBy(Refuser.CHAIN)
 
     @classmethod
     def of(cls, code: str, sentence: str, context: Mapping[str, Any]) -> Reverted:

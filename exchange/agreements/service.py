@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from chain import schema
 from chain.context import Context
 from chain.deployment import CloseWindow
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
+from chain.errors import BadInput, ChainUnavailable, Conflict, Forbidden, NotFound, Unavailable
 from chain.ledger import Event
 from chain.outbox import enqueue, outcome
 from chain.proved import account_records, agreement_records, grant_record
@@ -519,7 +519,7 @@ def _require_sender(context: Context, buyer: str, agreement: Agreement) -> None:
 def _require_proposal(context: Context, agreement: Agreement, *, height: int) -> None:
     head = context.view.require_fresh()
     if head.height < height:
-        raise Unavailable(
+        raise ChainUnavailable(
             "chain_view_behind",
             f"This node's view of the chain is at block {head.height}, the proposal rests on block {height}.",
             hint="Send the same request again in a moment.",

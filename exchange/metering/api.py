@@ -227,7 +227,7 @@ def _refused(result: CallResult) -> Forbidden:
 
 def _failed(item: KeyedCall, error: QiaolianError) -> dict[str, Any]:
     """A call of a batch without a result, with the key to ask again under if its request is stored."""
-    told = {"outcome": "failed", "reason": error.code, "detail": error.sentence, "hint": error.hint}
+    told = {"outcome": "failed", "reason": error.code, "detail": error.sentence, "hint": error.hint, "refusedBy": error.refused_by.to_json()}
     key = error.context.get("idempotencyKey", item.key)
     return told if key is None else {**told, "idempotencyKey": key}
 

@@ -37,9 +37,12 @@ from chain.errors import (
     Forbidden,
     NotFound,
     QiaolianError,
+    RefusedBy,
+    Refuser,
     Unauthorised,
     Unavailable,
 )
+from chain.printable import printable
 from chain.statements import (
     Agreement,
     KeyPurpose,
@@ -405,7 +408,7 @@ class Buyer:
                 hint="Try again later; the earlier call is outstanding under the key that this error names.",
                 outstandingKey=error.context["idempotencyKey"],
                 cause=error.context["cause"],
-            ) from error
+            ).by(error.refused_by) from error
 
     async def _ask(self, lane: Lane) -> CallResult:
         """Send the lane's request, or its withdrawal, until it is answered or patience ends.
@@ -570,7 +573,8 @@ class _Courier:
             return
         answers = answer.get("answers") if isinstance(answer, dict) else None
         if not isinstance(answers, list) or len(answers) != len(batch):
-            raise Unavailable("peer_bad_answer", "The provider's node did not answer every request.")
+            sentence = "The provider's node did not answer every request."
+            raise Unavailable("peer_bad_answer", sentence).by(RefusedBy(Refuser.PEER, self._provider))
         checked = [self._checked(sent, each) for sent, each in zip(batch, answers, strict=True)]
         finished = [each for each in checked if each is not None]
         if finished:
@@ -628,7 +632,7 @@ class _Courier:
     def _checked(self, sent: Sent, answer: Any) -> Finished | None:
         """Check one answer. What took no place leaves the request outstanding; what contradicts the records halts its lane."""
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-            error = _error(answer["error"])
+            error = _error(answer["error"]).by(RefusedBy(Refuser.PEER, sent.trade.agreement.provider))
             if isinstance(error, Conflict):
                 return Finished.conflict(sent, error, answer)
             _fail(sent, NoAnswer(error))
@@ -886,8 +890,10 @@ async def _to_its_end(work: Awaitable[T]) -> T:
 
 
 def _error(value: Mapping[str, Any]) -> QiaolianError:
-    kind = _BY_STATUS.get(value.get("status", 503), Unavailable)
-    return kind(str(value.get("code"))[:64], str(value.get("detail"))[:500], hint=str(value.get("hint", ""))[:500])
+    status = value.get("status")
+    kind = _BY_STATUS.get(status, Unavailable) if isinstance(status, int) else Unavailable
+    code, sentence, hint = (printable(str(value.get(name, ""))[:500]) for name in ("code", "detail", "hint"))
+    return kind(code[:64], sentence, hint=hint)
 
 
 def _wire(request: str, signature: bytes, beside: str) -> str:

@@ -200,6 +200,7 @@ class CallOutstanding(Unavailable):
             idempotencyKey=key,
             cause=cause.code,
         )
+        self.refused_by = cause.refused_by
 
 
 @dataclass(frozen=True)

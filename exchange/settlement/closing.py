@@ -476,7 +476,7 @@ def _signature(answer: Any) -> bytes:
 
 
 def _told(error: QiaolianError) -> dict[str, Any]:
-    return {"code": error.code, "detail": error.sentence, "hint": error.hint}
+    return {"code": error.code, "detail": error.sentence, "hint": error.hint, "refusedBy": error.refused_by.to_json()}
 
 
 def _hex(data: bytes) -> str:

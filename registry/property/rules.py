@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from chain.errors import BadInput, Conflict, Forbidden
+from chain.errors import BadInput, Conflict, Forbidden, RefusedBy, Refuser
 from chain.statements import DealTerms, Role, Step, TitleStatement
 from chain.words import DealWord
 from registry.property.model import NO_DEAL, UnitState
@@ -159,7 +159,7 @@ def require_title(title: TitleStatement, terms: DealTerms, now: int) -> None:
     if title.issued_at > now + CLOCK_TOLERANCE:
         raise BadInput(
             "title_dated_ahead", "The title statement is dated ahead.", hint="Compare the clocks; ask the registration centre for another title."
-        )
+        ).by(RefusedBy(Refuser.CLOCK))
 
 
 def require_opened_with(title: TitleStatement, title_hash: bytes) -> None:

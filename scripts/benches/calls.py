@@ -25,7 +25,7 @@ import uvloop
 from chain.crypto import address_of, new_private_key, recover, sign_digest
 from chain.eip712 import Domain
 from chain.statements import KeyPurpose, UsageRequest
-from nodes.answers import refusal
+from nodes.answers import node_refusal
 from nodes.http import ConnectionLost, Endpoint, client_tls
 from nodes.provision import Organisation
 from scripts.benches.figure import Figure
@@ -95,7 +95,7 @@ async def _one_lane(bank: Organisation, deal: Deal, state: State) -> list[float]
         answer = await endpoint.request("POST", "/v1/calls", headers + key, raw)
         times.append((time.perf_counter() - started) * 1_000)
         if answer.status != 200:
-            raise refusal("", answer)
+            raise node_refusal(f"{bank.plan.host}:{bank.plan.port}", answer)
     endpoint.close()
     return times[WARM_UP:]
 

@@ -6,7 +6,6 @@ import argparse
 import json
 from typing import Any
 
-from chain.errors import Unavailable
 from scripts.people.desk import Desk
 from scripts.people.show import Columns
 from scripts.people.verb import Verb, add_verb, run_verb
@@ -27,7 +26,7 @@ def _health(desk: Desk, arguments: argparse.Namespace) -> int:
         parts = found["dependencies"]
         down = not found["ready"] or any(not part["up"] for part in parts)
     except (ValueError, KeyError, TypeError) as error:
-        raise Unavailable("health_unknown", f"The node answered {answer.status} to the question how it is.") from error
+        raise desk.client.refusal(answer) from error
     desk.table(parts, PARTS, whole=found)
     return 1 if down else 0
 

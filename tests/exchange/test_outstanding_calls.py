@@ -12,7 +12,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from chain.errors import Conflict, NotFound, QiaolianError, Unavailable
+from chain.errors import Conflict, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
 from chain.statements import RequestWithdrawal, UsageReceipt, UsageRequest
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
@@ -21,7 +21,8 @@ from exchange.metering.model import CallOutstanding, CallResult, Ending
 from exchange.metering.store import BUYER, GATEWAY
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
-from nodes.answers import Answer, refusal
+from nodes.answers import Answer, peer_refusal
+from nodes.problems import problem
 from registry.evidence.store import ENTRIES, PENDING
 from tests.exchange.conftest import Market
 
@@ -45,11 +46,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buyer_side, "PATIENCE_SECONDS", 0.0)
 
 
+def refusal(member: str, status: int, code: str) -> QiaolianError:
+    error = QiaolianError(code, "Refused.")
+    error.status = status
+    page = Answer(status, "text/html", b"<html>")
+    gate = Answer(status, "application/problem+json", problem(error, member=member)[1])
+    return peer_refusal(member, "10.0.0.5:8443", gate if code else page)
+
+
 @contextmanager
 def in_the_way(market: Market, status: int, code: str) -> Iterator[None]:
-    """What a peer's gate, or a proxy before it, answers to every exchange of calls."""
-    body = json.dumps({"code": code, "detail": "Refused.", "status": status}).encode() if code else b"<html>"
-    market.bank.peers.refusal = refusal(market.department.member, Answer(status, "application/problem+json", body))
+    """What a peer's gate answers to every exchange of calls; without a code, what a proxy before it does."""
+    market.bank.peers.refusal = refusal(market.department.member, status, code)
     try:
         yield
     finally:
@@ -98,6 +106,7 @@ REFUSALS = [
     (502, ""),
     (503, "chain_view_stale"),
 ]
+PROXY_CODES = {403: "proxy_forbidden", 429: "proxy_busy", 502: "proxy_bad_gateway"}
 
 
 # --- Every ending names its key ---------------------------------------------------------------------------------------------------
@@ -107,7 +116,9 @@ REFUSALS = [
 def test_what_a_transport_or_token_check_says_is_no_refusal_of_the_call(market: Market, agreement_id: bytes, status: int, code: str) -> None:
     with in_the_way(market, status, code):
         error = outstanding(market, agreement_id)
-    assert (error.status, error.context["cause"]) == (503, code or "peer_bad_answer")
+    assert (error.status, error.context["cause"]) == (503, code or PROXY_CODES[status])
+    kind = Refuser.PEER if code else Refuser.PROXY
+    assert error.refused_by == RefusedBy(kind, market.department.member, "10.0.0.5:8443")
     assert fetch(market, key_of(error)).ending == Ending.SERVED
     assert billed(market, agreement_id) == 50
 
@@ -310,13 +321,16 @@ def test_a_forged_withdrawal_takes_no_place(market: Market, agreement_id: bytes,
     assert fetch(market, key).ending == Ending.SERVED
 
 
-def test_one_request_that_a_proxy_refuses_fails_none_beside_it(market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", ["body_too_large", ""])
+def test_one_request_that_a_gate_or_proxy_refuses_fails_none_beside_it(
+    market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
     agreement_id = market.open(grant_id, cap=1000, lanes=4)
     line, post = market.bank.peers, market.bank.peers.post
 
     async def too_large(member: str, path: str, body: Any, **more: Any) -> Any:
         if path == "/v1/peer/calls" and b"92440700MA4W000003" in body and b'"withdrawal"' not in body:
-            raise refusal(member, Answer(413, "application/problem+json", b'{"code":"body_too_large","detail":"Too large."}'))
+            raise refusal(member, 413, code)
         return await post(member, path, body, **more)
 
     monkeypatch.setattr(line, "post", too_large)
