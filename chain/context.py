@@ -5,11 +5,13 @@ Domain packages take a ``Context`` and never build one; ``nodes`` builds it from
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from chain.crypto import keccak256
 from chain.database import Database
 from chain.eip712 import Domain, Statement
 from chain.errors import QiaolianError, Unavailable
@@ -44,6 +46,10 @@ class Context:
     log_signer: Ed25519Signer
     transaction_address: str
     """Address of the node's TRANSACTION key, which the outbox worker owns."""
+    earlier_signers: Sequence[Secp256k1Signer] = ()
+    """STATEMENT keys that were replaced, oldest first: what pins one of them is signed with it to its end."""
+    earlier_log_keys: Sequence[bytes] = ()
+    """Public keys that this node's log was signed with before the present one."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     ports: dict[str, Any] = field(default_factory=dict)
@@ -67,6 +73,30 @@ class Context:
     def domain(self, contract: str) -> Domain:
         """The EIP-712 domain of a deployed contract."""
         return self.ledger.deployment.domain(contract)
+
+    def pinned_signer(self, address: str) -> Secp256k1Signer:
+        """The STATEMENT key, in use or replaced, that an agreement pins; ``pinned_key_not_held``."""
+        for signer in (self.signers.get(KeyPurpose.STATEMENT), *self.earlier_signers):
+            if signer is not None and signer.address == address:
+                return signer
+        raise Unavailable(
+            "pinned_key_not_held",
+            "The agreement pins a statement key that this node does not hold.",
+            hint="Put the key's file back (`qiaolian node key show`), or give notice: what was signed before is still paid.",
+        )
+
+    def derive(self, message: bytes) -> bytes:
+        """32 bytes that only this node computes, the same each time: also after its STATEMENT key was replaced.
+
+        They are the hash of a deterministic signature (RFC 6979) by the oldest STATEMENT key held.
+        """
+        signer = self.earlier_signers[0] if self.earlier_signers else self.signers[KeyPurpose.STATEMENT]
+        return hashlib.sha256(signer.sign_digest(keccak256(message))).digest()
+
+    @property
+    def own_log_keys(self) -> list[bytes]:
+        """Public keys this node's log is or was signed with, the present one first."""
+        return [self.log_signer.public_key, *self.earlier_log_keys]
 
     def sign(self, statement: Statement, purpose: KeyPurpose = KeyPurpose.STATEMENT) -> bytes:
         """Sign a statement with the node's key of that purpose: 65 bytes."""

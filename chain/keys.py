@@ -132,6 +132,46 @@ class KeyStore:
         """A stored P-256 key, for TLS."""
         return ec.derive_private_key(int.from_bytes(self._load(name, Algorithm.P256), "big"), ec.SECP256R1())
 
+    # A key that is being replaced: NAME.next waits to be put in use, NAME.1, NAME.2 … were replaced, NAME.1.ended-BLOCK has ended.
+
+    def fingerprint(self, name: str, algorithm: Algorithm) -> bytes:
+        """A stored key's name in MemberDirectory."""
+        if algorithm == Algorithm.SECP256K1:
+            return self.secp256k1(name).fingerprint
+        if algorithm == Algorithm.ED25519:
+            return self.ed25519(name).fingerprint
+        return tls_fingerprint(self.p256(name).public_key())
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a key of that name."""
+        return self._path(name).exists()
+
+    def replaced(self, name: str, *, ended: bool = True) -> list[str]:
+        """The names of the keys that were replaced, oldest first; without ``ended`` those that have not ended."""
+        pattern = re.compile(re.escape(name) + r"\.([0-9]+)(\.ended-[0-9]+)?")
+        found = [match for each in self.names() if (match := pattern.fullmatch(each)) and (ended or not match[2])]
+        return [match.string for match in sorted(found, key=lambda match: int(match[1]))]
+
+    def put_in_use(self, name: str, algorithm: Algorithm) -> None:
+        """Replace a key by ``NAME.next``; safe to repeat after a crash at any point, and nothing without a next key.
+
+        The old key has a second name before the first one is taken from it, so that it is never lost.
+        """
+        if not self.holds(f"{name}.next"):
+            return
+        earlier = self.replaced(name)
+        if not earlier or self.fingerprint(earlier[-1], algorithm) != self.fingerprint(name, algorithm):
+            number = 1 + (int(earlier[-1].removeprefix(f"{name}.").split(".")[0]) if earlier else 0)
+            os.link(self._path(name), self._path(f"{name}.{number}"))
+            _sync(self.directory)
+        self._path(f"{name}.next").replace(self._path(name))
+        _sync(self.directory)
+
+    def mark_ended(self, name: str, height: int) -> None:
+        """Rename a replaced key that ended in that block."""
+        self._path(name).replace(self._path(f"{name}.ended-{height}"))
+        _sync(self.directory)
+
     def _path(self, name: str) -> Path:
         if _NAME.fullmatch(name) is None:
             raise BadInput("key_name", "A key's name has other characters than letters, digits, '.', '_' and '-'.")
@@ -243,11 +283,16 @@ def write_private(path: Path, data: bytes) -> None:
         partial.unlink()
         raise
     partial.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Make a directory's names durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def tls_certificate(key: ec.EllipticCurvePrivateKey, name: str, *, days: int = 825) -> bytes:

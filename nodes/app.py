@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from chain.errors import QiaolianError
-from nodes import health, operations, problems
+from nodes import health, operations, own_keys, problems
 from nodes.access import LocalAccess
 from nodes.assembly import Node, assemble
 from nodes.bodies import Bodies, BodyLimits
@@ -80,7 +80,7 @@ def create_app(config: NodeConfig) -> FastAPI:
     app.state.config = config
     app.state.failure = None
     app.state.metrics = metrics
-    served = (*routers(), health.router, operations.router)
+    served = (*routers(), health.router, operations.router, own_keys.router)
     for router in served:
         app.include_router(router)
     guards.bodies.routes = tuple(route for router in served for route in router.routes)

@@ -86,6 +86,7 @@ def assemble(config: NodeConfig) -> Node:
         KeyPurpose.STATEMENT: HeldSigner(store.secp256k1(NODE_KEYS[KeyPurpose.STATEMENT][0]), standing),
         KeyPurpose.TOKEN: token_signer,
     }
+    statement_key = NODE_KEYS[KeyPurpose.STATEMENT][0]
     log_signer = HeldLogSigner(store.ed25519(NODE_KEYS[KeyPurpose.LOG][0]), standing)
     view = ChainView(config.chain.rpc, deployment, finality_rule(config), stale_seconds=config.chain.stale_seconds)
     issuer = Issuer(member=config.member, signer=token_signer, deployment=deployment)
@@ -105,6 +106,8 @@ def assemble(config: NodeConfig) -> Node:
         signers=signers,
         log_signer=log_signer,
         transaction_address=public[KeyPurpose.TRANSACTION].address,
+        earlier_signers=[HeldSigner(store.secp256k1(name), standing) for name in store.replaced(statement_key)],
+        earlier_log_keys=[store.ed25519(name).public_key for name in reversed(store.replaced(NODE_KEYS[KeyPurpose.LOG][0]))],
         settings={"log_keys": log_keys, "peers": tuple(config.peers), LIMITS: _gateway_limits(config), **config.settings},
         ports={"sources": sources, STANDING: standing.require},
     )

@@ -21,8 +21,8 @@ from nodes.logs import configure
 log = logging.getLogger("qiaolian.node")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The actions and their options."""
+def add_arguments(parser: argparse.ArgumentParser) -> Any:
+    """The actions and their options; the subparsers, for further actions."""
     actions = parser.add_subparsers(dest="action", required=True)
     for name, text in (
         ("run", "serve the node's API until SIGTERM"),
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_backup(actions)
     tokens = actions.add_parser("tokens", help="make fresh access tokens for every role; the old ones end at the next start")
     tokens.add_argument("--config", type=Path, required=True, help="the node's TOML file")
+    return actions
 
 
 def run(arguments: argparse.Namespace) -> int:

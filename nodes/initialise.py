@@ -239,13 +239,19 @@ def renew_tokens(config: NodeConfig) -> Path:
 
 
 def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
-    """The public side of a node's own keys, readable without its passphrase."""
+    """The public side of the keys a node uses, readable without its passphrase."""
+    return {key.purpose: key for key in read_public(keys_dir, "keys").values()}
+
+
+def read_public(keys_dir: Path, part: str) -> dict[str, KeyEntry]:
+    """Public records by name in the key store: of the ``keys`` in use, those ``next`` or those ``replaced``; ``keys_missing``."""
     try:
         value = json.loads((keys_dir / PUBLIC_FILE).read_text(encoding="utf-8"))
-        entries = [KeyEntry.from_json(each) for each in value["keys"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = [KeyEntry.from_json(each) for each in value.get(part, [])]
+        names = [str(each.get("name") or NODE_KEYS[entry.purpose][0]) for each, entry in zip(value.get(part, []), entries, strict=True)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput("keys_missing", f"{keys_dir} holds no key store of a node.", hint="Run: qiaolian node init") from error
-    return {each.purpose: each for each in entries}
+    return dict(zip(names, entries, strict=True))
 
 
 def _node_passphrase(plan: Plan, home: Path) -> str:

@@ -1,9 +1,14 @@
-"""The outbox process: sends what the node owes the chain. It holds the transaction key and nothing else, and imports no web framework."""
+"""The outbox process: sends what the node owes the chain. It holds the transaction keys and nothing else, and imports no web framework.
+
+A key that was replaced still sends what was queued for it; nothing moves from one key to another, so nothing is sent twice.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from chain.database import Database
 from chain.deployment import Deployment
@@ -29,15 +34,30 @@ def run(config: NodeConfig) -> int:
 def _send(config: NodeConfig, stop: threading.Event) -> None:
     deployment = Deployment.load(config.path(config.chain.deployment))
     store = KeyStore(config.path(config.keys.dir), config.passphrase())
-    signer = store.secp256k1(NODE_KEYS[KeyPurpose.TRANSACTION][0])
+    name = NODE_KEYS[KeyPurpose.TRANSACTION][0]
+    signers = [store.secp256k1(each) for each in (name, *store.replaced(name, ended=False))]
     with only_process("outbox", config.database_url):
         upgrade(config.database_url, lock_dir=config.data)
         database = Database(config.database_url)
         ledger = Ledger(config.chain.rpc, deployment)
         log.info("outbox runs")
         try:
-            OutboxWorker(database, ledger, signer).run(stop)
+            _run_all([OutboxWorker(database, ledger, signer) for signer in signers], stop)
         finally:
             database.close()
             ledger.close()
             log.info("outbox ended")
+
+
+def _run_all(workers: Sequence[OutboxWorker], stop: threading.Event) -> None:
+    """Run one worker a key until ``stop``; what ends one ends all, and is raised."""
+
+    def run(worker: OutboxWorker) -> None:
+        try:
+            worker.run(stop)
+        finally:
+            stop.set()
+
+    with ThreadPoolExecutor(len(workers), "outbox") as pool:
+        for ended in [pool.submit(run, worker) for worker in workers]:
+            ended.result()

@@ -34,8 +34,8 @@ from registry.evidence import recovery as log
 from registry.evidence import service
 
 VIEW_SECONDS = 30.0
-_SHOWN_AGAIN = frozenset(("UsageRequest", "UsageReceipt", "ReceiptVoid", "Voucher", "Agreement"))
-"""Kinds of entries whose statements the other party of an agreement shows again."""
+_SHOWN_AGAIN = frozenset(("UsageRequest", "UsageReceipt", "ReceiptVoid", "Voucher", "Agreement", service.LOG_KEY))
+"""Kinds of entries whose statements the other party of an agreement shows again, and the one that records nothing but itself."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from chain.statements import KeyPurpose
 from chain.view import ProvedStorage
 from chain.words import KeyWord
 from registry.evidence import service as evidence
-from registry.members import service as members
+from registry.members.keys import keys_of
 
 
 class Exporter:
@@ -132,8 +132,8 @@ class Exporter:
     def _own_log_keys(self) -> dict[bytes, int]:
         """The keys this node's log is or was signed with; its present one first."""
         if not self._log_keys:
-            known = members.keys_of(self._context, self._context.member, KeyPurpose.LOG)
-            keys = dict.fromkeys([self._context.log_signer.public_key, *known])
+            known = keys_of(self._context, self._context.member, KeyPurpose.LOG)
+            keys = dict.fromkeys([*self._context.own_log_keys, *known])
             self._log_keys = {each: self._end_of(each) for each in keys}
         return self._log_keys
 

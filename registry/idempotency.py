@@ -8,7 +8,6 @@ The same content under the key is the same request; any other content is refused
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, cast
@@ -20,10 +19,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from chain.commitment import commit, new_salt, opens
 from chain.context import Context
-from chain.crypto import keccak256
 from chain.database import Base
 from chain.errors import Conflict
-from chain.statements import KeyPurpose
 
 DOMAIN = "qiaolian.request-key.v1"
 
@@ -100,14 +97,11 @@ def content_of(request: Any) -> dict[str, Any]:
 def nonce_for(context: Context, what: str, key: str | None) -> bytes:
     """A 32-byte nonce: random without a key, else the same for the same key at this node.
 
-    It is derived from a deterministic signature (RFC 6979) of the node's statement key over ``what`` and the key, so nobody else can
-    compute it or tell it from a random one.
+    It is derived from ``what`` and the key by ``Context.derive``, so nobody else can compute it or tell it from a random one.
     """
     if key is None:
         return new_salt()
-    digest = keccak256(b"qiaolian.idempotency.v1\0" + what.encode() + b"\0" + key.encode())
-    signature = context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
-    return hashlib.sha256(signature).digest()
+    return context.derive(b"qiaolian.idempotency.v1\0" + what.encode() + b"\0" + key.encode())
 
 
 def _plain(value: Any) -> Any:

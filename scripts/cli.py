@@ -36,13 +36,13 @@ GROUPS = {
     },
     "governance and supervision": {
         "member": ("scripts.people.member", "who is on the network: list, show, proposals, proposal, propose-..., approve, withdraw-approval"),
-        "key": ("scripts.people.key", "a chief data officer's or administrator's own key file: make, show, passphrase"),
+        "key": ("scripts.people.key", "a chief data officer's or administrator's own key file: make, replace, show, passphrase"),
         "reconcile": ("scripts.people.reconcile", "gateway, buyer and chain compared"),
         "log": ("scripts.people.log", "evidence logs: show, anchor, forks"),
         "operation": ("scripts.people.operation", "promised contract calls: show, wait"),
     },
     "running a node": {
-        "node": ("nodes.command", "an organisation's node: init, peer, tokens, run, outbox, migrate"),
+        "node": ("scripts.node_command", "an organisation's node: init, peer, tokens, key, run, outbox, migrate"),
         "health": ("scripts.people.health", "what of a node is up, and what to do about what is down"),
         "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy, add, vote, proxy"),
         "found": ("nodes.founding", "a fresh chain's contracts, and its first members in the directory"),

@@ -219,11 +219,20 @@ def last_refusal(session: Session, operation_id: str) -> Outcome | None:
     return outcome(session, operation_id if number == 1 else f"{operation_id}/{number}")
 
 
-def unfinished(session: Session, sender: str, prefix: str) -> list[str]:
-    """Operations of a sender that begin so and are neither done nor refused."""
-    waiting = sa.and_(CALLS.c.sender == sender, CALLS.c.state.in_((QUEUED, SIGNED, SENT)))
-    query = sa.select(CALLS.c.operation_id).where(waiting, CALLS.c.operation_id.startswith(prefix, autoescape=True))
+def unfinished(session: Session, prefix: str) -> list[str]:
+    """Operations, of whichever sender, that begin so and are neither done nor refused."""
+    query = sa.select(CALLS.c.operation_id).where(CALLS.c.state.in_((QUEUED, SIGNED, SENT)), CALLS.c.operation_id.startswith(prefix, autoescape=True))
     return list(session.scalars(query))
+
+
+def owed(session: Session, *, sender: str | None = None, until: float | None = None) -> int:
+    """How many calls, of one sender or queued up to a time (Unix seconds), are neither done nor refused."""
+    query = sa.select(sa.func.count()).select_from(CALLS).where(CALLS.c.state.in_((QUEUED, SIGNED, SENT)))
+    if sender is not None:
+        query = query.where(CALLS.c.sender == sender)
+    if until is not None:
+        query = query.where(CALLS.c.created_at <= until)
+    return session.scalar(query) or 0
 
 
 def known(session: Session, operation_id: str) -> bool:

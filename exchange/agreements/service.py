@@ -464,6 +464,7 @@ def countersign(context: Context, buyer: str, agreement: Agreement, terms: Grant
     agreement_id = agreement.struct_hash()
     own = _signed_before(context, agreement_id)
     if own is None:
+        _require_own_key(context, agreement)
         _require_proposal(context, agreement, height=height)
         own = context.sign(agreement)
     row = {
@@ -512,6 +513,10 @@ def _require_sender(context: Context, buyer: str, agreement: Agreement) -> None:
         raise Forbidden("not_provider", "The proposal is to another provider.")
     if agreement.buyer != buyer:
         raise Forbidden("not_buyer", "The proposal is not of the member that sends it.")
+
+
+def _require_own_key(context: Context, agreement: Agreement) -> None:
+    """What is signed anew pins the key in use; what was signed before keeps the key it pins."""
     if agreement.provider_key != context.signers[KeyPurpose.STATEMENT].address:
         raise Conflict("provider_key_changed", "The proposal pins a key this node does not sign with.")
 
@@ -530,6 +535,19 @@ def _require_proposal(context: Context, agreement: Agreement, *, height: int) ->
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
     if not proved_state(context, agreement.struct_hash()).opened_at:
         _require_openable(context, agreement)
+
+
+# --- Keys -----------------------------------------------------------------------------------------------------------------------
+
+
+def pinned_to(context: Context, address: str) -> int:
+    """How many proposals and agreements that are not over pin this STATEMENT key of the node's own."""
+    mine = sa.or_(ExchangeAgreement.provider == context.member, ExchangeAgreement.buyer == context.member)
+    query = sa.select(ExchangeAgreement).where(mine, ExchangeAgreement.state.not_in((State.CLOSED, *ENDED)))
+    with context.database.read() as session:
+        rows = session.scalars(query).all()
+    sides = {row.agreement_id: "providerKey" if row.provider == context.member else "buyerKey" for row in rows}
+    return sum(row.agreement[sides[row.agreement_id]] == address for row in rows)
 
 
 # --- Recovery -------------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,6 @@ from chain.errors import (
 from chain.printable import printable
 from chain.statements import (
     Agreement,
-    KeyPurpose,
     Outcome,
     ReceiptVoid,
     RequestWithdrawal,
@@ -250,13 +249,13 @@ class Buyer:
             async with lane.lock:
                 await self._clear(lane)
                 if lane.head.seq:
-                    made.append(await self._voucher(agreement_id, lane))
+                    made.append(await self._voucher(trade, lane))
         return made
 
-    async def _voucher(self, agreement_id: bytes, lane: Lane) -> dict[str, Any]:
-        voucher = rules.closing_voucher(agreement_id, lane.number, lane.head)
+    async def _voucher(self, trade: Trade, lane: Lane) -> dict[str, Any]:
+        voucher = rules.closing_voucher(trade.agreement_id, lane.number, lane.head)
         digest = self.digest(voucher.struct_hash())
-        signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
+        signature = self._signature(trade, digest)
 
         def change(session: Session) -> None:
             keep_voucher(session, voucher_row(voucher, signature))
@@ -316,7 +315,7 @@ class Buyer:
                 issued_at=self.context.now(),
             )
             digest = self.digest(statement.struct_hash())
-            signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
+            signature = self._signature(sent.trade, digest)
             sent.withdrawal = Withdrawal(_dumps(statement.to_json()), signature, digest, by)
         elif by == BY_CALLER and sent.withdrawal.by != by:
             sent.withdrawal.by, sent.withdrawal.stored = by, False
@@ -362,7 +361,7 @@ class Buyer:
             seconds=REQUEST_SECONDS,
         )
         request_hash = request.struct_hash()
-        signature = self.context.signers[KeyPurpose.STATEMENT].sign_digest(self.digest(request_hash))
+        signature = self._signature(trade, self.digest(request_hash))
         request_text = _dumps(request.to_json())
         row = {
             "agreement_id": trade.agreement_id,
@@ -390,6 +389,10 @@ class Buyer:
             row=row,
             query=beside,
         )
+
+    def _signature(self, trade: Trade, digest: bytes) -> bytes:
+        """By the buyer's key that the agreement pins; ``pinned_key_not_held``."""
+        return self.context.pinned_signer(trade.agreement.buyer_key).sign_digest(digest)
 
     async def _clear(self, lane: Lane) -> None:
         """Before another request: withdraw what an earlier call, or an earlier process, left unanswered. Its caller was told and has the key.

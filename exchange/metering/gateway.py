@@ -30,8 +30,9 @@ from chain.crypto import keccak256, recover
 from chain.database import Prepared
 from chain.eip712 import domain_separator
 from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
+from chain.keys import Secp256k1Signer
 from chain.proved import ProvedRecords, Word
-from chain.statements import Agreement, KeyPurpose, ReceiptVoid, RequestWithdrawal, UsageReceipt, UsageRequest, Voucher
+from chain.statements import Agreement, ReceiptVoid, RequestWithdrawal, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
 from exchange.metering import consents, rules
@@ -102,6 +103,8 @@ class Trade:
 
     agreement_id: bytes
     agreement: Agreement
+    signer: Secp256k1Signer
+    """The provider's key that the agreement pins."""
     rights: Rights
     served: assets.Served
     books: Books
@@ -227,7 +230,8 @@ class Gateway:
         return keccak256(b"\x19\x01" + self.separator + struct_hash)
 
     async def trade(self, agreement_id: bytes) -> Trade:
-        """An agreement this node provides under; ``unknown_agreement``, ``not_provider``, ``agreement_unrecovered``."""
+        """An agreement this node provides under; ``unknown_agreement``, ``not_provider``, ``agreement_unrecovered``,
+        ``pinned_key_not_held``."""
         found = self._trades.get(agreement_id)
         if found is not None:
             return found
@@ -261,6 +265,7 @@ class Gateway:
         return Trade(
             agreement_id=agreement_id,
             agreement=agreement,
+            signer=self.context.pinned_signer(agreement.provider_key),
             rights=rights,
             served=served,
             books=books,
@@ -724,7 +729,7 @@ def _written(exchange: _Exchange, each: Asked) -> Written | Voided | None:
     )
     receipt_hash = receipt.struct_hash()
     digest = gateway.digest(receipt_hash)
-    signature = gateway.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
+    signature = each.trade.signer.sign_digest(digest)
     receipt_json = receipt.to_json()
     answer = _dumps(
         {
@@ -772,7 +777,7 @@ def _voided(exchange: _Exchange, each: Asked) -> Voided:
         issued_at=exchange._now,
     )
     digest = gateway.digest(void.struct_hash())
-    signature = gateway.context.signers[KeyPurpose.STATEMENT].sign_digest(digest)
+    signature = each.trade.signer.sign_digest(digest)
     answer = _dumps({"signature": "0x" + signature.hex(), "void": void.to_json()})
     return Voided(each, void, digest, signature, answer)
 

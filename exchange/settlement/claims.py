@@ -237,7 +237,7 @@ class ClaimMonitor:
         head = self._context.view.require_fresh()
         latest = max(now, head.timestamp)
         with self._context.database.read() as session:
-            pending = _pending(session, self._context.transaction_address)
+            pending = _pending(session)
         for tracked, seen in zip(due, self._seen(due), strict=True):
             tracked.looked_at = now
             if seen.state.closed_at:
@@ -414,9 +414,9 @@ def _outbox_runs(report: ClaimsReport, now: int) -> bool:
     return report.outbox_seen_at is not None and now - report.outbox_seen_at <= OUTBOX_SECONDS
 
 
-def _pending(session: Session, sender: str) -> set[bytes]:
+def _pending(session: Session) -> set[bytes]:
     """The agreements that have a claim on its way."""
-    return {bytes.fromhex(operation.split("/")[1]) for operation in unfinished(session, sender, "claim/")}
+    return {bytes.fromhex(operation.split("/")[1]) for operation in unfinished(session, "claim/")}
 
 
 def _refused(session: Session, tracked: _Tracked, calls: Sequence[ClaimCall], height: int) -> tuple[str, list[str]] | None:

@@ -29,7 +29,9 @@ from chain.crypto import recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
 from chain.ledger import Event
 from chain.outbox import refused
-from chain.statements import Agreement, FinalSettlement, KeyPurpose, Voucher
+from chain.proved import key_record
+from chain.statements import Agreement, FinalSettlement, Voucher
+from chain.words import KeyWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side, Signed
 from exchange.metering.buyer import Buyer, Trade
@@ -101,7 +103,7 @@ async def close_cooperatively(context: Context, signed: Signed) -> dict[str, Any
     """Sign the final totals with the other side, and queue the closing.
 
     Raises:
-        Conflict: ``final_totals_differ``, ``lane_halted``, ``buyer_key_changed``, ``provider_key_changed``,
+        Conflict: ``final_totals_differ``, ``lane_halted``, ``key_ended``,
             ``closing_not_begun``, ``cooperative_close_refused``; Unavailable: when the other side cannot be asked.
     """
     agreement_id, agreement = signed.agreement_id, signed.agreement
@@ -175,7 +177,8 @@ async def _close_as_buyer(context: Context, signed: Signed) -> None:
 async def _propose(context: Context, signed: Signed) -> StoredFinalSettlement:
     """Finish and shut the lanes, and store the signed totals with a closing voucher for each."""
     agreement_id, agreement = signed.agreement_id, signed.agreement
-    _require_own_key(context, agreement.buyer_key, "buyer_key_changed")
+    signer = context.pinned_signer(agreement.buyer_key)
+    await asyncio.to_thread(_require_live_keys, context, agreement)
     buyer = Buyer.of(context)
     async with buyer.finished(agreement_id) as trade:
         if any(lane.halted for lane in trade.lanes):
@@ -186,14 +189,14 @@ async def _propose(context: Context, signed: Signed) -> StoredFinalSettlement:
             )
         heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
         settlement = final_settlement(agreement_id, heads)
-        vouchers = _vouchers(context, agreement_id, heads)
+        vouchers = _vouchers(context, agreement, heads)
         row = StoredFinalSettlement(
             agreement_id=agreement_id,
             state=FinalState.PROPOSED,
             reason="",
             settlement=json.dumps(settlement.to_json()),
             settlement_hash=settlement.struct_hash(),
-            buyer_signature=context.sign(settlement),
+            buyer_signature=signer.sign(settlement, context.domain(CONTRACT)),
             provider_signature=None,
             at=context.now(),
         )
@@ -202,9 +205,10 @@ async def _propose(context: Context, signed: Signed) -> StoredFinalSettlement:
     return row
 
 
-def _vouchers(context: Context, agreement_id: bytes, heads: dict[int, Head]) -> list[SignedVoucher]:
-    made = [closing_voucher(agreement_id, number, head) for number, head in sorted(heads.items())]
-    return [(voucher, context.sign(voucher)) for voucher in made]
+def _vouchers(context: Context, agreement: Agreement, heads: dict[int, Head]) -> list[SignedVoucher]:
+    made = [closing_voucher(agreement.struct_hash(), number, head) for number, head in sorted(heads.items())]
+    signer, domain = context.pinned_signer(agreement.buyer_key), context.domain(CONTRACT)
+    return [(voucher, signer.sign(voucher, domain)) for voucher in made]
 
 
 async def _ask(context: Context, signed: Signed, row: StoredFinalSettlement) -> None:
@@ -212,7 +216,7 @@ async def _ask(context: Context, signed: Signed, row: StoredFinalSettlement) -> 
     agreement, settlement = signed.agreement, _settlement(row)
     trade = await Buyer.of(context).trade(signed.agreement_id)
     heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
-    vouchers = _vouchers(context, signed.agreement_id, heads)
+    vouchers = _vouchers(context, agreement, heads)
     body = {
         "settlement": settlement.to_json(),
         "signature": _hex(row.buyer_signature),
@@ -267,7 +271,7 @@ async def countersign(
         Forbidden: ``not_provider``, ``not_buyer``, ``wrong_signer``;
         BadInput: ``wrong_version``, ``vouchers_differ``;
         Conflict: ``final_totals_differ``, ``final_settlement_exists``, ``agreement_not_open``,
-            ``agreement_is_closed``, ``provider_key_changed``; Unavailable: ``chain_view_stale``.
+            ``agreement_is_closed``, ``key_ended``; Unavailable: ``chain_view_stale``, ``pinned_key_not_held``.
     """
     signed = await asyncio.to_thread(agreements.load, context, settlement.agreement_id)
     _require_proposal(context, caller, signed, settlement, signature)
@@ -326,7 +330,8 @@ async def _sign(
 ) -> StoredFinalSettlement:
     """Check and store everything in one transaction; the lanes are held."""
     agreement = signed.agreement
-    _require_own_key(context, agreement.provider_key, "provider_key_changed")
+    signer = context.pinned_signer(agreement.provider_key)
+    await asyncio.to_thread(_require_live_keys, context, agreement)
     state = await asyncio.to_thread(agreements.proved_state, context, signed.agreement_id)
     if not state.opened_at:
         raise Conflict("agreement_not_open", "The agreement is not open on the chain.")
@@ -341,7 +346,7 @@ async def _sign(
         settlement=json.dumps(settlement.to_json()),
         settlement_hash=settlement.struct_hash(),
         buyer_signature=signature,
-        provider_signature=context.sign(settlement),
+        provider_signature=signer.sign(settlement, context.domain(CONTRACT)),
         at=context.now(),
     )
 
@@ -371,13 +376,16 @@ def _require_vouchers(context: Context, agreement: Agreement, heads: dict[int, H
 # --- Both ----------------------------------------------------------------------------------------
 
 
-def _require_own_key(context: Context, pinned: str, code: str) -> None:
-    if context.signers[KeyPurpose.STATEMENT].address != pinned:
-        raise Conflict(
-            code,
-            "The agreement pins a key this node no longer signs with.",
-            hint="Give notice; claims go on with what was signed before.",
-        )
+def _require_live_keys(context: Context, agreement: Agreement) -> None:
+    """The chain takes final totals by live keys alone: ``key_ended``, ``chain_view_stale``."""
+    pinned = (agreement.provider_key, agreement.buyer_key)
+    for word in context.view.words([key_record(key) for key in pinned]):
+        if not KeyWord.decode(word.value).live:
+            raise Conflict(
+                "key_ended",
+                "A key that the agreement pins, the buyer's or the provider's, has ended.",
+                hint="Give notice; claims go on with what was signed before.",
+            )
 
 
 def _store(

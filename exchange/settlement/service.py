@@ -17,12 +17,11 @@ from sqlalchemy.orm import Session
 
 from chain.commitment import commit
 from chain.context import Context
-from chain.crypto import keccak256
 from chain.errors import BadInput, Conflict, Forbidden
 from chain.ledger import Event
 from chain.outbox import Priority, attempt, enqueue, known
 from chain.proved import TOTALS_RECORDS, account_records, lane_record
-from chain.statements import Agreement, DepositConfirmation, KeyPurpose, Role, UsageRequest, Voucher
+from chain.statements import Agreement, DepositConfirmation, Role, UsageRequest, Voucher
 from chain.words import Account, LaneWord
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Side
@@ -98,9 +97,8 @@ def confirm_deposit(context: Context, *, member: str, amount: int, reference: st
 
 
 def _reference_salt(context: Context, reference: str) -> bytes:
-    """A salt only the holder of the statement key can compute, the same each time (RFC 6979 signatures are deterministic)."""
-    digest = keccak256(DEPOSIT_DOMAIN.encode() + b"\0" + reference.encode())
-    return hashlib.sha256(context.signers[KeyPurpose.STATEMENT].sign_digest(digest)).digest()
+    """A salt only this node can compute, the same each time."""
+    return context.derive(DEPOSIT_DOMAIN.encode() + b"\0" + reference.encode())
 
 
 def _deposit_operation(reference: str) -> str:

@@ -122,6 +122,17 @@ def certified(session: Session, key: str) -> tuple[Mapping[str, Any], SubjectKey
     return None if row is None else (row.identity, SubjectKeyCertificate.from_json(row.certificate))
 
 
+def certified_under(context: Context, address: str) -> int:
+    """How many certificates of this office are in force and signed with that key of it: when the key ends, they do."""
+    domain, now = context.domain("MemberDirectory"), context.now()
+    with context.database.read() as session:
+        rows = [(SubjectKeyCertificate.from_json(row.certificate), row.signature) for row in session.scalars(sa.select(Certificate))]
+    return sum(
+        certificate.issuer == context.member and certificate.not_after >= now and recover(certificate.digest(domain), signature) == address
+        for certificate, signature in rows
+    )
+
+
 # --- Consents -------------------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from chain.eip712 import Domain, Statement
 from chain.errors import BadSignature, Conflict, NotFound, QiaolianError, VerificationError
 from chain.outbox import Priority, attempt, enqueue, outcome, refused
 from chain.proofs import StorageProof
-from chain.proved import Word
+from chain.proved import Word, key_record
 from chain.statements import Algorithm, KeyPurpose, Role
 from chain.view import ProvedStorage
 from chain.words import KeyWord, LogWord, MemberWord
@@ -41,6 +41,7 @@ from registry.evidence.store import (
     PendingEntry,
     WitnessedHead,
 )
+from registry.members.keys import keys_of
 
 INCARNATION = 0
 CHECKPOINT_SECONDS = 5
@@ -54,6 +55,8 @@ WITNESS_SECONDS = 3.0
 """How long a start waits for a supervisor to tell what it saw."""
 STANDING = "evidence.standing"
 """Port: refuses while this database is not known to be as new as what others hold of it."""
+LOG_KEY = "LogKey"
+"""Kind of the entry with which a log begins to be signed under another key; its digest is the public key."""
 _MARK = "— "
 
 
@@ -124,6 +127,11 @@ def make_checkpoint(context: Context) -> Checkpoint | None:
         if size == 0:
             return None
         head = session.get(LogHead, size)
+        if head is not None and not checkpoint.signed_by(head.note, context.log_signer.public_key):
+            # The log's key was replaced: its first head under the new key extends the last one under the old key.
+            append(session, kind=LOG_KEY, digest=context.log_signer.public_key, at=context.now())
+            frontier = enter_pending(session)
+            size, head = frontier.size, None
         if head is not None:
             return Checkpoint(origin(context), size, head.root)
         made = Checkpoint(origin(context), size, frontier.root())
@@ -186,10 +194,20 @@ async def _seen_by(context: Context, supervisor: str) -> Checkpoint | None:
         async with asyncio.timeout(WITNESS_SECONDS):
             answer = await context.peers.get(supervisor, "/v1/peer/log/seen")
         note = answer["note"]
-        head = None if note is None else checkpoint.verify(note, log_key=context.log_signer.public_key, witnesses={}).checkpoint
+        head = None if note is None else read_own(context, note)
     except (QiaolianError, TimeoutError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return head if head is not None and head.origin == origin(context) else None
+
+
+def read_own(context: Context, note: str) -> Checkpoint:
+    """A head of this node's log, under a key it is or was signed with; ``checkpoint_signature``, ``checkpoint_malformed``."""
+    return checkpoint.verify(note, log_key=_own_key(context, note), witnesses={}).checkpoint
+
+
+def _own_key(context: Context, note: str) -> bytes:
+    """The own key that signed a head; the present one when none did."""
+    return next((key for key in context.own_log_keys if checkpoint.signed_by(note, key)), context.log_signer.public_key)
 
 
 def _require_own(context: Context, size: int, root: bytes, *, code: str, holder: str) -> None:
@@ -335,13 +353,13 @@ def anchored_entries(
     Args:
         before: the anchor's block is below it, e.g. a key's end; 0 for any.
         up_to: the newest header the anchor may be proved under; 0 for any.
-        log_keys: this log's keys with the heights they ended at (0 while live); without them, the key the log signs with now.
+        log_keys: this log's keys with the heights they ended at (0 while live); without them, those it is or was signed with.
 
     Raises:
         NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor includes them all yet, ``key_ended`` when one does, but none
             ``before``, or none under a log key that was live then.
     """
-    keys = log_keys or {context.log_signer.public_key: 0}
+    keys = log_keys or dict.fromkeys(context.own_log_keys, 0)
     with context.database.read() as session:
         entries = [_entry(session, digest) for digest in digests]
         last = max(each.index for each in entries)
@@ -408,6 +426,21 @@ def _anchored(session: Session, entry: LogEntry, anchor: LogAnchor, head: LogHea
     )
 
 
+def has_anchored(context: Context, size: int) -> bool:
+    """Whether a proved anchor of this log includes its first ``size`` entries."""
+    query = sa.select(LogAnchor.size).where(LogAnchor.header.is_not(None), LogAnchor.size >= size).limit(1)
+    with context.database.read() as session:
+        return not size or session.scalar(query) is not None
+
+
+def is_anchored_by(context: Context, key: bytes) -> bool:
+    """Whether the newest proved anchor of this log is of a head that this key signed."""
+    query = sa.select(LogHead.note).join(LogAnchor, LogAnchor.size == LogHead.size).where(LogAnchor.header.is_not(None))
+    with context.database.read() as session:
+        note = session.scalar(query.order_by(LogHead.size.desc()).limit(1))
+    return note is not None and checkpoint.signed_by(note, key)
+
+
 # --- Witnessing -----------------------------------------------------------------------------------------------------------------
 
 
@@ -455,7 +488,7 @@ def entries(context: Context, start: int, end: int) -> list[dict[str, Any]]:
 
 def take_cosignature(context: Context, witness: str, size: int, line: str) -> None:
     """Keep a witness' line with the checkpoint it is for, after checking it."""
-    key = witness_key(context, witness)
+    keys = [key for key, word in log_keys(context, witness).items() if word.live]
 
     def change(session: Session) -> None:
         head = session.get(LogHead, size)
@@ -463,12 +496,16 @@ def take_cosignature(context: Context, witness: str, size: int, line: str) -> No
             raise NotFound("head_unknown", "There is no such checkpoint.")
         if f"{_MARK}{witness} " in head.cosignatures:
             return
-        read = checkpoint.verify(head.note + line, log_key=context.log_signer.public_key, witnesses={witness: key})
-        if witness not in read.witnesses or read.ignored or line.count("\n") != 1:
+        if line.count("\n") != 1 or not any(_is_cosigned(context, head.note, line, witness, key) for key in keys):
             raise BadSignature("checkpoint_signature", "The line is not the witness' own cosignature.")
         head.cosignatures += line
 
     context.database.write(change)
+
+
+def _is_cosigned(context: Context, note: str, line: str, witness: str, key: bytes) -> bool:
+    read = checkpoint.verify(note + line, log_key=_own_key(context, note), witnesses={witness: key})
+    return witness in read.witnesses and not read.ignored
 
 
 async def witness(context: Context, member: str) -> int | None:
@@ -480,15 +517,16 @@ async def witness(context: Context, member: str) -> int | None:
     note, anchored = read_heads(await context.peers.get(member, "/v1/peer/log/head"))
     if note is None:
         return None
-    key = await asyncio.to_thread(log_key, context, member)
-    newest = _read_head(member, note, key)
-    await _require_not_shrunk(context, newest, note)
-    notes = {newest.size: note}
-    for older in anchored:
-        notes[_read_head(member, older, key).size] = older
-    for size in sorted(notes):
-        await _cosign(context, member, _read_head(member, notes[size], key), notes[size])
-    return newest.size
+    keys = await asyncio.to_thread(log_keys, context, member)
+    newest = _read_head(member, note, keys)
+    if not newest.by_live_key:
+        raise Conflict("log_key_ended", "A member shows the head of its log under a key that has ended.", hint=_LOG_KEY_HINT)
+    await _require_not_shrunk(context, newest.checkpoint, note)
+    heads = {head.checkpoint.size: head for head in (newest, *(_read_head(member, older, keys) for older in anchored))}
+    # What an ended key signed counts as a part of what the live key signed, so that comes first.
+    for head in sorted(heads.values(), key=lambda head: (not head.by_live_key, head.checkpoint.size)):
+        await _cosign(context, member, head)
+    return newest.checkpoint.size
 
 
 def read_heads(answer: Any) -> tuple[str | None, list[str]]:
@@ -514,36 +552,54 @@ async def _require_not_shrunk(context: Context, newest: Checkpoint, note: str) -
         await _refuse_fork(context, last, newest.origin, note)
 
 
-def _read_head(member: str, note: str, key: bytes) -> Checkpoint:
+@dataclass(frozen=True)
+class _Head:
+    """Another member's signed head."""
+
+    checkpoint: Checkpoint
+    note: str
+    by_live_key: bool
+    """Whether the key that signed it is live; one that has ended proves nothing that a live key did not sign too."""
+
+
+_LOG_KEY_HINT = "Its operator should look at its log key: qiaolian node key show."
+
+
+def _read_head(member: str, note: str, keys: Mapping[bytes, KeyWord]) -> _Head:
+    key = next((key for key in keys if checkpoint.signed_by(note, key)), next(iter(keys)))
     head = checkpoint.verify(note, log_key=key, witnesses={}).checkpoint
     if head.origin != log_origin(member, INCARNATION):
         raise Conflict("log_origin_wrong", "A member's checkpoint is of another log.")
-    return head
+    return _Head(head, note, keys[key].live)
 
 
-async def _cosign(context: Context, member: str, head: Checkpoint, note: str) -> None:
+async def _cosign(context: Context, member: str, head: _Head) -> None:
     """Cosign one head. An older one than the last seen must be a prefix of it; the last seen only grows."""
-    last = await context.database.aread(lambda session: session.get(WitnessedHead, head.origin))
+    shown = head.checkpoint
+    last = await context.database.aread(lambda session: session.get(WitnessedHead, shown.origin))
     if last is not None:
-        await _require_agrees(context, member, last, head, note)
+        await _require_agrees(context, member, last, head)
     if context.roles & Role.SUPERVISOR:
-        await copies.copy(context, member, head)
-    line = checkpoint.cosign(note, context.member, context.log_signer, timestamp=context.now())
-    if last is None or head.size >= last.size:
+        await copies.copy(context, member, shown)
+    line = checkpoint.cosign(head.note, context.member, context.log_signer, timestamp=context.now())
+    if last is None or shown.size >= last.size:
         row = {
-            "origin": head.origin,
-            "size": head.size,
-            "root": head.root,
-            "note": note,
+            "origin": shown.origin,
+            "size": shown.size,
+            "root": shown.root,
+            "note": head.note,
             "cosignature": line,
             "seen_at": context.now(),
         }
         await context.database.awrite(lambda session: session.merge(WitnessedHead(**row)))
-    await context.peers.post(member, "/v1/peer/log/cosignatures", {"size": head.size, "line": line})
+    await context.peers.post(member, "/v1/peer/log/cosignatures", {"size": shown.size, "line": line})
 
 
-async def _require_agrees(context: Context, member: str, last: WitnessedHead, head: Checkpoint, note: str) -> None:
-    old, new = sorted([(last.size, last.root), (head.size, head.root)])
+async def _require_agrees(context: Context, member: str, last: WitnessedHead, head: _Head) -> None:
+    shown = head.checkpoint
+    if not head.by_live_key and shown.size > last.size:
+        raise Conflict("log_key_ended", "A head under an ended key is ahead of what the live key signed.", hint=_LOG_KEY_HINT)
+    old, new = sorted([(last.size, last.root), (shown.size, shown.root)])
     path: list[bytes] = []
     if old[0] != new[0]:
         answer = await context.peers.get(member, f"/v1/peer/log/consistency?old={old[0]}&new={new[0]}")
@@ -554,7 +610,10 @@ async def _require_agrees(context: Context, member: str, last: WitnessedHead, he
     try:
         merkle.require_consistent(*old, *new, path)
     except VerificationError as error:
-        await _refuse_fork(context, last, head.origin, note, error)
+        if not head.by_live_key:
+            # Whoever stole the key could have signed it: it says nothing against the log's holder.
+            raise Conflict("log_key_ended", "A head under an ended key is no part of the log.", hint=_LOG_KEY_HINT) from error
+        await _refuse_fork(context, last, shown.origin, head.note, error)
 
 
 async def _refuse_fork(context: Context, last: WitnessedHead, name: str, note: str, cause: Exception | None = None) -> NoReturn:
@@ -577,20 +636,24 @@ def forks(context: Context) -> list[dict[str, Any]]:
         return [{"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at} for row in rows]
 
 
-def log_key(context: Context, member: str) -> bytes:
-    """A member's Ed25519 log key: configured, and proved from the directory to be live."""
+def log_keys(context: Context, member: str) -> dict[bytes, KeyWord]:
+    """A member's Ed25519 log keys with their proved records, ended ones too: those that the directory's events and the configuration name.
+
+    Raises:
+        NotFound: ``log_key_unknown`` when none of them is live.
+    """
     configured: dict[str, str] = context.settings.get("log_keys", {})
-    key = bytes.fromhex(configured.get(member, "0x")[2:])
-    word = KeyWord.decode(context.view.word("MemberDirectory", "keys", key).value) if len(key) == 32 else None
-    if word is None or not word.live or word.member != member or word.purpose != KeyPurpose.LOG:
+    named = [bytes.fromhex(configured[member][2:])] if member in configured else []
+    candidates = list(dict.fromkeys([*named, *keys_of(context, member, KeyPurpose.LOG)]))
+    words = [KeyWord.decode(word.value) for word in context.view.words([key_record(key) for key in candidates])]
+    found = {
+        key: word
+        for key, word in zip(candidates, words, strict=True)
+        if (word.member, word.purpose, word.algorithm) == (member, KeyPurpose.LOG, Algorithm.ED25519)
+    }
+    if not any(word.live for word in found.values()):
         raise NotFound("log_key_unknown", "No live log key of this member is known here.")
-    if word.algorithm != Algorithm.ED25519:
-        raise NotFound("log_key_unknown", "The member's log key is of another algorithm.")
-    return key
-
-
-witness_key = log_key
-"""A witness cosigns with its own log key."""
+    return found
 
 
 def origin(context: Context) -> str:

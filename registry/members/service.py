@@ -65,13 +65,6 @@ def find(context: Context, member: str) -> dict[str, Any]:
     }
 
 
-def keys_of(context: Context, member: str, purpose: KeyPurpose) -> list[bytes]:
-    """Fingerprints of a member's keys of one purpose, ended ones too, newest first."""
-    query = sa.select(MemberKey.fingerprint).where(MemberKey.member == member, MemberKey.purpose == int(purpose))
-    with context.database.read() as session:
-        return list(session.scalars(query.order_by(MemberKey.from_height.desc())))
-
-
 def apply(session: Session, event: Event) -> None:
     """Take one of MemberDirectory's events."""
     arguments = event.arguments

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from chain.commitment import commit, new_salt
 from chain.context import Context
+from chain.crypto import recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.outbox import Priority, attempt, enqueue
 from chain.statements import DealTerms, SubjectKeyCertificate, TitleStatement, UnitHold
@@ -379,6 +380,14 @@ def _certified_here(context: Context, key: str) -> tuple[Mapping[str, Any], Subj
     if not found[1].not_before <= context.now() <= found[1].not_after:
         raise Forbidden("certificate_expired", "The key's certificate does not cover this time.")
     return found
+
+
+def titles_under(context: Context, address: str) -> int:
+    """How many titles of this centre are in force and signed with that key of it: when the key ends, they do."""
+    domain, now = context.domain("PropertyLedger"), context.now()
+    with context.database.read() as session:
+        rows = [(TitleStatement.from_json(row.statement), row.signature) for row in session.scalars(sa.select(Title))]
+    return sum(title.expires_at >= now and recover(title.digest(domain), signature) == address for title, signature in rows)
 
 
 def _secret(session: Session) -> bytes:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from chain.keys import change_person_passphrase, create_person_key, open_person_key, passphrase_file
 from chain.passphrase import ask_new_passphrase, chosen_passphrase, read_passphrase, warn
 from chain.statements import Algorithm, KeyPurpose
 from scripts.people.desk import Desk, given_passphrase, json_bytes, open_key, require_passphrase
+from scripts.people.governance import proposed
 from scripts.people.verb import Noun, Verb, arg
 
 PURPOSES = {"approval": KeyPurpose.APPROVAL, "admin": KeyPurpose.ADMIN}
+REPLACED = "key-replaced"
 FILE = arg("key", type=Path, metavar="FILE", help="the key file")
 PASSPHRASE = arg("--passphrase-file", type=Path, metavar="FILE", help="a file with its passphrase")
 
@@ -31,6 +35,39 @@ def _make(desk: Desk, arguments: argparse.Namespace) -> None:
     if passphrase is None:
         warn(path, passphrase_file(path))
     desk.say("The directory must know the key before it counts: qiaolian member propose-add-key --public FILE.")
+
+
+def _replace(desk: Desk, arguments: argparse.Namespace) -> None:
+    """Make the next key, have the governors register it, then have them end the old one; run again, it goes on where it stopped."""
+    old, following = _opened(arguments.key, arguments.passphrase_file), arguments.next
+    if not following.exists():
+        passphrase = chosen_passphrase(following.name, given_passphrase(following, arguments.next_passphrase_file))
+        desk.say(f"1/3 {following} holds the next key: {create_person_key(following, passphrase).address}")
+        if passphrase is None:
+            warn(following, passphrase_file(following))
+    new = _opened(following, arguments.next_passphrase_file)
+    record = {"fingerprint": new, "purpose": int(PURPOSES[arguments.purpose]), "algorithm": int(Algorithm.SECP256K1)}
+    member = desk.client.get("/v1/node")["member"]
+    waiting = ""
+    if not _is(desk, member, new, lambda key: key is not None):
+        waiting = proposed(desk, "addKey", {"member": member, "key": record}, arguments.share_with)
+        desk.say("2/3 The directory does not hold the next key yet.")
+    elif not _is(desk, member, old, lambda key: key is not None and key["endedAt"] is not None):
+        waiting = proposed(desk, "endKey", {"fingerprint": old, "reason": REPLACED}, arguments.share_with)
+        desk.say("3/3 The next key counts, and the old one until it is ended. From now on sign with the next one.")
+    if waiting:
+        desk.say(f"Two governors approve it, each with: qiaolian member approve {waiting} --key FILE. Run the same command again then.")
+    desk.show({"purpose": arguments.purpose, "key": new, "done": not waiting, "proposal": waiting or None})
+
+
+def _opened(key: Path, passphrase: Path | None) -> str:
+    return "0x" + open_key(key, passphrase).fingerprint.hex()
+
+
+def _is(desk: Desk, member: str, fingerprint: str, ready: Callable[[dict[str, Any] | None], bool]) -> bool:
+    """Whether the directory, as the node has read it, shows a key of the member so."""
+    keys = desk.client.get(f"/v1/members/{member}")["keys"]
+    return ready(next((key for key in keys if key["fingerprint"] == fingerprint), None))
 
 
 def _show(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -61,6 +98,20 @@ NOUN = Noun(
             (FILE, arg("--purpose", required=True, choices=sorted(PURPOSES), help="approval: chief data officer; admin: administrator"), PASSPHRASE),
             role=None,
             node=False,
+        ),
+        Verb(
+            "replace",
+            "put another key in the place of one, by two approvals of governors each for its beginning and the old one's end",
+            _replace,
+            (
+                FILE,
+                arg("--next", type=Path, required=True, metavar="FILE", help="the next key's file; it is made unless it is there"),
+                arg("--purpose", required=True, choices=sorted(PURPOSES), help="approval: chief data officer; admin: administrator"),
+                PASSPHRASE,
+                arg("--next-passphrase-file", type=Path, metavar="FILE", help="a file with the next key's passphrase"),
+                arg("--share-with", action="append", default=[], metavar="MEMBER", help="a governor whose node is handed the proposals; repeated"),
+            ),
+            role="administrator",
         ),
         Verb("show", "the address of a key, to compare it with the directory", _show, (FILE, PASSPHRASE), role=None, node=False),
         Verb(

@@ -16,11 +16,16 @@ import sqlalchemy as sa
 
 from chain import checkpoint, merkle
 from chain.checkpoint import Checkpoint
+from chain.crypto import new_private_key
 from chain.database import Database
+from chain.eip712 import encode_code
 from chain.errors import NotIncluded, QiaolianError
+from chain.keys import Ed25519Signer, Secp256k1Signer
+from chain.statements import Algorithm, KeyPurpose
 from chain.words import LogWord
 from registry.evidence import service
-from registry.evidence.store import LogEntry, LogHead
+from registry.evidence.store import LogAnchor, LogEntry, LogHead
+from registry.idempotency import nonce_for
 from tests.registry.conftest import Network, Node
 
 
@@ -317,6 +322,87 @@ def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(network: Network,
     assert code_of(lambda: service.take_cosignature(watched.context, tax.member, head["size"] + 1_000, right)) == "head_unknown"
     service.take_cosignature(watched.context, tax.member, head["size"], right)
     assert service.latest_head(watched.context)["cosignatures"].count(tax.member) == 1
+
+
+# --- Another log key ------------------------------------------------------------------------------------------------------------
+
+
+def add_log_key(network: Network, node: Node) -> Ed25519Signer:
+    """Another live LOG key of a member."""
+    fresh = Ed25519Signer(secrets.token_bytes(32))
+    network.execute("addKey", node.member, (fresh.fingerprint, int(KeyPurpose.LOG), int(Algorithm.ED25519)))
+    network.sync()
+    return fresh
+
+
+@pytest.fixture
+def rekeyed(network: Network) -> tuple[Node, Ed25519Signer]:
+    """The agency's log, seen by the supervisor under its first key, now signed with another; the first key, which has ended."""
+    node = network["agency"]
+    old, fresh = node.context.log_signer, add_log_key(network, node)
+    say(node, 3)
+    node.anchor()
+    node.context.earlier_log_keys = [old.public_key, *node.context.earlier_log_keys]
+    node.context.log_signer = fresh
+    head_of(node)
+    network.execute("endKey", old.fingerprint, encode_code("replaced"))
+    network.sync()
+    return node, old
+
+
+def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(network: Network, rekeyed: tuple[Node, Ed25519Signer]) -> None:
+    node, old = rekeyed
+    size = service.log_size(node.context)
+    assert head_of(node).size == size, "the entry that begins it is made once"
+    head = service.latest_head(node.context)
+    assert checkpoint.signed_by(head["note"], node.context.log_signer.public_key)
+    assert watch(network, "agency") == size
+    with node.context.database.read() as session:
+        heads = list(session.scalars(sa.select(LogHead).order_by(LogHead.size)))
+        anchored = set(session.scalars(sa.select(LogAnchor.size)))
+    unseen = [row.size for row in heads if row.size in anchored and network["supervisor"].member not in row.cosignatures]
+    assert any(checkpoint.signed_by(row.note, old.public_key) for row in heads if row.size in anchored)
+    assert unseen == [], "heads of the ended key are history, and cosigned"
+
+
+def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(
+    network: Network, rekeyed: tuple[Node, Ed25519Signer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, old = rekeyed
+    size = watch(network, "agency")
+    assert size is not None
+    known = service.forks(network["supervisor"].context)
+
+    def stolen(at: int) -> str:
+        return checkpoint.sign(Checkpoint(service.origin(node.context), at, secrets.token_bytes(32)), old)
+
+    answering(monkeypatch, network, lambda answer: {**answer, "note": stolen(size + 1)})
+    assert code_of(lambda: watch(network, "agency")) == "log_key_ended"
+    monkeypatch.undo()
+    for at in (size - 1, size + 5):
+        answering(monkeypatch, network, lambda answer, at=at: {**answer, "anchored": [stolen(at)]})
+        assert code_of(lambda: watch(network, "agency")) == "log_key_ended"
+        monkeypatch.undo()
+    assert service.forks(network["supervisor"].context) == known
+    assert watch(network, "agency") == size
+
+
+def test_a_restored_log_is_compared_with_what_a_witness_saw_under_its_earlier_key(network: Network, rekeyed: tuple[Node, Ed25519Signer]) -> None:
+    node, old = rekeyed
+    note = checkpoint.sign(Checkpoint(service.origin(node.context), 7, bytes(32)), old)
+    assert service.read_own(node.context, note).size == 7
+    strange = checkpoint.sign(Checkpoint(service.origin(node.context), 7, bytes(32)), Ed25519Signer(secrets.token_bytes(32)))
+    assert code_of(lambda: service.read_own(node.context, strange)) == "checkpoint_signature"
+
+
+def test_what_a_node_derives_for_repetitions_outlives_its_statement_key(network: Network) -> None:
+    """Else a deposit or an order repeated after a replacement would count twice."""
+    context = network["agency"].context
+    first = context.signers[KeyPurpose.STATEMENT]
+    for earlier in ([first], [first, Secp256k1Signer(new_private_key())]):
+        signers = {**context.signers, KeyPurpose.STATEMENT: Secp256k1Signer(new_private_key())}
+        renewed = dataclasses.replace(context, signers=signers, earlier_signers=earlier)
+        assert nonce_for(renewed, "agreement", "order-1") == nonce_for(context, "agreement", "order-1")
 
 
 # --- The API --------------------------------------------------------------------------------------------------------------------

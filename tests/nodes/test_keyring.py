@@ -1,0 +1,95 @@
+"""A node's key files while a key is replaced: whatever step the power fails in, no key is lost and the command goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chain.keys import KeyStore
+from chain.statements import KeyPurpose
+from nodes.config import load
+from nodes.initialise import CERTIFICATE_FILE, CONFIG_FILE, NODE_KEYS, Plan, initialise, public_keys, read_public
+from nodes.keyring import Keyring
+from tests.nodes.conftest import member_id
+
+KILLED = """
+import os, pathlib, signal, sys
+from chain.statements import KeyPurpose
+from nodes.config import load
+from nodes.keyring import Keyring
+
+config, purpose, steps = load(pathlib.Path(sys.argv[1])), KeyPurpose(int(sys.argv[2])), int(sys.argv[3])
+
+def dies(change):
+    def changed(*given, **more):
+        global steps
+        if steps == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps -= 1
+        return change(*given, **more)
+    return changed
+
+pathlib.Path.replace, os.link = dies(pathlib.Path.replace), dies(os.link)
+ring = Keyring(config)
+ring.make_next(purpose)
+ring.put_in_use(purpose)
+"""
+"""Replaces a key, and is killed at the change of a file's name with that number."""
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    initialise(Plan(directory=tmp_path / "node", member=member_id(7), name="office", roles=("department",)))
+    return tmp_path / "node" / CONFIG_FILE
+
+
+def killed_after(config_file: Path, purpose: KeyPurpose, steps: int) -> bool:
+    command = [sys.executable, "-c", KILLED, str(config_file), str(int(purpose)), str(steps)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert made.returncode in (0, -signal.SIGKILL), made.stderr
+    return made.returncode != 0
+
+
+@pytest.mark.parametrize("purpose", [KeyPurpose.STATEMENT, KeyPurpose.TLS])
+@pytest.mark.parametrize("steps", range(7))
+def test_a_replacement_killed_between_any_two_changes_of_files_goes_on_and_loses_no_key(config_file: Path, purpose: KeyPurpose, steps: int) -> None:
+    config, (name, algorithm) = load(config_file), NODE_KEYS[purpose]
+    directory = config.path(config.keys.dir)
+    before = public_keys(directory)[purpose].fingerprint
+    killed_after(config_file, purpose, steps)
+    store = KeyStore(directory, config.passphrase())
+    held = {store.fingerprint(each, algorithm) for each in store.names() if each == name or each.startswith(f"{name}.")}
+    assert before in held, "the key in use is there, whenever the process is killed"
+
+    ring = Keyring(config)
+    if ring.next(purpose) is not None or not ring.replaced(purpose):
+        ring.make_next(purpose)
+        ring.put_in_use(purpose)
+    ring.publish()
+    assert ring.replaced(purpose) == [before]
+    assert ring.next(purpose) is None
+    assert ring.in_use(purpose) == public_keys(directory)[purpose].fingerprint != before
+    assert held <= {ring.in_use(purpose), before}, "a repeated step makes no second key"
+    assert [entry.fingerprint for entry in read_public(directory, "replaced").values()] == [before]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in directory.glob("*.json"))
+    assert (directory / CERTIFICATE_FILE).is_file()
+
+
+def test_replaced_keys_keep_their_order_and_an_ended_one_keeps_its_file(config_file: Path) -> None:
+    config = load(config_file)
+    ring, purpose = Keyring(config), KeyPurpose.STATEMENT
+    used = [ring.in_use(purpose)]
+    for _ in range(11):
+        ring.make_next(purpose)
+        ring.put_in_use(purpose)
+        used.append(ring.in_use(purpose))
+    assert ring.replaced(purpose) == used[:-1]
+    ring.mark_ended(purpose, used[0], 123)
+    assert ring.replaced(purpose) == used[1:-1]
+    store = KeyStore(config.path(config.keys.dir), config.passphrase())
+    assert store.replaced("statement")[0] == "statement.1.ended-123"
+    assert store.fingerprint("statement.1.ended-123", NODE_KEYS[purpose][1]) == used[0]
