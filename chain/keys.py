@@ -3,12 +3,13 @@
 A key file is JSON: the private key under AES-256-GCM with a key derived by scrypt from the node's passphrase, and a
 SHA-256 over the rest, so that a damaged file (``key_file_corrupt``) and a wrong passphrase (``key_passphrase_wrong``) are
 told apart. Files are 0600, written whole or not at all. ``Signer`` is the interface a hardware module or remote signer
-would take. A person's key (chief data officer, administrator, data subject) rests in a file of the same form outside
-every node, under a passphrase of the person's own.
+would take. A person's key (chief data officer, administrator, data subject) rests outside every node, under a passphrase of
+the person's own, in a Web3 Secret Storage file that any wallet opens (``chain.keystore``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import ipaddress
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.x509.oid import NameOID
 
+from chain import keystore
 from chain.crypto import address_of_public_key, new_private_key
 from chain.eip712 import Domain, Statement
 from chain.errors import BadInput, Conflict, NotFound
@@ -234,15 +236,17 @@ def create_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Sig
     chosen = passphrase or secrets.token_urlsafe(24)
     if passphrase is None:
         write_private(passphrase_file(path), chosen.encode() + b"\n")
-    write_private(path, seal_key(Algorithm.SECP256K1, private, chosen.encode()))
+    write_private(path, keystore.seal(private, chosen, keystore.PERSON if passphrase else keystore.RANDOM))
     return Secp256k1Signer(private)
 
 
 def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signer:
     """Open a person's key file; the passphrase stands beside it in ``FILE.passphrase`` unless given.
 
+    A file of the former format is rewritten in the present one.
+
     Raises:
-        BadInput: ``key_missing``, and what ``open_key`` raises.
+        BadInput: ``key_missing``, ``key_file_corrupt``, ``key_passphrase_wrong``.
     """
     return Secp256k1Signer(_person_private_key(path, passphrase))
 
@@ -250,7 +254,7 @@ def open_person_key(path: Path, passphrase: str | None = None) -> Secp256k1Signe
 def change_person_passphrase(path: Path, passphrase: str | None, new: str) -> None:
     """Seal a person's key under another passphrase; what stood beside the file is of no use then and goes."""
     private = _person_private_key(path, passphrase)
-    write_private(path, seal_key(Algorithm.SECP256K1, private, new.encode()))
+    write_private(path, keystore.seal(private, new))
     passphrase_file(path).unlink(missing_ok=True)
 
 
@@ -260,7 +264,12 @@ def _person_private_key(path: Path, passphrase: str | None) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput("key_missing", f"There is no key at {path}, or its passphrase is missing.") from error
-    return open_key(data, Algorithm.SECP256K1, text.encode(), name=path.name)
+    if keystore.is_keystore(data):
+        return keystore.unseal(data, text, name=path.name)
+    private = open_key(data, Algorithm.SECP256K1, text.encode(), name=path.name)
+    with contextlib.suppress(OSError):  # a file that only may be read stays as it is
+        write_private(path, keystore.seal(private, text))
+    return private
 
 
 def passphrase_file(path: Path) -> Path:
