@@ -1,14 +1,17 @@
 """One attempt at a job, from the first hello to the receipt.
 
-The order is the promise:
+The attempt runs in this order, and its guarantees depend on the order:
 
-1. *agree*: every pair compares version, code, specification and the commitments to the fresh seeds; all compare what they saw;
-2. *permit*: each owner's gate says yes; nobody opens a source before every owner's yes has come;
-3. *open*: the source is read and its rows are committed to;
-4. *compute*: the protocol's role runs;
-5. *compare*: results are written aside, transcripts' heads are exchanged, and only when all match the results are moved into place.
+1. *agree*: each pair of parties compares version, code, specification and seed commitments; all
+   parties compare what they saw;
+2. *permit*: every owner's gate approves; no party opens a source before every owner has approved;
+3. *open*: the source is read, and its rows are committed to;
+4. *compute*: the role function of the protocol runs;
+5. *compare*: results are written to a temporary folder and transcript heads are exchanged; results
+   are published only if all heads match.
 
-Whatever fails, the peers are told a code, the state says what happened, and nothing of the result is left.
+On any failure the peers receive the error code, the state file records it, and all results are
+deleted.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from federated.channel import Channel, Wire
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, system_failure
 from federated.gate import Gate
 from federated.inputs import commit_rows
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.party import PartyConfig
 from federated.protocols import protocol_of
 from federated.randomness import Randomness, derive
@@ -47,7 +50,9 @@ Progress = Callable[[str, float], None]
 
 
 def code_digest() -> bytes:
-    """SHA-256 over the sources and templates of this package: what the parties run must be the same."""
+    """Return SHA-256 over the sources and templates of this package. All parties must run the same
+    code.
+    """
     digest = hashlib.sha256()
     home = Path(__file__).parent
     for path in sorted([*home.rglob("*.py"), *home.rglob("*.html")]):
@@ -57,7 +62,7 @@ def code_digest() -> bytes:
 
 @dataclass
 class Attempt:
-    """One party's side of one attempt. ``wires`` are open connections to all other parties of the job."""
+    """One party's side of one attempt. ``wires``: open connections to all other parties of the job."""
 
     config: PartyConfig
     job: Job
@@ -68,7 +73,7 @@ class Attempt:
     _channels: dict[str, Channel] = field(default_factory=dict)
 
     async def run(self) -> dict[str, Any]:
-        """Run it; the receipt. Raises what failed, after the peers were told."""
+        """Run the attempt and return the receipt. Errors are raised after the peers were notified."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=False)
         try:
             return await self._run()
@@ -81,7 +86,7 @@ class Attempt:
             raise
 
     async def _run(self) -> dict[str, Any]:
-        started = time.monotonic()
+        started_at = time.monotonic()
         protocol = protocol_of(self.job)
         self._state("agreeing")
         write_private(self.folder / "spec.json", json.dumps(self.job.to_json(), ensure_ascii=False, indent=1).encode())
@@ -101,8 +106,8 @@ class Attempt:
             randomness,
             progress=self.progress,
             settings=self.config.settings(),
-            keep=transcript.keep,
-            note=transcript.note,
+            persist=transcript.persist,
+            record=transcript.record,
         )
         outcome = await protocol.roles[self.job.parties[self.config.name].role](session, table, self.job)
         receipt = {
@@ -118,7 +123,7 @@ class Attempt:
             "metrics": dict(outcome.metrics),
             "files": file_digests(outcome),
         }
-        await self._finish(outcome, receipt, transcript, started)
+        await self._finish(outcome, receipt, transcript, started_at)
         return receipt
 
     async def _permit(self) -> bytes:
@@ -127,7 +132,7 @@ class Attempt:
         write_private(self.folder / "beacon", beacon)
         return beacon
 
-    # --- Agree ---------------------------------------------------------------------------------------------------------------
+    # --- Agree ------------------------------------------------------------------------------------
 
     async def _agree(self, seed: bytes) -> tuple[dict[str, Any], bytes]:
         own = {
@@ -142,26 +147,26 @@ class Attempt:
         hellos: dict[str, Any] = {self.config.name: own}
         for peer, channel in self._channels.items():
             hello = (await channel.receive("hello")).value("hello")
-            if not isinstance(hello, dict) or set(hello) != set(own) or not all(isinstance(each, str | int) for each in hello.values()):
-                raise PeerFault("message_malformed", f"{peer}'s hello is none.", peer=peer)
+            if not isinstance(hello, dict) or set(hello) != set(own) or not all(isinstance(value, str | int) for value in hello.values()):
+                raise PeerFault("message_malformed", f"{peer}'s hello is malformed.", peer=peer)
             for part, code in (("version", "version_differs"), ("spec", "spec_differs"), ("code", "code_differs")):
                 if hello[part] != own[part]:
-                    raise Conflict(code, f"{peer} has another {part} of this job.", hint="All parties must hold the same.", peer=peer)
+                    raise Conflict(code, f"{peer} has another {part} of this job.", hint="All parties must use the same.", peer=peer)
             hellos[peer] = hello
         agreement = hashlib.sha256(dumps(dict(sorted(hellos.items())))).digest()
         await self._send_all("agreed", agreement=agreement)
         for peer, channel in self._channels.items():
             if (await channel.receive("agreed")).blob("agreement", 32) != agreement:
-                raise PeerFault("attempt_differs", f"{peer} has agreed to something else with the others.", peer=peer)
+                raise PeerFault("attempt_differs", f"{peer} has agreed on something else with the other parties.", peer=peer)
         return hellos, agreement
 
-    # --- Compare -------------------------------------------------------------------------------------------------------------
+    # --- Compare ----------------------------------------------------------------------------------
 
-    async def _finish(self, outcome: Outcome, receipt: dict[str, Any], transcript: Transcript, started: float) -> None:
-        aside = self.folder / "output.partial"
-        aside.mkdir(mode=0o700)
+    async def _finish(self, outcome: JobResult, receipt: dict[str, Any], transcript: Transcript, started_at: float) -> None:
+        temporary = self.folder / "output.partial"
+        temporary.mkdir(mode=0o700)
         for name, data in outcome.files.items():
-            await asyncio.to_thread(write_private, aside / name, data)
+            await asyncio.to_thread(write_private, temporary / name, data)
         salt = secrets.token_bytes(16)
         receipt["resultSalt"] = "0x" + salt.hex()
         heads = {peer: transcript.heads(peer) for peer in self._channels}
@@ -173,23 +178,23 @@ class Attempt:
         for peer, channel in self._channels.items():
             message = await channel.receive("heads")
             if message.value("heads") != heads[peer]:
-                raise PeerFault("transcript_differs", f"{peer} has seen other messages than were exchanged.", peer=peer)
+                raise PeerFault("transcript_differs", f"{peer} has seen other messages than this party has exchanged.", peer=peer)
             results[peer] = message.blob("result", 32)
-        receipt["results"] = {party: "0x" + each.hex() for party, each in sorted(results.items())}
-        receipt["seconds"] = round(time.monotonic() - started, 3)
-        receipt["sentBytes"] = sum(each.sent_bytes for each in self._channels.values())
-        receipt["receivedBytes"] = sum(each.received_bytes for each in self._channels.values())
+        receipt["results"] = {party: "0x" + commitment.hex() for party, commitment in sorted(results.items())}
+        receipt["seconds"] = round(time.monotonic() - started_at, 3)
+        receipt["sentBytes"] = sum(channel.sent_bytes for channel in self._channels.values())
+        receipt["receivedBytes"] = sum(channel.received_bytes for channel in self._channels.values())
         write_private(self.folder / "receipt.json", json.dumps(receipt, ensure_ascii=False, indent=1).encode())
-        aside.rename(self.folder / "output")
+        temporary.rename(self.folder / "output")
         self._state("done")
 
-    # --- Failure ----------------------------------------------------------------------------------------------------------------
+    # --- Failure ----------------------------------------------------------------------------------
 
     async def _stop(self, error: BaseException) -> None:
         code = error.code if isinstance(error, QiaolianError) else "stopped" if isinstance(error, asyncio.CancelledError) else "internal"
-        for name in ("output.partial", "kept"):
+        for name in ("output.partial", "persisted"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in ("received", "sent", "notes", "seed", "beacon", "receipt.json"):
+        for name in ("received", "sent", "records", "seed", "beacon", "receipt.json"):
             with suppress(OSError):
                 (self.folder / name).unlink()
         with suppress(OSError):
@@ -208,7 +213,7 @@ class Attempt:
 
 
 async def permits(party: str, job: Job, channels: Mapping[str, Channel], permit: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Wait for every owner's yes; the digest of their beacons."""
+    """Wait until every owner has approved; return the digest of their beacons."""
     owners = job.owners()
     beacons: dict[str, bytes] = {}
     if party in owners:
@@ -218,7 +223,7 @@ async def permits(party: str, job: Job, channels: Mapping[str, Channel], permit:
     for owner in owners:
         if owner != party:
             beacons[owner] = (await channels[owner].receive("permit")).blob("beacon", 32)
-    # A second round: nobody opens before everybody has heard every yes.
+    # A second round: no party opens a source before all parties have every approval.
     for channel in channels.values():
         await channel.send("permitted")
     for channel in channels.values():
@@ -229,15 +234,21 @@ async def permits(party: str, job: Job, channels: Mapping[str, Channel], permit:
 async def open_inputs(
     config: PartyConfig, job: Job, channels: Mapping[str, Channel], randomness: Randomness, *, recorded: Mapping[str, Any] | None = None
 ) -> tuple[Table | None, dict[str, Any]]:
-    """Read this party's source, commit to its rows, and exchange the commitments; ``inputs_differ`` if they are not those recorded."""
+    """Read this party's source, commit to its rows, and exchange the commitments.
+
+    Raises:
+        Conflict: ``inputs_differ`` if the rows are not the ``recorded`` ones.
+    """
     part, table, inputs = job.parties[config.name], None, dict[str, Any]()
     if part.source is not None:
         entry = config.source(part.source)
-        table = await asyncio.to_thread(sources.read, config.home / entry.path, key=entry.key, columns=part.columns, form=entry.form)
+        table = await asyncio.to_thread(
+            sources.read, config.home / entry.path, key=entry.key, columns=part.columns, source_format=entry.source_format
+        )
         commitment = await asyncio.to_thread(commit_rows, table, randomness.child("inputs"))
         inputs[config.name] = commitment.to_json()
         if recorded is not None and recorded.get(config.name) != inputs[config.name]:
-            raise Conflict("inputs_differ", "The source does not hold the rows the run was made with.")
+            raise Conflict("inputs_differ", "The source no longer holds the rows of the run.")
         for channel in channels.values():
             await channel.send("inputs", root=commitment.root)
     for owner in job.owners():
@@ -246,21 +257,24 @@ async def open_inputs(
     return table, inputs
 
 
-def file_digests(outcome: Outcome) -> dict[str, str]:
-    """SHA-256 of each result file, for the receipt."""
+def file_digests(outcome: JobResult) -> dict[str, str]:
+    """Return SHA-256 of each result file, for the receipt."""
     return {name: "0x" + hashlib.sha256(data).hexdigest() for name, data in sorted(outcome.files.items())}
 
 
 def result_commitment(receipt: Mapping[str, Any], salt: bytes) -> bytes:
-    """What the peers are told of a party's metrics and files: nothing until it shows both and the salt."""
+    """Return the salted commitment to a party's metrics and files that the peers receive. It
+    reveals neither until the party shows both and the salt.
+    """
     return hashlib.sha256(salt + json.dumps([receipt["metrics"], receipt["files"]], sort_keys=True).encode()).digest()
 
 
 async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Run this party's side again against the recorded messages; what was compared.
+    """Run this party's side again against the recorded messages, and return what was compared.
 
     Raises:
-        BadInput: ``attempt_unknown``, ``recording_missing``; Conflict: ``code_differs``, ``inputs_differ``, ``recording_altered``,
+        BadInput: ``attempt_unknown``, ``recording_missing``.
+        Conflict: ``code_differs``, ``seed_differs``, ``inputs_differ``, ``recording_altered``,
             ``replay_mismatch``.
     """
     try:
@@ -268,11 +282,11 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[
         job = Job.from_json(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
         seed = (folder / "seed").read_bytes()
     except (OSError, ValueError) as error:
-        raise BadInput("attempt_unknown", f"{folder.name} is not an attempt that ended well.") from error
+        raise BadInput("attempt_unknown", f"{folder.name} is not a completed attempt.") from error
     if receipt["code"] != "0x" + code_digest().hex():
-        raise Conflict("code_differs", "This is not the code the run was made with.", hint="Install the version that has this digest.")
+        raise Conflict("code_differs", "The installed code is not the code of the run.", hint="Install the version with the digest in the receipt.")
     if seed_commitment(seed) != receipt["hellos"][config.name]["seed"]:
-        raise Conflict("seed_differs", "The seed is not the one that was committed to before the run.")
+        raise Conflict("seed_differs", "The seed does not match the commitment made before the run.")
     recording = Recording(folder, config.name, receipt["directions"])
     wires = {peer: recording.wire(peer) for peer in job.parties if peer != config.name}
     channels = {peer: Channel(peer, wire) for peer, wire in wires.items()}
@@ -284,17 +298,21 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[
     randomness = Randomness(derive(seed, receipt["attempt"][2:] + beacons.hex()))
     table, inputs = await open_inputs(config, job, channels, randomness, recorded=receipt["inputs"])
     if inputs != receipt["inputs"]:
-        raise Conflict("recording_altered", "The receipt's commitments are not those that were exchanged.")
-    session = Session(config.name, channels, randomness, progress=progress, settings=config.settings(), keep=recording.keep, note=recording.note)
+        raise Conflict("recording_altered", "The receipt's commitments differ from the exchanged ones.")
+    session = Session(
+        config.name, channels, randomness, progress=progress, settings=config.settings(), persist=recording.persist, record=recording.record
+    )
     outcome = await protocol_of(job).roles[job.parties[config.name].role](session, table, job)
     for wire in wires.values():
         wire.finish()
     if file_digests(outcome) != receipt["files"] or json.loads(json.dumps(dict(outcome.metrics))) != receipt["metrics"]:
-        raise Conflict("replay_mismatch", "The messages repeat, but the result is not what the receipt says.")
-    messages = sum(each["frames"] for each in receipt["directions"].values())
+        raise Conflict("replay_mismatch", "The messages match, but the result differs from the receipt.")
+    messages = sum(direction["frames"] for direction in receipt["directions"].values())
     return {"equal": True, "messages": messages, "files": len(outcome.files), "attempt": receipt["attempt"]}
 
 
 def seed_commitment(seed: bytes) -> str:
-    """What a party tells its peers of its seed before the run: SHA-256 under a name of its own (32 random bytes need no salt)."""
+    """Return the commitment to a seed that the peers receive before the run: SHA-256 with domain
+    separation. 32 random bytes need no salt.
+    """
     return hashlib.sha256(b"qiaolian.seed.v1" + seed).hexdigest()

@@ -1,6 +1,8 @@
-"""A model card: what a model is, what it was made of and how good it is, for programs (``card.json``) and for people (``card.html``).
+"""Model cards: what a model is, what it was trained on and how good it is, as ``card.json`` and
+``card.html``.
 
-The page stands alone: its plots are SVG inside it and it loads nothing. The same card gives the same bytes.
+The page is self-contained: its plots are inline SVG and it loads nothing. The same card gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from typing import Any
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 280, 46, 34, 12
-"""Of a plot, in its own units; its field begins at ``LEFT`` and ``TOP`` and ends at the right edge and above ``BOTTOM``."""
+"""Geometry of a plot in SVG units. The plotting area begins at ``LEFT`` and ``TOP`` and ends at the
+right edge and above ``BOTTOM``.
+"""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is told of a model.
+    """The content of a model card.
 
-    ``facts``: label to value, in the order to be read; ``evaluation``: of ``federated.evaluation.evaluate``; ``columns``: ``{"column", "value"}``
-    each, with information values, the strongest first; ``limits``: what the model must not be taken for, as sentences.
+    ``facts``: label to value, in reading order. ``evaluation``: the result of
+    ``federated.evaluation.evaluate``. ``columns``: ``{"column", "value"}`` with information values,
+    strongest first. ``limits``: sentences on what the model must not be used for.
     """
 
     title: str
@@ -32,17 +37,17 @@ class Card:
     limits: Sequence[str] = field(default_factory=tuple)
 
     def files(self) -> dict[str, bytes]:
-        """``card.json`` and ``card.html``."""
+        """Return ``card.json`` and ``card.html``."""
         return {"card.json": json.dumps(self.to_json(), ensure_ascii=False, indent=1).encode(), "card.html": _page(self).encode()}
 
     def to_json(self) -> dict[str, Any]:
-        """The card as data."""
+        """Return the card as JSON."""
         return {
             "version": 1,
             "title": self.title,
             "facts": dict(self.facts),
             "score": self.score,
-            "columns": [dict(each) for each in self.columns],
+            "columns": [dict(column) for column in self.columns],
             "limits": list(self.limits),
             "evaluation": dict(self.evaluation),
         }
@@ -58,7 +63,7 @@ def _page(card: Card) -> str:
     return environment.get_template("card.html").render(card=card, e=card.evaluation, plots=_plots(card.evaluation, card.score), frame=frame)
 
 
-# --- Plots ----------------------------------------------------------------------------------------------------------------------------
+# --- Plots ----------------------------------------------------------------------------------------
 
 
 def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
@@ -67,8 +72,8 @@ def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
     refused = [good * (1 - bad) + caught * bad for good, caught in roc]
     lift, spread = evaluation["lift"], evaluation["distribution"]
     tallest = max(max(lift), 1.0)
-    chances = [each[name] for each in evaluation["calibration"] for name in ("chance", "bad")]
-    reach = max(*chances, 1e-6)
+    probabilities = [group[name] for group in evaluation["calibration"] for name in ("probability", "bad")]
+    reach = max(*probabilities, 1e-6)
     return [
         _plot("ROC", f"AUC {test['auc']:.4f}", "good rows refused", "bad rows refused", lines=[_line([(0, 0), (1, 1)], "even"), _line(roc, "bad")]),
         _plot(
@@ -98,7 +103,7 @@ def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
             "share that was bad",
             lines=[
                 _line([(0, 0), (1, 1)], "even"),
-                _line([(each["chance"] / reach, each["bad"] / reach) for each in evaluation["calibration"]], "bad", dots=True),
+                _line([(group["probability"] / reach, group["bad"] / reach) for group in evaluation["calibration"]], "bad", dots=True),
             ],
             y_ends=("0", f"{reach:.2f}"),
             x_ends=("0", f"{reach:.2f}"),
@@ -117,7 +122,7 @@ def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
 
 def _plot(
     title: str,
-    told: str,
+    caption: str,
     x: str,
     y: str,
     *,
@@ -126,11 +131,11 @@ def _plot(
     x_ends: tuple[str, str] = ("0", "1"),
     y_ends: tuple[str, str] = ("0", "1"),
 ) -> dict[str, Any]:
-    return {"title": title, "told": told, "x": x, "y": y, "lines": lines, "bars": bars, "x_ends": x_ends, "y_ends": y_ends}
+    return {"title": title, "caption": caption, "x": x, "y": y, "lines": lines, "bars": bars, "x_ends": x_ends, "y_ends": y_ends}
 
 
 def _place(x: float, y: float) -> tuple[float, float]:
-    """From the unit square to the plot's field."""
+    """Map the unit square to the plotting area."""
     return LEFT + x * (WIDTH - 8 - LEFT), HEIGHT - BOTTOM - y * (HEIGHT - BOTTOM - TOP)
 
 
@@ -140,7 +145,7 @@ def _line(points: Iterable[Sequence[float]], kind: str, *, dots: bool = False) -
 
 
 def _bars(stacked: Sequence[Sequence[float]], tallest: float, kinds: Sequence[str]) -> list[dict[str, Any]]:
-    """Bars of equal width, the later sequences on top of the earlier."""
+    """Return stacked bars of equal width, later sequences on top of earlier ones."""
     count, bars = len(stacked[0]), []
     for place, values in enumerate(zip(*stacked, strict=True)):
         below = 0.0

@@ -1,14 +1,16 @@
 """Messages between two parties of a job.
 
-A message is a kind and named fields: byte strings, integers, texts, JSON values, numpy arrays. On the wire it is one frame:
+A message has a kind and named fields: byte strings, integers, texts, JSON values or numpy arrays.
+On the wire it is one frame:
 
     8 bytes  sequence number of this direction, big-endian, from 0
     4 bytes  length H of the header, big-endian
     H bytes  canonical JSON {"kind": text, "fields": [[name, type, ...]]}
-    rest     the fields' bytes, in the header's order
+    rest     the fields' bytes, in the order of the header
 
-Nothing that arrives is executed, unpickled or trusted to have a size: the receiver names the kind, the type and the shape it expects, and
-anything else is a ``PeerFault``. Each direction numbers its frames, so that a repeated, left out or reordered one is noticed.
+Received data is never executed, unpickled or trusted to have a size: the receiver names the kind,
+type and shape it expects, and anything else is a ``PeerFault``. Frames are numbered in each
+direction, so that repeated, missing or reordered frames are detected.
 """
 
 from __future__ import annotations
@@ -32,63 +34,69 @@ _DTYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint6
 
 
 class Wire(Protocol):
-    """Carries whole frames, in order, both ways."""
+    """A port that carries whole frames, in order, in both directions."""
 
     async def send(self, frame: Sequence[Buffer]) -> None:
-        """Send the concatenation of these pieces as one frame; returns when there is room for the next (back-pressure)."""
+        """Send the concatenation of these pieces as one frame; return when there is room for the
+        next one (back-pressure).
+        """
 
     async def receive(self) -> memoryview:
-        """The next frame; ``PeerFault`` ``peer_gone`` or ``peer_silent`` if none comes."""
+        """Return the next frame; ``PeerFault`` ``peer_gone`` or ``peer_silent`` if none arrives."""
 
 
 class Observer(Protocol):
-    """Sees every frame of a channel: the transcript."""
+    """Sees every frame of a channel, as the transcript does."""
 
     def sent(self, peer: str, kind: str, frame: Sequence[Buffer]) -> None:
-        """A frame is about to leave."""
+        """Called before a frame is sent."""
 
     def received(self, peer: str, kind: str, frame: memoryview) -> None:
-        """A frame has come."""
+        """Called after a frame was received."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """One received message. Every accessor names what is expected and raises ``PeerFault`` ``message_malformed`` for anything else."""
+    """One received message. Every accessor names what it expects, and raises ``PeerFault``
+    ``message_malformed`` for anything else.
+    """
 
     peer: str
     kind: str
     fields: Mapping[str, tuple[str, Any, memoryview]]
 
     def array(self, name: str, dtype: str, shape: Sequence[int | None]) -> NDArray[Any]:
-        """An array of this dtype and shape (``None``: any length); read-only, backed by the frame."""
+        """Return an array of this dtype and shape (``None``: any length), read-only and backed by
+        the frame.
+        """
         kind, given, data = self._field(name)
         if kind != dtype or len(given) != len(shape) or any(want is not None and want != have for want, have in zip(shape, given, strict=True)):
             raise self._malformed(f"{name} is not {dtype} {list(shape)}")
         return np.frombuffer(data, _DTYPES[dtype]).reshape(given)
 
     def blob(self, name: str, size: int | None = None) -> bytes:
-        """A byte string, of this many bytes if a size is given."""
+        """Return a byte string, of exactly ``size`` bytes if given."""
         kind, _, data = self._field(name)
         if kind != "bytes" or (size is not None and len(data) != size):
             raise self._malformed(f"{name} is not a byte string of {size} bytes")
         return bytes(data)
 
-    def integer(self, name: str, *, least: int = 0, most: int = 2**63 - 1) -> int:
-        """An integer within bounds."""
+    def integer(self, name: str, *, minimum: int = 0, maximum: int = 2**63 - 1) -> int:
+        """Return an integer from ``minimum`` to ``maximum``."""
         value = self._json(name)
-        if type(value) is not int or not least <= value <= most:
-            raise self._malformed(f"{name} is not an integer from {least} to {most}")
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise self._malformed(f"{name} is not an integer from {minimum} to {maximum}")
         return value
 
-    def text(self, name: str, *, most: int = 4096) -> str:
-        """A text of at most so many characters."""
+    def text(self, name: str, *, max_length: int = 4096) -> str:
+        """Return a text of at most ``max_length`` characters."""
         value = self._json(name)
-        if not isinstance(value, str) or len(value) > most:
-            raise self._malformed(f"{name} is not a text of at most {most} characters")
+        if not isinstance(value, str) or len(value) > max_length:
+            raise self._malformed(f"{name} is not a text of at most {max_length} characters")
         return value
 
     def value(self, name: str) -> Any:
-        """A JSON value; the caller checks its form."""
+        """Return a JSON value; the caller validates it."""
         return self._json(name)
 
     def _json(self, name: str) -> Any:
@@ -110,7 +118,7 @@ class Message:
 
 
 class Channel:
-    """One party's end of its connection to one peer."""
+    """One party's end of the connection to one peer."""
 
     def __init__(self, peer: str, wire: Wire, observer: Observer | None = None) -> None:
         self.peer = peer
@@ -121,7 +129,7 @@ class Channel:
     async def send(self, kind: str, **fields: Field) -> None:
         """Send one message."""
         frame = encode(self._next_sent, kind, fields)
-        size = sum(len(each) for each in frame)
+        size = sum(len(piece) for piece in frame)
         if size > FRAME_LIMIT:
             raise ValueError(f"a message of {size} bytes is above the limit of {FRAME_LIMIT}: send it in pieces")
         self._next_sent += 1
@@ -131,11 +139,12 @@ class Channel:
         await self._wire.send(frame)
 
     async def receive(self, kind: str) -> Message:
-        """The next message, which must be of this kind.
+        """Return the next message, which must be of this kind.
 
         Raises:
-            PeerFault: ``message_out_of_order``, ``message_unexpected``, ``message_malformed``, ``peer_gone``, ``peer_silent``;
-                ``peer_failed`` if the peer says that it has stopped, with its code.
+            PeerFault: ``message_out_of_order``, ``message_unexpected``, ``message_malformed``,
+                ``peer_gone``, ``peer_silent``; ``peer_failed`` with the peer's code if it has
+                stopped.
         """
         frame = await self._wire.receive()
         sequence, message = decode(self.peer, frame)
@@ -146,7 +155,7 @@ class Channel:
         if self._observer is not None:
             self._observer.received(self.peer, message.kind, frame)
         if message.kind == "stopped":
-            code = message.text("code", most=64)
+            code = message.text("code", max_length=64)
             raise PeerFault("peer_failed", f"{self.peer} has stopped: {code}.", peer=self.peer, peer_code=code)
         if message.kind != kind:
             raise PeerFault("message_unexpected", f"{self.peer} sent {message.kind} where {kind} was due.", peer=self.peer)
@@ -154,7 +163,7 @@ class Channel:
 
 
 def encode(sequence: int, kind: str, fields: Mapping[str, Field]) -> list[Buffer]:
-    """A message's frame, as pieces that copy no array."""
+    """Encode a message as one frame, in pieces that copy no array."""
     listed: list[list[Any]] = []
     pieces: list[Buffer] = []
     for name, value in fields.items():
@@ -178,7 +187,7 @@ def encode(sequence: int, kind: str, fields: Mapping[str, Field]) -> list[Buffer
 
 
 def decode(peer: str, frame: memoryview) -> tuple[int, Message]:
-    """A frame's sequence number and message; ``PeerFault`` ``message_malformed``."""
+    """Decode a frame to its sequence number and message; ``PeerFault`` ``message_malformed``."""
     try:
         sequence, length = int.from_bytes(frame[:8], "big"), int.from_bytes(frame[8:12], "big")
         if len(frame) < 12 or length > min(_HEADER_LIMIT, len(frame) - 12):
@@ -197,17 +206,17 @@ def decode(peer: str, frame: memoryview) -> tuple[int, Message]:
         if offset != len(frame):
             raise ValueError("bytes are left over")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PeerFault("message_malformed", f"{peer} sent a message that is none: {error}.", peer=peer) from error
+        raise PeerFault("message_malformed", f"{peer} sent a malformed message: {error}.", peer=peer) from error
     return sequence, Message(peer, kind, fields)
 
 
 def _size(form: str, given: Any) -> int:
     numbers = [given] if form in ("bytes", "json") else given
-    if not isinstance(numbers, list) or not all(type(each) is int and 0 <= each <= FRAME_LIMIT for each in numbers) or len(numbers) > 4:
-        raise ValueError("a field's size is not one")
+    if not isinstance(numbers, list) or not all(type(size) is int and 0 <= size <= FRAME_LIMIT for size in numbers) or len(numbers) > 4:
+        raise ValueError("a field's size is malformed")
     size = _DTYPES[form].itemsize if form in _DTYPES else 1
     if form not in _DTYPES and form not in ("bytes", "json"):
         raise ValueError("a field's type is unknown")
-    for each in numbers:
-        size *= each
+    for length in numbers:
+        size *= length
     return size

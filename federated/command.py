@@ -19,7 +19,7 @@ from chain.zone import local_time
 from federated.attempt import replay
 from federated.daemon import Daemon, ask, reachable
 from federated.errors import BadInput, NotFound
-from federated.gate import Agreed, FolderGate
+from federated.gate import Approvable, FolderGate
 from federated.horizontal.budget import Budget
 from federated.job import Job
 from federated.party import PartyConfig
@@ -35,7 +35,7 @@ _TOML = """name = "{name}"
 host = "127.0.0.1"
 port = {port}
 
-# One part for each peer: its certificate.pem in the folder peers, and the fingerprint it told you by another way.
+# One part for each peer: its certificate.pem in the folder peers, and the fingerprint, received over another channel.
 # [peers.tax]
 # address = "127.0.0.1:9102"
 # certificate = "peers/tax.pem"
@@ -51,13 +51,15 @@ port = {port}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> Any:
-    """The command's options; the actions, for a caller that adds its own (``set_defaults(act=...)``)."""
+    """Add the command's options; return the actions, for a caller that adds its own
+    (``set_defaults(act=...)``).
+    """
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    made = actions.add_parser("init", help="make a party's folder: key, certificate, configuration")
-    made.add_argument("folder", type=Path)
-    made.add_argument("--name", required=True)
-    made.add_argument("--port", type=int, required=True)
-    made.set_defaults(act=_init)
+    init = actions.add_parser("init", help="create a party's folder: key, certificate, configuration")
+    init.add_argument("folder", type=Path)
+    init.add_argument("--name", required=True)
+    init.add_argument("--port", type=int, required=True)
+    init.set_defaults(act=_init)
     daemon = actions.add_parser("daemon", help="run a party's daemon until it is stopped")
     daemon.set_defaults(act=_daemon)
     run_job = actions.add_parser("run", help="run a job from its specification, at the daemon if one runs, else in this process")
@@ -70,14 +72,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
     approve.add_argument("--days", type=int, default=30)
     approve.add_argument("--by", required=True, help="who approves")
     approve.set_defaults(act=_approve)
-    ledger = actions.add_parser("budget", help="show this party's privacy ledger, or make it with a limit")
-    ledger.add_argument("--limit", type=int, metavar="MICRO_RHO", help="make the ledger: millionths of zCDP rho that all trainings together may cost")
+    ledger = actions.add_parser("budget", help="show this party's privacy ledger, or create it with a limit")
+    ledger.add_argument(
+        "--limit", type=int, metavar="MICRO_RHO", help="create the ledger: the limit of all trainings together, in millionths of zCDP rho"
+    )
     ledger.set_defaults(act=_budget)
     status = actions.add_parser("status", help="this party's running jobs and past attempts")
     status.set_defaults(act=_status)
-    again = actions.add_parser("replay", help="run this party's side of an attempt again and compare every message")
-    again.add_argument("attempt", type=Path, help="the attempt's folder")
-    again.set_defaults(act=_replay)
+    replay_attempt = actions.add_parser("replay", help="replay this party's side of an attempt and compare every message")
+    replay_attempt.add_argument("attempt", type=Path, help="the attempt's folder")
+    replay_attempt.set_defaults(act=_replay)
     flower = actions.add_parser("flower", help="train inside Flower on this machine: a SuperLink, and a SuperNode for each member")
     flower.add_argument(
         "plan", type=Path, help='JSON: {"name": ..., "members": [...], "parameters": {...}}, parameters as of the protocol aggregation'
@@ -91,8 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
     )
     flower.add_argument("--out", type=Path, required=True, help="a new folder for the model, the keys and the logs")
     flower.set_defaults(act=_flower)
-    for each in (daemon, run_job, approve, ledger, status, again):
-        each.add_argument("--party", type=Path, required=True, help="the party's configuration (TOML)")
+    for action in (daemon, run_job, approve, ledger, status, replay_attempt):
+        action.add_argument("--party", type=Path, required=True, help="the party's configuration (TOML)")
     return actions
 
 
@@ -103,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_spec(path: Path) -> Job:
-    """A job's specification from a file; ``spec_missing``, ``spec_malformed``."""
+    """Read a job's specification from a file; ``spec_missing``, ``spec_malformed``."""
     return Job.from_json(_read_json(path))
 
 
@@ -120,7 +124,7 @@ def _read_json(path: Path) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return dict(pairs)
 
 
@@ -132,7 +136,7 @@ def _init(arguments: argparse.Namespace) -> int:
     fingerprint = make_identity(arguments.folder, arguments.name)
     path.write_text(_TOML.format(name=arguments.name, port=arguments.port), encoding="utf-8")
     PartyConfig.load(path)
-    print(f"made {path}; hand out {arguments.folder / 'certificate.pem'} and the fingerprint {fingerprint}")
+    print(f"created {path}; send {arguments.folder / 'certificate.pem'} and the fingerprint {fingerprint} to the peers")
     return 0
 
 
@@ -168,9 +172,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     async def here() -> dict[str, Any]:
         if await reachable(config.home):
-            return await ask(config.home, {"run": job.to_json()}, _tell)
+            return await ask(config.home, {"run": job.to_json()}, _print_progress)
         async with Daemon.started(config) as daemon:
-            return await daemon.run(job, _tell)
+            return await daemon.run(job, _print_progress)
 
     receipt = _loop(here())
     if arguments.json:
@@ -187,7 +191,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _reading(report: dict[str, Any] | None) -> Iterator[str]:
-    """How this party's source was read, in lines."""
+    """Yield lines on how this party's source was read."""
     if report is None:
         return
     yield f"read {report['rows']:,} rows ({report['encoding']})"
@@ -202,7 +206,7 @@ def _reading(report: dict[str, Any] | None) -> Iterator[str]:
 def _approve(arguments: argparse.Namespace) -> int:
     config = PartyConfig.load(arguments.party)
     if arguments.uses < 1 or arguments.days < 1:
-        raise BadInput("approval_empty", "An approval is for at least one use and one day.")
+        raise BadInput("approval_empty", "An approval needs at least one use and one day.")
     job = _to_approve(config, arguments.spec)
     not_after = int(time.time()) + 86_400 * arguments.days
     path = FolderGate(config.home / "approvals").approve(job, uses=arguments.uses, not_after=not_after, by=arguments.by)
@@ -213,61 +217,64 @@ def _approve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _allowed(config: PartyConfig, agreed: Agreed, spec: Path) -> Iterator[str]:
-    """What an approval allows, in lines."""
-    yield f"specification: {spec.name}, SHA-256 0x{agreed.digest.hex()}; any other needs an approval of its own"
+def _allowed(config: PartyConfig, agreed: Approvable, spec: Path) -> Iterator[str]:
+    """Yield lines on what an approval allows."""
+    yield f"specification: {spec.name}, SHA-256 0x{agreed.digest.hex()}; any other specification needs its own approval"
     if not isinstance(agreed, Job):
         yield f"plan for Flower: {agreed.name}"
         return
     part = agreed.parties[config.name]
     yield f"job: {agreed.name}, protocol {agreed.protocol}, purpose {agreed.purpose}"
     yield f"source: {part.source} ({config.source(part.source).path}), as {part.role}"
-    yield f"columns: {', '.join(part.columns) or 'the identifiers alone'}"
+    yield f"columns: {', '.join(part.columns) or 'only the identifiers'}"
     for name, other in agreed.parties.items():
         if name != config.name:
             yield f"with: {name}, as {other.role}"
 
 
-def _to_approve(config: PartyConfig, path: Path) -> Agreed:
-    """The job, or the plan for Flower, that a party's data officer is shown.
+def _to_approve(config: PartyConfig, path: Path) -> Approvable:
+    """Return the job, or the plan for Flower, that a party's data officer is shown.
 
     Raises:
-        BadInput: ``not_an_owner``, ``source_unknown``, ``source_missing``, ``column_doubled``, ``peer_unknown``, as the approval could
-            never be used; and what the protocol and the party's own settings refuse.
+        BadInput: ``not_an_owner``, ``source_unknown``, ``source_missing``, ``column_doubled`` or
+            ``peer_unknown``, since the approval could never be used; and the codes of the protocol
+            and of the party's own settings.
     """
     given = _read_json(path)
     if isinstance(given, dict) and "members" in given:
         plan = _read_plan(given)
         if config.name not in plan.members:
-            raise BadInput("not_an_owner", f"{config.name} is no member of this plan; nothing is to be approved.")
+            raise BadInput("not_an_owner", f"{config.name} is not a member of this plan; there is nothing to approve.")
         return plan
     job = Job.from_json(given)
     protocol = protocol_of(job)
     if config.name not in job.owners():
-        raise BadInput("not_an_owner", f"{config.name} brings no data into this job; nothing is to be approved.")
+        raise BadInput("not_an_owner", f"{config.name} brings no data into this job; there is nothing to approve.")
     _require_usable(config, job)
     protocol.admit(job, config.name, config.settings())
     return job
 
 
 def _require_usable(config: PartyConfig, job: Job) -> None:
-    """Whether this party could run the job as it is configured. The source is not opened: that waits for every owner's yes."""
+    """Check that this party could run the job as configured. The source stays closed until every
+    owner has approved.
+    """
     part = job.parties[config.name]
     entry = config.source(part.source)
     if not (config.home / entry.path).is_file():
         hint = f"Correct the path of the source {part.source} in the party's configuration."
-        raise BadInput("source_missing", f"The source {part.source} names {entry.path}, which is not there.", hint=hint)
+        raise BadInput("source_missing", f"The source {part.source} is at {entry.path}, which does not exist.", hint=hint)
     if entry.key in part.columns or len(set(part.columns)) != len(part.columns):
         raise BadInput("column_doubled", f"The job names a column of {part.source} twice, or its identifier.", hint="Correct the specification.")
     unknown = [name for name in job.parties if name != config.name and name not in config.peers]
     if unknown:
         hint = "Name it under peers in the party's configuration, or correct the specification."
-        raise BadInput("peer_unknown", f"This party knows no peer {unknown[0]}, so the job cannot run here.", hint=hint)
+        raise BadInput("peer_unknown", f"The peer {unknown[0]} is not configured, so the job cannot run here.", hint=hint)
 
 
 def _read_plan(given: Any) -> Plan:
-    """A plan for Flower; ``spec_malformed``, and what ``Plan.read`` refuses."""
-    from federated.horizontal.training import Plan  # loaded here, for the daemon has no need of it
+    """Read a plan for Flower; ``spec_malformed`` and the codes of ``Plan.read``."""
+    from federated.horizontal.training import Plan  # loaded here, for the daemon does not need it
 
     if not isinstance(given, dict) or set(given) != {"name", "members", "parameters"} or not isinstance(given["members"], list):
         raise BadInput("spec_malformed", "A plan for Flower has a name, a list of members and parameters, and nothing else.")
@@ -286,30 +293,30 @@ def _budget(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     config = PartyConfig.load(arguments.party)
     try:
-        running = _loop(ask(config.home, {"status": True}, _tell))["running"]
+        running = _loop(ask(config.home, {"status": True}, _print_progress))["running"]
     except OSError:
         running = {}
     for state in sorted(config.home.glob("jobs/*/*/state.json")):
         value = json.loads(state.read_text(encoding="utf-8"))
         live = running.get(state.parent.parent.name, {})
-        word = value["state"]
-        if word not in ("done", "failed"):
-            word = f"{live['stage']} {live['share']:.0%}" if live.get("folder") == str(state.parent) else "interrupted"
-        print(printable(f"{state.parent.parent.name}/{state.parent.name}  {word}  {value.get('code', '')}"))
+        label = value["state"]
+        if label not in ("done", "failed"):
+            label = f"{live['stage']} {live['share']:.0%}" if live.get("folder") == str(state.parent) else "interrupted"
+        print(printable(f"{state.parent.parent.name}/{state.parent.name}  {label}  {value.get('code', '')}"))
     return 0
 
 
 def _replay(arguments: argparse.Namespace) -> int:
     config = PartyConfig.load(arguments.party)
     if not arguments.attempt.is_dir():
-        raise NotFound("attempt_unknown", f"There is no attempt {arguments.attempt}.")
-    found = _loop(replay(config, arguments.attempt, _tell))
-    print(f"match: {found['messages']} messages and {found['files']} files are what the receipt says")
+        raise NotFound("attempt_unknown", f"The attempt {arguments.attempt} does not exist.")
+    replayed = _loop(replay(config, arguments.attempt, _print_progress))
+    print(f"match: {replayed['messages']} messages and {replayed['files']} files match the receipt")
     return 0
 
 
 def _flower(arguments: argparse.Namespace) -> int:
-    # Loaded here, for the daemon has no need of them.
+    # Loaded here, for the daemon does not need them.
     import numpy as np
 
     from chain.keys import write_private
@@ -317,15 +324,15 @@ def _flower(arguments: argparse.Namespace) -> int:
     from federated.horizontal.flower_run import Deployment, find_python
 
     plan = _read_plan(_read_json(arguments.plan))
-    rows, gates = ({name: Path(path) for name, _, path in (each.partition("=") for each in given)} for given in (arguments.rows, arguments.gate))
+    rows, gates = ({name: Path(path) for name, _, path in (option.partition("=") for option in given)} for given in (arguments.rows, arguments.gate))
     for given, option in ((rows, "--rows"), (gates, "--gate")):
         if set(given) != set(plan.members):
-            raise BadInput("members_wrong", f"Give {option} once for each member of the plan, and for nobody else.")
+            raise BadInput("members_wrong", f"Give {option} exactly once for each member of the plan.")
     missing = [name for name, path in rows.items() if not path.is_file()]
     if missing:
-        raise BadInput("source_missing", f"The rows of {missing[0]} are not there.")
+        raise BadInput("source_missing", f"The rows of {missing[0]} do not exist.")
     if arguments.out.exists():
-        raise BadInput("folder_in_use", f"{arguments.out} is there already.", hint="Name a new folder with --out.")
+        raise BadInput("folder_in_use", f"{arguments.out} already exists.", hint="Name a new folder with --out.")
     with Deployment(arguments.out / "flower", find_python(), plan.members) as running:
         result = running.train(plan, rows, gates=gates, patience=arguments.patience)
     write_private(arguments.out / "model.json", model_file(plan, np.array(result.pop("parameters"), np.float64)))
@@ -335,12 +342,12 @@ def _flower(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(stage: str, share: float) -> None:
+def _print_progress(stage: str, share: float) -> None:
     print(printable(f"  {stage}: {share:.0%}"), file=sys.stderr, flush=True)
 
 
 def _loop(work: Any) -> Any:
-    """Run on uvloop where it is installed: its TLS is about twice as fast."""
+    """Run on uvloop if it is installed: its TLS is about twice as fast."""
     try:
         import uvloop
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""Errors of joint computations: who is at fault decides what to do next."""
+"""Errors of joint computations, by who is at fault."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["BadInput", "Conflict", "Forbidden", "NotFound", "PeerFault", "Qiaoli
 
 
 class PeerFault(QiaolianError):
-    """A peer sent what the protocol does not allow. Nothing of the run is kept."""
+    """A peer violated the protocol. All results of the run are deleted."""
 
     status = 502
     exit_code = 5
 
 
 def system_failure(error: OSError) -> Unavailable:
-    """An error of the operating system, said as ours: ``disk_full`` or ``system``."""
+    """Translate an error of the operating system: ``disk_full`` or ``system``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return Unavailable("disk_full", "The disk of this party is full, or its quota is used up.", hint="Make room, and run the job again.")
     return Unavailable("system", f"The operating system refused: {error.strerror or error}.")

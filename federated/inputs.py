@@ -1,8 +1,9 @@
 """Commitments to the rows that went into a run.
 
-Each leaf is one row, or one block of consecutive rows where there are more than ``MOST_LEAVES``, behind a 16-byte salt of its own drawn from the
-run's seed; the tree is RFC 9162's. The root goes into the receipt. Who is shown a row, its salt and its path can check that it went in, and
-learns nothing about the others.
+Each leaf is one row, or a block of consecutive rows if there are more than ``MAX_LEAVES``, with a
+16-byte salt drawn from the run's seed; the tree is that of RFC 9162. The root goes into the
+receipt. Who receives a row, its salt and its inclusion proof can verify that the row was used, and
+learns nothing about other rows.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from chain.merkle import root_of
 from federated.job import Table
 from federated.randomness import Randomness
 
-MOST_LEAVES = 1 << 14
+MAX_LEAVES = 1 << 14
 
 
 @dataclass(frozen=True)
 class InputCommitment:
-    """What a party commits to: ``root`` (SHA-256), ``rows``, ``rows_in_leaf`` and the columns' names."""
+    """A party's commitment: ``root`` (SHA-256), ``rows``, ``rows_in_leaf`` and the names of the
+    columns.
+    """
 
     root: bytes
     rows: int
@@ -37,24 +40,26 @@ class InputCommitment:
 
 def commit_rows(table: Table, randomness: Randomness) -> InputCommitment:
     """Commit to all rows of a table."""
-    packed, block = _packed(table), -(-len(table) // MOST_LEAVES)
+    packed, block = _packed(table), -(-len(table) // MAX_LEAVES)
     salts = randomness.bytes(16 * -(-len(table) // block))
     leaves = []
-    for place, start in enumerate(range(0, len(table), block)):
+    for index, start in enumerate(range(0, len(table), block)):
         rows = b"".join(packed[start : start + block]) if isinstance(packed, list) else packed[start : start + block].tobytes()
-        leaves.append(hashlib.sha256(b"\x00" + salts[16 * place : 16 * place + 16] + rows).digest())
+        leaves.append(hashlib.sha256(b"\x00" + salts[16 * index : 16 * index + 16] + rows).digest())
     return InputCommitment(root_of(leaves), len(table), block, tuple(table.columns))
 
 
 def _packed(table: Table) -> NDArray[np.uint8] | list[bytes]:
-    """Each row's bytes: the identifier, then the columns in their order; numbers as IEEE 754 little-endian, texts behind their length."""
+    """Return each row's bytes: the identifier, then the columns in order. Numbers are IEEE 754
+    little-endian, texts are preceded by their length.
+    """
     ids = np.ascontiguousarray(table.ids).view(np.uint8).reshape(len(table), -1)
-    numbers = [each.astype("<f8").view(np.uint8).reshape(len(table), 8) for each in table.columns.values() if each.dtype.kind == "f"]
+    numbers = [column.astype("<f8").view(np.uint8).reshape(len(table), 8) for column in table.columns.values() if column.dtype.kind == "f"]
     packed = np.concatenate([ids, *numbers], axis=1)
-    texts = [each for each in table.columns.values() if each.dtype.kind != "f"]
+    texts = [column for column in table.columns.values() if column.dtype.kind != "f"]
     if not texts:
         return packed
-    return [packed[row].tobytes() + b"".join(_text(each[row]) for each in texts) for row in range(len(table))]
+    return [packed[row].tobytes() + b"".join(_text(column[row]) for column in texts) for row in range(len(table))]
 
 
 def _text(value: str | None) -> bytes:

@@ -1,11 +1,14 @@
-"""A job: one joint computation, as all its parties agree on it; what goes into a role function and what comes out.
+"""A job: one joint computation as all its parties agree on it, with the input and output of role
+functions.
 
-The specification is one JSON file that every party holds. Its SHA-256 (over RFC 8785 JSON) is the job's identity: parties that hold different
-specifications do not start.
+The specification is one JSON file that every party holds. Its SHA-256 (over RFC 8785 JSON)
+identifies the job: parties with different specifications do not start.
 
     {"job": "credit-2026-11", "protocol": "scorecard", "purpose": "credit-assessment",
-     "parties": {"bank": {"role": "label", "source": "loans", "columns": ["Income", "Debt", "Status"]},
-                 "tax": {"role": "features", "source": "returns", "columns": ["Records", "Expenses"]},
+     "parties": {"bank": {"role": "label", "source": "loans",
+                          "columns": ["Income", "Debt", "Status"]},
+                 "tax": {"role": "features", "source": "returns",
+                         "columns": ["Records", "Expenses"]},
                  "dealer": {"role": "dealer"}},
      "parameters": {"label": "Status", "bad": "bad", "good": "good"}}
 """
@@ -30,7 +33,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 @dataclass(frozen=True)
 class Party:
-    """One party's part in a job: its role, and what it reads, if anything."""
+    """One party of a job: its role, and the source and columns it reads, if any."""
 
     role: str
     source: str | None = None
@@ -39,7 +42,7 @@ class Party:
 
 @dataclass(frozen=True)
 class Job:
-    """An agreed computation. ``parameters`` are checked by the protocol's own ``check``."""
+    """An agreed computation. The protocol's ``check`` validates ``parameters``."""
 
     name: str
     protocol: str
@@ -53,12 +56,12 @@ class Job:
         return hashlib.sha256(dumps(self.to_json())).digest()
 
     def to_json(self) -> dict[str, Any]:
-        """The specification as it is written to files."""
+        """Return the specification as it is written to files."""
         parties = {
-            name: {"role": each.role}
-            | ({} if each.source is None else {"source": each.source})
-            | ({"columns": list(each.columns)} if each.columns else {})
-            for name, each in self.parties.items()
+            name: {"role": party.role}
+            | ({} if party.source is None else {"source": party.source})
+            | ({"columns": list(party.columns)} if party.columns else {})
+            for name, party in self.parties.items()
         }
         return {"job": self.name, "protocol": self.protocol, "purpose": self.purpose, "parties": parties, "parameters": dict(self.parameters)}
 
@@ -67,31 +70,31 @@ class Job:
         """Read a specification; ``spec_malformed``."""
         try:
             parties = {
-                name: Party(each["role"], each.get("source"), tuple(each.get("columns", ())))
-                for name, each in value["parties"].items()
-                if not set(each) - {"role", "source", "columns"}
+                name: Party(party["role"], party.get("source"), tuple(party.get("columns", ())))
+                for name, party in value["parties"].items()
+                if not set(party) - {"role", "source", "columns"}
             }
             job = cls(value["job"], value["protocol"], value["purpose"], parties, value.get("parameters", {}))
-            texts = [job.name, job.protocol, job.purpose, *parties, *(each.role for each in parties.values())]
-            sound = all(isinstance(each, str) and 0 < len(each) <= 64 for each in texts) and isinstance(job.parameters, dict)
-            # The job's name becomes a folder's, and a party's name is told apart by spaces in the receipt.
-            sound = sound and all(re.fullmatch(_NAME, each) for each in (job.name, *parties))
+            texts = [job.name, job.protocol, job.purpose, *parties, *(party.role for party in parties.values())]
+            sound = all(isinstance(text, str) and 0 < len(text) <= 64 for text in texts) and isinstance(job.parameters, dict)
+            # Jobs name folders, and spaces separate the names of parties in the receipt.
+            sound = sound and all(re.fullmatch(_NAME, label) for label in (job.name, *parties))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadInput("spec_malformed", "The job's specification lacks a part or has one of the wrong form.") from error
+            raise BadInput("spec_malformed", "The job's specification lacks a field, or has one of the wrong type.") from error
         if not sound or len(parties) < 2 or len(parties) != len(value["parties"]) or set(value) - set(job.to_json()):
-            raise BadInput("spec_malformed", "The job's specification has a part of the wrong form, or one that is unknown.")
+            raise BadInput("spec_malformed", "The job's specification has a field of the wrong type, or an unknown one.")
         return job
 
     def owners(self) -> list[str]:
-        """The parties that bring data, in the specification's order."""
-        return [name for name, each in self.parties.items() if each.source is not None]
+        """Return the parties that bring data, in the order of the specification."""
+        return [name for name, party in self.parties.items() if party.source is not None]
 
     def with_role(self, role: str) -> list[str]:
-        """The names of the parties in a role, in the specification's order."""
-        return [name for name, each in self.parties.items() if each.role == role]
+        """Return the names of the parties with this role, in the order of the specification."""
+        return [name for name, party in self.parties.items() if party.role == role]
 
     def only(self, role: str) -> str:
-        """The one party in a role; ``spec_roles`` if there is none or more than one."""
+        """Return the one party with this role; ``spec_roles`` if there is none or more than one."""
         names = self.with_role(role)
         if len(names) != 1:
             raise BadInput("spec_roles", f"This protocol needs one party in the role {role}; the specification has {len(names)}.")
@@ -100,8 +103,10 @@ class Job:
 
 @dataclass(frozen=True)
 class ReadReport:
-    """How a party's source was read, for that party alone: the encoding, rows, identifiers that were brought into the common form, missing values
-    and numbers that were not written plainly (by column, where there are any).
+    """How a party's source was read; it stays with that party.
+
+    ``encoding``, ``rows``, identifiers that were normalised, and by column, where there are any,
+    missing values and numbers that were not written plainly.
     """
 
     encoding: str
@@ -111,7 +116,7 @@ class ReadReport:
     numbers_recognised: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """The form in this party's receipt."""
+        """Return the form in this party's receipt."""
         return {
             "encoding": self.encoding,
             "rows": self.rows,
@@ -123,7 +128,11 @@ class ReadReport:
 
 @dataclass(frozen=True)
 class Table:
-    """A party's rows. ``ids``: fixed-width bytes, unique. Columns: float64 (NaN: missing) or texts (object, None: missing), as long as ``ids``."""
+    """A party's rows.
+
+    ``ids``: fixed-width bytes, unique. ``columns``: float64 (NaN: missing) or texts (object, None:
+    missing), as long as ``ids``.
+    """
 
     ids: NDArray[np.bytes_]
     columns: Mapping[str, NDArray[Any]]
@@ -133,39 +142,44 @@ class Table:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.int64]) -> Table:
-        """These rows, in this order."""
-        return Table(self.ids[rows], {name: each[rows] for name, each in self.columns.items()})
+        """Return these rows, in this order."""
+        return Table(self.ids[rows], {name: values[rows] for name, values in self.columns.items()})
 
     def matrix(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """Numeric columns as (rows, columns); ``column_not_numeric``."""
+        """Return numeric columns as (rows, columns); ``column_not_numeric``."""
         for name in names:
             if self.columns[name].dtype.kind != "f":
-                raise BadInput("column_not_numeric", f"The column {name} has values that are no numbers.")
+                raise BadInput("column_not_numeric", f"The column {name} has values that are not numbers.")
         return np.column_stack([self.columns[name] for name in names]) if names else np.empty((len(self), 0))
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a role gives back. Nothing of it is written before all parties' transcripts match.
+class JobResult:
+    """The result of a role function. Nothing is written before all parties' transcripts match.
 
-    ``metrics`` go into this party's receipt, ``files`` (name to bytes) into its folder; the peers get a salted commitment to both.
+    ``metrics`` go into this party's receipt, ``files`` (name to bytes) into its folder; the peers
+    receive a salted commitment to both.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-RoleFunction = Callable[[Session, Table | None, Job], Awaitable[Outcome]]
+RoleFunction = Callable[[Session, Table | None, Job], Awaitable[JobResult]]
 
 
 def _any(_job: Job, _party: str, _settings: Mapping[str, Any]) -> None:
-    """A party's own settings forbid nothing."""
+    """Allow every job."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol that jobs may name. Before anything is opened ``check`` refuses bad specifications, the same at all parties, and ``admit`` what an
-    owner's own settings do not allow: it is asked before the gate, so that what is refused counts no use."""
+    """A protocol that jobs may name.
+
+    Before a source is opened ``check`` refuses malformed specifications, equally at all parties,
+    and ``admit`` refuses what an owner's settings do not allow. ``admit`` runs before the gate, so
+    that a refused job counts no use.
+    """
 
     name: str
     roles: Mapping[str, RoleFunction]

@@ -1,4 +1,6 @@
-"""Parties of one process, over queues: the same messages and checks as over TLS, without processes."""
+"""All parties of a job in one process, over queues: the messages and checks of TLS, without
+processes.
+"""
 
 from __future__ import annotations
 
@@ -27,30 +29,32 @@ class QueueWire:
         await self._outbox.put(b"".join(frame))
 
     async def receive(self) -> memoryview:
-        """Take a frame, or learn that the peer has gone."""
+        """Return the next frame; ``peer_gone`` if the peer has closed."""
         frame = await self._inbox.get()
         if frame is None:
             raise PeerFault("peer_gone", "The peer has closed the connection.")
         return memoryview(frame)
 
     async def close(self) -> None:
-        """Tell the peer that nothing more comes."""
+        """Tell the peer that no more frames follow."""
         await self._outbox.put(None)
 
 
 def wire_pair() -> tuple[QueueWire, QueueWire]:
-    """Two connected ends."""
+    """Return two connected ends."""
     there: asyncio.Queue[bytes | None] = asyncio.Queue()
     back: asyncio.Queue[bytes | None] = asyncio.Queue()
     return QueueWire(back, there), QueueWire(there, back)
 
 
 async def run_together(roles: Mapping[str, Role[T]], *, seeds: Mapping[str, bytes] | None = None) -> dict[str, T]:
-    """Run every party's role at once; their results by name. The first party's error ends all."""
+    """Run all parties' roles concurrently and return their results by name. The first error cancels
+    all.
+    """
     wires: dict[str, dict[str, QueueWire]] = {name: {} for name in roles}
     names = list(roles)
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
             wires[first][second], wires[second][first] = wire_pair()
 
     async def one(name: str) -> T:
@@ -68,7 +72,7 @@ async def run_together(roles: Mapping[str, Role[T]], *, seeds: Mapping[str, byte
 
 
 def run_local(roles: Mapping[str, Role[T]], *, seeds: Mapping[str, bytes] | None = None) -> dict[str, T]:
-    """``run_together`` from synchronous code; a single error is raised as itself."""
+    """Run ``run_together`` from synchronous code; a single error is raised as itself."""
     try:
         return asyncio.run(run_together(roles, seeds=seeds))
     except* Exception as group:
@@ -76,13 +80,13 @@ def run_local(roles: Mapping[str, Role[T]], *, seeds: Mapping[str, bytes] | None
 
 
 def _cause(group: BaseException) -> BaseException:
-    """The error that is not just a consequence of another party's."""
+    """Return the error that is not a consequence of another party's."""
     leaves: list[BaseException] = []
     pending = [group]
     while pending:
-        each = pending.pop()
-        if isinstance(each, BaseExceptionGroup):
-            pending.extend(each.exceptions)
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
         else:
-            leaves.append(each)
-    return next((each for each in leaves if getattr(each, "code", "") != "peer_gone"), leaves[0])
+            leaves.append(error)
+    return next((error for error in leaves if getattr(error, "code", "") != "peer_gone"), leaves[0])

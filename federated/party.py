@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from federated.errors import BadInput
 from federated.numbers import DEFAULT_MISSING
-from federated.sources import Form
+from federated.sources import SourceFormat
 from federated.transport import fingerprint_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -38,14 +38,14 @@ class _Strict(BaseModel):
 
 
 class Listen(_Strict):
-    """Where peers connect; loopback unless the operator says otherwise."""
+    """The address for peers; loopback unless the operator sets another one."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)]
 
 
 class Peer(_Strict):
-    """Another party: where it listens and which key it must prove."""
+    """Another party: its address and the key it must prove."""
 
     address: Annotated[str, Field(pattern=r"^[^:\s]+:\d{1,5}$")]
     certificate: Path
@@ -53,7 +53,7 @@ class Peer(_Strict):
 
     @property
     def host(self) -> str:
-        """The host's name or address."""
+        """The host name or address."""
         return self.address.rsplit(":", 1)[0]
 
     @property
@@ -63,25 +63,27 @@ class Peer(_Strict):
 
 
 class SourceEntry(_Strict):
-    """A table this party may bring into a job: a CSV or Parquet file, the column that identifies its rows, and how a CSV file is written."""
+    """A table this party may bring into a job: a CSV or Parquet file, its identifier column, and
+    the notation of a CSV file.
+    """
 
     path: Path
     key: str
     encoding: Literal["auto", "utf-8", "gb18030", "gbk", "gb2312", "ascii"] = "auto"
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     missing: tuple[str, ...] = DEFAULT_MISSING
-    """Cells that mean that there is no value."""
+    """Cells that mean a missing value."""
     texts: tuple[str, ...] = ()
-    """Columns that are text though most of their cells look like numbers."""
+    """Columns that are text although most of their cells look like numbers."""
 
     @property
-    def form(self) -> Form:
-        """How the file is written."""
-        return Form(self.encoding, self.delimiter, self.missing, self.texts)
+    def source_format(self) -> SourceFormat:
+        """The notation of the file."""
+        return SourceFormat(self.encoding, self.delimiter, self.missing, self.texts)
 
 
 class Limits(_Strict):
-    """How long to wait, in seconds: for peers to start, for a sign of life, for the next message."""
+    """Timeouts in seconds: for peers to start, for a sign of life, for the next message."""
 
     join: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     silent: Annotated[float, Field(gt=0, le=3_600)] = 15.0
@@ -89,7 +91,7 @@ class Limits(_Strict):
 
 
 class PartyConfig(_Strict):
-    """All of it."""
+    """The whole configuration."""
 
     name: Name
     listen: Listen
@@ -97,20 +99,24 @@ class PartyConfig(_Strict):
     sources: Mapping[str, SourceEntry] = {}
     limits: Limits = Limits()
     record: bool = True
-    """Keep what is needed for a replay: about as many bytes as a run receives."""
+    """Store what a replay needs: about as many bytes as a run receives."""
     policy: Path | None = None
-    """What submitted analyses may touch (algorithm to data)."""
+    """What submitted analyses may access (algorithm to data)."""
 
     home: Path = Path()
 
     def settings(self) -> dict[str, Any]:
-        """What roles may be told of this party beside its rows: where its policy, its privacy ledger and its folder are."""
+        """Return this party's settings for role functions: its folder, its policy and its privacy
+        ledger.
+        """
         policy = None if self.policy is None else self.home / self.policy
         return {"home": self.home, "policy": policy, "budget": self.home / "budget.json"}
 
     @classmethod
     def load(cls, path: Path) -> PartyConfig:
-        """Read a configuration; ``config_missing``, ``config_malformed``, ``certificate_not_pinned``."""
+        """Read a configuration; ``config_missing``, ``config_malformed``,
+        ``certificate_not_pinned``.
+        """
         try:
             value: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
             config = cls(**value, home=path.parent)
@@ -118,7 +124,7 @@ class PartyConfig(_Strict):
             raise BadInput("config_missing", f"The configuration {path} cannot be read.", hint="Make one: qiaolian federated init.") from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(each) for each in first["loc"])
+            where = ".".join(str(part) for part in first["loc"])
             raise BadInput("config_malformed", f"The configuration {path.name}: {where}: {first['msg']}.") from error
         except (ValueError, TypeError) as error:
             raise BadInput("config_malformed", f"The configuration {path.name} is not TOML: {error}.") from error
@@ -127,7 +133,7 @@ class PartyConfig(_Strict):
         return config
 
     def certificate_of(self, peer: str) -> bytes:
-        """A peer's certificate (PEM), whose key must be the pinned one."""
+        """Return a peer's certificate (PEM). Its key must be the pinned one."""
         entry = self.peers[peer]
         try:
             pem = (self.home / entry.certificate).read_bytes()
@@ -138,7 +144,7 @@ class PartyConfig(_Strict):
         return pem
 
     def source(self, name: str | None) -> SourceEntry:
-        """A source by name; ``source_unknown``."""
+        """Return a source by name; ``source_unknown``."""
         if name is None or name not in self.sources:
-            raise BadInput("source_unknown", f"This party has no source {name}.", hint="Name it in the configuration.")
+            raise BadInput("source_unknown", f"This party has no source {name}.", hint="Add it to the configuration.")
         return self.sources[name]

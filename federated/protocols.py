@@ -1,4 +1,4 @@
-"""The protocols a job may name. Each is loaded only when it is asked for."""
+"""The protocols that a job may name. Each module is imported when a job names it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 from federated.errors import BadInput
 from federated.job import Job, Protocol
 
-_ROOMS = {
+PROTOCOL_MODULES = {
     "intersection": ("federated.intersection", "INTERSECTION"),
     "aggregation": ("federated.horizontal", "AGGREGATION"),
     "analysis": ("federated.analysis", "ANALYSIS"),
@@ -18,13 +18,17 @@ _ROOMS = {
 
 
 def protocol_of(job: Job) -> Protocol:
-    """The job's protocol, once its specification is found sound; ``protocol_unknown``, ``spec_roles`` and the protocol's own codes."""
-    if job.protocol not in _ROOMS:
-        raise BadInput("protocol_unknown", f"There is no protocol {job.protocol}; there are {', '.join(sorted(_ROOMS))}.")
-    module, name = _ROOMS[job.protocol]
+    """Return the job's protocol after checking the specification; ``protocol_unknown``,
+    ``spec_roles`` and the protocol's own codes.
+    """
+    if job.protocol not in PROTOCOL_MODULES:
+        raise BadInput("protocol_unknown", f"Unknown protocol {job.protocol}; known are {', '.join(sorted(PROTOCOL_MODULES))}.")
+    module, name = PROTOCOL_MODULES[job.protocol]
     protocol: Protocol = getattr(importlib.import_module(module), name)
-    for party, each in job.parties.items():
-        if each.role not in protocol.roles:
-            raise BadInput("spec_roles", f"{party} has the role {each.role}, which {job.protocol} has not; it has {', '.join(protocol.roles)}.")
+    for party, part in job.parties.items():
+        if part.role not in protocol.roles:
+            raise BadInput(
+                "spec_roles", f"{party} has the role {part.role}, which {job.protocol} does not define; its roles are {', '.join(protocol.roles)}."
+            )
     protocol.check(job)
     return protocol

@@ -1,4 +1,4 @@
-"""What a party's role in a protocol is given, and all it may use."""
+"""The session: what a party's role function receives, and all it may use."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from federated.randomness import Randomness
 
 
 def _quiet(_stage: str, _done: float) -> None:
-    """Nobody watches."""
+    """Discard progress."""
 
 
-def _make(_name: str, produce: Callable[[], bytes]) -> bytes:
-    """Nobody records."""
+def _produce(_name: str, produce: Callable[[], bytes]) -> bytes:
+    """Produce a value without storing it."""
     return produce()
 
 
-def _forget(_name: str, _value: bytes) -> None:
-    """Nobody compares."""
+def _ignore(_name: str, _value: bytes) -> None:
+    """Discard a record."""
 
 
 @dataclass(frozen=True)
 class Session:
     """One party's end of a running job.
 
-    A role function is ``async (session, table, job) -> outcome``. It draws only from ``randomness``, reads no clock and opens no file: the same
-    input, seed and received messages give the same sent messages and the same result. Where a library draws randomness of its own:
+    A role function is ``async (session, table, job) -> result``. It draws only from ``randomness``,
+    reads no clock and opens no file: the same input, seed and received messages give the same sent
+    messages and the same result. Where a library draws its own randomness:
 
-    - what it makes and is needed later (a secret key) goes through ``keep(name, produce)``: produced in the run, kept in the attempt's private
-      state, given back in a replay;
-    - what it sends cannot repeat: such messages' kinds begin with ``he/``, a replay does not compare them, and the role calls
-      ``note(name, value)`` with the bytes that must repeat instead (decrypted values).
+    - a value that is needed later (a secret key) goes through ``persist(name, produce)``: produced
+      in
+      the run, stored in the attempt's private state, and loaded in a replay;
+    - sent messages cannot repeat: their kinds begin with ``he/``, a replay does not compare them,
+      and
+      the role calls ``record(name, value)`` with bytes that must repeat instead (decrypted values).
     """
 
     party: str
@@ -41,9 +44,9 @@ class Session:
     randomness: Randomness
     progress: Callable[[str, float], None] = _quiet  # (stage, share done from 0 to 1)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    keep: Callable[[str, Callable[[], bytes]], bytes] = _make
-    note: Callable[[str, bytes], None] = _forget
+    persist: Callable[[str, Callable[[], bytes]], bytes] = _produce
+    record: Callable[[str, bytes], None] = _ignore
 
     def to(self, peer: str) -> Channel:
-        """The channel to a peer."""
+        """Return the channel to a peer."""
         return self.channels[peer]

@@ -1,8 +1,9 @@
-"""A party's own rows, read once the gate has said yes: CSV or Parquet, the named columns only.
+"""A party's rows, read after the gate has approved: CSV or Parquet, only the named columns.
 
-Two parties find each other's rows by their identifiers, so these are brought into one form: Unicode's NFKC, no blanks around, letters of
-organisations' and citizens' codes in upper case. Numbers are read as ``federated.numbers`` says. What was changed or missing is counted in the
-table's ``ReadReport``, which stays with the party; what cannot be read is refused with its column and line.
+Parties match rows by identifier, so identifiers are normalised: Unicode NFKC, no surrounding
+blanks, codes of organisations and citizens in upper case. ``federated.numbers`` parses numbers.
+Changed identifiers and missing values are counted in the table's ``ReadReport``, which stays with
+the party; unreadable cells are refused with their column and line.
 """
 
 from __future__ import annotations
@@ -22,48 +23,51 @@ from numpy.typing import NDArray
 
 from federated.errors import BadInput
 from federated.job import ReadReport, Table
-from federated.numbers import DEFAULT_MISSING, NUMBER_LIKE, form_of, number_of
+from federated.numbers import DEFAULT_MISSING, NUMBER_LIKE, digit_pattern, parse_number
 from registry.encodings import AUTO, ENCODINGS, broken_line, detected
 
 _ID_BYTES = 64
 _CODE = "^(?:[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}|[0-9]{17}X)$"
-"""An organisation's unified social credit code or a citizen's number, in upper case."""
+"""A unified social credit code or a citizen's number, in upper case."""
 _PARQUET = "parquet"
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a party's file is written, as its configuration says."""
+class SourceFormat:
+    """The notation of a party's file, from its configuration."""
 
     encoding: str = AUTO
     delimiter: str = ","
     missing: tuple[str, ...] = DEFAULT_MISSING
     texts: tuple[str, ...] = ()
-    """Columns that stay text though most of their cells look like numbers."""
+    """Columns that are text although most of their cells look like numbers."""
 
 
-def read(path: Path, *, key: str, columns: Sequence[str], form: Form | None = None) -> Table:
+def read(path: Path, *, key: str, columns: Sequence[str], source_format: SourceFormat | None = None) -> Table:
     """Read a table.
 
     Raises:
-        BadInput: ``source_missing``, ``source_unreadable``, ``source_encoding``, ``source_encoding_unknown``, ``column_unknown``,
-            ``column_doubled``, ``column_malformed``, ``number_malformed``, ``ids_empty``, ``ids_malformed`` (missing or longer than 64 bytes),
+        BadInput: ``source_missing``, ``source_unreadable``, ``source_encoding``,
+            ``source_encoding_unknown``, ``column_unknown``, ``column_doubled``,
+            ``column_malformed``,
+            ``number_malformed``, ``ids_empty``, ``ids_malformed`` (missing, or longer than 64
+            bytes),
             ``ids_duplicate``.
     """
-    form = form or Form()
+    source_format = source_format or SourceFormat()
     if key in columns or len(set(columns)) != len(columns):
         raise BadInput("column_doubled", f"A column of {path.name} is named twice, or is the identifier.")
     try:
-        table, encoding = _load(path, [key, *columns], form)
+        table, encoding = _load(path, [key, *columns], source_format)
         if not len(table):
             raise BadInput("ids_empty", f"The source {path.name} has no rows.")
         ids, changed = _ids(table.column(key), path)
-        read_columns = {name: _column(table.column(name), name, path, form) for name in columns}
+        read_columns = {name: _column(table.column(name), name, path, source_format) for name in columns}
     except FileNotFoundError as error:
-        raise BadInput("source_missing", f"The source {path.name} is not there.", hint="Check its path in the party's configuration.") from error
+        raise BadInput("source_missing", f"The source {path.name} does not exist.", hint="Check its path in the party's configuration.") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         sentence = f"The source {path.name} cannot be read: {_cause(error)}."
-        raise BadInput("source_unreadable", sentence, hint="Check that it is whole, and its delimiter in the party's configuration.") from error
+        raise BadInput("source_unreadable", sentence, hint="Check that it is complete, and its delimiter in the party's configuration.") from error
     report = ReadReport(
         encoding=encoding,
         rows=len(ids),
@@ -75,41 +79,43 @@ def read(path: Path, *, key: str, columns: Sequence[str], form: Form | None = No
 
 
 def _cause(error: Exception) -> str:
-    """What Arrow says, without the row that it quotes behind its sentence."""
+    """Return Arrow's message without the row that it quotes."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
     return re.sub(r"(got \d+): .*", r"\1", first)[:200]
 
 
-def _load(path: Path, wanted: list[str], form: Form) -> tuple[pa.Table, str]:
+def _load(path: Path, wanted: list[str], source_format: SourceFormat) -> tuple[pa.Table, str]:
     if path.suffix == ".parquet":
         names = parquet.read_schema(path).names
         _require(names, wanted, path.name)
         return parquet.read_table(path, columns=wanted), _PARQUET
-    encoding = _encoding(path, form.encoding)
-    how = {"read_options": csv.ReadOptions(encoding=encoding), "parse_options": csv.ParseOptions(delimiter=form.delimiter)}
+    encoding = _encoding(path, source_format.encoding)
+    how = {"read_options": csv.ReadOptions(encoding=encoding), "parse_options": csv.ParseOptions(delimiter=source_format.delimiter)}
     with csv.open_csv(path, **how) as reader:
         _require(reader.schema.names, wanted, path.name)
     # The identifier is a text even where all of them are digits: a leading zero is part of it.
     convert = csv.ConvertOptions(
         include_columns=wanted,
-        column_types={name: pa.string() for name in wanted if name == wanted[0] or name in form.texts},
-        null_values=list(form.missing),
+        column_types={name: pa.string() for name in wanted if name == wanted[0] or name in source_format.texts},
+        null_values=list(source_format.missing),
         strings_can_be_null=True,
     )
     return csv.read_csv(path, convert_options=convert, **how), encoding
 
 
 def _encoding(path: Path, declared: str) -> str:
-    """The file's encoding: the declared one, once every line is in it, or the detected one."""
+    """Return the file's encoding: the declared one if every line is valid in it, or the detected
+    one.
+    """
     if declared not in (AUTO, *ENCODINGS):
         hint = f"Supported are {', '.join((AUTO, *ENCODINGS))}."
         raise BadInput("source_encoding_unknown", f"The encoding {declared} of {path.name} is not supported.", hint=hint)
     found = detected(path) if declared == AUTO else declared
     line = broken_line(path, found or ENCODINGS[0]) if declared != AUTO or found is None else None
     if line is not None:
-        asked = found or "utf-8 or gb18030"
+        expected = found or "utf-8 or gb18030"
         hint = "Set the source's encoding in the party's configuration, or convert the file."
-        raise BadInput("source_encoding", f"Line {line} of {path.name} is not {asked}.", hint=hint, line=line)
+        raise BadInput("source_encoding", f"Line {line} of {path.name} is not {expected}.", hint=hint, line=line)
     assert found is not None
     return found
 
@@ -117,16 +123,18 @@ def _encoding(path: Path, declared: str) -> str:
 def _require(names: Sequence[str], wanted: Sequence[str], source: str) -> None:
     for name in wanted:
         if list(names).count(name) != 1:
-            raise BadInput("column_unknown", f"The source {source} has no column {name}, or has it twice.")
+            raise BadInput("column_unknown", f"The source {source} does not have exactly one column {name}.")
 
 
 def _where(path: Path, row: int) -> str:
-    """A row, from 0, as people find it: the first line of a CSV file names the columns."""
+    """Name a row, counted from 0, as people find it: the first line of a CSV file names the
+    columns.
+    """
     return f"Row {row + 1}" if path.suffix == ".parquet" else f"Line {row + 2}"
 
 
 def _ids(column: pa.ChunkedArray, path: Path) -> tuple[NDArray[np.bytes_], int]:
-    """Identifiers in their common form, and how many were written otherwise."""
+    """Return normalised identifiers, and how many were changed."""
     written = column.cast(pa.string()).combine_chunks()
     texts = _common_form(written)
     lengths = pc.fill_null(pc.binary_length(texts), 0)
@@ -135,8 +143,8 @@ def _ids(column: pa.ChunkedArray, path: Path) -> tuple[NDArray[np.bytes_], int]:
         where = _where(path, pc.index(wrong, True).as_py())
         raise BadInput("ids_malformed", f"{where} of {path.name} has an identifier that is missing or longer than {_ID_BYTES} bytes.")
     if pc.count_distinct(texts).as_py() != len(texts):
-        alike = "" if pc.count_distinct(written).as_py() != len(texts) else ", once blanks, width and case are alike"
-        raise BadInput("ids_duplicate", f"An identifier of {path.name} stands on two rows{alike}.", hint="Keep one row for each identifier.")
+        alike = "" if pc.count_distinct(written).as_py() != len(texts) else ", after normalising blanks, width and case"
+        raise BadInput("ids_duplicate", f"An identifier of {path.name} occurs in two rows{alike}.", hint="Keep one row for each identifier.")
     return _fixed_width(texts, pc.max(lengths).as_py()), pc.sum(pc.not_equal(texts, written)).as_py() or 0
 
 
@@ -151,7 +159,7 @@ def _common_form(texts: pa.StringArray) -> pa.StringArray:
 
 
 def _fixed_width(texts: pa.StringArray, width: int) -> NDArray[np.bytes_]:
-    """Arrow's bytes as fixed-width numpy bytes, padded with zeros."""
+    """Convert Arrow's bytes to fixed-width numpy bytes, padded with zeros."""
     texts = pa.concat_arrays([texts])  # an offset of zero
     offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
     data = np.frombuffer(texts.buffers()[2], np.uint8)
@@ -165,8 +173,8 @@ def _fixed_width(texts: pa.StringArray, width: int) -> NDArray[np.bytes_]:
     return out.reshape(-1).view(f"S{width}")
 
 
-def _column(column: pa.ChunkedArray, name: str, path: Path, form: Form) -> tuple[NDArray[Any], int]:
-    """A column's values, and how many numbers were written otherwise than plainly."""
+def _column(column: pa.ChunkedArray, name: str, path: Path, source_format: SourceFormat) -> tuple[NDArray[Any], int]:
+    """Return a column's values, and how many numbers were not written plainly."""
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
         try:
@@ -176,7 +184,7 @@ def _column(column: pa.ChunkedArray, name: str, path: Path, form: Form) -> tuple
             raise BadInput("column_malformed", f"The column {name} of {path.name} has whole numbers beyond 2^53.", hint=hint, column=name) from error
         return numbers, 0
     cells = pc.cast(column, pa.string())
-    if name not in form.texts and pa.types.is_string(kind) and _mostly_numbers(cells):
+    if name not in source_format.texts and pa.types.is_string(kind) and _mostly_numbers(cells):
         return _numbers(cells, name, path)
     texts: NDArray[Any] = cells.to_numpy(zero_copy_only=False).astype(object)
     return texts, 0
@@ -188,14 +196,14 @@ def _mostly_numbers(cells: pa.ChunkedArray) -> bool:
 
 
 def _numbers(cells: pa.ChunkedArray, name: str, path: Path) -> tuple[NDArray[np.float64], int]:
-    """A text column in which most cells are numbers, as numbers; ``number_malformed`` where one is not."""
+    """Parse a text column in which most cells are numbers; ``number_malformed`` where one is not."""
     values, recognised = np.full(len(cells), np.nan), 0
     for row, cell in enumerate(cells.to_pylist()):
         if cell is None:
             continue
-        number = number_of(cell)
+        number = parse_number(cell)
         if number is None:
-            seen = f"{form_of(cell)!r} (9 is any digit, a any letter)"
+            seen = f"{digit_pattern(cell)!r} (9 is any digit, a any letter)"
             raise BadInput(
                 "number_malformed",
                 f"{_where(path, row)} of {path.name} has {seen} in the column {name}, where most cells are numbers.",

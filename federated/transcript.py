@@ -1,10 +1,13 @@
-"""What was said in a run: hash chains over both directions of every channel, and a recording that can be replayed.
+"""The transcript of a run: hash chains over both directions of every channel, and a recording for
+replay.
 
-For each pair of parties and each direction there is one chain: h0 = SHA-256 of the direction's names, h(i+1) = SHA-256(h(i) ‖ SHA-256(frame i)).
-Sender and receiver see the same frames in the same order, so their heads must be equal whatever the order between directions was. The heads are
-exchanged at the end, before anything of the run is kept.
+Each direction between two parties has one chain: h0 = SHA-256 of the direction's names, h(i+1) =
+SHA-256(h(i) ‖ SHA-256(frame i)). Sender and receiver see the same frames in the same order, so
+their heads are equal however the directions interleave. Heads are exchanged at the end, before
+results are published.
 
-A party records what it received, whole, and what it sent, as digests. A replay (``ReplayWire``) hands out the former and compares the latter.
+A party records received frames in full and sent frames as digests. A replay (``ReplayWire``) serves
+the former and compares the latter.
 """
 
 from __future__ import annotations
@@ -22,13 +25,13 @@ from chain.keys import write_private
 from federated.channel import FRAME_LIMIT, Buffer, decode
 from federated.errors import BadInput, Conflict
 
-UNREPEATABLE = "he/"
-"""Kinds that begin so carry ciphertexts of a library that draws its own randomness."""
+NONDETERMINISTIC = "he/"
+"""Prefix of message kinds that carry ciphertexts of a library that draws its own randomness."""
 
 
 @dataclass
 class Direction:
-    """The chain over one direction: its head, and the count and size of the frames."""
+    """The hash chain over one direction: its head, and the number and size of frames."""
 
     head: bytes
     frames: int = 0
@@ -36,7 +39,7 @@ class Direction:
 
     @classmethod
     def between(cls, sender: str, receiver: str) -> Direction:
-        """The empty chain from sender to receiver."""
+        """Return the empty chain from sender to receiver."""
         return cls(hashlib.sha256(json.dumps([sender, receiver]).encode()).digest())
 
     def add(self, digest: bytes, size: int) -> None:
@@ -46,71 +49,73 @@ class Direction:
         self.size += size
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form."""
+        """Return the JSON form."""
         return {"head": "0x" + self.head.hex(), "frames": self.frames, "bytes": self.size}
 
 
 @dataclass
 class Transcript:
-    """An ``Observer`` of all channels of a party; records into a folder if one is given."""
+    """An ``Observer`` of all channels of a party; it records into a folder if one is given."""
 
     party: str
     folder: Path | None = None
     directions: dict[tuple[str, str], Direction] = field(default_factory=dict)
     _received: BinaryIO | None = None
     _sent: BinaryIO | None = None
-    _notes: BinaryIO | None = None
+    _records: BinaryIO | None = None
 
     def __post_init__(self) -> None:
         if self.folder is not None:
-            self._received, self._sent, self._notes = (_private(self.folder / name) for name in ("received", "sent", "notes"))
+            self._received, self._sent, self._records = (_private(self.folder / name) for name in ("received", "sent", "records"))
 
     def sent(self, peer: str, kind: str, frame: Sequence[Buffer]) -> None:
-        """Take in a frame that is about to leave."""
+        """Add a frame that is about to be sent."""
         digest = digest_of(frame)
-        self._direction(self.party, peer).add(digest, sum(len(each) for each in frame))
+        self._direction(self.party, peer).add(digest, sum(len(piece) for piece in frame))
         if self._sent is not None:
             self._sent.write(json.dumps([peer, kind, digest.hex()]).encode() + b"\n")
 
     def received(self, peer: str, kind: str, frame: memoryview) -> None:
-        """Take in a frame that has come."""
+        """Add a received frame."""
         digest, name = digest_of([frame]), peer.encode()
         self._direction(peer, self.party).add(digest, len(frame))
         if self._received is not None:
             self._received.write(len(name).to_bytes(2, "big") + len(frame).to_bytes(4, "big") + digest + name)
             self._received.write(frame)
 
-    def note(self, name: str, value: bytes) -> None:
-        """Write down a digest of what must repeat."""
-        if self._notes is not None:
-            self._notes.write(json.dumps([name, hashlib.sha256(value).hexdigest()]).encode() + b"\n")
+    def record(self, name: str, value: bytes) -> None:
+        """Record the digest of a value that must repeat."""
+        if self._records is not None:
+            self._records.write(json.dumps([name, hashlib.sha256(value).hexdigest()]).encode() + b"\n")
 
-    def keep(self, name: str, produce: Callable[[], bytes]) -> bytes:
-        """Produce what the seed does not determine, and keep it in the attempt's private state."""
+    def persist(self, name: str, produce: Callable[[], bytes]) -> bytes:
+        """Produce a value that the seed does not determine, and store it in the attempt's private
+        state.
+        """
         value = produce()
         if self.folder is not None:
-            write_private(self.folder / "kept" / name, value)
+            write_private(self.folder / "persisted" / name, value)
         return value
 
     def heads(self, peer: str) -> dict[str, str]:
-        """The heads of both directions with a peer, by sender."""
+        """Return the heads of both directions with a peer, by sender."""
         return {
             self.party: self._direction(self.party, peer).head.hex(),
             peer: self._direction(peer, self.party).head.hex(),
         }
 
     def to_json(self) -> dict[str, Any]:
-        """All directions, for the receipt."""
-        return {f"{sender} > {receiver}": each.to_json() for (sender, receiver), each in sorted(self.directions.items())}
+        """Return all directions, for the receipt."""
+        return {f"{sender} > {receiver}": direction.to_json() for (sender, receiver), direction in sorted(self.directions.items())}
 
     def close(self) -> None:
         """Close the recording."""
-        for file in (self._received, self._sent, self._notes):
+        for file in (self._received, self._sent, self._records):
             if file is not None:
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
-        self._received = self._sent = self._notes = None
+        self._received = self._sent = self._records = None
 
     def _direction(self, sender: str, receiver: str) -> Direction:
         known = self.directions.get((sender, receiver))
@@ -120,7 +125,7 @@ class Transcript:
 
 
 def digest_of(frame: Sequence[Buffer]) -> bytes:
-    """SHA-256 of a frame given in pieces."""
+    """Return SHA-256 of a frame in pieces."""
     digest = hashlib.sha256()
     for piece in frame:
         digest.update(piece)
@@ -131,11 +136,11 @@ def _private(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb", buffering=1 << 20)
 
 
-# --- Replay ---------------------------------------------------------------------------------------------------------------------
+# --- Replay ---------------------------------------------------------------------------------------
 
 
 class Recording:
-    """A recorded run, read back and checked against the receipt's heads before any of it is used."""
+    """A recorded run, checked against the heads of the receipt before any of it is used."""
 
     def __init__(self, folder: Path, party: str, directions: Mapping[str, Any]) -> None:
         self._folder, self._party = folder, party
@@ -143,7 +148,7 @@ class Recording:
         try:
             self._data = (folder / "received").read_bytes()
             self._sent = _lines(folder / "sent", 3)
-            self._notes = iter(_lines(folder / "notes", 2))
+            self._records = iter(_lines(folder / "records", 2))
         except OSError as error:
             raise BadInput("recording_missing", "The attempt has no recording that can be read.") from error
         for peer, frame in self._split():
@@ -152,32 +157,32 @@ class Recording:
             self._check(name, expected)
 
     def wire(self, peer: str) -> ReplayWire:
-        """The recorded end of a channel."""
-        return ReplayWire(peer, self._frames.get(peer, []), [each for each in self._sent if each[0] == peer])
+        """Return the recorded end of a channel."""
+        return ReplayWire(peer, self._frames.get(peer, []), [entry for entry in self._sent if entry[0] == peer])
 
-    def note(self, name: str, value: bytes) -> None:
-        """Compare what must repeat."""
-        recorded, digest = next(self._notes, None), hashlib.sha256(value).hexdigest()
+    def record(self, name: str, value: bytes) -> None:
+        """Compare a value that must repeat."""
+        recorded, digest = next(self._records, None), hashlib.sha256(value).hexdigest()
         if recorded != [name, digest]:
-            raise Conflict("replay_mismatch", f"The value {name} is not what it was in the run.")
+            raise Conflict("replay_mismatch", f"The value {name} differs from the run.")
 
-    def keep(self, name: str, _produce: Callable[[], bytes]) -> bytes:
-        """Give back what the run kept."""
+    def persist(self, name: str, _produce: Callable[[], bytes]) -> bytes:
+        """Load the value that the run stored."""
         try:
-            return (self._folder / "kept" / name).read_bytes()
+            return (self._folder / "persisted" / name).read_bytes()
         except OSError as error:
             raise BadInput("recording_missing", f"The attempt's private state lacks {name}.") from error
 
     def _split(self) -> Iterator[tuple[str, memoryview]]:
-        view, offset, place = memoryview(self._data), 0, 0
+        view, offset, index = memoryview(self._data), 0, 0
         while offset < len(view):
             name, size = int.from_bytes(view[offset : offset + 2], "big"), int.from_bytes(view[offset + 2 : offset + 6], "big")
             start = offset + 38 + name
             frame = view[start : start + size]
             if size > FRAME_LIMIT or len(frame) != size or digest_of([frame]) != view[offset + 6 : offset + 38]:
-                raise Conflict("recording_altered", f"Received frame {place} is not what it was in the run.", frame=place)
+                raise Conflict("recording_altered", f"Received frame {index} differs from the run.", frame=index)
             yield bytes(view[offset + 38 : start]).decode("utf-8", "replace"), frame
-            offset, place = start + size, place + 1
+            offset, index = start + size, index + 1
 
     def _check(self, name: str, expected: Mapping[str, Any]) -> None:
         """Recompute a direction's chain from the recording."""
@@ -188,16 +193,16 @@ class Recording:
                 chain.add(digest_of([frame]), len(frame))
             what = f"what {sender} sent"
         else:
-            for each in self._sent:
-                if each[0] == receiver:
-                    chain.add(bytes.fromhex(each[2]), 0)
+            for entry in self._sent:
+                if entry[0] == receiver:
+                    chain.add(bytes.fromhex(entry[2]), 0)
             what = f"what was sent to {receiver}"
         if "0x" + chain.head.hex() != expected["head"] or chain.frames != expected["frames"]:
-            raise Conflict("recording_altered", f"The recording of {what} does not have the receipt's head.")
+            raise Conflict("recording_altered", f"The recording of {what} does not match the head in the receipt.")
 
 
 class ReplayWire:
-    """A ``Wire`` that gives the recorded frames and compares what is sent with what was."""
+    """A ``Wire`` that serves recorded frames and compares sent frames with the recorded digests."""
 
     def __init__(self, peer: str, received: Sequence[memoryview], sent: Sequence[Any]) -> None:
         self._peer, self._received, self._sent = peer, iter(received), iter(enumerate(sent))
@@ -205,40 +210,40 @@ class ReplayWire:
     async def send(self, frame: Sequence[Buffer]) -> None:
         """Compare a frame with the recorded digest."""
         await asyncio.sleep(0)
-        place, recorded = next(self._sent, (None, None))
+        index, recorded = next(self._sent, (None, None))
         _, message = decode(self._peer, memoryview(b"".join(frame)))
         if recorded is None:
-            raise Conflict("replay_mismatch", f"The replay sends {message.kind} to {self._peer}; the run had ended there.")
-        same = message.kind == recorded[1] and (message.kind.startswith(UNREPEATABLE) or digest_of(frame).hex() == recorded[2])
+            raise Conflict("replay_mismatch", f"The replay sends {message.kind} to {self._peer}; the run sent nothing more.")
+        same = message.kind == recorded[1] and (message.kind.startswith(NONDETERMINISTIC) or digest_of(frame).hex() == recorded[2])
         if not same:
-            raise Conflict("replay_mismatch", f"Message {place} to {self._peer} ({message.kind}) is not what was sent.", message=place)
+            raise Conflict("replay_mismatch", f"Message {index} to {self._peer} ({message.kind}) differs from the run.", message=index)
 
     async def receive(self) -> memoryview:
-        """The next recorded frame."""
+        """Return the next recorded frame."""
         await asyncio.sleep(0)
         frame = next(self._received, None)
         if frame is None:
-            raise Conflict("replay_mismatch", f"The replay waits for a message of {self._peer} that the run did not need.")
+            raise Conflict("replay_mismatch", f"The replay waits for a message of {self._peer} that the run did not receive.")
         return frame
 
     def finish(self) -> None:
-        """Everything recorded must have been used."""
+        """Raise unless every recorded frame was used."""
         if next(self._sent, None) is not None or next(self._received, None) is not None:
             raise Conflict("replay_mismatch", f"The run exchanged more messages with {self._peer} than the replay.")
 
 
 def _lines(path: Path, parts: int) -> list[list[str]]:
-    """Lines of texts, the last of which is a digest."""
+    """Read lines of texts whose last element is a digest."""
     lines: list[list[str]] = []
-    for place, each in enumerate(path.read_bytes().splitlines()):
+    for index, text in enumerate(path.read_bytes().splitlines()):
         try:
-            line = json.loads(each)
+            line = json.loads(text)
             sound = (
                 isinstance(line, list) and len(line) == parts and all(isinstance(part, str) for part in line) and len(bytes.fromhex(line[-1])) == 32
             )
         except ValueError:
             sound = False
         if not sound:
-            raise Conflict("recording_altered", f"Line {place} of {path.name} is not what the run wrote.", line=place)
+            raise Conflict("recording_altered", f"Line {index} of {path.name} differs from the run.", line=index)
         lines.append(line)
     return lines

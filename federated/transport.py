@@ -1,10 +1,12 @@
-"""Frames between two parties over TLS 1.3, each side's certificate pinned by the other.
+"""Frames between two parties over TLS 1.3 with pinned certificates on both sides.
 
-Certificates are self-signed, P-256, and known beforehand; a public authority says nothing here. A context trusts the peers' certificates and no
-others; after the handshake the key that was shown must be the one pinned for the peer that is meant.
+Certificates are self-signed, P-256, and exchanged beforehand; public authorities are not trusted. A
+context trusts only the certificates of the peers, and after the handshake the proved key must be
+the one pinned for the expected peer.
 
-On the stream a frame is four bytes of length, big-endian, and its bytes; length 0 is a heartbeat. A party sends one whenever it has been silent
-for ``HEARTBEAT`` seconds, so that a peer that computes is told from one that has died.
+On the stream a frame is four bytes of length, big-endian, and its bytes; length 0 is a heartbeat. A
+party sends one after ``HEARTBEAT`` seconds without a frame, so that a busy peer can be
+distinguished from a dead one.
 """
 
 from __future__ import annotations
@@ -55,30 +57,30 @@ class TlsWire:
         return self._reader.at_eof() or self._writer.is_closing()
 
     async def send(self, frame: Sequence[Buffer]) -> None:
-        """Send a frame; waits while the peer has not taken the earlier ones."""
+        """Send a frame; wait while the peer has not read earlier ones."""
         self._last = asyncio.get_running_loop().time()
         try:
-            self._writer.write(sum(len(each) for each in frame).to_bytes(4, "big"))
+            self._writer.write(sum(len(piece) for piece in frame).to_bytes(4, "big"))
             for piece in frame:
                 self._writer.write(piece)
             await asyncio.wait_for(self._writer.drain(), self._stalled_after)
         except TimeoutError as error:
-            raise PeerFault("peer_stalled", f"{self.peer} has taken nothing for {self._stalled_after:g} s.", peer=self.peer) from error
+            raise PeerFault("peer_stalled", f"{self.peer} has read nothing for {self._stalled_after:g} s.", peer=self.peer) from error
         except (OSError, RuntimeError) as error:
             raise self._gone() from error
 
     async def receive(self) -> memoryview:
-        """The next frame that is no heartbeat."""
+        """Return the next frame that is not a heartbeat."""
         deadline = asyncio.get_running_loop().time() + self._stalled_after
         while True:
             frame = await self._read_frame()
             if frame:
                 return memoryview(frame)
             if asyncio.get_running_loop().time() > deadline:
-                raise PeerFault("peer_stalled", f"{self.peer} is alive and has sent nothing for {self._stalled_after:g} s.", peer=self.peer)
+                raise PeerFault("peer_stalled", f"{self.peer} is alive but has sent no message for {self._stalled_after:g} s.", peer=self.peer)
 
     async def close(self) -> None:
-        """Close the connection; what was sent is flushed."""
+        """Close the connection after flushing sent frames."""
         self._heart.cancel()
         with suppress(OSError, RuntimeError, TimeoutError, asyncio.CancelledError):
             self._writer.close()
@@ -106,11 +108,13 @@ class TlsWire:
                 self._writer.write(bytes(4))
 
 
-# --- Identities -----------------------------------------------------------------------------------------------------------------
+# --- Identities -----------------------------------------------------------------------------------
 
 
 def make_identity(directory: Path, name: str) -> str:
-    """Make ``key.pem`` (0600) and ``certificate.pem`` for a party; the key's fingerprint."""
+    """Write ``key.pem`` (0600) and ``certificate.pem`` for a party; return the fingerprint of the
+    key.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     write_private(directory / "key.pem", tls_private_pem(key))
     write_private(directory / "certificate.pem", tls_certificate(key, name))
@@ -118,7 +122,9 @@ def make_identity(directory: Path, name: str) -> str:
 
 
 def fingerprint_of(certificate: bytes, *, name: str) -> str:
-    """The fingerprint of a certificate's key (PEM or DER): SHA-256 of its SubjectPublicKeyInfo; ``certificate_malformed``."""
+    """Return the fingerprint of a certificate's key (PEM or DER): SHA-256 of its
+    SubjectPublicKeyInfo; ``certificate_malformed``.
+    """
     try:
         loaded = x509.load_pem_x509_certificate(certificate) if certificate.startswith(b"-----") else x509.load_der_x509_certificate(certificate)
         key = loaded.public_key()
@@ -130,7 +136,9 @@ def fingerprint_of(certificate: bytes, *, name: str) -> str:
 
 
 def tls_context(directory: Path, trusted: Iterable[bytes], *, server: bool) -> ssl.SSLContext:
-    """A TLS 1.3 context with this party's certificate that trusts these certificates (PEM) only; ``key_missing``."""
+    """Return a TLS 1.3 context with this party's certificate that trusts only these certificates
+    (PEM); ``key_missing``.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -140,20 +148,22 @@ def tls_context(directory: Path, trusted: Iterable[bytes], *, server: bool) -> s
         context.load_cert_chain(directory / "certificate.pem", directory / "key.pem")
     except (OSError, ssl.SSLError) as error:
         raise BadInput("key_missing", "The party's own key or certificate cannot be read.", hint="Make them: qiaolian federated init.") from error
-    for each in trusted:
-        context.load_verify_locations(cadata=each.decode("ascii"))
+    for certificate in trusted:
+        context.load_verify_locations(cadata=certificate.decode("ascii"))
     return context
 
 
 def shown_fingerprint(writer: asyncio.StreamWriter) -> str:
-    """The fingerprint of the key the peer has proved in the handshake."""
+    """Return the fingerprint of the key that the peer proved in the handshake."""
     channel: ssl.SSLObject = writer.get_extra_info("ssl_object")
     certificate = channel.getpeercert(binary_form=True)
     return fingerprint_of(certificate or b"", name="the peer")
 
 
 async def connect(host: str, port: int, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a connection; ``OSError`` while nobody listens, ``ssl.SSLError`` if a certificate is not trusted."""
+    """Open a connection; ``OSError`` if nobody listens, ``ssl.SSLError`` if a certificate is not
+    trusted.
+    """
     return await asyncio.open_connection(host, port, ssl=context, server_hostname="", limit=_READ_AHEAD)
 
 

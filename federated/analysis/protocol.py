@@ -37,7 +37,7 @@ from federated.analysis.statement import Statement, write
 from federated.analysis.syntax import Analysis, Key, read
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.horizontal.budget import Budget
-from federated.job import Job, Outcome, Protocol, Table
+from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 
 MAX_ROWS = 10_000
@@ -83,17 +83,17 @@ def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
     ReleaseFile(Path(settings["home"]), analysis.table, policy.period).read().begin("", {}, max_runs=policy.releases)
 
 
-async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
+async def owner(session: Session, table: Table | None, job: Job) -> JobResult:
     """Run the owner. Its ``released.json`` records what was released and what was withheld."""
     if table is None:
         raise BadInput("no_rows", "An owner needs rows.")
     # A replay uses the policy of the run, even if it has changed since.
-    policy = Policy.parse(session.keep("policy", lambda: Policy.load(session.settings.get("policy"))[1]))
+    policy = Policy.parse(session.persist("policy", lambda: Policy.load(session.settings.get("policy"))[1]))
     analysis, statement, rules = _prepare(job, policy)
     record = ReleaseFile(Path(session.settings["home"]), analysis.table, policy.period)
     digests = await asyncio.to_thread(digests_of, table, rules)
     # A replay neither counts nor charges again.
-    await asyncio.to_thread(session.keep, "begun", lambda: _begin(session, job, policy, record, digests))
+    await asyncio.to_thread(session.persist, "begun", lambda: _begin(session, job, policy, record, digests))
     session.progress("analysis", 0.1)
     rows = await asyncio.to_thread(encode_rows, table, statement, rules)
     computed = await asyncio.to_thread(compute, rows, statement, policy.limits, max_groups=policy.max_groups)
@@ -103,7 +103,7 @@ async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
         with record.changed() as released:
             return _release(released, computed, statement, table, policy).tobytes()
 
-    allowed = np.frombuffer(await asyncio.to_thread(session.keep, "released", release), np.bool_).reshape(computed.sizes.shape)
+    allowed = np.frombuffer(await asyncio.to_thread(session.persist, "released", release), np.bool_).reshape(computed.sizes.shape)
     sizes, sums = computed.sizes, computed.sums
     if policy.noise is not None:
         noise = answer.sigmas(analysis, statement, rules, policy.noise.micro_rho)
@@ -114,7 +114,7 @@ async def owner(session: Session, table: Table | None, job: Job) -> Outcome:
     return _owner_record(job, policy, statement, allowed, given)
 
 
-async def analyst(session: Session, table: Table | None, job: Job) -> Outcome:
+async def analyst(session: Session, table: Table | None, job: Job) -> JobResult:
     """Run the analyst: the result is in ``result.csv`` and ``result.parquet``."""
     analysis, peer = read(job.parameters["sql"]), job.only("owner")
     rows = (await session.to(peer).receive("analysis/result")).value("rows")
@@ -122,7 +122,7 @@ async def analyst(session: Session, table: Table | None, job: Job) -> Outcome:
         raise PeerFault("message_malformed", f"{peer} sent a result that is not of this analysis.", peer=peer)
     session.progress("analysis", 1.0)
     metrics = {"rows": len(rows), "missing": sum(value is None for row in rows for value in row)}
-    return Outcome(metrics, await asyncio.to_thread(_files, rows, analysis))
+    return JobResult(metrics, await asyncio.to_thread(_files, rows, analysis))
 
 
 def _prepare(job: Job, policy: Policy) -> tuple[Analysis, Statement, Mapping[str, ColumnRule]]:
@@ -148,7 +148,7 @@ def _release(released: Released, computed: Computed, statement: Statement, table
         raise failed("its process gave an answer that does not fit the source") from error
 
 
-def _owner_record(job: Job, policy: Policy, statement: Statement, allowed: Permitted, given: list[Row]) -> Outcome:
+def _owner_record(job: Job, policy: Policy, statement: Statement, allowed: Permitted, given: list[Row]) -> JobResult:
     metrics = {
         "groups": len(given),
         "groups_held_back": int((~allowed[:, 0]).sum()),
@@ -157,7 +157,7 @@ def _owner_record(job: Job, policy: Policy, statement: Statement, allowed: Permi
     }
     about = {"sql": job.parameters["sql"], "ran": [statement.marked, statement.groups], "with": list(statement.parameters)}
     record = {"version": 1, "purpose": job.purpose, "period": policy.period, **about, **metrics, "result": given}
-    return Outcome(metrics, {"released.json": json.dumps(record, ensure_ascii=False, indent=1).encode()})
+    return JobResult(metrics, {"released.json": json.dumps(record, ensure_ascii=False, indent=1).encode()})
 
 
 # --- The analyst's files --------------------------------------------------------------------------

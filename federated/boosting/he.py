@@ -1,14 +1,17 @@
-"""Additively homomorphic encryption: the part of HEU (``sf-heu``) that SecureBoost needs, behind a narrow and checked form.
+"""Additively homomorphic encryption: the part of HEU (``sf-heu``) that SecureBoost needs, behind a
+narrow, checked interface.
 
-On the wire and in memory a ciphertext is a row of a ``uint8`` matrix: one number, little-endian, of the scheme's fixed width. HEU's own framing
-is built here around such numbers, so that nothing a peer sent reaches HEU's parser: a peer chooses numbers, and each must be above zero and below
-the modulus. (HEU itself does not check that in sums, and aborts the process on some malformed keys.)
+On the wire and in memory a ciphertext is a row of a ``uint8`` matrix: one number, little-endian, of
+the scheme's fixed width. HEU's own framing is built here around these numbers, so that received
+bytes never reach HEU's parser: a peer chooses only numbers, and each must be above zero and below
+the modulus. (HEU does not check that in sums, and aborts the process on some malformed keys.)
 
-HEU holds the interpreter's lock while it computes. So that a party goes on giving signs of life, work is done in pieces of about a second and keys
-are made in a process of their own.
+HEU holds the interpreter lock while it computes. Work is done in pieces of about a second and keys
+are generated in a child process, so that heartbeats continue.
 
-Schemes: Okamoto-Uchiyama (Eurocrypt 1998; n = p²q) in the short-exponent form of Coron, Naccache and Paillier (1999), and Paillier (Eurocrypt
-1999) in the form of Damgård, Jurik and Nielsen (2010). Both moduli have 2048 bits.
+Schemes: Okamoto-Uchiyama (Okamoto and Uchiyama, Eurocrypt 1998; n = p²q) in the short-exponent form
+of Coron, Naccache and Paillier (1999), and Paillier (Eurocrypt 1999) in the form of Damgård, Jurik
+and Nielsen (2010). Both moduli have 2048 bits.
 """
 
 from __future__ import annotations
@@ -27,13 +30,14 @@ from heu import phe
 from numpy.typing import NDArray
 
 Ciphertexts = NDArray[np.uint8]
-"""(count, width): one number a row, little-endian."""
+"""(count, width): one number per row, little-endian."""
 
 _OU_SHORT_EXPONENT = 110
-"""HEU's random exponents for Okamoto-Uchiyama at 2048 bits. A discrete logarithm in an interval of 2**110 costs about 2**55 steps, too few: see
-``PublicKey.encrypt``."""
+"""Bits of HEU's random exponents for Okamoto-Uchiyama at 2048 bits. A discrete logarithm in an
+interval of 2**110 costs about 2**55 steps, which is too few: see ``PublicKey.encrypt``.
+"""
 
-_MEMBERS = 1 << 17
+_ADDITIONS_PER_PIECE = 1 << 17
 """Additions in one piece of ``sums``."""
 
 
@@ -41,8 +45,8 @@ _MEMBERS = 1 << 17
 class Scheme:
     """One scheme at one key size.
 
-    ``key_bits``: the size that keys are made with. ``plaintext_bits``: sums of absolute value below
-    2**plaintext_bits decrypt exactly, signs included. ``piece``: ciphertexts made or read at once.
+    ``key_bits``: the size of generated keys. ``plaintext_bits``: sums with absolute value below
+    2**plaintext_bits decrypt exactly, signs included. ``piece``: ciphertexts processed at once.
     """
 
     name: str
@@ -59,11 +63,11 @@ class Scheme:
 
 OU = Scheme("ou", phe.SchemaType.OU, 1, 3, 260, 2048, (2046, 2060), 1, 672, 4096)
 PAILLIER = Scheme("paillier", phe.SchemaType.ZPaillier, 4, 2, 516, 2048, (2046, 2048), 2, 2040, 512)
-SCHEMES = {each.name: each for each in (OU, PAILLIER)}
+SCHEMES = {scheme.name: scheme for scheme in (OU, PAILLIER)}
 
 
 class PublicKey:
-    """What a peer may do: encrypt, and add what is encrypted."""
+    """The public key: encryption, and addition of ciphertexts."""
 
     def __init__(self, scheme: Scheme, numbers: Sequence[int]) -> None:
         self.scheme, self.numbers = scheme, tuple(numbers)
@@ -86,107 +90,116 @@ class PublicKey:
         modulus, least, most = numbers[0], *scheme.modulus_bits
         if not least <= modulus.bit_length() <= most or not modulus & 1:
             raise ValueError("the modulus has another size, or is even")
-        if not all(1 < each < modulus**scheme.power for each in numbers[1:]):
+        if not all(1 < number < modulus**scheme.power for number in numbers[1:]):
             raise ValueError("a base is out of range")
         return cls(scheme, numbers)
 
     def to_bytes(self) -> bytes:
-        """The key's numbers, each of the scheme's width."""
-        return b"".join(each.to_bytes(self.scheme.width, "little") for each in self.numbers)
+        """Return the key's numbers, each of the scheme's width."""
+        return b"".join(number.to_bytes(self.scheme.width, "little") for number in self.numbers)
 
-    # --- Encryption -------------------------------------------------------------------------------------------------------------
+    # --- Encryption -------------------------------------------------------------------------------
 
     def encrypt(self, values: NDArray[np.object_]) -> Ciphertexts:
         """Encrypt integers.
 
-        HEU hides an Okamoto-Uchiyama plaintext under H**r with r of 110 bits. A second encryption, of zero under the same key with H**(2**110)
-        in the place of H, makes r 220 bits long, about the order of H (224 bits).
+        HEU blinds an Okamoto-Uchiyama plaintext with H**r, where r has 110 bits. A second
+        encryption, of zero under the same key with H**(2**110) instead of H, extends r to 220 bits,
+        about the order of H (224 bits).
         """
         piece = self.scheme.piece
         return self._whole([self._encrypt(values[at : at + piece]) for at in range(0, len(values), piece)])
 
     def _encrypt(self, values: NDArray[np.object_]) -> Ciphertexts:
-        hidden = self._kit.encryptor().encrypt(self._plain(values))
+        ciphertexts = self._kit.encryptor().encrypt(self._plain(values))
         if self._blinding is not None:
             zeros = self._plain(np.zeros(len(values), object))
-            hidden = self._evaluator.add(hidden, self._blinding.encryptor().encrypt(zeros))
-        return self.dump(hidden)
+            ciphertexts = self._evaluator.add(ciphertexts, self._blinding.encryptor().encrypt(zeros))
+        return self.dump(ciphertexts)
 
-    def fresh(self, given: Ciphertexts) -> Ciphertexts:
-        """The same plaintexts under new randomness."""
-        return self.add(given, self.encrypt(np.zeros(len(given), object)))
+    def rerandomise(self, ciphertexts: Ciphertexts) -> Ciphertexts:
+        """Return ciphertexts of the same plaintexts with new randomness."""
+        return self.add(ciphertexts, self.encrypt(np.zeros(len(ciphertexts), object)))
 
     @cached_property
     def identity(self) -> Ciphertexts:
-        """One neutral element, which hides nothing: for sums of nothing."""
+        """Return one neutral element, which hides nothing: for empty sums."""
         zero = self._plain(np.zeros(1, object))
         return self.dump(self._evaluator.mul(self._kit.encryptor().encrypt(zero), zero))
 
-    # --- Sums -------------------------------------------------------------------------------------------------------------------
+    # --- Sums -------------------------------------------------------------------------------------
 
     def add(self, left: Ciphertexts, right: Ciphertexts) -> Ciphertexts:
-        """Sums, pair by pair."""
+        """Return pairwise sums."""
         return self.dump(self._evaluator.add(self.load(left), self.load(right)))
 
-    def sums(self, given: Any, groups: Sequence[list[int]]) -> Ciphertexts:
-        """For each group of row numbers the sum of these rows of a loaded array. No group may be empty."""
-        return self._whole([self.dump(self._evaluator.batch_select_sum(given, each)) for each in _pieces(groups)])
+    def sums(self, ciphertexts: Any, groups: Sequence[list[int]]) -> Ciphertexts:
+        """Return for each group of row numbers the sum of these rows of a loaded array. Groups must
+        not be empty.
+        """
+        return self._whole([self.dump(self._evaluator.batch_select_sum(ciphertexts, piece)) for piece in _pieces(groups)])
 
-    def running_sums(self, given: Ciphertexts, starts: NDArray[np.bool_]) -> Ciphertexts:
-        """Running sums that begin anew wherever ``starts`` is true, in log2 steps over the whole array."""
-        count = len(given)
+    def running_sums(self, ciphertexts: Ciphertexts, starts: NDArray[np.bool_]) -> Ciphertexts:
+        """Return running sums that start again wherever ``starts`` is true, in log2 steps over the
+        whole array.
+        """
+        count = len(ciphertexts)
         place = np.arange(count)
         first = np.maximum.accumulate(np.where(starts, place, 0)) if count else place
-        current, step = self.load(np.concatenate([given, self.identity])), 1
+        current, step = self.load(np.concatenate([ciphertexts, self.identity])), 1
         while count and step <= int((place - first).max()):
             source = np.where(place - step >= first, place - step, count)
             current = self._evaluator.add(current, current[[*source.tolist(), count]])
             step *= 2
         return self.dump(current)[:count]
 
-    def join(self, given: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
-        """Put ``slots`` plaintexts into one, the first lowest: x0 + x1·2**b + x2·2**2b + … (SecureBoost+ calls it cipher compressing)."""
+    def join(self, ciphertexts: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
+        """Pack ``slots`` plaintexts into one, the first lowest: x0 + x1·2**b + x2·2**2b + … (cipher
+        compressing in SecureBoost+).
+        """
         piece = self.scheme.piece * slots
-        return self._whole([self._join(given[at : at + piece], slots, slot_bits) for at in range(0, len(given), piece)])
+        return self._whole([self._join(ciphertexts[at : at + piece], slots, slot_bits) for at in range(0, len(ciphertexts), piece)])
 
-    def _join(self, given: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
-        joined = -(-len(given) // slots)
-        padded = np.concatenate([given, np.repeat(self.identity, joined * slots - len(given), axis=0)]).reshape(joined, slots, -1)
+    def _join(self, ciphertexts: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
+        joined = -(-len(ciphertexts) // slots)
+        padded = np.concatenate([ciphertexts, np.repeat(self.identity, joined * slots - len(ciphertexts), axis=0)]).reshape(joined, slots, -1)
         shift = self._plain(np.full(joined, 1 << slot_bits, object))
         current = self.load(np.ascontiguousarray(padded[:, slots - 1]))
         for slot in range(slots - 2, -1, -1):
             current = self._evaluator.add(self._evaluator.mul(current, shift), self.load(np.ascontiguousarray(padded[:, slot])))
         return self.dump(current)
 
-    # --- Form -------------------------------------------------------------------------------------------------------------------
+    # --- Form -------------------------------------------------------------------------------------
 
-    def check(self, given: Ciphertexts) -> None:
-        """``ValueError`` unless every number is above zero and below the bound."""
-        if given.ndim != 2 or given.shape[1] != self.scheme.width:
+    def check(self, ciphertexts: Ciphertexts) -> None:
+        """Raise ``ValueError`` unless every number is above zero and below the bound."""
+        if ciphertexts.ndim != 2 or ciphertexts.shape[1] != self.scheme.width:
             raise ValueError("ciphertexts have another width")
-        words = np.frombuffer(np.ascontiguousarray(given[:, ::-1]), ">u4").reshape(len(given), self.scheme.width // 4)
+        words = np.frombuffer(np.ascontiguousarray(ciphertexts[:, ::-1]), ">u4").reshape(len(ciphertexts), self.scheme.width // 4)
         bound = np.frombuffer(self.bound.to_bytes(self.scheme.width, "big"), ">u4")
         differs = words != bound
         first = differs.argmax(axis=1)
         below = differs.any(axis=1) & (words[np.arange(len(words)), first] < bound[first])
         if not (below & words.any(axis=1)).all():
-            raise ValueError("a ciphertext is no number between zero and the modulus")
+            raise ValueError("a ciphertext is not between zero and the modulus")
 
-    def load(self, given: Ciphertexts) -> Any:
-        """HEU's array of these numbers, which were checked; of none there is no array (HEU would crash)."""
-        count, width = given.shape
+    def load(self, ciphertexts: Ciphertexts) -> Any:
+        """Return HEU's array of checked numbers. An empty array is refused (HEU would crash)."""
+        count, width = ciphertexts.shape
         if not count:
             raise ValueError("there are no ciphertexts to load")
         element = b"\xda" + (12 + width).to_bytes(2, "big") + b"\x91\xda" + width.to_bytes(2, "big")
         framed = np.empty((count, len(element) + width + 8), np.uint8)
         framed[:, : len(element)] = np.frombuffer(element, np.uint8)
-        framed[:, len(element) : -8] = given
+        framed[:, len(element) : -8] = ciphertexts
         framed[:, -8:] = np.frombuffer(self.scheme.index.to_bytes(8, "little"), np.uint8)
         size = count.to_bytes(4, "big")
         return hnp.CiphertextArray.load_from(b"\x94\xce" + size + b"\x01\x01\xdd" + size + framed.tobytes())
 
     def dump(self, array: Any) -> Ciphertexts:
-        """The numbers of HEU's array. HEU leaves out leading zero bytes, so that elements differ in length."""
+        """Return the numbers of HEU's array. HEU omits leading zero bytes, so elements differ in
+        length.
+        """
         data, width = memoryview(array.serialize()), self.scheme.width
         out = bytearray(array.size * width)
         at = _elements_at(data)
@@ -203,10 +216,10 @@ class PublicKey:
 
 
 class SecretKey:
-    """Who holds it reads. It never leaves the active party, and is made anew for every run."""
+    """The secret key. It never leaves the active party and is generated for every run."""
 
     def __init__(self, scheme: Scheme, data: bytes) -> None:
-        """From ``to_bytes`` of the same scheme; only for bytes this party has made itself."""
+        """Read ``to_bytes`` of the same scheme; only for bytes that this party generated."""
         self.scheme, self._data = scheme, data
         public, secret = _frames(data)
         self._kit = hnp.HeKit(phe.setup(phe.PublicKey.load_from(public), phe.SecretKey.load_from(secret)))
@@ -214,17 +227,17 @@ class SecretKey:
 
     @classmethod
     def generate(cls, scheme: Scheme) -> bytes:
-        """A new key pair of the scheme's size, as bytes."""
+        """Generate a key pair of the scheme's size in a child process; return it as bytes."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-c", _GENERATE, scheme.name, str(scheme.key_bits)]
-        made = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
-        return bytes.fromhex(made.stdout.splitlines()[-1].decode())  # the library may have written lines of its own before
+        process = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
+        return bytes.fromhex(process.stdout.splitlines()[-1].decode())  # the library may have written lines of its own before
 
-    def decrypt(self, given: Ciphertexts) -> list[int]:
-        """The plaintexts, signed."""
+    def decrypt(self, ciphertexts: Ciphertexts) -> list[int]:
+        """Return the signed plaintexts."""
         decryptor, piece = self._kit.decryptor(), self.scheme.piece
-        pieces = (decryptor.decrypt(self.public.load(given[at : at + piece])).to_numpy() for at in range(0, len(given), piece))
-        return [int(each) for values in pieces for each in values]
+        pieces = (decryptor.decrypt(self.public.load(ciphertexts[at : at + piece])).to_numpy() for at in range(0, len(ciphertexts), piece))
+        return [int(value) for values in pieces for value in values]
 
 
 _GENERATE = """
@@ -235,31 +248,33 @@ print(generated(sys.argv[1], int(sys.argv[2])).hex())
 
 
 def generated(scheme: str, key_bits: int) -> bytes:
-    """A new key pair with a modulus of ``key_bits`` bits, made in this process."""
+    """Generate a key pair with a modulus of ``key_bits`` bits in this process."""
     kit = phe.setup(SCHEMES[scheme].schema, key_bits)
     public = bytes(kit.public_key().serialize())
     return len(public).to_bytes(4, "big") + public + bytes(kit.secret_key().serialize())
 
 
 def _pieces(groups: Sequence[list[int]]) -> Iterator[list[list[int]]]:
-    """Consecutive groups, together about ``_MEMBERS`` long."""
+    """Yield consecutive groups with about ``_ADDITIONS_PER_PIECE`` members together."""
     piece, members = list[list[int]](), 0
     for group in groups:
         piece.append(group)
         members += len(group)
-        if members >= _MEMBERS:
+        if members >= _ADDITIONS_PER_PIECE:
             yield piece
             piece, members = [], 0
     if piece:
         yield piece
 
 
-# --- HEU's framing: msgpack arrays of numbers, little-endian with a sign bit, in strings of 8 or 16 bits' length ----------------------
+# --- HEU's framing: msgpack arrays of numbers, little-endian with a sign bit, in strings of 8 or 16 bits' length
 
 
 @lru_cache(4)
 def _kit(frame: bytes) -> Any:
-    """What a public key can do. Its tables take a second to make, so those of the last keys are kept."""
+    """Return HEU's operations for a public key. Its tables take a second to build, so the last ones
+    are cached.
+    """
     return hnp.setup(phe.PublicKey.load_from(frame))
 
 
@@ -271,8 +286,8 @@ def _frames(data: bytes) -> tuple[bytes, bytes]:
 def _key_frame(scheme: Scheme, numbers: Sequence[int]) -> bytes:
     width = scheme.width.to_bytes(2, "big")
     frame = bytes([0x90 + scheme.numbers + (scheme.index == OU.index)])
-    for each in numbers:
-        frame += b"\xda" + width + each.to_bytes(scheme.width, "little")
+    for number in numbers:
+        frame += b"\xda" + width + number.to_bytes(scheme.width, "little")
     if scheme.index == OU.index:  # the largest plaintext's bits: sizes HEU's tables, so it is never a peer's choice
         frame += b"\xcd" + scheme.plaintext_bits.to_bytes(2, "big")
     return frame + scheme.index.to_bytes(8, "little")
@@ -288,7 +303,7 @@ def _key_numbers(scheme: Scheme, frame: bytes) -> list[int]:
 
 
 def _elements_at(data: memoryview) -> int:
-    """Where the elements of a serialised matrix begin: after [rows, columns, dimensions, [ ."""
+    """Return where the elements of a serialised matrix begin: after [rows, columns, dimensions, [ ."""
     at = 1
     for _ in range(3):
         at += {0xCC: 2, 0xCD: 3, 0xCE: 5}.get(data[at], 1)
@@ -296,7 +311,9 @@ def _elements_at(data: memoryview) -> int:
 
 
 def _element(data: memoryview, at: int) -> tuple[int, memoryview]:
-    """The number of the element at a place, and where the next begins. An element: a string that holds [number] and HEU's schema."""
+    """Return the number of the element at an offset, and the offset of the next. An element is a
+    string that holds [number] and HEU's schema.
+    """
     start, size = _string(data, at)
     number, length = _string(data, start + 1)
     return start + size, data[number : number + length]

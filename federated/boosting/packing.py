@@ -1,7 +1,9 @@
-"""Gradient and hessian in one plaintext, and several sums of them in one ciphertext (Chen et al., *SecureBoost+*, 2021).
+"""Packing: gradient and hessian in one plaintext, and several sums in one ciphertext (Chen and
+others, *SecureBoost+*, 2021).
 
-A row's plaintext is gradient · 2**b + hessian. The hessian is positive and b wide enough for the sum over all rows, so both sums are read off the
-plaintext of a sum, whose gradient part is signed.
+A row's plaintext is gradient · 2**b + hessian. Hessians are positive and b is wide enough for the
+sum over all rows, so both sums can be read from the plaintext of a sum. The gradient part is
+signed.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.boosting.he import Scheme
-from federated.boosting.trees import FRACTION, Sums
+from federated.boosting.trees import FRACTION, GradientSums
 
 
 @dataclass(frozen=True)
 class Packing:
-    """``hessian_bits``: of a sum's lower part; ``slot_bits``: of a whole sum, sign included; ``slots``: sums in one ciphertext."""
+    """The layout of plaintexts.
+
+    ``hessian_bits``: of the lower part of a sum. ``slot_bits``: of a whole sum, sign included.
+    ``slots``: sums in one ciphertext.
+    """
 
     hessian_bits: int
     slot_bits: int
@@ -26,22 +32,24 @@ class Packing:
 
     @classmethod
     def of(cls, rows: int, scheme: Scheme) -> Packing:
-        """Room for the sums of this many rows: a gradient is at most 1, a hessian at most 1/4."""
+        """Return the layout for sums over ``rows`` rows: gradients are at most 1, hessians at most
+        1/4.
+        """
         hessian = FRACTION - 2 + rows.bit_length()
         slot = hessian + FRACTION + rows.bit_length() + 1
         return cls(hessian, slot, scheme.plaintext_bits // slot)
 
-    def packed(self, pairs: Sums) -> NDArray[np.object_]:
-        """One integer for each row."""
+    def packed(self, pairs: GradientSums) -> NDArray[np.object_]:
+        """Return one integer per row."""
         packed: NDArray[np.object_] = (pairs[:, 0].astype(object) << self.hessian_bits) + pairs[:, 1].astype(object)
         return packed
 
     def ciphertexts(self, count: int) -> int:
-        """How many ciphertexts so many sums take."""
+        """Return how many ciphertexts ``count`` sums need."""
         return -(-count // self.slots)
 
-    def opened(self, values: Sequence[int], count: int) -> Sums:
-        """The sums in joined plaintexts, (count, 2); ``ValueError`` if they are none."""
+    def opened(self, values: Sequence[int], count: int) -> GradientSums:
+        """Unpack the sums of joined plaintexts, (count, 2); ``ValueError`` if they are malformed."""
         half, whole = 1 << (self.slot_bits - 1), (1 << self.slot_bits) - 1
         sums: list[tuple[int, int]] = []
         for value in values:
@@ -53,5 +61,5 @@ class Packing:
             if rest:
                 raise ValueError("a plaintext is longer than its sums")
         if any(any(pair) for pair in sums[count:]):
-            raise ValueError("a sum stands where none should be")
+            raise ValueError("an unused slot is not zero")
         return np.array(sums[:count], np.int64).reshape(-1, 2)

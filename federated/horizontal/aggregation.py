@@ -22,7 +22,7 @@ from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.privacy import DELTA, epsilon
 from federated.horizontal.rounds import ABSENT, aggregate, contribute, send_to_peers
 from federated.horizontal.training import Plan, feature_names
-from federated.job import Job, Outcome, Protocol, Table
+from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 
 
@@ -48,7 +48,7 @@ def check(job: Job) -> None:
             raise BadInput("spec_columns", f"{name} must bring a source with exactly the features and the label.")
 
 
-async def member(session: Session, table: Table | None, job: Job) -> Outcome:
+async def member(session: Session, table: Table | None, job: Job) -> JobResult:
     """Run a member.
 
     ``session.settings["budget"]`` is the path of its ledger, if the training is private.
@@ -58,7 +58,7 @@ async def member(session: Session, table: Table | None, job: Job) -> Outcome:
     plan, aggregator = plan_of(job), job.only("aggregator")
     rows, labels = await asyncio.to_thread(plan.prepare, table.columns)
     if plan.private:
-        session.keep("budget", lambda: _charge(session, plan))  # a replay does not charge again
+        session.persist("budget", lambda: _charge(session, plan))  # a replay does not charge again
     randomness, common, survivors = session.randomness.child("training"), plan.initial(), plan.members
     for number in plan.sums:
         vector = await asyncio.to_thread(plan.contribution, number, common, rows, labels, randomness)
@@ -69,10 +69,10 @@ async def member(session: Session, table: Table | None, job: Job) -> Outcome:
             raise PeerFault("message_malformed", f"{aggregator} sent parameters that are not finite numbers.", peer=aggregator)
         session.progress("training", (number + 1) / plan.rounds)
     await _compare(session, survivors, common)
-    return Outcome(metrics={"rounds": plan.rounds, "micro_rho": plan.cost}, files={"model.json": model_file(plan, common)})
+    return JobResult(metrics={"rounds": plan.rounds, "micro_rho": plan.cost}, files={"model.json": model_file(plan, common)})
 
 
-async def aggregator(session: Session, table: Table | None, job: Job) -> Outcome:
+async def aggregator(session: Session, table: Table | None, job: Job) -> JobResult:
     """Run the aggregator."""
     plan = plan_of(job)
     common, absent, survivors = plan.initial(), frozenset[str](), list[int]()
@@ -94,7 +94,7 @@ async def aggregator(session: Session, table: Table | None, job: Job) -> Outcome
         "epsilon": epsilon(plan.cost),
         "delta": DELTA if plan.private else 0,
     }
-    return Outcome(metrics=metrics, files={"model.json": model_file(plan, common)})
+    return JobResult(metrics=metrics, files={"model.json": model_file(plan, common)})
 
 
 def model_file(plan: Plan, common: Vector) -> bytes:

@@ -53,7 +53,7 @@ from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.secagg import Aggregator, Member, advert_digest
 from federated.horizontal.signatures import is_signed, private_key, sign
 from federated.horizontal.training import Plan
-from federated.numbers import DEFAULT_MISSING, form_of, number_of
+from federated.numbers import DEFAULT_MISSING, digit_pattern, parse_number
 from federated.randomness import Randomness
 from registry.encodings import detected
 
@@ -226,9 +226,9 @@ def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
 
 def _number(cell: str | None, name: str, line: int, path: Path) -> float:
     """Return a cell of a numeric column; NaN for an empty one."""
-    number = math.nan if cell in (None, *DEFAULT_MISSING) else number_of(cell)
+    number = math.nan if cell in (None, *DEFAULT_MISSING) else parse_number(cell)
     if number is None:
-        seen = f"{form_of(cell or '')!r} (9 is any digit, a any letter)"
+        seen = f"{digit_pattern(cell or '')!r} (9 is any digit, a any letter)"
         hint = "Write plain numbers without units, and nothing where there is no value."
         raise BadInput("number_malformed", f"Line {line} of {path.name} has {seen} in the column {name}, which is numeric.", hint=hint)
     return number

@@ -161,7 +161,7 @@ async def handshake(session: Session, peer: str, ids: NDArray[np.bytes_], terms:
             hint="Both parties need the same method, suite and reveal.",
         )
     peer_rows, peer_nonce = (
-        hello.integer("rows", least=1, most=terms.max_rows),
+        hello.integer("rows", minimum=1, maximum=terms.max_rows),
         hello.blob("nonce", 32),
     )
     if peer_nonce == nonce:

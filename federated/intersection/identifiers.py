@@ -70,10 +70,10 @@ class IdentifierFormat:
     def received(cls, message: Message) -> IdentifierFormat:
         """Read a peer's format; PeerFault ``message_malformed``."""
         width, fixed = (
-            message.integer("width", least=1, most=MAX_BYTES),
-            message.integer("fixed", most=1),
+            message.integer("width", minimum=1, maximum=MAX_BYTES),
+            message.integer("fixed", maximum=1),
         )
-        case = message.text("case", most=8)
+        case = message.text("case", max_length=8)
         if case not in _CASES:
             raise PeerFault(
                 "message_malformed",

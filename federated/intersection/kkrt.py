@@ -91,7 +91,7 @@ async def run_sender(psi: PsiSession, ids: NDArray[np.bytes_]) -> Words:
     """
     secret = await SenderSecret.draw(psi)
     tags = await asyncio.to_thread(psi.tagging.tags, ids)
-    attempt = (await psi.channel.receive("intersection/bins")).integer("attempt", most=MAX_ATTEMPTS - 1)
+    attempt = (await psi.channel.receive("intersection/bins")).integer("attempt", maximum=MAX_ATTEMPTS - 1)
     if attempt:
         tags = await asyncio.to_thread(psi.tagging.tags, ids, attempt)
     sender, dummies = BatchOprfSender(psi, tags, secret), psi.randomness.child("dummies")

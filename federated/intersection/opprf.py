@@ -96,7 +96,7 @@ async def lead_opprf(session: Session, ids: NDArray[np.bytes_], followers: Seque
 async def _evaluate_oprf(psi: PsiSession, ot_sender: OtSender, placed: Placement) -> _FollowerState:
     receiver = BatchOprfReceiver(psi, placed, await ot_sender.finish(CODE_BITS))
     keys = np.concatenate([await receiver.send_part(number) for number in range(FUNCTIONS)])
-    attempt = (await psi.channel.receive("intersection/okvs")).integer("attempt", most=MAX_ATTEMPTS - 1)
+    attempt = (await psi.channel.receive("intersection/okvs")).integer("attempt", maximum=MAX_ATTEMPTS - 1)
     layout = Layout.of(FUNCTIONS * psi.peer_rows)
     return _FollowerState(psi, keys, layout, await asyncio.to_thread(_key_slots, psi, keys, layout, attempt))
 
@@ -164,7 +164,7 @@ async def follow_opprf(session: Session, ids: NDArray[np.bytes_], leader: str, t
     psi = await handshake(session, leader, ids, terms, "sender", label)
     secret = await SenderSecret.draw(psi)
     message = await psi.channel.receive("intersection/placement")
-    width, key = message.integer("width", least=psi.width, most=MAX_BYTES), message.blob("key", 16)
+    width, key = message.integer("width", minimum=psi.width, maximum=MAX_BYTES), message.blob("key", 16)
     sender = BatchOprfSender(psi, await asyncio.to_thread(tags_of, ids, width, psi.suite, key), secret)
     await asyncio.to_thread(sender.prepare)
     keys = np.empty((FUNCTIONS, len(ids), 2), np.uint64)

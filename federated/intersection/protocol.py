@@ -18,7 +18,7 @@ from federated.intersection.psi import (
     run_sender,
     send_common_rows,
 )
-from federated.job import Job, Outcome, Protocol, Table
+from federated.job import Job, JobResult, Protocol, Table
 from federated.session import Session
 
 _LABEL = "intersection"
@@ -42,7 +42,7 @@ def check(job: Job) -> None:
             raise BadInput("spec_columns", f"{name} names columns; an intersection reads identifiers only.")
 
 
-async def receiver(session: Session, table: Table | None, job: Job) -> Outcome:
+async def receiver(session: Session, table: Table | None, job: Job) -> JobResult:
     """Run the receiver.
 
     Its result is ``intersection.csv``, the common identifiers in its own order, or their number
@@ -60,7 +60,7 @@ async def receiver(session: Session, table: Table | None, job: Job) -> Outcome:
     return await _outcome(len(ids), len(rows), ids[rows])
 
 
-async def sender(session: Session, table: Table | None, job: Job) -> Outcome:
+async def sender(session: Session, table: Table | None, job: Job) -> JobResult:
     """Run the sender.
 
     Its result is ``intersection.csv`` in its own order if both may learn it, otherwise nothing.
@@ -80,9 +80,9 @@ def _ids(table: Table | None) -> NDArray[np.bytes_]:
     return table.ids
 
 
-async def _outcome(rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> Outcome:
+async def _outcome(rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> JobResult:
     metrics = {"rows": rows} | ({} if size is None else {"size": size})
-    return Outcome(metrics, {} if ids is None else {"intersection.csv": await asyncio.to_thread(_csv, ids)})
+    return JobResult(metrics, {} if ids is None else {"intersection.csv": await asyncio.to_thread(_csv, ids)})
 
 
 def _csv(ids: NDArray[np.bytes_]) -> bytes:

@@ -55,7 +55,7 @@ async def receive_common_rows(channel: Channel, tags: Words) -> NDArray[np.int64
     Raises:
         PeerFault: ``rows_unknown`` if a row is not here or is named twice; ``message_malformed``.
     """
-    count = (await channel.receive("intersection/common")).integer("count", most=len(tags))
+    count = (await channel.receive("intersection/common")).integer("count", maximum=len(tags))
     named = np.empty((count, 2), np.uint64)
     for start in range(0, count, _MAX_TAGS):
         shape = [min(_MAX_TAGS, count - start), 2]

@@ -1,25 +1,29 @@
-"""Joint models over columns that different parties hold of the same people: scorecards, and scoring by them.
+"""Vertical federated learning: scorecards over columns that several parties hold of the same
+people.
 
-==============  ==============================================================================================
-``binning``     a column's bins at its owner, and their weight of evidence
-``plan``        what the parties of a training agree on
-``counting``    bad rows in another party's bins, counted under masks
-``whitening``   a party's own columns made uncorrelated
-``fixed``       real numbers in a ring of integers, and their exact truncation
-``sigmoid``     the logistic function on shares
-``dealing``     what the dealer prepares
-``training``    logistic regression on shares
-``points``      a party's part of a scorecard
-``sums``        sums of points under masks
-``cuts``        a party's columns in bins; ``results``: what a training leaves
-``protocol``    the protocol ``scorecard``
-``unseen``      the same on rows that nobody learns
-``circle``      who holds shares, and how they open them; ``hands``: what the dealer deals them, by name
-``membership``  a circuit that finds the common rows as shares
-``products``    products of shares
-``curvature``   how far a step may go over such rows
-``buckets``     how their scores are spread
-``scoring``     the protocol ``scoring``
-``messages``    long arrays in pieces; ``tables``: results as files
-==============  ==============================================================================================
+==========================  ===================================================================
+``binning``                 bins of one column at its owner, and their weight of evidence
+``binned_columns``          all columns of one party in bins
+``plan``                    the parameters that the parties of a training agree on
+``counting``                secure counts of bad rows in another party's bins
+``whitening``               decorrelation of a party's own columns
+``fixed_point``             fixed-point numbers in a ring, and exact truncation of shares
+``sigmoid``                 the logistic function on shares, as a Fourier sine series
+``preprocessing``           masks and correlated randomness of one training step
+``correlated_randomness``   named masks and dealer-generated shares
+``communicator``            how the parties open shared values
+``products``                masked selection and secret products (Beaver triples)
+``training``                logistic regression on secret shares
+``points``                  one party's part of a scorecard
+``masked_sums``             sums of points under pairwise masks
+``results``                 model files, model card and metrics of a training
+``protocol``                the protocol ``scorecard``
+``hidden_intersection``     the same protocol when nobody learns the common rows (circuit PSI)
+``membership``              the circuit that computes shares of membership
+``largest_eigenvalue``      the bound that fixes the step size over hidden rows
+``score_histogram``         the histogram of hidden scores
+``scoring``                 scoring by a scorecard
+``messages``                arrays longer than one frame
+``tables``                  result tables as CSV
+==========================  ===================================================================
 """

@@ -1,7 +1,10 @@
-"""A scorecard's points: whole numbers for each bin of each column, kept by the party that holds the column.
+"""Points of a scorecard: an integer for each bin of each column, stored by the party that holds the
+column.
 
-A row's score is the base, which the label party keeps, plus the points of its bins at all parties; more points are less risk. ``base_odds`` good rows
-to one bad are worth ``base_points``, and ``points_to_double`` more points are twice these odds (Siddiqi, *Credit Risk Scorecards*, 2006).
+The score of a row is the base, stored by the label party, plus the points of its bins at all
+parties. More points mean less risk. Odds of ``base_odds`` good rows to one bad row score
+``base_points``; ``points_to_double`` more points double the odds (Siddiqi, *Credit Risk
+Scorecards*, 2006).
 """
 
 from __future__ import annotations
@@ -19,15 +22,15 @@ from federated.errors import BadInput
 from federated.vertical.binning import Bins, Evidence, Layout
 
 VERSION = 1
-MOST_POINTS = 1 << 24
-"""In size, of one bin: sums of all columns stay within 32 bits."""
+MAX_POINTS = 1 << 24
+"""The largest absolute value of one bin's points: sums over all columns fit into 32 bits."""
 
 Points = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How log-odds become points."""
+    """The scale from log-odds to points."""
 
     base_points: int
     base_odds: float
@@ -35,7 +38,7 @@ class Scale:
 
     @property
     def factor(self) -> float:
-        """Points for one unit of log-odds."""
+        """Points per unit of log-odds."""
         return self.points_to_double / math.log(2)
 
     @property
@@ -43,14 +46,16 @@ class Scale:
         """Points at even odds."""
         return self.base_points - self.factor * math.log(self.base_odds)
 
-    def chance(self, scores: Points) -> NDArray[np.float64]:
-        """The chance of bad that a score stands for."""
+    def probability(self, scores: Points) -> NDArray[np.float64]:
+        """Return the probability of bad for each score."""
         return np.asarray(1 / (1 + np.exp(np.clip((scores - self.offset) / self.factor, -700, 700))), np.float64)
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of a scorecard. ``points``: of each bin; ``elsewhere``: of a row that stands in none."""
+class ScorecardColumn:
+    """One column of a scorecard. ``points`` by bin; ``elsewhere``: the points of a row without a
+    bin.
+    """
 
     bins: Bins
     rows: tuple[int, ...]
@@ -60,17 +65,17 @@ class Column:
     elsewhere: int
 
     @classmethod
-    def of(cls, bins: Bins, layout: Layout, evidence: Evidence, *, weight: float, mean: float, factor: float) -> Column:
-        """Points by the column's weight in the model, which expects the evidence less its mean."""
-        *points, elsewhere = np.rint(-factor * weight * (np.array([*evidence.woe, 0.0]) - mean)).clip(-MOST_POINTS, MOST_POINTS).astype(int).tolist()
-        return cls(bins, layout.rows, tuple(round(each, 4) for each in evidence.woe), weight, tuple(points), elsewhere)
+    def of(cls, bins: Bins, layout: Layout, evidence: Evidence, *, weight: float, mean: float, factor: float) -> ScorecardColumn:
+        """Compute the points from the column's weight in the model, which expects centred evidence."""
+        *points, elsewhere = np.rint(-factor * weight * (np.array([*evidence.woe, 0.0]) - mean)).clip(-MAX_POINTS, MAX_POINTS).astype(int).tolist()
+        return cls(bins, layout.rows, tuple(round(woe, 4) for woe in evidence.woe), weight, tuple(points), elsewhere)
 
-    def of_rows(self, values: NDArray[Any]) -> Points:
-        """The points of each row."""
+    def points_of(self, values: NDArray[Any]) -> Points:
+        """Return the points of each row."""
         return np.array([*self.points, self.elsewhere], np.int64)[self.bins.codes(values)]
 
     def to_json(self) -> dict[str, Any]:
-        """For the model's file. Weights are rounded: what counts are the points."""
+        """Return the form in the model's file. Weights are rounded: the points are what counts."""
         given = asdict(self.bins)
         table = [
             {"bin": name, "rows": rows, "woe": woe, "points": points}
@@ -79,41 +84,42 @@ class Column:
         return {**given, "weight": round(self.weight, 6), "bins": table, "elsewhere": self.elsewhere}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Column:
-        """Read it back; ``KeyError``, ``TypeError`` or ``ValueError`` if it is none."""
+    def from_json(cls, value: Mapping[str, Any]) -> ScorecardColumn:
+        """Read it back; ``KeyError``, ``TypeError`` or ``ValueError`` if it is malformed."""
         bins = Bins(value["column"], value["numeric"], tuple(map(float, value["edges"])), tuple(value["values"]), value["other"], value["missing"])
         table = value["bins"]
-        points = [*(each["points"] for each in table), value["elsewhere"]]
-        if [each["bin"] for each in table] != bins.names or not all(type(each) is int and abs(each) <= MOST_POINTS for each in points):
+        points = [*(row["points"] for row in table), value["elsewhere"]]
+        if [row["bin"] for row in table] != bins.names or not all(type(point) is int and abs(point) <= MAX_POINTS for point in points):
             raise ValueError("the points do not fit the bins")
-        rows, woe = tuple(int(each["rows"]) for each in table), tuple(float(each["woe"]) for each in table)
+        rows, woe = tuple(int(row["rows"]) for row in table), tuple(float(row["woe"]) for row in table)
         return cls(bins, rows, woe, float(value["weight"]), tuple(points[:-1]), points[-1])
 
 
 @dataclass(frozen=True)
-class Part:
-    """A party's part of a scorecard. ``model``: what all parts of one scorecard have in common.
+class ScorecardPart:
+    """One party's part of a scorecard. ``model``: the identifier that all parts share.
 
-    At the label party only: ``base`` and ``scale``, and ``features``, the departments that hold the other parts.
-
-    ``salt`` keeps the file's digest, which other parties are shown, from telling anything of its content.
+    At the label party only: ``base``, ``scale``, and ``features``, the departments that hold the
+    other parts. ``salt`` hides the content of the file from parties that see its digest.
     """
 
     model: str
     salt: str
-    columns: tuple[Column, ...]
+    columns: tuple[ScorecardColumn, ...]
     base: int = 0
     scale: Scale | None = None
     features: tuple[str, ...] = ()
 
-    def of_rows(self, columns: Mapping[str, NDArray[Any]], count: int) -> Points:
-        """The points of each row from this party's columns, the base among them; ``column_missing``, ``column_differs``."""
+    def points_of(self, columns: Mapping[str, NDArray[Any]], count: int) -> Points:
+        """Return each row's points from this party's columns, base included; ``column_missing``,
+        ``column_differs``.
+        """
         total = np.full(count, self.base, np.int64)
-        for each in self.columns:
-            name = each.bins.column
+        for column in self.columns:
+            name = column.bins.column
             if name not in columns:
                 raise BadInput("column_missing", f"The model needs the column {name}, which the job does not name.")
-            total += each.of_rows(typed(columns[name], each.bins))
+            total += column.points_of(with_dtype_of(columns[name], column.bins))
         return total
 
     def to_bytes(self) -> bytes:
@@ -123,40 +129,42 @@ class Part:
             "kind": "scorecard",
             "model": self.model,
             "salt": self.salt,
-            "columns": [each.to_json() for each in self.columns],
+            "columns": [column.to_json() for column in self.columns],
         }
         if self.scale is not None:
             value |= {"base": self.base, "scale": asdict(self.scale), "features": list(self.features)}
         return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Part:
+    def from_bytes(cls, data: bytes) -> ScorecardPart:
         """Read ``model.json``; ``model_malformed``."""
         try:
             value = json.loads(data)
             if (value["version"], value["kind"]) != (VERSION, "scorecard"):
                 raise ValueError("of another version or kind")
             scale = None if "scale" not in value else Scale(**value["scale"])
-            columns, features = tuple(Column.from_json(each) for each in value["columns"]), tuple(map(str, value.get("features", ())))
+            columns, features = tuple(ScorecardColumn.from_json(entry) for entry in value["columns"]), tuple(map(str, value.get("features", ())))
             return cls(value["model"], value["salt"], columns, int(value.get("base", 0)), scale, features)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BadInput("model_malformed", f"The model's file is none of this version: {error}.") from error
+            raise BadInput("model_malformed", f"The model's file is malformed: {error}.") from error
 
 
-def typed(values: NDArray[Any], bins: Bins) -> NDArray[Any]:
-    """The values, of the kind the bins are of; where all are missing, a source does not know the kind. ``column_differs``."""
+def with_dtype_of(values: NDArray[Any], bins: Bins) -> NDArray[Any]:
+    """Return the values with the type of the bins. A column whose values are all missing has no
+    type of its own. Raises ``column_differs``.
+    """
     numeric = values.dtype.kind == "f"
     if numeric == bins.numeric:
         return values
-    if bool(np.isnan(values).all()) if numeric else all(each is None for each in values):
+    if bool(np.isnan(values).all()) if numeric else all(value is None for value in values):
         return np.full(len(values), np.nan if bins.numeric else None, np.float64 if bins.numeric else object)
-    raise BadInput("column_differs", f"The column {bins.column} was {'a number' if bins.numeric else 'a text'} when the model was made.")
+    raise BadInput("column_differs", f"The column {bins.column} was {'a number' if bins.numeric else 'a text'} when the model was trained.")
 
 
-def lines(part: Part) -> Sequence[tuple[str, str, int, float, int]]:
-    """The scorecard as it is printed: column, bin, training rows, weight of evidence, points."""
+def printed_rows(part: ScorecardPart) -> Sequence[tuple[str, str, int, float, int]]:
+    """Return the printed scorecard: column, bin, training rows, weight of evidence, points."""
     return [
-        (each.bins.column, name, rows, woe, points)
-        for each in part.columns
-        for name, rows, woe, points in zip(each.bins.names, each.rows, each.woe, each.points, strict=True)
+        (column.bins.column, name, rows, woe, points)
+        for column in part.columns
+        for name, rows, woe, points in zip(column.bins.names, column.rows, column.woe, column.points, strict=True)
     ]

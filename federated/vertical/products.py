@@ -1,7 +1,8 @@
-"""Products of shared values, by Beaver's triples (CRYPTO 1991): each factor is opened under a mask, the dealer deals the product of the masks.
+"""Products of shared values with Beaver triples (Beaver, CRYPTO 1991).
 
-Columns (rows, all columns) come in blocks: the label party holds a share of every column and each department one of its own. Nobody else has a
-share of a column, but every party gets one of each product.
+Each factor is opened under a mask, and the dealer deals the product of the masks. Columns (rows,
+all columns) come in blocks: the label party holds a share of every column, each department one of
+its own block. Every party gets a share of each product.
 """
 
 from __future__ import annotations
@@ -11,66 +12,86 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.vertical.circle import Circle
-from federated.vertical.dealing import Shape
-from federated.vertical.fixed import Words
-from federated.vertical.hands import Deck, Hand, Kind
+from federated.vertical.communicator import Communicator
+from federated.vertical.correlated_randomness import DealerRandomness, PartyRandomness, RingDtype
+from federated.vertical.fixed_point import Ring64
+from federated.vertical.preprocessing import BlockShape
 
-Narrow = NDArray[np.unsignedinteger]
-
-
-def held(circle: Circle, shape: Shape) -> slice:
-    """The columns of which this party holds a share."""
-    return slice(0, shape.total) if circle.first else shape.span(circle.me)
+RingArray = NDArray[np.unsignedinteger]
 
 
-async def kept(circle: Circle, hand: Hand, name: str, keep: Words, columns: Words, shape: Shape) -> Words:
-    """This party's share of each row times its ``keep`` (rows,), in all columns. ``columns`` (rows, held): the share it holds."""
-    mine = held(circle, shape)
-    hidden, hiding = hand.mask(f"{name}/keep", shape.rows), hand.mask(f"{name}/columns", *columns.shape)
-    opened = await circle.open(keep - hidden, "products/keep")
-    wide = await circle.open_blocks(columns - hiding, shape, "products/columns")
-    dealt = await hand.share(f"{name}/product", shape.rows, shape.total)
+def held_columns(communicator: Communicator, shape: BlockShape) -> slice:
+    """Return the columns of which this party holds a share."""
+    return slice(0, shape.total) if communicator.is_label else shape.span(communicator.party)
 
-    def together() -> Words:
-        share: Words = hidden[:, None] * wide + dealt
-        share[:, mine] += opened[:, None] * hiding
-        if circle.first:
-            share += opened[:, None] * wide
+
+async def masked_select(
+    communicator: Communicator, randomness: PartyRandomness, name: str, keep: Ring64, columns: Ring64, shape: BlockShape
+) -> Ring64:
+    """Return this party's share of every row multiplied by its selection bit ``keep`` (rows,), in
+    all columns.
+
+    ``columns`` (rows, held columns): the share this party holds.
+    """
+    held = held_columns(communicator, shape)
+    left_mask, column_mask = randomness.mask(f"{name}/keep", shape.rows), randomness.mask(f"{name}/columns", *columns.shape)
+    opened = await communicator.open(keep - left_mask, "products/keep")
+    opened_columns = await communicator.open_blocks(columns - column_mask, shape, "products/columns")
+    dealt = await randomness.dealt_share(f"{name}/product", shape.rows, shape.total)
+
+    def combine() -> Ring64:
+        share: Ring64 = left_mask[:, None] * opened_columns + dealt
+        share[:, held] += opened[:, None] * column_mask
+        if communicator.is_label:
+            share += opened[:, None] * opened_columns
         return share
 
-    return await asyncio.to_thread(together)
+    return await asyncio.to_thread(combine)
 
 
-async def deal_kept(deck: Deck, name: str, shape: Shape) -> None:
-    """The dealer's side of ``kept``."""
-    hidden, hiding = deck.mask(f"{name}/keep", shape.rows), deck.mask_of_blocks(f"{name}/columns", shape)
-    await deck.give(f"{name}/product", hidden[:, None] * hiding)
+async def deal_masked_select(randomness: DealerRandomness, name: str, shape: BlockShape) -> None:
+    """The dealer's side of ``masked_select``."""
+    left_mask, column_mask = randomness.mask(f"{name}/keep", shape.rows), randomness.block_mask(f"{name}/columns", shape)
+    await randomness.deal(f"{name}/product", left_mask[:, None] * column_mask)
 
 
-async def crossed(circle: Circle, hand: Hand, name: str, left: Narrow, columns: Narrow, shape: Shape) -> Narrow:
-    """This party's share of leftᵀ · columns (a, all columns), in words as wide as ``columns``'. ``left`` (rows, a): a share at every party."""
-    kind: Kind = columns.dtype.type
-    mine = held(circle, shape)
-    hidden, hiding = hand.mask(f"{name}/left", *left.shape, kind=kind), hand.mask(f"{name}/columns", *columns.shape, kind=kind)
-    opened = await circle.open(left - hidden, "products/left")
-    wide = await circle.open_blocks(columns - hiding, shape, "products/columns")
-    dealt = await hand.share(f"{name}/product", left.shape[1], shape.total, kind=kind)
+async def secret_product(
+    communicator: Communicator, randomness: PartyRandomness, name: str, left: RingArray, columns: RingArray, shape: BlockShape
+) -> RingArray:
+    """Return this party's share of leftᵀ · columns (a, all columns), in ring elements of the type
+    of ``columns``.
 
-    def together() -> Narrow:
-        share = _times(opened + hidden if circle.first else hidden, wide) + dealt
-        share[:, mine] += _times(opened, hiding)
+    ``left`` (rows, a): every party holds a share.
+    """
+    dtype: RingDtype = columns.dtype.type
+    held = held_columns(communicator, shape)
+    left_mask, column_mask = (
+        randomness.mask(f"{name}/left", *left.shape, dtype=dtype),
+        randomness.mask(f"{name}/columns", *columns.shape, dtype=dtype),
+    )
+    opened = await communicator.open(left - left_mask, "products/left")
+    opened_columns = await communicator.open_blocks(columns - column_mask, shape, "products/columns")
+    dealt = await randomness.dealt_share(f"{name}/product", left.shape[1], shape.total, dtype=dtype)
+
+    def combine() -> RingArray:
+        share = _times(opened + left_mask if communicator.is_label else left_mask, opened_columns) + dealt
+        share[:, held] += _times(opened, column_mask)
         return share
 
-    return await asyncio.to_thread(together)
+    return await asyncio.to_thread(combine)
 
 
-async def deal_crossed(deck: Deck, name: str, left: int, shape: Shape, kind: Kind) -> None:
-    """The dealer's side of ``crossed``. ``left``: how many vectors."""
-    hidden, hiding = deck.mask(f"{name}/left", shape.rows, left, kind=kind), deck.mask_of_blocks(f"{name}/columns", shape, kind=kind)
-    await deck.give(f"{name}/product", await asyncio.to_thread(_times, hidden, hiding))
+async def deal_secret_product(randomness: DealerRandomness, name: str, left: int, shape: BlockShape, dtype: RingDtype) -> None:
+    """The dealer's side of ``secret_product``. ``left``: the number of vectors."""
+    left_mask, column_mask = (
+        randomness.mask(f"{name}/left", shape.rows, left, dtype=dtype),
+        randomness.block_mask(f"{name}/columns", shape, dtype=dtype),
+    )
+    await randomness.deal(f"{name}/product", await asyncio.to_thread(_times, left_mask, column_mask))
 
 
-def _times(left: Narrow, right: Narrow) -> Narrow:
-    """leftᵀ · right. Vector by vector, which numpy does several times as fast as a product of matrices of integers."""
-    return np.stack([np.einsum("n,nk->k", each, right) for each in np.ascontiguousarray(left.T)])
+def _times(left: RingArray, right: RingArray) -> RingArray:
+    """Return leftᵀ · right, vector by vector: several times as fast in numpy as an integer matrix
+    product.
+    """
+    return np.stack([np.einsum("n,nk->k", column, right) for column in np.ascontiguousarray(left.T)])

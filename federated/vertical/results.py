@@ -1,4 +1,4 @@
-"""What a training leaves: each party's part of the scorecard, and the label party's card of it."""
+"""Results of a training: each party's part of the scorecard, and the label party's model card."""
 
 from __future__ import annotations
 
@@ -9,112 +9,124 @@ from numpy.typing import NDArray
 
 from federated.card import Card
 from federated.errors import BadInput
-from federated.evaluation import Scored, evaluate, headline
-from federated.job import Job, Outcome, Table
+from federated.evaluation import ScoredRows, evaluate, summary_metrics
+from federated.job import Job, JobResult, Table
 from federated.randomness import Randomness
 from federated.session import Session
+from federated.vertical.binned_columns import BinnedColumns
 from federated.vertical.binning import Evidence
-from federated.vertical.cuts import Cut
-from federated.vertical.plan import Plan, Sides
-from federated.vertical.points import Column, Part, lines
-from federated.vertical.tables import csv_of
+from federated.vertical.plan import PartyRoles, ScorecardPlan
+from federated.vertical.points import ScorecardColumn, ScorecardPart, printed_rows
+from federated.vertical.tables import csv_bytes
 from federated.vertical.whitening import Whitening
 
-MOST_SPREAD = 3.5
-"""Standard deviation of the log-odds of the training rows. Those of a good scorecard have less than 2."""
+MAX_LOG_ODDS_DEVIATION = 3.5
+"""The largest standard deviation of the training rows' log-odds. Good scorecards stay below 2."""
 LIMITS = (
-    "It ranks and estimates; a decision about a person or a firm is taken by people, who can explain it and change it.",
-    "It was tested on rows of the same source as it was trained on. Other times and other applicants need another test.",
-    "The weights of evidence describe these rows. They are no causes.",
+    "The model ranks and estimates. People decide about a person or a firm, and can explain and change the decision.",
+    "The test rows come from the same source as the training rows. Other times and other applicants need another test.",
+    "The weights of evidence describe these rows. They are not causes.",
 )
 
 
-def rows_of(table: Table | None) -> Table:
-    """A data party's rows; ``ids_empty``."""
+def require_table(table: Table | None) -> Table:
+    """Return a data party's rows; ``ids_empty``."""
     if table is None:
         raise BadInput("ids_empty", "A scorecard needs rows.")
     return table
 
 
-async def seed_of(session: Session, sides: Sides) -> Randomness:
-    """What the dealer gives a data party."""
-    return Randomness((await session.to(sides.dealer).receive("scorecard/seed")).blob("seed", 32))
+async def receive_seed(session: Session, roles: PartyRoles) -> Randomness:
+    """Receive a data party's seed from the dealer."""
+    return Randomness((await session.to(roles.dealer).receive("scorecard/seed")).blob("seed", 32))
 
 
-async def hand_out(session: Session, sides: Sides) -> dict[str, Randomness]:
-    """As the dealer, give each data party its seed; the label party's is the last."""
-    seeds = {name: session.randomness.child(f"seed/{name}").bytes(32) for name in sides.data_parties}
+async def send_seeds(session: Session, roles: PartyRoles) -> dict[str, Randomness]:
+    """At the dealer, send each data party its seed. The label party's is the last."""
+    seeds = {name: session.randomness.child(f"seed/{name}").bytes(32) for name in roles.data_parties}
     for name, seed in seeds.items():
         await session.to(name).send("scorecard/seed", seed=seed)
     return {name: Randomness(seed) for name, seed in seeds.items()}
 
 
-def salt_of(session: Session) -> str:
-    """This party's salt of its file."""
+def file_salt(session: Session) -> str:
+    """Return the salt of this party's file."""
     return session.randomness.child("salt").bytes(16).hex()
 
 
-def columns_of(cut_: Cut, told: tuple[Evidence, ...], whitening: Whitening, white: NDArray[np.float64], plan: Plan) -> tuple[Column, ...]:
-    """A party's columns with their points, from the weights of the white ones."""
-    parts = zip(cut_.bins, cut_.layouts, told, whitening.weights(white), whitening.means, strict=True)
+def scorecard_columns(
+    binned: BinnedColumns, column_evidence: tuple[Evidence, ...], whitening: Whitening, whitened: NDArray[np.float64], plan: ScorecardPlan
+) -> tuple[ScorecardColumn, ...]:
+    """Return a party's columns with their points, from the weights of the whitened columns."""
+    parts = zip(binned.bins, binned.layouts, column_evidence, whitening.weights(whitened), whitening.means, strict=True)
     return tuple(
-        Column.of(bins, layout, each, weight=float(weight), mean=float(mean), factor=plan.scale.factor) for bins, layout, each, weight, mean in parts
+        ScorecardColumn.of(bins, layout, evidence, weight=float(weight), mean=float(mean), factor=plan.scale.factor)
+        for bins, layout, evidence, weight, mean in parts
     )
 
 
-def files_of(part: Part) -> dict[str, bytes]:
-    """``model.json`` and ``points.csv``."""
-    columns, bins, rows, woe, points = ([line[place] for line in lines(part)] for place in range(5))
-    return {"model.json": part.to_bytes(), "points.csv": csv_of(column=columns, bin=bins, rows=rows, woe=woe, points=points)}
+def model_files(part: ScorecardPart) -> dict[str, bytes]:
+    """Return ``model.json`` and ``points.csv``."""
+    columns, bins, rows, woe, points = ([line[index] for line in printed_rows(part)] for index in range(5))
+    return {"model.json": part.to_bytes(), "points.csv": csv_bytes(column=columns, bin=bins, rows=rows, woe=woe, points=points)}
 
 
-def judged(
+def evaluated_result(
     job: Job,
-    plan: Plan,
-    sides: Sides,
-    part: Part,
-    told: Mapping[str, tuple[Evidence, ...]],
-    train: Scored,
-    test: Scored,
+    plan: ScorecardPlan,
+    roles: PartyRoles,
+    part: ScorecardPart,
+    evidence_by_party: Mapping[str, tuple[Evidence, ...]],
+    train: ScoredRows,
+    test: ScoredRows,
     *,
     facts: Mapping[str, str] | None = None,
-) -> Outcome:
-    """The label party's outcome: metrics, its part, and a card with these facts besides."""
+) -> JobResult:
+    """Return the label party's result: metrics, its part of the scorecard, and a card with these
+    further facts.
+    """
     evaluation = evaluate(train, test)
     values = {
-        party: {name: round(each.value, 4) for name, each in zip(sides.columns[party], mine, strict=True)} for party, mine in sorted(told.items())
+        party: {name: round(evidence.information_value, 4) for name, evidence in zip(roles.columns[party], evidence_of_party, strict=True)}
+        for party, evidence_of_party in sorted(evidence_by_party.items())
     }
     strongest = sorted(((value, f"{party}: {name}") for party, own in values.items() for name, value in own.items()), reverse=True)
-    said = {
+    card_facts = {
         "job": job.name,
         "purpose": job.purpose,
         "model": part.model,
-        "label": f"{sides.label}: {plan.label}, bad is {plan.bad}",
-        "made of": "; ".join(f"{party}: {', '.join(sides.columns[party]) or 'no column'}" for party in (sides.label, *sides.features)),
-        "trained by": f"logistic regression on secret shares, {plan.iterations} steps; seeds dealt by {sides.dealer}",
+        "label": f"{roles.label}: {plan.label}, bad is {plan.bad}",
+        "made of": "; ".join(f"{party}: {', '.join(roles.columns[party]) or 'no column'}" for party in (roles.label, *roles.features)),
+        "trained by": f"logistic regression on secret shares, {plan.iterations} steps; seeds dealt by {roles.dealer}",
         "points": f"{plan.base_points} at {plan.base_odds:g} good to one bad, {plan.points_to_double:g} more for twice the odds",
         **(facts or {}),
     }
     columns = [{"column": name, "value": value} for value, name in strongest]
-    card = Card(f"Scorecard {job.name}", said, evaluation, "points", columns, LIMITS)
-    metrics = headline(evaluation) | {"information_values": values, "model": part.model}
-    return Outcome(metrics, {**files_of(part), **card.files()})
+    card = Card(f"Scorecard {job.name}", card_facts, evaluation, "points", columns, LIMITS)
+    metrics = summary_metrics(evaluation) | {"information_values": values, "model": part.model}
+    return JobResult(metrics, {**model_files(part), **card.files()})
 
 
-def require_both(rows: int, bad: int, name: str) -> None:
-    """``too_few_rows`` or ``one_class`` unless there are bad and good rows to ``name`` with."""
+def require_both_classes(rows: int, bad: int, name: str) -> None:
+    """Raise ``too_few_rows`` or ``one_class`` unless there are bad and good rows to ``name`` with."""
     if not rows:
         raise BadInput("too_few_rows", f"There are no rows to {name} with.")
     if bad in (0, rows):
         raise BadInput("one_class", f"The rows to {name} with are all {'bad' if bad else 'good'}.", hint="A model needs both.")
 
 
-def require_doubt(scores: NDArray[np.number], plan: Plan) -> None:
-    """Refuse a model that is certain: beyond such scores the sine series does not hold, and no honest column says so much."""
-    if float(scores.std()) / plan.scale.factor > MOST_SPREAD:
-        raise separated()
+def require_uncertain(scores: NDArray[np.number], plan: ScorecardPlan) -> None:
+    """Refuse a model that is certain: the sine series does not cover such scores, and no honest
+    column predicts so well.
+    """
+    if float(scores.std()) / plan.scale.factor > MAX_LOG_ODDS_DEVIATION:
+        raise label_separated()
 
 
-def separated() -> BadInput:
-    """``label_separated``."""
-    return BadInput("label_separated", "The columns tell the label almost without a doubt.", hint="Look for one written after the fact.")
+def label_separated() -> BadInput:
+    """Return the error ``label_separated``."""
+    return BadInput(
+        "label_separated",
+        "The columns predict the label almost with certainty.",
+        hint="Look for a column that was written after the outcome was known.",
+    )

@@ -1,4 +1,4 @@
-"""Rows scored by a scorecard: the departments' points under masks, added up at the label party."""
+"""Scoring by a scorecard: the label party adds up the departments' masked points."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ from numpy.typing import NDArray
 from federated.errors import Conflict
 from federated.job import Table
 from federated.session import Session
-from federated.vertical.points import Part, Points
-from federated.vertical.sums import Veil, add_points, sum_points
+from federated.vertical.masked_sums import PairwiseMask, send_masked_points, sum_points
+from federated.vertical.points import Points, ScorecardPart
 
 
 class LabelPoints:
-    """The label party's points, of all rows of its table."""
+    """The label party's points of all rows of its table."""
 
-    def __init__(self, part: Part, table: Table) -> None:
+    def __init__(self, part: ScorecardPart, table: Table) -> None:
         if part.scale is None:
             raise Conflict("model_differs", "The pinned model is not that of a label party.")
         self.model, self.features, self._scale = part.model, part.features, part.scale
-        self._own = part.of_rows(table.columns, len(table))
+        self._own = part.points_of(table.columns, len(table))
 
     async def scores(self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]) -> Points:
-        """Points, own and others'."""
+        """Return the points of the rows, own and others' together."""
         return await sum_points(session, departments, self._own[rows])
 
-    def chances(self, scores: NDArray[Any]) -> NDArray[np.float64]:
-        """By the scorecard's scale."""
-        return self._scale.chance(scores)
+    def probabilities(self, scores: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the probability of bad on the scorecard's scale."""
+        return self._scale.probability(scores)
 
 
 class FeaturePoints:
-    """A department's points, of all rows of its table."""
+    """A department's points of all rows of its table."""
 
-    def __init__(self, part: Part, table: Table) -> None:
-        self.model, self._own = part.model, part.of_rows(table.columns, len(table))
+    def __init__(self, part: ScorecardPart, table: Table) -> None:
+        self.model, self._own = part.model, part.points_of(table.columns, len(table))
 
     async def prepare(self, session: Session, departments: Sequence[str]) -> None:
-        """Agree on masks."""
-        self._veil = await Veil.agree(session, departments)
+        """Agree on pairwise masks."""
+        self._mask = await PairwiseMask.agree(session, departments)
 
     async def answer(self, session: Session, label: str, rows: NDArray[np.int64], first: int) -> None:
-        """Points under masks."""
-        await add_points(session, label, self._veil, self._own[rows], first)
+        """Send masked points."""
+        await send_masked_points(session, label, self._mask, self._own[rows], first)
 
 
-def label_side(data: bytes, table: Table) -> LabelPoints:
-    """From ``model.json``; ``model_malformed``, ``model_differs``, ``column_missing``, ``column_differs``."""
-    return LabelPoints(Part.from_bytes(data), table)
+def label_scorer(data: bytes, table: Table) -> LabelPoints:
+    """Read ``model.json``; ``model_malformed``, ``model_differs``, ``column_missing``,
+    ``column_differs``.
+    """
+    return LabelPoints(ScorecardPart.from_bytes(data), table)
 
 
-def feature_side(data: bytes, table: Table) -> FeaturePoints:
-    """From ``model.json``; as ``label_side``."""
-    return FeaturePoints(Part.from_bytes(data), table)
+def feature_scorer(data: bytes, table: Table) -> FeaturePoints:
+    """Read ``model.json``; the errors of ``label_scorer``."""
+    return FeaturePoints(ScorecardPart.from_bytes(data), table)

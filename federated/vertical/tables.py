@@ -1,4 +1,4 @@
-"""Result tables as files."""
+"""Result tables as CSV."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 
-def csv_of(**columns: list[Any]) -> bytes:
-    """Columns of equal length as CSV."""
+def csv_bytes(**columns: list[Any]) -> bytes:
+    """Return columns of equal length as CSV."""
     out = io.BytesIO()
     csv.write_csv(pa.table(columns), out)
     return out.getvalue()

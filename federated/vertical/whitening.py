@@ -1,7 +1,9 @@
-"""A party's own columns made uncorrelated, of mean 0 and mean square 1, so that few steps of training are enough.
+"""Whitening of a party's own columns: uncorrelated, mean 0, mean square 1, so that few training
+steps are enough.
 
-By Cholesky's decomposition of the covariance, as loops over ``einsum``: sums have one order whatever the machine's threads, and a replay repeats
-them. A column that is a combination of the ones before it becomes 0 and gets no weight.
+The transformation is the inverse Cholesky factor of the covariance, computed with ``einsum`` in
+loops: sums have one order whatever the number of threads, so a replay repeats them. A column that
+is a linear combination of earlier ones becomes 0 and gets no weight.
 """
 
 from __future__ import annotations
@@ -11,42 +13,44 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SMALLEST = 1e-9
-"""Of a column's variance, what must be left when the columns before it are taken out."""
+_MIN_REMAINING_VARIANCE = 1e-9
+"""The share of a column's variance that must remain after the earlier columns are projected out."""
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """``means`` (columns,) and ``turn`` (columns, columns): white = (columns - means) · turn."""
+    """``means`` (columns,) and ``matrix`` (columns, columns): whitened = (columns - means) ·
+    matrix.
+    """
 
     means: NDArray[np.float64]
-    turn: Matrix
+    matrix: Matrix
 
     @classmethod
     def of(cls, columns: Matrix) -> Whitening:
-        """From the training rows, (rows, columns)."""
+        """Fit to the training rows (rows, columns)."""
         rows, width = columns.shape
         means = columns.sum(0) / rows
         centred = columns - means
         covariance = np.einsum("ni,nj->ij", centred, centred) / rows
-        lower, turn = np.zeros((width, width)), np.zeros((width, width))
-        for place in range(width):
-            rest = covariance[:, place] - np.einsum("ij,j->i", lower, lower[place])
-            if rest[place] <= _SMALLEST * covariance[place, place]:
+        lower, matrix = np.zeros((width, width)), np.zeros((width, width))
+        for index in range(width):
+            remaining = covariance[:, index] - np.einsum("ij,j->i", lower, lower[index])
+            if remaining[index] <= _MIN_REMAINING_VARIANCE * covariance[index, index]:
                 continue
-            root = np.sqrt(rest[place])
-            lower[place:, place] = rest[place:] / root
-            turn[:, place] = -np.einsum("ij,j->i", turn[:, :place], lower[place, :place])
-            turn[place, place] += 1.0
-            turn[:, place] /= root
-        return cls(means, turn)
+            root = np.sqrt(remaining[index])
+            lower[index:, index] = remaining[index:] / root
+            matrix[:, index] = -np.einsum("ij,j->i", matrix[:, :index], lower[index, :index])
+            matrix[index, index] += 1.0
+            matrix[:, index] /= root
+        return cls(means, matrix)
 
-    def white(self, columns: Matrix) -> Matrix:
-        """The columns made white."""
-        return np.asarray(np.einsum("ni,ij->nj", columns - self.means, self.turn), np.float64)
+    def transform(self, columns: Matrix) -> Matrix:
+        """Return the whitened columns."""
+        return np.asarray(np.einsum("ni,ij->nj", columns - self.means, self.matrix), np.float64)
 
-    def weights(self, white: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weights of the columns from weights of the white ones."""
-        return np.asarray(np.einsum("ij,j->i", self.turn, white), np.float64)
+    def weights(self, whitened: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weights of the columns from those of the whitened columns."""
+        return np.asarray(np.einsum("ij,j->i", self.matrix, whitened), np.float64)

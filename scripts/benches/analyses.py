@@ -48,14 +48,14 @@ def run(say: Callable[[str], None]) -> list[Figure]:
         with made:
             made.approve(job)
             receipts = [made.run(job) for _ in range(ROUNDS)]
-        assert all(each["bank"]["metrics"] == {"rows": plain[0][1], "missing": 0} for each in receipts)
-        spent = statistics.median(max(float(each["seconds"]) for each in receipt.values()) for receipt in receipts)
+        assert all(receipt_set["bank"]["metrics"] == {"rows": plain[0][1], "missing": 0} for receipt_set in receipts)
+        spent = statistics.median(max(float(receipt["seconds"]) for receipt in receipt.values()) for receipt in receipts)
     return [
         Figure(
             f"analysis of {ROWS:,} rows, confined and checked, parquet",
             spent,
             "s",
-            statistics.median(each[0] for each in plain),
+            statistics.median(run[0] for run in plain),
             "plain DuckDB",
             "≤ 10 s",
         )

@@ -35,12 +35,12 @@ def run(say: Say) -> list[Figure]:
 
 def seconds(receipts: Mapping[str, Any]) -> float:
     """How long the slowest party took."""
-    return max(float(each["seconds"]) for each in receipts.values())
+    return max(float(receipt["seconds"]) for receipt in receipts.values())
 
 
 def sent(receipts: Mapping[str, Any]) -> int:
     """Bytes sent by all parties together."""
-    return sum(int(each["sentBytes"]) for each in receipts.values())
+    return sum(int(receipt["sentBytes"]) for receipt in receipts.values())
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _intersections(say: Say) -> list[Figure]:
             if form == "csv":
                 width = sent(receipts) / LARGE
                 figures.append(Figure(f"{name}, sent", width, "bytes an identifier", 32 * 2, "two curve points", "≤ 110"))
-                peak = max(made.peak_megabytes(each) for each in made.names)
+                peak = max(made.peak_megabytes(party) for party in made.names)
                 rows = tables["bank"]["rows"].nbytes / 2**20
                 figures.append(Figure(f"{name}, peak memory of a party", peak, "MB", rows, "the rows alone", "≤ 1,500"))
     return figures

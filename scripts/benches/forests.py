@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 from numpy.typing import NDArray
 
-from federated.evaluation import Tally
+from federated.evaluation import RankingCurve
 from federated.job import Job
 from federated.vertical.binning import Bins
 from scripts.benches.figure import Figure
@@ -38,15 +38,15 @@ def run(say: Callable[[str], None]) -> list[Figure]:
         job = _job()
         parties.approve(job)
         receipts = parties.run(job)
-        spent = max(float(each["seconds"]) for each in receipts.values()) / TREES
-        sent = sum(int(each["sentBytes"]) for each in receipts.values()) / TREES / 2**20
-        models = [json.loads((each["folder"] / "output" / "model.json").read_text(encoding="utf-8")) for each in receipts.values()]
+        spent = max(float(receipt["seconds"]) for receipt in receipts.values()) / TREES
+        sent = sum(int(receipt["sentBytes"]) for receipt in receipts.values()) / TREES / 2**20
+        models = [json.loads((receipt["folder"] / "output" / "model.json").read_text(encoding="utf-8")) for receipt in receipts.values()]
         scores = csv.read_csv(receipts["bank"]["folder"] / "output" / "scores.csv")
     rows = scores["id"].to_numpy() % 10**10
     train = scores["part"].to_numpy(zero_copy_only=False) == "train"
-    test, chance = rows[~train], scores["chance"].to_numpy()[~train]
+    test, probability = rows[~train], scores["probability"].to_numpy()[~train]
     plain, theirs = _xgboost(_codes(models, values), bad, rows[train], test)
-    ours, auc = Tally.of(chance, bad[test]).auc(), Tally.of(theirs, bad[test]).auc()
+    ours, auc = RankingCurve.of(probability, bad[test]).auc(), RankingCurve.of(theirs, bad[test]).auc()
     name = f"SecureBoost {int(train.sum()):,} × {COLUMNS}, depth {DEPTH}"
     return [
         Figure(f"{name}, a tree", spent, "s", plain, "plain xgboost, a tree", "≤ 4 s"),
@@ -83,14 +83,14 @@ def _job() -> Job:
         }
         for party, span in TABLES.items()
     }
-    parameters = {"label": "Status", "trees": TREES, "depth": DEPTH, "test_share": TEST, "least_rows": 1, "least_summed": 1}
+    parameters = {"label": "Status", "trees": TREES, "max_depth": DEPTH, "test_share": TEST, "min_rows": 1, "min_rows_summed": 1}
     return Job.from_json({"job": "forest", "protocol": "boosting", "purpose": "measurement", "parties": parties, "parameters": parameters})
 
 
 def _codes(models: list[Mapping[str, Any]], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The bins' numbers, from the files that the parties have written."""
-    columns = [Bins(**{**each, "edges": tuple(each["edges"]), "values": ()}) for model in models for each in model["columns"]]
-    return np.stack([each.codes(values[:, int(each.column[1:])]) for each in columns], axis=1).astype(np.float64)
+    columns = [Bins(**{**column, "edges": tuple(column["edges"]), "values": ()}) for model in models for column in model["columns"]]
+    return np.stack([bins.codes(values[:, int(bins.column[1:])]) for bins in columns], axis=1).astype(np.float64)
 
 
 def _xgboost(codes: NDArray[np.float64], bad: NDArray[np.bool_], train: NDArray[Any], test: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:

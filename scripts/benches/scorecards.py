@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from federated.evaluation import Tally
+from federated.evaluation import RankingCurve
 from federated.job import Job
 from federated.sources import read
-from federated.vertical.binning import NO_BIN, cut
-from federated.vertical.plan import Plan
-from federated.vertical.points import Part
+from federated.vertical.binning import NO_BIN, bin_column
+from federated.vertical.plan import ScorecardPlan
+from federated.vertical.points import ScorecardPart
 from scripts.benches.figure import Figure
 from scripts.federated_demo.parties import KEY, Parties
 from scripts.federated_demo.tables import BANK, COLUMNS, DEPARTMENTS, LABEL, OUTCOMES, SOURCE, tables
@@ -63,13 +63,13 @@ def _training(say: Say) -> list[Figure]:
         for party in WIDE
     }
     job = _job("wide", parties, {"label": "bad", "iterations": 20})
-    unseen = _job("unseen", parties, {"label": "bad", "iterations": 20, "alignment": {"reveal": "nobody"}})
+    hidden_intersection = _job("hidden-intersection", parties, {"label": "bad", "iterations": 20, "alignment": {"reveal": "nobody"}})
     with daemons(sources) as made:
         made.approve(job)
         runs = [made.run(job) for _ in range(TIMES)]
         say(f"the same on rows that nobody learns, {TIMES} times")
-        made.approve(unseen)
-        hidden = [made.run(unseen) for _ in range(TIMES)]
+        made.approve(hidden_intersection)
+        hidden = [made.run(hidden_intersection) for _ in range(TIMES)]
         auc, blind = (_over_all(values, bad, receipts[0]) for receipts in (runs, hidden))
         peak = max(made.peak_megabytes(name) for name in made.names)
     (spent, sent), (longer, more) = (_spent_and_sent(receipts) for receipts in (runs, hidden))
@@ -91,15 +91,17 @@ def _training(say: Say) -> list[Figure]:
 
 def _spent_and_sent(runs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Seconds in the median, of the slowest party, and the most megabytes sent by all."""
-    spent = median(max(float(each["seconds"]) for each in receipts.values()) for receipts in runs)
-    return spent, max(sum(int(each["sentBytes"]) for each in receipts.values()) for receipts in runs) / 1e6
+    spent = median(max(float(receipt["seconds"]) for receipt in receipts.values()) for receipts in runs)
+    return spent, max(sum(int(receipt["sentBytes"]) for receipt in receipts.values()) for receipts in runs) / 1e6
 
 
 def _over_all(values: NDArray[np.float64], bad: NDArray[np.bool_], receipts: Mapping[str, Any]) -> float:
     """The AUC over all rows, trained with or not, by the points of all parties' parts."""
     columns = {f"x{column}": values[:, column] for column in range(values.shape[1])}
-    points = sum(Part.from_bytes((receipts[party]["folder"] / "output" / "model.json").read_bytes()).of_rows(columns, len(bad)) for party in WIDE)
-    return Tally.of(-np.asarray(points, np.float64), bad).auc()
+    points = sum(
+        ScorecardPart.from_bytes((receipts[party]["folder"] / "output" / "model.json").read_bytes()).points_of(columns, len(bad)) for party in WIDE
+    )
+    return RankingCurve.of(-np.asarray(points, np.float64), bad).auc()
 
 
 def _wide(values: NDArray[np.float64], bad: NDArray[np.bool_], party: str, span: slice) -> pa.Table:
@@ -147,7 +149,7 @@ def _folds_and_scores(say: Say) -> list[Figure]:
 def _folds(rows: int) -> Iterator[NDArray[np.bool_]]:
     for repeat in range(REPEATS):
         part = np.random.default_rng(repeat).permutation(rows) % FOLDS
-        yield from (part == each for each in range(FOLDS))
+        yield from (part == fold for fold in range(FOLDS))
 
 
 def _train(made: Parties, fold: str) -> dict[str, dict[str, Any]]:
@@ -164,7 +166,7 @@ def _scores(receipts: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _auc(rows: Sequence[Mapping[str, str]]) -> float:
-    return Tally.of(np.array([-float(row["score"]) for row in rows]), np.array([row["bad"] == "1" for row in rows])).auc()
+    return RankingCurve.of(np.array([-float(row["score"]) for row in rows]), np.array([row["bad"] == "1" for row in rows])).auc()
 
 
 def _names(parties: Any) -> list[str]:
@@ -176,7 +178,7 @@ def _pooled(made: Parties) -> dict[str, dict[str, Any]]:
     pooled: dict[str, dict[str, Any]] = {}
     for party, names in COLUMNS.items():
         table = read(made.source(party, SOURCE), key=KEY, columns=[name for name in names if name != LABEL])
-        ids = [each.decode() for each in table.ids.tolist()]
+        ids = [identifier.decode() for identifier in table.ids.tolist()]
         pooled |= {name: dict(zip(ids, values, strict=True)) for name, values in table.columns.items()}
     return pooled
 
@@ -184,20 +186,20 @@ def _pooled(made: Parties) -> dict[str, dict[str, Any]]:
 def _fitted(pooled: Mapping[str, Mapping[str, Any]], names: Sequence[str], told: Sequence[Mapping[str, str]]) -> float:
     """The AUC of logistic regression in the open, to its optimum, on exact weights of evidence of these columns over the same rows."""
     ids = [row["id"] for row in told]
-    bad, held_out = np.array([row["bad"] == "1" for row in told]), np.array([row["part"] == "test" for row in told])
-    evidence = np.column_stack([_evidence(name, _column([pooled[name][each] for each in ids]), bad, held_out) for name in names])
-    return Tally.of(_plain(evidence[~held_out], bad[~held_out])(evidence[held_out]), bad[held_out]).auc()
+    bad, holdout_mask = np.array([row["bad"] == "1" for row in told]), np.array([row["part"] == "test" for row in told])
+    evidence = np.column_stack([_evidence(name, _column([pooled[name][subject] for subject in ids]), bad, holdout_mask) for name in names])
+    return RankingCurve.of(_plain(evidence[~holdout_mask], bad[~holdout_mask])(evidence[holdout_mask]), bad[holdout_mask]).auc()
 
 
 def _column(values: list[Any]) -> NDArray[Any]:
-    return np.array(values, object if any(isinstance(each, str) for each in values) else np.float64)
+    return np.array(values, object if any(isinstance(value, str) for value in values) else np.float64)
 
 
 def _evidence(name: str, values: NDArray[Any], bad: NDArray[np.bool_], test: NDArray[np.bool_]) -> NDArray[np.float64]:
-    plan = Plan(LABEL)
-    bins = cut(name, values[~test], most=plan.bins, least=plan.least_rows)
+    plan = ScorecardPlan(LABEL)
+    bins = bin_column(name, values[~test], max_bins=plan.bins, min_rows=plan.min_rows)
     codes = bins.codes(values)
-    rows, bads = (np.bincount(codes[(codes != NO_BIN) & ~test & each], minlength=len(bins.names)) for each in (True, bad))
+    rows, bads = (np.bincount(codes[(codes != NO_BIN) & ~test & chosen], minlength=len(bins.names)) for chosen in (True, bad))
     shares = (bads + 0.5) / (bads + 0.5).sum(), (rows - bads + 0.5) / (rows - bads + 0.5).sum()
     return np.asarray(np.append(np.log(shares[0] / shares[1]), 0.0)[codes], np.float64)
 
@@ -220,7 +222,7 @@ def _latencies(made: Parties, receipts: Mapping[str, Any], training: str, say: S
         name: {
             "role": "label" if name == BANK else "features",
             "source": SOURCE,
-            "columns": [each for each in COLUMNS[name] if each != LABEL],
+            "columns": [column for column in COLUMNS[name] if column != LABEL],
         }
         for name in owners
     }
@@ -237,12 +239,12 @@ def _in_the_open(made: Parties, receipts: Mapping[str, Any]) -> float:
     """Milliseconds that the points of one row take when all parts and columns are in one place."""
     held = []
     for name in (BANK, *DEPARTMENTS):
-        part = Part.from_bytes((receipts[name]["folder"] / "output" / "model.json").read_bytes())
-        held.append((part, read(made.source(name, SOURCE), key=KEY, columns=[each.bins.column for each in part.columns])))
+        part = ScorecardPart.from_bytes((receipts[name]["folder"] / "output" / "model.json").read_bytes())
+        held.append((part, read(made.source(name, SOURCE), key=KEY, columns=[column.bins.column for column in part.columns])))
     times = []
     for row in range(200):
         started = time.perf_counter()
-        sum(int(part.of_rows(table.take(np.array([row])).columns, 1)[0]) for part, table in held)
+        sum(int(part.points_of(table.take(np.array([row])).columns, 1)[0]) for part, table in held)
         times.append(time.perf_counter() - started)
     return 1000 * median(times)
 

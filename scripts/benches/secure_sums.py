@@ -61,8 +61,8 @@ def _one(*, secure: bool) -> float:
             make_identity(root / name, name)
         ends = {name: context.Pipe() for name in (CENTRE, *MEMBERS)}
         processes = [context.Process(target=_process, args=(name, root, ports, secure, ends[name][1])) for name in ends]
-        for each in processes:
-            each.start()
+        for process in processes:
+            process.start()
         try:
             for ours, _ in ends.values():
                 if not ours.poll(_PATIENCE) or ours.recv() != "ready":
@@ -74,9 +74,9 @@ def _one(*, secure: bool) -> float:
                 raise TimeoutError("the sum did not end")
             spent = float(centre.recv())
         finally:
-            for each in processes:
-                each.join(10)
-                each.kill()
+            for process in processes:
+                process.join(10)
+                process.kill()
     return spent
 
 
@@ -96,8 +96,8 @@ def _terms() -> Terms:
 async def _joined(name: str, root: Path, ports: dict[str, int], kind: type[TlsWire] = TlsWire) -> AsyncIterator[dict[str, Channel]]:
     """Channels to all others; a party connects to those before it and is connected to by those behind."""
     parties = [CENTRE, *MEMBERS]
-    certificates = {each: (root / each / "certificate.pem").read_bytes() for each in parties}
-    names = {fingerprint_of(certificate, name=each): each for each, certificate in certificates.items()}
+    certificates = {party: (root / party / "certificate.pem").read_bytes() for party in parties}
+    names = {fingerprint_of(certificate, name=party): party for party, certificate in certificates.items()}
     wires: dict[str, TlsWire] = {}
     joined = asyncio.Event()
 
@@ -123,7 +123,7 @@ async def _joined(name: str, root: Path, ports: dict[str, int], kind: type[TlsWi
 
 async def _centre(name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection) -> None:
     async with _joined(name, root, ports) as channels:
-        expected = sum(_vector(each) for each in MEMBERS if each != DROPPED)
+        expected = sum(_vector(member) for member in MEMBERS if member != DROPPED)
         session = Session(name, channels, Randomness(secrets.token_bytes(32)))
         await _ready(pipe)
         started = time.perf_counter()

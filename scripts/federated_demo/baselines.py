@@ -11,33 +11,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.evaluation import Scored, evaluate
+from federated.evaluation import ScoredRows, evaluate
+from federated.vertical.binned_columns import BinnedColumns
 from federated.vertical.binning import NO_BIN, Evidence
-from federated.vertical.cuts import Cut
-from federated.vertical.plan import Plan
+from federated.vertical.plan import ScorecardPlan
 from federated.vertical.whitening import Whitening
 
 _STEPS = 20
 
 
-def plain(columns: Mapping[str, NDArray[Any]], bad: NDArray[np.bool_], test: NDArray[np.bool_], plan: Plan) -> dict[str, Any]:
+def plain(columns: Mapping[str, NDArray[Any]], bad: NDArray[np.bool_], test: NDArray[np.bool_], plan: ScorecardPlan) -> dict[str, Any]:
     """The evaluation (``federated.evaluation.evaluate``) of a scorecard of these columns. All (rows,)."""
-    cut = Cut.of({name: values[~test] for name, values in columns.items()}, plan)
-    told = tuple(
-        Evidence.of(layout, np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(), least=plan.least_cases)
-        for codes, layout in zip(cut.codes, cut.layouts, strict=True)
+    binned = BinnedColumns.of({name: values[~test] for name, values in columns.items()}, plan)
+    evidence_by_column = tuple(
+        Evidence.of(layout, np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(), min_cases=plan.min_cases)
+        for codes, layout in zip(binned.codes, binned.layouts, strict=True)
     )
-    evidence = np.column_stack([each.column(bins.codes(columns[bins.column])) for each, bins in zip(told, cut.bins, strict=True)])
-    white = np.column_stack([Whitening.of(evidence[~test]).white(evidence), np.ones(len(bad))])
-    chance = 1 / (1 + np.exp(-white @ _fitted(white[~test], bad[~test])))
-    both = (Scored(chance[rows], chance[rows], bad[rows]) for rows in (~test, test))
+    evidence = np.column_stack(
+        [column_evidence.column(bins.codes(columns[bins.column])) for column_evidence, bins in zip(evidence_by_column, binned.bins, strict=True)]
+    )
+    whitened = np.column_stack([Whitening.of(evidence[~test]).transform(evidence), np.ones(len(bad))])
+    probability = 1 / (1 + np.exp(-whitened @ _fitted(whitened[~test], bad[~test])))
+    both = (ScoredRows(probability[rows], probability[rows], bad[rows]) for rows in (~test, test))
     return evaluate(*both)
 
 
 def _fitted(columns: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
     weights = np.zeros(columns.shape[1])
     for _ in range(_STEPS):
-        chance = 1 / (1 + np.exp(-columns @ weights))
-        curvature = (columns.T * (chance * (1 - chance))) @ columns
-        weights += np.linalg.lstsq(curvature, columns.T @ (bad - chance), rcond=None)[0]
+        probability = 1 / (1 + np.exp(-columns @ weights))
+        hessian = (columns.T * (probability * (1 - probability))) @ columns
+        weights += np.linalg.lstsq(hessian, columns.T @ (bad - probability), rcond=None)[0]
     return weights

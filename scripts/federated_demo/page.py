@@ -34,8 +34,8 @@ def _page(report: dict[str, Any]) -> str:
         ("peak memory (MB)", report["peak_memory_mb"]),
     ]
     models = [
-        {**each, "test": each["evaluation"]["test"], "colour": colour, "curve": _curve(each["evaluation"]["roc"])}
-        for each, colour in zip(report["models"], _COLOURS, strict=True)
+        {**model, "test": model["evaluation"]["test"], "colour": colour, "curve": _curve(model["evaluation"]["roc"])}
+        for model, colour in zip(report["models"], _COLOURS, strict=True)
     ]
     made_at = local_time(time.time())
     return environment.get_template("federated.html").render(r=report, cards=cards, models=models, made_at=made_at, side=_SIDE, left=_LEFT)

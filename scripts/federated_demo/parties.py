@@ -112,7 +112,7 @@ class Parties:
 
     def pids(self) -> list[int]:
         """The processes of all daemons."""
-        return [each.pid for each in self._processes.values()]
+        return [process.pid for process in self._processes.values()]
 
     def peak_megabytes(self, name: str) -> float:
         """The most memory a party's process has held at once (resident set, from the kernel)."""
@@ -143,10 +143,10 @@ class Parties:
                 return error
 
         ended = dict(zip(job.parties, await asyncio.gather(*(one(name) for name in job.parties)), strict=True))
-        errors = [each for each in ended.values() if isinstance(each, QiaolianError)]
+        errors = [error for error in ended.values() if isinstance(error, QiaolianError)]
         if errors:
             # A party that was only told of another's failure is not the one to listen to.
-            raise next((each for each in errors if each.code not in ("peer_failed", "peer_gone")), errors[0])
+            raise next((error for error in errors if error.code not in ("peer_failed", "peer_gone")), errors[0])
         for name, receipt in ended.items():
             (folder,) = set(self._attempts(name, job)) - before[name]
             receipt["folder"] = folder

@@ -14,9 +14,9 @@ import numpy as np
 
 from federated import sources
 from federated.errors import QiaolianError
-from federated.evaluation import Tally
+from federated.evaluation import RankingCurve
 from federated.job import Job
-from federated.vertical.plan import Plan
+from federated.vertical.plan import ScorecardPlan
 from scripts.demo_steps.memory import MemoryWatch
 from scripts.demo_steps.screen import Screen
 from scripts.federated_demo import baselines, page
@@ -31,7 +31,7 @@ DEALER = "data-administration"
 PURPOSE = "credit-assessment"
 LATE = "tax"
 """The department whose officer has not said yes at first."""
-TREES = {"trees": 12, "depth": 3}
+TREES = {"trees": 12, "max_depth": 3}
 BATCH = 100
 CHANGED_BIT = 1
 STEPS = 8
@@ -151,40 +151,42 @@ class FederatedDemo:
         self._report["psi_rows"] = told["rows"]
         scored = _rows(_output(receipts, BANK) / "scores.csv")
         bad, test = np.array([row["bad"] == "1" for row in scored]), np.array([row["part"] == "test" for row in scored])
-        plan = Plan.read(self._scorecard_job().parameters)
+        plan = ScorecardPlan.read(self._scorecard_job().parameters)
         columns = self._columns(parties, [row["id"] for row in scored])
         own = {name: values for name, values in columns.items() if name in COLUMNS[BANK]}
         self._compare("bank alone 银行自有", baselines.plain(own, bad, test, plan))
         self._keep("joint scorecard 联合", receipts)
         self._compare("pooled, in the open 集中", baselines.plain(columns, bad, test, plan))
-        alone, joint, pooled = (each["evaluation"]["test"] for each in self._models)
+        alone, joint, pooled = (model["evaluation"]["test"] for model in self._models)
         self._report |= {"auc_joint": joint["auc"], "auc_bank": alone["auc"], "auc_pooled": pooled["auc"]}
         self._report |= {"ks_joint": joint["ks"], "ks_bank": alone["ks"], "ks_pooled": pooled["ks"]}
         # The judge is not believed either: the bank's file of scores must give the figure it tells.
-        chance = np.array([-float(row["score"]) for row in scored])
-        self._report["auc_recomputed"] = round(Tally.of(chance[test], bad[test]).auc(), 6)
+        probability = np.array([-float(row["score"]) for row in scored])
+        self._report["auc_recomputed"] = round(RankingCurve.of(probability[test], bad[test]).auc(), 6)
         self._screen.line(f"{told['rows']:,} firms are known to all four; {told['test_rows']:,} of them were kept for the test")
-        for each in self._models:
-            self._screen.line(f"{each['name']}: AUC {each['evaluation']['test']['auc']:.4f}, KS {each['evaluation']['test']['ks']:.4f}")
+        for model in self._models:
+            self._screen.line(f"{model['name']}: AUC {model['evaluation']['test']['auc']:.4f}, KS {model['evaluation']['test']['ks']:.4f}")
         self._screen.line(
             f"the parties sent each other {_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; each keeps the points of its own columns",
             "models/scorecard/card.html",
         )
-        self._unseen(parties)
+        self._hidden_intersection(parties)
 
-    def _unseen(self, parties: Parties) -> None:
+    def _hidden_intersection(self, parties: Parties) -> None:
         """The same, but nobody learns which firms are common. It draws its own test rows: a column of them would tell."""
-        receipts = self._run(parties, self._job("unseen", "scorecard", {"label": LABEL, "alignment": {"reveal": "nobody"}, **OUTCOMES}, tested=False))
+        receipts = self._run(
+            parties, self._job("hidden-intersection", "scorecard", {"label": LABEL, "alignment": {"reveal": "nobody"}, **OUTCOMES}, tested=False)
+        )
         self._keep("joint, nobody knows the rows 交集不可见", receipts)
         told = receipts[BANK]["metrics"]
-        files = [each.read_bytes() for party in receipts for each in _output(receipts, party).iterdir()]
+        files = [path.read_bytes() for party in receipts for path in _output(receipts, party).iterdir()]
         codes = {code for held in self._held.values() for code in held[SOURCE].column(KEY).to_pylist()}
-        self._report |= {"unseen_rows": told["rows"], "auc_unseen": told["auc"]}
-        self._report["unseen_named"] = sum(code.encode() in each for each in files for code in codes)
+        self._report |= {"hidden_rows": told["rows"], "auc_hidden": told["auc"]}
+        self._report["hidden_named"] = sum(code.encode() in content for content in files for code in codes)
         self._screen.line(
             f"trained again, and nobody learned which {told['rows']:,} firms are common: AUC {told['auc']:.4f} on test rows of its own; "
-            f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; {self._report['unseen_named']} firms are named in the files",
-            "models/unseen/card.html",
+            f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; {self._report['hidden_named']} firms are named in the files",
+            "models/hidden-intersection/card.html",
         )
 
     def _trees(self, parties: Parties) -> None:
@@ -195,7 +197,7 @@ class FederatedDemo:
         self._report |= {"boost_auc": told["auc"], "boost_ks": told["ks"]}
         self._report["tests_equal"] = self._tested("boosting") == self._tested("scorecard")
         self._screen.line(
-            f"{TREES['trees']} trees of depth {TREES['depth']}: AUC {told['auc']:.4f} on the same test rows; "
+            f"{TREES['trees']} trees of depth {TREES['max_depth']}: AUC {told['auc']:.4f} on the same test rows; "
             f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s",
             "models/boosting/card.html",
         )
@@ -215,13 +217,13 @@ class FederatedDemo:
                 f"{len(after):,} firms scored by the {training} job's model in batches of {BATCH} in {_seconds(receipts):.1f} s; {what}",
                 f"receipt {receipts[BANK]['attempt']}",
             )
-            code, score, chance = (after[0][name] for name in ("id", "score", "chance"))
-            self._screen.line(f"{code}: score {float(score):.6g}, chance of bad {float(chance):.3f}, as in the training")
+            code, score, probability = (after[0][name] for name in ("id", "score", "probability"))
+            self._screen.line(f"{code}: score {float(score):.6g}, chance of bad {float(probability):.3f}, as in the training")
         self._report["scores_equal"] = all(equal)
 
     def _scoring_job(self, training: str) -> Job:
         pinned = {party: self._runs[training][party]["files"]["model.json"] for party in self._held}
-        roles = {party: each.role for party, each in self._scorecard_job().parties.items()}
+        roles = {party: part.role for party, part in self._scorecard_job().parties.items()}
         parts = {party: {"role": roles[party], "source": SOURCE, "columns": self._own(party)} for party in self._held}
         return Job.from_json(_spec(f"scoring-{training}", "scoring", parts, {"training": training, "models": pinned, "batch": BATCH}))
 
@@ -307,7 +309,7 @@ class FederatedDemo:
     def _job(self, name: str, protocol: str, given: dict[str, Any], *, tested: bool = True) -> Job:
         """A vertical job between the bank, which holds the label, and the departments. ``tested``: by the bank's column of test rows."""
         parts: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], *([TEST] if tested else [])]}}
-        parts |= {each: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[each])} for each in DEPARTMENTS}
+        parts |= {department: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[department])} for department in DEPARTMENTS}
         if protocol == "scorecard":
             parts[DEALER] = {"role": "dealer"}
         return Job.from_json(_spec(name, protocol, parts, given | ({"test_column": TEST} if tested else {})))
@@ -366,12 +368,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _same(before: dict[str, str], after: dict[str, str]) -> bool:
     """Whether a row got what the training gave it: its points, or of a forest, whose scores the training does not list, its chance."""
-    return before["score"] == after["score"] if "score" in before else round(float(before["chance"]), 6) == float(after["chance"])
+    return before["score"] == after["score"] if "score" in before else round(float(before["probability"]), 6) == float(after["probability"])
 
 
 def _sent(receipts: Receipts) -> int:
-    return sum(int(each["sentBytes"]) for each in receipts.values())
+    return sum(int(receipt["sentBytes"]) for receipt in receipts.values())
 
 
 def _seconds(receipts: Receipts) -> float:
-    return max(float(each["seconds"]) for each in receipts.values())
+    return max(float(receipt["seconds"]) for receipt in receipts.values())

@@ -32,7 +32,7 @@ def tables() -> dict[str, dict[str, pa.Table]]:
 
 def common(held: Mapping[str, Mapping[str, pa.Table]]) -> list[str]:
     """The codes that all parties hold: what no party knows, and the demo may compute because it made the tables."""
-    sets = [set(each[SOURCE].column(KEY).to_pylist()) for each in held.values()]
+    sets = [set(sources[SOURCE].column(KEY).to_pylist()) for sources in held.values()]
     return sorted(set.intersection(*sets))
 
 
@@ -40,7 +40,7 @@ def _table(party: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> 
     place = DEPARTMENTS.index(party) if party in DEPARTMENTS else None
     kept = [row for number, row in enumerate(rows) if place is None or number % _MISSING_OF != place]
     order = np.random.default_rng(list(COLUMNS).index(party)).permutation(len(kept))
-    ordered = [kept[each] for each in order]
+    ordered = [kept[subject] for subject in order]
     told = {name: [row[name] for row in ordered] for name in columns}
     if party == BANK:
         told[TEST] = (np.random.default_rng(len(rows)).random(len(ordered)) < _TESTED).astype(int).tolist()

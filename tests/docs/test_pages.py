@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chain.errors import QiaolianError
-from federated.protocols import _ROOMS
+from federated.protocols import PROTOCOL_MODULES
 from registry.uscc import require_valid
 from scripts.cli import COMMANDS, parse, parser_for
 from scripts.statement_pages import PAGE, page
@@ -39,7 +39,7 @@ def test_the_statements_page_is_what_the_types_say() -> None:
 
 def test_every_protocol_says_how_it_replays() -> None:
     text = (DOCS / "protocols" / "replay.md").read_text()
-    assert [name for name in _ROOMS if f"\n| `{name}` |" not in text] == []
+    assert [name for name in PROTOCOL_MODULES if f"\n| `{name}` |" not in text] == []
 
 
 @pytest.mark.parametrize("command", TYPED)

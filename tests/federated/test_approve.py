@@ -53,7 +53,7 @@ def test_an_approval_shows_exactly_what_it_allows(tax: Path, tmp_path: Path, cap
         "Li Na",
         "bank, as receiver",
         "uses: 3",
-        "identifiers alone",
+        "only the identifiers",
     ):
         assert text in shown
 

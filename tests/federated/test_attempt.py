@@ -64,7 +64,7 @@ def state(end: dict[str, Any]) -> dict[str, Any]:
 
 def require_nothing_left(end: dict[str, Any]) -> None:
     """Of a failed attempt only what was asked and what became of it."""
-    assert sorted(each.name for each in end["folder"].iterdir()) == ["spec.json", "state.json"]
+    assert sorted(path.name for path in end["folder"].iterdir()) == ["spec.json", "state.json"]
     assert (state(end)["state"], state(end)["code"]) == ("failed", end["error"].code)
     assert end["error"].code != "internal"
 
@@ -90,7 +90,7 @@ def test_both_end_with_the_same_attempt_heads_and_results(parties: Parties, make
     for end in ends.values():
         assert end["results"][end["party"]] == "0x" + result_commitment(end, bytes.fromhex(end["resultSalt"][2:])).hex()
         assert state(end)["state"] == "done"
-        assert all(each.stat().st_mode & 0o077 == 0 for each in end["folder"].rglob("*"))
+        assert all(path.stat().st_mode & 0o077 == 0 for path in end["folder"].rglob("*"))
     assert bank["inputs"]["bank"]["root"] == tax["inputs"]["bank"]["root"]
 
 
@@ -281,7 +281,7 @@ def test_a_hello_that_is_none_is_refused(parties: Parties, make_job: Any, approv
     assert with_peer(parties["bank"], job, act).code == "message_malformed"
 
 
-def test_parties_that_were_told_different_seeds_stop(parties: Parties, make_job: Any, approve: Any) -> None:
+def test_parties_with_different_seed_commitments_stop(parties: Parties, make_job: Any, approve: Any) -> None:
     job = make_job()
     approve(job)
 
@@ -368,7 +368,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing(parties: Parties, make_job
     assert "disk_full" in codes(ends)
     assert codes(ends) <= {"disk_full", "peer_failed"}
     for end in ends.values():
-        assert {each.name for each in end["folder"].iterdir()} <= {"spec.json", "state.json"}
+        assert {path.name for path in end["folder"].iterdir()} <= {"spec.json", "state.json"}
 
 
 # --- Replay -----------------------------------------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from federated.card import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Card
-from federated.evaluation import Scored, evaluate
+from federated.evaluation import ScoredRows, evaluate
 
 
-def scored(seed: int, rows: int) -> Scored:
+def scored(seed: int, rows: int) -> ScoredRows:
     numbers = np.random.default_rng(seed)
-    chance = numbers.random(rows)
-    return Scored(chance, 600 - 40 * np.log(chance / (1 - chance)), numbers.random(rows) < chance)
+    probability = numbers.random(rows)
+    return ScoredRows(probability, 600 - 40 * np.log(probability / (1 - probability)), numbers.random(rows) < probability)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_the_page_says_the_figures_of_the_data(card: Card) -> None:
     for name in ("train", "test"):
         for figure in ("auc", "ks", "brier"):
             assert f"{card.evaluation[name][figure]:.4f}" in text
-    for each in ("Scorecard loans", "信易贷", "Income", "0.3100", "Not a decision."):
-        assert each in text
+    for text_part in ("Scorecard loans", "信易贷", "Income", "0.3100", "Not a decision."):
+        assert text_part in text
     told = json.loads(card.files()["card.json"])
     assert told["evaluation"] == card.evaluation
     assert told["facts"] == card.facts
@@ -75,7 +75,7 @@ def test_the_same_card_gives_the_same_bytes(card: Card) -> None:
 
 
 def test_every_plot_is_drawn_within_its_frame(card: Card) -> None:
-    drawn = [ElementTree.fromstring(each) for each in re.findall(r"<svg.*?</svg>", page(card), re.S)]
+    drawn = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page(card), re.S)]
     assert len(drawn) == 5
     for plot in drawn:
         places = [tuple(map(float, pair.split(","))) for line in plot.iter("polyline") for pair in line.attrib["points"].split()]

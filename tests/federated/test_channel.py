@@ -25,8 +25,8 @@ def receive(*frames: bytes, kind: str = "k") -> Any:
     async def run() -> Any:
         near, far = wire_pair()
         channel = Channel("peer", near)
-        for each in frames:
-            await far.send([each])
+        for frame in frames:
+            await far.send([frame])
         return [await channel.receive(kind) for _ in frames][-1]
 
     return asyncio.run(run())
@@ -55,9 +55,9 @@ def test_every_type_comes_out_as_it_went_in() -> None:
         lambda message: message.blob("blob", 3),
         lambda message: message.blob("number"),
         lambda message: message.integer("text"),
-        lambda message: message.integer("number", most=6),
+        lambda message: message.integer("number", maximum=6),
         lambda message: message.integer("truth"),
-        lambda message: message.text("text", most=0),
+        lambda message: message.text("text", max_length=0),
         lambda message: message.value("blob"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_repeated_left_out_or_reordered_message_is_noticed() -> None:
         assert caught.value.code == "message_out_of_order"
 
 
-def test_another_kind_and_a_peers_stop_are_told_apart() -> None:
+def test_another_kind_and_a_peers_stop_are_distinguished() -> None:
     with pytest.raises(PeerFault) as unexpected:
         receive(frame_of(kind="other"))
     with pytest.raises(PeerFault) as stopped:

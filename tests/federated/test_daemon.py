@@ -83,7 +83,7 @@ def approve(homes: dict[str, Path], spec: Path, names: tuple[str, ...] = PARTIES
 
 def run_both(homes: dict[str, Path], spec: Path) -> dict[str, subprocess.CompletedProcess[str]]:
     going = {name: start("run", spec, "--party", config(homes, name), "--json") for name in PARTIES}
-    out = {name: each.communicate(timeout=60) for name, each in going.items()}
+    out = {name: process.communicate(timeout=60) for name, process in going.items()}
     return {name: subprocess.CompletedProcess([], going[name].returncode, *out[name]) for name in PARTIES}
 
 
@@ -92,8 +92,8 @@ def attempts(home: Path) -> list[Path]:
 
 
 def require_no_output(home: Path) -> None:
-    for each in attempts(home):
-        assert {path.name for path in each.iterdir()} <= {"spec.json", "state.json"}
+    for folder in attempts(home):
+        assert {path.name for path in folder.iterdir()} <= {"spec.json", "state.json"}
 
 
 @contextmanager
@@ -114,13 +114,13 @@ def daemon(homes: dict[str, Path], name: str) -> Iterator[subprocess.Popen[str]]
 def test_two_people_run_a_job_and_each_replays_it(homes: dict[str, Path], spec: Path, common: list[str]) -> None:
     approve(homes, spec)
     ended = run_both(homes, spec)
-    receipts = {name: json.loads(each.stdout) for name, each in ended.items() if each.returncode == 0}
-    assert set(receipts) == set(PARTIES), [each.stderr for each in ended.values()]
+    receipts = {name: json.loads(result.stdout) for name, result in ended.items() if result.returncode == 0}
+    assert set(receipts) == set(PARTIES), [result.stderr for result in ended.values()]
     assert receipts["bank"]["directions"] == receipts["tax"]["directions"]
     for name in PARTIES:
         (attempt,) = attempts(homes[name])
         lines = (attempt / "output" / "intersection.csv").read_text().split()
-        assert sorted(each.strip('"') for each in lines[1:]) == common
+        assert sorted(line.strip('"') for line in lines[1:]) == common
         again = cli("replay", attempt, "--party", config(homes, name))
         assert again.returncode == 0, again.stderr
         assert "match" in again.stdout
@@ -138,7 +138,7 @@ def test_daemons_run_jobs_and_tell_their_people(homes: dict[str, Path], spec: Pa
     with daemon(homes, "bank"), daemon(homes, "tax") as tax:
         for _ in range(2):
             ended = run_both(homes, spec)
-            assert [each.returncode for each in ended.values()] == [0, 0], ended
+            assert [result.returncode for result in ended.values()] == [0, 0], ended
             assert "intersection: 100%" in ended["bank"].stderr
         second = cli("daemon", "--party", config(homes, "bank"))
         assert second.returncode != 0
@@ -162,7 +162,7 @@ def test_a_source_without_a_yes_is_never_opened(homes: dict[str, Path], spec: Pa
         assert "gate_refused" in ended["bank"].stderr
         assert seen() == {}
         approve(homes, spec)
-        assert [each.returncode for each in run_both(homes, spec).values()] == [0, 0]
+        assert [result.returncode for result in run_both(homes, spec).values()] == [0, 0]
         assert set(seen()) == set(sources.values())
     assert not (attempts(homes["tax"])[0] / "output").exists()
 
@@ -173,7 +173,7 @@ def test_an_approval_is_for_this_very_job(homes: dict[str, Path], spec: Path) ->
     changed["purpose"] = "marketing"
     spec.write_text(json.dumps(changed))
     ended = run_both(homes, spec)
-    assert all("gate_refused" in each.stderr for each in ended.values())
+    assert all("gate_refused" in result.stderr for result in ended.values())
 
 
 # --- Peers that are not there, not the same, or gone -----------------------------------------------------------------------------
@@ -195,10 +195,10 @@ def test_parties_with_other_specifications_do_not_start(homes: dict[str, Path], 
     other.write_text(json.dumps(changed))
     bank = start("run", spec, "--party", config(homes, "bank"))
     tax = start("run", other, "--party", config(homes, "tax"))
-    said = [each.communicate(timeout=60)[1] for each in (bank, tax)]
+    said = [process.communicate(timeout=60)[1] for process in (bank, tax)]
     assert bank.returncode
     assert tax.returncode
-    assert all("spec_differs" in each for each in said), said
+    assert all("spec_differs" in output for output in said), said
     for home in homes.values():
         require_no_output(home)
 
@@ -244,7 +244,7 @@ def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(homes: dict
     assert "interrupted" in cli("status", "--party", config(homes, "tax")).stdout
     for name in PARTIES:
         (homes[name] / "rows.csv").write_bytes(few[name])
-    assert [each.returncode for each in run_both(homes, spec).values()] == [0, 0]
+    assert [result.returncode for result in run_both(homes, spec).values()] == [0, 0]
 
 
 # --- What people get wrong ---------------------------------------------------------------------------------------------------------

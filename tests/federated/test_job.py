@@ -13,7 +13,7 @@ import pytest
 
 from federated.errors import BadInput, Forbidden
 from federated.gate import FolderGate
-from federated.inputs import MOST_LEAVES, commit_rows
+from federated.inputs import MAX_LEAVES, commit_rows
 from federated.job import Job, Table
 from federated.party import PartyConfig
 from federated.protocols import protocol_of
@@ -78,8 +78,8 @@ def table(**change: Any) -> Table:
 
 def test_a_commitment_changes_with_every_row_salt_and_text() -> None:
     roots = [
-        commit_rows(each, Randomness(bytes([seed]) * 32)).root
-        for seed, each in (
+        commit_rows(table, Randomness(bytes([seed]) * 32)).root
+        for seed, table in (
             (1, table()),
             (2, table()),
             (1, table(x=np.array([1.0, 2.5, np.nan]))),
@@ -92,7 +92,7 @@ def test_a_commitment_changes_with_every_row_salt_and_text() -> None:
 
 
 def test_many_rows_share_leaves_and_none_is_left_out() -> None:
-    count = 2 * MOST_LEAVES + 1
+    count = 2 * MAX_LEAVES + 1
     rows = Table(np.arange(count).astype("S8"), {"x": np.zeros(count)})
     whole = commit_rows(rows, Randomness(bytes(32)))
     rows.columns["x"][-1] = 1.0
@@ -126,9 +126,9 @@ def test_a_damaged_or_copied_approval_says_no(tmp_path: Path) -> None:
     path = gate.approve(job, uses=1, not_after=2000, by="Li")
     (path.with_name(path.name.replace(job.digest.hex(), other.digest.hex()))).write_bytes(path.read_bytes())
     path.write_text("{")
-    for each in (job, other):
+    for approved in (job, other):
         with pytest.raises(Forbidden) as caught:
-            permit(gate, each)
+            permit(gate, approved)
         assert caught.value.code == "gate_refused"
 
 
@@ -140,7 +140,7 @@ def test_uses_are_counted_once_however_many_ask_at_once(tmp_path: Path) -> None:
         return await asyncio.gather(*(gate.permit(job, "tax", now=1000) for _ in range(10)), return_exceptions=True)
 
     given = asyncio.run(ask())
-    assert sum(isinstance(each, bytes) for each in given) == 3
+    assert sum(isinstance(result, bytes) for result in given) == 3
 
 
 # --- A party's configuration --------------------------------------------------------------------------------------------------------

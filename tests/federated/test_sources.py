@@ -12,7 +12,7 @@ import pytest
 
 from federated.errors import BadInput
 from federated.job import ReadReport
-from federated.sources import Form, read
+from federated.sources import SourceFormat, read
 from registry.uscc import with_check_character
 
 
@@ -96,14 +96,14 @@ def test_a_file_in_another_encoding_is_refused_by_its_line(tmp_path: Path, decla
     path = tmp_path / "rows.csv"
     path.write_bytes(b"code,x\nA,1\nB\xff\xff,2\n")
     with pytest.raises(BadInput, check=lambda error: error.code == "source_encoding" and error.sentence.startswith("Line 3 of rows.csv")):
-        read(path, key="code", columns=["x"], form=Form(encoding=declared))
+        read(path, key="code", columns=["x"], source_format=SourceFormat(encoding=declared))
 
 
 def test_an_unknown_encoding_and_another_delimiter(tmp_path: Path) -> None:
     path = written(tmp_path, "code;x\nA;1\n")
     with pytest.raises(BadInput, check=lambda error: error.code == "source_encoding_unknown"):
-        read(path, key="code", columns=["x"], form=Form(encoding="utf-16"))
-    assert read(path, key="code", columns=["x"], form=Form(delimiter=";")).columns["x"].tolist() == [1]
+        read(path, key="code", columns=["x"], source_format=SourceFormat(encoding="utf-16"))
+    assert read(path, key="code", columns=["x"], source_format=SourceFormat(delimiter=";")).columns["x"].tolist() == [1]
 
 
 # --- Identifiers ----------------------------------------------------------------------------------------------------------------
@@ -132,9 +132,9 @@ def test_a_row_without_an_identifier_is_refused_by_its_line(tmp_path: Path, empt
 # --- Values ---------------------------------------------------------------------------------------------------------------------
 
 
-def column(tmp_path: Path, cells: list[str], form: Form | None = None) -> tuple[list[object], ReadReport]:
+def column(tmp_path: Path, cells: list[str], form: SourceFormat | None = None) -> tuple[list[object], ReadReport]:
     text = "code,x\n" + "".join(f'c{row},"{cell}"\n' for row, cell in enumerate(cells))
-    table = read(written(tmp_path, text), key="code", columns=["x"], form=form)
+    table = read(written(tmp_path, text), key="code", columns=["x"], source_format=form)
     assert table.report is not None
     return table.columns["x"].tolist(), table.report
 
@@ -162,9 +162,9 @@ def test_declared_cells_are_missing_and_declared_columns_stay_text(tmp_path: Pat
     values, report = column(tmp_path, ["1", "N.A.", "3", ""])
     assert np.array_equal(values, [1, np.nan, 3, np.nan], equal_nan=True)
     assert report.missing == {"x": 2}
-    values, report = column(tmp_path, ["1", "unknown", "3"], Form(missing=("unknown",)))
+    values, report = column(tmp_path, ["1", "unknown", "3"], SourceFormat(missing=("unknown",)))
     assert report.missing == {"x": 1}
-    assert column(tmp_path, ["1,000", "12%"], Form(texts=("x",)))[0] == ["1,000", "12%"]
+    assert column(tmp_path, ["1,000", "12%"], SourceFormat(texts=("x",)))[0] == ["1,000", "12%"]
     assert column(tmp_path, ["10-20", "1 year", "rent", "7"])[0] == ["10-20", "1 year", "rent", "7"]
 
 

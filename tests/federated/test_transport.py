@@ -131,7 +131,7 @@ def test_a_peer_that_dies_within_a_frame_is_gone(homes: dict[str, Path]) -> None
     pair(homes, scene)
 
 
-def test_silence_computing_and_stalling_are_told_apart(homes: dict[str, Path]) -> None:
+def test_silence_computing_and_stalling_are_distinguished(homes: dict[str, Path]) -> None:
     async def scene(ours: Streams, theirs: Streams) -> None:
         bank = TlsWire("tax", *ours, silent_after=0.2, stalled_after=0.6)
         with pytest.raises(PeerFault) as silent:  # no wire at the other end: nobody's heart beats

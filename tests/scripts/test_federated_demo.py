@@ -32,9 +32,9 @@ HELD: dict[str, Any] = {
     "auc_pooled": 0.832,
     "auc_recomputed": 0.83,
     "boost_auc": 0.82,
-    "unseen_rows": 90,
-    "unseen_named": 0,
-    "auc_unseen": 0.835,
+    "hidden_rows": 90,
+    "hidden_named": 0,
+    "auc_hidden": 0.835,
     "tests_equal": True,
     "scores_equal": True,
     "analysis_right": True,
@@ -53,7 +53,7 @@ WORST: dict[str, Any] = {
     "auc_pooled": 0.7,
     "boost_auc": 0.5,
 }
-WORST |= {"auc_recomputed": 0.4, "refused_as": "", "unseen_rows": 1, "unseen_named": 1, "auc_unseen": 0.5}
+WORST |= {"auc_recomputed": 0.4, "refused_as": "", "hidden_rows": 1, "hidden_named": 1, "auc_hidden": 0.5}
 
 
 def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
@@ -68,14 +68,14 @@ def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
         {"bytes_read_with_yes": 0},
         {"psi_equal": False},
         {"psi_rows": 89},
-        {"psi_rows": 0, "common_rows": 0, "unseen_rows": 0},
+        {"psi_rows": 0, "common_rows": 0, "hidden_rows": 0},
         {"auc_bank": 0.83, "boost_auc": 0.84},
         {"auc_pooled": 0.836},
         {"auc_recomputed": 0.84},
         {"boost_auc": 0.71},
-        {"unseen_rows": 89},
-        {"unseen_named": 1},
-        {"auc_unseen": 0.7},
+        {"hidden_rows": 89},
+        {"hidden_named": 1},
+        {"auc_hidden": 0.7},
         {"tests_equal": False},
         {"scores_equal": False},
         {"analysis_right": False},
@@ -90,11 +90,11 @@ def test_one_broken_promise_is_named(change: dict[str, Any]) -> None:
 
 def test_each_department_lacks_other_firms_and_nobody_has_the_same_order() -> None:
     held = tables()
-    codes = {party: each[run.SOURCE].column("code").to_pylist() for party, each in held.items()}  # type: ignore[attr-defined]
+    codes = {party: sources[run.SOURCE].column("code").to_pylist() for party, sources in held.items()}  # type: ignore[attr-defined]
     shared = set(common(held))
-    assert 0 < len(shared) < min(len(set(codes[each])) for each in DEPARTMENTS)
-    orders = [[code for code in each if code in shared] for each in codes.values()]
-    assert len({tuple(each) for each in orders}) == len(orders)
+    assert 0 < len(shared) < min(len(set(codes[department])) for department in DEPARTMENTS)
+    orders = [[code for code in held_codes if code in shared] for held_codes in codes.values()]
+    assert len({tuple(order) for order in orders}) == len(orders)
 
 
 def test_the_plain_fit_is_the_optimum() -> None:
@@ -122,10 +122,10 @@ def test_the_demo_holds_from_end_to_end(tmp_path: Path) -> None:
     assert [step["number"] for step in report["steps"]] == list(range(1, run.STEPS + 1))
     page = (out / "report.html").read_text()
     assert f"{report['auc_joint']:.4f}" in page
-    for card in ("scorecard", "unseen", "boosting"):
+    for card in ("scorecard", "hidden-intersection", "boosting"):
         assert f'href="models/{card}/card.html"' in page
         assert (out / "models" / card / "card.html").is_file()
-    assert not [each for each in psutil.process_iter(["cmdline"]) if str(out) in " ".join(each.info["cmdline"] or [])]
+    assert not [process for process in psutil.process_iter(["cmdline"]) if str(out) in " ".join(process.info["cmdline"] or [])]
 
 
 @pytest.mark.system
@@ -137,7 +137,7 @@ def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypat
     def change_scores(parties: Parties, job: Any, watch: Any = lambda _stage, _share: None) -> Any:
         receipts = run_job(parties, job, watch)
         scores = Path(receipts["bank"]["folder"]) / "output" / "scores.csv"
-        if job.name == "unseen":
+        if job.name == "hidden-intersection":
             scores.write_text(tables()["bank"][run.SOURCE].column("code")[0].as_py())  # type: ignore[attr-defined]
         elif job.protocol == "scorecard":
             head, *rows = scores.read_text().splitlines()
@@ -169,5 +169,5 @@ def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypat
     (tmp_path / "out").mkdir()
     found = demo.run()
     everything = broken({name: (0 if name == "bytes_read_with_yes" else None) for name in HELD} | WORST)
-    assert found == [each for each in everything if not each.startswith("The watch")]
+    assert found == [line for line in everything if not line.startswith("The watch")]
     assert json.loads((tmp_path / "out" / "report.json").read_text())["broken"] == found

@@ -15,7 +15,7 @@ from federated.analysis.policy import Policy
 from federated.analysis.syntax import read
 from federated.errors import QiaolianError
 from federated.horizontal.budget import Budget
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.local import run_local
 from federated.session import Session
 
@@ -83,28 +83,28 @@ class Office:
     def settings(self) -> Mapping[str, Any]:
         return {"home": self.home, "policy": self.home / "policy.toml", "budget": self.home / "budget.json"}
 
-    def run(self, sql: str, **more: Any) -> dict[str, Outcome]:
+    def run(self, sql: str, **more: Any) -> dict[str, JobResult]:
         """Both roles, as an attempt would start them; the owner's error if it has one."""
         job = job_of(sql, **more)
         ANALYSIS.check(job)
         ANALYSIS.admit(job, "tax", self.settings)
         table = Table(self.table.ids, {name: self.table.columns[name] for name in job.parties["tax"].columns})
 
-        async def owner(session: Session) -> Outcome | QiaolianError:
+        async def owner(session: Session) -> JobResult | QiaolianError:
             session = Session(session.party, session.channels, session.randomness, settings=self.settings)
             try:
                 return await ANALYSIS.roles["owner"](session, table, job)
             except QiaolianError as error:
                 return error
 
-        async def analyst(session: Session) -> Outcome | QiaolianError:
+        async def analyst(session: Session) -> JobResult | QiaolianError:
             try:
                 return await ANALYSIS.roles["analyst"](session, None, job)
             except QiaolianError as error:
                 return error
 
         ended = run_local({"tax": owner, "bank": analyst})
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, JobResult] = {}
         for name in ("tax", "bank"):
             end = ended[name]
             if isinstance(end, QiaolianError):

@@ -77,7 +77,7 @@ def test_an_analysis_from_approval_to_replay(parties: Parties) -> None:
         with pytest.raises(QiaolianError, check=lambda error: error.code == "recording_altered"):
             parties.replay(name, receipts[name]["folder"])
         recording.write_bytes(whole)
-    decided = receipts["tax"]["folder"] / "kept" / "released"
+    decided = receipts["tax"]["folder"] / "persisted" / "released"
     decided.write_bytes(bytes(len(decided.read_bytes())))
     with pytest.raises(QiaolianError, check=lambda error: error.code == "replay_mismatch"):
         parties.replay("tax", receipts["tax"]["folder"])

@@ -23,7 +23,7 @@ from federated.analysis.statement import write
 from federated.analysis.syntax import read
 from federated.errors import BadInput, PeerFault, QiaolianError
 from federated.horizontal.budget import Budget
-from federated.job import Outcome, Party
+from federated.job import JobResult, Party
 from federated.local import run_local
 from federated.protocols import protocol_of
 from federated.session import Session
@@ -420,7 +420,7 @@ def test_a_result_that_is_not_of_this_analysis_is_refused(rows: Any) -> None:
     async def liar(session: Session) -> None:
         await session.to("bank").send("analysis/result", rows=rows)
 
-    async def analyst(session: Session) -> Outcome | QiaolianError:
+    async def analyst(session: Session) -> JobResult | QiaolianError:
         try:
             return await ANALYSIS.roles["analyst"](session, None, job)
         except QiaolianError as error:
@@ -432,7 +432,7 @@ def test_a_result_that_is_not_of_this_analysis_is_refused(rows: Any) -> None:
 
 
 def test_an_owner_without_rows_is_named(office: Office) -> None:
-    async def owner() -> Outcome:
+    async def owner() -> JobResult:
         session = Session("tax", {}, None, settings=office.settings)  # type: ignore[arg-type]
         return await ANALYSIS.roles["owner"](session, None, job_of(BY_HOME))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from federated.boosting import BOOSTING
 from federated.boosting.he import OU, PAILLIER, SCHEMES, Scheme, SecretKey, generated
 from federated.channel import Channel
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.local import run_local
 from federated.session import Session
 
@@ -66,7 +66,7 @@ def _read(table: Table, columns: Iterable[str]) -> Table:
 
 MakeTables = Callable[..., dict[str, Table]]
 MakeJob = Callable[..., Job]
-Run = Callable[..., dict[str, Outcome]]
+Run = Callable[..., dict[str, JobResult]]
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def make_job() -> MakeJob:
             }
             for name in names
         }
-        given = {"label": LABEL, "bad": "bad", "trees": 3, "depth": 3, "bins": 8, "alignment": {"method": "ecdh"}, **parameters}
+        given = {"label": LABEL, "bad": "bad", "trees": 3, "max_depth": 3, "bins": 8, "alignment": {"method": "ecdh"}, **parameters}
         return Job.from_json({"job": "forest", "protocol": "boosting", "purpose": "credit", "parties": parties, "parameters": given})
 
     return make
@@ -147,12 +147,12 @@ class _Liar(Channel):
 def run(tables: MakeTables) -> Run:
     """Run a job between parties of this process; ``lies`` alters what a party sends."""
 
-    def together(job: Job, given: Mapping[str, Table] | None = None, *, lies: Mapping[str, Alter] | None = None) -> dict[str, Outcome]:
+    def together(job: Job, given: Mapping[str, Table] | None = None, *, lies: Mapping[str, Alter] | None = None) -> dict[str, JobResult]:
         BOOSTING.check(job)
         held = {name: _read(table, job.parties[name].columns) for name, table in (given or tables(job.parties)).items()}
 
         def role(name: str) -> Callable[[Session], Any]:
-            async def act(session: Session) -> Outcome:
+            async def act(session: Session) -> JobResult:
                 if name in (lies or {}):
                     channels = {peer: _Liar(channel, (lies or {})[name]) for peer, channel in session.channels.items()}
                     session = dataclasses.replace(session, channels=channels)

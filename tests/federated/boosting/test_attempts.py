@@ -30,8 +30,8 @@ def silent(_stage: str, _share: float) -> None: ...
 
 
 def arrow(table: Table) -> pa.Table:
-    ids = pa.array([each.decode() for each in table.ids.tolist()])
-    return pa.table({KEY: ids} | {name: pa.array(each, from_pandas=True) for name, each in table.columns.items()})
+    ids = pa.array([identifier.decode() for identifier in table.ids.tolist()])
+    return pa.table({KEY: ids} | {name: pa.array(values, from_pandas=True) for name, values in table.columns.items()})
 
 
 @pytest.fixture
@@ -79,13 +79,13 @@ def again(config: PartyConfig, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("scheme", ["ou", "paillier"])
 def test_both_sides_repeat_and_one_flipped_byte_is_found(homes: dict[str, PartyConfig], make_job: Any, scheme: str) -> None:
-    ends = run_both(homes, make_job(NAMES, trees=2, depth=2, scheme=scheme, first_trees_local=1))
+    ends = run_both(homes, make_job(NAMES, trees=2, max_depth=2, scheme=scheme, first_trees_local=1))
     for name, end in ends.items():
         found = again(homes[name], end["folder"])
         assert found["equal"]
-        assert found["messages"] == sum(each["frames"] for each in end["directions"].values()) > 20
-    assert (ends["bank"]["folder"] / "kept" / "key").stat().st_mode & 0o077 == 0
-    assert not (ends["tax"]["folder"] / "kept").exists()
+        assert found["messages"] == sum(direction["frames"] for direction in end["directions"].values()) > 20
+    assert (ends["bank"]["folder"] / "persisted" / "key").stat().st_mode & 0o077 == 0
+    assert not (ends["tax"]["folder"] / "persisted").exists()
     for name, end in ends.items():
         recorded = end["folder"] / "received"
         whole = recorded.read_bytes()
@@ -98,31 +98,31 @@ def test_both_sides_repeat_and_one_flipped_byte_is_found(homes: dict[str, PartyC
 
 
 def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(homes: dict[str, PartyConfig], make_job: Any) -> None:
-    ends = run_both(homes, make_job(NAMES, trees=1, depth=2))
-    names = {party: [json.loads(line)[0] for line in (end["folder"] / "notes").read_text().splitlines()] for party, end in ends.items()}
+    ends = run_both(homes, make_job(NAMES, trees=1, max_depth=2))
+    names = {party: [json.loads(line)[0] for line in (end["folder"] / "records").read_text().splitlines()] for party, end in ends.items()}
     assert names == {"bank": ["gradients", "sums of tax", "sums of tax"], "tax": ["sums", "sums"]}
     for party, end in ends.items():
-        notes = end["folder"] / "notes"
-        lines = notes.read_text().splitlines()
+        records = end["folder"] / "records"
+        lines = records.read_text().splitlines()
         said = json.loads(lines[-1])
         lines[-1] = json.dumps([said[0], ("0" if said[1][0] != "0" else "1") + said[1][1:]])
-        notes.write_text("\n".join(lines) + "\n")
+        records.write_text("\n".join(lines) + "\n")
         with pytest.raises(QiaolianError, check=lambda error: error.code == "replay_mismatch"):
             again(homes[party], end["folder"])
 
 
 def test_another_key_would_be_found_in_a_replay(homes: dict[str, PartyConfig], make_job: Any) -> None:
-    end = run_both(homes, make_job(NAMES, trees=1, depth=1))["bank"]
-    (end["folder"] / "kept" / "key").write_bytes(generated("ou", 1024))
+    end = run_both(homes, make_job(NAMES, trees=1, max_depth=1))["bank"]
+    (end["folder"] / "persisted" / "key").write_bytes(generated("ou", 1024))
     with pytest.raises(QiaolianError, check=lambda error: error.code == "replay_mismatch"):
         again(homes["bank"], end["folder"])
 
 
 def test_two_attempts_share_neither_key_message_nor_order(homes: dict[str, PartyConfig], make_job: Any) -> None:
-    job = make_job(NAMES, trees=1, depth=1)
+    job = make_job(NAMES, trees=1, max_depth=1)
     first, second = run_both(homes, job), run_both(homes, job)
     assert first["bank"]["directions"] != second["bank"]["directions"]
-    texts = [(each["bank"]["folder"] / "output" / "scores.csv").read_text().splitlines()[1:] for each in (first, second)]
+    texts = [(receipts["bank"]["folder"] / "output" / "scores.csv").read_text().splitlines()[1:] for receipts in (first, second)]
     ids = [[line.split(",")[0] for line in text] for text in texts]
     assert sorted(ids[0]) == sorted(ids[1])
     assert ids[0] != ids[1]
@@ -155,7 +155,7 @@ class Line:
 
 
 def require_nothing_left(end: dict[str, Any]) -> None:
-    assert sorted(each.name for each in end["folder"].iterdir()) == ["spec.json", "state.json"]
+    assert sorted(path.name for path in end["folder"].iterdir()) == ["spec.json", "state.json"]
     state = json.loads((end["folder"] / "state.json").read_text())
     assert (state["state"], state["code"]) == ("failed", end["error"].code)
     assert end["error"].code != "internal"
@@ -183,7 +183,7 @@ STEPS = pytest.mark.parametrize("step", [2, pytest.param(1, marks=pytest.mark.lo
 @STEPS
 @pytest.mark.parametrize("sender", NAMES)
 def test_a_peer_that_dies_at_any_stage_leaves_nothing(homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int) -> None:
-    job = make_job(NAMES, trees=1, depth=2)
+    job = make_job(NAMES, trees=1, max_depth=2)
     for at in stages(homes, job, sender)[::step]:
         for end in run_both(homes, job, line_of(sender, at, lambda _frame: None)[0]).values():
             assert end["error"].code in ("peer_gone", "peer_failed")
@@ -193,7 +193,7 @@ def test_a_peer_that_dies_at_any_stage_leaves_nothing(homes: dict[str, PartyConf
 @STEPS
 @pytest.mark.parametrize("sender", NAMES)
 def test_one_altered_byte_at_any_stage_is_noticed(homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int) -> None:
-    job = make_job(NAMES, trees=1, depth=2)
+    job = make_job(NAMES, trees=1, max_depth=2)
     for at in stages(homes, job, sender)[::step]:
         ends = run_both(homes, job, line_of(sender, at, lambda frame: frame[:-2] + bytes([frame[-2] ^ 0x10]) + frame[-1:])[0])
         for end in ends.values():
@@ -215,5 +215,5 @@ def test_three_daemons_grow_a_forest_and_each_repeats_its_side(tmp_path: Path, t
         assert receipts["bank"]["metrics"]["splits"].keys() == set(names)
         for name in names:
             assert parties.replay(name, receipts[name]["folder"])["equal"]
-        files = {name: sorted(each.name for each in (receipts[name]["folder"] / "output").iterdir()) for name in names}
+        files = {name: sorted(path.name for path in (receipts[name]["folder"] / "output").iterdir()) for name in names}
     assert files == {"bank": ["card.html", "card.json", "model.json", "scores.csv"], "social": ["model.json"], "tax": ["model.json"]}

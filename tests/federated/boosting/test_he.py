@@ -49,14 +49,14 @@ def test_integers_of_every_size_and_sign_return(key: SecretKey) -> None:
 
 
 def test_more_than_one_piece_returns_in_order(key: SecretKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(he, "_MEMBERS", 5)
+    monkeypatch.setattr(he, "_ADDITIONS_PER_PIECE", 5)
     small = PublicKey(replace(key.scheme, piece=4), key.public.numbers)
     values = some(11, 60)
     sealed = small.encrypt(values)
     assert key.decrypt(sealed) == values.tolist()
     groups = [[0, 1, 2], [3], [4, 5, 6, 7, 8], [10, 9]]
     assert key.decrypt(small.sums(small.load(sealed), groups)) == [sum(values[group]) for group in groups]
-    assert [each & 0xFFFF for each in key.decrypt(small.join(small.encrypt(integers(*range(11))), 2, 16))] == [0, 2, 4, 6, 8, 10]
+    assert [plaintext & 0xFFFF for plaintext in key.decrypt(small.join(small.encrypt(integers(*range(11))), 2, 16))] == [0, 2, 4, 6, 8, 10]
 
 
 def test_nothing_is_nothing(key: SecretKey) -> None:
@@ -99,7 +99,7 @@ def test_sums_are_those_of_plain_integers(key: SecretKey) -> None:
     assert key.decrypt(key.public.sums(key.public.load(first), groups)) == [sum(left[group]) for group in groups]
 
 
-def test_running_sums_begin_anew_where_told(key: SecretKey) -> None:
+def test_running_sums_start_again_at_marked_positions(key: SecretKey) -> None:
     values, starts = some(13, 50), np.zeros(13, np.bool_)
     starts[[0, 1, 6]] = True
     expected = [*np.cumsum(values[:1]), *np.cumsum(values[1:6]), *np.cumsum(values[6:])]
@@ -126,12 +126,12 @@ def test_joined_plaintexts_lie_side_by_side(key: SecretKey) -> None:
 
 def test_equal_plaintexts_look_different(key: SecretKey) -> None:
     sealed = key.public.encrypt(integers(*[4] * 50))
-    assert len({each.tobytes() for each in sealed}) == 50
+    assert len({ciphertext.tobytes() for ciphertext in sealed}) == 50
 
 
 def test_fresh_randomness_leaves_the_plaintext_alone(key: SecretKey) -> None:
     sealed = key.public.encrypt(integers(1, 2, -3))
-    again = key.public.fresh(sealed)
+    again = key.public.rerandomise(sealed)
     assert not (again == sealed).all(axis=1).any()
     assert key.decrypt(again) == [1, 2, -3]
 
@@ -142,7 +142,7 @@ def test_the_second_blinding_of_okamoto_uchiyama_is_not_the_first_alone() -> Non
     assert key._blinding is not None
     modulus, _, noise = key.numbers
     shown = key._blinding.public_key()
-    (wider,) = {each for each in he._key_numbers(OU, bytes(shown.serialize())) if each not in key.numbers}
+    (wider,) = {number for number in he._key_numbers(OU, bytes(shown.serialize())) if number not in key.numbers}
     assert wider == pow(noise, 1 << 110, modulus)
     zero = key._plain(integers(0))
     seen = {key.dump(key._blinding.encryptor().encrypt(zero)).tobytes() for _ in range(20)}
@@ -169,7 +169,7 @@ def test_zero_and_numbers_not_below_the_bound_are_refused(key: SecretKey) -> Non
     bound, top = key.public.bound, (1 << (8 * key.scheme.width)) - 1
     sealed = key.public.encrypt(integers(1, 2))
     for value in (0, bound, bound + 1, bound + (1 << 600), top):
-        with pytest.raises(ValueError, match="no number between"):
+        with pytest.raises(ValueError, match="not between zero"):
             key.public.check(np.concatenate([sealed[:1], number(key, value), sealed[1:]]))
 
 
@@ -203,9 +203,9 @@ def test_malformed_keys_are_refused(scheme: Scheme) -> None:
         with_number(1, too_large),
         with_number(scheme.numbers - 1, modulus**scheme.power),
     ]
-    for each in wrong:
+    for data in wrong:
         with pytest.raises(ValueError, match=r"key|modulus|base"):
-            PublicKey.from_bytes(scheme, each)
+            PublicKey.from_bytes(scheme, data)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
@@ -216,4 +216,4 @@ def test_a_key_of_the_right_form_that_is_none_does_no_more_than_give_nonsense(sc
     false = PublicKey.from_bytes(scheme, false.to_bytes())
     sealed = false.encrypt(integers(1, -2, 3))
     false.check(sealed)
-    false.check(false.fresh(false.join(false.sums(false.load(sealed), [[0, 1], [2]]), 2, 40)))
+    false.check(false.rerandomise(false.join(false.sums(false.load(sealed), [[0, 1], [2]]), 2, 40)))

@@ -15,14 +15,14 @@ from pyarrow import csv
 
 from federated.boosting import BOOSTING
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
-from federated.evaluation import Tally
-from federated.job import Job, Outcome, Party, Table
+from federated.evaluation import RankingCurve
+from federated.job import Job, JobResult, Party, Table
 from federated.local import run_local
 from federated.session import Session
 from federated.vertical.binning import Bins
 
 Columns = dict[str, NDArray[Any]]
-Outcomes = dict[str, Outcome]
+Outcomes = dict[str, JobResult]
 TWO = ("bank", "tax")
 
 
@@ -30,7 +30,7 @@ def refused(code: str, kind: type[QiaolianError] = BadInput) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == code)
 
 
-def model(outcome: Outcome) -> dict[str, Any]:
+def model(outcome: JobResult) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(outcome.files["model.json"])
     return value
 
@@ -39,8 +39,8 @@ def scores(outcomes: Outcomes, pooled: Columns) -> NDArray[np.float64]:
     """Every row's log-odds from all parties' files together."""
     models = {party: model(outcome) for party, outcome in outcomes.items()}
     codes = {}
-    for each in models.values():
-        for column in each["columns"]:
+    for part in models.values():
+        for column in part["columns"]:
             bins = Bins(**{**column, "edges": tuple(column["edges"]), "values": tuple(column["values"])})
             codes[bins.column] = bins.numeric, bins.codes(pooled[bins.column])
     total = np.full(len(pooled["Status"]), models["bank"]["base"])
@@ -70,7 +70,7 @@ def test_the_parties_files_together_score_as_the_run_did(run: Any, make_job: Any
     own = scores(outcomes, pooled)
     figures = card["evaluation"]
     whole = figures["train"]["auc"] * 0.7 + figures["test"]["auc"] * 0.3
-    assert Tally.of(own, bad).auc() == pytest.approx(whole, abs=0.02)
+    assert RankingCurve.of(own, bad).auc() == pytest.approx(whole, abs=0.02)
     assert metrics["auc"] == figures["test"]["auc"] > 0.7
     leaves = [node["rows"] for nodes in model(outcomes["bank"])["trees"] for node in nodes if "party" not in node]
     assert min(leaves) >= 20
@@ -100,14 +100,14 @@ def test_no_file_of_one_party_tells_what_anothers_splits_ask(run: Any, make_job:
         ({"trees": 0}, "spec_parameters"),
         ({"trees": 2.0}, "spec_parameters"),
         ({"trees": True}, "spec_parameters"),
-        ({"depth": 9}, "spec_parameters"),
+        ({"max_depth": 9}, "spec_parameters"),
         ({"bins": 1}, "spec_parameters"),
         ({"bins": 257}, "spec_parameters"),
-        ({"least_rows": 0}, "spec_parameters"),
-        ({"least_summed": 0}, "spec_parameters"),
-        ({"rate": 0}, "spec_parameters"),
-        ({"rate": "0.3"}, "spec_parameters"),
-        ({"penalty": -1}, "spec_parameters"),
+        ({"min_rows": 0}, "spec_parameters"),
+        ({"min_rows_summed": 0}, "spec_parameters"),
+        ({"learning_rate": 0}, "spec_parameters"),
+        ({"learning_rate": "0.3"}, "spec_parameters"),
+        ({"reg_lambda": -1}, "spec_parameters"),
         ({"gamma": None}, "spec_parameters"),
         ({"test_share": 0}, "spec_parameters"),
         ({"test_share": 1}, "spec_parameters"),
@@ -193,11 +193,11 @@ def test_a_column_says_which_rows_are_for_the_test(run: Any, make_job: Any, tabl
     outcomes = run(
         Job(job.name, job.protocol, job.purpose, {**job.parties, "bank": Party("label", "rows", ("Debt", "Status", "Later"))}, job.parameters), held
     )
-    told = csv.read_csv(io.BytesIO(outcomes["bank"].files["scores.csv"])).to_pydict()
-    expected = {f"91440300{number:010d}": "test" if each else "train" for number, each in enumerate(later(rows))}
-    assert dict(zip(map(str, told["id"]), told["part"], strict=True)) == expected
+    disclosable = csv.read_csv(io.BytesIO(outcomes["bank"].files["scores.csv"])).to_pydict()
+    expected = {f"91440300{number:010d}": "test" if in_test else "train" for number, in_test in enumerate(later(rows))}
+    assert dict(zip(map(str, disclosable["id"]), disclosable["part"], strict=True)) == expected
     assert outcomes["bank"].metrics["test_rows"] == later(rows).sum()
-    assert [each["column"] for each in model(outcomes["bank"])["columns"]] == ["Debt"]
+    assert [entry["column"] for entry in model(outcomes["bank"])["columns"]] == ["Debt"]
 
 
 def test_a_test_column_that_is_none_is_refused(run: Any, make_job: Any, tables: Any, pooled: Columns) -> None:
@@ -208,7 +208,7 @@ def test_a_test_column_that_is_none_is_refused(run: Any, make_job: Any, tables: 
 
 def test_too_few_common_rows_for_two_leaves_are_refused(run: Any, make_job: Any) -> None:
     with refused("too_few_rows"):
-        run(make_job(TWO, least_rows=250))
+        run(make_job(TWO, min_rows=250))
 
 
 # --- Peers that lie -----------------------------------------------------------------------------------------------------------------------
@@ -255,9 +255,9 @@ def without_base(key: bytes) -> bytes:
         ("bank", lie("boosting/key", key=lambda key: key[:-1]), "key_malformed"),
         ("bank", lie("boosting/key", key=lambda key: bytes(len(key))), "key_malformed"),
         ("bank", lie("boosting/key", key=without_base), "key_malformed"),
-        ("bank", lie("he/gradients", numbers=lambda each: each[:-1]), "message_malformed"),
-        ("bank", lie("he/gradients", numbers=lambda each: each[:, :-1]), "message_malformed"),
-        ("bank", lie("he/gradients", numbers=lambda each: each.astype(np.uint16)), "message_malformed"),
+        ("bank", lie("he/gradients", numbers=lambda value: value[:-1]), "message_malformed"),
+        ("bank", lie("he/gradients", numbers=lambda value: value[:, :-1]), "message_malformed"),
+        ("bank", lie("he/gradients", numbers=lambda value: value.astype(np.uint16)), "message_malformed"),
         ("bank", lie("he/gradients", numbers=first_row(0)), "message_malformed"),
         ("bank", lie("he/gradients", numbers=largest_first_row), "message_malformed"),
         ("bank", lie("boosting/chosen", nodes=lambda _: np.array([1], np.uint32), cuts=lambda _: np.array([0], np.uint32)), "message_malformed"),
@@ -265,22 +265,22 @@ def without_base(key: bytes) -> bytes:
         ("bank", lie("boosting/chosen", nodes=lambda _: np.zeros(2, np.uint32), cuts=lambda _: np.zeros(2, np.uint32)), "message_malformed"),
         ("bank", lie("boosting/chosen", cuts=lambda _: np.zeros(3, np.uint32)), "message_malformed"),
         ("bank", lie("boosting/level", split=lambda _: np.array([0xFF], np.uint8)), "message_malformed"),
-        ("bank", lie("boosting/level", left=lambda each: each[:-1]), "message_malformed"),
-        ("bank", lie("boosting/level", left=lambda each: np.zeros_like(each)), "split_not_allowed"),
+        ("bank", lie("boosting/level", left=lambda value: value[:-1]), "message_malformed"),
+        ("bank", lie("boosting/level", left=lambda value: np.zeros_like(value)), "split_not_allowed"),
         ("tax", lie("boosting/cuts", count=lambda _: 100_000), "message_malformed"),
-        ("tax", lie("boosting/cuts", count=lambda each: each + 8), "message_malformed"),
-        ("tax", lie("he/sums", numbers=lambda each: each[1:]), "message_malformed"),
+        ("tax", lie("boosting/cuts", count=lambda value: value + 8), "message_malformed"),
+        ("tax", lie("he/sums", numbers=lambda value: value[1:]), "message_malformed"),
         ("tax", lie("he/sums", numbers=first_row(0)), "message_malformed"),
         ("tax", lie("he/sums", numbers=largest_first_row), "message_malformed"),
         ("tax", lie("he/sums", numbers=first_row(12345)), "sums_impossible"),
-        ("tax", lie("boosting/allowed", bits=lambda each: each[:-1]), "message_malformed"),
-        ("tax", lie("boosting/sides", left=lambda each: np.append(each[:1] ^ 0x80, each[1:])), "split_differs"),
-        ("tax", lie("boosting/sides", left=lambda each: each[:-1]), "message_malformed"),
+        ("tax", lie("boosting/allowed", bits=lambda value: value[:-1]), "message_malformed"),
+        ("tax", lie("boosting/sides", left=lambda value: np.append(value[:1] ^ 0x80, value[1:])), "split_differs"),
+        ("tax", lie("boosting/sides", left=lambda value: value[:-1]), "message_malformed"),
     ],
 )
 def test_what_a_peer_may_not_send_is_refused(run: Any, make_job: Any, liar: str, alter: Any, code: str) -> None:
     # The bank brings its label alone, so that every split is the tax bureau's.
-    job = make_job(TWO, trees=1, depth=2)
+    job = make_job(TWO, trees=1, max_depth=2)
     parties = {**job.parties, "bank": Party("label", "rows", ("Status",))}
     with refused(code, PeerFault):
         run(Job(job.name, job.protocol, job.purpose, parties, job.parameters), lies={liar: alter})
@@ -304,7 +304,7 @@ def test_a_cut_that_would_isolate_rows_is_not_answered(run: Any, make_job: Any) 
         return {"nodes": np.array([node], np.uint32), "cuts": np.array([cut], np.uint32)}
 
     with refused("split_not_allowed", PeerFault):
-        run(make_job(TWO, trees=1, depth=2, least_rows=100, bins=6), lies={"bank": probe, "tax": spy})
+        run(make_job(TWO, trees=1, max_depth=2, min_rows=100, bins=6), lies={"bank": probe, "tax": spy})
 
 
 # --- The credit data of the demo ----------------------------------------------------------------------------------------------------------
@@ -324,11 +324,13 @@ def test_three_departments_columns_raise_the_banks_auc_on_the_credit_data() -> N
     for party, names in SPLIT.items():
         numeric = {name: frame[name].dtype.kind in "if" for name in names}
         columns = {name: frame[name].to_numpy(np.float64 if numeric[name] else object) for name in names}
-        tables[party] = Table(ids, {name: each if numeric[name] else np.where(frame[name].isna(), None, each) for name, each in columns.items()})
+        tables[party] = Table(
+            ids, {name: values if numeric[name] else np.where(frame[name].isna(), None, values) for name, values in columns.items()}
+        )
     parties = {party: Party("label" if party == "bank" else "features", "rows", names) for party, names in SPLIT.items()}
 
     def auc(**parameters: Any) -> float:
-        job = Job("forest", "boosting", "credit", parties, {"label": "Status", "bad": "bad", "trees": 8, "depth": 4, **parameters})
+        job = Job("forest", "boosting", "credit", parties, {"label": "Status", "bad": "bad", "trees": 8, "max_depth": 4, **parameters})
         roles = {party: _role(job, party, tables[party]) for party in parties}
         return float(run_local(roles, seeds={party: party.encode().ljust(32) for party in parties})["bank"].metrics["auc"])
 
@@ -336,7 +338,7 @@ def test_three_departments_columns_raise_the_banks_auc_on_the_credit_data() -> N
 
 
 def _role(job: Job, party: str, table: Table) -> Callable[[Session], Any]:
-    async def act(session: Session) -> Outcome:
+    async def act(session: Session) -> JobResult:
         return await BOOSTING.roles[job.parties[party].role](session, table, job)
 
     return act

@@ -15,7 +15,7 @@ import pytest
 
 from federated.boosting import BOOSTING
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.scoring import SCORING
 from tests.federated.vertical.city import Line, Recorder, Run
 
@@ -30,21 +30,21 @@ def refused(code: str, kind: type[QiaolianError] = Conflict) -> Any:
 
 
 @pytest.fixture(scope="module")
-def trained(make_job: Any, tables: Any) -> dict[str, Outcome]:
+def trained(make_job: Any, tables: Any) -> dict[str, JobResult]:
     return Run(make_job(NAMES), tables(NAMES), protocol=BOOSTING).outcomes()
 
 
-def keep(homes: Homes, outcomes: dict[str, Outcome]) -> None:
+def store(homes: Homes, outcomes: dict[str, JobResult]) -> None:
     for name, home in homes.items():
         model_of(home).parent.mkdir(parents=True, exist_ok=True)
         model_of(home).write_bytes(outcomes[name].files["model.json"])
 
 
 @pytest.fixture
-def homes(tmp_path: Path, trained: dict[str, Outcome]) -> Homes:
+def homes(tmp_path: Path, trained: dict[str, JobResult]) -> Homes:
     """Each party's folder with its part, where a daemon leaves it."""
     made = {name: tmp_path / name for name in NAMES}
-    keep(made, trained)
+    store(made, trained)
     return made
 
 
@@ -59,27 +59,27 @@ def scoring_of(homes: Homes, names: tuple[str, ...] = NAMES, **parameters: Any) 
     return Job.from_json({"job": "ask", "protocol": "scoring", "purpose": "credit", "parties": parties, "parameters": given})
 
 
-def run_of(homes: Homes, tables: Tables, job: Job | None = None, **more: Any) -> dict[str, Outcome]:
+def run_of(homes: Homes, tables: Tables, job: Job | None = None, **more: Any) -> dict[str, JobResult]:
     settings = {name: {"home": home} for name, home in homes.items()}
     return Run(job or scoring_of(homes), tables, settings=settings, protocol=SCORING, **more).outcomes()
 
 
-def rows(outcome: Outcome) -> dict[str, dict[str, str]]:
+def rows(outcome: JobResult) -> dict[str, dict[str, str]]:
     return {row["id"]: row for row in csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))}
 
 
 @pytest.mark.parametrize("batch", [13, 10_000])
-def test_rows_are_scored_as_in_the_training_to_the_last_digit(homes: Homes, tables: Any, trained: dict[str, Outcome], batch: int) -> None:
+def test_rows_are_scored_as_in_the_training_to_the_last_digit(homes: Homes, tables: Any, trained: dict[str, JobResult], batch: int) -> None:
     outcomes = run_of(homes, tables(NAMES), scoring_of(homes, batch=batch))
     before, after = rows(trained["bank"]), rows(outcomes["bank"])
     assert before.keys() == after.keys()
-    assert all(round(float(before[each]["chance"]), 6) == float(after[each]["chance"]) for each in before)
+    assert all(round(float(before[row]["probability"]), 6) == float(after[row]["probability"]) for row in before)
     assert len({row["score"] for row in after.values()}) > 10
     assert all(outcomes[name].files == {} and outcomes[name].metrics["scored"] == 700 for name in ("tax", "social"))
     assert outcomes["bank"].metrics["requests"] == -(-700 // batch)
 
 
-def test_a_text_never_seen_and_a_missing_number_go_right(homes: Homes, tables: Any, trained: dict[str, Outcome]) -> None:
+def test_a_text_never_seen_and_a_missing_number_go_right(homes: Homes, tables: Any, trained: dict[str, JobResult]) -> None:
     held = tables(NAMES)
     tax = held["tax"]
     held["tax"] = Table(tax.ids, {"Records": np.full(len(tax), "perhaps", object), "Expenses": np.full(len(tax), np.nan)})
@@ -90,7 +90,7 @@ def test_a_text_never_seen_and_a_missing_number_go_right(homes: Homes, tables: A
     sent = [frame for peer, way, kind, frame in watch.frames if (peer, way, kind) == ("tax", "received", "scoring/sides")]
     size = -(-700 * len(splits) // 8)
     answered = np.unpackbits(np.frombuffer(sent[0], np.uint8, offset=len(sent[0]) - size))[: 700 * len(splits)].reshape(700, -1)
-    assert not answered[:, [each["column"] == "Records" or "missing" not in each["left"] for each in splits]].any()
+    assert not answered[:, [split["column"] == "Records" or "missing" not in split["left"] for split in splits]].any()
 
 
 def test_a_department_sees_neither_a_rows_way_nor_its_score(homes: Homes, tables: Any) -> None:

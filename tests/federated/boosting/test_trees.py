@@ -10,8 +10,8 @@ import pytest
 import xgboost
 from numpy.typing import NDArray
 
-from federated.boosting.cuts import Cuts
-from federated.boosting.trees import FRACTION, Frontier, Growth, Node, Rule, base_of, completed, gradients, grow_alone
+from federated.boosting.split_candidates import SplitCandidates
+from federated.boosting.trees import FRACTION, Frontier, GrowingTree, TreeNode, TreeParameters, base_score, gradients, grow_locally, with_siblings
 from federated.errors import BadInput
 
 
@@ -22,27 +22,29 @@ def table(rows: int, columns: int, seed: int) -> tuple[dict[str, NDArray[Any]], 
     return {f"c{place}": values[:, place] for place in range(columns)}, source.random(rows) < 1 / (1 + np.exp(-log_odds))
 
 
-def boosted(cuts: Cuts, bad: NDArray[np.bool_], rows: int, rule: Rule, trees: int) -> tuple[list[list[Node]], list[int], NDArray[np.float64]]:
+def boosted(
+    cuts: SplitCandidates, bad: NDArray[np.bool_], rows: int, rule: TreeParameters, trees: int
+) -> tuple[list[list[TreeNode]], list[int], NDArray[np.float64]]:
     splits: list[int] = []
-    scores, grown = np.full(rows, base_of(bad)), []
+    scores, grown = np.full(rows, base_score(bad)), []
     for _ in range(trees):
-        growth = grow_alone(cuts, gradients(scores[: len(bad)], bad), rows, rule, "bank", splits)
-        scores = scores + growth.added
-        grown.append(growth.nodes)
+        tree = grow_locally(cuts, gradients(scores[: len(bad)], bad), rows, rule, "bank", splits)
+        scores = scores + tree.added
+        grown.append(tree.nodes)
     return grown, splits, scores
 
 
-def plain(codes: NDArray[np.float64], bad: NDArray[np.bool_], rule: Rule, trees: int) -> xgboost.Booster:
+def plain(codes: NDArray[np.float64], bad: NDArray[np.bool_], rule: TreeParameters, trees: int) -> xgboost.Booster:
     """xgboost on the bins' numbers."""
     parameters = {
         "objective": "binary:logistic",
         "tree_method": "hist",
         "max_bin": 256,
-        "max_depth": rule.depth,
-        "eta": rule.rate,
-        "lambda": rule.penalty,
+        "max_depth": rule.max_depth,
+        "eta": rule.learning_rate,
+        "lambda": rule.reg_lambda,
         "gamma": rule.gamma,
-        "min_child_weight": rule.least_weight,
+        "min_child_weight": rule.min_child_weight,
         "base_score": float(bad.mean()),
         "nthread": 1,
     }
@@ -53,11 +55,11 @@ def theirs(node: dict[str, Any]) -> Any:
     """A tree of xgboost as nested (column, highest bin that goes left, left, right) or a leaf's weight."""
     if "leaf" in node:
         return node["leaf"]
-    children = {each["nodeid"]: each for each in node["children"]}
+    children = {child["nodeid"]: child for child in node["children"]}
     return int(node["split"][1:]), int(np.ceil(node["split_condition"])) - 1, theirs(children[node["yes"]]), theirs(children[node["no"]])
 
 
-def ours(nodes: list[Node], splits: list[int], cuts: Cuts, place: int = 0) -> Any:
+def ours(nodes: list[TreeNode], splits: list[int], cuts: SplitCandidates, place: int = 0) -> Any:
     node = nodes[place]
     if node.split is None or node.left is None or node.right is None:
         return node.weight
@@ -71,7 +73,7 @@ def require_same(own: Any, other: Any, codes: NDArray[np.float64], rows: NDArray
         assert own == pytest.approx(other, abs=2e-5)
         return 0
     assert own[0] == other[0]
-    left, right = (rows & (codes[:, each[0]] <= each[1]) for each in (own, other))
+    left, right = (rows & (codes[:, split[0]] <= split[1]) for split in (own, other))
     assert (left == right).all()
     return 1 + require_same(own[2], other[2], codes, left) + require_same(own[3], other[3], codes, rows & ~left)
 
@@ -79,16 +81,16 @@ def require_same(own: Any, other: Any, codes: NDArray[np.float64], rows: NDArray
 @pytest.mark.parametrize(
     "rule",
     [
-        Rule(least_rows=1),
-        Rule(depth=3, rate=0.1, penalty=0.0, least_rows=1),
-        Rule(depth=6, penalty=5.0, gamma=1.5, least_rows=1),
-        Rule(depth=4, least_weight=20.0, rate=1.0, least_rows=1),
+        TreeParameters(min_rows=1),
+        TreeParameters(max_depth=3, learning_rate=0.1, reg_lambda=0.0, min_rows=1),
+        TreeParameters(max_depth=6, reg_lambda=5.0, gamma=1.5, min_rows=1),
+        TreeParameters(max_depth=4, min_child_weight=20.0, learning_rate=1.0, min_rows=1),
     ],
 )
-def test_every_split_leaf_and_score_is_that_of_xgboost_on_the_same_bins(rule: Rule) -> None:
+def test_every_split_leaf_and_score_is_that_of_xgboost_on_the_same_bins(rule: TreeParameters) -> None:
     columns, bad = table(1500, 6, 1)
-    cuts = Cuts.of(columns, 1500, most=16, least=20)
-    codes = np.stack([each.codes(columns[each.column]) for each in cuts.bins], axis=1).astype(np.float64)
+    cuts = SplitCandidates.of(columns, 1500, max_bins=16, min_rows=20)
+    codes = np.stack([bins.codes(columns[bins.column]) for bins in cuts.bins], axis=1).astype(np.float64)
     booster = plain(codes, bad, rule, 5)
     grown, splits, scores = boosted(cuts, bad, 1500, rule, 5)
     everybody, compared = np.ones(1500, np.bool_), 0
@@ -105,18 +107,18 @@ def test_missing_values_and_texts_are_those_of_xgboost_too() -> None:
     columns["c1"][source.random(1500) < 0.2] = np.nan
     words = np.array(["owner", "rent", "parents", None], object)[source.choice(4, 1500, p=[0.4, 0.3, 0.2, 0.1])]
     bad = bad ^ (words == "rent") & (source.random(1500) < 0.4)
-    cuts = Cuts.of({**columns, "c3": words}, 1500, most=16, least=20)
+    cuts = SplitCandidates.of({**columns, "c3": words}, 1500, max_bins=16, min_rows=20)
     text = cuts.bins[3]
     assert text.names == ["owner", "parents", "rent", "missing"]
-    numbers = [each.codes(columns[each.column]) for each in cuts.bins[:3]]
+    numbers = [bins.codes(columns[bins.column]) for bins in cuts.bins[:3]]
     codes = np.stack([*numbers, *(text.codes(words) != code for code in range(4))], axis=1).astype(np.float64)
-    rule = Rule(least_rows=1)
+    rule = TreeParameters(min_rows=1)
     booster = plain(codes, bad, rule, 4)
     grown, splits, scores = boosted(cuts, bad, 1500, rule, 4)
     assert np.abs(scores - booster.predict(xgboost.DMatrix(codes), output_margin=True)).max() < 1e-4
-    asked = {cuts.describe(each)["column"] for each in splits}
+    asked = {cuts.describe(split)["column"] for split in splits}
     assert {"c1", "c3"} <= asked
-    assert sum(len(nodes) for nodes in grown) == sum(each.count("nodeid") for each in booster.get_dump(dump_format="json"))
+    assert sum(len(nodes) for nodes in grown) == sum(dump.count("nodeid") for dump in booster.get_dump(dump_format="json"))
 
 
 # --- Rules --------------------------------------------------------------------------------------------------------------------------------
@@ -124,38 +126,38 @@ def test_missing_values_and_texts_are_those_of_xgboost_too() -> None:
 
 def test_no_leaf_has_fewer_rows_than_the_least() -> None:
     columns, bad = table(900, 5, 3)
-    cuts = Cuts.of(columns, 900, most=32, least=10)
-    grown, _, _ = boosted(cuts, bad, 900, Rule(depth=6, least_weight=0.0, least_rows=40), 4)
+    cuts = SplitCandidates.of(columns, 900, max_bins=32, min_rows=10)
+    grown, _, _ = boosted(cuts, bad, 900, TreeParameters(max_depth=6, min_child_weight=0.0, min_rows=40), 4)
     leaves = [node.rows for nodes in grown for node in nodes if node.split is None]
     assert min(leaves) >= 40
     assert all(sum(node.rows for node in nodes if node.split is None) == 900 for nodes in grown)
-    free, _, _ = boosted(cuts, bad, 900, Rule(depth=6, least_weight=0.0, least_rows=1), 4)
+    free, _, _ = boosted(cuts, bad, 900, TreeParameters(max_depth=6, min_child_weight=0.0, min_rows=1), 4)
     assert min(node.rows for nodes in free for node in nodes) < 40
 
 
 def test_the_smaller_childs_sums_complete_the_siblings() -> None:
     columns, bad = table(400, 4, 4)
-    cuts = Cuts.of(columns, 400, most=8, least=10)
+    cuts = SplitCandidates.of(columns, 400, max_bins=8, min_rows=10)
     pairs = gradients(np.zeros(400), bad)
     root = Frontier.root(400, 400)
     whole = cuts.sums(root.training, 1, pairs)
     level = root.divided(np.ones(1, np.bool_), cuts.left(2))
     summed = level.summed()
     assert level.sizes()[summed[0]] == level.sizes().min()
-    made = cuts.sums(level.only(summed), 1, pairs)
-    assert (completed(whole, made, summed) == cuts.sums(level.training, 2, pairs)).all()
+    made = cuts.sums(level.numbered_within(summed), 1, pairs)
+    assert (with_siblings(whole, made, summed) == cuts.sums(level.training, 2, pairs)).all()
 
 
 def test_rows_to_test_with_walk_along_and_weigh_nothing() -> None:
     columns, bad = table(1000, 4, 5)
     train = 700
-    cuts = Cuts.of(columns, train, most=16, least=20)
-    grown, splits, scores = boosted(cuts, bad[:train], 1000, Rule(), 3)
-    alone = Cuts.of({name: each[:train] for name, each in columns.items()}, train, most=16, least=20)
-    again, same, fewer = boosted(alone, bad[:train], train, Rule(), 3)
+    cuts = SplitCandidates.of(columns, train, max_bins=16, min_rows=20)
+    grown, splits, scores = boosted(cuts, bad[:train], 1000, TreeParameters(), 3)
+    alone = SplitCandidates.of({name: values[:train] for name, values in columns.items()}, train, max_bins=16, min_rows=20)
+    again, same, fewer = boosted(alone, bad[:train], train, TreeParameters(), 3)
     assert (grown, splits) == (again, same)
     assert (scores[:train] == fewer).all()
-    walked = np.full(1000, base_of(bad[:train]))
+    walked = np.full(1000, base_score(bad[:train]))
     for nodes in grown:
         for row in range(1000):
             place = 0
@@ -180,28 +182,30 @@ def test_gradients_are_integers_whose_sums_are_exact_in_any_order() -> None:
 def test_of_cuts_that_divide_alike_the_lowest_is_named() -> None:
     """Bins that are empty in a node make cuts equal there; which one is named must not depend on the order they came in."""
     column = np.repeat([0.0, 1.0, 2.0, 3.0], 25)
-    cuts = Cuts.of({"c0": column}, 100, most=8, least=5)
+    cuts = SplitCandidates.of({"c0": column}, 100, max_bins=8, min_rows=5)
     assert len(cuts) == 3
     inside = np.where((column == 0) | (column == 3), 0, -1).astype(np.int64)
     counts = cuts.counts(inside, 1)[0]
     assert counts.tolist() == [25, 25, 25]
-    assert [cuts.lowest(each, counts) for each in range(3)] == [0, 0, 0]
+    assert [cuts.lowest(cut, counts) for cut in range(3)] == [0, 0, 0]
     assert cuts.lowest(2, cuts.counts(np.zeros(100, np.int64), 1)[0]) == 2
 
 
 def test_a_gain_that_is_rounding_splits_nothing() -> None:
     bad = np.array([True, False] * 50)
     column = np.repeat([0.0, 1.0], 50)
-    growth = grow_alone(Cuts.of({"c0": column}, 100, most=4, least=5), gradients(np.zeros(100), bad), 100, Rule(least_rows=5), "bank", [])
-    assert [node.split for node in growth.nodes] == [None]
+    tree = grow_locally(
+        SplitCandidates.of({"c0": column}, 100, max_bins=4, min_rows=5), gradients(np.zeros(100), bad), 100, TreeParameters(min_rows=5), "bank", []
+    )
+    assert [node.split for node in tree.nodes] == [None]
 
 
 def test_a_party_without_columns_has_no_cuts() -> None:
-    cuts = Cuts.of({}, 30, most=8, least=5)
+    cuts = SplitCandidates.of({}, 30, max_bins=8, min_rows=5)
     assert len(cuts) == 0
-    growth = Growth(gradients(np.zeros(30), np.arange(30) < 9), 30, Rule())
-    growth.take(cuts.sums(growth.frontier.training, 1, growth.pairs))
-    assert growth.best(cuts.allowed(cuts.counts(growth.frontier.training, 1), growth.frontier.sizes(), 5)).tolist() == [-1]
+    tree = GrowingTree(gradients(np.zeros(30), np.arange(30) < 9), 30, TreeParameters())
+    tree.add_sums(cuts.sums(tree.frontier.training, 1, tree.pairs))
+    assert tree.best(cuts.allowed(cuts.counts(tree.frontier.training, 1), tree.frontier.sizes(), 5)).tolist() == [-1]
 
 
 @pytest.mark.parametrize(
@@ -216,12 +220,12 @@ def test_a_party_without_columns_has_no_cuts() -> None:
 )
 def test_columns_no_tree_can_use_are_refused(column: NDArray[Any], code: str) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == code):
-        Cuts.of({"c0": column}, 50, most=8, least=5)
+        SplitCandidates.of({"c0": column}, 50, max_bins=8, min_rows=5)
 
 
 def test_groups_hold_each_row_once_for_each_column() -> None:
     columns, _ = table(200, 3, 7)
-    cuts = Cuts.of(columns, 200, most=8, least=10)
+    cuts = SplitCandidates.of(columns, 200, max_bins=8, min_rows=10)
     node = np.tile([0, 1, -1, 0], 50)
     places, groups = cuts.groups(node)
     assert len(places) == len(groups) == len(set(places.tolist()))

@@ -20,7 +20,7 @@ from federated.horizontal import AGGREGATION
 from federated.horizontal.aggregation import plan_of
 from federated.horizontal.budget import Budget
 from federated.horizontal.models import sigmoid, train_locally
-from federated.job import Job, Outcome, Party, Table
+from federated.job import Job, JobResult, Party, Table
 from federated.local import run_local
 from federated.randomness import Randomness
 from federated.session import Session
@@ -77,7 +77,7 @@ def run_all(
     """
 
     def role(name: str) -> Any:
-        async def play(session: Session) -> Outcome | QiaolianError | None:
+        async def play(session: Session) -> JobResult | QiaolianError | None:
             settings = {} if budgets is None or name not in budgets else {"budget": str(budgets[name])}
             session = Session(session.party, session.channels, session.randomness, settings=settings)
             if gone and name in gone:

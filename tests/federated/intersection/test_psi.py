@@ -19,7 +19,7 @@ from federated.intersection.batch_oprf import Placement, place_rows
 from federated.intersection.handshake import Terms, handshake
 from federated.intersection.identifiers import Tagging, tags_of
 from federated.intersection.suites import SUITES
-from federated.job import Job, Outcome, Party, Table
+from federated.job import Job, JobResult, Party, Table
 from federated.local import run_local
 from federated.randomness import Randomness
 from federated.session import Session
@@ -48,7 +48,7 @@ def refused(name: str, kind: type[QiaolianError] = PeerFault) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == name)
 
 
-def run(receivers: Any, senders: Any, *, bank: Any = None, tax: Any = None, **parameters: Any) -> dict[str, Outcome]:
+def run(receivers: Any, senders: Any, *, bank: Any = None, tax: Any = None, **parameters: Any) -> dict[str, JobResult]:
     """One job in this process; ``bank`` and ``tax`` may wrap the party's channel."""
     job, same = job_of(**parameters), lambda channel: channel
     INTERSECTION.check(job)
@@ -61,7 +61,7 @@ def run(receivers: Any, senders: Any, *, bank: Any = None, tax: Any = None, **pa
     )
 
 
-def read(outcome: Outcome) -> list[bytes]:
+def read(outcome: JobResult) -> list[bytes]:
     return outcome.files["intersection.csv"].replace(b'"', b"").splitlines()[1:]
 
 

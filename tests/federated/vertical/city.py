@@ -12,13 +12,13 @@ import pytest
 
 from federated.channel import Buffer, Channel
 from federated.errors import BadInput, PeerFault, QiaolianError
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.local import run_local
 from federated.session import Session
 from federated.vertical.protocol import SCORECARD
 
 DEPARTMENTS = {"tax": ("records", "expenses"), "estate": ("home", "assets"), "social": ("age",)}
-PARAMETERS: dict[str, Any] = {"label": "status", "bad": "bad", "good": "good", "least_rows": 20, "bins": 5, "iterations": 12}
+PARAMETERS: dict[str, Any] = {"label": "status", "bad": "bad", "good": "good", "min_rows": 20, "bins": 5, "iterations": 12}
 
 
 def people(seed: int = 7, count: int = 600) -> dict[str, Table]:
@@ -38,7 +38,7 @@ def people(seed: int = 7, count: int = 600) -> dict[str, Table]:
         "age": age,
         "income": income,
         "debt": debt,
-        "status": np.array(["bad" if each else "good" for each in bad], object),
+        "status": np.array(["bad" if outcome else "good" for outcome in bad], object),
         "late": (np.arange(count) % 4 == 0).astype(np.float64),
     }
     ids = np.array([b"91440703%08d" % place for place in range(count)])
@@ -52,7 +52,7 @@ def people(seed: int = 7, count: int = 600) -> dict[str, Table]:
 
 def common_ids(tables: Mapping[str, Table]) -> set[bytes]:
     """The identifiers that all of these parties hold."""
-    return set.intersection(*(set(each.ids.tolist()) for each in tables.values()))
+    return set.intersection(*(set(table.ids.tolist()) for table in tables.values()))
 
 
 def scorecard_of(departments: int = 3, **parameters: Any) -> Job:
@@ -108,25 +108,25 @@ class Run:
     watch: Mapping[str, Recorder] = field(default_factory=dict)
     protocol: Any = SCORECARD
 
-    def outcomes(self) -> dict[str, Outcome]:
+    def outcomes(self) -> dict[str, JobResult]:
         """The outcomes by party; the first error that is not about another's is raised."""
         self.protocol.check(self.job)
         seeds = {name: bytes([self.seed, place]) * 16 for place, name in enumerate(self.job.parties)}
         ended = run_local({name: self._role(name) for name in self.job.parties}, seeds=seeds)
-        errors = [each for each in ended.values() if isinstance(each, QiaolianError)]
+        errors = [error for error in ended.values() if isinstance(error, QiaolianError)]
         if errors:
-            raise next((each for each in errors if each.code != "peer_gone"), errors[0])
+            raise next((error for error in errors if error.code != "peer_gone"), errors[0])
         return ended
 
     def _role(self, name: str) -> Any:
-        async def play(session: Session) -> Outcome | QiaolianError:
+        async def play(session: Session) -> JobResult | QiaolianError:
             for channel in session.channels.values():
                 self._attach(name, channel)
             session = replace(session, settings=self.settings.get(name, {}))
             part = self.job.parties[name]
             table = self.tables.get(name) if part.source else None
             if table is not None:
-                table = Table(table.ids, {each: table.columns[each] for each in part.columns})
+                table = Table(table.ids, {column: table.columns[column] for column in part.columns})
             try:
                 async with asyncio.timeout(300):
                     return await self.protocol.roles[part.role](session, table, self.job)

@@ -11,50 +11,52 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from federated.vertical.fixed import (
+from federated.vertical.fixed_point import (
     ERROR_FRACTION,
     FRACTION,
-    LARGEST,
-    LARGEST_WEIGHT,
+    MAX_WEIGHT,
+    VALUE_BITS,
+    Ring64,
     Shift,
-    Words,
-    bits_needed,
     decode,
     encode,
-    hide,
+    masked_share,
+    ring_bits_needed,
     shift_bits,
-    truncated,
+    truncated_share,
 )
-from federated.vertical.plan import MOST_PARTIES
+from federated.vertical.plan import MAX_PARTIES
 from federated.vertical.sigmoid import sigmoid
 
-Truncation = Callable[[Words, int], Words]
+Truncation = Callable[[Ring64, int], Ring64]
 
 
-def ring(values: list[int]) -> Words:
-    return np.array([each % 2**64 for each in values], np.uint64)
+def ring(values: list[int]) -> Ring64:
+    return np.array([value % 2**64 for value in values], np.uint64)
 
 
-def shared(value: Words, parties: int, numbers: np.random.Generator) -> list[Words]:
+def shared(value: Ring64, parties: int, numbers: np.random.Generator) -> list[Ring64]:
     parts = [numbers.integers(0, 2**64, len(value), np.uint64) for _ in range(parties - 1)]
     return [value - sum(parts, np.zeros(len(value), np.uint64)), *parts]
 
 
-def ours(value: Words, bits: int, parties: int = 2, seed: int = 0) -> Words:
+def ours(value: Ring64, bits: int, parties: int = 2, seed: int = 0) -> Ring64:
     """The value divided by 2**bits by the parties' shares, put together again."""
     numbers = np.random.default_rng(seed)
     mask = numbers.integers(0, 2**64, len(value), np.uint64)
-    dealt = [shared(each, parties, numbers) for each in (mask, mask >> np.uint64(bits), mask >> np.uint64(63))]
-    shifts = [Shift(*each) for each in zip(*dealt, strict=True)]
+    dealt = [shared(value, parties, numbers) for value in (mask, mask >> np.uint64(bits), mask >> np.uint64(63))]
+    shifts = [Shift(*shares) for shares in zip(*dealt, strict=True)]
     held = list(zip(shared(value, parties, numbers), shifts, strict=True))
-    opened = sum((hide(share, shift, first=not place) for place, (share, shift) in enumerate(held)), np.zeros(len(value), np.uint64))
-    return sum((truncated(opened, shift, bits, first=not place) for place, (_, shift) in enumerate(held)), np.zeros(len(value), np.uint64))
+    opened = sum((masked_share(share, shift, adds_public=not place) for place, (share, shift) in enumerate(held)), np.zeros(len(value), np.uint64))
+    return sum(
+        (truncated_share(opened, shift, bits, adds_public=not place) for place, (_, shift) in enumerate(held)), np.zeros(len(value), np.uint64)
+    )
 
 
-def local(value: Words, bits: int, seed: int = 0) -> Words:
+def local(value: Ring64, bits: int, seed: int = 0) -> Ring64:
     """SecureML's: each of two parties shifts its own share."""
-    first, second = shared(value, 2, np.random.default_rng(seed))
-    return (first >> np.uint64(bits)) - ((np.uint64(0) - second) >> np.uint64(bits))
+    adds_public, second = shared(value, 2, np.random.default_rng(seed))
+    return (adds_public >> np.uint64(bits)) - ((np.uint64(0) - second) >> np.uint64(bits))
 
 
 # --- Truncation -----------------------------------------------------------------------------------------------------------------------
@@ -63,12 +65,12 @@ def local(value: Words, bits: int, seed: int = 0) -> Words:
 @given(
     st.lists(st.integers(-(2**62), 2**62 - 1), min_size=1, max_size=20),
     st.integers(1, 50),
-    st.integers(2, MOST_PARTIES),
+    st.integers(2, MAX_PARTIES),
     st.integers(0, 2**32),
 )
 def test_ours_is_right_to_one_unit_for_every_value_and_any_number_of_parties(values: list[int], bits: int, parties: int, seed: int) -> None:
     found = ours(ring(values), bits, parties, seed).view(np.int64).tolist()
-    assert all(abs(each - (value >> bits)) <= 1 for each, value in zip(found, values, strict=True))
+    assert all(abs(result - (value >> bits)) <= 1 for result, value in zip(found, values, strict=True))
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
@@ -125,17 +127,17 @@ def test_at_20_bits_the_local_truncation_collapses_and_ours_at_14_has_the_margin
         kept.append(auc(columns, bad, train(columns, bad, FRACTION, lambda value, bits, seed=seed: ours(value, bits, seed=seed))))
     assert np.mean(collapsed) < best - 0.02
     assert min(kept) > best - 0.005
-    assert bits_needed(rows, 2) <= LARGEST < bits_needed(rows, 2, fraction=20)
+    assert ring_bits_needed(rows, 2) <= VALUE_BITS < ring_bits_needed(rows, 2, fraction=20)
 
 
 @given(st.integers(20, 1 << 17), st.integers(2, 4))
 def test_every_training_up_to_131072_rows_fits(rows: int, parties: int) -> None:
-    assert bits_needed(rows, parties) <= LARGEST
+    assert ring_bits_needed(rows, parties) <= VALUE_BITS
 
 
-@pytest.mark.parametrize("parties", range(2, MOST_PARTIES + 1))
+@pytest.mark.parametrize("parties", range(2, MAX_PARTIES + 1))
 def test_a_step_never_overshoots(parties: int) -> None:
-    # The mean gradient's factor is above 2/parties and at most 4/parties, the inverse of the largest curvature.
+    # The mean gradient's factor is above 2/parties and at most 4/parties, the inverse of the largest eigenvalue.
     for rows in (20, 999, 1024, 1025, 100_000):
         step = rows * 2.0 ** (ERROR_FRACTION - shift_bits(rows, parties))
         assert 1 / parties <= step <= 4 / parties
@@ -145,5 +147,5 @@ def test_a_step_never_overshoots(parties: int) -> None:
 def test_weights_of_rows_that_a_line_separates_stay_within_the_bound(rows: int) -> None:
     columns, _ = sample(rows)
     weights = train(columns, columns[:, 0] > 0, FRACTION, ours)
-    assert np.abs(weights).max() < LARGEST_WEIGHT / 1.5  # the next step looks ahead by half a step more
+    assert np.abs(weights).max() < MAX_WEIGHT / 1.5  # the next step looks ahead by half a step more
     assert auc(columns, columns[:, 0] > 0, weights) > 0.99

@@ -15,19 +15,19 @@ from federated.job import Job
 from federated.protocols import protocol_of
 from federated.randomness import Randomness
 from federated.session import Session
-from federated.vertical import dealing
-from federated.vertical.buckets import BUCKETS, IN_ONE
-from federated.vertical.fixed import ERROR_FRACTION, FRACTION, MOST_SHIFT_BITS, shift_bits_of
-from federated.vertical.hands import Hand
-from federated.vertical.plan import Plan, agreed
-from federated.vertical.results import MOST_SPREAD
+from federated.vertical import preprocessing
+from federated.vertical.correlated_randomness import PartyRandomness
+from federated.vertical.fixed_point import ERROR_FRACTION, FRACTION, MAX_SHIFT_BITS, shift_bits_for_eigenvalue
+from federated.vertical.hidden_intersection import MAX_EIGENVALUE_PER_ROW
+from federated.vertical.masked_sums import PairwiseMask
+from federated.vertical.plan import ScorecardPlan, read_plan
+from federated.vertical.results import MAX_LOG_ODDS_DEVIATION
+from federated.vertical.score_histogram import BUCKETS, BUCKETS_PER_UNIT
 from federated.vertical.sigmoid import COEFFICIENTS
-from federated.vertical.sums import Veil
-from federated.vertical.unseen import MOST_UNLIKE
 from tests.federated.vertical.city import scorecard_of
 
 PAGES = Path(__file__).parents[3] / "docs" / "protocols"
-PAGE, UNSEEN = ((PAGES / name).read_text() for name in ("scorecard.md", "unseen.md"))
+PAGE, HIDDEN = ((PAGES / name).read_text() for name in ("scorecard.md", "hidden-intersection.md"))
 SEED = bytes(range(32))
 
 
@@ -36,48 +36,48 @@ def fresh() -> Randomness:
 
 
 def test_the_masks_are_those_of_the_page() -> None:
-    step = dealing.shares(fresh(), dealing.Shape(4, {"tax": 1, "bank": 2}), 0)
+    step = preprocessing.step_shares(fresh(), preprocessing.BlockShape(4, {"tax": 1, "bank": 2}), 0)
     found = [
-        dealing.mask(fresh(), 1, 2),
-        dealing.bins_mask(fresh(), 2, 2),
-        dealing.label_mask(fresh(), 4),
-        dealing.counts_share(fresh(), 2, 2),
-        *(each[:1] for each in (step.rho, step.forward, step.error, step.backward)),
+        preprocessing.column_mask(fresh(), 1, 2),
+        preprocessing.bin_mask(fresh(), 2, 2),
+        preprocessing.label_mask(fresh(), 4),
+        preprocessing.counts_share(fresh(), 2, 2),
+        *(mask[:1] for mask in (step.rho, step.forward, step.error, step.backward)),
         step.angle,
-        step.waves[0, :1],
-        *(each[:1] for each in (step.shift.mask, step.shift.shifted, step.shift.top)),
-        Veil(((SEED, True),)).over(np.array([5, -7]), 0),
+        step.fourier_terms[0, :1],
+        *(mask[:1] for mask in (step.shift.mask, step.shift.shifted, step.shift.top)),
+        PairwiseMask(((SEED, True),)).apply(np.array([5, -7]), 0),
     ]
-    assert all(f"`{each.tobytes().hex()}`" in PAGE for each in found)
+    assert all(f"`{mask.tobytes().hex()}`" in PAGE for mask in found)
 
 
 def test_a_mask_that_is_added_is_taken_away_again() -> None:
     points = np.array([5, -7, 11])
-    first, second = (Veil(((SEED, adds),)).over(points, 4) for adds in (True, False))
+    first, second = (PairwiseMask(((SEED, adds),)).apply(points, 4) for adds in (True, False))
     assert (first + second).view(np.int32).tolist() == [10, -14, 22]
-    assert (first != Veil(((SEED, True),)).over(points, 5)).all()
+    assert (first != PairwiseMask(((SEED, True),)).apply(points, 5)).all()
 
 
 def test_the_defaults_and_limits_are_those_of_the_page() -> None:
-    plan = Plan("Status")
+    plan = ScorecardPlan("Status")
     for line in (
         f"| `bins` | of a column at most, the missing and the other values apart | {plan.bins} |",
-        f"training rows of a bin at least (10 or more) | {plan.least_rows} |",
-        f"training rows of bins that are told apart at least (5 or more) | {plan.least_cases} |",
+        f"training rows of a bin at least (10 or more) | {plan.min_rows} |",
+        f"training rows of bins that are distinguished at least (5 or more) | {plan.min_cases} |",
         f"| steps of training (1 to 20) | {plan.iterations} |",
         f"drawn by the label party | {plan.test_share} |",
         f"| {plan.base_points}, {plan.base_odds}, {plan.points_to_double} |",
         f"| fraction bits of a value | {FRACTION} |",
         f"| fraction bits of the error | {ERROR_FRACTION} |",
-        f"standard deviation above {MOST_SPREAD}",
-        ", ".join(str(each).replace("-", "−") for each in COEFFICIENTS),
+        f"standard deviation above {MAX_LOG_ODDS_DEVIATION}",
+        ", ".join(str(coefficient).replace("-", "−") for coefficient in COEFFICIENTS),
     ):
         assert line in PAGE, line
 
 
 @pytest.mark.parametrize(("departments", "most"), [(1, 262_144), (2, 131_072), (3, 131_072)])
 def test_more_rows_than_the_page_says_are_refused(departments: int, most: int) -> None:
-    _, sides = agreed(scorecard_of(departments))
+    _, sides = read_plan(scorecard_of(departments))
     assert sides.shape(most).rows == most
     assert f"{most:,}" in PAGE
     with pytest.raises(BadInput, check=lambda error: error.code == "too_many_rows" and str(most) in (error.hint or "")):
@@ -92,38 +92,38 @@ def test_the_specifications_on_the_page_are_accepted() -> None:
         assert protocol_of(job).name == job.protocol
 
 
-# --- Rows that nobody learns ----------------------------------------------------------------------------------------------------------
+# --- Hidden intersection ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_masks_of_a_training_on_rows_that_nobody_learns_are_those_of_the_page() -> None:
-    hand = Hand(Session("tax", {}, fresh()), fresh(), "dealer", last=False)
-    table = asyncio.run(hand.share("scores/table/0", 1, 2 * BUCKETS, kind=np.uint16))
+def test_the_masks_of_a_hidden_intersection_training_match_the_page() -> None:
+    randomness = PartyRandomness(Session("tax", {}, fresh()), fresh(), "dealer", last=False)
+    table = asyncio.run(randomness.dealt_share("scores/table/0", 1, 2 * BUCKETS, dtype=np.uint16))
     found = [
-        hand.mask("membership/0/left", 1, 1),
-        hand.mask("membership/bit", 1),
-        hand.mask("columns/keep", 1),
-        hand.mask("evidence/left", 2, 2, kind=np.uint16),
-        hand.mask("curvature/mask", 1),
-        hand.mask("scores/place", 1),
+        randomness.mask("membership/0/left", 1, 1),
+        randomness.mask("membership/bit", 1),
+        randomness.mask("columns/keep", 1),
+        randomness.mask("evidence/left", 2, 2, dtype=np.uint16),
+        randomness.mask("curvature/mask", 1),
+        randomness.mask("scores/place", 1),
         table[:, :4],
     ]
-    assert all(f"`{each.tobytes().hex()}`" in UNSEEN for each in found)
+    assert all(f"`{mask.tobytes().hex()}`" in HIDDEN for mask in found)
 
 
-def test_the_limits_of_a_training_on_rows_that_nobody_learns_are_those_of_the_page() -> None:
+def test_the_limits_of_a_hidden_intersection_training_match_the_page() -> None:
     for line in (
-        f"If the bound is above {MOST_UNLIKE} for each common row",
-        f"counted in buckets of 1/{IN_ONE} of log-odds",
+        f"If the bound is above {MAX_EIGENVALUE_PER_ROW} for each common row",
+        f"counted in buckets of 1/{BUCKETS_PER_UNIT} of log-odds",
         f"a table of {2 * BUCKETS} words",
-        f"Buckets reach from −{BUCKETS // 2 // IN_ONE} to {BUCKETS // 2 // IN_ONE}",
-        "the curvature is above 2^19",
+        f"Buckets reach from −{BUCKETS // 2 // BUCKETS_PER_UNIT} to {BUCKETS // 2 // BUCKETS_PER_UNIT}",
+        "the largest eigenvalue is above 2^19",
         "more than 2^20 rows at a party after padding",
     ):
-        assert line in UNSEEN, line
-    assert shift_bits_of(2.0**19) == MOST_SHIFT_BITS < shift_bits_of(2.0**19 + 1)
-    assert Plan("Status", alignment={"reveal": "nobody"}).terms.most_rows == 1 << 20
+        assert line in HIDDEN, line
+    assert shift_bits_for_eigenvalue(2.0**19) == MAX_SHIFT_BITS < shift_bits_for_eigenvalue(2.0**19 + 1)
+    assert ScorecardPlan("Status", alignment={"reveal": "nobody"}).terms.most_rows == 1 << 20
 
 
 def test_the_parameters_on_the_page_are_accepted() -> None:
-    (block,) = re.findall(r'^    "parameters": (\{.*\})$', UNSEEN, re.M)
-    assert Plan.read(json.loads(block)).unseen
+    (block,) = re.findall(r'^    "parameters": (\{.*\})$', HIDDEN, re.M)
+    assert ScorecardPlan.read(json.loads(block)).hidden_intersection

@@ -19,13 +19,13 @@ from federated.local import run_local
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import sigmoid as series
-from federated.vertical.binning import MISSING, NO_BIN, OTHER, STEP, Bins, Evidence, Layout, cut
-from federated.vertical.circle import Circle
-from federated.vertical.counting import be_counted, count, deal_counts
-from federated.vertical.dealing import Shape
-from federated.vertical.fixed import shift_bits
-from federated.vertical.points import Column
-from federated.vertical.training import Columns, Trainer, deal, own_weights, owned_masks
+from federated.vertical.binning import MISSING, NO_BIN, OTHER, STEP, Bins, Evidence, Layout, bin_column
+from federated.vertical.communicator import Communicator
+from federated.vertical.counting import count_bad_rows, deal_counts, share_bin_counts
+from federated.vertical.fixed_point import shift_bits
+from federated.vertical.points import ScorecardColumn
+from federated.vertical.preprocessing import BlockShape
+from federated.vertical.training import MaskedColumns, Trainer, deal_training, own_column_masks, reveal_own_weights
 from federated.vertical.whitening import Whitening
 
 NAN = float("nan")
@@ -40,7 +40,7 @@ def texts(*values: Any) -> NDArray[Any]:
 
 def test_numbers_are_cut_at_quantiles_and_missing_ones_stand_by_themselves() -> None:
     column = np.array([*range(1, 101), *[NAN] * 20], np.float64)
-    bins = cut("age", column, most=4, least=20)
+    bins = bin_column("age", column, max_bins=4, min_rows=20)
     assert bins.edges == (25, 50, 75)
     assert bins.names == ["(-inf, 25]", "(25, 50]", "(50, 75]", "(75, inf]", MISSING]
     assert bins.codes(np.array([25.0, 25.1, 1000, -5, NAN])).tolist() == [0, 1, 3, 0, 4]
@@ -48,7 +48,7 @@ def test_numbers_are_cut_at_quantiles_and_missing_ones_stand_by_themselves() -> 
 
 def test_texts_are_cut_by_value_and_rare_ones_stand_together() -> None:
     column = texts(*["own"] * 50, *["rent"] * 30, *["kin"] * 8, *["tent"] * 7, None)
-    bins = cut("home", column, most=8, least=10)
+    bins = bin_column("home", column, max_bins=8, min_rows=10)
     assert (bins.values, bins.other, bins.missing) == (("own", "rent"), True, False)
     assert bins.names == ["own", "rent", OTHER]
     assert bins.codes(texts("rent", "tent", "castle", None)).tolist() == [1, 2, 2, NO_BIN]
@@ -56,7 +56,7 @@ def test_texts_are_cut_by_value_and_rare_ones_stand_together() -> None:
 
 def require_full_bins(column: NDArray[Any], most: int, least: int) -> None:
     with suppress(BadInput):  # a column may have one value only
-        bins = cut("x", column, most=most, least=least)
+        bins = bin_column("x", column, max_bins=most, min_rows=least)
         rows = Layout.of(bins, bins.codes(column)).rows
         assert min(rows) >= least
         assert len(rows) <= most + 1
@@ -76,7 +76,7 @@ def test_no_bin_of_texts_has_fewer_rows_than_the_minimum(values: list[Any], most
 @pytest.mark.parametrize("column", [np.ones(50), np.full(50, NAN), texts(*["a"] * 50), texts(*[None] * 50), np.array([1.0] * 48 + [2.0, 3.0])])
 def test_a_column_with_one_bin_is_refused(column: NDArray[Any]) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "column_constant"):
-        cut("x", column, most=5, least=10)
+        bin_column("x", column, max_bins=5, min_rows=10)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_column_with_one_bin_is_refused(column: NDArray[Any]) -> None:
 )
 def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], cause: str) -> None:
     with pytest.raises(BadInput) as caught:
-        cut("x", column, most=5, least=10)
+        bin_column("x", column, max_bins=5, min_rows=10)
     assert cause in caught.value.sentence
     assert "000" not in caught.value.sentence
     assert caught.value.hint
@@ -99,45 +99,46 @@ def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], c
 
 
 def test_weights_of_evidence_by_hand() -> None:
-    told = Evidence.of(Layout(2, (100, 200)), [40, 20], least=10)
+    told = Evidence.of(Layout(2, (100, 200)), [40, 20], min_cases=10)
     first = math.log((40.5 / 61) / (60.5 / 241))
     second = math.log((20.5 / 61) / (180.5 / 241))
     assert told.woe == pytest.approx((first, second))
-    assert told.told().woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
-    assert math.isclose(told.value, (40.5 / 61 - 60.5 / 241) * first + (20.5 / 61 - 180.5 / 241) * second)
+    assert told.rounded().woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
+    assert math.isclose(told.information_value, (40.5 / 61 - 60.5 / 241) * first + (20.5 / 61 - 180.5 / 241) * second)
 
 
 def test_a_bin_with_too_few_bad_rows_is_weighed_with_its_neighbour_or_with_the_largest_other() -> None:
     # In order: 30 of 100, 2 of 50, 30 of 60; then, in none, 3 of 40.
-    told = Evidence.of(Layout(3, (100, 50, 60, 40)), [30, 2, 30, 3], least=10)
-    joined = Evidence.of(Layout(2, (100, 150)), [30, 35], least=10)
+    told = Evidence.of(Layout(3, (100, 50, 60, 40)), [30, 2, 30, 3], min_cases=10)
+    joined = Evidence.of(Layout(2, (100, 150)), [30, 35], min_cases=10)
     assert told.woe == (joined.woe[0], joined.woe[1], joined.woe[1], joined.woe[1])
-    assert Evidence.of(Layout(0, (100, 50, 40)), [50, 2, 20], least=10).woe[0] == Evidence.of(Layout(0, (150, 40)), [52, 20], least=10).woe[0]
+    assert Evidence.of(Layout(0, (100, 50, 40)), [50, 2, 20], min_cases=10).woe[0] == Evidence.of(Layout(0, (150, 40)), [52, 20], min_cases=10).woe[0]
 
 
-def test_a_column_that_cannot_be_told_apart_weighs_nothing() -> None:
-    assert Evidence.of(Layout(2, (50, 50)), [3, 4], least=10).woe == (0, 0)
+def test_a_column_of_one_merged_bin_gets_weight_zero() -> None:
+    assert Evidence.of(Layout(2, (50, 50)), [3, 4], min_cases=10).woe == (0, 0)
 
 
 BINS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=2, max_size=8)
 
 
 @given(BINS, st.integers(0, 8), st.integers(1, 30))
-def test_bins_that_are_told_apart_have_enough_bad_and_good_rows(cells: list[tuple[int, int]], ordered: int, least: int) -> None:
+def test_distinguished_bins_have_enough_bad_and_good_rows(cells: list[tuple[int, int]], ordered: int, least: int) -> None:
     rows, bad = tuple(good + bads for bads, good in cells), [bads for bads, _ in cells]
-    told = Evidence.of(Layout(min(ordered, len(rows)), rows), bad, least=least)
+    told = Evidence.of(Layout(min(ordered, len(rows)), rows), bad, min_cases=least)
     for weight in set(told.woe) if len(set(told.woe)) > 1 else ():
-        inside = [place for place, each in enumerate(told.woe) if each == weight]
+        inside = [place for place, woe in enumerate(told.woe) if woe == weight]
         bads = sum(bad[place] for place in inside)
         assert min(bads, sum(rows[place] for place in inside) - bads) >= least
-    assert all(float(each / STEP).is_integer() for each in told.told().woe)
+    assert all(float(woe / STEP).is_integer() for woe in told.rounded().woe)
 
 
-def test_one_row_more_or_less_is_mostly_not_seen_in_what_a_department_is_told() -> None:
+def test_one_row_more_or_less_rarely_changes_the_rounded_weights() -> None:
     # The difference of two nearly equal bins would be a row's label, were counts told.
     layout = Layout(2, (300, 700))
     changed = [
-        Evidence.of(layout, [bad, 150], least=10).told().woe != Evidence.of(layout, [bad + 1, 150], least=10).told().woe for bad in range(40, 120)
+        Evidence.of(layout, [bad, 150], min_cases=10).rounded().woe != Evidence.of(layout, [bad + 1, 150], min_cases=10).rounded().woe
+        for bad in range(40, 120)
     ]
     assert sum(changed) / len(changed) < 0.5
 
@@ -148,13 +149,13 @@ def test_one_row_more_or_less_is_mostly_not_seen_in_what_a_department_is_told() 
 def counted(inside: dict[str, NDArray[np.bool_]], bad: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
     owners = list(inside)
     seeds = {name: bytes([place + 1]) * 32 for place, name in enumerate([*owners, "bank"])}
-    bins = {name: each.shape[1] for name, each in inside.items()}
+    bins = {name: one_hot.shape[1] for name, one_hot in inside.items()}
 
     async def owner(session: Session) -> Any:
-        await be_counted(session, "bank", Randomness(seeds[session.party]), inside[session.party])
+        await share_bin_counts(session, "bank", Randomness(seeds[session.party]), inside[session.party])
 
     async def bank(session: Session) -> Any:
-        return await count(session, "dealer", Randomness(seeds["bank"]), bad, bins)
+        return await count_bad_rows(session, "dealer", Randomness(seeds["bank"]), bad, bins)
 
     async def dealer(session: Session) -> Any:
         await deal_counts(session, {name: Randomness(seed) for name, seed in seeds.items()}, "bank", len(bad), bins)
@@ -170,8 +171,8 @@ def test_counts_under_masks_are_the_counts(rows: int, bins: int, owners: int, se
     bad = numbers.random(rows) < 0.4
     inside = {f"d{number}": numbers.random((rows, bins)) < 0.3 for number in range(owners)}
     found = counted(inside, bad)
-    for name, each in inside.items():
-        assert (found[name] == (each & bad[:, None]).sum(0)).all()
+    for name, one_hot in inside.items():
+        assert (found[name] == (one_hot & bad[:, None]).sum(0)).all()
 
 
 def test_counts_of_more_rows_than_16_bits_hold() -> None:
@@ -188,25 +189,25 @@ def test_white_columns_are_uncorrelated_with_mean_square_1(width: int, seed: int
     numbers = np.random.default_rng(seed)
     columns = numbers.normal(size=(200, width)) @ numbers.normal(size=(width, width)) + numbers.normal(size=width)
     whitening = Whitening.of(columns)
-    white = whitening.white(columns)
-    assert np.allclose(white.T @ white / 200, np.eye(width), atol=1e-6)
-    assert np.allclose(white.mean(0), 0, atol=1e-9)
+    whitened = whitening.transform(columns)
+    assert np.allclose(whitened.T @ whitened / 200, np.eye(width), atol=1e-6)
+    assert np.allclose(whitened.mean(0), 0, atol=1e-9)
     weights = numbers.normal(size=width)
-    assert np.allclose(white @ weights, (columns - whitening.means) @ whitening.weights(weights), atol=1e-6)
+    assert np.allclose(whitened @ weights, (columns - whitening.means) @ whitening.weights(weights), atol=1e-6)
 
 
 def test_a_column_that_others_make_up_gets_no_weight() -> None:
     first = np.random.default_rng(1).normal(size=(300, 2))
     columns = np.column_stack([first, first.sum(1), np.ones(300), first[:, 0] * 2])
     whitening = Whitening.of(columns)
-    white = whitening.white(columns)
-    assert np.isfinite(white).all()
-    assert (white[:, 2:] == 0).all()
+    whitened = whitening.transform(columns)
+    assert np.isfinite(whitened).all()
+    assert (whitened[:, 2:] == 0).all()
     assert (whitening.weights(np.ones(5))[2:] == 0).all()
 
 
 def test_no_columns_are_no_columns() -> None:
-    assert Whitening.of(np.empty((10, 0))).white(np.empty((10, 0))).shape == (10, 0)
+    assert Whitening.of(np.empty((10, 0))).transform(np.empty((10, 0))).shape == (10, 0)
 
 
 # --- The sine series ------------------------------------------------------------------------------------------------------------------
@@ -226,22 +227,22 @@ def test_the_series_is_within_two_hundredths_of_the_logistic_function() -> None:
 
 
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=30), st.integers(0, 2**32))
-def test_shares_of_waves_evaluate_the_series(scores: list[float], seed: int) -> None:
+def test_shares_of_fourier_terms_evaluate_the_series(scores: list[float], seed: int) -> None:
     numbers = np.random.default_rng(seed)
     angles = numbers.integers(0, 1 << 16, len(scores), np.uint16)
     shares = [numbers.integers(0, 2**64, (2 * series.TERMS, len(scores)), np.uint64)]
-    shares.append(series.waves(angles) - shares[0])
+    shares.append(series.fourier_terms(angles) - shares[0])
     opened = (np.rint(np.array(scores) * (1 << series.STEP_BITS)).astype(np.int64).astype(np.uint16)) - angles
-    total = (series.weigh(opened, shares[0]) + series.weigh(opened, shares[1])).view(np.int64) / 2.0**26
+    total = (series.evaluate_sigmoid(opened, shares[0]) + series.evaluate_sigmoid(opened, shares[1])).view(np.int64) / 2.0**26
     assert np.allclose(total, series.sigmoid(np.array(scores)) - 0.5, atol=1e-3)
 
 
-def test_every_machine_has_the_same_waves() -> None:
+def test_every_machine_has_the_same_fourier_terms() -> None:
     # Shares are weighed by numbers all parties must have alike: a machine whose cosine rounds otherwise would be found here.
-    waves = series.waves(np.arange(1 << 16, dtype=np.uint16))
-    assert hashlib.sha256(waves.tobytes()).hexdigest() == WAVES
+    fourier_terms = series.fourier_terms(np.arange(1 << 16, dtype=np.uint16))
+    assert hashlib.sha256(fourier_terms.tobytes()).hexdigest() == WAVES
     ones = np.ones((2 * series.TERMS, 1 << 16), np.uint64)
-    assert hashlib.sha256(series.weigh(np.arange(1 << 16, dtype=np.uint16), ones).tobytes()).hexdigest() == WEIGHTS
+    assert hashlib.sha256(series.evaluate_sigmoid(np.arange(1 << 16, dtype=np.uint16), ones).tobytes()).hexdigest() == WEIGHTS
 
 
 WAVES = "219a5f03c837183d5584b1a5cc89e21694a34f58d265aecfe659f3c9c2eea701"
@@ -253,19 +254,19 @@ WEIGHTS = "e1461a2bcc6d160f79efbf559b33bb9e50cf6d962fff4272eb16458e3ba9b3c6"
 
 def trained(parts: dict[str, NDArray[np.float64]], bad: NDArray[np.bool_], iterations: int = 20) -> NDArray[np.float64]:
     """All parties' weights; the last party has the label."""
-    shape = Shape(len(bad), {name: each.shape[1] for name, each in parts.items()})
+    shape = BlockShape(len(bad), {name: columns.shape[1] for name, columns in parts.items()})
     seeds = {name: bytes([place]) * 32 for place, name in enumerate(parts)}
     bits = shift_bits(shape.rows, len(parts))
 
     async def party(session: Session) -> Any:
-        circle, seed = Circle(session, list(parts)), Randomness(seeds[session.party])
-        columns = await Columns.owned(circle, shape, seed, parts[session.party])
-        trainer = Trainer(circle, shape, seed, "dealer", columns, bits)
-        return await own_weights(circle, shape, await trainer.run(iterations, bad if session.party == shape.last else None))
+        communicator, seed = Communicator(session, list(parts)), Randomness(seeds[session.party])
+        columns = await MaskedColumns.owned(communicator, shape, seed, parts[session.party])
+        trainer = Trainer(communicator, shape, seed, "dealer", columns, bits)
+        return await reveal_own_weights(communicator, shape, await trainer.run(iterations, bad if session.party == shape.last else None))
 
     async def dealer(session: Session) -> Any:
         streams = {name: Randomness(seed) for name, seed in seeds.items()}
-        await deal(session, streams, shape, owned_masks(streams, shape), iterations, bits)
+        await deal_training(session, streams, shape, own_column_masks(streams, shape), iterations, bits)
 
     found = run_local({**dict.fromkeys(parts, party), "dealer": dealer})
     return np.concatenate([found[name] for name in parts])
@@ -277,7 +278,7 @@ def test_training_on_shares_ends_where_plain_training_ends(parties: int) -> None
     rows = 1500
     common = numbers.normal(size=(rows, 1))
     raw = {f"p{place}": numbers.normal(size=(rows, 2)) + 0.5 * common for place in range(parties)}
-    parts = {name: Whitening.of(each).white(each) for name, each in raw.items()}
+    parts = {name: Whitening.of(columns).transform(columns) for name, columns in raw.items()}
     log_odds = np.column_stack(list(parts.values())) @ numbers.normal(size=2 * parties) * 0.6 - 0.7
     bad = numbers.random(rows) < 1 / (1 + np.exp(-log_odds))
     last = f"p{parties - 1}"
@@ -301,7 +302,7 @@ def test_the_same_seeds_train_the_same_weights() -> None:
 
 def test_points_of_a_column_by_hand() -> None:
     bins = Bins("home", False, values=("own", "rent"))
-    column = Column.of(bins, Layout(0, (10, 10)), Evidence((-1.0, 1.0), 0.3), weight=0.8, mean=0.25, factor=20 / math.log(2))
+    column = ScorecardColumn.of(bins, Layout(0, (10, 10)), Evidence((-1.0, 1.0), 0.3), weight=0.8, mean=0.25, factor=20 / math.log(2))
     assert column.points == (round(0.8 * 1.25 * 20 / math.log(2)), round(-0.8 * 0.75 * 20 / math.log(2)))
     assert column.elsewhere == round(0.8 * 0.25 * 20 / math.log(2))
-    assert column.of_rows(texts("rent", "own", None, "tent")).tolist() == [column.points[1], column.points[0], column.elsewhere, column.elsewhere]
+    assert column.points_of(texts("rent", "own", None, "tent")).tolist() == [column.points[1], column.points[0], column.elsewhere, column.elsewhere]

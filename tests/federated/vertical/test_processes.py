@@ -34,7 +34,7 @@ NAMES = ("tax", "estate", "bank", "dealer")
 
 
 def arrow(table: Table, names: Any) -> pa.Table:
-    ids = [each.decode() for each in table.ids.tolist()]
+    ids = [identifier.decode() for identifier in table.ids.tolist()]
     return pa.table({KEY: ids, **{name: pa.array(table.columns[name].tolist(), from_pandas=True) for name in names}})
 
 
@@ -82,12 +82,12 @@ def test_daemons_train_a_scorecard_and_score_by_it(receipts: dict[str, Any], ans
     assert len(told) == len(set.intersection(*(set(OTHERS[name].ids.tolist()) for name in ("tax", "estate", "bank"))))
 
 
-def test_nothing_but_a_partys_own_part_is_kept_in_its_folder(receipts: dict[str, Any]) -> None:
+def test_a_partys_folder_holds_only_its_own_part(receipts: dict[str, Any]) -> None:
     for name in ("tax", "estate"):
-        kept = {each.name for each in (receipts[name]["folder"] / "output").iterdir()}
+        kept = {path.name for path in (receipts[name]["folder"] / "output").iterdir()}
         assert kept == {"model.json", "points.csv"}
         model = json.loads((receipts[name]["folder"] / "output" / "model.json").read_bytes())
-        assert {each["column"] for each in model["columns"]} == set(DEPARTMENTS[name])
+        assert {column["column"] for column in model["columns"]} == set(DEPARTMENTS[name])
     assert list((receipts["dealer"]["folder"] / "output").iterdir()) == []
 
 
@@ -100,13 +100,13 @@ def test_every_partys_side_of_both_protocols_replays_equal(city: Parties, receip
 
 
 def test_daemons_train_on_rows_that_nobody_learns_score_by_it_and_replay(city: Parties) -> None:
-    job = replace(scorecard_of(2, alignment={"reveal": "nobody"}, iterations=20), name="unseen")
+    job = replace(scorecard_of(2, alignment={"reveal": "nobody"}, iterations=20), name="hidden-intersection")
     city.approve(job)
     receipts = city.run(job)
     common = len(set.intersection(*(set(TABLES[name].ids.tolist()) for name in ("tax", "estate", "bank"))))
     assert {receipts[name]["metrics"]["rows"] for name in ("tax", "estate", "bank")} == {common}
-    assert {each.name for each in (receipts["bank"]["folder"] / "output").iterdir()} == {"model.json", "points.csv", "card.json", "card.html"}
-    asking = asking_of({name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")}, "unseen")
+    assert {path.name for path in (receipts["bank"]["folder"] / "output").iterdir()} == {"model.json", "points.csv", "card.json", "card.html"}
+    asking = asking_of({name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")}, "hidden-intersection")
     city.approve(asking)
     answers = city.run(asking)
     assert answers["bank"]["metrics"]["scored"] > 0
@@ -167,7 +167,7 @@ def test_a_column_that_a_source_has_not_is_refused(city: Parties) -> None:
 # --- Attempts -------------------------------------------------------------------------------------------------------------------------
 
 
-class Cut:
+class BinnedColumns:
     """One end of a line that is cut before its frame of this number."""
 
     def __init__(self, wire: QueueWire, at: int) -> None:
@@ -203,7 +203,7 @@ def attempt(configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at
         for second in NAMES[place + 1 :]:
             wires[first][second], wires[second][first] = wire_pair()
     for peer, wire in wires.get(dying, {}).items():
-        wires[dying][peer] = Cut(wire, at)
+        wires[dying][peer] = BinnedColumns(wire, at)
 
     async def one(name: str) -> Any:
         config, folder = configs[name], configs[name].home / "jobs" / "credit" / f"{dying}{at}"
@@ -241,7 +241,7 @@ def test_an_attempt_in_which_a_party_dies_leaves_no_part_of_a_model(configs: dic
     for error, folder in ended.values():
         assert error is not None
         assert error.code in ("peer_gone", "peer_failed")
-        assert sorted(each.name for each in folder.iterdir()) == ["spec.json", "state.json"]
+        assert sorted(path.name for path in folder.iterdir()) == ["spec.json", "state.json"]
         assert json.loads((folder / "state.json").read_text())["state"] == "failed"
 
 

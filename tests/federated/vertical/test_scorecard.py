@@ -1,4 +1,4 @@
-"""The protocol ``scorecard``: what comes out and who is told what, bad input, peers that die or lie at every step."""
+"""The protocol ``scorecard``: results and what each party receives, bad input, peers that die or lie at every step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.vertical.binning import STEP
-from federated.vertical.plan import agreed
-from federated.vertical.points import Part
+from federated.vertical.plan import read_plan
+from federated.vertical.points import ScorecardPart
 from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
 
 TABLES = people()
-Outcomes = dict[str, Outcome]
+Outcomes = dict[str, JobResult]
 
 
 @pytest.fixture(scope="module", params=[*(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 2)), 3])
@@ -32,18 +32,18 @@ def trained(request: pytest.FixtureRequest) -> tuple[Job, Outcomes]:
     return job, Run(job, TABLES).outcomes()
 
 
-def part_of(outcomes: Outcomes, party: str) -> Part:
-    return Part.from_bytes(outcomes[party].files["model.json"])
+def part_of(outcomes: Outcomes, party: str) -> ScorecardPart:
+    return ScorecardPart.from_bytes(outcomes[party].files["model.json"])
 
 
-def scores(outcome: Outcome) -> dict[bytes, dict[str, str]]:
+def scores(outcome: JobResult) -> dict[bytes, dict[str, str]]:
     rows = csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))
     return {row["id"].encode(): row for row in rows}
 
 
-def points_of(party: str, part: Part) -> dict[bytes, int]:
+def points_of(party: str, part: ScorecardPart) -> dict[bytes, int]:
     table = TABLES[party]
-    return dict(zip(table.ids.tolist(), part.of_rows(table.columns, len(table)).tolist(), strict=True))
+    return dict(zip(table.ids.tolist(), part.points_of(table.columns, len(table)).tolist(), strict=True))
 
 
 # --- What comes out -------------------------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_the_bank_learns_the_sum_of_all_parties_points_for_every_common_row(trai
     points = [points_of(name, part_of(outcomes, name)) for name in owners]
     told = scores(outcomes["bank"])
     assert set(told) == common_ids({name: TABLES[name] for name in owners})
-    assert all(int(row["score"]) == sum(each[person] for each in points) for person, row in told.items())
+    assert all(int(row["score"]) == sum(party_points[person] for party_points in points) for person, row in told.items())
 
 
 def test_the_model_ranks_as_one_trained_on_all_rows_in_one_place(trained: tuple[Job, Outcomes]) -> None:
@@ -75,8 +75,8 @@ def pooled_evidence(job: Job, outcomes: Outcomes, ids: list[bytes]) -> Any:
     for name in [*job.with_role("features"), "bank"]:
         place = {person: row for row, person in enumerate(TABLES[name].ids.tolist())}
         rows = np.array([place[person] for person in ids])
-        for each in part_of(outcomes, name).columns:
-            columns.append(np.append(each.woe, 0.0)[each.bins.codes(TABLES[name].columns[each.bins.column][rows])])
+        for column in part_of(outcomes, name).columns:
+            columns.append(np.append(column.woe, 0.0)[column.bins.codes(TABLES[name].columns[column.bins.column][rows])])
     return np.column_stack(columns)
 
 
@@ -92,10 +92,10 @@ def test_each_party_keeps_its_own_columns_and_no_other_partys(trained: tuple[Job
     assert len(ids) == 1
     for name in job.with_role("features"):
         part = part_of(outcomes, name)
-        assert [each.bins.column for each in part.columns] == list(DEPARTMENTS[name])
+        assert [column.bins.column for column in part.columns] == list(DEPARTMENTS[name])
         assert (part.base, part.scale) == (0, None)
         assert set(outcomes[name].files) == {"model.json", "points.csv"}
-    assert [each.bins.column for each in part_of(outcomes, "bank").columns] == ["income", "debt"]
+    assert [column.bins.column for column in part_of(outcomes, "bank").columns] == ["income", "debt"]
     assert set(outcomes["bank"].files) == {"model.json", "points.csv", "scores.csv", "card.json", "card.html"}
     assert outcomes["dealer"].files == {}
 
@@ -134,9 +134,9 @@ def test_the_same_seeds_give_the_same_files(trained: tuple[Job, Outcomes]) -> No
 
 def test_points_follow_the_scale() -> None:
     # 600 points are odds of 50 at any scale; twice the points to double, and every row is twice as far from there.
-    first, second = (scores(Run(scorecard_of(1, points_to_double=each), TABLES).outcomes()["bank"]) for each in (40, 80))
+    first, second = (scores(Run(scorecard_of(1, points_to_double=points), TABLES).outcomes()["bank"]) for points in (40, 80))
     rounding = 0.5 * (2 + 2 + 1) * 3
-    assert all(abs((int(second[each]["score"]) - 600) - 2 * (int(first[each]["score"]) - 600)) <= rounding for each in first)
+    assert all(abs((int(second[row]["score"]) - 600) - 2 * (int(first[row]["score"]) - 600)) <= rounding for row in first)
 
 
 def test_rows_may_be_aligned_with_national_algorithms() -> None:
@@ -146,13 +146,13 @@ def test_rows_may_be_aligned_with_national_algorithms() -> None:
 
 def test_an_alignment_that_reveals_more_is_refused() -> None:
     with refused("reveal_not_offered"):
-        agreed(scorecard_of(1, alignment={"reveal": "both"}))
+        read_plan(scorecard_of(1, alignment={"reveal": "both"}))
 
 
-# --- Who is told what -----------------------------------------------------------------------------------------------------------------
+# --- What each party receives -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_department_is_told_weights_in_steps_and_nothing_that_has_a_label_in_it() -> None:
+def test_a_department_receives_rounded_weights_and_no_label() -> None:
     watch = Recorder()
     outcomes = Run(scorecard_of(2), TABLES, watch={"tax": watch}).outcomes()
     received = {(peer, kind) for peer, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
@@ -171,7 +171,7 @@ def test_a_department_is_told_weights_in_steps_and_nothing_that_has_a_label_in_i
         ("bank", "vertical/error"),
     }
     for column in part_of(outcomes, "tax").columns:
-        assert all(float(each / STEP).is_integer() for each in column.woe)
+        assert all(float(woe / STEP).is_integer() for woe in column.woe)
 
 
 def test_bins_label_columns_and_points_are_uniform_on_the_wire() -> None:
@@ -213,17 +213,17 @@ def test_with_one_department_the_bank_learns_its_points_and_with_two_only_their_
     both = {peer: np.frombuffer(frame, np.uint32, offset=len(frame) - 4 * len(order)) for peer, frame in masked.items()}
     total = (both["tax"] + both["estate"]).view(np.int32)
     parts = [points_of(peer, part_of(double, peer)) for peer in ("tax", "estate")]
-    assert total.tolist() == [sum(each[person] for each in parts) for person in order]
+    assert total.tolist() == [sum(party_points[person] for party_points in parts) for person in order]
 
 
 def test_the_points_of_a_single_department_sort_its_firms_into_their_bins() -> None:
     # What the bank can do with them, carried out: firms of equal points stand in the same bins of all the department's columns.
     single = Run(scorecard_of(1), TABLES).outcomes()
     part, table = part_of(single, "tax"), TABLES["tax"]
-    bins = np.column_stack([each.bins.codes(table.columns[each.bins.column]) for each in part.columns])
-    seen = part.of_rows(table.columns, len(table))
+    bins = np.column_stack([column.bins.codes(table.columns[column.bins.column]) for column in part.columns])
+    seen = part.points_of(table.columns, len(table))
     assert len(np.unique(bins, axis=0)) > 6
-    agreeing = [len(np.unique(bins[seen == each], axis=0)) == 1 for each in np.unique(seen)]
+    agreeing = [len(np.unique(bins[seen == value], axis=0)) == 1 for value in np.unique(seen)]
     assert sum(agreeing) / len(agreeing) > 0.8
 
 
@@ -248,14 +248,14 @@ def with_party(job: Job, name: str, **changes: Any) -> Job:
         (lambda job: with_party(job, "tax", columns=("records", "records")), "spec_columns"),
         (lambda job: with_party(job, "bank", columns=("income",)), "spec_columns"),
         (lambda job: with_party(job, "tax", columns=tuple(f"c{number}" for number in range(257))), "spec_columns"),
-        (lambda job: replace(job, parties={name: each for name, each in job.parties.items() if each.role != "features"}), "spec_roles"),
-        (lambda job: replace(job, parties={name: each for name, each in job.parties.items() if each.role != "dealer"}), "spec_roles"),
+        (lambda job: replace(job, parties={name: party for name, party in job.parties.items() if party.role != "features"}), "spec_roles"),
+        (lambda job: replace(job, parties={name: party for name, party in job.parties.items() if party.role != "dealer"}), "spec_roles"),
         (lambda job: replace(job, parties={**job.parties, **{f"d{n}": job.parties["tax"] for n in range(8)}}), "spec_roles"),
     ],
 )
 def test_specifications_nobody_can_run_are_refused(change: Callable[[Job], Job], code: str) -> None:
     with refused(code):
-        agreed(change(scorecard_of(1)))
+        read_plan(change(scorecard_of(1)))
 
 
 @pytest.mark.parametrize(
@@ -273,8 +273,8 @@ def test_specifications_nobody_can_run_are_refused(change: Callable[[Job], Job],
         {"test_column": "status"},
         {"bins": 1},
         {"bins": 5.0},
-        {"least_rows": 9},
-        {"least_cases": 4},
+        {"min_rows": 9},
+        {"min_cases": 4},
         {"iterations": 0},
         {"iterations": 21},
         {"iterations": True},
@@ -289,7 +289,7 @@ def test_specifications_nobody_can_run_are_refused(change: Callable[[Job], Job],
 def test_parameters_nobody_can_run_are_refused(wrong: dict[str, Any]) -> None:
     with refused("spec_parameters"):
         scorecard = scorecard_of(1)
-        agreed(replace(scorecard, parameters={**scorecard.parameters, **wrong}))
+        read_plan(replace(scorecard, parameters={**scorecard.parameters, **wrong}))
 
 
 # --- Bad rows -------------------------------------------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_a_column_that_is_the_label_weighs_nothing() -> None:
 
 def test_a_missing_value_is_a_value_like_any_other() -> None:
     outcomes = Run(scorecard_of(2), altered("tax", "expenses", lambda column: np.where(np.arange(len(column)) % 5 == 0, np.nan, column))).outcomes()
-    (expenses,) = (each for each in part_of(outcomes, "tax").columns if each.bins.column == "expenses")
+    (expenses,) = (column for column in part_of(outcomes, "tax").columns if column.bins.column == "expenses")
     assert expenses.bins.names[-1] == "missing"
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from federated.errors import BadInput, Conflict, PeerFault
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.scoring import SCORING
-from federated.vertical.points import Part, Scale
+from federated.vertical.points import Scale, ScorecardPart
 from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
 
 TABLES = people()
@@ -27,12 +27,12 @@ Homes = dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def trained() -> dict[str, Outcome]:
+def trained() -> dict[str, JobResult]:
     return Run(scorecard_of(3), TABLES).outcomes()
 
 
 @pytest.fixture
-def homes(tmp_path: Path, trained: dict[str, Outcome]) -> Homes:
+def homes(tmp_path: Path, trained: dict[str, JobResult]) -> Homes:
     """Each party's folder with its model, where a daemon leaves it."""
     for name in PARTIES:
         output = tmp_path / name / "jobs" / "credit" / "1-a" / "output"
@@ -61,7 +61,7 @@ def run_of(job: Job, homes: Homes, tables: Any = OTHERS, **more: Any) -> Run:
     return Run(job, tables, settings={name: {"home": home} for name, home in homes.items()}, protocol=SCORING, **more)
 
 
-def scores(outcome: Outcome) -> dict[bytes, dict[str, str]]:
+def scores(outcome: JobResult) -> dict[bytes, dict[str, str]]:
     return {row["id"].encode(): row for row in csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))}
 
 
@@ -69,14 +69,14 @@ def scores(outcome: Outcome) -> dict[bytes, dict[str, str]]:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
-def test_every_common_row_gets_the_sum_of_all_parties_points(homes: Homes, trained: dict[str, Outcome], batch: int) -> None:
+def test_every_common_row_gets_the_sum_of_all_parties_points(homes: Homes, trained: dict[str, JobResult], batch: int) -> None:
     outcomes = run_of(scoring_of(homes, batch=batch), homes).outcomes()
     told = scores(outcomes["bank"])
     assert set(told) == common_ids(OTHERS)
     expected = dict.fromkeys(told, 0)
     for name in PARTIES:
-        part, table = Part.from_bytes(trained[name].files["model.json"]), OTHERS[name]
-        for person, points in zip(table.ids.tolist(), part.of_rows(table.columns, len(table)).tolist(), strict=True):
+        part, table = ScorecardPart.from_bytes(trained[name].files["model.json"]), OTHERS[name]
+        for person, points in zip(table.ids.tolist(), part.points_of(table.columns, len(table)).tolist(), strict=True):
             if person in expected:
                 expected[person] += points
     assert {person: int(row["score"]) for person, row in told.items()} == expected
@@ -87,11 +87,11 @@ def test_every_common_row_gets_the_sum_of_all_parties_points(homes: Homes, train
 def test_the_chance_beside_a_score_is_that_of_the_scale(homes: Homes) -> None:
     for row in scores(run_of(scoring_of(homes), homes).outcomes()["bank"]).values():
         odds = 50 * 2 ** ((int(row["score"]) - 600) / 40)
-        assert abs(float(row["chance"]) - 1 / (1 + odds)) < 1e-6
+        assert abs(float(row["probability"]) - 1 / (1 + odds)) < 1e-6
 
 
 def test_600_points_are_odds_of_fifty_and_forty_more_double_them() -> None:
-    assert Scale(600, 50, 40).chance(np.array([600, 640, 560])) == pytest.approx([1 / 51, 1 / 101, 1 / 26])
+    assert Scale(600, 50, 40).probability(np.array([600, 640, 560])) == pytest.approx([1 / 51, 1 / 101, 1 / 26])
 
 
 def test_a_text_never_seen_and_a_missing_value_are_scored(homes: Homes) -> None:
@@ -110,7 +110,7 @@ def test_a_single_row_is_scored(homes: Homes) -> None:
 # --- Who learns what ------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_department_is_told_no_score_and_writes_nothing(homes: Homes) -> None:
+def test_a_department_receives_no_score_and_writes_nothing(homes: Homes) -> None:
     watch = Recorder()
     outcomes = run_of(scoring_of(homes, batch=16), homes, watch={"tax": watch}).outcomes()
     kinds = {kind for _, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
@@ -152,7 +152,7 @@ def test_a_party_without_the_pinned_model_is_refused(homes: Homes) -> None:
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_one_changed_byte_in_a_kept_model_is_found(homes: Homes, party: str) -> None:
+def test_one_changed_byte_in_a_stored_model_is_detected(homes: Homes, party: str) -> None:
     job, path = scoring_of(homes), model_of(homes[party])
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"elsewhere": ', b'"elsewhere": 1', 1))
@@ -189,7 +189,7 @@ def test_a_departments_part_does_not_serve_as_the_label_partys(homes: Homes) -> 
         lambda model: {**model, "columns": [{**model["columns"][0], "values": ["yes"]}]},
         lambda model: {**model, "columns": [{**model["columns"][0], "elsewhere": 1.5}]},
         lambda model: {**model, "columns": [{**model["columns"][0], "elsewhere": 1 << 40}]},
-        lambda model: {name: each for name, each in model.items() if name != "columns"},
+        lambda model: {name: value for name, value in model.items() if name != "columns"},
         lambda model: [model],
     ],
 )
@@ -200,16 +200,16 @@ def test_a_pinned_file_that_is_no_model_is_refused(homes: Homes, change: Callabl
         run_of(scoring_of(homes), homes).outcomes()
 
 
-def test_a_part_survives_its_file(trained: dict[str, Outcome]) -> None:
+def test_a_part_survives_its_file(trained: dict[str, JobResult]) -> None:
     for name in PARTIES:
         data = trained[name].files["model.json"]
-        assert Part.from_bytes(data).to_bytes() == data
+        assert ScorecardPart.from_bytes(data).to_bytes() == data
 
 
-def test_the_digest_of_a_part_says_nothing_of_its_points(trained: dict[str, Outcome]) -> None:
+def test_the_digest_of_a_part_says_nothing_of_its_points(trained: dict[str, JobResult]) -> None:
     # 16 secret bytes are in every file: whoever is shown its digest cannot try all scorecards.
-    assert len({Part.from_bytes(trained[name].files["model.json"]).salt for name in PARTIES}) == len(PARTIES)
-    assert all(len(bytes.fromhex(Part.from_bytes(trained[name].files["model.json"]).salt)) == 16 for name in PARTIES)
+    assert len({ScorecardPart.from_bytes(trained[name].files["model.json"]).salt for name in PARTIES}) == len(PARTIES)
+    assert all(len(bytes.fromhex(ScorecardPart.from_bytes(trained[name].files["model.json"]).salt)) == 16 for name in PARTIES)
 
 
 # --- Bad input ------------------------------------------------------------------------------------------------------------------------

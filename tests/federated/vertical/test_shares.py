@@ -1,4 +1,4 @@
-"""The parts of a training on rows that nobody learns, each beside the same in the open: membership, products, curvature, the spread of scores."""
+"""The parts of a training over a hidden intersection, compared with the same in the clear: membership, products, largest eigenvalue, score histogram."""
 
 from __future__ import annotations
 
@@ -15,40 +15,57 @@ from numpy.typing import NDArray
 from federated.local import run_local
 from federated.randomness import Randomness
 from federated.session import Session
-from federated.vertical.buckets import BUCKETS, IN_ONE, deal_scores, deal_spread, log_odds, scores, spread
-from federated.vertical.circle import Circle
-from federated.vertical.curvature import curvature, deal_curvature
-from federated.vertical.dealing import Shape
-from federated.vertical.fixed import ERROR_FRACTION, FRACTION, LARGEST, LARGEST_WEIGHT, MOST_SHIFT_BITS, encode, shift_bits, shift_bits_of
-from federated.vertical.hands import Deck, Hand
-from federated.vertical.membership import deal_members, members
-from federated.vertical.products import crossed, deal_crossed, deal_kept, held, kept
-from federated.vertical.training import Columns, Trainer, deal, own_weights, shared_masks
+from federated.vertical.communicator import Communicator
+from federated.vertical.correlated_randomness import DealerRandomness, PartyRandomness
+from federated.vertical.fixed_point import (
+    ERROR_FRACTION,
+    FRACTION,
+    MAX_SHIFT_BITS,
+    MAX_WEIGHT,
+    VALUE_BITS,
+    encode,
+    shift_bits,
+    shift_bits_for_eigenvalue,
+)
+from federated.vertical.largest_eigenvalue import deal_largest_eigenvalue, largest_eigenvalue
+from federated.vertical.membership import deal_membership, membership_shares
+from federated.vertical.preprocessing import BlockShape
+from federated.vertical.products import deal_masked_select, deal_secret_product, held_columns, masked_select, secret_product
+from federated.vertical.score_histogram import (
+    BUCKETS,
+    BUCKETS_PER_UNIT,
+    deal_score_histogram,
+    deal_shared_scores,
+    log_odds,
+    score_histogram,
+    shared_scores,
+)
+from federated.vertical.training import MaskedColumns, Trainer, deal_training, reveal_own_weights, shared_column_masks
 from federated.vertical.whitening import Whitening
 
 PARTIES = st.integers(2, 4)
 SEEDS = st.integers(0, 2**32)
-Words = NDArray[np.uint64]
-Play = Callable[[Circle, Hand, Randomness, int], Awaitable[Any]]
-Deal = Callable[[Deck, dict[str, Randomness]], Awaitable[Any]]
+Ring64 = NDArray[np.uint64]
+Play = Callable[[Communicator, PartyRandomness, Randomness, int], Awaitable[Any]]
+Deal = Callable[[DealerRandomness, dict[str, Randomness]], Awaitable[Any]]
 
 
 def names(parties: int) -> list[str]:
     return [f"d{number}" for number in range(parties - 1)] + ["bank"]
 
 
-def played(parties: int, play: Play, deal: Deal, seed: int = 0) -> list[Any]:
+def played(parties: int, play: Play, deal_training: Deal, seed: int = 0) -> list[Any]:
     """What each party ends with, in the dealing's order."""
     seeds = {name: bytes([place + 1, seed % 251]) * 16 for place, name in enumerate(names(parties))}
 
     async def party(session: Session) -> Any:
         own = Randomness(seeds[session.party])
-        hand = Hand(session, own, "dealer", last=session.party == "bank")
-        return await play(Circle(session, names(parties)), hand, own, names(parties).index(session.party))
+        randomness = PartyRandomness(session, own, "dealer", last=session.party == "bank")
+        return await play(Communicator(session, names(parties)), randomness, own, names(parties).index(session.party))
 
     async def dealer(session: Session) -> Any:
-        streams = {name: Randomness(each) for name, each in seeds.items()}
-        await deal(Deck(session, streams), streams)
+        streams = {name: Randomness(seed_bytes) for name, seed_bytes in seeds.items()}
+        await deal_training(DealerRandomness(session, streams), streams)
 
     ended = run_local({**dict.fromkeys(names(parties), party), "dealer": dealer})
     return [ended[name] for name in names(parties)]
@@ -65,11 +82,11 @@ def total(parts: list[Any]) -> Any:
     return sum(parts[1:], parts[0])
 
 
-def shape_of(rows: int, parties: int, numbers: np.random.Generator, least: int = 0) -> Shape:
-    return Shape(rows, {name: int(numbers.integers(least, 4)) for name in names(parties)[:-1]} | {"bank": int(numbers.integers(1, 4))})
+def shape_of(rows: int, parties: int, numbers: np.random.Generator, least: int = 0) -> BlockShape:
+    return BlockShape(rows, {name: int(numbers.integers(least, 4)) for name in names(parties)[:-1]} | {"bank": int(numbers.integers(1, 4))})
 
 
-def blocks(value: NDArray[Any], shape: Shape, numbers: np.random.Generator) -> list[Any]:
+def blocks(value: NDArray[Any], shape: BlockShape, numbers: np.random.Generator) -> list[Any]:
     """Shares of columns: each department has one of its own columns, the label party one of all."""
     parts = [numbers.integers(0, np.iinfo(value.dtype).max, (len(value), width), value.dtype) for width in list(shape.columns.values())[:-1]]
     last = value.copy()
@@ -81,15 +98,15 @@ def blocks(value: NDArray[Any], shape: Shape, numbers: np.random.Generator) -> l
 # --- Membership -----------------------------------------------------------------------------------------------------------------------
 
 
-def found(words: Words, targets: Words, seed: int = 0) -> list[Words]:
+def found(words: Ring64, targets: Ring64, seed: int = 0) -> list[Ring64]:
     """Shares of membership where the bank has ``words`` (bins, departments) and the departments ``targets``."""
     bins, departments = words.shape
 
-    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
-        own = words if circle.first else np.where(np.arange(departments) == place, targets, 0).astype(np.uint64)
-        return await members(circle, hand, own)
+    async def play(communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int) -> Any:
+        own = words if communicator.is_label else np.where(np.arange(departments) == place, targets, 0).astype(np.uint64)
+        return await membership_shares(communicator, randomness, own)
 
-    return played(departments + 1, play, lambda deck, _: deal_members(deck, bins, departments), seed)
+    return played(departments + 1, play, lambda randomness, _: deal_membership(randomness, bins, departments), seed)
 
 
 @settings(deadline=None, max_examples=25)
@@ -129,35 +146,35 @@ def test_a_share_of_membership_is_uniform_at_every_party() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(PARTIES, st.integers(1, 40), SEEDS)
-def test_columns_are_kept_where_a_row_is_and_zero_elsewhere(parties: int, rows: int, seed: int) -> None:
+def test_masked_select_keeps_selected_rows_and_zeroes_others(parties: int, rows: int, seed: int) -> None:
     numbers = np.random.default_rng(seed)
     shape = shape_of(rows, parties, numbers)
     keep, columns = numbers.integers(0, 2, rows, np.uint64), numbers.integers(0, 2**64, (rows, shape.total), np.uint64)
     keeps, parts = shared(keep, parties, numbers), blocks(columns, shape, numbers)
 
-    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
-        assert parts[place].shape[1] == held(circle, shape).stop - held(circle, shape).start
-        return await kept(circle, hand, "x", keeps[place], parts[place], shape)
+    async def play(communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int) -> Any:
+        assert parts[place].shape[1] == held_columns(communicator, shape).stop - held_columns(communicator, shape).start
+        return await masked_select(communicator, randomness, "x", keeps[place], parts[place], shape)
 
-    assert (total(played(parties, play, lambda deck, _: deal_kept(deck, "x", shape), seed)) == keep[:, None] * columns).all()
+    assert (total(played(parties, play, lambda randomness, _: deal_masked_select(randomness, "x", shape), seed)) == keep[:, None] * columns).all()
 
 
 @settings(deadline=None, max_examples=25)
 @given(PARTIES, st.integers(1, 40), st.sampled_from([np.uint16, np.uint32]), SEEDS)
-def test_rows_are_counted_in_all_bins(parties: int, rows: int, kind: Any, seed: int) -> None:
+def test_rows_are_counted_in_all_bins(parties: int, rows: int, dtype: Any, seed: int) -> None:
     numbers = np.random.default_rng(seed)
     shape = shape_of(rows, parties, numbers)
-    left, columns = numbers.integers(0, 2, (rows, 2), kind), numbers.integers(0, 2, (rows, shape.total), kind)
+    left, columns = numbers.integers(0, 2, (rows, 2), dtype), numbers.integers(0, 2, (rows, shape.total), dtype)
     lefts, parts = shared(left, parties, numbers), blocks(columns, shape, numbers)
 
-    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
-        return await crossed(circle, hand, "x", lefts[place], parts[place], shape)
+    async def play(communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int) -> Any:
+        return await secret_product(communicator, randomness, "x", lefts[place], parts[place], shape)
 
-    counts = total(played(parties, play, lambda deck, _: deal_crossed(deck, "x", 2, shape, kind), seed))
+    counts = total(played(parties, play, lambda randomness, _: deal_secret_product(randomness, "x", 2, shape, dtype), seed))
     assert (counts == left.T.astype(int) @ columns.astype(int)).all()
 
 
-# --- Curvature ------------------------------------------------------------------------------------------------------------------------
+# --- Largest eigenvalue ------------------------------------------------------------------------------------------------------------------------
 
 
 def bound(columns: NDArray[np.float64], parties: int, seed: int = 0) -> float:
@@ -165,11 +182,11 @@ def bound(columns: NDArray[np.float64], parties: int, seed: int = 0) -> float:
     numbers, (rows, width) = np.random.default_rng(seed), columns.shape
     parts = shared(encode(columns), parties, numbers)
 
-    async def play(circle: Circle, hand: Hand, own: Randomness, place: int) -> Any:
-        return await curvature(circle, hand, own, "dealer", await Columns.shared(circle, own, parts[place]), rows)
+    async def play(communicator: Communicator, randomness: PartyRandomness, own: Randomness, place: int) -> Any:
+        return await largest_eigenvalue(communicator, randomness, own, "dealer", await MaskedColumns.shared(communicator, own, parts[place]), rows)
 
-    async def deal_all(deck: Deck, streams: dict[str, Randomness]) -> None:
-        await deal_curvature(deck, shared_masks(streams, Shape(rows, {"bank": width})), "bank")
+    async def deal_all(randomness: DealerRandomness, streams: dict[str, Randomness]) -> None:
+        await deal_largest_eigenvalue(randomness, shared_column_masks(streams, BlockShape(rows, {"bank": width})), "bank")
 
     *others, told = played(parties, play, deal_all, seed)
     assert others == [None] * (parties - 1)
@@ -195,16 +212,16 @@ def test_rows_of_which_all_but_one_are_zero_have_a_bound() -> None:
 
 
 @given(st.floats(10, 2.0**19))
-def test_a_step_over_measured_columns_never_overshoots_and_fits_the_ring(curvature: float) -> None:
-    bits = shift_bits_of(curvature)
+def test_a_step_over_measured_columns_never_overshoots_and_fits_the_ring(largest_eigenvalue: float) -> None:
+    bits = shift_bits_for_eigenvalue(largest_eigenvalue)
     step = 2.0 ** (ERROR_FRACTION - bits)
-    assert 2 / curvature <= step <= 4 / curvature  # the logistic function's slope is at most 1/4
-    assert bits <= MOST_SHIFT_BITS
-    assert math.log2(LARGEST_WEIGHT * 2.0**bits + curvature * 2.0**ERROR_FRACTION) + FRACTION <= LARGEST
+    assert 2 / largest_eigenvalue <= step <= 4 / largest_eigenvalue  # the logistic function's slope is at most 1/4
+    assert bits <= MAX_SHIFT_BITS
+    assert math.log2(MAX_WEIGHT * 2.0**bits + largest_eigenvalue * 2.0**ERROR_FRACTION) + FRACTION <= VALUE_BITS
 
 
 def test_a_measured_step_is_that_of_two_parties_who_know_their_rows() -> None:
-    assert all(shift_bits_of(2.0 * rows) == shift_bits(rows, 2) for rows in (64, 1024, 4096))
+    assert all(shift_bits_for_eigenvalue(2.0 * rows) == shift_bits(rows, 2) for rows in (64, 1024, 4096))
 
 
 # --- Training -------------------------------------------------------------------------------------------------------------------------
@@ -215,42 +232,44 @@ def test_training_on_columns_that_all_share_ends_where_owned_ones_end(parties: i
     # The same columns and outcome, with rows between that are zero because they are nobody's.
     numbers = np.random.default_rng(parties)
     rows, width = 600, 2 * parties
-    white = Whitening.of(numbers.normal(size=(rows, width))).white(numbers.normal(size=(rows, width)))
-    columns = np.column_stack([white, np.ones(rows)])
+    whitened = Whitening.of(numbers.normal(size=(rows, width))).transform(numbers.normal(size=(rows, width)))
+    columns = np.column_stack([whitened, np.ones(rows)])
     bad = numbers.random(rows) < 1 / (1 + np.exp(-columns @ np.append(numbers.normal(size=width) * 0.6, -0.5)))
     member = numbers.random(rows) < 0.7
     columns[~member] = 0
     parts = shared(encode(columns), parties, numbers)
-    shape = Shape(rows, {name: 2 for name in names(parties)[:-1]} | {"bank": 3})
-    bits = shift_bits_of(2.0 * rows)
+    shape = BlockShape(rows, {name: 2 for name in names(parties)[:-1]} | {"bank": 3})
+    bits = shift_bits_for_eigenvalue(2.0 * rows)
 
-    async def play(circle: Circle, _hand: Hand, own: Randomness, place: int) -> Any:
-        held = await Columns.shared(circle, own, parts[place])
-        return await own_weights(circle, shape, await Trainer(circle, shape, own, "dealer", held, bits).run(20, bad if circle.first else None))
+    async def play(communicator: Communicator, _hand: PartyRandomness, own: Randomness, place: int) -> Any:
+        held_columns = await MaskedColumns.shared(communicator, own, parts[place])
+        return await reveal_own_weights(
+            communicator, shape, await Trainer(communicator, shape, own, "dealer", held_columns, bits).run(20, bad if communicator.is_label else None)
+        )
 
-    async def deal_all(deck: Deck, streams: dict[str, Randomness]) -> None:
-        await deal(deck.session, streams, shape, shared_masks(streams, shape), 20, bits)
+    async def deal_all(randomness: DealerRandomness, streams: dict[str, Randomness]) -> None:
+        await deal_training(randomness.session, streams, shape, shared_column_masks(streams, shape), 20, bits)
 
     weights = np.concatenate(played(parties, play, deal_all))
     plain = np.zeros(width + 1)
     for _ in range(200):
-        chance = 1 / (1 + np.exp(-columns @ plain))
-        plain -= 2 / rows * columns.T @ (chance - bad)
+        probability = 1 / (1 + np.exp(-columns @ plain))
+        plain -= 2 / rows * columns.T @ (probability - bad)
     assert np.corrcoef(columns[member] @ weights, columns[member] @ plain)[0, 1] > 0.998
     assert np.abs(weights - plain).max() < 0.25 * max(1, np.abs(plain).max())
 
 
-# --- The spread of scores -------------------------------------------------------------------------------------------------------------
+# --- Score histogram -------------------------------------------------------------------------------------------------------------
 
 
 def counted(score: NDArray[np.float64], bad: NDArray[np.bool_], groups: NDArray[np.bool_], parties: int, seed: int = 0) -> NDArray[np.int64]:
     numbers = np.random.default_rng(seed)
     parts = shared(encode(score, 2 * FRACTION), parties, numbers)
 
-    async def play(circle: Circle, hand: Hand, _: Randomness, place: int) -> Any:
-        return await spread(circle, hand, parts[place], bad if circle.first else None, groups)
+    async def play(communicator: Communicator, randomness: PartyRandomness, _: Randomness, place: int) -> Any:
+        return await score_histogram(communicator, randomness, parts[place], bad if communicator.is_label else None, groups)
 
-    *others, told = played(parties, play, lambda deck, _: deal_spread(deck, len(score)), seed)
+    *others, told = played(parties, play, lambda randomness, _: deal_score_histogram(randomness, len(score)), seed)
     assert others == [None] * (parties - 1)
     return np.asarray(told)
 
@@ -266,13 +285,13 @@ def test_every_score_is_counted_in_its_bucket_or_the_next(parties: int, values: 
             seen = np.repeat(log_odds(), told[place, int(outcome)])
             real = np.sort(score[inside & (bad == outcome)])
             assert len(seen) == len(real)
-            assert (np.abs(seen - real) <= 1 / IN_ONE + 1e-6).all()  # both are in order
+            assert (np.abs(seen - real) <= 1 / BUCKETS_PER_UNIT + 1e-6).all()  # both are in order
 
 
 def test_scores_of_more_rows_than_16_bits_count_hold() -> None:
     rows = 66_000
     told = counted(np.full(rows, 2.0), np.zeros(rows, np.bool_), np.ones((1, rows), np.bool_), 2)
-    assert told[0, 0, BUCKETS // 2 + 2 * IN_ONE] == rows == told.sum()
+    assert told[0, 0, BUCKETS // 2 + 2 * BUCKETS_PER_UNIT] == rows == told.sum()
 
 
 @pytest.mark.parametrize("parties", [2, 3])
@@ -285,7 +304,7 @@ def test_scores_of_rows_that_are_nobodys_fall_into_the_bucket_of_0_exactly(parti
 
 def test_a_score_between_two_buckets_is_counted_in_the_nearer_more_often() -> None:
     rows = 20_000
-    told = counted(np.full(rows, 1 / (4 * IN_ONE)), np.zeros(rows, np.bool_), np.ones((1, rows), np.bool_), 2)
+    told = counted(np.full(rows, 1 / (4 * BUCKETS_PER_UNIT)), np.zeros(rows, np.bool_), np.ones((1, rows), np.bool_), 2)
     assert told[0, 0, BUCKETS // 2 : BUCKETS // 2 + 2].sum() == rows
     assert abs(told[0, 0, BUCKETS // 2 + 1] / rows - 0.25) < 5 * math.sqrt(0.25 * 0.75 / rows)
 
@@ -301,12 +320,12 @@ def test_scores_on_shares_are_columns_times_weights(parties: int, seed: int) -> 
     numbers = np.random.default_rng(seed)
     columns, weights = numbers.normal(size=(50, 4)), numbers.normal(size=4)
     parts, shares = shared(encode(columns), parties, numbers), shared(encode(weights), parties, numbers)
-    shape = Shape(50, {"bank": 4})
+    shape = BlockShape(50, {"bank": 4})
 
-    async def play(circle: Circle, hand: Hand, own: Randomness, place: int) -> Any:
-        return await scores(circle, hand, await Columns.shared(circle, own, parts[place]), shares[place])
+    async def play(communicator: Communicator, randomness: PartyRandomness, own: Randomness, place: int) -> Any:
+        return await shared_scores(communicator, randomness, await MaskedColumns.shared(communicator, own, parts[place]), shares[place])
 
-    async def deal_all(deck: Deck, streams: dict[str, Randomness]) -> None:
-        await deal_scores(deck, shared_masks(streams, shape))
+    async def deal_all(randomness: DealerRandomness, streams: dict[str, Randomness]) -> None:
+        await deal_shared_scores(randomness, shared_column_masks(streams, shape))
 
     assert (total(played(parties, play, deal_all, seed)) == encode(columns) @ encode(weights)).all()

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from chain.loopback import free_ports
-from federated.arrivals import MOST_EARLY, Arrivals
 from federated.channel import Channel
 from federated.daemon import Daemon
 from federated.errors import PeerFault
 from federated.party import Limits, Listen, PartyConfig, Peer
+from federated.pending_connections import MAX_PENDING, PendingConnections
 from federated.transport import TlsWire, connect, make_identity, tls_context
 
 PEERS = ("tax", "health")
@@ -54,7 +54,7 @@ class Street:
 
     async def fill(self, name: str) -> list[TlsWire]:
         """All of a peer's places, with connections that stand."""
-        wires = [await self.knock(name, f"job-{place}") for place in range(MOST_EARLY)]
+        wires = [await self.knock(name, f"job-{place}") for place in range(MAX_PENDING)]
         return [wire for wire in wires if wire is not None]
 
     @contextlib.asynccontextmanager
@@ -88,7 +88,7 @@ def test_one_peers_connections_do_not_keep_another_out(tmp_path: Path) -> None:
     street = Street(tmp_path)
 
     async def scene(_daemon: Daemon) -> None:
-        assert len(await street.fill("tax")) == MOST_EARLY
+        assert len(await street.fill("tax")) == MAX_PENDING
         assert await street.knock("tax", "one-more") is None
         assert await street.knock("tax", "job-0") is not None
         assert await street.knock("health", "job-0") is not None
@@ -114,10 +114,10 @@ def test_a_job_that_is_started_gets_its_connection_early_or_late_even_when_all_p
 
     async def scene(daemon: Daemon) -> None:
         early = (await street.fill("tax"))[7]
-        waited = asyncio.ensure_future(daemon._arrivals.expected("tax", "one-more"))
+        waited = asyncio.ensure_future(daemon._pending.wait_for("tax", "one-more"))
         await asyncio.sleep(0)
         late = await street.knock("tax", "one-more")
-        for theirs, ours in ((late, await waited), (early, await daemon._arrivals.expected("tax", "job-7"))):
+        for theirs, ours in ((late, await waited), (early, await daemon._pending.wait_for("tax", "job-7"))):
             assert theirs is not None
             await ours.send([b"hello"])
             assert bytes(await theirs.receive()) == b"hello"
@@ -132,12 +132,12 @@ def test_of_two_connections_for_one_job_the_newer_counts_however_close_they_come
 
     async def scene(daemon: Daemon) -> None:
         await asyncio.gather(street.knock("tax", "a"), street.knock("tax", "b"))
-        older, newer = [await daemon._arrivals.expected("tax", job) for job in "ab"]
-        arrivals = Arrivals(60.0)
-        waited = asyncio.ensure_future(arrivals.expected("tax", "job"))
+        older, newer = [await daemon._pending.wait_for("tax", job) for job in "ab"]
+        arrivals = PendingConnections(60.0)
+        waited = asyncio.ensure_future(arrivals.wait_for("tax", "job"))
         await asyncio.sleep(0)
-        assert arrivals.place("tax", "job", older) == []
-        assert arrivals.place("tax", "job", newer) == [older]
+        assert arrivals.add("tax", "job", older) == []
+        assert arrivals.add("tax", "job", newer) == [older]
         assert await waited is newer
         await asyncio.gather(older.close(), newer.close())
 

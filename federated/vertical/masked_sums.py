@@ -1,7 +1,9 @@
-"""Sums of points at the label party, to which each department adds its own under masks.
+"""Sums of points at the label party under pairwise masks (Bonawitz and others, *Practical Secure
+Aggregation*, CCS 2017).
 
-Every two departments share a seed; one adds what is drawn from it and the other subtracts it, so that masks vanish in the sum of all. The label
-party learns what the departments' points add up to for each row. A single department has nobody to hide behind: its points are that sum.
+Each pair of departments shares a seed; one adds the mask drawn from it and the other subtracts it,
+so that the masks cancel in the sum. The label party learns each row's sum of the departments'
+points. With one department there is no mask: its points are that sum.
 """
 
 from __future__ import annotations
@@ -14,21 +16,21 @@ from numpy.typing import NDArray
 
 from federated.randomness import Randomness
 from federated.session import Session
-from federated.vertical.messages import receive_words, send_words
+from federated.vertical.messages import receive_array, send_array
 from federated.vertical.points import Points
 
-Words = NDArray[np.uint32]
+Ring32 = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
-class Veil:
+class PairwiseMask:
     """A department's masks: the seed it shares with each other department, and whether it adds."""
 
     seeds: tuple[tuple[bytes, bool], ...]
 
     @classmethod
-    async def agree(cls, session: Session, departments: Sequence[str]) -> Veil:
-        """Of every two departments the one that is named first draws their seed."""
+    async def agree(cls, session: Session, departments: Sequence[str]) -> PairwiseMask:
+        """Agree on seeds: of two departments the one named first draws the seed."""
         seeds, me = [], departments.index(session.party)
         for peer in departments[me + 1 :]:
             seed = session.randomness.child(f"points/{peer}").bytes(32)
@@ -38,10 +40,12 @@ class Veil:
             seeds.append(((await session.to(peer).receive("points/seed")).blob("seed", 32), False))
         return cls(tuple(seeds))
 
-    def over(self, points: Points, first: int) -> Words:
-        """The points under this party's masks.
+    def apply(self, points: Points, first: int) -> Ring32:
+        """Return the masked points.
 
-        The masks belong to exactly these rows, from ``first``: a label party that asks two departments for different rows learns nothing.
+        Masks depend on the rows, from ``first`` on: a label party that requests from two
+        departments
+        different rows learns nothing.
         """
         hidden = points.astype(np.uint32)
         for seed, adds in self.seeds:
@@ -50,14 +54,16 @@ class Veil:
         return hidden
 
 
-async def add_points(session: Session, label: str, veil: Veil, points: Points, first: int = 0) -> None:
-    """As a department, send the points of the rows from ``first`` under masks. Once for a row: the same rows have the same masks."""
-    await send_words(session, label, "points/masked", veil.over(points, first))
+async def send_masked_points(session: Session, label: str, pairwise_mask: PairwiseMask, points: Points, first: int = 0) -> None:
+    """At a department, send the masked points of the rows from ``first``. Once per row: equal rows
+    have equal masks.
+    """
+    await send_array(session, label, "points/masked", pairwise_mask.apply(points, first))
 
 
 async def sum_points(session: Session, departments: Sequence[str], own: Points) -> Points:
-    """As the label party, what all parties' points add up to."""
+    """At the label party, return the sum of all parties' points."""
     total = own.astype(np.uint32)
     for name in departments:
-        total = total + await receive_words(session, name, "points/masked", len(own), "uint32")
+        total = total + await receive_array(session, name, "points/masked", len(own), "uint32")
     return total.view(np.int32).astype(np.int64)

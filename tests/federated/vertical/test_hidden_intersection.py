@@ -1,4 +1,4 @@
-"""A scorecard trained on rows that nobody learns: what comes out, who is told what, and that nothing that anybody has names a common row."""
+"""A scorecard trained over a hidden intersection: its results, what each party receives, and that nothing that anybody has names a common row."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sklearn.metrics import roc_auc_score
 
 from federated.errors import BadInput, Conflict, PeerFault
 from federated.intersection import OpprfReceiver
-from federated.job import Job, Outcome, Table
+from federated.job import Job, JobResult, Table
 from federated.scoring import SCORING
-from federated.vertical import unseen
-from federated.vertical.buckets import IN_ONE
-from federated.vertical.plan import agreed
-from federated.vertical.points import Part
+from federated.vertical import hidden_intersection
+from federated.vertical.plan import read_plan
+from federated.vertical.points import ScorecardPart
+from federated.vertical.score_histogram import BUCKETS_PER_UNIT
 from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
 
 NOBODY = {"reveal": "nobody", "pad_to": 64}
@@ -33,7 +33,7 @@ SMALL = people()
 NAMES = ("tax", "estate", "social", "bank", "dealer")
 
 
-def unseen_of(departments: int = 2, **parameters: Any) -> Job:
+def hidden_intersection_of(departments: int = 2, **parameters: Any) -> Job:
     return scorecard_of(departments, **{"alignment": NOBODY, **parameters})
 
 
@@ -42,14 +42,14 @@ class Watched:
     """A training with everything that its parties sent and received, and what only a test may put together: who sits where, and the words."""
 
     job: Job
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, JobResult]
     watch: dict[str, Recorder]
     opprf: OpprfReceiver
     words: dict[str, list[NDArray[np.uint64]]]
 
     @property
     def test(self) -> NDArray[np.bool_]:
-        """The bins to test with, which everybody is told."""
+        """The test bins, which are announced to all parties."""
         frame = next(frame for _, way, kind, frame in self.watch["bank"].frames if (way, kind) == ("sent", "circuit/test"))
         return np.frombuffer(frame, np.uint8)[-len(self.opprf.row_of_bin) :] == 1
 
@@ -67,7 +67,7 @@ class Watched:
 def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Watched:
     receivers: list[OpprfReceiver] = []
     words: dict[str, list[NDArray[np.uint64]]] = {}
-    lead = unseen.lead_opprf
+    lead = hidden_intersection.lead_opprf
 
     async def recorded_opprf(*how: Any) -> OpprfReceiver:
         opprf = await lead(*how)
@@ -81,7 +81,7 @@ def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 
         receivers.append(opprf)
         return opprf
 
-    monkeypatch.setattr(unseen, "lead_opprf", recorded_opprf)
+    monkeypatch.setattr(hidden_intersection, "lead_opprf", recorded_opprf)
     watch = {name: Recorder() for name in job.parties}
     outcomes = Run(job, tables, watch=watch, seed=seed).outcomes()
     return Watched(job, outcomes, watch, receivers[0], words)
@@ -91,11 +91,11 @@ def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 
 def trained(request: pytest.FixtureRequest) -> Watched:
     """A training with one, two and three departments."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        return watched(unseen_of(request.param, iterations=20), TABLES, monkeypatch)
+        return watched(hidden_intersection_of(request.param, iterations=20), TABLES, monkeypatch)
 
 
-def part_of(outcomes: dict[str, Outcome], party: str) -> Part:
-    return Part.from_bytes(outcomes[party].files["model.json"])
+def part_of(outcomes: dict[str, JobResult], party: str) -> ScorecardPart:
+    return ScorecardPart.from_bytes(outcomes[party].files["model.json"])
 
 
 def columns_at(table: Table, names: Any, people_: list[bytes]) -> dict[str, NDArray[Any]]:
@@ -140,9 +140,9 @@ class Pooled:
         evidence, points = [], np.zeros(len(people_), np.int64)
         for name in (*trained.job.with_role("features"), "bank"):
             part = part_of(trained.outcomes, name)
-            held = columns_at(tables[name], [each.bins.column for each in part.columns], people_)
-            evidence += [np.append(each.woe, 0.0)[each.bins.codes(held[each.bins.column])] for each in part.columns]
-            points += part.of_rows(held, len(people_))
+            held = columns_at(tables[name], [column.bins.column for column in part.columns], people_)
+            evidence += [np.append(column.woe, 0.0)[column.bins.codes(held[column.bins.column])] for column in part.columns]
+            points += part.points_of(held, len(people_))
         return cls(np.column_stack(evidence), points, test, bad)
 
     def aucs(self) -> tuple[float, float]:
@@ -158,7 +158,7 @@ def test_the_model_ranks_as_one_trained_on_the_common_rows_in_one_place(trained:
     assert ours > 0.7
 
 
-def test_what_the_bank_is_told_of_the_scores_is_what_its_model_gives_these_rows(trained: Watched) -> None:
+def test_the_histogram_at_the_bank_is_that_of_its_models_scores(trained: Watched) -> None:
     pooled, scale = Pooled.of(trained, TABLES), part_of(trained.outcomes, "bank").scale
     assert scale is not None
     card = json.loads(trained.outcomes["bank"].files["card.json"])["evaluation"]
@@ -166,7 +166,7 @@ def test_what_the_bank_is_told_of_the_scores_is_what_its_model_gives_these_rows(
     spread, points = card["distribution"], pooled.points[pooled.test]
     assert sum(spread["bad"]) == int((pooled.bad & pooled.test).sum())
     assert sum(spread["good"]) == int((~pooled.bad & pooled.test).sum())
-    reach = scale.factor / IN_ONE + 0.5 * pooled.evidence.shape[1] + 1  # a bucket, and what rounding to whole points leaves
+    reach = scale.factor / BUCKETS_PER_UNIT + 0.5 * pooled.evidence.shape[1] + 1  # a bucket, and what rounding to whole points leaves
     assert abs(spread["edges"][0] - points.min()) < reach
     assert abs(spread["edges"][-1] - points.max()) < reach
 
@@ -190,7 +190,7 @@ def test_a_department_with_many_more_rows_of_other_kinds_trains_as_good_a_model(
 ) -> None:
     # Its columns are white over all of its rows and not over the common ones; the measured step makes up for it.
     tables = with_others(count, expenses, yes)
-    expected, ours = Pooled.of(watched(unseen_of(2, iterations=20), tables, monkeypatch), tables).aucs()
+    expected, ours = Pooled.of(watched(hidden_intersection_of(2, iterations=20), tables, monkeypatch), tables).aucs()
     assert abs(ours - expected) < 0.01
 
 
@@ -219,8 +219,8 @@ def test_the_bank_weighs_the_departments_bins_by_the_common_rows(trained: Watche
         for column in part_of(trained.outcomes, name).columns:
             codes = column.bins.codes(columns_at(TABLES[name], [column.bins.column], people_)[column.bins.column])[~test]
             rows, bads = (np.bincount(codes[which], minlength=len(column.rows)) for which in (codes >= 0, (codes >= 0) & bad[~test]))
-            layout = unseen.Layout(len(column.bins.edges) + 1 if column.bins.numeric else 0, tuple(rows.tolist()))
-            assert column.woe == unseen.Evidence.of(layout, bads.tolist(), least=10).told().woe
+            layout = hidden_intersection.Layout(len(column.bins.edges) + 1 if column.bins.numeric else 0, tuple(rows.tolist()))
+            assert column.woe == hidden_intersection.Evidence.of(layout, bads.tolist(), min_cases=10).rounded().woe
 
 
 def test_the_same_seeds_give_the_same_files(trained: Watched) -> None:
@@ -229,15 +229,15 @@ def test_the_same_seeds_give_the_same_files(trained: Watched) -> None:
 
 
 def test_a_bank_without_columns_of_its_own_still_makes_a_model() -> None:
-    job = unseen_of(2)
+    job = hidden_intersection_of(2)
     bare = replace(job, parties={**job.parties, "bank": replace(job.parties["bank"], columns=("status",))})
     outcomes = Run(bare, SMALL).outcomes()
     assert part_of(outcomes, "bank").columns == ()
     assert outcomes["bank"].metrics["auc"] > 0.6
 
 
-def test_rows_may_be_seated_with_national_algorithms() -> None:
-    outcomes = Run(unseen_of(1, alignment={**NOBODY, "suite": "sm"}, iterations=2), SMALL).outcomes()
+def test_a_hidden_intersection_works_with_national_algorithms() -> None:
+    outcomes = Run(hidden_intersection_of(1, alignment={**NOBODY, "suite": "sm"}, iterations=2), SMALL).outcomes()
     assert outcomes["tax"].metrics["rows"] == len(common_ids({name: SMALL[name] for name in ("tax", "bank")}))
 
 
@@ -258,7 +258,7 @@ def test_the_parts_score_other_rows(trained: Watched, tmp_path: Any) -> None:
     assert set(told) == common_ids({name: others[name] for name in owners})
     expected = dict.fromkeys(told, 0)
     for name in owners:
-        points = part_of(trained.outcomes, name).of_rows(others[name].columns, len(others[name]))
+        points = part_of(trained.outcomes, name).points_of(others[name].columns, len(others[name]))
         for person, own in zip(others[name].ids.tolist(), points.tolist(), strict=True):
             if person in expected:
                 expected[person] += own
@@ -283,7 +283,7 @@ def half_common(first: int) -> dict[str, Table]:
 def test_who_is_common_changes_no_messages_number_order_or_length(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     for first in (0, 150):
-        run = watched(unseen_of(1, iterations=2), half_common(first), monkeypatch)
+        run = watched(hidden_intersection_of(1, iterations=2), half_common(first), monkeypatch)
         assert run.outcomes["tax"].metrics["rows"] == 400
         lines: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
         for name, recorder in run.watch.items():
@@ -317,7 +317,7 @@ def require_uniform(data: NDArray[Any]) -> None:
 
 
 def test_the_words_that_the_bank_decodes_do_not_tell_whose_row_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = watched(unseen_of(1, iterations=2), half_common(0), monkeypatch)
+    run = watched(hidden_intersection_of(1, iterations=2), half_common(0), monkeypatch)
     member, full = run.member(half_common(0)), run.opprf.row_of_bin >= 0
     assert member.sum() == 400 < full.sum() < len(full)
     for words in run.words["tax"]:
@@ -331,7 +331,7 @@ def test_the_words_that_the_bank_decodes_do_not_tell_whose_row_is_common(monkeyp
 
 
 def test_whatever_is_opened_of_a_row_is_uniform_for_common_rows_as_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = watched(unseen_of(1, iterations=2), half_common(0), monkeypatch)
+    run = watched(hidden_intersection_of(1, iterations=2), half_common(0), monkeypatch)
     member = run.member(half_common(0))[run.order]
     train = int((~run.test).sum())
     seen = set()
@@ -355,9 +355,9 @@ def test_whatever_is_opened_of_a_row_is_uniform_for_common_rows_as_for_others(mo
     assert seen == set(PER_ROW)
 
 
-def test_a_department_is_told_counts_weights_and_numbers_and_else_what_is_uniform() -> None:
+def test_a_department_receives_counts_weights_and_otherwise_uniform_values() -> None:
     watch = Recorder()
-    Run(unseen_of(2, iterations=2), SMALL, watch={"tax": watch}).outcomes()
+    Run(hidden_intersection_of(2, iterations=2), SMALL, watch={"tax": watch}).outcomes()
     received = {(peer, kind) for peer, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
     assert received == {
         ("dealer", "scorecard/seed"),
@@ -382,7 +382,7 @@ def test_no_recording_holds_an_identifier(trained: Watched) -> None:
 
 def test_two_trainings_that_differ_by_one_identifier_tell_whether_it_is_common() -> None:
     # The leak that the page names, carried out: the number of common rows is exact.
-    job, table, bank = unseen_of(1, iterations=1), SMALL["tax"], set(SMALL["bank"].ids.tolist())
+    job, table, bank = hidden_intersection_of(1, iterations=1), SMALL["tax"], set(SMALL["bank"].ids.tolist())
     theirs = np.array([person in bank for person in table.ids.tolist()])
     common, other = int(np.flatnonzero(theirs)[0]), int(np.flatnonzero(~theirs)[0])
     whole, less, same = (
@@ -424,7 +424,7 @@ def unlike() -> dict[str, Table]:
     ids = np.concatenate([table.ids, np.array([b"92660703%08d" % place for place in range(30_000)])])
     rare = np.array([person in common and int(person[-2:]) % 2 == 0 for person in table.ids.tolist()], object)
     more = {name: np.concatenate([column, np.resize(column, 30_000)]) for name, column in table.columns.items()}
-    more["records"] = np.array(["yes" if each else "no" for each in [*rare, *[False] * 30_000]], object)
+    more["records"] = np.array(["yes" if rare_row else "no" for rare_row in [*rare, *[False] * 30_000]], object)
     return {**SMALL, "tax": Table(ids, more)}
 
 
@@ -447,23 +447,23 @@ def unlike() -> dict[str, Table]:
 )
 def test_rows_that_no_model_can_be_made_of_are_refused(tables: Any, code: str, kind: Any) -> None:
     with refused(code, kind):
-        Run(unseen_of(2), tables).outcomes()
+        Run(hidden_intersection_of(2), tables).outcomes()
 
 
 def test_a_test_column_would_tell_which_rows_are_common_and_is_refused() -> None:
     with refused("spec_parameters"):
-        agreed(unseen_of(1, test_column="late"))
+        read_plan(hidden_intersection_of(1, test_column="late"))
 
 
 @pytest.mark.parametrize("alignment", [{"reveal": "nobody", "method": "ecdh"}, {"reveal": "both"}, {"reveal": "size", "method": "ecdh"}])
 def test_other_ways_of_telling_nobody_or_more_are_refused(alignment: dict[str, Any]) -> None:
     with refused("reveal_not_offered"):
-        agreed(scorecard_of(1, alignment=alignment))
+        read_plan(scorecard_of(1, alignment=alignment))
 
 
 def test_scoring_names_rows_and_so_takes_no_alignment_that_nobody_learns() -> None:
-    job = unseen_of(1)
-    parties = {name: each for name, each in job.parties.items() if each.role != "dealer"}
+    job = hidden_intersection_of(1)
+    parties = {name: party for name, party in job.parties.items() if party.role != "dealer"}
     given = {"training": "credit", "models": dict.fromkeys(parties, "0x" + "00" * 32), "alignment": NOBODY}
     with refused("reveal_not_offered"):
         SCORING.check(replace(job, protocol="scoring", parties=parties, parameters=given))
@@ -474,7 +474,7 @@ def test_scoring_names_rows_and_so_takes_no_alignment_that_nobody_learns() -> No
 
 def kinds_sent(sender: str) -> list[str]:
     watch = Recorder()
-    Run(unseen_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
+    Run(hidden_intersection_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
     return list(dict.fromkeys(kind for _, way, kind, _ in watch.frames if way == "sent"))
 
 
@@ -489,14 +489,14 @@ def test_a_peer_that_dies_at_any_stage_ends_the_run_at_all(sender: str, step: in
     assert len(kinds) > 15
     for kind in kinds[::step]:
         with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
-            Run(unseen_of(1, iterations=1), SMALL, lines={sender: Line(cut_off, kind=kind)}).outcomes()
+            Run(hidden_intersection_of(1, iterations=1), SMALL, lines={sender: Line(cut_off, kind=kind)}).outcomes()
 
 
 @STEPS
 @pytest.mark.parametrize("sender", ["bank", "tax", "dealer"])
 def test_an_array_of_another_length_is_found_at_every_stage(sender: str, step: int) -> None:
     watch = Recorder()
-    Run(unseen_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
+    Run(hidden_intersection_of(1, iterations=1), SMALL, watch={sender: watch}).outcomes()
     arrays = {}
     for _, way, kind, frame in watch.frames:
         fields = json.loads(frame[12 : 12 + int.from_bytes(frame[8:12], "big")])["fields"]
@@ -510,7 +510,7 @@ def test_an_array_of_another_length_is_found_at_every_stage(sender: str, step: i
             fields[name] = fields[name].reshape(-1)[:-1]
 
         with refused("message_malformed", PeerFault):
-            Run(unseen_of(1, iterations=1), SMALL, lines={sender: Line(shorten, kind=kind)}).outcomes()
+            Run(hidden_intersection_of(1, iterations=1), SMALL, lines={sender: Line(shorten, kind=kind)}).outcomes()
 
 
 def assign(name: str, value: Any) -> Callable[[str, dict[str, Any]], None]:
@@ -544,4 +544,4 @@ LIES = [
 @pytest.mark.parametrize(("sender", "kind", "change", "code"), LIES)
 def test_a_peer_that_lies_is_found(sender: str, kind: str, change: Any, code: str) -> None:
     with refused(code, PeerFault):
-        Run(unseen_of(2, iterations=2), SMALL, lines={sender: Line(change, kind=kind)}).outcomes()
+        Run(hidden_intersection_of(2, iterations=2), SMALL, lines={sender: Line(change, kind=kind)}).outcomes()
