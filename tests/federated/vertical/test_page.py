@@ -121,7 +121,7 @@ def test_the_limits_of_a_hidden_intersection_training_match_the_page() -> None:
     ):
         assert line in HIDDEN, line
     assert shift_bits_for_eigenvalue(2.0**19) == MAX_SHIFT_BITS < shift_bits_for_eigenvalue(2.0**19 + 1)
-    assert ScorecardPlan("Status", alignment={"reveal": "nobody"}).terms.most_rows == 1 << 20
+    assert ScorecardPlan("Status", alignment={"reveal": "nobody"}).terms.max_rows == 1 << 20
 
 
 def test_the_parameters_on_the_page_are_accepted() -> None:
