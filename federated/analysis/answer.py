@@ -39,7 +39,12 @@ given out.
 
 
 def permitted(
-    released: Released, computed: Computed, statement: Statement, holds: Mapping[str, NDArray[np.bool_]], count: int, least: int
+    released: Released,
+    computed: Computed,
+    statement: Statement,
+    holds: Mapping[str, NDArray[np.bool_]],
+    count: int,
+    least: int,
 ) -> Permitted:
     """Release what may be released, group by group, and record it.
 
@@ -68,7 +73,12 @@ def _require(fits: bool) -> None:
         raise ValueError("a statistic is not over the rows it should be over")
 
 
-def sigmas(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnRule], micro_rho: int) -> list[tuple[int, int]]:
+def sigmas(
+    analysis: Analysis,
+    statement: Statement,
+    rules: Mapping[str, ColumnRule],
+    micro_rho: int,
+) -> list[tuple[int, int]]:
     """Return for each statistic the noise of its size and of its sum; 0 where it is not released.
 
     All together cost at most ``micro_rho``.
@@ -85,7 +95,11 @@ def sigmas(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnR
     return found
 
 
-def sensitivities(analysis: Analysis, statement: Statement, rules: Mapping[str, ColumnRule]) -> list[tuple[int, int]]:
+def sensitivities(
+    analysis: Analysis,
+    statement: Statement,
+    rules: Mapping[str, ColumnRule],
+) -> list[tuple[int, int]]:
     """Return for each statistic how much one row changes its size and its sum at most.
 
     0 where no cell is made from it.
@@ -95,8 +109,14 @@ def sensitivities(analysis: Analysis, statement: Statement, rules: Mapping[str, 
     for cell in analysis.cells:
         index = statement.statistic_of(cell, filters)
         size, total = bounds[index]
-        counted, summed = cell.function != "sum", cell.column is not None and cell.function != "count"
-        bounds[index] = (1 if counted else size, rules[cell.column].bound if summed and cell.column is not None else total)
+        counted, summed = (
+            cell.function != "sum",
+            cell.column is not None and cell.function != "count",
+        )
+        bounds[index] = (
+            1 if counted else size,
+            rules[cell.column].bound if summed and cell.column is not None else total,
+        )
     return bounds
 
 
@@ -106,12 +126,20 @@ def _sigma(bound: int, shares: int, micro_rho: int) -> int:
     return 0 if bound == 0 else max(1, math.isqrt(math.ceil(square) - 1) + 1)
 
 
-def noisy(computed: Computed, noise: Sequence[tuple[int, int]], randomness: Randomness) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def noisy(
+    computed: Computed,
+    noise: Sequence[tuple[int, int]],
+    randomness: Randomness,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return sizes and sums with noise: one stream for each statistic, in the order of groups."""
     sizes, sums = computed.sizes.copy(), computed.sums.copy()
     for index, (size, total) in enumerate(noise):
         if size:
-            sizes[:, index] += discrete_gaussian(size, len(sizes), randomness.child(f"size/{index}"))
+            sizes[:, index] += discrete_gaussian(
+                size,
+                len(sizes),
+                randomness.child(f"size/{index}"),
+            )
         if total:
             sums[:, index] += discrete_gaussian(total, len(sums), randomness.child(f"sum/{index}"))
     return sizes, sums
@@ -138,13 +166,25 @@ def table(
                 row.append(next(remaining))
                 continue
             index = statement.statistic_of(output, filters)
-            value = _value(output.function, statement.statistics[index], rules, int(sizes[group, index]), int(sums[group, index]))
+            value = _value(
+                output.function,
+                statement.statistics[index],
+                rules,
+                int(sizes[group, index]),
+                int(sums[group, index]),
+            )
             row.append(value if allowed[group, index] else None)
         rows.append((tuple((key is None, key if key is not None else 0) for key in keys), row))
     return [row for _, row in sorted(rows, key=lambda entry: entry[0])]
 
 
-def _value(function: str, statistic: Statistic, rules: Mapping[str, ColumnRule], size: int, total: int) -> float | int | None:
+def _value(
+    function: str,
+    statistic: Statistic,
+    rules: Mapping[str, ColumnRule],
+    size: int,
+    total: int,
+) -> float | int | None:
     if function == "count":
         return size
     assert statistic.column is not None

@@ -42,11 +42,74 @@ _ERRNO_EPERM, _ALLOW, _KILL = 0x00050001, 0x7FFF0000, 0x80000000
 _CALLS: dict[str, tuple[int, list[int]]] = {
     "x86_64": (
         0xC000003E,
-        [0, 1, 3, 5, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 28, 35, 39, 60, 96, 98, 99, 186, 202, 204, 219, 228, 230, 231, 309, 318, 324, 334],
+        [
+            0,
+            1,
+            3,
+            5,
+            8,
+            9,
+            10,
+            11,
+            12,
+            13,
+            14,
+            15,
+            24,
+            25,
+            28,
+            35,
+            39,
+            60,
+            96,
+            98,
+            99,
+            186,
+            202,
+            204,
+            219,
+            228,
+            230,
+            231,
+            309,
+            318,
+            324,
+            334,
+        ],
     ),
     "aarch64": (
         0xC00000B7,
-        [57, 62, 63, 64, 80, 93, 94, 98, 101, 113, 115, 123, 124, 128, 134, 135, 139, 168, 172, 178, 179, 214, 215, 216, 222, 226, 233, 278, 283],
+        [
+            57,
+            62,
+            63,
+            64,
+            80,
+            93,
+            94,
+            98,
+            101,
+            113,
+            115,
+            123,
+            124,
+            128,
+            134,
+            135,
+            139,
+            168,
+            172,
+            178,
+            179,
+            214,
+            215,
+            216,
+            222,
+            226,
+            233,
+            278,
+            283,
+        ],
     ),
 }
 
@@ -113,7 +176,9 @@ def leave_network() -> bool:
     A second barrier. False where the kernel does not allow it.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
+    return bool(
+        libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0,
+    )
 
 
 def confine(memory_mb: int, seconds: int) -> bool:
@@ -148,12 +213,19 @@ def _filter_calls(libc: Any) -> bool:
         return False
     architecture, calls = _CALLS[machine]
     load, equal, answer = 0x20, 0x15, 0x06
-    instructions = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, _KILL), (load, 0, 0, 0)]
+    instructions = [
+        (load, 0, 0, 4),
+        (equal, 1, 0, architecture),
+        (answer, 0, 0, _KILL),
+        (load, 0, 0, 0),
+    ]
     instructions += [(equal, len(calls) - index, 0, call) for index, call in enumerate(calls)]
     instructions += [(answer, 0, 0, _ERRNO_EPERM), (answer, 0, 0, _ALLOW)]
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
     held = ctypes.create_string_buffer(code, len(code))
-    program = ctypes.create_string_buffer(struct.pack("HP", len(instructions), ctypes.addressof(held)))
+    program = ctypes.create_string_buffer(
+        struct.pack("HP", len(instructions), ctypes.addressof(held)),
+    )
     libc.syscall.restype = ctypes.c_long
     arguments = (_SECCOMP[machine], _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC)
     # Anything but 0 is an error, or the id of a thread that did not accept the filter.

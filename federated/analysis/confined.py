@@ -73,14 +73,25 @@ def encode_rows(table: Table, statement: Statement, rules: Mapping[str, ColumnRu
     arrays: dict[str, pa.Array] = {"r": pa.array(np.arange(len(table), dtype=np.int32))}
     for name in {*statement.columns, *statement.values}:
         if (table.columns[name].dtype.kind == "f") != (rules[name].type == "number"):
-            raise BadInput("policy_types", f"The column {name} does not hold what the policy says: {rules[name].type}s.")
+            raise BadInput(
+                "policy_types",
+                f"The column {name} does not hold what the policy says: {rules[name].type}s.",
+            )
     for index, name in enumerate(statement.columns):
-        arrays[f"c{index}"] = pa.array(table.columns[name], pa.float64() if rules[name].type == "number" else pa.string(), from_pandas=True)
+        arrays[f"c{index}"] = pa.array(
+            table.columns[name],
+            pa.float64() if rules[name].type == "number" else pa.string(),
+            from_pandas=True,
+        )
     for index, name in enumerate(statement.values):
         values, missing = bounded(table.columns[name], rules[name])
         if rules[name].known is None and missing.any():
             hint = 'Say known = "missing" if it is known which rows lack one, or fill the gaps in the source.'
-            raise BadInput("policy_types", f"Some rows lack a value of {name}; the policy does not say that it is known which.", hint=hint)
+            raise BadInput(
+                "policy_types",
+                f"Some rows lack a value of {name}; the policy does not say that it is known which.",
+                hint=hint,
+            )
         arrays[f"a{index}"] = pa.array(values, mask=missing)
     return pa.table(arrays)
 
@@ -89,7 +100,9 @@ def bounded(column: NDArray[Any], rule: ColumnRule) -> tuple[NDArray[np.int64], 
     """Return bounded values in units of the last decimal place, and which are missing."""
     missing = np.isnan(column)
     scale = 10.0**rule.places
-    scaled = np.rint(np.clip(np.where(missing, rule.low or 0.0, column), rule.low, rule.high) * scale)
+    scaled = np.rint(
+        np.clip(np.where(missing, rule.low or 0.0, column), rule.low, rule.high) * scale,
+    )
     return scaled.astype(np.int64), missing
 
 
@@ -105,7 +118,12 @@ def compute(rows: pa.Table, statement: Statement, limits: Limits, *, max_groups:
         "max_groups": max_groups,
         "limits": {"memory_mb": limits.memory_mb, "seconds": limits.seconds},
     }
-    code, answer = run_child(request, rows, seconds=limits.seconds, max_bytes=_max_answer(len(rows), statement, max_groups))
+    code, answer = run_child(
+        request,
+        rows,
+        seconds=limits.seconds,
+        max_bytes=_max_answer(len(rows), statement, max_groups),
+    )
     if code != 0:
         raise failed(_REASONS.get(code, "its process ended without an answer"))
     try:
@@ -114,7 +132,13 @@ def compute(rows: pa.Table, statement: Statement, limits: Limits, *, max_groups:
         raise failed("its process gave an invalid answer") from error
 
 
-def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, max_bytes: int) -> tuple[int, bytes]:
+def run_child(
+    request: Mapping[str, Any],
+    rows: pa.Table,
+    *,
+    seconds: float,
+    max_bytes: int,
+) -> tuple[int, bytes]:
     """Start the process, send it the request, and receive its answer.
 
     Returns its exit code (negative: a signal's number) and its output.
@@ -128,7 +152,15 @@ def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, max
                 stream.write_table(rows)
         fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
         command = [sys.executable, "-I", "-B", "-X", "utf8", str(Path(child.__file__))]
-        process = subprocess.Popen(command, stdin=memory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd="/", close_fds=True)
+        process = subprocess.Popen(
+            command,
+            stdin=memory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            close_fds=True,
+        )
     finally:
         os.close(memory)
     with process:
@@ -143,7 +175,11 @@ def run_child(request: Mapping[str, Any], rows: pa.Table, *, seconds: float, max
 
 def failed(reason: str) -> Unavailable:
     """Return the one error for all failures once the source is open."""
-    return Unavailable("analysis_failed", f"The analysis failed: {reason}.", hint="The submitter gets this code alone.")
+    return Unavailable(
+        "analysis_failed",
+        f"The analysis failed: {reason}.",
+        hint="The submitter gets this code alone.",
+    )
 
 
 def _drain(process: subprocess.Popen[bytes], deadline: float, max_bytes: int) -> bytes | None:
@@ -165,7 +201,9 @@ def _drain(process: subprocess.Popen[bytes], deadline: float, max_bytes: int) ->
 
 def _max_answer(rows: int, statement: Statement, max_groups: int) -> int:
     """Return more bytes than an answer can have: fixed widths, and keys of any length of text."""
-    return (1 << 24) + rows * (16 + 2 * statement.filters) + max_groups * (64 * len(statement.statistics) + (1 << 12) * len(statement.key_types))
+    row_bytes = 16 + 2 * statement.filters
+    group_bytes = 64 * len(statement.statistics) + (1 << 12) * len(statement.key_types)
+    return (1 << 24) + rows * row_bytes + max_groups * group_bytes
 
 
 def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Computed:
@@ -175,7 +213,10 @@ def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Co
     count = len(groups)
     for batch in (groups, members):
         batch.validate(full=True)
-    sizes = np.stack([_integers(groups, f"n{index}") for index in range(len(statement.statistics))], axis=1)
+    sizes = np.stack(
+        [_integers(groups, f"n{index}") for index in range(len(statement.statistics))],
+        axis=1,
+    )
     sums = np.zeros_like(sizes)
     for index, statistic in enumerate(statement.statistics):
         if statistic.column is not None:
@@ -185,12 +226,16 @@ def _read(answer: bytes, rows: int, statement: Statement, max_groups: int) -> Co
     for index in range(statement.filters):
         filters[index] = members.column(f"f{index}").to_numpy(zero_copy_only=False)
     valid = count <= max_groups and bool((_integers(groups, "g") == np.arange(count)).all())
-    valid = valid and bool(((row_of >= 0) & (row_of < rows) & (group_of >= 0) & (group_of < count)).all())
+    valid = valid and bool(
+        ((row_of >= 0) & (row_of < rows) & (group_of >= 0) & (group_of < count)).all(),
+    )
     once = valid and bool((np.bincount(row_of, minlength=1) <= 1).all())
     if not once or (np.bincount(group_of, minlength=count) != sizes[:, 0]).any():
         raise ValueError("groups and members do not fit")
     columns = [groups.column(f"k{index}").to_pylist() for index in range(len(statement.key_types))]
-    keys: list[tuple[float | str | None, ...]] = list(zip(*columns, strict=True)) if columns else [()] * count
+    keys: list[tuple[float | str | None, ...]] = [()] * count
+    if columns:
+        keys = list(zip(*columns, strict=True))
     return Computed(keys, sizes, sums, row_of, group_of, filters)
 
 

@@ -84,7 +84,9 @@ class ColumnRule(_Strict):
     @model_validator(mode="after")
     def _selects(self) -> ColumnRule:
         if self.known != "values" and {"group", "filter"} & set(self.uses):
-            raise ValueError('a column groups or filters only with known = "values": the submitter is assumed to know every row\'s value')
+            raise ValueError(
+                'a column groups or filters only with known = "values": the submitter is assumed to know every row\'s value',
+            )
         return self
 
     @model_validator(mode="after")
@@ -100,7 +102,12 @@ class ColumnRule(_Strict):
     @property
     def bound(self) -> int:
         """The largest magnitude of a value, in units of its last decimal place."""
-        return max(self.scaled(self.low or 0.0), -self.scaled(self.low or 0.0), self.scaled(self.high or 0.0), -self.scaled(self.high or 0.0))
+        return max(
+            self.scaled(self.low or 0.0),
+            -self.scaled(self.low or 0.0),
+            self.scaled(self.high or 0.0),
+            -self.scaled(self.high or 0.0),
+        )
 
     def scaled(self, value: float) -> int:
         """Return a value in units of the last decimal place."""
@@ -125,7 +132,10 @@ class Policy(_Strict):
     """The whole policy."""
 
     period: _Name
-    purposes: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=1, strict=False)
+    purposes: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(
+        min_length=1,
+        strict=False,
+    )
     functions: tuple[Function, ...] = Field(min_length=1, strict=False)
     least_rows: Annotated[int, Field(ge=5, le=1_000_000)]
     max_groups: Annotated[int, Field(ge=1, le=10_000, alias="most_groups")] = 1000
@@ -138,11 +148,19 @@ class Policy(_Strict):
     def load(cls, path: Path | None) -> tuple[Policy, bytes]:
         """Read a policy and its bytes; ``policy_missing``, ``policy_malformed``."""
         if path is None:
-            raise BadInput("policy_missing", "This party has no policy for analyses.", hint="Write one, and name it in the configuration: policy.")
+            raise BadInput(
+                "policy_missing",
+                "This party has no policy for analyses.",
+                hint="Write one, and name it in the configuration: policy.",
+            )
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise BadInput("policy_missing", f"The policy {path.name} cannot be read.", hint="See docs/protocols/analysis.md for one.") from error
+            raise BadInput(
+                "policy_missing",
+                f"The policy {path.name} cannot be read.",
+                hint="See docs/protocols/analysis.md for one.",
+            ) from error
         return cls.parse(data), data
 
     @classmethod
@@ -165,16 +183,32 @@ class Policy(_Strict):
                 ``use_not_allowed``, ``function_not_allowed``.
         """
         if job.purpose not in self.purposes:
-            raise Forbidden("purpose_not_allowed", f"The policy does not allow the purpose {job.purpose}.", hint="Ask the owner what it allows.")
+            raise Forbidden(
+                "purpose_not_allowed",
+                f"The policy does not allow the purpose {job.purpose}.",
+                hint="Ask the owner what it allows.",
+            )
         if analysis.table not in self.sources:
-            raise Forbidden("source_not_allowed", f"The policy does not name the source {analysis.table}; it is closed to analyses.")
+            raise Forbidden(
+                "source_not_allowed",
+                f"The policy does not name the source {analysis.table}; it is closed to analyses.",
+            )
         rules = self.sources[analysis.table]
         for name, use in sorted(analysis.uses()):
             if name not in rules:
-                raise Forbidden("column_not_allowed", f"The policy does not allow the column {name}.")
+                raise Forbidden(
+                    "column_not_allowed",
+                    f"The policy does not allow the column {name}.",
+                )
             if use not in rules[name].uses:
-                raise Forbidden("use_not_allowed", f"The policy does not allow to {use} with the column {name}.")
+                raise Forbidden(
+                    "use_not_allowed",
+                    f"The policy does not allow to {use} with the column {name}.",
+                )
         for function in sorted(analysis.functions()):
             if function not in self.functions:
-                raise Forbidden("function_not_allowed", f"The policy does not allow the function {function}.")
+                raise Forbidden(
+                    "function_not_allowed",
+                    f"The policy does not allow the function {function}.",
+                )
         return {name: rules[name] for name in sorted(analysis.columns())}

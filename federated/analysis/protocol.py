@@ -52,15 +52,25 @@ def check(job: Job) -> None:
         BadInput: ``spec_roles``, ``spec_columns``, ``spec_parameters``, and those of ``read``.
     """
     owner, analyst = job.only("owner"), job.only("analyst")
-    if len(job.parties) != 2 or job.parties[owner].source is None or job.parties[analyst].source is not None:
-        raise BadInput("spec_roles", "An analysis has an owner who brings a source, and an analyst who brings none.")
+    sources = job.parties[owner].source, job.parties[analyst].source
+    if len(job.parties) != 2 or sources[0] is None or sources[1] is not None:
+        raise BadInput(
+            "spec_roles",
+            "An analysis has an owner who brings a source, and an analyst who brings none.",
+        )
     if set(job.parameters) != {"sql"}:
         raise BadInput("spec_parameters", "An analysis has one parameter: sql.")
     analysis = read(job.parameters["sql"])
     if analysis.table != job.parties[owner].source:
-        raise BadInput("spec_roles", f"The analysis reads {analysis.table}; the owner brings {job.parties[owner].source}.")
+        raise BadInput(
+            "spec_roles",
+            f"The analysis reads {analysis.table}; the owner brings {job.parties[owner].source}.",
+        )
     if set(job.parties[owner].columns) != analysis.columns():
-        raise BadInput("spec_columns", "The owner must bring exactly the columns that the analysis reads.")
+        raise BadInput(
+            "spec_columns",
+            "The owner must bring exactly the columns that the analysis reads.",
+        )
 
 
 def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
@@ -80,7 +90,11 @@ def admit(job: Job, party: str, settings: Mapping[str, Any]) -> None:
         if left < policy.noise.micro_rho:
             sentence = f"The privacy budget has {left} micro-rho left; an analysis costs {policy.noise.micro_rho}."
             raise Conflict("budget_exhausted", sentence, left=left, needed=policy.noise.micro_rho)
-    ReleaseFile(Path(settings["home"]), analysis.table, policy.period).read().begin("", {}, max_runs=policy.releases)
+    ReleaseFile(Path(settings["home"]), analysis.table, policy.period).read().begin(
+        "",
+        {},
+        max_runs=policy.releases,
+    )
 
 
 async def owner(session: Session, table: Table | None, job: Job) -> JobResult:
@@ -88,22 +102,37 @@ async def owner(session: Session, table: Table | None, job: Job) -> JobResult:
     if table is None:
         raise BadInput("no_rows", "An owner needs rows.")
     # A replay uses the policy of the run, even if it has changed since.
-    policy = Policy.parse(session.persist("policy", lambda: Policy.load(session.settings.get("policy"))[1]))
+    policy = Policy.parse(
+        session.persist("policy", lambda: Policy.load(session.settings.get("policy"))[1]),
+    )
     analysis, statement, rules = _prepare(job, policy)
     record = ReleaseFile(Path(session.settings["home"]), analysis.table, policy.period)
     digests = await asyncio.to_thread(digests_of, table, rules)
     # A replay neither counts nor charges again.
-    await asyncio.to_thread(session.persist, "begun", lambda: _begin(session, job, policy, record, digests))
+    await asyncio.to_thread(
+        session.persist,
+        "begun",
+        lambda: _begin(session, job, policy, record, digests),
+    )
     session.progress("analysis", 0.1)
     rows = await asyncio.to_thread(encode_rows, table, statement, rules)
-    computed = await asyncio.to_thread(compute, rows, statement, policy.limits, max_groups=policy.max_groups)
+    computed = await asyncio.to_thread(
+        compute,
+        rows,
+        statement,
+        policy.limits,
+        max_groups=policy.max_groups,
+    )
     session.progress("analysis", 0.7)
 
     def release() -> bytes:
         with record.changed() as released:
             return _release(released, computed, statement, table, policy).tobytes()
 
-    allowed = np.frombuffer(await asyncio.to_thread(session.persist, "released", release), np.bool_).reshape(computed.sizes.shape)
+    allowed = np.frombuffer(
+        await asyncio.to_thread(session.persist, "released", release),
+        np.bool_,
+    ).reshape(computed.sizes.shape)
     sizes, sums = computed.sizes, computed.sums
     if policy.noise is not None:
         noise = answer.sigmas(analysis, statement, rules, policy.noise.micro_rho)
@@ -119,7 +148,11 @@ async def analyst(session: Session, table: Table | None, job: Job) -> JobResult:
     analysis, peer = read(job.parameters["sql"]), job.only("owner")
     rows = (await session.to(peer).receive("analysis/result")).value("rows")
     if not _is_valid(rows, analysis):
-        raise PeerFault("message_malformed", f"{peer} sent a result that is not of this analysis.", peer=peer)
+        raise PeerFault(
+            "message_malformed",
+            f"{peer} sent a result that is not of this analysis.",
+            peer=peer,
+        )
     session.progress("analysis", 1.0)
     metrics = {"rows": len(rows), "missing": sum(value is None for row in rows for value in row)}
     return JobResult(metrics, await asyncio.to_thread(_files, rows, analysis))
@@ -128,19 +161,38 @@ async def analyst(session: Session, table: Table | None, job: Job) -> JobResult:
 def _prepare(job: Job, policy: Policy) -> tuple[Analysis, Statement, Mapping[str, ColumnRule]]:
     analysis = read(job.parameters["sql"])
     rules = policy.permit(analysis, job)
-    return analysis, write(analysis, rules, least_rows=policy.least_rows, max_groups=policy.max_groups), rules
+    return (
+        analysis,
+        write(analysis, rules, least_rows=policy.least_rows, max_groups=policy.max_groups),
+        rules,
+    )
 
 
-def _begin(session: Session, job: Job, policy: Policy, record: ReleaseFile, digests: Mapping[str, str]) -> bytes:
+def _begin(
+    session: Session,
+    job: Job,
+    policy: Policy,
+    record: ReleaseFile,
+    digests: Mapping[str, str],
+) -> bytes:
     """Count the analysis and charge for it: both stay, whatever becomes of the run."""
     with record.changed() as released:
         released.begin("0x" + job.digest.hex(), digests, max_runs=policy.releases)
     if policy.noise is not None:
-        Budget(Path(session.settings["budget"])).charge("0x" + job.digest.hex(), policy.noise.micro_rho)
+        Budget(Path(session.settings["budget"])).charge(
+            "0x" + job.digest.hex(),
+            policy.noise.micro_rho,
+        )
     return b"begun"
 
 
-def _release(released: Released, computed: Computed, statement: Statement, table: Table, policy: Policy) -> Permitted:
+def _release(
+    released: Released,
+    computed: Computed,
+    statement: Statement,
+    table: Table,
+    policy: Policy,
+) -> Permitted:
     holds = {name: ~np.isnan(table.columns[name]) for name in statement.values}
     try:
         return answer.permitted(released, computed, statement, holds, len(table), policy.least_rows)
@@ -148,16 +200,36 @@ def _release(released: Released, computed: Computed, statement: Statement, table
         raise failed("its process gave an answer that does not fit the source") from error
 
 
-def _owner_record(job: Job, policy: Policy, statement: Statement, allowed: Permitted, given: list[Row]) -> JobResult:
+def _owner_record(
+    job: Job,
+    policy: Policy,
+    statement: Statement,
+    allowed: Permitted,
+    given: list[Row],
+) -> JobResult:
     metrics = {
         "groups": len(given),
         "groups_held_back": int((~allowed[:, 0]).sum()),
         "cells_held_back": int((~allowed[allowed[:, 0]]).sum()),
         "micro_rho": 0 if policy.noise is None else policy.noise.micro_rho,
     }
-    about = {"sql": job.parameters["sql"], "ran": [statement.marked, statement.groups], "with": list(statement.parameters)}
-    record = {"version": 1, "purpose": job.purpose, "period": policy.period, **about, **metrics, "result": given}
-    return JobResult(metrics, {"released.json": json.dumps(record, ensure_ascii=False, indent=1).encode()})
+    about = {
+        "sql": job.parameters["sql"],
+        "ran": [statement.marked, statement.groups],
+        "with": list(statement.parameters),
+    }
+    record = {
+        "version": 1,
+        "purpose": job.purpose,
+        "period": policy.period,
+        **about,
+        **metrics,
+        "result": given,
+    }
+    return JobResult(
+        metrics,
+        {"released.json": json.dumps(record, ensure_ascii=False, indent=1).encode()},
+    )
 
 
 # --- The analyst's files --------------------------------------------------------------------------
@@ -169,7 +241,8 @@ def _is_valid(rows: Any, analysis: Analysis) -> bool:
         return False
     if not all(isinstance(row, list) and len(row) == len(analysis.outputs) for row in rows):
         return False
-    return all(_fits(output, [row[index] for row in rows]) for index, output in enumerate(analysis.outputs))
+    columns = ([row[index] for row in rows] for index in range(len(analysis.outputs)))
+    return all(map(_fits, analysis.outputs, columns))
 
 
 def _fits(output: Any, values: list[Any]) -> bool:
@@ -183,7 +256,9 @@ def _fits(output: Any, values: list[Any]) -> bool:
 
 
 def _files(rows: list[Row], analysis: Analysis) -> dict[str, bytes]:
-    arrays = [pa.array([row[index] for row in rows], _type(output, rows, index)) for index, output in enumerate(analysis.outputs)]
+    arrays = []
+    for index, output in enumerate(analysis.outputs):
+        arrays.append(pa.array([row[index] for row in rows], _type(output, rows, index)))
     result = pa.table(arrays, names=[output.name for output in analysis.outputs])
     text, binary = io.BytesIO(), io.BytesIO()
     csv.write_csv(result, text)

@@ -66,7 +66,8 @@ class Partition:
         """Return whether a release over these rows leaves no atom smaller than ``least``."""
         atoms, inside = self._intersected(rows)
         outside = np.where(atoms == 0, 0, self._sizes[atoms] - inside)
-        return bool(len(atoms)) and bool((inside >= least).all()) and bool(((outside == 0) | (outside >= least)).all())
+        enough = (inside >= least) & ((outside == 0) | (outside >= least))
+        return bool(len(atoms)) and bool(enough.all())
 
     def cut(self, rows: Rows) -> None:
         """Record the release of a sum over these rows."""
@@ -105,13 +106,26 @@ class Released:
         """Count one analysis; Conflict ``rows_changed``, ``releases_spent``."""
         if any(self.digests.get(name, digest) != digest for name, digest in digests.items()):
             hint = "Start a new period once enough has changed that a difference reveals nothing."
-            raise Conflict("rows_changed", "The source, or a column's bounds, changed since the first release of this period.", hint=hint)
+            raise Conflict(
+                "rows_changed",
+                "The source, or a column's bounds, changed since the first release of this period.",
+                hint=hint,
+            )
         if len(self.runs) >= max_runs:
-            raise Conflict("releases_spent", f"All {max_runs} analyses of this source in this period are used.")
+            raise Conflict(
+                "releases_spent",
+                f"All {max_runs} analyses of this source in this period are used.",
+            )
         self.runs.append(job)
         self.digests.update(digests)
 
-    def release(self, rows: Rows, column: str | None, holds: Mapping[str, NDArray[np.bool_]], least: int) -> bool:
+    def release(
+        self,
+        rows: Rows,
+        column: str | None,
+        holds: Mapping[str, NDArray[np.bool_]],
+        least: int,
+    ) -> bool:
         """Release a count or a sum over these rows, if it may be released; return whether it was.
 
         ``holds``: for each column, which rows have a value.
@@ -146,12 +160,21 @@ class Released:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
                 labels = {name: stored[f"family{index}"] for index, name in enumerate(about["families"])}
-            valid = about["version"] == 1 and all(label.dtype == np.int32 and label.ndim == 1 for label in labels.values())
+            forms = {(label.dtype, label.ndim) for label in labels.values()}
+            valid = about["version"] == 1 and forms <= {(np.dtype(np.int32), 1)}
             if not valid or len({len(label) for label in labels.values()}) > 1:
                 raise ValueError("not a record of releases")
-            return cls(list(about["runs"]), dict(about["digests"]), {name: Partition(label) for name, label in labels.items()})
+            return cls(
+                list(about["runs"]),
+                dict(about["digests"]),
+                {name: Partition(label) for name, label in labels.items()},
+            )
         except Exception as error:
-            raise Conflict("releases_damaged", "The record of releases cannot be read.", hint="Restore it; do not start a new one.") from error
+            raise Conflict(
+                "releases_damaged",
+                "The record of releases cannot be read.",
+                hint="Restore it; do not start a new one.",
+            ) from error
 
 
 class ReleaseFile:
@@ -197,5 +220,6 @@ def digests_of(table: Table, rules: Mapping[str, ColumnRule]) -> dict[str, str]:
 
 
 def _digest(column: NDArray[Any]) -> str:
-    data = column.astype("<f8").tobytes() if column.dtype.kind == "f" else json.dumps(column.tolist(), ensure_ascii=False).encode()
-    return hashlib.sha256(data).hexdigest()
+    if column.dtype.kind == "f":
+        return hashlib.sha256(column.astype("<f8").tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps(column.tolist(), ensure_ascii=False).encode()).hexdigest()

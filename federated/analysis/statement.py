@@ -75,7 +75,11 @@ class Statement:
 
     def statistic_of(self, cell: Cell, filters: tuple[Expression, ...]) -> int:
         """Return the index of the statistic that a cell is made from."""
-        return self.statistics.index(Statistic(cell.column, None if cell.only is None else filters.index(cell.only)))
+        return self.statistics.index(_statistic_of(cell, filters))
+
+
+def _statistic_of(cell: Cell, filters: tuple[Expression, ...]) -> Statistic:
+    return Statistic(cell.column, None if cell.only is None else filters.index(cell.only))
 
 
 def filters_of(analysis: Analysis) -> tuple[Expression, ...]:
@@ -83,7 +87,13 @@ def filters_of(analysis: Analysis) -> tuple[Expression, ...]:
     return tuple(dict.fromkeys(cell.only for cell in analysis.cells if cell.only is not None))
 
 
-def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: int, max_groups: int) -> Statement:
+def write(
+    analysis: Analysis,
+    rules: Mapping[str, ColumnRule],
+    *,
+    least_rows: int,
+    max_groups: int,
+) -> Statement:
     """Return the statements of an analysis.
 
     Raises:
@@ -98,14 +108,18 @@ def write(analysis: Analysis, rules: Mapping[str, ColumnRule], *, least_rows: in
     where = "TRUE" if analysis.where is None else writer.truth(analysis.where)
     for kind, _ in keys:
         if kind == "truth":
-            raise BadInput("analysis_types", "Rows are grouped by numbers or texts.", hint="Name the two cases with CASE.")
+            raise BadInput(
+                "analysis_types",
+                "Rows are grouped by numbers or texts.",
+                hint="Name the two cases with CASE.",
+            )
     selected = [
         "r",
         *(f"{_key(kind, sql)} AS k{index}" for index, (kind, sql) in enumerate(keys)),
         *(f"a{index}" for index in range(len(values))),
         *(f"({sql}) IS TRUE AS f{index}" for index, sql in enumerate(truths)),
     ]
-    requested = [Statistic(cell.column, None if cell.only is None else filters.index(cell.only)) for cell in analysis.cells]
+    requested = [_statistic_of(cell, filters) for cell in analysis.cells]
     statistics = tuple(dict.fromkeys([Statistic(None, None), *requested]))
     names = [f"k{index}" for index in range(len(keys))]
     computed = [part for index, statistic in enumerate(statistics) for part in _statistic(index, statistic, values)]
@@ -137,7 +151,10 @@ def _statistic(index: int, statistic: Statistic, values: tuple[str, ...]) -> lis
     if statistic.column is None:
         return [f"count(*){only} AS n{index}"]
     column = f"a{values.index(statistic.column)}"
-    return [f"count({column}){only} AS n{index}", f"CAST(coalesce(sum({column}){only}, 0) AS BIGINT) AS s{index}"]
+    return [
+        f"count({column}){only} AS n{index}",
+        f"CAST(coalesce(sum({column}){only}, 0) AS BIGINT) AS s{index}",
+    ]
 
 
 class _Writer:
@@ -157,7 +174,10 @@ class _Writer:
         if isinstance(expression, Value):
             self.parameters.append(expression.value)
             text = isinstance(expression.value, str)
-            return ("text", f"CAST(${len(self.parameters)} AS VARCHAR)") if text else ("number", f"CAST(${len(self.parameters)} AS DOUBLE)")
+            parameter = f"${len(self.parameters)}"
+            if text:
+                return "text", f"CAST({parameter} AS VARCHAR)"
+            return "number", f"CAST({parameter} AS DOUBLE)"
         return self._call(expression)
 
     def _call(self, call: Call) -> tuple[Type, str]:
@@ -173,7 +193,10 @@ class _Writer:
                 raise _mismatch(call)
             if call.name == "in":
                 return "truth", f"({texts[0]} IN ({', '.join(texts[1:])}))"
-            return "truth", f"({texts[0]} BETWEEN {texts[1]} AND {texts[2]})" if call.name == "between" else f"({texts[0]} {call.name} {texts[1]})"
+            return (
+                "truth",
+                f"({texts[0]} BETWEEN {texts[1]} AND {texts[2]})" if call.name == "between" else f"({texts[0]} {call.name} {texts[1]})",
+            )
         wanted, kind, form = _FIXED[call.name]
         if kinds != wanted:
             raise _mismatch(call)
@@ -192,11 +215,15 @@ def _require_constant(call: Call) -> None:
     number = second.value if isinstance(second, Value) else None
     if not isinstance(number, float) or number == 0:
         raise BadInput(
-            "analysis_types", "A division is by a constant that is not zero." if call.name == "/" else "left takes a number of characters."
+            "analysis_types",
+            "A division is by a constant that is not zero." if call.name == "/" else "left takes a number of characters.",
         )
     if call.name == "left" and not (number.is_integer() and 1 <= number <= 64):
         raise BadInput("analysis_types", "left takes 1 to 64 characters.")
 
 
 def _mismatch(call: Call) -> BadInput:
-    return BadInput("analysis_types", f"The operation {call.name} does not fit the types of its arguments.")
+    return BadInput(
+        "analysis_types",
+        f"The operation {call.name} does not fit the types of its arguments.",
+    )

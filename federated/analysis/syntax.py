@@ -135,12 +135,18 @@ def read(sql: object) -> Analysis:
     text = _text(sql)
     try:
         if any(token.comments for token in sqlglot.tokenize(text, read="duckdb")):
-            raise BadInput("analysis_refused", "An analysis has no comments: its reader approves exactly what runs.")
+            raise BadInput(
+                "analysis_refused",
+                "An analysis has no comments: its reader approves exactly what runs.",
+            )
         parsed = sqlglot.parse(text, read="duckdb")
     except RecursionError as error:
         raise _too_deep() from error
     except (SqlglotError, ValueError) as error:
-        raise BadInput("analysis_unreadable", "The analysis is not SQL that can be read.") from error
+        raise BadInput(
+            "analysis_unreadable",
+            "The analysis is not SQL that can be read.",
+        ) from error
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Select):
         raise BadInput("analysis_refused", "An analysis is one SELECT.")
     return _Reader().select(parsed[0])
@@ -157,17 +163,27 @@ def columns_of(expression: Expression) -> Iterator[str]:
 
 def _text(sql: object) -> str:
     if not isinstance(sql, str) or not sql.strip() or len(sql) > MAX_CHARACTERS:
-        raise BadInput("analysis_text", f"An analysis is a text of at most {MAX_CHARACTERS} characters.")
+        raise BadInput(
+            "analysis_text",
+            f"An analysis is a text of at most {MAX_CHARACTERS} characters.",
+        )
     for character in sql:
         # With direction marks, joiners or unusual spaces a text could read otherwise than it
         # parses.
         if unicodedata.category(character)[0] in "CZ" and character not in " \n\t":
-            raise BadInput("analysis_text", f"The analysis holds U+{ord(character):04X}, an invisible character.", hint="Write it with plain spaces.")
+            raise BadInput(
+                "analysis_text",
+                f"The analysis holds U+{ord(character):04X}, an invisible character.",
+                hint="Write it with plain spaces.",
+            )
     return sql
 
 
 def _too_deep() -> BadInput:
-    return BadInput("analysis_too_deep", f"An analysis has at most {MAX_NODES} parts, nested at most {MAX_DEPTH} deep.")
+    return BadInput(
+        "analysis_too_deep",
+        f"An analysis has at most {MAX_NODES} parts, nested at most {MAX_DEPTH} deep.",
+    )
 
 
 _OPERATIONS: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
@@ -207,16 +223,27 @@ class _Reader:
     def select(self, select: exp.Select) -> Analysis:
         parts = _parts(select, ("expressions", "from_", "where", "group"))
         where = None if parts["where"] is None else self._where(parts["where"])
-        grouped = [] if parts["group"] is None else [self.expression(part) for part in _parts(parts["group"], ("expressions",))["expressions"] or ()]
+        grouped: list[Expression] = []
+        if parts["group"] is not None:
+            keys_of_group = _parts(parts["group"], ("expressions",))["expressions"] or ()
+            grouped = [self.expression(part) for part in keys_of_group]
         outputs = tuple(self._output(index, part) for index, part in enumerate(parts["expressions"] or ()))
         analysis = Analysis(self._table(parts["from_"]), outputs, where)
         names = [output.name for output in outputs]
         if len(set(names)) != len(names):
-            raise BadInput("analysis_refused", "Two outputs have one name.", hint="Give each a name of its own with AS.")
+            raise BadInput(
+                "analysis_refused",
+                "Two outputs have one name.",
+                hint="Give each a name of its own with AS.",
+            )
         keys = [key.expression for key in analysis.keys]
         if len(set(grouped)) != len(grouped) or len(keys) != len(grouped) or set(keys) != set(grouped):
             hint = "Write each one in both places; single rows are not released."
-            raise BadInput("analysis_refused", "What is selected outside aggregates must be exactly what rows are grouped by.", hint=hint)
+            raise BadInput(
+                "analysis_refused",
+                "What is selected outside aggregates must be exactly what rows are grouped by.",
+                hint=hint,
+            )
         if not all(any(columns_of(key)) for key in keys):
             raise BadInput("analysis_refused", "Every grouping key must name a column.")
         if not analysis.cells:
@@ -246,11 +273,19 @@ class _Reader:
         function = _FUNCTIONS.get(type(inner))
         if function is not None:
             column = self._argument(inner, function)
-            return Cell(name or (function if column is None else f"{function}_{column}"), function, column, only)
+            return Cell(
+                name or (function if column is None else f"{function}_{column}"),
+                function,
+                column,
+                only,
+            )
         if only is not None:
             raise _refused(inner)
         expression = self.expression(inner)
-        return Key(name or (expression.name if isinstance(expression, Column) else f"key_{index}"), expression)
+        return Key(
+            name or (expression.name if isinstance(expression, Column) else f"key_{index}"),
+            expression,
+        )
 
     def _argument(self, node: exp.Expr, function: Function) -> str | None:
         argument = _parts(node, ("this",), ignored=("big_int",))["this"]
@@ -259,7 +294,11 @@ class _Reader:
             return None
         column = self.expression(argument) if argument is not None else None
         if not isinstance(column, Column):
-            raise BadInput("analysis_refused", f"{function} is over a column, not over an expression.", hint="Filter with FILTER (WHERE …).")
+            raise BadInput(
+                "analysis_refused",
+                f"{function} is over a column, not over an expression.",
+                hint="Filter with FILTER (WHERE …).",
+            )
         return column.name
 
     def _where(self, node: exp.Expr) -> Expression:
@@ -284,7 +323,10 @@ class _Reader:
             return Call("is null", (self.expression(parts["this"], deeper),))
         if isinstance(node, exp.In):
             parts = _parts(node, ("this", "expressions"))
-            return Call("in", tuple(self.expression(operand, deeper) for operand in (parts["this"], *(parts["expressions"] or ()))))
+            return Call(
+                "in",
+                tuple(self.expression(operand, deeper) for operand in (parts["this"], *(parts["expressions"] or ()))),
+            )
         if isinstance(node, exp.Case):
             return self._case(node, deeper)
         if type(node) not in _OPERATIONS:
@@ -302,7 +344,10 @@ class _Reader:
         arguments: list[Expression] = []
         for part in parts["ifs"] or ():
             inner = _parts(part, ("this", "true"))
-            arguments += [self.expression(inner["this"], depth), self.expression(inner["true"], depth)]
+            arguments += [
+                self.expression(inner["this"], depth),
+                self.expression(inner["true"], depth),
+            ]
         return Call("case", (*arguments, self.expression(parts["default"], depth)))
 
 
@@ -318,7 +363,10 @@ def _parts(node: object, names: Sequence[str], *, ignored: Sequence[str] = ()) -
 
 def _name(node: object) -> str:
     if not isinstance(node, exp.Identifier) or not isinstance(node.this, str) or not 0 < len(node.this) <= 64:
-        raise BadInput("analysis_refused", "Names are plain: no paths, no schemas, at most 64 characters.")
+        raise BadInput(
+            "analysis_refused",
+            "Names are plain: no paths, no schemas, at most 64 characters.",
+        )
     return node.this
 
 
@@ -330,10 +378,17 @@ def _constant(node: exp.Literal) -> Value:
     except ValueError:
         number = math.nan
     if not abs(number) <= _MAX_NUMBER:
-        raise BadInput("analysis_refused", f"The number {str(node.this)[:40]} is invalid or too large.")
+        raise BadInput(
+            "analysis_refused",
+            f"The number {str(node.this)[:40]} is invalid or too large.",
+        )
     return Value(number)
 
 
 def _refused(node: object) -> BadInput:
     what = type(node).__name__
-    return BadInput("analysis_refused", f"An analysis may not use {what}, or not in this way.", hint="See docs/protocols/analysis.md.")
+    return BadInput(
+        "analysis_refused",
+        f"An analysis may not use {what}, or not in this way.",
+        hint="See docs/protocols/analysis.md.",
+    )

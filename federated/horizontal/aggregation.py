@@ -45,7 +45,10 @@ def check(job: Job) -> None:
     needed = {*plan.parameters["features"], plan.parameters["label"]}
     for name in plan.members:
         if job.parties[name].source is None or set(job.parties[name].columns) != needed:
-            raise BadInput("spec_columns", f"{name} must bring a source with exactly the features and the label.")
+            raise BadInput(
+                "spec_columns",
+                f"{name} must bring a source with exactly the features and the label.",
+            )
 
 
 async def member(session: Session, table: Table | None, job: Job) -> JobResult:
@@ -59,17 +62,41 @@ async def member(session: Session, table: Table | None, job: Job) -> JobResult:
     rows, labels = await asyncio.to_thread(plan.prepare, table.columns)
     if plan.private:
         session.persist("budget", lambda: _charge(session, plan))  # a replay does not charge again
-    randomness, common, survivors = session.randomness.child("training"), plan.initial(), plan.members
+    randomness, common, survivors = (
+        session.randomness.child("training"),
+        plan.initial(),
+        plan.members,
+    )
     for number in plan.sums:
-        vector = await asyncio.to_thread(plan.contribution, number, common, rows, labels, randomness)
-        survivors = await contribute(session, aggregator, plan.terms(number), vector, digest_of(common))
+        vector = await asyncio.to_thread(
+            plan.contribution,
+            number,
+            common,
+            rows,
+            labels,
+            randomness,
+        )
+        survivors = await contribute(
+            session,
+            aggregator,
+            plan.terms(number),
+            vector,
+            digest_of(common),
+        )
         message = await session.to(aggregator).receive("aggregation/model")
         common = message.array("parameters", "float64", [plan.model.size])
         if not np.isfinite(common).all():
-            raise PeerFault("message_malformed", f"{aggregator} sent parameters that are not finite numbers.", peer=aggregator)
+            raise PeerFault(
+                "message_malformed",
+                f"{aggregator} sent parameters that are not finite numbers.",
+                peer=aggregator,
+            )
         session.progress("training", (number + 1) / plan.rounds)
     await _compare(session, survivors, common)
-    return JobResult(metrics={"rounds": plan.rounds, "micro_rho": plan.cost}, files={"model.json": model_file(plan, common)})
+    return JobResult(
+        metrics={"rounds": plan.rounds, "micro_rho": plan.cost},
+        files={"model.json": model_file(plan, common)},
+    )
 
 
 async def aggregator(session: Session, table: Table | None, job: Job) -> JobResult:
@@ -103,7 +130,12 @@ def model_file(plan: Plan, common: Vector) -> bytes:
     layout = {name: given[name] for name in ("model", "label", "positive", "features")} | (
         {"hidden": given["hidden"]} if given["model"] == "neural" else {}
     )
-    value = {"version": 1, **layout, "columns": feature_names(given["features"]), "parameters": common.tolist()}
+    value = {
+        "version": 1,
+        **layout,
+        "columns": feature_names(given["features"]),
+        "parameters": common.tolist(),
+    }
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
 
@@ -113,7 +145,11 @@ async def _compare(session: Session, peers: tuple[str, ...], common: Vector) -> 
     await send_to_peers(session, peers, "aggregation/final", model=digest)
     for peer in peers:
         if peer != session.party and await _final(session, peer) not in (digest, None):
-            raise PeerFault("models_differ", f"{peer} ends with another model than this party: the aggregator sent different models.", peer=peer)
+            raise PeerFault(
+                "models_differ",
+                f"{peer} ends with another model than this party: the aggregator sent different models.",
+                peer=peer,
+            )
 
 
 async def _final(session: Session, peer: str) -> bytes | None:
@@ -129,7 +165,11 @@ async def _final(session: Session, peer: str) -> bytes | None:
 def _charge(session: Session, plan: Plan) -> bytes:
     path = session.settings.get("budget")
     if path is None:
-        raise BadInput("budget_missing", "A private training needs this party's privacy ledger.", hint="Name it in the party's settings: budget.")
+        raise BadInput(
+            "budget_missing",
+            "A private training needs this party's privacy ledger.",
+            hint="Name it in the party's settings: budget.",
+        )
     return str(Budget(Path(path)).charge(plan.name, plan.cost).left).encode()
 
 

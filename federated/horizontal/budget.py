@@ -47,8 +47,13 @@ class Budget:
         budget = cls(path)
         with budget._locked():
             if path.exists():
-                raise Conflict("budget_exists", f"A privacy ledger already exists at {path.name}; it is not replaced.")
-            budget._write({"version": 1, "unit": "micro-rho", "limit": limit, "spent": 0, "charges": []})
+                raise Conflict(
+                    "budget_exists",
+                    f"A privacy ledger already exists at {path.name}; it is not replaced.",
+                )
+            budget._write(
+                {"version": 1, "unit": "micro-rho", "limit": limit, "spent": 0, "charges": []},
+            )
         return budget
 
     def balance(self) -> Balance:
@@ -68,7 +73,12 @@ class Budget:
             ledger = self._read()
             left = ledger["limit"] - ledger["spent"]
             if amount > left:
-                raise Conflict("budget_exhausted", f"The privacy budget has {left} micro-rho left; {amount} are needed.", left=left, needed=amount)
+                raise Conflict(
+                    "budget_exhausted",
+                    f"The privacy budget has {left} micro-rho left; {amount} are needed.",
+                    left=left,
+                    needed=amount,
+                )
             ledger["spent"] += amount
             ledger["charges"].append({"for": purpose, "amount": amount})
             self._write(ledger)
@@ -78,11 +88,23 @@ class Budget:
         try:
             ledger = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise NotFound("budget_missing", "There is no privacy ledger for this data.", hint="Make one with the limit its owner has set.") from None
+            raise NotFound(
+                "budget_missing",
+                "There is no privacy ledger for this data.",
+                hint="Make one with the limit its owner has set.",
+            ) from None
         except (OSError, ValueError) as error:
-            raise Conflict("budget_damaged", "The privacy ledger cannot be read.", hint="Restore it; do not start a new one.") from error
+            raise Conflict(
+                "budget_damaged",
+                "The privacy ledger cannot be read.",
+                hint="Restore it; do not start a new one.",
+            ) from error
         if not _is_consistent(ledger):
-            raise Conflict("budget_damaged", "The privacy ledger does not add up.", hint="Restore it; do not start a new one.")
+            raise Conflict(
+                "budget_damaged",
+                "The privacy ledger does not add up.",
+                hint="Restore it; do not start a new one.",
+            )
         return dict(ledger)
 
     def _write(self, ledger: dict[str, Any]) -> None:
@@ -98,7 +120,10 @@ class Budget:
 
 def _check(amount: int, *, least: int) -> None:
     if type(amount) is not int or not least <= amount <= MAX_AMOUNT:
-        raise BadInput("budget_wrong", f"An amount of privacy budget is an integer from {least} to {MAX_AMOUNT} micro-rho.")
+        raise BadInput(
+            "budget_wrong",
+            f"An amount of privacy budget is an integer from {least} to {MAX_AMOUNT} micro-rho.",
+        )
 
 
 def _is_consistent(ledger: Any) -> bool:
@@ -106,6 +131,7 @@ def _is_consistent(ledger: Any) -> bool:
         amounts = [charge["amount"] for charge in ledger["charges"]]
         numbers = [ledger["limit"], ledger["spent"], *amounts]
         whole = all(type(number) is int and number >= 0 for number in numbers)
-        return whole and ledger["version"] == 1 and ledger["unit"] == "micro-rho" and sum(amounts) == ledger["spent"] <= ledger["limit"]
+        known = ledger["version"] == 1 and ledger["unit"] == "micro-rho"
+        return whole and known and sum(amounts) == ledger["spent"] <= ledger["limit"]
     except (KeyError, TypeError):
         return False

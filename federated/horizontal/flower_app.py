@@ -77,10 +77,14 @@ def read_plan(value: Mapping[str, Any]) -> Plan:
 def answer(message: Message, context: Context) -> Message:
     """Answer one step; a refusal is answered with its code."""
     try:
-        settings = json.loads(Path(str(context.node_config["settings"])).read_text(encoding="utf-8"))
+        settings = json.loads(
+            Path(str(context.node_config["settings"])).read_text(encoding="utf-8"),
+        )
         content = Node(settings).answer(message.content)
     except QiaolianError as error:
-        content = RecordDict({"refused": ConfigRecord({"code": error.code, "sentence": error.sentence})})
+        content = RecordDict(
+            {"refused": ConfigRecord({"code": error.code, "sentence": error.sentence})},
+        )
     return Message(content, reply_to=message)
 
 
@@ -98,7 +102,10 @@ class Node:
     def answer(self, content: RecordDict) -> RecordDict:
         """Run the step that the server asks for; ``message_unexpected``, ``message_malformed``."""
         try:
-            step, number = content.config_records["step"]["name"], content.config_records["step"]["number"]
+            step, number = (
+                content.config_records["step"]["name"],
+                content.config_records["step"]["number"],
+            )
             tables = unpack(content)
         except (KeyError, ValueError, AttributeError) as error:
             raise PeerFault("message_malformed", "The server's message lacks a part.") from error
@@ -106,17 +113,32 @@ class Node:
             "keys": self._keys,
             "shares": lambda: self._shares(tables, signatures_of(content)),
             "masked": lambda: self._masked(number, tables, content),
-            "confirm": lambda: pack({number: self._step(number, lambda member: member.confirm(sorted(tables.get(number, {}))))}),
-            "reveal": lambda: pack({number: self._step(number, lambda member: member.reveal(tables.get(number, {})))}),
+            "confirm": lambda: pack(
+                {
+                    number: self._step(
+                        number,
+                        lambda member: member.confirm(sorted(tables.get(number, {}))),
+                    )
+                }
+            ),
+            "reveal": lambda: pack(
+                {number: self._step(number, lambda member: member.reveal(tables.get(number, {})))},
+            ),
         }
         if not isinstance(step, str) or step not in steps or number not in self._plan.sums:
-            raise PeerFault("message_unexpected", "The server asks for a step that is not in the plan.")
+            raise PeerFault(
+                "message_unexpected",
+                "The server asks for a step that is not in the plan.",
+            )
         return steps[step]()
 
     def _keys(self) -> RecordDict:
         with locked(self._folder.with_suffix(".lock")):
             if self._folder.exists():
-                raise PeerFault("message_unexpected", "The server asks for keys of this plan a second time.")
+                raise PeerFault(
+                    "message_unexpected",
+                    "The server asks for keys of this plan a second time.",
+                )
             key = private_key(Path(self._settings.get("key", "")))
             self._permit()
             if self._plan.private:  # charge the whole training before anything depends on data
@@ -128,9 +150,17 @@ class Node:
         """Require the owner's gate to approve this plan; ``gate_missing`` and the gate's codes."""
         if not self._settings.get("gate"):
             raise Forbidden(
-                "gate_missing", "This party's settings name no gate, so the plan cannot have been approved.", hint="Name its folder: gate."
+                "gate_missing",
+                "This party's settings name no gate, so the plan cannot have been approved.",
+                hint="Name its folder: gate.",
             )
-        asyncio.run(FolderGate(Path(self._settings["gate"])).permit(self._plan, self._settings["party"], now=int(time.time())))
+        asyncio.run(
+            FolderGate(Path(self._settings["gate"])).permit(
+                self._plan,
+                self._settings["party"],
+                now=int(time.time()),
+            )
+        )
 
     def _advertise(self, key: EllipticCurvePrivateKey) -> RecordDict:
         """Return keys for all sums, and this party's signature over them."""
@@ -144,13 +174,19 @@ class Node:
 
     def _shares(self, tables: Tables, signatures: Mapping[str, bytes]) -> RecordDict:
         if set(tables) != set(self._plan.sums) or len({frozenset(table) for table in tables.values()}) != 1:
-            raise PeerFault("message_malformed", "The server's lists of keys are not one for each sum of the plan, with the same members.")
+            raise PeerFault(
+                "message_malformed",
+                "The server's lists of keys are not one for each sum of the plan, with the same members.",
+            )
         peers = set(tables[0]) - {self._settings["party"]}
         attested = {peer: self._attested(peer, tables, signatures.get(peer, b"")) for peer in peers}
         shared = {}
         for number, roster in tables.items():
             digests_of_sum = {peer: digests[number] for peer, digests in attested.items()}
-            shared[number] = self._step(number, partial(Member.share, roster=roster, attested=digests_of_sum))
+            shared[number] = self._step(
+                number,
+                partial(Member.share, roster=roster, attested=digests_of_sum),
+            )
         return pack(shared)
 
     def _attested(self, peer: str, tables: Tables, signature: bytes) -> dict[int, bytes]:
@@ -161,9 +197,17 @@ class Node:
         """
         digests, public = self._digests(peer, tables), self._settings.get("keys", {}).get(peer)
         if public is None:
-            raise BadInput("peer_key_missing", f"This party's settings have no registered key of {peer}.", hint="Get it from its owner: keys.")
+            raise BadInput(
+                "peer_key_missing",
+                f"This party's settings have no registered key of {peer}.",
+                hint="Get it from its owner: keys.",
+            )
         if not is_signed(public, list(digests.values()), signature):
-            raise PeerFault("keys_differ", f"The keys that the server sent as {peer}'s are not signed with {peer}'s registered key.", peer=peer)
+            raise PeerFault(
+                "keys_differ",
+                f"The keys that the server sent as {peer}'s are not signed with {peer}'s registered key.",
+                peer=peer,
+            )
         return digests
 
     def _digests(self, name: str, adverts: Tables) -> dict[int, bytes]:
@@ -174,7 +218,13 @@ class Node:
 
         def act(member: Member) -> NDArray[Any]:
             rows, labels = self._plan.prepare(read_rows(Path(self._settings["rows"]), self._plan))
-            vector = self._plan.contribution(number, common, rows, labels, Randomness(secrets.token_bytes(32)))
+            vector = self._plan.contribution(
+                number,
+                common,
+                rows,
+                labels,
+                Randomness(secrets.token_bytes(32)),
+            )
             return member.mask(vector, tables.get(number, {}), digest_of(common))
 
         return RecordDict({"vector": ArrayRecord([self._step(number, act)])})
@@ -206,22 +256,37 @@ def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
         BadInput: ``rows_unreadable``, ``column_unknown``, ``number_malformed``.
     """
     features, label = plan.parameters["features"], plan.parameters["label"]
-    texts = {name for name, form in features.items() if isinstance(form[0], str)} | ({label} if plan.parameters["positive"] is not None else set())
+    texts = {name for name, form in features.items() if isinstance(form[0], str)}
+    if plan.parameters["positive"] is not None:
+        texts.add(label)
     try:
         encoding = detected(path) or "utf-8"
-        with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
+        with path.open(
+            encoding="utf-8-sig" if encoding == "utf-8" else encoding,
+            newline="",
+        ) as file:
             rows = list(csv.DictReader(file))
         return {
             name: np.array([row[name] or None for row in rows], object)
             if name in texts
-            else np.array([_number(row[name], name, line, path) for line, row in enumerate(rows, start=2)], np.float64)
+            else np.array(
+                [_number(row[name], name, line, path) for line, row in enumerate(rows, start=2)],
+                np.float64,
+            )
             for name in (*features, label)
         }
     except KeyError as error:
         hint = "Compare the plan with the file's first line."
-        raise BadInput("column_unknown", f"The rows in {path.name} have no column {error.args[0]}.", hint=hint) from error
+        raise BadInput(
+            "column_unknown",
+            f"The rows in {path.name} have no column {error.args[0]}.",
+            hint=hint,
+        ) from error
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise BadInput("rows_unreadable", f"The rows in {path.name} cannot be read: {error}.") from error
+        raise BadInput(
+            "rows_unreadable",
+            f"The rows in {path.name} cannot be read: {error}.",
+        ) from error
 
 
 def _number(cell: str | None, name: str, line: int, path: Path) -> float:
@@ -230,7 +295,11 @@ def _number(cell: str | None, name: str, line: int, path: Path) -> float:
     if number is None:
         seen = f"{digit_pattern(cell or '')!r} (9 is any digit, a any letter)"
         hint = "Write plain numbers without units, and nothing where there is no value."
-        raise BadInput("number_malformed", f"Line {line} of {path.name} has {seen} in the column {name}, which is numeric.", hint=hint)
+        raise BadInput(
+            "number_malformed",
+            f"Line {line} of {path.name} has {seen} in the column {name}, which is numeric.",
+            hint=hint,
+        )
     return number
 
 
@@ -246,13 +315,21 @@ def train(grid: Grid, context: Context) -> None:
     """
     settings = json.loads(Path(str(context.run_config["settings"])).read_text(encoding="utf-8"))
     out = Path(settings["out"])
-    session = _Server(grid, read_plan(settings["plan"]), settings["nodes"], float(settings["patience"]))
+    session = _Server(
+        grid,
+        read_plan(settings["plan"]),
+        settings["nodes"],
+        float(settings["patience"]),
+    )
     try:
         common, metrics = session.run()
         _write(out / "parameters.json", common.tolist())
         _write(out / "result.json", metrics)
     except QiaolianError as error:
-        _write(out / "result.json", {"code": error.code, "sentence": error.sentence, "refused": session.refused})
+        _write(
+            out / "result.json",
+            {"code": error.code, "sentence": error.sentence, "refused": session.refused},
+        )
         raise
 
 
@@ -276,11 +353,18 @@ class _Server:
                 metrics = self._plan.evaluation(total)
             else:
                 common = self._plan.step(common, total, present)
-        return common, metrics | {"rounds": self._plan.rounds, "survivors": survivors, "refused": self.refused, "micro_rho": self._plan.cost}
+        return common, metrics | {
+            "rounds": self._plan.rounds,
+            "survivors": survivors,
+            "refused": self.refused,
+            "micro_rho": self._plan.cost,
+        }
 
     def _wait_for_nodes(self) -> None:
         deadline = time.monotonic() + self._patience
-        while time.monotonic() < deadline and not set(self._nodes.values()) <= set(self._grid.get_node_ids()):
+        while time.monotonic() < deadline and not set(self._nodes.values()) <= set(
+            self._grid.get_node_ids(),
+        ):
             time.sleep(_POLL)
 
     def _prepare(self, aggregators: Mapping[int, Aggregator]) -> None:
@@ -290,16 +374,27 @@ class _Server:
         adverts = {name: unpack(content) for name, content in answers.items()}
         signatures = {name: signatures_of(content).get(name, b"") for name, content in answers.items()}
         rosters = {
-            number: aggregators[number].collect_keys({name: _own(name, advert, number) for name, advert in adverts.items()}) for number in numbers
+            number: aggregators[number].collect_keys(
+                {name: _own(name, advert, number) for name, advert in adverts.items()},
+            )
+            for number in numbers
         }
         request = RecordDict({**pack(rosters), _SIGNATURES: ConfigRecord(dict(signatures))})
         replies = self._ask("shares", 0, dict.fromkeys(adverts, request))
         shares = {name: unpack(content) for name, content in replies.items()}
         self._sealed = {
-            number: aggregators[number].route_shares({name: share.get(number, {}) for name, share in shares.items()}) for number in numbers
+            number: aggregators[number].route_shares(
+                {name: share.get(number, {}) for name, share in shares.items()},
+            )
+            for number in numbers
         }
 
-    def _sum(self, number: int, aggregator: Aggregator, common: Vector) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    def _sum(
+        self,
+        number: int,
+        aggregator: Aggregator,
+        common: Vector,
+    ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """One sum, over whoever answers."""
         requests = {name: pack({number: table}) for name, table in self._sealed[number].items()}
         for request in requests.values():
@@ -311,13 +406,27 @@ class _Server:
         survivor_list = pack({number: dict.fromkeys(survivors, b"")})
         confirmed = self._table("confirm", number, dict.fromkeys(survivors, survivor_list))
         routed = aggregator.route_confirmations(confirmed)
-        revealed = self._table("reveal", number, {name: pack({number: table}) for name, table in routed.items()})
+        revealed = self._table(
+            "reveal",
+            number,
+            {name: pack({number: table}) for name, table in routed.items()},
+        )
         return aggregator.unmask(revealed), survivors
 
-    def _table(self, step: str, number: int, requests: Mapping[str, RecordDict]) -> dict[str, Mapping[str, bytes]]:
+    def _table(
+        self,
+        step: str,
+        number: int,
+        requests: Mapping[str, RecordDict],
+    ) -> dict[str, Mapping[str, bytes]]:
         return {name: unpack(content).get(number, {}) for name, content in self._ask(step, number, requests).items()}
 
-    def _ask(self, step: str, number: int, requests: Mapping[str, RecordDict]) -> dict[str, RecordDict]:
+    def _ask(
+        self,
+        step: str,
+        number: int,
+        requests: Mapping[str, RecordDict],
+    ) -> dict[str, RecordDict]:
         """Send one request to each of these members.
 
         Returns the answers that arrive in time, without refusals.
@@ -325,7 +434,12 @@ class _Server:
         order = ConfigRecord({"name": step, "number": number})
         names = {self._nodes[name]: name for name in requests}
         messages = [
-            Message(RecordDict({**content, "step": order}), dst_node_id=self._nodes[name], message_type="query", ttl=self._patience)
+            Message(
+                RecordDict({**content, "step": order}),
+                dst_node_id=self._nodes[name],
+                message_type="query",
+                ttl=self._patience,
+            )
             for name, content in requests.items()
         ]
         pending, answers = set(self._grid.push_messages(messages)), dict[str, RecordDict]()
@@ -337,7 +451,9 @@ class _Server:
                 if name is None or reply.has_error():
                     continue
                 if "refused" in reply.content:
-                    self.refused[name] = str(reply.content.config_records["refused"].get("code", ""))[:64]
+                    self.refused[name] = str(
+                        reply.content.config_records["refused"].get("code", ""),
+                    )[:64]
                 else:
                     answers[name] = reply.content
             time.sleep(_POLL)
@@ -351,15 +467,22 @@ def pack(tables: Tables) -> RecordDict:
 
 def unpack(content: RecordDict) -> dict[int, dict[str, bytes]]:
     """Return tables from records; anything else is left out, so that it counts as missing."""
-    records = {int(key): record for key, record in content.config_records.items() if key.isdecimal() and len(key) < 10}
-    return {number: {name: value for name, value in record.items() if isinstance(value, bytes)} for number, record in records.items()}
+    tables = {}
+    for key, record in content.config_records.items():
+        if key.isdecimal() and len(key) < 10:
+            tables[int(key)] = _byte_strings(record)
+    return tables
 
 
 def signatures_of(content: RecordDict) -> dict[str, bytes]:
     """Return member to signature; anything else is left out."""
     if _SIGNATURES not in content.config_records:
         return {}
-    return {name: value for name, value in content.config_records[_SIGNATURES].items() if isinstance(value, bytes)}
+    return _byte_strings(content.config_records[_SIGNATURES])
+
+
+def _byte_strings(record: Mapping[str, Any]) -> dict[str, bytes]:
+    return {name: value for name, value in record.items() if isinstance(value, bytes)}
 
 
 def array_of(content: RecordDict, name: str, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
@@ -369,7 +492,10 @@ def array_of(content: RecordDict, name: str, dtype: np.dtype[Any], length: int) 
     except (KeyError, ValueError, TypeError, EOFError) as error:
         raise PeerFault("message_malformed", f"A message lacks the array {name}.") from error
     if array.dtype != dtype or array.shape != (length,) or (dtype.kind == "f" and not np.isfinite(array).all()):
-        raise PeerFault("message_malformed", f"The array {name} is not {dtype} [{length}] of finite numbers.")
+        raise PeerFault(
+            "message_malformed",
+            f"The array {name} is not {dtype} [{length}] of finite numbers.",
+        )
     return np.asarray(array)
 
 

@@ -39,7 +39,11 @@ def main() -> None:
             def checked(fab_hash: str, run_id: int) -> Any:
                 fab = get_fab(fab_hash, run_id)
                 if hashlib.sha256(fab.content).hexdigest() != expected:
-                    print("code_differs: the SuperLink distributes an app that is not the expected one", file=sys.stderr, flush=True)
+                    print(
+                        "code_differs: the SuperLink distributes an app that is not the expected one",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     os._exit(1)  # its other threads would keep the process alive
                 return fab
 

@@ -93,7 +93,14 @@ class Deployment:
     It ends the processes that it started, and no others.
     """
 
-    def __init__(self, folder: Path, python: Path, members: Sequence[str], *, tracer: Callable[[str], Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        python: Path,
+        members: Sequence[str],
+        *,
+        tracer: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
         """``tracer`` returns the command under which a party's process runs, such as strace."""
         self._folder, self._python, self._members = folder.resolve(), python, list(members)
         self._tracer = tracer
@@ -111,7 +118,12 @@ class Deployment:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def train(
@@ -139,7 +151,11 @@ class Deployment:
         self._runs += 1
         out = self._folder / "aggregator" / f"run-{self._runs}"
         out.mkdir()
-        agreed = {"name": plan.name, "members": list(plan.members), "parameters": dict(plan.parameters)}
+        agreed = {
+            "name": plan.name,
+            "members": list(plan.members),
+            "parameters": dict(plan.parameters),
+        }
         keys = {name: (self._folder / name / "node.pub").read_text(encoding="utf-8") for name in self._members}
         for name in self._members:
             home = self._folder / name
@@ -154,9 +170,22 @@ class Deployment:
             gate = {"gate": str(gates[name].resolve())} if name in gates else {}
             ledger = {} if budgets is None else {"budget": str(budgets[name].resolve())}
             _write_json(home / "settings.json", own | gate | ledger)
-        _write_json(out / "settings.json", {"plan": agreed, "nodes": self._nodes, "out": str(out), "patience": patience})
-        started = self._flwr("run", str(self._folder / "aggregator" / "app"), "local", "--run-config", f'settings="{out / "settings.json"}"')
-        self._wait_for(lambda: (out / "result.json").exists() or self._has_ended(str(started["run-id"])), timeout, "the training")
+        _write_json(
+            out / "settings.json",
+            {"plan": agreed, "nodes": self._nodes, "out": str(out), "patience": patience},
+        )
+        started = self._flwr(
+            "run",
+            str(self._folder / "aggregator" / "app"),
+            "local",
+            "--run-config",
+            f'settings="{out / "settings.json"}"',
+        )
+        self._wait_for(
+            lambda: (out / "result.json").exists() or self._has_ended(str(started["run-id"])),
+            timeout,
+            "the training",
+        )
         return _read_result(out)
 
     def processes(self) -> list[psutil.Process]:
@@ -184,24 +213,42 @@ class Deployment:
         tls = self._tls(home)
         address = ["--host", "127.0.0.1", "--port", str(self._ports["aggregator"])]
         self._spawn(
-            "aggregator", [self._program("flower-superlink"), *tls, *address, "--enable-supernode-auth", "--disable-runtime-dependency-installation"]
+            "aggregator",
+            [
+                self._program("flower-superlink"),
+                *tls,
+                *address,
+                "--enable-supernode-auth",
+                "--disable-runtime-dependency-installation",
+            ],
         )
         self._wait_for(lambda: _listens(self._ports["aggregator"]), _START, "the SuperLink")
         with ThreadPoolExecutor() as pool:
             digest = pool.submit(self._build)
-            self._nodes = dict(zip(self._members, pool.map(self._register, self._members), strict=True))
+            self._nodes = dict(
+                zip(self._members, pool.map(self._register, self._members), strict=True),
+            )
             app = digest.result()
         for name in self._members:
             self._start_node(name, app)
         for name in self._members:
-            self._wait_for(lambda name=name: _listens(self._ports[name]), _START, f"the SuperNode of {name}")  # type: ignore[misc]
+            self._wait_for(
+                lambda name=name: _listens(self._ports[name]),
+                _START,
+                f"the SuperNode of {name}",
+            )  # type: ignore[misc]
 
     def _start_node(self, name: str, app: str) -> None:
         home = self._folder / name
         authority = self._folder / "aggregator" / "certificate.pem"
         command = [
             *(str(self._python), "-m", "federated.horizontal.flower_node"),
-            *("--superlink", f"127.0.0.1:{self._ports['aggregator']}", "--root-certificates", str(authority)),
+            *(
+                "--superlink",
+                f"127.0.0.1:{self._ports['aggregator']}",
+                "--root-certificates",
+                str(authority),
+            ),
             *("--auth-supernode-private-key", str(home / "node")),
             *("--host", "127.0.0.1", "--port", str(self._ports[name]), *self._tls(home)),
             *("--node-config", f'settings="{home / "settings.json"}"'),
@@ -215,9 +262,16 @@ class Deployment:
         tls, node = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP384R1())
         write_private(home / "key.pem", tls_private_pem(tls))
         write_private(home / "certificate.pem", tls_certificate(tls, name))
-        private = node.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+        private = node.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
         write_private(home / "node", private)
-        public = node.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        public = node.public_key().public_bytes(
+            serialization.Encoding.OpenSSH,
+            serialization.PublicFormat.OpenSSH,
+        )
         (home / "node.pub").write_bytes(public)
         return int(self._flwr("supernode", "register", str(home / "node.pub"), "local")["node-id"])
 
@@ -226,17 +280,25 @@ class Deployment:
         package = home / "app" / "qiaolian_app"
         package.mkdir(parents=True)
         (home / "app" / "pyproject.toml").write_text(_APP, encoding="utf-8")
-        (home / "app" / "README.md").write_text("Federated training with secure aggregation.\n", encoding="utf-8")
+        (home / "app" / "README.md").write_text(
+            "Federated training with secure aggregation.\n",
+            encoding="utf-8",
+        )
         (home / "app" / "LICENSE").write_text("Apache-2.0\n", encoding="utf-8")
         (package / "__init__.py").write_text("", encoding="utf-8")
         (package / "app.py").write_text(_APP_CODE, encoding="utf-8")
         (home / "flwr").mkdir()
         link = f'address = "127.0.0.1:{self._ports["aggregator"]}"\nroot-certificates = "{home / "certificate.pem"}"\n'
-        (home / "flwr" / "config.toml").write_text(f'[superlink]\ndefault = "local"\n\n[superlink.local]\n{link}', encoding="utf-8")
+        (home / "flwr" / "config.toml").write_text(
+            f'[superlink]\ndefault = "local"\n\n[superlink.local]\n{link}',
+            encoding="utf-8",
+        )
 
     def _build(self) -> str:
         """Return SHA-256 of the app as Flower packs it."""
-        return self._command([str(self._python), "-c", _DIGEST, str(self._folder / "aggregator" / "app")]).split()[-1]
+        return self._command(
+            [str(self._python), "-c", _DIGEST, str(self._folder / "aggregator" / "app")],
+        ).split()[-1]
 
     # --- Processes --------------------------------------------------------------------------------
 
@@ -260,7 +322,10 @@ class Deployment:
         except ValueError:
             answer = {}
         if not isinstance(answer, dict) or answer.get("success") is not True:
-            raise Unavailable("flower_failed", f"flwr {arguments[0]} failed: {output.strip()[-500:]}")
+            raise Unavailable(
+                "flower_failed",
+                f"flwr {arguments[0]} failed: {output.strip()[-500:]}",
+            )
         return answer
 
     def _command(self, command: list[str]) -> str:
@@ -275,17 +340,25 @@ class Deployment:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise Unavailable("flower_timeout", f"{Path(command[0]).name} did not answer in {_COMMAND:g} s.") from error
+            raise Unavailable(
+                "flower_timeout",
+                f"{Path(command[0]).name} did not answer in {_COMMAND:g} s.",
+            ) from error
         if done.returncode:
             raise Unavailable(
-                "flower_failed", f"{Path(command[0]).name} failed: {(done.stdout + done.stderr).decode(errors='replace').strip()[-500:]}"
+                "flower_failed",
+                f"{Path(command[0]).name} failed: {(done.stdout + done.stderr).decode(errors='replace').strip()[-500:]}",
             )
         return done.stdout.decode()
 
     def _has_ended(self, run: str) -> bool:
         """Return whether the run ended without a result; asked seldom, as it starts a process."""
         if self._processes["aggregator"].poll() is not None:
-            raise Unavailable("flower_failed", "The SuperLink has ended.", hint=f"See {self._folder / 'aggregator' / 'log'}.")
+            raise Unavailable(
+                "flower_failed",
+                "The SuperLink has ended.",
+                hint=f"See {self._folder / 'aggregator' / 'log'}.",
+            )
         if time.monotonic() < self._next_look:
             return False
         self._next_look = time.monotonic() + 10.0
@@ -297,10 +370,18 @@ class Deployment:
         self._next_look = time.monotonic() + 10.0
         while not holds():
             if time.monotonic() > deadline:
-                raise Unavailable("flower_timeout", f"Flower: {what} took longer than {timeout:g} s.", hint=f"See the logs in {self._folder}.")
+                raise Unavailable(
+                    "flower_timeout",
+                    f"Flower: {what} took longer than {timeout:g} s.",
+                    hint=f"See the logs in {self._folder}.",
+                )
             dead = [name for name, process in self._processes.items() if process.poll() is not None and what.startswith("the Super")]
             if dead:
-                raise Unavailable("flower_failed", f"Flower's process of {dead[0]} ended at once.", hint=f"See {self._folder / dead[0] / 'log'}.")
+                raise Unavailable(
+                    "flower_failed",
+                    f"Flower's process of {dead[0]} ended at once.",
+                    hint=f"See {self._folder / dead[0] / 'log'}.",
+                )
             time.sleep(0.05)
 
     def _environment(self, name: str) -> dict[str, str]:
@@ -324,18 +405,36 @@ class Deployment:
     @staticmethod
     def _tls(home: Path) -> list[str]:
         certificate = str(home / "certificate.pem")
-        return ["--ssl-certfile", certificate, "--ssl-keyfile", str(home / "key.pem"), "--ssl-ca-certfile", certificate]
+        return [
+            "--ssl-certfile",
+            certificate,
+            "--ssl-keyfile",
+            str(home / "key.pem"),
+            "--ssl-ca-certfile",
+            certificate,
+        ]
 
 
 def _read_result(out: Path) -> dict[str, Any]:
     try:
         result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Unavailable("flower_failed", "The training ended without a result.", hint=f"See {out.parent / 'log'}.") from None
+        raise Unavailable(
+            "flower_failed",
+            "The training ended without a result.",
+            hint=f"See {out.parent / 'log'}.",
+        ) from None
     if "code" in result:
         refused = ", ".join(f"{name} ({code})" for name, code in sorted(result["refused"].items()))
-        raise PeerFault(result["code"], result["sentence"], hint=f"Refused by {refused}." if refused else "", refused=result["refused"])
-    return result | {"parameters": json.loads((out / "parameters.json").read_text(encoding="utf-8"))}
+        raise PeerFault(
+            result["code"],
+            result["sentence"],
+            hint=f"Refused by {refused}." if refused else "",
+            refused=result["refused"],
+        )
+    return result | {
+        "parameters": json.loads((out / "parameters.json").read_text(encoding="utf-8")),
+    }
 
 
 def _write_json(path: Path, value: Any) -> None:

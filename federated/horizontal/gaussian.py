@@ -56,7 +56,11 @@ def discrete_laplace(scale: int, tries: int, randomness: Randomness) -> NDArray[
     return np.asarray(np.where(negative, -size, size)[accepted], np.int64)
 
 
-def _exponential_coin(above: NDArray[np.int64], below: int, randomness: Randomness) -> NDArray[np.bool_]:
+def _exponential_coin(
+    above: NDArray[np.int64],
+    below: int,
+    randomness: Randomness,
+) -> NDArray[np.bool_]:
     """Return for each element True with probability exp(-above / below)."""
     whole, rest = np.divmod(above, below)
     result = np.zeros(len(above), np.bool_)

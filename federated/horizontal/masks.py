@@ -37,8 +37,12 @@ def agree(private: bytes, public: bytes, label: bytes) -> bytes:
 
     ``ValueError`` for a public key of small order.
     """
-    shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"qiaolian.secagg.v1/" + label).derive(shared)
+    shared = X25519PrivateKey.from_private_bytes(private).exchange(
+        X25519PublicKey.from_public_bytes(public),
+    )
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"qiaolian.secagg.v1/" + label).derive(
+        shared,
+    )
 
 
 def seal(key: bytes, data: bytes) -> bytes:

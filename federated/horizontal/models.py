@@ -101,7 +101,10 @@ class Neural:
     def logits(self, parameters: Vector, rows: Vector) -> Vector:
         """Return the log-odds."""
         _, _, weights, bias = self._parts(parameters)
-        return np.asarray(np.einsum("nh,h->n", self._layer(parameters, rows), weights) + bias, np.float64)
+        return np.asarray(
+            np.einsum("nh,h->n", self._layer(parameters, rows), weights) + bias,
+            np.float64,
+        )
 
     def gradient(self, parameters: Vector, rows: Vector, labels: Vector) -> Vector:
         """Return the gradient of the mean cross-entropy plus ``l2``/2 times all squared weights.
@@ -128,7 +131,12 @@ class Neural:
     def _parts(self, parameters: Vector) -> tuple[Vector, Vector, Vector, Any]:
         first = self.features * self.hidden
         matrix = parameters[:first].reshape(self.features, self.hidden)
-        return matrix, parameters[first : first + self.hidden], parameters[first + self.hidden : -1], parameters[-1]
+        return (
+            matrix,
+            parameters[first : first + self.hidden],
+            parameters[first + self.hidden : -1],
+            parameters[-1],
+        )
 
 
 def sigmoid(logits: Vector) -> Vector:

@@ -40,7 +40,11 @@ def clip_l2(vector: NDArray[np.int64], clip: int) -> NDArray[np.int64]:
     ``value_out_of_range``.
     """
     if int(np.abs(vector).max(initial=0)) > MAX_ELEMENT or not 1 <= clip <= MAX_ELEMENT:
-        raise BadInput("value_out_of_range", "An element or the clip is beyond 32 bits.", hint="Take fewer fraction bits.")
+        raise BadInput(
+            "value_out_of_range",
+            "An element or the clip is beyond 32 bits.",
+            hint="Take fewer fraction bits.",
+        )
     square = squared_norm(vector)
     if square <= clip * clip:
         return vector
@@ -62,12 +66,19 @@ def party_sigma(clip: int, multiplier: float, shares: int) -> int:
     sigma = math.ceil(multiplier * clip / math.sqrt(shares)) if math.isfinite(multiplier) else 0
     if not 2 <= sigma <= MAX_SIGMA:
         raise BadInput(
-            "noise_wrong", f"Each party's noise would have sigma {sigma}; it must be from 2 to {MAX_SIGMA}.", hint="Change noise, clip or fraction."
+            "noise_wrong",
+            f"Each party's noise would have sigma {sigma}; it must be from 2 to {MAX_SIGMA}.",
+            hint="Change noise, clip or fraction.",
         )
     return sigma
 
 
-def add_noise(vector: NDArray[np.int64], clip: int, sigma: int, randomness: Randomness) -> NDArray[np.int64]:
+def add_noise(
+    vector: NDArray[np.int64],
+    clip: int,
+    sigma: int,
+    randomness: Randomness,
+) -> NDArray[np.int64]:
     """Clip, then add this party's share of the noise; every element is within ``noisy_bound``."""
     return clip_l2(vector, clip) + discrete_gaussian(sigma, len(vector), randomness)
 

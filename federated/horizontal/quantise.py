@@ -33,8 +33,12 @@ class Quantiser:
     fraction: int
 
     def __post_init__(self) -> None:
-        if not (0 < self.clip < 2.0**52 and 0 <= self.fraction <= 52 and self.clip * 2.0**self.fraction <= 2.0**52 and self.bound >= 1):
-            raise BadInput("grid_wrong", "The clip must be above 0, the fraction bits 0 to 52, and clip * 2**fraction from 1 to 2**52.")
+        in_range = 0 < self.clip < 2.0**52 and 0 <= self.fraction <= 52
+        if not (in_range and self.clip * 2.0**self.fraction <= 2.0**52 and self.bound >= 1):
+            raise BadInput(
+                "grid_wrong",
+                "The clip must be above 0, the fraction bits 0 to 52, and clip * 2**fraction from 1 to 2**52.",
+            )
 
     @property
     def bound(self) -> int:
@@ -49,7 +53,11 @@ class Quantiser:
     def quantise(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return integers of magnitude up to ``bound``; ``values_not_finite``."""
         if not np.isfinite(values).all():
-            raise BadInput("values_not_finite", "A vector has elements that are not finite numbers.", hint="Lower the learning rate.")
+            raise BadInput(
+                "values_not_finite",
+                "A vector has elements that are not finite numbers.",
+                hint="Lower the learning rate.",
+            )
         scaled = np.rint(np.clip(values, -self.clip, self.clip) * 2.0**self.fraction)
         return np.clip(scaled, -self.bound, self.bound).astype(np.int64)
 

@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 
 from federated.channel import Channel, Message
 from federated.errors import PeerFault
-from federated.horizontal.secagg import ADVERT_BYTES, CONFIRMATION_BYTES, NO_BASIS, SEALED_BYTES, Aggregator, Member, Terms, advert_digest
+from federated.horizontal.secagg import (
+    ADVERT_BYTES,
+    CONFIRMATION_BYTES,
+    NO_BASIS,
+    SEALED_BYTES,
+    Aggregator,
+    Member,
+    Terms,
+    advert_digest,
+)
 from federated.horizontal.shamir import SHARE_BYTES
 from federated.session import Session
 
@@ -44,7 +53,13 @@ class Sum:
     present: tuple[str, ...]
 
 
-async def contribute(session: Session, aggregator: str, terms: Terms, vector: NDArray[np.int64], basis: bytes = NO_BASIS) -> tuple[str, ...]:
+async def contribute(
+    session: Session,
+    aggregator: str,
+    terms: Terms,
+    vector: NDArray[np.int64],
+    basis: bytes = NO_BASIS,
+) -> tuple[str, ...]:
     """Run a member's side of one sum; return the survivors.
 
     ``basis``: SHA-256 of what all members' vectors are computed from.
@@ -55,10 +70,20 @@ async def contribute(session: Session, aggregator: str, terms: Terms, vector: ND
             gone.
     """
     channel = session.to(aggregator)
-    member = Member(terms, session.party, session.randomness.child(f"secagg/{terms.label}").bytes(32))
+    member = Member(
+        terms,
+        session.party,
+        session.randomness.child(f"secagg/{terms.label}").bytes(32),
+    )
     advert = member.advertise()
     # Peers first: a member of the aggregator's list has attested to them, even if it is gone since.
-    await send_to_peers(session, terms.members, "secagg/attestation", keys=advert_digest(terms, member.name, advert), basis=basis)
+    await send_to_peers(
+        session,
+        terms.members,
+        "secagg/attestation",
+        keys=advert_digest(terms, member.name, advert),
+        basis=basis,
+    )
     await channel.send("secagg/keys", advert=advert)
     roster = _unpack(await channel.receive("secagg/roster"), terms, ADVERT_BYTES)
     attested = {peer: await _attestation(session.to(peer), basis) for peer in roster if peer != session.party}
@@ -74,7 +99,12 @@ async def contribute(session: Session, aggregator: str, terms: Terms, vector: ND
     return member.survivors
 
 
-async def send_to_peers(session: Session, names: Collection[str], kind: str, **fields: bytes) -> None:
+async def send_to_peers(
+    session: Session,
+    names: Collection[str],
+    kind: str,
+    **fields: bytes,
+) -> None:
     """Send the same to all of these but this party; peers that are gone are skipped."""
     for name in names:
         if name != session.party:
@@ -97,17 +127,44 @@ async def aggregate(session: Session, terms: Terms, *, absent: Collection[str] =
     aggregator = Aggregator(terms)
     members = _Members(session, [name for name in terms.members if name not in absent])
     roster = aggregator.collect_keys(await members.receive(_advert))
-    await members.send(lambda name, channel: _send_table(channel, "secagg/roster", roster, ADVERT_BYTES))
-    routed = aggregator.route_shares(await members.receive(lambda channel: _table(channel, "secagg/shares", terms, SEALED_BYTES)))
-    await members.send(lambda name, channel: _send_table(channel, "secagg/sealed", routed[name], SEALED_BYTES))
+    await members.send(
+        lambda name, channel: _send_table(channel, "secagg/roster", roster, ADVERT_BYTES),
+    )
+    routed = aggregator.route_shares(
+        await members.receive(
+            lambda channel: _table(channel, "secagg/shares", terms, SEALED_BYTES),
+        ),
+    )
+    await members.send(
+        lambda name, channel: _send_table(channel, "secagg/sealed", routed[name], SEALED_BYTES),
+    )
     vectors = await members.receive(lambda channel: _vector(channel, terms))
     survivors = await asyncio.to_thread(aggregator.add_masked, vectors)
     del vectors
-    await members.send(lambda name, channel: channel.send("secagg/survivors", members=list(survivors)))
-    confirmed = aggregator.route_confirmations(await members.receive(lambda channel: _table(channel, "secagg/confirm", terms, CONFIRMATION_BYTES)))
-    await members.send(lambda name, channel: _send_table(channel, "secagg/confirmed", confirmed[name], CONFIRMATION_BYTES))
-    revealed = await members.receive(lambda channel: _table(channel, "secagg/reveal", terms, SHARE_BYTES))
-    return Sum(await asyncio.to_thread(aggregator.unmask, revealed), survivors, tuple(members.present))
+    await members.send(
+        lambda name, channel: channel.send("secagg/survivors", members=list(survivors)),
+    )
+    confirmed = aggregator.route_confirmations(
+        await members.receive(
+            lambda channel: _table(channel, "secagg/confirm", terms, CONFIRMATION_BYTES),
+        )
+    )
+    await members.send(
+        lambda name, channel: _send_table(
+            channel,
+            "secagg/confirmed",
+            confirmed[name],
+            CONFIRMATION_BYTES,
+        )
+    )
+    revealed = await members.receive(
+        lambda channel: _table(channel, "secagg/reveal", terms, SHARE_BYTES),
+    )
+    return Sum(
+        await asyncio.to_thread(aggregator.unmask, revealed),
+        survivors,
+        tuple(members.present),
+    )
 
 
 @dataclass
@@ -157,7 +214,9 @@ async def _vector(channel: Channel, terms: Terms) -> NDArray[Any]:
     pieces = []
     for start in range(0, terms.length, _PIECE):
         message = await channel.receive("secagg/masked")
-        pieces.append(message.array("elements", terms.dtype.name, [min(_PIECE, terms.length - start)]))
+        pieces.append(
+            message.array("elements", terms.dtype.name, [min(_PIECE, terms.length - start)]),
+        )
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
@@ -175,8 +234,17 @@ def _unpack(message: Message, terms: Terms, size: int) -> dict[str, bytes]:
 
 def _names(message: Message, terms: Terms) -> Sequence[str]:
     names = message.value("members")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise PeerFault("message_malformed", f"{message.peer} sent an invalid list of members.", peer=message.peer)
+    are_texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not are_texts or len(set(names)) != len(names):
+        raise PeerFault(
+            "message_malformed",
+            f"{message.peer} sent an invalid list of members.",
+            peer=message.peer,
+        )
     if not set(names) <= set(terms.members):
-        raise PeerFault("members_wrong", f"{message.peer} names a party that is not in this sum.", peer=message.peer)
+        raise PeerFault(
+            "members_wrong",
+            f"{message.peer} names a party that is not in this sum.",
+            peer=message.peer,
+        )
     return names

@@ -90,11 +90,20 @@ class Terms:
         least = min_threshold(len(self.members))
         object.__setattr__(self, "threshold", self.threshold or least)
         if not 3 <= len(self.members) <= MAX_MEMBERS or len(set(self.members)) != len(self.members):
-            raise BadInput("too_few_members", f"A sum that hides its parts needs 3 to {MAX_MEMBERS} different members.")
+            raise BadInput(
+                "too_few_members",
+                f"A sum that hides its parts needs 3 to {MAX_MEMBERS} different members.",
+            )
         if not least <= self.threshold <= len(self.members):
-            raise BadInput("threshold_wrong", f"The threshold must be from {least} (more than half) to {len(self.members)}.")
+            raise BadInput(
+                "threshold_wrong",
+                f"The threshold must be from {least} (more than half) to {len(self.members)}.",
+            )
         if self.bits not in (32, 64) or not 1 <= self.length <= MAX_LENGTH or self.bound < 1:
-            raise BadInput("aggregation_terms", f"Rings have 32 or 64 bits, vectors 1 to {MAX_LENGTH} elements, and the bound is at least 1.")
+            raise BadInput(
+                "aggregation_terms",
+                f"Rings have 32 or 64 bits, vectors 1 to {MAX_LENGTH} elements, and the bound is at least 1.",
+            )
         if len(self.members) * self.bound >= 1 << (self.bits - 1):
             raise BadInput(
                 "ring_too_small",
@@ -106,7 +115,9 @@ class Terms:
     def digest(self) -> bytes:
         """SHA-256 of the terms, bound into every key: members with other terms share no keys."""
         parts = [self.label, list(self.members), self.length, self.bound, self.bits, self.threshold]
-        return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).digest()
+        return hashlib.sha256(
+            json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode(),
+        ).digest()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -117,7 +128,13 @@ class Terms:
         """Return the point of this member's shares: 1 for the first."""
         return self.members.index(member) + 1
 
-    def check_set(self, names: Collection[str], what: str, *, within: Collection[str] | None = None) -> None:
+    def check_set(
+        self,
+        names: Collection[str],
+        what: str,
+        *,
+        within: Collection[str] | None = None,
+    ) -> None:
         """Check that these are enough different members, all of ``within``.
 
         Raises:
@@ -125,10 +142,14 @@ class Terms:
         """
         known = self.members if within is None else within
         if len(set(names)) != len(names) or not set(names) <= set(known):
-            raise PeerFault("members_wrong", f"The list of {what} names someone twice or someone who is not in this sum.")
+            raise PeerFault(
+                "members_wrong",
+                f"The list of {what} names someone twice or someone who is not in this sum.",
+            )
         if len(names) < self.threshold:
             raise PeerFault(
-                "too_few_members", f"Only {len(names)} of {len(self.members)} {what}; {self.threshold} are needed, so nothing is revealed."
+                "too_few_members",
+                f"Only {len(names)} of {len(self.members)} {what}; {self.threshold} are needed, so nothing is revealed.",
             )
 
 
@@ -138,16 +159,36 @@ def pair_label(terms: Terms, use: str, first: str, second: str) -> bytes:
     return use.encode() + b"/" + terms.digest + ends
 
 
-def add_pair_mask(terms: Terms, vector: NDArray[Any], key: bytes, peer_key: bytes, owner: str, peer: str, *, undo: bool = False) -> None:
+def add_pair_mask(
+    terms: Terms,
+    vector: NDArray[Any],
+    key: bytes,
+    peer_key: bytes,
+    owner: str,
+    peer: str,
+    *,
+    undo: bool = False,
+) -> None:
     """Add the mask that ``owner`` puts on its vector for ``peer``, or remove it."""
     low, high = sorted((owner, peer))
     mask_key = masks.agree(key, peer_key, pair_label(terms, "mask", low, high))
     masks.add_mask(vector, mask_key, subtract=(owner == high) != undo)
 
 
-def add_self_mask(terms: Terms, vector: NDArray[Any], seed: bytes, owner: str, *, undo: bool = False) -> None:
+def add_self_mask(
+    terms: Terms,
+    vector: NDArray[Any],
+    seed: bytes,
+    owner: str,
+    *,
+    undo: bool = False,
+) -> None:
     """Add a member's self-mask, or remove it."""
-    key = hmac.digest(seed, b"qiaolian.secagg.v1/" + pair_label(terms, "self", owner, owner), "sha256")
+    key = hmac.digest(
+        seed,
+        b"qiaolian.secagg.v1/" + pair_label(terms, "self", owner, owner),
+        "sha256",
+    )
     masks.add_mask(vector, key, subtract=undo)
 
 
@@ -161,7 +202,9 @@ def seed_digest(seed: bytes) -> bytes:
 
 def advert_digest(terms: Terms, name: str, advert: bytes) -> bytes:
     """Return the attestation of a member: that it advertised these keys in this sum."""
-    return hashlib.sha256(b"qiaolian.secagg.v1/" + pair_label(terms, "advert", name, name) + advert).digest()
+    return hashlib.sha256(
+        b"qiaolian.secagg.v1/" + pair_label(terms, "advert", name, name) + advert,
+    ).digest()
 
 
 # --- A member -------------------------------------------------------------------------------------
@@ -194,7 +237,8 @@ class Member:
     def advertise(self) -> bytes:
         """Step 1: return the public keys, for everybody."""
         self._advance(0)
-        return masks.public_key(self._secret("sealing")) + masks.public_key(self._secret("masking")) + seed_digest(self._secret("self"))
+        keys = [masks.public_key(self._secret(part)) for part in ("sealing", "masking")]
+        return b"".join(keys) + seed_digest(self._secret("self"))
 
     def share(self, roster: Mapping[str, bytes], attested: Mapping[str, bytes]) -> dict[str, bytes]:
         """Step 2: from all advertised keys, return a sealed pair of shares for every other member.
@@ -210,24 +254,50 @@ class Member:
         self._advance(1)
         self.terms.check_set(roster, "members have sent keys")
         if any(len(advert) != ADVERT_BYTES for advert in roster.values()) or roster.get(self.name) != self._advert():
-            raise PeerFault("roster_wrong", "The list of keys has one of the wrong length, or another key under this party's own name.")
-        if len({part for advert in roster.values() for part in (advert[:32], advert[32:64])}) != 2 * len(roster):
+            raise PeerFault(
+                "roster_wrong",
+                "The list of keys has one of the wrong length, or another key under this party's own name.",
+            )
+        if len(
+            {part for advert in roster.values() for part in (advert[:32], advert[32:64])},
+        ) != 2 * len(roster):
             raise PeerFault("roster_wrong", "The list of keys has the same key twice.")
         for peer, advert in roster.items():
-            if peer != self.name and not hmac.compare_digest(attested.get(peer, b""), advert_digest(self.terms, peer, advert)):
-                raise PeerFault("keys_differ", f"The keys that the aggregator sent as {peer}'s are not those that {peer} attests.", peer=peer)
+            if peer != self.name and not hmac.compare_digest(
+                attested.get(peer, b""),
+                advert_digest(self.terms, peer, advert),
+            ):
+                raise PeerFault(
+                    "keys_differ",
+                    f"The keys that the aggregator sent as {peer}'s are not those that {peer} attests.",
+                    peer=peer,
+                )
         self.roster = dict(roster)
         points = [self.terms.point(name) for name in roster]
         keys, seeds = (
-            shamir.split(self._secret(part), self.terms.threshold, points, self._randomness().child(f"split/{part}")) for part in ("masking", "self")
+            shamir.split(
+                self._secret(part),
+                self.terms.threshold,
+                points,
+                self._randomness().child(f"split/{part}"),
+            )
+            for part in ("masking", "self")
         )
         return {
-            peer: masks.seal(self._agree("seal", self.name, peer), keys[self.terms.point(peer)] + seeds[self.terms.point(peer)])
+            peer: masks.seal(
+                self._agree("seal", self.name, peer),
+                keys[self.terms.point(peer)] + seeds[self.terms.point(peer)],
+            )
             for peer in roster
             if peer != self.name
         }
 
-    def mask(self, vector: NDArray[np.int64], sealed: Mapping[str, bytes], basis: bytes = NO_BASIS) -> NDArray[Any]:
+    def mask(
+        self,
+        vector: NDArray[np.int64],
+        sealed: Mapping[str, bytes],
+        basis: bytes = NO_BASIS,
+    ) -> NDArray[Any]:
         """Step 3: return this party's vector under its masks.
 
         ``sealed``: the shares sent to this party, by sender. ``basis``: SHA-256 of what all vectors
@@ -240,10 +310,15 @@ class Member:
         """
         if vector.shape != (self.terms.length,) or vector.dtype != np.int64:
             raise BadInput(
-                "length_wrong", f"A vector of {self.terms.length} integers (int64) was agreed on, not {vector.dtype} {list(vector.shape)}."
+                "length_wrong",
+                f"A vector of {self.terms.length} integers (int64) was agreed on, not {vector.dtype} {list(vector.shape)}.",
             )
         if int(vector.max()) > self.terms.bound or int(vector.min()) < -self.terms.bound:
-            raise BadInput("value_out_of_range", f"The vector has an element beyond the agreed bound of {self.terms.bound}.", hint="Clip it first.")
+            raise BadInput(
+                "value_out_of_range",
+                f"The vector has an element beyond the agreed bound of {self.terms.bound}.",
+                hint="Clip it first.",
+            )
         self._advance(2)
         self.terms.check_set([*sealed, self.name], "members have sent shares", within=self.roster)
         self.sealed, self.basis = dict(sealed), basis
@@ -251,7 +326,14 @@ class Member:
         masked = vector.astype(self.terms.dtype)  # two's complement: reduction mod 2**bits
         add_self_mask(self.terms, masked, self._secret("self"), self.name)
         for peer in sealed:
-            add_pair_mask(self.terms, masked, self._secret("masking"), self.roster[peer][32:64], self.name, peer)
+            add_pair_mask(
+                self.terms,
+                masked,
+                self._secret("masking"),
+                self.roster[peer][32:64],
+                self.name,
+                peer,
+            )
         return masked
 
     def confirm(self, survivors: Sequence[str]) -> dict[str, bytes]:
@@ -262,11 +344,17 @@ class Member:
                 ``members_wrong``.
         """
         if self.step > 3 and tuple(survivors) != self.survivors:
-            raise PeerFault("both_secrets", "A second list of survivors was sent: answering it could reveal both secrets of a member.")
+            raise PeerFault(
+                "both_secrets",
+                "A second list of survivors was sent: answering it could reveal both secrets of a member.",
+            )
         self._advance(3)
         self.terms.check_set(survivors, "members have sent vectors", within=self._senders())
         if self.name not in survivors:
-            raise PeerFault("members_wrong", "This party's vector is reported missing, but it was sent.")
+            raise PeerFault(
+                "members_wrong",
+                "This party's vector is reported missing, but it was sent.",
+            )
         self.survivors = tuple(survivors)
         return {peer: self._confirmation(self.name, peer) for peer in survivors if peer != self.name}
 
@@ -280,7 +368,11 @@ class Member:
                 ``members_wrong``.
         """
         self._advance(4)
-        self.terms.check_set([*confirmations, self.name], "members have confirmed", within=self.survivors)
+        self.terms.check_set(
+            [*confirmations, self.name],
+            "members have confirmed",
+            within=self.survivors,
+        )
         for peer, confirmation in confirmations.items():
             if not hmac.compare_digest(confirmation, self._confirmation(peer, self.name)):
                 raise PeerFault(
@@ -294,18 +386,33 @@ class Member:
     def dump(self) -> bytes:
         """Return the state as JSON. Store it where the seed may be stored."""
         hexed = [{name: value.hex() for name, value in table.items()} for table in (self.roster, self.sealed)]
-        return json.dumps([self.name, self.seed.hex(), self.step, *hexed, list(self.survivors), self.basis.hex()], ensure_ascii=False).encode()
+        return json.dumps(
+            [self.name, self.seed.hex(), self.step, *hexed, list(self.survivors), self.basis.hex()],
+            ensure_ascii=False,
+        ).encode()
 
     @classmethod
     def load(cls, terms: Terms, data: bytes) -> Member:
         """Return a dumped member."""
         name, seed, step, roster, sealed, survivors, basis = json.loads(data)
         keys, shares = ({peer: bytes.fromhex(value) for peer, value in table.items()} for table in (roster, sealed))
-        return cls(terms, name, bytes.fromhex(seed), step, keys, shares, tuple(survivors), bytes.fromhex(basis))
+        return cls(
+            terms,
+            name,
+            bytes.fromhex(seed),
+            step,
+            keys,
+            shares,
+            tuple(survivors),
+            bytes.fromhex(basis),
+        )
 
     def _advance(self, step: int) -> None:
         if self.step != step:
-            raise Conflict("step_out_of_order", f"Step {step + 1} of a sum was requested; step {self.step + 1} is next.")
+            raise Conflict(
+                "step_out_of_order",
+                f"Step {step + 1} of a sum was requested; step {self.step + 1} is next.",
+            )
         self.step += 1
 
     def _randomness(self) -> Randomness:
@@ -320,9 +427,17 @@ class Member:
     def _agree(self, use: str, first: str, second: str) -> bytes:
         peer = second if first == self.name else first
         try:
-            return masks.agree(self._secret("sealing"), self.roster[peer][:32], pair_label(self.terms, use, first, second))
+            return masks.agree(
+                self._secret("sealing"),
+                self.roster[peer][:32],
+                pair_label(self.terms, use, first, second),
+            )
         except ValueError:
-            raise PeerFault("roster_wrong", f"{peer} advertised an invalid key.", peer=peer) from None
+            raise PeerFault(
+                "roster_wrong",
+                f"{peer} advertised an invalid key.",
+                peer=peer,
+            ) from None
 
     def _senders(self) -> list[str]:
         return [name for name in self.terms.members if name in self.sealed or name == self.name]
@@ -331,7 +446,12 @@ class Member:
         """Return the (key share, seed share) of every member for this party; ``shares_altered``."""
         points = [self.terms.point(name) for name in self.roster]
         own = [
-            shamir.split(self._secret(part), self.terms.threshold, points, self._randomness().child(f"split/{part}"))[self.terms.point(self.name)]
+            shamir.split(
+                self._secret(part),
+                self.terms.threshold,
+                points,
+                self._randomness().child(f"split/{part}"),
+            )[self.terms.point(self.name)]
             for part in ("masking", "self")
         ]
         opened = {self.name: (own[0], own[1])}
@@ -339,7 +459,11 @@ class Member:
             try:
                 pair = masks.unseal(self._agree("seal", peer, self.name), data)
             except ValueError:
-                raise PeerFault("shares_altered", f"The shares from {peer} do not open: altered, or meant for another sum.", peer=peer) from None
+                raise PeerFault(
+                    "shares_altered",
+                    f"The shares from {peer} do not open: altered, or meant for another sum.",
+                    peer=peer,
+                ) from None
             opened[peer] = (pair[: shamir.SHARE_BYTES], pair[shamir.SHARE_BYTES :])
         return opened
 
@@ -351,7 +475,11 @@ class Member:
             self.basis.hex(),
         ]
         key = self._agree("confirm", sender, recipient)
-        return hmac.digest(key, json.dumps(confirmed, ensure_ascii=False, separators=(",", ":")).encode(), "sha256")
+        return hmac.digest(
+            key,
+            json.dumps(confirmed, ensure_ascii=False, separators=(",", ":")).encode(),
+            "sha256",
+        )
 
 
 # --- The aggregator -------------------------------------------------------------------------------
@@ -379,13 +507,20 @@ class Aggregator:
         self.roster = {name: adverts[name] for name in self.terms.members if name in adverts}
         return self.roster
 
-    def route_shares(self, shares: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, bytes]]:
+    def route_shares(
+        self,
+        shares: Mapping[str, Mapping[str, bytes]],
+    ) -> dict[str, dict[str, bytes]]:
         """Step 2: return recipient to sender to sealed shares, from sender to recipient."""
         self.terms.check_set(shares, "members have sent shares", within=self.roster)
         self.senders = self._ordered(shares)
         for name, sent in shares.items():
             if set(sent) != set(self.roster) - {name}:
-                raise PeerFault("members_wrong", f"{name} has not sealed shares for exactly the other members.", peer=name)
+                raise PeerFault(
+                    "members_wrong",
+                    f"{name} has not sealed shares for exactly the other members.",
+                    peer=name,
+                )
             for sealed_message in sent.values():
                 _check_size(name, sealed_message, SEALED_BYTES)
         return {to: {name: shares[name][to] for name in self.senders if name != to} for to in self.senders}
@@ -397,18 +532,29 @@ class Aggregator:
         total = np.zeros(self.terms.length, self.terms.dtype)
         for name in self.survivors:
             if vectors[name].shape != total.shape or vectors[name].dtype != total.dtype:
-                raise PeerFault("message_malformed", f"{name} sent a vector of another length or ring.", peer=name)
+                raise PeerFault(
+                    "message_malformed",
+                    f"{name} sent a vector of another length or ring.",
+                    peer=name,
+                )
             np.add(total, vectors[name], out=total)
         self._sum = total
         return self.survivors
 
-    def route_confirmations(self, confirmations: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, bytes]]:
+    def route_confirmations(
+        self,
+        confirmations: Mapping[str, Mapping[str, bytes]],
+    ) -> dict[str, dict[str, bytes]]:
         """Step 4: return recipient to sender to confirmation, from sender to recipient."""
         self.terms.check_set(confirmations, "members have confirmed", within=self.survivors)
         confirmed = self._ordered(confirmations)
         for name, sent in confirmations.items():
             if set(sent) != set(self.survivors) - {name}:
-                raise PeerFault("members_wrong", f"{name} has not confirmed to exactly the other survivors.", peer=name)
+                raise PeerFault(
+                    "members_wrong",
+                    f"{name} has not confirmed to exactly the other survivors.",
+                    peer=name,
+                )
             for confirmation in sent.values():
                 _check_size(name, confirmation, CONFIRMATION_BYTES)
         return {to: {name: confirmations[name][to] for name in confirmed if name != to} for to in confirmed}
@@ -423,7 +569,11 @@ class Aggregator:
         self.terms.check_set(revealed, "members have revealed shares", within=self.survivors)
         for name, given in revealed.items():
             if set(given) != set(self.senders):
-                raise PeerFault("members_wrong", f"{name} has not revealed one share for each member.", peer=name)
+                raise PeerFault(
+                    "members_wrong",
+                    f"{name} has not revealed one share for each member.",
+                    peer=name,
+                )
         assert self._sum is not None, "vectors come before shares"
         for owner in self.senders:
             secret = self._combine(owner, {name: given[owner] for name, given in revealed.items()})
@@ -433,28 +583,52 @@ class Aggregator:
                 # Survivors added for a missing member the opposite of what it would have added
                 # itself.
                 for peer in self.survivors:
-                    add_pair_mask(self.terms, self._sum, secret, self.roster[peer][32:64], owner, peer)
+                    add_pair_mask(
+                        self.terms,
+                        self._sum,
+                        secret,
+                        self.roster[peer][32:64],
+                        owner,
+                        peer,
+                    )
         total = self._sum.view(f"int{self.terms.bits}").astype(np.int64)
         bound = len(self.survivors) * self.terms.bound
         if int(total.max()) > bound or int(total.min()) < -bound:
-            raise PeerFault("sum_out_of_range", "The sum is beyond that of vectors within the bound: a member sent an invalid vector.")
+            raise PeerFault(
+                "sum_out_of_range",
+                "The sum is beyond that of vectors within the bound: a member sent an invalid vector.",
+            )
         return total
 
     def _combine(self, owner: str, shares: Mapping[str, bytes]) -> bytes:
         advert = self.roster[owner]
         try:
-            secret = shamir.combine({self.terms.point(name): share for name, share in list(shares.items())[: self.terms.threshold]})
+            enough = list(shares.items())[: self.terms.threshold]
+            secret = shamir.combine({self.terms.point(name): share for name, share in enough})
         except ValueError:
             secret = b""
-        valid = seed_digest(secret) == advert[64:] if owner in self.survivors else secret and masks.public_key(secret) == advert[32:64]
-        if not valid:
-            raise PeerFault("share_wrong", f"The shares of {owner}'s secret do not give what it advertised: a share was altered.", peer=owner)
+        seed_is_right = owner in self.survivors and seed_digest(secret) == advert[64:]
+        key_is_right = owner not in self.survivors and _is_private_key(secret, advert[32:64])
+        if not seed_is_right and not key_is_right:
+            raise PeerFault(
+                "share_wrong",
+                f"The shares of {owner}'s secret do not give what it advertised: a share was altered.",
+                peer=owner,
+            )
         return secret
 
     def _ordered(self, names: Collection[str]) -> tuple[str, ...]:
         return tuple(name for name in self.terms.members if name in names)
 
 
+def _is_private_key(secret: bytes, public: bytes) -> bool:
+    return bool(secret) and masks.public_key(secret) == public
+
+
 def _check_size(name: str, data: bytes, size: int) -> None:
     if len(data) != size:
-        raise PeerFault("message_malformed", f"{name} sent {len(data)} bytes; {size} are required.", peer=name)
+        raise PeerFault(
+            "message_malformed",
+            f"{name} sent {len(data)} bytes; {size} are required.",
+            peer=name,
+        )

@@ -16,11 +16,21 @@ SECRET_BYTES = 32
 SHARE_BYTES = 33
 
 
-def split(secret: bytes, threshold: int, points: Sequence[int], randomness: Randomness) -> dict[int, bytes]:
+def split(
+    secret: bytes,
+    threshold: int,
+    points: Sequence[int],
+    randomness: Randomness,
+) -> dict[int, bytes]:
     """Return shares of a 32-byte secret at these points (distinct, from 1 upwards)."""
-    if len(secret) != SECRET_BYTES or not 1 <= threshold <= len(points) or len(set(points)) != len(points) or min(points) < 1:
-        raise ValueError("a secret of 32 bytes, distinct points from 1, and a threshold of at most their number are needed")
-    coefficients = [int.from_bytes(secret, "big"), *(randomness.below(PRIME) for _ in range(threshold - 1))]
+    if len(secret) != SECRET_BYTES or not 1 <= threshold <= len(points):
+        raise ValueError("a secret has 32 bytes, and a threshold is at most the number of points")
+    if len(set(points)) != len(points) or min(points) < 1:
+        raise ValueError("points are distinct and at least 1")
+    coefficients = [
+        int.from_bytes(secret, "big"),
+        *(randomness.below(PRIME) for _ in range(threshold - 1)),
+    ]
     return {point: evaluate(coefficients, point).to_bytes(SHARE_BYTES, "big") for point in points}
 
 
@@ -31,7 +41,8 @@ def combine(shares: Mapping[int, bytes]) -> bytes:
     ``ValueError`` if a share is not an element or the result does not fit 32 bytes.
     """
     values = {point: int.from_bytes(share, "big") for point, share in shares.items()}
-    if any(len(share) != SHARE_BYTES for share in shares.values()) or any(value >= PRIME for value in values.values()):
+    sizes = {len(share) for share in shares.values()}
+    if sizes != {SHARE_BYTES} or max(values.values()) >= PRIME:
         raise ValueError("a share is not an element of the field")
     secret = interpolate(values)
     if secret >> (8 * SECRET_BYTES):

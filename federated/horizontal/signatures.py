@@ -25,9 +25,15 @@ def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
-        raise BadInput("signing_key_wrong", f"The key {path.name}, under which this node is registered, cannot be read.") from error
+        raise BadInput(
+            "signing_key_wrong",
+            f"The key {path.name}, under which this node is registered, cannot be read.",
+        ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadInput("signing_key_wrong", f"The key {path.name} is not one that nodes are registered under.")
+        raise BadInput(
+            "signing_key_wrong",
+            f"The key {path.name} is not one that nodes are registered under.",
+        )
     return key
 
 
@@ -44,9 +50,15 @@ def is_signed(public: str, digests: Sequence[bytes], signature: bytes) -> bool:
     try:
         key = serialization.load_ssh_public_key(public.encode())
     except (ValueError, TypeError) as error:
-        raise BadInput("signing_key_wrong", "A peer's registered key in this party's settings cannot be read.") from error
+        raise BadInput(
+            "signing_key_wrong",
+            "A peer's registered key in this party's settings cannot be read.",
+        ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise BadInput("signing_key_wrong", "A peer's key in this party's settings is not one that nodes are registered under.")
+        raise BadInput(
+            "signing_key_wrong",
+            "A peer's key in this party's settings is not one that nodes are registered under.",
+        )
     try:
         key.verify(signature, _statement(digests), _SCHEME)
     except InvalidSignature:

@@ -77,7 +77,10 @@ class Plan:
         """
         unknown = set(parameters) - set(_DEFAULTS) - {"label", "features"}
         if unknown:
-            raise BadInput("spec_parameters", f"This protocol has no parameter {sorted(unknown)[0]}.")
+            raise BadInput(
+                "spec_parameters",
+                f"This protocol has no parameter {sorted(unknown)[0]}.",
+            )
         plan = cls(name, tuple(members), {**_DEFAULTS, **parameters})
         plan._check()
         return plan
@@ -106,7 +109,9 @@ class Plan:
     def model(self) -> Model:
         """The model, for as many columns as the features have."""
         columns, l2 = len(feature_names(self.parameters["features"])), float(self.parameters["l2"])
-        return Logistic(columns, l2) if self.parameters["model"] == "logistic" else Neural(columns, self.parameters["hidden"], l2)
+        if self.parameters["model"] == "logistic":
+            return Logistic(columns, l2)
+        return Neural(columns, self.parameters["hidden"], l2)
 
     @property
     def quantiser(self) -> Quantiser:
@@ -125,12 +130,19 @@ class Plan:
         It suffices when only the threshold of members remain and a reader subtracts the noise it
         knows.
         """
-        return privacy.party_sigma(self.norm, float(self.parameters["privacy"]["noise"]), self._unknown_shares)
+        return privacy.party_sigma(
+            self.norm,
+            float(self.parameters["privacy"]["noise"]),
+            self._unknown_shares,
+        )
 
     @property
     def cost(self) -> int:
         """Micro-rho that the whole training costs each member; 0 for exact sums."""
-        return self.rounds * privacy.cost(self.norm, self.sigma, self._unknown_shares, self.model.size) if self.private else 0
+        if not self.private:
+            return 0
+        one_sum = privacy.cost(self.norm, self.sigma, self._unknown_shares, self.model.size)
+        return self.rounds * one_sum
 
     @property
     def _threshold(self) -> int:
@@ -151,12 +163,25 @@ class Plan:
     @property
     def digest(self) -> bytes:
         """SHA-256 of the whole plan, which an owner's gate approves where there is no job."""
-        whole = {"protocol": "flower", "name": self.name, "members": list(self.members), "parameters": dict(self.parameters)}
-        return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).digest()
+        whole = {
+            "protocol": "flower",
+            "name": self.name,
+            "members": list(self.members),
+            "parameters": dict(self.parameters),
+        }
+        return hashlib.sha256(
+            json.dumps(whole, sort_keys=True, separators=(",", ":")).encode(),
+        ).digest()
 
     def initial(self) -> Vector:
         """Return the common initial parameters, which anyone can compute from the plan."""
-        seed = hashlib.sha256(json.dumps([self.name, dict(self.parameters)], sort_keys=True, separators=(",", ":")).encode()).digest()
+        seed = hashlib.sha256(
+            json.dumps(
+                [self.name, dict(self.parameters)],
+                sort_keys=True,
+                separators=(",", ":"),
+            ).encode()
+        ).digest()
         return self.model.initial(Randomness(seed, "initial"))
 
     # --- Rounds -----------------------------------------------------------------------------------
@@ -165,12 +190,40 @@ class Plan:
         """Return the terms of a round's sum, from 0; round ``rounds`` is the evaluation."""
         label = f"{self.name}/{number}"
         if number == self.rounds:
-            return Terms(label, self.members, 2 * SCORE_BINS, self.parameters["most_rows"], 64, self._threshold)
+            return Terms(
+                label,
+                self.members,
+                2 * SCORE_BINS,
+                self.parameters["most_rows"],
+                64,
+                self._threshold,
+            )
         if self.private:
-            return Terms(label, self.members, self.model.size, privacy.noisy_bound(self.norm, self.sigma), 64, self._threshold)
-        return Terms(label, self.members, self.model.size + 1, self.quantiser.bound * self.parameters["most_rows"], 64, self._threshold)
+            return Terms(
+                label,
+                self.members,
+                self.model.size,
+                privacy.noisy_bound(self.norm, self.sigma),
+                64,
+                self._threshold,
+            )
+        return Terms(
+            label,
+            self.members,
+            self.model.size + 1,
+            self.quantiser.bound * self.parameters["most_rows"],
+            64,
+            self._threshold,
+        )
 
-    def contribution(self, number: int, common: Vector, rows: Vector, labels: Vector, randomness: Randomness) -> NDArray[np.int64]:
+    def contribution(
+        self,
+        number: int,
+        common: Vector,
+        rows: Vector,
+        labels: Vector,
+        randomness: Randomness,
+    ) -> NDArray[np.int64]:
         """Return a member's vector in a round: its weighted change, or its counted scores."""
         if number == self.rounds:
             return self._counted(common, rows, labels)
@@ -187,7 +240,12 @@ class Plan:
         )
         change = self.quantiser.quantise(local - common)
         if self.private:
-            return privacy.add_noise(change, self.norm, self.sigma, randomness.child(f"noise/{number}"))
+            return privacy.add_noise(
+                change,
+                self.norm,
+                self.sigma,
+                randomness.child(f"noise/{number}"),
+            )
         return np.append(change * len(rows), len(rows))
 
     def step(self, common: Vector, total: NDArray[np.int64], survivors: Sequence[str]) -> Vector:
@@ -218,8 +276,13 @@ class Plan:
         }
 
     def _counted(self, common: Vector, rows: Vector, labels: Vector) -> NDArray[np.int64]:
-        bins = np.minimum((sigmoid(self.model.logits(common, rows)) * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
-        return np.concatenate([np.bincount(bins[labels == label], minlength=SCORE_BINS) for label in (1, 0)]).astype(np.int64)
+        bins = np.minimum(
+            (sigmoid(self.model.logits(common, rows)) * SCORE_BINS).astype(np.int64),
+            SCORE_BINS - 1,
+        )
+        return np.concatenate(
+            [np.bincount(bins[labels == label], minlength=SCORE_BINS) for label in (1, 0)],
+        ).astype(np.int64)
 
     # --- Data -------------------------------------------------------------------------------------
 
@@ -242,24 +305,53 @@ class Plan:
         if not len(rows):
             raise BadInput("no_rows", "There is no row with a label.")
         if len(rows) > self.parameters["most_rows"]:
-            raise BadInput("too_many_rows", f"The plan allows {self.parameters['most_rows']} rows a member; there are {len(rows)}.")
+            raise BadInput(
+                "too_many_rows",
+                f"The plan allows {self.parameters['most_rows']} rows a member; there are {len(rows)}.",
+            )
         return rows, labels[keep]
 
     def _check(self) -> None:
         given = self.parameters
         _require(given["model"] in ("logistic", "neural"), "model must be logistic or neural")
         _require(isinstance(given.get("label"), str), "label must name a column")
-        _require(given["positive"] is None or isinstance(given["positive"], str), "positive must be a text")
+        _require(
+            given["positive"] is None or isinstance(given["positive"], str),
+            "positive must be a text",
+        )
         _require(
             _are_features(given.get("features"), given.get("label")),
             "features must give each column a range [low, high] or a list of different texts",
         )
-        for name, most in (("rounds", 10_000), ("epochs", 1000), ("batch", 10**6), ("hidden", 10_000), ("most_rows", 2**32)):
-            _require(type(given[name]) is int and 1 <= given[name] <= most, f"{name} must be an integer from 1 to {most}")
-        for name, low, high in (("rate", 1e-9, 1e3), ("mu", 0, 1e3), ("l2", 0, 1e3), ("clip", 1e-9, 1e9)):
-            _require(_is_number(given[name]) and low <= given[name] <= high, f"{name} must be a number from {low:g} to {high:g}")
-        _require(type(given["fraction"]) is int and type(given["threshold"]) is int, "fraction and threshold must be integers")
-        _require(type(given["colluders"]) is int and 0 <= given["colluders"] <= len(self.members), "colluders must be a number of members")
+        for name, most in (
+            ("rounds", 10_000),
+            ("epochs", 1000),
+            ("batch", 10**6),
+            ("hidden", 10_000),
+            ("most_rows", 2**32),
+        ):
+            _require(
+                type(given[name]) is int and 1 <= given[name] <= most,
+                f"{name} must be an integer from 1 to {most}",
+            )
+        for name, low, high in (
+            ("rate", 1e-9, 1e3),
+            ("mu", 0, 1e3),
+            ("l2", 0, 1e3),
+            ("clip", 1e-9, 1e9),
+        ):
+            _require(
+                _is_number(given[name]) and low <= given[name] <= high,
+                f"{name} must be a number from {low:g} to {high:g}",
+            )
+        _require(
+            type(given["fraction"]) is int and type(given["threshold"]) is int,
+            "fraction and threshold must be integers",
+        )
+        _require(
+            type(given["colluders"]) is int and 0 <= given["colluders"] <= len(self.members),
+            "colluders must be a number of members",
+        )
         least, count = self._min_threshold, len(self.members)
         if self._threshold < least or least > count >= 3:
             raise BadInput(
@@ -269,8 +361,14 @@ class Plan:
             )
         if self.private:
             noise = given["privacy"]
-            _require(isinstance(noise, dict) and set(noise) == {"clip", "noise"}, "privacy must have clip and noise")
-            _require(all(_is_number(amount) and 0 < amount <= 1e6 for amount in noise.values()), "privacy's clip and noise must be numbers above 0")
+            _require(
+                isinstance(noise, dict) and set(noise) == {"clip", "noise"},
+                "privacy must have clip and noise",
+            )
+            _require(
+                all(_is_number(amount) and 0 < amount <= 1e6 for amount in noise.values()),
+                "privacy's clip and noise must be numbers above 0",
+            )
             _require(
                 self.quantiser.bound <= privacy.MAX_ELEMENT and self.norm >= 1,
                 "clip and fraction are too large for private sums, or privacy's clip too small",
@@ -302,9 +400,16 @@ def _encode(name: str, values: NDArray[Any], form: Sequence[Any]) -> Vector:
 
 def _labels(values: NDArray[Any], positive: str | None, name: str) -> Vector:
     if positive is not None:
-        return np.array([np.nan if value is None else float(value == positive) for value in values], np.float64)
+        return np.array(
+            [np.nan if value is None else float(value == positive) for value in values],
+            np.float64,
+        )
     if values.dtype.kind not in "fiu" or not np.isin(values[np.isfinite(values)], (0, 1)).all():
-        raise BadInput("label_not_binary", f"The label {name} has values other than 0 and 1.", hint='Name the text that counts as 1: "positive".')
+        raise BadInput(
+            "label_not_binary",
+            f"The label {name} has values other than 0 and 1.",
+            hint='Name the text that counts as 1: "positive".',
+        )
     return values.astype(np.float64)
 
 
@@ -315,11 +420,15 @@ def _are_features(features: Any, label: Any) -> bool:
 
 
 def _is_range(form: Any) -> bool:
-    return isinstance(form, list) and len(form) == 2 and all(_is_number(bound) for bound in form) and form[0] < form[1]
+    if not isinstance(form, list) or len(form) != 2:
+        return False
+    return all(_is_number(bound) for bound in form) and form[0] < form[1]
 
 
 def _is_category(form: Any) -> bool:
-    return isinstance(form, list) and 1 <= len(form) <= 1000 and all(isinstance(bound, str) for bound in form) and len(set(form)) == len(form)
+    if not isinstance(form, list) or not 1 <= len(form) <= 1000:
+        return False
+    return all(isinstance(value, str) for value in form) and len(set(form)) == len(form)
 
 
 def _is_number(value: Any) -> bool:

@@ -57,7 +57,10 @@ async def align(
             "reveal_not_offered",
             "An alignment reveals what its model needs; leave reveal at receiver.",
         )
-    rows = await _lead(session, ids, followers, terms) if session.party == leader else await _follow(session, ids, leader, terms)
+    if session.party == leader:
+        rows = await _lead(session, ids, followers, terms)
+    else:
+        rows = await _follow(session, ids, leader, terms)
     if not len(rows):
         raise Conflict(
             "intersection_empty",
@@ -67,7 +70,12 @@ async def align(
     return rows
 
 
-async def _lead(session: Session, ids: NDArray[np.bytes_], followers: Sequence[str], terms: Terms) -> NDArray[np.int64]:
+async def _lead(
+    session: Session,
+    ids: NDArray[np.bytes_],
+    followers: Sequence[str],
+    terms: Terms,
+) -> NDArray[np.int64]:
     common, tags_with = np.ones(len(ids), np.bool_), dict[str, Words]()
     for index, follower in enumerate(followers):
         session.progress("alignment", index / len(followers))
@@ -80,6 +88,11 @@ async def _lead(session: Session, ids: NDArray[np.bytes_], followers: Sequence[s
     return rows
 
 
-async def _follow(session: Session, ids: NDArray[np.bytes_], leader: str, terms: Terms) -> NDArray[np.int64]:
+async def _follow(
+    session: Session,
+    ids: NDArray[np.bytes_],
+    leader: str,
+    terms: Terms,
+) -> NDArray[np.int64]:
     tags = await run_sender(session, leader, ids, terms, _LABEL)
     return await receive_common_rows(session.to(leader), tags)

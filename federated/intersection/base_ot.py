@@ -32,7 +32,13 @@ class OtSender:
     ``start`` and ``finish`` are separate so that other work can go on until the receiver answers.
     """
 
-    def __init__(self, channel: Channel, suite: Suite, value: bytes, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        suite: Suite,
+        value: bytes,
+        randomness: Randomness,
+    ) -> None:
         self._channel, self._suite, self._value = channel, suite, value
         self._secret = suite.group.scalar(randomness)
         self._public = suite.group.base_times([self._secret])[0]
@@ -61,7 +67,13 @@ class OtSender:
         )
 
 
-async def receive_seeds(channel: Channel, suite: Suite, value: bytes, choices: NDArray[np.uint8], randomness: Randomness) -> Seeds:
+async def receive_seeds(
+    channel: Channel,
+    suite: Suite,
+    value: bytes,
+    choices: NDArray[np.uint8],
+    randomness: Randomness,
+) -> Seeds:
     """Return the receiver's seeds, (count, 16), for its choice bits, (count,).
 
     Raises:
@@ -74,11 +86,15 @@ async def receive_seeds(channel: Channel, suite: Suite, value: bytes, choices: N
         secrets = [group.scalar(randomness) for _ in choices]
         plain = group.base_times(secrets)
         shifted = group.add(plain, [public] * len(plain))
-        points = [second if bit else first for first, second, bit in zip(plain, shifted, choices.tolist(), strict=True)]
+        pairs = zip(plain, shifted, choices.tolist(), strict=True)
+        points = [second if bit else first for first, second, bit in pairs]
         return points, _hashed(suite, value, public, points, group.times_each(secrets, public))
 
     points, seeds = await checked(channel.peer, answer)
-    await channel.send("ot/choice", points=np.frombuffer(b"".join(points), np.uint8).reshape(len(points), -1))
+    await channel.send(
+        "ot/choice",
+        points=np.frombuffer(b"".join(points), np.uint8).reshape(len(points), -1),
+    )
     return seeds
 
 
@@ -86,9 +102,22 @@ def _points(message: Message, count: int, suite: Suite) -> list[bytes]:
     return [point.tobytes() for point in message.array("points", "uint8", [count, suite.group.width])]
 
 
-def _hashed(suite: Suite, value: bytes, public: bytes, points: list[bytes], shared: list[bytes]) -> Seeds:
+def _hashed(
+    suite: Suite,
+    value: bytes,
+    public: bytes,
+    points: list[bytes],
+    shared: list[bytes],
+) -> Seeds:
     digests = [
-        suite.digest(b"qiaolian.psi.v1/ot", value, number.to_bytes(4, "big"), public, point, secret)[:SEED]
+        suite.digest(
+            b"qiaolian.psi.v1/ot",
+            value,
+            number.to_bytes(4, "big"),
+            public,
+            point,
+            secret,
+        )[:SEED]
         for number, (point, secret) in enumerate(zip(points, shared, strict=True))
     ]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), SEED)
@@ -103,4 +132,8 @@ async def checked(peer: str, work: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(work)
     except ValueError as error:
-        raise PeerFault("point_invalid", f"{peer} sent an invalid group element: {error}.", peer=peer) from error
+        raise PeerFault(
+            "point_invalid",
+            f"{peer} sent an invalid group element: {error}.",
+            peer=peer,
+        ) from error

@@ -51,7 +51,12 @@ class Placement:
     row_of_bin: Bins
 
 
-def place_rows(tagging: Tagging, ids: NDArray[np.bytes_], part: int, randomness: Randomness) -> Placement:
+def place_rows(
+    tagging: Tagging,
+    ids: NDArray[np.bytes_],
+    part: int,
+    randomness: Randomness,
+) -> Placement:
     """Place the rows into bins; after a failure with new tags, hence other bins.
 
     Raises:
@@ -59,7 +64,11 @@ def place_rows(tagging: Tagging, ids: NDArray[np.bytes_], part: int, randomness:
     """
     for attempt in range(MAX_ATTEMPTS):
         tags = tagging.tags(ids, attempt)
-        row_of_bin = cuckoo.place(cuckoo.bins_of(tags, part), part, randomness.child(f"cuckoo/{attempt}"))
+        row_of_bin = cuckoo.place(
+            cuckoo.bins_of(tags, part),
+            part,
+            randomness.child(f"cuckoo/{attempt}"),
+        )
         if row_of_bin is not None:
             return Placement(attempt, tags, row_of_bin)
     raise Conflict(
@@ -119,7 +128,13 @@ class SenderSecret:
         choices = np.unpackbits(words.view(np.uint8), bitorder="little")
         return cls(
             words,
-            await receive_seeds(psi.channel, psi.suite, psi.value, choices, psi.randomness.child("transfers")),
+            await receive_seeds(
+                psi.channel,
+                psi.suite,
+                psi.value,
+                choices,
+                psi.randomness.child("transfers"),
+            ),
         )
 
 
@@ -156,4 +171,6 @@ class BatchOprfSender:
     def values(self, number: int, out: Words) -> None:
         """Write F of every row, in its bin of the last part received, to ``out``, (rows, 2)."""
         for block in blocks(len(self._tags)):
-            out[block] = self._function.masks(self._q[self.bins[number, block]] ^ self._codes[block])
+            out[block] = self._function.masks(
+                self._q[self.bins[number, block]] ^ self._codes[block],
+            )

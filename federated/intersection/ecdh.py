@@ -23,7 +23,12 @@ from federated.intersection.suites import Suite, Words
 _MAX_ELEMENTS = 1 << 16  # in one message
 
 
-async def run_receiver(psi: PsiSession, ids: NDArray[np.bytes_], *, size_only: bool) -> tuple[Words, NDArray[np.bool_]]:
+async def run_receiver(
+    psi: PsiSession,
+    ids: NDArray[np.bytes_],
+    *,
+    size_only: bool,
+) -> tuple[Words, NDArray[np.bool_]]:
     """Return this receiver's tags, (rows, 2), and whether the sender has them too, (rows,).
 
     With ``size_only`` the flags are in an order unrelated to the rows; only their number has a
@@ -35,12 +40,21 @@ async def run_receiver(psi: PsiSession, ids: NDArray[np.bytes_], *, size_only: b
     group, tags = psi.suite.group, await asyncio.to_thread(psi.tagging.tags, ids)
     secret = group.scalar(psi.randomness.child("exponent"))
     padding = psi.randomness.child("padding").words(psi.own_rows - len(tags), 2)
-    blinded = await asyncio.to_thread(lambda: group.times(secret, group.hash_to(_values(np.concatenate([tags, padding])))))
+    blinded = await asyncio.to_thread(
+        lambda: group.times(secret, group.hash_to(_values(np.concatenate([tags, padding])))),
+    )
     await _send(psi.channel, "intersection/blinded", blinded)
     raised = await _receive(psi, "intersection/raised", psi.own_rows)
     back = group.inverse(secret)
-    own = await checked(psi.channel.peer, lambda: _hashes(psi.suite, psi.value, group.times(back, raised)))
-    theirs = (await psi.channel.receive("intersection/hashes")).array("hashes", "uint64", [psi.peer_rows, 2])
+    own = await checked(
+        psi.channel.peer,
+        lambda: _hashes(psi.suite, psi.value, group.times(back, raised)),
+    )
+    theirs = (await psi.channel.receive("intersection/hashes")).array(
+        "hashes",
+        "uint64",
+        [psi.peer_rows, 2],
+    )
     found = locate(theirs, own) >= 0
     return tags, found if size_only else found[: len(tags)]
 
@@ -53,7 +67,9 @@ async def run_sender(psi: PsiSession, ids: NDArray[np.bytes_], *, size_only: boo
     """
     group, tags = psi.suite.group, await asyncio.to_thread(psi.tagging.tags, ids)
     secret = group.scalar(psi.randomness.child("exponent"))
-    own = await asyncio.to_thread(lambda: _hashes(psi.suite, psi.value, group.times(secret, group.hash_to(_values(tags)))))
+    own = await asyncio.to_thread(
+        lambda: _hashes(psi.suite, psi.value, group.times(secret, group.hash_to(_values(tags)))),
+    )
     blinded = await _receive(psi, "intersection/blinded", psi.peer_rows)
     raised = await checked(psi.channel.peer, lambda: group.times(secret, blinded))
     await _send(psi.channel, "intersection/raised", sorted(raised) if size_only else raised)
@@ -75,12 +91,16 @@ def _hashes(suite: Suite, value: bytes, points: list[bytes]) -> Words:
 async def _send(channel: Channel, kind: str, points: list[bytes]) -> None:
     for start in range(0, len(points), _MAX_ELEMENTS):
         piece = points[start : start + _MAX_ELEMENTS]
-        await channel.send(kind, points=np.frombuffer(b"".join(piece), np.uint8).reshape(len(piece), -1))
+        await channel.send(
+            kind,
+            points=np.frombuffer(b"".join(piece), np.uint8).reshape(len(piece), -1),
+        )
 
 
 async def _receive(psi: PsiSession, kind: str, count: int) -> list[bytes]:
     points: list[bytes] = []
     for start in range(0, count, _MAX_ELEMENTS):
         shape = [min(_MAX_ELEMENTS, count - start), psi.suite.group.width]
-        points += [point.tobytes() for point in (await psi.channel.receive(kind)).array("points", "uint8", shape)]
+        message = await psi.channel.receive(kind)
+        points += [point.tobytes() for point in message.array("points", "uint8", shape)]
     return points

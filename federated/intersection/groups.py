@@ -65,7 +65,12 @@ class Ristretto255:
 
     def hash_to(self, values: Sequence[bytes]) -> list[bytes]:
         """Return the one-way map of RFC 9496 (4.3.4) of SHA-512 of each value."""
-        return [rbcl.crypto_core_ristretto255_from_hash(hashlib.sha512(b"qiaolian.psi.v1/element" + value).digest()) for value in values]
+        return [
+            rbcl.crypto_core_ristretto255_from_hash(
+                hashlib.sha512(b"qiaolian.psi.v1/element" + value).digest(),
+            )
+            for value in values
+        ]
 
     def base_times(self, scalars: Sequence[int]) -> list[bytes]:
         """Return multiples of the base point."""
@@ -82,15 +87,28 @@ class Ristretto255:
     def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
         """Return P + Q for each pair."""
         pairs = zip(points, others, strict=True)
-        return [self._valid(rbcl.crypto_core_ristretto255_add(self._valid(first), self._valid(second))) for first, second in pairs]
+        return [self._sum(first, second) for first, second in pairs]
 
     def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
         """Return P - point for each P."""
-        return [self._valid(rbcl.crypto_core_ristretto255_sub(self._valid(left), self._valid(point))) for left in points]
+        return [self._difference(left, point) for left in points]
+
+    def _sum(self, left: bytes, right: bytes) -> bytes:
+        total = rbcl.crypto_core_ristretto255_add(self._valid(left), self._valid(right))
+        return self._valid(total)
+
+    def _difference(self, left: bytes, right: bytes) -> bytes:
+        difference = rbcl.crypto_core_ristretto255_sub(self._valid(left), self._valid(right))
+        return self._valid(difference)
 
     def _times(self, scalar: int, point: bytes) -> bytes:
         try:
-            return bytes(rbcl.crypto_scalarmult_ristretto255(scalar.to_bytes(32, "little"), self._valid(point)))
+            return bytes(
+                rbcl.crypto_scalarmult_ristretto255(
+                    scalar.to_bytes(32, "little"),
+                    self._valid(point),
+                )
+            )
         except RuntimeError as error:
             raise ValueError("the multiple is the identity") from error
 

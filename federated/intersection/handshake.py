@@ -89,7 +89,7 @@ class Terms:
 
     def padded(self, rows: int) -> int:
         """Return the padded size for so many rows; BadInput ``set_too_large``."""
-        size = -(-rows // self.pad_to) * self.pad_to if isinstance(self.pad_to, int) else 1 << (rows - 1).bit_length()
+        size = self._rounded_up(rows)
         if size > self.max_rows:
             sentence = f"The set has {size} rows after padding; at most {self.max_rows} are allowed."
             raise BadInput(
@@ -98,6 +98,11 @@ class Terms:
                 hint="Use kkrt." if self.method == "ecdh" else "Split the set.",
             )
         return size
+
+    def _rounded_up(self, rows: int) -> int:
+        if isinstance(self.pad_to, int):
+            return -(-rows // self.pad_to) * self.pad_to
+        return 1 << (rows - 1).bit_length()
 
     @property
     def max_rows(self) -> int:
@@ -130,7 +135,14 @@ class PsiSession:
         return Tagging(self.suite, self.width, self.value)
 
 
-async def handshake(session: Session, peer: str, ids: NDArray[np.bytes_], terms: Terms, role: str, label: str) -> PsiSession:
+async def handshake(
+    session: Session,
+    peer: str,
+    ids: NDArray[np.bytes_],
+    terms: Terms,
+    role: str,
+    label: str,
+) -> PsiSession:
     """Exchange terms, formats, padded sizes and nonces with a peer.
 
     ``role``: ``receiver`` or ``sender``. ``label`` names this run within the session.

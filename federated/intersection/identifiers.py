@@ -58,7 +58,10 @@ class IdentifierFormat:
         letters = np.ascontiguousarray(ids).view(np.uint8).reshape(len(ids), -1)
         used = np.flatnonzero(letters.any(axis=0))
         if not len(used) or not letters[:, 0].all() or used[-1] >= MAX_BYTES:
-            raise BadInput("ids_malformed", f"An identifier is empty or longer than {MAX_BYTES} bytes.")
+            raise BadInput(
+                "ids_malformed",
+                f"An identifier is empty or longer than {MAX_BYTES} bytes.",
+            )
         width = int(used[-1]) + 1
         return cls(
             width,
@@ -124,11 +127,12 @@ class Tagging:
 def tags_of(ids: NDArray[np.bytes_], width: int, suite: Suite, key: bytes) -> Words:
     """Return the tags of identifiers, (rows, 2); BadInput ``ids_repeat`` if two rows are equal."""
     blocks = -(-width // 16)
-    padded = np.ascontiguousarray(ids.astype(f"S{16 * blocks}")).view(np.uint64).reshape(len(ids), blocks, 2)
+    padded = np.ascontiguousarray(ids.astype(f"S{16 * blocks}"))
+    padded_blocks = padded.view(np.uint64).reshape(len(ids), blocks, 2)
     permutation = suite.permutation(key)
-    tags = permutation(padded[:, 0])
+    tags = permutation(padded_blocks[:, 0])
     for index in range(1, blocks):
-        tags = permutation(tags ^ padded[:, index])
+        tags = permutation(tags ^ padded_blocks[:, index])
     if _repeats(tags):
         raise BadInput(
             "ids_repeat",
@@ -143,7 +147,10 @@ def locate(tags: Words, wanted: Words) -> NDArray[np.int64]:
     order, pending = _sorted_order(tags[:, 0]), _sorted_order(wanted[:, 0])
     heads, tails = tags[order, 0], tags[order, 1]
     rows = np.full(len(wanted), -1, np.int64)
-    position = np.searchsorted(heads, wanted[pending, 0])  # both sorted: neighbours stay in the cache
+    position = np.searchsorted(
+        heads,
+        wanted[pending, 0],
+    )  # both sorted: neighbours stay in the cache
     while len(pending):  # once, but for heads that occur twice
         inside = position < len(heads)
         position, pending = position[inside], pending[inside]

@@ -74,9 +74,17 @@ async def _receive_masks(channel: Channel, rows: int, width: int) -> Words:
     for piece in blocks(rows, _MAX_MASKS):
         message, count = await channel.receive("intersection/masks"), piece.stop - piece.start
         out[piece, 0] = message.array("heads", "uint64", [count])
-        out[piece, 1:].view(np.uint8)[:, : width - 8] = message.array("tails", "uint8", [count, width - 8])
+        out[piece, 1:].view(np.uint8)[:, : width - 8] = message.array(
+            "tails",
+            "uint8",
+            [count, width - 8],
+        )
     if not (out[1:, 0] >= out[:-1, 0]).all():
-        raise PeerFault("masks_unsorted", f"{channel.peer}'s masks are not sorted.", peer=channel.peer)
+        raise PeerFault(
+            "masks_unsorted",
+            f"{channel.peer}'s masks are not sorted.",
+            peer=channel.peer,
+        )
     return out
 
 
@@ -91,7 +99,10 @@ async def run_sender(psi: PsiSession, ids: NDArray[np.bytes_]) -> Words:
     """
     secret = await SenderSecret.draw(psi)
     tags = await asyncio.to_thread(psi.tagging.tags, ids)
-    attempt = (await psi.channel.receive("intersection/bins")).integer("attempt", maximum=MAX_ATTEMPTS - 1)
+    attempt = (await psi.channel.receive("intersection/bins")).integer(
+        "attempt",
+        maximum=MAX_ATTEMPTS - 1,
+    )
     if attempt:
         tags = await asyncio.to_thread(psi.tagging.tags, ids, attempt)
     sender, dummies = BatchOprfSender(psi, tags, secret), psi.randomness.child("dummies")
@@ -105,7 +116,13 @@ async def run_sender(psi: PsiSession, ids: NDArray[np.bytes_]) -> Words:
     return tags
 
 
-def _masks(sender: BatchOprfSender, number: int, rows: int, padded: int, dummies: Randomness) -> Words:
+def _masks(
+    sender: BatchOprfSender,
+    number: int,
+    rows: int,
+    padded: int,
+    dummies: Randomness,
+) -> Words:
     """Return the masks of all rows under one hash function, sorted, (padded, 2).
 
     Random ones pad them to the padded size.

@@ -216,11 +216,18 @@ def _core(layout: Layout, key_slots: KeySlots, keys: Rows) -> Core | None:
     """
     if len(keys) > MAX_CORE:
         return None
-    columns = np.concatenate([np.unique(key_slots.slots), np.arange(layout.sparse, layout.slots)]).astype(np.int32)
+    columns = np.concatenate(
+        [np.unique(key_slots.slots), np.arange(layout.sparse, layout.slots)],
+    ).astype(np.int32)
     width = len(columns)
     rows = [1 << (width + number) for number in range(len(keys))]
-    for number, (slots, dense) in enumerate(zip(np.searchsorted(columns, key_slots.slots).tolist(), key_slots.dense, strict=True)):
-        rows[number] |= sum(1 << column for column in slots) | int.from_bytes(dense.tobytes(), "little") << (width - DENSE)
+    for number, (slots, dense) in enumerate(
+        zip(np.searchsorted(columns, key_slots.slots).tolist(), key_slots.dense, strict=True),
+    ):
+        rows[number] |= sum(1 << column for column in slots) | int.from_bytes(
+            dense.tobytes(),
+            "little",
+        ) << (width - DENSE)
     pivots = []
     for number in range(len(keys)):
         row = rows[number]
@@ -229,11 +236,20 @@ def _core(layout: Layout, key_slots: KeySlots, keys: Rows) -> Core | None:
             return None
         pivot = line & -line  # the lowest: sparse slots before dense ones
         pivots.append(pivot.bit_length() - 1)
-        rows = [equation ^ row if other != number and equation & pivot else equation for other, equation in enumerate(rows)]
-    return Core(keys, columns[np.array(pivots, np.int32)], _bits([row >> width for row in rows], len(keys)))
+        for other, equation in enumerate(rows):
+            if other != number and equation & pivot:
+                rows[other] = equation ^ row
+    return Core(
+        keys,
+        columns[np.array(pivots, np.int32)],
+        _bits([row >> width for row in rows], len(keys)),
+    )
 
 
 def _bits(numbers: Sequence[int], width: int) -> NDArray[Any]:
     size = -(-width // 8)
-    packed = np.frombuffer(b"".join(number.to_bytes(size, "little") for number in numbers), np.uint8).reshape(len(numbers), size)
+    packed = np.frombuffer(
+        b"".join(number.to_bytes(size, "little") for number in numbers),
+        np.uint8,
+    ).reshape(len(numbers), size)
     return np.unpackbits(packed, axis=1, count=width, bitorder="little").astype(np.bool_)

@@ -58,7 +58,13 @@ _MAX_WORDS = 1 << 20  # in one message
 # --- Leader ---------------------------------------------------------------------------------------
 
 
-async def lead_opprf(session: Session, ids: NDArray[np.bytes_], followers: Sequence[str], terms: Terms, label: str) -> OpprfReceiver:
+async def lead_opprf(
+    session: Session,
+    ids: NDArray[np.bytes_],
+    followers: Sequence[str],
+    terms: Terms,
+    label: str,
+) -> OpprfReceiver:
     """Run the leader's side: place the rows, and run the batched OPRF with each follower.
 
     ``label`` names this run within the session.
@@ -81,10 +87,24 @@ async def lead_opprf(session: Session, ids: NDArray[np.bytes_], followers: Seque
         await ot_sender.start()
     randomness = session.randomness.child(f"{label}/seats")
     # One key and one width for all followers, so that one placement serves them all.
-    tagging = Tagging(suite_of(terms.suite), max(psi.width for psi in psi_sessions), randomness.bytes(32))
-    placed = await asyncio.to_thread(place_rows, tagging, ids, cuckoo.bins_in_part(psi_sessions[0].own_rows), randomness)
+    tagging = Tagging(
+        suite_of(terms.suite),
+        max(psi.width for psi in psi_sessions),
+        randomness.bytes(32),
+    )
+    placed = await asyncio.to_thread(
+        place_rows,
+        tagging,
+        ids,
+        cuckoo.bins_in_part(psi_sessions[0].own_rows),
+        randomness,
+    )
     for psi in psi_sessions:
-        await psi.channel.send("intersection/placement", width=tagging.width, key=tagging.key(placed.attempt))
+        await psi.channel.send(
+            "intersection/placement",
+            width=tagging.width,
+            key=tagging.key(placed.attempt),
+        )
     followed = {}
     for index, (psi, ot_sender) in enumerate(zip(psi_sessions, ot_senders, strict=True)):
         session.progress("bins", index / len(psi_sessions))
@@ -96,9 +116,17 @@ async def lead_opprf(session: Session, ids: NDArray[np.bytes_], followers: Seque
 async def _evaluate_oprf(psi: PsiSession, ot_sender: OtSender, placed: Placement) -> _FollowerState:
     receiver = BatchOprfReceiver(psi, placed, await ot_sender.finish(CODE_BITS))
     keys = np.concatenate([await receiver.send_part(number) for number in range(FUNCTIONS)])
-    attempt = (await psi.channel.receive("intersection/okvs")).integer("attempt", maximum=MAX_ATTEMPTS - 1)
+    attempt = (await psi.channel.receive("intersection/okvs")).integer(
+        "attempt",
+        maximum=MAX_ATTEMPTS - 1,
+    )
     layout = Layout.of(FUNCTIONS * psi.peer_rows)
-    return _FollowerState(psi, keys, layout, await asyncio.to_thread(_key_slots, psi, keys, layout, attempt))
+    return _FollowerState(
+        psi,
+        keys,
+        layout,
+        await asyncio.to_thread(_key_slots, psi, keys, layout, attempt),
+    )
 
 
 @dataclass
@@ -152,7 +180,13 @@ class OpprfReceiver:
 # --- Follower -------------------------------------------------------------------------------------
 
 
-async def follow_opprf(session: Session, ids: NDArray[np.bytes_], leader: str, terms: Terms, label: str) -> OpprfSender:
+async def follow_opprf(
+    session: Session,
+    ids: NDArray[np.bytes_],
+    leader: str,
+    terms: Terms,
+    label: str,
+) -> OpprfSender:
     """Run a follower's side.
 
     Raises:
@@ -165,7 +199,11 @@ async def follow_opprf(session: Session, ids: NDArray[np.bytes_], leader: str, t
     secret = await SenderSecret.draw(psi)
     message = await psi.channel.receive("intersection/placement")
     width, key = message.integer("width", minimum=psi.width, maximum=MAX_BYTES), message.blob("key", 16)
-    sender = BatchOprfSender(psi, await asyncio.to_thread(tags_of, ids, width, psi.suite, key), secret)
+    sender = BatchOprfSender(
+        psi,
+        await asyncio.to_thread(tags_of, ids, width, psi.suite, key),
+        secret,
+    )
     await asyncio.to_thread(sender.prepare)
     keys = np.empty((FUNCTIONS, len(ids), 2), np.uint64)
     for number in range(FUNCTIONS):
@@ -198,10 +236,19 @@ class OpprfSender:
     ``bins``: the number of bins; ``attempt``: the attempt at which the OKVS was solved.
     """
 
-    def __init__(self, psi: PsiSession, bins: cuckoo.Bins, keys: Words, solver: Solver, attempt: int) -> None:
+    def __init__(
+        self,
+        psi: PsiSession,
+        bins: cuckoo.Bins,
+        keys: Words,
+        solver: Solver,
+        attempt: int,
+    ) -> None:
         part, rows = cuckoo.bins_in_part(psi.peer_rows), bins.shape[1]
         self.bins = FUNCTIONS * part
-        self.bin = (bins + np.int32(part) * np.arange(FUNCTIONS, dtype=np.int32)[:, None]).reshape(-1)
+        self.bin = (bins + np.int32(part) * np.arange(FUNCTIONS, dtype=np.int32)[:, None]).reshape(
+            -1,
+        )
         self.row = np.tile(np.arange(rows, dtype=np.int32), FUNCTIONS)
         self.attempt = attempt
         self._psi, self._keys, self._solver, self._sent = psi, keys, solver, 0
@@ -209,7 +256,9 @@ class OpprfSender:
     async def send(self, values: Words) -> None:
         """Program words for the entries, (entries, words). They must look uniform to the leader."""
         if values.ndim != 2 or len(values) != len(self.row):
-            raise ValueError(f"{len(self.row)} entries need as many rows of words, not {values.shape}")
+            raise ValueError(
+                f"{len(self.row)} entries need as many rows of words, not {values.shape}",
+            )
         number, self._sent = self._sent, self._sent + 1
         table = await asyncio.to_thread(self._table, number, values)
         for piece in _pieces(table):

@@ -34,12 +34,18 @@ def check(job: Job) -> None:
         "sender",
         "receiver",
     }:
-        raise BadInput("spec_roles", "An intersection has two parties, one sender and one receiver.")
+        raise BadInput(
+            "spec_roles",
+            "An intersection has two parties, one sender and one receiver.",
+        )
     for name, party in job.parties.items():
         if party.source is None:
             raise BadInput("spec_roles", f"{name} brings no source; both parties need one.")
         if party.columns:
-            raise BadInput("spec_columns", f"{name} names columns; an intersection reads identifiers only.")
+            raise BadInput(
+                "spec_columns",
+                f"{name} names columns; an intersection reads identifiers only.",
+            )
 
 
 async def receiver(session: Session, table: Table | None, job: Job) -> JobResult:
@@ -82,7 +88,10 @@ def _ids(table: Table | None) -> NDArray[np.bytes_]:
 
 async def _outcome(rows: int, size: int | None, ids: NDArray[np.bytes_] | None = None) -> JobResult:
     metrics = {"rows": rows} | ({} if size is None else {"size": size})
-    return JobResult(metrics, {} if ids is None else {"intersection.csv": await asyncio.to_thread(_csv, ids)})
+    return JobResult(
+        metrics,
+        {} if ids is None else {"intersection.csv": await asyncio.to_thread(_csv, ids)},
+    )
 
 
 def _csv(ids: NDArray[np.bytes_]) -> bytes:

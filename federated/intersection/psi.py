@@ -18,7 +18,13 @@ from federated.session import Session
 _MAX_TAGS = 1 << 20  # in one message
 
 
-async def run_receiver(session: Session, peer: str, ids: NDArray[np.bytes_], terms: Terms, label: str) -> tuple[Words, NDArray[np.bool_]]:
+async def run_receiver(
+    session: Session,
+    peer: str,
+    ids: NDArray[np.bytes_],
+    terms: Terms,
+    label: str,
+) -> tuple[Words, NDArray[np.bool_]]:
     """Return this receiver's tags, (rows, 2), and whether ``peer`` has them too, (rows,).
 
     With ``reveal`` ``size`` only the number of common rows has a meaning. ``label`` names this run
@@ -31,7 +37,13 @@ async def run_receiver(session: Session, peer: str, ids: NDArray[np.bytes_], ter
     return await kkrt.run_receiver(psi, ids)
 
 
-async def run_sender(session: Session, peer: str, ids: NDArray[np.bytes_], terms: Terms, label: str) -> Words:
+async def run_sender(
+    session: Session,
+    peer: str,
+    ids: NDArray[np.bytes_],
+    terms: Terms,
+    label: str,
+) -> Words:
     """Return this sender's tags, (rows, 2), after answering ``peer``."""
     psi = await handshake(session, peer, ids, terms, "sender", label)
     if terms.method == "ecdh":
@@ -59,7 +71,11 @@ async def receive_common_rows(channel: Channel, tags: Words) -> NDArray[np.int64
     named = np.empty((count, 2), np.uint64)
     for start in range(0, count, _MAX_TAGS):
         shape = [min(_MAX_TAGS, count - start), 2]
-        named[start : start + _MAX_TAGS] = (await channel.receive("intersection/tags")).array("tags", "uint64", shape)
+        named[start : start + _MAX_TAGS] = (await channel.receive("intersection/tags")).array(
+            "tags",
+            "uint64",
+            shape,
+        )
     rows = await asyncio.to_thread(locate, tags, named)
     if (rows < 0).any() or len(np.unique(rows)) != count:
         raise PeerFault(

@@ -63,7 +63,13 @@ class Sm2:
 
     def add(self, points: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
         """Return P + Q for each pair."""
-        return [_encode(total) for total in add_each([_decode(point) for point in points], [_decode(other) for other in others])]
+        return [
+            _encode(total)
+            for total in add_each(
+                [_decode(point) for point in points],
+                [_decode(other) for other in others],
+            )
+        ]
 
     def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
         """Return P - point for each P."""
@@ -76,7 +82,9 @@ SM2 = Sm2()
 
 def add_each(points: Sequence[Point], others: Sequence[Point]) -> list[Point]:
     """Return P + Q for each pair, with one inversion for all."""
-    inverses = _inverses([_denominator(first, second) for first, second in zip(points, others, strict=True)])
+    inverses = _inverses(
+        [_denominator(first, second) for first, second in zip(points, others, strict=True)],
+    )
     return [_sum(first, second, inverse) for first, second, inverse in zip(points, others, inverses, strict=True)]
 
 
@@ -127,7 +135,10 @@ def _times(scalar: int, points: Sequence[Point]) -> list[Point]:
             total = add_each(total, total)
         if digit:
             chosen = odd[abs(digit) // 2]
-            total = add_each(total, chosen if digit > 0 else [_negated(multiple) for multiple in chosen])
+            total = add_each(
+                total,
+                chosen if digit > 0 else [_negated(multiple) for multiple in chosen],
+            )
     return total
 
 

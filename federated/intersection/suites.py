@@ -24,7 +24,7 @@ from federated.intersection.sm2 import SM2
 Words = NDArray[np.uint64]
 
 _PIECE = 1 << 19  # bytes encrypted at once
-_BLOCK = 1 << 15  # rows processed at once: 448 columns of their bits are 4 KiB each and fit the cache
+_BLOCK = 1 << 15  # rows processed at once: 448 columns of bits, 4 KiB each, fit the cache
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Suite:
         return Permutation(Cipher(self._cipher(key), modes.ECB()).encryptor())  # noqa: S305  (single blocks, no mode of encryption)
 
     def stream(self, seed: bytes) -> CipherContext:
-        """Return a pseudo-random generator: the cipher in counter mode from zero. Use seeds once."""
+        """Return a pseudo-random generator: the cipher in counter mode. Use each seed once."""
         return Cipher(self._cipher(seed), modes.CTR(bytes(16))).encryptor()
 
 
@@ -61,7 +61,10 @@ class Permutation:
     def __call__(self, blocks: Words) -> Words:
         """Return the encryption of blocks, (count, 2) words, as a new array."""
         given = np.ascontiguousarray(blocks).reshape(-1).view(np.uint8)
-        out = np.empty(len(given) + 15, np.uint8)  # the library requires room for a block that it never writes
+        out = np.empty(
+            len(given) + 15,
+            np.uint8,
+        )  # the library requires room for a block that it never writes
         for start in range(0, len(given), _PIECE):
             self._context.update_into(given[start : start + _PIECE].data, out[start:].data)
         return out[: len(given)].view(np.uint64).reshape(-1, 2)
@@ -76,7 +79,10 @@ SUITES = {
 def suite_of(name: object) -> Suite:
     """Return a suite by name; BadInput ``suite_unknown``."""
     if not isinstance(name, str) or name not in SUITES:
-        raise BadInput("suite_unknown", f"There is no suite {name!r:.40}; there are {', '.join(SUITES)}.")
+        raise BadInput(
+            "suite_unknown",
+            f"There is no suite {name!r:.40}; there are {', '.join(SUITES)}.",
+        )
     return SUITES[name]
 
 

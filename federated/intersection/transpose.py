@@ -42,4 +42,7 @@ def transpose(columns: Words) -> Words:
         lower ^= moved
         moved <<= by
         upper ^= moved
-    return np.ascontiguousarray(columns.reshape(groups, 64, words).transpose(2, 1, 0)).reshape(64 * words, groups)
+    return np.ascontiguousarray(columns.reshape(groups, 64, words).transpose(2, 1, 0)).reshape(
+        64 * words,
+        groups,
+    )
