@@ -58,15 +58,36 @@ def make_table(count: int = 400) -> Table:
     home[::41] = None
     income = np.round(numbers.uniform(0, 6000, count), 2)
     income[::7] = np.nan
-    columns = {"Home": home, "Age": numbers.integers(18, 80, count).astype(np.float64), "Income": income}
+    columns = {
+        "Home": home,
+        "Age": numbers.integers(18, 80, count).astype(np.float64),
+        "Income": income,
+    }
     columns["Status"] = numbers.choice(["good", "bad"], count, p=[0.7, 0.3]).astype(object)
     return Table(np.array([f"{number:018d}".encode() for number in range(count)]), columns)
 
 
-def job_of(sql: str, *, purpose: str = "credit-assessment", name: str = "analysis", columns: tuple[str, ...] | None = None) -> Job:
+def job_of(
+    sql: str,
+    *,
+    purpose: str = "credit-assessment",
+    name: str = "analysis",
+    columns: tuple[str, ...] | None = None,
+) -> Job:
     columns = tuple(sorted(read(sql).columns())) if columns is None else columns
-    parties = {"tax": {"role": "owner", "source": "records", "columns": list(columns)}, "bank": {"role": "analyst"}}
-    return Job.from_json({"job": name, "protocol": "analysis", "purpose": purpose, "parties": parties, "parameters": {"sql": sql}})
+    parties = {
+        "tax": {"role": "owner", "source": "records", "columns": list(columns)},
+        "bank": {"role": "analyst"},
+    }
+    return Job.from_json(
+        {
+            "job": name,
+            "protocol": "analysis",
+            "purpose": purpose,
+            "parties": parties,
+            "parameters": {"sql": sql},
+        }
+    )
 
 
 @dataclass
@@ -81,17 +102,29 @@ class Office:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"home": self.home, "policy": self.home / "policy.toml", "budget": self.home / "budget.json"}
+        return {
+            "home": self.home,
+            "policy": self.home / "policy.toml",
+            "budget": self.home / "budget.json",
+        }
 
     def run(self, sql: str, **more: Any) -> dict[str, JobResult]:
         """Both roles, as an attempt would start them; the owner's error if it has one."""
         job = job_of(sql, **more)
         ANALYSIS.check(job)
         ANALYSIS.admit(job, "tax", self.settings)
-        table = Table(self.table.ids, {name: self.table.columns[name] for name in job.parties["tax"].columns})
+        table = Table(
+            self.table.ids,
+            {name: self.table.columns[name] for name in job.parties["tax"].columns},
+        )
 
         async def owner(session: Session) -> JobResult | QiaolianError:
-            session = Session(session.party, session.channels, session.randomness, settings=self.settings)
+            session = Session(
+                session.party,
+                session.channels,
+                session.randomness,
+                settings=self.settings,
+            )
             try:
                 return await ANALYSIS.roles["owner"](session, table, job)
             except QiaolianError as error:

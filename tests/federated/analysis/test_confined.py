@@ -30,7 +30,12 @@ from federated.errors import QiaolianError, Unavailable
 from federated.job import Table
 from scripts.federated_demo.watch import watched
 
-ROWS = pa.table({"r": pa.array(range(100), pa.int32()), "c0": pa.array([float(number % 3) for number in range(100)])})
+ROWS = pa.table(
+    {
+        "r": pa.array(range(100), pa.int32()),
+        "c0": pa.array([float(number % 3) for number in range(100)]),
+    }
+)
 MARKED = "CREATE TEMP TABLE marked AS SELECT r, c0 AS k0 FROM rows"
 GROUPS = (
     "CREATE TEMP TABLE groups AS SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS g, * FROM (SELECT k0, count(*) AS n0 FROM marked GROUP BY k0)"
@@ -50,7 +55,14 @@ def run(
     rows: pa.Table = ROWS,
 ) -> tuple[int, bytes]:
     limits = {"memory_mb": memory, "seconds": seconds}
-    request = {"marked": marked, "parameters": [], "groups": groups, "members": members, "max_groups": max_groups, "limits": limits}
+    request = {
+        "marked": marked,
+        "parameters": [],
+        "groups": groups,
+        "members": members,
+        "max_groups": max_groups,
+        "limits": limits,
+    }
     return run_child(request, rows, seconds=seconds, max_bytes=most)
 
 
@@ -82,7 +94,11 @@ def test_no_file_is_read(tmp_path: Path, query: str) -> None:
     secret.write_text("a,b\n1,2\n")
     with watched([secret]) as seen:
         marked = "CREATE TEMP TABLE marked AS " + query.format(path=secret, folder=tmp_path)
-        code, answer = run(marked=marked, groups="CREATE TEMP TABLE groups AS SELECT 0 AS g, 1 AS n0", members="SELECT * FROM marked")
+        code, answer = run(
+            marked=marked,
+            groups="CREATE TEMP TABLE groups AS SELECT 0 AS g, 1 AS n0",
+            members="SELECT * FROM marked",
+        )
         assert (code, answer) == (child.FAULT, b"")
         assert seen() == {}
 
@@ -163,11 +179,17 @@ def test_every_thread_of_the_process_is_confined() -> None:
     """
     with threads_at_work() as threads:
         assert len(threads) > 1
-        assert {(about["Seccomp"], about["NoNewPrivs"]) for about in map(shown, threads)} == {("2", "1")}
+        assert {(about["Seccomp"], about["NoNewPrivs"]) for about in map(shown, threads)} == {
+            ("2", "1"),
+        }
 
 
 def test_every_thread_of_the_process_has_left_the_network() -> None:
-    allowed = subprocess.run([sys.executable, "-c", f"{CHILD}; print(child.leave_network())"], capture_output=True, check=True)
+    allowed = subprocess.run(
+        [sys.executable, "-c", f"{CHILD}; print(child.leave_network())"],
+        capture_output=True,
+        check=True,
+    )
     if allowed.stdout != b"True\n":
         pytest.skip("this kernel gives no network of its own")
     with socket.create_server(("127.0.0.1", 0)) as server, threads_at_work() as threads:
@@ -190,7 +212,13 @@ def inside(body: str) -> subprocess.CompletedProcess[str]:
         "ready = child.confine(256, 20)",
     ]
     code = "\n".join([*lines, "assert ready", body])
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_confined_code_still_computes_and_writes_to_what_is_open() -> None:
@@ -228,13 +256,21 @@ def test_confined_code_still_computes_and_writes_to_what_is_open() -> None:
 def test_confined_code_can_open_start_and_reach_nothing(tmp_path: Path, attempt: str) -> None:
     (tmp_path / "victim").write_text("x")
     attempt = attempt.format(folder=tmp_path)
-    done = inside(f"try:\n    {attempt}\nexcept (OSError, RuntimeError) as error:\n    print('stopped')\nelse:\n    print('done')")
+    done = inside(
+        f"try:\n    {attempt}\nexcept (OSError, RuntimeError) as error:\n    print('stopped')\nelse:\n    print('done')",
+    )
     assert done.stdout == "stopped\n", done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["victim"]
 
 
 @pytest.mark.parametrize(
-    "attempt", ["os.stat('/etc/hostname')", "os.chdir('/')", "os.kill(os.getpid(), 0)", "threading.Thread(target=print).start()"]
+    "attempt",
+    [
+        "os.stat('/etc/hostname')",
+        "os.chdir('/')",
+        "os.kill(os.getpid(), 0)",
+        "threading.Thread(target=print).start()",
+    ],
 )
 def test_a_thread_that_was_there_before_can_do_no_more(attempt: str) -> None:
     """Started before the process confines itself, it tries only afterwards."""
@@ -250,7 +286,13 @@ def test_a_thread_that_was_there_before_can_do_no_more(attempt: str) -> None:
         "confined.set()",
         "early.join()",
     ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.stdout == "stopped\n", done.stderr
 
 
@@ -270,7 +312,13 @@ def test_a_thread_that_cannot_take_the_filter_stops_everything() -> None:
         "print(child._filter_calls(libc), flush=True)",
         "over.set()",
     ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.stdout == "True\nFalse\n", done.stderr
 
 
@@ -283,7 +331,10 @@ def test_confined_code_cannot_lift_its_limits_or_be_looked_into() -> None:
     assert done.stdout.splitlines() == ["stopped"] * 3 + ["-1"], done.stderr
 
 
-def test_the_process_has_no_secrets_of_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_process_has_no_secrets_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     """Its environment, descriptors and folder, as the kernel shows them while it works."""
     monkeypatch.setenv("TOKEN", "secret")
     held = (tmp_path / "held").open("w")
@@ -324,12 +375,18 @@ def test_memory_is_bounded() -> None:
 
 
 def test_the_database_keeps_to_its_own_limit_before_the_kernel_must() -> None:
-    with duckdb.connect(":memory:", config=child.settings(64)) as base, pytest.raises(duckdb.OutOfMemoryException):
+    with (
+        duckdb.connect(":memory:", config=child.settings(64)) as base,
+        pytest.raises(duckdb.OutOfMemoryException),
+    ):
         base.execute("CREATE TEMP TABLE marked AS SELECT i AS r FROM range(100000000) t(i)")
 
 
 def test_one_huge_value_does_not_get_memory_either() -> None:
-    code, _ = run(marked="CREATE TEMP TABLE marked AS SELECT r, repeat(repeat('x', 100000), 100000) AS k0 FROM rows", memory=64)
+    code, _ = run(
+        marked="CREATE TEMP TABLE marked AS SELECT r, repeat(repeat('x', 100000), 100000) AS k0 FROM rows",
+        memory=64,
+    )
     assert code not in (0, child.CONFINEMENT)
 
 
@@ -350,31 +407,64 @@ def test_groups_and_bytes_are_bounded() -> None:
 def test_the_owner_alone_learns_which_limit_it_was(policy: Policy) -> None:
     analysis = read("SELECT Home, count(*) FROM records GROUP BY Home")
     rules = policy.sources["records"]
-    table = Table(np.arange(100).astype("S4"), {"Home": np.array([f"h{number % 3}" for number in range(100)], object)})
-    for limits, max_groups, reason in ((Limits(rows=99), 10, "more rows"), (Limits(), 2, "more groups")):
+    table = Table(
+        np.arange(100).astype("S4"),
+        {"Home": np.array([f"h{number % 3}" for number in range(100)], object)},
+    )
+    for limits, max_groups, reason in (
+        (Limits(rows=99), 10, "more rows"),
+        (Limits(), 2, "more groups"),
+    ):
         statement = write(analysis, rules, least_rows=10, max_groups=max_groups)
-        with pytest.raises(Unavailable, check=lambda error: error.code == "analysis_failed") as caught:
+        with pytest.raises(
+            Unavailable,
+            check=lambda error: error.code == "analysis_failed",
+        ) as caught:
             compute(encode_rows(table, statement, rules), statement, limits, max_groups=max_groups)
         assert reason in caught.value.sentence
 
 
 def test_identifiers_and_unused_columns_are_not_handed_over(policy: Policy) -> None:
-    statement = write(read("SELECT Home, avg(Income) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, max_groups=10)
-    table = Table(np.array([b"ID-1", b"ID-2"]), {"Home": np.array(["x", None], object), "Income": np.array([1.0, np.nan]), "Age": np.ones(2)})
+    statement = write(
+        read("SELECT Home, avg(Income) FROM records GROUP BY Home"),
+        policy.sources["records"],
+        least_rows=10,
+        max_groups=10,
+    )
+    table = Table(
+        np.array([b"ID-1", b"ID-2"]),
+        {
+            "Home": np.array(["x", None], object),
+            "Income": np.array([1.0, np.nan]),
+            "Age": np.ones(2),
+        },
+    )
     rows = encode_rows(table, statement, policy.sources["records"])
     assert rows.to_pydict() == {"r": [0, 1], "c0": ["x", None], "a0": [100, None]}
 
 
 def test_values_beyond_the_bounds_are_taken_as_the_bounds(policy: Policy) -> None:
-    values, missing = bounded(np.array([-5.0, 0.004, 0.006, 12.345, 5000.0, 1e300, np.inf, -np.inf, np.nan]), policy.sources["records"]["Income"])
+    values, missing = bounded(
+        np.array([-5.0, 0.004, 0.006, 12.345, 5000.0, 1e300, np.inf, -np.inf, np.nan]),
+        policy.sources["records"]["Income"],
+    )
     assert values.tolist() == [0, 0, 1, 1234, 500_000, 500_000, 500_000, 0, 0]
     assert missing.tolist() == [False] * 8 + [True]
 
 
 def test_a_source_of_another_type_than_the_policy_says_is_refused(policy: Policy) -> None:
-    statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), policy.sources["records"], least_rows=10, max_groups=10)
+    statement = write(
+        read("SELECT Home, count(*) FROM records GROUP BY Home"),
+        policy.sources["records"],
+        least_rows=10,
+        max_groups=10,
+    )
     with pytest.raises(QiaolianError, check=lambda error: error.code == "policy_types"):
-        encode_rows(Table(np.array([b"a"]), {"Home": np.ones(1)}), statement, policy.sources["records"])
+        encode_rows(
+            Table(np.array([b"a"]), {"Home": np.ones(1)}),
+            statement,
+            policy.sources["records"],
+        )
 
 
 # --- Where the kernel does not help ---------------------------------------------------------------
@@ -383,5 +473,11 @@ def test_a_source_of_another_type_than_the_policy_says_is_refused(policy: Policy
 def test_without_a_filter_of_system_calls_nothing_runs() -> None:
     """On a processor whose calls are not listed the process gives up before the analysis."""
     code = f"import platform\nplatform.machine = lambda: 'another'\n{CHILD}\nprint(child.confine(256, 20))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.stdout == "False\n", done.stderr

@@ -73,7 +73,10 @@ def test_a_policy_with_a_slip_in_it_allows_nothing(text: str) -> None:
         Policy.parse(text.encode())
 
 
-def test_a_policy_that_is_not_there_allows_nothing(tmp_path: Path, refused: Callable[..., Any]) -> None:
+def test_a_policy_that_is_not_there_allows_nothing(
+    tmp_path: Path,
+    refused: Callable[..., Any],
+) -> None:
     for path in (None, tmp_path / "none.toml", tmp_path):
         with refused("policy_missing"):
             Policy.load(path)
@@ -85,9 +88,17 @@ def test_a_column_chooses_rows_only_if_the_owner_says_that_its_values_are_known(
     """
     quiet = replaced('known = "missing"\n', "")
     assert Policy.parse(quiet.encode()).sources["records"]["Income"].known is None
-    with pytest.raises(BadInput, check=lambda error: error.code == "policy_malformed" and "known" in error.sentence):
-        Policy.parse(quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]').encode())
-    known = quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]\nknown = "values"')
+    with pytest.raises(
+        BadInput,
+        check=lambda error: error.code == "policy_malformed" and "known" in error.sentence,
+    ):
+        Policy.parse(
+            quiet.replace('uses = ["aggregate"]', 'uses = ["filter", "aggregate"]').encode(),
+        )
+    known = quiet.replace(
+        'uses = ["aggregate"]',
+        'uses = ["filter", "aggregate"]\nknown = "values"',
+    )
     assert Policy.parse(known.encode()).sources["records"]["Income"].known == "values"
 
 
@@ -96,18 +107,47 @@ def test_a_column_chooses_rows_only_if_the_owner_says_that_its_values_are_known(
     [
         ("SELECT count(*) FROM records", "marketing", "purpose_not_allowed"),
         ("SELECT count(*) FROM other", "credit-assessment", "source_not_allowed"),
-        ("SELECT count(*) FROM records WHERE Name = 'x'", "credit-assessment", "column_not_allowed"),
-        ("SELECT count(*) FROM records WHERE home = 'x'", "credit-assessment", "column_not_allowed"),
+        (
+            "SELECT count(*) FROM records WHERE Name = 'x'",
+            "credit-assessment",
+            "column_not_allowed",
+        ),
+        (
+            "SELECT count(*) FROM records WHERE home = 'x'",
+            "credit-assessment",
+            "column_not_allowed",
+        ),
         ("SELECT count(*) FROM records WHERE Income = 5", "credit-assessment", "use_not_allowed"),
-        ("SELECT Income, count(*) FROM records GROUP BY Income", "credit-assessment", "use_not_allowed"),
-        ("SELECT floor(Income), count(*) FROM records GROUP BY floor(Income)", "credit-assessment", "use_not_allowed"),
+        (
+            "SELECT Income, count(*) FROM records GROUP BY Income",
+            "credit-assessment",
+            "use_not_allowed",
+        ),
+        (
+            "SELECT floor(Income), count(*) FROM records GROUP BY floor(Income)",
+            "credit-assessment",
+            "use_not_allowed",
+        ),
         ("SELECT sum(Age) FROM records", "credit-assessment", "use_not_allowed"),
-        ("SELECT count(*) FILTER (WHERE Income > 5) FROM records", "credit-assessment", "use_not_allowed"),
-        ("SELECT Status, count(*) FROM records GROUP BY Status", "credit-assessment", "use_not_allowed"),
+        (
+            "SELECT count(*) FILTER (WHERE Income > 5) FROM records",
+            "credit-assessment",
+            "use_not_allowed",
+        ),
+        (
+            "SELECT Status, count(*) FROM records GROUP BY Status",
+            "credit-assessment",
+            "use_not_allowed",
+        ),
         ("SELECT count(Home) FROM records", "credit-assessment", "use_not_allowed"),
     ],
 )
-def test_what_the_policy_does_not_name_is_forbidden(policy: Policy, sql: str, purpose: str, code: str) -> None:
+def test_what_the_policy_does_not_name_is_forbidden(
+    policy: Policy,
+    sql: str,
+    purpose: str,
+    code: str,
+) -> None:
     job = job_of(sql, purpose=purpose)
     with pytest.raises(Forbidden, check=lambda error: error.code == code):
         policy.permit(read(sql), job)
@@ -116,4 +156,7 @@ def test_what_the_policy_does_not_name_is_forbidden(policy: Policy, sql: str, pu
 def test_a_function_that_is_not_allowed_is_forbidden() -> None:
     policy = Policy.parse(replaced('["count", "sum", "avg"]', '["count"]').encode())
     with pytest.raises(Forbidden, check=lambda error: error.code == "function_not_allowed"):
-        policy.permit(read("SELECT avg(Income) FROM records"), job_of("SELECT avg(Income) FROM records"))
+        policy.permit(
+            read("SELECT avg(Income) FROM records"),
+            job_of("SELECT avg(Income) FROM records"),
+        )

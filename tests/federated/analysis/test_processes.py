@@ -26,9 +26,15 @@ def folders(tmp_path: Path) -> Parties:
     """Both parties' folders; nobody runs yet."""
     table = make_table()
     columns = {name: pa.array(column, from_pandas=True) for name, column in table.columns.items()}
-    records = pa.table({KEY: pa.array([identifier.decode() for identifier in table.ids.tolist()]), **columns})
+    records = pa.table(
+        {KEY: pa.array([identifier.decode() for identifier in table.ids.tolist()]), **columns},
+    )
     noisy = POLICY.replace("\n[sources.records.Home]", NOISE + "\n[sources.records.Home]")
-    made = Parties.make(tmp_path, {"tax": {"records": records}, "bank": {}}, policies={"tax": noisy})
+    made = Parties.make(
+        tmp_path,
+        {"tax": {"records": records}, "bank": {}},
+        policies={"tax": noisy},
+    )
     Budget.create(tmp_path / "tax" / "budget.json", 10_000)
     return made
 
@@ -106,14 +112,39 @@ def test_what_fails_at_the_owner_is_told_to_the_analyst_by_one_code(parties: Par
     [
         (SQL, "credit-assessment", "approved analysis"),
         (SQL, "marketing", "purpose_not_allowed"),
-        ("SELECT Income, count(*) FROM records GROUP BY Income", "credit-assessment", "use_not_allowed"),
+        (
+            "SELECT Income, count(*) FROM records GROUP BY Income",
+            "credit-assessment",
+            "use_not_allowed",
+        ),
         ("SELECT count(*) FROM records WHERE Age = 'x'", "credit-assessment", "analysis_types"),
     ],
 )
-def test_the_data_officer_cannot_approve_what_the_policy_forbids(folders: Parties, tmp_path: Path, sql: str, purpose: str, expected: str) -> None:
+def test_the_data_officer_cannot_approve_what_the_policy_forbids(
+    folders: Parties,
+    tmp_path: Path,
+    sql: str,
+    purpose: str,
+    expected: str,
+) -> None:
     spec = tmp_path / "job.json"
     spec.write_text(json.dumps(job_of(sql, purpose=purpose).to_json()))
-    command = [sys.executable, "-m", "scripts.cli", "federated", "approve", str(spec), "--by", "Officer Li"]
-    done = subprocess.run([*command, "--party", str(folders.root / "tax" / "party.toml")], capture_output=True, text=True, timeout=60, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.cli",
+        "federated",
+        "approve",
+        str(spec),
+        "--by",
+        "Officer Li",
+    ]
+    done = subprocess.run(
+        [*command, "--party", str(folders.root / "tax" / "party.toml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert expected in done.stdout + done.stderr
     assert (done.returncode == 0) == (expected == "approved analysis") == (folders.root / "tax" / "approvals").exists()

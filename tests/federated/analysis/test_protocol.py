@@ -60,7 +60,12 @@ def test_the_analyst_gets_the_result_and_the_owner_a_record_of_it(office: Office
     record = json.loads(ended["tax"].files["released.json"])
     assert [row[0] for row in record["result"]] == ["owner", "parents", "rent"]
     assert record["sql"] == BY_HOME
-    assert ended["tax"].metrics == {"groups": 3, "groups_held_back": 0, "cells_held_back": 0, "micro_rho": 0}
+    assert ended["tax"].metrics == {
+        "groups": 3,
+        "groups_held_back": 0,
+        "cells_held_back": 0,
+        "micro_rho": 0,
+    }
     assert ended["bank"].metrics == {"rows": 3, "missing": 0}
 
 
@@ -93,14 +98,16 @@ def test_where_on_one_row_gives_nothing(office: Office) -> None:
 def test_filter_on_one_row_gives_nothing(office: Office) -> None:
     one = person(office)
     ((total, here, income),) = office.result(
-        f"SELECT count(*), count(*) FILTER (WHERE {one}) AS c, sum(Income) FILTER (WHERE {one}) AS s FROM records"
+        f"SELECT count(*), count(*) FILTER (WHERE {one}) AS c, sum(Income) FILTER (WHERE {one}) AS s FROM records",
     )
     assert (total, here, income) == (400, None, None)
 
 
 def test_all_but_one_row_beside_all_gives_nothing_within_one_analysis(office: Office) -> None:
     one = person(office)
-    ((everyone, others),) = office.result(f"SELECT sum(Income), sum(Income) FILTER (WHERE NOT ({one})) AS others FROM records")
+    ((everyone, others),) = office.result(
+        f"SELECT sum(Income), sum(Income) FILTER (WHERE NOT ({one})) AS others FROM records",
+    )
     assert everyone is not None
     assert others is None
 
@@ -124,7 +131,12 @@ def test_counts_do_not_tell_one_row_by_difference_of_sums_and_counts(office: Off
     """
     one = person(office)
     assert len(office.result("SELECT count(*) FROM records WHERE Status = 'bad' OR Age > 100")) == 1
-    assert office.result(f"SELECT sum(Income), avg(Income) FROM records WHERE (Status = 'bad' OR Age > 100) AND NOT ({one})") == []
+    assert (
+        office.result(
+            f"SELECT sum(Income), avg(Income) FROM records WHERE (Status = 'bad' OR Age > 100) AND NOT ({one})",
+        )
+        == []
+    )
 
 
 def test_a_row_whose_neighbours_lack_the_value_is_not_told_by_a_difference(office: Office) -> None:
@@ -133,7 +145,9 @@ def test_a_row_whose_neighbours_lack_the_value_is_not_told_by_a_difference(offic
     office.table.columns["Income"][:12] = np.nan
     office.table.columns["Income"][5] = 4321.0
     assert office.result("SELECT sum(Income) FROM records")[0][0] is not None
-    assert office.result("SELECT count(*), sum(Income) FROM records WHERE NOT (Age = 101)") == [[388, None]]
+    assert office.result("SELECT count(*), sum(Income) FROM records WHERE NOT (Age = 101)") == [
+        [388, None],
+    ]
 
 
 def test_a_tracker_over_three_analyses_is_stopped(office: Office) -> None:
@@ -149,10 +163,18 @@ def test_a_tracker_over_three_analyses_is_stopped(office: Office) -> None:
 
 def test_shifted_bins_do_not_tell_the_rows_between(office: Office) -> None:
     """Ages by tens from 0 and from 1: groups that overlap in all but a year's rows."""
-    office.table.columns["Age"] = np.where(office.table.columns["Age"] % 10 == 0, 33.0, office.table.columns["Age"])
+    office.table.columns["Age"] = np.where(
+        office.table.columns["Age"] % 10 == 0,
+        33.0,
+        office.table.columns["Age"],
+    )
     office.table.columns["Age"][:4] = 30.0
-    first = office.result("SELECT floor(Age / 10) AS d, count(*) FROM records GROUP BY floor(Age / 10)")
-    second = office.result("SELECT floor((Age - 1) / 10) AS d, count(*) FROM records GROUP BY floor((Age - 1) / 10)")
+    first = office.result(
+        "SELECT floor(Age / 10) AS d, count(*) FROM records GROUP BY floor(Age / 10)",
+    )
+    second = office.result(
+        "SELECT floor((Age - 1) / 10) AS d, count(*) FROM records GROUP BY floor((Age - 1) / 10)",
+    )
     assert 3.0 in [row[0] for row in first]
     assert 2.0 not in [row[0] for row in second]
 
@@ -223,7 +245,9 @@ def released_of_the_income(office: Office, cell: str) -> tuple[int, int]:
     low, high = 0, 5000
     try:
         while high - low > 1:
-            places = sorted({low + (high - low) * number // 13 for number in range(1, 13)} - {low, high})
+            places = sorted(
+                {low + (high - low) * number // 13 for number in range(1, 13)} - {low, high},
+            )
             cells = ", ".join(f"{cell.format(k=place)} AS c{place}" for place in places)
             ((_, *values),) = office.result(f"SELECT count(*), {cells} FROM records")
             lacking = [place for place, value in zip(places, values, strict=True) if value is None]
@@ -235,8 +259,15 @@ def released_of_the_income(office: Office, cell: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("uses", ['["aggregate"]', '["filter", "aggregate"]', '["group", "filter", "aggregate"]'])
-def test_what_is_held_back_does_not_tell_one_persons_income(office: Office, cell: str, uses: str) -> None:
+@pytest.mark.parametrize(
+    "uses",
+    ['["aggregate"]', '["filter", "aggregate"]', '["group", "filter", "aggregate"]'],
+)
+def test_what_is_held_back_does_not_tell_one_persons_income(
+    office: Office,
+    cell: str,
+    uses: str,
+) -> None:
     """Whether a cell is given out would be one exact bit about the one row, under any condition the
     analyst likes: four analyses find the income.
     """
@@ -248,7 +279,12 @@ def test_what_is_held_back_does_not_tell_one_persons_income(office: Office, cell
 
 @pytest.mark.parametrize("held", [9, 10, 11])
 @pytest.mark.parametrize("cell", ["sum(Income)", "count(Income)", "avg(Income)"])
-def test_what_is_held_back_does_not_tell_who_has_a_value(office: Office, refused: Refused, cell: str, held: int) -> None:
+def test_what_is_held_back_does_not_tell_who_has_a_value(
+    office: Office,
+    refused: Refused,
+    cell: str,
+    held: int,
+) -> None:
     """Of twelve rows nine, ten or eleven hold an income, and it is not known which: a
     sum that came with ten alone would reveal it.
     """
@@ -270,8 +306,18 @@ def test_a_column_without_gaps_needs_nothing_to_be_known(office: Office) -> None
 # --- Errors as oracles ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", [POLICY.replace("releases = 20", "releases = 20\nmost_groups = 2"), POLICY + "\n[limits]\nrows = 399\n"])
-def test_whatever_fails_once_the_source_is_open_has_one_code(office: Office, policy: str, refused: Refused) -> None:
+@pytest.mark.parametrize(
+    "policy",
+    [
+        POLICY.replace("releases = 20", "releases = 20\nmost_groups = 2"),
+        POLICY + "\n[limits]\nrows = 399\n",
+    ],
+)
+def test_whatever_fails_once_the_source_is_open_has_one_code(
+    office: Office,
+    policy: str,
+    refused: Refused,
+) -> None:
     office.rule(policy)
     with refused("analysis_failed"):
         office.run(BY_HOME)
@@ -302,13 +348,57 @@ def test_no_value_of_a_row_makes_an_analysis_fail(office: Office, value: float) 
         ({"parameters": {"sql": 7}}, "analysis_text"),
         ({"parameters": {"sql": "SELECT"}}, "analysis_refused"),
         ({"parameters": {"sql": BY_HOME.replace("records", "other")}}, "spec_roles"),
-        ({"parties": {"tax": Party("owner", "records", ("Home", "Income")), "bank": Party("analyst", "loans")}}, "spec_roles"),
+        (
+            {
+                "parties": {
+                    "tax": Party("owner", "records", ("Home", "Income")),
+                    "bank": Party("analyst", "loans"),
+                }
+            },
+            "spec_roles",
+        ),
         ({"parties": {"tax": Party("owner"), "bank": Party("analyst")}}, "spec_roles"),
-        ({"parties": {"tax": Party("owner", "records", ("Home", "Income")), "bank": Party("owner", "x")}}, "spec_roles"),
-        ({"parties": {"tax": Party("owner", "records", ("Home", "Income")), "bank": Party("analyst"), "other": Party("analyst")}}, "spec_roles"),
-        ({"parties": {"tax": Party("owner", "records", ("Home", "Income")), "bank": Party("reader")}}, "spec_roles"),
-        ({"parties": {"tax": Party("owner", "records", ("Home",)), "bank": Party("analyst")}}, "spec_columns"),
-        ({"parties": {"tax": Party("owner", "records", ("Home", "Income", "Age")), "bank": Party("analyst")}}, "spec_columns"),
+        (
+            {
+                "parties": {
+                    "tax": Party("owner", "records", ("Home", "Income")),
+                    "bank": Party("owner", "x"),
+                }
+            },
+            "spec_roles",
+        ),
+        (
+            {
+                "parties": {
+                    "tax": Party("owner", "records", ("Home", "Income")),
+                    "bank": Party("analyst"),
+                    "other": Party("analyst"),
+                }
+            },
+            "spec_roles",
+        ),
+        (
+            {
+                "parties": {
+                    "tax": Party("owner", "records", ("Home", "Income")),
+                    "bank": Party("reader"),
+                }
+            },
+            "spec_roles",
+        ),
+        (
+            {"parties": {"tax": Party("owner", "records", ("Home",)), "bank": Party("analyst")}},
+            "spec_columns",
+        ),
+        (
+            {
+                "parties": {
+                    "tax": Party("owner", "records", ("Home", "Income", "Age")),
+                    "bank": Party("analyst"),
+                }
+            },
+            "spec_columns",
+        ),
     ],
 )
 def test_bad_specifications_are_refused(change: dict[str, Any], code: str) -> None:
@@ -330,7 +420,10 @@ def test_without_a_policy_nothing_is_admitted(office: Office, refused: Refused) 
 # --- Noise ----------------------------------------------------------------------------------------
 
 
-def test_noise_is_charged_once_for_each_analysis_and_refused_when_it_is_spent(noisy_office: Office, refused: Refused) -> None:
+def test_noise_is_charged_once_for_each_analysis_and_refused_when_it_is_spent(
+    noisy_office: Office,
+    refused: Refused,
+) -> None:
     budget = Budget(noisy_office.home / "budget.json")
     for left in (10_000, 5_000, 0):
         assert noisy_office.run(BY_HOME)["tax"].metrics["micro_rho"] == 5000
@@ -341,7 +434,11 @@ def test_noise_is_charged_once_for_each_analysis_and_refused_when_it_is_spent(no
 
 
 @pytest.mark.parametrize("limit", [0, 4_999])
-def test_a_budget_that_does_not_reach_is_refused_before_anything(noisy_office: Office, refused: Refused, limit: int) -> None:
+def test_a_budget_that_does_not_reach_is_refused_before_anything(
+    noisy_office: Office,
+    refused: Refused,
+    limit: int,
+) -> None:
     (noisy_office.home / "budget.json").unlink()
     Budget.create(noisy_office.home / "budget.json", limit)
     with refused("budget_exhausted"):
@@ -368,7 +465,11 @@ def test_noise_changes_what_is_released_and_is_fresh_each_time(noisy_office: Off
         ("SELECT count(*), count(*) FILTER (WHERE Age > 30) AS c FROM records", [(1, 0), (1, 0)]),
     ],
 )
-def test_what_the_noise_costs_is_within_what_is_charged(policy: Policy, sql: str, bounds: list[tuple[int, int]]) -> None:
+def test_what_the_noise_costs_is_within_what_is_charged(
+    policy: Policy,
+    sql: str,
+    bounds: list[tuple[int, int]],
+) -> None:
     """Zero-concentrated: the sum of bound**2 / (2 sigma**2) over all numbers given out; and one
     less of any sigma would be above its share.
     """
@@ -383,9 +484,14 @@ def test_what_the_noise_costs_is_within_what_is_charged(policy: Policy, sql: str
         assert all(sigma == 1 or bound**2 * 10**6 / (2 * (sigma - 1) ** 2) > micro_rho / len(parts) for bound, sigma in parts)
 
 
-def test_noise_too_wide_to_draw_exactly_is_refused_before_anything(noisy_office: Office, refused: Refused) -> None:
+def test_noise_too_wide_to_draw_exactly_is_refused_before_anything(
+    noisy_office: Office,
+    refused: Refused,
+) -> None:
     text = (noisy_office.home / "policy.toml").read_text()
-    noisy_office.rule(text.replace("micro_rho = 5000", "micro_rho = 1").replace("places = 2", "places = 5"))
+    noisy_office.rule(
+        text.replace("micro_rho = 5000", "micro_rho = 1").replace("places = 2", "places = 5"),
+    )
     with refused("noise_wrong"):
         ANALYSIS.admit(job_of(BY_HOME), "tax", noisy_office.settings)
 

@@ -36,17 +36,31 @@ def offer(partition: Partition, *sets: NDArray[np.int64]) -> list[bool]:
 
 
 def test_a_set_that_differs_from_a_released_one_by_few_rows_is_not_released() -> None:
-    assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(29)), rows(range(24))) == [True, False, True]
+    assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(29)), rows(range(24))) == [
+        True,
+        False,
+        True,
+    ]
     assert offer(Partition.fresh(ALL), rows(range(29)), rows(range(30))) == [True, False]
 
 
 def test_the_last_group_beside_a_total_is_not_released_if_the_rest_is_small() -> None:
     """Three groups of 30, 27 and 3: the total and two of them would give the third."""
-    assert offer(Partition.fresh(ALL), rows(range(60)), rows(range(30)), rows(range(30, 57)), rows(range(57, 60))) == [True, True, False, False]
+    assert offer(
+        Partition.fresh(ALL),
+        rows(range(60)),
+        rows(range(30)),
+        rows(range(30, 57)),
+        rows(range(57, 60)),
+    ) == [True, True, False, False]
 
 
 def test_a_total_after_its_large_groups_is_not_released_if_it_would_give_a_small_one() -> None:
-    assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(30, 57)), rows(range(60))) == [True, True, False]
+    assert offer(Partition.fresh(ALL), rows(range(30)), rows(range(30, 57)), rows(range(60))) == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_tracker_of_sets_that_pairwise_differ_enough_is_stopped() -> None:
@@ -79,7 +93,9 @@ def atoms(sets: Sequence[NDArray[np.int64]], within: NDArray[np.bool_]) -> list[
 
 SETS = st.lists(
     st.one_of(
-        st.tuples(st.integers(0, ROW_COUNT), st.integers(0, ROW_COUNT)).map(lambda ends: set(range(min(ends), max(ends)))),
+        st.tuples(st.integers(0, ROW_COUNT), st.integers(0, ROW_COUNT)).map(
+            lambda ends: set(range(min(ends), max(ends))),
+        ),
         st.sets(st.integers(0, ROW_COUNT - 1)),
     ),
     max_size=12,
@@ -87,7 +103,10 @@ SETS = st.lists(
 
 
 @given(SETS, st.sets(st.integers(0, ROW_COUNT - 1)))
-def test_every_atom_of_what_was_released_is_large_enough(sets: list[set[int]], missing: set[int]) -> None:
+def test_every_atom_of_what_was_released_is_large_enough(
+    sets: list[set[int]],
+    missing: set[int],
+) -> None:
     holds = ALL.copy()
     holds[sorted(missing)] = False
     released, given = Released(), {ROWS: list[Any](), "Income": list[Any]()}
@@ -160,7 +179,10 @@ def test_spent_and_changed_sources_are_refused() -> None:
     assert released.runs == ["0x1", "0x2"]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda _data: b"", lambda _data: b"x" * 100])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-9], lambda _data: b"", lambda _data: b"x" * 100],
+)
 def test_a_damaged_record_is_not_taken_for_an_empty_one(tmp_path: Path, damage: Any) -> None:
     file = ReleaseFile(tmp_path, "records", "q4")
     with file.changed() as released:
@@ -174,9 +196,20 @@ def test_a_damaged_record_is_not_taken_for_an_empty_one(tmp_path: Path, damage: 
 def test_any_changed_value_or_bound_changes_the_digests() -> None:
     number = ColumnRule(type="number", uses=("aggregate",), low=0, high=9)
 
-    def digests(value: float = 2.0, text: str | None = "y", name: bytes = b"b", rule: ColumnRule = number) -> dict[str, str]:
-        table = Table(np.array([b"a", name]), {"n": np.array([1.0, value]), "t": np.array(["x", text], object)})
-        return digests_of(table, {"n": rule, "t": ColumnRule(type="text", uses=("group",), known="values")})
+    def digests(
+        value: float = 2.0,
+        text: str | None = "y",
+        name: bytes = b"b",
+        rule: ColumnRule = number,
+    ) -> dict[str, str]:
+        table = Table(
+            np.array([b"a", name]),
+            {"n": np.array([1.0, value]), "t": np.array(["x", text], object)},
+        )
+        return digests_of(
+            table,
+            {"n": rule, "t": ColumnRule(type="text", uses=("group",), known="values")},
+        )
 
     def changed(**change: Any) -> set[str]:
         return {name for name, digest in digests(**change).items() if digest != digests()[name]}

@@ -28,7 +28,9 @@ from tests.federated.analysis.conftest import POLICY, make_table
 
 LEAST = 10
 TABLE = make_table(200)
-RULES = Policy.parse(POLICY.replace('uses = ["filter"]', 'uses = ["group", "filter"]').encode()).sources["records"]
+RULES = Policy.parse(
+    POLICY.replace('uses = ["filter"]', 'uses = ["group", "filter"]').encode(),
+).sources["records"]
 
 # --- A second reading of the forms, one row at a time ---------------------------------------------
 
@@ -56,7 +58,10 @@ def value_of(expression: Expression, row: dict[str, Any]) -> Any:
         first, *rest = values
         return None if first is None else True if first in rest else None if None in rest else False
     if expression.name == "between":
-        parts = [None if None in values[:2] else values[0] >= values[1], None if None in values[::2] else values[0] <= values[2]]
+        parts = [
+            None if None in values[:2] else values[0] >= values[1],
+            None if None in values[::2] else values[0] <= values[2],
+        ]
         return False if False in parts else None if None in parts else True
     return None if None in values else OPERATIONS[expression.name](*values)
 
@@ -117,8 +122,20 @@ def _cell(cell: Cell, rows: list[dict[str, Any]], scaled: dict[str, Any]) -> tup
 
 # --- Expressions of all shapes --------------------------------------------------------------------
 
-NUMBERS = st.integers(-90, 90).map(lambda number: Value(float(number))) | st.sampled_from([Value(0.5), Value(1e15), Column("Age")])
-TEXTS = st.sampled_from([Value("owner"), Value("x'y"), Value('"; DROP TABLE rows; --'), Value("自有"), Value(""), Column("Home"), Column("Status")])
+NUMBERS = st.integers(-90, 90).map(lambda number: Value(float(number))) | st.sampled_from(
+    [Value(0.5), Value(1e15), Column("Age")],
+)
+TEXTS = st.sampled_from(
+    [
+        Value("owner"),
+        Value("x'y"),
+        Value('"; DROP TABLE rows; --'),
+        Value("自有"),
+        Value(""),
+        Column("Home"),
+        Column("Status"),
+    ]
+)
 
 
 def bigger(number: Any, text: Any, truth: Any) -> tuple[Any, Any, Any]:
@@ -127,18 +144,33 @@ def bigger(number: Any, text: Any, truth: Any) -> tuple[Any, Any, Any]:
 
     constant = st.sampled_from([Value(10.0), Value(-3.0), Value(0.25)])
     numbers = [call(name, number, number) for name in "+-*"] + [call(name, number) for name in ("negative", "abs", "floor", "ceil", "round")]
-    numbers += [call("/", number, constant), call("length", text), call("case", truth, number, number)]
-    texts = [call("lower", text), call("upper", text), call("left", text, st.integers(1, 64).map(lambda number: Value(float(number))))]
+    numbers += [
+        call("/", number, constant),
+        call("length", text),
+        call("case", truth, number, number),
+    ]
+    texts = [
+        call("lower", text),
+        call("upper", text),
+        call("left", text, st.integers(1, 64).map(lambda number: Value(float(number)))),
+    ]
     texts += [call("case", truth, text, truth, text, text)]
     truths = [call(name, kind, kind) for name in ("=", "<>", "<", "<=", ">", ">=") for kind in (number, text)]
-    truths += [call("and", truth, truth), call("or", truth, truth), call("not", truth), call("between", number, number, number)]
+    truths += [
+        call("and", truth, truth),
+        call("or", truth, truth),
+        call("not", truth),
+        call("between", number, number, number),
+    ]
     truths += [call("in", text, text, text), call("is null", text), call("is null", number)]
     return number | st.one_of(numbers), text | st.one_of(texts), truth | st.one_of(truths)
 
 
 def shapes(depth: int) -> tuple[Any, Any, Any]:
     number, text = NUMBERS, TEXTS
-    truth = st.tuples(st.sampled_from([Column("Age")]), NUMBERS).map(lambda arguments: Call(">", arguments))
+    truth = st.tuples(st.sampled_from([Column("Age")]), NUMBERS).map(
+        lambda arguments: Call(">", arguments),
+    )
     for _ in range(depth):
         number, text, truth = bigger(number, text, truth)
     return number, text, truth
@@ -155,7 +187,17 @@ def analyses(draw: Any) -> Analysis:
         for place, ((function, column), only) in enumerate(
             draw(
                 st.lists(
-                    st.tuples(st.sampled_from([("count", None), ("count", "Income"), ("sum", "Income"), ("avg", "Income")]), st.none() | TRUTH),
+                    st.tuples(
+                        st.sampled_from(
+                            [
+                                ("count", None),
+                                ("count", "Income"),
+                                ("sum", "Income"),
+                                ("avg", "Income"),
+                            ]
+                        ),
+                        st.none() | TRUTH,
+                    ),
                     min_size=1,
                     max_size=3,
                 )
@@ -192,7 +234,11 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
     computed = in_this_process(statement, 1000)
     wanted = expected(analysis)
     places = [
-        statement.statistic_of(cell, tuple(dict.fromkeys(cell.only for cell in analysis.cells if cell.only is not None))) for cell in analysis.cells
+        statement.statistic_of(
+            cell,
+            tuple(dict.fromkeys(cell.only for cell in analysis.cells if cell.only is not None)),
+        )
+        for cell in analysis.cells
     ]
     got = {
         keys: [(int(computed.sizes[group, place]), int(computed.sums[group, place])) for place in places] for group, keys in enumerate(computed.keys)
@@ -204,7 +250,12 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
     assert len(rows) <= len(wanted)
     for row in rows:
         cells = wanted[tuple(row[: len(analysis.keys)])]
-        for value, (size, total), cell in zip(row[len(analysis.keys) :], cells, analysis.cells, strict=True):
+        for value, (size, total), cell in zip(
+            row[len(analysis.keys) :],
+            cells,
+            analysis.cells,
+            strict=True,
+        ):
             if value is not None:
                 assert size >= LEAST
                 assert value == {"count": size, "sum": total / 100, "avg": total / 100 / size}[cell.function] or value == pytest.approx(
@@ -214,11 +265,18 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
 
 @given(st.lists(analyses(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
 @settings(max_examples=settings().max_examples // 5, suppress_health_check=list(HealthCheck))
-def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are_not_known(asked: list[Analysis], seed: int) -> None:
+def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are_not_known(
+    asked: list[Analysis],
+    seed: int,
+) -> None:
     """Two sources that are alike in what is known, and hold other incomes: whatever is asked, in
     whatever order, the same is held back.
     """
-    other = TABLE.columns["Income"] * 0 + np.random.default_rng(seed).uniform(-9000, 9000, len(TABLE))
+    other = TABLE.columns["Income"] * 0 + np.random.default_rng(seed).uniform(
+        -9000,
+        9000,
+        len(TABLE),
+    )
     sources = [TABLE, Table(TABLE.ids, {**TABLE.columns, "Income": other})]
     shown: list[list[Any]] = [[], []]
     for source, seen in zip(sources, shown, strict=True):
@@ -226,7 +284,12 @@ def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are
         for analysis in asked:
             statement = write(analysis, RULES, least_rows=LEAST, max_groups=1000)
             computed = in_this_process(statement, 1000, source)
-            seen.append((computed.keys, permitted(released, computed, statement, holds, len(source), LEAST).tolist()))
+            seen.append(
+                (
+                    computed.keys,
+                    permitted(released, computed, statement, holds, len(source), LEAST).tolist(),
+                )
+            )
     assert shown[0] == shown[1]
 
 
@@ -258,11 +321,18 @@ def test_which_groups_and_cells_are_given_out_does_not_depend_on_values_that_are
 )
 def test_operations_that_do_not_fit_or_may_fail_on_some_data_are_refused(where: str) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "analysis_types"):
-        write(read(f"SELECT count(*) FROM records WHERE {where}"), RULES, least_rows=LEAST, max_groups=10)
+        write(
+            read(f"SELECT count(*) FROM records WHERE {where}"),
+            RULES,
+            least_rows=LEAST,
+            max_groups=10,
+        )
 
 
 def test_nothing_of_the_submitted_text_is_in_what_runs() -> None:
-    analysis = read("SELECT \"Home\" AS \"'; DROP TABLE rows; --\", count(*) FROM records WHERE Home <> '''; DROP TABLE rows; --' GROUP BY Home")
+    analysis = read(
+        "SELECT \"Home\" AS \"'; DROP TABLE rows; --\", count(*) FROM records WHERE Home <> '''; DROP TABLE rows; --' GROUP BY Home",
+    )
     statement = write(analysis, RULES, least_rows=LEAST, max_groups=10)
     assert "DROP" not in statement.marked + statement.groups + statement.members
     assert statement.parameters == ("'; DROP TABLE rows; --",)
@@ -290,7 +360,9 @@ def test_the_confined_process_computes_the_same() -> None:
     assert here.keys == there.keys
     assert (here.sizes == there.sizes).all()
     assert (here.sums == there.sums).all()
-    assert sorted(zip(here.rows.tolist(), here.groups.tolist(), strict=True)) == sorted(zip(there.rows.tolist(), there.groups.tolist(), strict=True))
+    assert sorted(zip(here.rows.tolist(), here.groups.tolist(), strict=True)) == sorted(
+        zip(there.rows.tolist(), there.groups.tolist(), strict=True),
+    )
 
 
 # --- A process that lies --------------------------------------------------------------------------
@@ -325,7 +397,12 @@ MEMBERS = pa.table({"r": pa.array([0, 1, 2], pa.int32()), "g": pa.array([0, 0, 1
     ],
 )
 def test_an_answer_that_cannot_be_is_not_taken(groups: pa.Table, members: pa.Table) -> None:
-    statement = write(read("SELECT Home, count(*) FROM records GROUP BY Home"), RULES, least_rows=LEAST, max_groups=10)
+    statement = write(
+        read("SELECT Home, count(*) FROM records GROUP BY Home"),
+        RULES,
+        least_rows=LEAST,
+        max_groups=10,
+    )
     assert _read(written(GROUPS, MEMBERS), 3, statement, 10).keys == [("a",), ("b",)]
     with pytest.raises((ValueError, KeyError)):
         _read(written(groups, members), 3, statement, 10)

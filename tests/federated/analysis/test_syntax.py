@@ -24,13 +24,22 @@ def test_an_analysis_is_read_into_keys_cells_and_filters() -> None:
     sql = "SELECT Home, floor(Age / 10) AS decade, count(*), avg(Income) FILTER (WHERE Status = 'bad') AS income FROM records WHERE Age >= 18 GROUP BY floor(Age / 10), Home"
     analysis = read(sql)
     assert analysis.table == "records"
-    assert analysis.keys == (Key("Home", Column("Home")), Key("decade", Call("floor", (Call("/", (Column("Age"), Value(10.0))),))))
+    assert analysis.keys == (
+        Key("Home", Column("Home")),
+        Key("decade", Call("floor", (Call("/", (Column("Age"), Value(10.0))),))),
+    )
     assert analysis.cells == (
         Cell("count", "count", None, None),
         Cell("income", "avg", "Income", Call("=", (Column("Status"), Value("bad")))),
     )
     assert analysis.where == Call(">=", (Column("Age"), Value(18.0)))
-    assert analysis.uses() == {("Home", "group"), ("Age", "group"), ("Age", "filter"), ("Income", "aggregate"), ("Status", "filter")}
+    assert analysis.uses() == {
+        ("Home", "group"),
+        ("Age", "group"),
+        ("Age", "filter"),
+        ("Income", "aggregate"),
+        ("Status", "filter"),
+    }
 
 
 def verdict(sql: str) -> str:
@@ -85,21 +94,33 @@ def test_what_is_on_the_list_passes(sql: str) -> None:
         ("one row by IF", "SELECT sum(IF(Age = 43, Income, 0)) FROM records"),
         ("one row by COALESCE", "SELECT count(COALESCE(Income, Age)) FROM records"),
         ("one row by NULLIF", "SELECT count(NULLIF(Income, 3217)) FROM records"),
-        ("one row by a CASE that is missing", "SELECT count(CASE WHEN Income > 5 THEN 1 END) FROM records"),
+        (
+            "one row by a CASE that is missing",
+            "SELECT count(CASE WHEN Income > 5 THEN 1 END) FROM records",
+        ),
         ("a condition as a number", "SELECT sum(CAST(Income > 5 AS INTEGER)) FROM records"),
         ("a condition as a number, in arithmetic", "SELECT sum(Income * (Age = 43)) FROM records"),
         ("a condition that is counted", "SELECT count(Income > 5) FROM records"),
         ("how many hold", "SELECT count_if(Income > 5) FROM records"),
         ("the value at the least", "SELECT arg_min(Income, Age) FROM records"),
-        ("groups by their sum", "SELECT Home, count(*) FROM records GROUP BY Home HAVING sum(Income) > 5"),
+        (
+            "groups by their sum",
+            "SELECT Home, count(*) FROM records GROUP BY Home HAVING sum(Income) > 5",
+        ),
         ("rows weighed apart", "SELECT sum(Income * Age) FROM records"),
         ("powers", "SELECT sum(Income * Income) FROM records"),
         ("aggregate of a constant", "SELECT sum(1) FROM records"),
         ("arithmetic on aggregates", "SELECT sum(Income) - 1 FROM records"),
         ("window", "SELECT sum(Income) OVER (PARTITION BY Home) FROM records"),
-        ("window in a key", "SELECT row_number() OVER (), count(*) FROM records GROUP BY row_number() OVER ()"),
+        (
+            "window in a key",
+            "SELECT row_number() OVER (), count(*) FROM records GROUP BY row_number() OVER ()",
+        ),
         ("qualify", "SELECT Home, count(*) FROM records GROUP BY Home QUALIFY count(*) = 1"),
-        ("small groups alone", "SELECT Home, count(*) FROM records GROUP BY Home HAVING count(*) = 1"),
+        (
+            "small groups alone",
+            "SELECT Home, count(*) FROM records GROUP BY Home HAVING count(*) = 1",
+        ),
         ("order and limit", "SELECT Home, count(*) FROM records GROUP BY Home ORDER BY 2 LIMIT 1"),
         ("offset", "SELECT Home, count(*) FROM records GROUP BY Home OFFSET 1"),
         ("sample", "SELECT count(*) FROM records USING SAMPLE 1 ROWS"),
@@ -107,11 +128,17 @@ def test_what_is_on_the_list_passes(sql: str) -> None:
         ("rollup", "SELECT Home, count(*) FROM records GROUP BY ROLLUP (Home)"),
         ("grouping sets", "SELECT Home, count(*) FROM records GROUP BY GROUPING SETS ((Home), ())"),
         ("subquery in FROM", "SELECT count(*) FROM (SELECT * FROM records)"),
-        ("subquery in WHERE", "SELECT count(*) FROM records WHERE Income = (SELECT max(Income) FROM records)"),
+        (
+            "subquery in WHERE",
+            "SELECT count(*) FROM records WHERE Income = (SELECT max(Income) FROM records)",
+        ),
         ("exists", "SELECT count(*) FROM records WHERE EXISTS (SELECT 1 FROM records)"),
         ("in subquery", "SELECT count(*) FROM records WHERE Age IN (SELECT Age FROM records)"),
         ("with", "WITH x AS (SELECT * FROM records) SELECT count(*) FROM x"),
-        ("recursion", "WITH RECURSIVE x AS (SELECT 1 UNION ALL SELECT 1 FROM x) SELECT count(*) FROM x"),
+        (
+            "recursion",
+            "WITH RECURSIVE x AS (SELECT 1 UNION ALL SELECT 1 FROM x) SELECT count(*) FROM x",
+        ),
         ("union", "SELECT count(*) FROM records UNION SELECT count(*) FROM records"),
         ("join", "SELECT count(*) FROM records JOIN records AS other ON true"),
         ("cross join", "SELECT count(*) FROM records, records AS other"),
@@ -130,7 +157,10 @@ def test_what_is_on_the_list_passes(sql: str) -> None:
         ("qualified column", "SELECT count(records.Income) FROM records"),
         ("struct field", "SELECT count(*) FROM records WHERE Home.x = 1"),
         ("environment", "SELECT count(*) FROM records WHERE getenv('HOME') = 'x'"),
-        ("setting of the session", "SELECT count(*) FROM records WHERE current_setting('threads') = '1'"),
+        (
+            "setting of the session",
+            "SELECT count(*) FROM records WHERE current_setting('threads') = '1'",
+        ),
         ("clock", "SELECT count(*) FROM records WHERE now() > Age"),
         ("chance", "SELECT count(*) FROM records WHERE random() < 0.5"),
         ("sleep", "SELECT count(*) FROM records WHERE sleep_ms(10) IS NULL"),
@@ -148,7 +178,10 @@ def test_what_is_on_the_list_passes(sql: str) -> None:
         ("function without an argument", "SELECT count(*) FROM records WHERE abs() = 1"),
         ("function with one too many", "SELECT count(*) FROM records WHERE round(Age, 400) = 1"),
         ("count of nothing", "SELECT count() FROM records"),
-        ("case without else", "SELECT count(*) FROM records WHERE CASE WHEN Age > 1 THEN 1 END = 1"),
+        (
+            "case without else",
+            "SELECT count(*) FROM records WHERE CASE WHEN Age > 1 THEN 1 END = 1",
+        ),
         ("null", "SELECT count(*) FROM records WHERE Age = NULL"),
         ("a constant key", "SELECT 1 AS k, count(*) FROM records GROUP BY 1"),
         ("two names alike", "SELECT count(*) AS n, sum(Income) AS n FROM records"),
@@ -179,18 +212,35 @@ def test_attack_by_syntax_is_refused(attack: str, sql: str) -> None:
     assert code_of(sql) in ("analysis_refused", "analysis_unreadable"), attack
 
 
-@pytest.mark.parametrize("sql", [None, 7, [], "", "  \n", "SELECT count(*) FROM records" + " " * MAX_CHARACTERS, "SELECT count(*) FROM records\0"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        None,
+        7,
+        [],
+        "",
+        "  \n",
+        "SELECT count(*) FROM records" + " " * MAX_CHARACTERS,
+        "SELECT count(*) FROM records\0",
+    ],
+)
 def test_what_is_no_text_of_fair_length_is_refused(sql: object) -> None:
     assert code_of(sql) == "analysis_text"
 
 
-@pytest.mark.parametrize("sign", ["\u202e", "\u200b", "\u00a0", "\u2028", "\u0007", "\ufeff", "\ud800", "\ue000"])
+@pytest.mark.parametrize(
+    "sign",
+    ["\u202e", "\u200b", "\u00a0", "\u2028", "\u0007", "\ufeff", "\ud800", "\ue000"],
+)
 def test_signs_that_let_a_text_read_otherwise_than_it_parses_are_refused(sign: str) -> None:
     assert code_of(f"SELECT count(*) FROM records WHERE Home = '{sign}'") == "analysis_text"
 
 
 def test_letters_of_all_scripts_are_plain() -> None:
-    assert read("SELECT count(*) FROM records WHERE Home = '自有住房'").where == Call("=", (Column("Home"), Value("自有住房")))
+    assert read("SELECT count(*) FROM records WHERE Home = '自有住房'").where == Call(
+        "=",
+        (Column("Home"), Value("自有住房")),
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +256,10 @@ def test_letters_of_all_scripts_are_plain() -> None:
     ],
 )
 def test_nesting_and_length_are_bounded(where: str) -> None:
-    assert code_of(f"SELECT count(*) FROM records WHERE {where}") in ("analysis_too_deep", "analysis_unreadable")
+    assert code_of(f"SELECT count(*) FROM records WHERE {where}") in (
+        "analysis_too_deep",
+        "analysis_unreadable",
+    )
 
 
 PIECES = st.sampled_from(

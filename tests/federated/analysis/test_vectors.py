@@ -33,7 +33,12 @@ def test_the_pages_statements_are_what_runs() -> None:
 
 def test_the_pages_noise_is_what_is_drawn() -> None:
     rules, analysis = Policy.parse((HEAD + COLUMNS).encode()).sources["records"], read(SQL)
-    (rows, _), (values, total) = answer.sigmas(analysis, write(analysis, rules, least_rows=10, max_groups=1000), rules, 5000)
+    (rows, _), (values, total) = answer.sigmas(
+        analysis,
+        write(analysis, rules, least_rows=10, max_groups=1000),
+        rules,
+        5000,
+    )
     assert f"| {rows}, {values}, {total} |" in PAGE
     noise = Randomness(bytes(32)).child("noise")
     assert f"`{discrete_gaussian(rows, 6, noise.child('size/0')).tolist()}`" in PAGE

@@ -24,7 +24,13 @@ from federated.horizontal.secagg import Aggregator, Member
 
 NAMES = ("a", "b", "c")
 NODES = {name: ec.generate_private_key(ec.SECP384R1()) for name in NAMES}
-PARAMETERS = {"label": "y", "features": {"x": [0, 1], "home": ["own", "rent"]}, "rounds": 1, "most_rows": 100, "batch": 2}
+PARAMETERS = {
+    "label": "y",
+    "features": {"x": [0, 1], "home": ["own", "rent"]},
+    "rounds": 1,
+    "most_rows": 100,
+    "batch": 2,
+}
 
 
 def settings_of(folder: Path, name: str, **more: Any) -> dict[str, Any]:
@@ -32,12 +38,27 @@ def settings_of(folder: Path, name: str, **more: Any) -> dict[str, Any]:
     (home / "state").mkdir(parents=True)
     (home / "rows.csv").write_text("x,home,y\n0.25,own,1\n,rent,0\n0.75,,1\n0.5,own,\n")
     Budget.create(home / "ledger.json", 0)
-    form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    form = (
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
     (home / "node").write_bytes(NODES[name].private_bytes(*form))
     plan = {"name": "check", "members": list(NAMES), "parameters": PARAMETERS | more}
     FolderGate(home / "approvals").approve(read_plan(plan), uses=1, not_after=2**40, by="Li")
-    paths = {"rows": "rows.csv", "state": "state", "budget": "ledger.json", "gate": "approvals", "key": "node"}
-    return {"plan": plan, "party": name, "keys": public_keys(), **{setting: str(home / path) for setting, path in paths.items()}}
+    paths = {
+        "rows": "rows.csv",
+        "state": "state",
+        "budget": "ledger.json",
+        "gate": "approvals",
+        "key": "node",
+    }
+    return {
+        "plan": plan,
+        "party": name,
+        "keys": public_keys(),
+        **{setting: str(home / path) for setting, path in paths.items()},
+    }
 
 
 def public_keys() -> dict[str, str]:
@@ -58,8 +79,13 @@ def refuses(code: str, node: Node, content: RecordDict) -> None:
     assert raised == code, (raised, code)
 
 
-def keys_request(rosters: Mapping[int, Mapping[str, bytes]], signatures: Mapping[str, bytes]) -> RecordDict:
-    return RecordDict({**pack(rosters), **step_request("shares"), "signatures": ConfigRecord(dict(signatures))})
+def keys_request(
+    rosters: Mapping[int, Mapping[str, bytes]],
+    signatures: Mapping[str, bytes],
+) -> RecordDict:
+    return RecordDict(
+        {**pack(rosters), **step_request("shares"), "signatures": ConfigRecord(dict(signatures))},
+    )
 
 
 class Sum:
@@ -80,7 +106,9 @@ class Sum:
         aggregator = Aggregator(self.plan.terms(0))
         aggregator.collect_keys(self.rosters[0])
         request = keys_request(self.rosters, self.signatures)
-        return aggregator.route_shares({name: unpack(self.node(name).answer(request))[0] for name in NAMES})
+        return aggregator.route_shares(
+            {name: unpack(self.node(name).answer(request))[0] for name in NAMES},
+        )
 
 
 def check_that_nothing_is_read_or_charged_without_a_yes(folder: Path) -> None:
@@ -94,7 +122,11 @@ def check_that_nothing_is_read_or_charged_without_a_yes(folder: Path) -> None:
         Path(settings["rows"]).unlink()  # whoever opens it fails with another code
         node = Node(settings)
         refuses("gate_missing" if gate is None else "gate_refused", node, step_request("keys"))
-        refuses("message_unexpected", node, RecordDict({**step_request("masked"), "common": ArrayRecord([node._plan.initial()])}))
+        refuses(
+            "message_unexpected",
+            node,
+            RecordDict({**step_request("masked"), "common": ArrayRecord([node._plan.initial()])}),
+        )
         assert Budget(Path(settings["budget"])).balance().spent == 0
 
 
@@ -106,13 +138,35 @@ def check_that_forged_keys_are_refused(folder: Path) -> None:
     forged = {number: dict(roster) for number, roster in honest.rosters.items()}
     for number, roster in forged.items():
         for name in "bc":
-            roster[name] = Member(honest.plan.terms(number), name, bytes([number + 1]) * 31 + name.encode()).advertise()
+            roster[name] = Member(
+                honest.plan.terms(number),
+                name,
+                bytes([number + 1]) * 31 + name.encode(),
+            ).advertise()
     node = honest.node("a")
     refuses("keys_differ", node, keys_request(forged, honest.signatures))
     refuses("keys_differ", node, keys_request(honest.rosters, {}))
-    refuses("keys_differ", node, keys_request(honest.rosters, honest.signatures | {"b": honest.signatures["c"]}))
-    refuses("keys_differ", node, keys_request({**honest.rosters, 1: {**honest.rosters[1], "c": forged[1]["c"]}}, honest.signatures))
-    refuses("message_malformed", node, keys_request({**honest.rosters, 1: {name: honest.rosters[1][name] for name in "ab"}}, honest.signatures))
+    refuses(
+        "keys_differ",
+        node,
+        keys_request(honest.rosters, honest.signatures | {"b": honest.signatures["c"]}),
+    )
+    refuses(
+        "keys_differ",
+        node,
+        keys_request(
+            {**honest.rosters, 1: {**honest.rosters[1], "c": forged[1]["c"]}},
+            honest.signatures,
+        ),
+    )
+    refuses(
+        "message_malformed",
+        node,
+        keys_request(
+            {**honest.rosters, 1: {name: honest.rosters[1][name] for name in "ab"}},
+            honest.signatures,
+        ),
+    )
     del honest.settings["a"]["keys"]["c"]
     refuses("peer_key_missing", honest.node("a"), keys_request(honest.rosters, honest.signatures))
 
@@ -128,7 +182,9 @@ def check_that_two_messages_at_once_are_not_both_answered(folder: Path) -> None:
     def ask(vector: Any) -> None:
         def act(member: Member) -> Any:
             with suppress(threading.BrokenBarrierError):
-                both.wait(2)  # until the other has loaded the same state, or long enough to see that it cannot
+                both.wait(
+                    2,
+                )  # until the other has loaded the same state, or long enough to see that it cannot
             answered.append(member.mask(vector, sealed["a"]))
 
         with suppress(QiaolianError, OSError):
@@ -149,13 +205,30 @@ def check_that_members_with_different_models_reveal_nothing(folder: Path) -> Non
     aggregator.senders, vectors = NAMES, {}
     for name in NAMES:
         common = honest.plan.initial() + (5.0 if name == "a" else 0.0)
-        reply = honest.node(name).answer(RecordDict({**pack({0: sealed[name]}), **step_request("masked"), "common": ArrayRecord([common])}))
+        reply = honest.node(name).answer(
+            RecordDict(
+                {
+                    **pack({0: sealed[name]}),
+                    **step_request("masked"),
+                    "common": ArrayRecord([common]),
+                }
+            )
+        )
         vectors[name] = reply.array_records["vector"].to_numpy_ndarrays()[0]
     survivor_list = pack({0: dict.fromkeys(aggregator.add_masked(vectors), b"")})
-    confirmed = {name: unpack(honest.node(name).answer(RecordDict({**survivor_list, **step_request("confirm")})))[0] for name in NAMES}
+    confirmed = {
+        name: unpack(
+            honest.node(name).answer(RecordDict({**survivor_list, **step_request("confirm")})),
+        )[0]
+        for name in NAMES
+    }
     routed = aggregator.route_confirmations(confirmed)
     for name in NAMES:
-        refuses("survivors_differ", honest.node(name), RecordDict({**pack({0: routed[name]}), **step_request("reveal")}))
+        refuses(
+            "survivors_differ",
+            honest.node(name),
+            RecordDict({**pack({0: routed[name]}), **step_request("reveal")}),
+        )
 
 
 def check_a_sum(folder: Path) -> None:
@@ -174,7 +247,12 @@ def check_a_sum(folder: Path) -> None:
     signatures = {name: signatures_of(answer)[name] for name, answer in answers.items()}
     refuses("message_unexpected", nodes["a"], step_request("keys"))
 
-    rosters = {number: aggregators[number].collect_keys({name: adverts[name][number][name] for name in NAMES}) for number in plan.sums}
+    rosters = {
+        number: aggregators[number].collect_keys(
+            {name: adverts[name][number][name] for name in NAMES},
+        )
+        for number in plan.sums
+    }
     request = keys_request(rosters, signatures)
     refuses("message_malformed", nodes["a"], step_request("shares"))
     shares = {name: unpack(Node(settings[name]).answer(request)) for name in NAMES}
@@ -182,16 +260,31 @@ def check_a_sum(folder: Path) -> None:
 
     wrong = ArrayRecord([np.zeros(99)])
     common = ArrayRecord([plan.initial()])
-    refuses("message_malformed", nodes["a"], RecordDict({**pack({0: sealed["a"]}), **step_request("masked")}))
-    refuses("message_malformed", nodes["a"], RecordDict({**pack({0: sealed["a"]}), **step_request("masked"), "common": wrong}))
+    refuses(
+        "message_malformed",
+        nodes["a"],
+        RecordDict({**pack({0: sealed["a"]}), **step_request("masked")}),
+    )
+    refuses(
+        "message_malformed",
+        nodes["a"],
+        RecordDict({**pack({0: sealed["a"]}), **step_request("masked"), "common": wrong}),
+    )
     vectors = {}
     for name in NAMES:
-        reply = Node(settings[name]).answer(RecordDict({**pack({0: sealed[name]}), **step_request("masked"), "common": common}))
+        reply = Node(settings[name]).answer(
+            RecordDict({**pack({0: sealed[name]}), **step_request("masked"), "common": common}),
+        )
         vectors[name] = reply.array_records["vector"].to_numpy_ndarrays()[0]
     aggregators[0].add_masked(vectors)
 
     everybody, two = (pack({0: dict.fromkeys(names, b"")}) for names in (NAMES, NAMES[:2]))
-    confirmed = {name: unpack(Node(settings[name]).answer(RecordDict({**everybody, **step_request("confirm")})))[0] for name in NAMES}
+    confirmed = {
+        name: unpack(
+            Node(settings[name]).answer(RecordDict({**everybody, **step_request("confirm")})),
+        )[0]
+        for name in NAMES
+    }
     refuses("both_secrets", Node(settings["a"]), RecordDict({**two, **step_request("confirm")}))
     routed = aggregators[0].route_confirmations(confirmed)
     revealed = {}

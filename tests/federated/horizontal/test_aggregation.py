@@ -27,19 +27,36 @@ from federated.session import Session
 
 MEMBERS = ("tax", "health", "housing")
 FEATURES = {"income": [0, 100], "home": ["owner", "rent"]}
-PARAMETERS: dict[str, Any] = {"label": "bad", "features": FEATURES, "rounds": 4, "epochs": 2, "batch": 32, "rate": 0.5, "most_rows": 1000}
+PARAMETERS: dict[str, Any] = {
+    "label": "bad",
+    "features": FEATURES,
+    "rounds": 4,
+    "epochs": 2,
+    "batch": 32,
+    "rate": 0.5,
+    "most_rows": 1000,
+}
 PRIVATE = PARAMETERS | {"fraction": 16, "rounds": 2, "privacy": {"clip": 1.0, "noise": 3.0}}
 SEEDS = {name: bytes([place]) * 32 for place, name in enumerate(("server", *MEMBERS))}
 
 
 def job_of(parameters: Mapping[str, Any] = PARAMETERS, **parties: Party) -> Job:
     members = {name: Party("member", "rows", ("income", "home", "bad")) for name in MEMBERS}
-    return Job("j", "aggregation", "credit", {"server": Party("aggregator")} | members | parties, parameters)
+    return Job(
+        "j",
+        "aggregation",
+        "credit",
+        {"server": Party("aggregator")} | members | parties,
+        parameters,
+    )
 
 
 def table_of(seed: int, count: int = 120) -> Table:
     numbers = np.random.default_rng(seed)
-    income, home = numbers.uniform(0, 100, count), numbers.choice(["owner", "rent", "other"], count).astype(object)
+    income, home = (
+        numbers.uniform(0, 100, count),
+        numbers.choice(["owner", "rent", "other"], count).astype(object),
+    )
     income[:3], home[3:5] = np.nan, None
     bad = (numbers.random(count) < sigmoid((50 - np.nan_to_num(income, nan=50)) / 12 + (home == "rent"))).astype(np.float64)
     bad[7] = np.nan
@@ -56,7 +73,10 @@ class Gone(Exception):
 def run(job: Job, **more: Any) -> dict[str, Any]:
     """All roles in one process; the first member's error, if there is one."""
     outcomes = run_all(job, **more)
-    for name in (*MEMBERS, "server"):  # a member's own error comes before what the server makes of its absence
+    for name in (
+        *MEMBERS,
+        "server",
+    ):  # a member's own error comes before what the server makes of its absence
         if isinstance(outcomes[name], QiaolianError) and getattr(outcomes[name], "code", "") != "peer_gone":
             raise outcomes[name]
     return outcomes
@@ -79,13 +99,22 @@ def run_all(
     def role(name: str) -> Any:
         async def play(session: Session) -> JobResult | QiaolianError | None:
             settings = {} if budgets is None or name not in budgets else {"budget": str(budgets[name])}
-            session = Session(session.party, session.channels, session.randomness, settings=settings)
+            session = Session(
+                session.party,
+                session.channels,
+                session.randomness,
+                settings=settings,
+            )
             if gone and name in gone:
                 _limit(session, gone[name])
             if alter and name == "server":
                 alter(session)
             try:
-                return await AGGREGATION.roles[job.parties[name].role](session, tables.get(name), job)
+                return await AGGREGATION.roles[job.parties[name].role](
+                    session,
+                    tables.get(name),
+                    job,
+                )
             except Gone:
                 return None
             except QiaolianError as error:
@@ -173,7 +202,15 @@ def test_roles_and_columns_are_checked() -> None:
     with refused("spec_columns"):
         AGGREGATION.check(job_of(tax=Party("member")))
     with refused("too_few_members"):
-        AGGREGATION.check(Job("j", "aggregation", "credit", {name: party for name, party in job_of().parties.items() if name != "tax"}, PARAMETERS))
+        AGGREGATION.check(
+            Job(
+                "j",
+                "aggregation",
+                "credit",
+                {name: party for name, party in job_of().parties.items() if name != "tax"},
+                PARAMETERS,
+            )
+        )
 
 
 # --- Training -------------------------------------------------------------------------------------
@@ -189,7 +226,16 @@ def test_training_over_secure_sums_is_federated_averaging() -> None:
         local = {}
         for name in MEMBERS:
             order = Randomness(SEEDS[name]).child("training").child(f"order/{number}")
-            local[name] = train_locally(plan.model, common, *data[name], epochs=2, batch=32, rate=0.5, mu=0.0, randomness=order)
+            local[name] = train_locally(
+                plan.model,
+                common,
+                *data[name],
+                epochs=2,
+                batch=32,
+                rate=0.5,
+                mu=0.0,
+                randomness=order,
+            )
         weights = {name: len(data[name][0]) for name in MEMBERS}
         common = sum(local[name] * weights[name] for name in MEMBERS) / sum(weights.values())
     outcomes = run(job)
@@ -273,7 +319,10 @@ def test_the_last_model_of_a_private_training_is_compared_too(tmp_path: Path) ->
 
 def column(name: str, value: Any, dtype: Any) -> dict[str, Table]:
     table = TABLES["tax"]
-    return {**TABLES, "tax": Table(table.ids, {**table.columns, name: np.array([value] * len(table), dtype)})}
+    return {
+        **TABLES,
+        "tax": Table(table.ids, {**table.columns, name: np.array([value] * len(table), dtype)}),
+    }
 
 
 @pytest.mark.parametrize(
@@ -283,7 +332,10 @@ def column(name: str, value: Any, dtype: Any) -> dict[str, Table]:
         (column("bad", "yes", object), "label_not_binary"),
         (column("bad", np.nan, np.float64), "no_rows"),
         (column("income", "much", object), "column_not_numeric"),
-        ({**TABLES, "tax": Table(TABLES["tax"].ids, {"bad": TABLES["tax"].columns["bad"]})}, "column_missing"),
+        (
+            {**TABLES, "tax": Table(TABLES["tax"].ids, {"bad": TABLES["tax"].columns["bad"]})},
+            "column_missing",
+        ),
         ({**TABLES, "tax": table_of(9, 1100)}, "too_many_rows"),
         ({**TABLES, "tax": None}, "no_rows"),
     ],
@@ -336,7 +388,11 @@ def test_the_threshold_follows_from_the_colluders_that_are_named() -> None:
 
 
 @pytest.mark.parametrize(("colluders", "threshold", "unknown"), [(0, 0, 1), (0, 3, 2), (1, 0, 2)])
-def test_what_is_charged_holds_against_a_member_that_takes_its_own_noise_away(colluders: int, threshold: int, unknown: int) -> None:
+def test_what_is_charged_holds_against_a_member_that_takes_its_own_noise_away(
+    colluders: int,
+    threshold: int,
+    unknown: int,
+) -> None:
     # Only the threshold remain; one of them, or all colluders, subtract what they added.
     plan = plan_of(job_of(PRIVATE | {"colluders": colluders, "threshold": threshold}))
     left = plan.sigma * math.sqrt(unknown)
@@ -355,7 +411,10 @@ def test_noise_is_in_the_model() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-def test_an_exhausted_budget_ends_the_run_before_anything_is_sent(tmp_path: Path, limit: int) -> None:
+def test_an_exhausted_budget_ends_the_run_before_anything_is_sent(
+    tmp_path: Path,
+    limit: int,
+) -> None:
     paths = ledgers(tmp_path, limit)
     with refused("budget_exhausted", Conflict):
         run(job_of(PRIVATE), budgets=paths)

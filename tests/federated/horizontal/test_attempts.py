@@ -46,7 +46,12 @@ def homes(tmp_path: Path) -> dict[str, PartyConfig]:
     for name in ("centre", *MEMBERS):
         home = tmp_path / name
         home.mkdir()
-        made[name] = PartyConfig(name=name, listen=Listen(port=1), sources={"rows": SourceEntry(path=Path("rows.csv"), key="id")}, home=home)
+        made[name] = PartyConfig(
+            name=name,
+            listen=Listen(port=1),
+            sources={"rows": SourceEntry(path=Path("rows.csv"), key="id")},
+            home=home,
+        )
     for name in MEMBERS:
         home = made[name].home
         with (home / "rows.csv").open("w", newline="") as file:
@@ -70,7 +75,14 @@ def run_all(homes: dict[str, PartyConfig]) -> dict[str, Any]:
 
     async def one(name: str) -> dict[str, Any]:
         config = homes[name]
-        attempt = Attempt(config, JOB, FolderGate(config.home / "approvals"), wires[name], config.home / "jobs" / "flu" / "1", silent)
+        attempt = Attempt(
+            config,
+            JOB,
+            FolderGate(config.home / "approvals"),
+            wires[name],
+            config.home / "jobs" / "flu" / "1",
+            silent,
+        )
         try:
             return {**await attempt.run(), "folder": attempt.folder}
         except QiaolianError as error:
@@ -86,9 +98,14 @@ def run_all(homes: dict[str, PartyConfig]) -> dict[str, Any]:
     return dict(zip(homes, asyncio.run(everyone()), strict=True))
 
 
-def test_a_training_ends_with_one_model_and_every_side_replays(homes: dict[str, PartyConfig]) -> None:
+def test_a_training_ends_with_one_model_and_every_side_replays(
+    homes: dict[str, PartyConfig],
+) -> None:
     ends = run_all(homes)
-    assert {name: str(end.get("error")) for name, end in ends.items()} == dict.fromkeys(homes, "None")
+    assert {name: str(end.get("error")) for name, end in ends.items()} == dict.fromkeys(
+        homes,
+        "None",
+    )
     assert len({end["files"]["model.json"] for end in ends.values()}) == 1
     spent = {name: Budget(homes[name].home / "budget.json").balance().spent for name in MEMBERS}
     for name, end in ends.items():
@@ -96,7 +113,10 @@ def test_a_training_ends_with_one_model_and_every_side_replays(homes: dict[str, 
     assert {name: Budget(homes[name].home / "budget.json").balance().spent for name in MEMBERS} == spent
 
 
-def test_a_last_model_given_to_one_member_alone_leaves_no_result_anywhere(homes: dict[str, PartyConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_last_model_given_to_one_member_alone_leaves_no_result_anywhere(
+    homes: dict[str, PartyConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     send, sent = Channel.send, list[str]()
 
     async def changed(channel: Channel, kind: str, **fields: Field) -> None:

@@ -19,7 +19,10 @@ def test_charges_add_up(tmp_path: Path) -> None:
     budget = Budget.create(tmp_path / "ledger.json", 1000)
     assert budget.charge("0xaa", 300) == Balance(1000, 300)
     assert Budget(tmp_path / "ledger.json").charge("0xbb", 700).left == 0
-    assert json.loads((tmp_path / "ledger.json").read_text())["charges"] == [{"for": "0xaa", "amount": 300}, {"for": "0xbb", "amount": 700}]
+    assert json.loads((tmp_path / "ledger.json").read_text())["charges"] == [
+        {"for": "0xaa", "amount": 300},
+        {"for": "0xbb", "amount": 700},
+    ]
 
 
 def test_one_more_than_is_left_is_refused_and_nothing_is_spent(tmp_path: Path) -> None:
@@ -74,7 +77,10 @@ def test_a_missing_ledger_is_not_an_empty_one(tmp_path: Path) -> None:
         {"charges": [{"amount": 100.0, "for": ""}]},
     ],
 )
-def test_a_ledger_that_does_not_add_up_is_refused(tmp_path: Path, damage: dict[str, object]) -> None:
+def test_a_ledger_that_does_not_add_up_is_refused(
+    tmp_path: Path,
+    damage: dict[str, object],
+) -> None:
     path = tmp_path / "ledger.json"
     Budget.create(path, 1000).charge("0xaa", 100)
     path.write_text(json.dumps(json.loads(path.read_text()) | damage))
@@ -125,7 +131,11 @@ def test_processes_at_once_do_not_overspend(tmp_path: Path) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(limit=st.integers(0, 1000), amounts=st.lists(st.integers(1, 300), max_size=8))
-def test_what_is_spent_is_the_sum_of_what_was_granted(tmp_path_factory: pytest.TempPathFactory, limit: int, amounts: list[int]) -> None:
+def test_what_is_spent_is_the_sum_of_what_was_granted(
+    tmp_path_factory: pytest.TempPathFactory,
+    limit: int,
+    amounts: list[int],
+) -> None:
     budget = Budget.create(tmp_path_factory.mktemp("ledger") / "ledger.json", limit)
     granted = 0
     for amount in amounts:

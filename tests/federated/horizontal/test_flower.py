@@ -62,7 +62,10 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         labels = numbers.random(300) < sigmoid(features @ np.array([3.0, -4.0, 1.0]))
         with (folder / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows(
-                [["x0", "x1", "x2", "bad"], *([*row, int(label)] for row, label in zip(features.tolist(), labels, strict=True))]
+                [
+                    ["x0", "x1", "x2", "bad"],
+                    *([*row, int(label)] for row, label in zip(features.tolist(), labels, strict=True)),
+                ]
             )
     return {name: folder / f"{name}.csv" for name in MEMBERS}
 
@@ -74,14 +77,27 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def deployment(python: Path, traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(
+    python: Path,
+    traces: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Deployment]:
     """Flower, running under strace; where the machine has none, its processes' connections are
     looked up again and again.
     """
     strace = shutil.which("strace")
 
     def tracer(name: str) -> list[str]:
-        return [str(strace), "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(traces / name)]
+        return [
+            str(strace),
+            "-f",
+            "-qq",
+            "--seccomp-bpf",
+            "-e",
+            "trace=connect,sendto,sendmsg,sendmmsg",
+            "-o",
+            str(traces / name),
+        ]
 
     folder = tmp_path_factory.mktemp("flower") / "deployment"
     deployed = Deployment(folder, python, MEMBERS, tracer=tracer if strace else None)
@@ -137,19 +153,36 @@ def budgets_of(plan: Plan, folder: Path) -> dict[str, Path]:
 
 def addresses(trace: str) -> set[str]:
     """The addresses of the Internet families in a trace of system calls."""
-    return set(re.findall(r'inet_addr\("([^"]+)"\)', trace)) | set(re.findall(r'inet_pton\(AF_INET6, "([^"]+)"', trace))
+    return set(re.findall(r'inet_addr\("([^"]+)"\)', trace)) | set(
+        re.findall(r'inet_pton\(AF_INET6, "([^"]+)"', trace),
+    )
 
 
 def test_a_missing_flower_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "python"))
-    with pytest.raises(Unavailable, check=lambda error: error.code == "flower_missing" and PYTHON_VARIABLE in error.hint):
+    with pytest.raises(
+        Unavailable,
+        check=lambda error: error.code == "flower_missing" and PYTHON_VARIABLE in error.hint,
+    ):
         find_python()
 
 
 def test_a_member_refuses_a_lying_server_in_flower_too(python: Path, tmp_path: Path) -> None:
     checks = [str(python), str(Path(__file__).with_name("flower_checks.py")), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0", "FLWR_HOME": str(tmp_path / "flwr")}
-    done = subprocess.run(checks, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_HOME": str(tmp_path / "flwr"),
+    }
+    done = subprocess.run(
+        checks,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -162,11 +195,22 @@ def test_fedavg_over_flower(deployment: Deployment, rows: dict[str, Path], tmp_p
     assert result["auc"] > 0.85
 
 
-def test_a_private_training_over_flower_is_charged_to_every_member(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
+def test_a_private_training_over_flower_is_charged_to_every_member(
+    deployment: Deployment,
+    rows: dict[str, Path],
+    tmp_path: Path,
+) -> None:
     """One sum, as there is no evaluation: of a training in Flower the shortest."""
     plan = Plan.read("charged", MEMBERS, PRIVATE)
     budgets = budgets_of(plan, tmp_path)
-    result = deployment.train(plan, rows, gates=approved(tmp_path, plan), budgets=budgets, patience=120, timeout=480)
+    result = deployment.train(
+        plan,
+        rows,
+        gates=approved(tmp_path, plan),
+        budgets=budgets,
+        patience=120,
+        timeout=480,
+    )
     assert result["survivors"] == [3]
     assert len(result["parameters"]) == plan.model.size
     assert result["parameters"] != plan.initial().tolist()
@@ -174,40 +218,103 @@ def test_a_private_training_over_flower_is_charged_to_every_member(deployment: D
 
 
 def test_a_plan_that_officers_have_not_approved_reads_no_row_and_charges_nothing(
-    deployment: Deployment, rows: dict[str, Path], tmp_path: Path
+    deployment: Deployment,
+    rows: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     plan = Plan.read("refused", MEMBERS, PARAMETERS | NOISE)
     other = Plan.read("refused", MEMBERS, {**plan.parameters, "rounds": 2})
     budgets = budgets_of(plan, tmp_path)
-    gates = approved(tmp_path, plan, ["tax"]) | {"health": approved(tmp_path / "other", other)["health"]}
+    gates = approved(tmp_path, plan, ["tax"]) | {
+        "health": approved(tmp_path / "other", other)["health"],
+    }
     del gates["housing"]
     with pytest.raises(PeerFault) as caught:
         deployment.train(plan, rows, gates=gates, budgets=budgets, patience=120, timeout=480)
     assert caught.value.code == "too_few_members"
     assert caught.value.context["refused"] == {"health": "gate_refused", "housing": "gate_missing"}
-    assert {name: Budget(path).balance().spent for name, path in budgets.items()} == {"tax": plan.cost, "health": 0, "housing": 0}
+    assert {name: Budget(path).balance().spent for name, path in budgets.items()} == {
+        "tax": plan.cost,
+        "health": 0,
+        "housing": 0,
+    }
 
 
 @pytest.mark.long
-def test_fedprox_with_noise_over_flower_goes_on_without_one_member(deployment: Deployment, rows: dict[str, Path], tmp_path: Path) -> None:
+def test_fedprox_with_noise_over_flower_goes_on_without_one_member(
+    deployment: Deployment,
+    rows: dict[str, Path],
+    tmp_path: Path,
+) -> None:
     plan = Plan.read("private", MEMBERS, PRIVATE)
     budgets = budgets_of(plan, tmp_path)
     deployment.stop_node("health")
-    result = deployment.train(plan, rows, gates=approved(tmp_path, plan), budgets=budgets, patience=12, timeout=480)
+    result = deployment.train(
+        plan,
+        rows,
+        gates=approved(tmp_path, plan),
+        budgets=budgets,
+        patience=12,
+        timeout=480,
+    )
     assert result["survivors"] == [2]
     assert len(result["parameters"]) == plan.model.size
-    assert {name: Budget(path).balance().left for name, path in budgets.items()} == {"tax": 0, "health": plan.cost, "housing": 0}
+    assert {name: Budget(path).balance().left for name, path in budgets.items()} == {
+        "tax": 0,
+        "health": plan.cost,
+        "housing": 0,
+    }
 
 
 @pytest.mark.long
-def test_a_training_in_flower_from_the_command_line(rows: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_in_flower_from_the_command_line(
+    rows: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     plan = {"name": "command", "members": MEMBERS, "parameters": PARAMETERS}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    given = [word for name, path in rows.items() for word in ("--rows", f"{name}={path}", "--gate", f"{name}={tmp_path / name / 'approvals'}")]
+    given = [
+        word
+        for name, path in rows.items()
+        for word in (
+            "--rows",
+            f"{name}={path}",
+            "--gate",
+            f"{name}={tmp_path / name / 'approvals'}",
+        )
+    ]
     for name in MEMBERS:
         assert main(["federated", "init", str(tmp_path / name), "--name", name, "--port", "9999"]) == 0
-        assert main(["federated", "approve", str(tmp_path / "plan.json"), "--party", str(tmp_path / name / "party.toml"), "--by", "Li"]) == 0
-    assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), "--patience", "120", *given]) == 0
+        assert (
+            main(
+                [
+                    "federated",
+                    "approve",
+                    str(tmp_path / "plan.json"),
+                    "--party",
+                    str(tmp_path / name / "party.toml"),
+                    "--by",
+                    "Li",
+                ]
+            )
+            == 0
+        )
+    assert (
+        main(
+            [
+                "federated",
+                "flower",
+                str(tmp_path / "plan.json"),
+                "--out",
+                str(tmp_path / "out"),
+                "--patience",
+                "120",
+                *given,
+            ]
+        )
+        == 0
+    )
     model = json.loads((tmp_path / "out" / "model.json").read_text())
     assert model["columns"] == ["x0", "x0 missing", "x1", "x1 missing", "x2", "x2 missing"]
     assert model["parameters"][0] > 0 > model["parameters"][2]
@@ -218,18 +325,43 @@ def test_a_training_in_flower_from_the_command_line(rows: dict[str, Path], tmp_p
     ("plan", "given", "code"),
     [
         ({"name": "x", "members": MEMBERS}, MEMBERS, "spec_malformed"),
-        ({"name": "x", "members": MEMBERS, "parameters": {**PARAMETERS, "speed": 1}}, MEMBERS, "spec_parameters"),
+        (
+            {"name": "x", "members": MEMBERS, "parameters": {**PARAMETERS, "speed": 1}},
+            MEMBERS,
+            "spec_parameters",
+        ),
         ({"name": "x", "members": MEMBERS, "parameters": PARAMETERS}, MEMBERS[:2], "members_wrong"),
-        ({"name": "x", "members": MEMBERS, "parameters": PARAMETERS}, [*MEMBERS[:2], "housing=nowhere.csv"], "source_missing"),
+        (
+            {"name": "x", "members": MEMBERS, "parameters": PARAMETERS},
+            [*MEMBERS[:2], "housing=nowhere.csv"],
+            "source_missing",
+        ),
     ],
 )
 def test_an_unsound_order_starts_nothing(
-    rows: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: Any, given: list[str], code: str
+    rows: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    plan: Any,
+    given: list[str],
+    code: str,
 ) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     words = [word for member in given for word in ("--rows", member if "=" in member else f"{member}={rows[member]}")]
     words += [word for member in given for word in ("--gate", f"{member.partition('=')[0]}={tmp_path}")]
-    assert main(["federated", "flower", str(tmp_path / "plan.json"), "--out", str(tmp_path / "out"), *words]) != 0
+    assert (
+        main(
+            [
+                "federated",
+                "flower",
+                str(tmp_path / "plan.json"),
+                "--out",
+                str(tmp_path / "out"),
+                *words,
+            ]
+        )
+        != 0
+    )
     assert f"error[{code}]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -20,7 +20,10 @@ def chi_square(draws: NDArray[np.int64], reach: int, weight: dict[int, float]) -
     expected = np.array([weight[value] / total for value in range(-reach, reach + 1)])
     tail = sum(mass for value, mass in weight.items() if value > reach) / total
     expected = np.array([tail, *expected, tail]) * len(draws)
-    observed = np.bincount(np.clip(draws, -reach - 1, reach + 1) + reach + 1, minlength=2 * reach + 3)
+    observed = np.bincount(
+        np.clip(draws, -reach - 1, reach + 1) + reach + 1,
+        minlength=2 * reach + 3,
+    )
     assert expected.min() > 20, "the test needs enough draws in each cell"
     return float(((observed - expected) ** 2 / expected).sum()), len(expected) - 1
 
@@ -34,14 +37,22 @@ def limit(degrees: int) -> float:
 @pytest.mark.parametrize("seed", [b"a" * 32, b"b" * 32])
 def test_draws_have_the_probabilities_of_the_definition(sigma: int, seed: bytes) -> None:
     weight = {value: math.exp(-(value**2) / (2 * sigma**2)) for value in range(-12 * sigma, 12 * sigma + 1)}
-    statistic, degrees = chi_square(discrete_gaussian(sigma, 200_000, Randomness(seed)), int(2.5 * sigma), weight)
+    statistic, degrees = chi_square(
+        discrete_gaussian(sigma, 200_000, Randomness(seed)),
+        int(2.5 * sigma),
+        weight,
+    )
     assert statistic < limit(degrees)
 
 
 @pytest.mark.parametrize("scale", [1, 5])
 def test_the_laplace_draws_beneath_are_right_too(scale: int) -> None:
     weight = {value: math.exp(-abs(value) / scale) for value in range(-60 * scale, 60 * scale + 1)}
-    statistic, degrees = chi_square(discrete_laplace(scale, 200_000, Randomness(b"c" * 32)), 4 * scale, weight)
+    statistic, degrees = chi_square(
+        discrete_laplace(scale, 200_000, Randomness(b"c" * 32)),
+        4 * scale,
+        weight,
+    )
     assert statistic < limit(degrees)
 
 

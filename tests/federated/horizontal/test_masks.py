@@ -63,10 +63,14 @@ def test_the_pages_vectors_are_what_the_code_gives() -> None:
     aggregator = Aggregator(terms)
     roster = aggregator.collect_keys({name: member.advertise() for name, member in members.items()})
     attested = {name: advert_digest(terms, name, advert) for name, advert in roster.items()}
-    routed = aggregator.route_shares({name: member.share(roster, attested) for name, member in members.items()})
+    routed = aggregator.route_shares(
+        {name: member.share(roster, attested) for name, member in members.items()},
+    )
     masked = {name: members[name].mask(np.array([1, 2, 3]) * 10**place, routed[name]) for place, name in enumerate(names)}
     survivors = aggregator.add_masked({name: masked[name] for name in "ac"})
-    confirmed = aggregator.route_confirmations({name: members[name].confirm(survivors) for name in "ac"})
+    confirmed = aggregator.route_confirmations(
+        {name: members[name].confirm(survivors) for name in "ac"},
+    )
     total = aggregator.unmask({name: members[name].reveal(confirmed[name]) for name in "ac"})
     assert total.tolist() == [101, 202, 303]
     shown = [

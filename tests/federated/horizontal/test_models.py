@@ -16,7 +16,9 @@ from federated.randomness import Randomness
 
 NUMBERS = np.random.default_rng(3)
 ROWS = NUMBERS.uniform(-1, 1, (300, 4))
-LABELS = (NUMBERS.random(300) < sigmoid(ROWS @ np.array([2.0, -1.0, 0.5, 0.0]) - 0.3)).astype(np.float64)
+LABELS = (NUMBERS.random(300) < sigmoid(ROWS @ np.array([2.0, -1.0, 0.5, 0.0]) - 0.3)).astype(
+    np.float64,
+)
 MODELS: list[Model] = [Logistic(4, 0.01), Neural(4, 3, 0.01)]
 
 
@@ -28,20 +30,42 @@ def loss(model: Any, parameters: Vector) -> float:
 
 def train(model: Model, *, mu: float = 0.0, epochs: int = 5, seed: bytes = b"t" * 32) -> Vector:
     start = model.initial(Randomness(b"i" * 32))
-    return train_locally(model, start, ROWS, LABELS, epochs=epochs, batch=64, rate=0.5, mu=mu, randomness=Randomness(seed))
+    return train_locally(
+        model,
+        start,
+        ROWS,
+        LABELS,
+        epochs=epochs,
+        batch=64,
+        rate=0.5,
+        mu=mu,
+        randomness=Randomness(seed),
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_gradients_are_those_of_the_loss(model: Model) -> None:
     point = np.random.default_rng(4).normal(0, 0.5, model.size)
     steps = np.eye(model.size) * 1e-6
-    differences = np.array([(loss(model, point + step) - loss(model, point - step)) / 2e-6 for step in steps])
+    differences = np.array(
+        [(loss(model, point + step) - loss(model, point - step)) / 2e-6 for step in steps],
+    )
     assert np.allclose(model.gradient(point, ROWS, LABELS), differences, atol=1e-7)
 
 
 def test_logistic_training_finds_what_scikit_learn_finds() -> None:
     model = Logistic(4, 0.01)
-    found = train_locally(model, np.zeros(5), ROWS, LABELS, epochs=3000, batch=300, rate=2.0, mu=0.0, randomness=Randomness(b"t" * 32))
+    found = train_locally(
+        model,
+        np.zeros(5),
+        ROWS,
+        LABELS,
+        epochs=3000,
+        batch=300,
+        rate=2.0,
+        mu=0.0,
+        randomness=Randomness(b"t" * 32),
+    )
     reference = LogisticRegression(C=1 / (0.01 * len(ROWS)), tol=1e-10).fit(ROWS, LABELS)
     assert np.allclose(found[:-1], reference.coef_[0], atol=1e-4)
     assert np.isclose(found[-1], reference.intercept_[0], atol=1e-4)
@@ -52,7 +76,15 @@ def test_the_network_learns_what_a_line_cannot() -> None:
     labels = (rows[:, 0] * rows[:, 1] > 0).astype(np.float64)
     model = Neural(2, 8)
     found = train_locally(
-        model, model.initial(Randomness(b"i" * 32)), rows, labels, epochs=300, batch=50, rate=0.5, mu=0.0, randomness=Randomness(b"t" * 32)
+        model,
+        model.initial(Randomness(b"i" * 32)),
+        rows,
+        labels,
+        epochs=300,
+        batch=50,
+        rate=0.5,
+        mu=0.0,
+        randomness=Randomness(b"t" * 32),
     )
     assert log_loss(labels, sigmoid(model.logits(found, rows))) < 0.25
     assert log_loss(labels, LogisticRegression().fit(rows, labels).predict_proba(rows)) > 0.6

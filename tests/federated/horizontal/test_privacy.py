@@ -60,8 +60,18 @@ def test_coarse_noise_costs_visibly_more_than_the_formula_without_correction() -
     assert privacy.cost(10_000, 1_000, 2, 1_000_000) <= math.ceil(10**6 * (10 / math.sqrt(2)) ** 2 / 2) + 1
 
 
-@given(clip=st.integers(1, 10**6), sigma=st.integers(2, 10**6), shares=st.integers(2, 100), length=st.integers(1, 10**6))
-def test_a_release_is_never_free_and_more_noise_never_dearer(clip: int, sigma: int, shares: int, length: int) -> None:
+@given(
+    clip=st.integers(1, 10**6),
+    sigma=st.integers(2, 10**6),
+    shares=st.integers(2, 100),
+    length=st.integers(1, 10**6),
+)
+def test_a_release_is_never_free_and_more_noise_never_dearer(
+    clip: int,
+    sigma: int,
+    shares: int,
+    length: int,
+) -> None:
     cost = privacy.cost(clip, sigma, shares, length)
     assert 1 <= privacy.cost(clip, sigma * 2, shares, length) <= cost
     assert privacy.cost(clip, sigma, shares + 1, length) <= cost

@@ -12,7 +12,10 @@ from federated.horizontal.quantise import Quantiser
 
 
 @given(values=st.lists(st.floats(-8, 8), min_size=1, max_size=50), fraction=st.integers(0, 40))
-def test_values_within_the_clip_are_off_by_at_most_the_stated_error(values: list[float], fraction: int) -> None:
+def test_values_within_the_clip_are_off_by_at_most_the_stated_error(
+    values: list[float],
+    fraction: int,
+) -> None:
     grid = Quantiser(8.0, fraction)
     vector = np.array(values)
     assert np.abs(grid.restore(grid.quantise(vector)) - vector).max() <= grid.error
@@ -38,7 +41,17 @@ def test_what_is_no_finite_number_is_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("clip", "fraction"), [(0.0, 16), (-1.0, 16), (float("nan"), 16), (float("inf"), 1), (1.0, 53), (4.0, 52), (1.0, -1), (0.2, 0)]
+    ("clip", "fraction"),
+    [
+        (0.0, 16),
+        (-1.0, 16),
+        (float("nan"), 16),
+        (float("inf"), 1),
+        (1.0, 53),
+        (4.0, 52),
+        (1.0, -1),
+        (0.2, 0),
+    ],
 )
 def test_a_grid_float64_cannot_hold_is_refused(clip: float, fraction: int) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "grid_wrong"):

@@ -119,7 +119,10 @@ def test_a_member_that_sends_nonsense_ends_the_sum_with_a_code(alter: Alter, cod
         run({"b": alter})
 
 
-def collude(roster_for: Callable[[str, dict[str, bytes]], dict[str, bytes]], bases: dict[str, bytes]) -> dict[str, Any]:
+def collude(
+    roster_for: Callable[[str, dict[str, bytes]], dict[str, bytes]],
+    bases: dict[str, bytes],
+) -> dict[str, Any]:
     """An aggregator that gives each member the keys it likes, and members with these bases: what
     became of each, and what the aggregator was sent.
     """
@@ -139,7 +142,13 @@ def collude(roster_for: Callable[[str, dict[str, bytes]], dict[str, bytes]], bas
     def member(name: str) -> Callable[[Session], Awaitable[Any]]:
         async def role(session: Session) -> Any:
             try:
-                await contribute(session, "server", TERMS, VECTORS[name], bases.get(name, bytes(32)))
+                await contribute(
+                    session,
+                    "server",
+                    TERMS,
+                    VECTORS[name],
+                    bases.get(name, bytes(32)),
+                )
             except PeerFault as fault:
                 return fault.code
             return None
@@ -181,7 +190,9 @@ def test_a_long_vector_goes_in_pieces() -> None:
     async def server(session: Session) -> Sum | None:
         return await aggregate(session, terms)
 
-    result = run_local({"server": server, **{name: member(place) for place, name in enumerate(NAMES[:3])}})["server"]
+    result = run_local(
+        {"server": server, **{name: member(place) for place, name in enumerate(NAMES[:3])}},
+    )["server"]
     assert result is not None
     assert result.total.shape == (length,)
     assert (result.total == 6).all()

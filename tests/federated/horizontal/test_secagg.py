@@ -15,13 +15,28 @@ from numpy.typing import NDArray
 
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
 from federated.horizontal import shamir
-from federated.horizontal.secagg import Aggregator, Member, Terms, add_pair_mask, add_self_mask, advert_digest, min_threshold
+from federated.horizontal.secagg import (
+    Aggregator,
+    Member,
+    Terms,
+    add_pair_mask,
+    add_self_mask,
+    advert_digest,
+    min_threshold,
+)
 
 NAMES = ("a", "b", "c", "d", "e")
 STEPS = ("keys", "shares", "masked", "confirm", "reveal")
 
 
-def terms_of(*, label: str = "job/1", members: tuple[str, ...] = NAMES, length: int = 50, bound: int = 1000, **more: int) -> Terms:
+def terms_of(
+    *,
+    label: str = "job/1",
+    members: tuple[str, ...] = NAMES,
+    length: int = 50,
+    bound: int = 1000,
+    **more: int,
+) -> Terms:
     return Terms(label, members, length, bound, **more)
 
 
@@ -57,12 +72,16 @@ class Parties:
         }
 
     def keys(self) -> dict[str, bytes]:
-        return self.aggregator.collect_keys({name: member.advertise() for name, member in self.at("keys").items()})
+        return self.aggregator.collect_keys(
+            {name: member.advertise() for name, member in self.at("keys").items()},
+        )
 
     def shares(self) -> dict[str, dict[str, bytes]]:
         roster = self.keys()
         attested = attestations_of(self.members)
-        return self.aggregator.route_shares({name: member.share(roster, attested) for name, member in self.at("shares").items()})
+        return self.aggregator.route_shares(
+            {name: member.share(roster, attested) for name, member in self.at("shares").items()},
+        )
 
     def masked(self) -> tuple[str, ...]:
         routed = self.shares()
@@ -70,11 +89,15 @@ class Parties:
 
     def confirm(self) -> dict[str, dict[str, bytes]]:
         survivors = self.masked()
-        return self.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in self.at("confirm").items()})
+        return self.aggregator.route_confirmations(
+            {name: member.confirm(survivors) for name, member in self.at("confirm").items()},
+        )
 
     def reveal(self) -> NDArray[np.int64]:
         routed = self.confirm()
-        return self.aggregator.unmask({name: member.reveal(routed[name]) for name, member in self.at("reveal").items()})
+        return self.aggregator.unmask(
+            {name: member.reveal(routed[name]) for name, member in self.at("reveal").items()},
+        )
 
     def expected(self) -> Any:
         return sum(self.vectors[name] for name in self.at("masked"))
@@ -119,11 +142,27 @@ def test_too_few_members_at_any_step_end_the_sum(step: str) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(count=st.integers(3, 6), length=st.integers(1, 20), bits=st.sampled_from([32, 64]), data=st.data())
-def test_sums_are_exact_for_any_dropouts_within_the_threshold(count: int, length: int, bits: int, data: st.DataObject) -> None:
+@given(
+    count=st.integers(3, 6),
+    length=st.integers(1, 20),
+    bits=st.sampled_from([32, 64]),
+    data=st.data(),
+)
+def test_sums_are_exact_for_any_dropouts_within_the_threshold(
+    count: int,
+    length: int,
+    bits: int,
+    data: st.DataObject,
+) -> None:
     members = tuple("abcdef"[:count])
     terms = terms_of(members=members, length=length, bits=bits)
-    gone = data.draw(st.dictionaries(st.sampled_from(members), st.sampled_from(STEPS), max_size=count - terms.threshold))
+    gone = data.draw(
+        st.dictionaries(
+            st.sampled_from(members),
+            st.sampled_from(STEPS),
+            max_size=count - terms.threshold,
+        )
+    )
     parties = Parties(terms, gone)
     assert np.array_equal(parties.reveal(), parties.expected())
 
@@ -152,13 +191,17 @@ def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
             roster = parties.keys()
         elif step == "shares":
             attested = attestations_of(parties.members)
-            routed = parties.aggregator.route_shares({name: member.share(roster, attested) for name, member in parties.members.items()})
+            routed = parties.aggregator.route_shares(
+                {name: member.share(roster, attested) for name, member in parties.members.items()},
+            )
         elif step == "masked":
             survivors = parties.aggregator.add_masked(
                 {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.at("masked").items()}
             )
         elif step == "confirm":
-            confirmed = parties.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in parties.at("confirm").items()})
+            confirmed = parties.aggregator.route_confirmations(
+                {name: member.confirm(survivors) for name, member in parties.at("confirm").items()},
+            )
         else:
             total = parties.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in parties.at("reveal").items()})
     assert np.array_equal(total, parties.expected())
@@ -204,7 +247,10 @@ def test_an_element_beyond_the_bound_is_refused(value: int) -> None:
         parties.members["a"].mask(parties.vectors["a"], routed["a"])
 
 
-@pytest.mark.parametrize("vector", [np.zeros(49, np.int64), np.zeros((50, 1), np.int64), np.zeros(50, np.float64)])
+@pytest.mark.parametrize(
+    "vector",
+    [np.zeros(49, np.int64), np.zeros((50, 1), np.int64), np.zeros(50, np.float64)],
+)
 def test_a_vector_of_another_length_or_type_is_refused(vector: NDArray[Any]) -> None:
     parties = Parties(terms_of())
     routed = parties.shares()
@@ -279,7 +325,10 @@ def test_a_member_whose_vector_is_said_to_be_missing_reveals_nothing() -> None:
         parties.members["a"].confirm(("b", "c", "d", "e"))
 
 
-@pytest.mark.parametrize("survivors", [("a", "b", "b", "c"), ("a", "b", "x"), ("a", "b", "c", "d", "e", "f")])
+@pytest.mark.parametrize(
+    "survivors",
+    [("a", "b", "b", "c"), ("a", "b", "x"), ("a", "b", "c", "d", "e", "f")],
+)
 def test_survivors_who_are_no_members_are_refused(survivors: tuple[str, ...]) -> None:
     parties = Parties(terms_of())
     parties.masked()
@@ -350,7 +399,10 @@ def test_a_peer_that_has_vouched_for_nothing_gets_no_share() -> None:
     parties = Parties(terms_of())
     roster = parties.keys()
     with refused("keys_differ"):
-        parties.members["a"].share(roster, {name: digest for name, digest in attestations_of(parties.members).items() if name != "e"})
+        parties.members["a"].share(
+            roster,
+            {name: digest for name, digest in attestations_of(parties.members).items() if name != "e"},
+        )
 
 
 @pytest.mark.parametrize("other", [terms_of(label="job/2"), terms_of(bound=999)])
@@ -369,7 +421,9 @@ def test_members_that_start_from_different_models_reveal_nothing() -> None:
     survivors = parties.aggregator.add_masked(
         {name: member.mask(parties.vectors[name], routed[name], bases[name]) for name, member in parties.members.items()}
     )
-    routed = parties.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in parties.members.items()})
+    routed = parties.aggregator.route_confirmations(
+        {name: member.confirm(survivors) for name, member in parties.members.items()},
+    )
     for name in "ab":
         member = Member.load(parties.terms, parties.members[name].dump())
         with refused("survivors_differ"):
@@ -395,9 +449,24 @@ def both_secrets(parties: Parties, colluder: str) -> bool:
     revealed = {name: parties.members[name].reveal(given[name]) for name in lists}
     own = parties.members[colluder]._open_all()["a"]
     points = {name: parties.terms.point(name) for name in NAMES}
-    seed = shamir.combine({points["a"]: revealed["a"]["a"], points["b"]: revealed["b"]["a"], points[colluder]: own[1]})
-    key = shamir.combine({points["c"]: revealed["c"]["a"], points["d"]: revealed["d"]["a"], points[colluder]: own[0]})
-    return (seed, key) == (parties.members["a"]._secret("self"), parties.members["a"]._secret("masking"))
+    seed = shamir.combine(
+        {
+            points["a"]: revealed["a"]["a"],
+            points["b"]: revealed["b"]["a"],
+            points[colluder]: own[1],
+        },
+    )
+    key = shamir.combine(
+        {
+            points["c"]: revealed["c"]["a"],
+            points["d"]: revealed["d"]["a"],
+            points[colluder]: own[0],
+        },
+    )
+    return (seed, key) == (
+        parties.members["a"]._secret("self"),
+        parties.members["a"]._secret("masking"),
+    )
 
 
 def test_one_colluder_opens_a_vector_at_more_than_half_and_not_at_the_least_threshold_for_it() -> None:
@@ -412,11 +481,17 @@ def test_one_colluder_of_three_and_a_claimed_dropout_need_a_threshold_of_three()
     parties = Parties(terms_of(members=NAMES[:3]), {"c": "masked"})
     assert np.array_equal(parties.reveal() - parties.vectors["b"], parties.vectors["a"])
     with refused("too_few_members"):
-        Parties(terms_of(members=NAMES[:3], threshold=min_threshold(3, 1)), {"c": "masked"}).reveal()
+        Parties(
+            terms_of(members=NAMES[:3], threshold=min_threshold(3, 1)),
+            {"c": "masked"},
+        ).reveal()
 
 
 @given(members=st.integers(3, 256), colluders=st.integers(0, 253))
-def test_the_least_threshold_leaves_two_hidden_vectors_and_one_list(members: int, colluders: int) -> None:
+def test_the_least_threshold_leaves_two_hidden_vectors_and_one_list(
+    members: int,
+    colluders: int,
+) -> None:
     least = min_threshold(members, colluders)
     for threshold in range(1, members + 1):
         hidden = threshold - colluders >= 2 and 2 * threshold > members + colluders
@@ -475,9 +550,13 @@ def test_a_vector_beyond_the_bound_is_noticed_in_the_sum() -> None:
     masked = {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.members.items()}
     masked["c"] += np.uint64(2**40)
     survivors = parties.aggregator.add_masked(masked)
-    confirmed = parties.aggregator.route_confirmations({name: member.confirm(survivors) for name, member in parties.members.items()})
+    confirmed = parties.aggregator.route_confirmations(
+        {name: member.confirm(survivors) for name, member in parties.members.items()},
+    )
     with refused("sum_out_of_range"):
-        parties.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in parties.members.items()})
+        parties.aggregator.unmask(
+            {name: member.reveal(confirmed[name]) for name, member in parties.members.items()},
+        )
 
 
 @pytest.mark.parametrize("vector", [np.zeros(49, np.uint64), np.zeros(50, np.uint32)])
@@ -499,7 +578,9 @@ def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wro
     with refused("message_malformed"):
         parties.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
     with refused("members_wrong"):
-        parties.aggregator.route_shares({**shares, "b": {name: share for name, share in shares["b"].items() if name != "a"}})
+        parties.aggregator.route_shares(
+            {**shares, "b": {name: share for name, share in shares["b"].items() if name != "a"}},
+        )
 
 
 # --- What the aggregator sees ---------------------------------------------------------------------
@@ -524,7 +605,15 @@ def test_a_late_vector_is_still_hidden_once_the_pairwise_masks_are_known() -> No
     late = parties.members["e"].mask(parties.vectors["e"], routed["e"])
     stripped = late.copy()
     for peer in "abcd":
-        add_pair_mask(parties.terms, stripped, parties.members["e"]._secret("masking"), parties.aggregator.roster[peer][32:64], "e", peer, undo=True)
+        add_pair_mask(
+            parties.terms,
+            stripped,
+            parties.members["e"]._secret("masking"),
+            parties.aggregator.roster[peer][32:64],
+            "e",
+            peer,
+            undo=True,
+        )
     assert np.abs(stripped.view(np.int64)).max() > 2**60
     add_self_mask(parties.terms, stripped, parties.members["e"]._secret("self"), "e", undo=True)
     assert np.array_equal(stripped.view(np.int64), parties.vectors["e"])
@@ -542,5 +631,8 @@ def test_steps_out_of_order_are_refused(step: int) -> None:
         lambda member: member.reveal({}),
     ]
     member = Member(parties.terms, "a", b"\1" * 32, step=(step + 2) % 5)
-    with pytest.raises(QiaolianError, check=lambda error: error.code in ("step_out_of_order", "both_secrets")):
+    with pytest.raises(
+        QiaolianError,
+        check=lambda error: error.code in ("step_out_of_order", "both_secrets"),
+    ):
         calls[step](member)

@@ -29,13 +29,48 @@ def test_the_modulus_is_prime() -> None:
     odd, twos = shamir.PRIME - 1, 0
     while odd % 2 == 0:
         odd, twos = odd // 2, twos + 1
-    for base in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89):
+    for base in (
+        2,
+        3,
+        5,
+        7,
+        11,
+        13,
+        17,
+        19,
+        23,
+        29,
+        31,
+        37,
+        41,
+        43,
+        47,
+        53,
+        59,
+        61,
+        67,
+        71,
+        73,
+        79,
+        83,
+        89,
+    ):
         value = pow(base, odd, shamir.PRIME)
         assert value == 1 or any(pow(value, 2**i, shamir.PRIME) == shamir.PRIME - 1 for i in range(twos)), base
 
 
-@given(secret=st.binary(min_size=32, max_size=32), seed=st.binary(min_size=32, max_size=32), count=st.integers(2, 7), data=st.data())
-def test_any_threshold_of_the_shares_gives_the_secret(secret: bytes, seed: bytes, count: int, data: st.DataObject) -> None:
+@given(
+    secret=st.binary(min_size=32, max_size=32),
+    seed=st.binary(min_size=32, max_size=32),
+    count=st.integers(2, 7),
+    data=st.data(),
+)
+def test_any_threshold_of_the_shares_gives_the_secret(
+    secret: bytes,
+    seed: bytes,
+    count: int,
+    data: st.DataObject,
+) -> None:
     threshold = data.draw(st.integers(1, count))
     shares = shamir.split(secret, threshold, range(1, count + 1), Randomness(seed))
     chosen = data.draw(st.permutations(sorted(shares)))[: data.draw(st.integers(threshold, count))]
@@ -47,7 +82,9 @@ def test_fewer_shares_are_consistent_with_every_secret() -> None:
     shares = shamir.split(bytes(32), 3, [1, 2, 3], Randomness(b"s" * 32))
     known = {point: int.from_bytes(shares[point], "big") for point in (1, 2)}
     for secret in (0, 1, shamir.PRIME - 1):
-        third = shamir.interpolate({point - 3: value for point, value in {0: secret, **known}.items()})
+        third = shamir.interpolate(
+            {point - 3: value for point, value in {0: secret, **known}.items()},
+        )
         assert shamir.interpolate({**known, 3: third}) == secret
 
 
@@ -64,8 +101,13 @@ def test_a_share_that_is_no_element_is_refused(share: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "threshold", "points"), [(bytes(31), 2, [1, 2]), (bytes(32), 3, [1, 2]), (bytes(32), 1, [0]), (bytes(32), 2, [1, 1])]
+    ("secret", "threshold", "points"),
+    [(bytes(31), 2, [1, 2]), (bytes(32), 3, [1, 2]), (bytes(32), 1, [0]), (bytes(32), 2, [1, 1])],
 )
-def test_a_split_that_would_give_the_secret_away_is_refused(secret: bytes, threshold: int, points: list[int]) -> None:
+def test_a_split_that_would_give_the_secret_away_is_refused(
+    secret: bytes,
+    threshold: int,
+    points: list[int],
+) -> None:
     with pytest.raises(ValueError):
         shamir.split(secret, threshold, points, Randomness(b"s" * 32))

@@ -18,14 +18,21 @@ from federated.local import run_local
 NAMES = ("bank", "tax", "water", "customs")
 
 
-def run(sets: Any, terms: Terms = Terms(pad_to=8), followers: tuple[str, ...] | None = None) -> dict[str, Any]:
+def run(
+    sets: Any,
+    terms: Terms = Terms(pad_to=8),
+    followers: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
     names = NAMES[: len(sets)]
     others = names[1:] if followers is None else followers
 
     def party(ids: Any) -> Any:
         return lambda session: align(session, ids, leader="bank", followers=others, terms=terms)
 
-    return run_local({name: party(ids) for name, ids in zip(names, sets, strict=True)}, seeds={name: name.encode() * 8 for name in names})
+    return run_local(
+        {name: party(ids) for name, ids in zip(names, sets, strict=True)},
+        seeds={name: name.encode() * 8 for name in names},
+    )
 
 
 def ids_of(numbers: Any) -> Any:
@@ -68,7 +75,13 @@ def test_nothing_in_common_ends_it_at_every_party() -> None:
     def party(ids: Any) -> Any:
         async def role(session: Any) -> None:
             try:
-                await align(session, ids, leader="bank", followers=("tax", "water"), terms=Terms(pad_to=8))
+                await align(
+                    session,
+                    ids,
+                    leader="bank",
+                    followers=("tax", "water"),
+                    terms=Terms(pad_to=8),
+                )
             except Conflict as error:
                 caught.append((session.party, error.code))
 

@@ -34,7 +34,10 @@ def test_the_first_multiples_of_the_ristretto_standard() -> None:
 def test_exponents_commute_and_can_be_undone(group: Group) -> None:
     first, second = scalars(group, 2)
     points = group.hash_to([bytes([number]) for number in range(5)])
-    assert group.times(first, group.times(second, points)) == group.times(second, group.times(first, points))
+    assert group.times(first, group.times(second, points)) == group.times(
+        second,
+        group.times(first, points),
+    )
     assert group.times(group.inverse(first), group.times(first, points)) == points
     assert len(set(points)) == 5
 
@@ -69,7 +72,12 @@ def test_the_identity_does_not_leave(group: Group) -> None:
 def test_the_identity_of_sm2_is_neutral_and_opposites_meet_in_it() -> None:
     x = int.from_bytes(SM2.base_times([5])[0][:32], "big")
     y = int.from_bytes(SM2.base_times([5])[0][32:], "big")
-    assert add_each([(x, y), None, None, (x, y)], [(x, P - y), (x, y), None, None]) == [None, (x, y), None, (x, y)]
+    assert add_each([(x, y), None, None, (x, y)], [(x, P - y), (x, y), None, None]) == [
+        None,
+        (x, y),
+        None,
+        (x, y),
+    ]
 
 
 def test_points_of_sm2_are_on_the_curve() -> None:

@@ -102,7 +102,13 @@ WORD = st.integers(0, 3)  # few values, so that heads repeat
 
 
 @given(st.sets(st.tuples(WORD, WORD)), st.lists(st.tuples(WORD, WORD)))
-def test_rows_are_found_by_both_words(held: set[tuple[int, int]], wanted: list[tuple[int, int]]) -> None:
+def test_rows_are_found_by_both_words(
+    held: set[tuple[int, int]],
+    wanted: list[tuple[int, int]],
+) -> None:
     rows = list(held)
-    found = locate(np.array(rows, np.uint64).reshape(-1, 2), np.array(wanted, np.uint64).reshape(-1, 2))
+    found = locate(
+        np.array(rows, np.uint64).reshape(-1, 2),
+        np.array(wanted, np.uint64).reshape(-1, 2),
+    )
     assert found.tolist() == [rows.index(tag) if tag in held else -1 for tag in wanted]

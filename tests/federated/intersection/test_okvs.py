@@ -27,7 +27,11 @@ def words(*shape: int, seed: int = 1) -> Any:
 
 
 def key_slots_of(keys: Any, layout: Layout, suite: str = "aes") -> KeySlots:
-    return KeySlots.of(keys, layout, [permutation(SUITES[suite], bytes(32), f"store/0/{label}") for label in LABELS])
+    return KeySlots.of(
+        keys,
+        layout,
+        [permutation(SUITES[suite], bytes(32), f"store/0/{label}") for label in LABELS],
+    )
 
 
 def solved(layout: Layout, key_slots: KeySlots) -> Solver:
@@ -51,8 +55,17 @@ def is_uniform(table: Any) -> bool:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 700), st.integers(0, 300), st.integers(1, 9), st.integers(0, 255))
-def test_every_key_decodes_to_its_value_and_no_other_key_to_any(count: int, room: int, width: int, seed: int) -> None:
-    layout, keys, values = Layout.of(count + room), words(count, 2, seed=seed), words(count, width, seed=seed ^ 1)
+def test_every_key_decodes_to_its_value_and_no_other_key_to_any(
+    count: int,
+    room: int,
+    width: int,
+    seed: int,
+) -> None:
+    layout, keys, values = (
+        Layout.of(count + room),
+        words(count, 2, seed=seed),
+        words(count, width, seed=seed ^ 1),
+    )
     table = solved(layout, key_slots_of(keys, layout)).encode(values, Randomness(bytes(32)))
     assert table.shape == (layout.slots, width)
     assert (decode(table, key_slots_of(keys, layout)) == values).all()
@@ -107,7 +120,10 @@ def test_more_keys_than_the_core_may_have_are_not_solved() -> None:
 @pytest.mark.parametrize("count", [0, 1, 40, 3000])
 def test_the_table_is_noise_whatever_number_of_keys_is_in_it(count: int) -> None:
     layout = Layout.of(3000)
-    table = solved(layout, key_slots_of(words(count, 2), layout)).encode(words(count, 4, seed=2), Randomness(bytes(32)))
+    table = solved(layout, key_slots_of(words(count, 2), layout)).encode(
+        words(count, 4, seed=2),
+        Randomness(bytes(32)),
+    )
     assert table.shape == (layout.slots, 4)
     assert is_uniform(table)
     assert len(np.unique(table)) == table.size
@@ -116,9 +132,15 @@ def test_the_table_is_noise_whatever_number_of_keys_is_in_it(count: int) -> None
 def test_with_few_slots_every_table_is_equally_likely() -> None:
     # one key over three slots, of which the lowest two bits are seen: 64 tables; every column of
     # words is a table by itself
-    layout, key_slots = Layout(1), KeySlots(np.array([[0, 1, 2]], np.int32), np.zeros((1, DENSE // 8), np.uint8))
+    layout, key_slots = (
+        Layout(1),
+        KeySlots(np.array([[0, 1, 2]], np.int32), np.zeros((1, DENSE // 8), np.uint8)),
+    )
     tables = solved(layout, key_slots).encode(words(1, 6400), Randomness(bytes(32)))[:3] & np.uint64(3)
-    seen = np.bincount((tables[0] + tables[1] * np.uint64(4) + tables[2] * np.uint64(16)).astype(np.int64), minlength=64)
+    seen = np.bincount(
+        (tables[0] + tables[1] * np.uint64(4) + tables[2] * np.uint64(16)).astype(np.int64),
+        minlength=64,
+    )
     assert ((seen - 100) ** 2 / 100).sum() < 63 + 5 * np.sqrt(2 * 63)
 
 
@@ -142,7 +164,9 @@ def dependent_sets(keys: int, third: int) -> float:
     total = 0.0
     for size in range(2, keys + 1, 2):
         terms = weights + size * base
-        even = terms.max() + log(np.exp(terms - terms.max()).sum())  # of so many throws into a third, every slot an even number
+        even = terms.max() + log(
+            np.exp(terms - terms.max()).sum(),
+        )  # of so many throws into a third, every slot an even number
         total += exp(lgamma(keys + 1) - lgamma(size + 1) - lgamma(keys - size + 1) + 3 * even)
     return total
 
@@ -158,7 +182,10 @@ def test_pairs_with_the_same_slots_are_rarest_in_large_stores() -> None:
     assert pairs[0] < 0.0033
 
 
-@pytest.mark.parametrize("keys", [MAX_CORE, *(3 << exponent for exponent in range(9, 21)), 20_000, 60_000])
+@pytest.mark.parametrize(
+    "keys",
+    [MAX_CORE, *(3 << exponent for exponent in range(9, 21)), 20_000, 60_000],
+)
 def test_peeling_stops_early_with_negligible_probability_by_the_fit_of_the_paper(keys: int) -> None:
     weight = log2(3)
     slope = 2 ** (0.555 * log2(keys) + 0.093 * weight**3 - 1.01 * weight**2 + 2.925 * weight - 0.133)
@@ -182,7 +209,12 @@ KEY, VALUE = np.frombuffer(bytes(range(16)), np.uint64).reshape(1, 2), bytes(ran
 @pytest.mark.parametrize(
     ("suite", "pads", "slots", "dense"),
     [
-        ("aes", "49be0a3ee12a1488cb0d663c1315080fc8e4510ae4d6db50", [653, 1492, 3316], "93a0a3d4a1"),
+        (
+            "aes",
+            "49be0a3ee12a1488cb0d663c1315080fc8e4510ae4d6db50",
+            [653, 1492, 3316],
+            "93a0a3d4a1",
+        ),
         ("sm", "b0e184fc491bd8e3ee27154e2204f3bf15508180c2088114", [988, 1469, 4269], "ffac804f01"),
     ],
 )
@@ -191,7 +223,11 @@ def test_vectors_of_pads_and_slots(suite: str, pads: str, slots: list[int], dens
     Pads(SUITES[suite], VALUE, 1, 3).over(KEY, shown)
     assert shown.tobytes().hex() == pads
     layout = Layout.of(3072)
-    key_slots = KeySlots.of(KEY, layout, [permutation(SUITES[suite], VALUE, f"store/0/{label}") for label in LABELS])
+    key_slots = KeySlots.of(
+        KEY,
+        layout,
+        [permutation(SUITES[suite], VALUE, f"store/0/{label}") for label in LABELS],
+    )
     assert key_slots.slots.tolist() == [slots]
     assert key_slots.dense.tobytes().hex() == dense
     assert f"    {suite:<4} {pads}   {' '.join(map(str, slots))}   {dense}\n" in PAGE

@@ -15,9 +15,23 @@ from hypothesis import strategies as st
 
 from federated.channel import Channel, decode
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError
-from federated.intersection import OpprfReceiver, OpprfSender, Terms, cuckoo, follow_opprf, lead_opprf, opprf
+from federated.intersection import (
+    OpprfReceiver,
+    OpprfSender,
+    Terms,
+    cuckoo,
+    follow_opprf,
+    lead_opprf,
+    opprf,
+)
 from federated.intersection.base_ot import OtSender
-from federated.intersection.batch_oprf import BatchOprfReceiver, BatchOprfSender, Placement, SenderSecret, place_rows
+from federated.intersection.batch_oprf import (
+    BatchOprfReceiver,
+    BatchOprfSender,
+    Placement,
+    SenderSecret,
+    place_rows,
+)
 from federated.intersection.handshake import handshake
 from federated.intersection.okvs import Layout, Solver
 from federated.intersection.oprf import CODE_BITS
@@ -68,7 +82,13 @@ class Run:
         self.row_of_bin: Any = None
 
         async def lead(session: Session) -> None:
-            opprf: OpprfReceiver = await lead_opprf(session, leader, list(self.sets), terms, "opprf")
+            opprf: OpprfReceiver = await lead_opprf(
+                session,
+                leader,
+                list(self.sets),
+                terms,
+                "opprf",
+            )
             self.row_of_bin = opprf.row_of_bin
             for size in words:
                 for name in self.sets:
@@ -85,20 +105,34 @@ class Run:
         def party(name: str) -> Any:
             async def role(session: Session) -> None:
                 async with asyncio.timeout(_PATIENCE):
-                    await (lead if name == "bank" else follow)(wrap(session, wraps[name]) if name in wraps else session)
+                    await (lead if name == "bank" else follow)(
+                        wrap(session, wraps[name]) if name in wraps else session,
+                    )
 
             return role
 
         names = ("bank", *self.sets)
-        run_local({name: party(name) for name in names}, seeds={name: (seed + name.encode()) * 8 for name in names})
+        run_local(
+            {name: party(name) for name in names},
+            seeds={name: (seed + name.encode()) * 8 for name in names},
+        )
 
     def expected(self, name: str, number: int = 0) -> dict[int, list[int]]:
         """What a plain dictionary of the follower's entries holds for the identifier that the
         leader has in each bin.
         """
-        entries, ids, values = self.entries[name], self.sets[name].tolist(), self.sent[name][number].tolist()
+        entries, ids, values = (
+            self.entries[name],
+            self.sets[name].tolist(),
+            self.sent[name][number].tolist(),
+        )
         identifier_of_bin = {place: self.leader[row] for place, row in enumerate(self.row_of_bin.tolist()) if row >= 0}
-        plain = {(place, ids[row]): values[entry] for entry, (place, row) in enumerate(zip(entries.bin.tolist(), entries.row.tolist(), strict=True))}
+        plain = {
+            (place, ids[row]): values[entry]
+            for entry, (place, row) in enumerate(
+                zip(entries.bin.tolist(), entries.row.tolist(), strict=True),
+            )
+        }
         return {place: plain[place, identifier] for place, identifier in identifier_of_bin.items() if (place, identifier) in plain}
 
     def agrees(self, name: str, number: int = 0) -> int:
@@ -122,7 +156,10 @@ def is_uniform(words: Any) -> bool:
 
 
 @settings(deadline=None, max_examples=10)
-@given(st.lists(st.lists(st.integers(0, 60), unique=True, max_size=40), min_size=2, max_size=4), st.integers(1, 13))
+@given(
+    st.lists(st.lists(st.integers(0, 60), unique=True, max_size=40), min_size=2, max_size=4),
+    st.integers(1, 13),
+)
 def test_the_leader_gets_what_a_dictionary_would_give(lists: list[list[int]], words: int) -> None:
     run = Run(*(ids_of([99, *numbers]) for numbers in lists), words=[words, 2])
     assert sorted(run.row_of_bin[run.row_of_bin >= 0].tolist()) == list(range(len(lists[0]) + 1))
@@ -133,7 +170,11 @@ def test_the_leader_gets_what_a_dictionary_would_give(lists: list[list[int]], wo
 
 @pytest.mark.parametrize(("suite", "pad_to"), [("sm", 1), ("aes", 1024), ("aes", "power_of_two")])
 def test_by_either_suite_and_any_padding(suite: str, pad_to: Any) -> None:
-    run = Run(ids_of(range(40)), ids_of(range(30, 90)), terms=Terms(suite=suite, reveal="nobody", pad_to=pad_to))
+    run = Run(
+        ids_of(range(40)),
+        ids_of(range(30, 90)),
+        terms=Terms(suite=suite, reveal="nobody", pad_to=pad_to),
+    )
     assert run.agrees("tax") == 10
 
 
@@ -204,7 +245,13 @@ FOLLOWERS = {
 @pytest.mark.parametrize("name", FOLLOWERS)
 def test_a_table_is_full_and_noise_whatever_the_set(name: str) -> None:
     recorder = Recorder()
-    Run(ids_of(range(900)), FOLLOWERS[name], words=[4], terms=Terms(reveal="nobody"), bank=recorder.watch)
+    Run(
+        ids_of(range(900)),
+        FOLLOWERS[name],
+        words=[4],
+        terms=Terms(reveal="nobody"),
+        bank=recorder.watch,
+    )
     (table,) = tables(recorder)
     assert table.shape == (Layout.of(3 * 1024).slots, 4)
     assert is_uniform(table)
@@ -215,7 +262,12 @@ def test_sets_of_one_padded_size_look_alike() -> None:
     seen = []
     for leaders, followers, shift in ((33, 64, 0), (64, 40, 20), (50, 50, 50)):
         recorder = Recorder()
-        Run(ids_of(range(leaders)), ids_of(range(shift, shift + followers)), terms=Terms(reveal="nobody", pad_to=64), bank=recorder.watch)
+        Run(
+            ids_of(range(leaders)),
+            ids_of(range(shift, shift + followers)),
+            terms=Terms(reveal="nobody", pad_to=64),
+            bank=recorder.watch,
+        )
         seen.append([len(frame) for frame in recorder.frames])
     assert seen[0] == seen[1] == seen[2]
 
@@ -226,7 +278,13 @@ def test_what_the_leader_has_of_its_other_rows_is_noise() -> None:
     def target(entries: OpprfSender, size: int) -> Any:
         return noise(entries.bins, 0, size)[entries.bin]
 
-    run = Run(ids_of(range(2000)), ids_of(range(1000, 3000)), words=[2, 2], terms=Terms(reveal="nobody"), program=target)
+    run = Run(
+        ids_of(range(2000)),
+        ids_of(range(1000, 3000)),
+        words=[2, 2],
+        terms=Terms(reveal="nobody"),
+        program=target,
+    )
     first, second = run.got["tax"]
     targets = noise(len(run.row_of_bin), 0, 2)
     common = (first == targets).all(axis=1)
@@ -245,7 +303,11 @@ def test_empty_bins_and_strange_rows_give_unrelated_words_in_every_run() -> None
 
 def test_words_that_are_not_uniform_show_who_is_common() -> None:
     # why they must be: the attack on a follower that programs its values in the open
-    run = Run(ids_of(range(40)), ids_of(range(30, 60)), program=lambda entries, size: np.zeros((len(entries.row), size), np.uint64))
+    run = Run(
+        ids_of(range(40)),
+        ids_of(range(30, 60)),
+        program=lambda entries, size: np.zeros((len(entries.row), size), np.uint64),
+    )
     found = run.row_of_bin[(run.got["tax"][0] == 0).all(axis=1)]
     assert sorted(found.tolist()) == list(range(30, 40))
 
@@ -273,7 +335,10 @@ def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
         await sender.receive_part(0)
         seen.append(sender._q[:, 1:])
 
-    placed = run_local({"bank": receive, "tax": serve}, seeds={"bank": b"\1" * 32, "tax": b"\2" * 32})["bank"]
+    placed = run_local(
+        {"bank": receive, "tax": serve},
+        seeds={"bank": b"\1" * 32, "tax": b"\2" * 32},
+    )["bank"]
     messages = [decode("bank", memoryview(frame))[1] for frame in recorder.frames]
     seen.extend(message.array("rows", "uint64", [None, None]) for message in messages if message.kind == "intersection/u")
     full = placed.row_of_bin[0] >= 0
@@ -302,7 +367,10 @@ def test_identifiers_of_another_form_are_refused() -> None:
         Run(ids_of([1]), ids_of([1]), np.array([b"123456789"]))
 
 
-@pytest.mark.parametrize("terms", [Terms(), Terms(reveal="both"), Terms(method="ecdh", reveal="nobody")])
+@pytest.mark.parametrize(
+    "terms",
+    [Terms(), Terms(reveal="both"), Terms(method="ecdh", reveal="nobody")],
+)
 def test_terms_by_which_somebody_learns_it_are_refused(terms: Terms) -> None:
     with refused("reveal_not_offered", BadInput):
         Run(ids_of([1]), ids_of([1]), terms=terms)
@@ -317,7 +385,9 @@ def test_sets_above_the_limit_are_refused() -> None:
 @pytest.mark.parametrize("followers", [[], ["tax", "tax"], ["bank"]])
 def test_parties_that_make_no_seating_are_refused(followers: list[str]) -> None:
     with refused("parties_wrong", BadInput):
-        run_local({"bank": lambda session: lead_opprf(session, ids_of([1]), followers, SMALL, "opprf")})
+        run_local(
+            {"bank": lambda session: lead_opprf(session, ids_of([1]), followers, SMALL, "opprf")},
+        )
 
 
 def test_a_store_that_cannot_be_solved_gets_other_slots(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,14 @@ from federated.errors import PeerFault
 from federated.intersection import cuckoo
 from federated.intersection.base_ot import OtSender, receive_seeds
 from federated.intersection.kkrt import cut
-from federated.intersection.oprf import CODE_BITS, CODE_WORDS, OprfFunction, PrgColumns, hash_inputs, mask_width
+from federated.intersection.oprf import (
+    CODE_BITS,
+    CODE_WORDS,
+    OprfFunction,
+    PrgColumns,
+    hash_inputs,
+    mask_width,
+)
 from federated.intersection.suites import SUITES, Suite
 from federated.intersection.transpose import transpose
 from federated.local import run_local, wire_pair
@@ -89,16 +96,24 @@ def test_codes_are_too_close_with_negligible_probability() -> None:
 
 @BOTH
 def test_codes_of_different_tags_differ_in_128_places(suite: Suite) -> None:
-    codes = np.unpackbits(OprfFunction(suite, bytes(32)).codes(words(300, 2))[:, 1:].copy().view(np.uint8), axis=1)
+    codes = np.unpackbits(
+        OprfFunction(suite, bytes(32)).codes(words(300, 2))[:, 1:].copy().view(np.uint8),
+        axis=1,
+    )
     distances = (codes[:, None] != codes[None]).sum(axis=2)[np.triu_indices(300, 1)]
     assert distances.min() >= 128
     assert abs(distances.mean() - CODE_BITS / 2) < 1
 
 
 @pytest.mark.parametrize(
-    ("senders", "receivers", "width"), [(1, 1, 8), (1024, 1024, 8), (10**6, 10**6, 11), (1 << 24, 1 << 24, 12), (1 << 20, 1024, 9)]
+    ("senders", "receivers", "width"),
+    [(1, 1, 8), (1024, 1024, 8), (10**6, 10**6, 11), (1 << 24, 1 << 24, 12), (1 << 20, 1024, 9)],
 )
-def test_masks_are_as_wide_as_the_number_of_comparisons_needs(senders: int, receivers: int, width: int) -> None:
+def test_masks_are_as_wide_as_the_number_of_comparisons_needs(
+    senders: int,
+    receivers: int,
+    width: int,
+) -> None:
     assert mask_width(senders, receivers) == width
     assert 2.0 ** (8 * width) >= 2.0**40 * 3 * senders * receivers
 
@@ -112,7 +127,11 @@ def test_cut_masks_keep_their_lowest_bytes() -> None:
 
 @BOTH
 def test_sender_and_receiver_agree_on_the_mask_of_a_common_tag_only(suite: Suite) -> None:
-    function, secret, t = OprfFunction(suite, bytes(32)), words(CODE_WORDS, seed=2), words(64, CODE_WORDS, seed=3)
+    function, secret, t = (
+        OprfFunction(suite, bytes(32)),
+        words(CODE_WORDS, seed=2),
+        words(64, CODE_WORDS, seed=3),
+    )
     tags = words(64, 2, seed=4)
     q = t ^ (function.codes(tags)[:, 1:] & secret)
     receivers = function.masks(hash_inputs(640, t))
@@ -148,7 +167,12 @@ def test_vectors_of_code_and_mask(suite: str, code: str, mask: str) -> None:
 # --- Base transfers -------------------------------------------------------------------------------
 
 
-def transfer(suite: Suite, choices: Any, *, values: tuple[bytes, bytes] = (bytes(32), bytes(32))) -> tuple[Any, Any]:
+def transfer(
+    suite: Suite,
+    choices: Any,
+    *,
+    values: tuple[bytes, bytes] = (bytes(32), bytes(32)),
+) -> tuple[Any, Any]:
     async def give(session: Session) -> Any:
         ot_sender = OtSender(session.to("b"), suite, values[0], session.randomness)
         await ot_sender.start()
@@ -187,7 +211,13 @@ def test_an_offer_that_is_no_element_is_refused(suite: Suite, number: int) -> No
         await session.to("b").send("ot/offer", point=bad_points(suite)[number])
 
     async def take(session: Session) -> None:
-        await receive_seeds(session.to("a"), suite, bytes(32), np.array([0, 1], np.uint8), session.randomness)
+        await receive_seeds(
+            session.to("a"),
+            suite,
+            bytes(32),
+            np.array([0, 1], np.uint8),
+            session.randomness,
+        )
 
     with pytest.raises(PeerFault, check=lambda error: error.code == "point_invalid"):
         run_local({"a": lie, "b": take})
@@ -212,7 +242,10 @@ def test_a_choice_that_gives_back_the_offer_is_refused(suite: Suite) -> None:
     # B = A makes B - A the identity, whose hash anybody knows
     async def lie(session: Session) -> None:
         shown = (await session.to("a").receive("ot/offer")).blob("point")
-        await session.to("a").send("ot/choice", points=np.frombuffer(shown, np.uint8).reshape(1, -1))
+        await session.to("a").send(
+            "ot/choice",
+            points=np.frombuffer(shown, np.uint8).reshape(1, -1),
+        )
 
     async def give(session: Session) -> None:
         ot_sender = OtSender(session.to("b"), suite, bytes(32), session.randomness)

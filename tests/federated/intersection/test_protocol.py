@@ -14,7 +14,13 @@ BANK, TAX = Party("receiver", "loans"), Party("sender", "returns")
 
 
 def job_of(parties: dict[str, Party] | None = None, **parameters: Any) -> Job:
-    return Job("match", "intersection", "credit-assessment", parties or {"bank": BANK, "tax": TAX}, parameters)
+    return Job(
+        "match",
+        "intersection",
+        "credit-assessment",
+        parties or {"bank": BANK, "tax": TAX},
+        parameters,
+    )
 
 
 def refused(code: str) -> Any:
@@ -22,7 +28,13 @@ def refused(code: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {"method": "ecdh", "reveal": "size", "suite": "sm"}, {"pad_to": "power_of_two"}, {"reveal": "both", "pad_to": 1}]
+    "parameters",
+    [
+        {},
+        {"method": "ecdh", "reveal": "size", "suite": "sm"},
+        {"pad_to": "power_of_two"},
+        {"reveal": "both", "pad_to": 1},
+    ],
 )
 def test_sound_specifications_pass(parameters: dict[str, Any]) -> None:
     INTERSECTION.check(job_of(**parameters))
@@ -73,8 +85,18 @@ def test_unsound_parties_are_refused(parties: dict[str, Party], code: str) -> No
 
 
 def test_padded_sizes() -> None:
-    assert [Terms().padded(rows) for rows in (1, 1024, 1025, 10**6)] == [1024, 1024, 2048, 1_000_448]
-    assert [Terms(pad_to="power_of_two").padded(rows) for rows in (1, 2, 3, 10**6)] == [1, 2, 4, 1 << 20]
+    assert [Terms().padded(rows) for rows in (1, 1024, 1025, 10**6)] == [
+        1024,
+        1024,
+        2048,
+        1_000_448,
+    ]
+    assert [Terms(pad_to="power_of_two").padded(rows) for rows in (1, 2, 3, 10**6)] == [
+        1,
+        2,
+        4,
+        1 << 20,
+    ]
 
 
 @pytest.mark.parametrize("terms", [Terms(), Terms(method="ecdh"), Terms(method="ecdh", suite="sm")])

@@ -48,14 +48,29 @@ def refused(name: str, kind: type[QiaolianError] = PeerFault) -> Any:
     return pytest.raises(kind, check=lambda error: error.code == name)
 
 
-def run(receivers: Any, senders: Any, *, bank: Any = None, tax: Any = None, **parameters: Any) -> dict[str, JobResult]:
+def run(
+    receivers: Any,
+    senders: Any,
+    *,
+    bank: Any = None,
+    tax: Any = None,
+    **parameters: Any,
+) -> dict[str, JobResult]:
     """One job in this process; ``bank`` and ``tax`` may wrap the party's channel."""
     job, same = job_of(**parameters), lambda channel: channel
     INTERSECTION.check(job)
     return run_local(
         {
-            "bank": lambda session: INTERSECTION.roles["receiver"](wrap(session, bank or same), table(receivers), job),
-            "tax": lambda session: INTERSECTION.roles["sender"](wrap(session, tax or same), table(senders), job),
+            "bank": lambda session: INTERSECTION.roles["receiver"](
+                wrap(session, bank or same),
+                table(receivers),
+                job,
+            ),
+            "tax": lambda session: INTERSECTION.roles["sender"](
+                wrap(session, tax or same),
+                table(senders),
+                job,
+            ),
         },
         seeds=SEEDS,
     )
@@ -69,7 +84,10 @@ def read(outcome: JobResult) -> list[bytes]:
 
 
 @ALL
-def test_the_receiver_learns_the_intersection_and_the_sender_nothing(method: str, suite: str) -> None:
+def test_the_receiver_learns_the_intersection_and_the_sender_nothing(
+    method: str,
+    suite: str,
+) -> None:
     outcomes = run(map(code, range(40)), map(code, range(30, 60)), method=method, suite=suite)
     assert read(outcomes["bank"]) == [code(number) for number in range(30, 40)]
     assert outcomes["bank"].metrics["size"] == 10
@@ -79,13 +97,25 @@ def test_the_receiver_learns_the_intersection_and_the_sender_nothing(method: str
 
 @ALL
 def test_both_learn_it_if_both_may(method: str, suite: str) -> None:
-    outcomes = run(map(code, range(20)), map(code, range(15, 30)), method=method, suite=suite, reveal="both")
+    outcomes = run(
+        map(code, range(20)),
+        map(code, range(15, 30)),
+        method=method,
+        suite=suite,
+        reveal="both",
+    )
     assert read(outcomes["bank"]) == read(outcomes["tax"]) == [code(number) for number in range(15, 20)]
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_size_alone_comes_without_rows(suite: str) -> None:
-    outcomes = run(map(code, range(20)), map(code, range(15, 30)), method="ecdh", suite=suite, reveal="size")
+    outcomes = run(
+        map(code, range(20)),
+        map(code, range(15, 30)),
+        method="ecdh",
+        suite=suite,
+        reveal="size",
+    )
     assert outcomes["bank"].metrics["size"] == 5
     assert outcomes["bank"].files == outcomes["tax"].files == {}
 
@@ -98,27 +128,49 @@ def test_an_empty_intersection_is_an_answer(method: str) -> None:
 
 
 IDS = st.sets(
-    st.binary(min_size=1, max_size=32).filter(lambda data: b"\0" not in data).map(lambda data: data.hex().encode()), min_size=1, max_size=60
+    st.binary(min_size=1, max_size=32).filter(lambda data: b"\0" not in data).map(lambda data: data.hex().encode()),
+    min_size=1,
+    max_size=60,
 )
 
 
 @settings(deadline=None, max_examples=20)
 @given(IDS, IDS, IDS)
-def test_the_result_is_that_of_python_sets(shared: set[bytes], first: set[bytes], second: set[bytes]) -> None:
+def test_the_result_is_that_of_python_sets(
+    shared: set[bytes],
+    first: set[bytes],
+    second: set[bytes],
+) -> None:
     receivers, senders = first | shared | {b"x", b"xx"}, second | shared | {b"y", b"yyy"}
     assert set(read(run(receivers, senders)["bank"])) == receivers & senders
 
 
 def test_a_large_set_meets_a_small_one() -> None:
-    many, few = [code(number) for number in range(50_000)], [code(number * 9999) for number in range(8)]
+    many, few = (
+        [code(number) for number in range(50_000)],
+        [code(number * 9999) for number in range(8)],
+    )
     assert read(run(many, few)["bank"]) == read(run(few, many)["bank"]) == few[:6]
 
 
 def test_the_result_is_that_of_an_independent_implementation() -> None:
-    receivers, senders = [code(number * 3) for number in range(400)], [code(number * 2) for number in range(500)]
-    client, server = openmined.client.CreateWithNewKey(True), openmined.server.CreateWithNewKey(True)
-    setup = server.CreateSetupMessage(1e-9, len(receivers), [sender.decode() for sender in senders], openmined.DataStructure.RAW)
-    response = server.ProcessRequest(client.CreateRequest([receiver.decode() for receiver in receivers]))
+    receivers, senders = (
+        [code(number * 3) for number in range(400)],
+        [code(number * 2) for number in range(500)],
+    )
+    client, server = (
+        openmined.client.CreateWithNewKey(True),
+        openmined.server.CreateWithNewKey(True),
+    )
+    setup = server.CreateSetupMessage(
+        1e-9,
+        len(receivers),
+        [sender.decode() for sender in senders],
+        openmined.DataStructure.RAW,
+    )
+    response = server.ProcessRequest(
+        client.CreateRequest([receiver.decode() for receiver in receivers]),
+    )
     expected = [receivers[place] for place in sorted(client.GetIntersection(setup, response))]
     for method in ("kkrt", "ecdh"):
         assert read(run(receivers, senders, method=method)["bank"]) == sorted(expected)
@@ -142,7 +194,12 @@ def test_the_same_seeds_give_the_same_messages() -> None:
         ("ecdh", "aes", "power_of_two"),
         *(
             pytest.param(method, suite, pad_to, marks=pytest.mark.long)
-            for method, suite, pad_to in (("kkrt", "aes", "power_of_two"), ("ecdh", "aes", 64), ("kkrt", "sm", 64), ("kkrt", "sm", "power_of_two"))
+            for method, suite, pad_to in (
+                ("kkrt", "aes", "power_of_two"),
+                ("ecdh", "aes", 64),
+                ("kkrt", "sm", 64),
+                ("kkrt", "sm", "power_of_two"),
+            )
         ),
     ],
 )
@@ -150,7 +207,14 @@ def test_sets_of_one_padded_size_look_alike(method: str, suite: str, pad_to: Any
     seen = []
     for receivers, senders, shift in ((33, 64, 0), (64, 40, 20), (50, 50, 50)):
         recorder = Recorder()
-        run(map(code, range(receivers)), map(code, range(shift, shift + senders)), tax=recorder.watch, method=method, suite=suite, pad_to=pad_to)
+        run(
+            map(code, range(receivers)),
+            map(code, range(shift, shift + senders)),
+            tax=recorder.watch,
+            method=method,
+            suite=suite,
+            pad_to=pad_to,
+        )
         seen.append(sorted(len(frame) for frame in recorder.frames))
     assert seen[0] == seen[1] == seen[2]
 
@@ -161,7 +225,14 @@ def test_no_frame_holds_an_identifier_or_a_tag(method: str, suite: str) -> None:
 
     async def peek(session: Session) -> None:
         psi_sessions.append(
-            await handshake(session, "bank" if session.party == "tax" else "tax", np.array([code(1)]), terms, ROLES[session.party], "intersection")
+            await handshake(
+                session,
+                "bank" if session.party == "tax" else "tax",
+                np.array([code(1)]),
+                terms,
+                ROLES[session.party],
+                "intersection",
+            )
         )
 
     terms = Terms(method=method, suite=suite, pad_to=8)
@@ -234,7 +305,9 @@ def test_identifiers_of_another_form_are_refused() -> None:
 
 
 def test_identifiers_of_differing_lengths_are_compared_whole() -> None:
-    assert read(run([b"12", b"123", b"1234567890123456"], [b"123", b"1234", b"12345678901234567"])["bank"]) == [b"123"]
+    assert read(
+        run([b"12", b"123", b"1234567890123456"], [b"123", b"1234", b"12345678901234567"])["bank"],
+    ) == [b"123"]
 
 
 def test_parties_that_mean_different_things_do_not_start() -> None:
@@ -242,8 +315,16 @@ def test_parties_that_mean_different_things_do_not_start() -> None:
     with refused("terms_differ", Conflict):
         run_local(
             {
-                "bank": lambda session: INTERSECTION.roles["receiver"](session, table([code(1)]), first),
-                "tax": lambda session: INTERSECTION.roles["sender"](session, table([code(1)]), second),
+                "bank": lambda session: INTERSECTION.roles["receiver"](
+                    session,
+                    table([code(1)]),
+                    first,
+                ),
+                "tax": lambda session: INTERSECTION.roles["sender"](
+                    session,
+                    table([code(1)]),
+                    second,
+                ),
             }
         )
 
@@ -265,14 +346,29 @@ BANK_LIES = [
     ("kkrt", "intersection/tags", assign("tags", np.zeros((1, 2), np.uint64)), "rows_unknown"),
     ("kkrt", "intersection/common", assign("count", 10**9), "message_malformed"),
     ("ecdh", "intersection/blinded", shorten("points"), "message_malformed"),
-    ("ecdh", "intersection/blinded", assign("points", np.zeros((8, 32), np.uint8)), "point_invalid"),
+    (
+        "ecdh",
+        "intersection/blinded",
+        assign("points", np.zeros((8, 32), np.uint8)),
+        "point_invalid",
+    ),
 ]
 TAX_LIES = [
     ("kkrt", "ot/choice", shorten("points"), "message_malformed"),
     ("kkrt", "ot/choice", assign("points", np.full((448, 32), 255, np.uint8)), "point_invalid"),
     ("kkrt", "intersection/masks", shorten("heads"), "message_malformed"),
-    ("kkrt", "intersection/masks", assign("tails", np.zeros((8, 1), np.uint8)), "message_malformed"),
-    ("kkrt", "intersection/masks", assign("heads", np.arange(8, 0, -1).astype(np.uint64)), "masks_unsorted"),
+    (
+        "kkrt",
+        "intersection/masks",
+        assign("tails", np.zeros((8, 1), np.uint8)),
+        "message_malformed",
+    ),
+    (
+        "kkrt",
+        "intersection/masks",
+        assign("heads", np.arange(8, 0, -1).astype(np.uint64)),
+        "masks_unsorted",
+    ),
     ("ecdh", "intersection/raised", narrow("points"), "message_malformed"),
     ("ecdh", "intersection/raised", assign("points", np.zeros((8, 32), np.uint8)), "point_invalid"),
     ("ecdh", "intersection/hashes", shorten("hashes"), "message_malformed"),
@@ -282,7 +378,13 @@ TAX_LIES = [
 @pytest.mark.parametrize(("method", "kind", "change", "expected"), BANK_LIES)
 def test_a_lying_receiver_is_found(method: str, kind: str, change: Any, expected: str) -> None:
     with refused(expected):
-        run([code(1), code(3)], [code(3), code(4)], method=method, reveal="both", bank=lie(kind, change))
+        run(
+            [code(1), code(3)],
+            [code(3), code(4)],
+            method=method,
+            reveal="both",
+            bank=lie(kind, change),
+        )
 
 
 @pytest.mark.parametrize(("method", "kind", "change", "expected"), TAX_LIES)
@@ -296,7 +398,12 @@ def test_a_receiver_that_names_a_row_twice_is_found() -> None:
         fields["tags"] = np.repeat(fields["tags"][:1], len(fields["tags"]), axis=0)
 
     with refused("rows_unknown"):
-        run([code(1), code(2)], [code(1), code(2)], reveal="both", bank=lie("intersection/tags", double))
+        run(
+            [code(1), code(2)],
+            [code(1), code(2)],
+            reveal="both",
+            bank=lie("intersection/tags", double),
+        )
 
 
 def test_a_peer_that_gives_back_ones_nonce_is_found() -> None:
@@ -304,8 +411,25 @@ def test_a_peer_that_gives_back_ones_nonce_is_found() -> None:
         channel = session.to("tax")
         hello = await channel.receive("intersection/hello")
         terms = {**hello.value("terms"), "role": "receiver"}
-        await channel.send("intersection/hello", terms=terms, width=18, fixed=1, case="none", rows=8, nonce=hello.blob("nonce"))
+        await channel.send(
+            "intersection/hello",
+            terms=terms,
+            width=18,
+            fixed=1,
+            case="none",
+            rows=8,
+            nonce=hello.blob("nonce"),
+        )
         await asyncio.sleep(0)
 
     with refused("message_malformed"):
-        run_local({"bank": mirror, "tax": lambda session: INTERSECTION.roles["sender"](session, table([code(1)]), job_of())})
+        run_local(
+            {
+                "bank": mirror,
+                "tax": lambda session: INTERSECTION.roles["sender"](
+                    session,
+                    table([code(1)]),
+                    job_of(),
+                ),
+            }
+        )

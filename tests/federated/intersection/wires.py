@@ -11,7 +11,10 @@ from federated.session import Session
 
 
 def wrap(session: Session, make: Callable[[Channel], Any]) -> Session:
-    return replace(session, channels={peer: make(channel) for peer, channel in session.channels.items()})
+    return replace(
+        session,
+        channels={peer: make(channel) for peer, channel in session.channels.items()},
+    )
 
 
 class Recorder:
@@ -34,7 +37,12 @@ class Recorder:
 class Lying:
     """A channel that alters the first message of one kind before it leaves."""
 
-    def __init__(self, channel: Channel, kind: str, change: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        kind: str,
+        change: Callable[[dict[str, Any]], None],
+    ) -> None:
         self.peer, self._channel, self._kind, self._change = channel.peer, channel, kind, change
         self.receive = channel.receive
 
