@@ -395,7 +395,7 @@ def test_one_key_swapped_is_noticed_before_anything_is_shared() -> None:
         parties.members["a"].share(roster, attestations_of(parties.members))
 
 
-def test_a_peer_that_has_vouched_for_nothing_gets_no_share() -> None:
+def test_a_peer_that_attested_nothing_gets_no_share() -> None:
     parties = Parties(terms_of())
     roster = parties.keys()
     with refused("keys_differ"):
@@ -406,7 +406,7 @@ def test_a_peer_that_has_vouched_for_nothing_gets_no_share() -> None:
 
 
 @pytest.mark.parametrize("other", [terms_of(label="job/2"), terms_of(bound=999)])
-def test_what_was_vouched_for_in_another_sum_does_not_count(other: Terms) -> None:
+def test_an_attestation_of_another_sum_does_not_count(other: Terms) -> None:
     parties = Parties(terms_of())
     roster = parties.keys()
     attested = {name: advert_digest(other, name, advert) for name, advert in roster.items()}
