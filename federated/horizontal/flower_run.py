@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -232,11 +233,7 @@ class Deployment:
         for name in self._members:
             self._start_node(name, app)
         for name in self._members:
-            self._wait_for(
-                lambda name=name: _listens(self._ports[name]),
-                _START,
-                f"the SuperNode of {name}",
-            )  # type: ignore[misc]
+            self._wait_for(partial(_listens, self._ports[name]), _START, f"the SuperNode of {name}")
 
     def _start_node(self, name: str, app: str) -> None:
         home = self._folder / name

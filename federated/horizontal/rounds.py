@@ -233,9 +233,9 @@ def _unpack(message: Message, terms: Terms, size: int) -> dict[str, bytes]:
 
 
 def _names(message: Message, terms: Terms) -> Sequence[str]:
-    names = message.value("members")
-    are_texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not are_texts or len(set(names)) != len(names):
+    value = message.value("members")
+    names = [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+    if names != value or len(set(names)) != len(names):
         raise PeerFault(
             "message_malformed",
             f"{message.peer} sent an invalid list of members.",
