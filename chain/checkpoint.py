@@ -125,6 +125,11 @@ def verify(note: str, *, log_key: bytes, witnesses: Mapping[str, bytes]) -> Sign
     return SignedCheckpoint(checkpoint, times, ignored)
 
 
+def cosigned_at(lines: str) -> int:
+    """The latest time, in Unix seconds, in cosignature lines that were checked when they were taken."""
+    return max(_timestamp(line.signature) for line in _signature_lines(lines))
+
+
 def signed_by(note: str, log_key: bytes) -> bool:
     """Whether the log's signature under a note of its own is by this key."""
     try:

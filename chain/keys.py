@@ -304,25 +304,43 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def tls_certificate(key: ec.EllipticCurvePrivateKey, name: str, *, days: int = 825) -> bytes:
+def tls_certificate(key: ec.EllipticCurvePrivateKey, name: str, *, days: float = 825) -> bytes:
     """A self-signed certificate (PEM) for a node; peers pin its key, so its names matter little."""
+    loopback = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return _self_signed(key, subject, x509.SubjectAlternativeName(loopback), days)
+
+
+def renewed_certificate(former: bytes, key: ec.EllipticCurvePrivateKey, *, days: float = 825) -> bytes:
+    """A self-signed certificate (PEM) for the names of a former one (PEM), valid for ``days`` from now."""
+    certificate = x509.load_pem_x509_certificate(former)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = None
+    return _self_signed(key, certificate.subject, names, days)
+
+
+def _self_signed(
+    key: ec.EllipticCurvePrivateKey,
+    subject: x509.Name,
+    names: x509.SubjectAlternativeName | None,
+    days: float,
+) -> bytes:
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
+        # A day back: clients whose clocks are behind accept it at once.
+        .not_valid_before(min(now, now + datetime.timedelta(days=days)) - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
     )
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def tls_fingerprint(key: ec.EllipticCurvePublicKey) -> bytes:

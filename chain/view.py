@@ -20,7 +20,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,10 @@ MOST_LINKED = 64
 MOST_WATCHED = 4096
 MOST_SLOTS_PER_CALL = 100
 HEADERS_KEPT = 512
+LAGS_KEPT = 16
+"""How many blocks the clock is compared with: the one that was seen soonest counts."""
+CLOCK_SECONDS = 5.0
+"""A clock that is further from the time of the blocks is named as the cause of a stale view."""
 MAX_LOGS = 5_000
 """Once so many logs are read, the range of blocks ends."""
 MOST_LOOKS = 5
@@ -103,9 +108,11 @@ class ChainView:
         watch_seconds: float = 30.0,
         still_seconds: float = 5.0,
         timeout: float = 5.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
+            clock: this machine's clock, in Unix seconds.
             rule: ``KaiaIbft(validators)``; in tests on anvil ``UnsealedForTestsOnly()``.
             watch_seconds: words used within this time are proved again at each block.
             still_seconds: a node that shows no new block for so long is left for the next, on a chain that makes empty blocks.
@@ -118,6 +125,8 @@ class ChainView:
         self._poll = poll_seconds
         self._watch = watch_seconds
         self._still = still_seconds
+        self._clock = clock
+        self._lags: deque[float] = deque(maxlen=LAGS_KEPT)
         self._snapshot: _Snapshot | None = None
         self._headers: dict[int, CheckedHeader] = {}
         self._used: dict[Word, float] = {}
@@ -173,6 +182,14 @@ class ChainView:
         timestamp.
         """
         return self._age(self._require_snapshot().head)
+
+    @property
+    def clock_offset(self) -> float | None:
+        """This node's clock minus the time of the blocks, in seconds, as far as the way of a block to this node does not
+        explain it; None before the first blocks, and on a chain that makes no empty ones.
+        """
+        lags = list(self._lags)
+        return min(lags) if lags and self._rule.makes_empty_blocks else None
 
     @property
     def problem(self) -> QiaolianError | None:
@@ -343,7 +360,7 @@ class ChainView:
 
     def _stands_still(self) -> bool:
         """Whether blocks should have come by now: the node asked may have stopped, and still answer."""
-        return self._rule.makes_empty_blocks and time.time() - self._require_snapshot().head.seen_at > self._still
+        return self._rule.makes_empty_blocks and self._clock() - self._require_snapshot().head.seen_at > self._still
 
     def _report(self, error: QiaolianError) -> None:
         if self._problem is None or self._problem.code != error.code:
@@ -360,7 +377,9 @@ class ChainView:
                 return
             if before is not None:
                 self._require_linked(before.header, header)
-            head = Head(header.height, header.block_hash, header.timestamp, time.time())
+            head = Head(header.height, header.block_hash, header.timestamp, self._clock())
+            if before is not None:
+                self._lags.append(head.seen_at - head.timestamp)
             snapshot = _Snapshot(header, head)
             self._renew(before, snapshot)
             self._publish(snapshot)
@@ -381,7 +400,7 @@ class ChainView:
         if header.height == before.header.height:
             self._problem = None
             if not self._rule.makes_empty_blocks:
-                head = Head(header.height, header.block_hash, header.timestamp, time.time())
+                head = Head(header.height, header.block_hash, header.timestamp, self._clock())
                 self._snapshot = _Snapshot(before.header, head, before.roots, before.values)
 
     def _require_linked(self, old: CheckedHeader, new: CheckedHeader) -> None:
@@ -560,15 +579,26 @@ class ChainView:
         snapshot = self._require_snapshot()
         age = self._age(snapshot.head)
         if age > self.stale_seconds:
-            raise self._problem_or(_stale(f"The chain view is {age:.0f} s old.", snapshot.head.height))
+            raise self._problem_or(self._clock_ahead() or _stale(f"The chain view is {age:.0f} s old.", snapshot.head.height))
         return snapshot
+
+    def _clock_ahead(self) -> Unavailable | None:
+        """A stale view that comes of this node's clock: blocks arrive, and all of them look old."""
+        offset = self.clock_offset
+        if offset is None or offset < CLOCK_SECONDS or self._clock() - self._require_snapshot().head.seen_at > self.stale_seconds:
+            return None
+        return Unavailable(
+            "chain_view_stale",
+            f"This node's clock is {offset:.0f} s ahead of the time of new blocks, so each counts as old.",
+            hint="Set this machine's clock by a time server. If it is right, the chain node lags behind: use another.",
+        )
 
     def _problem_or(self, stale: Unavailable) -> QiaolianError:
         problem = self._problem
         return problem if isinstance(problem, Unavailable) else stale
 
     def _age(self, head: Head) -> float:
-        now = time.time()
+        now = self._clock()
         return max(now - head.seen_at, now - head.timestamp if self._rule.makes_empty_blocks else 0.0)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,10 +17,12 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from chain.errors import QiaolianError
+from chain.statements import KeyPurpose
 from nodes import health, operations, own_keys, problems
 from nodes.access import LocalAccess
 from nodes.assembly import Node, assemble
 from nodes.bodies import Bodies, BodyLimits
+from nodes.certificate import ServerCertificate
 from nodes.config import NodeConfig
 from nodes.gate import Gate, Guards
 from nodes.metrics import Metrics
@@ -26,7 +30,10 @@ from nodes.migrate import upgrade
 from nodes.rates import Rates
 from nodes.routers import routers
 from nodes.version import VERSION
-from nodes.workers import Workers
+from nodes.workers import Worker, Workers
+from nodes.workers.certificate import CertificateWorker
+from nodes.workers.peers import PeerMonitor
+from nodes.workers.status import WorkerMonitor
 
 MAX_THREADS = 64
 
@@ -37,8 +44,13 @@ members' nodes use self-issued tokens and the paths under `/v1/peer/`. Errors ar
 stable `code`."""
 
 
-def create_app(config: NodeConfig) -> FastAPI:
-    """The application; everything is opened when it starts and closed when it ends."""
+def create_app(
+    config: NodeConfig,
+    certificate: ServerCertificate,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> FastAPI:
+    """The application; everything is opened when it starts and closed when it ends. ``clock`` gives Unix seconds."""
     metrics = Metrics()
     access = LocalAccess.load(config.path(config.access.tokens))
     guards = _guards(config, access, metrics)
@@ -49,13 +61,14 @@ def create_app(config: NodeConfig) -> FastAPI:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_THREADS, "work"))
         try:
             await asyncio.to_thread(upgrade, config.database_url, lock_dir=config.data)
-            node = await asyncio.to_thread(assemble, config)
+            node = await asyncio.to_thread(functools.partial(assemble, config, clock=clock))
+            monitor, peers = WorkerMonitor(clock), PeerMonitor(node.peers, clock=clock)
             app.state.context = node.context
-            app.state.health = _health(node, metrics)
+            app.state.health = _health(node, metrics, _watched(node, monitor, peers, certificate))
             guards.verifier = node.verifier
             guards.context = node.context
             node.start()
-            workers = Workers(node, metrics)
+            workers = Workers(node, metrics, monitor, _own_workers(config, certificate, peers))
             workers.start()
         except Exception as error:  # the command reports whatever it is
             app.state.failure = error
@@ -114,12 +127,36 @@ def _operation_id(route: APIRoute) -> str:
     return "_".join(words).lower()
 
 
-def _health(node: Node, metrics: Metrics) -> health.Health:
+def _own_workers(config: NodeConfig, certificate: ServerCertificate, peers: PeerMonitor) -> list[Worker]:
+    """Workers of the program itself, beside those of the domain packages."""
+    seconds = config.workers.certificate_seconds
+    return [
+        Worker("certificate", seconds, CertificateWorker(certificate).round),
+        Worker("peers", config.workers.peer_seconds, peers.round),
+    ]
+
+
+def _watched(
+    node: Node,
+    monitor: WorkerMonitor,
+    peers: PeerMonitor,
+    certificate: ServerCertificate,
+) -> health.Watched:
+    return health.Watched(
+        standing=node.standing,
+        sources=node.source_monitor,
+        peers=peers,
+        workers=monitor,
+        certificate_ends=lambda: certificate.info.ends_at,
+        keys=lambda: {**node.keys, KeyPurpose.TLS: certificate.info.fingerprint},
+    )
+
+
+def _health(node: Node, metrics: Metrics, watched: health.Watched) -> health.Health:
     config = node.config
     found = health.Health(
         context=node.context,
-        standing=node.standing,
-        sources=node.source_monitor,
+        watched=watched,
         data=config.data,
         limits=config.limits,
         projects=config.workers.projector,
@@ -134,7 +171,16 @@ def _health(node: Node, metrics: Metrics) -> health.Health:
         found.source_incidents,
     )
     metrics.gauge("qiaolian_sources_down", "Configured sources that cannot be read; see /readyz.", found.sources_down)
-    for name, text, value in found.claim_gauges():
+    for name, text, value in (
+        ("qiaolian_certificate_days_left", "Days until this node's TLS certificate ends.", found.certificate_days),
+        ("qiaolian_peer_certificate_days_left", "Days until the first of the peers' certificates ends.", found.peer_certificate_days),
+        ("qiaolian_keys_ended", "Keys of this node that are not live in the directory.", found.keys_ended),
+        ("qiaolian_clock_offset_seconds", "This node's clock minus the blocks' time, else most peers' clocks.", found.clock_offset),
+        ("qiaolian_log_uncosigned_seconds", "How long the first checkpoint has waited for a witness.", found.uncosigned_seconds),
+        ("qiaolian_workers_failing", "Background workers whose latest round failed; see /readyz.", found.workers_failing),
+        ("qiaolian_peers_down", "Members whose nodes do not answer; see /readyz.", found.peers_down),
+        *found.claim_gauges(),
+    ):
         metrics.gauge(name, text, value)
     metrics.gauge(
         "qiaolian_unknown_subject_refusals",

@@ -7,6 +7,8 @@ transaction key alone.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chain.context import Context
@@ -19,6 +21,7 @@ from chain.statements import KeyPurpose
 from chain.view import ChainView
 from exchange.metering.gateway import LIMITS
 from exchange.metering.model import GatewayLimits
+from nodes.clocks import judge
 from nodes.config import UNSEALED_TEST, NodeConfig
 from nodes.initialise import NODE_KEYS, public_keys
 from nodes.peers import HttpPeers
@@ -41,6 +44,8 @@ class Node:
     sources: Sources
     source_monitor: SourceMonitor
     standing: Standing
+    keys: Mapping[KeyPurpose, bytes]
+    """Fingerprints of the node's own keys."""
 
     def start(self) -> None:
         """Begin to follow the chain; does not wait for it."""
@@ -74,8 +79,8 @@ def _gateway_limits(config: NodeConfig) -> GatewayLimits:
     )
 
 
-def assemble(config: NodeConfig) -> Node:
-    """Open everything the API process needs."""
+def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> Node:
+    """Open everything the API process needs. ``clock`` gives Unix seconds."""
     deployment = Deployment.load(config.path(config.chain.deployment))
     keys_dir = config.path(config.keys.dir)
     public = public_keys(keys_dir)
@@ -88,11 +93,23 @@ def assemble(config: NodeConfig) -> Node:
     }
     statement_key = NODE_KEYS[KeyPurpose.STATEMENT][0]
     log_signer = HeldLogSigner(store.ed25519(NODE_KEYS[KeyPurpose.LOG][0]), standing)
-    view = ChainView(config.chain.rpc, deployment, finality_rule(config), stale_seconds=config.chain.stale_seconds)
-    issuer = Issuer(member=config.member, signer=token_signer, deployment=deployment)
-    peers = HttpPeers(peers=config.peers, issuer=issuer, view=view, timeout=config.limits.peer_timeout_seconds)
+    view = ChainView(
+        config.chain.rpc,
+        deployment,
+        finality_rule(config),
+        stale_seconds=config.chain.stale_seconds,
+        clock=clock,
+    )
+    issuer = Issuer(member=config.member, signer=token_signer, deployment=deployment, clock=clock)
+    peers = HttpPeers(
+        peers=config.peers,
+        issuer=issuer,
+        view=view,
+        timeout=config.limits.peer_timeout_seconds,
+        clock=clock,
+    )
     config.data.mkdir(parents=True, exist_ok=True)
-    nonces = NonceLog(config.data / "nonces")
+    nonces = NonceLog(config.data / "nonces", clock=clock)
     sources = Sources(config)
     log_keys = {member: peer.log for member, peer in config.peers.items() if peer.log is not None}
     log_keys[config.member] = "0x" + log_signer.public_key.hex()
@@ -109,8 +126,16 @@ def assemble(config: NodeConfig) -> Node:
         earlier_signers=[HeldSigner(store.secp256k1(name), standing) for name in store.replaced(statement_key)],
         earlier_log_keys=[store.ed25519(name).public_key for name in reversed(store.replaced(NODE_KEYS[KeyPurpose.LOG][0]))],
         settings={"log_keys": log_keys, "peers": tuple(config.peers), LIMITS: _gateway_limits(config), **config.settings},
+        clock=clock,
         ports={"sources": sources, STANDING: standing.require},
     )
-    verifier = Verifier(member=config.member, view=view, nonces=nonces)
+    verifier = Verifier(
+        member=config.member,
+        view=view,
+        nonces=nonces,
+        clock=clock,
+        clocks=lambda: judge(view.clock_offset, peers.clock_offsets()),
+    )
     monitor = SourceMonitor(sources, seconds=config.workers.source_seconds)
-    return Node(config, context, peers, verifier, nonces, sources, monitor, standing)
+    keys = {purpose: entry.fingerprint for purpose, entry in public.items()}
+    return Node(config, context, peers, verifier, nonces, sources, monitor, standing, keys)

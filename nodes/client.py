@@ -1,7 +1,8 @@
 """A small client of a node's own API, for the organisation's systems, the demo and the tests.
 
-The node's certificate is self-signed and trusted as a file. Refusals come back as ``QiaolianError`` with the node's
-code and say who refused, which may be a proxy in front of it (``nodes.answers``). One connection, kept alive; one client a thread.
+The node's certificate is trusted as a file. Where the node shows a later certificate of the same key, as after a
+renewal, that is trusted too. Refusals come back as ``QiaolianError`` with the node's code and say who refused, which may
+be a proxy in front of it (``nodes.answers``). One connection, kept alive; one client a thread.
 """
 
 from __future__ import annotations
@@ -10,11 +11,18 @@ import contextlib
 import http.client
 import json
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
 from chain.errors import QiaolianError, RefusedBy, Refuser, Unavailable
+from chain.printable import printable
+from chain.zone import local_time
 from nodes.answers import Answer, foreign, node_refusal
 
 
@@ -23,8 +31,7 @@ class NodeClient:
 
     def __init__(self, url: str, *, certificate: Path, token: str | None = None, timeout: float | None = 30.0) -> None:
         self.url = url
-        self._tls = ssl.create_default_context(cafile=str(certificate))
-        self._tls.check_hostname = False
+        self._trust = _Trust(certificate.read_bytes())
         self._token = token
         self._timeout = timeout
         self._connection: http.client.HTTPSConnection | None = None
@@ -111,7 +118,7 @@ class NodeClient:
     def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         if self._connection is None:
             parts = urlsplit(self.url)
-            self._connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=self._tls, timeout=self._timeout)
+            self._connection = _Connection(self._trust, parts.hostname or "", parts.port, self._timeout)
         self._connection.request(method, path, body=body or None, headers=headers)
         response = self._connection.getresponse()
         content = response.read()
@@ -120,9 +127,8 @@ class NodeClient:
         return Answer(response.status, response.headers.get("content-type", ""), content)
 
     def _unreachable(self, error: Exception) -> Unavailable:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            sentence = f"What answers at {self.url} does not show the certificate it is trusted by."
-            return Unavailable("node_wrong_certificate", sentence, hint="Get the node's certificate again from whoever runs it.")
+        if isinstance(error, _CertificateRefused):
+            return error.told(self.url)
         return Unavailable("node_unreachable", f"The node at {self.url} does not answer.", hint="Check that it runs; see its log.")
 
 
@@ -135,3 +141,74 @@ def _text(answer: Answer) -> str:
     if answer.content_type.startswith("text/html"):
         raise ValueError("a page")
     return answer.body.decode()
+
+
+class _CertificateRefused(OSError):
+    """The node shows a certificate that is not trusted, or that has ended. ``ended_at``: in Unix seconds."""
+
+    def __init__(self, holder: str = "", ended_at: float | None = None) -> None:
+        super().__init__("certificate")
+        self._holder = holder
+        self._ended_at = ended_at
+
+    def told(self, url: str) -> Unavailable:
+        if self._ended_at is None:
+            return Unavailable(
+                "node_wrong_certificate",
+                f"What answers at {url} does not show the certificate it is trusted by.",
+                hint="Get the node's certificate again from whoever runs it.",
+            )
+        return Unavailable(
+            "node_certificate_expired",
+            f"The certificate of the node at {url} ({printable(self._holder)}) ended at {local_time(self._ended_at)}.",
+            hint="Whoever runs the node renews it with `qiaolian node certificate renew`. "
+            "If the date is still to come, correct this machine's clock.",
+        )
+
+
+class _Trust:
+    """The certificates in a PEM file, trusted as authorities and by their keys; ``ValueError``."""
+
+    def __init__(self, pem: bytes) -> None:
+        trusted = x509.load_pem_x509_certificates(pem)
+        self.verifying = ssl.create_default_context(cadata=pem.decode("ascii"))
+        self.verifying.check_hostname = False
+        self.pinning = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.pinning.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.pinning.check_hostname = False
+        self.pinning.verify_mode = ssl.CERT_NONE
+        self._keys = {_key(certificate) for certificate in trusted}
+
+    def check(self, der: bytes) -> None:
+        """Whether the certificate shown is of a trusted key and has not ended."""
+        shown = x509.load_der_x509_certificate(der)
+        if _key(shown) not in self._keys:
+            raise _CertificateRefused
+        end = shown.not_valid_after_utc.timestamp()
+        if end <= time.time():
+            names = shown.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            raise _CertificateRefused(str(names[0].value) if names else "", end)
+
+
+def _key(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+class _Connection(http.client.HTTPSConnection):
+    """Verifies what the node shows; what does not verify is trusted by its key alone."""
+
+    def __init__(self, trust: _Trust, host: str, port: int | None, timeout: float | None) -> None:
+        super().__init__(host, port, context=trust.verifying, timeout=timeout)
+        self._trust = trust
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except ssl.SSLCertVerificationError:
+            http.client.HTTPConnection.connect(self)
+            self.sock = self._trust.pinning.wrap_socket(self.sock, server_hostname=self.host)
+            try:
+                self._trust.check(self.sock.getpeercert(binary_form=True) or b"")
+            except BaseException:
+                self.close()
+                raise

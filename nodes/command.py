@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
     peer.add_argument("--admission", type=Path, required=True, help="the other member's admission file")
     peer.add_argument("--url", required=True, help="where the other node listens, https://HOST:PORT")
     _add_backup(actions)
+    certificate = actions.add_parser("certificate", help="the node's TLS certificate: how long it is valid, and its renewal")
+    certificate.add_argument("step", choices=["show", "renew"], help="show: whose it is and its end; renew: a new one for the same key")
+    certificate.add_argument("--config", type=Path, required=True, help="the node's TOML file")
     tokens = actions.add_parser("tokens", help="make fresh access tokens for every role; the old ones end at the next start")
     tokens.add_argument("--config", type=Path, required=True, help="the node's TOML file")
     return actions
@@ -60,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{renew_tokens(configuration.load(arguments.config))}: fresh access tokens in clear; hand them out, then delete the file.")
         print("Restart `qiaolian node run`: the old ones are valid until then.")
         return 0
+    if arguments.action == "certificate":
+        return _certificate(arguments)
     if arguments.action in _BACKUP_ACTIONS:
         return _BACKUP_ACTIONS[arguments.action](arguments)
     configure(arguments.log_level)
@@ -116,6 +122,21 @@ def _add_backup(actions: Any) -> None:
     target = restore.add_mutually_exclusive_group(required=True)
     target.add_argument("--dir", type=Path, help="the new directory")
     target.add_argument("--check", action="store_true", help="verify the backup and keep nothing")
+
+
+def _certificate(arguments: argparse.Namespace) -> int:
+    from nodes import certificate
+
+    config = configuration.load(arguments.config)
+    found = certificate.current(config) if arguments.step == "show" else certificate.renew(config)
+    days = found.days_left(time.time())
+    print(
+        printable(f"{certificate.certificate_path(config)}: the certificate of {found.holder}, until {local_time(found.ends_at)} ({days:.0f} days).")
+    )
+    print(f"  its key, as peers pin it: 0x{found.fingerprint.hex()}")
+    if arguments.step == "renew":
+        print(f"A running node shows it within {config.workers.certificate_seconds:g} s; nothing has to be restarted.")
+    return 0
 
 
 def _backup_key(arguments: argparse.Namespace) -> int:

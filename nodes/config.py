@@ -196,6 +196,11 @@ class Workers(_Strict):
     """Claim what this organisation earned as provider, by value, by age and at once when an agreement ends."""
     witness: bool | None = None
     """Cosign other members' logs; by default on a supervisor only."""
+    certificate: bool = True
+    """Renew the node's own TLS certificate in time; a replaced file is taken up either way."""
+    certificate_seconds: float = Field(default=10.0, gt=0, le=3_600)
+    peer_seconds: float = Field(default=30.0, gt=0, le=3_600)
+    """Pause between two looks at the other members' nodes."""
     projector_seconds: float = Field(default=0.25, gt=0)
     checkpoint_seconds: float = Field(default=2.0, gt=0, le=5)
     anchor_seconds: float = Field(default=20.0, gt=0, le=60)

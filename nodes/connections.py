@@ -241,7 +241,7 @@ class Listener:
         self,
         listening: socket.socket,
         *,
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         limits: ConnectionLimits,
         protocol: Callable[[Visitor], DeadlineProtocol],
     ) -> None:
@@ -289,7 +289,7 @@ class Listener:
             await asyncio.get_running_loop().connect_accepted_socket(
                 cast(Any, lambda: self._protocol(visitor)),
                 connection,
-                ssl=self._tls,
+                ssl=self._tls(),
                 ssl_handshake_timeout=self._limits.handshake_seconds,
                 ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS,
             )

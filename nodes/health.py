@@ -1,75 +1,191 @@
-"""``/healthz`` (the process runs), ``/readyz`` (what is down), ``/metrics`` and ``/v1/node`` (who this is)."""
+"""``/healthz`` (the process runs), ``/readyz`` (what fails), ``/metrics`` and ``/v1/node`` (who this is)."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 from sqlalchemy.orm import Session
 
 from chain.context import Context
 from chain.errors import QiaolianError, Unavailable
 from chain.outbox import Backlog, backlog
+from chain.proved import key_record
+from chain.statements import KeyPurpose
+from chain.words import KeyWord
+from chain.zone import DAY_SECONDS
 from exchange.metering.service import unknown_subjects
 from exchange.settlement.claims import ClaimMonitor
+from nodes.clocks import LIMIT_SECONDS, ClockStatus, judge
 from nodes.config import Limits
+from nodes.findings import (
+    Cosigning,
+    Finding,
+    State,
+    of_certificate,
+    of_clock,
+    of_cosignatures,
+    of_keys,
+    of_peer_clocks,
+    of_peers,
+    of_worker,
+)
 from nodes.metrics import Metrics
 from nodes.problems import CONTENT_TYPE, as_ours, problem
 from nodes.sources.monitor import SourceMonitor, SourceStatus
 from nodes.standing import Standing
 from nodes.store import NodeHeartbeat
 from nodes.version import VERSION
+from nodes.workers.peers import PeerMonitor
+from nodes.workers.status import WorkerMonitor
 from registry.access import Principal, get_context, get_principal, require_local, require_member
 from registry.assets import incidents
-from registry.evidence.service import log_size
+from registry.evidence.service import cosigned, log_size, supervised
 from registry.openapi import LARGE_BODY
 
 MAX_BLOCKS_BEHIND = 30
 CHECK_SECONDS = 2.0
-"""How long a check may take before what it looks at counts as down."""
+"""How long a check may take before what it looks at counts as failing."""
 _HEARTBEAT_SECONDS = 2.0
 SOURCE_PREFIX = "source "
 """How a source is named among the parts of a node."""
+WORKER_PREFIX = "worker "
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is looked at: whether the node is not ready where it fails, and the codes that are its own."""
+
+    required: bool
+    codes: tuple[str, ...]
+
+
+CHECKS: Mapping[str, Check] = {
+    "database": Check(True, ("database_unavailable", "check_timed_out")),
+    "chain": Check(True, ("chain_view_stale", "chain_unreachable", "chain_wrong_id", "chain_header_refused")),
+    "projection": Check(True, ("projection_behind",)),
+    "books": Check(True, ("books_unchecked", "log_behind_chain", "log_behind_witness")),
+    "outbox": Check(True, ("outbox_lagging",)),
+    "disk": Check(True, ("disk_full",)),
+    "claims": Check(True, ("claims_at_risk", "claims_unchecked", "claims_outbox_stopped")),
+    "keys": Check(True, ("key_ended", "key_not_in_directory")),
+    "certificate": Check(True, ("certificate_expired", "certificate_ends_soon")),
+    "clock": Check(True, ("clock_off",)),
+    "peer clocks": Check(False, ("clock_off", "peer_clock_off", "clocks_differ")),
+    "peers": Check(
+        False,
+        (
+            "peer_unreachable",
+            "peer_timeout",
+            "peer_wrong_certificate",
+            "peer_certificate_expired",
+            "peer_certificate_ends_soon",
+        ),
+    ),
+    "cosignatures": Check(False, ("cosignature_late",)),
+    "source NAME": Check(False, ("source_unreachable", "source_missing", "source_driver_missing")),
+    "worker NAME": Check(False, ("worker_stuck", "witness_incomplete", "certificate_not_written")),
+}
+"""The parts of a node by name, as docs/operations.md lists them."""
 
 
 class Dependency(BaseModel):
-    """One thing the node depends on."""
+    """One part of the node, or one thing it depends on."""
 
     name: str
-    up: bool
+    state: State
+    required: bool
+    """Whether the node is not ready while this fails."""
     code: str = ""
     detail: str = ""
     hint: str = ""
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def up(self) -> bool:
+        """Whether it does not fail; a warning leaves it up."""
+        return self.state != State.FAILING
+
 
 class Readiness(BaseModel):
-    """Whether the node can do its work, and what is down.
+    """Whether the node can do its work, and what is wrong.
 
-    A source that is down leaves the node ready: its assets are refused with the source's code, everything else is served.
+    A source or a worker that fails leaves the node ready: assets of the source are refused with its code, everything else is
+    served. ``state`` is the worst of all parts.
     """
 
     ready: bool
+    state: State
     dependencies: list[Dependency]
+
+
+class NotReady(Readiness):
+    """The same as a problem (RFC 9457), with status 503."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str = ""
+
+
+def readiness_of(parts: Sequence[Dependency]) -> Readiness:
+    """What the parts come to together."""
+    worst = next((state for state in (State.FAILING, State.WARNING) if any(part.state == state for part in parts)), State.OK)
+    return Readiness(
+        ready=all(part.up for part in parts if part.required),
+        state=worst,
+        dependencies=list(parts),
+    )
+
+
+def dependency(name: str, finding: Finding, *, required: bool) -> Dependency:
+    """A finding as a part of the node."""
+    return Dependency(
+        name=name,
+        state=finding.state,
+        required=required,
+        code=finding.code,
+        detail=finding.detail,
+        hint=finding.hint,
+    )
 
 
 def source_dependency(status: SourceStatus) -> Dependency:
     """A source as a part of the node."""
     return Dependency(
         name=f"{SOURCE_PREFIX}{status.name}",
-        up=status.up,
+        state=State.OK if status.up else State.FAILING,
+        required=False,
         code=status.code,
         detail=status.detail,
         hint=status.hint,
     )
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What of the node health looks at beside the context."""
+
+    standing: Standing
+    sources: SourceMonitor
+    peers: PeerMonitor
+    workers: WorkerMonitor
+    certificate_ends: Callable[[], float]
+    """When the server's certificate ends, in Unix seconds."""
+    keys: Callable[[], Mapping[KeyPurpose, bytes]]
+    """Fingerprints of the keys that the node holds."""
 
 
 class NodeIdentity(BaseModel):
@@ -90,8 +206,7 @@ class Health:
         self,
         *,
         context: Context,
-        standing: Standing,
-        sources: SourceMonitor,
+        watched: Watched,
         data: Path,
         limits: Limits,
         projects: bool = True,
@@ -99,36 +214,43 @@ class Health:
         """``projects``: whether this process follows the contracts' events."""
         self._context = context
         self._projects = projects
-        self._standing = standing
-        self._sources = sources
+        self._watched = watched
         self._data = data
         self._limits = limits
         self._written_at = -_HEARTBEAT_SECONDS
-
-        self._checks: dict[str, Callable[[], None]] = {
+        self._checks: dict[str, Callable[[], Finding | None]] = {
             "database": self._database,
             "chain": self._chain,
             "projection": self._projection,
-            "books": self._standing.require,
+            "books": watched.standing.require,
             "outbox": self._outbox,
             "disk": self._disk,
             "claims": self._claims,
+            "keys": self._keys,
+            "certificate": self._certificate,
+            "clock": self._clock,
+            "peer clocks": self._peer_clocks,
+            "peers": self._peers,
+            "cosignatures": self._cosignatures,
         }
         self._threads = ThreadPoolExecutor(len(self._checks), "health")
-        self._running: dict[str, asyncio.Future[None]] = {}
+        self._running: dict[str, asyncio.Future[Finding | None]] = {}
 
     async def readiness(self) -> Readiness:
-        """Every dependency, looked at now, all at the same time; what does not answer in time is down."""
+        """Every part, looked at now, all at the same time; what does not answer in time fails."""
         found = await asyncio.gather(*(self._dependency(name) for name in self._checks))
-        sources = [source_dependency(status) for status in self._sources.statuses()]
-        return Readiness(ready=all(dependency.up for dependency in found), dependencies=[*found, *sources])
+        sources = [source_dependency(status) for status in self._watched.sources.statuses()]
+        return readiness_of([*found, *sources, *self._workers()])
 
     def close(self) -> None:
         """Start no further check."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _dependency(self, name: str) -> Dependency:
-        """One dependency. A check that still runs is waited for again and never started twice."""
+        return dependency(name, await self._finding(name), required=CHECKS[name].required)
+
+    async def _finding(self, name: str) -> Finding:
+        """What a check finds. One that still runs is waited for again and never started twice."""
         running = self._running.get(name)
         if running is None or running.done():
             running = asyncio.get_running_loop().run_in_executor(self._threads, self._checks[name])
@@ -136,23 +258,57 @@ class Health:
             self._running[name] = running
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                await asyncio.shield(running)
+                return await asyncio.shield(running) or Finding()
         except TimeoutError:
-            return Dependency(
-                name=name,
-                up=False,
-                code="check_timed_out",
-                detail=f"The check did not answer within {CHECK_SECONDS:g} s.",
+            late = Unavailable(
+                "check_timed_out",
+                f"The check did not answer within {CHECK_SECONDS:g} s.",
                 hint="Look at what it depends on: the database, its disk, or the chain node.",
             )
-        except Exception as error:  # whatever it is, it is what is down
-            ours = as_ours(error)
-            return Dependency(name=name, up=False, code=ours.code, detail=ours.sentence, hint=ours.hint)
-        return Dependency(name=name, up=True)
+            return Finding.failing(late) if CHECKS[name].required else Finding.warning(late)
+        except Exception as error:  # whatever it is, it is what is wrong
+            return Finding.failing(as_ours(error))
+
+    def _workers(self) -> list[Dependency]:
+        now = self._context.clock()
+        return [dependency(f"{WORKER_PREFIX}{status.name}", of_worker(status, now), required=False) for status in self._watched.workers.statuses()]
+
+    def certificate_days(self) -> float | None:
+        """Days until this node's certificate ends."""
+        return (self._watched.certificate_ends() - self._context.clock()) / DAY_SECONDS
+
+    def peer_certificate_days(self) -> float | None:
+        """Days until the first of the peers' certificates ends; None before any was seen."""
+        ends = self._watched.peers.certificate_ends().values()
+        return (min(ends) - self._context.clock()) / DAY_SECONDS if ends else None
+
+    def clock_offset(self) -> float | None:
+        """Seconds that this node's clock is ahead of the time of the blocks, else of most members' clocks."""
+        return self._clocks().own
+
+    def keys_ended(self) -> float | None:
+        """Keys of this node that are not live in the directory; None while that cannot be proved."""
+        try:
+            return float(sum(not record.live for record in self._key_records().values()))
+        except QiaolianError:
+            return None
+
+    def uncosigned_seconds(self) -> float | None:
+        """How long the first checkpoint has waited for a witness; 0 where none waits."""
+        _, since = cosigned(self._context)
+        return 0.0 if since is None else max(0.0, self._context.clock() - since)
+
+    def workers_failing(self) -> float | None:
+        """Workers whose latest round failed."""
+        return float(sum(status.failing_since is not None for status in self._watched.workers.statuses()))
+
+    def peers_down(self) -> float | None:
+        """Members whose nodes do not answer this one."""
+        return float(sum(bool(status.code) for status in self._watched.peers.statuses()))
 
     def sources_down(self) -> float | None:
         """Configured sources that cannot be read."""
-        return float(sum(not status.up for status in self._sources.statuses()))
+        return float(sum(not status.up for status in self._watched.sources.statuses()))
 
     def view_age(self) -> float | None:
         """Seconds since the chain view's head; None before the first."""
@@ -267,12 +423,47 @@ class Health:
         if free < self._limits.free_disk_bytes:
             raise Unavailable("disk_full", f"The data directory's disk has {free} bytes left.", hint="Free some space.")
 
+    def _keys(self) -> Finding:
+        try:
+            return of_keys(self._key_records(), self._context.member)
+        except Unavailable as error:  # `chain` fails for the same reason
+            return Finding.warning(error)
+
+    def _key_records(self) -> Mapping[KeyPurpose, KeyWord]:
+        """What the directory says of each key, proved."""
+        keys = self._watched.keys()
+        proved = self._context.view.proved(map(key_record, keys.values()))
+        return {purpose: proved.key(key) for purpose, key in keys.items()}
+
+    def _certificate(self) -> Finding:
+        return of_certificate(self._watched.certificate_ends(), self._context.clock())
+
+    def _clocks(self) -> ClockStatus:
+        return judge(self._context.view.clock_offset, self._watched.peers.clock_offsets())
+
+    def _clock(self) -> Finding:
+        by_blocks = self._context.view.clock_offset
+        return of_clock(None if by_blocks is None else self._clocks().own, LIMIT_SECONDS)
+
+    def _peer_clocks(self) -> Finding:
+        return of_peer_clocks(self._clocks())
+
+    def _peers(self) -> Finding:
+        peers = self._watched.peers
+        return of_peers(peers.statuses(), peers.certificate_ends(), self._context.clock())
+
+    def _cosignatures(self) -> Finding:
+        if not supervised(self._context):
+            return Finding(detail="no supervisor among the peers")
+        last_at, waiting_since = cosigned(self._context)
+        return of_cosignatures(Cosigning(last_at, waiting_since), self._context.clock())
+
     def _backlog(self) -> Backlog:
         with self._context.database.read() as session:
             return backlog(session, self._context.transaction_address)
 
 
-def _retrieve(check: asyncio.Future[None]) -> None:
+def _retrieve(check: asyncio.Future[Finding | None]) -> None:
     """Take the outcome of a check that nobody waits for any more."""
     if not check.cancelled():
         check.exception()
@@ -287,49 +478,69 @@ async def healthz() -> dict[str, str]:
     return {"status": "running"}
 
 
-@router.get("/readyz", summary="The node can do its work; if not, what is down", response_model=Readiness)
+@router.get(
+    "/readyz",
+    summary="The node can do its work; if not, what fails",
+    response_model=Readiness,
+    responses={503: {"model": NotReady, "description": "The node is not ready"}},
+)
 async def readyz(request: Request) -> Response:
     readiness: Readiness = await request.app.state.health.readiness()
     caller = get_principal(request)
     if caller is None or caller.kind != "local":
         readiness = for_strangers(readiness)
     if readiness.ready:
-        return JSONResponse(readiness.model_dump())
-    down = [each for each in readiness.dependencies if not each.up]
+        return JSONResponse(readiness.model_dump(mode="json"))
+    down = [part for part in readiness.dependencies if part.required and not part.up]
     _, body = problem(
         Unavailable(
             "not_ready",
-            f"Down: {', '.join(f'{each.name} ({each.code})' for each in down)}.",
+            f"Failing: {', '.join(f'{part.name} ({part.code})' for part in down)}.",
             hint=down[0].hint,
-            **readiness.model_dump(),
+            **readiness.model_dump(mode="json"),
         ),
         member=request.app.state.config.member,
     )
     return Response(body, status_code=503, media_type=CONTENT_TYPE.decode())
 
 
+_CONFIDENTIAL = {
+    "claims": "Earned money is not claimed.",
+    "peers": "Another member's node does not answer or its certificate ends soon.",
+    "peer clocks": "Clocks of members differ.",
+}
+"""What strangers read where a detail is the organisation's own business: amounts, dates, who deals with whom."""
+_ASK = "Ask with an access token of this organisation to see more, and what to do."
+
+
 def for_strangers(readiness: Readiness) -> Readiness:
-    """Amounts and dates of claims, and the names of sources, are the organisation's own business."""
+    """Without amounts and dates of claims, other members, and the names of sources and workers."""
 
-    def shown(dependency: Dependency) -> Dependency:
-        if dependency.name != "claims" or dependency.up:
-            return dependency
-        hint = "Ask with an access token of this organisation to see how much, and until when."
-        return dependency.model_copy(update={"detail": "Earned money is not claimed.", "hint": hint})
+    def shown(part: Dependency) -> Dependency:
+        if part.state == State.OK:
+            return part.model_copy(update={"detail": ""})
+        if part.name not in _CONFIDENTIAL:
+            return part
+        return part.model_copy(update={"detail": _CONFIDENTIAL[part.name], "hint": _ASK})
 
-    parts = [part for part in readiness.dependencies if not part.name.startswith(SOURCE_PREFIX)]
-    sources = [part for part in readiness.dependencies if part.name.startswith(SOURCE_PREFIX)]
-    return readiness.model_copy(update={"dependencies": [*map(shown, parts), *_sources_for_strangers(sources)]})
+    def of(prefix: str) -> list[Dependency]:
+        return [part for part in readiness.dependencies if part.name.startswith(prefix)]
+
+    sources, workers = of(SOURCE_PREFIX), of(WORKER_PREFIX)
+    parts = [shown(part) for part in readiness.dependencies if part not in sources and part not in workers]
+    parts += _as_one("sources", "source_down", "A source cannot be read.", sources)
+    parts += _as_one("workers", "worker_failing", "A background worker fails.", workers)
+    return readiness.model_copy(update={"dependencies": parts})
 
 
-def _sources_for_strangers(sources: list[Dependency]) -> list[Dependency]:
-    """All sources as one part, without names."""
-    if not sources:
+def _as_one(name: str, code: str, detail: str, parts: Sequence[Dependency]) -> list[Dependency]:
+    """Several parts as one, without names."""
+    if not parts:
         return []
-    if all(source.up for source in sources):
-        return [Dependency(name="sources", up=True)]
-    hint = "Ask with an access token of this organisation to see which, and what to do."
-    return [Dependency(name="sources", up=False, code="source_down", detail="A source cannot be read.", hint=hint)]
+    worst = readiness_of(parts).state
+    if worst == State.OK:
+        return [Dependency(name=name, state=worst, required=False)]
+    return [Dependency(name=name, state=worst, required=False, code=code, detail=detail, hint=_ASK)]
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)

@@ -2,7 +2,7 @@
 
 General clients cost about a millisecond a request, a sixth of what a whole metered call may take; this one does only
 what nodes need: kept-alive connections, JSON bodies with a length, a limit on the answer's size, deadlines, and the
-peer's certificate key shown to a callback before each request is sent, as a key may end while its connection stands.
+peer's certificate shown to a callback before each request is sent, as key and certificate may end while their connection stands.
 It uses uvicorn's own parser. A connection serves one request at a time; more requests open more connections, up to a
 limit.
 """
@@ -13,8 +13,10 @@ import asyncio
 import contextlib
 import hashlib
 import ssl
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
@@ -28,8 +30,28 @@ MOST_ANSWER_BYTES = 64 << 20
 _KEPT_SECONDS = 30.0
 """Idle connections older than this are not used again; the servers keep theirs longer."""
 
-KeyCheck = Callable[[bytes], Awaitable[None]]
-"""Is given the SHA-256 of the peer's SubjectPublicKeyInfo; raises a ``QiaolianError`` to refuse the connection."""
+
+@dataclass(frozen=True, slots=True)
+class ShownCertificate:
+    """The certificate a peer's server showed."""
+
+    fingerprint: bytes
+    """SHA-256 of its SubjectPublicKeyInfo."""
+    ends_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatedAnswer:
+    """The ``Date`` of an answer, and when the request left and the answer came, in Unix seconds of this node's clock."""
+
+    sent_at: float
+    received_at: float
+    date: bytes
+
+
+CertificateCheck = Callable[[ShownCertificate], Awaitable[None]]
+"""Is given the peer's certificate; raises a ``QiaolianError`` to refuse the connection."""
 
 
 class ConnectionLost(Exception):
@@ -45,10 +67,11 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
-def key_fingerprint(certificate_der: bytes) -> bytes:
-    """SHA-256 of a certificate's SubjectPublicKeyInfo."""
-    key = x509.load_der_x509_certificate(certificate_der).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+def shown_certificate(der: bytes) -> ShownCertificate:
+    """Read a certificate."""
+    certificate = x509.load_der_x509_certificate(der)
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return ShownCertificate(hashlib.sha256(key).digest(), certificate.not_valid_after_utc.timestamp())
 
 
 class _Connection(asyncio.Protocol):
@@ -56,7 +79,8 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        self.key = b""
+        self.certificate = ShownCertificate(b"", 0.0)
+        self.date = b""
         self.used_at = 0.0
         self.served = 0
         self._waiter: asyncio.Future[Answer] | None = None
@@ -93,7 +117,7 @@ class _Connection(asyncio.Protocol):
             raise ConnectionLost("closed")
         self._waiter = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
-        self._parts, self._size, self._type = [], 0, ""
+        self._parts, self._size, self._type, self.date = [], 0, "", b""
         self.transport.write(request)
         return self._waiter
 
@@ -104,6 +128,8 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"content-type":
             self._type = value.decode("latin-1")
+        elif name.lower() == b"date":
+            self.date = value
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
@@ -132,7 +158,9 @@ class _Connection(asyncio.Protocol):
 class Endpoint:
     """All connections to one host and port."""
 
-    def __init__(self, *, host: str, port: int, tls: ssl.SSLContext, check: KeyCheck, most: int = 32) -> None:
+    def __init__(
+        self, *, host: str, port: int, tls: ssl.SSLContext, check: CertificateCheck, most: int = 32, clock: Callable[[], float] = time.time
+    ) -> None:
         self._host = host
         self._port = port
         self._tls = tls
@@ -140,6 +168,9 @@ class Endpoint:
         self._idle: deque[_Connection] = deque()
         self._room = asyncio.Semaphore(most)
         self._name = f"{host}:{port}"
+        self._clock = clock
+        self.last: DatedAnswer | None = None
+        """The latest answer that has a date."""
 
     async def request(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
         """One request and its answer.
@@ -154,11 +185,14 @@ class Endpoint:
         request = "\r\n".join(lines).encode("latin-1") + body
         async with self._room:
             connection = await self._kept() or await self._connect()
+            sent_at = self._clock()
             try:
                 answer = await connection.send(request)
             except BaseException:
                 connection.close()
                 raise
+            if connection.date:
+                self.last = DatedAnswer(sent_at, self._clock(), connection.date)
             if connection.usable:
                 connection.used_at = asyncio.get_running_loop().time()
                 self._idle.append(connection)
@@ -176,7 +210,7 @@ class Endpoint:
             connection = self._idle.pop()
             with contextlib.suppress(QiaolianError):
                 if connection.usable and connection.used_at >= oldest:
-                    await self._check(connection.key)
+                    await self._check(connection.certificate)
                     return connection
             connection.close()
         return None
@@ -185,8 +219,9 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
         try:
-            connection.key = key_fingerprint(transport.get_extra_info("ssl_object").getpeercert(binary_form=True))
-            await self._check(connection.key)
+            shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            connection.certificate = shown_certificate(shown)
+            await self._check(connection.certificate)
         except BaseException:
             transport.close()
             raise

@@ -1,16 +1,17 @@
 """The way to other members' nodes: ``chain.context.Peers`` over pinned TLS, each request under its own token.
 
 A peer's address comes from this node's configuration; who answers there is checked against the directory: the
-certificate's key must be a live TLS key of that member (and, where the configuration pins one, that key). What a peer
-refuses comes back as our own error by code, laid on that peer; what a proxy or another program at the address answers in its place
-is named as such (``nodes.answers``).
+certificate's key must be a live TLS key of that member (and, where the configuration pins one, that key), and the
+certificate must not have ended. What a peer refuses comes back as our own error by code, laid on that peer; what a proxy
+or another program at the address answers in its place is named as such (``nodes.answers``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,24 +21,38 @@ from chain.errors import Malformed, NotFound, QiaolianError, RefusedBy, Refuser,
 from chain.statements import KeyPurpose
 from chain.view import ChainView
 from chain.words import KeyWord
+from chain.zone import local_time
 from nodes.answers import Answer, foreign, peer_refusal
+from nodes.clocks import offset_to_peer
 from nodes.config import Peer
-from nodes.http import ConnectionLost, Endpoint, client_tls
+from nodes.http import ConnectionLost, Endpoint, ShownCertificate, client_tls
 from nodes.tokens import Issuer
 
 _READ_AT_ONCE = 1 << 16
+OFFSET_SECONDS = 300.0
+"""An older answer says nothing of the clocks."""
 
 
 class HttpPeers:
     """Peers by member id. Belongs to one event loop."""
 
-    def __init__(self, *, peers: Mapping[str, Peer], issuer: Issuer, view: ChainView, timeout: float = 20.0) -> None:
+    def __init__(
+        self,
+        *,
+        peers: Mapping[str, Peer],
+        issuer: Issuer,
+        view: ChainView,
+        timeout: float = 20.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._peers = dict(peers)
         self._issuer = issuer
         self._view = view
         self._timeout = timeout
         self._tls = client_tls()
+        self._clock = clock
         self._endpoints: dict[str, Endpoint] = {}
+        self._ends: dict[str, float] = {}
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -60,6 +75,23 @@ class HttpPeers:
         if answer.refused or _is_page(answer):
             raise self._refusal(member, answer)
         return answer.body
+
+    def certificate_ends(self) -> Mapping[str, float]:
+        """When the certificate that each member's node showed last ends, in Unix seconds."""
+        return dict(self._ends)
+
+    def clock_offsets(self) -> Mapping[str, float]:
+        """This node's clock minus each member's, in seconds, by the latest answer (``nodes.clocks``)."""
+        oldest = self._clock() - OFFSET_SECONDS
+        found = {}
+        for member, endpoint in list(self._endpoints.items()):
+            last = endpoint.last
+            if last is None or not oldest < last.received_at <= self._clock():
+                continue
+            offset = offset_to_peer(last.sent_at, last.received_at, last.date)
+            if offset is not None:
+                found[member] = offset
+        return found
 
     def close(self) -> None:
         """Drop the connections."""
@@ -132,14 +164,21 @@ class HttpPeers:
         parts = urlsplit(peer.url)
         pinned = None if peer.tls is None else bytes.fromhex(peer.tls[2:])
 
-        async def check(fingerprint: bytes) -> None:
-            await self._check_key(member, fingerprint, pinned)
+        async def check(shown: ShownCertificate) -> None:
+            await self._check_certificate(member, shown, pinned)
 
-        found = Endpoint(host=parts.hostname or "", port=parts.port or 443, tls=self._tls, check=check)
+        found = Endpoint(
+            host=parts.hostname or "",
+            port=parts.port or 443,
+            tls=self._tls,
+            check=check,
+            clock=self._clock,
+        )
         self._endpoints[member] = found
         return found
 
-    async def _check_key(self, member: str, fingerprint: bytes, pinned: bytes | None) -> None:
+    async def _check_certificate(self, member: str, shown: ShownCertificate, pinned: bytes | None) -> None:
+        fingerprint = shown.fingerprint
         word = KeyWord.decode((await self._view.aword("MemberDirectory", "keys", fingerprint)).value)
         right = word.live and word.purpose == KeyPurpose.TLS and word.member == member
         if not right or pinned not in (None, fingerprint):
@@ -147,6 +186,14 @@ class HttpPeers:
                 "peer_wrong_certificate",
                 "What answers at the other member's address does not hold that member's TLS key.",
                 hint="Check the address, and that no proxy opens TLS on the way; if both are right, ask the member whether its certificate changed.",
+                member=member,
+            ).by(self._peer(member))
+        self._ends[member] = shown.ends_at
+        if shown.ends_at <= self._clock():
+            raise Unavailable(
+                "peer_certificate_expired",
+                f"The TLS certificate of the node of {member} ended at {local_time(shown.ends_at)}.",
+                hint="Ask that member to run `qiaolian node certificate renew`. If the date is still to come, correct this machine's clock.",
                 member=member,
             ).by(self._peer(member))
 

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
-import secrets
 import signal
 import socket
-import ssl
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any, cast
 
 import uvicorn
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from chain.errors import BadInput, Conflict
-from chain.keys import KeyStore
+from chain.errors import Conflict
 from chain.signals import ENDING, ignore
-from chain.statements import KeyPurpose
 from nodes.app import create_app
+from nodes.certificate import ServerCertificate
 from nodes.config import Limits, NodeConfig
 from nodes.connections import ConnectionLimits, DeadlineProtocol, Listener, Visitor
 from nodes.exclusive import only_process
-from nodes.initialise import CERTIFICATE_FILE, NODE_KEYS
 
 GRACE_SECONDS = 8
 _KEEP_ALIVE_SECONDS = 75
@@ -41,8 +34,16 @@ _SWITCH_SECONDS = 0.0005
 class _Server(uvicorn.Server):
     """Ends with exit code 0 on SIGTERM or SIGINT instead of dying of the signal again."""
 
-    def __init__(self, limits: Limits, config: uvicorn.Config) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        config: uvicorn.Config,
+        certificate: ServerCertificate,
+        clock: Callable[[], float],
+    ) -> None:
         super().__init__(config)
+        self._certificate = certificate
+        self._clock = clock
         self._limits = ConnectionLimits(
             handshake_seconds=limits.handshake_seconds,
             head_seconds=limits.head_seconds,
@@ -59,15 +60,27 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
-        assert self.config.ssl is not None
         listening = _listening(self.config.host, self.config.port)
         self.servers = [
             cast(
                 Any,
-                Listener(listening, tls=self.config.ssl, limits=self._limits, protocol=self._protocol),
+                Listener(
+                    listening,
+                    tls=lambda: self._certificate.context,
+                    limits=self._limits,
+                    protocol=self._protocol,
+                ),
             )
         ]
         self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's own, ten times a second; the ``Date`` of answers is by the node's clock."""
+        ends = await super().on_tick(counter)
+        if counter % 10 == 0:
+            date = formatdate(self._clock(), usegmt=True).encode()
+            self.server_state.default_headers = [(b"date", date), *self.config.encoded_headers]
+        return ends
 
     def _protocol(self, visitor: Visitor) -> DeadlineProtocol:
         return DeadlineProtocol(
@@ -99,10 +112,10 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(config: NodeConfig) -> int:
-    """Serve the node's API until SIGTERM; the process's exit code."""
-    tls = server_tls(config)
-    app = create_app(config)
+def run(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> int:
+    """Serve the node's API until SIGTERM; the process's exit code. ``clock`` gives Unix seconds."""
+    certificate = ServerCertificate(config, clock=clock)
+    app = create_app(config, certificate, clock=clock)
     server = _Server(
         config.limits,
         uvicorn.Config(
@@ -116,13 +129,16 @@ def run(config: NodeConfig) -> int:
             access_log=False,
             log_config=None,
             server_header=False,
+            date_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
             ssl_keyfile="set by ssl_context_factory",
             ssl_certfile="set by ssl_context_factory",
-            ssl_context_factory=lambda _config, _default: tls,
+            ssl_context_factory=lambda _config, _default: certificate.context,
         ),
+        certificate,
+        clock,
     )
     _bound(config.listen.host, config.listen.port).close()
     with only_process("node", config.database_url):
@@ -140,31 +156,6 @@ def _serve(server: _Server, app: FastAPI) -> int:
             raise
         raise app.state.failure from None
     return 0
-
-
-def server_tls(config: NodeConfig) -> ssl.SSLContext:
-    """TLS 1.3 with the node's certificate. The key passes through a file only under a one-time password."""
-    keys_dir = config.path(config.keys.dir)
-    key = KeyStore(keys_dir, config.passphrase()).p256(NODE_KEYS[KeyPurpose.TLS][0])
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        _load_chain(context, keys_dir / CERTIFICATE_FILE, key)
-    except (OSError, ssl.SSLError) as error:
-        raise BadInput("certificate_wrong", "The node's certificate is missing or is not of its TLS key.", hint=f"See {keys_dir}.") from error
-    return context
-
-
-def _load_chain(context: ssl.SSLContext, certificate: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    password = secrets.token_hex(16).encode()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
-    descriptor, name = tempfile.mkstemp(prefix="qiaolian-tls-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-        context.load_cert_chain(certificate, name, password=password)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 class _Quiet:

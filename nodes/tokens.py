@@ -36,6 +36,7 @@ from chain.proved import key_record, member_record
 from chain.statements import KeyPurpose
 from chain.view import ChainView
 from chain.words import KeyWord, MemberWord
+from nodes.clocks import ClockStatus, shown
 
 SCHEME = "Qiaolian"
 LIFETIME_SECONDS = 30
@@ -110,7 +111,17 @@ class Issuer:
 class Verifier:
     """Checks tokens addressed to this member."""
 
-    def __init__(self, *, member: str, view: ChainView, nonces: NonceLog, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        member: str,
+        view: ChainView,
+        nonces: NonceLog,
+        clock: Callable[[], float] = time.time,
+        clocks: Callable[[], ClockStatus] = ClockStatus,
+    ) -> None:
+        """``clocks``: what is known of whose clock is off, for the refusal of a token that is out of its time."""
+        self._clocks = clocks
         self._member = member
         self._view = view
         self._nonces = nonces
@@ -172,12 +183,28 @@ class Verifier:
             raise _wrong_request()
 
     def _require_in_time(self, claims: dict[str, Any], now: float) -> None:
-        if not claims["iat"] - SKEW_SECONDS <= now < claims["exp"] or claims["exp"] - claims["iat"] > LONGEST_SECONDS:
-            raise Unauthorised(
-                "token_expired",
-                f"The token is not valid now or is meant to live longer than {LONGEST_SECONDS} s.",
-                hint="Check both clocks.",
-            ).by(RefusedBy(Refuser.CLOCK))
+        if claims["exp"] - claims["iat"] > LONGEST_SECONDS:
+            raise Unauthorised("token_expired", f"The token is meant to live longer than {LONGEST_SECONDS} s.").by(RefusedBy(Refuser.CLOCK))
+        if not claims["iat"] - SKEW_SECONDS <= now < claims["exp"]:
+            raise self._out_of_time(claims["iss"], now - claims["iat"])
+
+    def _out_of_time(self, sender: str, age: float) -> Unauthorised:
+        """The refusal of a token made ``age`` seconds ago, as far as known with whose clock is off."""
+        clocks = self._clocks()
+        if clocks.own is not None and clocks.own_off:
+            whose = f"The clock of this node ({self._member}) is {shown(clocks.own)}."
+        elif sender in clocks.peers:
+            whose = f"The clock of {sender} is {shown(clocks.peers[sender])}."
+        elif clocks.own is not None:
+            whose = f"This node's clock agrees with others': that of {sender} is {shown(-age)}, or the request was late."
+        else:
+            whose = f"The clocks of {sender} and of this node ({self._member}) differ, or the request was late."
+        made = f"{age:.0f} s ago" if age > 0 else f"{-age:.0f} s in the future"
+        return Unauthorised(
+            "token_expired",
+            f"By this node's clock the token was made {made}. {whose}",
+            hint="Set the clock that is off by a time server; `qiaolian health` on both sides names it.",
+        ).by(RefusedBy(Refuser.CLOCK))
 
     async def _caller(self, member: str, fingerprint: bytes) -> Caller:
         if fingerprint in self._seen:

@@ -42,8 +42,8 @@ GROUPS = {
         "operation": ("scripts.people.operation", "promised contract calls: show, wait"),
     },
     "running a node": {
-        "node": ("scripts.node_command", "an organisation's node: init, peer, tokens, key, run, outbox, migrate"),
-        "health": ("scripts.people.health", "what of a node is up, and what to do about what is down"),
+        "node": ("scripts.node_command", "an organisation's node: init, peer, tokens, key, certificate, run, outbox, migrate"),
+        "health": ("scripts.people.health", "how each part of a node is, and what to do about what fails"),
         "network": ("chain.engine.command", "validators of a network on this machine: up, status, down, destroy, add, vote, proxy"),
         "found": ("nodes.founding", "a fresh chain's contracts, and its first members in the directory"),
         "federated": ("scripts.federated_demo.command", "joint models: a party's daemon, its jobs, approvals and replays; their demo"),

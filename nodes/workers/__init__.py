@@ -2,16 +2,18 @@
 signed, taking over registrations, claims, checkpoints and anchors, witnessing.
 
 A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
-with longer pauses while it keeps failing.
+with longer pauses while it keeps failing. A round that could not do its work with some members only returns the error
+instead: health shows it, and the others' work goes on at the same pace.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from chain.errors import QiaolianError
 from exchange.agreements.ending import ProposalWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import ClaimPolicy
@@ -22,6 +24,7 @@ from nodes.standing import StandingWorker
 from nodes.workers.claims import ClaimWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
+from nodes.workers.status import WorkerMonitor
 from nodes.workers.witness import WitnessWorker
 from registry.property.delivery import Delivery
 from registry.property.register import RegistrationUpdater
@@ -47,9 +50,10 @@ class Worker:
 class Workers:
     """The workers of one node; belongs to the running event loop."""
 
-    def __init__(self, node: Node, metrics: Metrics) -> None:
+    def __init__(self, node: Node, metrics: Metrics, monitor: WorkerMonitor, more: Sequence[Worker]) -> None:
         self._metrics = metrics
-        self._workers = list(_configured(node))
+        self._monitor = monitor
+        self._workers = [*_configured(node), *more]
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
 
@@ -68,12 +72,18 @@ class Workers:
     async def _run(self, worker: Worker) -> None:
         failing, told = 0, ""
         while not self._stop.is_set():
+            self._monitor.begun(worker.name)
             try:
-                await worker.round()
+                incomplete = await worker.round()
                 failing, told = 0, ""
+                if isinstance(incomplete, QiaolianError):
+                    self._monitor.failed(worker.name, incomplete, partial=True)
+                else:
+                    self._monitor.succeeded(worker.name)
             except Exception as error:  # a worker never ends by a failure; it is reported and tried again
                 ours = as_ours(error)
                 failing += 1
+                self._monitor.failed(worker.name, ours)
                 self._metrics.count("qiaolian_worker_failures_total", {"worker": worker.name, "code": ours.code})
                 if ours.code != told:
                     told = ours.code

@@ -22,10 +22,10 @@ from chain.context import Context
 from chain.crypto import keccak256
 from chain.database import Prepared
 from chain.eip712 import Domain, Statement
-from chain.errors import BadSignature, Conflict, NotFound, QiaolianError, VerificationError
+from chain.errors import BadSignature, Conflict, NotFound, QiaolianError, Unavailable, VerificationError
 from chain.outbox import Priority, attempt, enqueue, outcome, refused
 from chain.proofs import StorageProof
-from chain.proved import Word, key_record
+from chain.proved import Word, key_record, member_record
 from chain.statements import Algorithm, KeyPurpose, Role
 from chain.view import ProvedStorage
 from chain.words import KeyWord, LogWord, MemberWord
@@ -182,11 +182,38 @@ async def require_witnessed(context: Context) -> None:
             await asyncio.to_thread(_require_own, context, note.size, note.root, code="log_behind_witness", holder="A supervisor has seen")
 
 
+def cosigned(context: Context) -> tuple[int | None, int | None]:
+    """When this log was cosigned last, and when the first checkpoint was made that is longer than any cosigned one, in Unix
+    seconds; None where there is none.
+    """
+    with context.database.read() as session:
+        last = session.scalars(sa.select(LogHead).where(LogHead.cosignatures != "").order_by(LogHead.size.desc()).limit(1)).first()
+        later = sa.select(sa.func.min(LogHead.made_at)).where(LogHead.size > (0 if last is None else last.size))
+        waiting: int | None = session.scalar(later)
+    if last is None:
+        return None, waiting
+    return checkpoint.cosigned_at(last.cosignatures), waiting
+
+
+def supervised(context: Context) -> bool:
+    """Whether a configured peer is a supervisor by the directory; False while that cannot be proved."""
+    members = _other_members(context)
+    try:
+        records = context.view.proved(map(member_record, members))
+    except Unavailable:
+        return False
+    return any(records.member(member).has_role(Role.SUPERVISOR) for member in members)
+
+
 async def supervisors_of(context: Context) -> list[str]:
     """The configured peers that the directory shows to be supervisors."""
-    members = [each for each in context.settings.get("peers", ()) if each != context.member]
+    members = _other_members(context)
     words = await context.view.awords([Word("MemberDirectory", "members", (each,)) for each in members])
     return [each for each, word in zip(members, words, strict=True) if MemberWord.decode(word.value).has_role(Role.SUPERVISOR)]
+
+
+def _other_members(context: Context) -> list[str]:
+    return [member for member in context.settings.get("peers", ()) if member != context.member]
 
 
 async def _seen_by(context: Context, supervisor: str) -> Checkpoint | None:

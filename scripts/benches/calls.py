@@ -26,7 +26,7 @@ from chain.crypto import address_of, new_private_key, recover, sign_digest
 from chain.eip712 import Domain
 from chain.statements import KeyPurpose, UsageRequest
 from nodes.answers import node_refusal
-from nodes.http import ConnectionLost, Endpoint, client_tls
+from nodes.http import ConnectionLost, Endpoint, ShownCertificate, client_tls
 from nodes.provision import Organisation
 from scripts.benches.figure import Figure
 from scripts.demo_steps import catalogue, records, trade, world
@@ -80,8 +80,8 @@ def run(say: Say) -> list[Figure]:
 async def _one_lane(bank: Organisation, deal: Deal, state: State) -> list[float]:
     """One call after another. The nodes' own HTTP client asks: a general one would add half a millisecond of its own to each."""
 
-    async def check(fingerprint: bytes) -> None:
-        if fingerprint != bank.admission.key(KeyPurpose.TLS).fingerprint:
+    async def check(shown: ShownCertificate) -> None:
+        if shown.fingerprint != bank.admission.key(KeyPurpose.TLS).fingerprint:
             raise ConnectionLost("another node")
 
     endpoint = Endpoint(host=bank.plan.host, port=bank.plan.port, tls=client_tls(), check=check)

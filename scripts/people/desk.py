@@ -11,7 +11,6 @@ import getpass
 import json
 import os
 import secrets
-import ssl
 import sys
 import threading
 import time
@@ -109,7 +108,7 @@ class Desk:
             raise BadInput("certificate_missing", f"There is no certificate at {certificate}.", hint="Get it from whoever runs the node.")
         try:
             return NodeClient(url, certificate=certificate, token=self._token(), timeout=timeout)
-        except ssl.SSLError as error:
+        except (OSError, ValueError) as error:
             raise BadInput("certificate_malformed", f"{certificate} holds no certificate.", hint="Get it from whoever runs the node.") from error
 
     @cached_property

@@ -13,6 +13,7 @@ import pytest
 
 from chain.errors import QiaolianError
 from federated.protocols import PROTOCOL_MODULES
+from nodes.health import CHECKS
 from registry.uscc import require_valid
 from scripts.cli import COMMANDS, parse, parser_for
 from scripts.statement_pages import PAGE, page
@@ -57,6 +58,14 @@ def test_every_noun_of_the_command_line_is_on_its_page() -> None:
     text = (DOCS / "commands.md").read_text(encoding="utf-8")
     missing = [name for name, (module, _) in COMMANDS.items() if module.startswith("scripts.people.") and not re.search(rf"qiaolian {name}\b", text)]
     assert missing == []
+
+
+def test_the_table_of_health_checks_is_what_the_node_checks() -> None:
+    text = (DOCS / "operations.md").read_text(encoding="utf-8").partition("### What health checks")[2]
+    rows = re.findall(r"^\| `([^`]+)` \| (yes|no) \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
+    assert [(name, required == "yes") for name, required, _ in rows] == [(name, check.required) for name, check in CHECKS.items()]
+    for name, _, codes in rows:
+        assert set(re.findall(r"`([a-z_]+)`", codes)) == set(CHECKS[name].codes), name
 
 
 # --- Commands that are mentioned ------------------------------------------------------------------------------------------------

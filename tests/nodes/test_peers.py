@@ -20,7 +20,7 @@ from chain.statements import Algorithm, KeyPurpose
 from chain.view import ChainView
 from nodes import config
 from nodes.config import Peer
-from nodes.http import key_fingerprint
+from nodes.http import shown_certificate
 from nodes.peers import HttpPeers
 from nodes.tokens import Issuer
 from tests.nodes.conftest import TestNetwork, eventually
@@ -135,7 +135,7 @@ def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stan
 ) -> None:
     department = network.of("department").member
     url, _ = impostor
-    key = key_fingerprint(ssl.PEM_cert_to_DER_cert((tmp_path / "c.pem").read_text()))
+    key = shown_certificate(ssl.PEM_cert_to_DER_cert((tmp_path / "c.pem").read_text())).fingerprint
     network.governance.execute([("addKey", (department, (key, int(KeyPurpose.TLS), int(Algorithm.P256))))])
 
     async def code(peers: HttpPeers) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from nodes.access import LocalAccess
 from nodes.bodies import Bodies, BodyLimits
 from nodes.config import Limits, parse
 from nodes.gate import Gate, Guards
-from nodes.health import Health
+from nodes.health import Health, Watched
 from nodes.metrics import Metrics
 from nodes.peers import HttpPeers
 from nodes.rates import Rates
@@ -37,7 +38,9 @@ from nodes.sources.monitor import SourceMonitor
 from nodes.standing import Standing
 from nodes.store import NodeCursor
 from nodes.tokens import Issuer
+from nodes.workers.peers import PeerMonitor
 from nodes.workers.projector import NAME, Projector
+from nodes.workers.status import WorkerMonitor
 from registry.members.store import MemberKey, MemberRow
 from registry.uscc import with_check_character
 from tests.chain.conftest import Throwaway, throw_away
@@ -259,7 +262,15 @@ def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
     chain: Throwaway, node_at: Callable[..., Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, head = node_at(chain.url), chain.ledger.height()
-    health = Health(context=context, standing=Standing(), sources=SourceMonitor(no_sources(tmp_path), seconds=60), data=tmp_path, limits=Limits())
+    watched = Watched(
+        standing=Standing(),
+        sources=SourceMonitor(no_sources(tmp_path), seconds=60),
+        peers=PeerMonitor(context.peers, clock=time.time),
+        workers=WorkerMonitor(time.time),
+        certificate_ends=lambda: time.time() + 10**7,
+        keys=dict,
+    )
+    health = Health(context=context, watched=watched, data=tmp_path, limits=Limits())
     monkeypatch.setattr("nodes.health.MAX_BLOCKS_BEHIND", 3)
 
     def codes() -> set[str]:

@@ -595,9 +595,14 @@ def test_a_price_changed_in_the_agents_file_is_not_signed(town: Town, registered
 # --- The node -------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_node_says_what_of_it_is_up(town: Town, admitted: dict[str, Any]) -> None:
+def test_a_node_says_how_each_part_of_it_is(town: Town, admitted: dict[str, Any]) -> None:
     up = done("health", *town.stranger("bank"))
-    assert {line.split()[0]: line.split()[1] for line in up.splitlines()[1:]}.items() >= {"database": "up", "chain": "up", "outbox": "up"}.items()
+    assert {line.split()[0]: line.split()[1] for line in up.splitlines()[1:]}.items() >= {
+        "database": "ok",
+        "chain": "ok",
+        "keys": "ok",
+        "clock": "ok",
+    }.items()
 
 
 # --- Before a signature ---------------------------------------------------------------------------------------------------------
