@@ -100,6 +100,13 @@ def of_keys(records: Mapping[KeyPurpose, KeyWord], member: str) -> Finding:
             f"By the directory, the node's {_listed(ended)}: what it signs is refused.",
             "Replace the key as docs/operations.md says, then restart the node.",
         )
+    if records and not any(record.from_height for record in records.values()):
+        return Finding(
+            State.WARNING,
+            "not_admitted",
+            f"The directory holds no key of this node: {member} is not admitted yet, or with other keys.",
+            "Two governors admit the member with the node's admission.json.",
+        )
     missing = [_key(purpose) for purpose, record in records.items() if not record.live or record.member != member or record.purpose != purpose]
     if missing:
         return Finding(

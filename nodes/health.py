@@ -78,7 +78,7 @@ CHECKS: Mapping[str, Check] = {
     "outbox": Check(True, ("outbox_lagging",)),
     "disk": Check(True, ("disk_full",)),
     "claims": Check(True, ("claims_at_risk", "claims_unchecked", "claims_outbox_stopped")),
-    "keys": Check(True, ("key_ended", "key_not_in_directory")),
+    "keys": Check(True, ("key_ended", "key_not_in_directory", "not_admitted")),
     "certificate": Check(True, ("certificate_expired", "certificate_ends_soon")),
     "clock": Check(True, ("clock_off",)),
     "peer clocks": Check(False, ("clock_off", "peer_clock_off", "clocks_differ")),
@@ -265,7 +265,9 @@ class Health:
                 f"The check did not answer within {CHECK_SECONDS:g} s.",
                 hint="Look at what it depends on: the database, its disk, or the chain node.",
             )
-            return Finding.failing(late) if CHECKS[name].required else Finding.warning(late)
+            # Keys are proved by the chain: where it does not answer, `chain` fails.
+            fails = CHECKS[name].required and name != "keys"
+            return Finding.failing(late) if fails else Finding.warning(late)
         except Exception as error:  # whatever it is, it is what is wrong
             return Finding.failing(as_ours(error))
 

@@ -96,9 +96,14 @@ def test_an_ended_key_is_named_with_its_purpose_and_block() -> None:
     ],
 )
 def test_a_key_that_the_directory_does_not_hold_for_this_member_and_purpose_fails(recorded: KeyWord) -> None:
-    found = of_keys({KeyPurpose.LOG: recorded}, BANK)
+    found = of_keys({KeyPurpose.TLS: record(KeyPurpose.TLS), KeyPurpose.LOG: recorded}, BANK)
     assert (found.state, found.code) == (State.FAILING, "key_not_in_directory")
     assert "LOG key" in found.detail
+
+
+def test_a_node_that_is_not_admitted_yet_is_warned_of_it() -> None:
+    found = of_keys({KeyPurpose.LOG: record(KeyPurpose.LOG, start=0)}, BANK)
+    assert (found.state, found.code) == (State.WARNING, "not_admitted")
 
 
 @pytest.mark.parametrize(
