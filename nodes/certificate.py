@@ -1,8 +1,10 @@
-"""The node's TLS certificate: how long it is valid, its renewal, and its replacement in the running server.
+"""The node's TLS certificate: how long it is valid, its renewal, and its replacement in the running
+server.
 
-Other nodes pin the certificate's key (SHA-256 of its SubjectPublicKeyInfo, as in the directory) and look at the end date. A
-renewed certificate keeps the key, so nobody else has to do anything, and connections that stand are not touched: a new
-handshake gets the new certificate. A certificate that somebody else issued is never replaced here.
+Other nodes pin the certificate's key (SHA-256 of its SubjectPublicKeyInfo, as in the directory) and
+look at the end date. A renewed certificate keeps the key, so nobody else has to do anything, and
+connections that stand are not touched: a new handshake gets the new certificate. A certificate that
+somebody else issued is never replaced here.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Whose clock is off, and by how much. Pure: no clock, network or database.
 
-Tokens between nodes are valid for seconds, and a chain view has a stale bound, so a clock that is off stops a node's work.
-An offset is a clock minus another's, in seconds: this node's against the time of the blocks, which the validators set, and
-against the ``Date`` of peers' answers. Each comes with the tolerance of its measurement taken off: it is never larger than
-the difference of the clocks, and 0 where the measurement allows both clocks to be right.
+Tokens between nodes are valid for seconds, and a chain view has a stale bound, so a clock that is
+off stops a node's work. An offset is a clock minus another's, in seconds: this node's against the
+time of the blocks, which the validators set, and against the ``Date`` of peers' answers. Each comes
+with the tolerance of its measurement taken off: it is never larger than the difference of the
+clocks, and 0 where the measurement allows both clocks to be right.
 
-The time of the blocks decides where it is known: no number of peers can then make this node take its clock for wrong.
+The time of the blocks decides where it is known: no number of peers can then make this node take
+its clock for wrong.
 """
 
 from __future__ import annotations
@@ -58,8 +60,9 @@ def judge(block: float | None, peers: Mapping[str, float]) -> ClockStatus:
     if block is None and len(peers) < 2:
         apart = [(member, offset) for member, offset in peers.items() if abs(offset) > LIMIT_SECONDS]
         return ClockStatus(undecided=apart[0] if apart else None)
-    late = block is None or block > LIMIT_SECONDS  # a chain node that lags behind looks like a clock that is ahead
-    own = block if block is not None and not (late and len(peers) > 1) else _majority(list(peers.values()))
+    # A chain node that lags behind looks like a clock that is ahead.
+    doubtful = block is None or (block > LIMIT_SECONDS and len(peers) > 1)
+    own = _majority(list(peers.values())) if block is None or doubtful else block
     off = {member: own - offset for member, offset in peers.items() if abs(own - offset) > LIMIT_SECONDS}
     return ClockStatus(own=own, peers=off)
 

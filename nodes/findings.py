@@ -1,4 +1,6 @@
-"""What a look at one part of a node comes to. Pure: values in, a finding out; no clock, network or database."""
+"""What a look at one part of a node comes to. Pure: values in, a finding out; no clock, network or
+database.
+"""
 
 from __future__ import annotations
 

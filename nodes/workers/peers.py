@@ -1,4 +1,6 @@
-"""Looks at the other members' nodes: whether each answers, until when its certificate is valid, and what its clock shows."""
+"""Looks at the other members' nodes: whether each answers, until when its certificate is valid, and
+what its clock shows.
+"""
 
 from __future__ import annotations
 

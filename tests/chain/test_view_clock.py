@@ -56,7 +56,9 @@ def test_a_clock_that_is_right_shows_no_offset(view_with: Callable[[float], Chai
     view.require_fresh()
 
 
-def test_a_view_that_is_stale_for_a_clock_ahead_says_so(view_with: Callable[[float], ChainView]) -> None:
+def test_a_view_that_is_stale_for_a_clock_ahead_says_so(
+    view_with: Callable[[float], ChainView],
+) -> None:
     view = view_with(SHIFT)
 
     def refused() -> Unavailable | None:

@@ -50,8 +50,20 @@ def test_strangers_see_that_claims_are_at_risk_and_neither_how_much_nor_until_wh
 
 
 def test_strangers_see_no_other_member_and_no_worker() -> None:
-    peers = part("peers", State.WARNING, code="peer_unreachable", detail=f"{OTHER} does not answer", required=False)
-    clocks = part("peer clocks", State.WARNING, code="peer_clock_off", detail=f"{OTHER} is off", required=False)
+    peers = part(
+        "peers",
+        State.WARNING,
+        code="peer_unreachable",
+        detail=f"{OTHER} does not answer",
+        required=False,
+    )
+    clocks = part(
+        "peer clocks",
+        State.WARNING,
+        code="peer_clock_off",
+        detail=f"{OTHER} is off",
+        required=False,
+    )
     worker = part("worker witness", State.WARNING, code="witness_incomplete", detail=OTHER, required=False)
     shown = for_strangers(readiness_of([peers, clocks, worker]))
     assert OTHER not in shown.model_dump_json()
@@ -95,7 +107,9 @@ def test_an_ended_key_is_named_with_its_purpose_and_block() -> None:
         record(KeyPurpose.TOKEN),
     ],
 )
-def test_a_key_that_the_directory_does_not_hold_for_this_member_and_purpose_fails(recorded: KeyWord) -> None:
+def test_a_key_that_the_directory_does_not_hold_for_this_member_and_purpose_fails(
+    recorded: KeyWord,
+) -> None:
     found = of_keys({KeyPurpose.TLS: record(KeyPurpose.TLS), KeyPurpose.LOG: recorded}, BANK)
     assert (found.state, found.code) == (State.FAILING, "key_not_in_directory")
     assert "LOG key" in found.detail

@@ -262,6 +262,7 @@ def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
     chain: Throwaway, node_at: Callable[..., Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, head = node_at(chain.url), chain.ledger.height()
+    assert isinstance(context.peers, HttpPeers)
     watched = Watched(
         standing=Standing(),
         sources=SourceMonitor(no_sources(tmp_path), seconds=60),
