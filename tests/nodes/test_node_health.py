@@ -30,7 +30,7 @@ from nodes import config as configuration
 from nodes import provision
 from nodes.client import NodeClient
 from nodes.config import Peer
-from nodes.initialise import CONFIG_FILE, NODE_KEYS, peer_entry
+from nodes.initialise import CONFIG_FILE, NODE_KEYS, peer_entry, write_config
 from nodes.peers import HttpPeers
 from nodes.provision import Organisation, Wanted
 from nodes.tokens import Issuer
@@ -68,7 +68,7 @@ def laid_out(network: TestNetwork, tmp_path: Path) -> Iterator[Node]:
         (organisation,) = provision.lay_out(tmp_path, [wanted], rpc=[network.chain.url], deployment=deployment)
         # Laid out alone it would know no peers.
         organisation.plan.more["peers"] = peers
-        provision.write_config(organisation.plan)
+        write_config(organisation.plan)
         network.governance.admit([organisation.admission])
         made.append(organisation)
         return organisation
