@@ -235,6 +235,12 @@ def owed(session: Session, *, sender: str | None = None, until: float | None = N
     return session.scalar(query) or 0
 
 
+def queued(session: Session, sender: str, prefix: str) -> int:
+    """How many operations of a sender begin so and have no nonce yet."""
+    waiting = sa.and_(CALLS.c.sender == sender, CALLS.c.state == QUEUED, CALLS.c.operation_id.startswith(prefix, autoescape=True))
+    return session.execute(sa.select(sa.func.count()).select_from(CALLS).where(waiting)).scalar_one()
+
+
 def known(session: Session, operation_id: str) -> bool:
     """Whether a call was queued under that id."""
     return _state(session, operation_id) is not None

@@ -10,7 +10,8 @@ The buyer signs first, the provider last, so that only the provider's signature 
 3. The buyer stores the provider's signature and queues the same call; the contract takes it once.
 
 A refusal opens the buyer's lanes again. While the provider's answer is not known they stay shut: asking again
-sends the same bytes and gets the same signature. A provider that wants to end asks the buyer's node to begin.
+sends the same bytes and gets the same signature, and the buyer's ``ClosingWorker`` goes on asking, also after a
+crash. A provider that wants to end asks the buyer's node to begin.
 Where this way does not lead to an end, notice and window do.
 """
 
@@ -18,7 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -41,12 +44,22 @@ from exchange.metering.rules import closing_voucher, require_voucher
 from exchange.metering.store import KEPT, StoredFinalSettlement, keep_voucher, voucher_row
 from exchange.settlement.rules import final_settlement, require_final_settlement
 from exchange.settlement.service import CONTRACT, _send, acknowledge_all, give_notice
+from registry import fanout
 from registry.evidence.service import append_again
+from registry.property.delivery import Pauses
+
+log = logging.getLogger("qiaolian.closing")
 
 T = TypeVar("T")
 SignedVoucher = tuple[Voucher, bytes]
 _REFUSALS = (BadInput, Conflict, Forbidden, NotFound)
 """How the provider's node says that it did not sign; after any other failure its answer is not known."""
+
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+"""Seconds between two questions to a provider that does not answer."""
+ROUND_SECONDS = 30.0
+"""How long one agreement may take in a round."""
 
 
 # --- Either side ---------------------------------------------------------------------------------
@@ -167,11 +180,56 @@ async def requested(context: Context, caller: str, agreement_id: bytes) -> dict[
 
 
 async def _close_as_buyer(context: Context, signed: Signed) -> None:
-    row = await asyncio.to_thread(_row, context, signed.agreement_id)
-    if row is None or row.state == FinalState.REFUSED:
-        row = await _propose(context, signed)
-    if row.provider_signature is None:
-        await _ask(context, signed, row)
+    async with _asking(context, signed.agreement_id):
+        row = await asyncio.to_thread(_row, context, signed.agreement_id)
+        if row is None or row.state == FinalState.REFUSED:
+            row = await _propose(context, signed)
+        if row.provider_signature is None:
+            await _ask(context, signed, row)
+
+
+async def _ask_again(context: Context, agreement_id: bytes) -> None:
+    """Ask for the answer to a stored proposal, unless it came meanwhile."""
+    signed = await asyncio.to_thread(agreements.load, context, agreement_id)
+    async with _asking(context, agreement_id):
+        row = await asyncio.to_thread(_row, context, agreement_id)
+        if row is not None and row.state == FinalState.PROPOSED:
+            await _ask(context, signed, row)
+
+
+def _asking(context: Context, agreement_id: bytes) -> asyncio.Lock:
+    """One question at a time: a late refusal of earlier totals must not open lanes whose later totals were signed."""
+    locks: dict[bytes, asyncio.Lock] = context.ports.setdefault("exchange.closing", {})
+    return locks.setdefault(agreement_id, asyncio.Lock())
+
+
+class ClosingWorker:
+    """Goes on asking for what providers have not answered, such as after a crash of this node; belongs to one event loop."""
+
+    def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context = context
+        self._clock = clock
+        self._pauses = Pauses(first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+
+    async def round(self) -> None:
+        """Ask every provider whose pause is over for its answer to every proposal."""
+        now = self._clock()
+        open_ones = [agreement_id for agreement_id in await asyncio.to_thread(self._proposed) if self._pauses.over(agreement_id, now)]
+        outcomes = await fanout.for_each(open_ones, self._answered, seconds=ROUND_SECONDS)
+        for agreement_id, outcome in outcomes.items():
+            if isinstance(outcome, QiaolianError):
+                self._pauses.longer(agreement_id, now)
+                log.info("a proposed closing has no signature: %s", outcome.sentence, extra={"code": outcome.code})
+            else:
+                self._pauses.end(agreement_id)
+
+    async def _answered(self, agreement_id: bytes) -> None:
+        await _whole(_ask_again(self._context, agreement_id))
+
+    def _proposed(self) -> list[bytes]:
+        with self._context.database.read() as session:
+            query = sa.select(StoredFinalSettlement.agreement_id).where(StoredFinalSettlement.state == FinalState.PROPOSED)
+            return list(session.scalars(query))
 
 
 async def _propose(context: Context, signed: Signed) -> StoredFinalSettlement:
@@ -491,4 +549,4 @@ def _hex(data: bytes) -> str:
     return "0x" + data.hex()
 
 
-__all__ = ["apply", "close_cooperatively", "countersign", "end", "requested", "shown", "view", "views"]
+__all__ = ["ClosingWorker", "apply", "close_cooperatively", "countersign", "end", "requested", "shown", "view", "views"]

@@ -1,5 +1,5 @@
 """Work a node does beside answering: following the chain's events, ending proposals that never open, getting what parties of a deal
-signed, taking over registrations, claims, checkpoints and anchors, witnessing.
+signed, asking for answers to proposed closings, taking over registrations, claims, checkpoints and anchors, witnessing.
 
 A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
 with longer pauses while it keeps failing. A round that could not do its work with some members only returns the error
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from chain.errors import QiaolianError
 from exchange.agreements.ending import ProposalWorker
 from exchange.settlement.claims import ClaimMonitor
+from exchange.settlement.closing import ClosingWorker
 from exchange.settlement.rules import ClaimPolicy
 from nodes.assembly import Node
 from nodes.metrics import Metrics
@@ -105,6 +106,7 @@ def _configured(node: Node) -> list[Worker]:
     if settings.projector:
         workers.append(Worker("projector", settings.projector_seconds, Projector(node.context).round))
         workers.append(Worker("proposals", PROPOSAL_SECONDS, ProposalWorker(node.context).round))
+        workers.append(Worker("closings", PROPOSAL_SECONDS, ClosingWorker(node.context).round))
         workers.append(Worker("deals", DELIVERY_SECONDS, Delivery(node.context).round))
         workers.append(Worker("register", DELIVERY_SECONDS, RegistrationUpdater(node.context).round))
     if settings.evidence:

@@ -22,7 +22,7 @@ from chain.crypto import recover
 from chain.database import Prepared
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.ledger import Event
-from chain.outbox import Priority, attempt, backlog, enqueue, known, refused
+from chain.outbox import Priority, attempt, enqueue, known, queued, refused
 from chain.proved import consent_record, grant_record, member_record
 from chain.statements import (
     Agreement,
@@ -62,7 +62,7 @@ from registry.offices import OFFICE, require_office
 from registry.signers import require_signed_by
 
 MOST_QUEUED = 2_000
-"""Calls a node may owe the chain and still relay for whoever comes: a few seconds' work of four validators."""
+"""Relayed consents that may wait for the chain: a few seconds' work of four validators. The node's own calls do not count."""
 PURPOSES = ("consent", "deal", "dispute")
 """What a subject's key may be certified for."""
 
@@ -144,9 +144,9 @@ def relay_consent(context: Context, registration: ConsentRegistration, signature
     if recover(registration.digest(context.domain("CreditLedger")), signature) != registration.authority:
         raise Forbidden("wrong_authority", "The registration is not signed by the consent's key.")
     with context.database.read() as session:
-        if backlog(session, context.transaction_address).queued >= MOST_QUEUED:
+        if queued(session, context.transaction_address, "consent/") >= MOST_QUEUED:
             raise Unavailable(
-                "relay_busy", "This node owes the chain too many calls to relay another.", hint="Ask again later, or at another member's node."
+                "relay_busy", "This node has too many relayed consents waiting to take another.", hint="Ask again later, or at another member's node."
             )
     # Named by the id, so that a registration of the same commitment under another key does not stand in its place.
     operation = f"consent/{consent_id(registration.commitment, registration.authority).hex()}"

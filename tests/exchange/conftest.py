@@ -82,7 +82,7 @@ class Node(LocalNode):
 
     def restarted(self) -> None:
         """Forget everything in memory, as a new process would."""
-        for name in ("exchange.gateway", "exchange.buyer"):
+        for name in ("exchange.gateway", "exchange.buyer", "exchange.closing"):
             self.context.ports.pop(name, None)
 
 

@@ -246,6 +246,42 @@ def test_totals_stored_before_a_crash_are_sent_by_the_next_process(market: Marke
     assert settled(market, agreement_id).paid == 50
 
 
+def test_a_buyers_worker_asks_again_after_a_crash_and_closes_once(market: Market, agreement_id: bytes) -> None:
+    market.call(agreement_id)
+    market.bank.peers.broken = True
+    assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_unreachable"
+    market.bank.restarted()
+    now = 0.0
+    worker = closing.ClosingWorker(market.bank.context, clock=lambda: now)
+    market.run(worker.round())
+    assert stored(market.bank, agreement_id) == "proposed"
+    market.bank.peers.broken = False
+    market.run(worker.round())
+    assert stored(market.bank, agreement_id) == "proposed", "a provider that does not answer is left alone for a while"
+    now = closing.LONGEST_PAUSE
+    market.run(worker.round())
+    assert stored(market.bank, agreement_id) == "signed"
+    assert settled(market, agreement_id).paid == 50
+
+
+def test_a_buyers_worker_opens_the_lanes_again_when_the_provider_does_not_sign(
+    market: Market, agreement_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market.call(agreement_id)
+    market.bank.peers.broken = True
+    assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_unreachable"
+    market.bank.peers.broken = False
+
+    async def refuse(*_: object, **__: object) -> Any:
+        raise Conflict("provider_key_changed", "The agreement pins another key.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(market.bank.peers, "post", refuse)
+        market.run(closing.ClosingWorker(market.bank.context).round())
+    assert stored(market.bank, agreement_id) == "refused"
+    market.call(agreement_id, 2)
+
+
 def test_a_provider_whose_commit_fails_has_signed_nothing_and_serves_on(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)

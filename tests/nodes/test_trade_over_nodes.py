@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 
 from chain.errors import QiaolianError
 from chain.statements import GrantRevocation
+from nodes.provision import Organisation
 from tests.nodes.conftest import TestNetwork, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +72,41 @@ def test_calls_go_on_after_kill_9_of_either_side(network: TestNetwork, trade: di
         after = eventually(lambda: client.post("/v1/calls", trade["call"]))["seq"]
         assert after > before
         before = after
+
+
+def test_a_closing_that_kill_9_left_unanswered_is_taken_up_by_the_next_process(network: TestNetwork, agree: Callable[..., dict[str, Any]]) -> None:
+    sold = agree("people-closed")
+    bank, department = network.of("bank"), network.of("department")
+    eventually(lambda: bank.client("system").post("/v1/calls", sold["call"]))
+    assert department.node.api is not None
+    department.node.api.send_signal(signal.SIGSTOP)
+    try:
+        asking = threading.Thread(target=ask_to_close, args=(bank, sold["agreement"]))
+        asking.start()
+        assert eventually(lambda: closing_state(bank, sold["agreement"]) == "proposed")
+        bank.node.kill()
+        asking.join()
+    finally:
+        department.node.api.send_signal(signal.SIGCONT)
+    bank.node.start()
+    bank.node.wait_ready(bank.client(None))
+    assert eventually(lambda: closing_state(bank, sold["agreement"]) == "settled")
+    assert eventually(lambda: bank.client("clerk").get(f"/v1/agreements/{sold['agreement']}")["state"] == "closed")
+
+
+def ask_to_close(organisation: Organisation, agreement: str) -> None:
+    """Ask a node that will be killed meanwhile."""
+    with contextlib.suppress(QiaolianError):
+        organisation.client("clerk").post(f"/v1/agreements/{agreement}/closing", {"notice": False})
+
+
+def closing_state(organisation: Organisation, agreement: str) -> str | None:
+    """How far a cooperative closing has come by the node's own database."""
+    database = organisation.plan.directory / "data" / "node.db"
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        query = "SELECT state FROM exchange_final_settlement WHERE agreement_id = ?"
+        row = connection.execute(query, (bytes.fromhex(agreement[2:]),)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def test_a_revoked_grant_stops_the_next_calls(network: TestNetwork, trade: dict[str, Any]) -> None:

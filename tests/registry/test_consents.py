@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from chain import outbox
 from chain.commitment import commit, consent_id, new_salt
 from chain.crypto import new_private_key, sign_digest
 from chain.errors import BadInput, Forbidden, NotFound, QiaolianError
@@ -118,6 +120,25 @@ def test_strangers_fill_a_relayers_queue_only_so_far(network: Network, person: A
     assert (refused.value.code, refused.value.status) == ("relay_busy", 503)
     monkeypatch.undo()
     node.done(node.call("POST", "/v1/consents", body)["operation"])
+
+
+def test_a_relayers_own_backlog_shuts_no_subject_out(network: Network, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, node = person(), network["agency"]
+    own = ConsentWithdrawal(version=1, consent=secrets.token_bytes(32), deadline=2**40)
+    arguments = [own, subject.sign(own, network.deployment)]
+    registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
+    signature = subject.sign(registration, network.deployment)
+    sender = node.context.transaction_address
+
+    def owe(session: Session) -> None:
+        for number in range(20):
+            outbox.enqueue(
+                session, sender=sender, operation_id=f"own/{number}", contract="CreditLedger", function="withdrawConsent", arguments=arguments
+            )
+
+    monkeypatch.setattr(service, "MOST_QUEUED", 1)
+    node.context.database.write(owe)
+    node.done(service.relay_consent(node.context, registration, signature))
 
 
 def test_a_withdrawn_consent_covers_nothing_more(network: Network, given: Any) -> None:
