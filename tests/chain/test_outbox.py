@@ -273,6 +273,21 @@ def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: 
     assert all(seen)
 
 
+def test_a_call_that_the_worker_is_woken_for_ends_long_before_its_next_look(throwaway: Any, database: Database) -> None:
+    worker, stop = worker_of(throwaway, database, poll_seconds=3_600.0), threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        database.write(lambda session: anchor(session, throwaway, 1))
+        worker.wake()
+        asyncio.run(wait(database, "anchor-1", PATIENCE))
+    finally:
+        stop.set()
+        worker.wake()
+        thread.join(PATIENCE)
+    assert anchored(throwaway) == [1]
+
+
 def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(throwaway: Any, database: Database, serve: Callable[[Any], str]) -> None:
     away = threading.Event()
     away.set()

@@ -218,6 +218,17 @@ def test_a_node_of_another_genesis_is_refused(serve: Any) -> None:
     assert refusal(view_of(serve(node), record)) == "chain_wrong_id"
 
 
+def test_who_waits_for_a_block_does_not_wait_for_the_views_next_look(serve: Any) -> None:
+    node, record = own_chain()
+    view = view_of(serve(node), record, poll_seconds=3_600.0)
+    view.start(wait_seconds=SECONDS)
+    try:
+        node.latest = sealed(11, hash_of(node.latest))
+        assert view.wait_for_height(11, SECONDS).height == 11
+    finally:
+        view.stop()
+
+
 def test_an_old_header_allows_nothing_however_well_sealed(serve: Any) -> None:
     record = recorded("four")
     view = view_of(serve(node_of(record)), record, stale_seconds=15)
