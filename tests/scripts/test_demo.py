@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import os
@@ -105,7 +104,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         return bytes(32) if function == "revoke" else send(world, contract, function, *arguments)
 
     def revoke_twice(world: World, screen: Screen, state: State) -> None:
-        unsent = copy.deepcopy(state)
+        unsent = dataclasses.replace(state, acknowledged=[], reporting={key: dataclasses.replace(deal) for key, deal in state.reporting.items()})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(World, "send", send_no_revocation)
             patch.setattr(kills, "REVOCATION_SECONDS", 2.0)
