@@ -186,7 +186,9 @@ def test_a_damaged_bundle_and_an_unnoticed_change_are_recorded(finished: Finishe
     damaged.write_bytes(damaged.read_bytes().replace(b'"signature":"0x', b'"signature":"0X', 1))
     monkeypatch.setattr(proof, "_with_a_byte_changed", lambda data, place: data)
     bundles: list[dict[str, Any]] = [{"name": story, "story": story, "file": f"bundles/{story}.json"} for story in ("grant", "property")]
-    proof.verify(Screen(), State(bundles=bundles), out)
+    screen = Screen()
+    screen.step(9, "Proofs")
+    proof.verify(screen, State(bundles=bundles), out)
     assert [bundle["verified"] for bundle in bundles] == [False, True]
     assert [bundle["tampered_exit_code"] == 0 for bundle in bundles] == [False, True]
 
