@@ -12,9 +12,10 @@ import http.client
 import json
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -24,6 +25,7 @@ from chain.errors import QiaolianError, RefusedBy, Refuser, Unavailable
 from chain.printable import printable
 from chain.zone import local_time
 from nodes.answers import Answer, foreign, node_refusal
+from registry.pages import MAX_ROWS
 
 
 class NodeClient:
@@ -41,6 +43,21 @@ class NodeClient:
     def get(self, path: str) -> Any:
         """GET; the decoded JSON answer."""
         return self.request("GET", path)
+
+    def pages(self, path: str, *, limit: int = MAX_ROWS) -> Iterator[Any]:
+        """GET a list page after page; the decoded JSON answers. ``path`` may have a query, without limit and cursor."""
+        separator, cursor = "&" if "?" in path else "?", ""
+        while True:
+            answer = self.get(f"{path}{separator}limit={limit}{cursor}")
+            yield answer
+            if answer["next"] is None:
+                return
+            cursor = "&" + urlencode({"cursor": answer["next"]})
+
+    def rows(self, path: str, name: str) -> Iterator[Any]:
+        """Every row of a list, which the answers have under ``name``; later pages are asked for when their turn comes."""
+        for answer in self.pages(path):
+            yield from answer[name]
 
     def download(self, path: str) -> bytes:
         """GET; the answer's bytes as they came, for bundles."""

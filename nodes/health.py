@@ -380,11 +380,11 @@ class Health:
 
     def unknown_subject_refusals(self) -> float | None:
         """Refusals of unknown subjects within the period, over all grants."""
-        return float(sum(grant["refusals"] for grant in unknown_subjects(self._context)["grants"]))
+        return float(sum(grant.refusals for grant in unknown_subjects(self._context)))
 
     def unknown_subject_grants_refused(self) -> float | None:
         """Grants whose calls are refused for them now."""
-        return float(sum(grant["refusedUntil"] is not None for grant in unknown_subjects(self._context)["grants"]))
+        return float(sum(grant.refused_until is not None for grant in unknown_subjects(self._context)))
 
     def _database(self) -> None:
         with self._context.database.read() as session:

@@ -16,7 +16,7 @@ from pydantic import Field
 from chain.canonical import loads
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, Malformed, Unauthorised
-from registry.pages import MAX_CURSOR_CHARACTERS, MAX_ROWS, PageRequest
+from registry.pages import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS, PageRequest
 
 Whole = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """A count, place or height of a request: what JSON and every database hold exactly."""
@@ -108,7 +108,7 @@ def hex_bytes(text: str, *, length: int = 32) -> bytes:
 
 
 def page_request(
-    limit: Annotated[int, Query(ge=1, le=MAX_ROWS, description="Rows of a page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=MAX_ROWS, description="Rows of a page.")] = DEFAULT_ROWS,
     cursor: Annotated[
         str,
         Query(max_length=MAX_CURSOR_CHARACTERS, description="The `next` of the page before."),

@@ -1,25 +1,28 @@
 """Lists in pages that do not move while others write (keyset pagination).
 
 A page starts after the last row of the one before, named by that row's sort values, so a row that
-is added or removed elsewhere neither repeats nor hides one. Every answer says how many rows there
-are in all and how to get the rest.
+is added or removed elsewhere neither repeats nor hides one. Every answer says how to get the rest.
+A page may hold fewer rows than were asked for; only ``next`` says whether it is the last.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from chain.errors import BadInput
 
 T = TypeVar("T")
-MAX_ROWS = 500
+S = TypeVar("S")
+DEFAULT_ROWS = 50
+MAX_ROWS = 200
 MAX_CURSOR_CHARACTERS = 400
 
 
@@ -27,7 +30,7 @@ MAX_CURSOR_CHARACTERS = 400
 class PageRequest:
     """Which page is asked for: the first, or the one after a cursor."""
 
-    limit: int = 100
+    limit: int = DEFAULT_ROWS
     cursor: str = ""
 
 
@@ -36,14 +39,22 @@ class Page(Generic[T]):
     """Some rows of a list."""
 
     rows: Sequence[T]
-    total: int
-    """Rows of the whole list."""
     next: str | None
     """The cursor of the following page; None at the end."""
 
-    def to_json(self, name: str, row: Callable[[T], Mapping[str, Any]]) -> dict[str, Any]:
-        """The answer: the rows under ``name``, ``total`` and ``next``."""
-        return {name: [row(found) for found in self.rows], "total": self.total, "next": self.next}
+    def map(self, convert: Callable[[T], S]) -> Page[S]:
+        """The page with each row converted."""
+        return Page([convert(row) for row in self.rows], self.next)
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        """The answer: the rows under ``name``, and ``next``."""
+        return {name: self.rows, "next": self.next}
+
+
+class ListAnswer(BaseModel):
+    """What every list answers with, besides its rows."""
+
+    next: str | None = Field(description="The `cursor` of the following page; null at the end.")
 
 
 def page_of(
@@ -51,6 +62,8 @@ def page_of(
     query: sa.Select[T],
     order: Sequence[InstrumentedAttribute[Any]],
     request: PageRequest,
+    *,
+    ascending: bool = False,
 ) -> Page[T]:
     """A page of a query's rows, highest first.
 
@@ -58,19 +71,81 @@ def page_of(
         query: selects one mapped class, without an order of its own.
         order: columns that together are unique and never change, most significant first; integers,
             text or bytes, none of them null.
+        ascending: lowest first instead.
 
     Raises:
         BadInput: ``cursor_malformed``.
     """
-    total = session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+    rows = list(session.scalars(_after(query, order, request, ascending)))
+    return _cut(rows, request.limit, lambda row: [getattr(row, column.key) for column in order])
+
+
+def kept_page_of(
+    session: Session,
+    query: sa.Select[T],
+    order: Sequence[InstrumentedAttribute[Any]],
+    request: PageRequest,
+    keep: Callable[[T], bool],
+) -> Page[T]:
+    """A page, lowest first, of the rows that ``keep`` keeps; its cursor names none of the others.
+
+    Raises:
+        BadInput: ``cursor_malformed``.
+    """
+    kept: list[T] = []
+    part = PageRequest(MAX_ROWS, request.cursor)
+    while True:
+        found = page_of(session, query, order, part, ascending=True)
+        kept += [row for row in found.rows if keep(row)]
+        if found.next is None or len(kept) > request.limit:
+            return _cut(kept, request.limit, lambda row: [getattr(row, key.key) for key in order])
+        part = PageRequest(MAX_ROWS, found.next)
+
+
+def page_by_id(rows: Iterable[T], identify: Callable[[T], bytes], request: PageRequest) -> Page[T]:
+    """A page of rows held in memory, by an id of each that is unique and never changes, lowest first.
+
+    Raises:
+        BadInput: ``cursor_malformed``.
+    """
+    after = _read(request.cursor, [bytes])[0] if request.cursor else b""
+    later = sorted((row for row in rows if identify(row) > after), key=identify)
+    return _cut(later, request.limit, lambda row: [identify(row)])
+
+
+def require_next(cursor: object) -> str | None:
+    """A peer's ``next``, as far as it can be passed on.
+
+    Raises:
+        ValueError: what cannot be a cursor.
+    """
+    if cursor is None:
+        return None
+    if not isinstance(cursor, str) or not 0 < len(cursor) <= MAX_CURSOR_CHARACTERS:
+        raise ValueError("cursor")
+    base64.b64decode(_padded(cursor), altchars=b"-_", validate=True)
+    return cursor
+
+
+def _after(
+    query: sa.Select[T],
+    order: Sequence[InstrumentedAttribute[Any]],
+    request: PageRequest,
+    ascending: bool,
+) -> sa.Select[T]:
+    """The rows of a page, and one more that tells whether another page follows."""
     if request.cursor:
-        query = query.where(sa.tuple_(*order) < sa.tuple_(*_read(request.cursor, order)))
-    ordered = query.order_by(*(column.desc() for column in order)).limit(request.limit + 1)
-    rows = list(session.scalars(ordered))
-    more = len(rows) > request.limit
-    rows = rows[: request.limit]
-    following = _written([getattr(rows[-1], column.key) for column in order]) if more else None
-    return Page(rows, total, following)
+        values = _read(request.cursor, [column.type.python_type for column in order])
+        bound = (sa.literal(value, column.type) for value, column in zip(values, order, strict=True))
+        key, last = sa.tuple_(*order), sa.tuple_(*bound)
+        query = query.where(key > last if ascending else key < last)
+    sorting = (column.asc() if ascending else column.desc() for column in order)
+    return query.order_by(*sorting).limit(request.limit + 1)
+
+
+def _cut(rows: Sequence[T], limit: int, key: Callable[[T], Sequence[int | str | bytes]]) -> Page[T]:
+    shown = rows[:limit]
+    return Page(shown, _written(key(shown[-1])) if len(rows) > limit else None)
 
 
 def _written(values: Sequence[int | str | bytes]) -> str:
@@ -79,13 +154,16 @@ def _written(values: Sequence[int | str | bytes]) -> str:
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
-def _read(cursor: str, order: Sequence[InstrumentedAttribute[Any]]) -> list[sa.ColumnElement[Any]]:
+def _padded(cursor: str) -> str:
+    return cursor + "=" * (-len(cursor) % 4)
+
+
+def _read(cursor: str, kinds: Sequence[type[Any]]) -> list[Any]:
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if not isinstance(values, list) or len(values) != len(order):
+        values = json.loads(base64.b64decode(_padded(cursor), altchars=b"-_", validate=True))
+        if not isinstance(values, list) or len(values) != len(kinds):
             raise ValueError("length")
-        return [_bound(value, column) for value, column in zip(values, order, strict=True)]
+        return [_typed(value, kind) for value, kind in zip(values, kinds, strict=True)]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadInput(
             "cursor_malformed",
@@ -94,10 +172,11 @@ def _read(cursor: str, order: Sequence[InstrumentedAttribute[Any]]) -> list[sa.C
         ) from error
 
 
-def _bound(value: Any, column: InstrumentedAttribute[Any]) -> sa.ColumnElement[Any]:
-    kind = column.type.python_type
+def _typed(value: Any, kind: type[Any]) -> Any:
     if kind is bytes:
         value = bytes.fromhex(value["hex"])
     if type(value) is not kind or (kind is int and not -(2**63) <= value < 2**63):
         raise ValueError("type")
-    return sa.literal(value, column.type)
+    if kind is str:
+        value.encode()
+    return value

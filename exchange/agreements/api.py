@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -22,11 +23,13 @@ from registry.access import (
     get_context,
     hex_bytes,
     hex_field,
+    page_request,
     require_local,
     require_member,
     strict_json,
 )
 from registry.openapi import SIGNATURE, strict_body
+from registry.pages import ListAnswer, Page, PageRequest
 
 router = APIRouter(tags=["agreements"])
 
@@ -146,20 +149,103 @@ def make_offer(
     return service.offer(context, wanted)
 
 
-@router.get("/v1/offers", summary="This member's own offers; with provider, those another member makes to it")
+class ShareAnswer(BaseModel):
+    """One part of a revenue split."""
+
+    member: str
+    basisPoints: int
+
+
+class OfferRow(BaseModel):
+    """A provider's terms for one asset version; money in fen, windows and terms in seconds."""
+
+    assetId: str
+    assetVersion: int
+    unit: str
+    price: int
+    mostCap: int
+    mostUnits: int
+    mostPerCall: int
+    mostLanes: int
+    mostSeconds: int
+    closeWindowBlocks: int
+    closeWindowSeconds: int
+    shares: list[ShareAnswer]
+    buyers: list[str]
+    offerHash: str
+
+
+class OfferList(ListAnswer):
+    """A page of offers."""
+
+    offers: list[OfferRow]
+
+
+class FinalTotals(BaseModel):
+    """The totals of a cooperative closing; fen as text, ``at`` in Unix seconds."""
+
+    state: str
+    reason: str
+    units: int
+    amount: str
+    hash: str
+    at: int
+
+
+class AgreementRow(BaseModel):
+    """An agreement; fen as text, ``…At`` are heights, ``stateSince`` Unix seconds."""
+
+    agreementId: str
+    side: str
+    state: str
+    reason: str | None
+    reasonText: str | None
+    stateSince: int | None
+    provider: str
+    buyer: str
+    unit: str
+    agreement: dict[str, Any] = Field(description="`Agreement`; see docs/statements.md")
+    openedAt: int | None
+    noticeAt: int | None
+    closedAt: int | None
+    paid: str
+    refunded: str
+    openOperation: str
+    newerVersion: int | None
+    hint: str
+    held: str | None = Field(description="Why nothing is signed under it since an old backup")
+    finalSettlement: FinalTotals | None
+
+
+class AgreementList(ListAnswer):
+    """A page of agreements."""
+
+    agreements: list[AgreementRow]
+
+
+@router.get(
+    "/v1/offers",
+    summary="This member's own offers; with provider, those another member makes to it",
+    response_model=OfferList,
+)
 async def offers(
     provider: str | None = None,
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
 ) -> dict[str, Any]:
     if provider is None or provider == context.member:
-        return {"offers": await run_in_threadpool(service.offers, context)}
-    return {"offers": await service.offers_of(context, provider)}
+        return (await run_in_threadpool(service.offers, context, page)).to_json("offers")
+    return (await service.offers_of(context, provider, page)).to_json("offers")
 
 
-@router.get("/v1/peer/offers", summary="Offers made to the calling member")
-def peer_offers(context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
-    return {"offers": service.offers(context, buyer=caller.member)}
+@router.get("/v1/peer/offers", summary="Offers made to the calling member", response_model=OfferList)
+def peer_offers(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    return service.offers(context, page, buyer=caller.member).to_json("offers")
 
 
 @router.get("/v1/peer/offers/{asset_id}/{version}", summary="The offer for one asset version, and the key that will sign")
@@ -218,14 +304,20 @@ async def withdraw(
     return await ending.withdraw(context, hex_bytes(agreement_id))
 
 
-@router.get("/v1/agreements", summary="Agreements of this organisation; all=true lists everybody's")
+@router.get(
+    "/v1/agreements",
+    summary="Agreements of this organisation, the newest first; all=true lists everybody's",
+    response_model=AgreementList,
+)
 def listing(
     state: str | None = None,
     all: bool = False,
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
 ) -> dict[str, Any]:
-    return {"agreements": _with_holds(context, service.listing(context, state=state, own=not all))}
+    found = service.listing(context, page, state=state, own=not all)
+    return Page(_with_holds(context, found.rows), found.next).to_json("agreements")
 
 
 @router.get("/v1/agreements/{agreement_id}", summary="One agreement")
@@ -237,11 +329,11 @@ def one(
     return _with_holds(context, [service.view(context, hex_bytes(agreement_id))])[0]
 
 
-def _with_holds(context: Context, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_holds(context: Context, listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each with ``held``: why nothing is signed under it since an old backup, or null; and with its
     ``finalSettlement``: the totals of a cooperative closing and how far that has come, or null."""
-    held, final = recovery.held(context), closing.views(context)
     ids = [hex_bytes(row["agreementId"]) for row in listed]
+    held, final = recovery.held(context, ids), closing.views(context, ids)
     return [
         {**row, "held": held.get(agreement_id), "finalSettlement": final.get(agreement_id)} for row, agreement_id in zip(listed, ids, strict=True)
     ]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -28,11 +29,12 @@ from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
 from chain.words import AgreementState
 from exchange.agreements import rules
 from exchange.agreements.model import ENDED, PENDING, End, Offer, Side, Signed, State, TermChange
-from exchange.agreements.store import ExchangeAgreement, ExchangeOffer, ExchangeSeenOffer
+from exchange.agreements.store import OWN, ExchangeAgreement, ExchangeOffer, ExchangeSeenOffer
 from registry.assets import service as assets
 from registry.evidence.service import append_again, append_statement
 from registry.grants import service as grants
 from registry.idempotency import Scope, bind, content_of, key_reused, nonce_for
+from registry.pages import Page, PageRequest, kept_page_of, page_of, require_next
 
 CONTRACT = "TradeSettlement"
 OPEN_SECONDS = 3600
@@ -67,28 +69,47 @@ def offer(context: Context, wanted: Offer) -> dict[str, Any]:
     return _shown(wanted)
 
 
-def offers(context: Context, *, buyer: str | None = None) -> list[dict[str, Any]]:
-    """This node's offers with their hashes; with ``buyer``, those made to it, without the other buyers' names."""
+def offers(context: Context, page: PageRequest, *, buyer: str | None = None) -> Page[dict[str, Any]]:
+    """This node's offers with their hashes, by asset and version; with ``buyer``, those made to it, without the other buyers' names.
+
+    Raises:
+        BadInput: ``cursor_malformed``.
+    """
+    query = sa.select(ExchangeOffer).where(ExchangeOffer.withdrawn_at.is_(None))
+    order = (ExchangeOffer.asset_id, ExchangeOffer.asset_version)
     with context.database.read() as session:
-        rows = session.scalars(sa.select(ExchangeOffer).where(ExchangeOffer.withdrawn_at.is_(None)))
-        found = [Offer.from_json(row.offer) for row in rows]
-    if buyer is not None:
-        found = [_made_to(made, buyer) for made in found if not made.buyers or buyer in made.buyers]
-    return [_shown(shown) for shown in found]
+        if buyer is None:
+            own = page_of(session, query, order, page, ascending=True)
+            return own.map(lambda row: _shown(Offer.from_json(row.offer)))
+        found = kept_page_of(session, query, order, page, lambda row: _is_made_to(row, buyer))
+    return found.map(lambda row: _shown(_made_to(Offer.from_json(row.offer), buyer)))
 
 
-async def offers_of(context: Context, provider: str) -> list[dict[str, Any]]:
-    """What another member offers to this one, asked of its node; ``peer_unknown``, ``offer_malformed``.
+def _is_made_to(row: ExchangeOffer, buyer: str) -> bool:
+    buyers = Offer.from_json(row.offer).buyers
+    return not buyers or buyer in buyers
+
+
+async def offers_of(context: Context, provider: str, page: PageRequest) -> Page[dict[str, Any]]:
+    """What another member offers to this one, asked of its node; ``peer_unknown``, ``offer_malformed``, ``cursor_malformed``.
 
     What is shown is stored, so that an order that names it later can be told what changed.
     """
-    answer = await context.peers.get(provider, "/v1/peer/offers")
-    told = answer.get("offers") if isinstance(answer, dict) else None
-    if not isinstance(told, list):
-        raise BadInput("offer_malformed", "The provider's node does not list its offers in the form expected.")
-    found = [Offer.from_json(offered) for offered in told]
+    asked = {"limit": page.limit} | ({"cursor": page.cursor} if page.cursor else {})
+    answer = await context.peers.get(provider, f"/v1/peer/offers?{urlencode(asked)}")
+    found, following = _offers_in(answer, page.limit)
     await _store_seen(context, found)
-    return [_shown(shown) for shown in found]
+    return Page([_shown(shown) for shown in found], following)
+
+
+def _offers_in(answer: object, limit: int) -> tuple[list[Offer], str | None]:
+    told = answer.get("offers") if isinstance(answer, dict) else None
+    try:
+        if not isinstance(answer, dict) or not isinstance(told, list) or len(told) > limit:
+            raise ValueError("offers")
+        return [Offer.from_json(offered) for offered in told], require_next(answer.get("next"))
+    except ValueError as error:
+        raise BadInput("offer_malformed", "The provider's node does not list its offers in the form expected.") from error
 
 
 async def _store_seen(context: Context, shown: Sequence[Offer]) -> None:
@@ -632,17 +653,30 @@ def proved_state(context: Context, agreement_id: bytes) -> AgreementState:
     return context.view.proved(agreement_records(agreement_id)).agreement(agreement_id)
 
 
-def listing(context: Context, *, state: str | None = None, own: bool = True) -> list[dict[str, Any]]:
-    """Agreements, newest first; with ``own`` only this organisation's."""
-    query = sa.select(ExchangeAgreement).order_by(ExchangeAgreement.proposed_at.desc(), ExchangeAgreement.opened_at.desc())
+def listing(context: Context, page: PageRequest, *, state: str | None = None, own: bool = True) -> Page[dict[str, Any]]:
+    """Agreements, newest first; with ``own`` only this organisation's; ``cursor_malformed``."""
+    query = sa.select(ExchangeAgreement)
     if state is not None:
         query = query.where(ExchangeAgreement.state == state)
     if own:
-        query = query.where(ExchangeAgreement.side != Side.OBSERVER)
+        query = query.where(OWN)
     with context.database.read() as session:
-        rows = session.scalars(query).all()
-        newest = assets.newest_versions(session, {Agreement.from_json(row.agreement).asset_id for row in rows})
-        return [_listed(row, newest) for row in rows]
+        found = page_of(session, query, _ORDER, page)
+        assets_shown = {Agreement.from_json(row.agreement).asset_id for row in found.rows}
+        newest = assets.newest_versions(session, assets_shown)
+        return found.map(lambda row: _listed(row, newest))
+
+
+def opened(context: Context, page: PageRequest, *, state: str | None = None) -> Page[bytes]:
+    """The ids of everybody's agreements that the chain has opened, newest first; ``cursor_malformed``."""
+    query = sa.select(ExchangeAgreement).where(ExchangeAgreement.opened_at.is_not(None))
+    if state is not None:
+        query = query.where(ExchangeAgreement.state == state)
+    with context.database.read() as session:
+        return page_of(session, query, _ORDER, page).map(lambda row: row.agreement_id)
+
+
+_ORDER = (ExchangeAgreement.added, ExchangeAgreement.agreement_id)
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any]:

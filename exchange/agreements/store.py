@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -9,6 +10,9 @@ from sqlalchemy import JSON, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
+
+OWN = sa.text("side != 'observer'")
+"""Agreements that this node's organisation is a party of."""
 
 
 class Fen(sa.TypeDecorator[int]):
@@ -49,9 +53,15 @@ class ExchangeAgreement(Base):
     """An agreement: this node's own with signatures, others' as the chain showed them."""
 
     __tablename__ = "exchange_agreement"
+    __table_args__ = (
+        sa.Index("ix_exchange_agreement_own", "added", sqlite_where=OWN, postgresql_where=OWN),
+        sa.Index("ix_exchange_agreement_state", "state", "added"),
+    )
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    added: Mapped[int] = mapped_column(sa.BigInteger, default=time.time_ns, index=True)
+    """When this node added the row, in nanoseconds since 1970: the order of lists. It never changes."""
     side: Mapped[str] = mapped_column(sa.String(8))
-    state: Mapped[str] = mapped_column(sa.String(16), index=True)
+    state: Mapped[str] = mapped_column(sa.String(16))
     reason: Mapped[str | None] = mapped_column(sa.String(64))
     """Code of how a proposal ended, and a sentence; None for every other state."""
     reason_text: Mapped[str | None] = mapped_column(sa.String(600))

@@ -13,7 +13,7 @@ from chain.context import Context
 from chain.errors import Forbidden, QiaolianError
 from chain.statements import RequestWithdrawal, UsageRequest, Voucher
 from exchange.metering import recovery, rules, service
-from exchange.metering.gateway import encoded
+from exchange.metering.gateway import encoded, gateway_limits
 from exchange.metering.model import CallResult, Ending, operation_of
 from exchange.metering.model import Query as CallQuery
 from registry.access import (
@@ -23,11 +23,13 @@ from registry.access import (
     get_context,
     hex_bytes,
     hex_field,
+    page_request,
     require_local,
     require_member,
     strict_json,
 )
 from registry.openapi import LARGE_BODY, SALT, SIGNATURE, strict_body
+from registry.pages import ListAnswer, PageRequest, page_by_id
 
 router = APIRouter(tags=["calls"])
 _system = require_local("system")
@@ -35,7 +37,6 @@ _readers = require_local("clerk", "system", "officer", "auditor", "administrator
 Key = Annotated[str, Path(min_length=1, max_length=200)]
 
 MOST_PER_BATCH = 1000
-MOST_LISTED = 1000
 AT_ONCE = 64
 _CALL: dict[str, Any] = {
     "agreementId": "0x" + "33" * 32,
@@ -144,16 +145,39 @@ async def batch(request: Request, body: BatchBody, _caller: Principal = Depends(
     return _json({"results": await asyncio.gather(*(one(item) for item in body.calls))})
 
 
-@router.get("/v1/calls", summary="Stored calls, the newest first: keys and outcomes, no content")
+class CallRow(BaseModel):
+    """A stored call without its content; ``askedAt`` in Unix seconds."""
+
+    idempotencyKey: str | None
+    agreementId: str
+    lane: int
+    seq: int
+    outcome: str
+    reason: str
+    withdrawn: bool
+    askedAt: int
+
+
+class CallList(ListAnswer):
+    """A page of stored calls."""
+
+    calls: list[CallRow]
+
+
+@router.get(
+    "/v1/calls",
+    summary="Stored calls, the newest first: keys and outcomes, no content",
+    response_model=CallList,
+)
 def calls(
     agreementId: str | None = None,
     outcome: Annotated[str | None, Query(pattern="^(outstanding|served|refused|void|conflict)$")] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 100,
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(_system),
 ) -> dict[str, Any]:
     agreement_id = None if agreementId is None else hex_bytes(agreementId)
-    return {"calls": service.calls(context, agreement_id=agreement_id, outcome=outcome, limit=limit)}
+    return service.calls(context, page, agreement_id=agreement_id, outcome=outcome).to_json("calls")
 
 
 @router.get(
@@ -174,9 +198,47 @@ async def withdraw(request: Request, key: Key, _caller: Principal = Depends(_sys
     return _json((await service.withdraw(await get_context(request), key)).to_json())
 
 
+class UnknownSubjectRow(BaseModel):
+    """Refusals with `subject_unknown` under one grant; times in Unix seconds."""
+
+    grantId: str
+    refusals: int
+    lastAt: int
+    refusedUntil: int | None
+
+    @classmethod
+    def of(cls, found: service.UnknownSubjectRefusals) -> UnknownSubjectRow:
+        """As the API shows them."""
+        return cls(
+            grantId="0x" + found.grant_id.hex(),
+            refusals=found.refusals,
+            lastAt=found.last_at,
+            refusedUntil=found.refused_until,
+        )
+
+
+class UnknownSubjectList(ListAnswer):
+    """The limit and its period in seconds, and a page of grants."""
+
+    limit: int
+    seconds: int
+    grants: list[UnknownSubjectRow]
+
+
 @router.get("/v1/unknown-subjects", summary="Grants under which unknown subjects were asked for (provider)")
-def unknown_subjects(context: Context = Depends(get_context), _caller: Principal = Depends(_readers)) -> dict[str, Any]:
-    return service.unknown_subjects(context)
+def unknown_subjects(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(_readers),
+) -> UnknownSubjectList:
+    limits = gateway_limits(context)
+    found = page_by_id(service.unknown_subjects(context), lambda row: row.grant_id, page)
+    return UnknownSubjectList(
+        limit=limits.unknown_subjects,
+        seconds=limits.unknown_seconds,
+        grants=[UnknownSubjectRow.of(row) for row in found.rows],
+        next=found.next,
+    )
 
 
 @router.post(

@@ -93,10 +93,11 @@ def require_recovered(session: Session, agreement_id: bytes) -> None:
         )
 
 
-def held(context: Context) -> dict[bytes, str]:
-    """The agreements that are held, each with the code for which the last recovery left it."""
+def held(context: Context, agreement_ids: Sequence[bytes]) -> dict[bytes, str]:
+    """Those of some agreements that are held, each with the code for which the last recovery left it."""
+    query = sa.select(Unrecovered).where(Unrecovered.agreement_id.in_(agreement_ids))
     with context.database.read() as session:
-        return {row.agreement_id: row.code for row in session.scalars(sa.select(Unrecovered))}
+        return {row.agreement_id: row.code for row in session.scalars(query)}
 
 
 def hold(session: Session, context: Context, log_size: int) -> None:

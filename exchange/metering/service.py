@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from chain.context import Context
@@ -12,6 +13,7 @@ from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway, gateway_limits
 from exchange.metering.model import CallResult, Ending, Query
 from exchange.metering.rules import UnknownSubjects
+from registry.pages import Page, PageRequest, page_of
 
 OUTSTANDING = "outstanding"
 
@@ -36,44 +38,60 @@ async def withdraw(context: Context, key: str) -> CallResult:
     return await Buyer.of(context).withdraw(key)
 
 
-def calls(context: Context, *, agreement_id: bytes | None = None, outcome: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """This buyer's calls, the newest first, without queries and answers. An ``outcome`` is that of ``CallResult``, or ``outstanding``."""
+def calls(
+    context: Context,
+    page: PageRequest,
+    *,
+    agreement_id: bytes | None = None,
+    outcome: str | None = None,
+) -> Page[dict[str, Any]]:
+    """This buyer's calls, the newest first, without queries and answers; ``cursor_malformed``.
+
+    Args:
+        outcome: that of ``CallResult``, or ``outstanding``.
+    """
     ending = Ending.ASKED.value if outcome == OUTSTANDING else outcome
+    query = store.calls(agreement_id=agreement_id, ending=ending)
     with context.database.read() as session:
-        rows = store.calls(session, agreement_id=agreement_id, ending=ending, limit=limit)
-    return [
-        {
-            "idempotencyKey": row.idempotency_key,
-            "agreementId": "0x" + row.agreement_id.hex(),
-            "lane": row.lane,
-            "seq": row.seq,
-            "outcome": OUTSTANDING if row.ending == Ending.ASKED else row.ending,
-            "reason": row.reason,
-            "withdrawn": row.withdrawal is not None,
-            "askedAt": row.asked_at,
-        }
-        for row in rows
-    ]
+        return page_of(session, query, store.CALL_ORDER, page).map(_call)
 
 
-def unknown_subjects(context: Context) -> dict[str, Any]:
-    """This provider's refusals with ``subject_unknown`` within the period, by grant, and until when its calls are refused."""
+def _call(row: store.BuyerCall) -> dict[str, Any]:
+    return {
+        "idempotencyKey": row.idempotency_key,
+        "agreementId": "0x" + row.agreement_id.hex(),
+        "lane": row.lane,
+        "seq": row.seq,
+        "outcome": OUTSTANDING if row.ending == Ending.ASKED else row.ending,
+        "reason": row.reason,
+        "withdrawn": row.withdrawal is not None,
+        "askedAt": row.asked_at,
+    }
+
+
+@dataclass(frozen=True)
+class UnknownSubjectRefusals:
+    """A provider's refusals with ``subject_unknown`` under one grant, within the period."""
+
+    grant_id: bytes
+    refusals: int
+    last_at: int
+    """Unix seconds."""
+    refused_until: int | None
+    """Until when every call under the grant is refused for them, in Unix seconds."""
+
+
+def unknown_subjects(context: Context) -> list[UnknownSubjectRefusals]:
+    """This provider's refusals with ``subject_unknown`` within the period, by grant."""
     limits, now = gateway_limits(context), context.now()
     since = now - limits.unknown_seconds
-    told = []
+    found = []
     with context.database.read() as session:
         for row in store.unknown_subjects_by_grant(session, since=since):
             times = store.unknown_subject_times(session, row.grant_id, since=since, limit=limits.unknown_subjects)
             until = UnknownSubjects.of(limits, times).refused_until(now)
-            told.append(
-                {
-                    "grantId": "0x" + row.grant_id.hex(),
-                    "refusals": row.refusals,
-                    "lastAt": row.last_at,
-                    "refusedUntil": until or None,
-                }
-            )
-    return {"limit": limits.unknown_subjects, "seconds": limits.unknown_seconds, "grants": told}
+            found.append(UnknownSubjectRefusals(row.grant_id, row.refusals, row.last_at, until or None))
+    return found
 
 
 async def take_voucher(context: Context, caller: str, voucher: Voucher, signature: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy import LargeBinary
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, load_only, mapped_column
 
 from chain.database import Base, Prepared
 from chain.statements import Voucher
@@ -80,7 +80,10 @@ class BuyerCall(Base):
     """A place as the buyer asked for it and was answered."""
 
     __tablename__ = "exchange_buyer_call"
-    __table_args__ = (sa.UniqueConstraint("idempotency_key"),)
+    __table_args__ = (
+        sa.UniqueConstraint("idempotency_key"),
+        sa.Index("ix_exchange_buyer_call_asked_at", "asked_at"),
+    )
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
@@ -172,14 +175,19 @@ def unknown_subjects_by_grant(session: Session, *, since: int) -> list[Any]:
     return list(session.execute(query))
 
 
-def calls(session: Session, *, agreement_id: bytes | None, ending: str | None, limit: int) -> list[Any]:
-    """The buyer's calls, the newest first."""
-    query = sa.select(BUYER).order_by(BUYER.c.asked_at.desc(), BUYER.c.seq.desc()).limit(limit)
+CALL_ORDER = (BuyerCall.asked_at, BuyerCall.agreement_id, BuyerCall.lane, BuyerCall.seq)
+"""The order of the buyer's calls."""
+_LISTED = (*CALL_ORDER, BuyerCall.idempotency_key, BuyerCall.ending, BuyerCall.reason, BuyerCall.withdrawal)
+
+
+def calls(*, agreement_id: bytes | None, ending: str | None) -> sa.Select[BuyerCall]:
+    """The buyer's calls as lists show them: queries and answers, which can be large, are not read."""
+    query = sa.select(BuyerCall).options(load_only(*_LISTED, raiseload=True))
     if agreement_id is not None:
-        query = query.where(BUYER.c.agreement_id == agreement_id)
+        query = query.where(BuyerCall.agreement_id == agreement_id)
     if ending is not None:
-        query = query.where(BUYER.c.ending == ending)
-    return list(session.execute(query))
+        query = query.where(BuyerCall.ending == ending)
+    return query
 
 
 def place(session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq: int) -> sa.Row[Any] | None:

@@ -11,7 +11,8 @@ from chain.errors import Forbidden
 from chain.statements import Role
 from chain.words import MemberWord
 from exchange.reconciliation import service
-from registry.access import Principal, get_context, hex_bytes, require_local, require_member
+from registry.access import Principal, get_context, hex_bytes, page_request, require_local, require_member
+from registry.pages import PageRequest
 
 router = APIRouter(tags=["reconciliation"])
 Readers = Depends(require_local("clerk", "auditor", "administrator", "system"))
@@ -23,11 +24,16 @@ def counters(agreement_id: str, context: Context = Depends(get_context), caller:
     return service.counters(context, hex_bytes(agreement_id), caller.member, supervisor=word.has_role(Role.SUPERVISOR))
 
 
-@router.get("/v1/reconciliation", summary="Compare gateway, buyer and chain of every agreement (supervisor)")
-async def report(state: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+@router.get("/v1/reconciliation", summary="Compare gateway, buyer and chain, agreement by agreement, the newest first (supervisor)")
+async def report(
+    state: str | None = None,
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> dict[str, Any]:
     if not context.roles & Role.SUPERVISOR:
         raise Forbidden("not_supervisor", "The report over everybody's agreements is the supervisor's.")
-    return await service.report(context, state=state)
+    return await service.report(context, page, state=state)
 
 
 @router.get("/v1/agreements/{agreement_id}/reconciliation", summary="Compare gateway, buyer and chain of one agreement")

@@ -26,6 +26,7 @@ from exchange.reconciliation.model import Compared, Count, Finding
 from exchange.reconciliation.rules import compare, money_of, read
 from exchange.settlement import service as settlement
 from registry import fanout
+from registry.pages import PageRequest
 
 CONTRACT = "TradeSettlement"
 SIDE_SECONDS = 10.0
@@ -177,18 +178,24 @@ def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dic
     return {lane: records.lane(agreement_id, lane) for lane in lanes}
 
 
-async def report(context: Context, *, state: str | None = None) -> dict[str, Any]:
-    """The report over every agreement on the chain: what was covered, where the counts part, the conservation lines."""
+async def report(context: Context, page: PageRequest, *, state: str | None = None) -> dict[str, Any]:
+    """The report over a page of the agreements on the chain: what was covered, where the counts part, the conservation lines.
+
+    Sums are of the agreements in it; whether the money is conserved is of all.
+
+    Raises:
+        BadInput: ``cursor_malformed``; Unavailable: ``chain_view_stale``.
+    """
     height = context.view.require_fresh().height
-    listed = await asyncio.to_thread(agreements.listing, context, state=state, own=False)
-    opened = [bytes.fromhex(row["agreementId"][2:]) for row in listed if row["openedAt"] is not None]
-    compared = await _reconciled(context, opened)
+    opened = await asyncio.to_thread(agreements.opened, context, page, state=state)
+    compared = await _reconciled(context, opened.rows)
     _, totals = await asyncio.to_thread(settlement.proved_accounts, context, context.member)
     return {
         "height": height,
         "projectedHeight": context.projected_height,
         "at": context.now(),
         "agreements": [shown(one) for one in compared],
+        "next": opened.next,
         "covered": {
             "agreements": len(compared),
             "lanes": sum(len(each.lanes) for each in compared),

@@ -19,11 +19,13 @@ from registry.access import (
     get_context,
     hex_bytes,
     hex_field,
+    page_request,
     require_local,
     require_member,
     strict_json,
 )
 from registry.openapi import LARGE_BODY, SIGNATURE, strict_body
+from registry.pages import ListAnswer, PageRequest
 
 router = APIRouter(tags=["settlement"])
 Readers = Depends(require_local("clerk", "system", "officer", "auditor", "administrator"))
@@ -159,15 +161,73 @@ def books(agreement_id: str, context: Context = Depends(get_context), _caller: P
     return service.books(context, hex_bytes(agreement_id))
 
 
-@router.get("/v1/claims", summary="What is owed to this organisation and not claimed yet, by agreement")
-def owed(context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
-    return claims.claims(context)
+class ClaimRow(BaseModel):
+    """What is owed under one agreement; fen as text, times in Unix seconds."""
+
+    agreementId: str
+    unclaimed: str
+    due: str | None = Field(description="Why it is to be claimed now; null while it is not")
+    dueSince: int | None
+    windowEndsAt: int | None
+    blocksLeft: int | None
+    refusal: str | None = Field(description="The chain's code for the last claim")
+    atRisk: bool
 
 
-@router.get("/v1/payments", summary="Payments, deposits and withdrawals as the chain told them")
-def payments(agreement_id: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+class ClaimList(ListAnswer):
+    """Sums over every agreement, and a page of the agreements; fen as text."""
+
+    unclaimed: str
+    atRisk: str
+    lost: str
+    checkedAt: int | None
+    failure: str | None
+    agreements: list[ClaimRow]
+
+
+class PaymentRow(BaseModel):
+    """A payment, deposit or withdrawal; fen as text."""
+
+    kind: str = Field(description="`paid`, `deposited` or `withdrawn`")
+    member: str
+    agreementId: str | None
+    amount: str
+    height: int
+    logIndex: int
+
+
+class PaymentList(ListAnswer):
+    """A page of payments."""
+
+    payments: list[PaymentRow]
+
+
+@router.get(
+    "/v1/claims",
+    summary="What is owed to this organisation and not claimed yet, by agreement",
+    response_model=ClaimList,
+)
+def owed(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> dict[str, Any]:
+    return claims.claims(context, page)
+
+
+@router.get(
+    "/v1/payments",
+    summary="Payments, deposits and withdrawals by the chain's events, the latest first",
+    response_model=PaymentList,
+)
+def payments(
+    agreement_id: str | None = None,
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> dict[str, Any]:
     wanted = None if agreement_id is None else hex_bytes(agreement_id)
-    return {"payments": service.payments(context, wanted)}
+    return service.payments(context, page, wanted).to_json("payments")
 
 
 @router.get("/v1/agreements/{agreement_id}/bundle", summary="The bundle of one call (provider)")

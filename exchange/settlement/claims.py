@@ -40,6 +40,7 @@ from exchange.settlement.rules import (
     decide_claim,
 )
 from exchange.settlement.service import ClaimCall, Item, claim_calls, highest_acknowledged, queue_claims
+from registry.pages import PageRequest, page_by_id
 
 log = logging.getLogger("qiaolian.claims")
 
@@ -364,17 +365,18 @@ class ClaimMonitor:
         self._alarmed = set(alarms)
 
 
-def claims(context: Context) -> dict[str, Any]:
-    """What is owed to this organisation and not on the chain yet, by agreement; ``claims_not_watched``."""
+def claims(context: Context, page: PageRequest) -> dict[str, Any]:
+    """What is owed to this organisation and not on the chain yet: in all, and by agreement; ``claims_not_watched``, ``cursor_malformed``."""
     report, now = ClaimMonitor.of(context).report, context.now()
-    owing = sorted((status for status in report.statuses if status.unclaimed), key=lambda status: -status.unclaimed)
+    owing = [status for status in report.statuses if status.unclaimed]
+    listed = page_by_id(owing, lambda status: status.agreement_id, page)
     return {
         "unclaimed": str(report.unclaimed),
         "atRisk": str(sum(status.unclaimed for status in report.at_risk(now))),
         "lost": str(report.lost),
         "checkedAt": report.checked_at,
         "failure": report.failure or None,
-        "agreements": [_shown(status, now) for status in owing],
+        **listed.map(lambda status: _shown(status, now)).to_json("agreements"),
     }
 
 

@@ -150,11 +150,12 @@ def view(context: Context, agreement_id: bytes) -> dict[str, Any] | None:
     return None if row is None else _shown(row)
 
 
-def views(context: Context) -> dict[bytes, dict[str, Any]]:
-    """All agreements' final totals, without signatures."""
+def views(context: Context, agreement_ids: Sequence[bytes]) -> dict[bytes, dict[str, Any]]:
+    """The final totals of some agreements, by id, without signatures."""
+    query = sa.select(StoredFinalSettlement)
+    query = query.where(StoredFinalSettlement.agreement_id.in_(agreement_ids))
     with context.database.read() as session:
-        rows = session.scalars(sa.select(StoredFinalSettlement))
-        return {row.agreement_id: _summary(row) for row in rows}
+        return {row.agreement_id: _summary(row) for row in session.scalars(query)}
 
 
 def shown(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:

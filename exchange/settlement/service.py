@@ -33,6 +33,7 @@ from exchange.settlement.store import ExchangeClaimed, ExchangeDeposit, Exchange
 from registry import proved
 from registry.evidence.service import append_statement
 from registry.idempotency import Scope, bind, key_reused
+from registry.pages import Page, PageRequest, page_of
 
 CONTRACT = "TradeSettlement"
 DEPOSIT_DOMAIN = "qiaolian.deposit.v1"
@@ -343,23 +344,25 @@ def books(context: Context, agreement_id: bytes) -> dict[str, Any]:
     return {**money, "locked": str(state.locked), "openedAt": state.opened_at, "closedAt": state.closed_at}
 
 
-def payments(context: Context, agreement_id: bytes | None = None) -> list[dict[str, Any]]:
-    """Payments, deposits and withdrawals as the chain's events told them, in chain order."""
-    query = sa.select(ExchangePayment).order_by(ExchangePayment.height, ExchangePayment.log_index)
+def payments(context: Context, page: PageRequest, agreement_id: bytes | None = None) -> Page[dict[str, Any]]:
+    """Payments, deposits and withdrawals by the chain's events, the latest first; ``cursor_malformed``."""
+    query = sa.select(ExchangePayment)
     if agreement_id is not None:
         query = query.where(ExchangePayment.agreement_id == agreement_id)
+    order = (ExchangePayment.height, ExchangePayment.log_index)
     with context.database.read() as session:
-        return [
-            {
-                "kind": row.kind,
-                "member": row.member,
-                "agreementId": None if row.agreement_id is None else "0x" + row.agreement_id.hex(),
-                "amount": str(row.amount),
-                "height": row.height,
-                "logIndex": row.log_index,
-            }
-            for row in session.scalars(query)
-        ]
+        return page_of(session, query, order, page).map(_payment)
+
+
+def _payment(row: ExchangePayment) -> dict[str, Any]:
+    return {
+        "kind": row.kind,
+        "member": row.member,
+        "agreementId": None if row.agreement_id is None else "0x" + row.agreement_id.hex(),
+        "amount": str(row.amount),
+        "height": row.height,
+        "logIndex": row.log_index,
+    }
 
 
 def apply(session: Session, event: Event) -> None:

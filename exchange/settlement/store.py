@@ -40,10 +40,11 @@ class ExchangePayment(Base):
     """A payment, deposit or withdrawal on the chain, one row an event."""
 
     __tablename__ = "exchange_payment"
+    __table_args__ = (sa.Index("ix_exchange_payment_agreement", "agreement_id", "height", "log_index"),)
     height: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     log_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     kind: Mapped[str] = mapped_column(sa.String(12))
     """``paid``, ``deposited`` or ``withdrawn``."""
     member: Mapped[str] = mapped_column(sa.String(18), index=True)
-    agreement_id: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True)
+    agreement_id: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     amount: Mapped[int] = mapped_column(Fen)

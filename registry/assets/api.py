@@ -12,7 +12,7 @@ from chain.context import Context
 from chain.eip712 import encode_code
 from registry.access import Principal, Whole, get_context, hex_bytes, page_request, require_local, require_member
 from registry.assets import changes, incidents, service
-from registry.pages import PageRequest
+from registry.pages import ListAnswer, PageRequest
 from registry.reasons import reason_code
 
 router = APIRouter(tags=["assets"])
@@ -146,24 +146,95 @@ async def republish(
     return await run_in_threadpool(run)
 
 
-@router.get("/v1/incidents", summary="Where this node's sources depart from what it published, and the calls refused for it")
+class IncidentRow(BaseModel):
+    """A way in which a source departs from a published version; times in Unix seconds."""
+
+    assetId: str
+    assetVersion: int
+    kind: str
+    columns: list[str] = Field(description="What differs; empty where it is not known")
+    row: int | None = Field(description="The record in the order of publication, from 1")
+    calls: int = Field(description="Calls refused for it")
+    firstAt: int
+    lastAt: int
+
+
+class IncidentList(ListAnswer):
+    """A page of incidents."""
+
+    incidents: list[IncidentRow]
+
+
+class PublicationRow(BaseModel):
+    """A version that this node has published or is publishing."""
+
+    assetId: str
+    assetVersion: int
+    titleZh: str
+    titleEn: str
+    source: str
+    state: str = Field(description="`publishing` or `published`")
+    rows: int = Field(description="Rows committed so far")
+    operation: str | None
+
+
+class PublicationList(ListAnswer):
+    """A page of publications."""
+
+    publications: list[PublicationRow]
+
+
+class AssetRow(BaseModel):
+    """An asset of any member as the chain's events tell it; heights in blocks."""
+
+    assetId: str
+    holder: str
+    name: str
+    assetVersion: int
+    grade: int
+    category: str
+    dataItem: str
+    rowCount: int
+    registeredAt: int
+    cancelledAt: int | None
+    held: bool
+
+
+class AssetList(ListAnswer):
+    """A page of the catalogue."""
+
+    assets: list[AssetRow]
+
+
+@router.get(
+    "/v1/incidents",
+    summary="Where this node's sources depart from what it published, and the calls refused for it",
+    response_model=IncidentList,
+)
 def source_incidents(
     asset: str | None = None,
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return {"incidents": incidents.listing(context, asset_id=None if asset is None else hex_bytes(asset))}
+    asset_id = None if asset is None else hex_bytes(asset)
+    return incidents.listing(context, page, asset_id=asset_id).to_json("incidents")
 
 
-@router.get("/v1/publications", summary="What this node has published or is publishing, with the rows committed so far")
+@router.get(
+    "/v1/publications",
+    summary="What this node has published or is publishing, with the rows committed so far",
+    response_model=PublicationList,
+)
 def publications(
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return {"publications": service.own_versions(context)}
+    return service.own_versions(context, page).to_json("publications")
 
 
-@router.get("/v1/assets", summary="The catalogue of all members")
+@router.get("/v1/assets", summary="The catalogue of all members", response_model=AssetList)
 def search(
     q: str = "",
     holder: str = "",
@@ -171,7 +242,7 @@ def search(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return service.search(context, page, text=q, holder=holder).to_json("assets", service.listed)
+    return service.search(context, page, text=q, holder=holder).map(service.listed).to_json("assets")
 
 
 @router.get("/v1/assets/{asset_id}", summary="One asset with its metadata")

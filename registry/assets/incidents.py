@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from chain.context import Context
 from registry.assets.rules import Drift
 from registry.assets.store import AssetIncident
+from registry.pages import Page, PageRequest, page_of
 
-MAX_LISTED = 500
 _KEY = ("asset_id", "asset_version", "kind", "columns", "position")
 log = logging.getLogger("qiaolian.sources")
 
@@ -52,13 +52,13 @@ def report(drifts: Sequence[tuple[Version, Drift]]) -> None:
         log.warning("source: calls refused, the source departs from the published version", extra=fields)
 
 
-def listing(context: Context, *, asset_id: bytes | None = None) -> list[dict[str, Any]]:
-    """The incidents of this node's assets, the latest first."""
-    query = sa.select(AssetIncident).order_by(AssetIncident.last_at.desc(), AssetIncident.asset_id, AssetIncident.position).limit(MAX_LISTED)
+def listing(context: Context, page: PageRequest, *, asset_id: bytes | None = None) -> Page[dict[str, Any]]:
+    """The incidents of this node's assets, the last one found first; ``cursor_malformed``."""
+    query = sa.select(AssetIncident)
     if asset_id is not None:
         query = query.where(AssetIncident.asset_id == asset_id)
     with context.database.read() as session:
-        return [_listed(row) for row in session.scalars(query)]
+        return page_of(session, query, (AssetIncident.id,), page).map(_listed)
 
 
 def total(context: Context) -> int:

@@ -104,23 +104,25 @@ def _alone(asset_id: bytes) -> Iterator[None]:
         _RUNNING.discard(asset_id)
 
 
-def own_versions(context: Context) -> list[dict[str, Any]]:
-    """What this node has published or is publishing, by title and version, with the rows committed so far."""
+def own_versions(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """What this node has published or is publishing, by asset and version, with the rows committed so far; ``cursor_malformed``."""
+    order = (OwnAsset.asset_id, OwnAsset.asset_version)
     with context.database.read() as session:
-        rows = session.scalars(sa.select(OwnAsset).order_by(OwnAsset.asset_id, OwnAsset.asset_version)).all()
-        return [
-            {
-                "assetId": "0x" + row.asset_id.hex(),
-                "assetVersion": row.asset_version,
-                "titleZh": row.asset_metadata["titleZh"],
-                "titleEn": row.asset_metadata["titleEn"],
-                "source": row.source,
-                "state": row.state,
-                "rows": _rows_so_far(session, row),
-                "operation": row.operation or None,
-            }
-            for row in rows
-        ]
+        found = page_of(session, sa.select(OwnAsset), order, page, ascending=True)
+        return found.map(lambda row: _own_version(session, row))
+
+
+def _own_version(session: Session, row: OwnAsset) -> dict[str, Any]:
+    return {
+        "assetId": "0x" + row.asset_id.hex(),
+        "assetVersion": row.asset_version,
+        "titleZh": row.asset_metadata["titleZh"],
+        "titleEn": row.asset_metadata["titleEn"],
+        "source": row.source,
+        "state": row.state,
+        "rows": _rows_so_far(session, row),
+        "operation": row.operation or None,
+    }
 
 
 def _rows_so_far(session: Session, row: OwnAsset) -> int:

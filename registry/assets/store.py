@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Index, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
@@ -22,7 +22,7 @@ class CatalogueAsset(Base):
     row_count: Mapped[int]
     metadata_hash: Mapped[bytes] = mapped_column(LargeBinary)
     record: Mapped[dict[str, object]] = mapped_column(JSON)
-    registered_at: Mapped[int]
+    registered_at: Mapped[int] = mapped_column(index=True)
     changed_at: Mapped[int]
     cancelled_at: Mapped[int | None]
     held: Mapped[bool] = mapped_column(default=False)
@@ -63,12 +63,14 @@ class AssetIncident(Base):
     """A way in which a source departs from a published version, and how often calls were refused for it. Holds no value and no identifier."""
 
     __tablename__ = "asset_incident"
-    asset_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    asset_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    kind: Mapped[str] = mapped_column(String(31), primary_key=True)
-    columns: Mapped[str] = mapped_column(primary_key=True)
+    __table_args__ = (UniqueConstraint("asset_id", "asset_version", "kind", "columns", "position"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    asset_id: Mapped[bytes] = mapped_column(LargeBinary)
+    asset_version: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(31))
+    columns: Mapped[str]
     """The columns that differ as a JSON list; empty where the commitment of the whole record cannot tell."""
-    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int]
     """The record's place in the published version, from 0; -1 where it has none."""
     calls: Mapped[int]
     first_at: Mapped[int] = mapped_column(BigInteger)

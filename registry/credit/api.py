@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
@@ -18,12 +18,14 @@ from registry.access import (
     get_context,
     hex_bytes,
     hex_field,
+    page_request,
     require_local,
     require_member,
     strict_json,
 )
 from registry.credit import export, service
 from registry.openapi import OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
+from registry.pages import ListAnswer, PageRequest
 
 router = APIRouter(tags=["credit"])
 
@@ -215,16 +217,71 @@ async def disputes(request: Request, context: Context = Depends(get_context), ca
     return {"disputes": await run_in_threadpool(service.disputes_for, context, caller.member, sought)}
 
 
-@router.get("/v1/disputes", summary="Disputes at this department")
-def listing(context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "officer", "auditor"))) -> dict[str, Any]:
-    return {"disputes": service.disputes(context)}
+class DisputeRow(BaseModel):
+    """A dispute at this department; heights in blocks."""
+
+    disputeId: str
+    subject: str
+    assetId: str
+    claim: dict[str, Any]
+    oldRecord: dict[str, Any]
+    newRecord: dict[str, Any] | None
+    state: str = Field(description="`sent`, `open` or `answered`")
+    openedAt: int | None
+    answeredAt: int | None
 
 
-@router.get("/v1/credit/queries", summary="Credit queries: this bank's own; at a supervisor, all the chain has")
-def queries(
-    context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor"))
+class DisputeList(ListAnswer):
+    """A page of disputes."""
+
+    disputes: list[DisputeRow]
+
+
+@router.get("/v1/disputes", summary="Disputes at this department, the newest first", response_model=DisputeList)
+def listing(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return {"queries": service.queries(context)}
+    return service.disputes(context, page).to_json("disputes")
+
+
+class OwnQueryRow(BaseModel):
+    """A query that this bank made."""
+
+    model_config = ConfigDict(extra="forbid")
+    queryId: str
+    bank: str
+    issuedAt: int = Field(description="Unix seconds")
+    report: dict[str, Any]
+
+
+class AnchoredQueryRow(BaseModel):
+    """A query of any bank that the chain has, as a supervisor sees it."""
+
+    model_config = ConfigDict(extra="forbid")
+    queryId: str
+    bank: str
+    height: int = Field(description="The block that anchored it")
+
+
+class QueryList(ListAnswer):
+    """A page of credit queries."""
+
+    queries: list[OwnQueryRow | AnchoredQueryRow]
+
+
+@router.get(
+    "/v1/credit/queries",
+    summary="Credit queries, the newest first: this bank's own; at a supervisor, all the chain has",
+    response_model=QueryList,
+)
+def queries(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
+) -> dict[str, Any]:
+    return service.queries(context, page).to_json("queries")
 
 
 @router.get("/v1/credit/queries/{query_id}/bundle", summary="The query's bundle, to be verified offline")

@@ -59,6 +59,7 @@ from registry.grants import service as grants
 from registry.grants.rules import require_allows
 from registry.masking import mask
 from registry.offices import OFFICE, require_office
+from registry.pages import Page, PageRequest, page_of
 from registry.signers import require_signed_by
 
 MOST_QUEUED = 2_000
@@ -321,23 +322,27 @@ def _require_dispute(context: Context, told: Mapping[str, Any]) -> bytes:
     return dispute_id
 
 
-def queries(context: Context) -> list[dict[str, Any]]:
-    """The reports this bank made, newest first; at a supervisor, the queries of all banks that the chain has."""
+def queries(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """The reports this bank made, newest first; at a supervisor, the queries of all banks that the chain has; ``cursor_malformed``."""
     with context.database.read() as session:
-        own = [
-            {
-                "queryId": "0x" + row.query_hash.hex(),
-                "bank": context.member,
-                "issuedAt": row.statement["issuedAt"],
-                "report": row.report,
-            }
-            for row in session.scalars(sa.select(Query))
-        ]
-        known = {each["queryId"] for each in own}
-        heights = sa.select(AnchoredQuery).order_by(AnchoredQuery.height)
-        others = [{"queryId": "0x" + row.query_hash.hex(), "bank": row.bank, "height": row.height} for row in session.scalars(heights)]
-    own.sort(key=lambda each: -int(str(each["issuedAt"])))
-    return [*own, *(each for each in others if each["queryId"] not in known)]
+        if context.roles & Role.SUPERVISOR:
+            anchored = (AnchoredQuery.height, AnchoredQuery.query_hash)
+            return page_of(session, sa.select(AnchoredQuery), anchored, page).map(_anchored_query)
+        own = page_of(session, sa.select(Query), (Query.added, Query.query_hash), page)
+        return own.map(lambda row: _own_query(context.member, row))
+
+
+def _anchored_query(row: AnchoredQuery) -> dict[str, Any]:
+    return {"queryId": "0x" + row.query_hash.hex(), "bank": row.bank, "height": row.height}
+
+
+def _own_query(bank: str, row: Query) -> dict[str, Any]:
+    return {
+        "queryId": "0x" + row.query_hash.hex(),
+        "bank": bank,
+        "issuedAt": row.statement["issuedAt"],
+        "report": row.report,
+    }
 
 
 def anchored_query(context: Context, query_hash: bytes) -> str:
@@ -470,24 +475,25 @@ def _answer_refused(context: Context, dispute_id: bytes) -> bool:
     return not proved.dispute(context, dispute_id).answered_at
 
 
-def disputes(context: Context) -> list[dict[str, Any]]:
-    """Every dispute at this department, the newest first."""
+def disputes(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """Disputes at this department, the newest first; ``cursor_malformed``."""
+    order = (Dispute.raised_at, Dispute.dispute_id)
     with context.database.read() as session:
-        rows = session.scalars(sa.select(Dispute).order_by(Dispute.raised_at.desc()))
-        return [
-            {
-                "disputeId": "0x" + row.dispute_id.hex(),
-                "subject": row.subject,
-                "assetId": "0x" + row.asset_id.hex(),
-                "claim": row.claim,
-                "oldRecord": row.old_record,
-                "newRecord": row.new_record,
-                "state": "answered" if row.repair else "open" if row.opened_at else "sent",
-                "openedAt": row.opened_at,
-                "answeredAt": row.answered_at,
-            }
-            for row in rows
-        ]
+        return page_of(session, sa.select(Dispute), order, page).map(_dispute)
+
+
+def _dispute(row: Dispute) -> dict[str, Any]:
+    return {
+        "disputeId": "0x" + row.dispute_id.hex(),
+        "subject": row.subject,
+        "assetId": "0x" + row.asset_id.hex(),
+        "claim": row.claim,
+        "oldRecord": row.old_record,
+        "newRecord": row.new_record,
+        "state": "answered" if row.repair else "open" if row.opened_at else "sent",
+        "openedAt": row.opened_at,
+        "answeredAt": row.answered_at,
+    }
 
 
 @dataclass(frozen=True)

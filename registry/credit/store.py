@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, LargeBinary
+import time
+
+from sqlalchemy import JSON, BigInteger, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
@@ -37,7 +39,7 @@ class Dispute(Base):
     dispute: Mapped[dict[str, object]] = mapped_column(JSON)
     signature: Mapped[bytes] = mapped_column(LargeBinary)
     authority: Mapped[str]
-    raised_at: Mapped[int]
+    raised_at: Mapped[int] = mapped_column(index=True)
     claim: Mapped[dict[str, object]] = mapped_column(JSON)
     old_record: Mapped[dict[str, object]] = mapped_column(JSON)
     new_record: Mapped[dict[str, object] | None] = mapped_column(JSON)
@@ -52,6 +54,8 @@ class Query(Base):
 
     __tablename__ = "credit_query"
     query_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    added: Mapped[int] = mapped_column(BigInteger, default=time.time_ns, index=True)
+    """When this node added the row, in nanoseconds since 1970: the order of lists. It never changes."""
     subject: Mapped[str] = mapped_column(index=True)
     statement: Mapped[dict[str, object]] = mapped_column(JSON)
     signature: Mapped[bytes] = mapped_column(LargeBinary)
@@ -71,4 +75,4 @@ class AnchoredQuery(Base):
     __tablename__ = "credit_anchored_query"
     query_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     bank: Mapped[str] = mapped_column(index=True)
-    height: Mapped[int]
+    height: Mapped[int] = mapped_column(index=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from chain.checkpoint import log_origin
 from chain.context import Context
 from chain.errors import Forbidden
-from registry.access import Principal, Whole, field, get_context, require_local, require_member, strict_json
+from registry.access import Principal, Whole, field, get_context, page_request, require_local, require_member, strict_json
 from registry.evidence import copies, service
 from registry.openapi import strict_body
+from registry.pages import ListAnswer, PageRequest
 
 router = APIRouter(tags=["evidence"])
 
@@ -61,12 +63,28 @@ def copied(start: Whole, end: Whole, context: Context = Depends(get_context), ca
     return copies.copied(context, log_origin(caller.member, service.INCARNATION), start, end)
 
 
-@router.get("/v1/log/forks", summary="Forks of others' logs this node caught as a witness")
+class ForkRow(BaseModel):
+    """Two signed heads of one log that cannot both be true; ``foundAt`` in Unix seconds."""
+
+    origin: str
+    first: str
+    second: str
+    foundAt: int
+
+
+class ForkList(ListAnswer):
+    """A page of forks."""
+
+    forks: list[ForkRow]
+
+
+@router.get("/v1/log/forks", summary="Forks of others' logs this node caught as a witness", response_model=ForkList)
 def forks(
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("auditor", "administrator")),
 ) -> dict[str, Any]:
-    return {"forks": service.forks(context)}
+    return service.forks(context, page).to_json("forks")
 
 
 @router.get("/v1/log", summary="State of this node's own log")

@@ -42,6 +42,7 @@ from registry.evidence.store import (
     WitnessedHead,
 )
 from registry.members.keys import keys_of
+from registry.pages import Page, PageRequest, page_of
 
 INCARNATION = 0
 CHECKPOINT_SECONDS = 5
@@ -656,11 +657,14 @@ def _keep_fork(session: Session, fork: dict[str, Any]) -> None:
         session.add(Fork(**fork))
 
 
-def forks(context: Context) -> list[dict[str, Any]]:
-    """Forks this witness caught: both signed notes, for anyone to check."""
+def forks(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """Forks this witness caught, the latest first: both signed notes, for anyone to check; ``cursor_malformed``."""
     with context.database.read() as session:
-        rows = session.scalars(sa.select(Fork).order_by(Fork.id))
-        return [{"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at} for row in rows]
+        return page_of(session, sa.select(Fork), (Fork.id,), page).map(_fork)
+
+
+def _fork(row: Fork) -> dict[str, Any]:
+    return {"origin": row.origin, "first": row.first, "second": row.second, "foundAt": row.found_at}
 
 
 def log_keys(context: Context, member: str) -> dict[bytes, KeyWord]:

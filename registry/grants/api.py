@@ -17,12 +17,14 @@ from registry.access import (
     get_context,
     hex_bytes,
     hex_field,
+    page_request,
     require_local,
     require_member,
     strict_json,
 )
 from registry.grants import export, service
 from registry.openapi import SALT, SIGNATURE, strict_body
+from registry.pages import ListAnswer, PageRequest
 
 router = APIRouter(tags=["grants"])
 
@@ -81,12 +83,34 @@ async def request(
     return await service.request(context, wanted, idempotency_key=idempotency_key)
 
 
-@router.get("/v1/grants", summary="Grants this node gave or got")
+class GrantRow(BaseModel):
+    """A grant; the heights are those the chain gave it."""
+
+    grantId: str
+    state: str = Field(description="`sent`, `requested`, `approved`, `refused` or `revoked`")
+    reason: str
+    terms: dict[str, Any] = Field(description="`GrantTerms`; see docs/statements.md")
+    scope: dict[str, Any] | None = Field(description="null where this node was not told the scope")
+    requestedAt: int | None
+    approvedAt: int | None
+    refusedAt: int | None
+    revokedAt: int | None
+
+
+class GrantList(ListAnswer):
+    """A page of grants."""
+
+    grants: list[GrantRow]
+
+
+@router.get("/v1/grants", summary="Grants this node gave or got, the latest first", response_model=GrantList)
 def listing(
+    state: str | None = None,
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return {"grants": service.listing(context)}
+    return service.listing(context, page, state=state).to_json("grants")
 
 
 @router.get("/v1/grants/{grant_id}", summary="One grant")

@@ -28,6 +28,7 @@ from registry.evidence.service import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_terms
 from registry.grants.store import Grant
 from registry.idempotency import Scope, bind, content_of, nonce_for
+from registry.pages import Page, PageRequest, page_of
 from registry.purposes import listed_in
 from registry.reasons import reason_code
 from registry.signers import member_that_signed, require_signed_by
@@ -307,10 +308,31 @@ def own(context: Context, grant_id: bytes) -> Grant:
     return row
 
 
-def listing(context: Context) -> list[dict[str, Any]]:
-    """Every grant this node gave or got."""
+_HAS_STATE = {
+    "revoked": Grant.revoked_at.is_not(None) | Grant.stopped,
+    "refused": Grant.refused_at.is_not(None),
+    "approved": Grant.approved_at.is_not(None),
+    "requested": Grant.requested_at.is_not(None),
+    "sent": sa.true(),
+}
+"""The states of a grant, from the last one to the first: a grant is in the first of these that holds."""
+
+
+def listing(context: Context, page: PageRequest, *, state: str | None = None) -> Page[dict[str, Any]]:
+    """Grants this node gave or got, the latest first; ``cursor_malformed``, ``grant_state_unknown``."""
+    query = sa.select(Grant)
+    if state is not None:
+        query = query.where(_in_state(state))
     with context.database.read() as session:
-        return [_listed(row) for row in session.scalars(sa.select(Grant).order_by(Grant.requested_at))]
+        return page_of(session, query, (Grant.added, Grant.grant_id), page).map(_listed)
+
+
+def _in_state(state: str) -> sa.ColumnElement[bool]:
+    if state not in _HAS_STATE:
+        raise BadInput("grant_state_unknown", f"A grant's state is one of: {', '.join(_HAS_STATE)}.")
+    names = list(_HAS_STATE)
+    later = (sa.not_(_HAS_STATE[name]) for name in names[: names.index(state)])
+    return sa.and_(_HAS_STATE[state], *later)
 
 
 def describe(context: Context, grant_id: bytes) -> dict[str, Any]:
@@ -366,13 +388,13 @@ def _row(grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt:
 def _listed(row: Grant) -> dict[str, Any]:
     state = (
         "revoked"
-        if row.revoked_at or row.stopped
+        if row.revoked_at is not None or row.stopped
         else "refused"
-        if row.refused_at
+        if row.refused_at is not None
         else "approved"
-        if row.approved_at
+        if row.approved_at is not None
         else "requested"
-        if row.requested_at
+        if row.requested_at is not None
         else "sent"
     )
     return {

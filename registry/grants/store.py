@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, LargeBinary
+import time
+
+from sqlalchemy import JSON, BigInteger, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
@@ -13,6 +15,8 @@ class Grant(Base):
 
     __tablename__ = "grants"
     grant_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    added: Mapped[int] = mapped_column(BigInteger, default=time.time_ns, index=True)
+    """When this node added the row, in nanoseconds since 1970: the order of lists. It never changes."""
     owner: Mapped[str]
     grantee: Mapped[str]
     terms: Mapped[dict[str, object]] = mapped_column(JSON)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.statements import Approval
-from registry.access import Principal, get_context, hex_bytes, require_local, require_member, strict_json
+from registry.access import Principal, get_context, hex_bytes, page_request, require_local, require_member, strict_json
 from registry.members import service
 from registry.openapi import SIGNATURE, strict_body
+from registry.pages import ListAnswer, PageRequest
 
 router = APIRouter(tags=["members"])
 _PROPOSAL: dict[str, Any] = {
@@ -53,12 +54,92 @@ class ApprovalBody(BaseModel):
     signature: str
 
 
-@router.get("/v1/members", summary="All members of the network")
-def listing(context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))) -> dict[str, Any]:
-    return {"members": service.listing(context)}
+class MemberAnswer(BaseModel):
+    """A member; heights in blocks."""
+
+    member: str
+    name: str
+    roles: list[str]
+    status: str
+    admittedAt: int
+    suspendedAt: int | None
+    liftedAt: int | None
+    removedAt: int | None
 
 
-@router.get("/v1/members/{member}", summary="One member with its keys")
+class MemberList(ListAnswer):
+    """A page of members."""
+
+    members: list[MemberAnswer]
+
+
+class KeyRow(BaseModel):
+    """A member's key; heights in blocks."""
+
+    fingerprint: str
+    purpose: str
+    algorithm: str
+    fromHeight: int
+    endedAt: int | None = Field(description="null while it is live")
+
+
+class KeyList(ListAnswer):
+    """A page of keys."""
+
+    keys: list[KeyRow]
+
+
+class MemberWithKeys(MemberAnswer):
+    """A member with its keys: those in use first, then those that ended last."""
+
+    keys: list[KeyRow]
+
+
+class ProposalAnswer(BaseModel):
+    """A proposal as nodes exchange it."""
+
+    proposalId: str
+    proposer: str
+    function: str
+    arguments: dict[str, Any]
+    callData: str
+    approval: dict[str, Any] = Field(description="What administrators sign: `Approval` in docs/statements.md")
+    approvals: dict[str, str] = Field(description="Signature by governor")
+    withdrawals: dict[str, str] = Field(description="Signature by governor")
+    operation: str | None
+    executedAt: int | None = Field(description="The block that executed it")
+
+
+class ProposalList(ListAnswer):
+    """A page of proposals."""
+
+    proposals: list[ProposalAnswer]
+
+
+@router.get("/v1/members", summary="All members of the network, by code", response_model=MemberList)
+def listing(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*EVERYONE)),
+) -> dict[str, Any]:
+    return service.listing(context, page).to_json("members")
+
+
+@router.get("/v1/members/{member}/keys", summary="Every key a member ever had", response_model=KeyList)
+def keys(
+    member: str,
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*EVERYONE)),
+) -> dict[str, Any]:
+    return service.keys(context, member, page).to_json("keys")
+
+
+@router.get(
+    "/v1/members/{member}",
+    summary="One member with its keys, at most 200: those in use first, then those that ended last",
+    response_model=MemberWithKeys,
+)
 def find(member: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))) -> dict[str, Any]:
     return service.find(context, member)
 
@@ -72,15 +153,16 @@ async def propose(
     return await service.propose(context, body.function, body.arguments, share_with=body.shareWith)
 
 
-@router.get("/v1/governance/proposals", summary="Proposals this node knows")
+@router.get("/v1/governance/proposals", summary="Proposals this node knows, the last to end first", response_model=ProposalList)
 def proposals(
+    page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator", "auditor")),
 ) -> dict[str, Any]:
-    return {"proposals": service.proposals(context)}
+    return service.proposals(context, page).to_json("proposals")
 
 
-@router.get("/v1/governance/proposals/{proposal_id}", summary="One proposal with its approvals")
+@router.get("/v1/governance/proposals/{proposal_id}", summary="One proposal with its approvals", response_model=ProposalAnswer)
 def proposal(
     proposal_id: str,
     context: Context = Depends(get_context),

@@ -28,6 +28,7 @@ from registry.evidence.service import append_statement
 from registry.members.rules import APPROVALS, role_names, status
 from registry.members.signing import call_data, reviewed
 from registry.members.store import MemberKey, MemberRow, Proposal
+from registry.pages import MAX_ROWS, Page, PageRequest, page_of
 
 DEADLINE_SECONDS = 7 * 86_400
 SHARE_SECONDS = 10.0
@@ -36,32 +37,47 @@ SHARE_SECONDS = 10.0
 # --- Directory ------------------------------------------------------------------------------------------------------------------
 
 
-def listing(context: Context) -> list[dict[str, Any]]:
-    """All members, oldest first."""
+def listing(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """All members, by code; ``cursor_malformed``."""
     with context.database.read() as session:
-        rows = session.scalars(sa.select(MemberRow).order_by(MemberRow.admitted_at, MemberRow.member))
-        return [_listed(row) for row in rows]
+        found = page_of(session, sa.select(MemberRow), (MemberRow.member,), page, ascending=True)
+        return found.map(_listed)
 
 
 def find(context: Context, member: str) -> dict[str, Any]:
-    """One member with its keys; ``member_unknown``."""
+    """One member with its keys, those in use first, then those that ended last, ``MAX_ROWS`` at most; ``member_unknown``."""
+    query = sa.select(MemberKey).where(MemberKey.member == member)
+    live_first = (MemberKey.ended_at != 0, MemberKey.ended_at.desc(), MemberKey.purpose)
     with context.database.read() as session:
         row = session.get(MemberRow, member)
-        keys = list(session.scalars(sa.select(MemberKey).where(MemberKey.member == member).order_by(MemberKey.purpose)))
+        keys = session.scalars(query.order_by(*live_first).limit(MAX_ROWS)).all()
     if row is None:
-        raise NotFound("member_unknown", "No such member was ever admitted.", hint="See GET /v1/members.")
+        raise _unknown_member()
+    return {**_listed(row), "keys": [_key(key) for key in keys]}
+
+
+def keys(context: Context, member: str, page: PageRequest) -> Page[dict[str, Any]]:
+    """Every key a member ever had, by fingerprint; ``member_unknown``, ``cursor_malformed``."""
+    query = sa.select(MemberKey).where(MemberKey.member == member)
+    with context.database.read() as session:
+        if session.get(MemberRow, member) is None:
+            raise _unknown_member()
+        order = (MemberKey.fingerprint,)
+        return page_of(session, query, order, page, ascending=True).map(_key)
+
+
+def _unknown_member() -> NotFound:
+    return NotFound("member_unknown", "No such member was ever admitted.", hint="See GET /v1/members.")
+
+
+def _key(key: MemberKey) -> dict[str, Any]:
+    known = key.algorithm in list(Algorithm)
     return {
-        **_listed(row),
-        "keys": [
-            {
-                "fingerprint": "0x" + key.fingerprint.hex(),
-                "purpose": KeyPurpose(key.purpose).name.lower(),
-                "algorithm": Algorithm(key.algorithm).name.lower() if key.algorithm in list(Algorithm) else "other",
-                "fromHeight": key.from_height,
-                "endedAt": key.ended_at or None,
-            }
-            for key in keys
-        ],
+        "fingerprint": "0x" + key.fingerprint.hex(),
+        "purpose": KeyPurpose(key.purpose).name.lower(),
+        "algorithm": Algorithm(key.algorithm).name.lower() if known else "other",
+        "fromHeight": key.from_height,
+        "endedAt": key.ended_at or None,
     }
 
 
@@ -187,11 +203,11 @@ def take_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
     return context.database.write(change)
 
 
-def proposals(context: Context) -> list[dict[str, Any]]:
-    """Every proposal this node knows, those still open first."""
+def proposals(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """Proposals this node knows, the last to end first; ``cursor_malformed``."""
+    order = (Proposal.deadline, Proposal.proposal_id)
     with context.database.read() as session:
-        rows = session.scalars(sa.select(Proposal).order_by(Proposal.executed_at, Proposal.deadline.desc()))
-        return [proposal_json(row) for row in rows]
+        return page_of(session, sa.select(Proposal), order, page).map(proposal_json)
 
 
 def find_proposal(context: Context, proposal_id: bytes) -> Proposal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, LargeBinary
+from sqlalchemy import JSON, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
@@ -25,8 +25,9 @@ class MemberKey(Base):
     """A key of a member; ``ended_at`` 0 while it is live."""
 
     __tablename__ = "member_key"
+    __table_args__ = (Index("ix_member_key_member", "member", "fingerprint"),)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    member: Mapped[str] = mapped_column(index=True)
+    member: Mapped[str]
     purpose: Mapped[int]
     algorithm: Mapped[int]
     from_height: Mapped[int]
@@ -44,7 +45,7 @@ class Proposal(Base):
     call_data: Mapped[bytes] = mapped_column(LargeBinary)
     nonce: Mapped[str]
     """Decimal: it is wider than a database's integer."""
-    deadline: Mapped[int]
+    deadline: Mapped[int] = mapped_column(index=True)
     approvals: Mapped[dict[str, str]] = mapped_column(JSON)
     """Signature by governor."""
     withdrawals: Mapped[dict[str, str]] = mapped_column(JSON)

@@ -26,7 +26,7 @@ from registry.access import (
     strict_json,
 )
 from registry.openapi import LARGE_BODY, OPEN_TO_STRANGERS, SALT, SIGNATURE, strict_body
-from registry.pages import PageRequest
+from registry.pages import ListAnswer, PageRequest
 from registry.property import export, register, service
 from registry.property.rules import STEP_NAMES, members_of
 
@@ -177,9 +177,29 @@ def set_hold(body: HoldBody, context: Context = Depends(get_context), _caller: P
     return register.set_hold(context, body.unit, body.order, placed=body.placed, ends_at=body.endsAt)
 
 
-@router.get("/v1/holds", summary="This centre's holds in force, the next to end first")
-def list_holds(context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> dict[str, Any]:
-    return {"holds": register.holds(context)}
+class HoldRow(BaseModel):
+    """A hold in force; ``placedAt`` is a height, ``endsAt`` Unix seconds."""
+
+    number: str
+    unit: str
+    order: dict[str, Any]
+    placedAt: int
+    endsAt: int
+
+
+class HoldList(ListAnswer):
+    """A page of holds."""
+
+    holds: list[HoldRow]
+
+
+@router.get("/v1/holds", summary="This centre's holds in force, the next to end first", response_model=HoldList)
+def list_holds(
+    page: PageRequest = Depends(page_request),
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*READERS)),
+) -> dict[str, Any]:
+    return register.holds(context, page).to_json("holds")
 
 
 @router.post("/v1/holds/end", status_code=202, summary="End a hold whose order has ended without a further one")
@@ -208,13 +228,42 @@ async def create(
     return await service.create(context, wanted)
 
 
-@router.get("/v1/deals", summary="Deals this node knows")
+class StepRow(BaseModel):
+    """A step of a deal."""
+
+    step: str
+    height: int | None
+    record: dict[str, Any] | None
+
+
+class DealRow(BaseModel):
+    """A deal with its steps; heights in blocks."""
+
+    dealId: str
+    state: str = Field(description="`draft`, `opening`, `open`, `registered`, `expired` or `refused`")
+    refusal: dict[str, Any] | str | None
+    unit: str
+    terms: dict[str, Any] = Field(description="`DealTerms`; see docs/statements.md")
+    content: dict[str, Any] | None
+    openedAt: int | None
+    registeredAt: int | None
+    expiredAt: int | None
+    steps: list[StepRow]
+
+
+class DealList(ListAnswer):
+    """A page of deals."""
+
+    deals: list[DealRow]
+
+
+@router.get("/v1/deals", summary="Deals this node knows, the latest drawn up first", response_model=DealList)
 def listing(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local(*READERS)),
 ) -> dict[str, Any]:
-    return service.listing(context, page)
+    return service.listing(context, page).to_json("deals")
 
 
 @router.get("/v1/deals/{deal_id}", summary="One deal with its steps")

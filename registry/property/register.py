@@ -24,8 +24,10 @@ from chain.crypto import recover
 from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.outbox import Priority, attempt, enqueue
 from chain.statements import DealTerms, SubjectKeyCertificate, TitleStatement, UnitHold
+from chain.words import UnitHoldRecord
 from registry.credit.service import certified
 from registry.evidence.service import append_statement
+from registry.pages import Page, PageRequest, page_of
 from registry.property import proved
 from registry.property.model import UnitState
 from registry.property.rules import (
@@ -38,7 +40,6 @@ from registry.property.store import Deal, Hold, PropertySecret, Title, Unit
 
 log = logging.getLogger("qiaolian.deals")
 MOST_UNITS = 5_000
-MAX_HOLDS_LISTED = 200
 _REGISTER = "unit"
 
 
@@ -131,9 +132,11 @@ def set_hold(context: Context, number: str, order: Mapping[str, Any], *, placed:
     operation = f"hold/{hold_hash.hex()}"
 
     def change(session: Session) -> None:
+        session.execute(sa.update(Hold).where(Hold.unit == row.unit).values(ends_at=None))
         session.add(
             Hold(
                 hold_hash=hold_hash,
+                ends_at=end if placed else None,
                 unit=row.unit,
                 statement=statement.to_json(),
                 signature=signature,
@@ -198,24 +201,33 @@ def end_hold(context: Context, registrar: str, unit: bytes) -> str:
     return context.database.write(change)
 
 
-def holds(context: Context) -> list[dict[str, Any]]:
-    """This centre's holds that the chain is proved to have in force, the next to end first, with its latest order.
+def holds(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """This centre's holds that the chain is proved to have in force, the next to end first, each with its unit's latest order.
 
-    ``MAX_HOLDS_LISTED`` at most.
+    A page has fewer rows than were asked for where the chain has ended holds since.
+
+    Raises:
+        BadInput: ``cursor_malformed``; Unavailable: ``chain_view_stale``.
     """
+    query = sa.select(Hold).where(Hold.ends_at.is_not(None))
     with context.database.read() as session:
-        rows = session.execute(sa.select(Hold, Unit.number).join(Unit, Unit.unit == Hold.unit)).all()
-    latest = {
-        row.unit: (UnitHold.from_json(row.statement), row.order, number) for row, number in sorted(rows, key=lambda found: _issued_at(found[0]))
+        found = page_of(session, query, (Hold.ends_at, Hold.hold_hash), page, ascending=True)
+        units = [row.unit for row in found.rows]
+        named = sa.select(Unit.unit, Unit.number).where(Unit.unit.in_(units))
+        numbers = {unit: number for unit, number in session.execute(named)}
+    records = zip(found.rows, proved.holds(context, context.member, units), strict=True)
+    held = [(row, record) for row, record in records if record.held]
+    return Page([_held(numbers[row.unit], row, record) for row, record in held], found.next)
+
+
+def _held(number: str, row: Hold, record: UnitHoldRecord) -> dict[str, Any]:
+    return {
+        "number": number,
+        "unit": "0x" + row.unit.hex(),
+        "order": row.order,
+        "placedAt": record.placed_at,
+        "endsAt": record.ends_at,
     }
-    placed = sorted((hold.ends_at, unit) for unit, (hold, _, _) in latest.items() if hold.placed)
-    units = [unit for _, unit in placed[:MAX_HOLDS_LISTED]]
-    records = zip(units, proved.holds(context, context.member, units), strict=True)
-    return [
-        {"number": latest[unit][2], "unit": "0x" + unit.hex(), "order": latest[unit][1], "placedAt": record.placed_at, "endsAt": record.ends_at}
-        for unit, record in sorted(records, key=lambda found: found[1].ends_at)
-        if record.held
-    ]
 
 
 def _latest_order(context: Context, unit: bytes) -> int:

@@ -30,7 +30,7 @@ from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, Subjec
 from chain.words import DealWord
 from registry import fanout
 from registry.evidence.service import append, append_statement
-from registry.pages import PageRequest, page_of
+from registry.pages import Page, PageRequest, page_of
 from registry.property import proved, register
 from registry.property.model import DealState
 from registry.property.rules import (
@@ -515,11 +515,11 @@ def describe(context: Context, deal_id: bytes) -> dict[str, Any]:
         return _listed(session, row)
 
 
-def listing(context: Context, page: PageRequest) -> dict[str, Any]:
-    """Deals this node knows, the latest opened first, drafts last."""
+def listing(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
+    """Deals this node knows, the latest drawn up first; ``cursor_malformed``."""
     with context.database.read() as session:
-        found = page_of(session, sa.select(Deal), (Deal.opened_at, Deal.deal_id), page)
-        return found.to_json("deals", lambda row: _listed(session, row))
+        found = page_of(session, sa.select(Deal), (Deal.added, Deal.deal_id), page)
+        return found.map(lambda row: _listed(session, row))
 
 
 def taxes(context: Context, deal_id: bytes) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, LargeBinary
+import time
+
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chain.database import Base
@@ -44,10 +46,13 @@ class Hold(Base):
     """A hold placed or lifted by this registration centre, with the order it cites."""
 
     __tablename__ = "property_hold"
+    __table_args__ = (Index("ix_property_hold_ends_at", "ends_at", "hold_hash"),)
     hold_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
     statement: Mapped[dict[str, object]] = mapped_column(JSON)
     signature: Mapped[bytes] = mapped_column(LargeBinary)
+    ends_at: Mapped[int | None] = mapped_column(BigInteger)
+    """When the hold ends, in Unix seconds; None for a lift, and once a later order took its place."""
     order: Mapped[dict[str, object]] = mapped_column("court_order", JSON)
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     operation: Mapped[str]
@@ -58,6 +63,8 @@ class Deal(Base):
 
     __tablename__ = "property_deal"
     deal_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    added: Mapped[int] = mapped_column(BigInteger, default=time.time_ns, index=True)
+    """When this node added the row, in nanoseconds since 1970: the order of lists. It never changes."""
     unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
     terms: Mapped[dict[str, object]] = mapped_column(JSON)
     content: Mapped[dict[str, object] | None] = mapped_column(JSON)

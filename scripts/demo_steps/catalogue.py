@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from chain.statements import Operation
 from registry.grants.signing import decision_of, reviewed
@@ -132,8 +131,8 @@ def request_grant(world: World, grantee: str, product: Product, *, purpose: str,
 
 def grant_state(world: World, key: str, grant_id: str) -> str:
     """How far a grant is, by one node's books."""
-    grants: list[dict[str, Any]] = world.client(key, "officer").get("/v1/grants")["grants"]
-    return next((str(each["state"]) for each in grants if each["grantId"] == grant_id), "")
+    grants = world.client(key, "officer").rows("/v1/grants", "grants")
+    return next((str(row["state"]) for row in grants if row["grantId"] == grant_id), "")
 
 
 def decide(world: World, owner: str, grant_id: str, *, approved: bool, reason: str) -> None:

@@ -154,8 +154,8 @@ def revoke(world: World, screen: Screen, state: State) -> None:
     caller.start()
     caller.wait_more(CALLS_BETWEEN)
     organisation = world.organisations[REVOKED]
-    grants = world.client(REVOKED, "officer").get("/v1/grants")["grants"]
-    terms = GrantTerms.from_json(next(each["terms"] for each in grants if each["grantId"] == deal.grant_id))
+    grant = world.client(REVOKED, "officer").get(f"/v1/grants/{deal.grant_id}")
+    terms = GrantTerms.from_json(grant["terms"])
     revocation = revocation_of(terms.struct_hash(), reason="contract-ended", now=int(time.time()))
     signature = organisation.officer().sign(revocation, world.deployment.domain("GrantRegistry"))
     transaction = world.send("GrantRegistry", "revoke", terms, revocation, signature)

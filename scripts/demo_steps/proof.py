@@ -26,11 +26,12 @@ WITNESS = "supervisor"
 def reconcile(world: World, screen: Screen, state: State) -> None:
     """The supervisor compares gateway, buyer and chain; the demo reads the three by itself too."""
     state.counters_agree = trade.counters_agree(world, [*state.agreements.values(), *state.free_agreements.values()])
-    told = world.client("supervisor", "auditor").get("/v1/reconciliation")
-    findings = [each for agreement in told["agreements"] for each in agreement["findings"]]
+    reports = list(world.client("supervisor", "auditor").pages("/v1/reconciliation"))
+    agreements = [agreement for report in reports for agreement in report["agreements"]]
+    findings = [finding for agreement in agreements for finding in agreement["findings"]]
     kinds = sorted({each["kind"] for each in findings})
     screen.line(
-        f"the supervisor reconciles {len(told['agreements'])} agreements: "
+        f"the supervisor reconciles {len(agreements)} agreements: "
         + (f"{len(findings)} findings ({', '.join(kinds)})" if findings else "no gap, no conflict")
     )
     screen.line(f"units by gateway database, buyer database and chain {'agree' if state.counters_agree else 'DIFFER'}")

@@ -137,7 +137,7 @@ def agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: in
 
 def _seen(world: World, buyer: str, provider: str, asset_id: str) -> str:
     """The hash of a provider's offer as the buyer is shown it: an order names what was seen."""
-    shown = world.client(buyer, "clerk").get(f"/v1/offers?provider={world.code(provider)}")["offers"]
+    shown = world.client(buyer, "clerk").rows(f"/v1/offers?provider={world.code(provider)}", "offers")
     return next(str(offer["offerHash"]) for offer in shown if offer["assetId"] == asset_id)
 
 

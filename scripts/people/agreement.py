@@ -11,7 +11,7 @@ from chain.errors import BadInput, Conflict
 from scripts.people.desk import POLL_SECONDS, Desk
 from scripts.people.offer import offer_for, terms_of
 from scripts.people.show import Columns, when, yuan
-from scripts.people.verb import ONCE, OUT, Noun, Verb, arg, change, place, read, save
+from scripts.people.verb import ONCE, OUT, PAGE, Noun, Verb, arg, change, place, read, save, show_pages
 
 PENDING = ("proposed", "signed")
 ENDED = ("failed", "expired", "withdrawn")
@@ -35,10 +35,9 @@ LANE = arg("--lane", type=int, default=0, help="default 0")
 
 def _list(desk: Desk, arguments: argparse.Namespace) -> None:
     path = place("/v1/agreements", arguments, ("state",))
-    if arguments.all:
+    if arguments.everybody:
         path += ("&" if "?" in path else "?") + "all=true"
-    answer = desk.client.get(path)
-    desk.table(answer["agreements"], LISTED, whole=answer)
+    show_pages(desk, arguments, path, within="agreements", columns=LISTED)
 
 
 def _since(row: Mapping[str, Any]) -> str:
@@ -149,7 +148,8 @@ NOUN = Noun(
             _list,
             (
                 arg("--state", help="proposed, signed, open, notice, closed, failed, expired or withdrawn"),
-                arg("--all", action="store_true", help="everybody's, as the chain tells"),
+                arg("--everybody", action="store_true", help="everybody's, by the chain's events"),
+                *PAGE,
             ),
         ),
         Verb("show", "one agreement with all its terms", read("/v1/agreements/{agreement_id}"), (AGREEMENT,)),

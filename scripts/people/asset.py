@@ -82,7 +82,7 @@ def purposes_of(values: Sequence[str]) -> dict[str, dict[str, bool]]:
 
 def _publish(desk: Desk, arguments: argparse.Namespace) -> None:
     def how_far() -> str:
-        running = [each for each in desk.client.get("/v1/publications")["publications"] if each["state"] == "publishing"]
+        running = [each for each in desk.client.rows("/v1/publications", "publications") if each["state"] == "publishing"]
         return f"{running[-1]['rows']:,} rows committed" if running else f"{arguments.source} is being read"
 
     desk.settled(desk.patiently("/v1/assets", _publication(arguments), how_far))
@@ -151,13 +151,14 @@ NOUN = Noun(
         Verb(
             "incidents",
             "where sources depart from what was published, and the calls refused for it",
-            read("/v1/incidents", within="incidents", columns=INCIDENTS, query=("asset",)),
-            (arg("--asset", metavar="ASSET", help="of this asset only"),),
+            read_pages("/v1/incidents", within="incidents", columns=INCIDENTS, query=("asset",)),
+            (arg("--asset", metavar="ASSET", help="of this asset only"), *PAGE),
         ),
         Verb(
             "own",
             "what this node has published or is publishing, and how far that is",
-            read("/v1/publications", within="publications", columns=OWN),
+            read_pages("/v1/publications", within="publications", columns=OWN),
+            PAGE,
         ),
         Verb("cancel", "take an own asset off the network", change("/v1/assets/{asset_id}/cancel", _reason), (ASSET, REASON)),
         Verb(

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from chain.errors import BadInput
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
-from scripts.people.verb import COLUMNS_HELP, ONCE, Noun, Verb, arg, listed, place, read
+from scripts.people.verb import COLUMNS_HELP, ONCE, PAGE, Noun, Verb, arg, listed, place, read, read_pages
 
 FINAL = ("served", "refused", "void")
 MOST_BATCH = 1000
@@ -186,11 +186,11 @@ NOUN = Noun(
         Verb(
             "list",
             "list stored calls with their keys, the newest first",
-            read("/v1/calls", within="calls", columns=LISTED, query=("agreementId", "outcome", "limit")),
+            read_pages("/v1/calls", within="calls", columns=LISTED, query=("agreementId", "outcome")),
             (
                 arg("--agreement", dest="agreementId", metavar="AGREEMENT", help="of one agreement"),
                 arg("--outcome", choices=OUTCOMES, help="with one outcome"),
-                arg("--limit", type=int, metavar="N", help="at most so many (default 100)"),
+                *PAGE,
             ),
             "system",
         ),

@@ -10,7 +10,7 @@ from typing import Any
 from chain.errors import BadInput
 from scripts.people.desk import Desk, json_bytes, read_json
 from scripts.people.show import Columns, when
-from scripts.people.verb import ONCE, OUT, Noun, Verb, arg, change, listed, pairs, read, save
+from scripts.people.verb import ONCE, OUT, PAGE, Noun, Verb, arg, change, listed, pairs, read_pages, save
 
 QUERIES: Columns = {
     "query": "queryId",
@@ -79,7 +79,12 @@ NOUN = Noun(
                 ONCE,
             ),
         ),
-        Verb("queries", "this bank's queries; at a supervisor, all the chain has", read("/v1/credit/queries", within="queries", columns=QUERIES)),
+        Verb(
+            "queries",
+            "this bank's queries; at a supervisor, all the chain has",
+            read_pages("/v1/credit/queries", within="queries", columns=QUERIES),
+            PAGE,
+        ),
         Verb("bundle", "write a query's bundle", save("/v1/credit/queries/{query_id}/bundle"), (arg("query_id"), OUT), "auditor"),
         Verb(
             "certify",
@@ -103,7 +108,7 @@ NOUN = Noun(
                 arg("--out", type=Path, metavar="FILE", help="write it for the subject, who can dispute it with this file"),
             ),
         ),
-        Verb("disputes", "disputes at this department", read("/v1/disputes", within="disputes", columns=DISPUTES)),
+        Verb("disputes", "disputes at this department", read_pages("/v1/disputes", within="disputes", columns=DISPUTES), PAGE),
         Verb(
             "answer",
             "as the department, repair a disputed record or stand by it",

@@ -13,7 +13,7 @@ from chain.zone import day_start
 from registry.grants.signing import ReviewedAsset, decision_of, reviewed, reviewed_asset, revocation_of
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when
-from scripts.people.verb import COLUMNS_HELP, KEY, ONCE, OUT, REASON_HELP, Noun, Verb, arg, listed, read, save
+from scripts.people.verb import COLUMNS_HELP, KEY, ONCE, OUT, PAGE, REASON_HELP, Noun, Verb, arg, listed, place, read, read_pages, save, show_pages
 
 LISTED: Columns = {
     "grant": "grantId",
@@ -42,8 +42,7 @@ def _operations(text: str) -> int:
 
 
 def _list(desk: Desk, arguments: argparse.Namespace) -> None:
-    rows = desk.client.get("/v1/grants")["grants"]
-    desk.table([each for each in rows if arguments.state in (None, each["state"])], LISTED)
+    show_pages(desk, arguments, place("/v1/grants", arguments, ("state",)), within="grants", columns=LISTED)
 
 
 def _request(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -128,7 +127,7 @@ UNKNOWN: Columns = {
 
 NOUN = Noun(
     (
-        Verb("list", "grants this organisation gave or got", _list, (arg("--state", help="sent, requested, approved, refused or revoked"),)),
+        Verb("list", "grants this organisation gave or got", _list, (arg("--state", help="sent, requested, approved, refused or revoked"), *PAGE)),
         Verb("show", "one grant with its terms and scope", read("/v1/grants/{grant_id}"), (GRANT,)),
         Verb(
             "request",
@@ -158,7 +157,8 @@ NOUN = Noun(
         Verb(
             "unknown-subjects",
             "grants under which subjects were asked for that are not on record, and whether their calls are refused for it",
-            read("/v1/unknown-subjects", within="grants", columns=UNKNOWN),
+            read_pages("/v1/unknown-subjects", within="grants", columns=UNKNOWN),
+            PAGE,
         ),
         Verb("bundle", "write the grant's life as a bundle", save("/v1/grants/{grant_id}/bundle"), (GRANT, OUT), "auditor"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.people.show import Columns
-from scripts.people.verb import Noun, Verb, change, read
+from scripts.people.verb import PAGE, Noun, Verb, change, read, read_pages
 
 FORKS: Columns = {"log": "origin", "found at": "foundAt", "one": "first", "other": "second"}
 
@@ -14,8 +14,9 @@ NOUN = Noun(
         Verb(
             "forks",
             "forks of others' logs this node caught",
-            read("/v1/log/forks", within="forks", columns=FORKS),
-            role="auditor",
+            read_pages("/v1/log/forks", within="forks", columns=FORKS),
+            PAGE,
+            "auditor",
         ),
     )
 )

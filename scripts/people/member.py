@@ -14,7 +14,7 @@ from chain.statements import ApprovalWithdrawal, KeyPurpose
 from registry.members.rules import ACTIONS, ACTS, role_names
 from scripts.people.desk import Desk, read_json
 from scripts.people.show import Columns, when
-from scripts.people.verb import KEY, Noun, Verb, arg, read
+from scripts.people.verb import KEY, PAGE, Noun, Verb, arg, read, read_pages
 
 MEMBERS: Columns = {"member": "member", "status": "status", "roles": lambda row: ",".join(row["roles"]), "since block": "admittedAt", "name": "name"}
 PROPOSALS: Columns = {
@@ -26,6 +26,13 @@ PROPOSALS: Columns = {
     "approved by": lambda row: ",".join(row["approvals"]) or "nobody",
     "until": lambda row: when(row["approval"]["deadline"]),
     "executed": "executedAt",
+}
+KEYS: Columns = {
+    "fingerprint": "fingerprint",
+    "purpose": "purpose",
+    "algorithm": "algorithm",
+    "from block": "fromHeight",
+    "ended in block": "endedAt",
 }
 PROPOSAL = arg("proposal_id")
 SHARE = arg("--share-with", action="append", default=[], metavar="MEMBER", help="a governor whose node is handed the proposal; repeated")
@@ -185,13 +192,15 @@ def dashed(name: str) -> str:
 
 NOUN = Noun(
     (
-        Verb("list", "all members of the network", read("/v1/members", within="members", columns=MEMBERS)),
+        Verb("list", "all members of the network", read_pages("/v1/members", within="members", columns=MEMBERS), PAGE),
         Verb("show", "one member with its keys", read("/v1/members/{member}"), (arg("member"),)),
+        Verb("keys", "every key a member ever had", read_pages("/v1/members/{member}/keys", within="keys", columns=KEYS), (arg("member"), *PAGE)),
         Verb(
             "proposals",
             "changes of the directory this node knows",
-            read("/v1/governance/proposals", within="proposals", columns=PROPOSALS),
-            role="administrator",
+            read_pages("/v1/governance/proposals", within="proposals", columns=PROPOSALS),
+            PAGE,
+            "administrator",
         ),
         Verb("proposal", "one proposal with its approvals", read("/v1/governance/proposals/{proposal_id}"), (PROPOSAL,), "administrator"),
         *map(_action, ACTIONS),

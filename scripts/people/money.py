@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, when, yuan
-from scripts.people.verb import Noun, Verb, arg, change, place, read
+from scripts.people.verb import PAGE, Noun, Verb, arg, change, place, read_pages, show_pages
 
 PAYMENTS: Columns = {
     "block": "height",
@@ -52,9 +52,8 @@ CLAIMS: Columns = {
 }
 
 
-def _claims(desk: Desk, _arguments: argparse.Namespace) -> None:
-    answer = desk.client.get("/v1/claims")
-    desk.table(answer["agreements"], CLAIMS, whole=answer)
+def _claims(desk: Desk, arguments: argparse.Namespace) -> None:
+    answer = show_pages(desk, arguments, "/v1/claims", within="agreements", columns=CLAIMS)
     desk.say(f"{yuan(answer['unclaimed'])} not claimed yet, {yuan(answer['atRisk'])} of it at risk; {yuan(answer['lost'])} lost.")
 
 
@@ -77,8 +76,8 @@ NOUN = Noun(
         Verb(
             "payments",
             "payments, deposits and withdrawals as the chain told them",
-            read("/v1/payments", within="payments", columns=PAYMENTS, query=("agreement_id",)),
-            (arg("--agreement", dest="agreement_id", metavar="AGREEMENT", help="of one agreement"),),
+            read_pages("/v1/payments", within="payments", columns=PAYMENTS, query=("agreement_id",)),
+            (arg("--agreement", dest="agreement_id", metavar="AGREEMENT", help="of one agreement"), *PAGE),
         ),
     )
 )

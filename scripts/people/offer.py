@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from chain.errors import BadInput, NotFound
 from scripts.people.desk import Desk
 from scripts.people.show import Columns, yuan
-from scripts.people.verb import Noun, Verb, arg, change, pairs, read
+from scripts.people.verb import PAGE, Noun, Verb, arg, change, pairs, read_pages
 
 LISTED: Columns = {
     "asset": "assetId",
@@ -59,7 +59,7 @@ def terms_of(offer: Mapping[str, Any]) -> dict[str, Any]:
 def offer_for(desk: Desk, provider: str | None, asset_id: str, version: int) -> dict[str, Any]:
     """The offer for an asset version, of a provider or of the own organisation; ``not_offered``."""
     path = "/v1/offers" if provider is None else f"/v1/offers?{urlencode({'provider': provider})}"
-    for offer in desk.client.get(path)["offers"]:
+    for offer in desk.client.rows(path, "offers"):
         if (offer["assetId"].lower(), int(offer["assetVersion"])) == (asset_id.lower(), version):
             return dict(offer)
     raise NotFound("not_offered", "That version of the asset is not offered.", hint="See: qiaolian offer list")
@@ -83,8 +83,8 @@ NOUN = Noun(
         Verb(
             "list",
             "this organisation's own offers, or what another makes to it",
-            read("/v1/offers", within="offers", columns=LISTED, query=("provider",)),
-            (arg("--provider", metavar="MEMBER", help="whose offers (default: the own)"),),
+            read_pages("/v1/offers", within="offers", columns=LISTED, query=("provider",)),
+            (arg("--provider", metavar="MEMBER", help="whose offers (default: the own)"), *PAGE),
         ),
         Verb(
             "show",

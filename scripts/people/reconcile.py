@@ -40,10 +40,29 @@ def _lost(compared: Sequence[Mapping[str, Any]]) -> int:
     return sum(int(one["money"]["lost"]) for one in compared if one["money"] is not None)
 
 
+def _report(desk: Desk, path: str) -> dict[str, Any]:
+    """The report over every agreement, page after page: sums are added up, and what must hold must hold in each."""
+    whole: dict[str, Any] = {}
+    for page in desk.client.pages(path):
+        whole = _joined(whole, page) if whole else page
+    return whole
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **second,
+        "agreements": first["agreements"] + second["agreements"],
+        "covered": {name: count + second["covered"][name] for name, count in first["covered"].items()},
+        "lost": str(int(first["lost"]) + int(second["lost"])),
+        "countersAgree": first["countersAgree"] and second["countersAgree"],
+        "conserved": first["conserved"] and second["conserved"],
+    }
+
+
 def _reconcile(desk: Desk, arguments: argparse.Namespace) -> int:
     """Show what parts and what became of the money."""
     if arguments.agreement_id is None:
-        answer = desk.client.get(place("/v1/reconciliation", arguments, ("state",)))
+        answer = _report(desk, place("/v1/reconciliation", arguments, ("state",)))
         compared: Sequence[Mapping[str, Any]] = answer["agreements"]
     else:
         answer = desk.client.get(place("/v1/agreements/{agreement_id}/reconciliation", arguments))

@@ -15,7 +15,7 @@ from chain.errors import BadInput
 from chain.zone import city_zone
 from scripts.people.desk import Desk, json_bytes
 from scripts.people.show import Columns, when
-from scripts.people.verb import OUT, Noun, Verb, arg, change, read
+from scripts.people.verb import OUT, PAGE, Noun, Verb, arg, change, read_pages
 
 HELD: Columns = {
     "number": "number",
@@ -87,7 +87,7 @@ NOUN = Noun(
             change("/v1/holds", partial(_hold, placed=True)),
             (NUMBER, *ORDER, arg("--until", required=True, metavar="YYYY-MM-DD", help="the order's last day, within three years")),
         ),
-        Verb("holds", "this centre's holds in force, the next to end first", read("/v1/holds", within="holds", columns=HELD)),
+        Verb("holds", "this centre's holds in force, the next to end first", read_pages("/v1/holds", within="holds", columns=HELD), PAGE),
         Verb("lift", "end a unit's hold by an order", change("/v1/holds", partial(_hold, placed=False)), (NUMBER, *ORDER)),
         Verb(
             "end-hold",

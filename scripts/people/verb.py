@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from chain.errors import BadInput
+from registry.pages import DEFAULT_ROWS, MAX_ROWS
 from scripts.people.desk import KEY_ARGUMENTS, Desk, add_connection
 from scripts.people.show import Columns
 
@@ -103,15 +104,11 @@ def place(template: str, arguments: argparse.Namespace, query: Sequence[str] = (
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def read(path: str, *, within: str | None = None, columns: Columns | None = None, query: Sequence[str] = ()) -> Act:
-    """Show what is at a path: ``within`` names the list in the answer, ``columns`` what of each row people are shown."""
+def read(path: str) -> Act:
+    """Show what is at a path."""
 
     def act(desk: Desk, arguments: argparse.Namespace) -> None:
-        answer = desk.client.get(place(path, arguments, query))
-        if within is None:
-            desk.show(answer)
-        else:
-            desk.table(answer[within], columns or {}, whole=answer)
+        desk.show(desk.client.get(place(path, arguments)))
         behind = desk.client.blocks_behind
         if behind > NOTED_BLOCKS_BEHIND:
             desk.say(f"This node has yet to read the last {behind} blocks: what is shown may be older.")
@@ -120,7 +117,7 @@ def read(path: str, *, within: str | None = None, columns: Columns | None = None
 
 
 PAGE = (
-    arg("--limit", type=int, metavar="N", help="rows shown at once (default 100, at most 500)"),
+    arg("--limit", type=int, metavar="N", help=f"rows shown (default {DEFAULT_ROWS}, at most {MAX_ROWS})"),
     arg("--cursor", metavar="TEXT", help="go on where the page before ended"),
     arg("--all", action="store_true", dest="every", help="every row, page after page"),
 )
@@ -128,24 +125,42 @@ PAGE = (
 
 
 def read_pages(path: str, *, within: str, columns: Columns, query: Sequence[str] = ()) -> Act:
-    """Show a list that comes in pages, and say how many rows there are and how to get the rest."""
+    """Show a list that comes in pages, and say how many rows are shown and how to get the rest."""
 
     def act(desk: Desk, arguments: argparse.Namespace) -> None:
-        names = (*query, "limit", "cursor")
-        answer = desk.client.get(place(path, arguments, names))
-        rows = list(answer[within])
-        while arguments.every and answer["next"] and len(rows) < MAX_ROWS_SHOWN:
-            arguments.cursor = answer["next"]
-            answer = desk.client.get(place(path, arguments, names))
-            rows += answer[within]
-        desk.table(rows, columns, whole={**answer, within: rows})
-        if answer["next"]:
-            desk.say(f"{len(rows):,} of {answer['total']:,} shown; the rest: --all, or --cursor {answer['next']}")
+        show_pages(desk, arguments, place(path, arguments, query), within=within, columns=columns)
 
     return act
 
 
+def show_pages(desk: Desk, arguments: argparse.Namespace, path: str, *, within: str, columns: Columns) -> Any:
+    """Show the page that ``PAGE`` asks for, or with ``--all`` every one; the last answer, with every row that was shown."""
+    answer = list_answer(desk, arguments, path, within)
+    desk.table(answer[within], columns, whole=answer)
+    if answer["next"]:
+        desk.say(f"{len(answer[within]):,} shown, more with --cursor {answer['next']}, or --all for every row.")
+    behind = desk.client.blocks_behind
+    if behind > NOTED_BLOCKS_BEHIND:
+        desk.say(f"This node has yet to read the last {behind} blocks: what is shown may be older.")
+    return answer
+
+
+def list_answer(desk: Desk, arguments: argparse.Namespace, path: str, within: str) -> Any:
+    """The page that ``PAGE`` asks for, or with ``--all`` the last one with the rows of those before it."""
+    asked = {name: getattr(arguments, name) for name in ("limit", "cursor") if getattr(arguments, name) is not None}
+    if arguments.every and "limit" not in asked:
+        asked["limit"] = MAX_ROWS
+    rows: list[Any] = []
+    while True:
+        answer = desk.client.get(f"{path}{'&' if '?' in path else '?'}{urlencode(asked)}" if asked else path)
+        rows += answer[within]
+        if not arguments.every or answer["next"] is None or len(rows) >= MAX_ROWS_SHOWN:
+            return {**answer, within: rows}
+        asked["cursor"] = answer["next"]
+
+
 MAX_ROWS_SHOWN = 100_000
+"""Where ``--all`` stops; it says how to go on."""
 
 
 def change(path: str, body: Body = lambda _arguments: {}) -> Act:

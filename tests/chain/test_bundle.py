@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chain import bundle, checkpoint, merkle, rlp, trust
+from chain import bundle, checkpoint, headers, merkle, rlp, trust
 from chain.bundle import BundleBuilder, Facts, Report, slot_of
 from chain.canonical import dumps
 from chain.commitment import commit
@@ -599,6 +599,18 @@ def test_a_subjects_key_counts_only_under_its_offices_certificate(world: World) 
     assert refusal(world, lambda value: value["statements"].pop(1)) == (BadSignature, "signer_unknown")
 
 
+def test_two_certificates_of_one_key_contradict_each_other(world: World) -> None:
+    """An office that says two things of one key could show whichever suits whom it helps."""
+    office = world.office.statement
+    for changes in ({"subject": b"\x07" * 32}, {"purpose": "dispute"}, {"not_after": 2**41}):
+        second = world.sign(replace(CERTIFICATE, **changes), office)
+        for place in (0, 2, 3):
+            assert refusal(
+                world,
+                lambda value, second=second, place=place: value["statements"].insert(place, second),  # type: ignore[misc]
+            ) == (Inconsistent, "certificate_twice")
+
+
 def test_a_certified_subject_cannot_certify_another(world: World) -> None:
     heir = Secp256k1Signer(b"\x66" * 32)
 
@@ -791,6 +803,24 @@ def test_a_header_without_exactly_its_validators_seals_is_not_final(world: World
     assert refusal(world, reseal) == (NotFinal, code)
 
 
+def _forked(world: World, raw: str) -> str:
+    """Another block of a header's height that the same validators sealed."""
+    changed = _resealed(raw, lambda _seals: [], state_root=b"\x01" * 32)
+    message = keccak256(headers.parse(bytes.fromhex(changed[2:])).hash + b"\x02")
+    keys = [bytes.fromhex(path.read_text(encoding="ascii")) for path in sorted(world.network.directory.rglob("nodekey"))]
+    seals = [sign_digest(key, message) for key in keys]
+    return _resealed(changed, lambda _seals: [seal[:64] + bytes([seal[64] - 27]) for seal in seals])
+
+
+def test_two_final_blocks_of_one_height_are_a_fork(world: World) -> None:
+    """Validators that seal two blocks of one height are caught by a bundle that carries both."""
+
+    def fork(value: Value) -> None:
+        value["headers"].append(_forked(world, value["headers"][0]))
+
+    assert refusal(world, fork) == (Inconsistent, "chain_forked")
+
+
 def test_a_header_with_another_state_or_height_is_not_final(world: World) -> None:
     for fields in ({"state_root": b"\x01" * 32}, {"number": rlp.integer(world.head + 1)}):
 
@@ -961,6 +991,14 @@ def test_a_slot_proved_at_two_heights_is_refused(world: World) -> None:
 
 def test_a_checkpoint_of_another_log_is_refused(world: World) -> None:
     assert refusal(world, lambda value: value["logs"][0].update(incarnation=1)) == (Inconsistent, "log_origin_wrong")
+
+
+@pytest.mark.parametrize("salt", [SALT[:31], SALT + b"\0", SALT + bytes(8)])
+def test_a_record_is_opened_by_a_salt_of_32_bytes_alone(world: World, salt: bytes) -> None:
+    def other(value: Value) -> None:
+        value["disclosures"][0]["salt"] = "0x" + salt.hex()
+
+    assert refusal(world, other)[0] is Malformed
 
 
 @pytest.mark.parametrize(

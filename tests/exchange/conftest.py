@@ -40,6 +40,7 @@ from registry.evidence import api as evidence_api
 from registry.evidence import service as evidence
 from registry.grants import api as grants_api
 from registry.grants import service as grants
+from registry.pages import PageRequest
 from registry.sources import Column, Schema
 from registry.uscc import with_check_character
 from tests.support.node import LocalNode, LocalPeers, application, make_context
@@ -168,7 +169,7 @@ class Market:
 
     def seen(self) -> bytes:
         """The hash of the department's offer as the bank's people are shown it now."""
-        shown = self.run(agreements.offers_of(self.bank.context, self.department.member))
+        shown = self.run(agreements.offers_of(self.bank.context, self.department.member, PageRequest(200))).rows
         ours = ("0x" + self.asset_id.hex(), 1)
         return next(bytes.fromhex(offer["offerHash"][2:]) for offer in shown if (offer["assetId"], offer["assetVersion"]) == ours)
 

@@ -18,6 +18,7 @@ from exchange.metering.gateway import LIMITS, Gateway
 from exchange.metering.model import Ending, GatewayLimits
 from registry.credit.rules import MAX_CONSENT_BYTES, check_package, require_identity
 from registry.credit.store import HeldConsent
+from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
 
@@ -144,7 +145,7 @@ def test_a_consent_too_large_to_send_stops_before_signing_and_the_lane_serves_ot
     with pytest.raises(BadInput) as refused:
         market.call(agreement_id, 1, consent="0x" + "07" * 32)
     assert refused.value.code == "consent_too_large"
-    assert metering.calls(market.bank.context, agreement_id=agreement_id) == []
+    assert metering.calls(market.bank.context, PageRequest(), agreement_id=agreement_id).rows == []
     assert [each.ending for each in together(market, agreement_id, [2, 3, 4])] == [Ending.SERVED] * 3
 
 
@@ -170,8 +171,8 @@ def test_unknown_subjects_are_limited_by_grant_also_over_agreements_and_a_restar
     assert market.call(second, 1).reason == "too_many_unknown_subjects"
     assert market.call(elsewhere, 1).ending == Ending.SERVED
     told = metering.unknown_subjects(market.department.context)
-    (row,) = [each for each in told["grants"] if each["grantId"] == "0x" + grant_id.hex()]
-    assert (told["limit"], row["refusals"], row["refusedUntil"] > row["lastAt"]) == (3, 3, True)
+    (row,) = [refusals for refusals in told if refusals.grant_id == grant_id]
+    assert (row.refusals, (row.refused_until or 0) > row.last_at) == (3, True)
 
 
 def test_within_one_exchange_known_subjects_after_the_limit_are_refused_like_unknown_ones(

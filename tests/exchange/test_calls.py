@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -328,6 +329,16 @@ def test_a_retry_after_revocation_voids_the_receipt(market: Market) -> None:
     assert compared.agree, compared.findings
 
 
+def test_a_request_with_a_salt_of_another_length_is_no_request(market: Any, agreement_id: bytes) -> None:
+    """HMAC pads a salt with zeros: the longer ones would open the same commitment."""
+    market.call(agreement_id)
+    item = last_wire(market)
+    for salt in (item["salt"][:-2], item["salt"] + "00", item["salt"] + "00" * 8):
+        answer = serve(market, {**item, "salt": salt})
+        found = json.loads(answer) if isinstance(answer, str) else answer
+        assert found["error"]["code"] == "request_malformed"
+
+
 # --- A provider that cheats ------------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +356,9 @@ def _altered(edit: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
         (lambda answer: answer["receipt"].update(amount="500"), "wrong_signer"),
         (lambda answer: answer["content"]["record"].update(seniority=99), "response_differs"),
         (lambda answer: answer.update(signature="0x" + "11" * 65), "signature_malformed"),
+        (lambda answer: answer.update(salt=answer["salt"][:-2]), "answer_malformed"),
+        (lambda answer: answer.update(salt=answer["salt"] + "00"), "answer_malformed"),
+        (lambda answer: answer.update(salt=answer["salt"] + "00" * 8), "answer_malformed"),
         (lambda answer: answer.clear(), "answer_malformed"),
     ],
 )

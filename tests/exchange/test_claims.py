@@ -37,6 +37,7 @@ from exchange.settlement.rules import (
     decide_claim,
 )
 from nodes.workers.claims import ClaimWorker
+from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
 PATIENCE = 60.0
@@ -393,7 +394,7 @@ def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: M
         assert found.code == "claims_at_risk"
         for part in ("50 fen under 1 agreement are", "UTC", "not_member_key"):
             assert part in found.sentence
-        listed = claims.claims(market.department.context)["agreements"]
+        listed = claims.claims(market.department.context, PageRequest(200))["agreements"]
         (shown,) = [row for row in listed if row["agreementId"] == "0x" + agreement_id.hex()]
         assert (shown["refusal"], shown["atRisk"], shown["due"]) == ("not_member_key", True, "closing")
         checked = monitor.report.checked_at

@@ -20,7 +20,7 @@ from exchange.reports import service as reports
 from registry.assets import service as assets
 from registry.credit import export, service, story
 from registry.credit.rules import CONSENT_DOMAIN, IDENTITY_DOMAIN
-from registry.credit.store import HeldConsent
+from registry.credit.store import Certificate, Dispute, HeldConsent
 from registry.evidence import service as evidence
 from tests.exchange.conftest import Market, Node
 from tests.exchange.test_reports import SUBJECT, Subject, ask, owed
@@ -305,3 +305,46 @@ def test_a_dispute_made_up_with_another_members_help_convinces_no_verifier(marke
         "repairSignature": None,
     }
     claimed(market, reported["consent"], reported["parts"][:1], "issuer_not_office", [made])
+
+
+def dispute_and_certificate(market: Any, dispute_id: bytes) -> list[dict[str, Any]]:
+    """What shows a dispute in a bundle: its certificate and itself."""
+    with market.department.context.database.read() as session:
+        row = session.get_one(Dispute, dispute_id)
+        certified = session.get_one(Certificate, row.authority)
+    return [
+        {
+            "type": "SubjectKeyCertificate",
+            "message": certified.certificate,
+            "signature": "0x" + certified.signature.hex(),
+        },
+        {"type": "CreditDispute", "message": row.dispute, "signature": "0x" + row.signature.hex()},
+    ]
+
+
+def edited_disputes(bundle: bytes, instead: Sequence[dict[str, Any]]) -> bytes:
+    """A bundle without its dispute and the certificate of the key that signed it; with others instead."""
+    value = json.loads(bundle)
+    (dispute,) = (shown for shown in value["statements"] if shown["type"] == "CreditDispute")
+    authority = dispute["message"]["authority"]
+    value["statements"] = [shown for shown in value["statements"] if shown is not dispute and shown["message"].get("key") != authority]
+    value["statements"] += instead
+    return dumps(value)
+
+
+def test_a_dispute_left_out_or_put_in_another_s_place_differs_from_what_the_query_was_made_with(
+    market: Any, subject: Subject, reported: dict[str, Any]
+) -> None:
+    """The query commits to its disputes: a bank shows none fewer, none of later, and none of another person."""
+    own = dispute_and_certificate(market, subject.disputes())
+    others = dispute_and_certificate(market, Subject(market, "92440700MA4W000008").disputes())
+    whole = json.loads(reported["bundle"])["statements"]
+    for forged in (
+        edited_disputes(reported["bundle"], []),
+        edited_disputes(reported["bundle"], own),
+        edited_disputes(reported["bundle"], others),
+        dumps({**json.loads(reported["bundle"]), "statements": [*whole, *others]}),
+    ):
+        with pytest.raises(VerificationError) as refused:
+            checked(market, forged)
+        assert refused.value.code == "disputes_differ"

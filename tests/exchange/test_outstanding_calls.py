@@ -24,6 +24,7 @@ from exchange.settlement import service as settlement
 from nodes.answers import Answer, peer_refusal
 from nodes.problems import problem
 from registry.evidence.store import ENTRIES, PENDING
+from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
 
@@ -192,7 +193,7 @@ def test_a_failure_inside_this_node_names_the_key(market: Market, agreement_id: 
 def test_a_call_whose_client_went_away_is_found_in_the_list(market: Market, agreement_id: bytes) -> None:
     async def cancelled() -> None:
         call = asyncio.ensure_future(metering.call(market.bank.context, agreement_id, market.query(1)))
-        while not metering.calls(market.bank.context, agreement_id=agreement_id):
+        while not metering.calls(market.bank.context, PageRequest(), agreement_id=agreement_id).rows:
             await asyncio.sleep(0)
         call.cancel()
         await asyncio.wait([call])
@@ -201,7 +202,7 @@ def test_a_call_whose_client_went_away_is_found_in_the_list(market: Market, agre
             return
 
     market.run(cancelled())
-    (listed,) = metering.calls(market.bank.context, agreement_id=agreement_id)
+    (listed,) = metering.calls(market.bank.context, PageRequest(), agreement_id=agreement_id).rows
     assert listed["outcome"] == "served"
     assert fetch(market, listed["idempotencyKey"]).content is not None
 
@@ -212,7 +213,7 @@ def test_a_restart_leaves_an_unanswered_request_to_its_caller(market: Market, ag
         key = key_of(outstanding(market, agreement_id))
     market.bank.restarted()
     market.department.restarted()
-    (listed,) = metering.calls(market.bank.context, agreement_id=agreement_id, outcome="outstanding")
+    (listed,) = metering.calls(market.bank.context, PageRequest(), agreement_id=agreement_id, outcome="outstanding").rows
     assert listed["idempotencyKey"] == key
     if again == "fetched":
         assert (fetch(market, key).ending, billed(market, agreement_id)) == (Ending.SERVED, 50)

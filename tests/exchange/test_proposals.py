@@ -18,6 +18,7 @@ from exchange.agreements import ending
 from exchange.agreements import service as agreements
 from exchange.agreements.ending import ProposalWorker
 from exchange.settlement import service as settlement
+from registry.pages import PageRequest
 from tests.exchange.conftest import Market, Node
 
 CAP = 1000
@@ -57,7 +58,7 @@ def order(market: Market, grant_id: bytes, **changes: Any) -> dict[str, Any]:
 def stored(market: Market) -> set[str]:
     """Ids of every agreement either side has stored."""
     sides = (market.bank, market.department)
-    return {row["agreementId"] for side in sides for row in agreements.listing(side.context)}
+    return {row["agreementId"] for side in sides for row in agreements.listing(side.context, PageRequest(200)).rows}
 
 
 def states(market: Market, agreement_id: bytes) -> list[tuple[str, str | None]]:
@@ -180,11 +181,11 @@ def test_an_offer_this_node_never_showed_is_not_ordered_on(market: Market, grant
 def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(market: Market, grant_id: bytes) -> None:
     general = market.seen()
     market.offer(buyers=(market.bank.member, market.supervisor.member))
-    (shown,) = market.run(agreements.offers_of(market.bank.context, market.department.member))
+    (shown,) = market.run(agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))).rows
     assert shown["buyers"] == [market.bank.member]
     assert market.seen() == general, "whom it is made to is no term of an offer"
     market.offer(buyers=(market.supervisor.member,))
-    assert market.run(agreements.offers_of(market.bank.context, market.department.member)) == []
+    assert market.run(agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))).rows == []
     with pytest.raises(NotFound) as refused:
         market.propose(grant_id, offer_hash=general)
     assert refused.value.code == "not_offered"

@@ -27,6 +27,7 @@ from registry.assets import changes, incidents
 from registry.assets import service as assets
 from registry.assets.store import OwnAsset, RecordSalt
 from registry.grants import service as grants
+from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
 COLUMNS = ("age", "city", "income", "member")
@@ -111,7 +112,10 @@ class Shop:
         return list(self.market.run(all_of_them()))
 
     def incidents(self) -> list[tuple[str, tuple[str, ...], int | None]]:
-        return [(found["kind"], tuple(found["columns"]), found["row"]) for found in incidents.listing(self.context, asset_id=self.asset_id)]
+        return [
+            (found["kind"], tuple(found["columns"]), found["row"])
+            for found in incidents.listing(self.context, PageRequest(200), asset_id=self.asset_id).rows
+        ]
 
     def forget(self) -> None:
         """Start the list of incidents and the file anew."""

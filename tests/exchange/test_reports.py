@@ -15,6 +15,7 @@ from chain.statements import Consent, ConsentRegistration, CreditDispute
 from exchange.metering.gateway import Gateway
 from registry.credit import service as credit
 from registry.credit.rules import CLAIM_DOMAIN, CONSENT_DOMAIN, IDENTITY_DOMAIN
+from registry.pages import PageRequest
 from tests.exchange.conftest import Market
 
 SUBJECT = "92440700MA4W000007"
@@ -113,7 +114,7 @@ def test_a_report_is_paid_once_under_its_key_and_anchored(market: Market, subjec
     assert records == [{"seniority": 7}, {"age": "30-39"}]
     assert made[0].json() == made[1].json(), "one query is signed and anchored"
     assert owed(market, agreement_id) == 2 * 50
-    assert len(credit.queries(market.bank.context)) == 1
+    assert len(credit.queries(market.bank.context, PageRequest(200)).rows) == 1
     market.bank.done(made[0].json()["operation"])
     anchored = market.bank.context.ledger.credit.query_anchored_at(bytes.fromhex(made[0].json()["queryId"][2:]))
     assert anchored > 0
@@ -144,7 +145,7 @@ def test_a_disputed_record_is_shown_as_such_and_its_repair_beside_what_was_deliv
 
 
 def test_a_report_without_the_subjects_own_consent_is_refused_and_leaves_no_query(market: Market, subject: Subject, agreement_id: bytes) -> None:
-    consent, before = subject.consents(), len(credit.queries(market.bank.context))
+    consent, before = subject.consents(), len(credit.queries(market.bank.context, PageRequest(200)).rows)
     amount = owed(market, agreement_id)
     refused = {
         "consent_unknown": {"consentId": "0x" + "77" * 32},
@@ -154,5 +155,5 @@ def test_a_report_without_the_subjects_own_consent_is_refused_and_leaves_no_quer
     for code, changes in refused.items():
         answer = ask(market, agreement_id, consent, **changes)
         assert (answer.status_code in (403, 404), answer.json()["code"]) == (True, code)
-    assert len(credit.queries(market.bank.context)) == before
+    assert len(credit.queries(market.bank.context, PageRequest(200)).rows) == before
     assert owed(market, agreement_id) == amount

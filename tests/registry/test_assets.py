@@ -94,7 +94,7 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
     asset_id, seen = service.asset_id_of(node.member, name), list[Any]()  # type: ignore[attr-defined]
 
     def own() -> dict[str, Any]:
-        found = node.call("GET", "/v1/publications", role="clerk")["publications"]
+        found = node.call("GET", "/v1/publications?limit=200", role="clerk")["publications"]
         return next(each for each in found if each["assetId"] == f"0x{asset_id.hex()}")
 
     class Watched:

@@ -20,6 +20,7 @@ from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, Cr
 from registry.credit import service
 from registry.credit.rules import CLAIM_DOMAIN, combine, consent_records, require_consent
 from registry.grants import service as grants
+from registry.pages import PageRequest
 from tests.registry.conftest import Network
 
 RECORDS = [{"subject": f"C{place:03d}", "Seniority": place, "Job": "fixed"} for place in range(5)]
@@ -306,7 +307,7 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Networ
         service.raise_dispute(tax.context, statement, subject.sign(statement, network.deployment), **(hand_in | {"subject": "other"}))
     dispute_id = service.raise_dispute(tax.context, statement, subject.sign(statement, network.deployment), **hand_in)
     tax.done(f"dispute/{dispute_id.hex()}")
-    (row,) = [each for each in service.disputes(tax.context) if each["disputeId"] == "0x" + dispute_id.hex()]
+    (row,) = [each for each in service.disputes(tax.context, PageRequest(200)).rows if each["disputeId"] == "0x" + dispute_id.hex()]
     assert row["claim"] == claim
     service.answer(tax.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11})
 

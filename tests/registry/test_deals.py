@@ -263,7 +263,7 @@ def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(ne
     assert set(records[0]) == {step.name.lower() for step in Step}
     assert records[0]["tax"]["total"] == service.taxes(network["bank"].context, deal.id)["total"]
     assert owner(network, deal.sale) == deal.sale.buyer.code
-    assert [row["dealId"] for row in service.listing(network["bank"].context, PageRequest())["deals"]].count("0x" + deal.id.hex()) == 1
+    assert [row["dealId"] for row in service.listing(network["bank"].context, PageRequest(200)).rows].count("0x" + deal.id.hex()) == 1
 
 
 def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_its_title_was_built_on(
@@ -479,7 +479,7 @@ def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Network, sale: Sal
     finally:
         agency.peers.down.clear()
     assert caught.value.code == "peer_unreachable"
-    assert not [row for row in service.listing(agency.context, PageRequest())["deals"] if row["terms"]["unit"] == "0x" + sale.title.unit.hex()]
+    assert not [row for row in service.listing(agency.context, PageRequest(200)).rows if row["terms"]["unit"] == "0x" + sale.title.unit.hex()]
     sale.draw_up().take(Step.SELLER)
 
 

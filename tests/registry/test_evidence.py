@@ -26,6 +26,7 @@ from chain.words import LogWord
 from registry.evidence import service
 from registry.evidence.store import LogAnchor, LogEntry, LogHead
 from registry.idempotency import nonce_for
+from registry.pages import PageRequest
 from tests.registry.conftest import Network, Node
 
 
@@ -281,12 +282,12 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(network: Network, wa
     head_of(watched)
     lie = signed_head(watched, seen + longer)
     answering(monkeypatch, network, lambda _: lie)
-    known = service.forks(network["supervisor"].context)
+    known = service.forks(network["supervisor"].context, PageRequest(200)).rows
     for _ in range(2):
         assert code_of(lambda: watch(network, "bank")) == "log_forked"
-    kept = service.forks(network["supervisor"].context)
+    kept = service.forks(network["supervisor"].context, PageRequest(200)).rows
     assert len(kept) == len(known) + 1, "a fork is kept once"
-    for note in (kept[-1]["first"], kept[-1]["second"]):
+    for note in (kept[0]["first"], kept[0]["second"]):
         checkpoint.verify(note, log_key=watched.log.public_key, witnesses={})
     listed = network["supervisor"].call("GET", "/v1/log/forks", role="auditor")["forks"]
     assert listed == kept

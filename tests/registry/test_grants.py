@@ -19,6 +19,7 @@ from contracts import NAMES, artifact
 from registry.grants import export, service
 from registry.grants.rules import require_allows
 from registry.grants.story import check
+from registry.pages import PageRequest
 from tests.registry.conftest import Network
 
 RECORDS = [{"subject": f"G{place:03d}", "Income": 1000 + place, "Debt": place} for place in range(5)]
@@ -72,7 +73,7 @@ def test_a_refused_grant_stays_refused(network: Network, asset_id: bytes) -> Non
     with pytest.raises(Conflict) as caught:
         network.decide("tax", grant_id)
     assert caught.value.code == "already_decided"
-    row = next(each for each in service.listing(network["bank"].context) if each["grantId"] == "0x" + grant_id.hex())
+    row = next(each for each in service.listing(network["bank"].context, PageRequest(200)).rows if each["grantId"] == "0x" + grant_id.hex())
     assert row["state"] == "refused"
 
 

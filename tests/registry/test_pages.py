@@ -51,10 +51,10 @@ def publish(database: Database, heights: list[int], *, first: int = 0) -> None:
     database.write(lambda session: session.add_all(rows))
 
 
-def page(database: Database, limit: int, cursor: str = "") -> tuple[list[str], int, str | None]:
+def page(database: Database, limit: int, cursor: str = "") -> tuple[list[str], str | None]:
     with database.read() as session:
         found = page_of(session, sa.select(CatalogueAsset), ORDER, PageRequest(limit, cursor))
-        return [row.name for row in found.rows], found.total, found.next
+        return [row.name for row in found.rows], found.next
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -64,8 +64,7 @@ def test_the_pages_of_a_list_are_the_list(database: Database, heights: list[int]
     publish(database, heights)
     expected, seen, cursor = page(database, 500)[0], [], ""
     while True:
-        names, total, following = page(database, limit, cursor)
-        assert total == len(heights)
+        names, following = page(database, limit, cursor)
         seen += names
         if following is None:
             break
@@ -77,13 +76,13 @@ def test_the_pages_of_a_list_are_the_list(database: Database, heights: list[int]
 
 def test_what_is_published_meanwhile_neither_repeats_nor_hides_a_row(database: Database) -> None:
     publish(database, [1, 2, 3, 4, 5, 6])
-    first, _, cursor = page(database, 2)
+    first, cursor = page(database, 2)
     publish(database, [9, 9, 9], first=100)
     assert cursor is not None
-    second, total, cursor = page(database, 2, cursor)
-    third, _, end = page(database, 2, cursor or "")
+    second, cursor = page(database, 2, cursor)
+    third, end = page(database, 2, cursor or "")
     assert first + second + third == ["a5", "a4", "a3", "a2", "a1", "a0"]
-    assert (total, end) == (9, None)
+    assert end is None
 
 
 def _cursor(value: object) -> str:
@@ -104,6 +103,8 @@ def _cursor(value: object) -> str:
         _cursor([True, {"hex": "00"}]),
         _cursor([2**64, {"hex": "00"}]),
         _cursor([[[[]]], {"hex": "00"}]),
+        _cursor([1, {"hex": "00"}, 1]),
+        "W" * 400,
     ],
 )
 def test_a_cursor_that_no_page_gave_is_refused(database: Database, cursor: str) -> None:

@@ -1,0 +1,398 @@
+"""Lists in pages: whatever is added or changed meanwhile, no row is shown twice and none is left out; none is read whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+
+from chain.context import Context
+from chain.database import Base, Database
+from chain.examples import example
+from chain.statements import Agreement, Role
+from exchange.agreements import service as agreements
+from exchange.agreements.store import ExchangeAgreement, ExchangeOffer
+from exchange.metering import service as metering
+from exchange.metering.store import BuyerCall
+from exchange.settlement import service as settlement
+from exchange.settlement.store import ExchangePayment
+from nodes import operations
+from nodes.routers import load_tables, routers
+from registry.assets import incidents
+from registry.assets import service as assets
+from registry.assets.store import AssetIncident, CatalogueAsset, OwnAsset
+from registry.credit import service as credit
+from registry.credit.store import AnchoredQuery, Dispute, Query
+from registry.evidence import service as evidence
+from registry.evidence.store import Fork
+from registry.grants import service as grants
+from registry.grants.store import Grant
+from registry.members import service as members
+from registry.members.store import MemberKey, MemberRow, Proposal
+from registry.pages import Page, PageRequest, page_by_id
+from registry.property import service as deals
+from registry.property.store import Deal
+
+MEMBER, OTHER = "11440700QL0000001A", "11440700QL0000002B"
+ROWS, LIMIT = 11, 3
+FAR = 2**62
+OFFER = {
+    "assetVersion": 1,
+    "unit": "call",
+    "price": 1,
+    "mostCap": 1,
+    "mostUnits": 0,
+    "mostPerCall": 1,
+    "mostLanes": 1,
+    "mostSeconds": 1,
+    "closeWindowBlocks": 1,
+    "closeWindowSeconds": 1,
+    "shares": [],
+}
+
+
+def hashed(number: int) -> bytes:
+    """An id: in another order than the numbers."""
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def hexed(number: int) -> str:
+    return "0x" + hashed(number).hex()
+
+
+@dataclass(frozen=True)
+class List:
+    """A list of a node's API: what its rows are made of, and which part of a shown row names it."""
+
+    rows: Callable[[Context, PageRequest], Page[dict[str, Any]]]
+    table: type[Base]
+    name: str | Callable[[Mapping[str, Any]], Any]
+    values: Callable[[int], dict[str, Any]]
+    early: Mapping[str, Any] = field(default_factory=dict)
+    """Values that sort a row where no row was before, on the far side."""
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """What happens to every row between two pages."""
+    roles: Role = field(default_factory=lambda: Role(0))
+
+
+def _offer(number: int) -> dict[str, Any]:
+    shown_to = [[], [MEMBER], [OTHER]][number % 3]
+    return {**OFFER, "assetId": hexed(number), "buyers": shown_to}
+
+
+LISTS = {
+    "grants": List(
+        grants.listing,
+        Grant,
+        "grantId",
+        lambda number: {"grant_id": hashed(number)},
+        {"added": 1},
+        {"requested_at": 7, "approved_at": 9},
+    ),
+    "grants in a state": List(
+        lambda context, page: grants.listing(context, page, state="approved"),
+        Grant,
+        "grantId",
+        lambda number: {"grant_id": hashed(number), "approved_at": number + 1},
+        {"added": 1},
+    ),
+    "deals": List(
+        deals.listing,
+        Deal,
+        "dealId",
+        lambda number: {"deal_id": hashed(number), "operation": "", "opened_at": 0},
+        {"added": 1},
+        {"opened_at": 12},
+    ),
+    "own queries": List(
+        credit.queries,
+        Query,
+        "queryId",
+        lambda number: {"query_hash": hashed(number), "statement": {"issuedAt": 1}},
+        {"added": 1},
+    ),
+    "anchored queries": List(
+        credit.queries,
+        AnchoredQuery,
+        "queryId",
+        lambda number: {"query_hash": hashed(number), "height": number // 4},
+        {"height": -1},
+        roles=Role.SUPERVISOR,
+    ),
+    "disputes": List(
+        credit.disputes,
+        Dispute,
+        "disputeId",
+        lambda number: {"dispute_id": hashed(number), "raised_at": number // 4},
+        {"raised_at": -1},
+        {"opened_at": 9},
+    ),
+    "assets": List(
+        lambda context, page: assets.search(context, page).map(assets.listed),
+        CatalogueAsset,
+        "assetId",
+        lambda number: {"asset_id": hashed(number), "registered_at": number // 4},
+        {"registered_at": -1},
+        {"changed_at": 99},
+    ),
+    "publications": List(
+        assets.own_versions,
+        OwnAsset,
+        lambda row: (row["assetId"], row["assetVersion"]),
+        lambda number: {
+            "asset_id": hashed(number // 4),
+            "asset_version": number,
+            "asset_metadata": {"titleZh": "", "titleEn": ""},
+        },
+        {"asset_version": -1},
+        {"operation": "asset/2"},
+    ),
+    "incidents": List(
+        incidents.listing,
+        AssetIncident,
+        "row",
+        lambda number: {"id": number + 100, "columns": '["从业年限"]', "position": number},
+        {"id": 1},
+        {"last_at": 99},
+    ),
+    "members": List(
+        members.listing,
+        MemberRow,
+        "member",
+        lambda number: {"member": hexed(number)[2:20]},
+        changed={"admitted_at": 99},
+    ),
+    "keys": List(
+        lambda context, page: members.keys(context, MEMBER, page),
+        MemberKey,
+        "fingerprint",
+        lambda number: {"fingerprint": hashed(number), "member": MEMBER, "purpose": 1},
+        changed={"ended_at": 99},
+    ),
+    "proposals": List(
+        members.proposals,
+        Proposal,
+        "proposalId",
+        lambda number: {"proposal_id": hashed(number), "deadline": number // 4, "nonce": "1"},
+        {"deadline": 0},
+        {"executed_at": 9},
+    ),
+    "forks": List(
+        evidence.forks,
+        Fork,
+        "foundAt",
+        lambda number: {"id": number + 100, "found_at": number},
+        {"id": 1},
+    ),
+    "payments": List(
+        settlement.payments,
+        ExchangePayment,
+        lambda row: (row["height"], row["logIndex"]),
+        lambda number: {"height": number // 4, "log_index": number},
+        {"height": -1},
+    ),
+    "payments of an agreement": List(
+        lambda context, page: settlement.payments(context, page, bytes(32)),
+        ExchangePayment,
+        lambda row: (row["height"], row["logIndex"]),
+        lambda number: {"height": number // 4, "log_index": number, "agreement_id": bytes(32)},
+        {"height": -1},
+    ),
+    "agreements": List(
+        agreements.listing,
+        ExchangeAgreement,
+        "agreementId",
+        lambda number: {
+            "agreement_id": hashed(number),
+            "side": "buyer",
+            "agreement": example(Agreement).to_json(),
+        },
+        {"added": 1},
+        {"opened_at": 9, "state": "open"},
+    ),
+    "agreements in a state": List(
+        lambda context, page: agreements.listing(context, page, state="open", own=False),
+        ExchangeAgreement,
+        "agreementId",
+        lambda number: {
+            "agreement_id": hashed(number),
+            "state": "open",
+            "agreement": example(Agreement).to_json(),
+        },
+        {"added": 1},
+        {"opened_at": 9},
+    ),
+    "agreements to reconcile": List(
+        lambda context, page: agreements.opened(context, page).map(lambda found: {"id": found}),
+        ExchangeAgreement,
+        "id",
+        lambda number: {"agreement_id": hashed(number), "opened_at": number},
+        {"added": 1},
+    ),
+    "offers": List(
+        agreements.offers,
+        ExchangeOffer,
+        "assetId",
+        lambda number: {"asset_id": hashed(number), "offer": _offer(number)},
+        changed={"changed_at": 99},
+    ),
+    "calls": List(
+        metering.calls,
+        BuyerCall,
+        lambda row: (row["agreementId"], row["lane"], row["seq"]),
+        lambda number: {
+            "agreement_id": hashed(number % 2),
+            "lane": number % 3,
+            "seq": number,
+            "asked_at": number // 4,
+            "ending": "asked",
+        },
+        {"asked_at": -1},
+        {"ending": "served"},
+    ),
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    load_tables()
+    found = Database(f"sqlite:///{tmp_path / 'node.db'}")
+    Base.metadata.create_all(found.engine)
+    yield found
+    found.close()
+
+
+def node(database: Database, roles: Role = Role(0)) -> Context:
+    """A node with nothing but its database: lists ask for no more."""
+    return Context(MEMBER, roles, database, *cast(Any, (None, None, None, {}, None, "")))
+
+
+def made(table: type[Base], values: Mapping[str, Any], number: int) -> Base:
+    """A row of a table: what is not given is made up."""
+    blank: dict[type, Any] = {int: 1, bool: False, object: {}, dict: {}, bytes: hashed(number), str: f"{number}"}
+    given = dict(values)
+    for attribute in sa.inspect(table).column_attrs:
+        column = attribute.columns[0]
+        if attribute.key not in given and not column.nullable and column.default is None:
+            given[attribute.key] = blank[column.type.python_type]
+    return table(**given)
+
+
+def add(database: Database, shown: List, numbers: Sequence[int], **values: Any) -> None:
+    rows = [made(shown.table, {**shown.values(number), **values}, number) for number in numbers]
+    if shown.table is MemberKey:
+        rows.append(made(MemberRow, {"member": MEMBER}, 0))
+    database.write(lambda session: [session.merge(row) for row in rows] and None)
+
+
+def named(shown: List, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [row[shown.name] if isinstance(shown.name, str) else shown.name(row) for row in rows]
+
+
+@pytest.mark.parametrize("shown", LISTS.values(), ids=LISTS.keys())
+def test_no_row_is_repeated_and_none_lost_while_others_are_added_and_change(database: Database, shown: List) -> None:
+    add(database, shown, range(ROWS))
+    context = node(database, shown.roles)
+    expected = named(shown, shown.rows(context, PageRequest(200)).rows)
+    assert len(expected) == len(set(expected)) == ROWS
+    seen: list[Any] = []
+    page = shown.rows(context, PageRequest(LIMIT))
+    for number in range(1000, 1100):
+        seen += named(shown, page.rows)
+        if page.next is None:
+            break
+        add(database, shown, [number])
+        add(database, shown, [number + 1000], **shown.early)
+        if shown.changed:
+            change = sa.update(shown.table).values(**shown.changed)
+            database.write(lambda session, change=change: session.execute(change) and None)
+        page = shown.rows(context, PageRequest(LIMIT, page.next))
+    assert page.next is None
+    assert [name for name in seen if name in expected] == expected
+    assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("shown", LISTS.values(), ids=LISTS.keys())
+def test_a_page_is_found_by_an_index_and_not_by_reading_and_sorting_the_list(database: Database, shown: List) -> None:
+    add(database, shown, range(ROWS))
+    context = node(database, shown.roles)
+    cursor = shown.rows(context, PageRequest(LIMIT)).next or ""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if f"FROM {shown.table.__tablename__}" in statement:
+            asked.append((statement, parameters))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    shown.rows(context, PageRequest(LIMIT, cursor))
+    sa.event.remove(database.engine, "before_cursor_execute", note)
+    assert asked
+    with database.engine.connect() as connection:
+        for statement, parameters in asked:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = [str(row[-1]) for row in plan]
+            assert any(step.startswith("SEARCH") for step in steps), (statement, steps)
+            assert not [step for step in steps if step.startswith("SCAN")], (statement, steps)
+            assert "USE TEMP B-TREE FOR ORDER BY" not in steps, (statement, steps)
+
+
+def test_a_buyer_is_shown_no_trace_of_offers_made_to_others(database: Database) -> None:
+    shown = LISTS["offers"]
+    add(database, shown, range(30))
+    context, cursor, seen = node(database), "", []
+    while True:
+        page = agreements.offers(context, PageRequest(4, cursor), buyer=OTHER)
+        seen += [row["assetId"] for row in page.rows]
+        if page.next is None:
+            break
+        assert len(page.rows) == 4
+        cursor = page.next
+        (last,) = {row["assetId"] for row in page.rows[-1:]}
+        assert PageRequest(4, cursor) == PageRequest(4, _cursor_after(database, last))
+    assert sorted(seen) == sorted(hexed(number) for number in range(30) if number % 3 != 1)
+
+
+def _cursor_after(database: Database, asset_id: str) -> str:
+    """The cursor that the provider's own list gives after a row."""
+    context, cursor = node(database), ""
+    while True:
+        page = agreements.offers(context, PageRequest(1, cursor))
+        assert page.next is not None
+        if page.rows[0]["assetId"] == asset_id:
+            return page.next
+        cursor = page.next
+
+
+def test_pages_of_what_is_held_in_memory_lose_and_repeat_nothing() -> None:
+    ids = [hashed(number) for number in range(10)]
+    first = page_by_id(ids, lambda row: row, PageRequest(4))
+    more = [*ids, bytes(32), b"\xff" * 32]
+    second = page_by_id(more, lambda row: row, PageRequest(4, first.next or ""))
+    third = page_by_id(more, lambda row: row, PageRequest(4, second.next or ""))
+    assert [*first.rows, *second.rows, *third.rows] == [*sorted(ids), b"\xff" * 32]
+    assert third.next is None
+
+
+def test_every_list_of_the_interface_comes_in_pages() -> None:
+    app = FastAPI()
+    for router in (*routers(), operations.router):
+        app.include_router(router)
+    described = app.openapi()
+    schemas = described["components"]["schemas"]
+    unpaged = []
+    for path, methods in described["paths"].items():
+        schema = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        name = schema.get("application/json", {}).get("schema", {}).get("$ref", "").split("/")[-1]
+        answer = schemas.get(name, {}).get("properties", {})
+        listed = {key for key, value in answer.items() if value.get("type") == "array"}
+        parameters = {parameter["name"] for parameter in methods.get("get", {}).get("parameters", [])}
+        if listed and not ({"limit", "cursor"} <= parameters and "next" in answer):
+            unpaged.append((path, sorted(listed)))
+    # A member's keys, at most 200 of them, with /v1/members/{member}/keys for the rest.
+    assert unpaged == [("/v1/members/{member}", ["keys", "roles"])]
