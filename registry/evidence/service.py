@@ -291,14 +291,10 @@ def settle_anchors(context: Context) -> int:
     with context.database.read() as session:
         waiting = list(session.scalars(sa.select(LogAnchor).where(LogAnchor.height.is_(None)).order_by(LogAnchor.size)))
         outcomes = [(each, outcome(session, each.operation)) for each in waiting]
-    for each, ending in outcomes:
-        if ending.code in ("log_shrinks", "root_conflict"):
-            raise Conflict(
-                "anchor_refused",
-                f"The chain refused to anchor this log at {each.size} entries ({ending.code}).",
-                hint="The chain is ahead of this database: stop the node and run `qiaolian node recover`, see docs/operations.md.",
-            )
     head = context.view.head.height
+    for anchor, ending in outcomes:
+        if ending.code in _OTHER_LOG and (ending.height or 0) <= head:
+            _require_same_log(context, anchor, ending.code)
     final = [(each, ending.height) for each, ending in outcomes if ending.state == "done" and ending.height is not None and ending.height <= head]
     if not final:
         return 0
@@ -313,6 +309,25 @@ def settle_anchors(context: Context) -> int:
 
     context.database.write(change)
     return done
+
+
+_OTHER_LOG = ("log_shrinks", "root_conflict")
+"""The contract's refusals of an anchor that say that the chain knows this log otherwise."""
+
+
+def _require_same_log(context: Context, anchor: LogAnchor, code: str) -> None:
+    """Stop for a refused anchor only where the head that the chain is proved to anchor is none of this log's own.
+
+    A chain node's word for the refusal alone stops nothing: the anchor is asked for again.
+    """
+    try:
+        require_current(context)
+    except Conflict as error:
+        raise Conflict(
+            "anchor_refused",
+            f"The chain refused to anchor this log at {anchor.size} entries ({code}).",
+            hint="The chain is ahead of this database: stop the node and run `qiaolian node recover`, see docs/operations.md.",
+        ) from error
 
 
 @dataclass(frozen=True)

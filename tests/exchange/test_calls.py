@@ -336,7 +336,7 @@ def test_a_request_with_a_salt_of_another_length_is_no_request(market: Any, agre
     for salt in (item["salt"][:-2], item["salt"] + "00", item["salt"] + "00" * 8):
         answer = serve(market, {**item, "salt": salt})
         found = json.loads(answer) if isinstance(answer, str) else answer
-        assert found["error"]["code"] == "request_malformed"
+        assert found["error"]["code"] == "field_malformed"
 
 
 # --- A provider that cheats ------------------------------------------------------------------------------------------------------

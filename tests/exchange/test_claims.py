@@ -185,7 +185,7 @@ def close(market: Market, agreement_id: bytes) -> AgreementState:
 def reconciled(market: Market, agreement_id: bytes) -> dict[str, Any]:
     """What the supervisor's report says of an agreement's money, once the supervisor has taken the chain's events."""
     market.settle()
-    report = market.run(reconciliation.report(market.supervisor.context, state="closed"))
+    report = market.run(reconciliation.report(market.supervisor.context, PageRequest(200), state="closed"))
     (found,) = [row for row in report["agreements"] if row["agreementId"] == "0x" + agreement_id.hex()]
     assert report["lost"] == str(sum(int(row["money"]["lost"]) for row in report["agreements"]))
     money: dict[str, Any] = found["money"]

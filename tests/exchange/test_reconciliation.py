@@ -25,6 +25,7 @@ from exchange.reconciliation.model import Compared, Count
 from exchange.reconciliation.rules import compare, read
 from exchange.settlement import service as settlement
 from exchange.settlement.store import ExchangeClaimed
+from registry.pages import PageRequest
 from scripts.people.reconcile import exit_code
 from tests.exchange.conftest import Market, Node
 
@@ -129,7 +130,7 @@ def agreement_id(market: Market) -> bytes:
 
 def report(market: Market, agreement_id: bytes) -> dict[str, Any]:
     """The supervisor's report, and in it the agreement's part."""
-    whole: dict[str, Any] = market.run(reconciliation.report(market.supervisor.context))
+    whole: dict[str, Any] = market.run(reconciliation.report(market.supervisor.context, PageRequest(200)))
     part = next(each for each in whole["agreements"] if each["agreementId"] == "0x" + agreement_id.hex())
     return {**whole, "part": part, "kinds": [each["kind"] for each in part["findings"]]}
 

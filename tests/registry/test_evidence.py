@@ -13,14 +13,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from chain import checkpoint, merkle
 from chain.checkpoint import Checkpoint
+from chain.context import Context
 from chain.crypto import new_private_key
 from chain.database import Database
 from chain.eip712 import encode_code
 from chain.errors import NotIncluded, QiaolianError
 from chain.keys import Ed25519Signer, Secp256k1Signer
+from chain.outbox.store import OutboxCall
 from chain.statements import Algorithm, KeyPurpose
 from chain.words import LogWord
 from registry.evidence import service
@@ -186,6 +189,58 @@ def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it
     assert service.log_size(old.context) > service.log_size(node.context)
     assert code_of(lambda: service.require_current(old.context)) == "log_behind_chain"
     service.require_current(node.context)
+
+
+def refused_anchor(context: Context, head: LogHead, code: str) -> None:
+    """What the node stores when a chain node says that the chain refused an anchor."""
+    operation = f"anchor/{service.INCARNATION}/{head.size}"
+
+    def change(session: Session) -> None:
+        session.merge(LogAnchor(size=head.size, root=head.root, operation=operation, asked_at=0))
+        known = session.scalars(sa.select(OutboxCall).where(OutboxCall.operation_id == operation))
+        call = known.first() or OutboxCall(
+            operation_id=operation,
+            sender=context.transaction_address,
+            contract="EvidenceLog",
+            function="anchor",
+            data=b"",
+            height=1,
+            created_at=0,
+        )
+        call.state, call.code = "reverted", code
+        session.add(call)
+
+    context.database.write(change)
+
+
+def newest_head(context: Context) -> LogHead:
+    with context.database.read() as session:
+        found = session.scalars(sa.select(LogHead).order_by(LogHead.size.desc())).first()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("code", ["log_shrinks", "root_conflict"])
+def test_a_chain_nodes_word_that_an_anchor_was_refused_stops_no_log(network: Network, code: str) -> None:
+    node = network["tax"]
+    say(node)
+    node.anchor()
+    refused_anchor(node.context, newest_head(node.context), code)
+    service.settle_anchors(node.context)
+    assert service.anchor_if_due(node.context, at_once=True), "it is asked for again"
+    node.anchor()
+
+
+def test_a_refused_anchor_stops_a_log_that_the_chain_is_proved_to_know_otherwise(network: Network, tmp_path: Path) -> None:
+    node = network["registrar"]
+    say(node, 2)
+    node.anchor()
+    old = put_back(node, tmp_path / "refused.db")
+    say(node, 2)
+    node.anchor()
+    refused_anchor(old.context, newest_head(old.context), "log_shrinks")
+    assert code_of(lambda: service.settle_anchors(old.context)) == "anchor_refused"
+    old.context.database.close()
 
 
 def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(network: Network, watched: Any, tmp_path: Path) -> None:
