@@ -25,7 +25,7 @@ from chain.errors import QiaolianError, RefusedBy, Refuser, Unavailable
 from chain.printable import printable
 from chain.zone import local_time
 from nodes.answers import Answer, foreign, node_refusal
-from registry.pages import MAX_ROWS
+from registry.list_limits import MAX_ROWS
 
 
 class NodeClient:

@@ -16,7 +16,8 @@ from pydantic import Field
 from chain.canonical import loads
 from chain.context import Context
 from chain.errors import BadInput, Forbidden, Malformed, Unauthorised
-from registry.pages import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS, PageRequest
+from registry.list_limits import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS
+from registry.pages import PageRequest
 
 Whole = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """A count, place or height of a request: what JSON and every database hold exactly."""

@@ -18,12 +18,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from chain.errors import BadInput
+from registry.list_limits import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS
 
 T = TypeVar("T")
 S = TypeVar("S")
-DEFAULT_ROWS = 50
-MAX_ROWS = 200
-MAX_CURSOR_CHARACTERS = 400
 
 
 @dataclass(frozen=True)

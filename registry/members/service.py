@@ -25,10 +25,11 @@ from chain.statements import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
 from chain.words import KeyWord
 from registry import fanout
 from registry.evidence.service import append_statement
+from registry.list_limits import MAX_ROWS
 from registry.members.rules import APPROVALS, role_names, status
 from registry.members.signing import call_data, reviewed
 from registry.members.store import MemberKey, MemberRow, Proposal
-from registry.pages import MAX_ROWS, Page, PageRequest, page_of
+from registry.pages import Page, PageRequest, page_of
 
 DEADLINE_SECONDS = 7 * 86_400
 SHARE_SECONDS = 10.0

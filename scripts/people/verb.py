@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from chain.errors import BadInput
-from registry.pages import DEFAULT_ROWS, MAX_ROWS
+from registry.list_limits import DEFAULT_ROWS, MAX_ROWS
 from scripts.people.desk import KEY_ARGUMENTS, Desk, add_connection
 from scripts.people.show import Columns
 
