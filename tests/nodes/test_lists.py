@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +15,9 @@ from fastapi import FastAPI
 from chain.context import Context
 from chain.database import Base, Database
 from chain.examples import example
-from chain.statements import Agreement, Role
+from chain.statements import Agreement, Role, Unit
 from exchange.agreements import service as agreements
-from exchange.agreements.store import ExchangeAgreement, ExchangeOffer
+from exchange.agreements.store import ExchangeAgreement, ExchangeOffer, Fen
 from exchange.metering import service as metering
 from exchange.metering.store import BuyerCall
 from exchange.settlement import service as settlement
@@ -55,6 +55,9 @@ OFFER = {
     "closeWindowSeconds": 1,
     "shares": [],
 }
+
+
+AGREEMENT = replace(cast(Agreement, example(Agreement)), unit=int(Unit.CALL)).to_json()
 
 
 def hashed(number: int) -> bytes:
@@ -211,7 +214,7 @@ LISTS = {
         lambda number: {
             "agreement_id": hashed(number),
             "side": "buyer",
-            "agreement": example(Agreement).to_json(),
+            "agreement": AGREEMENT,
         },
         {"added": 1},
         {"opened_at": 9, "state": "open"},
@@ -223,7 +226,7 @@ LISTS = {
         lambda number: {
             "agreement_id": hashed(number),
             "state": "open",
-            "agreement": example(Agreement).to_json(),
+            "agreement": AGREEMENT,
         },
         {"added": 1},
         {"opened_at": 9},
@@ -280,7 +283,8 @@ def made(table: type[Base], values: Mapping[str, Any], number: int) -> Base:
     for attribute in sa.inspect(table).column_attrs:
         column = attribute.columns[0]
         if attribute.key not in given and not column.nullable and column.default is None:
-            given[attribute.key] = blank[column.type.python_type]
+            is_money = isinstance(column.type, Fen)
+            given[attribute.key] = 0 if is_money else blank[column.type.python_type]
     return table(**given)
 
 
