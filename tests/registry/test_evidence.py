@@ -196,7 +196,9 @@ def refused_anchor(context: Context, head: LogHead, code: str) -> None:
     operation = f"anchor/{service.INCARNATION}/{head.size}"
 
     def change(session: Session) -> None:
-        session.merge(LogAnchor(size=head.size, root=head.root, operation=operation, asked_at=0))
+        waits = {"height": None, "header": None, "proof": None}
+        row = LogAnchor(size=head.size, root=head.root, operation=operation, asked_at=0, **waits)
+        session.merge(row)
         known = session.scalars(sa.select(OutboxCall).where(OutboxCall.operation_id == operation))
         call = known.first() or OutboxCall(
             operation_id=operation,
