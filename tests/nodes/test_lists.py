@@ -57,7 +57,7 @@ OFFER = {
 }
 
 
-AGREEMENT = replace(cast(Agreement, example(Agreement)), unit=int(Unit.CALL)).to_json()
+AGREEMENT = replace(example(Agreement), unit=int(Unit.CALL)).to_json()
 
 
 def hashed(number: int) -> bytes:
