@@ -10,7 +10,7 @@ from scripts.people.desk import Desk
 
 def proposed(desk: Desk, function: str, arguments: dict[str, Any], share_with: list[str]) -> str:
     """The id of the open proposal of exactly this action: one that the node knows, else a new one."""
-    for known in desk.client.get("/v1/governance/proposals")["proposals"]:
+    for known in desk.client.rows("/v1/governance/proposals", "proposals"):
         is_open = known["executedAt"] is None and known["approval"]["deadline"] > time.time()
         if is_open and (known["function"], known["arguments"]) == (function, arguments):
             return str(known["proposalId"])

@@ -104,11 +104,15 @@ def place(template: str, arguments: argparse.Namespace, query: Sequence[str] = (
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def read(path: str) -> Act:
-    """Show what is at a path."""
+def read(path: str, *, within: str | None = None, columns: Columns | None = None) -> Act:
+    """Show what is at a path; ``within`` names the rows of an answer that is short by its nature, ``columns`` what people are shown of each."""
 
     def act(desk: Desk, arguments: argparse.Namespace) -> None:
-        desk.show(desk.client.get(place(path, arguments)))
+        answer = desk.client.get(place(path, arguments))
+        if within is None:
+            desk.show(answer)
+        else:
+            desk.table(answer[within], columns or {}, whole=answer)
         behind = desk.client.blocks_behind
         if behind > NOTED_BLOCKS_BEHIND:
             desk.say(f"This node has yet to read the last {behind} blocks: what is shown may be older.")

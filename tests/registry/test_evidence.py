@@ -429,7 +429,7 @@ def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(
     node, old = rekeyed
     size = watch(network, "agency")
     assert size is not None
-    known = service.forks(network["supervisor"].context)
+    known = service.forks(network["supervisor"].context, PageRequest(200)).rows
 
     def stolen(at: int) -> str:
         return checkpoint.sign(Checkpoint(service.origin(node.context), at, secrets.token_bytes(32)), old)
@@ -441,7 +441,7 @@ def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(
         answering(monkeypatch, network, lambda answer, at=at: {**answer, "anchored": [stolen(at)]})
         assert code_of(lambda: watch(network, "agency")) == "log_key_ended"
         monkeypatch.undo()
-    assert service.forks(network["supervisor"].context) == known
+    assert service.forks(network["supervisor"].context, PageRequest(200)).rows == known
     assert watch(network, "agency") == size
 
 

@@ -230,7 +230,7 @@ def granted(town: Town, published: str) -> str:
     asked = town.at("bank", "grant", "request", *("--asset", published, "--scene", "small-loan", "--purpose", "credit-assessment", "--uses", "1000"))
     approved = town.at("department", "grant", "approve", asked["grantId"], "--key", officer_key(town, "department"), "--yes")
     assert approved["outcome"]["state"] == "done"
-    eventually(lambda: town.at("bank", "grant", "list", "--state", "approved"))
+    eventually(lambda: town.at("bank", "grant", "list", "--state", "approved")["grants"])
     return str(asked["grantId"])
 
 
@@ -526,7 +526,7 @@ def test_a_revoked_grant_cannot_be_used_and_says_why(town: Town, settled: str, g
     back = town.at("department", "grant", "revoke", granted, "--reason", "contract-ended", "--key", officer_key(town, "department"), "--yes")
     assert back["outcome"]["state"] == "done"
     assert town.at("department", "grant", "show", granted)["state"] == "revoked"
-    assert town.at("department", "grant", "list", "--state", "approved") == []
+    assert town.at("department", "grant", "list", "--state", "approved")["grants"] == []
 
 
 # --- Property -------------------------------------------------------------------------------------------------------------------
