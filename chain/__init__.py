@@ -1,1 +1,3 @@
-"""The chain side: engines, the Ledger port, statements, logs, proofs and bundles. Knows no domain rule."""
+"""The chain side: engines, the Ledger port, statements, logs, proofs and bundles. Knows no domain
+rule.
+"""

@@ -1,6 +1,8 @@
-"""What the services of a node are given: identity, database, chain view, keys and the way to its peers.
+"""What the services of a node are given: identity, database, chain view, keys and the way to its
+peers.
 
-Domain packages take a ``Context`` and never build one; ``nodes`` builds it from the configuration. Nothing here decides anything.
+Domain packages take a ``Context`` and never build one; ``nodes`` builds it from the configuration.
+Nothing here decides anything.
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from chain.crypto import keccak256
-from chain.database import Database
-from chain.eip712 import Domain, Statement
-from chain.errors import QiaolianError, Unavailable
-from chain.keys import Ed25519Signer, Secp256k1Signer
-from chain.ledger import Ledger
-from chain.statements import KeyPurpose, Role
-from chain.view import ChainView
+from chain.core.crypto import keccak256
+from chain.core.database import Database
+from chain.core.errors import QiaolianError, Unavailable
+from chain.ethereum.eip712 import Domain, Statement
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.view import ChainView
+from chain.keys.files import Ed25519Signer, Secp256k1Signer
+from chain.statements.types import KeyPurpose, Role
 
 
 class Peers(Protocol):
-    """Other members' nodes, reached over TLS with a short-lived token. Errors of the peer come back as our own, by code."""
+    """Other members' nodes, reached over TLS with a short-lived token. Errors of the peer come back
+    as our own, by code.
+    """
 
-    async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
+    async def post(
+        self, member: str, path: str, body: Any, *, idempotency_key: str | None = None
+    ) -> Any:
         """POST a JSON body, or the bytes of one; the decoded JSON answer."""
 
     async def get(self, member: str, path: str) -> Any:
@@ -47,7 +53,9 @@ class Context:
     transaction_address: str
     """Address of the node's TRANSACTION key, which the outbox worker owns."""
     earlier_signers: Sequence[Secp256k1Signer] = ()
-    """STATEMENT keys that were replaced, oldest first: what pins one of them is signed with it to its end."""
+    """STATEMENT keys that were replaced, oldest first: what pins one of them is signed with it to
+    its end.
+    """
     earlier_log_keys: Sequence[bytes] = ()
     """Public keys that this node's log was signed with before the present one."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -86,11 +94,14 @@ class Context:
         )
 
     def derive(self, message: bytes) -> bytes:
-        """32 bytes that only this node computes, the same each time: also after its STATEMENT key was replaced.
+        """32 bytes that only this node computes, the same each time: also after its STATEMENT key
+        was replaced.
 
         They are the hash of a deterministic signature (RFC 6979) by the oldest STATEMENT key held.
         """
-        signer = self.earlier_signers[0] if self.earlier_signers else self.signers[KeyPurpose.STATEMENT]
+        signer = (
+            self.earlier_signers[0] if self.earlier_signers else self.signers[KeyPurpose.STATEMENT]
+        )
         return hashlib.sha256(signer.sign_digest(keccak256(message))).digest()
 
     @property
@@ -102,6 +113,8 @@ class Context:
         """Sign a statement with the node's key of that purpose: 65 bytes."""
         signer = self.signers.get(purpose)
         if signer is None:
-            raise Unavailable("key_not_held", f"This process does not hold the {purpose.name.lower()} key.")
-        statement.require_readable()
+            raise Unavailable(
+                "key_not_held", f"This process does not hold the {purpose.name.lower()} key."
+            )
+        statement.require_json_safe()
         return signer.sign_digest(statement.digest(self.domain(statement.contract)))

@@ -1,7 +1,7 @@
 """Solidity sources and their compiled ABI and bytecode.
 
-``artifact(name)`` gives what a deployment needs. The artifacts are committed; ``python -m contracts.compile --check`` proves that the
-sources compile to exactly them.
+``artifact(name)`` gives what a deployment needs. The artifacts are committed; ``python -m
+contracts.compile --check`` proves that the sources compile to exactly them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Artifact:
-    """One compiled contract: its ABI, creation bytecode, and the storage slot of each state variable (without leading underscore)."""
+    """One compiled contract: its ABI, creation bytecode, and the storage slot of each state
+    variable (without leading underscore).
+    """
 
     name: str
     abi: list[dict[str, Any]]

@@ -1,6 +1,8 @@
-"""Compiles the contracts and writes their artifacts; ``--check`` proves the committed ones reproducible.
+"""Compiles the contracts and writes their artifacts; ``--check`` proves the committed ones
+reproducible.
 
-``python -m contracts.compile [--check]``. The compiler is the npm build of solc behind ``contracts/tools/solc``, driven by py-solc-x.
+``python -m contracts.compile [--check]``. The compiler is the npm build of solc behind
+``contracts/tools/solc``, driven by py-solc-x.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ def compile_all() -> dict[str, str]:
             text = (ROOT / name).read_text(encoding="utf-8")
             sources[name] = {"content": text}
             pending.extend(_imports(name, text))
-    output = solcx.compile_standard({"language": "Solidity", "sources": sources, "settings": SETTINGS}, solc_binary=str(ROOT / "tools" / "solc"))
+    output = solcx.compile_standard(
+        {"language": "Solidity", "sources": sources, "settings": SETTINGS},
+        solc_binary=str(ROOT / "tools" / "solc"),
+    )
     return {name: _artifact(name, output["contracts"][f"src/{name}.sol"][name]) for name in NAMES}
 
 
@@ -51,7 +56,10 @@ def _imports(name: str, text: str) -> list[str]:
 
 
 def _artifact(name: str, compiled: dict[str, Any]) -> str:
-    storage = {item["label"].lstrip("_"): int(item["slot"]) for item in compiled["storageLayout"]["storage"]}
+    storage = {
+        item["label"].lstrip("_"): int(item["slot"])
+        for item in compiled["storageLayout"]["storage"]
+    }
     value = {
         "contractName": name,
         "abi": compiled["abi"],
@@ -67,7 +75,9 @@ def main() -> int:
     if "--check" in sys.argv[1:]:
         differing = [name for name, text in fresh.items() if not _same(name, text)]
         if differing:
-            print(f"The committed artifacts of {', '.join(differing)} are not what the sources compile to.")
+            print(
+                f"The committed artifacts of {', '.join(differing)} are not what the sources compile to."
+            )
             print("Run: .venv/bin/python -m contracts.compile")
             return 1
         print(f"{len(fresh)} contracts compile to exactly the committed artifacts.")

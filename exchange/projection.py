@@ -1,4 +1,6 @@
-"""What the chain's events mean to the exchange. Runs in the projector's transaction; applying an event again changes nothing."""
+"""What the chain's events mean to the exchange. Runs in the projector's transaction; applying an
+event again changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.ledger import Event
+from chain.ethereum.ledger import Event
 from exchange.agreements import service as agreements
 from exchange.settlement import closing
 from exchange.settlement import service as settlement

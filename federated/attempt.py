@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from chain.canonical import dumps
-from chain.keys import write_private
+from chain.core.canonical import dumps
+from chain.keys.files import write_private
 from federated import sources
 from federated.channel import Channel, Wire
 from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, system_failure
@@ -56,7 +56,11 @@ def code_digest() -> bytes:
     digest = hashlib.sha256()
     home = Path(__file__).parent
     for path in sorted([*home.rglob("*.py"), *home.rglob("*.html")]):
-        digest.update(path.relative_to(home).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(
+            path.relative_to(home).as_posix().encode()
+            + b"\0"
+            + hashlib.sha256(path.read_bytes()).digest()
+        )
     return digest.digest()
 
 
@@ -89,12 +93,17 @@ class Attempt:
         started_at = time.monotonic()
         protocol = protocol_of(self.job)
         self._state("agreeing")
-        write_private(self.folder / "spec.json", json.dumps(self.job.to_json(), ensure_ascii=False, indent=1).encode())
+        write_private(
+            self.folder / "spec.json",
+            json.dumps(self.job.to_json(), ensure_ascii=False, indent=1).encode(),
+        )
         seed = secrets.token_bytes(32)
         write_private(self.folder / "seed", seed)
         hellos, agreement = await self._agree(seed)
         transcript = Transcript(self.config.name, self.folder if self.config.record else None)
-        self._channels = {peer: Channel(peer, wire, transcript) for peer, wire in self.wires.items()}
+        self._channels = {
+            peer: Channel(peer, wire, transcript) for peer, wire in self.wires.items()
+        }
         beacons = await permits(self.config.name, self.job, self._channels, self._permit)
         self._state("permitted")
         randomness = Randomness(derive(seed, (agreement + beacons).hex()))
@@ -109,7 +118,9 @@ class Attempt:
             persist=transcript.persist,
             record=transcript.record,
         )
-        outcome = await protocol.roles[self.job.parties[self.config.name].role](session, table, self.job)
+        outcome = await protocol.roles[self.job.parties[self.config.name].role](
+            session, table, self.job
+        )
         receipt = {
             "version": VERSION,
             "job": self.job.name,
@@ -127,7 +138,9 @@ class Attempt:
         return receipt
 
     async def _permit(self) -> bytes:
-        await asyncio.to_thread(protocol_of(self.job).admit, self.job, self.config.name, self.config.settings())
+        await asyncio.to_thread(
+            protocol_of(self.job).admit, self.job, self.config.name, self.config.settings()
+        )
         beacon = await self.gate.permit(self.job, self.config.name, now=int(time.time()))
         write_private(self.folder / "beacon", beacon)
         return beacon
@@ -147,22 +160,41 @@ class Attempt:
         hellos: dict[str, Any] = {self.config.name: own}
         for peer, channel in self._channels.items():
             hello = (await channel.receive("hello")).value("hello")
-            if not isinstance(hello, dict) or set(hello) != set(own) or not all(isinstance(value, str | int) for value in hello.values()):
+            if (
+                not isinstance(hello, dict)
+                or set(hello) != set(own)
+                or not all(isinstance(value, str | int) for value in hello.values())
+            ):
                 raise PeerFault("message_malformed", f"{peer}'s hello is malformed.", peer=peer)
-            for part, code in (("version", "version_differs"), ("spec", "spec_differs"), ("code", "code_differs")):
+            for part, code in (
+                ("version", "version_differs"),
+                ("spec", "spec_differs"),
+                ("code", "code_differs"),
+            ):
                 if hello[part] != own[part]:
-                    raise Conflict(code, f"{peer} has another {part} of this job.", hint="All parties must use the same.", peer=peer)
+                    raise Conflict(
+                        code,
+                        f"{peer} has another {part} of this job.",
+                        hint="All parties must use the same.",
+                        peer=peer,
+                    )
             hellos[peer] = hello
         agreement = hashlib.sha256(dumps(dict(sorted(hellos.items())))).digest()
         await self._send_all("agreed", agreement=agreement)
         for peer, channel in self._channels.items():
             if (await channel.receive("agreed")).blob("agreement", 32) != agreement:
-                raise PeerFault("attempt_differs", f"{peer} has agreed on something else with the other parties.", peer=peer)
+                raise PeerFault(
+                    "attempt_differs",
+                    f"{peer} has agreed on something else with the other parties.",
+                    peer=peer,
+                )
         return hellos, agreement
 
     # --- Compare ----------------------------------------------------------------------------------
 
-    async def _finish(self, outcome: JobResult, receipt: dict[str, Any], transcript: Transcript, started_at: float) -> None:
+    async def _finish(
+        self, outcome: JobResult, receipt: dict[str, Any], transcript: Transcript, started_at: float
+    ) -> None:
         temporary = self.folder / "output.partial"
         temporary.mkdir(mode=0o700)
         for name, data in outcome.files.items():
@@ -178,20 +210,36 @@ class Attempt:
         for peer, channel in self._channels.items():
             message = await channel.receive("heads")
             if message.value("heads") != heads[peer]:
-                raise PeerFault("transcript_differs", f"{peer} has seen other messages than this party has exchanged.", peer=peer)
+                raise PeerFault(
+                    "transcript_differs",
+                    f"{peer} has seen other messages than this party has exchanged.",
+                    peer=peer,
+                )
             results[peer] = message.blob("result", 32)
-        receipt["results"] = {party: "0x" + commitment.hex() for party, commitment in sorted(results.items())}
+        receipt["results"] = {
+            party: "0x" + commitment.hex() for party, commitment in sorted(results.items())
+        }
         receipt["seconds"] = round(time.monotonic() - started_at, 3)
         receipt["sentBytes"] = sum(channel.sent_bytes for channel in self._channels.values())
-        receipt["receivedBytes"] = sum(channel.received_bytes for channel in self._channels.values())
-        write_private(self.folder / "receipt.json", json.dumps(receipt, ensure_ascii=False, indent=1).encode())
+        receipt["receivedBytes"] = sum(
+            channel.received_bytes for channel in self._channels.values()
+        )
+        write_private(
+            self.folder / "receipt.json", json.dumps(receipt, ensure_ascii=False, indent=1).encode()
+        )
         temporary.rename(self.folder / "output")
         self._state("done")
 
     # --- Failure ----------------------------------------------------------------------------------
 
     async def _stop(self, error: BaseException) -> None:
-        code = error.code if isinstance(error, QiaolianError) else "stopped" if isinstance(error, asyncio.CancelledError) else "internal"
+        code = (
+            error.code
+            if isinstance(error, QiaolianError)
+            else "stopped"
+            if isinstance(error, asyncio.CancelledError)
+            else "internal"
+        )
         for name in ("output.partial", "persisted"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in ("received", "sent", "records", "seed", "beacon", "receipt.json"):
@@ -212,7 +260,9 @@ class Attempt:
         write_private(self.folder / "state.json", json.dumps(value, ensure_ascii=False).encode())
 
 
-async def permits(party: str, job: Job, channels: Mapping[str, Channel], permit: Callable[[], Awaitable[bytes]]) -> bytes:
+async def permits(
+    party: str, job: Job, channels: Mapping[str, Channel], permit: Callable[[], Awaitable[bytes]]
+) -> bytes:
     """Wait until every owner has approved; return the digest of their beacons."""
     owners = job.owners()
     beacons: dict[str, bytes] = {}
@@ -232,7 +282,12 @@ async def permits(party: str, job: Job, channels: Mapping[str, Channel], permit:
 
 
 async def open_inputs(
-    config: PartyConfig, job: Job, channels: Mapping[str, Channel], randomness: Randomness, *, recorded: Mapping[str, Any] | None = None
+    config: PartyConfig,
+    job: Job,
+    channels: Mapping[str, Channel],
+    randomness: Randomness,
+    *,
+    recorded: Mapping[str, Any] | None = None,
 ) -> tuple[Table | None, dict[str, Any]]:
     """Read this party's source, commit to its rows, and exchange the commitments.
 
@@ -243,7 +298,11 @@ async def open_inputs(
     if part.source is not None:
         entry = config.source(part.source)
         table = await asyncio.to_thread(
-            sources.read, config.home / entry.path, key=entry.key, columns=part.columns, source_format=entry.source_format
+            sources.read,
+            config.home / entry.path,
+            key=entry.key,
+            columns=part.columns,
+            source_format=entry.source_format,
         )
         commitment = await asyncio.to_thread(commit_rows, table, randomness.child("inputs"))
         inputs[config.name] = commitment.to_json()
@@ -253,20 +312,27 @@ async def open_inputs(
             await channel.send("inputs", root=commitment.root)
     for owner in job.owners():
         if owner != config.name:
-            inputs[owner] = {"root": "0x" + (await channels[owner].receive("inputs")).blob("root", 32).hex()}
+            inputs[owner] = {
+                "root": "0x" + (await channels[owner].receive("inputs")).blob("root", 32).hex()
+            }
     return table, inputs
 
 
 def file_digests(outcome: JobResult) -> dict[str, str]:
     """Return SHA-256 of each result file, for the receipt."""
-    return {name: "0x" + hashlib.sha256(data).hexdigest() for name, data in sorted(outcome.files.items())}
+    return {
+        name: "0x" + hashlib.sha256(data).hexdigest()
+        for name, data in sorted(outcome.files.items())
+    }
 
 
 def result_commitment(receipt: Mapping[str, Any], salt: bytes) -> bytes:
     """Return the salted commitment to a party's metrics and files that the peers receive. It
     reveals neither until the party shows both and the salt.
     """
-    return hashlib.sha256(salt + json.dumps([receipt["metrics"], receipt["files"]], sort_keys=True).encode()).digest()
+    return hashlib.sha256(
+        salt + json.dumps([receipt["metrics"], receipt["files"]], sort_keys=True).encode()
+    ).digest()
 
 
 async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -284,9 +350,15 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[
     except (OSError, ValueError) as error:
         raise BadInput("attempt_unknown", f"{folder.name} is not a completed attempt.") from error
     if receipt["code"] != "0x" + code_digest().hex():
-        raise Conflict("code_differs", "The installed code is not the code of the run.", hint="Install the version with the digest in the receipt.")
+        raise Conflict(
+            "code_differs",
+            "The installed code is not the code of the run.",
+            hint="Install the version with the digest in the receipt.",
+        )
     if seed_commitment(seed) != receipt["hellos"][config.name]["seed"]:
-        raise Conflict("seed_differs", "The seed does not match the commitment made before the run.")
+        raise Conflict(
+            "seed_differs", "The seed does not match the commitment made before the run."
+        )
     recording = Recording(folder, config.name, receipt["directions"])
     wires = {peer: recording.wire(peer) for peer in job.parties if peer != config.name}
     channels = {peer: Channel(peer, wire) for peer, wire in wires.items()}
@@ -298,17 +370,35 @@ async def replay(config: PartyConfig, folder: Path, progress: Progress) -> dict[
     randomness = Randomness(derive(seed, receipt["attempt"][2:] + beacons.hex()))
     table, inputs = await open_inputs(config, job, channels, randomness, recorded=receipt["inputs"])
     if inputs != receipt["inputs"]:
-        raise Conflict("recording_altered", "The receipt's commitments differ from the exchanged ones.")
+        raise Conflict(
+            "recording_altered", "The receipt's commitments differ from the exchanged ones."
+        )
     session = Session(
-        config.name, channels, randomness, progress=progress, settings=config.settings(), persist=recording.persist, record=recording.record
+        config.name,
+        channels,
+        randomness,
+        progress=progress,
+        settings=config.settings(),
+        persist=recording.persist,
+        record=recording.record,
     )
     outcome = await protocol_of(job).roles[job.parties[config.name].role](session, table, job)
     for wire in wires.values():
         wire.finish()
-    if file_digests(outcome) != receipt["files"] or json.loads(json.dumps(dict(outcome.metrics))) != receipt["metrics"]:
-        raise Conflict("replay_mismatch", "The messages match, but the result differs from the receipt.")
+    if (
+        file_digests(outcome) != receipt["files"]
+        or json.loads(json.dumps(dict(outcome.metrics))) != receipt["metrics"]
+    ):
+        raise Conflict(
+            "replay_mismatch", "The messages match, but the result differs from the receipt."
+        )
     messages = sum(direction["frames"] for direction in receipt["directions"].values())
-    return {"equal": True, "messages": messages, "files": len(outcome.files), "attempt": receipt["attempt"]}
+    return {
+        "equal": True,
+        "messages": messages,
+        "files": len(outcome.files),
+        "attempt": receipt["attempt"],
+    }
 
 
 def seed_commitment(seed: bytes) -> str:

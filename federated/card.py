@@ -38,7 +38,10 @@ class Card:
 
     def files(self) -> dict[str, bytes]:
         """Return ``card.json`` and ``card.html``."""
-        return {"card.json": json.dumps(self.to_json(), ensure_ascii=False, indent=1).encode(), "card.html": _page(self).encode()}
+        return {
+            "card.json": json.dumps(self.to_json(), ensure_ascii=False, indent=1).encode(),
+            "card.html": _page(self).encode(),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON."""
@@ -57,10 +60,23 @@ def _page(card: Card) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - 8, "top": TOP, "bottom": HEIGHT - BOTTOM}
-    return environment.get_template("card.html").render(card=card, e=card.evaluation, plots=_plots(card.evaluation, card.score), frame=frame)
+    frame = {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - 8,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+    }
+    return environment.get_template("card.html").render(
+        card=card, e=card.evaluation, plots=_plots(card.evaluation, card.score), frame=frame
+    )
 
 
 # --- Plots ----------------------------------------------------------------------------------------
@@ -72,10 +88,18 @@ def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
     refused = [good * (1 - bad) + caught * bad for good, caught in roc]
     lift, spread = evaluation["lift"], evaluation["distribution"]
     tallest = max(max(lift), 1.0)
-    probabilities = [group[name] for group in evaluation["calibration"] for name in ("probability", "bad")]
+    probabilities = [
+        group[name] for group in evaluation["calibration"] for name in ("probability", "bad")
+    ]
     reach = max(*probabilities, 1e-6)
     return [
-        _plot("ROC", f"AUC {test['auc']:.4f}", "good rows refused", "bad rows refused", lines=[_line([(0, 0), (1, 1)], "even"), _line(roc, "bad")]),
+        _plot(
+            "ROC",
+            f"AUC {test['auc']:.4f}",
+            "good rows refused",
+            "bad rows refused",
+            lines=[_line([(0, 0), (1, 1)], "even"), _line(roc, "bad")],
+        ),
         _plot(
             "Kolmogorov and Smirnov",
             f"KS {test['ks']:.4f}",
@@ -103,7 +127,14 @@ def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
             "share that was bad",
             lines=[
                 _line([(0, 0), (1, 1)], "even"),
-                _line([(group["probability"] / reach, group["bad"] / reach) for group in evaluation["calibration"]], "bad", dots=True),
+                _line(
+                    [
+                        (group["probability"] / reach, group["bad"] / reach)
+                        for group in evaluation["calibration"]
+                    ],
+                    "bad",
+                    dots=True,
+                ),
             ],
             y_ends=("0", f"{reach:.2f}"),
             x_ends=("0", f"{reach:.2f}"),
@@ -113,7 +144,11 @@ def _plots(evaluation: Mapping[str, Any], score: str) -> list[dict[str, Any]]:
             f"stability index {evaluation['stability']:.4f}",
             score,
             "good (blue) and bad (red) rows, test",
-            bars=_bars([spread["good"], spread["bad"]], max(map(sum, zip(spread["good"], spread["bad"], strict=True))), ["good", "bad"]),
+            bars=_bars(
+                [spread["good"], spread["bad"]],
+                max(map(sum, zip(spread["good"], spread["bad"], strict=True))),
+                ["good", "bad"],
+            ),
             y_ends=("0", str(max(map(sum, zip(spread["good"], spread["bad"], strict=True))))),
             x_ends=(f"{spread['edges'][0]:.5g}", f"{spread['edges'][-1]:.5g}"),
         ),
@@ -131,7 +166,16 @@ def _plot(
     x_ends: tuple[str, str] = ("0", "1"),
     y_ends: tuple[str, str] = ("0", "1"),
 ) -> dict[str, Any]:
-    return {"title": title, "caption": caption, "x": x, "y": y, "lines": lines, "bars": bars, "x_ends": x_ends, "y_ends": y_ends}
+    return {
+        "title": title,
+        "caption": caption,
+        "x": x,
+        "y": y,
+        "lines": lines,
+        "bars": bars,
+        "x_ends": x_ends,
+        "y_ends": y_ends,
+    }
 
 
 def _place(x: float, y: float) -> tuple[float, float]:
@@ -141,17 +185,28 @@ def _place(x: float, y: float) -> tuple[float, float]:
 
 def _line(points: Iterable[Sequence[float]], kind: str, *, dots: bool = False) -> dict[str, Any]:
     places = [_place(*point) for point in points]
-    return {"kind": kind, "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places), "dots": [(f"{x:.1f}", f"{y:.1f}") for x, y in places if dots]}
+    return {
+        "kind": kind,
+        "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places),
+        "dots": [(f"{x:.1f}", f"{y:.1f}") for x, y in places if dots],
+    }
 
 
-def _bars(stacked: Sequence[Sequence[float]], tallest: float, kinds: Sequence[str]) -> list[dict[str, Any]]:
+def _bars(
+    stacked: Sequence[Sequence[float]], tallest: float, kinds: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return stacked bars of equal width, later sequences on top of earlier ones."""
     count, bars = len(stacked[0]), []
     for place, values in enumerate(zip(*stacked, strict=True)):
         below = 0.0
         for value, kind in zip(values, kinds, strict=True):
-            (left, top), (right, bottom) = _place(place / count, (below + value) / tallest), _place((place + 1) / count, below / tallest)
+            (left, top), (right, bottom) = (
+                _place(place / count, (below + value) / tallest),
+                _place((place + 1) / count, below / tallest),
+            )
             numbers = {"x": left + 1, "y": top, "width": right - left - 2, "height": bottom - top}
-            bars.append({"kind": kind, **{name: f"{number:.1f}" for name, number in numbers.items()}})
+            bars.append(
+                {"kind": kind, **{name: f"{number:.1f}" for name, number in numbers.items()}}
+            )
             below += value
     return bars

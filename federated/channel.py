@@ -30,7 +30,10 @@ Buffer = bytes | memoryview
 
 FRAME_LIMIT = 64 << 20  # bytes; longer arrays are sent in pieces
 _HEADER_LIMIT = 1 << 16
-_DTYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64", "int32", "int64", "float64")}
+_DTYPES = {
+    name: np.dtype(name)
+    for name in ("uint8", "uint16", "uint32", "uint64", "int32", "int64", "float64")
+}
 
 
 class Wire(Protocol):
@@ -70,7 +73,13 @@ class Message:
         the frame.
         """
         kind, given, data = self._field(name)
-        if kind != dtype or len(given) != len(shape) or any(want is not None and want != have for want, have in zip(shape, given, strict=True)):
+        if (
+            kind != dtype
+            or len(given) != len(shape)
+            or any(
+                want is not None and want != have for want, have in zip(shape, given, strict=True)
+            )
+        ):
             raise self._malformed(f"{name} is not {dtype} {list(shape)}")
         return np.frombuffer(data, _DTYPES[dtype]).reshape(given)
 
@@ -114,7 +123,9 @@ class Message:
         return self.fields[name]
 
     def _malformed(self, what: str) -> PeerFault:
-        return PeerFault("message_malformed", f"{self.peer}'s message {self.kind}: {what}.", peer=self.peer)
+        return PeerFault(
+            "message_malformed", f"{self.peer}'s message {self.kind}: {what}.", peer=self.peer
+        )
 
 
 class Channel:
@@ -131,7 +142,9 @@ class Channel:
         frame = encode(self._next_sent, kind, fields)
         size = sum(len(piece) for piece in frame)
         if size > FRAME_LIMIT:
-            raise ValueError(f"a message of {size} bytes is above the limit of {FRAME_LIMIT}: send it in pieces")
+            raise ValueError(
+                f"a message of {size} bytes is above the limit of {FRAME_LIMIT}: send it in pieces"
+            )
         self._next_sent += 1
         self.sent_bytes += size
         if self._observer is not None:
@@ -149,16 +162,26 @@ class Channel:
         frame = await self._wire.receive()
         sequence, message = decode(self.peer, frame)
         if sequence != self._next_received:
-            raise PeerFault("message_out_of_order", f"{self.peer} sent message {sequence} where {self._next_received} was due.", peer=self.peer)
+            raise PeerFault(
+                "message_out_of_order",
+                f"{self.peer} sent message {sequence} where {self._next_received} was due.",
+                peer=self.peer,
+            )
         self._next_received += 1
         self.received_bytes += len(frame)
         if self._observer is not None:
             self._observer.received(self.peer, message.kind, frame)
         if message.kind == "stopped":
             code = message.text("code", max_length=64)
-            raise PeerFault("peer_failed", f"{self.peer} has stopped: {code}.", peer=self.peer, peer_code=code)
+            raise PeerFault(
+                "peer_failed", f"{self.peer} has stopped: {code}.", peer=self.peer, peer_code=code
+            )
         if message.kind != kind:
-            raise PeerFault("message_unexpected", f"{self.peer} sent {message.kind} where {kind} was due.", peer=self.peer)
+            raise PeerFault(
+                "message_unexpected",
+                f"{self.peer} sent {message.kind} where {kind} was due.",
+                peer=self.peer,
+            )
         return message
 
 
@@ -177,7 +200,9 @@ def encode(sequence: int, kind: str, fields: Mapping[str, Field]) -> list[Buffer
             listed.append([name, "bytes", len(value)])
             pieces.append(value if isinstance(value, bytes) else bytes(value))
         else:
-            data = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            data = json.dumps(
+                value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+            ).encode()
             listed.append([name, "json", len(data)])
             pieces.append(data)
     header = json.dumps({"kind": kind, "fields": listed}, separators=(",", ":")).encode()
@@ -206,13 +231,19 @@ def decode(peer: str, frame: memoryview) -> tuple[int, Message]:
         if offset != len(frame):
             raise ValueError("bytes are left over")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PeerFault("message_malformed", f"{peer} sent a malformed message: {error}.", peer=peer) from error
+        raise PeerFault(
+            "message_malformed", f"{peer} sent a malformed message: {error}.", peer=peer
+        ) from error
     return sequence, Message(peer, kind, fields)
 
 
 def _size(form: str, given: Any) -> int:
     numbers = [given] if form in ("bytes", "json") else given
-    if not isinstance(numbers, list) or not all(type(size) is int and 0 <= size <= FRAME_LIMIT for size in numbers) or len(numbers) > 4:
+    if (
+        not isinstance(numbers, list)
+        or not all(type(size) is int and 0 <= size <= FRAME_LIMIT for size in numbers)
+        or len(numbers) > 4
+    ):
         raise ValueError("a field's size is malformed")
     size = _DTYPES[form].itemsize if form in _DTYPES else 1
     if form not in _DTYPES and form not in ("bytes", "json"):

@@ -23,7 +23,14 @@ from typing import Any
 
 from federated.attempt import Attempt, Progress
 from federated.channel import Channel
-from federated.errors import BadInput, Conflict, PeerFault, QiaolianError, Unavailable, system_failure
+from federated.errors import (
+    BadInput,
+    Conflict,
+    PeerFault,
+    QiaolianError,
+    Unavailable,
+    system_failure,
+)
 from federated.gate import FolderGate, Gate
 from federated.job import Job
 from federated.party import PartyConfig
@@ -60,11 +67,15 @@ class Daemon:
     async def _listen(self) -> asyncio.Server:
         context = tls_context(self.config.home, self._trusted, server=True)
         try:
-            return await listen(self.config.listen.host, self.config.listen.port, context, self._accept)
+            return await listen(
+                self.config.listen.host, self.config.listen.port, context, self._accept
+            )
         except OSError as error:
             where = f"{self.config.listen.host}:{self.config.listen.port}"
             hint = "End what uses it, or change the port."
-            raise Unavailable("port_in_use", f"Nothing can listen on {where}: {error.strerror}.", hint=hint) from error
+            raise Unavailable(
+                "port_in_use", f"Nothing can listen on {where}: {error.strerror}.", hint=hint
+            ) from error
 
     # --- Jobs -------------------------------------------------------------------------------------
 
@@ -102,7 +113,11 @@ class Daemon:
             raise BadInput("not_a_party", f"{self.config.name} is not a party of this job.")
         for peer in job.parties:
             if peer != self.config.name and peer not in self.config.peers:
-                raise BadInput("peer_unknown", f"The party {peer} is not among the peers.", hint="Add it to the configuration.")
+                raise BadInput(
+                    "peer_unknown",
+                    f"The party {peer} is not among the peers.",
+                    hint="Add it to the configuration.",
+                )
         source = job.parties[self.config.name].source
         if source is not None:
             self.config.source(source)
@@ -116,13 +131,21 @@ class Daemon:
         async def join(peer: str) -> None:
             wires[peer] = await self._join(job, peer)
 
-        joining = [asyncio.ensure_future(join(peer)) for peer in job.parties if peer != self.config.name]
+        joining = [
+            asyncio.ensure_future(join(peer)) for peer in job.parties if peer != self.config.name
+        ]
         try:
             async with asyncio.timeout(self.config.limits.join):
                 await asyncio.gather(*joining)
         except TimeoutError as error:
-            absent = ", ".join(peer for peer in job.parties if peer != self.config.name and peer not in wires)
-            raise Unavailable("peer_absent", f"These parties have not joined: {absent}.", hint="Start the job at each of them.") from error
+            absent = ", ".join(
+                peer for peer in job.parties if peer != self.config.name and peer not in wires
+            )
+            raise Unavailable(
+                "peer_absent",
+                f"These parties have not joined: {absent}.",
+                hint="Start the job at each of them.",
+            ) from error
         finally:
             for task in joining:
                 task.cancel()
@@ -138,7 +161,11 @@ class Daemon:
             try:
                 reader, writer = await connect(entry.host, entry.port, context)
             except ssl.SSLError as error:
-                raise Conflict("certificate_not_pinned", f"{peer} presented a certificate that is not the pinned one.", peer=peer) from error
+                raise Conflict(
+                    "certificate_not_pinned",
+                    f"{peer} presented a certificate that is not the pinned one.",
+                    peer=peer,
+                ) from error
             except OSError:
                 await asyncio.sleep(0.1)
                 continue
@@ -151,7 +178,12 @@ class Daemon:
                 # In TLS 1.3 the accepting side judges a certificate after the handshake has ended
                 # here.
                 hint = f"Does {peer} hold this party's certificate, and can it hold one more job that it has not started?"
-                raise Conflict("peer_refused", f"{peer} has closed the connection before the job started.", hint=hint, peer=peer) from fault
+                raise Conflict(
+                    "peer_refused",
+                    f"{peer} has closed the connection before the job started.",
+                    hint=hint,
+                    peer=peer,
+                ) from fault
             return wire
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -175,9 +207,13 @@ class Daemon:
                 await channel.send("welcome")
         await asyncio.gather(*(dropped.close() for dropped in dropped))
 
-    def _wire(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> TlsWire:
+    def _wire(
+        self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> TlsWire:
         limits = self.config.limits
-        return TlsWire(peer, reader, writer, silent_after=limits.silent, stalled_after=limits.stalled)
+        return TlsWire(
+            peer, reader, writer, silent_after=limits.silent, stalled_after=limits.stalled
+        )
 
     # --- The party's own people -------------------------------------------------------------------
 
@@ -207,16 +243,26 @@ class Daemon:
             request = json.loads(await reader.readline())
             if "run" in request:
                 job = Job.from_json(request["run"])
-                respond(done=await self.run(job, lambda stage, share: respond(progress=[stage, share])))
+                respond(
+                    done=await self.run(job, lambda stage, share: respond(progress=[stage, share]))
+                )
             else:
                 respond(done={"party": self.config.name, "running": self._running})
         except QiaolianError as error:
             respond(error={"code": error.code, "sentence": error.sentence, "hint": error.hint})
         except (ValueError, TypeError):
-            respond(error={"code": "request_malformed", "sentence": "The request is malformed.", "hint": ""})
+            respond(
+                error={
+                    "code": "request_malformed",
+                    "sentence": "The request is malformed.",
+                    "hint": "",
+                }
+            )
         except OSError as error:
             failure = system_failure(error)
-            respond(error={"code": failure.code, "sentence": failure.sentence, "hint": failure.hint})
+            respond(
+                error={"code": failure.code, "sentence": failure.sentence, "hint": failure.hint}
+            )
         finally:
             with suppress(OSError):
                 await writer.drain()
@@ -260,10 +306,18 @@ async def ask(home: Path, question: dict[str, Any], progress: Progress) -> dict[
             if "progress" in answer:
                 progress(*answer["progress"])
             elif "error" in answer:
-                raise Conflict(answer["error"]["code"], answer["error"]["sentence"], hint=answer["error"]["hint"])
+                raise Conflict(
+                    answer["error"]["code"],
+                    answer["error"]["sentence"],
+                    hint=answer["error"]["hint"],
+                )
             else:
                 done: dict[str, Any] = answer["done"]
                 return done
     finally:
         writer.close()
-    raise Unavailable("daemon_gone", "The daemon ended before the job was finished.", hint="See its log, and start it again.")
+    raise Unavailable(
+        "daemon_gone",
+        "The daemon ended before the job was finished.",
+        hint="See its log, and start it again.",
+    )

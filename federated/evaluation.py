@@ -42,12 +42,29 @@ class ScoredRows:
         the rows in the message.
         """
         lengths = {values.shape for values in (self.probability, self.score, self.bad)}
-        inside = np.isfinite(self.score).all() and (self.probability >= 0).all() and (self.probability <= 1).all()
-        if len(lengths) != 1 or self.bad.ndim != 1 or self.bad.dtype != np.bool_ or not len(self.bad) or not inside:
-            raise BadInput("scores_malformed", f"The {what} rows' scores are malformed: each row needs a probability from 0 to 1 and a finite score.")
+        inside = (
+            np.isfinite(self.score).all()
+            and (self.probability >= 0).all()
+            and (self.probability <= 1).all()
+        )
+        if (
+            len(lengths) != 1
+            or self.bad.ndim != 1
+            or self.bad.dtype != np.bool_
+            or not len(self.bad)
+            or not inside
+        ):
+            raise BadInput(
+                "scores_malformed",
+                f"The {what} rows' scores are malformed: each row needs a probability from 0 to 1 and a finite score.",
+            )
         if self.bad.all() or not self.bad.any():
             kind = "bad" if self.bad.all() else "good"
-            raise BadInput("one_class", f"The {what} rows are all {kind}.", hint="Both outcomes are needed: use more rows, or another share.")
+            raise BadInput(
+                "one_class",
+                f"The {what} rows are all {kind}.",
+                hint="Both outcomes are needed: use more rows, or another share.",
+            )
 
 
 # --- Ranking --------------------------------------------------------------------------------------
@@ -67,7 +84,9 @@ class RankingCurve:
         """Count rows."""
         order = np.argsort(-probability, kind="stable")
         ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True))
-        return cls(np.append(0, ends + 1), np.append(0, np.cumsum(bad[order], dtype=np.int64)[ends]))
+        return cls(
+            np.append(0, ends + 1), np.append(0, np.cumsum(bad[order], dtype=np.int64)[ends])
+        )
 
     @property
     def good(self) -> NDArray[np.int64]:
@@ -96,7 +115,11 @@ class RankingCurve:
         """Return the share of bad rows among the riskiest 1/groups, 2/groups … of all rows. Within
         a tie, bad rows are spread evenly.
         """
-        return np.asarray(np.interp(np.arange(1, groups + 1) * (self.rows[-1] / groups), self.rows, self.bad) / self.bad[-1], np.float64)
+        return np.asarray(
+            np.interp(np.arange(1, groups + 1) * (self.rows[-1] / groups), self.rows, self.bad)
+            / self.bad[-1],
+            np.float64,
+        )
 
 
 # --- Chances and distributions --------------------------------------------------------------------
@@ -113,7 +136,9 @@ def log_loss(probability: Numbers, bad: NDArray[np.bool_]) -> float:
     return float(-np.log(likelihood).mean())
 
 
-def calibration(probability: Numbers, bad: NDArray[np.bool_], groups: int = GROUPS) -> list[dict[str, Any]]:
+def calibration(
+    probability: Numbers, bad: NDArray[np.bool_], groups: int = GROUPS
+) -> list[dict[str, Any]]:
     """Return for each group of rows with similar probability ``rows``, the mean ``probability`` and
     the share that was ``bad``.
     """
@@ -122,7 +147,13 @@ def calibration(probability: Numbers, bad: NDArray[np.bool_], groups: int = GROU
     for number in range(int(group.max()) + 1):
         inside = group == number
         if inside.any():
-            groups_found.append({"rows": int(inside.sum()), "probability": _round(probability[inside].mean()), "bad": _round(bad[inside].mean())})
+            groups_found.append(
+                {
+                    "rows": int(inside.sum()),
+                    "probability": _round(probability[inside].mean()),
+                    "bad": _round(bad[inside].mean()),
+                }
+            )
     return groups_found
 
 
@@ -136,14 +167,18 @@ def stability(before: Numbers, after: Numbers, groups: int = GROUPS) -> float:
     edges = _edges(before, groups)
     shares = []
     for scores in (before, after):
-        counts = np.bincount(np.searchsorted(edges, scores, side="left"), minlength=len(edges) + 1) + 0.5
+        counts = (
+            np.bincount(np.searchsorted(edges, scores, side="left"), minlength=len(edges) + 1) + 0.5
+        )
         shares.append(counts / counts.sum())
     return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
 
 
 def _edges(values: Numbers, groups: int) -> Numbers:
     """Return the upper bounds of all groups but the last; fewer where values repeat."""
-    edges: Numbers = np.unique(np.quantile(values, np.arange(1, groups) / groups, method="inverted_cdf"))
+    edges: Numbers = np.unique(
+        np.quantile(values, np.arange(1, groups) / groups, method="inverted_cdf")
+    )
     inner: Numbers = edges[edges < values.max()]
     return inner
 
@@ -183,7 +218,9 @@ def evaluate(train: ScoredRows, test: ScoredRows) -> dict[str, Any]:
         "train": metrics(train),
         "test": metrics(test),
         "stability": _round(stability(train.score, test.score)),
-        "roc": [[_round(good), _round(bad)] for good, bad in zip(*_downsampled(curve), strict=True)],
+        "roc": [
+            [_round(good), _round(bad)] for good, bad in zip(*_downsampled(curve), strict=True)
+        ],
         "gains": [_round(gain) for gain in gains],
         "lift": [_round(gain * GROUPS) for gain in np.diff(gains, prepend=0.0)],
         "calibration": calibration(test.probability, test.bad),
@@ -207,14 +244,19 @@ def summary_metrics(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 def _downsampled(curve: RankingCurve, maximum: int = 200) -> tuple[Numbers, Numbers]:
     """Return at most about ``maximum`` points of the curve, ends included."""
     good, bad = curve.roc()
-    chosen = np.unique(np.linspace(0, len(good) - 1, min(maximum, len(good))).round().astype(np.int64))
+    chosen = np.unique(
+        np.linspace(0, len(good) - 1, min(maximum, len(good))).round().astype(np.int64)
+    )
     return good[chosen], bad[chosen]
 
 
 def _distribution(scored: ScoredRows) -> dict[str, Any]:
     low, high = float(scored.score.min()), float(scored.score.max())
     edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)
-    counts = {name: np.histogram(scored.score[rows], edges)[0].tolist() for name, rows in (("good", ~scored.bad), ("bad", scored.bad))}
+    counts = {
+        name: np.histogram(scored.score[rows], edges)[0].tolist()
+        for name, rows in (("good", ~scored.bad), ("bad", scored.bad))
+    }
     return {"edges": [_round(edge) for edge in edges], **counts}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from federated.errors import Forbidden
-from federated.horizontal.files import write_whole
+from federated.horizontal.files import write_atomically
 
 if TYPE_CHECKING:  # Flower's own environment imports this module without what jobs need
     from federated.job import Job
@@ -64,33 +64,61 @@ class FolderGate:
         path = self._folder / f"{job.digest.hex()}.json"
         try:
             approval = json.loads(path.read_text(encoding="utf-8"))
-            spec, uses, not_after = approval["spec"], int(approval["uses"]), int(approval["notAfter"])
+            spec, uses, not_after = (
+                approval["spec"],
+                int(approval["uses"]),
+                int(approval["notAfter"]),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Forbidden("gate_refused", f"This job is not approved at {party}.", hint="Ask the data officer to approve it.") from error
+            raise Forbidden(
+                "gate_refused",
+                f"This job is not approved at {party}.",
+                hint="Ask the data officer to approve it.",
+            ) from error
         if spec != "0x" + job.digest.hex():
-            raise Forbidden("gate_refused", f"The approval at {party} is for another job.", hint="Ask the data officer to approve this one.")
+            raise Forbidden(
+                "gate_refused",
+                f"The approval at {party} is for another job.",
+                hint="Ask the data officer to approve this one.",
+            )
         if now > not_after:
             raise Forbidden("approval_ended", f"The approval of this job at {party} has ended.")
         if not self._count(job, uses):
-            raise Forbidden("uses_spent", f"All {uses} approved uses of this job at {party} are used up.")
+            raise Forbidden(
+                "uses_spent", f"All {uses} approved uses of this job at {party} are used up."
+            )
         return os.urandom(32)
 
     def approve(self, job: Approvable, *, uses: int, not_after: int, by: str) -> Path:
         """Write an approval, as the data officer."""
         path = self._folder / f"{job.digest.hex()}.json"
-        value = {"job": job.name, "spec": "0x" + job.digest.hex(), "uses": uses, "notAfter": not_after, "by": by}
+        value = {
+            "job": job.name,
+            "spec": "0x" + job.digest.hex(),
+            "uses": uses,
+            "notAfter": not_after,
+            "by": by,
+        }
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+        write_atomically(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
         return path
 
     def _count(self, job: Approvable, uses: int) -> bool:
         """Take one use: a file that only one attempt can create."""
         spent = self._folder / "spent"
         spent.mkdir(parents=True, exist_ok=True)
-        taken = [name for name in os.listdir(spent) if re.fullmatch(rf"{job.digest.hex()}\.\d+", name)]
+        taken = [
+            name for name in os.listdir(spent) if re.fullmatch(rf"{job.digest.hex()}\.\d+", name)
+        ]
         for number in range(len(taken), uses):
             try:
-                os.close(os.open(spent / f"{job.digest.hex()}.{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                os.close(
+                    os.open(
+                        spent / f"{job.digest.hex()}.{number}",
+                        os.O_CREAT | os.O_EXCL | os.O_WRONLY,
+                        0o600,
+                    )
+                )
             except FileExistsError:
                 continue
             return True

@@ -12,7 +12,9 @@ from federated.job import Table
 from federated.randomness import Randomness
 
 
-def holdout_mask(table: Table, randomness: Randomness, *, share: float, column: str | None = None) -> NDArray[np.bool_]:
+def holdout_mask(
+    table: Table, randomness: Randomness, *, share: float, column: str | None = None
+) -> NDArray[np.bool_]:
     """Return the test rows of the label party, (rows,): those where ``column`` is 1, or without a
     column a drawn ``share`` of all rows. Raises ``column_not_binary``.
     """
@@ -22,5 +24,7 @@ def holdout_mask(table: Table, randomness: Randomness, *, share: float, column: 
         return test
     values = table.columns[column]
     if values.dtype.kind != "f" or not np.isin(values, (0.0, 1.0)).all():
-        raise BadInput("column_not_binary", f"{column} must be 1 for test rows and 0 for all others.")
+        raise BadInput(
+            "column_not_binary", f"{column} must be 1 for test rows and 0 for all others."
+        )
     return np.asarray(values == 1.0, np.bool_)

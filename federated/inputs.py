@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chain.merkle import root_of
+from chain.log.merkle import root_of
 from federated.job import Table
 from federated.randomness import Randomness
 
@@ -35,7 +35,12 @@ class InputCommitment:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"root": "0x" + self.root.hex(), "rows": self.rows, "rowsInLeaf": self.rows_in_leaf, "columns": list(self.columns)}
+        return {
+            "root": "0x" + self.root.hex(),
+            "rows": self.rows,
+            "rowsInLeaf": self.rows_in_leaf,
+            "columns": list(self.columns),
+        }
 
 
 def commit_rows(table: Table, randomness: Randomness) -> InputCommitment:
@@ -44,7 +49,11 @@ def commit_rows(table: Table, randomness: Randomness) -> InputCommitment:
     salts = randomness.bytes(16 * -(-len(table) // block))
     leaves = []
     for index, start in enumerate(range(0, len(table), block)):
-        rows = b"".join(packed[start : start + block]) if isinstance(packed, list) else packed[start : start + block].tobytes()
+        rows = (
+            b"".join(packed[start : start + block])
+            if isinstance(packed, list)
+            else packed[start : start + block].tobytes()
+        )
         leaves.append(hashlib.sha256(b"\x00" + salts[16 * index : 16 * index + 16] + rows).digest())
     return InputCommitment(root_of(leaves), len(table), block, tuple(table.columns))
 
@@ -54,12 +63,19 @@ def _packed(table: Table) -> NDArray[np.uint8] | list[bytes]:
     little-endian, texts are preceded by their length.
     """
     ids = np.ascontiguousarray(table.ids).view(np.uint8).reshape(len(table), -1)
-    numbers = [column.astype("<f8").view(np.uint8).reshape(len(table), 8) for column in table.columns.values() if column.dtype.kind == "f"]
+    numbers = [
+        column.astype("<f8").view(np.uint8).reshape(len(table), 8)
+        for column in table.columns.values()
+        if column.dtype.kind == "f"
+    ]
     packed = np.concatenate([ids, *numbers], axis=1)
     texts = [column for column in table.columns.values() if column.dtype.kind != "f"]
     if not texts:
         return packed
-    return [packed[row].tobytes() + b"".join(_text(column[row]) for column in texts) for row in range(len(table))]
+    return [
+        packed[row].tobytes() + b"".join(_text(column[row]) for column in texts)
+        for row in range(len(table))
+    ]
 
 
 def _text(value: str | None) -> bytes:

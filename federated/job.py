@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chain.canonical import dumps
+from chain.core.canonical import dumps
 from federated.errors import BadInput
 from federated.session import Session
 
@@ -63,7 +63,13 @@ class Job:
             | ({"columns": list(party.columns)} if party.columns else {})
             for name, party in self.parties.items()
         }
-        return {"job": self.name, "protocol": self.protocol, "purpose": self.purpose, "parties": parties, "parameters": dict(self.parameters)}
+        return {
+            "job": self.name,
+            "protocol": self.protocol,
+            "purpose": self.purpose,
+            "parties": parties,
+            "parameters": dict(self.parameters),
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> Job:
@@ -74,15 +80,40 @@ class Job:
                 for name, party in value["parties"].items()
                 if not set(party) - {"role", "source", "columns"}
             }
-            job = cls(value["job"], value["protocol"], value["purpose"], parties, value.get("parameters", {}))
-            texts = [job.name, job.protocol, job.purpose, *parties, *(party.role for party in parties.values())]
-            sound = all(isinstance(text, str) and 0 < len(text) <= 64 for text in texts) and isinstance(job.parameters, dict)
+            job = cls(
+                value["job"],
+                value["protocol"],
+                value["purpose"],
+                parties,
+                value.get("parameters", {}),
+            )
+            texts = [
+                job.name,
+                job.protocol,
+                job.purpose,
+                *parties,
+                *(party.role for party in parties.values()),
+            ]
+            sound = all(
+                isinstance(text, str) and 0 < len(text) <= 64 for text in texts
+            ) and isinstance(job.parameters, dict)
             # Jobs name folders, and spaces separate the names of parties in the receipt.
             sound = sound and all(re.fullmatch(_NAME, label) for label in (job.name, *parties))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadInput("spec_malformed", "The job's specification lacks a field, or has one of the wrong type.") from error
-        if not sound or len(parties) < 2 or len(parties) != len(value["parties"]) or set(value) - set(job.to_json()):
-            raise BadInput("spec_malformed", "The job's specification has a field of the wrong type, or an unknown one.")
+            raise BadInput(
+                "spec_malformed",
+                "The job's specification lacks a field, or has one of the wrong type.",
+            ) from error
+        if (
+            not sound
+            or len(parties) < 2
+            or len(parties) != len(value["parties"])
+            or set(value) - set(job.to_json())
+        ):
+            raise BadInput(
+                "spec_malformed",
+                "The job's specification has a field of the wrong type, or an unknown one.",
+            )
         return job
 
     def owners(self) -> list[str]:
@@ -97,7 +128,10 @@ class Job:
         """Return the one party with this role; ``spec_roles`` if there is none or more than one."""
         names = self.with_role(role)
         if len(names) != 1:
-            raise BadInput("spec_roles", f"This protocol needs one party in the role {role}; the specification has {len(names)}.")
+            raise BadInput(
+                "spec_roles",
+                f"This protocol needs one party in the role {role}; the specification has {len(names)}.",
+            )
         return names[0]
 
 
@@ -149,8 +183,14 @@ class Table:
         """Return numeric columns as (rows, columns); ``column_not_numeric``."""
         for name in names:
             if self.columns[name].dtype.kind != "f":
-                raise BadInput("column_not_numeric", f"The column {name} has values that are not numbers.")
-        return np.column_stack([self.columns[name] for name in names]) if names else np.empty((len(self), 0))
+                raise BadInput(
+                    "column_not_numeric", f"The column {name} has values that are not numbers."
+                )
+        return (
+            np.column_stack([self.columns[name] for name in names])
+            if names
+            else np.empty((len(self), 0))
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ Role = Callable[[Session], Awaitable[T]]
 class QueueWire:
     """One end of a pair of queues."""
 
-    def __init__(self, inbox: asyncio.Queue[bytes | None], outbox: asyncio.Queue[bytes | None]) -> None:
+    def __init__(
+        self, inbox: asyncio.Queue[bytes | None], outbox: asyncio.Queue[bytes | None]
+    ) -> None:
         self._inbox, self._outbox = inbox, outbox
 
     async def send(self, frame: Sequence[Buffer]) -> None:
@@ -47,7 +49,9 @@ def wire_pair() -> tuple[QueueWire, QueueWire]:
     return QueueWire(back, there), QueueWire(there, back)
 
 
-async def run_together(roles: Mapping[str, Role[T]], *, seeds: Mapping[str, bytes] | None = None) -> dict[str, T]:
+async def run_together(
+    roles: Mapping[str, Role[T]], *, seeds: Mapping[str, bytes] | None = None
+) -> dict[str, T]:
     """Run all parties' roles concurrently and return their results by name. The first error cancels
     all.
     """
@@ -71,7 +75,9 @@ async def run_together(roles: Mapping[str, Role[T]], *, seeds: Mapping[str, byte
     return {name: task.result() for name, task in tasks.items()}
 
 
-def run_local(roles: Mapping[str, Role[T]], *, seeds: Mapping[str, bytes] | None = None) -> dict[str, T]:
+def run_local(
+    roles: Mapping[str, Role[T]], *, seeds: Mapping[str, bytes] | None = None
+) -> dict[str, T]:
     """Run ``run_together`` from synchronous code; a single error is raised as itself."""
     try:
         return asyncio.run(run_together(roles, seeds=seeds))

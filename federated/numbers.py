@@ -14,7 +14,9 @@ DEFAULT_MISSING = ("", "#N/A", "N/A", "N.A.", "NA", "NULL", "NaN", "n/a", "n.a."
 """Cells that mean a missing value."""
 NUMBER_LIKE = r"^\s*[+-]?\s*[¥$€£]?\s*[+-]?[0-9][0-9,.' ]*\s*(?:[%‰]|[十百千万亿]*元?)\s*$"
 """A cell, in Unicode NFKC, that is meant as a number, whether or not it is recognised."""
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
+_NUMBER = re.compile(
+    r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?"
+)
 _LONGEST_FORM = 24
 
 
@@ -28,5 +30,8 @@ def digit_pattern(text: str) -> str:
     """Return the pattern of a cell, for messages: every digit as 9, every letter as a; nothing of
     the value is left.
     """
-    kinds = ["9" if character.isdecimal() else "a" if character.isalpha() else character for character in text[:_LONGEST_FORM]]
+    kinds = [
+        "9" if character.isdecimal() else "a" if character.isalpha() else character
+        for character in text[:_LONGEST_FORM]
+    ]
     return "".join(kinds) + ("…" if len(text) > _LONGEST_FORM else "")

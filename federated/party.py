@@ -121,13 +121,21 @@ class PartyConfig(_Strict):
             value: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
             config = cls(**value, home=path.parent)
         except OSError as error:
-            raise BadInput("config_missing", f"The configuration {path} cannot be read.", hint="Make one: qiaolian federated init.") from error
+            raise BadInput(
+                "config_missing",
+                f"The configuration {path} cannot be read.",
+                hint="Make one: qiaolian federated init.",
+            ) from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise BadInput("config_malformed", f"The configuration {path.name}: {where}: {first['msg']}.") from error
+            raise BadInput(
+                "config_malformed", f"The configuration {path.name}: {where}: {first['msg']}."
+            ) from error
         except (ValueError, TypeError) as error:
-            raise BadInput("config_malformed", f"The configuration {path.name} is not TOML: {error}.") from error
+            raise BadInput(
+                "config_malformed", f"The configuration {path.name} is not TOML: {error}."
+            ) from error
         for name in config.peers:
             config.certificate_of(name)
         return config
@@ -138,13 +146,22 @@ class PartyConfig(_Strict):
         try:
             pem = (self.home / entry.certificate).read_bytes()
         except OSError as error:
-            raise BadInput("certificate_malformed", f"The certificate of {peer} cannot be read.") from error
+            raise BadInput(
+                "certificate_malformed", f"The certificate of {peer} cannot be read."
+            ) from error
         if fingerprint_of(pem, name=peer) != entry.fingerprint:
-            raise BadInput("certificate_not_pinned", f"The certificate of {peer} is not the one whose fingerprint is pinned.")
+            raise BadInput(
+                "certificate_not_pinned",
+                f"The certificate of {peer} is not the one whose fingerprint is pinned.",
+            )
         return pem
 
     def source(self, name: str | None) -> SourceEntry:
         """Return a source by name; ``source_unknown``."""
         if name is None or name not in self.sources:
-            raise BadInput("source_unknown", f"This party has no source {name}.", hint="Add it to the configuration.")
+            raise BadInput(
+                "source_unknown",
+                f"This party has no source {name}.",
+                hint="Add it to the configuration.",
+            )
         return self.sources[name]

@@ -54,10 +54,18 @@ class PendingConnections:
         have no slot: the caller closes them.
         """
         key = (peer, job)
-        dropped = [self._held.pop(entry).wire for entry in [*self._held] if entry == key or self._held[entry].wire.gone]
+        dropped = [
+            self._held.pop(entry).wire
+            for entry in [*self._held]
+            if entry == key or self._held[entry].wire.gone
+        ]
         now = asyncio.get_running_loop().time()
         if key not in self._awaited and self._count(peer) >= MAX_PENDING:
-            dropped += [self._held.pop(entry).wire for entry in [*self._held] if entry[0] == peer and self._held[entry].since < now - self._max_age]
+            dropped += [
+                self._held.pop(entry).wire
+                for entry in [*self._held]
+                if entry[0] == peer and self._held[entry].since < now - self._max_age
+            ]
         if key not in self._awaited and self._count(peer) >= MAX_PENDING:
             return [*dropped, wire]
         self._held[key] = _Held(now, wire)

@@ -22,13 +22,17 @@ def protocol_of(job: Job) -> Protocol:
     ``spec_roles`` and the protocol's own codes.
     """
     if job.protocol not in PROTOCOL_MODULES:
-        raise BadInput("protocol_unknown", f"Unknown protocol {job.protocol}; known are {', '.join(sorted(PROTOCOL_MODULES))}.")
+        raise BadInput(
+            "protocol_unknown",
+            f"Unknown protocol {job.protocol}; known are {', '.join(sorted(PROTOCOL_MODULES))}.",
+        )
     module, name = PROTOCOL_MODULES[job.protocol]
     protocol: Protocol = getattr(importlib.import_module(module), name)
     for party, part in job.parties.items():
         if part.role not in protocol.roles:
             raise BadInput(
-                "spec_roles", f"{party} has the role {part.role}, which {job.protocol} does not define; its roles are {', '.join(protocol.roles)}."
+                "spec_roles",
+                f"{party} has the role {part.role}, which {job.protocol} does not define; its roles are {', '.join(protocol.roles)}.",
             )
     protocol.check(job)
     return protocol

@@ -20,7 +20,9 @@ _CHUNK = 1 << 24
 
 def derive(seed: bytes, label: str, length: int = 32) -> bytes:
     """Derive a key of ``length`` bytes for a label."""
-    return HKDF(hashes.SHA256(), length, salt=None, info=b"qiaolian.federated.v1/" + label.encode()).derive(seed)
+    return HKDF(
+        hashes.SHA256(), length, salt=None, info=b"qiaolian.federated.v1/" + label.encode()
+    ).derive(seed)
 
 
 class Randomness:
@@ -28,7 +30,9 @@ class Randomness:
 
     def __init__(self, seed: bytes, label: str = "") -> None:
         self._seed, self._label = seed, label
-        self._stream = Cipher(algorithms.AES256(derive(seed, label)), modes.CTR(bytes(16))).encryptor()
+        self._stream = Cipher(
+            algorithms.AES256(derive(seed, label)), modes.CTR(bytes(16))
+        ).encryptor()
 
     def child(self, label: str) -> Randomness:
         """Return an independent stream."""

@@ -47,7 +47,9 @@ class LabelScorer(Interface):
     model: str
     features: tuple[str, ...]  # the departments the model was trained with
 
-    async def scores(self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]) -> NDArray[Any]:
+    async def scores(
+        self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]
+    ) -> NDArray[Any]:
         """Return the scores of these rows, from its own part and the departments' answers."""
         ...
 
@@ -65,7 +67,9 @@ class FeatureScorer(Interface):
         """Agree with the other departments on masks."""
         ...
 
-    async def answer(self, session: Session, label: str, rows: NDArray[np.int64], first: int) -> None:
+    async def answer(
+        self, session: Session, label: str, rows: NDArray[np.int64], first: int
+    ) -> None:
         """Send what the label party needs of these rows. ``first``: the number of the first row
         among all requested rows.
         """
@@ -86,27 +90,57 @@ class ScoringRequest:
     @classmethod
     def of(cls, job: Job) -> ScoringRequest:
         """Read a job; ``spec_roles``, ``spec_columns``, ``spec_parameters``."""
-        label, departments, given = job.only("label"), tuple(job.with_role("features")), job.parameters
+        label, departments, given = (
+            job.only("label"),
+            tuple(job.with_role("features")),
+            job.parameters,
+        )
         if not 1 <= len(departments) < MAX_PARTIES:
-            raise BadInput("spec_roles", f"Scoring needs one to {MAX_PARTIES - 1} parties in the role features.")
+            raise BadInput(
+                "spec_roles",
+                f"Scoring needs one to {MAX_PARTIES - 1} parties in the role features.",
+            )
         for name in (label, *departments):
             if job.parties[name].source is None:
                 raise BadInput("spec_roles", f"{name} has no source; every party needs one.")
             if name != label and not job.parties[name].columns:
                 raise BadInput("spec_columns", f"{name} must name the columns of its model.")
-        training, models, batch = given.get("training"), given.get("models"), given.get("batch", 1000)
+        training, models, batch = (
+            given.get("training"),
+            given.get("models"),
+            given.get("batch", 1000),
+        )
         digests = models if isinstance(models, dict) else {}
-        pinned = all(isinstance(digest, str) and re.fullmatch("0x[0-9a-f]{64}", digest) for digest in digests.values())
+        pinned = all(
+            isinstance(digest, str) and re.fullmatch("0x[0-9a-f]{64}", digest)
+            for digest in digests.values()
+        )
         named = isinstance(training, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", training)
-        if set(given) - {"training", "models", "batch", "alignment"} or not isinstance(training, str) or not named:
-            raise BadInput("spec_parameters", "Scoring has the parameters training (a job's name), models, batch, alignment.")
+        if (
+            set(given) - {"training", "models", "batch", "alignment"}
+            or not isinstance(training, str)
+            or not named
+        ):
+            raise BadInput(
+                "spec_parameters",
+                "Scoring has the parameters training (a job's name), models, batch, alignment.",
+            )
         if not pinned or set(digests) != {label, *departments}:
             raise BadInput(
-                "spec_parameters", "models must map each party to the SHA-256 of its model.json, and nothing else.", hint="It is in each receipt."
+                "spec_parameters",
+                "models must map each party to the SHA-256 of its model.json, and nothing else.",
+                hint="It is in each receipt.",
             )
         if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
             raise BadInput("spec_parameters", f"batch is not an integer from 1 to {MAX_BATCH}.")
-        return cls(label, departments, training, digests, batch, alignment_terms(given.get("alignment", {})))
+        return cls(
+            label,
+            departments,
+            training,
+            digests,
+            batch,
+            alignment_terms(given.get("alignment", {})),
+        )
 
     def model(self, session: Session) -> tuple[Any, bytes]:
         """Return the module of this party's kind of model and the file of the model.
@@ -116,11 +150,15 @@ class ScoringRequest:
         home = session.settings.get("home")
         if home is None:
             raise BadInput("model_unknown", "This party has no folder for models.")
-        model_file = session.persist("model", lambda: stored_model(Path(home), self.training, self.models[session.party]))
+        model_file = session.persist(
+            "model", lambda: stored_model(Path(home), self.training, self.models[session.party])
+        )
         try:
             return importlib.import_module(KINDS[json.loads(model_file)["kind"]]), model_file
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BadInput("model_malformed", "The model's file is malformed or of an unknown kind.") from error
+            raise BadInput(
+                "model_malformed", "The model's file is malformed or of an unknown kind."
+            ) from error
 
 
 def stored_model(home: Path, training: str, digest: str) -> bytes:
@@ -134,8 +172,16 @@ def stored_model(home: Path, training: str, digest: str) -> bytes:
             return model_file
     if batches:
         sentence = f"No stored model of {training} has the digest that the specification pins."
-        raise Conflict("model_differs", sentence, hint="Take the digest of model.json from the training's receipt.")
-    raise BadInput("model_unknown", f"No model of a job {training} is stored.", hint="Train it first, and keep its output folder.")
+        raise Conflict(
+            "model_differs",
+            sentence,
+            hint="Take the digest of model.json from the training's receipt.",
+        )
+    raise BadInput(
+        "model_unknown",
+        f"No model of a job {training} is stored.",
+        hint="Train it first, and keep its output folder.",
+    )
 
 
 def check(job: Job) -> None:
@@ -153,9 +199,15 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     scorer: LabelScorer = await asyncio.to_thread(module.label_scorer, model_file, table)
     if set(scorer.features) != set(request.features):
         trained, named = ", ".join(sorted(scorer.features)), ", ".join(sorted(request.features))
-        raise Conflict("model_differs", f"The model was trained with {trained}; the job names {named}.", hint="A score needs every part.")
+        raise Conflict(
+            "model_differs",
+            f"The model was trained with {trained}; the job names {named}.",
+            hint="A score needs every part.",
+        )
     await _require_one_model(session, scorer.model, request.features)
-    common = await align(session, table.ids, leader=session.party, followers=request.features, terms=request.terms)
+    common = await align(
+        session, table.ids, leader=session.party, followers=request.features, terms=request.terms
+    )
     batches = []
     for start in range(0, len(common), request.batch):
         rows = common[start : start + request.batch]
@@ -166,10 +218,22 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     for name in request.features:
         await session.to(name).send("scoring/request", first=len(common), count=0)
     scores = np.concatenate(batches)
-    metrics = {"rows": len(table), "scored": len(common), "requests": len(batches), "model": scorer.model}
+    metrics = {
+        "rows": len(table),
+        "scored": len(common),
+        "requests": len(batches),
+        "model": scorer.model,
+    }
     ids = [identifier.decode() for identifier in table.ids[common].tolist()]
     probabilities = np.round(scorer.probabilities(scores), 6).tolist()
-    return JobResult(metrics, {"scores.csv": await asyncio.to_thread(csv_bytes, id=ids, score=scores.tolist(), probability=probabilities)})
+    return JobResult(
+        metrics,
+        {
+            "scores.csv": await asyncio.to_thread(
+                csv_bytes, id=ids, score=scores.tolist(), probability=probabilities
+            )
+        },
+    )
 
 
 async def features(session: Session, table: Table | None, job: Job) -> JobResult:
@@ -179,14 +243,23 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     require_finite(table.columns)
     scorer: FeatureScorer = await asyncio.to_thread(module.feature_scorer, model_file, table)
     await _require_one_model(session, scorer.model, [request.label])
-    common = await align(session, table.ids, leader=request.label, followers=request.features, terms=request.terms)
+    common = await align(
+        session, table.ids, leader=request.label, followers=request.features, terms=request.terms
+    )
     await scorer.prepare(session, request.features)
     done = 0
     while True:
         message = await session.to(request.label).receive("scoring/request")
-        first, count = message.integer("first"), message.integer("count", maximum=min(request.batch, len(common) - done))
+        first, count = (
+            message.integer("first"),
+            message.integer("count", maximum=min(request.batch, len(common) - done)),
+        )
         if first != done:
-            raise PeerFault("message_malformed", f"{request.label} requests rows out of order.", peer=request.label)
+            raise PeerFault(
+                "message_malformed",
+                f"{request.label} requests rows out of order.",
+                peer=request.label,
+            )
         if not count:
             break
         await scorer.answer(session, request.label, common[done : done + count], done)
@@ -200,7 +273,12 @@ async def _require_one_model(session: Session, model: str, peers: Sequence[str])
         await session.to(peer).send("scoring/model", model=model)
     for peer in peers:
         if (await session.to(peer).receive("scoring/model")).text("model", max_length=64) != model:
-            raise Conflict("model_differs", f"{peer}'s part of the model comes from another training.", hint="Pin parts of one attempt.", peer=peer)
+            raise Conflict(
+                "model_differs",
+                f"{peer}'s part of the model comes from another training.",
+                hint="Pin parts of one attempt.",
+                peer=peer,
+            )
 
 
 def _rows(table: Table | None) -> Table:

@@ -43,7 +43,9 @@ class SourceFormat:
     """Columns that are text although most of their cells look like numbers."""
 
 
-def read(path: Path, *, key: str, columns: Sequence[str], source_format: SourceFormat | None = None) -> Table:
+def read(
+    path: Path, *, key: str, columns: Sequence[str], source_format: SourceFormat | None = None
+) -> Table:
     """Read a table.
 
     Raises:
@@ -56,23 +58,37 @@ def read(path: Path, *, key: str, columns: Sequence[str], source_format: SourceF
     """
     source_format = source_format or SourceFormat()
     if key in columns or len(set(columns)) != len(columns):
-        raise BadInput("column_doubled", f"A column of {path.name} is named twice, or is the identifier.")
+        raise BadInput(
+            "column_doubled", f"A column of {path.name} is named twice, or is the identifier."
+        )
     try:
         table, encoding = _load(path, [key, *columns], source_format)
         if not len(table):
             raise BadInput("ids_empty", f"The source {path.name} has no rows.")
         ids, changed = _ids(table.column(key), path)
-        read_columns = {name: _column(table.column(name), name, path, source_format) for name in columns}
+        read_columns = {
+            name: _column(table.column(name), name, path, source_format) for name in columns
+        }
     except FileNotFoundError as error:
-        raise BadInput("source_missing", f"The source {path.name} does not exist.", hint="Check its path in the party's configuration.") from error
+        raise BadInput(
+            "source_missing",
+            f"The source {path.name} does not exist.",
+            hint="Check its path in the party's configuration.",
+        ) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         sentence = f"The source {path.name} cannot be read: {_cause(error)}."
-        raise BadInput("source_unreadable", sentence, hint="Check that it is complete, and its delimiter in the party's configuration.") from error
+        raise BadInput(
+            "source_unreadable",
+            sentence,
+            hint="Check that it is complete, and its delimiter in the party's configuration.",
+        ) from error
     report = ReadReport(
         encoding=encoding,
         rows=len(ids),
         ids_changed=changed,
-        missing={name: table.column(name).null_count for name in columns if table.column(name).null_count},
+        missing={
+            name: table.column(name).null_count for name in columns if table.column(name).null_count
+        },
         numbers_recognised={name: count for name, (_, count) in read_columns.items() if count},
     )
     return Table(ids, {name: values for name, (values, _) in read_columns.items()}, report)
@@ -90,13 +106,18 @@ def _load(path: Path, wanted: list[str], source_format: SourceFormat) -> tuple[p
         _require(names, wanted, path.name)
         return parquet.read_table(path, columns=wanted), _PARQUET
     encoding = _encoding(path, source_format.encoding)
-    how = {"read_options": csv.ReadOptions(encoding=encoding), "parse_options": csv.ParseOptions(delimiter=source_format.delimiter)}
+    how = {
+        "read_options": csv.ReadOptions(encoding=encoding),
+        "parse_options": csv.ParseOptions(delimiter=source_format.delimiter),
+    }
     with csv.open_csv(path, **how) as reader:
         _require(reader.schema.names, wanted, path.name)
     # The identifier is a text even where all of them are digits: a leading zero is part of it.
     convert = csv.ConvertOptions(
         include_columns=wanted,
-        column_types={name: pa.string() for name in wanted if name == wanted[0] or name in source_format.texts},
+        column_types={
+            name: pa.string() for name in wanted if name == wanted[0] or name in source_format.texts
+        },
         null_values=list(source_format.missing),
         strings_can_be_null=True,
     )
@@ -109,13 +130,22 @@ def _encoding(path: Path, declared: str) -> str:
     """
     if declared not in (AUTO, *ENCODINGS):
         hint = f"Supported are {', '.join((AUTO, *ENCODINGS))}."
-        raise BadInput("source_encoding_unknown", f"The encoding {declared} of {path.name} is not supported.", hint=hint)
+        raise BadInput(
+            "source_encoding_unknown",
+            f"The encoding {declared} of {path.name} is not supported.",
+            hint=hint,
+        )
     found = detected(path) if declared == AUTO else declared
     line = broken_line(path, found or ENCODINGS[0]) if declared != AUTO or found is None else None
     if line is not None:
         expected = found or "utf-8 or gb18030"
         hint = "Set the source's encoding in the party's configuration, or convert the file."
-        raise BadInput("source_encoding", f"Line {line} of {path.name} is not {expected}.", hint=hint, line=line)
+        raise BadInput(
+            "source_encoding",
+            f"Line {line} of {path.name} is not {expected}.",
+            hint=hint,
+            line=line,
+        )
     assert found is not None
     return found
 
@@ -123,7 +153,9 @@ def _encoding(path: Path, declared: str) -> str:
 def _require(names: Sequence[str], wanted: Sequence[str], source: str) -> None:
     for name in wanted:
         if list(names).count(name) != 1:
-            raise BadInput("column_unknown", f"The source {source} does not have exactly one column {name}.")
+            raise BadInput(
+                "column_unknown", f"The source {source} does not have exactly one column {name}."
+            )
 
 
 def _where(path: Path, row: int) -> str:
@@ -141,11 +173,24 @@ def _ids(column: pa.ChunkedArray, path: Path) -> tuple[NDArray[np.bytes_], int]:
     wrong = pc.or_(pc.equal(lengths, 0), pc.greater(lengths, _ID_BYTES))
     if pc.any(wrong).as_py():
         where = _where(path, pc.index(wrong, True).as_py())
-        raise BadInput("ids_malformed", f"{where} of {path.name} has an identifier that is missing or longer than {_ID_BYTES} bytes.")
+        raise BadInput(
+            "ids_malformed",
+            f"{where} of {path.name} has an identifier that is missing or longer than {_ID_BYTES} bytes.",
+        )
     if pc.count_distinct(texts).as_py() != len(texts):
-        alike = "" if pc.count_distinct(written).as_py() != len(texts) else ", after normalising blanks, width and case"
-        raise BadInput("ids_duplicate", f"An identifier of {path.name} occurs in two rows{alike}.", hint="Keep one row for each identifier.")
-    return _fixed_width(texts, pc.max(lengths).as_py()), pc.sum(pc.not_equal(texts, written)).as_py() or 0
+        alike = (
+            ""
+            if pc.count_distinct(written).as_py() != len(texts)
+            else ", after normalising blanks, width and case"
+        )
+        raise BadInput(
+            "ids_duplicate",
+            f"An identifier of {path.name} occurs in two rows{alike}.",
+            hint="Keep one row for each identifier.",
+        )
+    return _fixed_width(texts, pc.max(lengths).as_py()), pc.sum(
+        pc.not_equal(texts, written)
+    ).as_py() or 0
 
 
 def _common_form(texts: pa.StringArray) -> pa.StringArray:
@@ -161,7 +206,9 @@ def _common_form(texts: pa.StringArray) -> pa.StringArray:
 def _fixed_width(texts: pa.StringArray, width: int) -> NDArray[np.bytes_]:
     """Convert Arrow's bytes to fixed-width numpy bytes, padded with zeros."""
     texts = pa.concat_arrays([texts])  # an offset of zero
-    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    offsets = np.frombuffer(texts.buffers()[1], np.int32)[
+        texts.offset : texts.offset + len(texts) + 1
+    ]
     data = np.frombuffer(texts.buffers()[2], np.uint8)
     lengths = np.diff(offsets)
     if (lengths == width).all():
@@ -173,15 +220,30 @@ def _fixed_width(texts: pa.StringArray, width: int) -> NDArray[np.bytes_]:
     return out.reshape(-1).view(f"S{width}")
 
 
-def _column(column: pa.ChunkedArray, name: str, path: Path, source_format: SourceFormat) -> tuple[NDArray[Any], int]:
+def _column(
+    column: pa.ChunkedArray, name: str, path: Path, source_format: SourceFormat
+) -> tuple[NDArray[Any], int]:
     """Return a column's values, and how many numbers were not written plainly."""
     kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+        or pa.types.is_decimal(kind)
+    ):
         try:
-            numbers: NDArray[Any] = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+            numbers: NDArray[Any] = (
+                pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+            )
         except pa.ArrowInvalid as error:
             hint = "Leave the column out, or declare it in texts of the source."
-            raise BadInput("column_malformed", f"The column {name} of {path.name} has whole numbers beyond 2^53.", hint=hint, column=name) from error
+            raise BadInput(
+                "column_malformed",
+                f"The column {name} of {path.name} has whole numbers beyond 2^53.",
+                hint=hint,
+                column=name,
+            ) from error
         return numbers, 0
     cells = pc.cast(column, pa.string())
     if name not in source_format.texts and pa.types.is_string(kind) and _mostly_numbers(cells):
@@ -191,7 +253,9 @@ def _column(column: pa.ChunkedArray, name: str, path: Path, source_format: Sourc
 
 
 def _mostly_numbers(cells: pa.ChunkedArray) -> bool:
-    like = pc.sum(pc.match_substring_regex(pc.utf8_normalize(cells, "NFKC"), NUMBER_LIKE)).as_py() or 0
+    like = (
+        pc.sum(pc.match_substring_regex(pc.utf8_normalize(cells, "NFKC"), NUMBER_LIKE)).as_py() or 0
+    )
     return bool(2 * like > len(cells) - cells.null_count)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from chain.keys import write_private
+from chain.keys.files import write_private
 from federated.channel import FRAME_LIMIT, Buffer, decode
 from federated.errors import BadInput, Conflict
 
@@ -66,7 +66,9 @@ class Transcript:
 
     def __post_init__(self) -> None:
         if self.folder is not None:
-            self._received, self._sent, self._records = (_private(self.folder / name) for name in ("received", "sent", "records"))
+            self._received, self._sent, self._records = (
+                _private(self.folder / name) for name in ("received", "sent", "records")
+            )
 
     def sent(self, peer: str, kind: str, frame: Sequence[Buffer]) -> None:
         """Add a frame that is about to be sent."""
@@ -80,13 +82,17 @@ class Transcript:
         digest, name = digest_of([frame]), peer.encode()
         self._direction(peer, self.party).add(digest, len(frame))
         if self._received is not None:
-            self._received.write(len(name).to_bytes(2, "big") + len(frame).to_bytes(4, "big") + digest + name)
+            self._received.write(
+                len(name).to_bytes(2, "big") + len(frame).to_bytes(4, "big") + digest + name
+            )
             self._received.write(frame)
 
     def record(self, name: str, value: bytes) -> None:
         """Record the digest of a value that must repeat."""
         if self._records is not None:
-            self._records.write(json.dumps([name, hashlib.sha256(value).hexdigest()]).encode() + b"\n")
+            self._records.write(
+                json.dumps([name, hashlib.sha256(value).hexdigest()]).encode() + b"\n"
+            )
 
     def persist(self, name: str, produce: Callable[[], bytes]) -> bytes:
         """Produce a value that the seed does not determine, and store it in the attempt's private
@@ -106,7 +112,10 @@ class Transcript:
 
     def to_json(self) -> dict[str, Any]:
         """Return all directions, for the receipt."""
-        return {f"{sender} > {receiver}": direction.to_json() for (sender, receiver), direction in sorted(self.directions.items())}
+        return {
+            f"{sender} > {receiver}": direction.to_json()
+            for (sender, receiver), direction in sorted(self.directions.items())
+        }
 
     def close(self) -> None:
         """Close the recording."""
@@ -133,7 +142,9 @@ def digest_of(frame: Sequence[Buffer]) -> bytes:
 
 
 def _private(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb", buffering=1 << 20)
+    return os.fdopen(
+        os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb", buffering=1 << 20
+    )
 
 
 # --- Replay ---------------------------------------------------------------------------------------
@@ -150,7 +161,9 @@ class Recording:
             self._sent = _lines(folder / "sent", 3)
             self._records = iter(_lines(folder / "records", 2))
         except OSError as error:
-            raise BadInput("recording_missing", "The attempt has no recording that can be read.") from error
+            raise BadInput(
+                "recording_missing", "The attempt has no recording that can be read."
+            ) from error
         for peer, frame in self._split():
             self._frames.setdefault(peer, []).append(frame)
         for name, expected in directions.items():
@@ -158,7 +171,9 @@ class Recording:
 
     def wire(self, peer: str) -> ReplayWire:
         """Return the recorded end of a channel."""
-        return ReplayWire(peer, self._frames.get(peer, []), [entry for entry in self._sent if entry[0] == peer])
+        return ReplayWire(
+            peer, self._frames.get(peer, []), [entry for entry in self._sent if entry[0] == peer]
+        )
 
     def record(self, name: str, value: bytes) -> None:
         """Compare a value that must repeat."""
@@ -171,16 +186,29 @@ class Recording:
         try:
             return (self._folder / "persisted" / name).read_bytes()
         except OSError as error:
-            raise BadInput("recording_missing", f"The attempt's private state lacks {name}.") from error
+            raise BadInput(
+                "recording_missing", f"The attempt's private state lacks {name}."
+            ) from error
 
     def _split(self) -> Iterator[tuple[str, memoryview]]:
         view, offset, index = memoryview(self._data), 0, 0
         while offset < len(view):
-            name, size = int.from_bytes(view[offset : offset + 2], "big"), int.from_bytes(view[offset + 2 : offset + 6], "big")
+            name, size = (
+                int.from_bytes(view[offset : offset + 2], "big"),
+                int.from_bytes(view[offset + 2 : offset + 6], "big"),
+            )
             start = offset + 38 + name
             frame = view[start : start + size]
-            if size > FRAME_LIMIT or len(frame) != size or digest_of([frame]) != view[offset + 6 : offset + 38]:
-                raise Conflict("recording_altered", f"Received frame {index} differs from the run.", frame=index)
+            if (
+                size > FRAME_LIMIT
+                or len(frame) != size
+                or digest_of([frame]) != view[offset + 6 : offset + 38]
+            ):
+                raise Conflict(
+                    "recording_altered",
+                    f"Received frame {index} differs from the run.",
+                    frame=index,
+                )
             yield bytes(view[offset + 38 : start]).decode("utf-8", "replace"), frame
             offset, index = start + size, index + 1
 
@@ -198,7 +226,10 @@ class Recording:
                     chain.add(bytes.fromhex(entry[2]), 0)
             what = f"what was sent to {receiver}"
         if "0x" + chain.head.hex() != expected["head"] or chain.frames != expected["frames"]:
-            raise Conflict("recording_altered", f"The recording of {what} does not match the head in the receipt.")
+            raise Conflict(
+                "recording_altered",
+                f"The recording of {what} does not match the head in the receipt.",
+            )
 
 
 class ReplayWire:
@@ -213,23 +244,38 @@ class ReplayWire:
         index, recorded = next(self._sent, (None, None))
         _, message = decode(self._peer, memoryview(b"".join(frame)))
         if recorded is None:
-            raise Conflict("replay_mismatch", f"The replay sends {message.kind} to {self._peer}; the run sent nothing more.")
-        same = message.kind == recorded[1] and (message.kind.startswith(NONDETERMINISTIC) or digest_of(frame).hex() == recorded[2])
+            raise Conflict(
+                "replay_mismatch",
+                f"The replay sends {message.kind} to {self._peer}; the run sent nothing more.",
+            )
+        same = message.kind == recorded[1] and (
+            message.kind.startswith(NONDETERMINISTIC) or digest_of(frame).hex() == recorded[2]
+        )
         if not same:
-            raise Conflict("replay_mismatch", f"Message {index} to {self._peer} ({message.kind}) differs from the run.", message=index)
+            raise Conflict(
+                "replay_mismatch",
+                f"Message {index} to {self._peer} ({message.kind}) differs from the run.",
+                message=index,
+            )
 
     async def receive(self) -> memoryview:
         """Return the next recorded frame."""
         await asyncio.sleep(0)
         frame = next(self._received, None)
         if frame is None:
-            raise Conflict("replay_mismatch", f"The replay waits for a message of {self._peer} that the run did not receive.")
+            raise Conflict(
+                "replay_mismatch",
+                f"The replay waits for a message of {self._peer} that the run did not receive.",
+            )
         return frame
 
     def finish(self) -> None:
         """Raise unless every recorded frame was used."""
         if next(self._sent, None) is not None or next(self._received, None) is not None:
-            raise Conflict("replay_mismatch", f"The run exchanged more messages with {self._peer} than the replay.")
+            raise Conflict(
+                "replay_mismatch",
+                f"The run exchanged more messages with {self._peer} than the replay.",
+            )
 
 
 def _lines(path: Path, parts: int) -> list[list[str]]:
@@ -239,11 +285,18 @@ def _lines(path: Path, parts: int) -> list[list[str]]:
         try:
             line = json.loads(text)
             sound = (
-                isinstance(line, list) and len(line) == parts and all(isinstance(part, str) for part in line) and len(bytes.fromhex(line[-1])) == 32
+                isinstance(line, list)
+                and len(line) == parts
+                and all(isinstance(part, str) for part in line)
+                and len(bytes.fromhex(line[-1])) == 32
             )
         except ValueError:
             sound = False
         if not sound:
-            raise Conflict("recording_altered", f"Line {index} of {path.name} differs from the run.", line=index)
+            raise Conflict(
+                "recording_altered",
+                f"Line {index} of {path.name} differs from the run.",
+                line=index,
+            )
         lines.append(line)
     return lines

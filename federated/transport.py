@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from chain.keys import tls_certificate, tls_fingerprint, tls_private_pem, write_private
+from chain.keys.files import tls_certificate, tls_fingerprint, tls_private_pem, write_private
 from federated.channel import FRAME_LIMIT, Buffer
 from federated.errors import BadInput, PeerFault
 
@@ -65,7 +65,11 @@ class TlsWire:
                 self._writer.write(piece)
             await asyncio.wait_for(self._writer.drain(), self._stalled_after)
         except TimeoutError as error:
-            raise PeerFault("peer_stalled", f"{self.peer} has read nothing for {self._stalled_after:g} s.", peer=self.peer) from error
+            raise PeerFault(
+                "peer_stalled",
+                f"{self.peer} has read nothing for {self._stalled_after:g} s.",
+                peer=self.peer,
+            ) from error
         except (OSError, RuntimeError) as error:
             raise self._gone() from error
 
@@ -77,7 +81,11 @@ class TlsWire:
             if frame:
                 return memoryview(frame)
             if asyncio.get_running_loop().time() > deadline:
-                raise PeerFault("peer_stalled", f"{self.peer} is alive but has sent no message for {self._stalled_after:g} s.", peer=self.peer)
+                raise PeerFault(
+                    "peer_stalled",
+                    f"{self.peer} is alive but has sent no message for {self._stalled_after:g} s.",
+                    peer=self.peer,
+                )
 
     async def close(self) -> None:
         """Close the connection after flushing sent frames."""
@@ -88,12 +96,26 @@ class TlsWire:
 
     async def _read_frame(self) -> bytes:
         try:
-            length = int.from_bytes(await asyncio.wait_for(self._reader.readexactly(4), self._silent_after), "big")
+            length = int.from_bytes(
+                await asyncio.wait_for(self._reader.readexactly(4), self._silent_after), "big"
+            )
             if length > FRAME_LIMIT:
-                raise PeerFault("frame_too_long", f"{self.peer} announced a frame of {length} bytes.", peer=self.peer)
-            return await asyncio.wait_for(self._reader.readexactly(length), self._stalled_after) if length else b""
+                raise PeerFault(
+                    "frame_too_long",
+                    f"{self.peer} announced a frame of {length} bytes.",
+                    peer=self.peer,
+                )
+            return (
+                await asyncio.wait_for(self._reader.readexactly(length), self._stalled_after)
+                if length
+                else b""
+            )
         except TimeoutError as error:
-            raise PeerFault("peer_silent", f"{self.peer} has been silent for {self._silent_after:g} s.", peer=self.peer) from error
+            raise PeerFault(
+                "peer_silent",
+                f"{self.peer} has been silent for {self._silent_after:g} s.",
+                peer=self.peer,
+            ) from error
         except (asyncio.IncompleteReadError, OSError) as error:
             raise self._gone() from error
 
@@ -126,12 +148,20 @@ def fingerprint_of(certificate: bytes, *, name: str) -> str:
     SubjectPublicKeyInfo; ``certificate_malformed``.
     """
     try:
-        loaded = x509.load_pem_x509_certificate(certificate) if certificate.startswith(b"-----") else x509.load_der_x509_certificate(certificate)
+        loaded = (
+            x509.load_pem_x509_certificate(certificate)
+            if certificate.startswith(b"-----")
+            else x509.load_der_x509_certificate(certificate)
+        )
         key = loaded.public_key()
     except ValueError as error:
-        raise BadInput("certificate_malformed", f"The certificate of {name} cannot be read.") from error
+        raise BadInput(
+            "certificate_malformed", f"The certificate of {name} cannot be read."
+        ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise BadInput("certificate_malformed", f"The certificate of {name} has a key that is not P-256.")
+        raise BadInput(
+            "certificate_malformed", f"The certificate of {name} has a key that is not P-256."
+        )
     return "0x" + tls_fingerprint(key).hex()
 
 
@@ -147,7 +177,11 @@ def tls_context(directory: Path, trusted: Iterable[bytes], *, server: bool) -> s
     try:
         context.load_cert_chain(directory / "certificate.pem", directory / "key.pem")
     except (OSError, ssl.SSLError) as error:
-        raise BadInput("key_missing", "The party's own key or certificate cannot be read.", hint="Make them: qiaolian federated init.") from error
+        raise BadInput(
+            "key_missing",
+            "The party's own key or certificate cannot be read.",
+            hint="Make them: qiaolian federated init.",
+        ) from error
     for certificate in trusted:
         context.load_verify_locations(cadata=certificate.decode("ascii"))
     return context
@@ -160,11 +194,15 @@ def shown_fingerprint(writer: asyncio.StreamWriter) -> str:
     return fingerprint_of(certificate or b"", name="the peer")
 
 
-async def connect(host: str, port: int, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(
+    host: str, port: int, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a connection; ``OSError`` if nobody listens, ``ssl.SSLError`` if a certificate is not
     trusted.
     """
-    return await asyncio.open_connection(host, port, ssl=context, server_hostname="", limit=_READ_AHEAD)
+    return await asyncio.open_connection(
+        host, port, ssl=context, server_hostname="", limit=_READ_AHEAD
+    )
 
 
 async def listen(host: str, port: int, context: ssl.SSLContext, accepted: object) -> asyncio.Server:

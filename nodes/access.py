@@ -1,7 +1,8 @@
 """Who of the node's own organisation calls: bearer tokens, one a role, kept as hashes.
 
-A token is 32 random bytes, so a plain SHA-256 of it is enough to keep (nothing to guess); the file is 0600 all the
-same. Tokens in clear are written once, at ``node init``, to be handed to the systems and people they are for.
+A token is 32 random bytes, so a plain SHA-256 of it is enough to keep (nothing to guess); the file
+is 0600 all the same. Tokens in clear are written once, at ``node init``, to be handed to the
+systems and people they are for.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chain.errors import BadInput, Unauthorised
-from chain.keys import write_private
+from chain.core.errors import BadInput, Unauthorised
+from chain.keys.files import write_private
 
 ROLES = ("system", "clerk", "officer", "auditor", "administrator")
 """The organisation's own systems, clerk, chief data officer, auditor, administrator."""
@@ -41,19 +42,32 @@ class LocalAccess:
         """Read the file.
 
         Raises:
-            BadInput: ``access_missing``, ``access_malformed``, ``access_too_open`` when others can read it.
+            BadInput: ``access_missing``, ``access_malformed``, ``access_too_open`` when others can
+                read it.
         """
         try:
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise BadInput("access_too_open", f"{path} can be read by other users.", hint="Run: chmod 600 on that file.")
+                raise BadInput(
+                    "access_too_open",
+                    f"{path} can be read by other users.",
+                    hint="Run: chmod 600 on that file.",
+                )
             value = json.loads(path.read_text(encoding="utf-8"))
-            entries = [_Entry(each["role"], bytes.fromhex(each["sha256"])) for each in value["tokens"]]
-            if any(each.role not in ROLES or len(each.digest) != 32 for each in entries):
+            entries = [
+                _Entry(token["role"], bytes.fromhex(token["sha256"])) for token in value["tokens"]
+            ]
+            if any(entry.role not in ROLES or len(entry.digest) != 32 for entry in entries):
                 raise ValueError("entry")
         except FileNotFoundError as error:
-            raise BadInput("access_missing", f"There is no access file at {path}.", hint="Run: qiaolian node init") from error
+            raise BadInput(
+                "access_missing",
+                f"There is no access file at {path}.",
+                hint="Run: qiaolian node init",
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput("access_malformed", f"The access file {path} is damaged.", hint="Restore it.") from error
+            raise BadInput(
+                "access_malformed", f"The access file {path} is damaged.", hint="Restore it."
+            ) from error
         return cls(entries)
 
     def role_of(self, header: str) -> str:
@@ -68,13 +82,20 @@ class LocalAccess:
             if hmac.compare_digest(entry.digest, digest):
                 found = entry.role
         if not found:
-            raise Unauthorised("access_token_unknown", "The bearer token is not one of this node's.")
+            raise Unauthorised(
+                "access_token_unknown", "The bearer token is not one of this node's."
+            )
         return found
 
 
 def create(path: Path) -> dict[str, str]:
-    """Make fresh tokens for every role, keep their hashes in ``path``, and return them in clear by role."""
+    """Make fresh tokens for every role, keep their hashes in ``path``, and return them in clear by
+    role.
+    """
     tokens = {role: _PREFIX + secrets.token_urlsafe(32) for role in ROLES}
-    entries: list[dict[str, Any]] = [{"role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()} for role, token in tokens.items()]
+    entries: list[dict[str, Any]] = [
+        {"role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()}
+        for role, token in tokens.items()
+    ]
     write_private(path, json.dumps({"tokens": entries}, indent=1).encode() + b"\n")
     return tokens

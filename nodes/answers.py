@@ -1,8 +1,10 @@
-"""What a node answers over HTTP, and its refusals as our own errors. Needs nothing installed beyond the base.
+"""What a node answers over HTTP, and its refusals as our own errors. Needs nothing installed beyond
+the base.
 
-A refusal is a node's only if it is problem+json as nodes write it. Anything else was said by something between or in its place:
-a proxy's page for 413, 502 or 504, or another program. The error then says so instead of laying it on the node that was asked.
-Nobody vouches for a problem's text: it is bounded and made printable.
+A refusal is a node's only if it is problem+json as nodes write it. Anything else was said by
+something between or in its place: a proxy's page for 413, 502 or 504, or another program. The error
+then says so instead of laying it on the node that was asked. Nobody vouches for a problem's text:
+it is bounded and made printable.
 """
 
 from __future__ import annotations
@@ -13,8 +15,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, RefusedBy, Refuser, Unauthorised, Unavailable
-from chain.printable import printable
+from chain.core.errors import (
+    BadInput,
+    Conflict,
+    Forbidden,
+    NotFound,
+    QiaolianError,
+    RefusedBy,
+    Refuser,
+    Unauthorised,
+    Unavailable,
+)
+from chain.core.printable import printable
 
 _BY_STATUS: dict[int, type[QiaolianError]] = {
     401: Unauthorised,
@@ -29,11 +41,31 @@ _BY_STATUS: dict[int, type[QiaolianError]] = {
 _RESERVED = {"type", "title", "status", "detail", "code", "hint", "instance", "refusedBy"}
 _REPEAT = "Send the same request again: it is idempotent."
 _PROXIES: dict[int, tuple[str, str, str]] = {
-    401: ("proxy_forbidden", "did not let the request through", "Ask who runs the proxy to let the node's address through."),
-    408: ("proxy_timeout", "gave up waiting; whether the node acted is not known", f"{_REPEAT} Give the proxy a longer time to wait."),
-    413: ("proxy_body_too_large", "takes no body of that size", "Raise the proxy's limit to the node's limits.body_bytes."),
-    429: ("proxy_busy", "gets too many requests", "Send the request again in a while; raise the proxy's limit."),
-    502: ("proxy_bad_gateway", "could not reach the node, or lost it; whether the node acted is not known", _REPEAT),
+    401: (
+        "proxy_forbidden",
+        "did not let the request through",
+        "Ask who runs the proxy to let the node's address through.",
+    ),
+    408: (
+        "proxy_timeout",
+        "gave up waiting; whether the node acted is not known",
+        f"{_REPEAT} Give the proxy a longer time to wait.",
+    ),
+    413: (
+        "proxy_body_too_large",
+        "takes no body of that size",
+        "Raise the proxy's limit to the node's limits.body_bytes.",
+    ),
+    429: (
+        "proxy_busy",
+        "gets too many requests",
+        "Send the request again in a while; raise the proxy's limit.",
+    ),
+    502: (
+        "proxy_bad_gateway",
+        "could not reach the node, or lost it; whether the node acted is not known",
+        _REPEAT,
+    ),
     503: ("proxy_unavailable", "has no node to pass the request to", _REPEAT),
 }
 _PROXIES |= {403: _PROXIES[401], 407: _PROXIES[401], 504: _PROXIES[408]}
@@ -49,7 +81,7 @@ _MEMBER = re.compile(r"[0-9A-Z]{18}")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """Status, content type and body of an HTTP answer."""
 
     status: int
@@ -62,9 +94,9 @@ class Answer:
         return self.status >= 300
 
 
-def peer_refusal(member: str, address: str, answer: Answer) -> QiaolianError:
-    """What another member's node at ``address`` (``host:port``) answered instead: its own code, laid on that peer, or ``not_a_node``
-    and the ``proxy_…`` codes for what is no node's answer.
+def peer_refusal(member: str, address: str, answer: HttpAnswer) -> QiaolianError:
+    """What another member's node at ``address`` (``host:port``) answered instead: its own code,
+    laid on that peer, or ``not_a_node`` and the ``proxy_…`` codes for what is no node's answer.
     """
     problem = _problem(answer)
     if problem is None:
@@ -74,16 +106,22 @@ def peer_refusal(member: str, address: str, answer: Answer) -> QiaolianError:
     return error.by(RefusedBy(Refuser.PEER, member, address))
 
 
-def node_refusal(address: str, answer: Answer) -> QiaolianError:
-    """What the own node at ``address`` answered instead. Whom it says it was refused by is believed, as it is one's own."""
+def node_refusal(address: str, answer: HttpAnswer) -> QiaolianError:
+    """What the own node at ``address`` answered instead. Whom it says it was refused by is
+    believed, as it is one's own.
+    """
     problem = _problem(answer)
     if problem is None:
         return foreign(answer, RefusedBy(Refuser.PROXY, address=address))
-    return _as_error(answer, problem).by(_refused_by(problem.get("refusedBy"), RefusedBy(address=address)))
+    return _as_error(answer, problem).by(
+        _refused_by(problem.get("refusedBy"), RefusedBy(address=address))
+    )
 
 
-def foreign(answer: Answer, proxy: RefusedBy) -> QiaolianError:
-    """An answer that no node gives, as an error that names what gave it: ``not_a_node`` or a code by its status."""
+def foreign(answer: HttpAnswer, proxy: RefusedBy) -> QiaolianError:
+    """An answer that no node gives, as an error that names what gave it: ``not_a_node`` or a code
+    by its status.
+    """
     known = _PROXIES.get(answer.status)
     if known is None:
         return Unavailable(
@@ -92,14 +130,21 @@ def foreign(answer: Answer, proxy: RefusedBy) -> QiaolianError:
             hint="Check the address: a proxy or another program may be listening there.",
         ).by(replace(proxy))
     code, act, hint = known
-    error = (QiaolianError if answer.status == 413 else Unavailable)(code, f"A proxy before the node at {proxy.address} {act}.", hint=hint)
+    error = (QiaolianError if answer.status == 413 else Unavailable)(
+        code, f"A proxy before the node at {proxy.address} {act}.", hint=hint
+    )
     error.status = 413 if answer.status == 413 else 503
     return error.by(proxy)
 
 
-def _problem(answer: Answer) -> Mapping[str, Any] | None:
-    """The answer's problem if a node wrote it: its type names its code, and its status is the answer's."""
-    if len(answer.body) > MAX_PROBLEM_BYTES or answer.content_type.partition(";")[0].strip().lower() != "application/problem+json":
+def _problem(answer: HttpAnswer) -> Mapping[str, Any] | None:
+    """The answer's problem if a node wrote it: its type names its code, and its status is the
+    answer's.
+    """
+    if (
+        len(answer.body) > MAX_PROBLEM_BYTES
+        or answer.content_type.partition(";")[0].strip().lower() != "application/problem+json"
+    ):
         return None
     try:
         problem = json.loads(answer.body)
@@ -110,15 +155,27 @@ def _problem(answer: Answer) -> Mapping[str, Any] | None:
     code, sentence = problem.get("code"), problem.get("detail")
     if not isinstance(code, str) or not _CODE.fullmatch(code) or not isinstance(sentence, str):
         return None
-    right = problem.get("type") == f"urn:qiaolian:error:{code}" and problem.get("status") == answer.status and answer.status >= 400
+    right = (
+        problem.get("type") == f"urn:qiaolian:error:{code}"
+        and problem.get("status") == answer.status
+        and answer.status >= 400
+    )
     return problem if right else None
 
 
-def _as_error(answer: Answer, problem: Mapping[str, Any]) -> QiaolianError:
+def _as_error(answer: HttpAnswer, problem: Mapping[str, Any]) -> QiaolianError:
     hint = problem.get("hint", "")
     kind = _BY_STATUS.get(answer.status, QiaolianError)
-    error = kind(problem["code"], bounded(problem["detail"]), hint=bounded(hint) if isinstance(hint, str) else "")
-    names = [name for name in problem if name not in _RESERVED and name.isidentifier() and len(name) <= 64]
+    error = kind(
+        problem["code"],
+        bounded(problem["detail"]),
+        hint=bounded(hint) if isinstance(hint, str) else "",
+    )
+    names = [
+        name
+        for name in problem
+        if name not in _RESERVED and name.isidentifier() and len(name) <= 64
+    ]
     error.context.update((name, _plain(problem[name])) for name in names[:_MAX_ITEMS])
     error.status = answer.status
     return error
@@ -130,7 +187,11 @@ def _refused_by(value: Any, otherwise: RefusedBy) -> RefusedBy:
     member, address = value.get("member", ""), value.get("address", "")
     if not isinstance(member, str) or not isinstance(address, str):
         return otherwise
-    return RefusedBy(Refuser(value["kind"]), member if _MEMBER.fullmatch(member) else "", printable(address, limit=120))
+    return RefusedBy(
+        Refuser(value["kind"]),
+        member if _MEMBER.fullmatch(member) else "",
+        printable(address, limit=120),
+    )
 
 
 def bounded(text: str) -> str:
@@ -139,7 +200,9 @@ def bounded(text: str) -> str:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A stranger's JSON value, bounded: what is too deep or no text, whole number or truth value becomes null."""
+    """A stranger's JSON value, bounded: what is too deep or no text, whole number or truth value
+    becomes null.
+    """
     if isinstance(value, str):
         return bounded(value)
     if isinstance(value, int):
@@ -147,5 +210,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list) and depth < _MAX_DEPTH:
         return [_plain(item, depth + 1) for item in value[:_MAX_ITEMS]]
     if isinstance(value, dict) and depth < _MAX_DEPTH:
-        return {bounded(name)[:64]: _plain(item, depth + 1) for name, item in list(value.items())[:_MAX_ITEMS]}
+        return {
+            bounded(name)[:64]: _plain(item, depth + 1)
+            for name, item in list(value.items())[:_MAX_ITEMS]
+        }
     return None

@@ -1,4 +1,6 @@
-"""The node's application: the domain packages' routers behind one gate, and the workers beside them."""
+"""The node's application: the domain packages' routers behind one gate, and the workers beside
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from chain.errors import QiaolianError
-from chain.statements import KeyPurpose
+from chain.core.errors import QiaolianError
+from chain.statements.types import KeyPurpose
 from nodes import health, operations, own_keys, problems
 from nodes.access import LocalAccess
 from nodes.assembly import Node, assemble
-from nodes.bodies import Bodies, BodyLimits
+from nodes.bodies import BodyBudget, BodyLimits
 from nodes.certificate import ServerCertificate
 from nodes.config import NodeConfig
-from nodes.gate import Gate, Guards
+from nodes.gate import Gate, GateServices
 from nodes.metrics import Metrics
 from nodes.migrate import upgrade
-from nodes.rates import Rates
+from nodes.rates import RateLimiter
 from nodes.routers import routers
 from nodes.version import VERSION
 from nodes.workers import Worker, Workers
@@ -50,7 +52,9 @@ def create_app(
     *,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
-    """The application; everything is opened when it starts and closed when it ends. ``clock`` gives Unix seconds."""
+    """The application; everything is opened when it starts and closed when it ends. ``clock`` gives
+    Unix seconds.
+    """
     metrics = Metrics()
     access = LocalAccess.load(config.path(config.access.tokens))
     guards = _guards(config, access, metrics)
@@ -103,21 +107,23 @@ def create_app(
     return app
 
 
-def _guards(config: NodeConfig, access: LocalAccess, metrics: Metrics) -> Guards:
+def _guards(config: NodeConfig, access: LocalAccess, metrics: Metrics) -> GateServices:
     limits = config.limits
     sizes = BodyLimits(
         large=limits.body_bytes,
         statement=limits.statement_bytes,
         stranger=limits.stranger_bytes,
-        together=limits.bodies_bytes,
+        total=limits.bodies_bytes,
     )
-    return Guards(
+    return GateServices(
         member=config.member,
         access=access,
         metrics=metrics,
-        bodies=Bodies(sizes),
-        strangers=Rates(limits.stranger_requests_per_second, limits.stranger_requests_burst),
-        members=Rates(limits.member_requests_per_second, 2 * int(limits.member_requests_per_second)),
+        bodies=BodyBudget(sizes),
+        strangers=RateLimiter(limits.stranger_requests_per_second, limits.stranger_requests_burst),
+        members=RateLimiter(
+            limits.member_requests_per_second, 2 * int(limits.member_requests_per_second)
+        ),
     )
 
 
@@ -127,7 +133,9 @@ def _operation_id(route: APIRoute) -> str:
     return "_".join(words).lower()
 
 
-def _own_workers(config: NodeConfig, certificate: ServerCertificate, peers: PeerMonitor) -> list[Worker]:
+def _own_workers(
+    config: NodeConfig, certificate: ServerCertificate, peers: PeerMonitor
+) -> list[Worker]:
     """Workers of the program itself, beside those of the domain packages."""
     seconds = config.workers.certificate_seconds
     return [
@@ -143,7 +151,7 @@ def _watched(
     certificate: ServerCertificate,
 ) -> health.Watched:
     return health.Watched(
-        standing=node.standing,
+        restore_guard=node.restore_guard,
         sources=node.source_monitor,
         peers=peers,
         workers=monitor,
@@ -162,7 +170,11 @@ def _health(node: Node, metrics: Metrics, watched: health.Watched) -> health.Hea
         projects=config.workers.projector,
     )
     metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", found.view_age)
-    metrics.gauge("qiaolian_projection_behind_blocks", "Blocks of the view whose events are not in the database yet.", found.blocks_behind)
+    metrics.gauge(
+        "qiaolian_projection_behind_blocks",
+        "Blocks of the view whose events are not in the database yet.",
+        found.blocks_behind,
+    )
     metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", found.outbox_depth)
     metrics.gauge("qiaolian_log_size", "Entries in the evidence log.", found.log_size)
     metrics.gauge(
@@ -170,15 +182,47 @@ def _health(node: Node, metrics: Metrics, watched: health.Watched) -> health.Hea
         "Calls refused because a source departs from what was published; see GET /v1/incidents.",
         found.source_incidents,
     )
-    metrics.gauge("qiaolian_sources_down", "Configured sources that cannot be read; see /readyz.", found.sources_down)
+    metrics.gauge(
+        "qiaolian_sources_down",
+        "Configured sources that cannot be read; see /readyz.",
+        found.sources_down,
+    )
     for name, text, value in (
-        ("qiaolian_certificate_days_left", "Days until this node's TLS certificate ends.", found.certificate_days),
-        ("qiaolian_peer_certificate_days_left", "Days until the first of the peers' certificates ends.", found.peer_certificate_days),
-        ("qiaolian_keys_ended", "Keys of this node that are not live in the directory.", found.keys_ended),
-        ("qiaolian_clock_offset_seconds", "This node's clock minus the blocks' time, else most peers' clocks.", found.clock_offset),
-        ("qiaolian_log_uncosigned_seconds", "How long the first checkpoint has waited for a witness.", found.uncosigned_seconds),
-        ("qiaolian_workers_failing", "Background workers whose latest round failed; see /readyz.", found.workers_failing),
-        ("qiaolian_peers_down", "Members whose nodes do not answer; see /readyz.", found.peers_down),
+        (
+            "qiaolian_certificate_days_left",
+            "Days until this node's TLS certificate ends.",
+            found.certificate_days,
+        ),
+        (
+            "qiaolian_peer_certificate_days_left",
+            "Days until the first of the peers' certificates ends.",
+            found.peer_certificate_days,
+        ),
+        (
+            "qiaolian_keys_ended",
+            "Keys of this node that are not live in the directory.",
+            found.keys_ended,
+        ),
+        (
+            "qiaolian_clock_offset_seconds",
+            "This node's clock minus the blocks' time, else most peers' clocks.",
+            found.clock_offset,
+        ),
+        (
+            "qiaolian_log_uncosigned_seconds",
+            "How long the first checkpoint has waited for a witness.",
+            found.uncosigned_seconds,
+        ),
+        (
+            "qiaolian_workers_failing",
+            "Background workers whose latest round failed; see /readyz.",
+            found.workers_failing,
+        ),
+        (
+            "qiaolian_peers_down",
+            "Members whose nodes do not answer; see /readyz.",
+            found.peers_down,
+        ),
         *found.claim_gauges(),
     ):
         metrics.gauge(name, text, value)

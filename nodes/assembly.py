@@ -1,8 +1,8 @@
-"""Puts one node together from its configuration: deployment, database, view, keys, peers, sources; the ``Context`` that
-services get.
+"""Puts one node together from its configuration: deployment, database, view, keys, peers, sources;
+the ``Context`` that services get.
 
-Only what the process needs is opened: the API process holds the statement, token and log keys, the outbox process the
-transaction key alone.
+Only what the process needs is opened: the API process holds the statement, token and log keys, the
+outbox process the transaction key alone.
 """
 
 from __future__ import annotations
@@ -12,38 +12,40 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chain.context import Context
-from chain.database import Database
-from chain.deployment import Deployment
-from chain.finality import FinalityRule, KaiaIbft, UnsealedForTestsOnly
-from chain.keys import KeyStore
-from chain.ledger import Ledger
-from chain.statements import KeyPurpose
-from chain.view import ChainView
+from chain.core.database import Database
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.finality import FinalityRule, KaiaIbft, UnsealedForTestsOnly
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.view import ChainView
+from chain.keys.files import KeyStore
+from chain.statements.types import KeyPurpose
 from exchange.metering.gateway import LIMITS
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge
 from nodes.config import UNSEALED_TEST, NodeConfig
 from nodes.initialise import NODE_KEYS, public_keys
 from nodes.peers import HttpPeers
+from nodes.restore_guard import GuardedLogSigner, GuardedSigner, RestoreGuard
 from nodes.sources import Sources
 from nodes.sources.monitor import SourceMonitor
-from nodes.standing import HeldLogSigner, HeldSigner, Standing
-from nodes.tokens import Issuer, NonceLog, Verifier
-from registry.evidence.service import STANDING
+from nodes.tokens import NonceLog, TokenIssuer, TokenVerifier
+from registry.evidence.service import RESTORE_GUARD
 
 
 @dataclass
 class Node:
-    """An assembled API process. ``start`` belongs to the running event loop, ``close`` ends everything."""
+    """An assembled API process. ``start`` belongs to the running event loop, ``close`` ends
+    everything.
+    """
 
     config: NodeConfig
     context: Context
     peers: HttpPeers
-    verifier: Verifier
+    verifier: TokenVerifier
     nonces: NonceLog
     sources: Sources
     source_monitor: SourceMonitor
-    standing: Standing
+    restore_guard: RestoreGuard
     keys: Mapping[KeyPurpose, bytes]
     """Fingerprints of the node's own keys."""
 
@@ -85,14 +87,16 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> N
     keys_dir = config.path(config.keys.dir)
     public = public_keys(keys_dir)
     store = KeyStore(keys_dir, config.passphrase())
-    standing = Standing()
+    restore_guard = RestoreGuard()
     token_signer = store.secp256k1(NODE_KEYS[KeyPurpose.TOKEN][0])
     signers = {
-        KeyPurpose.STATEMENT: HeldSigner(store.secp256k1(NODE_KEYS[KeyPurpose.STATEMENT][0]), standing),
+        KeyPurpose.STATEMENT: GuardedSigner(
+            store.secp256k1(NODE_KEYS[KeyPurpose.STATEMENT][0]), restore_guard
+        ),
         KeyPurpose.TOKEN: token_signer,
     }
     statement_key = NODE_KEYS[KeyPurpose.STATEMENT][0]
-    log_signer = HeldLogSigner(store.ed25519(NODE_KEYS[KeyPurpose.LOG][0]), standing)
+    log_signer = GuardedLogSigner(store.ed25519(NODE_KEYS[KeyPurpose.LOG][0]), restore_guard)
     view = ChainView(
         config.chain.rpc,
         deployment,
@@ -100,7 +104,9 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> N
         stale_seconds=config.chain.stale_seconds,
         clock=clock,
     )
-    issuer = Issuer(member=config.member, signer=token_signer, deployment=deployment, clock=clock)
+    issuer = TokenIssuer(
+        member=config.member, signer=token_signer, deployment=deployment, clock=clock
+    )
     peers = HttpPeers(
         peers=config.peers,
         issuer=issuer,
@@ -123,13 +129,24 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> N
         signers=signers,
         log_signer=log_signer,
         transaction_address=public[KeyPurpose.TRANSACTION].address,
-        earlier_signers=[HeldSigner(store.secp256k1(name), standing) for name in store.replaced(statement_key)],
-        earlier_log_keys=[store.ed25519(name).public_key for name in reversed(store.replaced(NODE_KEYS[KeyPurpose.LOG][0]))],
-        settings={"log_keys": log_keys, "peers": tuple(config.peers), LIMITS: _gateway_limits(config), **config.settings},
+        earlier_signers=[
+            GuardedSigner(store.secp256k1(name), restore_guard)
+            for name in store.replaced(statement_key)
+        ],
+        earlier_log_keys=[
+            store.ed25519(name).public_key
+            for name in reversed(store.replaced(NODE_KEYS[KeyPurpose.LOG][0]))
+        ],
+        settings={
+            "log_keys": log_keys,
+            "peers": tuple(config.peers),
+            LIMITS: _gateway_limits(config),
+            **config.settings,
+        },
         clock=clock,
-        ports={"sources": sources, STANDING: standing.require},
+        ports={"sources": sources, RESTORE_GUARD: restore_guard.require},
     )
-    verifier = Verifier(
+    verifier = TokenVerifier(
         member=config.member,
         view=view,
         nonces=nonces,
@@ -138,4 +155,4 @@ def assemble(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> N
     )
     monitor = SourceMonitor(sources, seconds=config.workers.source_seconds)
     keys = {purpose: entry.fingerprint for purpose, entry in public.items()}
-    return Node(config, context, peers, verifier, nonces, sources, monitor, standing, keys)
+    return Node(config, context, peers, verifier, nonces, sources, monitor, restore_guard, keys)

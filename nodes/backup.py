@@ -31,9 +31,9 @@ from typing import IO, Any
 
 import pyrage
 
-from chain import merkle
-from chain.errors import BadInput, Conflict, Unavailable
-from chain.keys import write_private
+from chain.core.errors import BadInput, Conflict, Unavailable
+from chain.keys.files import write_private
+from chain.log import merkle
 from nodes.config import NodeConfig, load
 from nodes.initialise import ADMISSION_FILE, CONFIG_FILE
 from nodes.migrate import known_revisions
@@ -102,7 +102,9 @@ def create_key(path: Path) -> str:
         Conflict: ``key_exists``.
     """
     if path.exists():
-        raise Conflict("key_exists", f"{path} exists; a key is never overwritten.", hint="Choose another file.")
+        raise Conflict(
+            "key_exists", f"{path} exists; a key is never overwritten.", hint="Choose another file."
+        )
     identity = pyrage.x25519.Identity.generate()
     public = str(identity.to_public())
     write_private(path, f"# public key: {public}\n{identity}\n".encode())
@@ -119,7 +121,11 @@ def backup(config: NodeConfig, out: Path, recipients: Sequence[str], progress: P
     """
     keys = [_recipient(text) for text in recipients]
     if out.exists():
-        raise Conflict("backup_exists", f"{out} exists; a backup is never overwritten.", hint="Choose another file.")
+        raise Conflict(
+            "backup_exists",
+            f"{out} exists; a backup is never overwritten.",
+            hint="Choose another file.",
+        )
     database = _database_file(config)
     config.data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=config.data, prefix="backup-") as temporary:
@@ -188,7 +194,11 @@ def _database_file(config: NodeConfig) -> Path:
         )
     path = Path(config.database_url.removeprefix(_SQLITE))
     if not path.is_file():
-        raise BadInput("backup_missing", f"There is no database at {path}.", hint="Has the node ever been started?")
+        raise BadInput(
+            "backup_missing",
+            f"There is no database at {path}.",
+            hint="Has the node ever been started?",
+        )
     return path
 
 
@@ -205,7 +215,9 @@ def _node_files(config: NodeConfig) -> dict[str, Path]:
     files |= {f"keys/{path.name}": path for path in sorted(keys.iterdir()) if path.is_file()}
     for name, path in files.items():
         if not path.is_file():
-            raise BadInput("backup_missing", f"The node's {name} is not at {path}.", hint="Correct node.toml.")
+            raise BadInput(
+                "backup_missing", f"The node's {name} is not at {path}.", hint="Correct node.toml."
+            )
     return files
 
 
@@ -252,7 +264,9 @@ def _examined(database: Path) -> tuple[str, int, bytes]:
 # --- The archive ----------------------------------------------------------------------------------
 
 
-def _write_archive(path: Path, content: Content, files: dict[str, Path], keys: Sequence[pyrage.x25519.Recipient]) -> None:
+def _write_archive(
+    path: Path, content: Content, files: dict[str, Path], keys: Sequence[pyrage.x25519.Recipient]
+) -> None:
     def produce(stream: io.BufferedWriter) -> None:
         with tarfile.open(fileobj=stream, mode="w|", bufsize=CHUNK_BYTES) as archive:
             manifest = json.dumps(content.to_json(), indent=1).encode()
@@ -353,7 +367,9 @@ def _unpack(plain: IO[bytes], home: Path) -> Content:
                 content = Content.from_json(data.read())
                 continue
             if entry.name not in content.files or entry.name in found:
-                raise _damaged(f"The backup holds {entry.name!r}, which its manifest does not name.")
+                raise _damaged(
+                    f"The backup holds {entry.name!r}, which its manifest does not name."
+                )
             found[entry.name] = _store(data, home / _relative(entry.name))
     if content is None:
         raise _malformed()

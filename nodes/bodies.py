@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Match
 
-from chain.errors import QiaolianError, Unavailable
+from chain.core.errors import QiaolianError, Unavailable
 from registry.access import Principal
 
 _SHARES = 4
@@ -28,34 +28,42 @@ class BodyTooLarge(QiaolianError):
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """Bytes of one body: at routes for many items, at all others, and of callers without a token; and of all bodies at a time."""
+    """Bytes of one body: at routes for many items, at all others, and of callers without a token;
+    and of all bodies at a time.
+    """
 
     large: int
     statement: int
     stranger: int
-    together: int
+    total: int
 
 
-class Bodies:
+class BodyBudget:
     """What may be read, and what is held now. Belongs to one event loop."""
 
     def __init__(self, limits: BodyLimits, routes: Sequence[BaseRoute] = ()) -> None:
         self.limits = limits
         self.routes = routes
-        self._held: Counter[str] = Counter()
+        self._reserved: Counter[str] = Counter()
 
     def limit(self, scope: Any, caller: Principal | None) -> int:
         """The most bytes of this request's body; 0 where nothing of it is to be read."""
-        route = next((route for route in self.routes if route.matches(scope)[0] is Match.FULL), None)
+        route = next(
+            (route for route in self.routes if route.matches(scope)[0] is Match.FULL), None
+        )
         if route is None:
             return 0
         marks: dict[str, Any] = getattr(route, "openapi_extra", None) or {}
         if caller is None:
             return self.limits.stranger if marks.get("x-open-to-strangers") else 0
-        return self.limits.large if marks.get("x-large-body") else min(self.limits.statement, self.limits.large)
+        return (
+            self.limits.large
+            if marks.get("x-large-body")
+            else min(self.limits.statement, self.limits.large)
+        )
 
     @contextmanager
-    def held(self, caller: Principal | None, size: int) -> Iterator[None]:
+    def reserve(self, caller: Principal | None, size: int) -> Iterator[None]:
         """Count a body while it is in memory.
 
         Raises:
@@ -65,19 +73,28 @@ class Bodies:
             # Bounded by the number of strangers' connections.
             yield
             return
-        own, all_held = self._held[caller.member], self._held.total()
-        share = max(self.limits.together // _SHARES, self.limits.large)
-        if all_held and (own + size > share or all_held + size > self.limits.together):
-            raise Unavailable("node_busy", "The node holds too many request bodies.", hint="Send the request again in a second.")
-        self._held[caller.member] += size
+        own, all_held = self._reserved[caller.member], self._reserved.total()
+        share = max(self.limits.total // _SHARES, self.limits.large)
+        if all_held and (own + size > share or all_held + size > self.limits.total):
+            raise Unavailable(
+                "node_busy",
+                "The node holds too many request bodies.",
+                hint="Send the request again in a second.",
+            )
+        self._reserved[caller.member] += size
         try:
             yield
         finally:
-            self._held[caller.member] -= size
-            if not self._held[caller.member]:
-                del self._held[caller.member]
+            self._reserved[caller.member] -= size
+            if not self._reserved[caller.member]:
+                del self._reserved[caller.member]
 
 
 def too_large(limit: int) -> BodyTooLarge:
     """The refusal of a body over its limit."""
-    return BodyTooLarge("body_too_large", f"The request's body is over {limit} bytes.", hint="Send it in several requests.", limit=limit)
+    return BodyTooLarge(
+        "body_too_large",
+        f"The request's body is over {limit} bytes.",
+        hint="Send it in several requests.",
+        limit=limit,
+    )

@@ -29,10 +29,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from chain.errors import BadInput, Conflict, QiaolianError
-from chain.keys import KeyStore, renewed_certificate, tls_fingerprint, write_private
-from chain.statements import KeyPurpose
-from chain.zone import DAY_SECONDS
+from chain.core.errors import BadInput, Conflict, QiaolianError
+from chain.core.zone import DAY_SECONDS
+from chain.keys.files import KeyStore, renewed_certificate, tls_fingerprint, write_private
+from chain.statements.types import KeyPurpose
 from nodes.config import NodeConfig
 from nodes.initialise import CERTIFICATE_FILE, NODE_KEYS
 
@@ -88,10 +88,12 @@ def current(config: NodeConfig) -> NodeCertificate:
 
 
 def renew(config: NodeConfig) -> NodeCertificate:
-    """Replace the certificate by one for the same names and the key in the key store, valid from now.
+    """Replace the certificate by one for the same names and the key in the key store, valid from
+    now.
 
     Raises:
-        Conflict: ``certificate_issued_elsewhere``; BadInput: ``certificate_wrong``, and what opening the key raises.
+        Conflict: ``certificate_issued_elsewhere``; BadInput: ``certificate_wrong``, and what
+            opening the key raises.
     """
     return _renew(config, _stored_key(config))
 
@@ -124,7 +126,8 @@ class ServerCertificate:
         """Take up a certificate file that was replaced, and renew the certificate if that is due.
 
         Raises:
-            As ``renew``; OSError when the file cannot be written. The server goes on with the certificate it has.
+            As ``renew``; OSError when the file cannot be written. The server goes on with the
+            certificate it has.
         """
         self._take_up()
         if self._renews and self.info.due(self._clock()):

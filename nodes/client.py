@@ -1,8 +1,9 @@
 """A small client of a node's own API, for the organisation's systems, the demo and the tests.
 
-The node's certificate is trusted as a file. Where the node shows a later certificate of the same key, as after a
-renewal, that is trusted too. Refusals come back as ``QiaolianError`` with the node's code and say who refused, which may
-be a proxy in front of it (``nodes.answers``). One connection, kept alive; one client a thread.
+The node's certificate is trusted as a file. Where the node shows a later certificate of the same
+key, as after a renewal, that is trusted too. Refusals come back as ``QiaolianError`` with the
+node's code and say who refused, which may be a proxy in front of it (``nodes.answers``). One
+connection, kept alive; one client a thread.
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from chain.errors import QiaolianError, RefusedBy, Refuser, Unavailable
-from chain.printable import printable
-from chain.zone import local_time
-from nodes.answers import Answer, foreign, node_refusal
+from chain.core.errors import QiaolianError, RefusedBy, Refuser, Unavailable
+from chain.core.printable import printable
+from chain.core.zone import local_time
+from nodes.answers import HttpAnswer, foreign, node_refusal
 from registry.list_limits import MAX_ROWS
 
 
 class NodeClient:
     """Calls one node with one bearer token (none: as a stranger)."""
 
-    def __init__(self, url: str, *, certificate: Path, token: str | None = None, timeout: float | None = 30.0) -> None:
+    def __init__(
+        self, url: str, *, certificate: Path, token: str | None = None, timeout: float | None = 30.0
+    ) -> None:
         self.url = url
         self._trust = _Trust(certificate.read_bytes())
         self._token = token
@@ -45,7 +48,9 @@ class NodeClient:
         return self.request("GET", path)
 
     def pages(self, path: str, *, limit: int = MAX_ROWS) -> Iterator[Any]:
-        """GET a list page after page; the decoded JSON answers. ``path`` may have a query, without limit and cursor."""
+        """GET a list page after page; the decoded JSON answers. ``path`` may have a query, without
+        limit and cursor.
+        """
         separator, cursor = "&" if "?" in path else "?", ""
         while True:
             answer = self.get(f"{path}{separator}limit={limit}{cursor}")
@@ -55,7 +60,9 @@ class NodeClient:
             cursor = "&" + urlencode({"cursor": answer["next"]})
 
     def rows(self, path: str, name: str) -> Iterator[Any]:
-        """Every row of a list, which the answers have under ``name``; later pages are asked for when their turn comes."""
+        """Every row of a list, which the answers have under ``name``; later pages are asked for
+        when their turn comes.
+        """
         for answer in self.pages(path):
             yield from answer[name]
 
@@ -75,12 +82,14 @@ class NodeClient:
         """POST a JSON body; the decoded JSON answer."""
         return self.request("POST", path, body, idempotency_key=idempotency_key)
 
-    def request(self, method: str, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Any:
+    def request(
+        self, method: str, path: str, body: Any = None, *, idempotency_key: str | None = None
+    ) -> Any:
         """One request.
 
         Raises:
-            QiaolianError: what the node refused, by its code; ``node_unreachable`` when it does not answer; ``not_a_node`` and the
-                ``proxy_…`` codes when something else answers.
+            QiaolianError: what the node refused, by its code; ``node_unreachable`` when it does not
+                answer; ``not_a_node`` and the ``proxy_…`` codes when something else answers.
         """
         headers = {"accept": "application/json"}
         if self._token is not None:
@@ -104,13 +113,13 @@ class NodeClient:
         """The node's ``host:port``."""
         return urlsplit(self.url).netloc
 
-    def refusal(self, answer: Answer) -> QiaolianError:
+    def refusal(self, answer: HttpAnswer) -> QiaolianError:
         """An answer of status 300 or more as the error it reports."""
         return node_refusal(self.address, answer)
 
-    def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """One exchange as it is; a kept connection that the node had closed is opened once more before anything is sent
-        on it.
+    def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpAnswer:
+        """One exchange as it is; a kept connection that the node had closed is opened once more
+        before anything is sent on it.
         """
         try:
             return self._exchange(method, path, body, headers)
@@ -132,24 +141,30 @@ class NodeClient:
                 self._connection.close()
             self._connection = None
 
-    def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpAnswer:
         if self._connection is None:
             parts = urlsplit(self.url)
-            self._connection = _Connection(self._trust, parts.hostname or "", parts.port, self._timeout)
+            self._connection = _Connection(
+                self._trust, parts.hostname or "", parts.port, self._timeout
+            )
         self._connection.request(method, path, body=body or None, headers=headers)
         response = self._connection.getresponse()
         content = response.read()
         behind = response.headers.get("qiaolian-blocks-behind", "")
         self.blocks_behind = int(behind) if behind.isascii() and behind.isdigit() else 0
-        return Answer(response.status, response.headers.get("content-type", ""), content)
+        return HttpAnswer(response.status, response.headers.get("content-type", ""), content)
 
     def _unreachable(self, error: Exception) -> Unavailable:
         if isinstance(error, _CertificateRefused):
             return error.told(self.url)
-        return Unavailable("node_unreachable", f"The node at {self.url} does not answer.", hint="Check that it runs; see its log.")
+        return Unavailable(
+            "node_unreachable",
+            f"The node at {self.url} does not answer.",
+            hint="Check that it runs; see its log.",
+        )
 
 
-def _text(answer: Answer) -> str:
+def _text(answer: HttpAnswer) -> str:
     """A text of the node's, such as its metrics.
 
     Raises:
@@ -161,7 +176,9 @@ def _text(answer: Answer) -> str:
 
 
 class _CertificateRefused(OSError):
-    """The node shows a certificate that is not trusted, or that has ended. ``ended_at``: in Unix seconds."""
+    """The node shows a certificate that is not trusted, or that has ended. ``ended_at``: in Unix
+    seconds.
+    """
 
     def __init__(self, holder: str = "", ended_at: float | None = None) -> None:
         super().__init__("certificate")

@@ -28,7 +28,8 @@ class ClockStatus:
     """What the offsets say. Offsets in seconds, positive where a clock is ahead."""
 
     own: float | None = None
-    """This node's clock against the blocks, else against most peers; None where it cannot be told."""
+    """This node's clock against the blocks, else against most peers; None where it cannot be told.
+    """
     peers: Mapping[str, float] = field(default_factory=dict)
     """Clocks of members that are off, by member."""
     undecided: tuple[str, float] | None = None
@@ -54,21 +55,30 @@ def judge(block: float | None, peers: Mapping[str, float]) -> ClockStatus:
     """Whose clock is off.
 
     Args:
-        block: this node's offset to the time of the blocks; None where the chain makes none by itself.
+        block: this node's offset to the time of the blocks; None where the chain makes none by
+            itself.
         peers: this node's offsets to other members' clocks.
     """
     if block is None and len(peers) < 2:
-        apart = [(member, offset) for member, offset in peers.items() if abs(offset) > LIMIT_SECONDS]
+        apart = [
+            (member, offset) for member, offset in peers.items() if abs(offset) > LIMIT_SECONDS
+        ]
         return ClockStatus(undecided=apart[0] if apart else None)
     # A chain node that lags behind looks like a clock that is ahead.
     doubtful = block is None or (block > LIMIT_SECONDS and len(peers) > 1)
     own = _majority(list(peers.values())) if block is None or doubtful else block
-    off = {member: own - offset for member, offset in peers.items() if abs(own - offset) > LIMIT_SECONDS}
+    off = {
+        member: own - offset
+        for member, offset in peers.items()
+        if abs(own - offset) > LIMIT_SECONDS
+    }
     return ClockStatus(own=own, peers=off)
 
 
 def _majority(offsets: Sequence[float]) -> float:
-    """The offset that more than half of the peers show at least; a tie speaks for this node's clock."""
+    """The offset that more than half of the peers show at least; a tie speaks for this node's
+    clock.
+    """
     return min(statistics.median_low(offsets), statistics.median_high(offsets), key=abs)
 
 

@@ -1,7 +1,8 @@
 """A node's configuration: one TOML file, read strictly.
 
-An unknown key is an error that names it, since a misspelt setting that is silently ignored is a setting the operator
-believes in. Paths are relative to the file's own directory, so a node's directory can be moved as a whole.
+An unknown key is an error that names it, since a misspelt setting that is silently ignored is a
+setting the operator believes in. Paths are relative to the file's own directory, so a node's
+directory can be moved as a whole.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from chain.crypto import is_address
-from chain.errors import BadInput
-from chain.statements import Role
+from chain.core.crypto import is_address
+from chain.core.errors import BadInput
+from chain.statements.types import Role
 from exchange.metering.model import MAX_ANSWER_BYTES, MIN_BODY_BYTES
 
 UNSEALED_TEST = "unsealed-test"
-"""Finality setting for a throw-away chain without validators (anvil). Honest about what it gives up."""
+"""Finality setting for a throw-away chain without validators (anvil). Honest about what it gives
+up.
+"""
 
 ROLE_NAMES = {role.name.lower(): role for role in Role if role.name is not None}
 """Configuration name of every role, e.g. ``settlement_bank``."""
@@ -44,7 +47,9 @@ class Listen(_Strict):
 
 
 class Keys(_Strict):
-    """The node's own keys and where their passphrase comes from: a file (0600) or an environment variable."""
+    """The node's own keys and where their passphrase comes from: a file (0600) or an environment
+    variable.
+    """
 
     dir: Path = Path("keys")
     passphrase_file: Path | None = None
@@ -65,7 +70,9 @@ def _validator_addresses(given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class ValidatorChange(_Strict):
-    """The validators that seal from a height on, after a vote (``qiaolian network status`` names the block)."""
+    """The validators that seal from a height on, after a vote (``qiaolian network status`` names
+    the block).
+    """
 
     from_height: int = Field(gt=0)
     validators: tuple[str, ...]
@@ -113,7 +120,9 @@ class Chain(_Strict):
 
 
 class Peer(_Strict):
-    """Another member's node. ``tls`` pins its certificate key (SHA-256 of the public key info, as in the directory)."""
+    """Another member's node. ``tls`` pins its certificate key (SHA-256 of the public key info, as
+    in the directory).
+    """
 
     url: str = Field(pattern=r"^https://[^/\s]+$")
     tls: Fingerprint | None = None
@@ -122,8 +131,8 @@ class Peer(_Strict):
 
 
 class SourceEntry(_Strict):
-    """A source of records: ``csv:///file``, ``parquet:///file`` or any SQLAlchemy URL with ``table``; ``key`` names the
-    lookup column.
+    """A source of records: ``csv:///file``, ``parquet:///file`` or any SQLAlchemy URL with
+    ``table``; ``key`` names the lookup column.
     """
 
     url: str
@@ -193,7 +202,9 @@ class Workers(_Strict):
     projector: bool = True
     evidence: bool = True
     claims: bool = True
-    """Claim what this organisation earned as provider, by value, by age and at once when an agreement ends."""
+    """Claim what this organisation earned as provider, by value, by age and at once when an
+    agreement ends.
+    """
     witness: bool | None = None
     """Cosign other members' logs; by default on a supervisor only."""
     certificate: bool = True
@@ -237,7 +248,7 @@ class NodeConfig(_Strict):
     @field_validator("roles")
     @classmethod
     def _known_roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [each for each in value if each not in ROLE_NAMES]
+        unknown = [name for name in value if name not in ROLE_NAMES]
         if unknown:
             raise ValueError(f"unknown role {unknown[0]}; known are {', '.join(ROLE_NAMES)}")
         return value
@@ -254,8 +265,8 @@ class NodeConfig(_Strict):
     def role(self) -> Role:
         """The roles as a flag."""
         combined = Role(0)
-        for each in self.roles:
-            combined |= ROLE_NAMES[each]
+        for role in self.roles:
+            combined |= ROLE_NAMES[role]
         return combined
 
     @property
@@ -274,7 +285,11 @@ class NodeConfig(_Strict):
     @property
     def witnesses(self) -> bool:
         """Whether this node cosigns other members' logs."""
-        return bool(self.role & Role.SUPERVISOR) if self.workers.witness is None else self.workers.witness
+        return (
+            bool(self.role & Role.SUPERVISOR)
+            if self.workers.witness is None
+            else self.workers.witness
+        )
 
     def path(self, relative: Path) -> Path:
         """A configured path, absolute."""
@@ -310,30 +325,38 @@ def load(path: str | Path) -> NodeConfig:
     """Read a configuration file.
 
     Raises:
-        BadInput: ``config_missing``, ``config_malformed`` (not TOML), ``config_unknown_key``, ``config_invalid``; the
-        sentence names the key.
+        BadInput: ``config_missing``, ``config_malformed`` (not TOML), ``config_unknown_key``,
+            ``config_invalid``; the sentence names the key.
     """
     file = Path(path).resolve()
     try:
         value = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BadInput("config_missing", f"There is no configuration file at {file}.", hint="Run: qiaolian node init") from error
+        raise BadInput(
+            "config_missing",
+            f"There is no configuration file at {file}.",
+            hint="Run: qiaolian node init",
+        ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput("config_malformed", f"The configuration file is not TOML: {error}.") from error
+        raise BadInput(
+            "config_malformed", f"The configuration file is not TOML: {error}."
+        ) from error
     return parse(value, home=file.parent)
 
 
 def parse(value: dict[str, Any], *, home: Path) -> NodeConfig:
     """Check a configuration already decoded; paths are relative to ``home``."""
     if "home" in value:
-        raise BadInput("config_unknown_key", "The configuration has an unknown key: home.", key="home")
+        raise BadInput(
+            "config_unknown_key", "The configuration has an unknown key: home.", key="home"
+        )
     try:
         return NodeConfig.model_validate({**value, "home": home})
     except ValidationError as error:
-        raise _as_ours(error) from error
+        raise _translated(error) from error
 
 
-def _as_ours(error: ValidationError) -> BadInput:
+def _translated(error: ValidationError) -> BadInput:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -343,4 +366,8 @@ def _as_ours(error: ValidationError) -> BadInput:
             hint="Remove it or correct its spelling; docs/node.md lists every key.",
             key=key,
         )
-    return BadInput("config_invalid", f"The configuration's {key or 'file'} is not valid: {first['msg']}.", key=key)
+    return BadInput(
+        "config_invalid",
+        f"The configuration's {key or 'file'} is not valid: {first['msg']}.",
+        key=key,
+    )

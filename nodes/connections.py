@@ -4,9 +4,10 @@ uvicorn bounds none of this, so a stranger could keep sockets and memory for not
 
 * a TLS handshake, a request's head, its body and a response nobody reads each have a deadline;
 * a request's head has a size limit;
-* connections that have not shown an accepted token are counted, by address and in all. An address at
-  its limit gets no further connection; when there are too many in all, the oldest one is closed, so
-  that newcomers are always heard. A connection that has shown an accepted token counts for its caller alone.
+* connections that have not shown an accepted token are counted, by address and in all. An address
+  at its limit gets no further connection; when there are too many in all, the oldest one is closed,
+  so that newcomers are always heard. A connection that has shown an accepted token counts for its
+  caller alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from chain.errors import Unavailable
+from chain.core.errors import Unavailable
 
 log = logging.getLogger("qiaolian.connections")
 
@@ -47,16 +48,16 @@ class ConnectionLimits:
     strangers: int
 
 
-class Connections:
+class ConnectionTable:
     """What is open: strangers' connections, oldest first, and how many each accepted caller holds."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._by_address: Counter[str] = Counter()
         self._by_caller: Counter[str] = Counter()
-        self._strangers: dict[Visitor, None] = {}
+        self._strangers: dict[ClientConnection, None] = {}
 
-    def admit(self, visitor: Visitor) -> bool:
+    def admit(self, visitor: ClientConnection) -> bool:
         """Count a new connection, unless its address has too many; the oldest gives way to it."""
         if self._by_address[visitor.address] >= self._limits.per_address:
             return False
@@ -66,8 +67,9 @@ class Connections:
             next(iter(self._strangers)).close()
         return True
 
-    def accept(self, visitor: Visitor, caller: str) -> None:
-        """Count the connection as this caller's, whose token was accepted, and no longer as a stranger's.
+    def accept(self, visitor: ClientConnection, caller: str) -> None:
+        """Count the connection as this caller's, whose token was accepted, and no longer as a
+        stranger's.
 
         Raises:
             Unavailable: ``too_many_connections``; the connection stays a stranger's.
@@ -81,23 +83,23 @@ class Connections:
         self._by_caller[caller] += 1
         self._forget(visitor)
 
-    def release(self, visitor: Visitor) -> None:
+    def release(self, visitor: ClientConnection) -> None:
         """The connection ended."""
         if visitor.caller:
             self._by_caller = self._by_caller - Counter([visitor.caller])
             visitor.caller = ""
         self._forget(visitor)
 
-    def _forget(self, visitor: Visitor) -> None:
+    def _forget(self, visitor: ClientConnection) -> None:
         if visitor in self._strangers:
             del self._strangers[visitor]
             self._by_address = self._by_address - Counter([visitor.address])
 
 
-class Visitor:
+class ClientConnection:
     """One connection: during the handshake a bare socket, then a protocol."""
 
-    def __init__(self, address: str, connections: Connections) -> None:
+    def __init__(self, address: str, connections: ConnectionTable) -> None:
         self.address = address
         self._connections = connections
         self.caller = ""
@@ -129,9 +131,13 @@ class Visitor:
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with deadlines for a request's head and body and for reading responses."""
+    """uvicorn's HTTP protocol with deadlines for a request's head and body and for reading
+    responses.
+    """
 
-    def __init__(self, *arguments: Any, limits: ConnectionLimits, visitor: Visitor, **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, limits: ConnectionLimits, visitor: ClientConnection, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
         self._visitor = visitor
@@ -194,7 +200,9 @@ class DeadlineProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """A body that nobody wants is passed over for a moment, so that the client sees the response."""
+        """A body that nobody wants is passed over for a moment, so that the client sees the
+        response.
+        """
         super().on_response_complete()
         if self._reading is not None and self.cycle.response_complete:
             self._read_within(min(_LINGER_SECONDS, self._limits.body_seconds))
@@ -243,13 +251,13 @@ class Listener:
         *,
         tls: Callable[[], ssl.SSLContext],
         limits: ConnectionLimits,
-        protocol: Callable[[Visitor], DeadlineProtocol],
+        protocol: Callable[[ClientConnection], DeadlineProtocol],
     ) -> None:
         self._socket = listening
         self._tls = tls
         self._limits = limits
         self._protocol = protocol
-        self._connections = Connections(limits)
+        self._connections = ConnectionTable(limits)
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.ensure_future(self._accept())
 
@@ -274,7 +282,7 @@ class Listener:
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
             connection.setblocking(False)
-            visitor = Visitor(str(address[0]), self._connections)
+            visitor = ClientConnection(str(address[0]), self._connections)
             if not self._connections.admit(visitor):
                 connection.close()
                 continue
@@ -283,7 +291,7 @@ class Listener:
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
-    async def _begin(self, connection: socket.socket, visitor: Visitor) -> None:
+    async def _begin(self, connection: socket.socket, visitor: ClientConnection) -> None:
         """The TLS handshake, within its deadline; from then on the protocol owns the connection."""
         try:
             await asyncio.get_running_loop().connect_accepted_socket(

@@ -1,8 +1,9 @@
-"""One process of a kind on a database: two node processes would each believe that lanes, log and nonces are theirs alone.
+"""One process of a kind on a database: two node processes would each believe that lanes, log and
+nonces are theirs alone.
 
-The lock is held for the process's life and released by the system when the process ends, however it ends, so a
-killed process leaves nothing that blocks the next. For SQLite it is a lock on a file beside the database, for
-PostgreSQL an advisory lock of a session.
+The lock is held for the process's life and released by the system when the process ends, however it
+ends, so a killed process leaves nothing that blocks the next. For SQLite it is a lock on a file
+beside the database, for PostgreSQL an advisory lock of a session.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from chain.errors import Conflict, Unavailable
+from chain.core.errors import Conflict, Unavailable
 
 Kind = Literal["node", "outbox"]
 _NUMBERS: dict[Kind, int] = {"node": 0x71696170, "outbox": 0x71696171}
@@ -25,7 +26,7 @@ _COMMANDS: dict[Kind, str] = {"node": "qiaolian node run", "outbox": "qiaolian n
 
 
 @contextmanager
-def only_process(kind: Kind, url: str) -> Iterator[None]:
+def exclusive_process(kind: Kind, url: str) -> Iterator[None]:
     """Hold the place of the one process of this kind on the database.
 
     Raises:
@@ -64,8 +65,13 @@ def _on_server(kind: Kind, url: str) -> Iterator[None]:
     number = {"number": _NUMBERS[kind]}
     try:
         with engine.connect() as connection:
-            connection.execute(sa.text("SELECT set_config('application_name', :name, false)"), {"name": f"process {os.getpid()}"})
-            if not connection.execute(sa.text("SELECT pg_try_advisory_lock(:number)"), number).scalar():
+            connection.execute(
+                sa.text("SELECT set_config('application_name', :name, false)"),
+                {"name": f"process {os.getpid()}"},
+            )
+            if not connection.execute(
+                sa.text("SELECT pg_try_advisory_lock(:number)"), number
+            ).scalar():
                 holder = connection.execute(sa.text(_HOLDER), number).scalar()
                 raise _running(kind, str(holder or "").removeprefix("process "))
             yield

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chain.errors import QiaolianError
-from chain.statements import KeyPurpose
-from chain.words import KeyWord
-from chain.zone import DAY_SECONDS, local_time
+from chain.core.errors import QiaolianError
+from chain.core.zone import DAY_SECONDS, local_time
+from chain.ethereum.records import KeyRecord
+from chain.statements.types import KeyPurpose
 from nodes.clocks import ClockStatus, shown
 
 CERTIFICATE_WARNING_DAYS = 55
@@ -92,9 +92,13 @@ class PeerStatus:
     hint: str = ""
 
 
-def of_keys(records: Mapping[KeyPurpose, KeyWord], member: str) -> Finding:
+def of_keys(records: Mapping[KeyPurpose, KeyRecord], member: str) -> Finding:
     """Whether each of the node's keys is live in the directory."""
-    ended = [f"{_key(purpose)} ended in block {record.end_height}" for purpose, record in records.items() if record.end_height]
+    ended = [
+        f"{_key(purpose)} ended in block {record.end_height}"
+        for purpose, record in records.items()
+        if record.end_height
+    ]
     if ended:
         return Finding(
             State.FAILING,
@@ -109,7 +113,11 @@ def of_keys(records: Mapping[KeyPurpose, KeyWord], member: str) -> Finding:
             f"The directory holds no key of this node: {member} is not admitted yet, or with other keys.",
             "Two governors admit the member with the node's admission.json.",
         )
-    missing = [_key(purpose) for purpose, record in records.items() if not record.live or record.member != member or record.purpose != purpose]
+    missing = [
+        _key(purpose)
+        for purpose, record in records.items()
+        if not record.live or record.member != member or record.purpose != purpose
+    ]
     if missing:
         return Finding(
             State.FAILING,
@@ -184,18 +192,27 @@ def of_peer_clocks(status: ClockStatus) -> Finding:
     return Finding()
 
 
-def of_peers(statuses: Sequence[PeerStatus], certificate_ends: Mapping[str, float], now: float) -> Finding:
+def of_peers(
+    statuses: Sequence[PeerStatus], certificate_ends: Mapping[str, float], now: float
+) -> Finding:
     """Whether the other members' nodes answer, and how long their certificates are valid."""
     down = [status for status in statuses if status.code]
     if down:
-        named = [f"{status.member} ({status.code}, for {_age(status.failing_since, now)})" for status in down]
+        named = [
+            f"{status.member} ({status.code}, for {_age(status.failing_since, now)})"
+            for status in down
+        ]
         return Finding(
             State.WARNING,
             down[0].code,
             f"These members' nodes do not answer: {_listed(named)}. {down[0].detail}",
             down[0].hint,
         )
-    ending = {member: ends_at for member, ends_at in certificate_ends.items() if ends_at - now < PEER_WARNING_DAYS * DAY_SECONDS}
+    ending = {
+        member: ends_at
+        for member, ends_at in certificate_ends.items()
+        if ends_at - now < PEER_WARNING_DAYS * DAY_SECONDS
+    }
     if ending:
         named = [f"{member} (at {local_time(ends_at)})" for member, ends_at in ending.items()]
         return Finding(
@@ -223,7 +240,11 @@ def of_cosignatures(cosigning: Cosigning, now: float) -> Finding:
 
 def of_worker(status: WorkerStatus, now: float) -> Finding:
     """Whether a worker does its work."""
-    success = "no success yet" if status.last_success is None else f"last success {_age(status.last_success, now)} ago"
+    success = (
+        "no success yet"
+        if status.last_success is None
+        else f"last success {_age(status.last_success, now)} ago"
+    )
     since = status.failing_since
     if since is not None and status.failures >= REPEATED_FAILURES:
         lasting = now - since > FAILING_SECONDS and not status.partial

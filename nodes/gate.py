@@ -1,9 +1,10 @@
-"""What every request passes first: authority, size, strict JSON; and what every answer gets: problem+json, security
-headers, metrics.
+"""What every request passes first: authority, size, strict JSON; and what every answer gets:
+problem+json, security headers, metrics.
 
-One plain ASGI layer around the application. Nothing of a body is read before the caller's authority and the route allow
-it. Then the whole body (bounded) is read before the endpoint sees anything, since a token vouches for the body's bytes
-and a body that breaks JSON's rules must not reach a parser that is more forgiving.
+One plain ASGI layer around the application. Nothing of a body is read before the caller's authority
+and the route allow it. Then the whole body (bounded) is read before the endpoint sees anything,
+since a token vouches for the body's bytes and a body that breaks JSON's rules must not reach a
+parser that is more forgiving.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from chain import canonical
 from chain.context import Context
-from chain.errors import BadInput, QiaolianError, Unauthorised
-from chain.statements import Role
+from chain.core import canonical
+from chain.core.errors import BadInput, QiaolianError, Unauthorised
+from chain.statements.types import Role
 from nodes import problems
 from nodes.access import LocalAccess
-from nodes.bodies import Bodies, too_large
-from nodes.connections import Visitor
+from nodes.bodies import BodyBudget, too_large
+from nodes.connections import ClientConnection
 from nodes.metrics import Metrics
-from nodes.rates import Rates
-from nodes.tokens import SCHEME, Authenticated, Verifier
+from nodes.rates import RateLimiter
+from nodes.tokens import SCHEME, Authenticated, TokenVerifier
 from registry.access import Principal
 
 log = logging.getLogger("qiaolian.http")
@@ -43,42 +44,50 @@ _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    ),
     (b"strict-transport-security", b"max-age=31536000"),
     (b"cache-control", b"no-store"),
 ]
 MAX_VALUES = 200_000
 """Values in one body: a batch of the largest size has a third of it."""
-_READ_AT_ONCE = 1 << 16
+_INLINE_BYTES = 1 << 16
 """A body up to this size is read in about a millisecond."""
 _SECURITY_NAMES = frozenset(name for name, _ in _SECURITY)
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client hung up before its request was complete."""
 
 
 @dataclass
-class Guards:
+class GateServices:
     """What the gate asks; the verifier is there once the node has started."""
 
     member: str
     access: LocalAccess
     metrics: Metrics
-    bodies: Bodies
-    strangers: Rates
+    bodies: BodyBudget
+    strangers: RateLimiter
     """Requests without accepted authority, by address."""
-    members: Rates
+    members: RateLimiter
     """Requests of other members' nodes, by member."""
-    verifier: Verifier | None = None
+    verifier: TokenVerifier | None = None
     context: Context | None = None
 
     def projection(self) -> list[tuple[bytes, bytes]]:
-        """How far the events were read that lists and searches are made of, as headers of an answer."""
+        """How far the events were read that lists and searches are made of, as headers of an
+        answer.
+        """
         behind = None if self.context is None else self.context.blocks_behind
         if self.context is None or behind is None:
             return []
-        return [(PROJECTED_HEIGHT, b"%d" % (self.context.projected_height or 0)), (BLOCKS_BEHIND, b"%d" % behind)]
+        return [
+            (PROJECTED_HEIGHT, b"%d" % (self.context.projected_height or 0)),
+            (BLOCKS_BEHIND, b"%d" % behind),
+        ]
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class _Authority:
 class Gate:
     """See the module's text."""
 
-    def __init__(self, app: App, guards: Guards) -> None:
+    def __init__(self, app: App, guards: GateServices) -> None:
         self._app = app
         self._guards = guards
         self._roles: dict[int, frozenset[str]] = {}
@@ -109,10 +118,10 @@ class Gate:
         started = time.perf_counter()
         try:
             await self._serve(scope, receive, exchange)
-        except ClientGone:
+        except ClientDisconnected:
             return
         except Exception as error:
-            ours = problems.as_ours(error)
+            ours = problems.translate_error(error)
             if ours.code == "internal_error":
                 log.error("unexpected failure", exc_info=error, extra={"route": _route(scope)})
             await exchange.refuse(ours)
@@ -129,7 +138,9 @@ class Gate:
         limit = self._guards.bodies.limit(scope, principal) if has_body else 0
         if limit and declared is not None and declared > limit:
             raise too_large(limit)
-        with self._guards.bodies.held(principal, (limit if declared is None else declared) if limit else 0):
+        with self._guards.bodies.reserve(
+            principal, (limit if declared is None else declared) if limit else 0
+        ):
             # Where no body may be read, the endpoint sees none: its own guard says what is missing.
             body = await _read(receive, limit) if limit else b""
             if authority.token is not None and has_body and not limit:
@@ -139,16 +150,18 @@ class Gate:
                 self._accept(scope, authority, body)
             state["principal"] = principal
             if body:
-                # Whatever the body calls itself: no endpoint takes anything but JSON, and a header is not to switch the strictness off.
+                # Whatever the body calls itself: no endpoint takes anything but JSON, and a header
+                # is not to switch the strictness off.
                 state["json"] = await _strict(body, limit)
             await self._app(scope, _replay(body, receive), exchange.send)
 
     async def _authority(self, scope: Scope, headers: dict[bytes, bytes]) -> _Authority:
-        """Who calls, decided before the body; nobody for a caller who shows nothing (public endpoints, and ``token_missing`` from all others).
+        """Who calls, decided before the body; nobody for a caller who shows nothing (public
+        endpoints, and ``token_missing`` from all others).
 
         What shows no authority is counted by address, so that refusing it stays cheap.
         """
-        visitor: Visitor | None = scope["state"].get("visitor")
+        visitor: ClientConnection | None = scope["state"].get("visitor")
         address = scope["client"][0] if scope.get("client") else ""
         raw = headers.get(b"authorization")
         if raw is None:
@@ -166,12 +179,14 @@ class Gate:
         return found
 
     def _accept(self, scope: Scope, authority: _Authority, body: bytes) -> None:
-        """Use up a member's token for the body it names; from then on the connection and the request count for the caller."""
+        """Use up a member's token for the body it names; from then on the connection and the
+        request count for the caller.
+        """
         if authority.token is not None:
             assert self._guards.verifier is not None
-            self._guards.verifier.use_up(authority.token, body)
+            self._guards.verifier.consume(authority.token, body)
             self._guards.members.take(authority.caller)
-        visitor: Visitor | None = scope["state"].get("visitor")
+        visitor: ClientConnection | None = scope["state"].get("visitor")
         if authority.caller and visitor is not None and not visitor.trusted:
             visitor.trust(authority.caller)
 
@@ -179,12 +194,21 @@ class Gate:
         scheme = header.partition(" ")[0]
         verifier = self._guards.verifier
         if scheme == SCHEME and verifier is not None:
-            found = await verifier.authenticate(header, method=scope["method"], target=_target(scope))
+            found = await verifier.authenticate(
+                header, method=scope["method"], target=_target(scope)
+            )
             roles = self._role_names(found.caller.roles)
-            return _Authority(Principal(kind="member", member=found.caller.member, roles=roles), found, found.caller.member)
+            return _Authority(
+                Principal(kind="member", member=found.caller.member, roles=roles),
+                found,
+                found.caller.member,
+            )
         if scheme == "Bearer":
             role = self._guards.access.role_of(header)
-            return _Authority(Principal(kind="local", member=self._guards.member, roles=frozenset({role})), caller=role)
+            return _Authority(
+                Principal(kind="local", member=self._guards.member, roles=frozenset({role})),
+                caller=role,
+            )
         raise Unauthorised(
             "token_malformed",
             "The Authorization header is neither a node's token nor a bearer token.",
@@ -194,7 +218,9 @@ class Gate:
     def _role_names(self, roles: int) -> frozenset[str]:
         names = self._roles.get(roles)
         if names is None:
-            names = frozenset(role.name.lower() for role in Role if role.name is not None and roles & role)
+            names = frozenset(
+                role.name.lower() for role in Role if role.name is not None and roles & role
+            )
             self._roles[roles] = names
         return names
 
@@ -204,14 +230,20 @@ class Gate:
         self._guards.metrics.count("qiaolian_requests_total", labels)
         self._guards.metrics.observe(route, seconds)
         if exchange.code:
-            self._guards.metrics.count("qiaolian_refusals_total", {"code": exchange.code, "route": route})
-            log.info("refused", extra={"route": route, "status": exchange.status, "code": exchange.code})
+            self._guards.metrics.count(
+                "qiaolian_refusals_total", {"code": exchange.code, "route": route}
+            )
+            log.info(
+                "refused", extra={"route": route, "status": exchange.status, "code": exchange.code}
+            )
 
 
 class _Exchange:
     """The answer's side of one request."""
 
-    def __init__(self, send: Send, member: str, more: Callable[[], list[tuple[bytes, bytes]]]) -> None:
+    def __init__(
+        self, send: Send, member: str, more: Callable[[], list[tuple[bytes, bytes]]]
+    ) -> None:
         self._send = send
         self._member = member
         self._more = more
@@ -237,7 +269,10 @@ class _Exchange:
         if self._started:
             return
         status, body = problems.problem(error, member=self._member)
-        headers = [(b"content-type", problems.CONTENT_TYPE), (b"content-length", str(len(body)).encode())]
+        headers = [
+            (b"content-type", problems.CONTENT_TYPE),
+            (b"content-length", str(len(body)).encode()),
+        ]
         if status in (429, 503):
             headers.append((b"retry-after", b"1"))
         if status == 401:
@@ -267,7 +302,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
@@ -288,8 +323,10 @@ def _declared(headers: dict[bytes, bytes]) -> int | None:
 
 
 async def _strict(body: bytes, limit: int) -> Any:
-    """The body as strict JSON; a large one is read in a thread, so that others are served meanwhile."""
-    if len(body) <= _READ_AT_ONCE:
+    """The body as strict JSON; a large one is read in a thread, so that others are served
+    meanwhile.
+    """
+    if len(body) <= _INLINE_BYTES:
         return _loads(body, limit)
     return await asyncio.to_thread(_loads, body, limit)
 

@@ -1,4 +1,6 @@
-"""``/healthz`` (the process runs), ``/readyz`` (what fails), ``/metrics`` and ``/v1/node`` (who this is)."""
+"""``/healthz`` (the process runs), ``/readyz`` (what fails), ``/metrics`` and ``/v1/node`` (who
+this is).
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ from pydantic import BaseModel, computed_field
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.errors import QiaolianError, Unavailable
+from chain.core.errors import QiaolianError, Unavailable
+from chain.core.zone import DAY_SECONDS
+from chain.ethereum.proved_records import key_record
+from chain.ethereum.records import KeyRecord
 from chain.outbox import Backlog, backlog
-from chain.proved import key_record
-from chain.statements import KeyPurpose
-from chain.words import KeyWord
-from chain.zone import DAY_SECONDS
+from chain.statements.types import KeyPurpose
 from exchange.metering.service import unknown_subjects
 from exchange.settlement.claims import ClaimMonitor
 from nodes.clocks import LIMIT_SECONDS, ClockStatus, judge
@@ -41,9 +43,9 @@ from nodes.findings import (
     of_worker,
 )
 from nodes.metrics import Metrics
-from nodes.problems import CONTENT_TYPE, as_ours, problem
+from nodes.problems import CONTENT_TYPE, problem, translate_error
+from nodes.restore_guard import RestoreGuard
 from nodes.sources.monitor import SourceMonitor, SourceStatus
-from nodes.standing import Standing
 from nodes.store import NodeHeartbeat
 from nodes.version import VERSION
 from nodes.workers.peers import PeerMonitor
@@ -64,7 +66,9 @@ WORKER_PREFIX = "worker "
 
 @dataclass(frozen=True)
 class Check:
-    """What is looked at: whether the node is not ready where it fails, and the codes that are its own."""
+    """What is looked at: whether the node is not ready where it fails, and the codes that are its
+    own.
+    """
 
     required: bool
     codes: tuple[str, ...]
@@ -72,9 +76,11 @@ class Check:
 
 CHECKS: Mapping[str, Check] = {
     "database": Check(True, ("database_unavailable", "check_timed_out")),
-    "chain": Check(True, ("chain_view_stale", "chain_unreachable", "chain_wrong_id", "chain_header_refused")),
+    "chain": Check(
+        True, ("chain_view_stale", "chain_unreachable", "chain_wrong_id", "chain_header_refused")
+    ),
     "projection": Check(True, ("projection_behind",)),
-    "books": Check(True, ("books_unchecked", "log_behind_chain", "log_behind_witness")),
+    "books": Check(True, ("restore_unchecked", "log_behind_chain", "log_behind_witness")),
     "outbox": Check(True, ("outbox_lagging",)),
     "disk": Check(True, ("disk_full",)),
     "claims": Check(True, ("claims_at_risk", "claims_unchecked", "claims_outbox_stopped")),
@@ -120,8 +126,8 @@ class Dependency(BaseModel):
 class Readiness(BaseModel):
     """Whether the node can do its work, and what is wrong.
 
-    A source or a worker that fails leaves the node ready: assets of the source are refused with its code, everything else is
-    served. ``state`` is the worst of all parts.
+    A source or a worker that fails leaves the node ready: assets of the source are refused with its
+    code, everything else is served. ``state`` is the worst of all parts.
     """
 
     ready: bool
@@ -142,7 +148,14 @@ class NotReady(Readiness):
 
 def readiness_of(parts: Sequence[Dependency]) -> Readiness:
     """What the parts come to together."""
-    worst = next((state for state in (State.FAILING, State.WARNING) if any(part.state == state for part in parts)), State.OK)
+    worst = next(
+        (
+            state
+            for state in (State.FAILING, State.WARNING)
+            if any(part.state == state for part in parts)
+        ),
+        State.OK,
+    )
     return Readiness(
         ready=all(part.up for part in parts if part.required),
         state=worst,
@@ -178,7 +191,7 @@ def source_dependency(status: SourceStatus) -> Dependency:
 class Watched:
     """What of the node health looks at beside the context."""
 
-    standing: Standing
+    restore_guard: RestoreGuard
     sources: SourceMonitor
     peers: PeerMonitor
     workers: WorkerMonitor
@@ -222,7 +235,7 @@ class Health:
             "database": self._database,
             "chain": self._chain,
             "projection": self._projection,
-            "books": watched.standing.require,
+            "books": watched.restore_guard.require,
             "outbox": self._outbox,
             "disk": self._disk,
             "claims": self._claims,
@@ -269,11 +282,14 @@ class Health:
             fails = CHECKS[name].required and name != "keys"
             return Finding.failing(late) if fails else Finding.warning(late)
         except Exception as error:  # whatever it is, it is what is wrong
-            return Finding.failing(as_ours(error))
+            return Finding.failing(translate_error(error))
 
     def _workers(self) -> list[Dependency]:
         now = self._context.clock()
-        return [dependency(f"{WORKER_PREFIX}{status.name}", of_worker(status, now), required=False) for status in self._watched.workers.statuses()]
+        return [
+            dependency(f"{WORKER_PREFIX}{status.name}", of_worker(status, now), required=False)
+            for status in self._watched.workers.statuses()
+        ]
 
     def certificate_days(self) -> float | None:
         """Days until this node's certificate ends."""
@@ -285,7 +301,9 @@ class Health:
         return (min(ends) - self._context.clock()) / DAY_SECONDS if ends else None
 
     def clock_offset(self) -> float | None:
-        """Seconds that this node's clock is ahead of the time of the blocks, else of most members' clocks."""
+        """Seconds that this node's clock is ahead of the time of the blocks, else of most members'
+        clocks.
+        """
         return self._clocks().own
 
     def keys_ended(self) -> float | None:
@@ -302,7 +320,9 @@ class Health:
 
     def workers_failing(self) -> float | None:
         """Workers whose latest round failed."""
-        return float(sum(status.failing_since is not None for status in self._watched.workers.statuses()))
+        return float(
+            sum(status.failing_since is not None for status in self._watched.workers.statuses())
+        )
 
     def peers_down(self) -> float | None:
         """Members whose nodes do not answer this one."""
@@ -320,7 +340,9 @@ class Health:
             return None
 
     def blocks_behind(self) -> float | None:
-        """Blocks of the view whose events are not in the database yet; None while the view has none."""
+        """Blocks of the view whose events are not in the database yet; None while the view has
+        none.
+        """
         return self._context.blocks_behind
 
     def outbox_depth(self) -> float | None:
@@ -337,7 +359,9 @@ class Health:
         return float(incidents.total(self._context))
 
     def claim_gauges(self) -> list[tuple[str, str, Callable[[], float | None]]]:
-        """Name, help and value of each gauge of the claims; values are None where the node claims nothing by itself."""
+        """Name, help and value of each gauge of the claims; values are None where the node claims
+        nothing by itself.
+        """
         return [
             (
                 "qiaolian_claims_unclaimed_fen",
@@ -347,7 +371,11 @@ class Health:
             (
                 "qiaolian_claims_at_risk_fen",
                 "Of these, fen whose claim is late or was refused.",
-                self._of_claims(lambda monitor: sum(status.unclaimed for status in monitor.report.at_risk(self._context.now()))),
+                self._of_claims(
+                    lambda monitor: sum(
+                        status.unclaimed for status in monitor.report.at_risk(self._context.now())
+                    )
+                ),
             ),
             (
                 "qiaolian_claims_window_seconds",
@@ -366,7 +394,9 @@ class Health:
             ),
         ]
 
-    def _of_claims(self, value: Callable[[ClaimMonitor], float | None]) -> Callable[[], float | None]:
+    def _of_claims(
+        self, value: Callable[[ClaimMonitor], float | None]
+    ) -> Callable[[], float | None]:
         def ask() -> float | None:
             monitor = self._context.ports.get("exchange.claims")
             return None if monitor is None else value(monitor)
@@ -384,7 +414,9 @@ class Health:
 
     def unknown_subject_grants_refused(self) -> float | None:
         """Grants whose calls are refused for them now."""
-        return float(sum(grant.refused_until is not None for grant in unknown_subjects(self._context)))
+        return float(
+            sum(grant.refused_until is not None for grant in unknown_subjects(self._context))
+        )
 
     def _database(self) -> None:
         with self._context.database.read() as session:
@@ -423,7 +455,11 @@ class Health:
     def _disk(self) -> None:
         free = shutil.disk_usage(self._data).free
         if free < self._limits.free_disk_bytes:
-            raise Unavailable("disk_full", f"The data directory's disk has {free} bytes left.", hint="Free some space.")
+            raise Unavailable(
+                "disk_full",
+                f"The data directory's disk has {free} bytes left.",
+                hint="Free some space.",
+            )
 
     def _keys(self) -> Finding:
         try:
@@ -431,7 +467,7 @@ class Health:
         except Unavailable as error:  # `chain` fails for the same reason
             return Finding.warning(error)
 
-    def _key_records(self) -> Mapping[KeyPurpose, KeyWord]:
+    def _key_records(self) -> Mapping[KeyPurpose, KeyRecord]:
         """What the directory says of each key, proved."""
         keys = self._watched.keys()
         proved = self._context.view.proved(map(key_record, keys.values()))
@@ -511,7 +547,9 @@ _CONFIDENTIAL = {
     "peers": "Another member's node does not answer or its certificate ends soon.",
     "peer clocks": "Clocks of members differ.",
 }
-"""What strangers read where a detail is the organisation's own business: amounts, dates, who deals with whom."""
+"""What strangers read where a detail is the organisation's own business: amounts, dates, who deals
+with whom.
+"""
 _ASK = "Ask with an access token of this organisation to see more, and what to do."
 
 
@@ -529,7 +567,11 @@ def for_strangers(readiness: Readiness) -> Readiness:
         return [part for part in readiness.dependencies if part.name.startswith(prefix)]
 
     sources, workers = of(SOURCE_PREFIX), of(WORKER_PREFIX)
-    parts = [shown(part) for part in readiness.dependencies if part not in sources and part not in workers]
+    parts = [
+        shown(part)
+        for part in readiness.dependencies
+        if part not in sources and part not in workers
+    ]
     parts += _as_one("sources", "source_down", "A source cannot be read.", sources)
     parts += _as_one("workers", "worker_failing", "A background worker fails.", workers)
     return readiness.model_copy(update={"dependencies": parts})
@@ -552,7 +594,9 @@ def metrics(request: Request, _caller: Annotated[Principal, Depends(_MAY_SCRAPE)
 
 
 @router.get("/v1/node", summary="Who this node is", response_model=NodeIdentity)
-async def node(request: Request, context: Annotated[Context, Depends(get_context)]) -> dict[str, Any]:
+async def node(
+    request: Request, context: Annotated[Context, Depends(get_context)]
+) -> dict[str, Any]:
     config = request.app.state.config
     deployment = context.ledger.deployment
     return {

@@ -1,10 +1,10 @@
 """A small HTTP/1.1 client over pinned TLS, for the calls one node makes to another.
 
-General clients cost about a millisecond a request, a sixth of what a whole metered call may take; this one does only
-what nodes need: kept-alive connections, JSON bodies with a length, a limit on the answer's size, deadlines, and the
-peer's certificate shown to a callback before each request is sent, as key and certificate may end while their connection stands.
-It uses uvicorn's own parser. A connection serves one request at a time; more requests open more connections, up to a
-limit.
+General clients cost about a millisecond a request, a sixth of what a whole metered call may take;
+this one does only what nodes need: kept-alive connections, JSON bodies with a length, a limit on
+the answer's size, deadlines, and the peer's certificate shown to a callback before each request is
+sent, as key and certificate may end while their connection stands. It uses uvicorn's own parser. A
+connection serves one request at a time; more requests open more connections, up to a limit.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import httptools
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from chain.errors import QiaolianError
-from nodes.answers import Answer
+from chain.core.errors import QiaolianError
+from nodes.answers import HttpAnswer
 
-MOST_ANSWER_BYTES = 64 << 20
-_KEPT_SECONDS = 30.0
+MAX_RESPONSE_BYTES = 64 << 20
+_IDLE_SECONDS = 30.0
 """Idle connections older than this are not used again; the servers keep theirs longer."""
 
 
@@ -43,7 +43,9 @@ class ShownCertificate:
 
 @dataclass(frozen=True, slots=True)
 class DatedAnswer:
-    """The ``Date`` of an answer, and when the request left and the answer came, in Unix seconds of this node's clock."""
+    """The ``Date`` of an answer, and when the request left and the answer came, in Unix seconds of
+    this node's clock.
+    """
 
     sent_at: float
     received_at: float
@@ -71,7 +73,9 @@ def shown_certificate(der: bytes) -> ShownCertificate:
     """Read a certificate."""
     certificate = x509.load_der_x509_certificate(der)
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return ShownCertificate(hashlib.sha256(key).digest(), certificate.not_valid_after_utc.timestamp())
+    return ShownCertificate(
+        hashlib.sha256(key).digest(), certificate.not_valid_after_utc.timestamp()
+    )
 
 
 class _Connection(asyncio.Protocol):
@@ -83,7 +87,7 @@ class _Connection(asyncio.Protocol):
         self.date = b""
         self.used_at = 0.0
         self.served = 0
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[HttpAnswer] | None = None
         self._parser: Any = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -111,7 +115,7 @@ class _Connection(asyncio.Protocol):
             self._fail(ConnectionLost("not HTTP"))
             self.close()
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
+    def send(self, request: bytes) -> asyncio.Future[HttpAnswer]:
         """Write one request; the future is its answer."""
         if self.transport is None:
             raise ConnectionLost("closed")
@@ -133,7 +137,7 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
-        if self._size > MOST_ANSWER_BYTES:
+        if self._size > MAX_RESPONSE_BYTES:
             self._fail(ConnectionLost("answer too large"))
             self.close()
             return
@@ -147,7 +151,7 @@ class _Connection(asyncio.Protocol):
             self.close()
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_result(Answer(status, self._type, b"".join(self._parts)))
+            waiter.set_result(HttpAnswer(status, self._type, b"".join(self._parts)))
 
     def _fail(self, error: Exception) -> None:
         waiter, self._waiter = self._waiter, None
@@ -159,20 +163,29 @@ class Endpoint:
     """All connections to one host and port."""
 
     def __init__(
-        self, *, host: str, port: int, tls: ssl.SSLContext, check: CertificateCheck, most: int = 32, clock: Callable[[], float] = time.time
+        self,
+        *,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext,
+        check: CertificateCheck,
+        limit: int = 32,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._host = host
         self._port = port
         self._tls = tls
         self._check = check
         self._idle: deque[_Connection] = deque()
-        self._room = asyncio.Semaphore(most)
+        self._room = asyncio.Semaphore(limit)
         self._name = f"{host}:{port}"
         self._clock = clock
         self.last: DatedAnswer | None = None
         """The latest answer that has a date."""
 
-    async def request(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
+    async def request(
+        self, method: str, target: str, headers: list[tuple[str, str]], body: bytes
+    ) -> HttpAnswer:
         """One request and its answer.
 
         Raises:
@@ -204,8 +217,10 @@ class Endpoint:
             self._idle.pop().close()
 
     async def _kept(self) -> _Connection | None:
-        """An idle connection whose key is still right; a new one is made where none is, and says what is wrong."""
-        oldest = asyncio.get_running_loop().time() - _KEPT_SECONDS
+        """An idle connection whose key is still right; a new one is made where none is, and says
+        what is wrong.
+        """
+        oldest = asyncio.get_running_loop().time() - _IDLE_SECONDS
         while self._idle:
             connection = self._idle.pop()
             with contextlib.suppress(QiaolianError):
@@ -217,7 +232,9 @@ class Endpoint:
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
-        transport, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
+        transport, connection = await loop.create_connection(
+            _Connection, self._host, self._port, ssl=self._tls
+        )
         try:
             shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
             connection.certificate = shown_certificate(shown)

@@ -1,9 +1,10 @@
-"""``qiaolian node init``: a node's directory with its keys, configuration, access tokens and the public record to be
-admitted with.
+"""``qiaolian node init``: a node's directory with its keys, configuration, access tokens and the
+public record to be admitted with.
 
-The node's own keys (transactions, statements, tokens, log, TLS) rest encrypted in its key store. The chief data
-officer's approval key and the administration key belong to persons: they go to files of their own, outside the node's
-directory, under passphrases of their own, and the node never opens them.
+The node's own keys (transactions, statements, tokens, log, TLS) rest encrypted in its key store.
+The chief data officer's approval key and the administration key belong to persons: they go to files
+of their own, outside the node's directory, under passphrases of their own, and the node never opens
+them.
 """
 
 from __future__ import annotations
@@ -19,14 +20,20 @@ from typing import Any
 
 import tomli_w
 
-from chain.errors import BadInput, Conflict
-from chain.keys import KeyStore, create_person_key, tls_certificate, tls_fingerprint, write_private
-from chain.passphrase import read_passphrase
-from chain.statements import Algorithm, KeyPurpose, Role
+from chain.core.errors import BadInput, Conflict
+from chain.keys.files import (
+    KeyStore,
+    create_person_key,
+    tls_certificate,
+    tls_fingerprint,
+    write_private,
+)
+from chain.keys.passphrase import read_passphrase
+from chain.statements.types import Algorithm, KeyPurpose, Role
 from nodes import access
 from nodes.config import ROLE_NAMES, UNSEALED_TEST, NodeConfig, load, parse
 from registry import uscc
-from registry.members.rules import LONGEST_NAME
+from registry.members.rules import MAX_NAME_LENGTH
 from registry.text import is_plain
 
 CONFIG_FILE = "node.toml"
@@ -64,7 +71,11 @@ class KeyEntry:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> KeyEntry:
         """Read an admission file's entry."""
-        return cls(bytes.fromhex(value["fingerprint"][2:]), KeyPurpose(value["purpose"]), Algorithm(value["algorithm"]))
+        return cls(
+            bytes.fromhex(value["fingerprint"][2:]),
+            KeyPurpose(value["purpose"]),
+            Algorithm(value["algorithm"]),
+        )
 
     def to_contract(self) -> tuple[bytes, int, int]:
         """The tuple ``MemberDirectory`` takes."""
@@ -87,7 +98,7 @@ class Admission:
 
     def to_json(self) -> dict[str, Any]:
         """The file's content."""
-        keys = [each.to_json() for each in self.keys]
+        keys = [key.to_json() for key in self.keys]
         return {"member": self.member, "name": self.name, "roles": int(self.roles), "keys": keys}
 
     @classmethod
@@ -102,14 +113,14 @@ class Admission:
 
     def key(self, purpose: KeyPurpose) -> KeyEntry:
         """The entry of that purpose, or ``key_missing``."""
-        for each in self.keys:
-            if each.purpose == purpose:
-                return each
+        for key in self.keys:
+            if key.purpose == purpose:
+                return key
         raise BadInput("key_missing", f"The admission has no {purpose.name.lower()} key.")
 
 
 @dataclass(frozen=True)
-class Plan:
+class NodePlan:
     """What to lay out."""
 
     directory: Path
@@ -124,39 +135,56 @@ class Plan:
     officer_key: Path | None = None
     admin_key: Path | None = None
     passphrase_file: Path | None = None
-    """Where the key store's passphrase is, or is made where there is none; ``passphrase`` in the directory if not given."""
+    """Where the key store's passphrase is, or is made where there is none; ``passphrase`` in the
+    directory if not given.
+    """
     officer_passphrase: str | None = None
     admin_passphrase: str | None = None
     """Without one a random passphrase is left beside the key, for tests and demonstrations."""
-    more: dict[str, Any] = field(default_factory=dict)
+    extra_tables: dict[str, Any] = field(default_factory=dict)
     """Further configuration, merged table by table, such as ``peers`` and ``sources``."""
 
 
-def initialise(plan: Plan) -> Admission:
+def initialise(plan: NodePlan) -> Admission:
     """Lay out a node's directory.
 
     Raises:
-        BadInput: ``key_passphrase_missing``, ``role_unknown``, ``name_malformed``, or what is wrong with the member id (``wrong_check_character``).
-        Conflict: ``node_exists`` when the directory holds a node already; ``directory_in_use`` when it holds files
-            of the same names; ``key_exists`` for an officer's or administrator's key file.
+        BadInput: ``key_passphrase_missing``, ``role_unknown``, ``name_malformed``, or what is wrong
+            with the member id (``wrong_check_character``).
+        Conflict: ``node_exists`` when the directory holds a node already; ``directory_in_use`` when
+            it holds files of the same names; ``key_exists`` for an officer's or administrator's key
+            file.
     """
     uscc.require_valid(plan.member)
-    if not is_plain(plan.name, most=LONGEST_NAME):
-        raise BadInput("name_malformed", f"An organisation's name has 1 to {LONGEST_NAME} visible characters in normal form C.")
+    if not is_plain(plan.name, limit=MAX_NAME_LENGTH):
+        raise BadInput(
+            "name_malformed",
+            f"An organisation's name has 1 to {MAX_NAME_LENGTH} visible characters in normal form C.",
+        )
     for role in plan.roles:
         if role not in ROLE_NAMES:
-            raise BadInput("role_unknown", f"There is no role {role}.", hint=f"Known are {', '.join(ROLE_NAMES)}.")
+            raise BadInput(
+                "role_unknown",
+                f"There is no role {role}.",
+                hint=f"Known are {', '.join(ROLE_NAMES)}.",
+            )
     directory = plan.directory.resolve()
     if (directory / CONFIG_FILE).exists():
-        raise Conflict("node_exists", f"{directory} holds a node already.", hint="Choose another directory.")
+        raise Conflict(
+            "node_exists", f"{directory} holds a node already.", hint="Choose another directory."
+        )
     for path in (plan.officer_key, plan.admin_key):
         if path is not None and path.exists():
-            raise Conflict("key_exists", f"{path} exists; a key is never overwritten.", hint="Choose another file.")
+            raise Conflict(
+                "key_exists",
+                f"{path} exists; a key is never overwritten.",
+                hint="Choose another file.",
+            )
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Built beside it and moved into place: whatever fails or is killed leaves no half of a node.
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".node-init-") as temporary:
         home = Path(temporary) / "node"
-        entries = _lay_out(plan, home)
+        entries = _create_node(plan, home)
         _require_no_collision(home, directory)
         entries += _person_keys(plan)
         admission = Admission(plan.member, plan.name, _roles(plan), tuple(entries))
@@ -165,12 +193,14 @@ def initialise(plan: Plan) -> Admission:
     return admission
 
 
-def _lay_out(plan: Plan, home: Path) -> list[KeyEntry]:
+def _create_node(plan: NodePlan, home: Path) -> list[KeyEntry]:
     """Everything of a node but its admission file, in a new directory; its own keys' entries."""
     home.mkdir(mode=0o700)
     (home / "data").mkdir()
     entries = _node_keys(home, plan.member, _node_passphrase(plan, home))
-    write_private(home / "keys" / PUBLIC_FILE, _json({"keys": [entry.to_json() for entry in entries]}))
+    write_private(
+        home / "keys" / PUBLIC_FILE, _json({"keys": [entry.to_json() for entry in entries]})
+    )
     tokens = access.create(home / "access.json")
     write_private(home / HANDOUT_FILE, _json(tokens))
     write_private(home / CONFIG_FILE, tomli_w.dumps(_config(plan)).encode())
@@ -197,42 +227,56 @@ def _move_into(home: Path, directory: Path) -> None:
         os.replace(path, directory / path.name)
 
 
-def _roles(plan: Plan) -> Role:
+def _roles(plan: NodePlan) -> Role:
     roles = Role(0)
     for name in plan.roles:
         roles |= ROLE_NAMES[name]
     return roles
 
 
-def write_config(plan: Plan) -> None:
+def write_config(plan: NodePlan) -> None:
     """Write the plan's configuration file, replacing a former one whole."""
     write_private(plan.directory.resolve() / CONFIG_FILE, tomli_w.dumps(_config(plan)).encode())
 
 
 def peer_entry(admission: Admission, url: str) -> dict[str, str]:
     """How a configuration names another member's node: where it is and the keys it is known by."""
-    tls, log = (admission.key(purpose).fingerprint.hex() for purpose in (KeyPurpose.TLS, KeyPurpose.LOG))
+    tls, log = (
+        admission.key(purpose).fingerprint.hex() for purpose in (KeyPurpose.TLS, KeyPurpose.LOG)
+    )
     return {"url": url, "tls": "0x" + tls, "log": "0x" + log}
 
 
 def add_peer(file: Path, admission: Admission, url: str) -> None:
-    """Add another member's node to a configuration file, whose own text stays as it is. Takes effect at the node's next start.
+    """Add another member's node to a configuration file, whose own text stays as it is. Takes
+    effect at the node's next start.
 
     Raises:
-        Conflict: ``peer_known``; BadInput: ``peer_self``, and what reading a configuration raises (``config_invalid`` for the address).
+        Conflict: ``peer_known``; BadInput: ``peer_self``, and what reading a configuration raises
+            (``config_invalid`` for the address).
     """
     config = load(file)
     if admission.member == config.member:
         raise BadInput("peer_self", "A node is no peer of itself.")
     if admission.member in config.peers:
-        raise Conflict("peer_known", f"The configuration names the node of {admission.member} already.", hint="Change it there.")
-    text = file.read_text(encoding="utf-8").rstrip("\n") + "\n" + tomli_w.dumps({"peers": {admission.member: peer_entry(admission, url)}})
+        raise Conflict(
+            "peer_known",
+            f"The configuration names the node of {admission.member} already.",
+            hint="Change it there.",
+        )
+    text = (
+        file.read_text(encoding="utf-8").rstrip("\n")
+        + "\n"
+        + tomli_w.dumps({"peers": {admission.member: peer_entry(admission, url)}})
+    )
     parse(tomllib.loads(text), home=file.resolve().parent)
     write_private(file, text.encode())
 
 
 def renew_tokens(config: NodeConfig) -> Path:
-    """Make fresh access tokens for every role; the old ones end at the node's next start. The file with the new ones in clear."""
+    """Make fresh access tokens for every role; the old ones end at the node's next start. The file
+    with the new ones in clear.
+    """
     handout = config.home / HANDOUT_FILE
     write_private(handout, _json(access.create(config.path(config.access.tokens))))
     return handout
@@ -244,17 +288,26 @@ def public_keys(keys_dir: Path) -> dict[KeyPurpose, KeyEntry]:
 
 
 def read_public(keys_dir: Path, part: str) -> dict[str, KeyEntry]:
-    """Public records by name in the key store: of the ``keys`` in use, those ``next`` or those ``replaced``; ``keys_missing``."""
+    """Public records by name in the key store: of the ``keys`` in use, those ``next`` or those
+    ``replaced``; ``keys_missing``.
+    """
     try:
         value = json.loads((keys_dir / PUBLIC_FILE).read_text(encoding="utf-8"))
-        entries = [KeyEntry.from_json(each) for each in value.get(part, [])]
-        names = [str(each.get("name") or NODE_KEYS[entry.purpose][0]) for each, entry in zip(value.get(part, []), entries, strict=True)]
+        entries = [KeyEntry.from_json(item) for item in value.get(part, [])]
+        names = [
+            str(item.get("name") or NODE_KEYS[entry.purpose][0])
+            for item, entry in zip(value.get(part, []), entries, strict=True)
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput("keys_missing", f"{keys_dir} holds no key store of a node.", hint="Run: qiaolian node init") from error
+        raise BadInput(
+            "keys_missing",
+            f"{keys_dir} holds no key store of a node.",
+            hint="Run: qiaolian node init",
+        ) from error
     return dict(zip(names, entries, strict=True))
 
 
-def _node_passphrase(plan: Plan, home: Path) -> str:
+def _node_passphrase(plan: NodePlan, home: Path) -> str:
     """The key store's passphrase: what the plan's file holds, else a new one that is written there."""
     file = plan.passphrase_file or home / "passphrase"
     if not file.exists():
@@ -280,18 +333,22 @@ def _node_keys(directory: Path, member: str, passphrase: str) -> list[KeyEntry]:
     return entries
 
 
-def _person_keys(plan: Plan) -> list[KeyEntry]:
+def _person_keys(plan: NodePlan) -> list[KeyEntry]:
     entries = []
     for path, passphrase, purpose in (
         (plan.officer_key, plan.officer_passphrase, KeyPurpose.APPROVAL),
         (plan.admin_key, plan.admin_passphrase, KeyPurpose.ADMIN),
     ):
         if path is not None:
-            entries.append(KeyEntry(create_person_key(path, passphrase).fingerprint, purpose, Algorithm.SECP256K1))
+            entries.append(
+                KeyEntry(
+                    create_person_key(path, passphrase).fingerprint, purpose, Algorithm.SECP256K1
+                )
+            )
     return entries
 
 
-def _config(plan: Plan) -> dict[str, Any]:
+def _config(plan: NodePlan) -> dict[str, Any]:
     finality = plan.finality if isinstance(plan.finality, str) else list(plan.finality)
     value: dict[str, Any] = {
         "member": plan.member,
@@ -300,11 +357,16 @@ def _config(plan: Plan) -> dict[str, Any]:
         "data_dir": "data",
         "database": "sqlite:///data/node.db",
         "listen": {"host": plan.host, "port": plan.port},
-        "keys": {"dir": "keys", "passphrase_file": str(plan.passphrase_file.resolve()) if plan.passphrase_file else "passphrase"},
+        "keys": {
+            "dir": "keys",
+            "passphrase_file": str(plan.passphrase_file.resolve())
+            if plan.passphrase_file
+            else "passphrase",
+        },
         "chain": {"deployment": plan.deployment, "rpc": list(plan.rpc), "finality": finality},
         "access": {"tokens": "access.json"},
     }
-    for table, content in plan.more.items():
+    for table, content in plan.extra_tables.items():
         both = isinstance(content, dict) and isinstance(value.get(table), dict)
         value[table] = {**value[table], **content} if both else content
     return value

@@ -1,8 +1,9 @@
 """Structured logs: one JSON object a line on standard error, without personal data.
 
-A line has time, level, logger, message and fixed fields. Request bodies, queries, identifiers and exception messages
-(which may quote values) are never logged; of an unexpected exception the type and the places in the code are. The level
-DEBUG adds whole tracebacks, whose texts may quote values: it is for finding a fault, not for daily use.
+A line has time, level, logger, message and fixed fields. Request bodies, queries, identifiers and
+exception messages (which may quote values) are never logged; of an unexpected exception the type
+and the places in the code are. The level DEBUG adds whole tracebacks, whose texts may quote values:
+it is for finding a fault, not for daily use.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from typing import Any
 import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 
-FIELDS = ("method", "route", "status", "code", "hint", "peer", "seconds", "worker", "source", "height", "trace_id")
+FIELDS = (
+    "method",
+    "route",
+    "status",
+    "code",
+    "hint",
+    "peer",
+    "seconds",
+    "worker",
+    "source",
+    "height",
+    "trace_id",
+)
 """What a line may carry beside its message; whatever else a caller adds is left out."""
 Event = MutableMapping[str, Any]
 
@@ -51,7 +64,7 @@ def configure(level: str = "INFO") -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def places(error: BaseException | None) -> list[str]:
+def stack_locations(error: BaseException | None) -> list[str]:
     """Where an exception came through, innermost last: file:line function."""
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     return [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
@@ -62,7 +75,7 @@ def _describe_exception(_: Any, __: str, event: Event) -> Event:
     error = _exception(event)
     event.pop("exc_info", None)
     if error is not None:
-        event["exception"], event["places"] = type(error).__name__, places(error)
+        event["exception"], event["stack"] = type(error).__name__, stack_locations(error)
     return event
 
 

@@ -1,4 +1,5 @@
-"""A node's metrics for Prometheus: requests by route and status, refusals by code, durations, and gauges read at each scrape.
+"""A node's metrics for Prometheus: requests by route and status, refusals by code, durations, and
+gauges read at each scrape.
 
 Labels are route templates and codes, never member data or identifiers.
 """
@@ -17,9 +18,15 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10
 MAX_SERIES = 500
 """Label values of one counter; further ones are not counted."""
 COUNTERS = {
-    "qiaolian_requests_total": ("Requests answered, by route, method and status.", ("route", "method", "status")),
+    "qiaolian_requests_total": (
+        "Requests answered, by route, method and status.",
+        ("route", "method", "status"),
+    ),
     "qiaolian_refusals_total": ("Requests refused, by stable code.", ("code", "route")),
-    "qiaolian_worker_failures_total": ("Rounds of a background worker that failed, by code.", ("worker", "code")),
+    "qiaolian_worker_failures_total": (
+        "Rounds of a background worker that failed, by code.",
+        ("worker", "code"),
+    ),
 }
 """Every counter: what it counts, and its labels."""
 
@@ -29,7 +36,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._counters = {name: Counter(name, text, labels, registry=self._registry) for name, (text, labels) in COUNTERS.items()}
+        self._counters = {
+            name: Counter(name, text, labels, registry=self._registry)
+            for name, (text, labels) in COUNTERS.items()
+        }
         self._durations = Histogram(
             "qiaolian_request_seconds",
             "Seconds from a request's last byte to its answer, by route.",

@@ -1,7 +1,8 @@
 """The database's schema: brought up to date at start, under a lock, and never guessed at.
 
-A database that is newer than the program is refused: an older program would write rows the newer one cannot read. A
-database that is current is only looked at: Alembic is imported when there is something to do.
+A database that is newer than the program is refused: an older program would write rows the newer
+one cannot read. A database that is current is only looked at: Alembic is imported when there is
+something to do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from chain.errors import Conflict, Unavailable
+from chain.core.errors import Conflict, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_NUMBER = 0x7169616F
@@ -22,7 +23,9 @@ _LOCK_NUMBER = 0x7169616F
 
 def known_revisions() -> list[str]:
     """The revisions this program knows, oldest first: migration files are named by number."""
-    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    return sorted(
+        path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")
+    )
 
 
 def upgrade(url: str, *, lock_dir: Path) -> str:
@@ -63,7 +66,9 @@ def current(url: str) -> str | None:
         with engine.connect() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
-            revision: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+            revision: str | None = connection.execute(
+                sa.text("SELECT version_num FROM alembic_version")
+            ).scalar()
             return revision
     finally:
         engine.dispose()

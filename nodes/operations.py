@@ -1,4 +1,6 @@
-"""Where a contract call that an endpoint promised stands: endpoints that answer 202 name an operation."""
+"""Where a contract call that an endpoint promised stands: endpoints that answer 202 name an
+operation.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,17 @@ from fastapi import APIRouter, Depends, Query
 
 from chain import outbox
 from chain.context import Context
-from chain.errors import Unavailable
+from chain.core.errors import Unavailable
 from registry.access import Principal, get_context, require_local
 
 router = APIRouter(tags=["node"])
 _LOCAL = require_local("system", "clerk", "officer", "auditor", "administrator")
 
 
-@router.get("/v1/operations/{operation_id:path}", summary="How a promised contract call ended, or where it stands")
+@router.get(
+    "/v1/operations/{operation_id:path}",
+    summary="How a promised contract call ended, or where it stands",
+)
 async def operation(
     operation_id: str,
     context: Annotated[Context, Depends(get_context)],
@@ -36,10 +41,11 @@ async def operation(
     }
 
 
-async def _outcome(context: Context, operation_id: str, seconds: float) -> outbox.Outcome:
+async def _outcome(context: Context, operation_id: str, seconds: float) -> outbox.OperationStatus:
     """Where the call stands, waiting for its end if asked to.
 
-    Who waited reads their own write next: the node's view of the chain has reached the call's block.
+    Who waited reads their own write next: the node's view of the chain has reached the call's
+    block.
     """
     if not seconds:
         return await context.database.aread(lambda session: outbox.outcome(session, operation_id))

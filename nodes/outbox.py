@@ -1,6 +1,8 @@
-"""The outbox process: sends what the node owes the chain. It holds the transaction keys and nothing else, and imports no web framework.
+"""The outbox process: sends what the node owes the chain. It holds the transaction keys and nothing
+else, and imports no web framework.
 
-A key that was replaced still sends what was queued for it; nothing moves from one key to another, so nothing is sent twice.
+A key that was replaced still sends what was queued for it; nothing moves from one key to another,
+so nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -10,15 +12,15 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from chain.database import Database
-from chain.deployment import Deployment
-from chain.keys import KeyStore
-from chain.ledger import Ledger
+from chain.core.database import Database
+from chain.core.signals import run_until_signalled
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.ledger import Ledger
+from chain.keys.files import KeyStore
 from chain.outbox import OutboxWorker
-from chain.signals import run_until_signalled
-from chain.statements import KeyPurpose
+from chain.statements.types import KeyPurpose
 from nodes.config import NodeConfig
-from nodes.exclusive import only_process
+from nodes.exclusive import exclusive_process
 from nodes.initialise import NODE_KEYS
 from nodes.migrate import upgrade
 
@@ -35,8 +37,8 @@ def _send(config: NodeConfig, stop: threading.Event) -> None:
     deployment = Deployment.load(config.path(config.chain.deployment))
     store = KeyStore(config.path(config.keys.dir), config.passphrase())
     name = NODE_KEYS[KeyPurpose.TRANSACTION][0]
-    signers = [store.secp256k1(each) for each in (name, *store.replaced(name, ended=False))]
-    with only_process("outbox", config.database_url):
+    signers = [store.secp256k1(text) for text in (name, *store.replaced(name, ended=False))]
+    with exclusive_process("outbox", config.database_url):
         upgrade(config.database_url, lock_dir=config.data)
         database = Database(config.database_url)
         ledger = Ledger(config.chain.rpc, deployment)

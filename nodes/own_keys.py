@@ -1,6 +1,8 @@
-"""The node's own keys as its people see them: which it uses, which it replaced, what the directory proves of each, and what still needs one.
+"""The node's own keys as its people see them: which it uses, which it replaced, what the directory
+proves of each, and what still needs one.
 
-A replaced key stays live for what pins it, and is ended by the member itself once nothing does (docs/adr, "An agreement keeps its keys").
+A replaced key stays live for what pins it, and is ended by the member itself once nothing does
+(docs/adr, "An agreement keeps its keys").
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.eip712 import encode_code
-from chain.errors import Conflict, NotFound
-from chain.outbox import Priority, attempt, enqueue, known, owed
-from chain.proved import key_record
-from chain.statements import KeyPurpose
-from chain.words import KeyWord
+from chain.core.errors import Conflict, NotFound
+from chain.ethereum.eip712 import encode_code
+from chain.ethereum.proved_records import key_record
+from chain.ethereum.records import KeyRecord
+from chain.outbox import Priority, enqueue, is_known, next_attempt, owed
+from chain.statements.types import KeyPurpose
 from exchange.agreements.service import pinned_to
 from nodes.initialise import KeyEntry, read_public
 from registry.access import Principal, get_context, hex_bytes, require_local
@@ -58,7 +60,8 @@ class OwnKey(BaseModel):
     """Where the directory took it, proved; None when it is not there."""
     endedAtBlock: int | None
     neededBy: list[Need]
-    """What a live replaced key is still needed by; it can be ended without loss once this is empty."""
+    """What a live replaced key is still needed by; it can be ended without loss once this is empty.
+    """
 
 
 class OwnKeys(BaseModel):
@@ -70,7 +73,9 @@ class OwnKeys(BaseModel):
 class EndBody(BaseModel):
     """Which key ends, and why. ``stolen`` ends it at once, whatever needs it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "key-replaced", "stolen": False}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"reason": "key-replaced", "stolen": False}}
+    )
     reason: str
     stolen: bool = False
 
@@ -90,7 +95,9 @@ async def listing(
     return OwnKeys(keys=await asyncio.to_thread(_keys_of(request, context).listing))
 
 
-@router.post("/v1/node/keys/{fingerprint}/end", status_code=202, summary="End one of the node's own keys")
+@router.post(
+    "/v1/node/keys/{fingerprint}/end", status_code=202, summary="End one of the node's own keys"
+)
 async def end(
     fingerprint: str,
     body: EndBody,
@@ -99,12 +106,18 @@ async def end(
     _caller: Annotated[Principal, Depends(require_local("administrator"))],
 ) -> Ending:
     keys = _keys_of(request, context)
-    return Ending(operation=await asyncio.to_thread(keys.end, hex_bytes(fingerprint, length=32), reason=body.reason, stolen=body.stolen))
+    return Ending(
+        operation=await asyncio.to_thread(
+            keys.end, hex_bytes(fingerprint, length=32), reason=body.reason, stolen=body.stolen
+        )
+    )
 
 
 def _keys_of(request: Request, context: Context) -> _Keys:
     config = request.app.state.config
-    found: _Keys = context.ports.setdefault("nodes.own_keys", _Keys(context, config.path(config.keys.dir)))
+    found: _Keys = context.ports.setdefault(
+        "nodes.own_keys", _Keys(context, config.path(config.keys.dir))
+    )
     return found
 
 
@@ -113,29 +126,41 @@ class _Keys:
         self._context = context
         self._directory = directory
         self._unused_since: dict[bytes, tuple[int, float]] = {}
-        """The log's size and the time when nothing pinned a replaced STATEMENT key for the first time: what it signed lies before."""
+        """The log's size and the time when nothing pinned a replaced STATEMENT key for the first
+        time: what it signed lies before.
+        """
 
     def listing(self) -> list[OwnKey]:
         held = list(self._held())
-        words = self._context.view.words([key_record(entry.fingerprint) for _, _, entry in held])
-        return [self._shown(name, stage, entry, KeyWord.decode(word.value)) for (name, stage, entry), word in zip(held, words, strict=True)]
+        words = self._context.view.proved_values(
+            [key_record(entry.fingerprint) for _, _, entry in held]
+        )
+        return [
+            self._shown(name, stage, entry, KeyRecord.decode(word.value))
+            for (name, stage, entry), word in zip(held, words, strict=True)
+        ]
 
     def end(self, fingerprint: bytes, *, reason: str, stolen: bool) -> str:
         """Queue the end of an own key; the operation.
 
         Raises:
-            NotFound: ``key_missing``; BadInput: what ``reason_code`` raises; Conflict: ``key_in_use``, ``key_needed``.
+            NotFound: ``key_missing``; BadInput: what ``reason_code`` raises; Conflict:
+                ``key_in_use``, ``key_needed``.
         """
-        key = next((key for key in self.listing() if key.fingerprint == "0x" + fingerprint.hex()), None)
+        key = next(
+            (key for key in self.listing() if key.fingerprint == "0x" + fingerprint.hex()), None
+        )
         if key is None:
-            raise NotFound("key_missing", "This node holds no such key.", hint="See GET /v1/node/keys.")
+            raise NotFound(
+                "key_missing", "This node holds no such key.", hint="See GET /v1/node/keys."
+            )
         if not stolen:
             _require_unneeded(key)
         code = encode_code(reason_code(reason))
 
         def change(session: Session) -> str:
-            operation = attempt(session, f"key-end/{fingerprint.hex()}")
-            if not known(session, operation):
+            operation = next_attempt(session, f"key-end/{fingerprint.hex()}")
+            if not is_known(session, operation):
                 self._enqueue(session, operation, fingerprint, code)
             return operation
 
@@ -157,7 +182,7 @@ class _Keys:
             for name, entry in read_public(self._directory, part).items():
                 yield name, stage, entry
 
-    def _shown(self, name: str, stage: Stage, entry: KeyEntry, word: KeyWord) -> OwnKey:
+    def _shown(self, name: str, stage: Stage, entry: KeyEntry, word: KeyRecord) -> OwnKey:
         live = word.live and word.member == self._context.member and word.purpose == entry.purpose
         return OwnKey(
             name=name,
@@ -167,20 +192,27 @@ class _Keys:
             loaded=self._loaded(entry),
             sinceBlock=word.from_height or None,
             endedAtBlock=word.end_height or None,
-            neededBy=list(_NEEDS[entry.purpose](self, entry)) if live and stage == "replaced" else [],
+            neededBy=list(_NEEDS[entry.purpose](self, entry))
+            if live and stage == "replaced"
+            else [],
         )
 
     def _loaded(self, entry: KeyEntry) -> bool:
         context = self._context
         loaded = {
-            KeyPurpose.STATEMENT: [context.signers[KeyPurpose.STATEMENT].fingerprint, *(each.fingerprint for each in context.earlier_signers)],
+            KeyPurpose.STATEMENT: [
+                context.signers[KeyPurpose.STATEMENT].fingerprint,
+                *(earlier_signer.fingerprint for earlier_signer in context.earlier_signers),
+            ],
             KeyPurpose.TOKEN: [context.signers[KeyPurpose.TOKEN].fingerprint],
             KeyPurpose.LOG: [context.log_signer.fingerprint],
-            KeyPurpose.TRANSACTION: [bytes.fromhex(context.transaction_address[2:]).rjust(32, b"\0")],
+            KeyPurpose.TRANSACTION: [
+                bytes.fromhex(context.transaction_address[2:]).rjust(32, b"\0")
+            ],
         }
         return entry.fingerprint in loaded.get(entry.purpose, [entry.fingerprint])
 
-    # --- What needs a replaced key --------------------------------------------------------------------------------------------
+    # --- What needs a replaced key ----------------------------------------------------------------
 
     def _statement(self, entry: KeyEntry) -> Iterator[Need]:
         needs = [
@@ -194,16 +226,26 @@ class _Keys:
             self._unused_since.pop(entry.fingerprint, None)
             yield from needs
             return
-        size, since = self._unused_since.setdefault(entry.fingerprint, (log_size(self._context), self._context.clock()))
+        size, since = self._unused_since.setdefault(
+            entry.fingerprint, (log_size(self._context), self._context.clock())
+        )
         yield from self._queued(until=since)
         if not has_anchored(self._context, size):
-            yield Need(code="not_anchored", sentence=f"the log's first {size} entries, which hold what it signed, are not anchored", passes=True)
+            yield Need(
+                code="not_anchored",
+                sentence=f"the log's first {size} entries, which hold what it signed, are not anchored",
+                passes=True,
+            )
 
     def _log(self, entry: KeyEntry) -> Iterator[Need]:
         if self._context.log_signer.fingerprint == entry.fingerprint:
             yield _NOT_RESTARTED
         elif not is_anchored_by(self._context, self._context.log_signer.public_key):
-            yield Need(code="not_anchored", sentence="no head of the log under the key in use is anchored", passes=True)
+            yield Need(
+                code="not_anchored",
+                sentence="no head of the log under the key in use is anchored",
+                passes=True,
+            )
 
     def _token(self, entry: KeyEntry) -> Iterator[Need]:
         if self._context.signers[KeyPurpose.TOKEN].fingerprint == entry.fingerprint:
@@ -219,7 +261,11 @@ class _Keys:
         with self._context.database.read() as session:
             count = owed(session, sender=sender, until=until)
         if count:
-            yield Need(code="calls_queued", sentence=f"{count} of the calls queued for the chain are in no block", passes=True)
+            yield Need(
+                code="calls_queued",
+                sentence=f"{count} of the calls queued for the chain are in no block",
+                passes=True,
+            )
 
     def _tls(self, _entry: KeyEntry) -> Iterator[Need]:
         return iter(())
@@ -250,7 +296,11 @@ def _require_unneeded(key: OwnKey) -> None:
         )
     if key.neededBy:
         needs = "; ".join(need.sentence for need in key.neededBy)
-        raise Conflict("key_needed", f"The {key.purpose} key is still needed: {needs}.", hint="End it when that is over.")
+        raise Conflict(
+            "key_needed",
+            f"The {key.purpose} key is still needed: {needs}.",
+            hint="End it when that is over.",
+        )
 
 
 __all__ = ["Need", "OwnKey", "OwnKeys", "router"]

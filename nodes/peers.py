@@ -1,9 +1,11 @@
-"""The way to other members' nodes: ``chain.context.Peers`` over pinned TLS, each request under its own token.
+"""The way to other members' nodes: ``chain.context.Peers`` over pinned TLS, each request under its
+own token.
 
-A peer's address comes from this node's configuration; who answers there is checked against the directory: the
-certificate's key must be a live TLS key of that member (and, where the configuration pins one, that key), and the
-certificate must not have ended. What a peer refuses comes back as our own error by code, laid on that peer; what a proxy
-or another program at the address answers in its place is named as such (``nodes.answers``).
+A peer's address comes from this node's configuration; who answers there is checked against the
+directory: the certificate's key must be a live TLS key of that member (and, where the configuration
+pins one, that key), and the certificate must not have ended. What a peer refuses comes back as our
+own error by code, laid on that peer; what a proxy or another program at the address answers in its
+place is named as such (``nodes.answers``).
 """
 
 from __future__ import annotations
@@ -16,19 +18,19 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from chain.canonical import MAX_VALUES, require_few_values
-from chain.errors import Malformed, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
-from chain.statements import KeyPurpose
-from chain.view import ChainView
-from chain.words import KeyWord
-from chain.zone import local_time
-from nodes.answers import Answer, foreign, peer_refusal
+from chain.core.canonical import MAX_VALUES, require_max_values
+from chain.core.errors import Malformed, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
+from chain.core.zone import local_time
+from chain.ethereum.records import KeyRecord
+from chain.ethereum.view import ChainView
+from chain.statements.types import KeyPurpose
+from nodes.answers import HttpAnswer, foreign, peer_refusal
 from nodes.clocks import offset_to_peer
 from nodes.config import Peer
 from nodes.http import ConnectionLost, Endpoint, ShownCertificate, client_tls
-from nodes.tokens import Issuer
+from nodes.tokens import TokenIssuer
 
-_READ_AT_ONCE = 1 << 16
+_INLINE_BYTES = 1 << 16
 OFFSET_SECONDS = 300.0
 """An older answer says nothing of the clocks."""
 
@@ -40,7 +42,7 @@ class HttpPeers:
         self,
         *,
         peers: Mapping[str, Peer],
-        issuer: Issuer,
+        issuer: TokenIssuer,
         view: ChainView,
         timeout: float = 20.0,
         clock: Callable[[], float] = time.time,
@@ -59,10 +61,18 @@ class HttpPeers:
         """Members whose nodes are configured."""
         return tuple(self._peers)
 
-    async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
-        """POST a JSON body, or the bytes of one; the decoded JSON answer, or the peer's error as ours."""
+    async def post(
+        self, member: str, path: str, body: Any, *, idempotency_key: str | None = None
+    ) -> Any:
+        """POST a JSON body, or the bytes of one; the decoded JSON answer, or the peer's error as
+        ours.
+        """
         headers = [("idempotency-key", idempotency_key)] if idempotency_key is not None else []
-        raw = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        raw = (
+            body
+            if isinstance(body, bytes)
+            else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        )
         return await self._read(member, await self._send(member, "POST", path, raw, headers))
 
     async def get(self, member: str, path: str) -> Any:
@@ -81,7 +91,9 @@ class HttpPeers:
         return dict(self._ends)
 
     def clock_offsets(self) -> Mapping[str, float]:
-        """This node's clock minus each member's, in seconds, by the latest answer (``nodes.clocks``)."""
+        """This node's clock minus each member's, in seconds, by the latest answer
+        (``nodes.clocks``).
+        """
         oldest = self._clock() - OFFSET_SECONDS
         found = {}
         for member, endpoint in list(self._endpoints.items()):
@@ -98,7 +110,9 @@ class HttpPeers:
         for endpoint in self._endpoints.values():
             endpoint.close()
 
-    async def _send(self, member: str, method: str, path: str, body: bytes, headers: list[tuple[str, str]]) -> Answer:
+    async def _send(
+        self, member: str, method: str, path: str, body: bytes, headers: list[tuple[str, str]]
+    ) -> HttpAnswer:
         endpoint = self._endpoint(member)
         token = self._issuer.issue(audience=member, method=method, target=path, body=body)
         sent = [("authorization", token), *headers]
@@ -122,25 +136,27 @@ class HttpPeers:
                 member=member,
             ).by(self._peer(member)) from error
 
-    async def _read(self, member: str, answer: Answer) -> Any:
+    async def _read(self, member: str, answer: HttpAnswer) -> Any:
         """The decoded answer; a large one is read in a thread."""
-        if len(answer.body) <= _READ_AT_ONCE:
+        if len(answer.body) <= _INLINE_BYTES:
             return self._decoded(member, answer)
         return await asyncio.to_thread(self._decoded, member, answer)
 
-    def _decoded(self, member: str, answer: Answer) -> Any:
+    def _decoded(self, member: str, answer: HttpAnswer) -> Any:
         if answer.refused or _is_page(answer):
             raise self._refusal(member, answer)
         if answer.status == 204 or not answer.body:
             return None
         try:
-            require_few_values(answer.body, MAX_VALUES)
+            require_max_values(answer.body, MAX_VALUES)
             return json.loads(answer.body)
         except (Malformed, ValueError, RecursionError) as error:
             sentence = "The other member's node did not answer with JSON that can be read."
-            raise Unavailable("peer_bad_answer", sentence, member=member).by(self._peer(member)) from error
+            raise Unavailable("peer_bad_answer", sentence, member=member).by(
+                self._peer(member)
+            ) from error
 
-    def _refusal(self, member: str, answer: Answer) -> QiaolianError:
+    def _refusal(self, member: str, answer: HttpAnswer) -> QiaolianError:
         if not answer.refused:
             return foreign(answer, replace(self._peer(member), kind=Refuser.PROXY))
         return peer_refusal(member, self._peer(member).address, answer)
@@ -177,9 +193,13 @@ class HttpPeers:
         self._endpoints[member] = found
         return found
 
-    async def _check_certificate(self, member: str, shown: ShownCertificate, pinned: bytes | None) -> None:
+    async def _check_certificate(
+        self, member: str, shown: ShownCertificate, pinned: bytes | None
+    ) -> None:
         fingerprint = shown.fingerprint
-        word = KeyWord.decode((await self._view.aword("MemberDirectory", "keys", fingerprint)).value)
+        word = KeyRecord.decode(
+            (await self._view.aproved_value("MemberDirectory", "keys", fingerprint)).value
+        )
         right = word.live and word.purpose == KeyPurpose.TLS and word.member == member
         if not right or pinned not in (None, fingerprint):
             raise Unavailable(
@@ -198,6 +218,6 @@ class HttpPeers:
             ).by(self._peer(member))
 
 
-def _is_page(answer: Answer) -> bool:
+def _is_page(answer: HttpAnswer) -> bool:
     """Whether it is a page for people, which no node answers another."""
     return answer.content_type.partition(";")[0].strip().lower() == "text/html"

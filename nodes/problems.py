@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from chain.errors import QiaolianError, RefusedBy, Refuser, Unavailable
+from chain.core.errors import QiaolianError, RefusedBy, Refuser, Unavailable
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -34,7 +34,8 @@ _TITLES = {
 def problem(error: QiaolianError, *, member: str) -> tuple[int, bytes]:
     """Status and body of a refusal by the node of ``member`` (its code).
 
-    What the error does not lay on another party, this node refused; a clock that is off is compared with this node's.
+    What the error does not lay on another party, this node refused; a clock that is off is compared
+    with this node's.
     """
     refused_by = error.refused_by
     if refused_by.kind in (Refuser.NODE, Refuser.CLOCK) and not refused_by.member:
@@ -50,10 +51,12 @@ def problem(error: QiaolianError, *, member: str) -> tuple[int, bytes]:
     if error.hint:
         value["hint"] = error.hint
     value.update((name, _plain(item)) for name, item in error.context.items() if name not in _OWN)
-    return error.status, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return error.status, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
 
 
-def as_ours(error: BaseException) -> QiaolianError:
+def translate_error(error: BaseException) -> QiaolianError:
     """Any exception as an error for the caller; what is unexpected says nothing of itself."""
     if isinstance(error, QiaolianError):
         return error
@@ -73,8 +76,8 @@ def as_ours(error: BaseException) -> QiaolianError:
 
 
 def start_failure(error: Exception) -> QiaolianError:
-    """Why a node's process could not start, with a code and what to do. Texts of other libraries are left out: they may quote
-    passwords.
+    """Why a node's process could not start, with a code and what to do. Texts of other libraries
+    are left out: they may quote passwords.
     """
     if isinstance(error, QiaolianError):
         return error
@@ -115,7 +118,14 @@ def start_failure(error: Exception) -> QiaolianError:
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> QiaolianError:
     """The validation errors of a request, naming fields and rules but no values."""
-    fields = [{"field": ".".join(str(part) for part in each["loc"]), "rule": str(each["type"]), "message": str(each["msg"])} for each in errors[:20]]
+    fields = [
+        {
+            "field": ".".join(str(part) for part in item["loc"]),
+            "rule": str(item["type"]),
+            "message": str(item["msg"]),
+        }
+        for item in errors[:20]
+    ]
     first = fields[0] if fields else {"field": "request", "message": "is not valid"}
     error = QiaolianError(
         "request_invalid",

@@ -1,6 +1,7 @@
 """Nodes of several organisations on one machine: laid out, admitted, started as processes, stopped.
 
-What ``scripts`` and the tests build networks with; each organisation of a real network does its part of this by hand.
+What ``scripts`` and the tests build networks with; each organisation of a real network does its
+part of this by hand.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from chain.crypto import keccak256, new_private_key
-from chain.deploy import Governor
-from chain.deployment import Deployment
-from chain.errors import QiaolianError, Unavailable
-from chain.keys import Secp256k1Signer, open_person_key
-from chain.ledger import Ledger
-from chain.loopback import free_ports
-from chain.statements import Approval, KeyPurpose
-from chain.transactions import gas_for, sign_transaction
+from chain.core.crypto import keccak256, new_private_key
+from chain.core.errors import QiaolianError, Unavailable
+from chain.core.loopback import free_ports
+from chain.ethereum.deploy import Governor
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.transactions import gas_for, sign_transaction
+from chain.keys.files import Secp256k1Signer, open_person_key
+from chain.statements.types import Approval, KeyPurpose
 from nodes.client import NodeClient
 from nodes.config import UNSEALED_TEST
 from nodes.initialise import (
@@ -35,7 +36,7 @@ from nodes.initialise import (
     CONFIG_FILE,
     HANDOUT_FILE,
     Admission,
-    Plan,
+    NodePlan,
     initialise,
     peer_entry,
     write_config,
@@ -47,9 +48,9 @@ APPROVAL_SECONDS = 3_600
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One organisation to lay out. ``more`` holds further tables of its configuration (``sources``, ``workers``,
-    ``limits`` …).
+class OrganisationPlan:
+    """One organisation to lay out. ``extra_tables`` holds further tables of its configuration
+    (``sources``, ``workers``, ``limits`` …).
     """
 
     member: str
@@ -57,14 +58,14 @@ class Wanted:
     roles: tuple[str, ...]
     officer: bool = False
     """Whether a chief data officer's approval key is made."""
-    more: dict[str, Any] = field(default_factory=dict)
+    extra_tables: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Organisation:
     """An organisation's directory, persons' keys and node processes."""
 
-    plan: Plan
+    plan: NodePlan
     admission: Admission
     node: NodeProcess = field(init=False)
 
@@ -93,7 +94,9 @@ class Organisation:
 
     def token(self, role: str) -> str:
         """The token its node was made with for a local role."""
-        return str(json.loads((self.plan.directory / HANDOUT_FILE).read_text(encoding="utf-8"))[role])
+        return str(
+            json.loads((self.plan.directory / HANDOUT_FILE).read_text(encoding="utf-8"))[role]
+        )
 
     def officer(self) -> Secp256k1Signer:
         """The chief data officer's key, as the officer would open it."""
@@ -107,13 +110,17 @@ class Organisation:
 
     def governor(self) -> Governor:
         """The organisation as one of the directory's founding governors."""
-        admin, transaction = (self.admission.key(each) for each in (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION))
-        return Governor(self.member, self.plan.name, self.admission.roles, admin.address, transaction.address)
+        admin, transaction = (
+            self.admission.key(purpose) for purpose in (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION)
+        )
+        return Governor(
+            self.member, self.plan.name, self.admission.roles, admin.address, transaction.address
+        )
 
 
-def lay_out(
+def create_organisations(
     root: Path,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[OrganisationPlan],
     *,
     rpc: Sequence[str],
     finality: Sequence[str] | str = UNSEALED_TEST,
@@ -121,36 +128,44 @@ def lay_out(
 ) -> list[Organisation]:
     """Make a directory for each organisation under ``root`` and let all know each other as peers.
 
-    Persons' keys go to ``root/persons``, outside every node's directory. ``deployment`` is where the deployment file
-    will be.
+    Persons' keys go to ``root/persons``, outside every node's directory. ``deployment`` is where
+    the deployment file will be.
     """
     ports = free_ports(len(wanted))
     persons = root / "persons"
     made = []
-    for each, port in zip(wanted, ports, strict=True):
-        plan = Plan(
-            directory=root / each.member,
-            member=each.member,
-            name=each.name,
-            roles=each.roles,
+    for organisation_plan, port in zip(wanted, ports, strict=True):
+        plan = NodePlan(
+            directory=root / organisation_plan.member,
+            member=organisation_plan.member,
+            name=organisation_plan.name,
+            roles=organisation_plan.roles,
             port=port,
             rpc=tuple(rpc),
             finality=finality if isinstance(finality, str) else tuple(finality),
             deployment=str(deployment.resolve()),
-            officer_key=persons / f"{each.member}.officer.json" if each.officer else None,
-            admin_key=persons / f"{each.member}.admin.json",
-            more=each.more,
+            officer_key=persons / f"{organisation_plan.member}.officer.json"
+            if organisation_plan.officer
+            else None,
+            admin_key=persons / f"{organisation_plan.member}.admin.json",
+            extra_tables=organisation_plan.extra_tables,
         )
         made.append(Organisation(plan, initialise(plan)))
-    introduce(made)
+    configure_peers(made)
     return made
 
 
-def introduce(organisations: Sequence[Organisation]) -> None:
-    """Write every organisation's configuration with all others as peers. Takes effect at a node's next start."""
+def configure_peers(organisations: Sequence[Organisation]) -> None:
+    """Write every organisation's configuration with all others as peers. Takes effect at a node's
+    next start.
+    """
     for one in organisations:
-        peers = {other.member: peer_entry(other.admission, other.url) for other in organisations if other is not one}
-        one.plan = replace(one.plan, more={**one.plan.more, "peers": peers})
+        peers = {
+            other.member: peer_entry(other.admission, other.url)
+            for other in organisations
+            if other is not one
+        }
+        one.plan = replace(one.plan, extra_tables={**one.plan.extra_tables, "peers": peers})
         write_config(one.plan)
 
 
@@ -159,7 +174,9 @@ Action = tuple[str, tuple[Any, ...]]
 
 
 class Governance:
-    """Directory actions approved by two governors' ADMIN keys and sent by an account without any right of its own."""
+    """Directory actions approved by two governors' ADMIN keys and sent by an account without any
+    right of its own.
+    """
 
     def __init__(self, ledger: Ledger, approvers: Sequence[Secp256k1Signer]) -> None:
         self._ledger = ledger
@@ -168,15 +185,36 @@ class Governance:
 
     def admit(self, admissions: Iterable[Admission]) -> list[bytes]:
         """Admit members with all their keys; the transactions' hashes."""
-        return self.execute([("admit", (each.member, each.name, int(each.roles), [key.to_contract() for key in each.keys])) for each in admissions])
+        return self.execute(
+            [
+                (
+                    "admit",
+                    (
+                        admission.member,
+                        admission.name,
+                        int(admission.roles),
+                        [key.to_contract() for key in admission.keys],
+                    ),
+                )
+                for admission in admissions
+            ]
+        )
 
     def complete(self, admissions: Iterable[Admission]) -> list[bytes]:
         """Add the keys a founding governor was not deployed with."""
         deployed = (KeyPurpose.ADMIN, KeyPurpose.TRANSACTION)
-        return self.execute([("addKey", (each.member, key.to_contract())) for each in admissions for key in each.keys if key.purpose not in deployed])
+        return self.execute(
+            [
+                ("addKey", (admission.member, key.to_contract()))
+                for admission in admissions
+                for key in admission.keys
+                if key.purpose not in deployed
+            ]
+        )
 
     def execute(self, actions: Sequence[Action], *, seconds: float = START_SECONDS) -> list[bytes]:
-        """Have actions approved, send them together and wait until all are in blocks; their transactions' hashes.
+        """Have actions approved, send them together and wait until all are in blocks; their
+        transactions' hashes.
 
         Raises:
             Reverted: the contract's refusal of the first action it refuses.
@@ -196,18 +234,20 @@ class Governance:
             )
             for place, (address, data) in enumerate(calls)
         ]
-        for answer in ledger.send([each.raw for each in signed]):
+        for answer in ledger.send([transaction.raw for transaction in signed]):
             if not isinstance(answer, bytes):
                 raise answer
-        hashes = [each.transaction_hash for each in signed]
+        hashes = [transaction.transaction_hash for transaction in signed]
         deadline = time.monotonic() + seconds
         while None in (receipts := ledger.receipts(hashes)):
             if time.monotonic() > deadline:
-                raise Unavailable("governance_timeout", "The directory's changes were in no block in time.")
+                raise Unavailable(
+                    "governance_timeout", "The directory's changes were in no block in time."
+                )
             time.sleep(0.1)
         for receipt, (address, data) in zip(receipts, calls, strict=True):
             if receipt is not None and not receipt.succeeded:
-                raise ledger.why_reverted(address, data, sender.address, receipt.height)
+                raise ledger.revert_reason(address, data, sender.address, receipt.height)
         return hashes
 
     def _call(self, function: str, arguments: tuple[Any, ...]) -> tuple[str, bytes]:
@@ -215,13 +255,13 @@ class Governance:
         nonce, deadline = secrets.randbits(128), int(time.time()) + APPROVAL_SECONDS
         approval = Approval(version=1, call_hash=keccak256(data), nonce=nonce, deadline=deadline)
         domain = self._ledger.deployment.domain("MemberDirectory")
-        signatures = [each.sign(approval, domain) for each in self._approvers]
+        signatures = [approver.sign(approval, domain) for approver in self._approvers]
         return self._ledger.encode("MemberDirectory", "execute", data, nonce, deadline, signatures)
 
 
 class NodeProcess:
-    """The two processes of a node: its API (``node run``) and its outbox. Logs go to ``run.log`` and ``outbox.log`` in
-    its directory.
+    """The two processes of a node: its API (``node run``) and its outbox. Logs go to ``run.log``
+    and ``outbox.log`` in its directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -232,7 +272,7 @@ class NodeProcess:
     def start(self, *, outbox: bool = True) -> None:
         """Start what is not running."""
         if not _runs(self.api):
-            with undisturbed():
+            with signals_deferred():
                 self.api = self._spawn("run")
         if outbox:
             self.start_outbox()
@@ -240,7 +280,7 @@ class NodeProcess:
     def start_outbox(self) -> None:
         """Start the outbox process unless it runs."""
         if not _runs(self.outbox):
-            with undisturbed():
+            with signals_deferred():
                 self.outbox = self._spawn("outbox")
 
     def wait_ready(self, client: NodeClient, *, seconds: float = START_SECONDS) -> None:
@@ -248,26 +288,32 @@ class NodeProcess:
         deadline = time.monotonic() + seconds
         while True:
             if not _runs(self.api):
-                raise Unavailable("node_ended", "The node process ended.", hint=self.last_words())
+                raise Unavailable(
+                    "node_ended", "The node process ended.", hint=self.last_log_line()
+                )
             try:
                 client.get("/readyz")
                 return
             except QiaolianError as error:
                 if time.monotonic() > deadline:
-                    raise Unavailable("node_not_ready", f"The node is not ready: {error.sentence}") from error
+                    raise Unavailable(
+                        "node_not_ready", f"The node is not ready: {error.sentence}"
+                    ) from error
             time.sleep(0.05)
 
     def stop(self) -> None:
         """Ask both processes to end, and make them if they do not."""
-        running = [each for each in (self.api, self.outbox) if each is not None and each.poll() is None]
-        for each in running:
-            each.send_signal(signal.SIGTERM)
-        for each in running:
+        running = [
+            item for item in (self.api, self.outbox) if item is not None and item.poll() is None
+        ]
+        for item in running:
+            item.send_signal(signal.SIGTERM)
+        for item in running:
             try:
-                each.wait(STOP_SECONDS)
+                item.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                each.kill()
-                each.wait(STOP_SECONDS)
+                item.kill()
+                item.wait(STOP_SECONDS)
 
     def kill(self) -> None:
         """kill -9 the API process, as a power cut would."""
@@ -279,16 +325,30 @@ class NodeProcess:
 
     def pids(self) -> list[int]:
         """The pids of what runs."""
-        return [each.pid for each in (self.api, self.outbox) if each is not None and each.poll() is None]
+        return [
+            item.pid for item in (self.api, self.outbox) if item is not None and item.poll() is None
+        ]
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         """The last line of the API process's log."""
         with contextlib.suppress(OSError, IndexError):
-            return (self.directory / "run.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1][:500]
+            return (
+                (self.directory / "run.log")
+                .read_text(encoding="utf-8", errors="replace")
+                .strip()
+                .splitlines()[-1][:500]
+            )
         return ""
 
     def _spawn(self, action: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "nodes", action, "--config", str(self.directory / CONFIG_FILE)]
+        command = [
+            sys.executable,
+            "-m",
+            "nodes",
+            action,
+            "--config",
+            str(self.directory / CONFIG_FILE),
+        ]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with (self.directory / f"{action}.log").open("ab") as log:
             return subprocess.Popen(
@@ -303,47 +363,60 @@ class NodeProcess:
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block ends: between its start and the line that remembers it, nobody could end a process again."""
+def signals_deferred() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the block ends: between its start and the line that
+    remembers it, nobody could end a process again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[int] = []
-    before = {each: signal.signal(each, lambda number, _frame: held.append(number)) for each in (signal.SIGINT, signal.SIGTERM)}
+    received: list[int] = []
+    before = {
+        item: signal.signal(item, lambda number, _frame: received.append(number))
+        for item in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, signal.SIG_DFL if handler is None else handler)
-        for number in held[:1]:
+        for name, handler in before.items():
+            signal.signal(name, signal.SIG_DFL if handler is None else handler)
+        for number in received[:1]:
             signal.raise_signal(number)
 
 
 def start_all(organisations: Sequence[Organisation], *, seconds: float = START_SECONDS) -> None:
     """Start every organisation's processes and wait until all are ready."""
-    for each in organisations:
-        each.node.start()
-    for each in organisations:
-        each.node.wait_ready(each.client(None), seconds=seconds)
+    for organisation in organisations:
+        organisation.node.start()
+    for organisation in organisations:
+        organisation.node.wait_ready(organisation.client(None), seconds=seconds)
 
 
 def stop_all(organisations: Sequence[Organisation]) -> None:
     """Stop every organisation's processes."""
-    for each in organisations:
-        for process in (each.node.api, each.node.outbox):
+    for organisation in organisations:
+        for process in (organisation.node.api, organisation.node.outbox):
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-    for each in organisations:
-        each.node.stop()
+    for organisation in organisations:
+        organisation.node.stop()
 
 
-def found(organisations: Sequence[Organisation], deployment: Deployment, *, governors: int = 3, ledger: Ledger | None = None) -> list[bytes]:
-    """Bring the directory of a fresh deployment to hold every organisation: the first ``governors`` completed, the
-    others admitted.
+def found(
+    organisations: Sequence[Organisation],
+    deployment: Deployment,
+    *,
+    governors: int = 3,
+    ledger: Ledger | None = None,
+) -> list[bytes]:
+    """Bring the directory of a fresh deployment to hold every organisation: the first ``governors``
+    completed, the others admitted.
     """
     ledger = ledger or Ledger(organisations[0].plan.rpc, deployment)
-    governance = Governance(ledger, [each.administrator() for each in organisations[:2]])
-    admissions = [each.admission for each in organisations]
+    governance = Governance(
+        ledger, [organisation.administrator() for organisation in organisations[:2]]
+    )
+    admissions = [organisation.admission for organisation in organisations]
     return governance.complete(admissions[:governors]) + governance.admit(admissions[governors:])
 
 

@@ -1,7 +1,8 @@
 """How often somebody may ask: token buckets by name, bounded in number.
 
-A library would keep its counters in a store that grows with the number of addresses; here the bucket
-that was used longest ago is forgotten first, so a flood of addresses costs a fixed amount of memory.
+A library would keep its counters in a store that grows with the number of addresses; here the
+bucket that was used longest ago is forgotten first, so a flood of addresses costs a fixed amount of
+memory.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 
 MAX_BUCKETS = 10_000
 
@@ -21,10 +22,12 @@ class RateLimited(QiaolianError):
     status = 429
 
 
-class Rates:
+class RateLimiter:
     """Buckets of ``per_second`` requests with room for ``burst``. Belongs to one event loop."""
 
-    def __init__(self, per_second: float, burst: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_second: float, burst: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._per_second = per_second
         self._burst = float(burst)
         self._clock = clock

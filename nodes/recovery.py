@@ -1,11 +1,14 @@
 """``qiaolian node recover``: what a node put back from an old backup does before it signs again.
 
-Run while the node is stopped, by a person who knows why the database is old; nothing of this happens by itself at a start. In order:
+Run while the node is stopped, by a person who knows why the database is old; nothing of this
+happens by itself at a start. In order:
 
 1. Take the chain's events up to its head, so that agreements opened since the backup are known.
-2. Find the lost end of the evidence log (``registry.evidence.recovery``). What is found is stored together with a hold on every agreement, so that a
-   kill between this step and the next leaves nothing that could be signed twice.
-3. Take lost agreements and places back from the other parties (``exchange.metering.recovery``), which releases the holds one by one.
+2. Find the lost end of the evidence log (``registry.evidence.recovery``). What is found is stored
+   together with a hold on every agreement, so that a kill between this step and the next leaves
+   nothing that could be signed twice.
+3. Take lost agreements and places back from the other parties (``exchange.metering.recovery``),
+   which releases the holds one by one.
 
 Each step can be repeated; what is whole already is left as it is.
 """
@@ -22,38 +25,42 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.errors import Conflict
-from chain.printable import printable
+from chain.core.errors import Conflict
+from chain.core.printable import printable
 from exchange.metering import recovery as lanes
 from nodes.assembly import Node, assemble
 from nodes.config import NodeConfig
-from nodes.exclusive import only_process
+from nodes.exclusive import exclusive_process
 from nodes.migrate import upgrade
 from nodes.workers.projector import Projector
 from registry.evidence import recovery as log
 from registry.evidence import service
 
 VIEW_SECONDS = 30.0
-_SHOWN_AGAIN = frozenset(("UsageRequest", "UsageReceipt", "ReceiptVoid", "Voucher", "Agreement", service.LOG_KEY))
-"""Kinds of entries whose statements the other party of an agreement shows again, and the one that records nothing but itself."""
+_SHOWN_AGAIN = frozenset(
+    ("UsageRequest", "UsageReceipt", "ReceiptVoid", "Voucher", "Agreement", service.LOG_KEY)
+)
+"""Kinds of entries whose statements the other party of an agreement shows again, and the one that
+records nothing but itself.
+"""
 
 
 @dataclass(frozen=True)
-class Recovered:
+class RecoveryReport:
     """What a recovery came to."""
 
     size: int
     """The log's entries now."""
     entries: int
     """Of these, how many came back."""
-    bare: Counter[str]
+    unmatched: Counter[str]
     """Entries that came back without what they record, by kind."""
-    agreements: Sequence[lanes.Outcome]
+    agreements: Sequence[lanes.AgreementRecovery]
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether every agreement can be used again."""
-        return all(each.refusal is None for each in self.agreements)
+        return all(agreement.refusal is None for agreement in self.agreements)
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -61,23 +68,23 @@ class Recovered:
             yield f"The evidence log lacked {self.entries} entries. A supervisor's copy of them was checked and taken; it goes on at {self.size}."
         else:
             yield f"The evidence log lacks nothing that the chain or a supervisor has seen; it has {self.size} entries."
-        for each in self.agreements:
-            name = "0x" + each.agreement_id.hex()
-            if each.places:
-                yield f"Agreement {name}: {each.places} places were shown by the other party, checked and taken."
-            if each.refusal is not None:
-                yield f"Agreement {name} is not recovered ({each.refusal.code}): {each.refusal.sentence}"
-        if self.bare:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.bare.items()))
+        for agreement in self.agreements:
+            name = "0x" + agreement.agreement_id.hex()
+            if agreement.positions:
+                yield f"Agreement {name}: {agreement.positions} places were shown by the other party, checked and taken."
+            if agreement.refusal is not None:
+                yield f"Agreement {name} is not recovered ({agreement.refusal.code}): {agreement.refusal.sentence}"
+        if self.unmatched:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.unmatched.items()))
             yield f"In the log again, without what they record: {kinds}."
             yield "Steps of deals follow from their parties once the node runs; the rest was in the lost database alone."
-        if not self.whole:
+        if not self.complete:
             yield "Nothing is signed under what is not recovered. Run this again when the other party answers, or give notice and agree anew."
 
 
 def run(config: NodeConfig) -> int:
     """Recover and say what came of it; 0 when every agreement can be used again, 2 otherwise."""
-    with _stopped(config), only_process("node", config.database_url):
+    with _stopped(config), exclusive_process("node", config.database_url):
         upgrade(config.database_url, lock_dir=config.data)
         node = assemble(config)
         try:
@@ -86,48 +93,54 @@ def run(config: NodeConfig) -> int:
             node.close()
     for line in recovered.lines():
         print(printable(line))
-    return 0 if recovered.whole else 2
+    return 0 if recovered.complete else 2
 
 
 @contextmanager
 def _stopped(config: NodeConfig) -> Iterator[None]:
     """Hold the address that the node listens at, so that it neither runs nor starts meanwhile."""
     family = socket.AF_INET6 if ":" in config.listen.host else socket.AF_INET
-    with socket.socket(family) as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            held.bind((config.listen.host, config.listen.port))
-            held.listen()
+            listener.bind((config.listen.host, config.listen.port))
+            listener.listen()
         except OSError as error:
-            raise Conflict("node_running", "The node runs: its address is in use.", hint="Stop `qiaolian node run`, then recover.") from error
+            raise Conflict(
+                "node_running",
+                "The node runs: its address is in use.",
+                hint="Stop `qiaolian node run`, then recover.",
+            ) from error
         yield
 
 
-async def _recover(node: Node) -> Recovered:
+async def _recover(node: Node) -> RecoveryReport:
     context = node.context
     try:
         await asyncio.to_thread(lambda: context.view.start(wait_seconds=VIEW_SECONDS))
         await Projector(context).round()
-        found = await log.search(context)
+        found = await log.find_lost_entries(context)
         # Only now: the heads that are signed next are those that were just proved.
-        node.standing.settle(None)
+        node.restore_guard.record(None)
         if found is not None:
-            await context.database.awrite(lambda session: _take(session, context, found))
+            await context.database.awrite(lambda session: _restore(session, context, found))
         outcomes = await lanes.recover_all(context)
     finally:
         node.peers.close()
     size = await asyncio.to_thread(service.log_size, context)
-    bare = await asyncio.to_thread(_bare, context, found)
-    return Recovered(size, 0 if found is None else len(found.leaves), bare, outcomes)
+    bare = await asyncio.to_thread(_unmatched, context, found)
+    return RecoveryReport(size, 0 if found is None else len(found.leaves), bare, outcomes)
 
 
-def _take(session: Session, context: Context, found: log.Found) -> None:
-    log.take(context, session, found)
+def _restore(session: Session, context: Context, found: log.LostEntries) -> None:
+    log.restore_entries(context, session, found)
     lanes.hold(session, context, found.start)
 
 
-def _bare(context: Context, found: log.Found | None) -> Counter[str]:
+def _unmatched(context: Context, found: log.LostEntries | None) -> Counter[str]:
     if found is None:
         return Counter()
     with context.database.read() as session:
-        return Counter(kind for kind, _ in log.said_since(session, found.start) if kind not in _SHOWN_AGAIN)
+        return Counter(
+            kind for kind, _ in log.entries_since(session, found.start) if kind not in _SHOWN_AGAIN
+        )

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.ledger import Event
+from chain.ethereum.ledger import Event
 
 DOMAINS = (
     "exchange.metering",
@@ -38,7 +38,7 @@ def routers() -> Iterator[APIRouter]:
 
 
 def load_tables() -> None:
-    """Import every module that declares tables on ``chain.database.Base``."""
+    """Import every module that declares tables on ``chain.core.database.Base``."""
     importlib.import_module("chain.outbox.store")
     importlib.import_module("nodes.store")
     importlib.import_module("registry.idempotency")
@@ -48,13 +48,18 @@ def load_tables() -> None:
 
 def _module(domain: str, name: str) -> ModuleType | None:
     """A domain's module of that name; None where the domain has no such part."""
-    if importlib.util.find_spec(domain) is None or importlib.util.find_spec(f"{domain}.{name}") is None:
+    if (
+        importlib.util.find_spec(domain) is None
+        or importlib.util.find_spec(f"{domain}.{name}") is None
+    ):
         return None
     return importlib.import_module(f"{domain}.{name}")
 
 
 def apply_events(session: Session, events: Sequence[Event], context: Context) -> None:
-    """Hand the chain's events to every package that keeps books of them, inside the caller's transaction."""
+    """Hand the chain's events to every package that keeps books of them, inside the caller's
+    transaction.
+    """
     for package in ("registry", "exchange"):
         module = _module(package, "projection")
         if module is not None:

@@ -16,19 +16,21 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from chain.errors import Conflict
-from chain.signals import ENDING, ignore
+from chain.core.errors import Conflict
+from chain.core.signals import TERMINATION_SIGNALS, ignore
 from nodes.app import create_app
 from nodes.certificate import ServerCertificate
 from nodes.config import Limits, NodeConfig
-from nodes.connections import ConnectionLimits, DeadlineProtocol, Listener, Visitor
-from nodes.exclusive import only_process
+from nodes.connections import ClientConnection, ConnectionLimits, DeadlineProtocol, Listener
+from nodes.exclusive import exclusive_process
 
 GRACE_SECONDS = 8
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
 _SWITCH_SECONDS = 0.0005
-"""How long one thread may keep the interpreter while another waits; the default of 5 ms is a whole metered call's budget."""
+"""How long one thread may keep the interpreter while another waits; the default of 5 ms is a whole
+metered call's budget.
+"""
 
 
 class _Server(uvicorn.Server):
@@ -82,7 +84,7 @@ class _Server(uvicorn.Server):
             self.server_state.default_headers = [(b"date", date), *self.config.encoded_headers]
         return ends
 
-    def _protocol(self, visitor: Visitor) -> DeadlineProtocol:
+    def _protocol(self, visitor: ClientConnection) -> DeadlineProtocol:
         return DeadlineProtocol(
             config=self.config,
             server_state=self.server_state,
@@ -93,7 +95,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        for number in ENDING:
+        for number in TERMINATION_SIGNALS:
             signal.signal(number, self.handle_exit)
         try:
             yield
@@ -119,7 +121,7 @@ def run(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> int:
     server = _Server(
         config.limits,
         uvicorn.Config(
-            _Quiet(app),
+            _StartupErrorFilter(app),
             host=config.listen.host,
             port=config.listen.port,
             loop="uvloop",
@@ -141,13 +143,14 @@ def run(config: NodeConfig, *, clock: Callable[[], float] = time.time) -> int:
         clock,
     )
     _bound(config.listen.host, config.listen.port).close()
-    with only_process("node", config.database_url):
+    with exclusive_process("node", config.database_url):
         return _serve(server, app)
 
 
 def _serve(server: _Server, app: FastAPI) -> int:
     sys.setswitchinterval(_SWITCH_SECONDS)
-    # What the program itself consists of never becomes garbage: collections need not look at it again.
+    # What the program itself consists of never becomes garbage: collections need not look at it
+    # again.
     gc.freeze()
     try:
         server.run()
@@ -158,8 +161,8 @@ def _serve(server: _Server, app: FastAPI) -> int:
     return 0
 
 
-class _Quiet:
-    """Keeps uvicorn's text of a failed start out of the log: ``nodes.command`` reports its cause."""
+class _StartupErrorFilter:
+    """Keeps uvicorn's text of a failed start out of the log: ``nodes.cli.node`` reports its cause."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -1,14 +1,15 @@
 """Node-to-node tokens: who sends this very request.
 
-A token is self-issued by the sending member, names one receiver, one method, path and body, lives at most a minute and
-is accepted once. It is signed by the member's TOKEN key, which the receiver looks up in its own proved view of the
-directory, so there is no issuer to trust and no secret to share. Whoever catches a token can neither repeat the request
-nor use the token for another.
+A token is self-issued by the sending member, names one receiver, one method, path and body, lives
+at most a minute and is accepted once. It is signed by the member's TOKEN key, which the receiver
+looks up in its own proved view of the directory, so there is no issuer to trust and no secret to
+share. Whoever catches a token can neither repeat the request nor use the token for another.
 
-Wire form: ``Authorization: Qiaolian <base64url claims>.<base64url signature>``. The claims are compact JSON; the
-signature (65 bytes) is over keccak256 of ``"\\x19Qiaolian token v1\\n" ‖ chain id (32) ‖ MemberDirectory address (20) ‖
-claims``, so a token of one network means nothing in another, and no token is ever a valid statement. Recovery gives the
-signing address and with it the key's record: one signature, one recovery a request.
+Wire form: ``Authorization: Qiaolian <base64url claims>.<base64url signature>``. The claims are
+compact JSON; the signature (65 bytes) is over keccak256 of ``"\\x19Qiaolian token v1\\n" ‖ chain id
+(32) ‖ MemberDirectory address (20) ‖ claims``, so a token of one network means nothing in another,
+and no token is ever a valid statement. Recovery gives the signing address and with it the key's
+record: one signature, one recovery a request.
 """
 
 from __future__ import annotations
@@ -28,29 +29,29 @@ from typing import Any
 
 import psutil
 
-from chain.crypto import keccak256, recover
-from chain.deployment import Deployment
-from chain.errors import BadSignature, Forbidden, RefusedBy, Refuser, Unauthorised, Unavailable
-from chain.keys import Secp256k1Signer
-from chain.proved import key_record, member_record
-from chain.statements import KeyPurpose
-from chain.view import ChainView
-from chain.words import KeyWord, MemberWord
+from chain.core.crypto import keccak256, recover
+from chain.core.errors import BadSignature, Forbidden, RefusedBy, Refuser, Unauthorised, Unavailable
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.proved_records import key_record, member_record
+from chain.ethereum.records import KeyRecord, MemberRecord
+from chain.ethereum.view import ChainView
+from chain.keys.files import Secp256k1Signer
+from chain.statements.types import KeyPurpose
 from nodes.clocks import ClockStatus, shown
 
 SCHEME = "Qiaolian"
 LIFETIME_SECONDS = 30
-LONGEST_SECONDS = 60
+MAX_LIFETIME_SECONDS = 60
 SKEW_SECONDS = 5
 """How far a sender's clock may be ahead."""
-_LONGEST_TOKEN = 2048
+_MAX_TOKEN_LENGTH = 2048
 _CLAIMS = frozenset({"v", "iss", "aud", "iat", "exp", "jti", "mth", "uri", "sha"})
-_UNKNOWN_AT_ONCE = 4
+_MAX_UNKNOWN = 4
 """Keys never seen cost a request to a chain node; so many strangers at a time may ask for one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class PeerCaller:
     """A member's node whose request was proved to be its own."""
 
     member: str
@@ -62,7 +63,7 @@ class Caller:
 class Authenticated:
     """A token that was checked except for the body it names, and is not used up yet."""
 
-    caller: Caller
+    caller: PeerCaller
     claims: dict[str, Any]
 
 
@@ -76,16 +77,31 @@ def prefix(deployment: Deployment) -> bytes:
     return b"\x19Qiaolian token v1\n" + deployment.chain_id.to_bytes(32, "big") + directory
 
 
-class Issuer:
+class TokenIssuer:
     """Makes this member's tokens."""
 
-    def __init__(self, *, member: str, signer: Secp256k1Signer, deployment: Deployment, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        member: str,
+        signer: Secp256k1Signer,
+        deployment: Deployment,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._member = member
         self._signer = signer
         self._prefix = prefix(deployment)
         self._clock = clock
 
-    def issue(self, *, audience: str, method: str, target: str, body: bytes, lifetime: int = LIFETIME_SECONDS) -> str:
+    def issue(
+        self,
+        *,
+        audience: str,
+        method: str,
+        target: str,
+        body: bytes,
+        lifetime: int = LIFETIME_SECONDS,
+    ) -> str:
         """The Authorization header's value for one request. ``target`` is path and query as sent."""
         now = int(self._clock())
         claims = {
@@ -108,7 +124,7 @@ class Issuer:
         return f"{SCHEME} {_encode(raw)}.{_encode(signature)}"
 
 
-class Verifier:
+class TokenVerifier:
     """Checks tokens addressed to this member."""
 
     def __init__(
@@ -120,27 +136,28 @@ class Verifier:
         clock: Callable[[], float] = time.time,
         clocks: Callable[[], ClockStatus] = ClockStatus,
     ) -> None:
-        """``clocks``: what is known of whose clock is off, for the refusal of a token that is out of its time."""
+        """``clocks``: what is known of whose clock is off, for the refusal of a token that is out
+        of its time.
+        """
         self._clocks = clocks
         self._member = member
         self._view = view
         self._nonces = nonces
         self._clock = clock
         self._prefix = prefix(view.deployment)
-        self._strangers = asyncio.Semaphore(_UNKNOWN_AT_ONCE)
+        self._strangers = asyncio.Semaphore(_MAX_UNKNOWN)
         self._seen: set[bytes] = set()
 
-    async def verify(self, header: str, *, method: str, target: str, body: bytes) -> Caller:
+    async def verify(self, header: str, *, method: str, target: str, body: bytes) -> PeerCaller:
         """Who sent the request.
 
         Raises:
-            Unauthorised: ``token_malformed, token_wrong_audience, token_wrong_request, token_expired,
-            token_bad_signature, token_key_unknown,
-                token_replayed``.
+            Unauthorised: ``token_malformed, token_wrong_audience, token_wrong_request,
+                token_expired, token_bad_signature, token_key_unknown, token_replayed``.
             Forbidden: ``member_suspended``.
             Unavailable: ``chain_view_stale`` when this node cannot tell.
         """
-        return self.use_up(await self.authenticate(header, method=method, target=target), body)
+        return self.consume(await self.authenticate(header, method=method, target=target), body)
 
     async def authenticate(self, header: str, *, method: str, target: str) -> Authenticated:
         """Whose token this is, before anything of the request's body is read.
@@ -153,11 +170,13 @@ class Verifier:
         try:
             address = recover(keccak256(self._prefix + raw), signature)
         except BadSignature as error:
-            raise Unauthorised("token_bad_signature", "The token's signature is not a signature.") from error
+            raise Unauthorised(
+                "token_bad_signature", "The token's signature is not a signature."
+            ) from error
         caller = await self._caller(claims["iss"], bytes.fromhex(address[2:]).rjust(32, b"\0"))
         return Authenticated(caller, claims)
 
-    def use_up(self, found: Authenticated, body: bytes) -> Caller:
+    def consume(self, found: Authenticated, body: bytes) -> PeerCaller:
         """Use the token up for its request, now that the body is here.
 
         Raises:
@@ -167,7 +186,9 @@ class Verifier:
         if claims["sha"] != hashlib.sha256(body).hexdigest():
             raise _wrong_request()
         self._require_in_time(claims, now)
-        if not self._nonces.use(bytes.fromhex(claims["jti"]), claims["exp"], issued_at=claims["iat"], now=now):
+        if not self._nonces.use(
+            bytes.fromhex(claims["jti"]), claims["exp"], issued_at=claims["iat"], now=now
+        ):
             raise Unauthorised(
                 "token_replayed",
                 "The token was used before.",
@@ -183,8 +204,10 @@ class Verifier:
             raise _wrong_request()
 
     def _require_in_time(self, claims: dict[str, Any], now: float) -> None:
-        if claims["exp"] - claims["iat"] > LONGEST_SECONDS:
-            raise Unauthorised("token_expired", f"The token is meant to live longer than {LONGEST_SECONDS} s.").by(RefusedBy(Refuser.CLOCK))
+        if claims["exp"] - claims["iat"] > MAX_LIFETIME_SECONDS:
+            raise Unauthorised(
+                "token_expired", f"The token is meant to live longer than {MAX_LIFETIME_SECONDS} s."
+            ).by(RefusedBy(Refuser.CLOCK))
         if not claims["iat"] - SKEW_SECONDS <= now < claims["exp"]:
             raise self._out_of_time(claims["iss"], now - claims["iat"])
 
@@ -206,7 +229,7 @@ class Verifier:
             hint="Set the clock that is off by a time server; `qiaolian health` on both sides names it.",
         ).by(RefusedBy(Refuser.CLOCK))
 
-    async def _caller(self, member: str, fingerprint: bytes) -> Caller:
+    async def _caller(self, member: str, fingerprint: bytes) -> PeerCaller:
         if fingerprint in self._seen:
             key_word, member_word = await self._words(member, fingerprint)
         else:
@@ -222,10 +245,12 @@ class Verifier:
         if len(self._seen) < 10_000:
             self._seen.add(fingerprint)
         if not member_word.live:
-            raise Forbidden("member_suspended", "The member is suspended or removed.", member=member)
-        return Caller(member, member_word.roles)
+            raise Forbidden(
+                "member_suspended", "The member is suspended or removed.", member=member
+            )
+        return PeerCaller(member, member_word.roles)
 
-    async def _words(self, member: str, fingerprint: bytes) -> tuple[KeyWord, MemberWord]:
+    async def _words(self, member: str, fingerprint: bytes) -> tuple[KeyRecord, MemberRecord]:
         records = await self._view.aproved([key_record(fingerprint), member_record(member)])
         return records.key(fingerprint), records.member(member)
 
@@ -233,13 +258,16 @@ class Verifier:
 class NonceLog:
     """Nonces used within the validity window, kept over a kill of the process.
 
-    Each is appended to a file before the request is let through; the file is read back at start. What a power cut loses
-    from the page cache is covered by refusing tokens issued before the machine booted.
+    Each is appended to a file before the request is let through; the file is read back at start.
+    What a power cut loses from the page cache is covered by refusing tokens issued before the
+    machine booted.
     """
 
     _RECORD = 20
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, booted_at: float | None = None) -> None:
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, booted_at: float | None = None
+    ) -> None:
         self._path = path
         self._clock = clock
         self._booted_at = psutil.boot_time() if booted_at is None else booted_at
@@ -262,7 +290,9 @@ class NonceLog:
         self._file.close()
 
     def _append(self, record: bytes) -> None:
-        """One whole record, or none: a full disk takes a part of one, and every later one would be read back out of step."""
+        """One whole record, or none: a full disk takes a part of one, and every later one would be
+        read back out of step.
+        """
         try:
             if self._file.write(record) == self._RECORD:
                 self._appended += 1
@@ -279,7 +309,10 @@ class NonceLog:
             return
         now = self._clock()
         for start in range(0, len(data) - self._RECORD + 1, self._RECORD):
-            nonce, expires = data[start : start + 16], int.from_bytes(data[start + 16 : start + 20], "big")
+            nonce, expires = (
+                data[start : start + 16],
+                int.from_bytes(data[start + 16 : start + 20], "big"),
+            )
             if expires > now:
                 self._used[nonce] = expires
 
@@ -295,37 +328,53 @@ class NonceLog:
     def _rewrite(self) -> None:
         """A file of what is still of use, in the place of the former one once it is whole."""
         partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_bytes(b"".join(nonce + expires.to_bytes(4, "big") for nonce, expires in self._used.items()))
+        partial.write_bytes(
+            b"".join(nonce + expires.to_bytes(4, "big") for nonce, expires in self._used.items())
+        )
         file = partial.open("ab", buffering=0)
         partial.replace(self._path)
         self._file, self._appended = file, len(self._used)
-        self._prune_at = self._clock() + 2 * LONGEST_SECONDS
+        self._prune_at = self._clock() + 2 * MAX_LIFETIME_SECONDS
 
 
 def _full() -> Unavailable:
-    return Unavailable("disk_unavailable", "The node cannot write to its data directory.", hint="Check the disk's free space.")
+    return Unavailable(
+        "disk_unavailable",
+        "The node cannot write to its data directory.",
+        hint="Check the disk's free space.",
+    )
 
 
 def _open(header: str) -> tuple[dict[str, Any], bytes, bytes]:
     """Claims, their bytes and the signature, or ``token_malformed``."""
     scheme, _, token = header.partition(" ")
     try:
-        if scheme != SCHEME or len(token) > _LONGEST_TOKEN:
+        if scheme != SCHEME or len(token) > _MAX_TOKEN_LENGTH:
             raise ValueError("scheme")
         body, _, signature = token.partition(".")
         raw = _decode(body)
         claims = json.loads(raw)
         if not isinstance(claims, dict) or claims.keys() != _CLAIMS or claims["v"] != 1:
             raise ValueError("claims")
-        if type(claims["iat"]) is not int or type(claims["exp"]) is not int or not 0 < claims["exp"] < 1 << 32:
+        if (
+            type(claims["iat"]) is not int
+            or type(claims["exp"]) is not int
+            or not 0 < claims["exp"] < 1 << 32
+        ):
             raise ValueError("times")
-        if len(bytes.fromhex(claims["jti"])) != 16 or not all(type(claims[name]) is str for name in ("iss", "aud")):
+        if len(bytes.fromhex(claims["jti"])) != 16 or not all(
+            type(claims[name]) is str for name in ("iss", "aud")
+        ):
             raise ValueError("nonce")
         if len(claims["iss"]) != 18 or not claims["iss"].isascii() or not claims["iss"].isalnum():
             raise ValueError("issuer")
         return claims, raw, _decode(signature)
     except (ValueError, TypeError, binascii.Error, RecursionError) as error:
-        raise Unauthorised("token_malformed", "The Authorization header is not a token of this network.", hint="See docs/protocol.md.") from error
+        raise Unauthorised(
+            "token_malformed",
+            "The Authorization header is not a token of this network.",
+            hint="See docs/protocol.md.",
+        ) from error
 
 
 def _encode(data: bytes) -> str:

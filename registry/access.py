@@ -1,6 +1,8 @@
-"""Who is asking, as the node's middleware established it, and the guards endpoints put in front of themselves.
+"""Who is asking, as the node's middleware established it, and the guards endpoints put in front of
+themselves.
 
-They are coroutines because the framework runs plain functions in threads, which costs a metered call more than its signatures.
+They are coroutines because the framework runs plain functions in threads, which costs a metered
+call more than its signatures.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from pydantic import Field
 
-from chain.canonical import loads
 from chain.context import Context
-from chain.errors import BadInput, Forbidden, Malformed, Unauthorised
+from chain.core.canonical import loads
+from chain.core.errors import BadInput, Forbidden, Malformed, Unauthorised
 from registry.list_limits import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS
 from registry.pages import PageRequest
 
-Whole = Annotated[int, Field(ge=0, le=2**53 - 1)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """A count, place or height of a request: what JSON and every database hold exactly."""
 
 _HEX = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2})*")
@@ -29,7 +31,9 @@ LOCAL_ROLES = ("system", "clerk", "officer", "auditor", "administrator")
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller: another member's node (``member``), or someone of the node's own organisation (``local``) with roles."""
+    """A caller: another member's node (``member``), or someone of the node's own organisation
+    (``local``) with roles.
+    """
 
     kind: str
     member: str
@@ -52,7 +56,9 @@ async def require_member(request: Request) -> Principal:
     """The calling member's node."""
     principal = get_principal(request)
     if principal is None:
-        raise Unauthorised("token_missing", "This is for members' nodes.", hint="Send a node-to-node token.")
+        raise Unauthorised(
+            "token_missing", "This is for members' nodes.", hint="Send a node-to-node token."
+        )
     if principal.kind != "member":
         raise Forbidden("member_only", "This is for members' nodes, not for people or systems.")
     return principal
@@ -64,21 +70,28 @@ def require_local(*roles: str) -> Callable[[Request], Awaitable[Principal]]:
     async def guard(request: Request) -> Principal:
         principal = get_principal(request)
         if principal is None:
-            raise Unauthorised("access_token_missing", "This needs an access token of this organisation.")
+            raise Unauthorised(
+                "access_token_missing", "This needs an access token of this organisation."
+            )
         if principal.kind != "local" or not principal.roles & set(roles):
-            raise Forbidden("role_missing", f"This is for {' or '.join(roles)} of this organisation.")
+            raise Forbidden(
+                "role_missing", f"This is for {' or '.join(roles)} of this organisation."
+            )
         return principal
 
     return guard
 
 
 async def strict_json(request: Request) -> dict[str, Any]:
-    """The body as strict JSON: no duplicate keys, no floats, bounded depth. For bodies that carry signed statements.
+    """The body as strict JSON: no duplicate keys, no floats, bounded depth. For bodies that carry
+    signed statements.
 
     A node's middleware has read it so already and left it with the request.
     """
     try:
-        value = request.state.json if hasattr(request.state, "json") else loads(await request.body())
+        value = (
+            request.state.json if hasattr(request.state, "json") else loads(await request.body())
+        )
     except Malformed as error:
         raise BadInput(error.code, error.sentence, hint=error.hint) from error
     if not isinstance(value, dict):
@@ -90,7 +103,9 @@ def field(body: Any, name: str, kind: type) -> Any:
     """A required field of a strict body, or of an object in it."""
     value = body.get(name) if isinstance(body, dict) else None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise BadInput("field_missing", f"The body lacks the field {name}, or it has another type.", field=name)
+        raise BadInput(
+            "field_missing", f"The body lacks the field {name}, or it has another type.", field=name
+        )
     return value
 
 
@@ -99,7 +114,11 @@ def hex_field(body: dict[str, Any], name: str, *, length: int | None = None) -> 
     text = field(body, name, str)
     data = bytes.fromhex(text.removeprefix("0x")) if _HEX.fullmatch(text) else None
     if data is None or (length is not None and len(data) != length):
-        raise BadInput("field_malformed", f"The field {name} is not 0x hexadecimal of the right length.", field=name)
+        raise BadInput(
+            "field_malformed",
+            f"The field {name} is not 0x hexadecimal of the right length.",
+            field=name,
+        )
     return data
 
 

@@ -1,4 +1,6 @@
-"""Encodings of text files that a source may have; one list and one check for gateways and joint models."""
+"""Encodings of text files that a source may have; one list and one check for gateways and joint
+models.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _PIECE = 1 << 20
 
 
 def broken_line(path: Path, encoding: str) -> int | None:
-    """The first line, from 1, that is not in the encoding; None if all are. Streams; ``OSError`` if the file cannot be read."""
+    """The first line, from 1, that is not in the encoding; None if all are. Streams; ``OSError`` if
+    the file cannot be read.
+    """
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -31,4 +35,6 @@ def broken_line(path: Path, encoding: str) -> int | None:
 
 def detected(path: Path) -> str | None:
     """The file's encoding as ``AUTO`` finds it; None if it is in none of them."""
-    return next((encoding for encoding in ("utf-8", "gb18030") if broken_line(path, encoding) is None), None)
+    return next(
+        (encoding for encoding in ("utf-8", "gb18030") if broken_line(path, encoding) is None), None
+    )

@@ -1,22 +1,24 @@
-"""Gathers a story's bundle from what a node keeps: statements with their signers' keys, proved words, its own log's entries.
+"""Gathers a story's bundle from what a node keeps: statements with their signers' keys, proved
+words, its own log's entries.
 
-All that the directory and the contracts say is proved at one height, that of the first proof, as verifiers demand. A statement under a key that has
-ended since is shown under an anchor from before the end; where there is none, no bundle is made, since no verifier would take it.
+All that the directory and the contracts say is proved at one height, that of the first proof, as
+verifiers demand. A statement under a key that has ended since is shown under an anchor from before
+the end; where there is none, no bundle is made, since no verifier would take it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from chain.bundle import BundleBuilder
+from chain.bundle.verifier import BundleBuilder
 from chain.context import Context
-from chain.crypto import recover
-from chain.eip712 import Statement, Struct
-from chain.errors import Conflict, NotFound
-from chain.proved import Key, fingerprint_of
-from chain.statements import KeyPurpose
-from chain.view import ProvedStorage
-from chain.words import KeyWord
+from chain.core.crypto import recover
+from chain.core.errors import Conflict, NotFound
+from chain.ethereum.eip712 import Statement, Struct
+from chain.ethereum.proved_records import Key, fingerprint_of
+from chain.ethereum.records import KeyRecord
+from chain.ethereum.view import ProvedStorage
+from chain.statements.types import KeyPurpose
 from registry.evidence import service as evidence
 from registry.members.keys import keys_of
 
@@ -31,8 +33,10 @@ class Exporter:
         self._ends: dict[bytes, int] = {}
         """Where each key of the bundle ended, 0 while it is live."""
         self._log_keys: dict[bytes, int] = {}
-        self._wanted: dict[bytes, int] = {}
-        """Digests to be shown in this node's log, and the height their anchor must be below, 0 for any."""
+        self._required_entries: dict[bytes, int] = {}
+        """Digests to be shown in this node's log, and the height their anchor must be below, 0 for
+        any.
+        """
         self.builder = BundleBuilder(
             story=story,
             chain_id=deployment.chain_id,
@@ -40,68 +44,88 @@ class Exporter:
             subject=subject,
         )
 
-    def struct(self, struct: Struct) -> None:
+    def add_struct(self, struct: Struct) -> None:
         """Add an unsigned struct."""
-        self.builder.struct(struct)
+        self.builder.add_struct(struct)
 
-    def by_member(self, statement: Statement, signature: bytes, *, named_by: Statement | None = None, taken: bool = False) -> None:
-        """Add a statement of a member, with its key's record in the directory. If the key has ended since, the statement must be dated.
+    def add_member_statement(
+        self,
+        statement: Statement,
+        signature: bytes,
+        *,
+        named_by: Statement | None = None,
+        accepted: bool = False,
+    ) -> None:
+        """Add a statement of a member, with its key's record in the directory. If the key has ended
+        since, the statement must be dated.
 
         Args:
-            named_by: a statement in this node's log that names this one's hash; without it, the statement's own entry dates it.
+            named_by: a statement in this node's log that names this one's hash; without it, the
+                statement's own entry dates it.
             taken: nothing has to: the bundle shows that a contract took it under a live key.
         """
         digest = self._digest(statement)
-        self.builder.statement(statement, signature)
+        self.builder.add_statement(statement, signature)
         end = self._key(fingerprint_of(recover(digest, signature)))
-        if end and not taken:
-            self._want(digest if named_by is None else self._digest(named_by), end)
+        if end and not accepted:
+            self._require_entry(digest if named_by is None else self._digest(named_by), end)
 
-    def by_subject(self, statement: Statement, signature: bytes) -> None:
-        """Add a statement signed with a certified key; its certificate is added with ``by_member``."""
-        self.builder.statement(statement, signature)
+    def add_subject_statement(self, statement: Statement, signature: bytes) -> None:
+        """Add a statement signed with a certified key; its certificate is added with
+        ``add_member_statement``.
+        """
+        self.builder.add_statement(statement, signature)
 
-    def word(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> int:
+    def add_storage_value(
+        self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
+    ) -> int:
         """Add a proved word; its value."""
         proved = self._proof(contract, variable, key, *more_keys, offset=offset)
-        self.builder.storage(proved.proof, proved.header.header_rlp)
+        self.builder.add_storage_value(proved.proof, proved.header.header_rlp)
         return proved.proof.value
 
-    def read(self, contract: str, variable: str, key: Key) -> int:
+    def storage_value(self, contract: str, variable: str, key: Key) -> int:
         """A word at the bundle's height that is not added to it."""
         return self._proof(contract, variable, key).proof.value
 
-    def disclose(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
+    def add_disclosure(self, commitment: bytes, *, salt: bytes, domain: str, record: Any) -> None:
         """Open a commitment."""
-        self.builder.disclose(commitment, salt=salt, domain=domain, record=record)
+        self.builder.add_disclosure(commitment, salt=salt, domain=domain, record=record)
 
-    def logged(self, statement: Statement, *, required: bool = True) -> None:
-        """Ask for a statement's place in this node's log; ``required=False`` for statements the story does not need logged."""
+    def add_log_entry(self, statement: Statement, *, required: bool = True) -> None:
+        """Ask for a statement's place in this node's log; ``required=False`` for statements the
+        story does not need logged.
+        """
         digest = self._digest(statement)
-        if required or self.shows(statement, 0):
-            self._want(digest, 0)
+        if required or self.is_anchored(statement, 0):
+            self._require_entry(digest, 0)
 
-    def shows(self, statement: Statement, before: int) -> bool:
-        """Whether an anchor of this node's log shows the statement, if need be from before a height."""
+    def is_anchored(self, statement: Statement, before: int) -> bool:
+        """Whether an anchor of this node's log shows the statement, if need be from before a
+        height.
+        """
         try:
             self._entries([self._digest(statement)], before)
         except (NotFound, Conflict):
             return False
         return True
 
-    def end_of(self, address: str) -> int:
+    def key_end(self, address: str) -> int:
         """Where a key ended, 0 while it is live."""
-        return self._end_of(fingerprint_of(address))
+        return self._key_end(fingerprint_of(address))
 
     def build(self) -> bytes:
         """The bundle's bytes.
 
         Raises:
-            NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor reaches an entry yet, ``key_ended`` when none did before
-                the end of the key that signed it.
+            NotFound: ``entry_unknown``; Conflict: ``entry_not_anchored`` when no anchor reaches an
+                entry yet, ``key_ended`` when none did before the end of the key that signed it.
         """
-        for before in sorted(set(self._wanted.values())):
-            self._add_log([digest for digest, bound in self._wanted.items() if bound == before], before)
+        for before in sorted(set(self._required_entries.values())):
+            self._add_log(
+                [digest for digest, bound in self._required_entries.items() if bound == before],
+                before,
+            )
         return self.builder.build()
 
     def _add_log(self, digests: list[bytes], before: int) -> None:
@@ -110,13 +134,16 @@ class Exporter:
         except NotFound as error:
             if not before:
                 raise
-            raise Conflict("key_ended", "A key has ended, and this node's log does not show what it had signed.") from error
+            raise Conflict(
+                "key_ended",
+                "A key has ended, and this node's log does not show what it had signed.",
+            ) from error
         for entry in entries:
             size, root = entry.proofs
             self._key(entry.key)
-            self.builder.log_entry(
+            self.builder.add_log_entry(
                 member=self._context.member,
-                incarnation=evidence.INCARNATION,
+                log_epoch=evidence.LOG_EPOCH,
                 key=entry.key,
                 note=entry.note,
                 size=(size, entry.header),
@@ -127,35 +154,43 @@ class Exporter:
             )
 
     def _entries(self, digests: list[bytes], before: int) -> list[evidence.AnchoredEntry]:
-        return evidence.anchored_entries(self._context, digests, before=before, up_to=self._height, log_keys=self._own_log_keys())
+        return evidence.anchored_entries(
+            self._context, digests, before=before, up_to=self._height, log_keys=self._own_log_keys()
+        )
 
     def _own_log_keys(self) -> dict[bytes, int]:
         """The keys this node's log is or was signed with; its present one first."""
         if not self._log_keys:
             known = keys_of(self._context, self._context.member, KeyPurpose.LOG)
             keys = dict.fromkeys([*self._context.own_log_keys, *known])
-            self._log_keys = {each: self._end_of(each) for each in keys}
+            self._log_keys = {key: self._key_end(key) for key in keys}
         return self._log_keys
 
-    def _want(self, digest: bytes, before: int) -> None:
+    def _require_entry(self, digest: bytes, before: int) -> None:
         """Ask for an entry; of two bounds the nearer one holds."""
-        known = self._wanted.get(digest, 0)
-        self._wanted[digest] = min(known, before) if known and before else known or before
+        known = self._required_entries.get(digest, 0)
+        self._required_entries[digest] = min(known, before) if known and before else known or before
 
     def _key(self, fingerprint: bytes) -> int:
         """Add a key's record; where it ended."""
         if fingerprint not in self._ends:
             proved = self._proof("MemberDirectory", "keys", fingerprint)
-            self.builder.key(fingerprint, proved.proof, proved.header.header_rlp)
-            self._ends[fingerprint] = KeyWord.decode(proved.proof.value).end_height
+            self.builder.add_key(fingerprint, proved.proof, proved.header.header_rlp)
+            self._ends[fingerprint] = KeyRecord.decode(proved.proof.value).end_height
         return self._ends[fingerprint]
 
-    def _end_of(self, fingerprint: bytes) -> int:
-        return KeyWord.decode(self._proof("MemberDirectory", "keys", fingerprint).proof.value).end_height
+    def _key_end(self, fingerprint: bytes) -> int:
+        return KeyRecord.decode(
+            self._proof("MemberDirectory", "keys", fingerprint).proof.value
+        ).end_height
 
-    def _proof(self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0) -> ProvedStorage:
+    def _proof(
+        self, contract: str, variable: str, key: Key, *more_keys: Key, offset: int = 0
+    ) -> ProvedStorage:
         """A word at the bundle's height, which the first one decides."""
-        proved = self._context.view.proof(contract, variable, key, *more_keys, offset=offset, height=self._height or None)
+        proved = self._context.view.proof(
+            contract, variable, key, *more_keys, offset=offset, height=self._height or None
+        )
         self._height = proved.header.height
         return proved
 

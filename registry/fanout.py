@@ -1,6 +1,8 @@
-"""Work for several members at once: each has its own time budget and its own failure, and none ends or delays the others' work.
+"""Work for several members at once: each has its own time budget and its own failure, and none ends
+or delays the others' work.
 
-Every loop over members goes through here. What one member's node answers, or that it does not answer, is an outcome of that member alone.
+Every loop over members goes through here. What one member's node answers, or that it does not
+answer, is an outcome of that member alone.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import TypeVar
 
-from chain.errors import QiaolianError, Unavailable
+from chain.core.errors import QiaolianError, Unavailable
 
 log = logging.getLogger("qiaolian.fanout")
 
@@ -20,19 +22,29 @@ T = TypeVar("T")
 MAX_AT_ONCE = 16
 
 
-async def for_each(keys: Iterable[K], work: Callable[[K], Awaitable[T]], *, seconds: float, at_once: int = MAX_AT_ONCE) -> dict[K, T | QiaolianError]:
-    """Do the work of every key side by side, each within ``seconds``; its value or what stood in its way, by key.
+async def for_each(
+    keys: Iterable[K],
+    work: Callable[[K], Awaitable[T]],
+    *,
+    seconds: float,
+    at_once: int = MAX_AT_ONCE,
+) -> dict[K, T | QiaolianError]:
+    """Do the work of every key side by side, each within ``seconds``; its value or what stood in
+    its way, by key.
 
-    Work that is not done in time is cancelled and becomes ``peer_timeout``. An unexpected exception becomes ``peer_answer_unreadable`` and is logged.
+    Work that is not done in time is cancelled and becomes ``peer_timeout``. An unexpected exception
+    becomes ``peer_answer_unreadable`` and is logged.
     """
-    room = asyncio.Semaphore(at_once)
+    semaphore = asyncio.Semaphore(at_once)
     wanted = list(dict.fromkeys(keys))
-    outcomes = await asyncio.gather(*(_outcome(key, work, seconds, room) for key in wanted))
+    outcomes = await asyncio.gather(*(_outcome(key, work, seconds, semaphore) for key in wanted))
     return dict(zip(wanted, outcomes, strict=True))
 
 
-async def _outcome(key: K, work: Callable[[K], Awaitable[T]], seconds: float, room: asyncio.Semaphore) -> T | QiaolianError:
-    async with room:
+async def _outcome(
+    key: K, work: Callable[[K], Awaitable[T]], seconds: float, semaphore: asyncio.Semaphore
+) -> T | QiaolianError:
+    async with semaphore:
         try:
             async with asyncio.timeout(seconds):
                 return await work(key)

@@ -1,8 +1,10 @@
 """Idempotency keys: what a caller names so that a repeated request is carried out once.
 
-A key stands for the whole content of the request it first came with, in every place that takes one: ``Idempotency-Key`` headers, bank
-references and withdrawal orders. The first request binds its key to a commitment to the content, durably and before anything is sent.
-The same content under the key is the same request; any other content is refused, also while the first is still running or after a restart.
+A key stands for the whole content of the request it first came with, in every place that takes one:
+``Idempotency-Key`` headers, bank references and withdrawal orders. The first request binds its key
+to a commitment to the content, durably and before anything is sent. The same content under the key
+is the same request; any other content is refused, also while the first is still running or after a
+restart.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ from sqlalchemy import LargeBinary
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from chain.commitment import commit, new_salt, opens
 from chain.context import Context
-from chain.database import Base
-from chain.errors import Conflict
+from chain.core.database import Base
+from chain.core.errors import Conflict
+from chain.statements.commitment import commit, new_salt, opens
 
 DOMAIN = "qiaolian.request-key.v1"
 
 
-class Scope(StrEnum):
+class KeyScope(StrEnum):
     """What a key is for. The same text may be a key in several scopes."""
 
     AGREEMENT = "agreement"
@@ -35,7 +37,7 @@ class Scope(StrEnum):
     WITHDRAWAL = "withdrawal"
 
 
-class RequestKey(Base):
+class IdempotencyKeyRow(Base):
     """A used key and a commitment to the request it stands for."""
 
     __tablename__ = "request_key"
@@ -47,14 +49,17 @@ class RequestKey(Base):
     """Unix seconds."""
 
 
-KEYS = cast(sa.Table, RequestKey.__table__)
+KEYS = cast(sa.Table, IdempotencyKeyRow.__table__)
 
 
-def bind(session: Session, scope: Scope, key: str, content: Mapping[str, Any], *, now: int) -> bool:
+def bind(
+    session: Session, scope: KeyScope, key: str, content: Mapping[str, Any], *, now: int
+) -> bool:
     """Bind a key to a request's whole content; returns whether the key is new.
 
     Args:
-        content: everything the caller asked for, as JSON values without floats (see ``content_of``).
+        content: everything the caller asked for, as JSON values without floats (see
+            ``content_of``).
 
     Raises:
         Conflict: ``idempotency_key_reused`` when the key stands for other content.
@@ -80,7 +85,7 @@ def bind(session: Session, scope: Scope, key: str, content: Mapping[str, Any], *
     return False
 
 
-def key_reused(scope: Scope) -> Conflict:
+def key_reused(scope: KeyScope) -> Conflict:
     """The refusal of a key that stands for another request."""
     return Conflict(
         "idempotency_key_reused",
@@ -97,7 +102,8 @@ def content_of(request: Any) -> dict[str, Any]:
 def nonce_for(context: Context, what: str, key: str | None) -> bytes:
     """A 32-byte nonce: random without a key, else the same for the same key at this node.
 
-    It is derived from ``what`` and the key by ``Context.derive``, so nobody else can compute it or tell it from a random one.
+    It is derived from ``what`` and the key by ``Context.derive``, so nobody else can compute it or
+    tell it from a random one.
     """
     if key is None:
         return new_salt()

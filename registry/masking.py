@@ -1,6 +1,7 @@
 """Masking (脱敏): what of a column may leave the gateway. Pure functions of a value and a rule.
 
-A rule is text. Which rules a column takes depends on its type; one that does not fit is refused when the asset is published:
+A rule is text. Which rules a column takes depends on its type; one that does not fit is refused
+when the asset is published:
 
 | rule | column types | result |
 |---|---|---|
@@ -11,7 +12,8 @@ A rule is text. Which rules a column takes depends on its type; one that does no
 | ``range:10`` | integer, decimal | the interval of that width: ``30-39`` of whole numbers, ``[30,40)`` of decimals |
 | ``round:100`` | integer, decimal | the nearest multiple, halves up |
 
-Every rule keeps an absent value absent. A value that its rule cannot mask is an error, never hidden silently.
+Every rule keeps an absent value absent. A value that its rule cannot mask is an error, never hidden
+silently.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from chain.errors import BadInput, Forbidden
-from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, TYPES, Column, canonical_decimal
+from chain.core.errors import BadInput, Forbidden
+from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, TYPES, SourceColumn, canonical_decimal
 
 MAX_PREFIX = 64
 _RULE = re.compile(r"(keep|drop|constant)|(range|round|prefix):([1-9][0-9]{0,11})")
@@ -36,12 +38,16 @@ _FITTING = {
     "round": (INTEGER, DECIMAL),
 }
 _FOR_TYPE = {
-    type_: ", ".join(f"{name}:N" if name in ("prefix", "range", "round") else name for name, types in _FITTING.items() if type_ in types)
+    type_: ", ".join(
+        f"{name}:N" if name in ("prefix", "range", "round") else name
+        for name, types in _FITTING.items()
+        if type_ in types
+    )
     for type_ in (TEXT, INTEGER, DECIMAL, BOOLEAN)
 }
 
 
-def require_rules(rules: Mapping[str, str], columns: Sequence[Column]) -> dict[str, str]:
+def require_rules(rules: Mapping[str, str], columns: Sequence[SourceColumn]) -> dict[str, str]:
     """The complete rule of every column; one that names no rule is kept back (``drop``).
 
     Raises:
@@ -50,7 +56,11 @@ def require_rules(rules: Mapping[str, str], columns: Sequence[Column]) -> dict[s
     types = {column.name: column.type for column in columns}
     for column, rule in rules.items():
         if column not in types:
-            raise BadInput("masking_unknown_column", f"The masking names {column}, which is no column of the source.", column=column)
+            raise BadInput(
+                "masking_unknown_column",
+                f"The masking names {column}, which is no column of the source.",
+                column=column,
+            )
         _require_rule(column, rule, types[column])
     return {column: rules.get(column, "drop") for column in types}
 
@@ -73,19 +83,26 @@ def _require_rule(column: str, rule: str, type_: str) -> None:
 
 
 def require_columns(wanted: Sequence[str], rules: Mapping[str, str]) -> None:
-    """Refuse columns that do not exist (``column_unknown``) or never leave the gateway (``column_withheld``)."""
+    """Refuse columns that do not exist (``column_unknown``) or never leave the gateway
+    (``column_withheld``).
+    """
     for column in wanted:
         if column not in rules:
             raise BadInput("column_unknown", f"The asset has no column {column}.", column=column)
         if rules[column] == "drop":
-            raise Forbidden("column_withheld", f"The column {column} does not leave its owner.", column=column)
+            raise Forbidden(
+                "column_withheld", f"The column {column} does not leave its owner.", column=column
+            )
 
 
-def mask(record: Mapping[str, Any], columns: Sequence[str], rules: Mapping[str, str]) -> dict[str, Any]:
+def mask(
+    record: Mapping[str, Any], columns: Sequence[str], rules: Mapping[str, str]
+) -> dict[str, Any]:
     """The asked columns of a record, each under its rule.
 
     Raises:
-        BadInput: ``column_unknown``, ``masking_failed`` with the column; Forbidden: ``column_withheld``.
+        BadInput: ``column_unknown``, ``masking_failed`` with the column; Forbidden:
+            ``column_withheld``.
     """
     require_columns(columns, rules)
     return {column: _masked_cell(record, column, rules[column]) for column in columns}
@@ -101,7 +118,9 @@ def _masked_cell(record: Mapping[str, Any], column: str, rule: str) -> Any:
 
 
 def _failed(column: str, rule: str) -> BadInput:
-    return BadInput("masking_failed", f"The value of {column} cannot be masked by {rule}.", column=column)
+    return BadInput(
+        "masking_failed", f"The value of {column} cannot be masked by {rule}.", column=column
+    )
 
 
 def masked(value: Any, rule: str) -> Any:

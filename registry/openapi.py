@@ -1,37 +1,52 @@
-"""How endpoints that read strict JSON themselves describe their bodies, since the framework does not see what they take."""
+"""How endpoints that read strict JSON themselves describe their bodies, since the framework does
+not see what they take.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from chain.eip712 import Struct
-from chain.examples import example
+from chain.ethereum.eip712 import Struct
+from chain.statements.examples import example
 
 SIGNATURE = "0x" + "11" * 64 + "1b"
 OPEN_TO_STRANGERS = {"x-open-to-strangers": True}
-"""For ``openapi_extra`` of an endpoint whose body proves itself: a node reads a small body there from callers without a token."""
+"""For ``openapi_extra`` of an endpoint whose body proves itself: a node reads a small body there
+from callers without a token.
+"""
 LARGE_BODY = {"x-large-body": True}
-"""For ``openapi_extra`` of an endpoint that takes many items at once; elsewhere a body is one statement."""
+"""For ``openapi_extra`` of an endpoint that takes many items at once; elsewhere a body is one
+statement.
+"""
 SALT = "0x" + "5a" * 32
 
 
 def strict_body(**fields: Any) -> dict[str, Any]:
-    """The ``openapi_extra`` of an endpoint whose body has exactly these fields: each a statement's type, or an example of the value."""
+    """The ``openapi_extra`` of an endpoint whose body has exactly these fields: each a statement's
+    type, or an example of the value.
+    """
     shown = {name: _shown(value) for name, value in fields.items()}
     schema = {
         "type": "object",
         "required": list(shown),
-        "properties": {name: {**_schema(fields[name]), "example": value} for name, value in shown.items()},
+        "properties": {
+            name: {**_schema(fields[name]), "example": value} for name, value in shown.items()
+        },
     }
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": shown}}}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": shown}},
+        }
+    }
 
 
 def _shown(value: Any) -> Any:
     if isinstance(value, type) and issubclass(value, Struct):
         return example(value).to_json()
     if isinstance(value, dict):
-        return {name: _shown(each) for name, each in value.items()}
-    return [_shown(each) for each in value] if isinstance(value, list) else value
+        return {name: _shown(item) for name, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, list) else value
 
 
 def _schema(value: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from chain.errors import BadInput
+from chain.core.errors import BadInput
 from registry.list_limits import DEFAULT_ROWS, MAX_CURSOR_CHARACTERS, MAX_ROWS
 
 T = TypeVar("T")
@@ -101,7 +101,8 @@ def kept_page_of(
 
 
 def page_by_id(rows: Iterable[T], identify: Callable[[T], bytes], request: PageRequest) -> Page[T]:
-    """A page of rows held in memory, by an id of each that is unique and never changes, lowest first.
+    """A page of rows held in memory, by an id of each that is unique and never changes, lowest
+    first.
 
     Raises:
         BadInput: ``cursor_malformed``.
@@ -134,7 +135,9 @@ def _after(
     """The rows of a page, and one more that tells whether another page follows."""
     if request.cursor:
         values = _read(request.cursor, [column.type.python_type for column in order])
-        bound = (sa.literal(value, column.type) for value, column in zip(values, order, strict=True))
+        bound = (
+            sa.literal(value, column.type) for value, column in zip(values, order, strict=True)
+        )
         key, last = sa.tuple_(*order), sa.tuple_(*bound)
         query = query.where(key > last if ascending else key < last)
     sorting = (column.asc() if ascending else column.desc() for column in order)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.ledger import Event
+from chain.ethereum.ledger import Event
 from registry.assets import service as assets
 from registry.credit import service as credit
 from registry.grants import service as grants

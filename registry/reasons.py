@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chain.eip712 import encode_code
-from chain.errors import BadInput
+from chain.core.errors import BadInput
+from chain.ethereum.eip712 import encode_code
 
 REASONS: Mapping[str, str] = {
     "consent-withdrawn": "主体撤回同意",

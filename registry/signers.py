@@ -5,24 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chain.context import Context
-from chain.crypto import recover
-from chain.eip712 import Statement
-from chain.errors import Forbidden
-from chain.proved import ProvedRecords, Word, key_record, member_record
-from chain.statements import KeyPurpose
+from chain.core.crypto import recover
+from chain.core.errors import Forbidden
+from chain.ethereum.eip712 import Statement
+from chain.ethereum.proved_records import ProvedRecords, StorageKey, key_record, member_record
+from chain.statements.types import KeyPurpose
 
 
-def member_that_signed(context: Context, statement: Statement, signature: bytes, *purposes: KeyPurpose) -> str:
+def signing_member(
+    context: Context, statement: Statement, signature: bytes, *purposes: KeyPurpose
+) -> str:
     """The member whose live key, of one of the purposes, signed; empty when it is nobody's.
 
     A suspended member's statements still count here; ``require_signed_by`` asks for an active one.
     """
     signer = recover(statement.digest(context.domain(statement.contract)), signature)
-    word = context.view.proved([key_record(signer)]).key(signer)
-    return word.member if word.live and word.purpose in purposes else ""
+    record = context.view.proved([key_record(signer)]).key(signer)
+    return record.member if record.live and record.purpose in purposes else ""
 
 
-def require_signed_by(context: Context, member: str, statement: Statement, signature: bytes, *purposes: KeyPurpose) -> None:
+def require_signed_by(
+    context: Context, member: str, statement: Statement, signature: bytes, *purposes: KeyPurpose
+) -> None:
     """Refuse a statement that is not signed with a live key of an active member: ``wrong_signer``."""
     signed = signed_by(context, member, statement, signature)
     signed.require(context.view.proved(signed.records), *purposes)
@@ -30,7 +34,9 @@ def require_signed_by(context: Context, member: str, statement: Statement, signa
 
 @dataclass(frozen=True)
 class SignedStatement:
-    """A statement that a member is said to have signed; the chain's records tell whether the key is its own."""
+    """A statement that a member is said to have signed; the chain's records tell whether the key is
+    its own.
+    """
 
     name: str
     member: str
@@ -38,26 +44,52 @@ class SignedStatement:
     """The address that signed."""
 
     @property
-    def records(self) -> tuple[Word, Word]:
+    def records(self) -> tuple[StorageKey, StorageKey]:
         """What is to be proved for ``require``."""
         return key_record(self.signer), member_record(self.member)
 
     def require(self, records: ProvedRecords, *purposes: KeyPurpose) -> None:
         """The key is a live one of the active member, for one of the purposes: ``wrong_signer``."""
         key = records.key(self.signer)
-        if not key.live or key.purpose not in purposes or key.member != self.member or not records.member(self.member).live:
-            raise Forbidden("wrong_signer", f"The {self.name} is not signed with a live key of the member it should be by.")
+        if (
+            not key.live
+            or key.purpose not in purposes
+            or key.member != self.member
+            or not records.member(self.member).live
+        ):
+            raise Forbidden(
+                "wrong_signer",
+                f"The {self.name} is not signed with a live key of the member it should be by.",
+            )
 
 
-def signed_by(context: Context, member: str, statement: Statement, signature: bytes) -> SignedStatement:
+def signed_by(
+    context: Context, member: str, statement: Statement, signature: bytes
+) -> SignedStatement:
     """A statement with the address that its signature recovers to."""
-    return SignedStatement(type(statement).__name__, member, recover(statement.digest(context.domain(statement.contract)), signature))
+    return SignedStatement(
+        type(statement).__name__,
+        member,
+        recover(statement.digest(context.domain(statement.contract)), signature),
+    )
 
 
-def require_signed_at(context: Context, member: str, statement: Statement, signature: bytes, height: int, *purposes: KeyPurpose) -> None:
-    """The same of a statement that the chain took from its active member in that block: the key was live then, whatever became of it since."""
+def require_signed_at(
+    context: Context,
+    member: str,
+    statement: Statement,
+    signature: bytes,
+    height: int,
+    *purposes: KeyPurpose,
+) -> None:
+    """The same of a statement that the chain took from its active member in that block: the key was
+    live then, whatever became of it since.
+    """
     signer = recover(statement.digest(context.domain(statement.contract)), signature)
-    word = context.view.proved([key_record(signer)]).key(signer)
-    if word.member != member or word.purpose not in purposes or not word.live_at(height):
+    record = context.view.proved([key_record(signer)]).key(signer)
+    if record.member != member or record.purpose not in purposes or not record.live_at(height):
         name = type(statement).__name__
-        raise Forbidden("wrong_signer", f"The {name} is not signed with a key of the member it should be by that was live when the chain took it.")
+        raise Forbidden(
+            "wrong_signer",
+            f"The {name} is not signed with a key of the member it should be by that was live when the chain took it.",
+        )

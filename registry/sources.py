@@ -1,7 +1,9 @@
-"""The Source port: how records are read where they lie. ``nodes`` implements it for CSV, Parquet and SQL; only a gateway opens one.
+"""The Source port: how records are read where they lie. ``nodes`` implements it for CSV, Parquet
+and SQL; only a gateway opens one.
 
-A record holds text, whole numbers, booleans and None. Fractions are text of the type ``decimal``, since commitments and money know no floating
-point. Published is each record's **conformed** form: every value in the one form its column's type allows.
+A record holds text, whole numbers, booleans and None. Fractions are text of the type ``decimal``,
+since commitments and money know no floating point. Published is each record's **conformed** form:
+every value in the one form its column's type allows.
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ _INTEGER_LIMIT = 2**53 - 1
 
 
 @dataclass(frozen=True)
-class Column:
+class SourceColumn:
     """A column's name and type: ``text``, ``integer``, ``decimal`` or ``boolean``."""
 
     name: str
     type: str
     odd_line: int | None = None
-    """Line or row of the first cell that is no number, in a text column where most cells are numbers. No part of the schema."""
+    """Line or row of the first cell that is no number, in a text column where most cells are
+    numbers. No part of the schema.
+    """
 
     def to_json(self) -> dict[str, str]:
         """The column in metadata."""
@@ -42,11 +46,11 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Schema:
+class SourceSchema:
     """A source's columns and the one that names the subject."""
 
     key: str
-    columns: tuple[Column, ...]
+    columns: tuple[SourceColumn, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,9 +67,12 @@ class Schema:
         return {"key": self.key, "columns": [column.to_json() for column in self.columns]}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Schema:
+    def from_json(cls, value: Mapping[str, Any]) -> SourceSchema:
         """Read the form in metadata."""
-        return cls(value["key"], tuple(Column(column["name"], column["type"]) for column in value["columns"]))
+        return cls(
+            value["key"],
+            tuple(SourceColumn(column["name"], column["type"]) for column in value["columns"]),
+        )
 
 
 class Source(Protocol):
@@ -73,7 +80,7 @@ class Source(Protocol):
 
     name: str
 
-    def schema(self) -> Schema:
+    def schema(self) -> SourceSchema:
         """Columns and key. Errors: ``source_missing``, ``source_encoding``, ``source_empty``."""
 
     def rows(self) -> Iterator[Record]:
@@ -83,14 +90,17 @@ class Source(Protocol):
         """The record of one subject, or None."""
 
     def line_of(self, position: int) -> int:
-        """The line (or row number, from 1) of the record that ``rows`` gives at this position, from 0."""
+        """The line (or row number, from 1) of the record that ``rows`` gives at this position, from
+        0.
+        """
 
 
-def conformed(value: Any, type_: str) -> Value:
+def normalised(value: Any, type_: str) -> Value:
     """A value in the one form its column's type allows.
 
-    Text that is exactly a number or boolean becomes one where the column's type asks for it, and the other way round, so that a source whose
-    types were guessed anew after an edit still gives what was published.
+    Text that is exactly a number or boolean becomes one where the column's type asks for it, and
+    the other way round, so that a source whose types were guessed anew after an edit still gives
+    what was published.
 
     Raises:
         ValueError: the value is not of the type.
@@ -115,7 +125,8 @@ def conformed(value: Any, type_: str) -> Value:
 
 
 def canonical_decimal(value: Any) -> str:
-    """A decimal number's one text: no exponent, no plus, no leading or trailing zeros, no point without a fraction, no minus before zero.
+    """A decimal number's one text: no exponent, no plus, no leading or trailing zeros, no point
+    without a fraction, no minus before zero.
 
     ``12.50`` is ``12.5``, ``-0.0`` is ``0``, ``3.00`` is ``3``.
 
@@ -133,12 +144,12 @@ def canonical_decimal(value: Any) -> str:
     return sign + number if number != "0" else number
 
 
-def misfits(record: Record, schema: Schema) -> tuple[str, ...]:
+def mismatched_columns(record: Record, schema: SourceSchema) -> tuple[str, ...]:
     """The columns whose value is not of the schema's type; of those the record has."""
     found = []
     for column in schema.columns:
         try:
-            conformed(record.get(column.name), column.type)
+            normalised(record.get(column.name), column.type)
         except ValueError:
             found.append(column.name)
     return tuple(found)

@@ -1,12 +1,12 @@
 """统一社会信用代码: the 18-character code that names an organisation (GB 32100-2015).
 
-17 characters of a 31-letter alphabet (no I, O, S, V, Z) and a check character that makes the sum weighted by 3^i mod 31 a multiple of 31. The
-MemberDirectory contract checks the same rule.
+17 characters of a 31-letter alphabet (no I, O, S, V, Z) and a check character that makes the sum
+weighted by 3^i mod 31 a multiple of 31. The MemberDirectory contract checks the same rule.
 """
 
 from __future__ import annotations
 
-from chain.errors import BadInput
+from chain.core.errors import BadInput
 
 ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
@@ -35,6 +35,10 @@ def require_valid(code: str) -> str:
 
 def _check_character(first17: str) -> str:
     if len(first17) != 17 or any(character not in _VALUES for character in first17):
-        raise BadInput("wrong_check_character", "A unified social credit code has a letter it cannot have.")
-    total = sum(_VALUES[character] * weight for character, weight in zip(first17, _WEIGHTS, strict=True))
+        raise BadInput(
+            "wrong_check_character", "A unified social credit code has a letter it cannot have."
+        )
+    total = sum(
+        _VALUES[character] * weight for character, weight in zip(first17, _WEIGHTS, strict=True)
+    )
     return ALPHABET[-total % 31]

@@ -1,4 +1,6 @@
-"""``qiaolian bench``: the project's figures, each beside a baseline of the same run on the same machine."""
+"""``qiaolian bench``: the project's figures, each beside a baseline of the same run on the same
+machine.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ PARTS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--only", choices=sorted(PARTS), action="append", help="one part; may be given several times")
+    parser.add_argument(
+        "--only",
+        choices=sorted(PARTS),
+        action="append",
+        help="one part; may be given several times",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,7 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
                 flush=True,
             )
     if arguments.json:
-        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+        machine = {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        }
         value = {"machine": machine, "figures": [figure.to_json() for figure in figures]}
-        arguments.json.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        arguments.json.write_text(
+            json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     return 0

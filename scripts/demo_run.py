@@ -1,4 +1,6 @@
-"""``qiaolian demo``: the network's main job, end to end, on real records, with every claim checked and reported."""
+"""``qiaolian demo``: the network's main job, end to end, on real records, with every claim checked
+and reported.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from scripts.arguments import PARTS, add_demo_arguments, require_demo
 from scripts.demo_steps import catalogue, credit, kills, proof, records, report, sales, trade, world
 from scripts.demo_steps.folder import own_folder, terminated_like_interrupted
 from scripts.demo_steps.memory import MemoryWatch
 from scripts.demo_steps.promises import broken
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import State
-from scripts.demo_steps.world import CAST, World
+from scripts.demo_steps.state import DemoState
+from scripts.demo_steps.world import ORGANISATIONS, World
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +53,9 @@ def _run_in(out: Path, arguments: argparse.Namespace) -> int:
         shutil.rmtree(network)
     for sentence in report_broken:
         print(f"NOT HELD: {sentence}", file=sys.stderr)
-    print(f"\n{'Every step held.' if not report_broken else 'Some promises did not hold.'} Report: {out / 'report.html'}")
+    print(
+        f"\n{'Every step held.' if not report_broken else 'Some promises did not hold.'} Report: {out / 'report.html'}"
+    )
     return 1 if report_broken else 0
 
 
@@ -61,7 +65,7 @@ class Demo:
     def __init__(self, out: Path, *, calls: int, deals: int, serve: bool) -> None:
         self._out, self._calls, self._deals, self._serve = out, calls, deals, serve
         self._screen = Screen()
-        self._state = State()
+        self._state = DemoState()
         self._world: World | None = None
         self._watch = MemoryWatch(lambda: self._world.pids() if self._world else ())
 
@@ -74,7 +78,9 @@ class Demo:
             self._build()
             living = self._world
             assert living is not None
-            screen.step(2, "Departments publish; the bank asks; chief data officers decide 数据登记与授权")
+            screen.step(
+                2, "Departments publish; the bank asks; chief data officers decide 数据登记与授权"
+            )
             catalogue.run(living, screen, state)
             screen.step(3, "Consents, agreements, metered calls, refusals, free sharing 计量交易")
             trade.run(living, screen, state, calls=self._calls)
@@ -129,18 +135,28 @@ class Demo:
         blocks = living.ledger.blocks(range(1, height + 1))
         told = Counter(event.name for event in living.ledger.events(0, height))
         traded = [state.agreements[key] for key in trade.PRICES]
-        everything = [*state.agreements.values(), *state.reporting.values(), *state.free_agreements.values()]
+        everything = [
+            *state.agreements.values(),
+            *state.reporting.values(),
+            *state.free_agreements.values(),
+        ]
         return {
             "validators": len(living.sealers(height)),
             "blocks": height,
-            "transactions": sum(len(each.transactions) for each in blocks if each is not None),
+            "transactions": sum(len(block.transactions) for block in blocks if block is not None),
             "members": told["MemberAdmitted"],
-            "assets": len({event.arguments["assetId"] for event in living.ledger.events(0, height) if event.name == "AssetRegistered"}),
+            "assets": len(
+                {
+                    event.arguments["assetId"]
+                    for event in living.ledger.events(0, height)
+                    if event.name == "AssetRegistered"
+                }
+            ),
             "grants": told["GrantRequested"],
             "trade": {
-                "calls": sum(each.served for each in traded),
-                "all_calls": sum(each.served for each in everything),
-                "refused": sum(each.refused for each in everything),
+                "calls": sum(agreement.served for agreement in traded),
+                "all_calls": sum(agreement.served for agreement in everything),
+                "refused": sum(agreement.refused for agreement in everything),
                 "refused_units": state.refused_units,
                 "refusals": state.refusals,
                 "masked": state.masked,
@@ -162,7 +178,7 @@ class Demo:
 
     def _linger(self, living: World) -> None:
         self._screen.line("the network keeps running; Ctrl-C ends it")
-        for cast in CAST:
+        for cast in ORGANISATIONS:
             self._screen.line(f"{cast.english}: {living.organisations[cast.key].url}")
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
@@ -175,12 +191,12 @@ class Demo:
                 "role": cast.roles[0].replace("_", " "),
                 "validator": "yes" if cast.validator else "",
             }
-            for cast in CAST
+            for cast in ORGANISATIONS
         ]
         report.write(self._out, report_now, members=members, agreements=self._rows())
 
     def _rows(self) -> list[dict[str, Any]]:
-        titles = {cast.key: cast.english for cast in CAST}
+        titles = {cast.key: cast.english for cast in ORGANISATIONS}
         rows = []
         for deal in [*self._state.agreements.values(), *self._state.free_agreements.values()]:
             money = self._state.settled.get(deal.agreement_id, (0, 0, 0))

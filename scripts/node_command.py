@@ -1,20 +1,23 @@
-"""``qiaolian node``: what ``nodes.command`` does, and the node's own keys, which a running node is asked about."""
+"""``qiaolian node``: what ``nodes.cli.node`` does, and the node's own keys, which a running node is
+asked about.
+"""
 
 from __future__ import annotations
 
 import argparse
 
-from nodes import command
-from scripts.people import node_key
-from scripts.people.verb import run_verb
+from nodes.cli import node, node_key
+from nodes.cli.command_group import run_command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The actions and their options."""
-    actions = command.add_arguments(parser)
-    node_key.NOUN.add_arguments(actions.add_parser("key", help="the node's own keys: show, replace, end"))
+    actions = node.add_arguments(parser)
+    node_key.GROUP.add_arguments(
+        actions.add_parser("key", help="the node's own keys: show, replace, end")
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out one action."""
-    return run_verb(arguments) if arguments.action == "key" else command.run(arguments)
+    return run_command(arguments) if arguments.action == "key" else node.run(arguments)

@@ -1,4 +1,6 @@
-"""A hook of ``mkdocs``: the navigation lists every protocol and every decision by the title that its page has."""
+"""A hook of ``mkdocs``: the navigation lists every protocol and every decision by the title that
+its page has.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ def on_config(config: Any, **_: Any) -> Any:
     for section in config["nav"]:
         for name, folder in SECTIONS.items():
             if name in section:
-                section[name] = [{title(page): f"{folder}/{page.name}"} for page in sorted((docs / folder).glob("*.md"))]
+                section[name] = [
+                    {title(page): f"{folder}/{page.name}"}
+                    for page in sorted((docs / folder).glob("*.md"))
+                ]
     return config
 
 
@@ -28,7 +33,9 @@ def title(page: Path) -> str:
 
 
 def on_post_page(output: str, **_: Any) -> str:
-    """Leave out the one script that the theme would fetch from elsewhere. It only lets pages be searched that are opened as files."""
+    """Leave out the one script that the theme would fetch from elsewhere. It only lets pages be
+    searched that are opened as files.
+    """
     return ELSEWHERE.sub("", output)
 
 

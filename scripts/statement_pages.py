@@ -1,6 +1,8 @@
-"""Writes ``docs/statements.md``: every statement field by field, with a test vector, straight from the types.
+"""Writes ``docs/statements.md``: every statement field by field, with a test vector, straight from
+the types.
 
-``python -m scripts.statement_pages`` writes the page, ``--check`` says whether the committed one is current.
+``python -m scripts.statement_pages`` writes the page, ``--check`` says whether the committed one is
+current.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from chain import statements
-from chain.crypto import address_of, keccak256, sign_digest
-from chain.eip712 import Domain, Statement, Struct, camel
-from chain.examples import example
+from chain.core.crypto import address_of, keccak256, sign_digest
+from chain.ethereum.eip712 import Domain, Statement, Struct, camel
+from chain.statements import types as statements
+from chain.statements.examples import example
 
 PAGE = Path(__file__).parent.parent / "docs" / "statements.md"
 VECTOR_KEY = keccak256(b"qiaolian test vector")
@@ -24,7 +26,7 @@ VECTOR_DOMAIN = Domain(7_421, "0x" + "33" * 20)
 _HEAD = """\
 # Statements, field by field
 
-Written from `chain/statements.py` by `python -m scripts.statement_pages`; the same types stand in `contracts/src/Statements.sol`.
+Written from `chain/statements/types.py` by `python -m scripts.statement_pages`; the same types stand in `contracts/src/Statements.sol`.
 Signed under EIP-712 with the domain `EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)`,
 name `{name}`, version `{version}`, the chain's id and the named contract's address. Signatures are 65 bytes, low-s.
 
@@ -42,16 +44,24 @@ def page() -> str:
         contract=VECTOR_DOMAIN.contract,
         signer=address_of(VECTOR_KEY),
     )
-    signed = [_section(each) for each in statements.STATEMENTS.values()]
-    unsigned = [_section(each) for each in statements.STRUCTS.values()]
-    return "\n".join([head, "## Signed statements", *signed, "## Structs whose hash is an id", *unsigned])
+    signed = [_section(statement) for statement in statements.STATEMENTS.values()]
+    unsigned = [_section(struct) for struct in statements.STRUCTS.values()]
+    return "\n".join(
+        [head, "## Signed statements", *signed, "## Structs whose hash is an id", *unsigned]
+    )
 
 
 def _section(struct: type[Struct]) -> str:
     notes = _field_notes(struct)
-    rows = [f"| `{camel(name)}` | `{codec.solidity}` | {notes.get(name, '')} |".replace("  |", " |") for name, codec in struct._codecs()]
+    rows = [
+        f"| `{camel(name)}` | `{codec.solidity}` | {notes.get(name, '')} |".replace("  |", " |")
+        for name, codec in struct._codecs()
+    ]
     instance = example(struct)
-    vector = [f"- type hash `0x{struct.type_hash().hex()}`", f"- struct hash `0x{instance.struct_hash().hex()}`"]
+    vector = [
+        f"- type hash `0x{struct.type_hash().hex()}`",
+        f"- struct hash `0x{instance.struct_hash().hex()}`",
+    ]
     if isinstance(instance, Statement):
         digest = instance.digest(VECTOR_DOMAIN)
         vector.append(f"- digest `0x{digest.hex()}`")

@@ -1,6 +1,8 @@
-"""Chains that a module's tests share: real validators, or a throw-away chain; and loopback servers that play a chain node gone wrong.
+"""Chains that a module's tests share: real validators, or a throw-away chain; and loopback servers
+that play a chain node gone wrong.
 
-Nothing here outlives the module that asked for it: a network that waits for later tests costs processor time all the while.
+Nothing here outlives the module that asked for it: a network that waits for later tests costs
+processor time all the while.
 """
 
 from __future__ import annotations
@@ -16,27 +18,39 @@ from typing import Any
 import hypothesis
 import pytest
 
-from chain import loopback
-from chain.anvil import anvil as throw_away_chain
+from chain.core import loopback
 from chain.engine.build import build
 from chain.engine.network import Network
+from chain.ethereum.anvil import anvil as throw_away_chain
 
 # A slow machine fails no test. ``./scripts/test --long`` takes the second profile.
 hypothesis.settings.register_profile("short", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=400)
 hypothesis.settings.load_profile("short")
 
-FIRST = ("tests/scripts/test_demo.py", "tests/nodes/", "tests/scripts/test_people.py", "tests/registry/")
+FIRST = (
+    "tests/scripts/test_demo.py",
+    "tests/nodes/",
+    "tests/scripts/test_people.py",
+    "tests/registry/",
+)
 """What takes longest in one piece, and so begins first in a parallel run."""
 
 SHARE_A_NETWORK = ("tests/nodes/", "tests/registry/")
 
 
 def pytest_configure() -> None:
-    """Let programs that tests start be interrupted, and give each process of a parallel run its own part of the ports for them."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; what is started would inherit it
+    """Let programs that tests start be interrupted, and give each process of a parallel run its own
+    part of the ports for them.
+    """
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # as in a shell's background job; what is started would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    worker, count = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker, count = (
+        os.environ.get("PYTEST_XDIST_WORKER"),
+        int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+    )
     if worker is not None:
         part, start = len(loopback.PORTS) // count, loopback.PORTS.start
         loopback.PORTS = range(start + part * int(worker[2:]), start + part * (int(worker[2:]) + 1))
@@ -44,12 +58,17 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """In a parallel run, keep the tests of a module together, and those of a folder whose modules share a network."""
+    """In a parallel run, keep the tests of a module together, and those of a folder whose modules
+    share a network.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByNetwork(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((folder for folder in SHARE_A_NETWORK if nodeid.startswith(folder)), nodeid.partition("::")[0])
+            return next(
+                (folder for folder in SHARE_A_NETWORK if nodeid.startswith(folder)),
+                nodeid.partition("::")[0],
+            )
 
     return ByNetwork(config, log)
 
@@ -61,7 +80,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _place_in_a_parallel_run(item: pytest.Item) -> int:
-    return next((place for place, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
+    return next(
+        (place for place, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST)
+    )
 
 
 ORGANISATIONS = ["operator", "supervisor", "bank", "department"]

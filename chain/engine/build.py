@@ -1,11 +1,13 @@
-"""Builds Kaia's ``kcn`` from the Go module in ``chain/kcn``, whose go.sum pins every byte of its sources.
+"""Builds Kaia's ``kcn`` from the Go module in ``chain/kcn``, whose go.sum pins every byte of its
+sources.
 
-``python -m chain.engine.build [--to DIR]`` builds ``DIR/kcn/VERSION/kcn`` and prints that path. A program already built
-from the same go.sum by the same Go is reused. The program appears whole or not at all, and two builds at once wait for
-each other. The module is copied out of the package first, because an installed package may be read-only.
+``python -m chain.engine.build [--to DIR]`` builds ``DIR/kcn/VERSION/kcn`` and prints that path. A
+program already built from the same go.sum by the same Go is reused. The program appears whole or
+not at all, and two builds at once wait for each other. The module is copied out of the package
+first, because an installed package may be read-only.
 
-Errors: ``go_missing``, ``go_unusable``, ``compiler_missing``, ``disk_full``, ``engine_build_failed``;
-``engine_missing`` for a program not built yet.
+Errors: ``go_missing``, ``go_unusable``, ``compiler_missing``, ``disk_full``,
+    ``engine_build_failed``; ``engine_missing`` for a program not built yet.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from chain.engine.files import alone, disk_full, full_disk_told
-from chain.errors import QiaolianError, Unavailable
+from chain.core.errors import QiaolianError, Unavailable
+from chain.engine.files import disk_full, disk_full_translated, exclusive_lock
 
 Progress = Callable[[str], None]
 
@@ -32,13 +34,17 @@ MODULE = Path(__file__).resolve().parent.parent / "kcn"
 KAIA = "github.com/kaiachain/kaia"
 PACKAGE = f"{KAIA}/cmd/kcn"
 BUILD_SECONDS = 1_800
-TELL_SECONDS = 10
-_DOING = "building the chain engine"
+PROGRESS_SECONDS = 10
+_COMPILING = "building the chain engine"
 
 
 def engine_version() -> str:
     """Kaia's version as go.mod pins it, such as ``v1.0.3``."""
-    found = re.search(rf"^\s*{re.escape(KAIA)} (v\S+)", (MODULE / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(
+        rf"^\s*{re.escape(KAIA)} (v\S+)",
+        (MODULE / "go.mod").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert found is not None, "chain/kcn/go.mod names no version of Kaia"
     return found.group(1)
 
@@ -56,7 +62,8 @@ def tools_directory() -> Path:
 
 
 def kcn_path(directory: Path | None = None) -> Path:
-    """The built program: the one ``QIAOLIAN_KCN`` names (an operator's own), else the one in the tools directory.
+    """The built program: the one ``QIAOLIAN_KCN`` names (an operator's own), else the one in the
+    tools directory.
 
     Raises:
         Unavailable: ``engine_missing`` when it is not there.
@@ -67,13 +74,16 @@ def kcn_path(directory: Path | None = None) -> Path:
         raise Unavailable(
             "engine_missing",
             f"The chain engine is not at {path}.",
-            hint="Correct QIAOLIAN_KCN." if given else "Run ./scripts/demo, or: .venv/bin/python -m chain.engine.build",
+            hint="Correct QIAOLIAN_KCN."
+            if given
+            else "Run ./scripts/demo, or: .venv/bin/python -m chain.engine.build",
         )
     return path
 
 
 def build(directory: Path | None = None, *, say: Progress | None = None) -> Path:
-    """Build the program into the tools directory unless it is there; its path. ``say`` gets a sentence now and then.
+    """Build the program into the tools directory unless it is there; its path. ``say`` gets a
+    sentence now and then.
 
     Raises:
         Unavailable: see the module's text.
@@ -83,9 +93,9 @@ def build(directory: Path | None = None, *, say: Progress | None = None) -> Path
     wanted = hashlib.sha256((MODULE / "go.sum").read_bytes() + _go_version(go).encode()).hexdigest()
     target = _target(directory)
     program, stamp = target / "kcn", target / "stamp"
-    with full_disk_told(_DOING):
+    with disk_full_translated(_COMPILING):
         target.mkdir(parents=True, exist_ok=True)
-        with alone(target / "lock"):
+        with exclusive_lock(target / "lock"):
             if program.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
                 return program
             _require_compiler()
@@ -108,7 +118,12 @@ def _compile(go: str, target: Path, program: Path, tell: Progress) -> None:
         shutil.copyfile(MODULE / name, source / name)
     # Kaia reaches into Go's runtime, which the linker refuses unless told not to check.
     command = [go, "build", "-ldflags=-checklinkname=0", "-o", str(program), PACKAGE]
-    settings = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "1"}
+    settings = {
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-mod=readonly",
+        "GOWORK": "off",
+        "CGO_ENABLED": "1",
+    }
     tell(f"building the chain engine kcn {engine_version()} (2 to 4 minutes the first time)")
     with log.open("wb") as output:
         code = _run(command, source, {**os.environ, **settings}, output, tell)
@@ -116,17 +131,36 @@ def _compile(go: str, target: Path, program: Path, tell: Progress) -> None:
         raise _failure(log)
 
 
-def _run(command: list[str], directory: Path, environment: dict[str, str], output: BinaryIO, tell: Progress) -> int:
-    """The command's exit code. It is ended, with the compilers it started, when this process gives up."""
+def _run(
+    command: list[str],
+    directory: Path,
+    environment: dict[str, str],
+    output: BinaryIO,
+    tell: Progress,
+) -> int:
+    """The command's exit code. It is ended, with the compilers it started, when this process gives
+    up.
+    """
     started = time.monotonic()
-    process = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    process = subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=TELL_SECONDS)
+                return process.wait(timeout=PROGRESS_SECONDS)
             seconds = time.monotonic() - started
             if seconds > BUILD_SECONDS:
-                raise Unavailable("engine_build_failed", f"Building kcn took more than {BUILD_SECONDS // 60} minutes.", hint="Retry.")
+                raise Unavailable(
+                    "engine_build_failed",
+                    f"Building kcn took more than {BUILD_SECONDS // 60} minutes.",
+                    hint="Retry.",
+                )
             tell(f"building kcn, {seconds:.0f} s")
     finally:
         if process.poll() is None:
@@ -140,11 +174,13 @@ def _run(command: list[str], directory: Path, environment: dict[str, str], outpu
 def _failure(log: Path) -> Unavailable:
     text = log.read_text(encoding="utf-8", errors="replace")
     if "no space left" in text.lower():
-        return disk_full(_DOING)
+        return disk_full(_COMPILING)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if any("go.mod requires go" in line for line in lines):
         return _go_unusable(lines[-1])
-    if any(word in text for word in ("dial tcp", "i/o timeout", "connection refused", "TLS handshake")):
+    if any(
+        word in text for word in ("dial tcp", "i/o timeout", "connection refused", "TLS handshake")
+    ):
         return Unavailable(
             "engine_build_failed",
             "Building kcn failed because Go's module proxy could not be reached.",
@@ -196,11 +232,17 @@ def _require_compiler() -> None:
 
 def main() -> int:
     """Build, tell progress on standard error, and print the path."""
-    parser = argparse.ArgumentParser(description="Build the chain engine kcn from the pinned Go module.")
-    parser.add_argument("--to", type=Path, help="tools directory (default: .tools in the project folder)")
+    parser = argparse.ArgumentParser(
+        description="Build the chain engine kcn from the pinned Go module."
+    )
+    parser.add_argument(
+        "--to", type=Path, help="tools directory (default: .tools in the project folder)"
+    )
     arguments = parser.parse_args()
     try:
-        print(build(arguments.to, say=lambda text: print(f"  … {text}", file=sys.stderr, flush=True)))
+        print(
+            build(arguments.to, say=lambda text: print(f"  … {text}", file=sys.stderr, flush=True))
+        )
     except QiaolianError as error:
         print(f"error[{error.code}]: {error.sentence} {error.hint}", file=sys.stderr)
         return error.exit_code

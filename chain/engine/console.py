@@ -1,8 +1,9 @@
-"""The validator's own console: JSON-RPC over the socket in its directory, where only its owner gets in.
+"""The validator's own console: JSON-RPC over the socket in its directory, where only its owner gets
+in.
 
-It offers what the network port must not: ``governance`` and ``istanbul`` (votes), ``admin`` (peers). The program makes it with
-mode 0600. The socket is reached through an open directory, because a Unix socket's path may
-have 107 bytes only.
+It offers what the network port must not: ``governance`` and ``istanbul`` (votes), ``admin``
+(peers). The program makes it with mode 0600. The socket is reached through an open directory,
+because a Unix socket's path may have 107 bytes only.
 """
 
 from __future__ import annotations
@@ -13,26 +14,35 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from chain.errors import Unavailable
+from chain.core.errors import Unavailable
 
 SOCKET = "kcn.ipc"
 SECONDS = 5.0
 
 
-def ask(home: Path, method: str, *parameters: Any) -> Any:
+def call(home: Path, method: str, *parameters: Any) -> Any:
     """One request to the validator whose directory is ``home``; its answer.
 
     Raises:
-        Unavailable: ``validator_silent`` when it does not answer; ``validator_refused`` when it answers with an error.
+        Unavailable: ``validator_silent`` when it does not answer; ``validator_refused`` when it
+            answers with an error.
     """
     request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
     try:
         answer = _exchange(home, json.dumps(request).encode() + b"\n")
         if "error" in answer:
-            raise Unavailable("validator_refused", f"The validator refused {method}: {answer['error']['message']}.", hint="See its kcn.log.")
+            raise Unavailable(
+                "validator_refused",
+                f"The validator refused {method}: {answer['error']['message']}.",
+                hint="See its kcn.log.",
+            )
         return answer["result"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unavailable("validator_silent", f"The validator in {home} did not answer {method}.", hint="See its kcn.log.") from error
+        raise Unavailable(
+            "validator_silent",
+            f"The validator in {home} did not answer {method}.",
+            hint="See its kcn.log.",
+        ) from error
 
 
 def _exchange(home: Path, request: bytes) -> Any:

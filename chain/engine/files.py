@@ -1,4 +1,6 @@
-"""What building and running an engine ask of the disk: one at a time, whole or not at all, a full disk told."""
+"""What building and running an engine ask of the disk: one at a time, whole or not at all, a full
+disk told.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from chain.errors import Unavailable
+from chain.core.errors import Unavailable
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold an advisory lock on a file; it goes with the process, however that ends."""
-    # Opened close-on-exec (Python's default), so that processes started meanwhile do not hold it on.
+    # Opened close-on-exec (Python's default), so that processes started meanwhile do not hold it
+    # on.
     with path.open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextlib.contextmanager
-def full_disk_told(doing: str) -> Iterator[None]:
+def disk_full_translated(doing: str) -> Iterator[None]:
     """Turn the system's "no space left" into ``disk_full``."""
     try:
         yield
@@ -34,10 +37,14 @@ def full_disk_told(doing: str) -> Iterator[None]:
 
 def disk_full(doing: str) -> Unavailable:
     """The error of a full disk, met while ``doing`` something."""
-    return Unavailable("disk_full", f"The disk is full; it was met {doing}.", hint="Free about 3 GB and run it again.")
+    return Unavailable(
+        "disk_full",
+        f"The disk is full; it was met {doing}.",
+        hint="Free about 3 GB and run it again.",
+    )
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a file durably, so that a reader finds the old one or the new one and never a part."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:

@@ -1,8 +1,10 @@
-"""A network of validators on this machine: one directory that says what it is and holds all it needs.
+"""A network of validators on this machine: one directory that says what it is and holds all it
+needs.
 
-``network.json`` names the chain (chain id, genesis hash, engine) and its validators with their organisations, addresses
-and ports; ``validator-1`` and so on are their homes (``chain.engine.validators``). The directory can be moved while the
-network is down. It is made beside its final place and then renamed, so a network exists whole or not at all.
+``network.json`` names the chain (chain id, genesis hash, engine) and its validators with their
+organisations, addresses and ports; ``validator-1`` and so on are their homes
+(``chain.engine.validators``). The directory can be moved while the network is down. It is made
+beside its final place and then renamed, so a network exists whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,22 +21,22 @@ from typing import Any
 
 import psutil
 
-from chain.crypto import address_of, new_private_key
+from chain.core.crypto import address_of, new_private_key
+from chain.core.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
+from chain.core.loopback import free_ports
 from chain.engine.build import engine_version
-from chain.engine.files import alone, full_disk_told, write_whole
+from chain.engine.files import disk_full_translated, exclusive_lock, write_atomically
 from chain.engine.genesis import genesis, new_chain_id
 from chain.engine.validators import STOP_SECONDS, Validator, ValidatorHome, node_id, peer_url
-from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
-from chain.headers import seals_needed
-from chain.loopback import free_ports
-from chain.rpc import Rpc
+from chain.ethereum.headers import seals_needed
+from chain.ethereum.rpc import Rpc
 
 Progress = Callable[[str], None]
 
 START_SECONDS = 120.0
-TELL_SECONDS = 5.0
+PROGRESS_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
-INTRODUCE_SECONDS = 20.0
+CONNECT_SECONDS = 20.0
 REDIAL_SECONDS = 1.0
 
 
@@ -43,17 +45,26 @@ def _silent(_text: str) -> None:
 
 
 class Network:
-    """The validators of one directory. Places count from 0, in the order the organisations were given."""
+    """The validators of one directory. Places count from 0, in the order the organisations were
+    given.
+    """
 
-    def __init__(self, directory: Path, *, chain_id: int, genesis_hash: str, validators: Sequence[Validator]) -> None:
+    def __init__(
+        self, directory: Path, *, chain_id: int, genesis_hash: str, validators: Sequence[Validator]
+    ) -> None:
         self.directory = directory
         self.chain_id = chain_id
         self.genesis_hash = genesis_hash
         """Empty until the network first ran."""
         self.validators = list(validators)
         self._homes = [
-            ValidatorHome(directory / f"validator-{place + 1}", each, chain_id=chain_id, genesis=directory / "genesis.json")
-            for place, each in enumerate(self.validators)
+            ValidatorHome(
+                directory / f"validator-{place + 1}",
+                validator,
+                chain_id=chain_id,
+                genesis=directory / "genesis.json",
+            )
+            for place, validator in enumerate(self.validators)
         ]
         self._rpcs: dict[int, Rpc] = {}
 
@@ -62,13 +73,14 @@ class Network:
         """Make keys, ports and genesis for one validator of each organisation, and start nothing.
 
         Raises:
-            BadInput: ``validator_count`` for 2 or 3, which tolerate no fault and only cost; ``organisation_name``.
+            BadInput: ``validator_count`` for 2 or 3, which tolerate no fault and only cost;
+                ``organisation_name``.
             Conflict: ``network_exists``; ``directory_not_empty``.
             Unavailable: ``disk_full``; ``ports_missing``.
         """
         directory = directory.resolve()
         _require_organisations(organisations)
-        _require_room(directory)
+        _require_disk_space(directory)
         partial = directory.with_name(directory.name + ".partial")
         keys = [new_private_key() for _ in organisations]
         ports = free_ports(2 * len(organisations))
@@ -76,15 +88,24 @@ class Network:
             Validator(organisation, address_of(key), ports[2 * place], ports[2 * place + 1])
             for place, (organisation, key) in enumerate(zip(organisations, keys, strict=True))
         ]
-        with full_disk_told("making a network"):
+        with disk_full_translated("making a network"):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             chain_id = new_chain_id()
-            content = genesis(chain_id=chain_id, validators=[each.address for each in validators])
-            write_whole(partial / "genesis.json", json.dumps(content, indent=1) + "\n")
-            urls = [peer_url(key, each.peer_port) for key, each in zip(keys, validators, strict=True)]
+            content = genesis(
+                chain_id=chain_id, validators=[validator.address for validator in validators]
+            )
+            write_atomically(partial / "genesis.json", json.dumps(content, indent=1) + "\n")
+            urls = [
+                peer_url(key, validator.peer_port)
+                for key, validator in zip(keys, validators, strict=True)
+            ]
             for place, key in enumerate(keys):
-                _lay_out(partial / f"validator-{place + 1}", key, [url for n, url in enumerate(urls) if n != place])
+                _create_home(
+                    partial / f"validator-{place + 1}",
+                    key,
+                    [url for n, url in enumerate(urls) if n != place],
+                )
             cls(partial, chain_id=chain_id, genesis_hash="", validators=validators)._save()
             partial.rename(directory)
         return cls(directory, chain_id=chain_id, genesis_hash="", validators=validators)
@@ -100,26 +121,34 @@ class Network:
         directory = directory.resolve()
         path = directory / "network.json"
         if not path.exists():
-            raise NotFound("network_missing", f"There is no network in {directory}.", hint="Run: qiaolian network up")
+            raise NotFound(
+                "network_missing",
+                f"There is no network in {directory}.",
+                hint="Run: qiaolian network up",
+            )
         try:
             content = json.loads(path.read_bytes())
-            validators = [Validator.from_json(each) for each in content["validators"]]
+            validators = [Validator.from_json(validator) for validator in content["validators"]]
             chain_id, genesis_hash = int(content["chainId"]), str(content["genesisHash"])
             if not validators or not re.fullmatch(r"(0x[0-9a-f]{64})?", genesis_hash):
                 raise ValueError("values")
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput("network_damaged", f"{path} is damaged.", hint="Restore it, or remove the directory and start anew.") from error
+            raise BadInput(
+                "network_damaged",
+                f"{path} is damaged.",
+                hint="Restore it, or remove the directory and start anew.",
+            ) from error
         return cls(directory, chain_id=chain_id, genesis_hash=genesis_hash, validators=validators)
 
     @property
     def rpc_urls(self) -> list[str]:
         """Every validator's JSON-RPC address."""
-        return [each.rpc_url for each in self.validators]
+        return [validator.rpc_url for validator in self.validators]
 
     @property
     def addresses(self) -> list[str]:
         """The validator set: the addresses whose seals count."""
-        return [each.address for each in self.validators]
+        return [validator.address for validator in self.validators]
 
     def start(self, *, say: Progress = _silent, seconds: float = START_SECONDS) -> None:
         """Start what is down, and wait until all answer and have made a block together.
@@ -131,13 +160,18 @@ class Network:
             Unavailable: ``engine_missing``, ``validator_ended``, ``no_blocks``, ``disk_full``.
         """
         deadline = time.monotonic() + seconds
-        with full_disk_told("starting validators"), alone(self.directory / "lock"):
+        with disk_full_translated("starting validators"), exclusive_lock(self.directory / "lock"):
             down = [home for home in self._homes if home.process() is None]
             try:
                 self._launch(down, say=say)
                 head = max(self.height(place) or 0 for place in range(len(self.validators)))
                 everyone = range(len(self.validators))
-                self.wait_for_height(head + 1, seconds=max(1.0, deadline - time.monotonic()), say=say, places=everyone)
+                self.wait_for_height(
+                    head + 1,
+                    seconds=max(1.0, deadline - time.monotonic()),
+                    say=say,
+                    places=everyone,
+                )
             except BaseException:
                 _end(down)
                 raise
@@ -147,26 +181,39 @@ class Network:
                 self._save()
 
     def add(self, organisation: str) -> Validator:
-        """Make the key, ports and directory of one more validator and start it. It copies the chain, and seals once it is voted in.
+        """Make the key, ports and directory of one more validator and start it. It copies the
+        chain, and seals once it is voted in.
 
         Raises:
             BadInput: ``organisation_name``.
             Conflict: ``network_new`` before the network first ran.
-            Unavailable: as ``start_one``; ``validator_key_missing`` when the key of another is lost.
+            Unavailable: as ``start_one``; ``validator_key_missing`` when the key of another is
+                lost.
         """
         if not self.genesis_hash:
-            raise Conflict("network_new", "The network has not run yet.", hint="Run: qiaolian network up")
+            raise Conflict(
+                "network_new", "The network has not run yet.", hint="Run: qiaolian network up"
+            )
         _require_names([*(validator.organisation for validator in self.validators), organisation])
-        with full_disk_told("adding a validator"), alone(self.directory / "lock"):
+        with disk_full_translated("adding a validator"), exclusive_lock(self.directory / "lock"):
             key, (peer_port, rpc_port) = new_private_key(), free_ports(2)
             added = Validator(organisation, address_of(key), peer_port, rpc_port)
             directory = self.directory / f"validator-{len(self.validators) + 1}"
             shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was broken off
-            _lay_out(directory, key, [home.url for home in self._homes])
+            _create_home(directory, key, [home.url for home in self._homes])
             for home in self._homes:
-                home.write_peers([*home.peer_urls[: len(self.validators) - 1], peer_url(key, peer_port)])
+                home.write_peers(
+                    [*home.peer_urls[: len(self.validators) - 1], peer_url(key, peer_port)]
+                )
             self.validators.append(added)
-            self._homes.append(ValidatorHome(directory, added, chain_id=self.chain_id, genesis=self.directory / "genesis.json"))
+            self._homes.append(
+                ValidatorHome(
+                    directory,
+                    added,
+                    chain_id=self.chain_id,
+                    genesis=self.directory / "genesis.json",
+                )
+            )
             self._save()
         self.start_one(len(self.validators) - 1)
         return added
@@ -176,11 +223,17 @@ class Network:
         for home in self._homes:
             if home.validator.organisation == organisation:
                 return home
-        raise NotFound("organisation_unknown", f"No validator of this network is of {organisation}.", hint="See: qiaolian network status")
+        raise NotFound(
+            "organisation_unknown",
+            f"No validator of this network is of {organisation}.",
+            hint="See: qiaolian network status",
+        )
 
     def start_one(self, place: int) -> None:
-        """Start one validator unless it runs, and connect it with the others; it does not wait for blocks."""
-        with full_disk_told("starting a validator"), alone(self.directory / "lock"):
+        """Start one validator unless it runs, and connect it with the others; it does not wait for
+        blocks.
+        """
+        with disk_full_translated("starting a validator"), exclusive_lock(self.directory / "lock"):
             if self.process(place) is None:
                 self._launch([self._homes[place]], say=_silent)
 
@@ -232,18 +285,27 @@ class Network:
             raise NotFound("block_missing", f"The validator has no block {height}.")
         return str(block["hash"])
 
-    def wait_for_height(self, height: int, *, seconds: float = START_SECONDS, say: Progress = _silent, places: Sequence[int] | None = None) -> None:
-        """Wait until every validator of ``places`` has that block; of those that run now, if that is not given.
+    def wait_for_height(
+        self,
+        height: int,
+        *,
+        seconds: float = START_SECONDS,
+        say: Progress = _silent,
+        places: Sequence[int] | None = None,
+    ) -> None:
+        """Wait until every validator of ``places`` has that block; of those that run now, if that
+        is not given.
 
         Raises:
-            Unavailable: ``validator_ended`` when one of them ends meanwhile; ``no_blocks`` at the deadline.
+            Unavailable: ``validator_ended`` when one of them ends meanwhile; ``no_blocks`` at the
+                deadline.
         """
-        started = told = time.monotonic()
+        started = reported_at = time.monotonic()
         if places is None:
             places = [place for place, home in enumerate(self._homes) if home.process() is not None]
         while True:
             heights = [self.height(place) for place in places]
-            if heights and all(each is not None and each >= height for each in heights):
+            if heights and all(number is not None and number >= height for number in heights):
                 return
             self._require_running(places)
             now = time.monotonic()
@@ -251,16 +313,20 @@ class Network:
                 raise Unavailable(
                     "no_blocks",
                     f"The validators did not reach block {height} in {seconds:.0f} s.",
-                    hint=f"See {self._homes[0].log}: {self._homes[0].last_words()}",
+                    hint=f"See {self._homes[0].log}: {self._homes[0].last_log_line()}",
                 )
-            if now - told > TELL_SECONDS:
-                told = now
-                shown = ", ".join("starting" if each is None else str(each) for each in heights)
+            if now - reported_at > PROGRESS_SECONDS:
+                reported_at = now
+                shown = ", ".join(
+                    "starting" if number is None else str(number) for number in heights
+                )
                 say(f"waiting for block {height} ({now - started:.0f} s; validators at {shown})")
             time.sleep(0.1)
 
     def council(self) -> list[str] | None:
-        """The addresses that seal the latest block, as a running validator says; None when none answers."""
+        """The addresses that seal the latest block, as a running validator says; None when none
+        answers.
+        """
         for home in self._homes:
             if home.process() is not None:
                 with contextlib.suppress(Unavailable):
@@ -268,7 +334,9 @@ class Network:
         return None
 
     def council_since(self) -> int | None:
-        """The first block that the present council seals, as a running validator says; None when none answers."""
+        """The first block that the present council seals, as a running validator says; None when
+        none answers.
+        """
         for place, home in enumerate(self._homes):
             top = self.height(place) if home.process() is not None else None
             if top is not None:
@@ -279,15 +347,15 @@ class Network:
     def status(self) -> list[dict[str, Any]]:
         """For each validator: organisation, address, pid, height (None when down), RPC address."""
         rows = []
-        for place, (home, each) in enumerate(zip(self._homes, self.validators, strict=True)):
+        for place, (home, validator) in enumerate(zip(self._homes, self.validators, strict=True)):
             process = home.process()
             rows.append(
                 {
-                    "organisation": each.organisation,
-                    "address": each.address,
+                    "organisation": validator.organisation,
+                    "address": validator.address,
                     "pid": process.pid if process else None,
                     "height": self.height(place) if process else None,
-                    "rpc": each.rpc_url,
+                    "rpc": validator.rpc_url,
                 }
             )
         return rows
@@ -295,29 +363,34 @@ class Network:
     def _launch(self, down: list[ValidatorHome], *, say: Progress) -> None:
         """Start validators and see to it that they find each other.
 
-        A proposal made before enough others are there is lost and costs a round change of 10 s or more. For the first block
-        Kaia waits until a second after the genesis' time, so that is set as late as it may be.
+        A proposal made before enough others are there is lost and costs a round change of 10 s or
+        more. For the first block Kaia waits until a second after the genesis' time, so that is set
+        as late as it may be.
         """
         self._require_data()
         self._restore_peer_files(down)
-        if not any(home.prepared for home in self._homes):
+        if not any(home.initialised for home in self._homes):
             _date(self.directory / "genesis.json")
         for home in down:
-            home.prepare()
+            home.initialise()
         for home in down:
             home.start()
         # One that ended at once must be missed, so those just started are named.
-        started = [place for place, home in enumerate(self._homes) if home in down or home.process() is not None]
+        started = [
+            place
+            for place, home in enumerate(self._homes)
+            if home in down or home.process() is not None
+        ]
         self.wait_for_height(0, seconds=ANSWER_SECONDS, say=say, places=started)
-        self._introduce()
+        self._connect_validators()
 
     def _require_data(self) -> None:
         """Refuse to start where validators without data are enough to make final blocks.
 
-        They would begin again at the genesis and seal other blocks at heights that were final. Fewer than that copy the
-        chain from the others.
+        They would begin again at the genesis and seal other blocks at heights that were final.
+        Fewer than that copy the chain from the others.
         """
-        empty = [home for home in self._homes if not home.prepared]
+        empty = [home for home in self._homes if not home.initialised]
         quorum = seals_needed(len(self._homes))
         if self.genesis_hash and len(empty) >= quorum:
             raise Unavailable(
@@ -328,31 +401,35 @@ class Network:
             )
 
     def _restore_peer_files(self, down: Sequence[ValidatorHome]) -> None:
-        """Write the list of peers of each validator that lost its own; its blocks come from the others."""
+        """Write the list of peers of each validator that lost its own; its blocks come from the
+        others.
+        """
         lost = [home for home in down if not home.peers_file.exists()]
         if not lost:
             return
         urls = {home.validator.address: home.url for home in self._homes}
         for home in lost:
-            home.write_peers([url for address, url in urls.items() if address != home.validator.address])
+            home.write_peers(
+                [url for address, url in urls.items() if address != home.validator.address]
+            )
 
-    def _introduce(self) -> None:
+    def _connect_validators(self) -> None:
         """Have running validators dial those they are not connected to.
 
-        They dial while they start, before their own consensus is up, and then drop each other as often as not; by themselves
-        they would try again after 30 s.
+        They dial while they start, before their own consensus is up, and then drop each other as
+        often as not; by themselves they would try again after 30 s.
         """
-        deadline = time.monotonic() + INTRODUCE_SECONDS
-        while missing := self._strangers():
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while missing := self._unconnected():
             for home, url in missing:
                 home.dial(url)
             redial = time.monotonic() + REDIAL_SECONDS
-            while time.monotonic() < redial and self._strangers():
+            while time.monotonic() < redial and self._unconnected():
                 time.sleep(0.05)
             if time.monotonic() > deadline:
                 return
 
-    def _strangers(self) -> list[tuple[ValidatorHome, str]]:
+    def _unconnected(self) -> list[tuple[ValidatorHome, str]]:
         """Pairs of running validators without a connection, as who may dial which address."""
         running = {home.validator.address for home in self._homes if home.process() is not None}
         pairs = []
@@ -361,7 +438,11 @@ class Network:
                 known = home.peers()
                 # An attempt to add a validator that was broken off leaves one address more.
                 others = zip(self.validators[place + 1 :], home.peer_urls[place:], strict=False)
-                pairs += [(home, url) for each, url in others if each.address in running and node_id(url) not in known]
+                pairs += [
+                    (home, url)
+                    for validator, url in others
+                    if validator.address in running and node_id(url) not in known
+                ]
         return pairs
 
     def _require_running(self, places: Sequence[int]) -> None:
@@ -371,14 +452,21 @@ class Network:
                 raise Unavailable(
                     "validator_ended",
                     f"The validator of {home.validator.organisation} ended.",
-                    hint=f"See {home.log}: {home.last_words()}",
+                    hint=f"See {home.log}: {home.last_log_line()}",
                 )
 
     def _rpc(self, place: int) -> Rpc:
-        """A connection that refuses another chain's answers: some other program may have taken the port."""
+        """A connection that refuses another chain's answers: some other program may have taken the
+        port.
+        """
         if place not in self._rpcs:
             known = bytes.fromhex(self.genesis_hash[2:]) if self.genesis_hash else None
-            self._rpcs[place] = Rpc([self.validators[place].rpc_url], chain_id=self.chain_id, genesis_hash=known, timeout=3)
+            self._rpcs[place] = Rpc(
+                [self.validators[place].rpc_url],
+                chain_id=self.chain_id,
+                genesis_hash=known,
+                timeout=3,
+            )
         return self._rpcs[place]
 
     def _save(self) -> None:
@@ -387,15 +475,19 @@ class Network:
             "engine": f"kaia kcn {engine_version()}",
             "chainId": self.chain_id,
             "genesisHash": self.genesis_hash,
-            "validators": [each.to_json() | {"pidFile": str(home.pid_file.relative_to(self.directory))} for each, home in homes],
+            "validators": [
+                validator.to_json() | {"pidFile": str(home.pid_file.relative_to(self.directory))}
+                for validator, home in homes
+            ],
         }
-        write_whole(self.directory / "network.json", json.dumps(content, indent=1) + "\n")
+        write_atomically(self.directory / "network.json", json.dumps(content, indent=1) + "\n")
 
 
 def first_of_council(council: Callable[[int], list[str]], top: int) -> int:
     """The first block of those who seal block ``top``; ``council(h)`` are those who seal block h.
 
-    Looks back in steps that double, so of several changes within one step it may find an earlier one than the last.
+    Looks back in steps that double, so of several changes within one step it may find an earlier
+    one than the last.
     """
     now, same, step = council(top), top, 1
     while same > 0 and council(max(0, same - step)) == now:
@@ -408,7 +500,7 @@ def first_of_council(council: Callable[[int], list[str]], top: int) -> int:
 
 
 def _end(homes: Sequence[ValidatorHome]) -> None:
-    asked = [process for home in homes if (process := home.ask_to_end()) is not None]
+    asked = [process for home in homes if (process := home.terminate()) is not None]
     _, alive = psutil.wait_procs(asked, timeout=STOP_SECONDS)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -428,25 +520,37 @@ def _require_organisations(names: Sequence[str]) -> None:
 
 def _require_names(names: Sequence[str]) -> None:
     if len(set(names)) != len(names) or not all(name.strip() for name in names):
-        raise BadInput("organisation_name", "An organisation's name is empty or given twice.", hint="Name each once.")
+        raise BadInput(
+            "organisation_name",
+            "An organisation's name is empty or given twice.",
+            hint="Name each once.",
+        )
 
 
-def _require_room(directory: Path) -> None:
+def _require_disk_space(directory: Path) -> None:
     if (directory / "network.json").exists():
-        raise Conflict("network_exists", f"There is a network in {directory}.", hint="Use it, or destroy it first.")
+        raise Conflict(
+            "network_exists",
+            f"There is a network in {directory}.",
+            hint="Use it, or destroy it first.",
+        )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise Conflict("directory_not_empty", f"{directory} holds something else.", hint="Give an empty directory.")
+        raise Conflict(
+            "directory_not_empty",
+            f"{directory} holds something else.",
+            hint="Give an empty directory.",
+        )
 
 
-def _lay_out(home: Path, key: bytes, peers: list[str]) -> None:
+def _create_home(home: Path, key: bytes, peers: list[str]) -> None:
     (home / "data").mkdir(parents=True, mode=0o700)
     descriptor = os.open(home / "nodekey", os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(key.hex())
-    write_whole(home / "data" / "static-nodes.json", json.dumps(peers))
+    write_atomically(home / "data" / "static-nodes.json", json.dumps(peers))
 
 
 def _date(path: Path) -> None:
     """Set a genesis' time to the latest that validators accept, a second from now."""
     content = json.loads(path.read_bytes()) | {"timestamp": hex(int(time.time()) + 1)}
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_atomically(path, json.dumps(content, indent=1) + "\n")

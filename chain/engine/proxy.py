@@ -1,11 +1,13 @@
-"""``qiaolian network proxy``: a gate in front of a validator's RPC port, for nodes that are not on its machine.
+"""``qiaolian network proxy``: a gate in front of a validator's RPC port, for nodes that are not on
+its machine.
 
-It passes the methods that nodes use, and of transactions those that ``chain.engine.proxy_rules`` allows and whose sender
-is a live TRANSACTION key in the member directory. Status and role are the contracts' business: a suspended member still
-claims, closes and withdraws. The directory is read from the proxy's own validator, which it trusts.
+It passes the methods that nodes use, and of transactions those that ``chain.engine.proxy_rules``
+allows and whose sender is a live TRANSACTION key in the member directory. Status and role are the
+contracts' business: a suspended member still claims, closes and withdraws. The directory is read
+from the proxy's own validator, which it trusts.
 
-Founding comes first and past the proxy: before ``deployment.json`` exists there are neither members nor contracts that it
-could know.
+Founding comes first and past the proxy: before ``deployment.json`` exists there are neither members
+nor contracts that it could know.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from chain.deployment import Deployment
+from chain.core.errors import BadInput, Forbidden, QiaolianError
 from chain.engine.proxy_rules import (
     MAX_BODY_BYTES,
     SEND,
@@ -29,10 +31,10 @@ from chain.engine.proxy_rules import (
     require_allowed,
     require_method,
 )
-from chain.errors import BadInput, Forbidden, QiaolianError
-from chain.ledger.abi import contract_abi
-from chain.rpc import Rpc, RpcRefused
-from chain.statements import KeyPurpose
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.ledger.abi import contract_abi
+from chain.ethereum.rpc import Rpc, RpcRefused
+from chain.statements.types import KeyPurpose
 
 BODY_SECONDS = 10.0
 MEMBER_SECONDS = 5.0
@@ -50,7 +52,9 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 class Proxy:
     """The ASGI application. ``now`` is a steady clock in seconds."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, rpc: Rpc, deployment: Deployment, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._rpc = rpc
         self._deployment = deployment
         self._contracts = frozenset(deployment.contracts.values())
@@ -71,7 +75,11 @@ class Proxy:
             answers = await asyncio.to_thread(self._answers, calls)
             await _reply(send, 200, answers if batch else answers[0])
         except TimeoutError:
-            await _reply(send, 408, _error(None, BadInput("request_too_slow", "The request did not arrive in time.")))
+            await _reply(
+                send,
+                408,
+                _error(None, BadInput("request_too_slow", "The request did not arrive in time.")),
+            )
         except QiaolianError as error:
             await _reply(send, error.status, _error(None, error))
 
@@ -113,7 +121,9 @@ class Proxy:
         self._members[sender] = now + MEMBER_SECONDS
 
     def _is_member(self, sender: str) -> bool:
-        data = contract_abi("MemberDirectory").encode("memberOf", [sender, int(KeyPurpose.TRANSACTION)])
+        data = contract_abi("MemberDirectory").encode(
+            "memberOf", [sender, int(KeyPurpose.TRANSACTION)]
+        )
         call = {"to": self._deployment.address("MemberDirectory"), "data": "0x" + data.hex()}
         return int(self._rpc.call("eth_call", call, "latest"), 16) != 0
 
@@ -145,11 +155,19 @@ def _answer(number: int | str, result: Any) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": number, "result": result}
     error = {"code": result.number, "message": result.message}
     data = result.data
-    return {"jsonrpc": "2.0", "id": number, "error": error if data is None else {**error, "data": data}}
+    return {
+        "jsonrpc": "2.0",
+        "id": number,
+        "error": error if data is None else {**error, "data": data},
+    }
 
 
 def _error(number: int | str | None, error: QiaolianError) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": number, "error": {"code": REFUSED, "message": error.sentence, "data": error.code}}
+    return {
+        "jsonrpc": "2.0",
+        "id": number,
+        "error": {"code": REFUSED, "message": error.sentence, "data": error.code},
+    }
 
 
 def serve(url: str, deployment: Deployment, *, host: str, port: int) -> None:

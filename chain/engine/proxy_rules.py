@@ -1,8 +1,9 @@
-"""What the RPC proxy lets through to a validator, without I/O or clock: methods, transactions, rates.
+"""What the RPC proxy lets through to a validator, without I/O or clock: methods, transactions,
+rates.
 
-A free-gas chain has no other gate: whoever reaches a validator could fill its pool, deploy contracts, or send Kaia's own
-transaction types, one of which replaces an account's key. Requests are read here and written anew for the validator, so
-that both never read one request differently.
+A free-gas chain has no other gate: whoever reaches a validator could fill its pool, deploy
+contracts, or send Kaia's own transaction types, one of which replaces an account's key. Requests
+are read here and written anew for the validator, so that both never read one request differently.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from chain import rlp
-from chain.crypto import keccak256, recover
-from chain.errors import BadInput, Forbidden, QiaolianError, Unavailable
-from chain.transactions import MAX_GAS
+from chain.core.crypto import keccak256, recover
+from chain.core.errors import BadInput, Forbidden, QiaolianError, Unavailable
+from chain.ethereum import rlp
+from chain.ethereum.transactions import MAX_GAS
 
 SEND = "eth_sendRawTransaction"
 METHODS = frozenset(
@@ -83,7 +84,10 @@ def read_request(body: bytes) -> tuple[list[RpcCall], bool]:
         raise BadInput("request_malformed", "The request holds no call.")
     calls = [_call(item) for item in items[: MAX_CALLS + 1]]
     if len(calls) > MAX_CALLS or sum(call.method == SEND for call in calls) > MAX_SENDS:
-        raise BadInput("batch_too_large", f"A batch holds at most {MAX_CALLS} calls and {MAX_SENDS} transactions.")
+        raise BadInput(
+            "batch_too_large",
+            f"A batch holds at most {MAX_CALLS} calls and {MAX_SENDS} transactions.",
+        )
     return calls, isinstance(value, list)
 
 
@@ -94,17 +98,23 @@ def require_method(call: RpcCall) -> None:
 
 
 def read_transaction(raw: Any, *, chain_id: int) -> Transaction:
-    """A signed Ethereum transaction of type 0, 1 or 2 of this chain, with the sender that its signature recovers to.
+    """A signed Ethereum transaction of type 0, 1 or 2 of this chain, with the sender that its
+    signature recovers to.
 
     Raises:
-        BadInput: ``transaction_malformed``, ``transaction_type`` (Kaia's own types, blobs), ``transaction_chain``.
+        BadInput: ``transaction_malformed``, ``transaction_type`` (Kaia's own types, blobs),
+            ``transaction_chain``.
     """
     data = _hex(raw)
     kind = data[0]
     if kind >= 0xC0:
         return _legacy(data, chain_id)
     if kind not in _TYPED_FIELDS:
-        raise BadInput("transaction_type", f"Transactions of type 0x{kind:02x} do not pass.", hint="Send an Ethereum transaction of type 0, 1 or 2.")
+        raise BadInput(
+            "transaction_type",
+            f"Transactions of type 0x{kind:02x} do not pass.",
+            hint="Send an Ethereum transaction of type 0, 1 or 2.",
+        )
     return _typed(kind, data, chain_id)
 
 
@@ -115,7 +125,9 @@ def require_allowed(transaction: Transaction, *, contracts: Collection[str]) -> 
         Forbidden: ``contract_creation``, ``foreign_contract``, ``value_refused``, ``gas_over_cap``.
     """
     if transaction.to is None:
-        raise Forbidden("contract_creation", "Contracts are created by the network's founders alone.")
+        raise Forbidden(
+            "contract_creation", "Contracts are created by the network's founders alone."
+        )
     if transaction.to not in contracts:
         raise Forbidden("foreign_contract", "The transaction calls no contract of this network.")
     if transaction.value:
@@ -125,7 +137,9 @@ def require_allowed(transaction: Transaction, *, contracts: Collection[str]) -> 
 
 
 class Rate:
-    """How many transactions each sender may send: a bucket of ``MAX_SENDS`` that fills by ``SENDS_PER_SECOND``."""
+    """How many transactions each sender may send: a bucket of ``MAX_SENDS`` that fills by
+    ``SENDS_PER_SECOND``.
+    """
 
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -136,16 +150,30 @@ class Rate:
         left = min(float(MAX_SENDS), left + (now - since) * SENDS_PER_SECOND)
         if left < 1:
             self._buckets[sender] = (left, now)
-            raise Unavailable("rate_exceeded", "The sender sends too many transactions.", hint="Send it again after a second.")
+            raise Unavailable(
+                "rate_exceeded",
+                "The sender sends too many transactions.",
+                hint="Send it again after a second.",
+            )
         self._buckets[sender] = (left - 1, now)
 
 
 def _call(item: Any) -> RpcCall:
-    if not isinstance(item, dict) or set(item) - {"jsonrpc", "id", "method", "params"} or item.get("jsonrpc") != "2.0":
+    if (
+        not isinstance(item, dict)
+        or set(item) - {"jsonrpc", "id", "method", "params"}
+        or item.get("jsonrpc") != "2.0"
+    ):
         raise BadInput("request_malformed", "A call is not JSON-RPC 2.0.")
     number, method, params = item.get("id"), item.get("method"), item.get("params", [])
-    if not isinstance(method, str) or not isinstance(params, list) or type(number) not in (int, str):
-        raise BadInput("request_malformed", "A call lacks its id or method, or its parameters are no list.")
+    if (
+        not isinstance(method, str)
+        or not isinstance(params, list)
+        or type(number) not in (int, str)
+    ):
+        raise BadInput(
+            "request_malformed", "A call lacks its id or method, or its parameters are no list."
+        )
     assert isinstance(number, int | str)
     return RpcCall(number, method, tuple(params))
 
@@ -179,7 +207,9 @@ def _legacy(data: bytes, chain_id: int) -> Transaction:
     if v not in (2 * chain_id + 35, 2 * chain_id + 36):
         raise _other_chain()
     digest = keccak256(rlp.encode([*fields[:6], rlp.integer(chain_id), b"", b""]))
-    return _transaction(digest, v - 2 * chain_id - 35, fields[7:], to=fields[3], value=fields[4], gas=fields[2])
+    return _transaction(
+        digest, v - 2 * chain_id - 35, fields[7:], to=fields[3], value=fields[4], gas=fields[2]
+    )
 
 
 def _typed(kind: int, data: bytes, chain_id: int) -> Transaction:
@@ -191,16 +221,28 @@ def _typed(kind: int, data: bytes, chain_id: int) -> Transaction:
     return _transaction(digest, _integer(fields[-3]), fields[-2:], to=to, value=value, gas=gas)
 
 
-def _transaction(digest: bytes, parity: int, signature: list[rlp.Item], *, to: rlp.Item, value: rlp.Item, gas: rlp.Item) -> Transaction:
+def _transaction(
+    digest: bytes,
+    parity: int,
+    signature: list[rlp.Item],
+    *,
+    to: rlp.Item,
+    value: rlp.Item,
+    gas: rlp.Item,
+) -> Transaction:
     r, s = (_integer(part) for part in signature)
     target = rlp.as_bytes(to)
     if parity > 1 or max(r, s) >= 2**256 or len(target) not in (0, 20):
         raise _malformed()
     try:
-        sender = recover(digest, r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([27 + parity]))
+        sender = recover(
+            digest, r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([27 + parity])
+        )
     except QiaolianError as error:
         raise _malformed() from error
-    return Transaction(sender, "0x" + target.hex() if target else None, _integer(value), _integer(gas))
+    return Transaction(
+        sender, "0x" + target.hex() if target else None, _integer(value), _integer(gas)
+    )
 
 
 def _fields(data: bytes, count: int) -> list[rlp.Item]:

@@ -1,13 +1,15 @@
 """One validator on this machine: its directory, its ports and its process.
 
-The directory holds ``nodekey`` (0600: whoever has it seals blocks in the organisation's name), ``data`` (the chain),
-``kcn.log`` and ``pid``. The process outlives the command that started it. A pid counts only together with the process'
-start time, so a number that the system has given to another program since is never signalled.
+The directory holds ``nodekey`` (0600: whoever has it seals blocks in the organisation's name),
+``data`` (the chain), ``kcn.log`` and ``pid``. The process outlives the command that started it. A
+pid counts only together with the process' start time, so a number that the system has given to
+another program since is never signalled.
 
-Run flags: every validator keeps its whole state (``--gcmode archive``), because with pruning a kill -9 of all of them
-lost blocks that had been final. RPC listens on loopback only, and neither votes nor administers (``PORT_NAMESPACES``).
-The peer port of this version of ``kcn`` listens on every
-interface and only refuses peers from elsewhere (``--netrestrict``); where that matters a firewall rule has to close it.
+Run flags: every validator keeps its whole state (``--gcmode archive``), because with pruning a kill
+-9 of all of them lost blocks that had been final. RPC listens on loopback only, and neither votes
+nor administers (``PORT_NAMESPACES``). The peer port of this version of ``kcn`` listens on every
+interface and only refuses peers from elsewhere (``--netrestrict``); where that matters a firewall
+rule has to close it.
 """
 
 from __future__ import annotations
@@ -28,27 +30,30 @@ from typing import Any
 import coincurve
 import psutil
 
+from chain.core.errors import Conflict, Unavailable
+from chain.core.loopback import LOOPBACK
 from chain.engine.build import kcn_path
-from chain.engine.console import SOCKET, ask
-from chain.engine.files import disk_full, write_whole
-from chain.errors import Conflict, Unavailable
-from chain.loopback import LOOPBACK
+from chain.engine.console import SOCKET, call
+from chain.engine.files import disk_full, write_atomically
 
 PORT_NAMESPACES = "eth,net,kaia"
-"""What the RPC port offers: reading, and sending signed transactions. Whoever reaches the port needs no credential, so what
-votes (``governance``, ``istanbul``) or shows and changes the program (``admin``, ``debug``, ``txpool``) is on the admin
-socket alone (``chain.engine.console``), which only its owner may open."""
+"""What the RPC port offers: reading, and sending signed transactions. Whoever reaches the port
+needs no credential, so what votes (``governance``, ``istanbul``) or shows and changes the program
+(``admin``, ``debug``, ``txpool``) is on the admin socket alone (``chain.engine.console``), which
+only its owner may open."""
 
 INIT_SECONDS = 60
 STOP_SECONDS = 15
-FEWEST_VALIDATORS = 4
+MIN_VALIDATORS = 4
 """The fewest validators of which one may fail."""
 ADD_VALIDATOR = "governance.addvalidator"
 REMOVE_VALIDATOR = "governance.removevalidator"
 PORT_SECONDS = 5.0
 
-_PASSED_ON = ("HOME", "LANG", "PATH", "TMPDIR", "TZ")
-"""What a validator inherits: no passphrase of ours, and none of the variables by which Kaia's flags can be set."""
+_INHERITED_VARIABLES = ("HOME", "LANG", "PATH", "TMPDIR", "TZ")
+"""What a validator inherits: no passphrase of ours, and none of the variables by which Kaia's flags
+can be set.
+"""
 
 _MEMORY = {"GOMEMLIMIT": "350MiB", "GOGC": "60", "GOMAXPROCS": "2"}
 
@@ -80,7 +85,12 @@ class Validator:
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Validator:
         """Read what ``to_json`` wrote."""
-        return cls(str(item["organisation"]), str(item["address"]), int(item["peerPort"]), int(item["rpcPort"]))
+        return cls(
+            str(item["organisation"]),
+            str(item["address"]),
+            int(item["peerPort"]),
+            int(item["rpcPort"]),
+        )
 
 
 def require_vote(address: str, *, admit: bool, council: Sequence[str], own: str) -> None:
@@ -90,19 +100,33 @@ def require_vote(address: str, *, admit: bool, council: Sequence[str], own: str)
         Conflict: as ``ValidatorHome.vote``.
     """
     if own not in council:
-        raise Conflict("not_a_validator", f"The validator {own} is not in the council and has no vote.", hint="The others vote it in first.")
+        raise Conflict(
+            "not_a_validator",
+            f"The validator {own} is not in the council and has no vote.",
+            hint="The others vote it in first.",
+        )
     if admit:
         if address in council:
-            raise Conflict("validator_in_council", f"{address} is a validator already.", hint="See: qiaolian network status")
+            raise Conflict(
+                "validator_in_council",
+                f"{address} is a validator already.",
+                hint="See: qiaolian network status",
+            )
         return
     if address not in council:
-        raise Conflict("validator_not_in_council", f"{address} is no validator.", hint="See: qiaolian network status")
+        raise Conflict(
+            "validator_not_in_council",
+            f"{address} is no validator.",
+            hint="See: qiaolian network status",
+        )
     if address == own:
-        raise Conflict("vote_for_itself", "A validator cannot vote itself out.", hint="The others vote it out.")
-    if len(council) <= FEWEST_VALIDATORS:
+        raise Conflict(
+            "vote_for_itself", "A validator cannot vote itself out.", hint="The others vote it out."
+        )
+    if len(council) <= MIN_VALIDATORS:
         raise Conflict(
             "too_few_validators",
-            f"Of {len(council)} validators none can be voted out: fewer than {FEWEST_VALIDATORS} bear no failure.",
+            f"Of {len(council)} validators none can be voted out: fewer than {MIN_VALIDATORS} bear no failure.",
             hint="Vote a new one in first: qiaolian network add, then qiaolian network vote --admit ADDRESS",
         )
 
@@ -121,7 +145,9 @@ def peer_url(private_key: bytes, port: int) -> str:
 class ValidatorHome:
     """The directory of one validator, and the process that works in it."""
 
-    def __init__(self, directory: Path, validator: Validator, *, chain_id: int, genesis: Path) -> None:
+    def __init__(
+        self, directory: Path, validator: Validator, *, chain_id: int, genesis: Path
+    ) -> None:
         self.directory = directory
         self.validator = validator
         self._chain_id = chain_id
@@ -130,8 +156,15 @@ class ValidatorHome:
 
     @classmethod
     def of_directory(cls, directory: Path) -> ValidatorHome:
-        """A validator's directory on a machine of its own, to reach its admin socket: it starts no process there."""
-        return cls(directory.resolve(), Validator(directory.name, "", 0, 0), chain_id=0, genesis=directory / "genesis.json")
+        """A validator's directory on a machine of its own, to reach its admin socket: it starts no
+        process there.
+        """
+        return cls(
+            directory.resolve(),
+            Validator(directory.name, "", 0, 0),
+            chain_id=0,
+            genesis=directory / "genesis.json",
+        )
 
     @property
     def log(self) -> Path:
@@ -149,9 +182,9 @@ class ValidatorHome:
         return self.directory / "data"
 
     @property
-    def prepared(self) -> bool:
+    def initialised(self) -> bool:
         """Whether the genesis block was written."""
-        return self._mark.exists()
+        return self._chain_mark.exists()
 
     @property
     def peers_file(self) -> Path:
@@ -179,10 +212,10 @@ class ValidatorHome:
     def write_peers(self, urls: Sequence[str]) -> None:
         """Write the peers file anew, with the data directory if that is gone."""
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(self.peers_file, json.dumps(list(urls)))
+        write_atomically(self.peers_file, json.dumps(list(urls)))
 
     @property
-    def _mark(self) -> Path:
+    def _chain_mark(self) -> Path:
         return self.data / "prepared"
 
     def process(self) -> psutil.Process | None:
@@ -192,28 +225,33 @@ class ValidatorHome:
         try:
             pid, started = self.pid_file.read_text(encoding="utf-8").split()
             process = psutil.Process(int(pid))
-            same = abs(process.create_time() - float(started)) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            same = (
+                abs(process.create_time() - float(started)) < 1
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             return None
         return process if same else None
 
-    def prepare(self) -> None:
+    def initialise(self) -> None:
         """Write the genesis block unless that was done. Begun and not finished counts as not done."""
-        if self.prepared:
+        if self.initialised:
             return
         for name in ("klay", "kaia"):
             shutil.rmtree(self.data / name, ignore_errors=True)
         command = [str(kcn_path()), "--datadir", str(self.data), "init", str(self._genesis)]
         try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=INIT_SECONDS, env=_environment())
+            result = subprocess.run(
+                command, capture_output=True, text=True, timeout=INIT_SECONDS, env=_environment()
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _failed(str(error)) from error
         if result.returncode != 0:
-            said = (result.stdout + result.stderr).strip()
-            if "no space left" in said:
+            output = (result.stdout + result.stderr).strip()
+            if "no space left" in output:
                 raise disk_full("setting up a validator")
-            raise _failed(said.splitlines()[-1] if said else f"exit code {result.returncode}")
-        self._mark.touch()
+            raise _failed(output.splitlines()[-1] if output else f"exit code {result.returncode}")
+        self._chain_mark.touch()
 
     def start(self) -> None:
         """Start the program unless it runs; it does not wait for blocks.
@@ -222,12 +260,12 @@ class ValidatorHome:
             Conflict: ``port_in_use``, naming the port.
             Unavailable: ``engine_missing``, ``engine_failed`` or ``disk_full``.
         """
-        if self._found() is not None:
+        if self._find_process() is not None:
             return
         program = kcn_path()
         for port in (self.validator.peer_port, self.validator.rpc_port):
             _require_free(port, self.validator.organisation)
-        self.prepare()
+        self.initialise()
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
                 self._command(program),
@@ -238,7 +276,7 @@ class ValidatorHome:
                 start_new_session=True,
                 env=_environment(),
             )
-        self._note(psutil.Process(self._child.pid))
+        self._record_process(psutil.Process(self._child.pid))
 
     @property
     def peer_urls(self) -> list[str]:
@@ -247,32 +285,38 @@ class ValidatorHome:
 
     def peers(self) -> set[str]:
         """The node ids it is connected to."""
-        return {str(each["id"]) for each in ask(self.directory, "admin_peers")}
+        return {str(item["id"]) for item in call(self.directory, "admin_peers")}
 
     def council(self, height: int | None = None) -> list[str]:
         """The addresses that seal the block at ``height`` (the latest one, if None), sorted."""
         at = "latest" if height is None else hex(height)
-        return sorted(str(address).lower() for address in ask(self.directory, "istanbul_getValidators", at))
+        return sorted(
+            str(address).lower() for address in call(self.directory, "istanbul_getValidators", at)
+        )
 
     def vote(self, address: str, *, admit: bool) -> None:
-        """Have it vote a validator in or out, in the next block it proposes; more than half of all must.
+        """Have it vote a validator in or out, in the next block it proposes; more than half of all
+        must.
 
         Raises:
-            Conflict: ``validator_in_council``, ``validator_not_in_council``, ``too_few_validators``, ``vote_for_itself``.
+            Conflict: ``validator_in_council``, ``validator_not_in_council``,
+                ``too_few_validators``, ``vote_for_itself``.
             Unavailable: ``validator_silent``, ``validator_refused``.
         """
-        own = str(ask(self.directory, "governance_nodeAddress")).lower()
+        own = str(call(self.directory, "governance_nodeAddress")).lower()
         require_vote(address, admit=admit, council=self.council(), own=own)
-        ask(self.directory, "governance_vote", ADD_VALIDATOR if admit else REMOVE_VALIDATOR, address)
+        call(
+            self.directory, "governance_vote", ADD_VALIDATOR if admit else REMOVE_VALIDATOR, address
+        )
 
     def dial(self, url: str) -> None:
         """Have it dial a peer now; by itself it waits 30 s after a dial in vain."""
-        ask(self.directory, "admin_removePeer", url)
-        ask(self.directory, "admin_addPeer", url)
+        call(self.directory, "admin_removePeer", url)
+        call(self.directory, "admin_addPeer", url)
 
-    def ask_to_end(self) -> psutil.Process | None:
+    def terminate(self) -> psutil.Process | None:
         """Send SIGTERM; the process to wait for, if there is one."""
-        process = self._found()
+        process = self._find_process()
         if process is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGTERM)
@@ -286,7 +330,7 @@ class ValidatorHome:
                 process.kill()
             psutil.wait_procs([process], timeout=STOP_SECONDS)
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         """The last line of the log, for an error's hint."""
         if not self.log.exists():
             return ""
@@ -295,21 +339,23 @@ class ValidatorHome:
             lines = file.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:300] if lines else ""
 
-    def _found(self) -> psutil.Process | None:
+    def _find_process(self) -> psutil.Process | None:
         """The running validator, also when whoever started it died before noting its pid."""
         process = self.process()
         if process is not None:
             return process
         for other in psutil.process_iter(["cmdline"]):
             words = other.info["cmdline"] or []
-            if "--datadir" in words and words[words.index("--datadir") + 1 :][:1] == [str(self.data)]:
-                self._note(other)
+            if "--datadir" in words and words[words.index("--datadir") + 1 :][:1] == [
+                str(self.data)
+            ]:
+                self._record_process(other)
                 return self.process()
         return None
 
-    def _note(self, process: psutil.Process) -> None:
+    def _record_process(self, process: psutil.Process) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            write_whole(self.pid_file, f"{process.pid} {process.create_time()}\n")
+            write_atomically(self.pid_file, f"{process.pid} {process.create_time()}\n")
 
     def _command(self, program: Path) -> list[str]:
         options = {
@@ -337,11 +383,13 @@ class ValidatorHome:
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _MEMORY
+    return {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ} | _MEMORY
 
 
 def _require_free(port: int, organisation: str) -> None:
-    """Refuse a port somebody listens on; a validator that was just killed may hold its own for some moments yet."""
+    """Refuse a port somebody listens on; a validator that was just killed may hold its own for some
+    moments yet.
+    """
     deadline = time.monotonic() + PORT_SECONDS
     while not _is_free(port):
         if time.monotonic() > deadline:
@@ -356,7 +404,8 @@ def _require_free(port: int, organisation: str) -> None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the validator itself binds: a port whose last connections are only waiting to expire is free.
+        # As the validator itself binds: a port whose last connections are only waiting to expire is
+        # free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -366,4 +415,8 @@ def _is_free(port: int) -> bool:
 
 
 def _failed(reason: str) -> Unavailable:
-    return Unavailable("engine_failed", f"The chain engine could not set up a validator: {reason.rstrip('.')}.", hint="See the log.")
+    return Unavailable(
+        "engine_failed",
+        f"The chain engine could not set up a validator: {reason.rstrip('.')}.",
+        hint="See the log.",
+    )

@@ -1,19 +1,21 @@
-"""Transactions that are owed to the chain: queued with the domain change that causes them, sent once, accounted for.
+"""Transactions that are owed to the chain: queued with the domain change that causes them, sent
+once, accounted for.
 
-``enqueue`` runs inside the caller's database transaction, so a change and its transaction are both kept or both lost.
-One ``OutboxWorker`` a sending key, in a process of its own, does the rest; see ``chain.outbox.worker``.
+``enqueue`` runs inside the caller's database transaction, so a change and its transaction are both
+kept or both lost. One ``OutboxWorker`` a sending key, in a process of its own, does the rest; see
+``chain.outbox.worker``.
 """
 
 from chain.outbox.rules import Priority
 from chain.outbox.store import (
     Backlog,
-    Outcome,
-    attempt,
+    OperationStatus,
     backlog,
     cancel,
     enqueue,
-    known,
+    is_known,
     last_refusal,
+    next_attempt,
     outcome,
     owed,
     queued,
@@ -26,15 +28,15 @@ from chain.outbox.worker import OutboxWorker
 
 __all__ = [
     "Backlog",
+    "OperationStatus",
     "OutboxWorker",
-    "Outcome",
     "Priority",
-    "attempt",
     "backlog",
     "cancel",
     "enqueue",
-    "known",
+    "is_known",
     "last_refusal",
+    "next_attempt",
     "outcome",
     "owed",
     "queued",

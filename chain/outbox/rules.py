@@ -1,9 +1,12 @@
 """In which order queued calls get their nonces. Pure.
 
-1. An urgent call goes before a normal one, a normal one before bulk, and within a class the oldest goes first.
-2. Bulk calls, which strangers can cause in any number, occupy only a part of the calls in flight: what is in flight has its
-   place in the key's nonce sequence, so it delays every call that comes after it.
-3. Every ``FAIR_SHARE``-th nonce goes to the call that has waited longest, whatever its class: no class waits forever.
+1. An urgent call goes before a normal one, a normal one before bulk, and within a class the oldest
+   goes first.
+2. Bulk calls, which strangers can cause in any number, occupy only a part of the calls in flight:
+   what is in flight has its place in the key's nonce sequence, so it delays every call that comes
+   after it.
+3. Every ``FAIR_SHARE``-th nonce goes to the call that has waited longest, whatever its class: no
+   class waits forever.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ class Priority(IntEnum):
     """How much a call's delay costs. Lower goes first."""
 
     URGENT = 0
-    """Saves money, a right or evidence: claims, notices, revocations, holds, governance, anchors."""
+    """Saves money, a right or evidence: claims, notices, revocations, holds, governance, anchors.
+    """
     NORMAL = 1
     """What this organisation's own people and systems ask for."""
     BULK = 2
     """What others can cause in number: relayed consents, disputes, steps of deals."""
 
 
-class Waiting(Protocol):
+class WaitingCall(Protocol):
     """A queued call."""
 
     @property
@@ -39,30 +43,30 @@ class Waiting(Protocol):
         """Its class, a ``Priority``."""
 
 
-C = TypeVar("C", bound=Waiting)
+C = TypeVar("C", bound=WaitingCall)
 
 
-def next_calls(waiting: Sequence[C], *, nonce: int, room: int, bulk_room: int) -> list[C]:
+def next_calls(waiting: Sequence[C], *, nonce: int, capacity: int, bulk_capacity: int) -> list[C]:
     """The calls that get the next nonces, in order.
 
     Args:
-        waiting: queued calls; of each class the oldest ``room`` are enough.
+        waiting: queued calls; of each class the oldest ``capacity`` are enough.
         nonce: the next nonce, which decides which positions are for the oldest call.
         room: how many more calls may be in flight.
-        bulk_room: how many more while there is nothing but bulk.
+        bulk_capacity: how many more while there is nothing but bulk.
     """
     by_class = sorted(waiting, key=lambda call: (call.priority, call.id), reverse=True)
     by_age = sorted(waiting, key=lambda call: call.id, reverse=True)
     chosen: list[C] = []
     taken: set[int] = set()
-    while len(chosen) < room:
+    while len(chosen) < capacity:
         _drop(by_class, taken)
         _drop(by_age, taken)
-        if not by_class or (by_class[-1].priority == Priority.BULK and bulk_room <= 0):
+        if not by_class or (by_class[-1].priority == Priority.BULK and bulk_capacity <= 0):
             break
         fair = (nonce + len(chosen)) % FAIR_SHARE == 0
         call = (by_age if fair else by_class).pop()
-        bulk_room -= call.priority == Priority.BULK
+        bulk_capacity -= call.priority == Priority.BULK
         taken.add(call.id)
         chosen.append(call)
     return chosen

@@ -1,7 +1,9 @@
 """The outbox's tables, and what the rest of the node sees of them.
 
-A call goes ``queued`` (intended) -> ``signed`` (has a nonce and its final bytes, stored) -> ``sent`` (a node took it)
--> ``done`` or ``reverted`` (both final). The bytes are stored before they are first sent and never change.
+A call goes ``queued`` (intended) -> ``signed`` (has a nonce and its final bytes, stored) ->
+``sent`` (a node took it)
+-> ``done`` or ``reverted`` (both final). The bytes are stored before they are first sent and never
+  change.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from chain.crypto import require_address
-from chain.database import Base, Database
-from chain.errors import BadInput, Conflict, NotFound, Unavailable
-from chain.ledger.abi import Reverted, contract_abi
+from chain.core.crypto import require_address
+from chain.core.database import Base, Database
+from chain.core.errors import BadInput, Conflict, NotFound, Unavailable
+from chain.ethereum.ledger.abi import Reverted, contract_abi
 from chain.outbox.rules import Priority
 
-MOST_CALL_BYTES = 96 * 1024
-"""Nodes refuse transactions of more than 128 KiB; one that can never be sent would hold up all after it."""
+MAX_CALL_BYTES = 96 * 1024
+"""Nodes refuse transactions of more than 128 KiB; one that can never be sent would hold up all
+after it.
+"""
 
 QUEUED, SIGNED, SENT, DONE, REVERTED = "queued", "signed", "sent", "done", "reverted"
 
@@ -60,7 +64,9 @@ class OutboxCall(Base):
     note: Mapped[str | None] = mapped_column(sa.String(200))
     """Why a node last refused to take it; nothing final."""
     created_at: Mapped[float] = mapped_column(sa.Float)
-    priority: Mapped[int] = mapped_column(sa.SmallInteger, default=int(Priority.NORMAL), server_default=str(int(Priority.NORMAL)))
+    priority: Mapped[int] = mapped_column(
+        sa.SmallInteger, default=int(Priority.NORMAL), server_default=str(int(Priority.NORMAL))
+    )
     """A ``Priority``: which call gets the next nonce."""
 
 
@@ -80,7 +86,7 @@ SENDERS = cast(sa.Table, OutboxSender.__table__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class OperationStatus:
     """Where a call stands."""
 
     state: str
@@ -96,12 +102,16 @@ class Outcome:
         """Whether nothing more will happen."""
         return self.state in (DONE, REVERTED)
 
-    def require_done(self) -> Outcome:
+    def require_done(self) -> OperationStatus:
         """Itself when done; raises ``Reverted`` with the contract's code when the contract refused."""
         if self.state == REVERTED:
-            raise Reverted.of(self.code or "reverted", "The contract refused the call.", self.context)
+            raise Reverted.of(
+                self.code or "reverted", "The contract refused the call.", self.context
+            )
         if self.state != DONE:
-            raise Unavailable("outbox_pending", "The call is not in a block yet.", hint="Ask again in a second.")
+            raise Unavailable(
+                "outbox_pending", "The call is not in a block yet.", hint="Ask again in a second."
+            )
         return self
 
 
@@ -130,21 +140,22 @@ def enqueue(
 ) -> None:
     """Promise a contract call, inside the caller's transaction.
 
-    The same operation again with the same content changes nothing, except that a higher priority is taken over.
+    The same operation again with the same content changes nothing, except that a higher priority is
+    taken over.
 
     Args:
-        follows: an operation of the same sender that the contract needs first. While it waits it gets this call's
-            priority (priority inheritance), so that the call cannot pass it.
+        follows: an operation of the same sender that the contract needs first. While it waits it
+            gets this call's priority (priority inheritance), so that the call cannot pass it.
 
     Raises:
         BadInput: ``call_malformed`` for arguments that do not fit the function; ``call_too_large``.
         Conflict: ``operation_reused`` for an operation id that already stands for another call.
     """
     data = contract_abi(contract).encode(function, arguments)
-    if len(data) > MOST_CALL_BYTES:
+    if len(data) > MAX_CALL_BYTES:
         raise BadInput(
             "call_too_large",
-            f"The call takes {len(data)} bytes; a transaction can carry {MOST_CALL_BYTES}.",
+            f"The call takes {len(data)} bytes; a transaction can carry {MAX_CALL_BYTES}.",
             hint="Send it as several smaller batches.",
         )
     row = {
@@ -158,13 +169,24 @@ def enqueue(
         "priority": int(priority),
     }
     if follows is not None:
-        _raise(session, sa.or_(CALLS.c.operation_id == follows, CALLS.c.operation_id.startswith(f"{follows}/", autoescape=True)), priority)
+        _raise_priority(
+            session,
+            sa.or_(
+                CALLS.c.operation_id == follows,
+                CALLS.c.operation_id.startswith(f"{follows}/", autoescape=True),
+            ),
+            priority,
+        )
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    result = session.execute(insert(CALLS).values(row).on_conflict_do_nothing(index_elements=["operation_id"]))
+    result = session.execute(
+        insert(CALLS).values(row).on_conflict_do_nothing(index_elements=["operation_id"])
+    )
     if result.rowcount:  # type: ignore[attr-defined]
         return
     stored = session.execute(
-        sa.select(CALLS.c.sender, CALLS.c.contract, CALLS.c.function, CALLS.c.data).where(CALLS.c.operation_id == operation_id)
+        sa.select(CALLS.c.sender, CALLS.c.contract, CALLS.c.function, CALLS.c.data).where(
+            CALLS.c.operation_id == operation_id
+        )
     ).one()
     if tuple(stored) != (row["sender"], contract, function, data):
         raise Conflict(
@@ -173,20 +195,21 @@ def enqueue(
             hint="Use a new operation id for a new call.",
             operation_id=operation_id,
         )
-    _raise(session, CALLS.c.operation_id == operation_id, priority)
+    _raise_priority(session, CALLS.c.operation_id == operation_id, priority)
 
 
-def _raise(session: Session, which: sa.ColumnElement[bool], priority: Priority) -> None:
+def _raise_priority(session: Session, which: sa.ColumnElement[bool], priority: Priority) -> None:
     """Give calls without a nonce a priority, unless they have a higher one."""
     waiting = sa.and_(which, CALLS.c.state == QUEUED, CALLS.c.priority > int(priority))
     session.execute(sa.update(CALLS).where(waiting).values(priority=int(priority)))
 
 
-def attempt(session: Session, operation_id: str) -> str:
+def next_attempt(session: Session, operation_id: str) -> str:
     """The operation's id, or the next one of its series when the chain refused it.
 
-    A revert is final for the call that met it, not for what was wanted: what a suspension, a hold or a moment too early stopped may be asked
-    for again. Contract calls are idempotent, so a second success has no second effect.
+    A revert is final for the call that met it, not for what was wanted: what a suspension, a hold
+    or a moment too early stopped may be asked for again. Contract calls are idempotent, so a second
+    success has no second effect.
     """
     found, number = operation_id, 1
     while refused(session, found):
@@ -196,7 +219,8 @@ def attempt(session: Session, operation_id: str) -> str:
 
 
 def cancel(session: Session, operation_id: str) -> bool:
-    """Take back a call that has no nonce yet; whether it was taken back. It ends as refused, with the code ``cancelled``.
+    """Take back a call that has no nonce yet; whether it was taken back. It ends as refused, with
+    the code ``cancelled``.
 
     A call that was signed may be in a block at any moment, so it is never taken back.
     """
@@ -210,10 +234,12 @@ def refused(session: Session, operation_id: str) -> bool:
     return _state(session, operation_id) == REVERTED
 
 
-def last_refusal(session: Session, operation_id: str) -> Outcome | None:
-    """How the chain refused the last call of an operation's series; None when it refused none, or a later one is under way."""
-    following = attempt(session, operation_id)
-    if following == operation_id or known(session, following):
+def last_refusal(session: Session, operation_id: str) -> OperationStatus | None:
+    """How the chain refused the last call of an operation's series; None when it refused none, or a
+    later one is under way.
+    """
+    following = next_attempt(session, operation_id)
+    if following == operation_id or is_known(session, following):
         return None
     number = int(following.removeprefix(f"{operation_id}/")) - 1
     return outcome(session, operation_id if number == 1 else f"{operation_id}/{number}")
@@ -221,13 +247,22 @@ def last_refusal(session: Session, operation_id: str) -> Outcome | None:
 
 def unfinished(session: Session, prefix: str) -> list[str]:
     """Operations, of whichever sender, that begin so and are neither done nor refused."""
-    query = sa.select(CALLS.c.operation_id).where(CALLS.c.state.in_((QUEUED, SIGNED, SENT)), CALLS.c.operation_id.startswith(prefix, autoescape=True))
+    query = sa.select(CALLS.c.operation_id).where(
+        CALLS.c.state.in_((QUEUED, SIGNED, SENT)),
+        CALLS.c.operation_id.startswith(prefix, autoescape=True),
+    )
     return list(session.scalars(query))
 
 
 def owed(session: Session, *, sender: str | None = None, until: float | None = None) -> int:
-    """How many calls, of one sender or queued up to a time (Unix seconds), are neither done nor refused."""
-    query = sa.select(sa.func.count()).select_from(CALLS).where(CALLS.c.state.in_((QUEUED, SIGNED, SENT)))
+    """How many calls, of one sender or queued up to a time (Unix seconds), are neither done nor
+    refused.
+    """
+    query = (
+        sa.select(sa.func.count())
+        .select_from(CALLS)
+        .where(CALLS.c.state.in_((QUEUED, SIGNED, SENT)))
+    )
     if sender is not None:
         query = query.where(CALLS.c.sender == sender)
     if until is not None:
@@ -237,34 +272,51 @@ def owed(session: Session, *, sender: str | None = None, until: float | None = N
 
 def queued(session: Session, sender: str, prefix: str) -> int:
     """How many operations of a sender begin so and have no nonce yet."""
-    waiting = sa.and_(CALLS.c.sender == sender, CALLS.c.state == QUEUED, CALLS.c.operation_id.startswith(prefix, autoescape=True))
-    return session.execute(sa.select(sa.func.count()).select_from(CALLS).where(waiting)).scalar_one()
+    waiting = sa.and_(
+        CALLS.c.sender == sender,
+        CALLS.c.state == QUEUED,
+        CALLS.c.operation_id.startswith(prefix, autoescape=True),
+    )
+    return session.execute(
+        sa.select(sa.func.count()).select_from(CALLS).where(waiting)
+    ).scalar_one()
 
 
-def known(session: Session, operation_id: str) -> bool:
+def is_known(session: Session, operation_id: str) -> bool:
     """Whether a call was queued under that id."""
     return _state(session, operation_id) is not None
 
 
 def _state(session: Session, operation_id: str) -> str | None:
-    return session.execute(sa.select(CALLS.c.state).where(CALLS.c.operation_id == operation_id)).scalar_one_or_none()
+    return session.execute(
+        sa.select(CALLS.c.state).where(CALLS.c.operation_id == operation_id)
+    ).scalar_one_or_none()
 
 
-def outcome(session: Session, operation_id: str) -> Outcome:
+def outcome(session: Session, operation_id: str) -> OperationStatus:
     """Where a call stands, or ``operation_unknown``."""
     row = session.execute(
-        sa.select(CALLS.c.state, CALLS.c.tx_hash, CALLS.c.height, CALLS.c.code, CALLS.c.context).where(CALLS.c.operation_id == operation_id)
+        sa.select(
+            CALLS.c.state, CALLS.c.tx_hash, CALLS.c.height, CALLS.c.code, CALLS.c.context
+        ).where(CALLS.c.operation_id == operation_id)
     ).one_or_none()
     if row is None:
-        raise NotFound("operation_unknown", "No call was queued under that operation id.", operation_id=operation_id)
-    return Outcome(row.state, row.tx_hash, row.height, row.code, json.loads(row.context) if row.context else {})
+        raise NotFound(
+            "operation_unknown",
+            "No call was queued under that operation id.",
+            operation_id=operation_id,
+        )
+    return OperationStatus(
+        row.state, row.tx_hash, row.height, row.code, json.loads(row.context) if row.context else {}
+    )
 
 
-async def wait(database: Database, operation_id: str, timeout: float) -> Outcome:
+async def wait(database: Database, operation_id: str, timeout: float) -> OperationStatus:
     """Wait until a call is final, done or reverted.
 
     Raises:
-        Unavailable: ``outbox_timeout`` when it is not final after ``timeout`` seconds; it stays promised.
+        Unavailable: ``outbox_timeout`` when it is not final after ``timeout`` seconds; it stays
+            promised.
         NotFound: ``operation_unknown``.
     """
     deadline = time.monotonic() + timeout
@@ -287,7 +339,9 @@ async def wait(database: Database, operation_id: str, timeout: float) -> Outcome
 
 def worker_seen_at(session: Session, sender: str) -> float | None:
     """When the sender's worker last reported that it runs, Unix seconds; None if it never did."""
-    return session.execute(sa.select(SENDERS.c.seen_at).where(SENDERS.c.sender == sender)).scalar_one_or_none()
+    return session.execute(
+        sa.select(SENDERS.c.seen_at).where(SENDERS.c.sender == sender)
+    ).scalar_one_or_none()
 
 
 def backlog(session: Session, sender: str) -> Backlog:
@@ -299,7 +353,9 @@ def backlog(session: Session, sender: str) -> Backlog:
     ).all()
     note = session.execute(
         sa.select(CALLS.c.note)
-        .where(CALLS.c.sender == sender, CALLS.c.state.in_((SIGNED, SENT)), CALLS.c.note.is_not(None))
+        .where(
+            CALLS.c.sender == sender, CALLS.c.state.in_((SIGNED, SENT)), CALLS.c.note.is_not(None)
+        )
         .order_by(CALLS.c.id)
         .limit(1)
     ).scalar_one_or_none()

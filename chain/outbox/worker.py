@@ -1,21 +1,22 @@
 """The outbox worker: the one owner of a sending key's nonces.
 
-Three loops in three threads. *Signing* takes queued calls in the order of ``chain.outbox.rules``, gives them the next
-nonces, and stores their bytes.
-*Sending* hands the bytes to a chain node, in batches. *Watching* follows the blocks, finds its own transactions in them
-and stores how they ended. Now and then it also sweeps what has been in flight for long: what a node forgot is sent
-again, byte for byte.
+Three loops in three threads. *Signing* takes queued calls in the order of ``chain.outbox.rules``,
+gives them the next nonces, and stores their bytes.
+*Sending* hands the bytes to a chain node, in batches. *Watching* follows the blocks, finds its own
+  transactions in them and stores how they ended. Now and then it also sweeps what has been in
+  flight for long: what a node forgot is sent again, byte for byte.
 
 What holds at a kill between any two steps:
 
-1. Bytes are durable before they are first sent, and a stored call is never signed again while its bytes can still enter
-   a block; so a call takes effect at most once.
-2. Whatever is not final is looked for on the chain and sent again when the worker starts; so a call takes effect at
-   least once.
-3. Nonces are given out by compare-and-swap in the database, so even a second worker by mistake cannot give one out
-   twice.
-4. Bytes are given up, and their call signed afresh, only when the chain shows that another transaction has used their
-   nonce (a database restored from an old backup, a key used elsewhere): they can never take effect then.
+1. Bytes are durable before they are first sent, and a stored call is never signed again while its
+   bytes can still enter a block; so a call takes effect at most once.
+2. Whatever is not final is looked for on the chain and sent again when the worker starts; so a call
+   takes effect at least once.
+3. Nonces are given out by compare-and-swap in the database, so even a second worker by mistake
+   cannot give one out twice.
+4. Bytes are given up, and their call signed afresh, only when the chain shows that another
+   transaction has used their nonce (a database restored from an old backup, a key used elsewhere):
+   they can never take effect then.
 """
 
 from __future__ import annotations
@@ -27,20 +28,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from chain.database import Database
-from chain.errors import Conflict, Unavailable
-from chain.ledger import Ledger
-from chain.ledger.port import Receipt
-from chain.outbox.journal import Ending, Journal, Queued, Signed
+from chain.core.database import Database
+from chain.core.errors import Conflict, Unavailable
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.ledger.port import TransactionReceipt
+from chain.ethereum.rpc import RpcRefused
+from chain.ethereum.transactions import Signer, gas_for, sign_transaction
+from chain.outbox.journal import FinalOutcome, Journal, QueuedCall, SignedCall
 from chain.outbox.rules import next_calls
-from chain.rpc import RpcRefused
-from chain.transactions import Signer, gas_for, sign_transaction
 
 log = logging.getLogger("qiaolian.outbox")
 
 T = TypeVar("T")
 
-_TAKEN = ("known transaction", "already known", "already imported", "already in the pool", "already exist")
+_NONCE_TAKEN = (
+    "known transaction",
+    "already known",
+    "already imported",
+    "already in the pool",
+    "already exist",
+)
 """How engines say that they hold these very bytes already."""
 
 REPORT_SECONDS = 2.0
@@ -50,7 +57,9 @@ _USED = ("nonce too low", "nonce is too low", "nonce is lower")
 
 
 class OutboxWorker:
-    """Sends one key's calls. ``run`` blocks until told to stop, and continues where any former worker stopped."""
+    """Sends one key's calls. ``run`` blocks until told to stop, and continues where any former
+    worker stopped.
+    """
 
     def __init__(
         self,
@@ -59,7 +68,7 @@ class OutboxWorker:
         signer: Signer,
         *,
         batch: int = 200,
-        most_in_flight: int = 3000,
+        max_in_flight: int = 3000,
         max_bulk_in_flight: int = 300,
         poll_seconds: float = 0.05,
         block_seconds: float = 0.25,
@@ -70,33 +79,41 @@ class OutboxWorker:
         self._address = signer.address
         self._journal = Journal(database, signer.address)
         self._batch = batch
-        self._most_in_flight = most_in_flight
+        self._most_in_flight = max_in_flight
         self._max_bulk_in_flight = max_bulk_in_flight
         self._poll = poll_seconds
         self._block_poll = block_seconds
         self._resend = resend_seconds
-        self._flight = _Flight()
-        self._sending: queue.SimpleQueue[list[Signed]] = queue.SimpleQueue()
+        self._flight = _InFlight()
+        self._sending: queue.SimpleQueue[list[SignedCall]] = queue.SimpleQueue()
         self._nonce = 0
         self._nonce_lock = threading.Lock()
         self._queued, self._sent = threading.Event(), threading.Event()
 
     def wake(self) -> None:
-        """Look for queued calls now instead of after the poll interval: for a caller in this process that has just queued one."""
+        """Look for queued calls now instead of after the poll interval: for a caller in this
+        process that has just queued one.
+        """
         self._queued.set()
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set.
 
-        A chain that cannot be reached, or a full disk, is waited out. What no waiting mends (a broken database, a
-        programming error) ends all loops and is raised here.
+        A chain that cannot be reached, or a full disk, is waited out. What no waiting mends (a
+        broken database, a programming error) ends all loops and is raised here.
         """
         failures: list[BaseException] = []
         if not _persist(stop, self._recover):
             return
         loops = [
-            threading.Thread(target=_guard, args=(loop, stop, failures), name=f"outbox-{name}", daemon=True)
-            for name, loop in (("sign", self._sign_loop), ("send", self._send_loop), ("watch", self._watch_loop))
+            threading.Thread(
+                target=_guard, args=(loop, stop, failures), name=f"outbox-{name}", daemon=True
+            )
+            for name, loop in (
+                ("sign", self._sign_loop),
+                ("send", self._send_loop),
+                ("watch", self._watch_loop),
+            )
         ]
         for thread in loops:
             thread.start()
@@ -105,37 +122,45 @@ class OutboxWorker:
         if failures:
             raise failures[0]
 
-    # --- starting ----------------------------------------------------------------------------------------------------
+    # --- starting ---------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        """Take up what a former worker left: settle what is in blocks meanwhile, send the rest again."""
+        """Take up what a former worker left: settle what is in blocks meanwhile, send the rest
+        again.
+        """
         self._height = self._ledger.height()
         self._nonce = self._journal.start(self._ledger.nonce(self._address))
         left = self._journal.in_flight()
         self._flight.add(left)
-        for part in _parts(left, self._batch):
-            self._settle(self._ledger.receipts([each.tx_hash for each in part]))
+        for part in _chunks(left, self._batch):
+            self._settle(self._ledger.receipts([call.tx_hash for call in part]))
         again = self._flight.all()
-        for part in _parts(again, self._batch):
+        for part in _chunks(again, self._batch):
             self._sending.put(part)
         if left:
-            log.info("outbox: %d calls were in flight, %d of them are in blocks", len(left), len(left) - len(again))
+            log.info(
+                "outbox: %d calls were in flight, %d of them are in blocks",
+                len(left),
+                len(left) - len(again),
+            )
 
-    # --- signing -----------------------------------------------------------------------------------------------------
+    # --- signing ----------------------------------------------------------------------------------
 
     def _sign_loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
             in_flight = len(self._flight)
-            room = min(self._batch, self._most_in_flight - in_flight)
-            bulk_room = self._max_bulk_in_flight - in_flight
-            queued = self._journal.queued(room, bulk_room) if room > 0 else []
-            waiting = next_calls(queued, nonce=self._nonce, room=room, bulk_room=bulk_room)
+            capacity = min(self._batch, self._most_in_flight - in_flight)
+            bulk_capacity = self._max_bulk_in_flight - in_flight
+            queued = self._journal.queued(capacity, bulk_capacity) if capacity > 0 else []
+            waiting = next_calls(
+                queued, nonce=self._nonce, capacity=capacity, bulk_capacity=bulk_capacity
+            )
             if not waiting:
                 _pause(self._queued, self._poll)
                 continue
             self._sign(waiting)
 
-    def _sign(self, waiting: Sequence[Queued]) -> None:
+    def _sign(self, waiting: Sequence[QueuedCall]) -> None:
         with self._nonce_lock:
             signed = [self._signed(call, self._nonce + place) for place, call in enumerate(waiting)]
             try:
@@ -148,7 +173,7 @@ class OutboxWorker:
         self._flight.add(signed)
         self._sending.put(signed)
 
-    def _signed(self, call: Queued, nonce: int) -> Signed:
+    def _signed(self, call: QueuedCall, nonce: int) -> SignedCall:
         deployment = self._ledger.deployment
         made = sign_transaction(
             self._signer,
@@ -158,9 +183,9 @@ class OutboxWorker:
             data=call.data,
             gas=gas_for(call.data),
         )
-        return Signed(call.id, call.contract, call.data, nonce, made.raw, made.transaction_hash)
+        return SignedCall(call.id, call.contract, call.data, nonce, made.raw, made.transaction_hash)
 
-    # --- sending -----------------------------------------------------------------------------------------------------
+    # --- sending ----------------------------------------------------------------------------------
 
     def _send_loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -168,27 +193,32 @@ class OutboxWorker:
                 part = self._sending.get(timeout=0.1)
             except queue.Empty:
                 continue
-            still = [each for each in part if each.tx_hash in self._flight]
+            still = [call for call in part if call.tx_hash in self._flight]
             if still:
                 _persist(stop, lambda calls=still: self._send(calls))  # type: ignore[misc]
                 self._sent.set()
 
-    def _send(self, calls: Sequence[Signed]) -> None:
-        answers = self._ledger.send([each.raw for each in calls])
+    def _send(self, calls: Sequence[SignedCall]) -> None:
+        answers = self._ledger.send([signed_call.raw for signed_call in calls])
         self._flight.touch(calls)
         refused: dict[int, str] = {}
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, RpcRefused):
                 message = answer.message.lower()
-                # A used nonce is most often this very transaction, in a block by now; the sweep finds out.
-                if not any(each in message for each in (*_TAKEN, *_USED)):
+                # A used nonce is most often this very transaction, in a block by now; the sweep
+                # finds out.
+                if not any(name in message for name in (*_NONCE_TAKEN, *_USED)):
                     refused[call.id] = answer.message
         self._journal.store_sent([call.id for call in calls if call.id not in refused])
         if refused:
             self._journal.store_notes(refused)
-            log.warning("outbox: a node refused %d calls for now: %s", len(refused), next(iter(refused.values())))
+            log.warning(
+                "outbox: a node refused %d calls for now: %s",
+                len(refused),
+                next(iter(refused.values())),
+            )
 
-    # --- watching ----------------------------------------------------------------------------------------------------
+    # --- watching ---------------------------------------------------------------------------------
 
     def _watch_loop(self, stop: threading.Event) -> None:
         swept, height = time.monotonic(), self._height
@@ -200,8 +230,9 @@ class OutboxWorker:
             _persist(stop, self._follow)
             if time.monotonic() - swept >= self._resend:
                 if len(self._flight) and self._height == height:
-                    # Calls wait and no block comes: the node asked may have stopped, and still answer.
-                    self._ledger.rpc.pass_over()
+                    # Calls wait and no block comes: the node asked may have stopped, and still
+                    # answer.
+                    self._ledger.rpc.switch_node()
                 _persist(stop, self._sweep)
                 swept, height = time.monotonic(), self._height
             _pause(self._sent, self._block_poll)
@@ -210,7 +241,8 @@ class OutboxWorker:
         """Read the blocks since last time and settle the calls that are in them."""
         latest = self._ledger.height()
         if not len(self._flight):
-            # Asked in this order: what is added from now on can only enter a block after ``latest``.
+            # Asked in this order: what is added from now on can only enter a block after
+            # ``latest``.
             self._height = max(self._height, latest)
             return
         while self._height < latest:
@@ -218,45 +250,53 @@ class OutboxWorker:
             for block in self._ledger.blocks(heights):
                 if block is None:
                     return
-                ours = [each for each in block.transactions if each in self._flight]
-                for part in _parts(ours, self._batch):
+                ours = [
+                    transaction for transaction in block.transactions if transaction in self._flight
+                ]
+                for part in _chunks(ours, self._batch):
                     self._settle(self._ledger.receipts(part))
                 self._height = block.height
 
-    def _settle(self, receipts: Sequence[Receipt | None]) -> None:
+    def _settle(self, receipts: Sequence[TransactionReceipt | None]) -> None:
         """Make endings durable, then forget the calls."""
-        endings: list[Ending] = []
+        outcomes: list[FinalOutcome] = []
         hashes: list[bytes] = []
         for receipt in receipts:
             call = None if receipt is None else self._flight.get(receipt.transaction_hash)
             if receipt is None or call is None:
                 continue
-            endings.append(self._ending(call, receipt))
+            outcomes.append(self._outcome(call, receipt))
             hashes.append(call.tx_hash)
-        self._journal.store_endings(endings)
+        self._journal.store_outcomes(outcomes)
         self._flight.remove(hashes)
 
-    def _ending(self, call: Signed, receipt: Receipt) -> Ending:
+    def _outcome(self, call: SignedCall, receipt: TransactionReceipt) -> FinalOutcome:
         if receipt.succeeded:
-            return Ending(call.id, receipt.height)
+            return FinalOutcome(call.id, receipt.height)
         address = self._ledger.deployment.address(call.contract)
-        reason = self._ledger.why_reverted(address, call.data, self._address, receipt.height, transaction_hash=call.tx_hash)
+        reason = self._ledger.revert_reason(
+            address, call.data, self._address, receipt.height, transaction_hash=call.tx_hash
+        )
         log.warning("outbox: %s refused call %d: %s", call.contract, call.id, reason.code)
-        return Ending(call.id, receipt.height, reason.code, reason.context)
+        return FinalOutcome(call.id, receipt.height, reason.code, reason.context)
 
     def _sweep(self) -> None:
         """Look after calls that have been in flight for long, lowest nonces first."""
         late = self._flight.untouched(self._resend)[: self._batch]
         if not late:
             return
-        # One node answers both, so that nonce and receipts are of one state; taken twice before bytes are given up.
+        # One node answers both, so that nonce and receipts are of one state; taken twice before
+        # bytes are given up.
         used = self._ledger.nonce(self._address)
-        receipts = self._ledger.receipts([each.tx_hash for each in late])
+        receipts = self._ledger.receipts([signed_call.tx_hash for signed_call in late])
         self._settle(receipts)
         missing = [call for call, receipt in zip(late, receipts, strict=True) if receipt is None]
         displaced = self._flight.suspect([call for call in missing if call.nonce < used])
         if displaced:
-            log.warning("outbox: another transaction used the nonce of %d calls; they are signed afresh", len(displaced))
+            log.warning(
+                "outbox: another transaction used the nonce of %d calls; they are signed afresh",
+                len(displaced),
+            )
             with self._nonce_lock:
                 self._nonce = self._journal.requeue([call.id for call in displaced], used)
             self._flight.remove([call.tx_hash for call in displaced])
@@ -265,11 +305,11 @@ class OutboxWorker:
             self._sending.put(again)
 
 
-class _Flight:
+class _InFlight:
     """The calls whose ending is not known yet, shared by the three loops."""
 
     def __init__(self) -> None:
-        self._calls: dict[bytes, Signed] = {}
+        self._calls: dict[bytes, SignedCall] = {}
         self._touched: dict[bytes, float] = {}
         self._suspected: dict[bytes, int] = {}
         self._lock = threading.Lock()
@@ -280,21 +320,23 @@ class _Flight:
     def __contains__(self, tx_hash: bytes) -> bool:
         return tx_hash in self._calls
 
-    def get(self, tx_hash: bytes) -> Signed | None:
+    def get(self, tx_hash: bytes) -> SignedCall | None:
         return self._calls.get(tx_hash)
 
-    def add(self, calls: Sequence[Signed]) -> None:
+    def add(self, calls: Sequence[SignedCall]) -> None:
         now = time.monotonic()
         with self._lock:
             for call in calls:
                 self._calls[call.tx_hash] = call
                 self._touched[call.tx_hash] = now
 
-    def touch(self, calls: Sequence[Signed]) -> None:
+    def touch(self, calls: Sequence[SignedCall]) -> None:
         """They were just sent."""
         now = time.monotonic()
         with self._lock:
-            self._touched.update((call.tx_hash, now) for call in calls if call.tx_hash in self._calls)
+            self._touched.update(
+                (call.tx_hash, now) for call in calls if call.tx_hash in self._calls
+            )
 
     def remove(self, hashes: Sequence[bytes]) -> None:
         with self._lock:
@@ -303,18 +345,20 @@ class _Flight:
                 self._touched.pop(tx_hash, None)
                 self._suspected.pop(tx_hash, None)
 
-    def all(self) -> list[Signed]:
+    def all(self) -> list[SignedCall]:
         with self._lock:
             return sorted(self._calls.values(), key=lambda call: call.nonce)
 
-    def untouched(self, seconds: float) -> list[Signed]:
+    def untouched(self, seconds: float) -> list[SignedCall]:
         """Calls not sent since so long, by nonce."""
         before = time.monotonic() - seconds
         with self._lock:
-            late = [self._calls[tx_hash] for tx_hash, since in self._touched.items() if since <= before]
+            late = [
+                self._calls[tx_hash] for tx_hash, since in self._touched.items() if since <= before
+            ]
         return sorted(late, key=lambda call: call.nonce)
 
-    def suspect(self, calls: Sequence[Signed]) -> list[Signed]:
+    def suspect(self, calls: Sequence[SignedCall]) -> list[SignedCall]:
         """Calls whose nonce is used though they have no receipt, seen so three times now."""
         with self._lock:
             for call in calls:
@@ -342,7 +386,9 @@ def _pause(event: threading.Event, seconds: float) -> None:
     event.clear()
 
 
-def _guard(loop: Callable[[threading.Event], None], stop: threading.Event, failures: list[BaseException]) -> None:
+def _guard(
+    loop: Callable[[threading.Event], None], stop: threading.Event, failures: list[BaseException]
+) -> None:
     try:
         while not stop.is_set():
             try:
@@ -356,5 +402,5 @@ def _guard(loop: Callable[[threading.Event], None], stop: threading.Event, failu
         stop.set()
 
 
-def _parts(items: Sequence[T], size: int) -> list[list[T]]:
+def _chunks(items: Sequence[T], size: int) -> list[list[T]]:
     return [list(items[start : start + size]) for start in range(0, len(items), size)]

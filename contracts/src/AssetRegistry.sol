@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {AssetRecord, Statements} from "./Statements.sol";
-import {Stretches} from "./Stretches.sol";
+import {Intervals} from "./Intervals.sol";
 
 // Heights are compared with zero, which means never; no balance is compared.
 // slither-disable-start incorrect-equality
@@ -15,11 +15,11 @@ import {Stretches} from "./Stretches.sol";
 /// to another item, frees the item. Two governors may assign an item, also before its first use: whoever took it first need not be the office
 /// that is responsible for it.
 /// - `_assets[id]` = registeredAt:48 | correctedAt:48 (latest) | cancelledAt:48 | latestVersion:32.
-/// - `_holds[id]` = heldAt:48 | releasedAt:48 | held:1 (at bit 96) | tellsFrom:48 (at bit 208); the supervisor's latest stop in a dispute.
-/// - `_earlierHolds[id][tellsFrom]` = the word of the hold before (`Stretches`).
+/// - `_holds[id]` = heldAt:48 | releasedAt:48 | held:1 (at bit 96) | validFrom:48 (at bit 208); the supervisor's latest stop in a dispute.
+/// - `_earlierHolds[id][validFrom]` = the word of the hold before (`Intervals`).
 contract AssetRegistry is Membership {
     using Statements for AssetRecord;
-    using Stretches for uint256;
+    using Intervals for uint256;
 
     uint256 private constant HELD = 1 << 96;
 

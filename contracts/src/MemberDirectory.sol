@@ -5,7 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {Approval, ApprovalWithdrawal, Statements} from "./Statements.sol";
-import {Stretches} from "./Stretches.sol";
+import {Intervals} from "./Intervals.sol";
 
 // Heights are compared with zero, which means never; no balance is compared.
 // slither-disable-start incorrect-equality
@@ -17,16 +17,16 @@ import {Stretches} from "./Stretches.sol";
 /// that can approve, because nothing could bring the network back from there.
 ///
 /// Status and keys are packed words of block heights, so one storage proof tells an auditor what holds now and what held since the height
-/// the word tells from. Heights are set once, but for those of a suspension, which may come again; the word before is then kept (`Stretches`).
-/// - `_members[id]` = admittedAt:48 | suspendedAt:48 | liftedAt:48 | removedAt:48 | roles:16 | tellsFrom:48 from the least significant bit.
+/// the word tells from. Heights are set once, but for those of a suspension, which may come again; the word before is then kept (`Intervals`).
+/// - `_members[id]` = admittedAt:48 | suspendedAt:48 | liftedAt:48 | removedAt:48 | roles:16 | validFrom:48 from the least significant bit.
 ///   A member is suspended while suspendedAt > liftedAt.
-/// - `_earlierMembers[id][tellsFrom]` = the member's word as it was before the suspension that it tells of now.
+/// - `_earlierMembers[id][validFrom]` = the member's word as it was before the suspension that it tells of now.
 /// - `_keys[fingerprint]` = fromHeight:48 | endHeight:48 | purpose:8 | algorithm:8 | member:144. A fingerprint is used once ever: the address
 ///   (secp256k1), the public key (Ed25519) or SHA-256 of the public key info (P-256).
 contract MemberDirectory is EIP712 {
     using Statements for Approval;
     using Statements for ApprovalWithdrawal;
-    using Stretches for uint256;
+    using Intervals for uint256;
 
     struct KeyEntry {
         bytes32 fingerprint;

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {MemberDirectory} from "./MemberDirectory.sol";
 import {Membership} from "./Membership.sol";
 import {DealStep, DealTerms, Statements, TitleStatement, UnitHold} from "./Statements.sol";
-import {Stretches} from "./Stretches.sol";
+import {Intervals} from "./Intervals.sol";
 
 // Heights are compared with zero, which means never; no balance is compared.
 // slither-disable-start incorrect-equality
@@ -20,14 +20,14 @@ import {Stretches} from "./Stretches.sol";
 /// - `_titles[dealId]` = struct hash of the title statement that the deal was opened with.
 /// - `_lastRegistration[registrar][unit]` = the deal that was registered last; zero before the first.
 /// - `_holds[registrar][unit]` = placedAt:48 | liftedAt:48 | held:1 (at bit 96) | latest issuedAt:40 (at bit 128) | endsAt:40 (at bit 168) |
-///   tellsFrom:48 (at bit 208).
-/// - `_earlierHolds[registrar][unit][tellsFrom]` = the word of the hold before (`Stretches`).
+///   validFrom:48 (at bit 208).
+/// - `_earlierHolds[registrar][unit][validFrom]` = the word of the hold before (`Intervals`).
 contract PropertyLedger is Membership {
     using Statements for DealTerms;
     using Statements for DealStep;
     using Statements for TitleStatement;
     using Statements for UnitHold;
-    using Stretches for uint256;
+    using Intervals for uint256;
 
     uint8 private constant SELLER = 1;
     uint8 private constant BUYER = 2;

@@ -70,8 +70,8 @@ contract TradeSettlement is Membership {
     }
 
     uint256 private constant WHOLE = 10_000;
-    uint16 private constant MOST_LANES = 256;
-    uint256 private constant MOST_SHARES = 16;
+    uint16 private constant MAX_LANES = 256;
+    uint256 private constant MAX_SHARES = 16;
 
     /// @notice The longest window an agreement may have: 90 days, at one block a second.
     uint32 public constant MAX_WINDOW_BLOCKS = 7_776_000;
@@ -369,7 +369,7 @@ contract TradeSettlement is Membership {
         require((a.price == 0) == (a.cap == 0), NoCap());
         require(a.endsAt > a.startsAt && a.endsAt > block.timestamp, EndBeforeStart(a.startsAt, a.endsAt));
         require(block.timestamp <= a.openBefore, OpenTooLate(a.openBefore));
-        require(a.lanes >= 1 && a.lanes <= MOST_LANES, WrongLane(a.lanes));
+        require(a.lanes >= 1 && a.lanes <= MAX_LANES, WrongLane(a.lanes));
         require(a.provider != a.buyer, PartyTwice(a.buyer));
         require(a.arbiter != a.provider && a.arbiter != a.buyer, ArbiterIsParty(a.arbiter));
     }
@@ -386,7 +386,7 @@ contract TradeSettlement is Membership {
     }
 
     function _checkShares(Share[] calldata shares, bytes18 buyer) private view {
-        require(shares.length <= MOST_SHARES, TooManyShares(shares.length));
+        require(shares.length <= MAX_SHARES, TooManyShares(shares.length));
         uint256 sum = 0;
         for (uint256 i = 0; i < shares.length; ++i) {
             require(shares[i].member != buyer, BuyerHasShare(buyer));

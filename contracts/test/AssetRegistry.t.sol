@@ -427,7 +427,7 @@ contract AssetRegistryTest is World {
         uint256 heldAt;
         uint256 releasedAt;
         uint32 version = 1;
-        uint256 tellsFrom;
+        uint256 validFrom;
         uint256 before;
         bool held;
         for (uint256 i = 0; i < waits.length; ++i) {
@@ -443,13 +443,13 @@ contract AssetRegistryTest is World {
                 before = assets.holdWord(assetId());
                 from(SUPERVISOR);
                 assets.hold(assetId(), "dispute");
-                (held, heldAt, tellsFrom) = (true, block.number, releasedAt);
+                (held, heldAt, validFrom) = (true, block.number, releasedAt);
                 same(assets.earlierHoldWord(assetId(), releasedAt), before, "hold before");
             }
         }
         uint256 expected = (uint256(version) << 144) | (correctedAt << 48) | registeredAt;
         same(assets.assetWord(assetId()), expected, "asset");
-        expected = (tellsFrom << 208) | (held ? uint256(1) << 96 : 0) | (releasedAt << 48) | heldAt;
+        expected = (validFrom << 208) | (held ? uint256(1) << 96 : 0) | (releasedAt << 48) | heldAt;
         same(assets.holdWord(assetId()), expected, "hold");
     }
 

@@ -16,7 +16,9 @@ body = {"agreementId": agreement, "subject": subject, "purpose": purpose, "colum
 headers = {
     "Authorization": f"Bearer {token}",
     "Content-Type": "application/json",
-    "Idempotency-Key": str(uuid.uuid4()),  # keep it with the order: a retry under the same key is the same call
+    "Idempotency-Key": str(
+        uuid.uuid4()
+    ),  # keep it with the order: a retry under the same key is the same call
 }
 request = urllib.request.Request(f"{node}/v1/calls", json.dumps(body).encode(), headers)
 with urllib.request.urlopen(request, context=tls) as answer:

@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
-from exchange.agreements import ending, rules, service
-from exchange.agreements.model import Offer, State
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.statements.types import Agreement, GrantTerms, KeyPurpose, MeteredUnit, Share
+from exchange.agreements import proposal_ends, rules, service
+from exchange.agreements.model import AgreementStage, Offer
 from exchange.metering import recovery
 from exchange.settlement import closing
 from registry.access import (
+    NonNegativeInt,
     Principal,
-    Whole,
     field,
     get_context,
     hex_bytes,
@@ -57,8 +57,8 @@ class OfferBody(BaseModel):
                 "assetVersion": 1,
                 "unit": "call",
                 "price": 50,
-                "mostCap": 5_000_000,
-                "mostPerCall": 50,
+                "maxCap": 5_000_000,
+                "maxPerCall": 50,
                 "shares": [
                     {"member": "11440700MB2C62170M", "basisPoints": 9000},
                     {"member": "11440700MB2D09125N", "basisPoints": 1000},
@@ -67,16 +67,16 @@ class OfferBody(BaseModel):
         },
     )
     assetId: str
-    assetVersion: Whole
+    assetVersion: NonNegativeInt
     unit: str = "call"
-    price: Whole
-    mostCap: Whole = 0
-    mostUnits: Whole = 0
-    mostPerCall: Whole = 0
-    mostLanes: Annotated[int, Field(ge=1, le=256)] = 16
-    mostSeconds: Annotated[Whole, Field(ge=1)] = 366 * service.DAY
-    closeWindowBlocks: Whole | None = None
-    closeWindowSeconds: Whole | None = None
+    price: NonNegativeInt
+    maxCap: NonNegativeInt = 0
+    maxUnits: NonNegativeInt = 0
+    maxPerCall: NonNegativeInt = 0
+    maxLanes: Annotated[int, Field(ge=1, le=256)] = 16
+    maxSeconds: Annotated[NonNegativeInt, Field(ge=1)] = 366 * service.DAY
+    closeWindowBlocks: NonNegativeInt | None = None
+    closeWindowSeconds: NonNegativeInt | None = None
     """Time for claims after notice; left out, seven days at one block a second."""
     shares: list[ShareBody]
     buyers: list[str] = []
@@ -85,8 +85,9 @@ class OfferBody(BaseModel):
 class ProposalBody(BaseModel):
     """A buyer's order on the offer that its person saw.
 
-    ``offerHash`` names it, as ``GET /v1/offers?provider=…`` shows it; an order without it states unit, price, shares, maxPerCall,
-    closeWindowBlocks and closeWindowSeconds. What else is left out is taken from the offer.
+    ``offerHash`` names it, as ``GET /v1/offers?provider=…`` shows it; an order without it states
+    unit, price, shares, maxPerCall, closeWindowBlocks and closeWindowSeconds. What else is left out
+    is taken from the offer.
     """
 
     model_config = ConfigDict(
@@ -102,25 +103,25 @@ class ProposalBody(BaseModel):
     )
     offerHash: str | None = None
     grantId: str
-    cap: Whole
-    maxUnits: Whole = 0
-    lanes: Whole = 1
-    maxPerCall: Whole | None = None
-    seconds: Annotated[Whole, Field(ge=1)] | None = None
-    startsAt: Whole | None = None
-    endsAt: Whole | None = None
-    closeWindowBlocks: Whole | None = None
-    closeWindowSeconds: Whole | None = None
+    cap: NonNegativeInt
+    maxUnits: NonNegativeInt = 0
+    lanes: NonNegativeInt = 1
+    maxPerCall: NonNegativeInt | None = None
+    seconds: Annotated[NonNegativeInt, Field(ge=1)] | None = None
+    startsAt: NonNegativeInt | None = None
+    endsAt: NonNegativeInt | None = None
+    closeWindowBlocks: NonNegativeInt | None = None
+    closeWindowSeconds: NonNegativeInt | None = None
     arbiter: str = ""
     unit: str | None = None
-    price: Whole | None = None
+    price: NonNegativeInt | None = None
     shares: list[ShareBody] | None = None
 
 
-def _unit(name: str) -> Unit:
-    if name.upper() not in Unit.__members__:
+def _unit(name: str) -> MeteredUnit:
+    if name.upper() not in MeteredUnit.__members__:
         raise BadInput("unit_unknown", "A unit is call, row or byte.")
-    return Unit[name.upper()]
+    return MeteredUnit[name.upper()]
 
 
 @router.post("/v1/offers", status_code=201, summary="Offer an asset version on terms")
@@ -136,14 +137,14 @@ def make_offer(
         asset_version=body.assetVersion,
         unit=_unit(body.unit),
         price=body.price,
-        most_cap=body.mostCap,
-        most_units=body.mostUnits,
-        most_per_call=body.mostPerCall,
-        most_lanes=body.mostLanes,
-        most_seconds=body.mostSeconds,
+        max_cap=body.maxCap,
+        max_units=body.maxUnits,
+        max_per_call=body.maxPerCall,
+        max_lanes=body.maxLanes,
+        max_seconds=body.maxSeconds,
         close_window_blocks=default.blocks if blocks is None else blocks,
         close_window_seconds=default.seconds if seconds is None else seconds,
-        shares=tuple(each.share() for each in body.shares),
+        shares=tuple(share.share() for share in body.shares),
         buyers=tuple(body.buyers),
     )
     return service.offer(context, wanted)
@@ -163,11 +164,11 @@ class OfferRow(BaseModel):
     assetVersion: int
     unit: str
     price: int
-    mostCap: int
-    mostUnits: int
-    mostPerCall: int
-    mostLanes: int
-    mostSeconds: int
+    maxCap: int
+    maxUnits: int
+    maxPerCall: int
+    maxLanes: int
+    maxSeconds: int
     closeWindowBlocks: int
     closeWindowSeconds: int
     shares: list[ShareAnswer]
@@ -232,14 +233,18 @@ async def offers(
     provider: str | None = None,
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
+    _caller: Principal = Depends(
+        require_local("clerk", "system", "officer", "auditor", "administrator")
+    ),
 ) -> dict[str, Any]:
     if provider is None or provider == context.member:
         return (await run_in_threadpool(service.offers, context, page)).to_json("offers")
     return (await service.offers_of(context, provider, page)).to_json("offers")
 
 
-@router.get("/v1/peer/offers", summary="Offers made to the calling member", response_model=OfferList)
+@router.get(
+    "/v1/peer/offers", summary="Offers made to the calling member", response_model=OfferList
+)
 def peer_offers(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
@@ -248,10 +253,13 @@ def peer_offers(
     return service.offers(context, page, buyer=caller.member).to_json("offers")
 
 
-@router.get("/v1/peer/offers/{asset_id}/{version}", summary="The offer for one asset version, and the key that will sign")
+@router.get(
+    "/v1/peer/offers/{asset_id}/{version}",
+    summary="The offer for one asset version, and the key that will sign",
+)
 def peer_offer(
     asset_id: str,
-    version: Whole,
+    version: NonNegativeInt,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
@@ -266,7 +274,7 @@ async def propose(
     _caller: Principal = Depends(require_local("clerk", "system")),
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> dict[str, Any]:
-    wanted = service.Proposal(
+    wanted = service.ProposalRequest(
         grant_id=hex_bytes(body.grantId),
         cap=body.cap,
         max_units=body.maxUnits,
@@ -280,13 +288,16 @@ async def propose(
         arbiter=body.arbiter,
         unit=None if body.unit is None else _unit(body.unit),
         price=body.price,
-        shares=None if body.shares is None else [each.share() for each in body.shares],
+        shares=None if body.shares is None else [share.share() for share in body.shares],
         offer_hash=None if body.offerHash is None else hex_bytes(body.offerHash),
     )
     return await service.propose(context, wanted, idempotency_key=idempotency_key)
 
 
-@router.post("/v1/agreements/{agreement_id}/resume", summary="Ask the provider again to sign a stored proposal")
+@router.post(
+    "/v1/agreements/{agreement_id}/resume",
+    summary="Ask the provider again to sign a stored proposal",
+)
 async def resume(
     agreement_id: str,
     context: Context = Depends(get_context),
@@ -295,13 +306,15 @@ async def resume(
     return await service.resume(context, hex_bytes(agreement_id))
 
 
-@router.post("/v1/agreements/{agreement_id}/withdrawal", summary="Take back a proposal before it is opened")
+@router.post(
+    "/v1/agreements/{agreement_id}/withdrawal", summary="Take back a proposal before it is opened"
+)
 async def withdraw(
     agreement_id: str,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    return await ending.withdraw(context, hex_bytes(agreement_id))
+    return await proposal_ends.withdraw(context, hex_bytes(agreement_id))
 
 
 @router.get(
@@ -314,7 +327,9 @@ def listing(
     all: bool = False,
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
+    _caller: Principal = Depends(
+        require_local("clerk", "system", "officer", "auditor", "administrator")
+    ),
 ) -> dict[str, Any]:
     found = service.listing(context, page, state=state, own=not all)
     return Page(_with_holds(context, found.rows), found.next).to_json("agreements")
@@ -324,7 +339,9 @@ def listing(
 def one(
     agreement_id: str,
     context: Context = Depends(get_context),
-    _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor", "administrator")),
+    _caller: Principal = Depends(
+        require_local("clerk", "system", "officer", "auditor", "administrator")
+    ),
 ) -> dict[str, Any]:
     return _with_holds(context, [service.view(context, hex_bytes(agreement_id))])[0]
 
@@ -335,7 +352,8 @@ def _with_holds(context: Context, listed: Sequence[dict[str, Any]]) -> list[dict
     ids = [hex_bytes(row["agreementId"]) for row in listed]
     held, final = recovery.held(context, ids), closing.views(context, ids)
     return [
-        {**row, "held": held.get(agreement_id), "finalSettlement": final.get(agreement_id)} for row, agreement_id in zip(listed, ids, strict=True)
+        {**row, "held": held.get(agreement_id), "finalSettlement": final.get(agreement_id)}
+        for row, agreement_id in zip(listed, ids, strict=True)
     ]
 
 
@@ -359,7 +377,9 @@ async def countersign(
 
     def decide() -> dict[str, Any]:
         try:
-            return service.countersign(context, caller.member, agreement, terms, signature, height=height)
+            return service.countersign(
+                context, caller.member, agreement, terms, signature, height=height
+            )
         except (BadInput, Conflict, Forbidden, NotFound) as error:
             refusal = {"code": error.code, "detail": error.sentence}
             return {"agreementId": "0x" + agreement.struct_hash().hex(), "refusal": refusal}
@@ -380,12 +400,26 @@ async def take_end(
 ) -> dict[str, Any]:
     body = await strict_json(request)
     state, reason = field(body, "state", str), field(body, "reason", str)
-    if state not in (State.FAILED, State.WITHDRAWN):
+    if state not in (AgreementStage.FAILED, AgreementStage.WITHDRAWN):
         raise BadInput("end_malformed", "What the buyer reports is no end of a proposal.")
     found = hex_bytes(agreement_id)
-    return await run_in_threadpool(ending.take_end, context, caller.member, found, State(state), reason)
+    return await run_in_threadpool(
+        proposal_ends.record_reported_end,
+        context,
+        caller.member,
+        found,
+        AgreementStage(state),
+        reason,
+    )
 
 
-@router.get("/v1/peer/agreements/{agreement_id}/signed", summary="What both signed, for the other party that lost it")
-def signed(agreement_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+@router.get(
+    "/v1/peer/agreements/{agreement_id}/signed",
+    summary="What both signed, for the other party that lost it",
+)
+def signed(
+    agreement_id: str,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     return service.signed_by_both(context, caller.member, hex_bytes(agreement_id))

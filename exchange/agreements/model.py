@@ -1,7 +1,8 @@
 """What the agreement folder speaks of.
 
-An **offer** (挂牌) is a provider's public terms for one asset version. A **proposal** is an agreement its buyer has signed; the provider's node
-signs it if it keeps to the offer, and the chain opens it. Money is in fen.
+An **offer** (挂牌) is a provider's public terms for one asset version. A **proposal** is an agreement
+its buyer has signed; the provider's node signs it if it keeps to the offer, and the chain opens it.
+Money is in fen.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from chain.canonical import dumps
-from chain.errors import BadInput
-from chain.statements import Agreement, GrantTerms, Share, Unit
+from chain.core.canonical import dumps
+from chain.core.errors import BadInput
+from chain.statements.types import Agreement, GrantTerms, MeteredUnit, Share
 
-MOST_FEN = 2**63 - 1
+MAX_FEN = 2**63 - 1
 """Amounts a node accepts; far above any trade, and what every database's integers hold."""
 
 
-class Side(StrEnum):
+class AgreementSide(StrEnum):
     """Which side of an agreement this node is on."""
 
     PROVIDER = "provider"
@@ -27,10 +28,11 @@ class Side(StrEnum):
     OBSERVER = "observer"
 
 
-class State(StrEnum):
+class AgreementStage(StrEnum):
     """How far an agreement has come. ``rules.NEXT`` lists which state may follow which.
 
-    A proposal (``proposed``, ``signed``) becomes ``open`` or ends as ``failed``, ``expired`` or ``withdrawn``.
+    A proposal (``proposed``, ``signed``) becomes ``open`` or ends as ``failed``, ``expired`` or
+    ``withdrawn``.
     """
 
     PROPOSED = "proposed"
@@ -45,18 +47,20 @@ class State(StrEnum):
     EXPIRED = "expired"
     """The chain's time passed ``openBefore`` and the agreement was not open."""
     WITHDRAWN = "withdrawn"
-    """The buyer took the proposal back. Its node does not send the opening; what both signed can still be opened by anyone in time."""
+    """The buyer took the proposal back. Its node does not send the opening; what both signed can
+    still be opened by anyone in time.
+    """
 
 
-PENDING = (State.PROPOSED, State.SIGNED)
-ENDED = (State.FAILED, State.EXPIRED, State.WITHDRAWN)
+PENDING = (AgreementStage.PROPOSED, AgreementStage.SIGNED)
+ENDED = (AgreementStage.FAILED, AgreementStage.EXPIRED, AgreementStage.WITHDRAWN)
 
 
 @dataclass(frozen=True)
-class End:
+class ProposalEnd:
     """How a proposal ended without an agreement."""
 
-    state: State
+    state: AgreementStage
     reason: str
     """A stable code, such as ``offer_not_met``, ``not_enough_free`` or ``not_opened_in_time``."""
     sentence: str
@@ -82,17 +86,17 @@ class Offer:
 
     asset_id: bytes
     asset_version: int
-    unit: Unit
+    unit: MeteredUnit
     price: int
     """Fen a unit; 0 offers free sharing under a count cap."""
-    most_cap: int
+    max_cap: int
     """Largest money cap taken, in fen."""
-    most_units: int
+    max_units: int
     """Largest count cap taken; 0 means no limit."""
-    most_per_call: int
+    max_per_call: int
     """Largest cost of one call, in fen."""
-    most_lanes: int
-    most_seconds: int
+    max_lanes: int
+    max_seconds: int
     """Longest term."""
     close_window_blocks: int
     close_window_seconds: int
@@ -109,20 +113,24 @@ class Offer:
             "assetVersion": self.asset_version,
             "unit": self.unit.name.lower(),
             "price": self.price,
-            "mostCap": self.most_cap,
-            "mostUnits": self.most_units,
-            "mostPerCall": self.most_per_call,
-            "mostLanes": self.most_lanes,
-            "mostSeconds": self.most_seconds,
+            "maxCap": self.max_cap,
+            "maxUnits": self.max_units,
+            "maxPerCall": self.max_per_call,
+            "maxLanes": self.max_lanes,
+            "maxSeconds": self.max_seconds,
             "closeWindowBlocks": self.close_window_blocks,
             "closeWindowSeconds": self.close_window_seconds,
-            "shares": [each.to_json() for each in self.shares],
+            "shares": [share.to_json() for share in self.shares],
             "buyers": list(self.buyers),
         }
 
     def terms_hash(self) -> bytes:
-        """SHA-256 of the canonical terms: what an order names. Whom the offer is made to is no term of it."""
-        terms = {name: _as_text(value) for name, value in self.to_json().items() if name != "buyers"}
+        """SHA-256 of the canonical terms: what an order names. Whom the offer is made to is no term
+        of it.
+        """
+        terms = {
+            name: _as_text(value) for name, value in self.to_json().items() if name != "buyers"
+        }
         return hashlib.sha256(b"qiaolian.offer.v1\0" + dumps(terms)).digest()
 
     @classmethod
@@ -132,20 +140,22 @@ class Offer:
             return cls(
                 asset_id=bytes.fromhex(value["assetId"].removeprefix("0x")),
                 asset_version=int(value["assetVersion"]),
-                unit=Unit[value["unit"].upper()],
+                unit=MeteredUnit[value["unit"].upper()],
                 price=int(value["price"]),
-                most_cap=int(value["mostCap"]),
-                most_units=int(value["mostUnits"]),
-                most_per_call=int(value["mostPerCall"]),
-                most_lanes=int(value["mostLanes"]),
-                most_seconds=int(value["mostSeconds"]),
+                max_cap=int(value["maxCap"]),
+                max_units=int(value["maxUnits"]),
+                max_per_call=int(value["maxPerCall"]),
+                max_lanes=int(value["maxLanes"]),
+                max_seconds=int(value["maxSeconds"]),
                 close_window_blocks=int(value["closeWindowBlocks"]),
                 close_window_seconds=int(value["closeWindowSeconds"]),
-                shares=tuple(Share.from_json(each) for each in value["shares"]),
-                buyers=tuple(str(each) for each in value["buyers"]),
+                shares=tuple(Share.from_json(share) for share in value["shares"]),
+                buyers=tuple(str(buyer) for buyer in value["buyers"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput("offer_malformed", "An offer does not have the fields it must have.") from error
+            raise BadInput(
+                "offer_malformed", "An offer does not have the fields it must have."
+            ) from error
 
 
 def _as_text(value: Any) -> Any:
@@ -158,7 +168,7 @@ def _as_text(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Signed:
+class SignedAgreement:
     """An agreement with its grant's terms and both signatures."""
 
     agreement_id: bytes
@@ -167,5 +177,5 @@ class Signed:
     """None at a node that is no party."""
     provider_signature: bytes
     buyer_signature: bytes
-    side: Side
-    state: State
+    side: AgreementSide
+    state: AgreementStage

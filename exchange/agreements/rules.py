@@ -1,8 +1,9 @@
-"""What an agreement must be, before anybody signs it. Pure; the codes are those of ``TradeSettlement``'s errors, so that the node refuses what
-the chain would refuse, with the same words.
+"""What an agreement must be, before anybody signs it. Pure; the codes are those of
+``TradeSettlement``'s errors, so that the node refuses what the chain would refuse, with the same
+words.
 
-In order: form, split, parties, grant, the provider's offer, signature; then the states a proposal and an agreement go through (``NEXT``), and how
-a proposal ends that never opens (``end_of``).
+In order: form, split, parties, grant, the provider's offer, signature; then the states a proposal
+and an agreement go through (``NEXT``), and how a proposal ends that never opens (``end_of``).
 """
 
 from __future__ import annotations
@@ -10,50 +11,67 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from chain.crypto import recover
-from chain.deployment import MAX_CLOSE_WINDOW, CloseWindow
-from chain.eip712 import Domain
-from chain.errors import BadInput, Conflict, Forbidden
-from chain.statements import Agreement, GrantTerms, Share, Unit
-from chain.words import Account, AgreementState, GrantWord
-from exchange.agreements.model import MOST_FEN, PENDING, End, Offer, Side, State, TermChange
+from chain.core.crypto import recover
+from chain.core.errors import BadInput, Conflict, Forbidden
+from chain.ethereum.deployment import MAX_CLOSE_WINDOW, CloseWindow
+from chain.ethereum.eip712 import Domain
+from chain.ethereum.records import AccountRecord, AgreementRecord, GrantRecord
+from chain.statements.types import Agreement, GrantTerms, MeteredUnit, Share
+from exchange.agreements.model import (
+    MAX_FEN,
+    PENDING,
+    AgreementSide,
+    AgreementStage,
+    Offer,
+    ProposalEnd,
+    TermChange,
+)
 
-WHOLE = 10_000
-MOST_LANES = 256
-MOST_SHARES = 16
+FULL_SHARE = 10_000
+MAX_LANES = 256
+MAX_SHARES = 16
 DEFAULT_CLOSE_WINDOW = CloseWindow(604_800, 604_800)
 """What an offer states if its maker says nothing: seven days, at one block a second."""
 MAX_OPEN_SECONDS = 2 * 3600
-"""Longest time a provider lets a proposal stay open to opening: so long may what it signed lock the buyer's money."""
+"""Longest time a provider lets a proposal stay open to opening: so long may what it signed lock the
+buyer's money.
+"""
 
 
 def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) -> None:
     """The form of an agreement.
 
     Raises:
-        BadInput: ``wrong_version``, ``no_cap``, ``end_before_start``, ``open_too_late``, ``wrong_lane``, ``party_twice``,
-            ``arbiter_is_party``, ``amount_too_large``, ``unit_unknown``, ``most_per_call_missing`` or what ``require_window`` and
+        BadInput: ``wrong_version``, ``no_cap``, ``end_before_start``, ``open_too_late``,
+            ``wrong_lane``, ``party_twice``, ``arbiter_is_party``, ``amount_too_large``,
+            ``unit_unknown``, ``most_per_call_missing`` or what ``require_window`` and
             ``require_shares`` raise.
     """
     a = agreement
     if a.version != 1:
         raise BadInput("wrong_version", "The agreement is of a version this node does not know.")
-    if a.unit not in list(Unit):
+    if a.unit not in list(MeteredUnit):
         raise BadInput("unit_unknown", "The agreement meters neither calls nor rows nor bytes.")
-    if max(a.price, a.cap, a.max_units, a.max_per_call) > MOST_FEN:
+    if max(a.price, a.cap, a.max_units, a.max_per_call) > MAX_FEN:
         raise BadInput("amount_too_large", "An amount or count is beyond what a node accepts.")
     if a.cap == 0 and a.max_units == 0:
         raise BadInput("no_cap", "The agreement has neither a money cap nor a count cap.")
     if (a.price == 0) != (a.cap == 0):
         raise BadInput("no_cap", "A price needs a money cap, and a money cap needs a price.")
     if a.price > 0 and a.max_per_call == 0:
-        raise BadInput("most_per_call_missing", "A priced agreement says what one call may cost at most.")
+        raise BadInput(
+            "most_per_call_missing", "A priced agreement says what one call may cost at most."
+        )
     if a.ends_at <= a.starts_at or a.ends_at <= now:
-        raise BadInput("end_before_start", "The agreement ends before it starts, or has ended already.")
+        raise BadInput(
+            "end_before_start", "The agreement ends before it starts, or has ended already."
+        )
     if now > a.open_before:
-        raise BadInput("open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh.")
-    if not 1 <= a.lanes <= MOST_LANES:
-        raise BadInput("wrong_lane", f"An agreement has 1 to {MOST_LANES} lanes.")
+        raise BadInput(
+            "open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh."
+        )
+    if not 1 <= a.lanes <= MAX_LANES:
+        raise BadInput("wrong_lane", f"An agreement has 1 to {MAX_LANES} lanes.")
     if a.provider == a.buyer:
         raise BadInput("party_twice", "Provider and buyer are the same member.")
     if a.arbiter in (a.provider, a.buyer):
@@ -63,7 +81,9 @@ def require_terms(agreement: Agreement, *, now: int, min_window: CloseWindow) ->
 
 
 def default_window(min_window: CloseWindow) -> CloseWindow:
-    """The window of an offer whose maker states none: seven days, or the network's shortest if that is longer."""
+    """The window of an offer whose maker states none: seven days, or the network's shortest if that
+    is longer.
+    """
     return CloseWindow(
         max(DEFAULT_CLOSE_WINDOW.blocks, min_window.blocks),
         max(DEFAULT_CLOSE_WINDOW.seconds, min_window.seconds),
@@ -71,7 +91,8 @@ def default_window(min_window: CloseWindow) -> CloseWindow:
 
 
 def require_window(window: CloseWindow, min_window: CloseWindow) -> None:
-    """The closing window leaves the provider time to claim, and does not lock the buyer's refund for long.
+    """The closing window leaves the provider time to claim, and does not lock the buyer's refund
+    for long.
 
     Raises:
         BadInput: ``window_too_short``, ``window_too_long``.
@@ -97,14 +118,15 @@ def require_window(window: CloseWindow, min_window: CloseWindow) -> None:
 
 
 def require_shares(shares: tuple[Share, ...], *, buyers: Iterable[str] = ()) -> None:
-    """The revenue split: ``too_many_shares``, ``share_twice``, ``buyer_has_share``, ``shares_not_whole``.
+    """The revenue split: ``too_many_shares``, ``share_twice``, ``buyer_has_share``,
+    ``shares_not_whole``.
 
     Args:
         buyers: the agreement's buyer, or the members an offer is made to.
     """
-    if len(shares) > MOST_SHARES:
-        raise BadInput("too_many_shares", f"A split has at most {MOST_SHARES} parts.")
-    if len({each.member for each in shares}) != len(shares):
+    if len(shares) > MAX_SHARES:
+        raise BadInput("too_many_shares", f"A split has at most {MAX_SHARES} parts.")
+    if len({item.member for item in shares}) != len(shares):
         raise BadInput("share_twice", "The split names a member twice.")
     if {share.member for share in shares} & set(buyers):
         raise BadInput(
@@ -112,9 +134,13 @@ def require_shares(shares: tuple[Share, ...], *, buyers: Iterable[str] = ()) -> 
             "The buyer has a share in what it pays.",
             hint="Leave the buyer out of the split; lower the price instead.",
         )
-    total = sum(each.basis_points for each in shares)
-    if total != WHOLE:
-        raise BadInput("shares_not_whole", f"The split adds up to {total} of {WHOLE} basis points.", sum=total)
+    total = sum(item.basis_points for item in shares)
+    if total != FULL_SHARE:
+        raise BadInput(
+            "shares_not_whole",
+            f"The split adds up to {total} of {FULL_SHARE} basis points.",
+            sum=total,
+        )
 
 
 def require_grant(agreement: Agreement, terms: GrantTerms) -> None:
@@ -129,7 +155,9 @@ def require_grant(agreement: Agreement, terms: GrantTerms) -> None:
         and terms.purpose == agreement.purpose
     )
     if not same:
-        raise BadInput("grant_mismatch", "Parties, asset version or purpose are not those of the grant.")
+        raise BadInput(
+            "grant_mismatch", "Parties, asset version or purpose are not those of the grant."
+        )
 
 
 def require_opening_soon(agreement: Agreement, *, now: int) -> None:
@@ -143,9 +171,11 @@ def require_opening_soon(agreement: Agreement, *, now: int) -> None:
 
 
 def require_offer(agreement: Agreement, offer: Offer) -> None:
-    """The agreement keeps to the provider's offer: ``offer_not_met`` names the first term that does not."""
+    """The agreement keeps to the provider's offer: ``offer_not_met`` names the first term that does
+    not.
+    """
     a = agreement
-    most_units = None if offer.most_units == 0 else offer.most_units
+    max_units = None if offer.max_units == 0 else offer.max_units
     terms: Mapping[str, tuple[bool, Any, Any]] = {
         "asset": (
             a.asset_id == offer.asset_id and a.asset_version == offer.asset_version,
@@ -153,16 +183,16 @@ def require_offer(agreement: Agreement, offer: Offer) -> None:
             offer.asset_version,
         ),
         "buyer": (not offer.buyers or a.buyer in offer.buyers, a.buyer, None),
-        "unit": (a.unit == offer.unit, Unit(a.unit).name.lower(), offer.unit.name.lower()),
+        "unit": (a.unit == offer.unit, MeteredUnit(a.unit).name.lower(), offer.unit.name.lower()),
         "price": (a.price == offer.price, a.price, offer.price),
-        "cap": (a.cap <= offer.most_cap, a.cap, offer.most_cap),
-        "maxUnits": (most_units is None or 0 < a.max_units <= most_units, a.max_units, most_units),
-        "maxPerCall": (a.max_per_call <= offer.most_per_call, a.max_per_call, offer.most_per_call),
-        "lanes": (a.lanes <= offer.most_lanes, a.lanes, offer.most_lanes),
+        "cap": (a.cap <= offer.max_cap, a.cap, offer.max_cap),
+        "maxUnits": (max_units is None or 0 < a.max_units <= max_units, a.max_units, max_units),
+        "maxPerCall": (a.max_per_call <= offer.max_per_call, a.max_per_call, offer.max_per_call),
+        "lanes": (a.lanes <= offer.max_lanes, a.lanes, offer.max_lanes),
         "endsAt": (
-            a.ends_at - a.starts_at <= offer.most_seconds,
+            a.ends_at - a.starts_at <= offer.max_seconds,
             a.ends_at - a.starts_at,
-            offer.most_seconds,
+            offer.max_seconds,
         ),
         "closeWindowBlocks": (
             a.close_window_blocks >= offer.close_window_blocks,
@@ -196,11 +226,16 @@ def shares_json(shares: Sequence[Share]) -> list[Any]:
 def offer_changes(named: Offer, offered: Offer) -> list[TermChange]:
     """The terms in which the provider's current offer differs from the one that an order names."""
     before, after = named.to_json(), offered.to_json()
-    return [TermChange(term, before[term], after[term]) for term in after if term != "buyers" and before[term] != after[term]]
+    return [
+        TermChange(term, before[term], after[term])
+        for term in after
+        if term != "buyers" and before[term] != after[term]
+    ]
 
 
 def stated_changes(stated: Mapping[str, Any], offered: Offer) -> list[TermChange]:
-    """The terms of an order that names no offer and states its terms, as far as the provider's offer does not allow them.
+    """The terms of an order that names no offer and states its terms, as far as the provider's
+    offer does not allow them.
 
     Args:
         stated: JSON values of ``STATED_TERMS``.
@@ -210,12 +245,16 @@ def stated_changes(stated: Mapping[str, Any], offered: Offer) -> list[TermChange
         "unit": stated["unit"] == terms["unit"],
         "price": stated["price"] == offered.price,
         "shares": stated["shares"] == terms["shares"],
-        "maxPerCall": stated["maxPerCall"] <= offered.most_per_call,
+        "maxPerCall": stated["maxPerCall"] <= offered.max_per_call,
         "closeWindowBlocks": stated["closeWindowBlocks"] >= offered.close_window_blocks,
         "closeWindowSeconds": stated["closeWindowSeconds"] >= offered.close_window_seconds,
     }
-    names = {"maxPerCall": "mostPerCall"}
-    return [TermChange(term, stated[term], terms[names.get(term, term)]) for term, met in allowed.items() if not met]
+    names = {"maxPerCall": "maxPerCall"}
+    return [
+        TermChange(term, stated[term], terms[names.get(term, term)])
+        for term, met in allowed.items()
+        if not met
+    ]
 
 
 STATED_TERMS = ("unit", "price", "shares", "maxPerCall", "closeWindowBlocks", "closeWindowSeconds")
@@ -229,17 +268,22 @@ def require_named(offer_hash: bytes | None, stated: Mapping[str, Any]) -> None:
         raise BadInput(
             "offer_not_named",
             "The order does not say on which offer it is made.",
-            hint="Give offerHash as GET /v1/offers?provider=… shows it, or state " + ", ".join(missing) + ".",
+            hint="Give offerHash as GET /v1/offers?provider=… shows it, or state "
+            + ", ".join(missing)
+            + ".",
             missing=missing,
         )
 
 
 def offer_changed(changes: Sequence[TermChange]) -> Conflict:
     """The refusal of an order on an offer that is no longer the provider's."""
-    told = "; ".join(f"{change.term} was {_shown(change.named)}, is {_shown(change.offered)}" for change in changes)
+    change_list = "; ".join(
+        f"{change.term} was {_shown(change.named)}, is {_shown(change.offered)}"
+        for change in changes
+    )
     return Conflict(
         "offer_changed",
-        f"The provider's offer is not the one this order names: {told}.",
+        f"The provider's offer is not the one this order names: {change_list}.",
         hint="Nothing was signed. Look at the offer again, and order on it under a new idempotency key if it still suits.",
         changes=[change.to_json() for change in changes],
     )
@@ -253,13 +297,13 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def require_live_grant(grant: GrantWord) -> None:
+def require_live_grant(grant: GrantRecord) -> None:
     """The grant allows use by its on-chain record: ``grant_not_live``."""
     if not grant.live:
         raise Forbidden("grant_not_live", "The grant is not approved, or was revoked.")
 
 
-def require_free(account: Account, cap: int) -> None:
+def require_free(account: AccountRecord, cap: int) -> None:
     """The buyer's free balance covers what the opening locks: ``not_enough_free``."""
     if account.free < cap:
         raise Conflict(
@@ -271,13 +315,13 @@ def require_free(account: Account, cap: int) -> None:
         )
 
 
-def require_not_open(state: AgreementState) -> None:
+def require_not_open(state: AgreementRecord) -> None:
     """Nothing is signed twice for an agreement that the chain has: ``agreement_open``."""
     if state.opened_at:
         raise Conflict("agreement_open", "The chain has opened this agreement already.")
 
 
-def require_running(state: AgreementState) -> None:
+def require_running(state: AgreementRecord) -> None:
     """Claims and notices need an open agreement: ``agreement_not_open``, ``agreement_is_closed``."""
     if not state.opened_at:
         raise Conflict(
@@ -308,33 +352,53 @@ def newer_version_hint(version: int, newer: int) -> str:
     )
 
 
-# --- States ------------------------------------------------------------------------------------------------------------------------
+# --- States ---------------------------------------------------------------------------------------
 
-NEXT: Mapping[State, frozenset[State]] = {
-    State.PROPOSED: frozenset({State.SIGNED, State.OPEN, State.FAILED, State.EXPIRED, State.WITHDRAWN}),
-    State.SIGNED: frozenset({State.OPEN, State.FAILED, State.EXPIRED, State.WITHDRAWN}),
-    # What both signed can be opened by anyone until openBefore, whatever one side has recorded; the chain decides.
-    State.FAILED: frozenset({State.OPEN}),
-    State.WITHDRAWN: frozenset({State.OPEN}),
+NEXT: Mapping[AgreementStage, frozenset[AgreementStage]] = {
+    AgreementStage.PROPOSED: frozenset(
+        {
+            AgreementStage.SIGNED,
+            AgreementStage.OPEN,
+            AgreementStage.FAILED,
+            AgreementStage.EXPIRED,
+            AgreementStage.WITHDRAWN,
+        }
+    ),
+    AgreementStage.SIGNED: frozenset(
+        {
+            AgreementStage.OPEN,
+            AgreementStage.FAILED,
+            AgreementStage.EXPIRED,
+            AgreementStage.WITHDRAWN,
+        }
+    ),
+    # What both signed can be opened by anyone until openBefore, whatever one side has recorded; the
+    # chain decides.
+    AgreementStage.FAILED: frozenset({AgreementStage.OPEN}),
+    AgreementStage.WITHDRAWN: frozenset({AgreementStage.OPEN}),
     # The buyer may report later why its proposal ended.
-    State.EXPIRED: frozenset({State.OPEN, State.FAILED, State.WITHDRAWN}),
-    State.OPEN: frozenset({State.NOTICE, State.CLOSED}),
-    State.NOTICE: frozenset({State.CLOSED}),
-    State.CLOSED: frozenset(),
+    AgreementStage.EXPIRED: frozenset(
+        {AgreementStage.OPEN, AgreementStage.FAILED, AgreementStage.WITHDRAWN}
+    ),
+    AgreementStage.OPEN: frozenset({AgreementStage.NOTICE, AgreementStage.CLOSED}),
+    AgreementStage.NOTICE: frozenset({AgreementStage.CLOSED}),
+    AgreementStage.CLOSED: frozenset(),
 }
 """Which state may follow which. ``open``, ``notice`` and ``closed`` follow from the chain alone."""
 
 
-def may_become(state: State, following: State) -> bool:
+def may_follow(state: AgreementStage, following: AgreementStage) -> bool:
     """Whether a state may follow another."""
     return following in NEXT[state]
 
 
-def require_pending(state: State, reason: str | None) -> None:
-    """Only a proposal that has not ended is asked for, sent or withdrawn: ``proposal_ended``, ``agreement_open``."""
+def require_pending(state: AgreementStage, reason: str | None) -> None:
+    """Only a proposal that has not ended is asked for, sent or withdrawn: ``proposal_ended``,
+    ``agreement_open``.
+    """
     if state in PENDING:
         return
-    if state in (State.OPEN, State.NOTICE, State.CLOSED):
+    if state in (AgreementStage.OPEN, AgreementStage.NOTICE, AgreementStage.CLOSED):
         raise Conflict("agreement_open", "The agreement has been opened.", state=state.value)
     raise Conflict(
         "proposal_ended",
@@ -346,64 +410,77 @@ def require_pending(state: State, reason: str | None) -> None:
 
 
 def end_of(
-    state: State,
-    side: Side,
+    state: AgreementStage,
+    side: AgreementSide,
     *,
     open_before: int,
     opened_at: int,
     height: int,
     chain_time: int,
     refusal: tuple[str, int] | None = None,
-) -> End | None:
-    """How a pending proposal has ended, by one proved view of the chain; None while it may still open, and once it has.
+) -> ProposalEnd | None:
+    """How a pending proposal has ended, by one proved view of the chain; None while it may still
+    open, and once it has.
 
-    A block later than this view has no earlier time, so past ``open_before`` no block can open what is not open.
+    A block later than this view has no earlier time, so past ``open_before`` no block can open what
+    is not open.
 
     Args:
         opened_at: the proved height of the opening; 0 while there is none.
         height: block of the view.
         chain_time: timestamp of that block, in seconds.
-        refusal: code and height of the chain's refusal of this node's own opening; a view below that height says nothing of it.
+        refusal: code and height of the chain's refusal of this node's own opening; a view below
+            that height says nothing of it.
     """
     if state not in PENDING or opened_at:
         return None
-    if side is Side.BUYER and refusal is not None and refusal[1] <= height:
-        return End(State.FAILED, refusal[0], f"The chain refused the opening: {refusal[0]}.")
+    if side is AgreementSide.BUYER and refusal is not None and refusal[1] <= height:
+        return ProposalEnd(
+            AgreementStage.FAILED, refusal[0], f"The chain refused the opening: {refusal[0]}."
+        )
     if chain_time > open_before:
-        return End(
-            State.EXPIRED,
+        return ProposalEnd(
+            AgreementStage.EXPIRED,
             "not_opened_in_time",
             "The chain's time passed openBefore and the agreement was not open; it can never be opened now.",
         )
     return None
 
 
-def withdrawn() -> End:
+def withdrawn() -> ProposalEnd:
     """The buyer took its proposal back."""
-    return End(
-        State.WITHDRAWN,
+    return ProposalEnd(
+        AgreementStage.WITHDRAWN,
         "withdrawn_by_buyer",
         "The buyer withdrew the proposal; its node does not open it. If both have signed, anyone can until openBefore.",
     )
 
 
-def refused_by_provider(code: str, sentence: str) -> End:
+def refused_by_provider(code: str, sentence: str) -> ProposalEnd:
     """The provider's final refusal."""
-    return End(State.FAILED, code, f"The provider refused to sign: {sentence}")
+    return ProposalEnd(AgreementStage.FAILED, code, f"The provider refused to sign: {sentence}")
 
 
-def reported_end(state: State, reason: str) -> End:
+def reported_end(state: AgreementStage, reason: str) -> ProposalEnd:
     """What a buyer's node reports of its proposal, in this node's words.
 
     Raises:
-        BadInput: ``end_malformed`` for anything but a failed or withdrawn proposal, or a reason that is no code.
+        BadInput: ``end_malformed`` for anything but a failed or withdrawn proposal, or a reason
+            that is no code.
     """
-    if state is State.WITHDRAWN:
+    if state is AgreementStage.WITHDRAWN:
         return withdrawn()
-    if state is not State.FAILED or not _is_code(reason):
+    if state is not AgreementStage.FAILED or not _is_code(reason):
         raise BadInput("end_malformed", "What the buyer reports is no end of a proposal.")
-    return End(State.FAILED, reason, f"The buyer reports that the opening was refused: {reason}.")
+    return ProposalEnd(
+        AgreementStage.FAILED, reason, f"The buyer reports that the opening was refused: {reason}."
+    )
 
 
 def _is_code(text: str) -> bool:
-    return 0 < len(text) <= 64 and text.isascii() and text.replace("_", "").isalnum() and text == text.lower()
+    return (
+        0 < len(text) <= 64
+        and text.isascii()
+        and text.replace("_", "").isalnum()
+        and text == text.lower()
+    )

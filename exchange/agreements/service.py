@@ -1,9 +1,11 @@
 """Offering, proposing, signing and opening.
 
-The buyer's node proposes: it signs and stores first, asks the provider's node for its signature, and queues the opening with both. A proposal
-whose answer was lost is asked for again with the same bytes (``resume``): the nonce was made once, so both sides hold one agreement.
+The buyer's node proposes: it signs and stores first, asks the provider's node for its signature,
+and queues the opening with both. A proposal whose answer was lost is asked for again with the same
+bytes (``resume``): the nonce was made once, so both sides hold one agreement.
 
-An order names the offer its person saw. What differs from it is refused, never signed. How a proposal ends that never opens is in ``ending``.
+An order names the offer its person saw. What differs from it is refused, never signed. How a
+proposal ends that never opens is in ``ending``.
 """
 
 from __future__ import annotations
@@ -18,22 +20,31 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import schema
 from chain.context import Context
-from chain.deployment import CloseWindow
-from chain.errors import BadInput, ChainUnavailable, Conflict, Forbidden, NotFound, Unavailable
-from chain.ledger import Event
+from chain.core import schema
+from chain.core.errors import BadInput, ChainUnavailable, Conflict, Forbidden, NotFound, Unavailable
+from chain.ethereum.deployment import CloseWindow
+from chain.ethereum.ledger import Event
+from chain.ethereum.proved_records import account_records, agreement_records, grant_record
+from chain.ethereum.records import AgreementRecord
 from chain.outbox import enqueue, outcome
-from chain.proved import account_records, agreement_records, grant_record
-from chain.statements import Agreement, GrantTerms, KeyPurpose, Share, Unit
-from chain.words import AgreementState
+from chain.statements.types import Agreement, GrantTerms, KeyPurpose, MeteredUnit, Share
 from exchange.agreements import rules
-from exchange.agreements.model import ENDED, PENDING, End, Offer, Side, Signed, State, TermChange
-from exchange.agreements.store import OWN, ExchangeAgreement, ExchangeOffer, ExchangeSeenOffer
+from exchange.agreements.model import (
+    ENDED,
+    PENDING,
+    AgreementSide,
+    AgreementStage,
+    Offer,
+    ProposalEnd,
+    SignedAgreement,
+    TermChange,
+)
+from exchange.agreements.store import OWN, AgreementRow, OfferRow, SeenOfferRow
 from registry.assets import service as assets
-from registry.evidence.service import append_again, append_statement
+from registry.evidence.service import append_if_missing, append_statement
 from registry.grants import service as grants
-from registry.idempotency import Scope, bind, content_of, key_reused, nonce_for
+from registry.idempotency import KeyScope, bind, content_of, key_reused, nonce_for
 from registry.pages import Page, PageRequest, kept_page_of, page_of, require_next
 
 CONTRACT = "TradeSettlement"
@@ -41,57 +52,68 @@ OPEN_SECONDS = 3600
 DAY = 86_400
 DEFAULT_SECONDS = 30 * DAY
 VIEW_SECONDS = 2.0
-"""How long a buyer's node looks again at a balance or grant that its view, up to a block behind, does not show yet."""
+"""How long a buyer's node looks again at a balance or grant that its view, up to a block behind,
+does not show yet.
+"""
 PEER_VIEW_SECONDS = 5.0
 """How long it asks a provider whose view has not reached the block that the proposal rests on."""
 
 
-# --- Offers ---------------------------------------------------------------------------------------------------------------------
+# --- Offers ---------------------------------------------------------------------------------------
 
 
-def offer(context: Context, wanted: Offer) -> dict[str, Any]:
-    """Publish or replace this node's offer for an asset version; agreements already signed keep their terms."""
-    rules.require_shares(wanted.shares, buyers=wanted.buyers)
-    window = CloseWindow(wanted.close_window_blocks, wanted.close_window_seconds)
+def offer(context: Context, request: Offer) -> dict[str, Any]:
+    """Publish or replace this node's offer for an asset version; agreements already signed keep
+    their terms.
+    """
+    rules.require_shares(request.shares, buyers=request.buyers)
+    window = CloseWindow(request.close_window_blocks, request.close_window_seconds)
     rules.require_window(window, context.ledger.deployment.min_close_window)
-    if wanted.price < 0 or min(wanted.most_lanes, wanted.most_seconds) < 1:
-        raise BadInput("offer_malformed", "An offer has a price of 0 or more, and at least one lane and one second.")
-    if wanted.price == 0 and wanted.most_units == 0:
+    if request.price < 0 or min(request.max_lanes, request.max_seconds) < 1:
+        raise BadInput(
+            "offer_malformed",
+            "An offer has a price of 0 or more, and at least one lane and one second.",
+        )
+    if request.price == 0 and request.max_units == 0:
         raise BadInput("no_cap", "A free offer limits the count.")
-    row = ExchangeOffer(
-        asset_id=wanted.asset_id,
-        asset_version=wanted.asset_version,
-        offer=wanted.to_json(),
+    row = OfferRow(
+        asset_id=request.asset_id,
+        asset_version=request.asset_version,
+        offer=request.to_json(),
         changed_at=context.now(),
         withdrawn_at=None,
     )
     context.database.write(lambda session: session.merge(row) and None)
-    return _shown(wanted)
+    return _offer_json(request)
 
 
-def offers(context: Context, page: PageRequest, *, buyer: str | None = None) -> Page[dict[str, Any]]:
-    """This node's offers with their hashes, by asset and version; with ``buyer``, those made to it, without the other buyers' names.
+def offers(
+    context: Context, page: PageRequest, *, buyer: str | None = None
+) -> Page[dict[str, Any]]:
+    """This node's offers with their hashes, by asset and version; with ``buyer``, those made to it,
+    without the other buyers' names.
 
     Raises:
         BadInput: ``cursor_malformed``.
     """
-    query = sa.select(ExchangeOffer).where(ExchangeOffer.withdrawn_at.is_(None))
-    order = (ExchangeOffer.asset_id, ExchangeOffer.asset_version)
+    query = sa.select(OfferRow).where(OfferRow.withdrawn_at.is_(None))
+    order = (OfferRow.asset_id, OfferRow.asset_version)
     with context.database.read() as session:
         if buyer is None:
             own = page_of(session, query, order, page, ascending=True)
-            return own.map(lambda row: _shown(Offer.from_json(row.offer)))
+            return own.map(lambda row: _offer_json(Offer.from_json(row.offer)))
         found = kept_page_of(session, query, order, page, lambda row: _is_made_to(row, buyer))
-    return found.map(lambda row: _shown(_made_to(Offer.from_json(row.offer), buyer)))
+    return found.map(lambda row: _offer_json(_made_to(Offer.from_json(row.offer), buyer)))
 
 
-def _is_made_to(row: ExchangeOffer, buyer: str) -> bool:
+def _is_made_to(row: OfferRow, buyer: str) -> bool:
     buyers = Offer.from_json(row.offer).buyers
     return not buyers or buyer in buyers
 
 
 async def offers_of(context: Context, provider: str, page: PageRequest) -> Page[dict[str, Any]]:
-    """What another member offers to this one, asked of its node; ``peer_unknown``, ``offer_malformed``, ``cursor_malformed``.
+    """What another member offers to this one, asked of its node; ``peer_unknown``,
+    ``offer_malformed``, ``cursor_malformed``.
 
     What is shown is stored, so that an order that names it later can be told what changed.
     """
@@ -99,39 +121,45 @@ async def offers_of(context: Context, provider: str, page: PageRequest) -> Page[
     answer = await context.peers.get(provider, f"/v1/peer/offers?{urlencode(asked)}")
     found, following = _offers_in(answer, page.limit)
     await _store_seen(context, found)
-    return Page([_shown(shown) for shown in found], following)
+    return Page([_offer_json(shown) for shown in found], following)
 
 
 def _offers_in(answer: object, limit: int) -> tuple[list[Offer], str | None]:
-    told = answer.get("offers") if isinstance(answer, dict) else None
+    reported = answer.get("offers") if isinstance(answer, dict) else None
     try:
-        if not isinstance(answer, dict) or not isinstance(told, list) or len(told) > limit:
+        if not isinstance(answer, dict) or not isinstance(reported, list) or len(reported) > limit:
             raise ValueError("offers")
-        return [Offer.from_json(offered) for offered in told], require_next(answer.get("next"))
+        return [Offer.from_json(offered) for offered in reported], require_next(answer.get("next"))
     except ValueError as error:
-        raise BadInput("offer_malformed", "The provider's node does not list its offers in the form expected.") from error
+        raise BadInput(
+            "offer_malformed", "The provider's node does not list its offers in the form expected."
+        ) from error
 
 
 async def _store_seen(context: Context, shown: Sequence[Offer]) -> None:
     by_hash = {seen.terms_hash(): seen for seen in shown}
-    known = sa.select(ExchangeSeenOffer.terms_hash)
-    known = known.where(ExchangeSeenOffer.terms_hash.in_(list(by_hash)))
+    known = sa.select(SeenOfferRow.terms_hash)
+    known = known.where(SeenOfferRow.terms_hash.in_(list(by_hash)))
     new = set(by_hash) - await context.database.aread(lambda session: set(session.scalars(known)))
     if not new:
         return
 
     def change(session: Session) -> None:
         for terms_hash in new:
-            row = ExchangeSeenOffer(terms_hash=terms_hash, offer=by_hash[terms_hash].to_json(), seen_at=context.now())
+            row = SeenOfferRow(
+                terms_hash=terms_hash, offer=by_hash[terms_hash].to_json(), seen_at=context.now()
+            )
             session.merge(row)
 
     await context.database.awrite(change)
 
 
-def find_offer(context: Context, asset_id: bytes, version: int, *, buyer: str | None = None) -> Offer:
+def find_offer(
+    context: Context, asset_id: bytes, version: int, *, buyer: str | None = None
+) -> Offer:
     """The offer for an asset version, with ``buyer`` only one that is made to it; ``not_offered``."""
     with context.database.read() as session:
-        row = session.get(ExchangeOffer, (asset_id, version))
+        row = session.get(OfferRow, (asset_id, version))
     found = None if row is None or row.withdrawn_at is not None else Offer.from_json(row.offer)
     if found is None or (buyer is not None and found.buyers and buyer not in found.buyers):
         raise NotFound("not_offered", "This member does not offer that version of the asset.")
@@ -143,19 +171,19 @@ def _made_to(found: Offer, buyer: str) -> Offer:
     return replace(found, buyers=(buyer,) if found.buyers else ())
 
 
-def _shown(found: Offer) -> dict[str, Any]:
+def _offer_json(found: Offer) -> dict[str, Any]:
     return {**found.to_json(), "offerHash": "0x" + found.terms_hash().hex()}
 
 
-# --- Buyer ----------------------------------------------------------------------------------------------------------------------
+# --- Buyer ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Proposal:
+class ProposalRequest:
     """What a buyer's clerk asks for.
 
-    It names the offer it was made on (``offer_hash``) or states the terms in ``rules.STATED_TERMS`` in full; what else is left out is taken
-    from the offer.
+    It names the offer it was made on (``offer_hash``) or states the terms in ``rules.STATED_TERMS``
+    in full; what else is left out is taken from the offer.
     """
 
     grant_id: bytes
@@ -170,13 +198,15 @@ class Proposal:
     close_window_blocks: int | None = None
     close_window_seconds: int | None = None
     arbiter: str = ""
-    unit: Unit | None = None
+    unit: MeteredUnit | None = None
     price: int | None = None
     shares: Sequence[Share] | None = None
     offer_hash: bytes | None = None
 
     def stated(self) -> dict[str, Any]:
-        """The terms an order can state in place of naming an offer, as JSON values; None for what it leaves out."""
+        """The terms an order can state in place of naming an offer, as JSON values; None for what
+        it leaves out.
+        """
         return {
             "unit": None if self.unit is None else self.unit.name.lower(),
             "price": self.price,
@@ -187,39 +217,54 @@ class Proposal:
         }
 
 
-async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | None = None) -> dict[str, Any]:
-    """Sign an agreement, have the provider sign it, and queue its opening; the same key with the same order is one agreement.
+async def propose(
+    context: Context, request: ProposalRequest, *, idempotency_key: str | None = None
+) -> dict[str, Any]:
+    """Sign an agreement, have the provider sign it, and queue its opening; the same key with the
+    same order is one agreement.
 
     Raises:
-        BadInput: ``offer_not_named``, what ``rules.require_terms`` raises; NotFound: ``grant_unknown``, ``not_offered``;
-            Conflict: ``idempotency_key_reused``, ``offer_changed``, ``offer_not_met``, ``not_enough_free``, the provider's refusal by its code;
-            Forbidden: ``grant_of_others``, ``grant_not_live``, ``purpose_not_listed`` by the asset version;
-            Unavailable: ``peer_unreachable`` (the proposal is stored; ``resume`` asks again until it expires).
+        BadInput: ``offer_not_named``, what ``rules.require_terms`` raises; NotFound:
+            ``grant_unknown``, ``not_offered``;
+            Conflict: ``idempotency_key_reused``, ``offer_changed``, ``offer_not_met``,
+                ``not_enough_free``, the provider's refusal by its code;
+            Forbidden: ``grant_of_others``, ``grant_not_live``, ``purpose_not_listed`` by the asset
+                version;
+            Unavailable: ``peer_unreachable`` (the proposal is stored; ``resume`` asks again until
+                it expires).
     """
-    rules.require_named(wanted.offer_hash, wanted.stated())
+    rules.require_named(request.offer_hash, request.stated())
     nonce = nonce_for(context, "agreement", idempotency_key)
     if idempotency_key is not None:
-        known = await context.database.awrite(lambda session: _bound(session, idempotency_key, wanted, nonce, now=context.now()))
+        known = await context.database.awrite(
+            lambda session: _bound(session, idempotency_key, request, nonce, now=context.now())
+        )
         if known is not None:
-            return await _again(context, known)
-    terms = (await asyncio.to_thread(grants.load, context, wanted.grant_id)).terms
+            return await _repeated(context, known)
+    terms = (await asyncio.to_thread(grants.load, context, request.grant_id)).terms
     if terms.grantee != context.member:
         raise Forbidden("grant_of_others", "The grant is not this organisation's.")
-    (await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)).require(terms.purpose)
+    (
+        await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)
+    ).require(terms.purpose)
     offered, provider_key = await _current_offer(context, terms)
-    await asyncio.to_thread(_require_as_seen, context, wanted, offered)
+    await asyncio.to_thread(_require_as_seen, context, request, offered)
     head = context.view.require_fresh()
-    agreement = _drafted(context, wanted, terms, offered, provider_key, nonce, chain_time=head.timestamp)
-    rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
+    agreement = _draft(
+        context, request, terms, offered, provider_key, nonce, chain_time=head.timestamp
+    )
+    rules.require_terms(
+        agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window
+    )
     rules.require_grant(agreement, terms)
     rules.require_offer(agreement, offered)
     await _openable(context, agreement)
     signature = context.sign(agreement)
     agreement_id = agreement.struct_hash()
-    row = ExchangeAgreement(
+    row = AgreementRow(
         agreement_id=agreement_id,
-        side=Side.BUYER,
-        state=State.PROPOSED,
+        side=AgreementSide.BUYER,
+        state=AgreementStage.PROPOSED,
         state_since=context.now(),
         provider=agreement.provider,
         buyer=agreement.buyer,
@@ -241,33 +286,39 @@ async def propose(context: Context, wanted: Proposal, *, idempotency_key: str | 
     return await resume(context, await context.database.awrite(change))
 
 
-def _bound(session: Session, key: str, wanted: Proposal, nonce: bytes, *, now: int) -> bytes | None:
+def _bound(
+    session: Session, key: str, request: ProposalRequest, nonce: bytes, *, now: int
+) -> bytes | None:
     """Bind the key to the order; the agreement that an earlier request under the same key made."""
-    new = bind(session, Scope.AGREEMENT, key, content_of(wanted), now=now)
+    new = bind(session, KeyScope.AGREEMENT, key, content_of(request), now=now)
     known = _with_nonce(session, nonce)
     if new and known is not None:
         # Made before keys were bound to whole orders: what it asked for is not known any more.
-        raise key_reused(Scope.AGREEMENT)
+        raise key_reused(KeyScope.AGREEMENT)
     return known
 
 
 def _with_nonce(session: Session, nonce: bytes) -> bytes | None:
-    for row in session.scalars(sa.select(ExchangeAgreement).where(ExchangeAgreement.side == Side.BUYER)):
+    for row in session.scalars(
+        sa.select(AgreementRow).where(AgreementRow.side == AgreementSide.BUYER)
+    ):
         if row.agreement["nonce"] == "0x" + nonce.hex():
             return row.agreement_id
     return None
 
 
-async def _again(context: Context, agreement_id: bytes) -> dict[str, Any]:
+async def _repeated(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """A repeated order: the agreement it made, or why that failed."""
     row = await asyncio.to_thread(find, context, agreement_id)
-    if row.state == State.FAILED:
+    if row.state == AgreementStage.FAILED:
         raise _failure(row.reason or "failed", row.reason_text or "The proposal failed.")
     return await resume(context, agreement_id)
 
 
 def _failure(code: str, sentence: str) -> Conflict:
-    return Conflict(code, sentence, hint="The proposal has ended. Order anew under a new idempotency key.")
+    return Conflict(
+        code, sentence, hint="The proposal has ended. Order anew under a new idempotency key."
+    )
 
 
 async def _current_offer(context: Context, terms: GrantTerms) -> tuple[Offer, str]:
@@ -276,19 +327,23 @@ async def _current_offer(context: Context, terms: GrantTerms) -> tuple[Offer, st
     answer = await context.peers.get(terms.owner, path)
     key = answer.get("providerKey") if isinstance(answer, dict) else None
     if not isinstance(key, str):
-        raise BadInput("offer_malformed", "The provider's node does not show its offer in the form expected.")
+        raise BadInput(
+            "offer_malformed", "The provider's node does not show its offer in the form expected."
+        )
     return Offer.from_json(answer.get("offer")), key
 
 
-def _require_as_seen(context: Context, wanted: Proposal, offered: Offer) -> None:
-    """The provider's offer now is the one the order names: ``offer_changed``, with every term that is not."""
-    if wanted.offer_hash is None:
-        changes = rules.stated_changes(wanted.stated(), offered)
-    elif wanted.offer_hash == offered.terms_hash():
+def _require_as_seen(context: Context, request: ProposalRequest, offered: Offer) -> None:
+    """The provider's offer now is the one the order names: ``offer_changed``, with every term that
+    is not.
+    """
+    if request.offer_hash is None:
+        changes = rules.stated_changes(request.stated(), offered)
+    elif request.offer_hash == offered.terms_hash():
         changes = []
     else:
         with context.database.read() as session:
-            seen = session.get(ExchangeSeenOffer, wanted.offer_hash)
+            seen = session.get(SeenOfferRow, request.offer_hash)
         changes = (
             [TermChange("offer", None, "0x" + offered.terms_hash().hex())]
             if seen is None
@@ -299,7 +354,8 @@ def _require_as_seen(context: Context, wanted: Proposal, offered: Offer) -> None
 
 
 async def _openable(context: Context, agreement: Agreement) -> int:
-    """Wait a moment until this node's proved view shows that the chain would open an agreement; the view's height.
+    """Wait a moment until this node's proved view shows that the chain would open an agreement; the
+    view's height.
 
     Raises:
         what ``_require_openable`` raises once ``VIEW_SECONDS`` are over.
@@ -309,25 +365,38 @@ async def _openable(context: Context, agreement: Agreement) -> int:
         try:
             return await asyncio.to_thread(_require_openable, context, agreement)
         except (Conflict, Forbidden) as error:
-            if error.code not in ("not_enough_free", "grant_not_live") or time.monotonic() > deadline:
+            if (
+                error.code not in ("not_enough_free", "grant_not_live")
+                or time.monotonic() > deadline
+            ):
                 raise
         await asyncio.sleep(0.1)
 
 
 def _require_openable(context: Context, agreement: Agreement) -> int:
-    """The chain would open the agreement, as far as grant, balance and time say; the height that shows it.
+    """The chain would open the agreement, as far as grant, balance and time say; the height that
+    shows it.
 
     Raises:
-        Conflict: ``agreement_open``, ``not_enough_free``; Forbidden: ``grant_not_live``; BadInput: ``open_too_late``;
+        Conflict: ``agreement_open``, ``not_enough_free``; Forbidden: ``grant_not_live``; BadInput:
+            ``open_too_late``;
             Unavailable: ``chain_view_stale``.
     """
     agreement_id, buyer = agreement.struct_hash(), agreement.buyer
-    records = context.view.proved([grant_record(agreement.grant_id), *account_records(buyer), *agreement_records(agreement_id)])
+    records = context.view.proved(
+        [
+            grant_record(agreement.grant_id),
+            *account_records(buyer),
+            *agreement_records(agreement_id),
+        ]
+    )
     rules.require_not_open(records.agreement(agreement_id))
     rules.require_live_grant(records.grant(agreement.grant_id))
     rules.require_free(records.account(buyer), agreement.cap)
     if records.timestamp > agreement.open_before:
-        raise BadInput("open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh.")
+        raise BadInput(
+            "open_too_late", "The agreement can no longer be opened.", hint="Propose it afresh."
+        )
     return records.height
 
 
@@ -335,18 +404,19 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """Ask the provider (again) to sign a stored proposal, and queue the opening.
 
     Raises:
-        Conflict: ``proposal_ended``, ``not_enough_free``, and the provider's refusal by its code, which ends the proposal;
+        Conflict: ``proposal_ended``, ``not_enough_free``, and the provider's refusal by its code,
+            which ends the proposal;
             Unavailable: the provider cannot be asked now; the proposal stays as it is.
     """
     row = await asyncio.to_thread(find, context, agreement_id)
-    if row.side != Side.BUYER or row.terms is None or row.buyer_signature is None:
+    if row.side != AgreementSide.BUYER or row.terms is None or row.buyer_signature is None:
         raise Forbidden("not_buyer", "Only the buyer's node proposes an agreement.")
     if row.state in ENDED:
-        rules.require_pending(State(row.state), row.reason)
-    if row.state != State.PROPOSED:
+        rules.require_pending(AgreementStage(row.state), row.reason)
+    if row.state != AgreementStage.PROPOSED:
         return await asyncio.to_thread(view, context, agreement_id)
     agreement, terms = Agreement.from_json(row.agreement), GrantTerms.from_json(row.terms)
-    answer = await _asked(context, row, await _openable(context, agreement))
+    answer = await _countersigned_by_provider(context, row, await _openable(context, agreement))
     if "refusal" in answer:
         await _refused(context, agreement_id, answer["refusal"])
     signature, domain = _hex(answer.get("signature")), context.domain(CONTRACT)
@@ -354,14 +424,19 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
     buyer_signature = row.buyer_signature
 
     def change(session: Session) -> None:
-        stored = session.get_one(ExchangeAgreement, agreement_id)
+        stored = session.get_one(AgreementRow, agreement_id)
         stored.provider_signature = signature
-        append_again(session, kind=type(agreement).__name__, digest=agreement.digest(domain), at=context.now())
+        append_if_missing(
+            session,
+            kind=type(agreement).__name__,
+            digest=agreement.digest(domain),
+            at=context.now(),
+        )
         if stored.state in ENDED:
             # It ended here while the provider was signing, which is therefore told once more.
             stored.reported_at = None
         elif stored.state in PENDING:
-            stored.state, stored.state_since = State.SIGNED, context.now()
+            stored.state, stored.state_since = AgreementStage.SIGNED, context.now()
             enqueue(
                 session,
                 sender=context.transaction_address,
@@ -374,14 +449,21 @@ async def resume(context: Context, agreement_id: bytes) -> dict[str, Any]:
     await context.database.awrite(change)
     row = await asyncio.to_thread(find, context, agreement_id)
     if row.state in ENDED:
-        rules.require_pending(State(row.state), row.reason)
+        rules.require_pending(AgreementStage(row.state), row.reason)
     return await asyncio.to_thread(view, context, agreement_id)
 
 
-async def _asked(context: Context, row: ExchangeAgreement, height: int) -> Mapping[str, Any]:
+async def _countersigned_by_provider(
+    context: Context, row: AgreementRow, height: int
+) -> Mapping[str, Any]:
     """The provider's answer to a proposal; a provider whose view is a moment behind is asked again."""
     signature = "0x" + (row.buyer_signature or b"").hex()
-    body = {"agreement": row.agreement, "terms": row.terms, "signature": signature, "height": height}
+    body = {
+        "agreement": row.agreement,
+        "terms": row.terms,
+        "signature": signature,
+        "height": height,
+    }
     deadline = time.monotonic() + PEER_VIEW_SECONDS
     while True:
         try:
@@ -396,12 +478,16 @@ async def _asked(context: Context, row: ExchangeAgreement, height: int) -> Mappi
 
 async def _refused(context: Context, agreement_id: bytes, refusal: Any) -> None:
     """End a proposal that the provider refused for good, and raise why."""
-    code, sentence = ("", "") if not isinstance(refusal, dict) else (str(refusal.get("code")), str(refusal.get("detail")))
+    code, sentence = (
+        ("", "")
+        if not isinstance(refusal, dict)
+        else (str(refusal.get("code")), str(refusal.get("detail")))
+    )
     end = rules.refused_by_provider(code, sentence)
 
     def change(session: Session) -> None:
-        stored = session.get_one(ExchangeAgreement, agreement_id)
-        if stored.state == State.PROPOSED:
+        stored = session.get_one(AgreementRow, agreement_id)
+        if stored.state == AgreementStage.PROPOSED:
             set_end(stored, end, now=context.now())
             stored.reported_at = context.now()
 
@@ -409,9 +495,9 @@ async def _refused(context: Context, agreement_id: bytes, refusal: Any) -> None:
     raise _failure(end.reason, end.sentence)
 
 
-def set_end(row: ExchangeAgreement, end: End, *, now: int) -> None:
+def set_end(row: AgreementRow, end: ProposalEnd, *, now: int) -> None:
     """Record how a proposal ended, if its state allows it."""
-    if rules.may_become(State(row.state), end.state):
+    if rules.may_follow(AgreementStage(row.state), end.state):
         row.state, row.state_since = end.state, now
         row.reason, row.reason_text = end.reason, end.sentence
 
@@ -421,9 +507,9 @@ def open_operation(agreement_id: bytes) -> str:
     return f"open/{agreement_id.hex()}"
 
 
-def _drafted(
+def _draft(
     context: Context,
-    wanted: Proposal,
+    request: ProposalRequest,
     terms: GrantTerms,
     offered: Offer,
     provider_key: str,
@@ -432,9 +518,15 @@ def _drafted(
     chain_time: int,
 ) -> Agreement:
     now = context.now()
-    starts_at = now if wanted.starts_at is None else wanted.starts_at
-    per_call = min(offered.most_per_call, wanted.cap) if wanted.max_per_call is None else wanted.max_per_call
-    seconds = min(DEFAULT_SECONDS, offered.most_seconds) if wanted.seconds is None else wanted.seconds
+    starts_at = now if request.starts_at is None else request.starts_at
+    per_call = (
+        min(offered.max_per_call, request.cap)
+        if request.max_per_call is None
+        else request.max_per_call
+    )
+    seconds = (
+        min(DEFAULT_SECONDS, offered.max_seconds) if request.seconds is None else request.seconds
+    )
 
     def chosen(own: int | None, theirs: int) -> int:
         return theirs if own is None else own
@@ -449,34 +541,45 @@ def _drafted(
         provider_key=provider_key,
         buyer_key=context.signers[KeyPurpose.STATEMENT].address,
         purpose=terms.purpose,
-        unit=int(offered.unit if wanted.unit is None else wanted.unit),
-        price=chosen(wanted.price, offered.price),
-        cap=wanted.cap,
-        max_units=wanted.max_units,
+        unit=int(offered.unit if request.unit is None else request.unit),
+        price=chosen(request.price, offered.price),
+        cap=request.cap,
+        max_units=request.max_units,
         max_per_call=per_call,
-        lanes=wanted.lanes,
+        lanes=request.lanes,
         starts_at=starts_at,
-        ends_at=chosen(wanted.ends_at, starts_at + seconds),
+        ends_at=chosen(request.ends_at, starts_at + seconds),
         open_before=max(now, chain_time) + OPEN_SECONDS,
-        close_window_blocks=chosen(wanted.close_window_blocks, offered.close_window_blocks),
-        close_window_seconds=chosen(wanted.close_window_seconds, offered.close_window_seconds),
-        arbiter=wanted.arbiter,
-        shares=offered.shares if wanted.shares is None else tuple(wanted.shares),
+        close_window_blocks=chosen(request.close_window_blocks, offered.close_window_blocks),
+        close_window_seconds=chosen(request.close_window_seconds, offered.close_window_seconds),
+        arbiter=request.arbiter,
+        shares=offered.shares if request.shares is None else tuple(request.shares),
         nonce=nonce,
     )
 
 
-# --- Provider -------------------------------------------------------------------------------------------------------------------
+# --- Provider -------------------------------------------------------------------------------------
 
 
-def countersign(context: Context, buyer: str, agreement: Agreement, terms: GrantTerms, signature: bytes, *, height: int = 0) -> dict[str, Any]:
-    """Sign a buyer's proposal if it keeps to this node's offer and the chain would open it; the same proposal again gives the same signature.
+def countersign(
+    context: Context,
+    buyer: str,
+    agreement: Agreement,
+    terms: GrantTerms,
+    signature: bytes,
+    *,
+    height: int = 0,
+) -> dict[str, Any]:
+    """Sign a buyer's proposal if it keeps to this node's offer and the chain would open it; the
+    same proposal again gives the same signature.
 
     Args:
-        height: the block by which the buyer's node proved grant and balance; below it this node's view decides nothing.
+        height: the block by which the buyer's node proved grant and balance; below it this node's
+            view decides nothing.
 
     Raises:
-        Unavailable: ``chain_view_behind``, ``chain_view_stale``: to be asked again. Every other refusal is final.
+        Unavailable: ``chain_view_behind``, ``chain_view_stale``: to be asked again. Every other
+            refusal is final.
     """
     domain = context.domain(CONTRACT)
     _require_sender(context, buyer, agreement)
@@ -490,8 +593,8 @@ def countersign(context: Context, buyer: str, agreement: Agreement, terms: Grant
         own = context.sign(agreement)
     row = {
         "agreement_id": agreement_id,
-        "side": Side.PROVIDER,
-        "state": State.SIGNED,
+        "side": AgreementSide.PROVIDER,
+        "state": AgreementStage.SIGNED,
         "state_since": context.now(),
         "provider": agreement.provider,
         "buyer": agreement.buyer,
@@ -505,13 +608,13 @@ def countersign(context: Context, buyer: str, agreement: Agreement, terms: Grant
     }
 
     def change(session: Session) -> None:
-        stored = session.get(ExchangeAgreement, agreement_id)
+        stored = session.get(AgreementRow, agreement_id)
         if stored is None:
-            session.add(ExchangeAgreement(**row))
+            session.add(AgreementRow(**row))
             append_statement(session, agreement, domain, at=context.now())
         elif stored.provider_signature is None:
             # The chain's event came first, from a node that lost this row.
-            stored.side, stored.terms = Side.PROVIDER, terms.to_json()
+            stored.side, stored.terms = AgreementSide.PROVIDER, terms.to_json()
             stored.provider_signature, stored.buyer_signature = own, signature
 
     context.database.write(change)
@@ -519,13 +622,15 @@ def countersign(context: Context, buyer: str, agreement: Agreement, terms: Grant
 
 
 def _signed_before(context: Context, agreement_id: bytes) -> bytes | None:
-    """This provider's signature of an earlier try, which no later change of its offer takes back; ``proposal_ended``."""
+    """This provider's signature of an earlier try, which no later change of its offer takes back;
+    ``proposal_ended``.
+    """
     with context.database.read() as session:
-        row = session.get(ExchangeAgreement, agreement_id)
+        row = session.get(AgreementRow, agreement_id)
     if row is None or row.provider_signature is None:
         return None
     if row.state in ENDED:
-        rules.require_pending(State(row.state), row.reason)
+        rules.require_pending(AgreementStage(row.state), row.reason)
     return row.provider_signature
 
 
@@ -539,7 +644,9 @@ def _require_sender(context: Context, buyer: str, agreement: Agreement) -> None:
 def _require_own_key(context: Context, agreement: Agreement) -> None:
     """What is signed anew pins the key in use; what was signed before keeps the key it pins."""
     if agreement.provider_key != context.signers[KeyPurpose.STATEMENT].address:
-        raise Conflict("provider_key_changed", "The proposal pins a key this node does not sign with.")
+        raise Conflict(
+            "provider_key_changed", "The proposal pins a key this node does not sign with."
+        )
 
 
 def _require_proposal(context: Context, agreement: Agreement, *, height: int) -> None:
@@ -550,46 +657,67 @@ def _require_proposal(context: Context, agreement: Agreement, *, height: int) ->
             f"This node's view of the chain is at block {head.height}, the proposal rests on block {height}.",
             hint="Send the same request again in a moment.",
         )
-    rules.require_terms(agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window)
+    rules.require_terms(
+        agreement, now=context.now(), min_window=context.ledger.deployment.min_close_window
+    )
     rules.require_opening_soon(agreement, now=max(context.now(), head.timestamp))
-    assets.served(context, agreement.asset_id, agreement.asset_version).purposes.require(agreement.purpose)
+    assets.served_version(context, agreement.asset_id, agreement.asset_version).purposes.require(
+        agreement.purpose
+    )
     rules.require_offer(agreement, find_offer(context, agreement.asset_id, agreement.asset_version))
     if not proved_state(context, agreement.struct_hash()).opened_at:
         _require_openable(context, agreement)
 
 
-# --- Keys -----------------------------------------------------------------------------------------------------------------------
+# --- Keys -----------------------------------------------------------------------------------------
 
 
 def pinned_to(context: Context, address: str) -> int:
     """How many proposals and agreements that are not over pin this STATEMENT key of the node's own."""
-    mine = sa.or_(ExchangeAgreement.provider == context.member, ExchangeAgreement.buyer == context.member)
-    query = sa.select(ExchangeAgreement).where(mine, ExchangeAgreement.state.not_in((State.CLOSED, *ENDED)))
+    mine = sa.or_(AgreementRow.provider == context.member, AgreementRow.buyer == context.member)
+    query = sa.select(AgreementRow).where(
+        mine, AgreementRow.state.not_in((AgreementStage.CLOSED, *ENDED))
+    )
     with context.database.read() as session:
         rows = session.scalars(query).all()
-    sides = {row.agreement_id: "providerKey" if row.provider == context.member else "buyerKey" for row in rows}
+    sides = {
+        row.agreement_id: "providerKey" if row.provider == context.member else "buyerKey"
+        for row in rows
+    }
     return sum(row.agreement[sides[row.agreement_id]] == address for row in rows)
 
 
-# --- Recovery -------------------------------------------------------------------------------------------------------------------
+# --- Recovery -------------------------------------------------------------------------------------
 
 
 def of_member(session: Session, member: str) -> list[bytes]:
-    """Agreements the member is a party of, also those that only the chain has told a restored database of."""
-    query = sa.select(ExchangeAgreement.agreement_id).where(sa.or_(ExchangeAgreement.provider == member, ExchangeAgreement.buyer == member))
-    return list(session.scalars(query.where(ExchangeAgreement.opened_at.is_not(None)).order_by(ExchangeAgreement.opened_at)))
+    """Agreements the member is a party of, also those that only the chain has told a restored
+    database of.
+    """
+    query = sa.select(AgreementRow.agreement_id).where(
+        sa.or_(AgreementRow.provider == member, AgreementRow.buyer == member)
+    )
+    return list(
+        session.scalars(
+            query.where(AgreementRow.opened_at.is_not(None)).order_by(AgreementRow.opened_at)
+        )
+    )
 
 
-def side_of(session: Session, member: str, agreement_id: bytes) -> Side:
+def side_of(session: Session, member: str, agreement_id: bytes) -> AgreementSide:
     """Which side of an agreement the member is on, whatever its database still holds of it."""
-    row = session.get_one(ExchangeAgreement, agreement_id)
-    return Side.PROVIDER if row.provider == member else Side.BUYER
+    row = session.get_one(AgreementRow, agreement_id)
+    return AgreementSide.PROVIDER if row.provider == member else AgreementSide.BUYER
 
 
 def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
     """An agreement with its grant's terms and both signatures, for the other party; ``not_party``."""
     signed = load(context, agreement_id)
-    if signed.side == Side.OBSERVER or signed.terms is None or caller not in (signed.agreement.provider, signed.agreement.buyer):
+    if (
+        signed.side == AgreementSide.OBSERVER
+        or signed.terms is None
+        or caller not in (signed.agreement.provider, signed.agreement.buyer)
+    ):
         raise Forbidden("not_party", "What both signed is for the agreement's parties.")
     return {
         "agreement": signed.agreement.to_json(),
@@ -599,65 +727,88 @@ def signed_by_both(context: Context, caller: str, agreement_id: bytes) -> dict[s
     }
 
 
-async def recover(context: Context, agreement_id: bytes) -> Signed:
-    """An agreement of this member, asked back of the other party where the database holds no more of it than the chain told.
+async def recover(context: Context, agreement_id: bytes) -> SignedAgreement:
+    """An agreement of this member, asked back of the other party where the database holds no more
+    of it than the chain told.
 
     Raises:
-        BadInput: ``other_agreement``, ``other_grant``, ``grant_mismatch``, ``field_malformed``; Forbidden: ``wrong_signer``; Unavailable: when the
-            other party cannot be asked.
+        BadInput: ``other_agreement``, ``other_grant``, ``grant_mismatch``, ``field_malformed``;
+            Forbidden: ``wrong_signer``; Unavailable: when the other party cannot be asked.
     """
     signed = await asyncio.to_thread(load, context, agreement_id)
-    if signed.side != Side.OBSERVER and signed.provider_signature and signed.buyer_signature:
+    if (
+        signed.side != AgreementSide.OBSERVER
+        and signed.provider_signature
+        and signed.buyer_signature
+    ):
         return signed
-    other = signed.agreement.buyer if signed.agreement.provider == context.member else signed.agreement.provider
-    told = await context.peers.get(other, f"/v1/peer/agreements/0x{agreement_id.hex()}/signed")
-    if not isinstance(told, dict):
+    other = (
+        signed.agreement.buyer
+        if signed.agreement.provider == context.member
+        else signed.agreement.provider
+    )
+    reported = await context.peers.get(other, f"/v1/peer/agreements/0x{agreement_id.hex()}/signed")
+    if not isinstance(reported, dict):
         raise BadInput("other_agreement", "The other party shows no agreement.")
-    agreement, terms = Agreement.from_json(told.get("agreement")), GrantTerms.from_json(told.get("terms"))
+    agreement, terms = (
+        Agreement.from_json(reported.get("agreement")),
+        GrantTerms.from_json(reported.get("terms")),
+    )
     if agreement.struct_hash() != agreement_id:
         raise BadInput("other_agreement", "The other party shows another agreement.")
     rules.require_grant(agreement, terms)
-    domain, provider_signature, buyer_signature = context.domain(CONTRACT), _hex(told.get("providerSignature")), _hex(told.get("buyerSignature"))
+    domain, provider_signature, buyer_signature = (
+        context.domain(CONTRACT),
+        _hex(reported.get("providerSignature")),
+        _hex(reported.get("buyerSignature")),
+    )
     rules.require_signature(agreement, provider_signature, agreement.provider_key, domain)
     rules.require_signature(agreement, buyer_signature, agreement.buyer_key, domain)
 
     def change(session: Session) -> None:
-        row = session.get_one(ExchangeAgreement, agreement_id)
+        row = session.get_one(AgreementRow, agreement_id)
         row.side, row.terms = side_of(session, context.member, agreement_id), terms.to_json()
         row.provider_signature, row.buyer_signature = provider_signature, buyer_signature
-        append_again(session, kind=type(agreement).__name__, digest=agreement.digest(domain), at=context.now())
+        append_if_missing(
+            session,
+            kind=type(agreement).__name__,
+            digest=agreement.digest(domain),
+            at=context.now(),
+        )
 
     await context.database.awrite(change)
     return await asyncio.to_thread(load, context, agreement_id)
 
 
-# --- Both ------------------------------------------------------------------------------------------------------------------------
+# --- Both -----------------------------------------------------------------------------------------
 
 
-def load(context: Context, agreement_id: bytes) -> Signed:
+def load(context: Context, agreement_id: bytes) -> SignedAgreement:
     """An agreement with everything both sides signed; ``unknown_agreement``."""
     row = find(context, agreement_id)
-    return Signed(
+    return SignedAgreement(
         agreement_id=agreement_id,
         agreement=Agreement.from_json(row.agreement),
         terms=None if row.terms is None else GrantTerms.from_json(row.terms),
         provider_signature=row.provider_signature or b"",
         buyer_signature=row.buyer_signature or b"",
-        side=Side(row.side),
-        state=State(row.state),
+        side=AgreementSide(row.side),
+        state=AgreementStage(row.state),
     )
 
 
-def proved_state(context: Context, agreement_id: bytes) -> AgreementState:
+def proved_state(context: Context, agreement_id: bytes) -> AgreementRecord:
     """The agreement's books and heights, proved under one head of the node's own view of the chain."""
     return context.view.proved(agreement_records(agreement_id)).agreement(agreement_id)
 
 
-def listing(context: Context, page: PageRequest, *, state: str | None = None, own: bool = True) -> Page[dict[str, Any]]:
+def listing(
+    context: Context, page: PageRequest, *, state: str | None = None, own: bool = True
+) -> Page[dict[str, Any]]:
     """Agreements, newest first; with ``own`` only this organisation's; ``cursor_malformed``."""
-    query = sa.select(ExchangeAgreement)
+    query = sa.select(AgreementRow)
     if state is not None:
-        query = query.where(ExchangeAgreement.state == state)
+        query = query.where(AgreementRow.state == state)
     if own:
         query = query.where(OWN)
     with context.database.read() as session:
@@ -668,43 +819,49 @@ def listing(context: Context, page: PageRequest, *, state: str | None = None, ow
 
 
 def opened(context: Context, page: PageRequest, *, state: str | None = None) -> Page[bytes]:
-    """The ids of everybody's agreements that the chain has opened, newest first; ``cursor_malformed``."""
-    query = sa.select(ExchangeAgreement).where(ExchangeAgreement.opened_at.is_not(None))
+    """The ids of everybody's agreements that the chain has opened, newest first;
+    ``cursor_malformed``.
+    """
+    query = sa.select(AgreementRow).where(AgreementRow.opened_at.is_not(None))
     if state is not None:
-        query = query.where(ExchangeAgreement.state == state)
+        query = query.where(AgreementRow.state == state)
     with context.database.read() as session:
         return page_of(session, query, _ORDER, page).map(lambda row: row.agreement_id)
 
 
-_ORDER = (ExchangeAgreement.added, ExchangeAgreement.agreement_id)
+_ORDER = (AgreementRow.added, AgreementRow.agreement_id)
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """One agreement with how its opening stands; a refusal by the chain shows at once, also before the worker has recorded it."""
+    """One agreement with how its opening stands; a refusal by the chain shows at once, also before
+    the worker has recorded it.
+    """
     row = find(context, agreement_id)
     with context.database.read() as session:
-        listed = _listed(row, assets.newest_versions(session, [Agreement.from_json(row.agreement).asset_id]))
+        listed = _listed(
+            row, assets.newest_versions(session, [Agreement.from_json(row.agreement).asset_id])
+        )
         try:
             opening = outcome(session, open_operation(agreement_id))
         except NotFound:
             return listed
     listed["opening"] = {"state": opening.state, "code": opening.code, "height": opening.height}
     if opening.code is not None and row.state in PENDING:
-        listed["state"], listed["reason"] = State.FAILED, opening.code
+        listed["state"], listed["reason"] = AgreementStage.FAILED, opening.code
         listed["reasonText"] = f"The chain refused the opening: {opening.code}."
     return listed
 
 
-def find(context: Context, agreement_id: bytes) -> ExchangeAgreement:
+def find(context: Context, agreement_id: bytes) -> AgreementRow:
     """An agreement's row; ``unknown_agreement``."""
     with context.database.read() as session:
-        row = session.get(ExchangeAgreement, agreement_id)
+        row = session.get(AgreementRow, agreement_id)
     if row is None:
         raise NotFound("unknown_agreement", "This node knows no such agreement.")
     return row
 
 
-def _listed(row: ExchangeAgreement, newest: Mapping[bytes, int]) -> dict[str, Any]:
+def _listed(row: AgreementRow, newest: Mapping[bytes, int]) -> dict[str, Any]:
     agreement = Agreement.from_json(row.agreement)
     newer = newest.get(agreement.asset_id, 0)
     newer = newer if newer > agreement.asset_version else 0
@@ -717,7 +874,7 @@ def _listed(row: ExchangeAgreement, newest: Mapping[bytes, int]) -> dict[str, An
         "stateSince": row.state_since,
         "provider": row.provider,
         "buyer": row.buyer,
-        "unit": Unit(agreement.unit).name.lower(),
+        "unit": MeteredUnit(agreement.unit).name.lower(),
         "agreement": row.agreement,
         "openedAt": row.opened_at,
         "noticeAt": row.notice_at,
@@ -738,30 +895,32 @@ def _hex(value: Any) -> bytes:
 
 
 def apply(session: Session, event: Event) -> None:
-    """Take one of TradeSettlement's events into the agreements; agreements of others are kept as the chain tells them."""
+    """Take one of TradeSettlement's events into the agreements; agreements of others are kept as
+    the chain tells them.
+    """
     agreement_id = event.arguments.get("agreementId")
     if agreement_id is None:
         return
-    row = session.get(ExchangeAgreement, agreement_id)
+    row = session.get(AgreementRow, agreement_id)
     if event.name == "AgreementOpened":
         _opened(session, row, event)
     elif row is None:
         return
     elif event.name == "NoticeGiven":
         row.notice_at = event.height
-        if row.state != State.CLOSED:
-            row.state = State.NOTICE
+        if row.state != AgreementStage.CLOSED:
+            row.state = AgreementStage.NOTICE
     elif event.name == "AgreementClosed":
-        row.closed_at, row.state = event.height, State.CLOSED
+        row.closed_at, row.state = event.height, AgreementStage.CLOSED
         row.paid, row.refunded = event.arguments["paid"], event.arguments["refunded"]
 
 
-def _opened(session: Session, row: ExchangeAgreement | None, event: Event) -> None:
+def _opened(session: Session, row: AgreementRow | None, event: Event) -> None:
     agreement: Agreement = event.arguments["agreement"]
     if row is None:
-        row = ExchangeAgreement(
+        row = AgreementRow(
             agreement_id=event.arguments["agreementId"],
-            side=Side.OBSERVER,
+            side=AgreementSide.OBSERVER,
             provider=agreement.provider,
             buyer=agreement.buyer,
             agreement=agreement.to_json(),
@@ -772,5 +931,10 @@ def _opened(session: Session, row: ExchangeAgreement | None, event: Event) -> No
     row.opened_at = event.height
     if row.closed_at is None and row.notice_at is None:
         # Whatever this node recorded of the proposal: what both signed, anyone could open in time.
-        row.state, row.reason, row.reason_text, row.state_since = State.OPEN, None, None, None
+        row.state, row.reason, row.reason_text, row.state_since = (
+            AgreementStage.OPEN,
+            None,
+            None,
+            None,
+        )
     session.flush()

@@ -9,14 +9,16 @@ import sqlalchemy as sa
 from sqlalchemy import JSON, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chain.database import Base
+from chain.core.database import Base
 
 OWN = sa.text("side != 'observer'")
 """Agreements that this node's organisation is a party of."""
 
 
 class Fen(sa.TypeDecorator[int]):
-    """An amount of up to 128 bits, kept as decimal text: no database's numbers reach that far without rounding."""
+    """An amount of up to 128 bits, kept as decimal text: no database's numbers reach that far
+    without rounding.
+    """
 
     impl = sa.String(39)
     cache_ok = True
@@ -28,7 +30,7 @@ class Fen(sa.TypeDecorator[int]):
         return None if value is None else int(value)
 
 
-class ExchangeOffer(Base):
+class OfferRow(Base):
     """This node's own offer for an asset version."""
 
     __tablename__ = "exchange_offer"
@@ -39,7 +41,7 @@ class ExchangeOffer(Base):
     withdrawn_at: Mapped[int | None] = mapped_column(sa.BigInteger)
 
 
-class ExchangeSeenOffer(Base):
+class SeenOfferRow(Base):
     """Another member's offer as this node showed it to its people; an order names it by its hash."""
 
     __tablename__ = "exchange_seen_offer"
@@ -49,7 +51,7 @@ class ExchangeSeenOffer(Base):
     """Unix seconds."""
 
 
-class ExchangeAgreement(Base):
+class AgreementRow(Base):
     """An agreement: this node's own with signatures, others' as the chain showed them."""
 
     __tablename__ = "exchange_agreement"
@@ -59,14 +61,18 @@ class ExchangeAgreement(Base):
     )
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     added: Mapped[int] = mapped_column(sa.BigInteger, default=time.time_ns, index=True)
-    """When this node added the row, in nanoseconds since 1970: the order of lists. It never changes."""
+    """When this node added the row, in nanoseconds since 1970: the order of lists. It never
+    changes.
+    """
     side: Mapped[str] = mapped_column(sa.String(8))
     state: Mapped[str] = mapped_column(sa.String(16))
     reason: Mapped[str | None] = mapped_column(sa.String(64))
     """Code of how a proposal ended, and a sentence; None for every other state."""
     reason_text: Mapped[str | None] = mapped_column(sa.String(600))
     state_since: Mapped[int | None] = mapped_column(sa.BigInteger)
-    """Unix seconds of the last change of a proposal's state at this node; what the chain decides has heights."""
+    """Unix seconds of the last change of a proposal's state at this node; what the chain decides
+    has heights.
+    """
     reported_at: Mapped[int | None] = mapped_column(sa.BigInteger)
     """When the buyer's node reported the end to the provider's, in Unix seconds."""
     provider: Mapped[str] = mapped_column(sa.String(18))
@@ -84,4 +90,4 @@ class ExchangeAgreement(Base):
     refunded: Mapped[int] = mapped_column(Fen, default=0)
 
 
-AGREEMENTS = cast(sa.Table, ExchangeAgreement.__table__)
+AGREEMENTS = cast(sa.Table, AgreementRow.__table__)

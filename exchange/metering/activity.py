@@ -1,4 +1,6 @@
-"""Which agreements served a call or took a voucher lately, so that the claim worker looks at these and not at all of them."""
+"""Which agreements served a call or took a voucher lately, so that the claim worker looks at these
+and not at all of them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from chain.context import Context
 
 
 class Activity:
-    """The agreements that changed since they were last taken. Thread-safe; a hint that a restart may lose."""
+    """The agreements that changed since they were last taken. Thread-safe; a hint that a restart
+    may lose.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

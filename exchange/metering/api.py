@@ -10,15 +10,15 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from chain.errors import Forbidden, QiaolianError
-from chain.statements import RequestWithdrawal, UsageRequest, Voucher
+from chain.core.errors import Forbidden, QiaolianError
+from chain.statements.types import RequestWithdrawal, UsageRequest, Voucher
 from exchange.metering import recovery, rules, service
 from exchange.metering.gateway import encoded, gateway_limits
-from exchange.metering.model import CallResult, Ending, operation_of
-from exchange.metering.model import Query as CallQuery
+from exchange.metering.model import CallQuery as CallQuery
+from exchange.metering.model import CallResult, CallStatus, operation_of
 from registry.access import (
+    NonNegativeInt,
     Principal,
-    Whole,
     field,
     get_context,
     hex_bytes,
@@ -36,8 +36,8 @@ _system = require_local("system")
 _readers = require_local("clerk", "system", "officer", "auditor", "administrator")
 Key = Annotated[str, Path(min_length=1, max_length=200)]
 
-MOST_PER_BATCH = 1000
-AT_ONCE = 64
+MAX_BATCH_CALLS = 1000
+MAX_CONCURRENT = 64
 _CALL: dict[str, Any] = {
     "agreementId": "0x" + "33" * 32,
     "subject": "92440700MA4WTEYT1T",
@@ -45,9 +45,25 @@ _CALL: dict[str, Any] = {
     "purpose": "credit-assessment",
     "consentId": "0x" + "44" * 32,
 }
-_QUERY = {"columns": ["Seniority"], "consent": "", "operation": "use", "purpose": "statistics", "subject": "92440700MA4WTEYT1T"}
-_ITEM: dict[str, Any] = {"request": UsageRequest, "signature": SIGNATURE, "salt": SALT, "query": _QUERY, "consent": None}
-_WITHDRAWN: dict[str, Any] = {**_ITEM, "withdrawal": RequestWithdrawal, "withdrawalSignature": SIGNATURE}
+_QUERY = {
+    "columns": ["Seniority"],
+    "consent": "",
+    "operation": "use",
+    "purpose": "statistics",
+    "subject": "92440700MA4WTEYT1T",
+}
+_ITEM: dict[str, Any] = {
+    "request": UsageRequest,
+    "signature": SIGNATURE,
+    "salt": SALT,
+    "query": _QUERY,
+    "consent": None,
+}
+_WITHDRAWN: dict[str, Any] = {
+    **_ITEM,
+    "withdrawal": RequestWithdrawal,
+    "withdrawalSignature": SIGNATURE,
+}
 
 
 class CallBody(BaseModel):
@@ -73,7 +89,7 @@ class CallBody(BaseModel):
         return CallQuery.from_json(made.to_json())
 
 
-class KeyedCall(CallBody):
+class BatchCall(CallBody):
     """One call of a batch, with its own idempotency key."""
 
     key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -82,8 +98,10 @@ class KeyedCall(CallBody):
 class BatchBody(BaseModel):
     """Several calls; each ends on its own."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"calls": [{**_CALL, "key": "order-117/1"}]}})
-    calls: Annotated[list[KeyedCall], Field(min_length=1, max_length=MOST_PER_BATCH)]
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"calls": [{**_CALL, "key": "order-117/1"}]}}
+    )
+    calls: Annotated[list[BatchCall], Field(min_length=1, max_length=MAX_BATCH_CALLS)]
 
 
 @router.post(
@@ -122,22 +140,32 @@ async def call(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Response:
     context = await get_context(request)
-    result = await service.call(context, hex_bytes(body.agreementId), body.query(), idempotency_key=idempotency_key)
-    if result.ending != Ending.SERVED:
+    result = await service.call(
+        context, hex_bytes(body.agreementId), body.query(), idempotency_key=idempotency_key
+    )
+    if result.status != CallStatus.SERVED:
         raise _refused(result)
     return _json(result.to_json())
 
 
-@router.post("/v1/calls/batch", summary="Make several metered calls; each ends on its own", openapi_extra=LARGE_BODY)
-async def batch(request: Request, body: BatchBody, _caller: Principal = Depends(_system)) -> Response:
+@router.post(
+    "/v1/calls/batch",
+    summary="Make several metered calls; each ends on its own",
+    openapi_extra=LARGE_BODY,
+)
+async def batch(
+    request: Request, body: BatchBody, _caller: Principal = Depends(_system)
+) -> Response:
     context = await get_context(request)
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def one(item: KeyedCall) -> dict[str, Any]:
+    async def one(item: BatchCall) -> dict[str, Any]:
         async with gate:
             try:
                 agreement_id = hex_bytes(item.agreementId)
-                result = await service.call(context, agreement_id, item.query(), idempotency_key=item.key)
+                result = await service.call(
+                    context, agreement_id, item.query(), idempotency_key=item.key
+                )
             except QiaolianError as error:
                 return _failed(item, error)
         return result.to_json()
@@ -171,7 +199,9 @@ class CallList(ListAnswer):
 )
 def calls(
     agreementId: str | None = None,
-    outcome: Annotated[str | None, Query(pattern="^(outstanding|served|refused|void|conflict)$")] = None,
+    outcome: Annotated[
+        str | None, Query(pattern="^(outstanding|served|refused|void|conflict)$")
+    ] = None,
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
     _caller: Principal = Depends(_system),
@@ -183,7 +213,10 @@ def calls(
 @router.get(
     "/v1/calls/{key:path}",
     summary="The result of the call under a key; an unanswered request is sent again",
-    responses={404: {"description": "`call_unknown`"}, 503: {"description": "`call_outstanding`: still unanswered."}},
+    responses={
+        404: {"description": "`call_unknown`"},
+        503: {"description": "`call_outstanding`: still unanswered."},
+    },
 )
 async def fetch(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
     return _json((await service.fetch(await get_context(request), key)).to_json())
@@ -192,7 +225,10 @@ async def fetch(request: Request, key: Key, _caller: Principal = Depends(_system
 @router.post(
     "/v1/calls/{key:path}/withdraw",
     summary="Withdraw an unanswered request: ends unbilled, or with the answer if it was served before",
-    responses={404: {"description": "`call_unknown`"}, 503: {"description": "`call_outstanding`: the withdrawal is stored and unanswered."}},
+    responses={
+        404: {"description": "`call_unknown`"},
+        503: {"description": "`call_outstanding`: the withdrawal is stored and unanswered."},
+    },
 )
 async def withdraw(request: Request, key: Key, _caller: Principal = Depends(_system)) -> Response:
     return _json((await service.withdraw(await get_context(request), key)).to_json())
@@ -225,7 +261,9 @@ class UnknownSubjectList(ListAnswer):
     grants: list[UnknownSubjectRow]
 
 
-@router.get("/v1/unknown-subjects", summary="Grants under which unknown subjects were asked for (provider)")
+@router.get(
+    "/v1/unknown-subjects", summary="Grants under which unknown subjects were asked for (provider)"
+)
 def unknown_subjects(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
@@ -242,13 +280,17 @@ def unknown_subjects(
 
 
 @router.post(
-    "/v1/peer/calls", summary="Usage requests of another member's node", openapi_extra=strict_body(requests=[_ITEM, _WITHDRAWN]) | LARGE_BODY
+    "/v1/peer/calls",
+    summary="Usage requests of another member's node",
+    openapi_extra=strict_body(requests=[_ITEM, _WITHDRAWN]) | LARGE_BODY,
 )
 async def serve(request: Request) -> Response:
     # Asked for by hand: the framework's way costs as much as both signatures.
     context, caller = await get_context(request), await require_member(request)
     items = field(await strict_json(request), "requests", list)
-    return Response(encoded(await service.serve(context, caller.member, items)), media_type="application/json")
+    return Response(
+        encoded(await service.serve(context, caller.member, items)), media_type="application/json"
+    )
 
 
 @router.post(
@@ -265,34 +307,51 @@ async def vouchers(
     items = field(body, "vouchers", list)
     for item in items:
         voucher = Voucher.from_json(field(item, "voucher", dict))
-        await service.take_voucher(context, caller.member, voucher, hex_field(item, "signature", length=65))
+        await service.accept_voucher(
+            context, caller.member, voucher, hex_field(item, "signature", length=65)
+        )
     return {"taken": len(items)}
 
 
-@router.get("/v1/peer/agreements/{agreement_id}/places", summary="A lane's places after one, for the other party that lost them")
-def places(
-    agreement_id: str, lane: Whole, after: Whole, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+@router.get(
+    "/v1/peer/agreements/{agreement_id}/positions",
+    summary="A lane's positions after one, for the other party that lost them",
+)
+def positions(
+    agreement_id: str,
+    lane: NonNegativeInt,
+    after: NonNegativeInt,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
-    return recovery.places(context, caller.member, hex_bytes(agreement_id), lane, after)
+    return recovery.positions(context, caller.member, hex_bytes(agreement_id), lane, after)
 
 
 def _refused(result: CallResult) -> Forbidden:
     sentence = "The provider refused the call; it costs nothing."
-    if result.ending == Ending.VOID:
+    if result.status == CallStatus.VOID:
         sentence = "The right was revoked before the answer arrived; the call costs nothing."
     if result.reason == "answer_too_large":
         sentence = "The answer is larger than can be delivered; the call costs nothing."
     named = result.to_json()
-    told = {name: named[name] for name in ("idempotencyKey", "lane", "seq", "receipt")}
-    return Forbidden(result.reason, sentence, hint=rules.refusal_hint(result.reason), **told)
+    reported = {name: named[name] for name in ("idempotencyKey", "lane", "seq", "receipt")}
+    return Forbidden(result.reason, sentence, hint=rules.refusal_hint(result.reason), **reported)
 
 
-def _failed(item: KeyedCall, error: QiaolianError) -> dict[str, Any]:
+def _failed(item: BatchCall, error: QiaolianError) -> dict[str, Any]:
     """A call of a batch without a result, with the key to ask again under if its request is stored."""
-    told = {"outcome": "failed", "reason": error.code, "detail": error.sentence, "hint": error.hint, "refusedBy": error.refused_by.to_json()}
+    reported = {
+        "outcome": "failed",
+        "reason": error.code,
+        "detail": error.sentence,
+        "hint": error.hint,
+        "refusedBy": error.refused_by.to_json(),
+    }
     key = error.context.get("idempotencyKey", item.key)
-    return told if key is None else {**told, "idempotencyKey": key}
+    return reported if key is None else {**reported, "idempotencyKey": key}
 
 
 def _json(value: Any) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")), media_type="application/json")
+    return Response(
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")), media_type="application/json"
+    )

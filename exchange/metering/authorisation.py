@@ -1,8 +1,10 @@
-"""Whether a call may be served: one decision on records of the chain that were proved under one block.
+"""Whether a call may be served: one decision on records of the chain that were proved under one
+block.
 
-``authorise`` asks, in this order: the agreement is open and covers the request; buyer, keys and asset are in force; the grant allows the
-use; the asset version lists the purpose and delivers the columns; the subject consents where the purpose needs it. A served call that is
-repeated is not decided again: ``require_not_withdrawn`` asks only whether a right was withdrawn since.
+``authorise`` asks, in this order: the agreement is open and covers the request; buyer, keys and
+asset are in force; the grant allows the use; the asset version lists the purpose and delivers the
+columns; the subject consents where the purpose needs it. A served call that is repeated is not
+decided again: ``require_not_withdrawn`` asks only whether a right was withdrawn since.
 
 Pure: no chain, no database, no clock.
 """
@@ -13,11 +15,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chain.errors import BadInput, Forbidden, QiaolianError
-from chain.proved import ProvedRecords, Word, agreement_records, asset_record, consent_record, grant_record, hold_record, key_record, member_record
-from chain.statements import Agreement, GrantTerms, UsageRequest
+from chain.core.errors import BadInput, Forbidden, QiaolianError
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    agreement_records,
+    asset_record,
+    consent_record,
+    grant_record,
+    hold_record,
+    key_record,
+    member_record,
+)
+from chain.statements.types import Agreement, GrantTerms, UsageRequest
 from exchange.metering import rules
-from exchange.metering.model import Query
+from exchange.metering.model import CallQuery
 from exchange.metering.rules import UnknownSubjects
 from registry.credit.rules import CheckedPackage, ConsentPackage, consent_records, require_consent
 from registry.grants.rules import require_allows, require_delivering
@@ -30,7 +42,9 @@ ShownConsent = CheckedPackage | QiaolianError | None
 
 @dataclass(frozen=True)
 class Rights:
-    """What calls under one agreement stand on, apart from the chain's records. Does not change while the agreement lasts."""
+    """What calls under one agreement stand on, apart from the chain's records. Does not change
+    while the agreement lasts.
+    """
 
     agreement_id: bytes
     agreement: Agreement
@@ -42,7 +56,7 @@ class Rights:
     purposes: ListedPurposes
 
     @property
-    def records(self) -> tuple[Word, ...]:
+    def records(self) -> tuple[StorageKey, ...]:
         """The chain's records that every call needs."""
         agreement = self.agreement
         return (
@@ -56,7 +70,7 @@ class Rights:
         )
 
 
-def records_of_consent(query: Query, consent: ShownConsent) -> tuple[Word, ...]:
+def records_of_consent(query: CallQuery, consent: ShownConsent) -> tuple[StorageKey, ...]:
     """The records that say whether the consent a query names is in force."""
     named = tuple(consent_record(commitment) for commitment in _commitment(query))
     return (*named, *(consent_records(consent) if isinstance(consent, CheckedPackage) else ()))
@@ -65,7 +79,7 @@ def records_of_consent(query: Query, consent: ShownConsent) -> tuple[Word, ...]:
 def authorise(
     rights: Rights,
     request: UsageRequest,
-    query: Query,
+    query: CallQuery,
     consent: ShownConsent,
     records: ProvedRecords,
     *,
@@ -82,9 +96,10 @@ def authorise(
         now: Unix seconds.
 
     Raises:
-        Forbidden, BadInput: what ``rules.require_servable``, ``require_parties``, ``registry.grants.rules.require_allows``,
-            ``registry.credit.rules.require_consent`` raise; ``too_many_unknown_subjects``, ``purpose_not_listed``, ``column_unknown``,
-            ``column_withheld``.
+        Forbidden, BadInput: what ``rules.require_servable``, ``require_parties``,
+        ``registry.grants.rules.require_allows``,
+            ``registry.credit.rules.require_consent`` raise; ``too_many_unknown_subjects``,
+            ``purpose_not_listed``, ``column_unknown``, ``column_withheld``.
     """
     state = records.agreement(rights.agreement_id)
     opened, ended = state.opened_at != 0, state.notice_at != 0 or state.closed_at != 0
@@ -108,7 +123,15 @@ def authorise(
         if isinstance(consent, QiaolianError):
             raise consent
         bank = rights.agreement.buyer
-        require_consent(consent, records, commitment=query.consent, subject=query.subject, bank=bank, purpose=query.purpose, now=now)
+        require_consent(
+            consent,
+            records,
+            commitment=query.consent,
+            subject=query.subject,
+            bank=bank,
+            purpose=query.purpose,
+            now=now,
+        )
 
 
 def require_parties(rights: Rights, records: ProvedRecords) -> None:
@@ -125,14 +148,20 @@ def require_parties(rights: Rights, records: ProvedRecords) -> None:
     if not records.asset(agreement.asset_id).live:
         raise Forbidden("asset_cancelled", "The asset was cancelled.")
     if not all(records.key(key).live for key in (agreement.provider_key, agreement.buyer_key)):
-        raise Forbidden("key_ended", "A key that the agreement pins, the buyer's or the provider's, has ended.")
+        raise Forbidden(
+            "key_ended", "A key that the agreement pins, the buyer's or the provider's, has ended."
+        )
 
 
-def require_not_withdrawn(rights: Rights, query: Query, records: ProvedRecords, *, stopped: bool) -> None:
-    """No right that a served call stands on was withdrawn since, by the chain's records and the owner's own stop.
+def require_not_withdrawn(
+    rights: Rights, query: CallQuery, records: ProvedRecords, *, stopped: bool
+) -> None:
+    """No right that a served call stands on was withdrawn since, by the chain's records and the
+    owner's own stop.
 
-    A void takes a served call out of the totals, so nothing that the buyer sends beside its signed request, and no mere passing of time, is
-    asked here: the consent is the one that the signed query names.
+    A void takes a served call out of the totals, so nothing that the buyer sends beside its signed
+    request, and no mere passing of time, is asked here: the consent is the one that the signed
+    query names.
 
     Raises:
         Forbidden: what ``require_parties`` raises, ``grant_revoked``, ``consent_withdrawn``.
@@ -140,25 +169,37 @@ def require_not_withdrawn(rights: Rights, query: Query, records: ProvedRecords, 
     require_parties(rights, records)
     if stopped or records.grant(rights.agreement.grant_id).revoked_at:
         raise Forbidden("grant_revoked", "The grant was revoked.")
-    if rights.purposes.needs_consent(query.purpose) and any(records.consent(commitment).withdrawn_at for commitment in _commitment(query)):
+    if rights.purposes.needs_consent(query.purpose) and any(
+        records.consent(commitment).withdrawn_at for commitment in _commitment(query)
+    ):
         raise Forbidden("consent_withdrawn", "The subject withdrew the consent.")
 
 
-def require_repeated(query: Query, package: Any, *, purposes: ListedPurposes) -> None:
-    """A repetition carries the consent that the call was served with, where the purpose needs one: ``consent_missing``, ``consent_malformed``.
+def require_repeated(query: CallQuery, package: Any, *, purposes: ListedPurposes) -> None:
+    """A repetition carries the consent that the call was served with, where the purpose needs one:
+    ``consent_missing``, ``consent_malformed``.
 
-    A call that was served without a consent, before the asset's purposes were listed, is repeated without one.
+    A call that was served without a consent, before the asset's purposes were listed, is repeated
+    without one.
     """
     if not query.consent or not purposes.needs_consent(query.purpose):
         return
     hint = "Send the request as it was first sent; its answer stands as it is."
     if package is None:
-        raise Forbidden("consent_missing", "The request is repeated without the consent it was served with.", hint=hint)
+        raise Forbidden(
+            "consent_missing",
+            "The request is repeated without the consent it was served with.",
+            hint=hint,
+        )
     if "0x" + ConsentPackage.from_json(package).consent_id().hex() != query.consent:
-        raise BadInput("consent_malformed", "The request is repeated with another consent than it was served with.", hint=hint)
+        raise BadInput(
+            "consent_malformed",
+            "The request is repeated with another consent than it was served with.",
+            hint=hint,
+        )
 
 
-def _commitment(query: Query) -> tuple[bytes, ...]:
+def _commitment(query: CallQuery) -> tuple[bytes, ...]:
     """The consent that a query names, if it names one by its form."""
     if len(query.consent) != 66:
         return ()

@@ -1,11 +1,15 @@
-"""The buyer's side: turns a query of the organisation's own systems into a request, an answer and their proofs.
+"""The buyer's side: turns a query of the organisation's own systems into a request, an answer and
+their proofs.
 
-A call takes the next place of a lane (one request under way in each). Calls to the same provider that are ready at the same moment travel together:
-one commit makes their requests durable, one exchange carries them, one commit keeps what came back; then each is answered.
+A call takes the next place of a lane (one request under way in each). Calls to the same provider
+that are ready at the same moment travel together: one commit makes their requests durable, one
+exchange carries them, one commit keeps what came back; then each is answered.
 
-Once a request is stored, its call ends with an answer of the gateway or as ``CallOutstanding``, which names the idempotency key. Whoever has the
-key can ask again (the same bytes are sent) or withdraw the request. Before a lane takes another call, a request nobody waits for any more is
-withdrawn by the node itself: nothing is served and billed for nobody. All of that holds after a restart as well.
+Once a request is stored, its call ends with an answer of the gateway or as ``CallOutstanding``,
+which names the idempotency key. Whoever has the key can ask again (the same bytes are sent) or
+withdraw the request. Before a lane takes another call, a request nobody waits for any more is
+withdrawn by the node itself: nothing is served and billed for nobody. All of that holds after a
+restart as well.
 """
 
 from __future__ import annotations
@@ -24,14 +28,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from chain import schema
-from chain.canonical import dumps
-from chain.commitment import commit, commit_bytes, new_salt
 from chain.context import Context
-from chain.crypto import keccak256, recover
-from chain.database import Prepared
-from chain.eip712 import domain_separator
-from chain.errors import (
+from chain.core import schema
+from chain.core.canonical import dumps
+from chain.core.crypto import keccak256, recover
+from chain.core.database import PreparedStatement
+from chain.core.errors import (
     BadInput,
     Conflict,
     Forbidden,
@@ -42,33 +44,43 @@ from chain.errors import (
     Unauthorised,
     Unavailable,
 )
-from chain.printable import printable
-from chain.statements import (
+from chain.core.printable import printable
+from chain.ethereum.eip712 import domain_separator
+from chain.statements.commitment import commit, commit_bytes, new_salt
+from chain.statements.types import (
     Agreement,
-    Outcome,
     ReceiptVoid,
     RequestWithdrawal,
+    UsageOutcome,
     UsageReceipt,
     UsageRequest,
 )
 from exchange.agreements import service as agreements
-from exchange.agreements.model import Side
+from exchange.agreements.model import AgreementSide
 from exchange.metering import consents, rules
-from exchange.metering.abreast import require_abreast
 from exchange.metering.model import (
     MIN_BODY_BYTES,
     REQUEST_DOMAIN,
     RESPONSE_DOMAIN,
     WITHDRAWN,
     CallOutstanding,
+    CallQuery,
     CallResult,
-    Ending,
-    Head,
-    Query,
+    CallStatus,
+    LaneState,
 )
 from exchange.metering.recovery import require_recovered
-from exchange.metering.store import BUYER, head_of, heads, is_final, keep_voucher, place, voucher_row
-from registry.evidence.service import append, append_again, append_all
+from exchange.metering.store import (
+    BUYER,
+    call_at,
+    is_final,
+    lane_state_of,
+    last_calls,
+    store_voucher,
+    voucher_row,
+)
+from exchange.metering.synchronisation import require_synchronised
+from registry.evidence.service import append, append_all, append_if_missing
 
 log = logging.getLogger("qiaolian.calls")
 T = TypeVar("T")
@@ -80,10 +92,12 @@ _SPLIT_STATUSES = frozenset({400, 413, 422})
 """An exchange refused as a whole for one of its requests: the others are sent without it."""
 REQUEST_SECONDS = 120
 """A request's expiry: how long its first service may take."""
-PATIENCE_SECONDS = 15.0
-"""How long a call keeps asking a provider that cannot be reached before its caller is told; the request stays stored."""
-MOST_PER_EXCHANGE = 64
-EXCHANGES_AT_ONCE = 2
+RETRY_SECONDS = 15.0
+"""How long a call keeps asking a provider that cannot be reached before its caller is told; the
+request stays stored.
+"""
+MAX_EXCHANGE_REQUESTS = 64
+MAX_CONCURRENT_EXCHANGES = 2
 _BY_STATUS: dict[int, type[QiaolianError]] = {
     401: Unauthorised,
     403: Forbidden,
@@ -95,12 +109,12 @@ _BY_STATUS: dict[int, type[QiaolianError]] = {
 
 
 @dataclass
-class Lane:
+class BuyerLane:
     """One lane in memory."""
 
     number: int
-    head: Head = field(default_factory=Head)
-    outstanding: Sent | None = None
+    head: LaneState = field(default_factory=LaneState)
+    outstanding: OutgoingRequest | None = None
     """A stored request without an answer."""
     halted: str = ""
     """The code of what contradicted the books here; such a lane takes no more calls."""
@@ -109,22 +123,22 @@ class Lane:
 
 
 @dataclass
-class Trade:
+class BuyerTrade:
     """One agreement in memory."""
 
     agreement_id: bytes
     agreement: Agreement
-    lanes: list[Lane]
+    lanes: list[BuyerLane]
     final: bool = False
     """Whether this side signed the final totals: nothing more is asked for."""
 
 
 @dataclass
-class Sent:
+class OutgoingRequest:
     """One stored (or about to be stored) request."""
 
-    trade: Trade
-    lane: Lane
+    trade: BuyerTrade
+    lane: BuyerLane
     request: UsageRequest
     request_hash: bytes
     signature: bytes
@@ -136,11 +150,13 @@ class Sent:
     """The wire's ``query``, ``salt`` and ``consent`` as stored."""
     replaces: bool = False
     """Whether the key is taken over from a request that the node withdrew."""
-    withdrawal: Withdrawal | None = None
+    withdrawal: SignedWithdrawal | None = None
     done: asyncio.Future[CallResult] | None = None
 
     def payload(self) -> str:
-        """What is sent: the request, or its withdrawal once that is signed. A withdrawal carries no consent: it authorises nothing."""
+        """What is sent: the request, or its withdrawal once that is signed. A withdrawal carries no
+        consent: it authorises nothing.
+        """
         if self.withdrawal is None:
             return self.wire
         beside = {**json.loads(self.query), "consent": None}
@@ -149,7 +165,7 @@ class Sent:
 
 
 @dataclass
-class Withdrawal:
+class SignedWithdrawal:
     """A signed withdrawal of a stored request."""
 
     text: str
@@ -161,7 +177,9 @@ class Withdrawal:
 
 
 class NoAnswer(Exception):
-    """An exchange brought no answer of the gateway to a request: a failure of transport, token, proxy or of this node."""
+    """An exchange brought no answer of the gateway to a request: a failure of transport, token,
+    proxy or of this node.
+    """
 
     def __init__(self, cause: QiaolianError) -> None:
         super().__init__(cause.code)
@@ -179,8 +197,8 @@ class Buyer:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.separator = domain_separator(context.domain(CONTRACT))
-        self._trades: dict[bytes, Trade] = {}
-        self._couriers: dict[str, _Courier] = {}
+        self._trades: dict[bytes, BuyerTrade] = {}
+        self._batchers: dict[str, _RequestBatcher] = {}
         self._under_way: dict[str, asyncio.Task[CallResult]] = {}
         self._loading = asyncio.Lock()
 
@@ -192,48 +210,62 @@ class Buyer:
             buyer = context.ports["exchange.buyer"] = cls(context)
         return buyer
 
-    async def call(self, agreement_id: bytes, query: Query, idempotency_key: str | None) -> CallResult:
-        """Make a metered call; the same key with the same query gives the same result, whatever happened in between. Without a key one is made.
+    async def call(
+        self, agreement_id: bytes, query: CallQuery, idempotency_key: str | None
+    ) -> CallResult:
+        """Make a metered call; the same key with the same query gives the same result, whatever
+        happened in between. Without a key one is made.
 
         Raises:
             NotFound: ``unknown_agreement``, ``consent_unknown``; Forbidden: ``not_buyer``;
             BadInput: ``request_too_large``, ``consent_too_large``;
-            Conflict: ``idempotency_key_reused``, ``lane_halted``, or what in the answer contradicts this node's records;
-            Unavailable: ``lane_blocked`` (nothing was asked); CallOutstanding: the request is stored and unanswered, and the error names its key.
+            Conflict: ``idempotency_key_reused``, ``lane_halted``, or what in the answer contradicts
+                this node's records;
+            Unavailable: ``lane_blocked`` (nothing was asked); CallOutstanding: the request is
+                stored and unanswered, and the error names its key.
         """
         if idempotency_key is None:
-            return await _to_its_end(self._fresh(agreement_id, query, secrets.token_hex(16)))
+            return await _uncancelled(self._fresh(agreement_id, query, secrets.token_hex(16)))
         task = self._under_way.get(idempotency_key)
         if task is None:
-            task = asyncio.ensure_future(self._once(agreement_id, query, idempotency_key))
+            task = asyncio.ensure_future(self._call_once(agreement_id, query, idempotency_key))
             self._under_way[idempotency_key] = task
             task.add_done_callback(lambda _: self._under_way.pop(idempotency_key, None))
         else:
             await asyncio.wait([task])
-            return await self._once(agreement_id, query, idempotency_key)
+            return await self._call_once(agreement_id, query, idempotency_key)
         return await asyncio.shield(task)
 
     async def fetch(self, key: str) -> CallResult:
         """The result of the call under a key; its request is sent again if it is unanswered.
 
         Raises:
-            NotFound: ``call_unknown``; CallOutstanding: while there is no answer; Conflict: the code for which the lane halted.
+            NotFound: ``call_unknown``; CallOutstanding: while there is no answer; Conflict: the
+                code for which the lane halted.
         """
-        return result_of(await _to_its_end(self._asked_again(await asyncio.to_thread(self._known, key))))
+        return result_of(
+            await _uncancelled(self._resend(await asyncio.to_thread(self._known, key)))
+        )
 
     async def withdraw(self, key: str) -> CallResult:
-        """Withdraw the unanswered request of a call: refused with ``withdrawn``, or the answer if the gateway had served it before.
+        """Withdraw the unanswered request of a call: refused with ``withdrawn``, or the answer if
+        the gateway had served it before.
 
         The key stays used. A finished call is given as it is.
 
         Raises:
-            NotFound: ``call_unknown``; CallOutstanding: the withdrawal is stored and has no answer; Conflict: as ``fetch``.
+            NotFound: ``call_unknown``; CallOutstanding: the withdrawal is stored and has no answer;
+                Conflict: as ``fetch``.
         """
-        return result_of(await _to_its_end(self._withdrawn(await asyncio.to_thread(self._known, key))))
+        return result_of(
+            await _uncancelled(self._withdrawn(await asyncio.to_thread(self._known, key)))
+        )
 
     @asynccontextmanager
-    async def finished(self, agreement_id: bytes) -> AsyncIterator[Trade]:
-        """Hold every lane of an agreement with nothing outstanding: no request is made until the block ends."""
+    async def idle_lanes(self, agreement_id: bytes) -> AsyncIterator[BuyerTrade]:
+        """Hold every lane of an agreement with nothing outstanding: no request is made until the
+        block ends.
+        """
         trade = await self.trade(agreement_id)
         async with AsyncExitStack() as stack:
             for lane in trade.lanes:
@@ -252,57 +284,66 @@ class Buyer:
                     made.append(await self._voucher(trade, lane))
         return made
 
-    async def _voucher(self, trade: Trade, lane: Lane) -> dict[str, Any]:
+    async def _voucher(self, trade: BuyerTrade, lane: BuyerLane) -> dict[str, Any]:
         voucher = rules.closing_voucher(trade.agreement_id, lane.number, lane.head)
         digest = self.digest(voucher.struct_hash())
         signature = self._signature(trade, digest)
 
         def change(session: Session) -> None:
-            keep_voucher(session, voucher_row(voucher, signature))
+            store_voucher(session, voucher_row(voucher, signature))
             append(session, kind="Voucher", digest=digest, at=self.context.now())
 
         await self.context.database.awrite(change)
         return {"voucher": voucher.to_json(), "signature": "0x" + signature.hex()}
 
-    # --- one call ------------------------------------------------------------------------------------------------------------
+    # --- one call ---------------------------------------------------------------------------------
 
-    async def _once(self, agreement_id: bytes, query: Query, key: str) -> CallResult:
+    async def _call_once(self, agreement_id: bytes, query: CallQuery, key: str) -> CallResult:
         """A call under a key: what is known of it, else a fresh one."""
-        if not await self.context.database.aask(_IS_KNOWN, {"key": key}):
+        if not await self.context.database.afetch(_IS_KNOWN, {"key": key}):
             return await self._fresh(agreement_id, query, key)
         known = await asyncio.to_thread(self._known, key)
-        if known.agreement_id != agreement_id or json.loads(known.query)["query"] != query.to_json():
-            raise Conflict("idempotency_key_reused", "The key stands for another call.", hint="Use a new key.")
-        known = await self._asked_again(known)
+        if (
+            known.agreement_id != agreement_id
+            or json.loads(known.query)["query"] != query.to_json()
+        ):
+            raise Conflict(
+                "idempotency_key_reused", "The key stands for another call.", hint="Use a new key."
+            )
+        known = await self._resend(known)
         if known.withdrawn_by == BY_NODE and known.reason == WITHDRAWN:
             # Nobody but this node gave the request up, and its receipt says that it was not served.
             return await self._fresh(agreement_id, query, key, replaces=True)
         return result_of(known)
 
-    async def _asked_again(self, known: Any) -> Any:
+    async def _resend(self, known: Any) -> Any:
         """A call's row after its unanswered request, or the withdrawal of it, was sent again."""
-        if known.ending != Ending.ASKED:
+        if known.status != CallStatus.ASKED:
             return known
         lane = (await self.trade(known.agreement_id)).lanes[known.lane]
         async with lane.lock:
-            if _waits(lane, known):
-                await self._ask(lane)
+            if _is_outstanding(lane, known):
+                await self._send_until_answered(lane)
         return await asyncio.to_thread(self._known, known.idempotency_key)
 
     async def _withdrawn(self, known: Any) -> Any:
         """A call's row after its unanswered request was withdrawn for its caller."""
-        if known.ending == Ending.ASKED:
+        if known.status == CallStatus.ASKED:
             lane = (await self.trade(known.agreement_id)).lanes[known.lane]
             async with lane.lock:
-                if _waits(lane, known):
+                if _is_outstanding(lane, known):
                     await self._withdraw(lane, BY_CALLER)
             known = await asyncio.to_thread(self._known, known.idempotency_key)
         if known.withdrawn_by == BY_NODE:
-            await self.context.database.awrite(lambda session: _set_withdrawn_by_caller(session, known.idempotency_key))
+            await self.context.database.awrite(
+                lambda session: _set_withdrawn_by_caller(session, known.idempotency_key)
+            )
         return known
 
-    async def _withdraw(self, lane: Lane, by: str) -> CallResult:
-        """Sign the withdrawal of a lane's unanswered request, once, and send it until it is answered or patience ends."""
+    async def _withdraw(self, lane: BuyerLane, by: str) -> CallResult:
+        """Sign the withdrawal of a lane's unanswered request, once, and send it until it is
+        answered or patience ends.
+        """
         sent = lane.outstanding
         assert sent is not None
         if sent.withdrawal is None:
@@ -316,12 +357,14 @@ class Buyer:
             )
             digest = self.digest(statement.struct_hash())
             signature = self._signature(sent.trade, digest)
-            sent.withdrawal = Withdrawal(_dumps(statement.to_json()), signature, digest, by)
+            sent.withdrawal = SignedWithdrawal(_dumps(statement.to_json()), signature, digest, by)
         elif by == BY_CALLER and sent.withdrawal.by != by:
             sent.withdrawal.by, sent.withdrawal.stored = by, False
-        return await self._ask(lane)
+        return await self._send_until_answered(lane)
 
-    async def _fresh(self, agreement_id: bytes, query: Query, key: str, *, replaces: bool = False) -> CallResult:
+    async def _fresh(
+        self, agreement_id: bytes, query: CallQuery, key: str, *, replaces: bool = False
+    ) -> CallResult:
         trade = self._trades.get(agreement_id) or await self.trade(agreement_id)
         rules.require_not_final(trade.final)
         consent = await consents.package_for(self.context, query)
@@ -338,18 +381,25 @@ class Buyer:
             async with lane.lock:
                 await self._clear(lane)
                 if lane.halted:
-                    raise Conflict("lane_halted", "The provider's answers contradict this node's books in this lane.")
+                    raise Conflict(
+                        "lane_halted",
+                        "The provider's answers contradict this node's books in this lane.",
+                    )
                 rules.require_not_final(trade.final)
                 lane.outstanding = self._signed(trade, lane, query, consent, key)
                 lane.outstanding.replaces = replaces
-                return await self._ask(lane)
+                return await self._send_until_answered(lane)
         finally:
             lane.waiting -= 1
 
-    def _signed(self, trade: Trade, lane: Lane, query: Query, consent: str | None, key: str) -> Sent:
+    def _signed(
+        self, trade: BuyerTrade, lane: BuyerLane, query: CallQuery, consent: str | None, key: str
+    ) -> OutgoingRequest:
         """The request for the lane's next place, signed; nothing of it is durable yet."""
         now, salt, asked = self.context.now(), new_salt(), query.to_json()
-        beside = f'{{"query":{_dumps(asked)},"salt":"0x{salt.hex()}","consent":{consent or "null"}}}'
+        beside = (
+            f'{{"query":{_dumps(asked)},"salt":"0x{salt.hex()}","consent":{consent or "null"}}}'
+        )
         rules.require_sendable(beside)
         request = rules.next_request(
             trade.agreement,
@@ -368,7 +418,7 @@ class Buyer:
             "lane": lane.number,
             "seq": request.seq,
             "idempotency_key": key,
-            "ending": Ending.ASKED.value,
+            "status": CallStatus.ASKED.value,
             "reason": "",
             "request": request_text,
             "request_hash": request_hash,
@@ -378,7 +428,7 @@ class Buyer:
             "amount": lane.head.amount,
             "asked_at": now,
         }
-        return Sent(
+        return OutgoingRequest(
             trade=trade,
             lane=lane,
             request=request,
@@ -390,15 +440,17 @@ class Buyer:
             query=beside,
         )
 
-    def _signature(self, trade: Trade, digest: bytes) -> bytes:
+    def _signature(self, trade: BuyerTrade, digest: bytes) -> bytes:
         """By the buyer's key that the agreement pins; ``pinned_key_not_held``."""
         return self.context.pinned_signer(trade.agreement.buyer_key).sign_digest(digest)
 
-    async def _clear(self, lane: Lane) -> None:
-        """Before another request: withdraw what an earlier call, or an earlier process, left unanswered. Its caller was told and has the key.
+    async def _clear(self, lane: BuyerLane) -> None:
+        """Before another request: withdraw what an earlier call, or an earlier process, left
+        unanswered. Its caller was told and has the key.
 
         Raises:
-            Unavailable: ``lane_blocked`` while the withdrawal has no answer; Conflict: what in its answer contradicts this node's records.
+            Unavailable: ``lane_blocked`` while the withdrawal has no answer; Conflict: what in its
+                answer contradicts this node's records.
         """
         if lane.outstanding is None or lane.halted:
             return
@@ -413,23 +465,26 @@ class Buyer:
                 cause=error.context["cause"],
             ).by(error.refused_by) from error
 
-    async def _ask(self, lane: Lane) -> CallResult:
+    async def _send_until_answered(self, lane: BuyerLane) -> CallResult:
         """Send the lane's request, or its withdrawal, until it is answered or patience ends.
 
         Raises:
-            CallOutstanding: the request is stored and unanswered; Conflict: its answer contradicts this node's records, or the key is used;
+            CallOutstanding: the request is stored and unanswered; Conflict: its answer contradicts
+                this node's records, or the key is used;
             Unavailable: it could not even be stored, as if it had never been asked.
         """
         sent = lane.outstanding
         assert sent is not None
-        deadline, pause = time.monotonic() + PATIENCE_SECONDS, 0.05
-        courier = self._courier(sent.trade.agreement.provider)
+        deadline, pause = time.monotonic() + RETRY_SECONDS, 0.05
+        batcher = self._batcher(sent.trade.agreement.provider)
         while True:
             try:
-                return await courier.carry(sent)
+                return await batcher.submit(sent)
             except IntegrityError as error:
                 lane.outstanding = None
-                raise Conflict("idempotency_key_reused", "The key stands for another call.") from error
+                raise Conflict(
+                    "idempotency_key_reused", "The key stands for another call."
+                ) from error
             except NoAnswer as error:
                 if sent.row is not None:
                     lane.outstanding = None
@@ -439,21 +494,21 @@ class Buyer:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 
-    def _courier(self, provider: str) -> _Courier:
-        found = self._couriers.get(provider)
+    def _batcher(self, provider: str) -> _RequestBatcher:
+        found = self._batchers.get(provider)
         if found is None:
-            found = self._couriers[provider] = _Courier(self, provider)
+            found = self._batchers[provider] = _RequestBatcher(self, provider)
         return found
 
-    # --- state ---------------------------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------
 
     def digest(self, struct_hash: bytes) -> bytes:
         """What is signed of a statement of the settlement contract."""
         return keccak256(b"\x19\x01" + self.separator + struct_hash)
 
-    async def trade(self, agreement_id: bytes) -> Trade:
-        """An agreement this node buys under; ``unknown_agreement``, ``not_buyer``, ``agreement_not_open``, ``lane_behind_provider``,
-        ``agreement_unrecovered``."""
+    async def trade(self, agreement_id: bytes) -> BuyerTrade:
+        """An agreement this node buys under; ``unknown_agreement``, ``not_buyer``,
+        ``agreement_not_open``, ``lane_behind_provider``, ``agreement_unrecovered``."""
         found = self._trades.get(agreement_id)
         if found is not None:
             return found
@@ -461,34 +516,52 @@ class Buyer:
             found = self._trades.get(agreement_id)
             if found is None:
                 found = await asyncio.to_thread(self._load, agreement_id)
-                last = {lane.number: lane.outstanding.request.seq if lane.outstanding else lane.head.seq for lane in found.lanes}
-                await require_abreast(self.context, agreement_id, found.agreement, last=last, digest=self.digest)
+                last = {
+                    lane.number: lane.outstanding.request.seq if lane.outstanding else lane.head.seq
+                    for lane in found.lanes
+                }
+                await require_synchronised(
+                    self.context, agreement_id, found.agreement, last=last, digest=self.digest
+                )
                 self._trades[agreement_id] = found
         return found
 
-    def _load(self, agreement_id: bytes) -> Trade:
+    def _load(self, agreement_id: bytes) -> BuyerTrade:
         signed = agreements.load(self.context, agreement_id)
-        if signed.side != Side.BUYER:
+        if signed.side != AgreementSide.BUYER:
             raise Forbidden("not_buyer", "This organisation is not the agreement's buyer.")
         if not agreements.proved_state(self.context, agreement_id).opened_at:
-            raise Conflict("agreement_not_open", "The agreement is not open on the chain yet.", hint="Wait for its opening.")
-        trade = Trade(agreement_id, signed.agreement, [Lane(number) for number in range(signed.agreement.lanes)])
+            raise Conflict(
+                "agreement_not_open",
+                "The agreement is not open on the chain yet.",
+                hint="Wait for its opening.",
+            )
+        trade = BuyerTrade(
+            agreement_id,
+            signed.agreement,
+            [BuyerLane(number) for number in range(signed.agreement.lanes)],
+        )
         with self.context.database.read() as session:
             require_recovered(session, agreement_id)
             trade.final = is_final(session, agreement_id)
-            for number, row in heads(session, BUYER, agreement_id).items():
+            for number, row in last_calls(session, BUYER, agreement_id).items():
                 self._restore(session, trade, trade.lanes[number], row)
         return trade
 
-    def _restore(self, session: Session, trade: Trade, lane: Lane, row: sa.Row[Any]) -> None:
+    def _restore(
+        self, session: Session, trade: BuyerTrade, lane: BuyerLane, row: sa.Row[Any]
+    ) -> None:
         """A lane as the last process left it."""
-        if row.ending not in (Ending.ASKED, Ending.CONFLICT):
-            lane.head = head_of(row)
+        if row.status not in (CallStatus.ASKED, CallStatus.CONFLICT):
+            lane.head = lane_state_of(row)
             return
-        before = place(session, BUYER, trade.agreement_id, lane.number, row.seq - 1)
-        lane.head = head_of(before) if before is not None else Head()
-        request, wire = UsageRequest.from_json(json.loads(row.request)), _wire(row.request, row.request_signature, row.query)
-        lane.outstanding = Sent(
+        before = call_at(session, BUYER, trade.agreement_id, lane.number, row.seq - 1)
+        lane.head = lane_state_of(before) if before is not None else LaneState()
+        request, wire = (
+            UsageRequest.from_json(json.loads(row.request)),
+            _wire(row.request, row.request_signature, row.query),
+        )
+        lane.outstanding = OutgoingRequest(
             trade=trade,
             lane=lane,
             request=request,
@@ -500,50 +573,60 @@ class Buyer:
             query=row.query,
             withdrawal=self._stored_withdrawal(row),
         )
-        if row.ending == Ending.CONFLICT:
+        if row.status == CallStatus.CONFLICT:
             lane.halted = row.reason
 
-    def _stored_withdrawal(self, row: sa.Row[Any]) -> Withdrawal | None:
+    def _stored_withdrawal(self, row: sa.Row[Any]) -> SignedWithdrawal | None:
         if row.withdrawal is None:
             return None
         digest = self.digest(RequestWithdrawal.from_json(json.loads(row.withdrawal)).struct_hash())
-        return Withdrawal(row.withdrawal, row.withdrawal_signature, digest, row.withdrawn_by, stored=True)
+        return SignedWithdrawal(
+            row.withdrawal, row.withdrawal_signature, digest, row.withdrawn_by, stored=True
+        )
 
     def _known(self, key: str) -> Any:
         """The row of the call under a key; ``call_unknown``."""
         with self.context.database.engine.connect() as connection:
             found = connection.execute(_BY_KEY, {"key": key}).one_or_none()
         if found is None:
-            raise NotFound("call_unknown", "No request was stored under this key.", hint="`qiaolian call list` shows the keys of stored calls.")
+            raise NotFound(
+                "call_unknown",
+                "No request was stored under this key.",
+                hint="`qiaolian call list` shows the keys of stored calls.",
+            )
         return found
 
 
-_INSERT = Prepared(sa.insert(BUYER))
+_INSERT = PreparedStatement(sa.insert(BUYER))
 _BY_KEY = sa.select(BUYER).where(BUYER.c.idempotency_key == sa.bindparam("key"))
-_RELEASE_KEY = Prepared(
+_RELEASE_KEY = PreparedStatement(
     sa.update(BUYER)
-    .where(BUYER.c.idempotency_key == sa.bindparam("key"), BUYER.c.reason == sa.bindparam("in_reason"))
+    .where(
+        BUYER.c.idempotency_key == sa.bindparam("key"), BUYER.c.reason == sa.bindparam("in_reason")
+    )
     .values(idempotency_key=sa.null())
 )
-_IS_KNOWN = Prepared(sa.select(BUYER.c.seq).where(BUYER.c.idempotency_key == sa.bindparam("key")))
+_IS_KNOWN = PreparedStatement(
+    sa.select(BUYER.c.seq).where(BUYER.c.idempotency_key == sa.bindparam("key"))
+)
 
 
-class _Courier:
+class _RequestBatcher:
     """Carries the requests for one provider: whatever is ready travels together."""
 
     def __init__(self, buyer: Buyer, provider: str) -> None:
         self._buyer = buyer
         self._context = buyer.context
         self._provider = provider
-        self._ready: list[Sent] = []
+        self._ready: list[OutgoingRequest] = []
         self._active = 0
         self._working: set[asyncio.Future[None]] = set()
 
-    def carry(self, sent: Sent) -> asyncio.Future[CallResult]:
+    def submit(self, sent: OutgoingRequest) -> asyncio.Future[CallResult]:
         """The future result of a request."""
         sent.done = asyncio.get_running_loop().create_future()
         self._ready.append(sent)
-        if self._active < EXCHANGES_AT_ONCE:
+        if self._active < MAX_CONCURRENT_EXCHANGES:
             self._active += 1
             task = asyncio.ensure_future(self._work())
             self._working.add(task)
@@ -553,7 +636,7 @@ class _Courier:
     async def _work(self) -> None:
         try:
             while self._ready:
-                batch, self._ready = _fitting(self._ready)
+                batch, self._ready = _next_exchange(self._ready)
                 try:
                     await self._exchange(batch)
                 except BaseException as error:
@@ -564,7 +647,7 @@ class _Courier:
         finally:
             self._active -= 1
 
-    async def _exchange(self, batch: Sequence[Sent]) -> None:
+    async def _exchange(self, batch: Sequence[OutgoingRequest]) -> None:
         await self._store(batch)
         body = '{"requests":[' + ",".join([sent.payload() for sent in batch]) + "]}"
         try:
@@ -577,16 +660,20 @@ class _Courier:
         answers = answer.get("answers") if isinstance(answer, dict) else None
         if not isinstance(answers, list) or len(answers) != len(batch):
             sentence = "The provider's node did not answer every request."
-            raise Unavailable("peer_bad_answer", sentence).by(RefusedBy(Refuser.PEER, self._provider))
-        checked = [self._checked(sent, each) for sent, each in zip(batch, answers, strict=True)]
-        finished = [each for each in checked if each is not None]
+            raise Unavailable("peer_bad_answer", sentence).by(
+                RefusedBy(Refuser.PEER, self._provider)
+            )
+        checked = [self._checked(sent, item) for sent, item in zip(batch, answers, strict=True)]
+        finished = [call for call in checked if call is not None]
         if finished:
-            await self._context.database.awrite(lambda session: _keep(session, finished))
-        for each in finished:
-            each.settle()
+            await self._context.database.awrite(lambda session: _store_completed(session, finished))
+        for call in finished:
+            call.apply()
 
-    async def _in_halves(self, batch: Sequence[Sent]) -> None:
-        """Send an exchange that was refused as a whole in two parts, so that one request fails none but its own call."""
+    async def _in_halves(self, batch: Sequence[OutgoingRequest]) -> None:
+        """Send an exchange that was refused as a whole in two parts, so that one request fails none
+        but its own call.
+        """
         middle = len(batch) // 2
         for part in (batch[:middle], batch[middle:]):
             try:
@@ -595,12 +682,16 @@ class _Courier:
                 for sent in part:
                     _fail(sent, _no_answer(error))
 
-    async def _store(self, batch: Sequence[Sent]) -> None:
+    async def _store(self, batch: Sequence[OutgoingRequest]) -> None:
         """Make the requests and withdrawals durable before the first byte leaves."""
-        withdrawals = [sent for sent in batch if sent.withdrawal is not None and not sent.withdrawal.stored]
+        withdrawals = [
+            sent for sent in batch if sent.withdrawal is not None and not sent.withdrawal.stored
+        ]
         if withdrawals:
             now = self._context.now()
-            await self._context.database.awrite(lambda session: _store_withdrawals(session, withdrawals, at=now))
+            await self._context.database.awrite(
+                lambda session: _store_withdrawals(session, withdrawals, at=now)
+            )
             for sent in withdrawals:
                 if sent.withdrawal is not None:
                     sent.withdrawal.stored = True
@@ -609,14 +700,14 @@ class _Courier:
             return
         rows = [sent.row for sent in fresh if sent.row is not None]
         released = [{"key": sent.key, "in_reason": WITHDRAWN} for sent in fresh if sent.replaces]
-        said = [("UsageRequest", self._buyer.digest(sent.request_hash)) for sent in fresh]
+        entries = [("UsageRequest", self._buyer.digest(sent.request_hash)) for sent in fresh]
         now = self._context.now()
 
         def change(session: Session) -> None:
             if released:
-                _RELEASE_KEY.run(session, released)
-            _INSERT.run(session, rows)
-            append_all(session, said, at=now)
+                _RELEASE_KEY.execute(session, released)
+            _INSERT.execute(session, rows)
+            append_all(session, entries, at=now)
 
         try:
             await self._context.database.awrite(change)
@@ -628,16 +719,22 @@ class _Courier:
                     await self._store([sent])
                 except IntegrityError as error:
                     _fail(sent, error)
-            raise Unavailable("request_not_stored", "A neighbour's key was used twice; the rest is asked again.") from None
+            raise Unavailable(
+                "request_not_stored", "A neighbour's key was used twice; the rest is asked again."
+            ) from None
         for sent in fresh:
             sent.row = None
 
-    def _checked(self, sent: Sent, answer: Any) -> Finished | None:
-        """Check one answer. What took no place leaves the request outstanding; what contradicts the records halts its lane."""
+    def _checked(self, sent: OutgoingRequest, answer: Any) -> CompletedCall | None:
+        """Check one answer. What took no place leaves the request outstanding; what contradicts the
+        records halts its lane.
+        """
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-            error = _error(answer["error"]).by(RefusedBy(Refuser.PEER, sent.trade.agreement.provider))
+            error = _error(answer["error"]).by(
+                RefusedBy(Refuser.PEER, sent.trade.agreement.provider)
+            )
             if isinstance(error, Conflict):
-                return Finished.conflict(sent, error, answer)
+                return CompletedCall.conflict(sent, error, answer)
             _fail(sent, NoAnswer(error))
             return None
         try:
@@ -645,17 +742,23 @@ class _Courier:
                 return self._checked_void(sent, answer)
             return self._checked_receipt(sent, answer)
         except (QiaolianError, ValueError, TypeError, KeyError, AttributeError) as error:
-            ours = error if isinstance(error, QiaolianError) else Conflict("answer_malformed", "The answer cannot be read.")
-            return Finished.conflict(sent, ours, answer)
+            ours = (
+                error
+                if isinstance(error, QiaolianError)
+                else Conflict("answer_malformed", "The answer cannot be read.")
+            )
+            return CompletedCall.conflict(sent, ours, answer)
 
-    def _checked_receipt(self, sent: Sent, answer: Mapping[str, Any]) -> Finished:
+    def _checked_receipt(self, sent: OutgoingRequest, answer: Mapping[str, Any]) -> CompletedCall:
         trade, lane = sent.trade, sent.lane
         receipt = UsageReceipt.from_json(answer["receipt"])
         receipt_hash, signature = receipt.struct_hash(), schema.signature(answer["signature"])
         if recover(self._buyer.digest(receipt_hash), signature) != trade.agreement.provider_key:
-            raise Conflict("wrong_signer", "The receipt is not signed by the key the agreement pins.")
+            raise Conflict(
+                "wrong_signer", "The receipt is not signed by the key the agreement pins."
+            )
         rules.require_receipt(trade.agreement, lane.head, sent.request, sent.request_hash, receipt)
-        served = receipt.outcome == Outcome.SERVED
+        served = receipt.outcome == UsageOutcome.SERVED
         content = answer["content"] if served else None
         if served:
             salt = schema.salt(answer["salt"])
@@ -663,10 +766,13 @@ class _Courier:
             if commit_bytes(salt, RESPONSE_DOMAIN, canonical) != receipt.response_commitment:
                 raise Conflict("response_differs", "The answer is not what the receipt commits to.")
             if rules.units_of(trade.agreement.unit, canonical) != receipt.units:
-                raise Conflict("receipt_wrong_amount", "The receipt meters another amount than the answer holds.")
-        ending = Ending.SERVED if served else Ending.REFUSED
+                raise Conflict(
+                    "receipt_wrong_amount",
+                    "The receipt meters another amount than the answer holds.",
+                )
+        status = CallStatus.SERVED if served else CallStatus.REFUSED
         values = {
-            "ending": ending,
+            "status": status,
             "reason": receipt.reason,
             "receipt": _dumps(answer["receipt"]),
             "receipt_hash": receipt_hash,
@@ -682,23 +788,29 @@ class _Courier:
             agreement_id=trade.agreement_id,
             lane=lane.number,
             seq=receipt.seq,
-            ending=ending,
+            status=status,
             reason=receipt.reason,
             content=content,
             units=receipt.units,
             amount=receipt.amount,
             receipt=receipt_hash,
         )
-        return Finished(sent, values, rules.after(receipt, receipt_hash), result)
+        return CompletedCall(sent, values, rules.state_after(receipt, receipt_hash), result)
 
-    def _checked_void(self, sent: Sent, answer: Mapping[str, Any]) -> Finished:
+    def _checked_void(self, sent: OutgoingRequest, answer: Mapping[str, Any]) -> CompletedCall:
         trade, lane = sent.trade, sent.lane
-        void, signature = ReceiptVoid.from_json(answer["void"]), schema.signature(answer["signature"])
-        if recover(self._buyer.digest(void.struct_hash()), signature) != trade.agreement.provider_key:
+        void, signature = (
+            ReceiptVoid.from_json(answer["void"]),
+            schema.signature(answer["signature"]),
+        )
+        if (
+            recover(self._buyer.digest(void.struct_hash()), signature)
+            != trade.agreement.provider_key
+        ):
             raise Conflict("wrong_signer", "The void is not signed by the key the agreement pins.")
         rules.require_void(sent.request, void)
         values = {
-            "ending": Ending.VOID,
+            "status": CallStatus.VOID,
             "reason": void.reason,
             "receipt": None,
             "receipt_hash": void.receipt,
@@ -714,31 +826,33 @@ class _Courier:
             agreement_id=trade.agreement_id,
             lane=lane.number,
             seq=void.seq,
-            ending=Ending.VOID,
+            status=CallStatus.VOID,
             reason=void.reason,
             content=None,
             units=0,
             amount=0,
             receipt=void.receipt,
         )
-        return Finished(sent, values, rules.after_void(lane.head, void.receipt, sent.request_hash), result)
+        return CompletedCall(
+            sent, values, rules.state_after_void(lane.head, void.receipt, sent.request_hash), result
+        )
 
 
 @dataclass
-class Finished:
+class CompletedCall:
     """A checked answer, to be stored and then told."""
 
-    sent: Sent
+    sent: OutgoingRequest
     values: dict[str, Any]
-    head: Head | None
+    head: LaneState | None
     """The lane's new head; None when the answer halts it."""
     result: CallResult | QiaolianError
 
     @classmethod
-    def conflict(cls, sent: Sent, error: QiaolianError, answer: Any) -> Finished:
+    def conflict(cls, sent: OutgoingRequest, error: QiaolianError, answer: Any) -> CompletedCall:
         """An answer that contradicts the books: kept word for word, and the lane halts."""
         values = {
-            "ending": Ending.CONFLICT,
+            "status": CallStatus.CONFLICT,
             "reason": error.code[:31],
             "receipt": None,
             "receipt_hash": None,
@@ -752,7 +866,7 @@ class Finished:
         error.context["idempotencyKey"] = sent.key
         return cls(sent, values, None, error)
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Move the lane and answer the caller."""
         lane, done = self.sent.lane, self.sent.done
         if lane.outstanding is not self.sent:
@@ -769,7 +883,7 @@ class Finished:
             done.set_exception(self.result)
 
 
-_KEEP = Prepared(
+_STORE = PreparedStatement(
     sa.update(BUYER)
     .where(
         BUYER.c.agreement_id == sa.bindparam("in_agreement"),
@@ -780,7 +894,7 @@ _KEEP = Prepared(
         {
             name: sa.bindparam(name)
             for name in (
-                "ending",
+                "status",
                 "reason",
                 "receipt",
                 "receipt_hash",
@@ -796,17 +910,17 @@ _KEEP = Prepared(
 )
 
 
-def _keep(session: Session, finished: Sequence[Finished]) -> None:
+def _store_completed(session: Session, finished: Sequence[CompletedCall]) -> None:
     rows = [
         {
-            "in_agreement": each.sent.trade.agreement_id,
-            "in_lane": each.sent.lane.number,
-            "in_seq": each.sent.request.seq,
-            **each.values,
+            "in_agreement": call.sent.trade.agreement_id,
+            "in_lane": call.sent.lane.number,
+            "in_seq": call.sent.request.seq,
+            **call.values,
         }
-        for each in finished
+        for call in finished
     ]
-    _KEEP.run(session, rows)
+    _STORE.execute(session, rows)
 
 
 def result_of(row: Any) -> CallResult:
@@ -816,9 +930,9 @@ def result_of(row: Any) -> CallResult:
         CallOutstanding: it has none; Conflict: the code for which its lane halted.
     """
     key = row.idempotency_key or ""
-    if row.ending == Ending.ASKED:
+    if row.status == CallStatus.ASKED:
         raise CallOutstanding(key, Unavailable("not_answered", "The provider was not asked again."))
-    if row.ending == Ending.CONFLICT:
+    if row.status == CallStatus.CONFLICT:
         raise Conflict(
             row.reason,
             "The call's answer contradicts this node's records; nothing is acknowledged for it.",
@@ -831,7 +945,7 @@ def result_of(row: Any) -> CallResult:
         agreement_id=row.agreement_id,
         lane=row.lane,
         seq=row.seq,
-        ending=Ending(row.ending),
+        status=CallStatus(row.status),
         reason=row.reason,
         content=json.loads(row.answer)["content"] if row.answer else None,
         units=receipt.units if receipt else 0,
@@ -840,13 +954,15 @@ def result_of(row: Any) -> CallResult:
     )
 
 
-def _fail(sent: Sent, error: BaseException) -> None:
+def _fail(sent: OutgoingRequest, error: BaseException) -> None:
     if sent.done is not None and not sent.done.done():
         sent.done.set_exception(error)
 
 
 def _no_answer(error: BaseException) -> BaseException:
-    """What became of a request by a failed exchange; what this process did not expect is logged here."""
+    """What became of a request by a failed exchange; what this process did not expect is logged
+    here.
+    """
     if isinstance(error, NoAnswer | IntegrityError) or not isinstance(error, Exception):
         return error
     if isinstance(error, QiaolianError):
@@ -857,45 +973,65 @@ def _no_answer(error: BaseException) -> BaseException:
     return NoAnswer(cause)
 
 
-def _fitting(ready: Sequence[Sent]) -> tuple[list[Sent], list[Sent]]:
+def _next_exchange(
+    ready: Sequence[OutgoingRequest],
+) -> tuple[list[OutgoingRequest], list[OutgoingRequest]]:
     """The requests of the next exchange, which every node takes as one body, and those left."""
     size = 0
     for count, sent in enumerate(ready):
         size += len(sent.wire) if sent.wire.isascii() else len(sent.wire.encode())
-        if count == MOST_PER_EXCHANGE or (count and size > _BODY_BYTES):
+        if count == MAX_EXCHANGE_REQUESTS or (count and size > _BODY_BYTES):
             return list(ready[:count]), list(ready[count:])
     return list(ready), []
 
 
-def _waits(lane: Lane, known: Any) -> bool:
+def _is_outstanding(lane: BuyerLane, known: Any) -> bool:
     """Whether a call's request is the lane's unanswered one."""
-    return lane.outstanding is not None and lane.outstanding.request.seq == known.seq and not lane.halted
+    return (
+        lane.outstanding is not None
+        and lane.outstanding.request.seq == known.seq
+        and not lane.halted
+    )
 
 
-def _store_withdrawals(session: Session, batch: Sequence[Sent], *, at: int) -> None:
+def _store_withdrawals(session: Session, batch: Sequence[OutgoingRequest], *, at: int) -> None:
     """Withdrawals beside their requests, and in the log the first time."""
     for sent in batch:
         withdrawal = sent.withdrawal
         assert withdrawal is not None
-        values = {"withdrawal": withdrawal.text, "withdrawal_signature": withdrawal.signature, "withdrawn_by": withdrawal.by}
-        here = (BUYER.c.agreement_id == sent.trade.agreement_id, BUYER.c.lane == sent.lane.number, BUYER.c.seq == sent.request.seq)
+        values = {
+            "withdrawal": withdrawal.text,
+            "withdrawal_signature": withdrawal.signature,
+            "withdrawn_by": withdrawal.by,
+        }
+        here = (
+            BUYER.c.agreement_id == sent.trade.agreement_id,
+            BUYER.c.lane == sent.lane.number,
+            BUYER.c.seq == sent.request.seq,
+        )
         session.execute(sa.update(BUYER).where(*here).values(**values))
-        append_again(session, kind="RequestWithdrawal", digest=withdrawal.digest, at=at)
+        append_if_missing(session, kind="RequestWithdrawal", digest=withdrawal.digest, at=at)
 
 
 def _set_withdrawn_by_caller(session: Session, key: str) -> None:
-    session.execute(sa.update(BUYER).where(BUYER.c.idempotency_key == key).values(withdrawn_by=BY_CALLER))
+    session.execute(
+        sa.update(BUYER).where(BUYER.c.idempotency_key == key).values(withdrawn_by=BY_CALLER)
+    )
 
 
-async def _to_its_end(work: Awaitable[T]) -> T:
-    """A call is carried to its end even if its caller goes away: its lane must not move on under an exchange."""
+async def _uncancelled(work: Awaitable[T]) -> T:
+    """A call is carried to its end even if its caller goes away: its lane must not move on under an
+    exchange.
+    """
     return await asyncio.shield(asyncio.ensure_future(work))
 
 
 def _error(value: Mapping[str, Any]) -> QiaolianError:
     status = value.get("status")
     kind = _BY_STATUS.get(status, Unavailable) if isinstance(status, int) else Unavailable
-    code, sentence, hint = (printable(str(value.get(name, ""))[:500]) for name in ("code", "detail", "hint"))
+    code, sentence, hint = (
+        printable(str(value.get(name, ""))[:500]) for name in ("code", "detail", "hint")
+    )
     return kind(code[:64], sentence, hint=hint)
 
 

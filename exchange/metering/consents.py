@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from chain.context import Context
-from chain.errors import BadInput, QiaolianError
+from chain.core.errors import BadInput, QiaolianError
 from exchange.metering.authorisation import ShownConsent
-from exchange.metering.model import Query
+from exchange.metering.model import CallQuery
 from registry.credit import service as credit
 from registry.credit.rules import require_size
 
 
 def shown(context: Context, package: Any) -> ShownConsent:
-    """The consent package that came with a call, checked by itself; an error where it does not hold together."""
+    """The consent package that came with a call, checked by itself; an error where it does not hold
+    together.
+    """
     if package is None:
         return None
     try:
@@ -22,14 +24,18 @@ def shown(context: Context, package: Any) -> ShownConsent:
         return error
 
 
-async def package_for(context: Context, query: Query) -> str | None:
-    """The consent a buyer's request carries, as JSON; ``consent_unknown``, ``consent_malformed``, ``consent_too_large``."""
+async def package_for(context: Context, query: CallQuery) -> str | None:
+    """The consent a buyer's request carries, as JSON; ``consent_unknown``, ``consent_malformed``,
+    ``consent_too_large``.
+    """
     if not query.consent:
         return None
     try:
         commitment = bytes.fromhex(query.consent.removeprefix("0x"))
     except ValueError as error:
-        raise BadInput("consent_malformed", "A consent is named by its commitment in 0x hexadecimal.") from error
-    text = await credit.held_text(context, commitment)
+        raise BadInput(
+            "consent_malformed", "A consent is named by its commitment in 0x hexadecimal."
+        ) from error
+    text = await credit.stored_package_json(context, commitment)
     require_size(text)
     return text

@@ -1,12 +1,14 @@
 """The gateway: serves usage requests of other members, several in one exchange.
 
-State of open agreements (lane heads, books, the asset's source and masking, the grant) is held in memory, rebuilt from the database at first use, and
-moves only after the rows behind it are durable. Each lane has a lock; requests of one exchange share one look at the chain, one trip to the
-sources and one commit. What the house rules call the fixed order is in ``_Exchange``: place, withdraw, authorise, reserve, query and mask, meter and
-price, receipt, commit, answer.
+State of open agreements (lane heads, books, the asset's source and masking, the grant) is held in
+memory, rebuilt from the database at first use, and moves only after the rows behind it are durable.
+Each lane has a lock; requests of one exchange share one look at the chain, one trip to the sources
+and one commit. What the house rules call the fixed order is in ``_Exchange``: place, withdraw,
+authorise, reserve, query and mask, meter and price, receipt, commit, answer.
 
-A receipt is written only for an answer that can be delivered: within this gateway's limit, in canonical form, and with room in this exchange.
-What fits no more into the exchange takes no place and is asked again.
+A receipt is written only for an answer that can be delivered: within this gateway's limit, in
+canonical form, and with room in this exchange. What fits no more into the exchange takes no place
+and is asked again.
 """
 
 from __future__ import annotations
@@ -22,83 +24,99 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import schema
-from chain.canonical import dumps
-from chain.commitment import commit_bytes, new_salt, opens
 from chain.context import Context
-from chain.crypto import keccak256, recover
-from chain.database import Prepared
-from chain.eip712 import domain_separator
-from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
-from chain.keys import Secp256k1Signer
-from chain.proved import ProvedRecords, Word
-from chain.statements import Agreement, ReceiptVoid, RequestWithdrawal, UsageReceipt, UsageRequest, Voucher
+from chain.core import schema
+from chain.core.canonical import dumps
+from chain.core.crypto import keccak256, recover
+from chain.core.database import PreparedStatement
+from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
+from chain.ethereum.eip712 import domain_separator
+from chain.ethereum.proved_records import ProvedRecords, StorageKey
+from chain.keys.files import Secp256k1Signer
+from chain.statements.commitment import commit_bytes, new_salt, opens
+from chain.statements.types import (
+    Agreement,
+    ReceiptVoid,
+    RequestWithdrawal,
+    UsageReceipt,
+    UsageRequest,
+    Voucher,
+)
 from exchange.agreements import service as agreements
-from exchange.agreements.model import Side
+from exchange.agreements.model import AgreementSide
 from exchange.metering import consents, rules
 from exchange.metering.activity import Activity
-from exchange.metering.authorisation import Rights, ShownConsent, authorise, records_of_consent, require_not_withdrawn, require_repeated
+from exchange.metering.authorisation import (
+    Rights,
+    ShownConsent,
+    authorise,
+    records_of_consent,
+    require_not_withdrawn,
+    require_repeated,
+)
 from exchange.metering.model import (
     MAX_EXCHANGE_BYTES,
     REQUEST_DOMAIN,
     RESPONSE_DOMAIN,
     SUBJECT_UNKNOWN,
     WITHDRAWN,
-    Books,
-    Delivery,
-    Ending,
+    AgreementTotals,
+    CallQuery,
+    CallStatus,
     GatewayLimits,
-    Head,
-    Query,
-    Sight,
-    Uses,
+    GrantQuota,
+    LaneState,
+    MeteredContent,
+    ViewReference,
 )
 from exchange.metering.recovery import require_recovered
-from exchange.metering.rules import Place, UnknownSubjects
+from exchange.metering.rules import PositionKind, UnknownSubjects
 from exchange.metering.store import (
+    ANSWERS,
     GATEWAY,
-    KEPT,
-    head_of,
-    heads,
+    call_at,
     is_final,
-    keep_answers,
-    keep_voucher,
-    place,
+    lane_state_of,
+    last_calls,
+    store_answers,
+    store_voucher,
     unknown_subject_times,
     voucher_row,
 )
 from registry.assets import incidents
 from registry.assets import service as assets
-from registry.assets.rules import Drift, DriftKind, Published, SourceDrift
+from registry.assets.rules import DriftKind, PublishedRecord, RecordDrift, SourceDrift
 from registry.evidence.service import append, append_all
 from registry.grants import service as grants
 
 log = logging.getLogger("qiaolian.gateway")
 POLICY_VERSION = 1
-MOST_REQUESTS = 256
+MAX_REQUESTS = 256
 LIMITS = "gateway_limits"
 """The setting that holds a node's ``GatewayLimits``."""
 CONTRACT = "TradeSettlement"
 SOURCE_DRIFT = "source_drift"
-_USED = (Ending.SERVED, Ending.VOID)
-"""What counts against a grant's ``max_uses``, beside ``subject_unknown``: a void takes back what is owed, not that the answer left once."""
+_COUNTED = (CallStatus.SERVED, CallStatus.VOID)
+"""What counts against a grant's ``max_uses``, beside ``subject_unknown``: a void takes back what is
+owed, not that the answer left once.
+"""
 
 
 @dataclass
-class Lane:
+class GatewayLane:
     """One lane in memory."""
 
-    head: Head = field(default_factory=Head)
-    before: Head = field(default_factory=Head)
+    head: LaneState = field(default_factory=LaneState)
+    previous_head: LaneState = field(default_factory=LaneState)
     """The head before the last place: where the books fall back to when that is voided."""
-    kept: str | None = None
+    stored_answer: str | None = None
     """The last answer, word for word."""
-    ending: str = ""
+    status: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass
-class Trade:
+class GatewayTrade:
     """One agreement in memory, with all that serving it needs."""
 
     agreement_id: bytes
@@ -106,26 +124,26 @@ class Trade:
     signer: Secp256k1Signer
     """The provider's key that the agreement pins."""
     rights: Rights
-    served: assets.Served
-    books: Books
-    uses: Uses
+    served: assets.ServedVersion
+    totals: AgreementTotals
+    quota: GrantQuota
     """The grant's, shared by all its agreements."""
     unknown: UnknownSubjects
     """Likewise."""
-    lanes: dict[int, Lane]
+    lanes: dict[int, GatewayLane]
     final: bool = False
     """Whether both sides signed the final totals: nothing more is served."""
 
-    def lane(self, number: int) -> Lane:
+    def lane(self, number: int) -> GatewayLane:
         """A lane, new if it was never used."""
         found = self.lanes.get(number)
         if found is None:
-            found = self.lanes[number] = Lane()
+            found = self.lanes[number] = GatewayLane()
         return found
 
 
 @dataclass
-class Asked:
+class PendingRequest:
     """One request of an exchange on its way to an answer."""
 
     request: UsageRequest
@@ -138,26 +156,26 @@ class Asked:
     """The consent package that came with it, in its JSON form."""
     withdrawal: tuple[RequestWithdrawal, bytes] | None
     """The buyer's withdrawal of the request and its signature."""
-    trade: Trade
-    lane: Lane
+    trade: GatewayTrade
+    lane: GatewayLane
     reserved: tuple[int, int] | None = None
-    query: Query | None = None
+    query: CallQuery | None = None
     """None until it was read, and where it cannot be."""
     consent: ShownConsent = None
-    sight: Sight | None = None
+    view_reference: ViewReference | None = None
     record: Mapping[str, Any] | None = None
     """The asked columns of the published record, masked."""
-    drift: Drift | None = None
+    drift: RecordDrift | None = None
     """How the source departs from what was published, where that is why it is refused."""
     refusal: str = ""
-    again: bool = False
+    repeated: bool = False
     """Whether its place was served already."""
     void: bool = False
     answer: Any = None
     """The finished answer; set early for what takes no place."""
 
     @property
-    def settled(self) -> bool:
+    def answered(self) -> bool:
         """Whether nothing more is to be done for it."""
         return self.answer is not None
 
@@ -174,8 +192,8 @@ class Gateway:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.separator = domain_separator(context.domain(CONTRACT))
-        self._trades: dict[bytes, Trade] = {}
-        self._uses: dict[bytes, Uses] = {}
+        self._trades: dict[bytes, GatewayTrade] = {}
+        self._quotas: dict[bytes, GrantQuota] = {}
         """By grant."""
         self._unknown: dict[bytes, UnknownSubjects] = {}
         """By grant."""
@@ -191,47 +209,67 @@ class Gateway:
         return gateway
 
     async def serve(self, caller: str, items: Sequence[Any]) -> list[Any]:
-        """Serve requests of one member; an answer each, in order. Runs to its end even if the caller goes away."""
-        if len(items) > MOST_REQUESTS:
-            raise BadInput("too_many_requests", f"At most {MOST_REQUESTS} requests go into one exchange.")
+        """Serve requests of one member; an answer each, in order. Runs to its end even if the
+        caller goes away.
+        """
+        if len(items) > MAX_REQUESTS:
+            raise BadInput(
+                "too_many_requests", f"At most {MAX_REQUESTS} requests go into one exchange."
+            )
         return await asyncio.shield(asyncio.ensure_future(_Exchange(self, caller).run(items)))
 
-    async def take_voucher(self, caller: str, voucher: Voucher, signature: bytes) -> None:
-        """Take a buyer's closing voucher of a lane and erase its kept answer."""
+    async def accept_voucher(self, caller: str, voucher: Voucher, signature: bytes) -> None:
+        """Take a buyer's closing voucher of a lane and erase its stored answer."""
         trade = await self.trade(voucher.agreement_id)
         if trade.agreement.buyer != caller:
             raise Forbidden("not_buyer", "The voucher is not from the agreement's buyer.")
         if recover(self.digest(voucher.struct_hash()), signature) != trade.agreement.buyer_key:
-            raise Forbidden("wrong_signer", "The voucher is not signed by the key the agreement pins.")
+            raise Forbidden(
+                "wrong_signer", "The voucher is not signed by the key the agreement pins."
+            )
         lane = trade.lane(voucher.lane)
         async with lane.lock:
             rules.require_voucher(trade.agreement, lane.head, voucher)
             row = voucher_row(voucher, signature)
 
             def change(session: Session) -> None:
-                keep_voucher(session, row)
-                session.execute(sa.delete(KEPT).where(KEPT.c.agreement_id == voucher.agreement_id, KEPT.c.lane == voucher.lane))
-                append(session, kind="Voucher", digest=self.digest(voucher.struct_hash()), at=self.context.now())
+                store_voucher(session, row)
+                session.execute(
+                    sa.delete(ANSWERS).where(
+                        ANSWERS.c.agreement_id == voucher.agreement_id,
+                        ANSWERS.c.lane == voucher.lane,
+                    )
+                )
+                append(
+                    session,
+                    kind="Voucher",
+                    digest=self.digest(voucher.struct_hash()),
+                    at=self.context.now(),
+                )
 
             await self.context.database.awrite(change)
-            lane.kept = None
+            lane.stored_answer = None
         Activity.of(self.context).note([voucher.agreement_id])
 
     @asynccontextmanager
-    async def held(self, trade: Trade) -> AsyncIterator[dict[int, Head]]:
-        """Hold every lane of an agreement, so that nothing is served until the block ends; the heads of the used ones."""
+    async def paused(self, trade: GatewayTrade) -> AsyncIterator[dict[int, LaneState]]:
+        """Hold every lane of an agreement, so that nothing is served until the block ends; the
+        heads of the used ones.
+        """
         async with AsyncExitStack() as stack:
             for number in range(trade.agreement.lanes):
                 await stack.enter_async_context(trade.lane(number).lock)
-            yield {number: lane.head for number, lane in sorted(trade.lanes.items()) if lane.head.seq}
+            yield {
+                number: lane.head for number, lane in sorted(trade.lanes.items()) if lane.head.seq
+            }
 
     def digest(self, struct_hash: bytes) -> bytes:
         """What is signed of a statement of the settlement contract."""
         return keccak256(b"\x19\x01" + self.separator + struct_hash)
 
-    async def trade(self, agreement_id: bytes) -> Trade:
-        """An agreement this node provides under; ``unknown_agreement``, ``not_provider``, ``agreement_unrecovered``,
-        ``pinned_key_not_held``."""
+    async def trade(self, agreement_id: bytes) -> GatewayTrade:
+        """An agreement this node provides under; ``unknown_agreement``, ``not_provider``,
+        ``agreement_unrecovered``, ``pinned_key_not_held``."""
         found = self._trades.get(agreement_id)
         if found is not None:
             return found
@@ -242,58 +280,75 @@ class Gateway:
                 self._trades[agreement_id] = found
         return found
 
-    def _load(self, agreement_id: bytes) -> Trade:
+    def _load(self, agreement_id: bytes) -> GatewayTrade:
         signed = agreements.load(self.context, agreement_id)
-        if signed.side != Side.PROVIDER or signed.terms is None:
+        if signed.side != AgreementSide.PROVIDER or signed.terms is None:
             raise Forbidden("not_provider", "This node is not the agreement's provider.")
         agreement = signed.agreement
         with self.context.database.read() as session:
             require_recovered(session, agreement_id)
             final = is_final(session, agreement_id)
-            lanes = {number: _lane(session, row) for number, row in heads(session, GATEWAY, agreement_id).items()}
-            used = sa.or_(GATEWAY.c.ending.in_(_USED), GATEWAY.c.reason == SUBJECT_UNKNOWN)
-            used_up = session.scalar(sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, used))
+            lanes = {
+                number: _lane(session, row)
+                for number, row in last_calls(session, GATEWAY, agreement_id).items()
+            }
+            used = sa.or_(GATEWAY.c.status.in_(_COUNTED), GATEWAY.c.reason == SUBJECT_UNKNOWN)
+            used_up = session.scalar(
+                sa.select(sa.func.count()).where(GATEWAY.c.grant_id == agreement.grant_id, used)
+            )
             unknown = self._unknown_subjects(session, agreement.grant_id)
-        uses = self._uses.setdefault(agreement.grant_id, Uses(used_up or 0))
-        books = Books(
+        quota = self._quotas.setdefault(agreement.grant_id, GrantQuota(used_up or 0))
+        totals = AgreementTotals(
             units=sum(lane.head.units for lane in lanes.values()),
             amount=sum(lane.head.amount for lane in lanes.values()),
         )
-        served = assets.served(self.context, agreement.asset_id, agreement.asset_version)
+        served = assets.served_version(self.context, agreement.asset_id, agreement.asset_version)
         columns = grants.load(self.context, agreement.grant_id).columns
-        rights = Rights(agreement_id, agreement, signed.terms, columns, served.masking, served.purposes)
-        return Trade(
+        rights = Rights(
+            agreement_id, agreement, signed.terms, columns, served.masking, served.purposes
+        )
+        return GatewayTrade(
             agreement_id=agreement_id,
             agreement=agreement,
             signer=self.context.pinned_signer(agreement.provider_key),
             rights=rights,
             served=served,
-            books=books,
-            uses=uses,
+            totals=totals,
+            quota=quota,
             unknown=unknown,
             lanes=lanes,
             final=final,
         )
 
     def _unknown_subjects(self, session: Session, grant_id: bytes) -> UnknownSubjects:
-        """A grant's refusals of unknown subjects: from the receipts at first use, so that a restart forgets none."""
+        """A grant's refusals of unknown subjects: from the receipts at first use, so that a restart
+        forgets none.
+        """
         found = self._unknown.get(grant_id)
         if found is None:
             since = self.context.now() - self.limits.unknown_seconds
-            times = unknown_subject_times(session, grant_id, since=since, limit=self.limits.unknown_subjects)
+            times = unknown_subject_times(
+                session, grant_id, since=since, limit=self.limits.unknown_subjects
+            )
             found = self._unknown.setdefault(grant_id, UnknownSubjects.of(self.limits, times))
         return found
 
 
-def _lane(session: Session, row: sa.Row[Any]) -> Lane:
-    head = head_of(row)
-    kept = session.execute(sa.select(KEPT.c.answer, KEPT.c.seq).where(KEPT.c.agreement_id == row.agreement_id, KEPT.c.lane == row.lane)).one_or_none()
-    previous = place(session, GATEWAY, row.agreement_id, row.lane, row.seq - 1)
-    return Lane(
+def _lane(session: Session, row: sa.Row[Any]) -> GatewayLane:
+    head = lane_state_of(row)
+    stored_answer = session.execute(
+        sa.select(ANSWERS.c.answer, ANSWERS.c.seq).where(
+            ANSWERS.c.agreement_id == row.agreement_id, ANSWERS.c.lane == row.lane
+        )
+    ).one_or_none()
+    previous = call_at(session, GATEWAY, row.agreement_id, row.lane, row.seq - 1)
+    return GatewayLane(
         head=head,
-        before=head_of(previous) if previous is not None else Head(),
-        kept=kept.answer if kept is not None and kept.seq == row.seq else None,
-        ending=row.ending,
+        previous_head=lane_state_of(previous) if previous is not None else LaneState(),
+        stored_answer=stored_answer.answer
+        if stored_answer is not None and stored_answer.seq == row.seq
+        else None,
+        status=row.status,
     )
 
 
@@ -305,31 +360,31 @@ class _Exchange:
         self._context = gateway.context
         self._caller = caller
         self._now = gateway.context.now()
-        self._held: list[Lane] = []
+        self._locked_lanes: list[GatewayLane] = []
         self._bytes = 0
         """Size of the answers so far."""
 
     async def run(self, items: Sequence[Any]) -> list[Any]:
         entries = [await self._read(item) for item in items]
-        asked = [entry for entry in entries if isinstance(entry, Asked)]
+        pending_requests = [entry for entry in entries if isinstance(entry, PendingRequest)]
         try:
-            await self._lock(asked)
-            self._place(asked)
-            self._withdraw(asked)
-            await self._authorise(asked)
-            self._reserve(asked)
-            await self._query(asked)
-            await self._receipts(asked)
+            await self._lock(pending_requests)
+            self._assign_positions(pending_requests)
+            self._withdraw(pending_requests)
+            await self._authorise(pending_requests)
+            self._reserve(pending_requests)
+            await self._query(pending_requests)
+            await self._issue_receipts(pending_requests)
         finally:
-            for each in asked:
-                self._release(each)
-            for lane in self._held:
+            for pending_request in pending_requests:
+                self._release(pending_request)
+            for lane in self._locked_lanes:
                 lane.lock.release()
-        return [entry.answer if isinstance(entry, Asked) else entry for entry in entries]
+        return [entry.answer if isinstance(entry, PendingRequest) else entry for entry in entries]
 
-    # --- reading -------------------------------------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
-    async def _read(self, item: Any) -> Asked | dict[str, Any]:
+    async def _read(self, item: Any) -> PendingRequest | dict[str, Any]:
         """Parse and check the signature. Nothing takes a place before this."""
         try:
             if not isinstance(item, dict):
@@ -341,79 +396,113 @@ class _Exchange:
                 raise Forbidden("not_buyer", "The request is not from the agreement's buyer.")
             request_hash = request.struct_hash()
             if recover(self._gateway.digest(request_hash), signature) != trade.agreement.buyer_key:
-                raise Forbidden("wrong_signer", "The request is not signed by the key the agreement pins.")
+                raise Forbidden(
+                    "wrong_signer", "The request is not signed by the key the agreement pins."
+                )
             if request.lane >= trade.agreement.lanes:
                 raise BadInput("wrong_lane", "The agreement has no such lane.")
             withdrawal = self._withdrawal(item, trade, request, request_hash)
             query, consent = item.get("query"), item.get("consent")
-            if not isinstance(query, dict) or not opens(request.request_commitment, salt=salt, domain=REQUEST_DOMAIN, record=query):
+            if not isinstance(query, dict) or not opens(
+                request.request_commitment, salt=salt, domain=REQUEST_DOMAIN, record=query
+            ):
                 raise BadInput("query_differs", "The query does not open the request's commitment.")
         except QiaolianError as error:
             return error_answer(error)
         except (ValueError, TypeError, RecursionError):
             return error_answer(BadInput("request_malformed", "A request cannot be read."))
         lane = trade.lane(request.lane)
-        return Asked(request, request_hash, signature, query, salt, consent, withdrawal, trade, lane)
+        return PendingRequest(
+            request, request_hash, signature, query, salt, consent, withdrawal, trade, lane
+        )
 
     def _withdrawal(
-        self, item: Mapping[str, Any], trade: Trade, request: UsageRequest, request_hash: bytes
+        self,
+        item: Mapping[str, Any],
+        trade: GatewayTrade,
+        request: UsageRequest,
+        request_hash: bytes,
     ) -> tuple[RequestWithdrawal, bytes] | None:
-        """The withdrawal that comes with a request, if one does; ``withdrawal_of_other``, ``wrong_signer``."""
+        """The withdrawal that comes with a request, if one does; ``withdrawal_of_other``,
+        ``wrong_signer``.
+        """
         if item.get("withdrawal") is None:
             return None
-        withdrawal, signature = RequestWithdrawal.from_json(item["withdrawal"]), _bytes(item.get("withdrawalSignature"), 65)
+        withdrawal, signature = (
+            RequestWithdrawal.from_json(item["withdrawal"]),
+            _bytes(item.get("withdrawalSignature"), 65),
+        )
         rules.require_withdrawal(request, request_hash, withdrawal)
-        if recover(self._gateway.digest(withdrawal.struct_hash()), signature) != trade.agreement.buyer_key:
-            raise Forbidden("wrong_signer", "The withdrawal is not signed by the key the agreement pins.")
+        if (
+            recover(self._gateway.digest(withdrawal.struct_hash()), signature)
+            != trade.agreement.buyer_key
+        ):
+            raise Forbidden(
+                "wrong_signer", "The withdrawal is not signed by the key the agreement pins."
+            )
         return withdrawal, signature
 
-    async def _lock(self, asked: list[Asked]) -> None:
-        """Hold every lane of the exchange, in one order for all exchanges so that none waits for another in a circle."""
-        lanes: dict[tuple[bytes, int], Lane] = {}
-        for each in asked:
-            key = (each.request.agreement_id, each.request.lane)
+    async def _lock(self, pending_requests: list[PendingRequest]) -> None:
+        """Hold every lane of the exchange, in one order for all exchanges so that none waits for
+        another in a circle.
+        """
+        lanes: dict[tuple[bytes, int], GatewayLane] = {}
+        for pending_request in pending_requests:
+            key = (pending_request.request.agreement_id, pending_request.request.lane)
             if key in lanes:
-                each.answer = error_answer(Conflict("lane_busy", "A lane takes one request at a time."))
-            lanes[key] = each.lane
+                pending_request.answer = error_answer(
+                    Conflict("lane_busy", "A lane takes one request at a time.")
+                )
+            lanes[key] = pending_request.lane
         for key in sorted(lanes):
             await lanes[key].lock.acquire()
-            self._held.append(lanes[key])
+            self._locked_lanes.append(lanes[key])
 
-    def _place(self, asked: list[Asked]) -> None:
+    def _assign_positions(self, pending_requests: list[PendingRequest]) -> None:
         """Next place, or the last one again; everything else is answered here and takes no place."""
-        for each in _open(asked):
-            lane = each.lane
+        for request in _unanswered(pending_requests):
+            lane = request.lane
             try:
-                rules.require_not_final(each.trade.final)
-                found = rules.place_of(each.trade.agreement, lane.head, each.request, each.request_hash)
-                if found is Place.NEXT:
-                    rules.require_acknowledged(lane.head, each.request)
-                elif lane.kept is None:
-                    raise Conflict("place_settled", "This place was acknowledged; its answer is gone.")
-                elif lane.ending != Ending.SERVED:
-                    self._repeat_kept(each)
+                rules.require_not_final(request.trade.final)
+                found = rules.position_kind(
+                    request.trade.agreement, lane.head, request.request, request.request_hash
+                )
+                if found is PositionKind.NEXT:
+                    rules.require_acknowledged(lane.head, request.request)
+                elif lane.stored_answer is None:
+                    raise Conflict(
+                        "position_settled", "This place was acknowledged; its answer is gone."
+                    )
+                elif lane.status != CallStatus.SERVED:
+                    self._repeat_stored(request)
                 else:
-                    each.again = True
+                    request.repeated = True
             except QiaolianError as error:
-                each.answer = error_answer(error)
+                request.answer = error_answer(error)
 
-    def _withdraw(self, asked: list[Asked]) -> None:
-        """Refuse what its buyer withdrew and this gateway has not served. The chain has no say in it: a withdrawal works under an old view too."""
-        for request in _open(asked):
-            if request.withdrawal is None or request.again:
+    def _withdraw(self, pending_requests: list[PendingRequest]) -> None:
+        """Refuse what its buyer withdrew and this gateway has not served. The chain has no say in
+        it: a withdrawal works under an old view too.
+        """
+        for request in _unanswered(pending_requests):
+            if request.withdrawal is None or request.repeated:
                 continue
             try:
                 head = self._context.view.head
             except Unavailable as error:
                 request.answer = error_answer(error)
                 continue
-            request.sight = Sight(head.height, head.block_hash, POLICY_VERSION)
+            request.view_reference = ViewReference(head.height, head.block_hash, POLICY_VERSION)
             request.refusal = WITHDRAWN
 
-    def _repeat_kept(self, request: Asked) -> None:
-        """Give the kept answer again, if it still fits into this exchange."""
-        assert request.lane.kept is not None
-        request.answer = request.lane.kept if self._fits(request.lane.kept) else error_answer(_exchange_full())
+    def _repeat_stored(self, request: PendingRequest) -> None:
+        """Give the stored answer again, if it still fits into this exchange."""
+        assert request.lane.stored_answer is not None
+        request.answer = (
+            request.lane.stored_answer
+            if self._fits(request.lane.stored_answer)
+            else error_answer(_exchange_full())
+        )
 
     def _fits(self, answer: str) -> bool:
         """Count an answer in; false where the exchange has no room for it. The first always has."""
@@ -423,33 +512,39 @@ class _Exchange:
         self._bytes += size
         return True
 
-    # --- deciding ------------------------------------------------------------------------------------------------------------
+    # --- deciding ---------------------------------------------------------------------------------
 
-    async def _authorise(self, asked: list[Asked]) -> None:
-        """Whether each may be served now, by the proved view. An old view answers nothing and takes no place."""
-        todo = [request for request in _open(asked) if not request.refusal]
+    async def _authorise(self, pending_requests: list[PendingRequest]) -> None:
+        """Whether each may be served now, by the proved view. An old view answers nothing and takes
+        no place.
+        """
+        todo = [request for request in _unanswered(pending_requests) if not request.refusal]
         if not todo:
             return
         for request in todo:
             self._read_query(request)
         try:
-            records = await self._context.view.aproved(record for request in _open(todo) for record in _records(request))
+            records = await self._context.view.aproved(
+                record for request in _unanswered(todo) for record in _records(request)
+            )
             stopped = await grants.astopped_grants(self._context)
         except Unavailable as error:
             for request in todo:
                 request.answer = error_answer(error)
             return
-        sight = Sight(records.height, records.block_hash, POLICY_VERSION)
-        for request in _open(todo):
-            request.sight = sight
-            (self._repeat if request.again else self._decide)(request, records, request.trade.agreement.grant_id in stopped)
+        view_reference = ViewReference(records.height, records.block_hash, POLICY_VERSION)
+        for request in _unanswered(todo):
+            request.view_reference = view_reference
+            (self._repeat if request.repeated else self._decide)(
+                request, records, request.trade.agreement.grant_id in stopped
+            )
 
-    def _read_query(self, request: Asked) -> None:
+    def _read_query(self, request: PendingRequest) -> None:
         """Read the query and check the consent by itself; a query that cannot be read is a refusal."""
         try:
-            request.query = Query.from_json(request.committed)
+            request.query = CallQuery.from_json(request.committed)
         except QiaolianError as error:
-            if request.again:
+            if request.repeated:
                 request.answer = error_answer(error)
             else:
                 request.refusal = error.code[:31]
@@ -457,13 +552,15 @@ class _Exchange:
         if request.trade.rights.purposes.needs_consent(request.query.purpose):
             request.consent = consents.shown(self._context, request.package)
 
-    def _repeat(self, request: Asked, records: ProvedRecords, stopped: bool) -> None:
-        """The kept answer of a served place; its void only where a right was withdrawn since, or where no node accepts an answer of its size.
+    def _repeat(self, request: PendingRequest, records: ProvedRecords, stopped: bool) -> None:
+        """The stored answer of a served place; its void only where a right was withdrawn since, or
+        where no node accepts an answer of its size.
 
-        What is sent wrong is an error and changes nothing. A withdrawal comes without the consent: the signed query names it.
+        What is sent wrong is an error and changes nothing. A withdrawal comes without the consent:
+        the signed query names it.
         """
         assert request.query is not None
-        assert request.lane.kept is not None
+        assert request.lane.stored_answer is not None
         rights = request.trade.rights
         try:
             if request.withdrawal is None:
@@ -476,12 +573,12 @@ class _Exchange:
         except Forbidden as error:
             request.void, request.refusal = True, error.code[:31]
             return
-        if len(request.lane.kept.encode()) > MAX_EXCHANGE_BYTES:
+        if len(request.lane.stored_answer.encode()) > MAX_EXCHANGE_BYTES:
             request.void, request.refusal = True, "answer_too_large"
         else:
-            self._repeat_kept(request)
+            self._repeat_stored(request)
 
-    def _decide(self, request: Asked, records: ProvedRecords, stopped: bool) -> None:
+    def _decide(self, request: PendingRequest, records: ProvedRecords, stopped: bool) -> None:
         """Whether a new place is served or refused."""
         if request.query is None:
             return
@@ -502,32 +599,40 @@ class _Exchange:
         except QiaolianError as error:
             request.refusal = error.code[:31]
 
-    def _reserve(self, asked: list[Asked]) -> None:
-        for each in _taking(asked):
-            trade = each.trade
+    def _reserve(self, pending_requests: list[PendingRequest]) -> None:
+        for request in _to_be_served(pending_requests):
+            trade = request.trade
             try:
-                each.reserved = rules.reserve(trade.agreement, trade.books, trade.uses, each.request, max_uses=trade.rights.terms.max_uses)
+                request.reserved = rules.reserve(
+                    trade.agreement,
+                    trade.totals,
+                    trade.quota,
+                    request.request,
+                    max_uses=trade.rights.terms.max_uses,
+                )
             except QiaolianError as error:
-                each.refusal = error.code[:31]
+                request.refusal = error.code[:31]
 
-    def _release(self, each: Asked) -> None:
-        if each.reserved is not None:
-            rules.release(each.trade.books, each.trade.uses, each.reserved)
-            each.reserved = None
+    def _release(self, request: PendingRequest) -> None:
+        if request.reserved is not None:
+            rules.release(request.trade.totals, request.trade.quota, request.reserved)
+            request.reserved = None
 
-    # --- serving -------------------------------------------------------------------------------------------------------------
+    # --- serving ----------------------------------------------------------------------------------
 
-    async def _query(self, asked: list[Asked]) -> None:
+    async def _query(self, pending_requests: list[PendingRequest]) -> None:
         """Look every record up, in one trip to a thread: a source may be a file or a database."""
-        todo = _taking(asked)
+        todo = _to_be_served(pending_requests)
         if not todo:
             return
 
         await asyncio.to_thread(self._look_up, todo)
         self._limit_unknown(todo)
 
-    def _look_up(self, requests: list[Asked]) -> None:
-        """Each request's masked record, once it is the one that was published. One that fails leaves the others alone."""
+    def _look_up(self, requests: list[PendingRequest]) -> None:
+        """Each request's masked record, once it is the one that was published. One that fails
+        leaves the others alone.
+        """
         try:
             published = self._published(requests)
         except Unavailable as error:
@@ -547,24 +652,37 @@ class _Exchange:
             except QiaolianError as error:
                 request.refusal = error.code[:31]
             except Exception as error:  # whatever a source or a rule raises for one record is that request's refusal
-                log.error("source: unexpected %s", type(error).__name__, extra={"asset": "0x" + served.asset_id.hex()})
-                request.refusal, request.drift = SOURCE_DRIFT, Drift(DriftKind.SOURCE_BROKEN)
+                log.error(
+                    "source: unexpected %s",
+                    type(error).__name__,
+                    extra={"asset": "0x" + served.asset_id.hex()},
+                )
+                request.refusal, request.drift = SOURCE_DRIFT, RecordDrift(DriftKind.SOURCE_BROKEN)
 
-    def _published(self, requests: Sequence[Asked]) -> dict[tuple[bytes, int], dict[str, Published]]:
-        """The published records asked for, by asset version and subject; one query for each version."""
+    def _published(
+        self, requests: Sequence[PendingRequest]
+    ) -> dict[tuple[bytes, int], dict[str, PublishedRecord]]:
+        """The published records asked for, by asset version and subject; one query for each
+        version.
+        """
         subjects: dict[tuple[bytes, int], list[str]] = {}
         for request in requests:
             served = request.trade.served
             assert request.query is not None
-            subjects.setdefault((served.asset_id, served.asset_version), []).append(request.query.subject)
-        return {version: assets.published_records(self._context, *version, wanted) for version, wanted in subjects.items()}
+            subjects.setdefault((served.asset_id, served.asset_version), []).append(
+                request.query.subject
+            )
+        return {
+            version: assets.published_records(self._context, *version, wanted)
+            for version, wanted in subjects.items()
+        }
 
-    def _limit_unknown(self, todo: Sequence[Asked]) -> None:
-        """Count unknown subjects. Once their limit is reached, what follows in this exchange is refused whether it is known or not: a refusal
-        of the unknown ones alone would tell them.
+    def _limit_unknown(self, todo: Sequence[PendingRequest]) -> None:
+        """Count unknown subjects. Once their limit is reached, what follows in this exchange is
+        refused whether it is known or not: a refusal of the unknown ones alone would tell them.
         """
         for request in todo:
-            if request.settled:
+            if request.answered:
                 continue
             unknown = request.trade.unknown
             try:
@@ -575,43 +693,61 @@ class _Exchange:
             if request.refusal == SUBJECT_UNKNOWN:
                 unknown.add(self._now)
 
-    def _delivery(self, each: Asked) -> tuple[Delivery, int]:
+    def _delivery(self, request: PendingRequest) -> tuple[MeteredContent, int]:
         """Meter, price; a failure is the place's refusal.
 
         Raises:
-            QiaolianError: what ``rules`` raise; BadInput: ``content_not_canonical`` for what JSON and RFC 8785 cannot hold: NaN, half a
-                surrogate pair, a whole number beyond 2^53, bytes, a date.
+            QiaolianError: what ``rules`` raise; BadInput: ``content_not_canonical`` for what JSON
+                and RFC 8785 cannot hold: NaN, half a surrogate pair, a whole number beyond 2^53,
+                bytes, a date.
         """
-        assert each.record is not None
-        assert each.reserved is not None
-        agreement = each.trade.agreement
-        content = {"record": each.record}
+        assert request.record is not None
+        assert request.reserved is not None
+        agreement = request.trade.agreement
+        content = {"record": request.record}
         try:
             canonical = dumps(content)
         except Exception as error:
-            raise BadInput("content_not_canonical", "The record has a value that cannot be committed to.") from error
+            raise BadInput(
+                "content_not_canonical", "The record has a value that cannot be committed to."
+            ) from error
         rules.require_deliverable(canonical, self._gateway.limits)
         units = rules.units_of(agreement.unit, canonical)
-        return Delivery(content, canonical, units), rules.price_of(agreement, units, reserved=each.reserved)
+        return MeteredContent(content, canonical, units), rules.price_of(
+            agreement, units, reserved=request.reserved
+        )
 
-    async def _receipts(self, asked: list[Asked]) -> None:
-        """Write every receipt, make all durable in one commit, and only then move the books and answer."""
-        written = [done for request in _open(asked) if (done := _written(self, request)) is not None]
+    async def _issue_receipts(self, pending_requests: list[PendingRequest]) -> None:
+        """Write every receipt, make all durable in one commit, and only then move the books and
+        answer.
+        """
+        written = [
+            done
+            for request in _unanswered(pending_requests)
+            if (done := _issue_receipt(self, request)) is not None
+        ]
         if not written:
             return
-        receipts = [each for each in written if isinstance(each, Written)]
-        withdrawals = [each.asked.withdrawal for each in receipts if each.asked.withdrawal is not None]
-        taken = [("RequestWithdrawal", self._gateway.digest(statement.struct_hash())) for statement, _ in withdrawals]
-        voids = [each for each in written if isinstance(each, Voided)]
+        receipts = [item for item in written if isinstance(item, IssuedReceipt)]
+        withdrawals = [
+            receipt.pending.withdrawal
+            for receipt in receipts
+            if receipt.pending.withdrawal is not None
+        ]
+        taken = [
+            ("RequestWithdrawal", self._gateway.digest(statement.struct_hash()))
+            for statement, _ in withdrawals
+        ]
+        voids = [item for item in written if isinstance(item, IssuedVoid)]
         drifts = _drifts(receipts)
 
         def change(session: Session) -> None:
             if receipts:
-                _INSERT.run(session, [each.row for each in receipts])
-                keep_answers(session, [each.kept for each in receipts])
+                _INSERT.execute(session, [receipt.row for receipt in receipts])
+                store_answers(session, [receipt.stored_answer for receipt in receipts])
             for void in voids:
                 _store_void(session, void)
-            append_all(session, [(each.kind, each.digest) for each in written], at=self._now)
+            append_all(session, [(item.kind, item.digest) for item in written], at=self._now)
             incidents.record(session, drifts, at=self._now)
             if taken:
                 append_all(session, taken, at=self._now)
@@ -619,36 +755,42 @@ class _Exchange:
         try:
             await self._context.database.awrite(change)
         except QiaolianError as error:
-            for each in written:
-                each.asked.answer = error_answer(error)
+            for item in written:
+                item.pending.answer = error_answer(error)
             return
-        for each in written:
-            each.settle()
+        for item in written:
+            item.apply()
         incidents.report(drifts)
-        Activity.of(self._context).note({each.asked.trade.agreement_id for each in written})
+        Activity.of(self._context).note({item.pending.trade.agreement_id for item in written})
 
 
-def _records(request: Asked) -> tuple[Word, ...]:
+def _records(request: PendingRequest) -> tuple[StorageKey, ...]:
     """The chain's records that the decision on a request needs."""
     if request.query is None:
         return request.trade.rights.records
     return (*request.trade.rights.records, *records_of_consent(request.query, request.consent))
 
 
-def _drifts(receipts: Sequence[Written]) -> list[tuple[tuple[bytes, int], Drift]]:
-    """What the owner sees of the refusals among these receipts: the asset version, and how its source departs."""
-    refused = [receipt.asked for receipt in receipts if receipt.asked.drift is not None]
-    return [((request.trade.served.asset_id, request.trade.served.asset_version), request.drift) for request in refused if request.drift]
+def _drifts(receipts: Sequence[IssuedReceipt]) -> list[tuple[tuple[bytes, int], RecordDrift]]:
+    """What the owner sees of the refusals among these receipts: the asset version, and how its
+    source departs.
+    """
+    refused = [receipt.pending for receipt in receipts if receipt.pending.drift is not None]
+    return [
+        ((request.trade.served.asset_id, request.trade.served.asset_version), request.drift)
+        for request in refused
+        if request.drift
+    ]
 
 
-_INSERT = Prepared(sa.insert(GATEWAY))
+_INSERT = PreparedStatement(sa.insert(GATEWAY))
 
 
 @dataclass
-class Written:
+class IssuedReceipt:
     """A receipt ready to be stored, and what becomes true once it is."""
 
-    asked: Asked
+    pending: PendingRequest
     receipt: UsageReceipt
     receipt_hash: bytes
     digest: bytes
@@ -657,9 +799,9 @@ class Written:
     kind: str = "UsageReceipt"
 
     @property
-    def kept(self) -> dict[str, Any]:
-        """The row of the kept answer."""
-        request = self.asked.request
+    def stored_answer(self) -> dict[str, Any]:
+        """The row of the stored answer."""
+        request = self.pending.request
         return {
             "agreement_id": request.agreement_id,
             "lane": request.lane,
@@ -667,69 +809,73 @@ class Written:
             "answer": self.answer,
         }
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Move lane and books; the answer may leave."""
-        asked, receipt = self.asked, self.receipt
-        lane, books = asked.lane, asked.trade.books
-        lane.before, lane.head = lane.head, rules.after(receipt, self.receipt_hash)
-        lane.kept, lane.ending = self.answer, self.row["ending"]
-        books.units += receipt.units
-        books.amount += receipt.amount
+        pending_requests, receipt = self.pending, self.receipt
+        lane, totals = pending_requests.lane, pending_requests.trade.totals
+        lane.previous_head, lane.head = lane.head, rules.state_after(receipt, self.receipt_hash)
+        lane.stored_answer, lane.status = self.answer, self.row["status"]
+        totals.units += receipt.units
+        totals.amount += receipt.amount
         if receipt.units or receipt.reason == SUBJECT_UNKNOWN:
-            asked.trade.uses.served += 1
-        asked.answer = self.answer
+            pending_requests.trade.quota.served += 1
+        pending_requests.answer = self.answer
 
 
 @dataclass
-class Voided:
+class IssuedVoid:
     """A void ready to be stored."""
 
-    asked: Asked
+    pending: PendingRequest
     void: ReceiptVoid
     digest: bytes
     signature: bytes
     answer: str
     kind: str = "ReceiptVoid"
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Take the last place out of the books; its answer is gone."""
-        asked = self.asked
-        lane, books = asked.lane, asked.trade.books
-        books.units -= lane.head.units - lane.before.units
-        books.amount -= lane.head.amount - lane.before.amount
-        lane.head = rules.after_void(lane.before, lane.head.receipt, lane.head.request)
-        lane.kept, lane.ending = self.answer, Ending.VOID
-        asked.answer = self.answer
+        pending_requests = self.pending
+        lane, totals = pending_requests.lane, pending_requests.trade.totals
+        totals.units -= lane.head.units - lane.previous_head.units
+        totals.amount -= lane.head.amount - lane.previous_head.amount
+        lane.head = rules.state_after_void(lane.previous_head, lane.head.receipt, lane.head.request)
+        lane.stored_answer, lane.status = self.answer, CallStatus.VOID
+        pending_requests.answer = self.answer
 
 
-def _written(exchange: _Exchange, each: Asked) -> Written | Voided | None:
-    """What is to be stored for a request; None where its answer has no room in this exchange, which takes no place."""
-    if each.void:
-        return _voided(exchange, each)
-    gateway, head = exchange._gateway, each.lane.head
+def _issue_receipt(
+    exchange: _Exchange, request: PendingRequest
+) -> IssuedReceipt | IssuedVoid | None:
+    """What is to be stored for a request; None where its answer has no room in this exchange, which
+    takes no place.
+    """
+    if request.void:
+        return _issue_void(exchange, request)
+    gateway, head = exchange._gateway, request.lane.head
     delivery, amount, salt, commitment = None, 0, b"", None
-    if not each.refusal:
+    if not request.refusal:
         try:
-            delivery, amount = exchange._delivery(each)
+            delivery, amount = exchange._delivery(request)
             salt = new_salt()
             commitment = commit_bytes(salt, RESPONSE_DOMAIN, delivery.canonical)
         except QiaolianError as error:
-            each.refusal, delivery, commitment = error.code[:31], None, None
-    assert each.sight is not None
+            request.refusal, delivery, commitment = error.code[:31], None, None
+    assert request.view_reference is not None
     receipt = rules.receipt_for(
-        each.request,
-        each.request_hash,
+        request.request,
+        request.request_hash,
         head,
-        each.sight,
+        request.view_reference,
         issued_at=exchange._now,
-        reason=each.refusal,
+        reason=request.refusal,
         units=delivery.units if delivery else 0,
         amount=amount,
         **({"response_commitment": commitment} if commitment else {}),
     )
     receipt_hash = receipt.struct_hash()
     digest = gateway.digest(receipt_hash)
-    signature = each.trade.signer.sign_digest(digest)
+    signature = request.trade.signer.sign_digest(digest)
     receipt_json = receipt.to_json()
     answer = _dumps(
         {
@@ -740,57 +886,59 @@ def _written(exchange: _Exchange, each: Asked) -> Written | Voided | None:
         }
     )
     if not exchange._fits(answer):
-        each.answer = error_answer(_exchange_full())
+        request.answer = error_answer(_exchange_full())
         return None
-    withdrawal, withdrawal_signature = each.withdrawal if each.withdrawal is not None else (None, None)
+    withdrawal, withdrawal_signature = (
+        request.withdrawal if request.withdrawal is not None else (None, None)
+    )
     row = {
-        "agreement_id": each.request.agreement_id,
-        "lane": each.request.lane,
-        "seq": each.request.seq,
-        "ending": Ending.REFUSED if each.refusal else Ending.SERVED,
-        "reason": each.refusal,
-        "request": _dumps(each.request.to_json()),
-        "request_hash": each.request_hash,
-        "request_signature": each.signature,
+        "agreement_id": request.request.agreement_id,
+        "lane": request.request.lane,
+        "seq": request.request.seq,
+        "status": CallStatus.REFUSED if request.refusal else CallStatus.SERVED,
+        "reason": request.refusal,
+        "request": _dumps(request.request.to_json()),
+        "request_hash": request.request_hash,
+        "request_signature": request.signature,
         "receipt": _dumps(receipt_json),
         "receipt_hash": receipt_hash,
         "receipt_signature": signature,
         "units": receipt.total_units,
         "amount": receipt.total_amount,
-        "grant_id": each.trade.agreement.grant_id,
+        "grant_id": request.trade.agreement.grant_id,
         "at": exchange._now,
         "withdrawal": None if withdrawal is None else _dumps(withdrawal.to_json()),
         "withdrawal_signature": withdrawal_signature,
     }
-    return Written(each, receipt, receipt_hash, digest, row, answer)
+    return IssuedReceipt(request, receipt, receipt_hash, digest, row, answer)
 
 
-def _voided(exchange: _Exchange, each: Asked) -> Voided:
-    gateway, request = exchange._gateway, each.request
+def _issue_void(exchange: _Exchange, pending_request: PendingRequest) -> IssuedVoid:
+    gateway, request = exchange._gateway, pending_request.request
     void = ReceiptVoid(
         version=1,
         agreement_id=request.agreement_id,
         lane=request.lane,
         seq=request.seq,
-        receipt=each.lane.head.receipt,
-        reason=each.refusal,
+        receipt=pending_request.lane.head.receipt,
+        reason=pending_request.refusal,
         issued_at=exchange._now,
     )
     digest = gateway.digest(void.struct_hash())
-    signature = each.trade.signer.sign_digest(digest)
+    signature = pending_request.trade.signer.sign_digest(digest)
     answer = _dumps({"signature": "0x" + signature.hex(), "void": void.to_json()})
-    return Voided(each, void, digest, signature, answer)
+    return IssuedVoid(pending_request, void, digest, signature, answer)
 
 
-def _store_void(session: Session, voided: Voided) -> None:
+def _store_void(session: Session, voided: IssuedVoid) -> None:
     """Mark the place, and let its totals fall back to those before it."""
-    request, before = voided.asked.request, voided.asked.lane.before
+    request, before = voided.pending.request, voided.pending.lane.previous_head
     here = (GATEWAY.c.agreement_id == request.agreement_id, GATEWAY.c.lane == request.lane)
     session.execute(
         sa.update(GATEWAY)
         .where(*here, GATEWAY.c.seq == request.seq)
         .values(
-            ending=Ending.VOID,
+            status=CallStatus.VOID,
             reason=voided.void.reason,
             units=before.units,
             amount=before.amount,
@@ -798,37 +946,62 @@ def _store_void(session: Session, voided: Voided) -> None:
             void_signature=voided.signature,
         )
     )
-    kept = {"agreement_id": request.agreement_id, "lane": request.lane, "seq": request.seq, "answer": voided.answer}
-    keep_answers(session, [kept])
+    stored_answer = {
+        "agreement_id": request.agreement_id,
+        "lane": request.lane,
+        "seq": request.seq,
+        "answer": voided.answer,
+    }
+    store_answers(session, [stored_answer])
 
 
 def error_answer(error: QiaolianError) -> dict[str, Any]:
-    """What a request that takes no place is answered: the error, so that the buyer's node can tell what may be repeated."""
-    context = {name: value for name, value in error.context.items() if isinstance(value, str | int | bool)}
-    return {"error": {"code": error.code, "detail": error.sentence, "status": error.status, "hint": error.hint, **context}}
+    """What a request that takes no place is answered: the error, so that the buyer's node can tell
+    what may be repeated.
+    """
+    context = {
+        name: value for name, value in error.context.items() if isinstance(value, str | int | bool)
+    }
+    return {
+        "error": {
+            "code": error.code,
+            "detail": error.sentence,
+            "status": error.status,
+            "hint": error.hint,
+            **context,
+        }
+    }
 
 
 def _exchange_full() -> Unavailable:
     return Unavailable(
-        "exchange_full", "The answers of one exchange have a limit, and this one has no room left.", hint="Send the same request again."
+        "exchange_full",
+        "The answers of one exchange have a limit, and this one has no room left.",
+        hint="Send the same request again.",
     )
 
 
-def _open(asked: Sequence[Asked]) -> list[Asked]:
+def _unanswered(pending_requests: Sequence[PendingRequest]) -> list[PendingRequest]:
     """Those not answered yet."""
-    return [each for each in asked if not each.settled]
+    return [pending_request for pending_request in pending_requests if not pending_request.answered]
 
 
-def _taking(asked: Sequence[Asked]) -> list[Asked]:
+def _to_be_served(pending_requests: Sequence[PendingRequest]) -> list[PendingRequest]:
     """Those that are still to be served."""
-    return [each for each in asked if not each.settled and not each.refusal and not each.void]
+    return [
+        pending_request
+        for pending_request in pending_requests
+        if not pending_request.answered and not pending_request.refusal and not pending_request.void
+    ]
 
 
 def _bytes(value: Any, length: int) -> bytes:
     try:
         return schema.hex_bytes(value, length)
     except ValueError as error:
-        raise BadInput("field_malformed", "A field is not 0x hexadecimal of the right length.") from error
+        raise BadInput(
+            "field_malformed", "A field is not 0x hexadecimal of the right length."
+        ) from error
 
 
 def _dumps(value: Any) -> str:
@@ -837,7 +1010,7 @@ def _dumps(value: Any) -> str:
 
 def encoded(answers: Sequence[Any]) -> bytes:
     """The exchange's answer body; answers that are kept word for word go in as they are."""
-    parts = [each if isinstance(each, str) else _dumps(each) for each in answers]
+    parts = [answer if isinstance(answer, str) else _dumps(answer) for answer in answers]
     return ('{"answers":[' + ",".join(parts) + "]}").encode()
 
 

@@ -1,7 +1,8 @@
 """What both ends of a lane speak of.
 
-A **lane** is a sequence of places of one agreement, each a usage request and its receipt; at most one request is under way in it. Its **head** is
-what both ends must agree on before the next place. The **books** are an agreement's totals over all its lanes.
+A **lane** is a sequence of places of one agreement, each a usage request and its receipt; at most
+one request is under way in it. Its **head** is what both ends must agree on before the next place.
+The **books** are an agreement's totals over all its lanes.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from chain.eip712 import ZERO32
-from chain.errors import BadInput, QiaolianError, Unavailable
-from chain.statements import Agreement, Operation
+from chain.core.errors import BadInput, QiaolianError, Unavailable
+from chain.ethereum.eip712 import ZERO32
+from chain.statements.types import Agreement, Operation
 
 REQUEST_DOMAIN = "qiaolian.request.v1"
 RESPONSE_DOMAIN = "qiaolian.response.v1"
-MOST_COLUMNS = 256
-MOST_TEXT = 256
+MAX_COLUMNS = 256
+MAX_TEXT = 256
 
-# Size limits, each no larger than the next one on the way; `tests/nodes/test_call_limits.py` holds them together.
+# Size limits, each no larger than the next one on the way; `tests/nodes/test_call_limits.py` holds
+# them together.
 MAX_REQUEST_BYTES = 500_000
 """Largest request with its query, salt and consent, in JSON: checked before it is signed."""
 MIN_BODY_BYTES = 1_000_000
@@ -48,7 +50,7 @@ class GatewayLimits:
             raise ValueError("answer_bytes")
 
 
-class Ending(StrEnum):
+class CallStatus(StrEnum):
     """How a place of a lane ended."""
 
     ASKED = "asked"
@@ -75,7 +77,7 @@ class FinalState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LaneState:
     """Where a lane stands after its last place."""
 
     seq: int = 0
@@ -90,7 +92,7 @@ class Head:
 
 
 @dataclass(slots=True)
-class Books:
+class AgreementTotals:
     """An agreement's totals over its lanes, and what is reserved by calls under way."""
 
     units: int = 0
@@ -100,7 +102,7 @@ class Books:
 
 
 @dataclass(slots=True)
-class Uses:
+class GrantQuota:
     """Calls under a grant, over all its agreements: what its ``max_uses`` bounds."""
 
     served: int = 0
@@ -110,8 +112,10 @@ class Uses:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What a call asks. Its canonical JSON is what the request commits to; only the two nodes ever see it."""
+class CallQuery:
+    """What a call asks. Its canonical JSON is what the request commits to; only the two nodes ever
+    see it.
+    """
 
     subject: str
     columns: tuple[str, ...]
@@ -131,14 +135,27 @@ class Query:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> Query:
+    def from_json(cls, value: Any) -> CallQuery:
         """Read the committed form; ``query_malformed``."""
-        if not isinstance(value, dict) or set(value) != {"columns", "consent", "operation", "purpose", "subject"}:
+        if not isinstance(value, dict) or set(value) != {
+            "columns",
+            "consent",
+            "operation",
+            "purpose",
+            "subject",
+        }:
             raise _malformed("does not have exactly its five fields")
-        columns, texts = value["columns"], [value[name] for name in ("consent", "operation", "purpose", "subject")]
-        if not isinstance(columns, list) or not 0 < len(columns) <= MOST_COLUMNS or len(set(map(str, columns))) != len(columns):
+        columns, texts = (
+            value["columns"],
+            [value[name] for name in ("consent", "operation", "purpose", "subject")],
+        )
+        if (
+            not isinstance(columns, list)
+            or not 0 < len(columns) <= MAX_COLUMNS
+            or len(set(map(str, columns))) != len(columns)
+        ):
             raise _malformed("names no columns, too many, or one twice")
-        if not all(isinstance(each, str) and len(each) <= MOST_TEXT for each in (*columns, *texts)):
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in (*columns, *texts)):
             raise _malformed("has a field that is no short text")
         if not value["subject"]:
             raise _malformed("names no subject")
@@ -158,16 +175,24 @@ OPERATIONS = {str(operation.name).lower(): operation for operation in Operation}
 def operation_of(name: str) -> Operation:
     """An operation by its exact name; ``query_malformed``."""
     if name not in OPERATIONS:
-        raise BadInput("query_malformed", "The query names no known operation.", hint=f"One of: {', '.join(OPERATIONS)}.")
+        raise BadInput(
+            "query_malformed",
+            "The query names no known operation.",
+            hint=f"One of: {', '.join(OPERATIONS)}.",
+        )
     return OPERATIONS[name]
 
 
 def _malformed(what: str) -> BadInput:
-    return BadInput("query_malformed", f"The query {what}.", hint="Compare it with POST /v1/calls in /openapi.json.")
+    return BadInput(
+        "query_malformed",
+        f"The query {what}.",
+        hint="Compare it with POST /v1/calls in /openapi.json.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class MeteredContent:
     """What the source gave for a query, masked, and how much of it is metered."""
 
     content: dict[str, Any]
@@ -177,7 +202,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ViewReference:
     """The chain view and policy a decision was made on."""
 
     height: int
@@ -188,7 +213,8 @@ class Sight:
 class CallOutstanding(Unavailable):
     """A stored request has no answer of the gateway: it may still be served, and billed then.
 
-    What a transport, a proxy or the peer's token check says is the ``cause``, never the call's refusal.
+    What a transport, a proxy or the peer's token check says is the ``cause``, never the call's
+    refusal.
     """
 
     def __init__(self, key: str, cause: QiaolianError) -> None:
@@ -212,7 +238,7 @@ class CallResult:
     agreement_id: bytes
     lane: int
     seq: int
-    ending: Ending
+    status: CallStatus
     reason: str
     content: dict[str, Any] | None
     units: int
@@ -227,7 +253,7 @@ class CallResult:
             "agreementId": "0x" + self.agreement_id.hex(),
             "lane": self.lane,
             "seq": self.seq,
-            "outcome": self.ending,
+            "outcome": self.status,
             "reason": self.reason,
             "record": None if self.content is None else self.content.get("record"),
             "units": self.units,
@@ -237,9 +263,9 @@ class CallResult:
 
 
 @dataclass(slots=True)
-class Terms:
+class MeteringTerms:
     """An agreement prepared for the hot path."""
 
     agreement_id: bytes
     agreement: Agreement
-    books: Books = field(default_factory=Books)
+    books: AgreementTotals = field(default_factory=AgreementTotals)

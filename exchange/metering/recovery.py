@@ -1,12 +1,15 @@
 """Getting lost places back from the other side of an agreement, and showing it those it lost.
 
-Each side keeps what the other signed, so either can show a lane place by place: the request under the buyer's key, the receipt under the
-provider's, each naming the one before it. What is shown is checked as both sides once did (``rules.continued``) and taken; the lane goes on after
-its last place. Answers are not shown again: the buyer had them, and the provider has erased them.
+Each side keeps what the other signed, so either can show a lane place by place: the request under
+the buyer's key, the receipt under the provider's, each naming the one before it. What is shown is
+checked as both sides once did (``rules.replayed``) and taken; the lane goes on after its last
+place. Answers are not shown again: the buyer had them, and the provider has erased them.
 
-The other side could show less than it holds and have a place signed twice. What this node signed is named in its own evidence log, and the log
-came back first: every entry of a request, receipt or void must be matched by a place on record. While one is not, and while a party does not
-answer or shows what does not hold, the agreements it may belong to stay as they are: nothing is signed under them (``agreement_unrecovered``).
+The other side could show less than it holds and have a place signed twice. What this node signed is
+named in its own evidence log, and the log came back first: every entry of a request, receipt or
+void must be matched by a place on record. While one is not, and while a party does not answer or
+shows what does not hold, the agreements it may belong to stay as they are: nothing is signed under
+them (``agreement_unrecovered``).
 """
 
 from __future__ import annotations
@@ -20,48 +23,77 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import schema
 from chain.context import Context
-from chain.crypto import keccak256, recover
-from chain.eip712 import Statement, domain_separator
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
-from chain.statements import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
-from chain.words import LaneWord
+from chain.core import schema
+from chain.core.crypto import keccak256, recover
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
+from chain.ethereum.eip712 import Statement, domain_separator
+from chain.ethereum.records import LaneRecord
+from chain.statements.types import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
-from exchange.agreements.model import Side, Signed
+from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.metering import rules
-from exchange.metering.model import Ending, FinalState, Head
-from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, StoredFinalSettlement, Unrecovered, head_of, heads, keep_voucher, place, voucher_row
+from exchange.metering.model import CallStatus, FinalState, LaneState
+from exchange.metering.store import (
+    BUYER,
+    GATEWAY,
+    VOUCHERS,
+    FinalSettlementRow,
+    UnrecoveredAgreementRow,
+    call_at,
+    lane_state_of,
+    last_calls,
+    store_voucher,
+    voucher_row,
+)
 from registry import fanout
-from registry.evidence.recovery import said_since
-from registry.evidence.service import append_again
+from registry.evidence.recovery import entries_since
+from registry.evidence.service import append_if_missing
 from registry.grants import service as grants
 
 CONTRACT = "TradeSettlement"
-MOST_PLACES = 200
+MAX_POSITIONS = 200
 AGREEMENT_SECONDS = 300.0
-"""How long one agreement's recovery may take; what was taken by then stays, and a further recovery goes on from there."""
+"""How long one agreement's recovery may take; what was taken by then stays, and a further recovery
+goes on from there.
+"""
 LOST = '{"query":null,"salt":null,"consent":null}'
 """What stands for a recovered call's query: only the provider's source ever saw it."""
-_SIGNED_BY: dict[Side, tuple[str, ...]] = {Side.BUYER: ("UsageRequest",), Side.PROVIDER: ("UsageReceipt", "ReceiptVoid", "FinalSettlement")}
+_SIGNED_BY: dict[AgreementSide, tuple[str, ...]] = {
+    AgreementSide.BUYER: ("UsageRequest",),
+    AgreementSide.PROVIDER: ("UsageReceipt", "ReceiptVoid", "FinalSettlement"),
+}
 
 
-# --- At the side that shows ------------------------------------------------------------------------------------------------------
+# --- At the side that shows -----------------------------------------------------------------------
 
 
-def places(context: Context, caller: str, agreement_id: bytes, lane: int, after: int) -> dict[str, Any]:
-    """Finished places of a lane after one, at most ``MOST_PLACES``, and the lane's closing voucher; for the other party alone."""
+def positions(
+    context: Context, caller: str, agreement_id: bytes, lane: int, after: int
+) -> dict[str, Any]:
+    """Finished places of a lane after one, at most ``MAX_POSITIONS``, and the lane's closing
+    voucher; for the other party alone.
+    """
     signed = agreements.load(context, agreement_id)
-    if signed.side == Side.OBSERVER or caller not in (signed.agreement.provider, signed.agreement.buyer):
-        raise Forbidden("not_party", "A lane's places are for the agreement's parties.")
+    if signed.side == AgreementSide.OBSERVER or caller not in (
+        signed.agreement.provider,
+        signed.agreement.buyer,
+    ):
+        raise Forbidden("not_party", "A lane's positions are for the agreement's parties.")
     table = _table(signed.side)
     here = (table.c.agreement_id == agreement_id, table.c.lane == lane)
-    query = sa.select(table).where(*here, table.c.seq > after, table.c.ending.not_in((Ending.ASKED, Ending.CONFLICT)))
+    query = sa.select(table).where(
+        *here, table.c.seq > after, table.c.status.not_in((CallStatus.ASKED, CallStatus.CONFLICT))
+    )
     with context.database.read() as session:
-        rows = session.execute(query.order_by(table.c.seq).limit(MOST_PLACES)).all()
-        voucher = session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane)).one_or_none()
+        rows = session.execute(query.order_by(table.c.seq).limit(MAX_POSITIONS)).all()
+        voucher = session.execute(
+            sa.select(VOUCHERS).where(
+                VOUCHERS.c.agreement_id == agreement_id, VOUCHERS.c.lane == lane
+            )
+        ).one_or_none()
     return {
-        "places": [_shown(row) for row in rows],
+        "positions": [_shown(row) for row in rows],
         "voucher": None if voucher is None else _statement(voucher.voucher, voucher.signature),
     }
 
@@ -78,12 +110,12 @@ def _statement(text: str, signature: bytes) -> dict[str, Any]:
     return {"statement": json.loads(text), "signature": "0x" + signature.hex()}
 
 
-# --- At the side that lost -------------------------------------------------------------------------------------------------------
+# --- At the side that lost ------------------------------------------------------------------------
 
 
 def require_recovered(session: Session, agreement_id: bytes) -> None:
     """Nothing is signed under an agreement of which places may be lost: ``agreement_unrecovered``."""
-    row = session.get(Unrecovered, agreement_id)
+    row = session.get(UnrecoveredAgreementRow, agreement_id)
     if row is not None:
         raise Unavailable(
             "agreement_unrecovered",
@@ -94,67 +126,99 @@ def require_recovered(session: Session, agreement_id: bytes) -> None:
 
 
 def held(context: Context, agreement_ids: Sequence[bytes]) -> dict[bytes, str]:
-    """Those of some agreements that are held, each with the code for which the last recovery left it."""
-    query = sa.select(Unrecovered).where(Unrecovered.agreement_id.in_(agreement_ids))
+    """Those of some agreements that are held, each with the code for which the last recovery left
+    it.
+    """
+    query = sa.select(UnrecoveredAgreementRow).where(
+        UnrecoveredAgreementRow.agreement_id.in_(agreement_ids)
+    )
     with context.database.read() as session:
         return {row.agreement_id: row.code for row in session.scalars(query)}
 
 
 def hold(session: Session, context: Context, log_size: int) -> None:
-    """Hold every agreement of this member until its places are recovered, in the transaction that takes the log's entries back."""
+    """Hold every agreement of this member until its places are recovered, in the transaction that
+    takes the log's entries back.
+    """
     for agreement_id in agreements.of_member(session, context.member):
-        if session.get(Unrecovered, agreement_id) is None:
-            session.add(Unrecovered(agreement_id=agreement_id, log_size=log_size, code="not_asked"))
+        if session.get(UnrecoveredAgreementRow, agreement_id) is None:
+            session.add(
+                UnrecoveredAgreementRow(
+                    agreement_id=agreement_id, log_size=log_size, code="not_asked"
+                )
+            )
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AgreementRecovery:
     """What recovering an agreement came to."""
 
     agreement_id: bytes
-    places: int
+    positions: int
     """Places taken."""
     refusal: QiaolianError | None = None
     """Why it is left as it is."""
 
 
-async def recover_all(context: Context) -> list[Outcome]:
-    """Ask the other side of each of this member's agreements for what is lost here; what is whole again is released."""
-    own = await context.database.aread(lambda session: agreements.of_member(session, context.member))
-    told = await fanout.for_each(own, lambda agreement_id: _recover(context, agreement_id), seconds=AGREEMENT_SECONDS)
-    outcomes = [Outcome(agreement_id, 0, outcome) if isinstance(outcome, QiaolianError) else outcome for agreement_id, outcome in told.items()]
+async def recover_all(context: Context) -> list[AgreementRecovery]:
+    """Ask the other side of each of this member's agreements for what is lost here; what is whole
+    again is released.
+    """
+    own = await context.database.aread(
+        lambda session: agreements.of_member(session, context.member)
+    )
+    reported = await fanout.for_each(
+        own, lambda agreement_id: _recover(context, agreement_id), seconds=AGREEMENT_SECONDS
+    )
+    outcomes = [
+        AgreementRecovery(agreement_id, 0, outcome)
+        if isinstance(outcome, QiaolianError)
+        else outcome
+        for agreement_id, outcome in reported.items()
+    ]
     return await context.database.awrite(lambda session: _released(session, context, outcomes))
 
 
-async def _recover(context: Context, agreement_id: bytes) -> Outcome:
+async def _recover(context: Context, agreement_id: bytes) -> AgreementRecovery:
     taken = 0
     try:
         signed = await agreements.recover(context, agreement_id)
         await grants.recover_scope(context, signed.agreement.grant_id)
         for lane in range(signed.agreement.lanes):
-            taken += await _Lane(context, signed, lane).recover()
+            taken += await _LaneRecovery(context, signed, lane).recover()
         await _recover_final(context, signed)
     except QiaolianError as error:
-        return Outcome(agreement_id, taken, error)
-    return Outcome(agreement_id, taken)
+        return AgreementRecovery(agreement_id, taken, error)
+    return AgreementRecovery(agreement_id, taken)
 
 
-def _released(session: Session, context: Context, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Release what is recovered; a side with an entry that no place matches keeps all its agreements held."""
-    sides = {each.agreement_id: agreements.side_of(session, context.member, each.agreement_id) for each in outcomes}
-    held = {row.agreement_id: row for row in session.scalars(sa.select(Unrecovered))}
-    unmatched = {side: _unmatched(session, context, side, held.values()) for side in _SIGNED_BY} if held else {}
-    told = []
-    for each in outcomes:
-        row, count = held.get(each.agreement_id), unmatched.get(sides[each.agreement_id], 0)
-        if row is not None and each.refusal is None and count:
-            each = Outcome(each.agreement_id, each.places, _missing(count))
-        if row is not None and each.refusal is None:
+def _released(
+    session: Session, context: Context, outcomes: Sequence[AgreementRecovery]
+) -> list[AgreementRecovery]:
+    """Release what is recovered; a side with an entry that no place matches keeps all its
+    agreements held.
+    """
+    sides = {
+        outcome.agreement_id: agreements.side_of(session, context.member, outcome.agreement_id)
+        for outcome in outcomes
+    }
+    held = {row.agreement_id: row for row in session.scalars(sa.select(UnrecoveredAgreementRow))}
+    unmatched = (
+        {side: _unmatched(session, context, side, held.values()) for side in _SIGNED_BY}
+        if held
+        else {}
+    )
+    reported = []
+    for outcome in outcomes:
+        row, count = held.get(outcome.agreement_id), unmatched.get(sides[outcome.agreement_id], 0)
+        if row is not None and outcome.refusal is None and count:
+            outcome = AgreementRecovery(outcome.agreement_id, outcome.positions, _missing(count))
+        if row is not None and outcome.refusal is None:
             session.delete(row)
-        elif row is not None and each.refusal is not None:
-            row.code = each.refusal.code[:63]
-        told.append(each)
-    return told
+        elif row is not None and outcome.refusal is not None:
+            row.code = outcome.refusal.code[:63]
+        reported.append(outcome)
+    return reported
 
 
 def _missing(count: int) -> Conflict:
@@ -166,55 +230,80 @@ def _missing(count: int) -> Conflict:
     )
 
 
-def _unmatched(session: Session, context: Context, side: Side, held: Any) -> int:
+def _unmatched(session: Session, context: Context, side: AgreementSide, held: Any) -> int:
     """How many statements of places the log names since the backup that are on no record here."""
     start = min(row.log_size for row in held)
-    said = {digest for kind, digest in said_since(session, start) if kind in _SIGNED_BY[side]}
-    if not said:
+    recorded = {
+        digest for kind, digest in entries_since(session, start) if kind in _SIGNED_BY[side]
+    }
+    if not recorded:
         return 0
     digest = _digester(context)
-    if side == Side.BUYER:
-        known = {digest(each) for each in session.scalars(sa.select(BUYER.c.request_hash))}
+    if side == AgreementSide.BUYER:
+        known = {digest(item) for item in session.scalars(sa.select(BUYER.c.request_hash))}
     else:
-        known = {digest(each) for each in session.scalars(sa.select(GATEWAY.c.receipt_hash))}
+        known = {digest(item) for item in session.scalars(sa.select(GATEWAY.c.receipt_hash))}
         voids = session.scalars(sa.select(GATEWAY.c.void).where(GATEWAY.c.void.is_not(None)))
-        known |= {digest(each) for each in session.scalars(sa.select(StoredFinalSettlement.settlement_hash))}
-        known |= {digest(ReceiptVoid.from_json(json.loads(each)).struct_hash()) for each in voids if each is not None}
-    return len(said - known)
+        known |= {
+            digest(value)
+            for value in session.scalars(sa.select(FinalSettlementRow.settlement_hash))
+        }
+        known |= {
+            digest(ReceiptVoid.from_json(json.loads(void)).struct_hash())
+            for void in voids
+            if void is not None
+        }
+    return len(recorded - known)
 
 
-class _Lane:
+class _LaneRecovery:
     """One lane of an agreement, taken back page by page."""
 
-    def __init__(self, context: Context, signed: Signed, lane: int) -> None:
+    def __init__(self, context: Context, signed: SignedAgreement, lane: int) -> None:
         self._context = context
         self._agreement = signed.agreement
         self._id = signed.agreement_id
         self._lane = lane
         self._table = _table(signed.side)
-        self._other = signed.agreement.provider if signed.side == Side.BUYER else signed.agreement.buyer
+        self._other = (
+            signed.agreement.provider
+            if signed.side == AgreementSide.BUYER
+            else signed.agreement.buyer
+        )
         self._digest = _digester(context)
 
     async def recover(self) -> int:
         """Take what the other side shows after this side's head; how many places.
 
         Raises:
-            Conflict: what ``rules.continued`` raises, ``wrong_signer``, ``lane_halted``, ``lane_history_short`` (less than the chain has paid
-                for); BadInput: ``history_malformed``; Unavailable: when the other side cannot be asked.
+            Conflict: what ``rules.replayed`` raises, ``wrong_signer``, ``lane_halted``,
+                ``lane_history_short`` (less than the chain has paid for); BadInput:
+                ``history_malformed``; Unavailable: when the other side cannot be asked.
         """
         taken = 0
         head, waiting = await asyncio.to_thread(self._stand)
         while True:
-            path = f"/v1/peer/agreements/0x{self._id.hex()}/places?lane={self._lane}&after={head.seq}"
+            path = f"/v1/peer/agreements/0x{self._id.hex()}/positions?lane={self._lane}&after={head.seq}"
             shown, voucher = self._read(await self._context.peers.get(self._other, path))
-            last = len(shown) < MOST_PLACES
+            last = len(shown) < MAX_POSITIONS
             rows: list[dict[str, Any]] = []
-            for position, each in enumerate(shown):
-                before, head = head, self._checked(head, each, rows)
+            for position, item in enumerate(shown):
+                before, head = head, self._checked(head, item, rows)
                 if waiting is not None and position == 0 and waiting.request_hash != head.request:
-                    raise Conflict("place_taken", "The other side shows another request for a place than the one stored here.", seq=head.seq)
-                if waiting is not None and position == 0 and last and len(shown) == 1 and voucher is None:
-                    # The lane's last place, asked for and unanswered here: asking again brings the answer itself.
+                    raise Conflict(
+                        "position_taken",
+                        "The other side shows another request for a place than the one stored here.",
+                        seq=head.seq,
+                    )
+                if (
+                    waiting is not None
+                    and position == 0
+                    and last
+                    and len(shown) == 1
+                    and voucher is None
+                ):
+                    # The lane's last place, asked for and unanswered here: asking again brings the
+                    # answer itself.
                     rows, head = [], before
             await self._context.database.awrite(self._storing(rows, waiting))
             taken, waiting = taken + len(rows), None
@@ -223,26 +312,36 @@ class _Lane:
         await self._close(head, voucher)
         return taken
 
-    def _stand(self) -> tuple[Head, Any]:
+    def _stand(self) -> tuple[LaneState, Any]:
         """This side's head, and its own request without an answer."""
         with self._context.database.read() as session:
-            row = heads(session, self._table, self._id).get(self._lane)
+            row = last_calls(session, self._table, self._id).get(self._lane)
             if row is None:
-                return Head(), None
-            if row.ending not in (Ending.ASKED, Ending.CONFLICT):
-                return head_of(row), None
-            before = place(session, self._table, self._id, self._lane, row.seq - 1)
-        if row.ending == Ending.CONFLICT:
-            raise Conflict("lane_halted", "The other side's answers contradict this node's books in a lane.", hint="Ask the arbiter.")
-        return Head() if before is None else head_of(before), row
+                return LaneState(), None
+            if row.status not in (CallStatus.ASKED, CallStatus.CONFLICT):
+                return lane_state_of(row), None
+            before = call_at(session, self._table, self._id, self._lane, row.seq - 1)
+        if row.status == CallStatus.CONFLICT:
+            raise Conflict(
+                "lane_halted",
+                "The other side's answers contradict this node's books in a lane.",
+                hint="Ask the arbiter.",
+            )
+        return LaneState() if before is None else lane_state_of(before), row
 
     def _read(self, answer: Any) -> tuple[list[dict[str, Any]], Any]:
-        shown = answer.get("places") if isinstance(answer, dict) else None
-        if not isinstance(shown, list) or len(shown) > MOST_PLACES or not all(isinstance(each, dict) for each in shown):
+        shown = answer.get("positions") if isinstance(answer, dict) else None
+        if (
+            not isinstance(shown, list)
+            or len(shown) > MAX_POSITIONS
+            or not all(isinstance(item, dict) for item in shown)
+        ):
             raise _malformed()
         return shown, answer.get("voucher")
 
-    def _checked(self, head: Head, shown: dict[str, Any], rows: list[dict[str, Any]]) -> Head:
+    def _checked(
+        self, head: LaneState, shown: dict[str, Any], rows: list[dict[str, Any]]
+    ) -> LaneState:
         """One place: both signatures, the rules; its row joins ``rows``. The head after it."""
         buyer, provider = self._agreement.buyer_key, self._agreement.provider_key
         request, request_signature = self._signed(UsageRequest, shown.get("request"), buyer)
@@ -250,13 +349,13 @@ class _Lane:
         void, void_signature = self._signed(ReceiptVoid, shown.get("void"), provider)
         if request is None or (request.agreement_id, request.lane) != (self._id, self._lane):
             raise Conflict("receipt_of_other", "What is shown belongs to another lane.")
-        ending, after = rules.continued(self._agreement, head, request, receipt, void)
+        status, after = rules.replayed(self._agreement, head, request, receipt, void)
         assert receipt is not None
         row = {
             "agreement_id": self._id,
             "lane": self._lane,
             "seq": after.seq,
-            "ending": ending.value,
+            "status": status.value,
             "reason": void.reason if void is not None else receipt.reason,
             "request": _dumps(request),
             "request_hash": after.request,
@@ -282,26 +381,42 @@ class _Lane:
         if shown is None:
             return None, None
         try:
-            statement, signature = kind.from_json(shown["statement"]), schema.signature(shown["signature"])
+            statement, signature = (
+                kind.from_json(shown["statement"]),
+                schema.signature(shown["signature"]),
+            )
         except (QiaolianError, KeyError, TypeError, ValueError) as error:
             raise _malformed() from error
         if recover(self._digest(statement.struct_hash()), signature) != key:
-            raise Conflict("wrong_signer", "What is shown of a lane is not signed by the key the agreement pins.")
+            raise Conflict(
+                "wrong_signer",
+                "What is shown of a lane is not signed by the key the agreement pins.",
+            )
         return statement, signature
 
     def _storing(self, rows: Sequence[dict[str, Any]], waiting: Any) -> Callable[[Session], None]:
         """Places as they are taken; the one that was asked for here keeps its key and its query."""
-        table, now, here = self._table, self._context.now(), (self._table.c.agreement_id == self._id, self._table.c.lane == self._lane)
+        table, now, here = (
+            self._table,
+            self._context.now(),
+            (self._table.c.agreement_id == self._id, self._table.c.lane == self._lane),
+        )
 
         def change(session: Session) -> None:
             for row in rows:
                 if waiting is not None and row["seq"] == waiting.seq:
-                    kept = {name: value for name, value in row.items() if name not in ("query", "asked_at")}
-                    session.execute(sa.update(table).where(*here, table.c.seq == waiting.seq).values(**kept))
+                    stored = {
+                        name: value
+                        for name, value in row.items()
+                        if name not in ("query", "asked_at")
+                    }
+                    session.execute(
+                        sa.update(table).where(*here, table.c.seq == waiting.seq).values(**stored)
+                    )
                 else:
                     session.execute(sa.insert(table).values(**row))
                 for kind, struct_hash in self._own(row):
-                    append_again(session, kind=kind, digest=self._digest(struct_hash), at=now)
+                    append_if_missing(session, kind=kind, digest=self._digest(struct_hash), at=now)
 
         return change
 
@@ -314,38 +429,72 @@ class _Lane:
         if row["void"] is not None:
             yield "ReceiptVoid", ReceiptVoid.from_json(json.loads(row["void"])).struct_hash()
 
-    async def _close(self, head: Head, shown: Any) -> None:
-        """The closing voucher, if it fits a place on record; and the chain's count, which no history may fall short of."""
+    async def _close(self, head: LaneState, shown: Any) -> None:
+        """The closing voucher, if it fits a place on record; and the chain's count, which no
+        history may fall short of.
+        """
         voucher, signature = self._signed(Voucher, shown, self._agreement.buyer_key)
         if voucher is not None and signature is not None:
-            await self._context.database.awrite(lambda session: self._keep(session, voucher, signature))
-        claimed = LaneWord.decode((await self._context.view.aword(CONTRACT, "lanes", self._id, self._lane)).value)
+            await self._context.database.awrite(
+                lambda session: self._keep(session, voucher, signature)
+            )
+        claimed = LaneRecord.decode(
+            (await self._context.view.aproved_value(CONTRACT, "lanes", self._id, self._lane)).value
+        )
         if claimed.seq > head.seq or claimed.amount > head.amount:
             raise Conflict(
                 "lane_history_short",
-                f"The chain has paid for places of a lane up to {claimed.seq}; the other side shows them up to {head.seq}.",
+                f"The chain has paid for positions of a lane up to {claimed.seq}; the other side shows them up to {head.seq}.",
                 hint="Ask it again; else give notice and open a new agreement.",
                 lane=self._lane,
             )
 
     def _keep(self, session: Session, voucher: Voucher, signature: bytes) -> None:
-        row = place(session, self._table, self._id, self._lane, voucher.seq)
-        said = (voucher.agreement_id, voucher.lane, voucher.acknowledged_units, voucher.acknowledged_amount, voucher.receipt)
-        if row is None or said != (self._id, self._lane, row.units, row.amount, row.receipt_hash):
-            raise Conflict("acknowledgement_differs", "A closing voucher does not acknowledge what the lane's places say.")
-        mine = session.execute(sa.select(VOUCHERS.c.seq).where(VOUCHERS.c.agreement_id == self._id, VOUCHERS.c.lane == self._lane)).scalar()
+        row = call_at(session, self._table, self._id, self._lane, voucher.seq)
+        recorded = (
+            voucher.agreement_id,
+            voucher.lane,
+            voucher.acknowledged_units,
+            voucher.acknowledged_amount,
+            voucher.receipt,
+        )
+        if row is None or recorded != (
+            self._id,
+            self._lane,
+            row.units,
+            row.amount,
+            row.receipt_hash,
+        ):
+            raise Conflict(
+                "acknowledgement_differs",
+                "A closing voucher does not acknowledge what the lane's positions say.",
+            )
+        mine = session.execute(
+            sa.select(VOUCHERS.c.seq).where(
+                VOUCHERS.c.agreement_id == self._id, VOUCHERS.c.lane == self._lane
+            )
+        ).scalar()
         if mine is None or mine < voucher.seq:
-            keep_voucher(session, voucher_row(voucher, signature))
-            append_again(session, kind="Voucher", digest=self._digest(voucher.struct_hash()), at=self._context.now())
+            store_voucher(session, voucher_row(voucher, signature))
+            append_if_missing(
+                session,
+                kind="Voucher",
+                digest=self._digest(voucher.struct_hash()),
+                at=self._context.now(),
+            )
 
 
-async def _recover_final(context: Context, signed: Signed) -> None:
-    """Final totals that both sides signed: without them a provider would serve on after it had ended the agreement."""
-    stored = await context.database.aread(lambda session: session.get(StoredFinalSettlement, signed.agreement_id))
+async def _recover_final(context: Context, signed: SignedAgreement) -> None:
+    """Final totals that both sides signed: without them a provider would serve on after it had
+    ended the agreement.
+    """
+    stored = await context.database.aread(
+        lambda session: session.get(FinalSettlementRow, signed.agreement_id)
+    )
     if stored is not None:
         return
     agreement = signed.agreement
-    other = agreement.provider if signed.side == Side.BUYER else agreement.buyer
+    other = agreement.provider if signed.side == AgreementSide.BUYER else agreement.buyer
     path = f"/v1/peer/agreements/0x{signed.agreement_id.hex()}/final-settlement"
     try:
         answer = await context.peers.get(other, path)
@@ -359,15 +508,22 @@ async def _recover_final(context: Context, signed: Signed) -> None:
     if settlement.agreement_id != signed.agreement_id:
         raise Conflict("receipt_of_other", "The final totals shown are of another agreement.")
     digest, signatures = settlement.digest(context.domain(CONTRACT)), []
-    for name, key in (("buyerSignature", agreement.buyer_key), ("providerSignature", agreement.provider_key)):
+    for name, key in (
+        ("buyerSignature", agreement.buyer_key),
+        ("providerSignature", agreement.provider_key),
+    ):
         shown = answer.get(name)
         try:
-            signatures.append(bytes.fromhex(shown.removeprefix("0x")) if isinstance(shown, str) else b"")
+            signatures.append(
+                bytes.fromhex(shown.removeprefix("0x")) if isinstance(shown, str) else b""
+            )
         except ValueError as error:
             raise _malformed() from error
         if recover(digest, signatures[-1]) != key:
-            raise Conflict("wrong_signer", "The final totals shown are not signed by both pinned keys.")
-    row = StoredFinalSettlement(
+            raise Conflict(
+                "wrong_signer", "The final totals shown are not signed by both pinned keys."
+            )
+    row = FinalSettlementRow(
         agreement_id=signed.agreement_id,
         state=FinalState.SIGNED,
         reason="",
@@ -380,13 +536,13 @@ async def _recover_final(context: Context, signed: Signed) -> None:
 
     def change(session: Session) -> None:
         session.merge(row)
-        append_again(session, kind="FinalSettlement", digest=digest, at=row.at)
+        append_if_missing(session, kind="FinalSettlement", digest=digest, at=row.at)
 
     await context.database.awrite(change)
 
 
-def _table(side: Side) -> sa.Table:
-    return GATEWAY if side == Side.PROVIDER else BUYER
+def _table(side: AgreementSide) -> sa.Table:
+    return GATEWAY if side == AgreementSide.PROVIDER else BUYER
 
 
 def _digester(context: Context) -> Callable[[bytes], bytes]:
@@ -403,4 +559,4 @@ def _dumps(statement: Statement) -> str:
     return json.dumps(statement.to_json(), ensure_ascii=False, separators=(",", ":"))
 
 
-__all__ = ["Outcome", "hold", "places", "recover_all", "require_recovered"]
+__all__ = ["AgreementRecovery", "hold", "positions", "recover_all", "require_recovered"]

@@ -2,18 +2,24 @@
 
 At the gateway, in this order for every place:
 
-1. *Place*: the request is the next of its lane, or a repetition of the last one byte for byte; anything else is a conflict and takes no place.
-2. *Acknowledgement*: what it acknowledges is exactly what the gateway's own books say was delivered.
-3. From here on the place is taken: whatever speaks against serving it makes a signed receipt of zero units.
-4. *Reserve* its most against the agreement's caps, over all lanes, and one use against the grant's count, over all its agreements.
+1. *Place*: the request is the next of its lane, or a repetition of the last one byte for byte;
+   anything else is a conflict and takes no place.
+2. *Acknowledgement*: what it acknowledges is exactly what the gateway's own books say was
+   delivered.
+3. From here on the place is taken: whatever speaks against serving it makes a signed receipt of
+   zero units.
+4. *Reserve* its most against the agreement's caps, over all lanes, and one use against the grant's
+   count, over all its agreements.
 5. *Meter and price* what the source gave, within what was reserved.
 
-A repetition of a served place is not decided again: it gets the kept answer, or a void if a right was withdrawn since (``consents``).
+A repetition of a served place is not decided again: it gets the stored answer, or a void if a right
+was withdrawn since (``consents``).
 
-A request that its buyer withdrew is a refusal of the next place (`withdrawn`), whatever the chain says; a served place stays served.
+A request that its buyer withdrew is a refusal of the next place (`withdrawn`), whatever the chain
+says; a served place stays served.
 
-At the buyer: the receipt answers this very request, its amount is the price times the units and within the request's most, its totals are the
-former totals plus that.
+At the buyer: the receipt answers this very request, its amount is the price times the units and
+within the request's most, its totals are the former totals plus that.
 
 A side that lost places takes them back from the other by the same checks.
 """
@@ -25,52 +31,56 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from chain.eip712 import ZERO32
-from chain.errors import BadInput, Conflict, Forbidden, Unavailable
-from chain.statements import (
+from chain.core.errors import BadInput, Conflict, Forbidden, Unavailable
+from chain.ethereum.eip712 import ZERO32
+from chain.statements.types import (
     Agreement,
-    Outcome,
+    MeteredUnit,
     ReceiptVoid,
     RequestWithdrawal,
-    Unit,
+    UsageOutcome,
     UsageReceipt,
     UsageRequest,
     Voucher,
 )
 from exchange.metering.model import (
     MAX_REQUEST_BYTES,
-    Books,
-    Ending,
+    AgreementTotals,
+    CallStatus,
     GatewayLimits,
-    Head,
-    Sight,
-    Uses,
+    GrantQuota,
+    LaneState,
+    ViewReference,
 )
 
 
-class Place(Enum):
+class PositionKind(Enum):
     """What a request is to its lane."""
 
     NEXT = 1
-    AGAIN = 2
+    REPEATED = 2
 
 
-# --- Gateway ---------------------------------------------------------------------------------------------------------------------
+# --- Gateway --------------------------------------------------------------------------------------
 
 
-def place_of(agreement: Agreement, head: Head, request: UsageRequest, request_hash: bytes) -> Place:
+def position_kind(
+    agreement: Agreement, head: LaneState, request: UsageRequest, request_hash: bytes
+) -> PositionKind:
     """The request's place in its lane.
 
     Raises:
-        BadInput: ``wrong_version``, ``wrong_lane``; Conflict: ``place_taken`` (other bytes for a used place), ``place_settled`` (an old place,
-            acknowledged since); Unavailable: ``sequence_gap``, which a buyer outlives: a provider put back from an old backup sees one too.
+        BadInput: ``wrong_version``, ``wrong_lane``; Conflict: ``position_taken`` (other bytes for a
+            used place), ``position_settled`` (an old place, acknowledged since); Unavailable:
+            ``sequence_gap``, which a buyer outlives: a provider put back from an old backup sees
+            one too.
     """
     if request.version != 1:
         raise BadInput("wrong_version", "The request is of a version this node does not know.")
     if request.lane >= agreement.lanes:
         raise BadInput("wrong_lane", "The agreement has no such lane.")
     if request.seq == head.seq + 1:
-        return Place.NEXT
+        return PositionKind.NEXT
     if request.seq > head.seq:
         raise Unavailable(
             "sequence_gap",
@@ -79,10 +89,14 @@ def place_of(agreement: Agreement, head: Head, request: UsageRequest, request_ha
             expected=head.seq + 1,
         )
     if request.seq == head.seq and request_hash == head.request:
-        return Place.AGAIN
+        return PositionKind.REPEATED
     if request.seq == head.seq or request.seq == 0:
-        raise Conflict("place_taken", "Another request took this place.", expected=head.seq + 1)
-    raise Conflict("place_settled", "This place was acknowledged; its answer is gone.", expected=head.seq + 1)
+        raise Conflict("position_taken", "Another request took this place.", expected=head.seq + 1)
+    raise Conflict(
+        "position_settled",
+        "This place was acknowledged; its answer is gone.",
+        expected=head.seq + 1,
+    )
 
 
 def require_not_final(final: bool) -> None:
@@ -95,10 +109,14 @@ def require_not_final(final: bool) -> None:
         )
 
 
-def require_acknowledged(head: Head, request: UsageRequest) -> None:
+def require_acknowledged(head: LaneState, request: UsageRequest) -> None:
     """The acknowledgement equals the gateway's own books: ``acknowledgement_differs``."""
-    said = (request.acknowledged_units, request.acknowledged_amount, request.previous_receipt)
-    if said != (head.units, head.amount, head.receipt):
+    acknowledged = (
+        request.acknowledged_units,
+        request.acknowledged_amount,
+        request.previous_receipt,
+    )
+    if acknowledged != (head.units, head.amount, head.receipt):
         raise Conflict(
             "acknowledgement_differs",
             "The request does not acknowledge exactly what was delivered before it.",
@@ -108,7 +126,9 @@ def require_acknowledged(head: Head, request: UsageRequest) -> None:
         )
 
 
-def require_withdrawal(request: UsageRequest, request_hash: bytes, withdrawal: RequestWithdrawal) -> None:
+def require_withdrawal(
+    request: UsageRequest, request_hash: bytes, withdrawal: RequestWithdrawal
+) -> None:
     """The withdrawal is of this very request: ``wrong_version``, ``withdrawal_of_other``."""
     if withdrawal.version != 1:
         raise BadInput("wrong_version", "The withdrawal is of a version this node does not know.")
@@ -117,22 +137,36 @@ def require_withdrawal(request: UsageRequest, request_hash: bytes, withdrawal: R
         raise BadInput("withdrawal_of_other", "The withdrawal names another request.")
 
 
-def require_voucher(agreement: Agreement, head: Head, voucher: Voucher) -> None:
-    """A closing voucher acknowledges exactly the lane's head: ``voucher_not_higher`` when it is behind, ``acknowledgement_differs`` else."""
+def require_voucher(agreement: Agreement, head: LaneState, voucher: Voucher) -> None:
+    """A closing voucher acknowledges exactly the lane's head: ``voucher_not_higher`` when it is
+    behind, ``acknowledgement_differs`` else.
+    """
     if voucher.version != 1:
         raise BadInput("wrong_version", "The voucher is of a version this node does not know.")
     if voucher.lane >= agreement.lanes:
         raise BadInput("wrong_lane", "The agreement has no such lane.")
     if voucher.seq < head.seq:
-        raise Conflict("voucher_not_higher", "The voucher acknowledges less than was delivered.", seq=head.seq)
-    said = (voucher.seq, voucher.acknowledged_units, voucher.acknowledged_amount, voucher.receipt)
-    if said != (head.seq, head.units, head.amount, head.receipt):
-        raise Conflict("acknowledgement_differs", "The voucher does not acknowledge exactly what was delivered.")
+        raise Conflict(
+            "voucher_not_higher", "The voucher acknowledges less than was delivered.", seq=head.seq
+        )
+    acknowledged = (
+        voucher.seq,
+        voucher.acknowledged_units,
+        voucher.acknowledged_amount,
+        voucher.receipt,
+    )
+    if acknowledged != (head.seq, head.units, head.amount, head.receipt):
+        raise Conflict(
+            "acknowledgement_differs",
+            "The voucher does not acknowledge exactly what was delivered.",
+        )
 
 
-def require_servable(agreement: Agreement, request: UsageRequest, *, opened: bool, ended: bool, now: int) -> None:
-    """The call may be made at all: ``agreement_not_open``, ``agreement_in_notice``, ``agreement_ended``, ``request_expired``,
-    ``over_max_per_call``, ``max_amount_too_low``."""
+def require_servable(
+    agreement: Agreement, request: UsageRequest, *, opened: bool, ended: bool, now: int
+) -> None:
+    """The call may be made at all: ``agreement_not_open``, ``agreement_in_notice``,
+    ``agreement_ended``, ``request_expired``, ``over_max_per_call``, ``max_amount_too_low``."""
     if not opened:
         raise Forbidden("agreement_not_open", "The agreement is not open on the chain.")
     if ended:
@@ -142,41 +176,51 @@ def require_servable(agreement: Agreement, request: UsageRequest, *, opened: boo
     if now > request.expiry:
         raise Forbidden("request_expired", "The request came after its expiry.")
     if request.max_amount > agreement.max_per_call:
-        raise Forbidden("over_max_per_call", "The request would let one call cost more than the agreement allows.")
+        raise Forbidden(
+            "over_max_per_call",
+            "The request would let one call cost more than the agreement allows.",
+        )
     if request.max_amount < agreement.price or request.max_units < 1:
         raise Forbidden("max_amount_too_low", "The request does not let a single unit be served.")
 
 
-def reserve(agreement: Agreement, books: Books, uses: Uses, request: UsageRequest, *, max_uses: int) -> tuple[int, int]:
-    """Set the request's most aside against the agreement's caps, over all its lanes, and one use against the grant's count, over all its agreements;
-    what was set aside (units, fen).
+def reserve(
+    agreement: Agreement,
+    totals: AgreementTotals,
+    quota: GrantQuota,
+    request: UsageRequest,
+    *,
+    max_uses: int,
+) -> tuple[int, int]:
+    """Set the request's most aside against the agreement's caps, over all its lanes, and one use
+    against the grant's count, over all its agreements; what was set aside (units, fen).
 
     Under the caps' rest the most is cut to it, as long as one unit still fits.
 
     Raises:
         Forbidden: ``cap_reached``, ``unit_cap_reached``, ``grant_used_up``.
     """
-    if uses.served + uses.reserved >= max_uses:
+    if quota.served + quota.reserved >= max_uses:
         raise Forbidden("grant_used_up", "The grant's count is used up.")
-    amount = min(request.max_amount, agreement.cap - books.amount - books.reserved_amount)
+    amount = min(request.max_amount, agreement.cap - totals.amount - totals.reserved_amount)
     if amount < agreement.price:
         raise Forbidden("cap_reached", "The agreement's money cap is reached.")
     units = request.max_units
     if agreement.max_units:
-        units = min(units, agreement.max_units - books.units - books.reserved_units)
+        units = min(units, agreement.max_units - totals.units - totals.reserved_units)
         if units < 1:
             raise Forbidden("unit_cap_reached", "The agreement's count cap is reached.")
-    books.reserved_units += units
-    books.reserved_amount += amount
-    uses.reserved += 1
+    totals.reserved_units += units
+    totals.reserved_amount += amount
+    quota.reserved += 1
     return units, amount
 
 
-def release(books: Books, uses: Uses, reserved: tuple[int, int]) -> None:
+def release(totals: AgreementTotals, quota: GrantQuota, reserved: tuple[int, int]) -> None:
     """Give a reservation back."""
-    books.reserved_units -= reserved[0]
-    books.reserved_amount -= reserved[1]
-    uses.reserved -= 1
+    totals.reserved_units -= reserved[0]
+    totals.reserved_amount -= reserved[1]
+    quota.reserved -= 1
 
 
 def require_deliverable(content: bytes, limits: GatewayLimits) -> None:
@@ -189,7 +233,8 @@ def require_deliverable(content: bytes, limits: GatewayLimits) -> None:
 class UnknownSubjects:
     """The latest refusals with ``subject_unknown`` under one grant, over all its agreements.
 
-    Absence is information about a subject and costs nothing: without a limit a grant would list who is on record.
+    Absence is information about a subject and costs nothing: without a limit a grant would list who
+    is on record.
     """
 
     limits: GatewayLimits
@@ -211,7 +256,10 @@ class UnknownSubjects:
     def require_below(self, now: int) -> None:
         """``too_many_unknown_subjects`` once the limit is reached, for known subjects as well."""
         if self.refused_until(now):
-            raise Forbidden("too_many_unknown_subjects", "Too many unknown subjects were asked for under the grant.")
+            raise Forbidden(
+                "too_many_unknown_subjects",
+                "Too many unknown subjects were asked for under the grant.",
+            )
 
     def add(self, now: int) -> None:
         """One more refusal."""
@@ -219,25 +267,35 @@ class UnknownSubjects:
 
 
 def units_of(unit: int, canonical: bytes) -> int:
-    """How much of the agreement's unit a served content is, given its canonical bytes: one call, one row, or those bytes."""
-    return len(canonical) if unit == Unit.BYTE else 1
+    """How much of the agreement's unit a served content is, given its canonical bytes: one call,
+    one row, or those bytes.
+    """
+    return len(canonical) if unit == MeteredUnit.BYTE else 1
 
 
 def price_of(agreement: Agreement, units: int, *, reserved: tuple[int, int]) -> int:
-    """What the units cost: ``over_max_units`` or ``over_max_amount`` when it is more than was reserved."""
+    """What the units cost: ``over_max_units`` or ``over_max_amount`` when it is more than was
+    reserved.
+    """
     amount = units * agreement.price
     if units > reserved[0]:
-        raise Forbidden("over_max_units", "The answer is larger than the request or the agreement's rest allows.")
+        raise Forbidden(
+            "over_max_units",
+            "The answer is larger than the request or the agreement's rest allows.",
+        )
     if amount > reserved[1]:
-        raise Forbidden("over_max_amount", "The answer costs more than the request or the agreement's rest allows.")
+        raise Forbidden(
+            "over_max_amount",
+            "The answer costs more than the request or the agreement's rest allows.",
+        )
     return amount
 
 
 def receipt_for(
     request: UsageRequest,
     request_hash: bytes,
-    head: Head,
-    sight: Sight,
+    head: LaneState,
+    view_reference: ViewReference,
     *,
     issued_at: int,
     reason: str = "",
@@ -252,7 +310,7 @@ def receipt_for(
         lane=request.lane,
         seq=request.seq,
         request=request_hash,
-        outcome=int(Outcome.REFUSED if reason else Outcome.SERVED),
+        outcome=int(UsageOutcome.REFUSED if reason else UsageOutcome.SERVED),
         reason=reason,
         response_commitment=response_commitment,
         units=units,
@@ -260,27 +318,40 @@ def receipt_for(
         total_units=head.units + units,
         total_amount=head.amount + amount,
         previous_receipt=head.receipt,
-        view_height=sight.height,
-        view_block=sight.block_hash,
-        policy_version=sight.policy_version,
+        view_height=view_reference.height,
+        view_block=view_reference.block_hash,
+        policy_version=view_reference.policy_version,
         issued_at=issued_at,
     )
 
 
-# --- Buyer -----------------------------------------------------------------------------------------------------------------------
+# --- Buyer ----------------------------------------------------------------------------------------
 
 
-def next_request(agreement: Agreement, agreement_id: bytes, lane: int, head: Head, *, commitment: bytes, now: int, seconds: int) -> UsageRequest:
-    """The request for the next place, acknowledging everything before it and allowing what the agreement allows a call."""
+def next_request(
+    agreement: Agreement,
+    agreement_id: bytes,
+    lane: int,
+    head: LaneState,
+    *,
+    commitment: bytes,
+    now: int,
+    seconds: int,
+) -> UsageRequest:
+    """The request for the next place, acknowledging everything before it and allowing what the
+    agreement allows a call.
+    """
     price = agreement.price
-    most_units = agreement.max_per_call // price if price else max(1, agreement.max_units)
+    max_units = agreement.max_per_call // price if price else max(1, agreement.max_units)
     return UsageRequest(
         version=1,
         agreement_id=agreement_id,
         lane=lane,
         seq=head.seq + 1,
-        max_units=1 if agreement.unit != Unit.BYTE else most_units,
-        max_amount=agreement.price if agreement.unit != Unit.BYTE else agreement.max_per_call,
+        max_units=1 if agreement.unit != MeteredUnit.BYTE else max_units,
+        max_amount=agreement.price
+        if agreement.unit != MeteredUnit.BYTE
+        else agreement.max_per_call,
         acknowledged_units=head.units,
         acknowledged_amount=head.amount,
         previous_receipt=head.receipt,
@@ -311,21 +382,37 @@ _REQUEST_OVERHEAD = 4_000
 """The signed request itself, its signature and a withdrawal, generously."""
 
 
-def require_receipt(agreement: Agreement, head: Head, request: UsageRequest, request_hash: bytes, receipt: UsageReceipt) -> None:
-    """The receipt accounts for this request and nothing else: ``receipt_of_other``, ``receipt_wrong_amount``, ``receipt_wrong_totals``."""
+def require_receipt(
+    agreement: Agreement,
+    head: LaneState,
+    request: UsageRequest,
+    request_hash: bytes,
+    receipt: UsageReceipt,
+) -> None:
+    """The receipt accounts for this request and nothing else: ``receipt_of_other``,
+    ``receipt_wrong_amount``, ``receipt_wrong_totals``.
+    """
     place = (receipt.version, receipt.agreement_id, receipt.lane, receipt.seq, receipt.request)
     if place != (1, request.agreement_id, request.lane, request.seq, request_hash):
         raise Conflict("receipt_of_other", "The receipt answers another request.")
-    served = receipt.outcome == Outcome.SERVED
-    if receipt.outcome not in (Outcome.SERVED, Outcome.REFUSED) or served == bool(receipt.reason):
-        raise Conflict("receipt_of_other", "The receipt is neither a service nor a refusal with its reason.")
+    served = receipt.outcome == UsageOutcome.SERVED
+    if receipt.outcome not in (UsageOutcome.SERVED, UsageOutcome.REFUSED) or served == bool(
+        receipt.reason
+    ):
+        raise Conflict(
+            "receipt_of_other", "The receipt is neither a service nor a refusal with its reason."
+        )
     if receipt.amount != receipt.units * agreement.price or (served != bool(receipt.units)):
-        raise Conflict("receipt_wrong_amount", "The receipt's amount is not the price of its units.")
+        raise Conflict(
+            "receipt_wrong_amount", "The receipt's amount is not the price of its units."
+        )
     if receipt.units > request.max_units or receipt.amount > request.max_amount:
         raise Conflict("receipt_wrong_amount", "The receipt is for more than the request allowed.")
     totals = (receipt.total_units, receipt.total_amount, receipt.previous_receipt)
     if totals != (head.units + receipt.units, head.amount + receipt.amount, head.receipt):
-        raise Conflict("receipt_wrong_totals", "The receipt's totals do not continue the lane's books.")
+        raise Conflict(
+            "receipt_wrong_totals", "The receipt's totals do not continue the lane's books."
+        )
 
 
 def require_void(request: UsageRequest, void: ReceiptVoid) -> None:
@@ -335,7 +422,7 @@ def require_void(request: UsageRequest, void: ReceiptVoid) -> None:
         raise Conflict("receipt_of_other", "The voided receipt is of another place.")
 
 
-def closing_voucher(agreement_id: bytes, lane: int, head: Head) -> Voucher:
+def closing_voucher(agreement_id: bytes, lane: int, head: LaneState) -> Voucher:
     """The acknowledgement of everything delivered on a lane."""
     return Voucher(
         version=1,
@@ -361,39 +448,52 @@ def refusal_hint(reason: str) -> str:
     return _HINTS.get(reason, "")
 
 
-# --- Both ------------------------------------------------------------------------------------------------------------------------
+# --- Both -----------------------------------------------------------------------------------------
 
 
-def after(receipt: UsageReceipt, receipt_hash: bytes) -> Head:
+def state_after(receipt: UsageReceipt, receipt_hash: bytes) -> LaneState:
     """The lane's head once a receipt is written."""
-    return Head(receipt.seq, receipt.total_units, receipt.total_amount, receipt_hash, receipt.request)
+    return LaneState(
+        receipt.seq, receipt.total_units, receipt.total_amount, receipt_hash, receipt.request
+    )
 
 
-def after_void(before: Head, receipt_hash: bytes, request_hash: bytes) -> Head:
+def state_after_void(before: LaneState, receipt_hash: bytes, request_hash: bytes) -> LaneState:
     """The head once the last place is voided: the place stays taken, nothing is owed for it."""
-    return Head(before.seq + 1, before.units, before.amount, receipt_hash, request_hash)
+    return LaneState(before.seq + 1, before.units, before.amount, receipt_hash, request_hash)
 
 
-def continued(agreement: Agreement, head: Head, request: UsageRequest, receipt: UsageReceipt | None, void: ReceiptVoid | None) -> tuple[Ending, Head]:
-    """A place as one side shows it to the other that lost it: how it ended, and the lane's head after it.
+def replayed(
+    agreement: Agreement,
+    head: LaneState,
+    request: UsageRequest,
+    receipt: UsageReceipt | None,
+    void: ReceiptVoid | None,
+) -> tuple[CallStatus, LaneState]:
+    """A place as one side shows it to the other that lost it: how it ended, and the lane's head
+    after it.
 
-    It is checked as both sides once did, in the same order: place, acknowledgement, receipt, void. Signatures are the caller's.
+    It is checked as both sides once did, in the same order: place, acknowledgement, receipt, void.
+    Signatures are the caller's.
 
     Raises:
-        Conflict: ``place_taken`` and others of ``place_of``, ``acknowledgement_differs``, ``receipt_of_other``, ``receipt_wrong_amount``,
-            ``receipt_wrong_totals``, ``receipt_missing`` (only its void is shown); Unavailable: ``sequence_gap``.
+        Conflict: ``position_taken`` and others of ``position_kind``, ``acknowledgement_differs``,
+            ``receipt_of_other``, ``receipt_wrong_amount``, ``receipt_wrong_totals``,
+            ``receipt_missing`` (only its void is shown); Unavailable: ``sequence_gap``.
     """
     request_hash = request.struct_hash()
-    if place_of(agreement, head, request, request_hash) is not Place.NEXT:
-        raise Conflict("place_taken", "The place is on record already.")
+    if position_kind(agreement, head, request, request_hash) is not PositionKind.NEXT:
+        raise Conflict("position_taken", "The place is on record already.")
     require_acknowledged(head, request)
     if receipt is None:
         raise Conflict("receipt_missing", "The place is shown without its receipt.")
     require_receipt(agreement, head, request, request_hash, receipt)
     receipt_hash = receipt.struct_hash()
     if void is None:
-        return (Ending.SERVED if receipt.outcome == Outcome.SERVED else Ending.REFUSED), after(receipt, receipt_hash)
+        return (
+            CallStatus.SERVED if receipt.outcome == UsageOutcome.SERVED else CallStatus.REFUSED
+        ), state_after(receipt, receipt_hash)
     require_void(request, void)
     if void.receipt != receipt_hash:
         raise Conflict("receipt_of_other", "The void is of another receipt.")
-    return Ending.VOID, after_void(head, receipt_hash, request_hash)
+    return CallStatus.VOID, state_after_void(head, receipt_hash, request_hash)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from chain.context import Context
-from chain.statements import Voucher
+from chain.statements.types import Voucher
 from exchange.metering import store
 from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway, gateway_limits
-from exchange.metering.model import CallResult, Ending, Query
+from exchange.metering.model import CallQuery, CallResult, CallStatus
 from exchange.metering.rules import UnknownSubjects
 from registry.pages import Page, PageRequest, page_of
 
@@ -23,7 +23,9 @@ async def serve(context: Context, caller: str, requests: Sequence[Any]) -> list[
     return await Gateway.of(context).serve(caller, requests)
 
 
-async def call(context: Context, agreement_id: bytes, query: Query, *, idempotency_key: str | None = None) -> CallResult:
+async def call(
+    context: Context, agreement_id: bytes, query: CallQuery, *, idempotency_key: str | None = None
+) -> CallResult:
     """Make a metered call under an agreement of this organisation."""
     return await Buyer.of(context).call(agreement_id, query, idempotency_key)
 
@@ -50,19 +52,19 @@ def calls(
     Args:
         outcome: that of ``CallResult``, or ``outstanding``.
     """
-    ending = Ending.ASKED.value if outcome == OUTSTANDING else outcome
-    query = store.calls(agreement_id=agreement_id, ending=ending)
+    status = CallStatus.ASKED.value if outcome == OUTSTANDING else outcome
+    query = store.calls(agreement_id=agreement_id, status=status)
     with context.database.read() as session:
         return page_of(session, query, store.CALL_ORDER, page).map(_call)
 
 
-def _call(row: store.BuyerCall) -> dict[str, Any]:
+def _call(row: store.BuyerCallRow) -> dict[str, Any]:
     return {
         "idempotencyKey": row.idempotency_key,
         "agreementId": "0x" + row.agreement_id.hex(),
         "lane": row.lane,
         "seq": row.seq,
-        "outcome": OUTSTANDING if row.ending == Ending.ASKED else row.ending,
+        "outcome": OUTSTANDING if row.status == CallStatus.ASKED else row.status,
         "reason": row.reason,
         "withdrawn": row.withdrawal is not None,
         "askedAt": row.asked_at,
@@ -88,15 +90,19 @@ def unknown_subjects(context: Context) -> list[UnknownSubjectRefusals]:
     found = []
     with context.database.read() as session:
         for row in store.unknown_subjects_by_grant(session, since=since):
-            times = store.unknown_subject_times(session, row.grant_id, since=since, limit=limits.unknown_subjects)
+            times = store.unknown_subject_times(
+                session, row.grant_id, since=since, limit=limits.unknown_subjects
+            )
             until = UnknownSubjects.of(limits, times).refused_until(now)
-            found.append(UnknownSubjectRefusals(row.grant_id, row.refusals, row.last_at, until or None))
+            found.append(
+                UnknownSubjectRefusals(row.grant_id, row.refusals, row.last_at, until or None)
+            )
     return found
 
 
-async def take_voucher(context: Context, caller: str, voucher: Voucher, signature: bytes) -> None:
+async def accept_voucher(context: Context, caller: str, voucher: Voucher, signature: bytes) -> None:
     """Take a buyer's closing voucher."""
-    await Gateway.of(context).take_voucher(caller, voucher, signature)
+    await Gateway.of(context).accept_voucher(caller, voucher, signature)
 
 
 async def close_lanes(context: Context, agreement_id: bytes) -> list[dict[str, Any]]:

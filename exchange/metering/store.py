@@ -10,15 +10,17 @@ from sqlalchemy import LargeBinary
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, load_only, mapped_column
 
-from chain.database import Base, Prepared
-from chain.statements import Voucher
-from exchange.metering.model import FinalState, Head
+from chain.core.database import Base, PreparedStatement
+from chain.statements.types import Voucher
+from exchange.metering.model import FinalState, LaneState
 
 _UNKNOWN = sa.text("reason = 'subject_unknown'")
 
 
-class GatewayCall(Base):
-    """A place as the gateway served or refused it. ``units`` and ``amount`` are totals after it, what was voided left out."""
+class GatewayCallRow(Base):
+    """A place as the gateway served or refused it. ``units`` and ``amount`` are totals after it,
+    what was voided left out.
+    """
 
     __tablename__ = "exchange_gateway_call"
     __table_args__ = (
@@ -33,7 +35,7 @@ class GatewayCall(Base):
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
-    ending: Mapped[str] = mapped_column(sa.String(8))
+    status: Mapped[str] = mapped_column(sa.String(8))
     reason: Mapped[str] = mapped_column(sa.String(31))
     request: Mapped[str] = mapped_column(sa.Text)
     """The request as JSON, its hash and signature beside it; likewise the receipt."""
@@ -53,17 +55,19 @@ class GatewayCall(Base):
     withdrawal_signature: Mapped[bytes | None] = mapped_column(LargeBinary(65))
 
 
-class KeptAnswer(Base):
-    """The unacknowledged last answer of a lane, word for word; the next one takes its place, a closing voucher erases it."""
+class StoredAnswerRow(Base):
+    """The unacknowledged last answer of a lane, word for word; the next one takes its place, a
+    closing voucher erases it.
+    """
 
-    __tablename__ = "exchange_kept_answer"
+    __tablename__ = "exchange_stored_answer"
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(sa.BigInteger)
     answer: Mapped[str] = mapped_column(sa.Text)
 
 
-class StoredVoucher(Base):
+class VoucherRow(Base):
     """A buyer's closing voucher, at both ends; one a lane, the last."""
 
     __tablename__ = "exchange_voucher"
@@ -76,7 +80,7 @@ class StoredVoucher(Base):
     signature: Mapped[bytes] = mapped_column(LargeBinary(65))
 
 
-class BuyerCall(Base):
+class BuyerCallRow(Base):
     """A place as the buyer asked for it and was answered."""
 
     __tablename__ = "exchange_buyer_call"
@@ -88,7 +92,7 @@ class BuyerCall(Base):
     lane: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     idempotency_key: Mapped[str | None] = mapped_column(sa.String(200))
-    ending: Mapped[str] = mapped_column(sa.String(8))
+    status: Mapped[str] = mapped_column(sa.String(8))
     reason: Mapped[str] = mapped_column(sa.String(31), default="")
     request: Mapped[str] = mapped_column(sa.Text)
     request_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
@@ -112,19 +116,25 @@ class BuyerCall(Base):
     """``caller``, or ``node`` before the lane's next call; only the latter frees the key."""
 
 
-class Unrecovered(Base):
-    """An agreement whose places may be lost since an old backup: nothing is signed under it while its row stands."""
+class UnrecoveredAgreementRow(Base):
+    """An agreement whose places may be lost since an old backup: nothing is signed under it while
+    its row stands.
+    """
 
     __tablename__ = "exchange_recovery"
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     log_size: Mapped[int] = mapped_column(sa.BigInteger)
-    """The backup's size of this node's evidence log: the entries from here on name what was signed since."""
+    """The backup's size of this node's evidence log: the entries from here on name what was signed
+    since.
+    """
     code: Mapped[str] = mapped_column(sa.String(63))
     """Why the last recovery left it."""
 
 
-class StoredFinalSettlement(Base):
-    """The final totals at which an agreement ends, as far as both sides signed them; one an agreement, at both ends."""
+class FinalSettlementRow(Base):
+    """The final totals at which an agreement ends, as far as both sides signed them; one an
+    agreement, at both ends.
+    """
 
     __tablename__ = "exchange_final_settlement"
     agreement_id: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
@@ -138,89 +148,126 @@ class StoredFinalSettlement(Base):
     at: Mapped[int] = mapped_column(sa.BigInteger)
 
 
-GATEWAY = cast(sa.Table, GatewayCall.__table__)
-KEPT = cast(sa.Table, KeptAnswer.__table__)
-VOUCHERS = cast(sa.Table, StoredVoucher.__table__)
-BUYER = cast(sa.Table, BuyerCall.__table__)
+GATEWAY = cast(sa.Table, GatewayCallRow.__table__)
+ANSWERS = cast(sa.Table, StoredAnswerRow.__table__)
+VOUCHERS = cast(sa.Table, VoucherRow.__table__)
+BUYER = cast(sa.Table, BuyerCallRow.__table__)
 
 
-def heads(session: Session, table: sa.Table, agreement_id: bytes) -> dict[int, sa.Row[Any]]:
-    """The last row of every lane of an agreement, by one look-up a lane however many calls there were."""
+def last_calls(session: Session, table: sa.Table, agreement_id: bytes) -> dict[int, sa.Row[Any]]:
+    """The last row of every lane of an agreement, by one look-up a lane however many calls there
+    were.
+    """
     here = table.c.agreement_id == agreement_id
-    used = sa.select(sa.func.min(table.c.lane).label("lane")).where(here).cte("used", recursive=True)
+    used = (
+        sa.select(sa.func.min(table.c.lane).label("lane")).where(here).cte("used", recursive=True)
+    )
     following = sa.select(sa.func.min(table.c.lane)).where(here, table.c.lane > used.c.lane)
     after = sa.select(following.correlate(used).scalar_subquery()).where(used.c.lane.is_not(None))
     used = used.union_all(after)
     last = sa.select(sa.func.max(table.c.seq)).where(here, table.c.lane == used.c.lane)
     ends = sa.select(used.c.lane, last.correlate(used).scalar_subquery().label("seq")).subquery()
-    query = sa.select(table).join(ends, sa.and_(here, table.c.lane == ends.c.lane, table.c.seq == ends.c.seq))
+    query = sa.select(table).join(
+        ends, sa.and_(here, table.c.lane == ends.c.lane, table.c.seq == ends.c.seq)
+    )
     return {row.lane: row for row in session.execute(query)}
 
 
-def head_of(row: sa.Row[Any]) -> Head:
+def lane_state_of(row: sa.Row[Any]) -> LaneState:
     """The lane's head after a finished row."""
-    return Head(row.seq, row.units, row.amount, row.receipt_hash, row.request_hash)
+    return LaneState(row.seq, row.units, row.amount, row.receipt_hash, row.request_hash)
 
 
-def unknown_subject_times(session: Session, grant_id: bytes, *, since: int, limit: int) -> list[int]:
+def unknown_subject_times(
+    session: Session, grant_id: bytes, *, since: int, limit: int
+) -> list[int]:
     """When the latest refusals with ``subject_unknown`` under a grant were, in Unix seconds."""
-    query = sa.select(GATEWAY.c.at).where(GATEWAY.c.grant_id == grant_id, _UNKNOWN, GATEWAY.c.at > since)
+    query = sa.select(GATEWAY.c.at).where(
+        GATEWAY.c.grant_id == grant_id, _UNKNOWN, GATEWAY.c.at > since
+    )
     return list(session.scalars(query.order_by(GATEWAY.c.at.desc()).limit(limit)))
 
 
 def unknown_subjects_by_grant(session: Session, *, since: int) -> list[Any]:
     """Grants with such refusals: ``grant_id``, how many, the time of the latest."""
-    columns = (GATEWAY.c.grant_id, sa.func.count().label("refusals"), sa.func.max(GATEWAY.c.at).label("last_at"))
+    columns = (
+        GATEWAY.c.grant_id,
+        sa.func.count().label("refusals"),
+        sa.func.max(GATEWAY.c.at).label("last_at"),
+    )
     query = sa.select(*columns).where(_UNKNOWN, GATEWAY.c.at > since).group_by(GATEWAY.c.grant_id)
     return list(session.execute(query))
 
 
-CALL_ORDER = (BuyerCall.asked_at, BuyerCall.agreement_id, BuyerCall.lane, BuyerCall.seq)
+CALL_ORDER = (BuyerCallRow.asked_at, BuyerCallRow.agreement_id, BuyerCallRow.lane, BuyerCallRow.seq)
 """The order of the buyer's calls."""
-_LISTED = (*CALL_ORDER, BuyerCall.idempotency_key, BuyerCall.ending, BuyerCall.reason, BuyerCall.withdrawal)
+_LISTED = (
+    *CALL_ORDER,
+    BuyerCallRow.idempotency_key,
+    BuyerCallRow.status,
+    BuyerCallRow.reason,
+    BuyerCallRow.withdrawal,
+)
 
 
-def calls(*, agreement_id: bytes | None, ending: str | None) -> sa.Select[BuyerCall]:
+def calls(*, agreement_id: bytes | None, status: str | None) -> sa.Select[BuyerCallRow]:
     """The buyer's calls as lists show them: queries and answers, which can be large, are not read."""
-    query = sa.select(BuyerCall).options(load_only(*_LISTED, raiseload=True))
+    query = sa.select(BuyerCallRow).options(load_only(*_LISTED, raiseload=True))
     if agreement_id is not None:
-        query = query.where(BuyerCall.agreement_id == agreement_id)
-    if ending is not None:
-        query = query.where(BuyerCall.ending == ending)
+        query = query.where(BuyerCallRow.agreement_id == agreement_id)
+    if status is not None:
+        query = query.where(BuyerCallRow.status == status)
     return query
 
 
-def place(session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq: int) -> sa.Row[Any] | None:
+def call_at(
+    session: Session, table: sa.Table, agreement_id: bytes, lane: int, seq: int
+) -> sa.Row[Any] | None:
     """One row."""
-    return session.execute(sa.select(table).where(table.c.agreement_id == agreement_id, table.c.lane == lane, table.c.seq == seq)).one_or_none()
+    return session.execute(
+        sa.select(table).where(
+            table.c.agreement_id == agreement_id, table.c.lane == lane, table.c.seq == seq
+        )
+    ).one_or_none()
 
 
-def keep_answers(session: Session, rows: list[dict[str, Any]]) -> None:
+def store_answers(session: Session, rows: list[dict[str, Any]]) -> None:
     """Put the lanes' last answers in place of the ones before."""
-    (_KEEP_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _KEEP_SQLITE).run(session, rows)
+    (
+        _STORE_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else _STORE_SQLITE
+    ).execute(session, rows)
 
 
-def _upsert(insert: Any) -> Prepared:
+def _upsert(insert: Any) -> PreparedStatement:
     values = {"seq": insert.excluded.seq, "answer": insert.excluded.answer}
-    return Prepared(insert.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=values))
+    return PreparedStatement(
+        insert.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=values)
+    )
 
 
-_KEEP_POSTGRESQL = _upsert(postgresql.insert(KEPT))
-_KEEP_SQLITE = _upsert(sqlite.insert(KEPT))
+_STORE_POSTGRESQL = _upsert(postgresql.insert(ANSWERS))
+_STORE_SQLITE = _upsert(sqlite.insert(ANSWERS))
 
 
 def is_final(session: Session, agreement_id: bytes) -> bool:
-    """Whether this node signed an agreement's final totals, and the other side has not refused them: its lanes take no more calls."""
-    row = session.get(StoredFinalSettlement, agreement_id)
+    """Whether this node signed an agreement's final totals, and the other side has not refused
+    them: its lanes take no more calls.
+    """
+    row = session.get(FinalSettlementRow, agreement_id)
     return row is not None and row.state != FinalState.REFUSED
 
 
-def keep_voucher(session: Session, row: dict[str, Any]) -> None:
+def store_voucher(session: Session, row: dict[str, Any]) -> None:
     """Put a lane's closing voucher in place of an earlier one."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = insert(VOUCHERS)
-    kept = {name: statement.excluded[name] for name in ("seq", "units", "amount", "voucher", "signature")}
-    session.execute(statement.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=kept), [row])
+    stored = {
+        name: statement.excluded[name]
+        for name in ("seq", "units", "amount", "voucher", "signature")
+    }
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["agreement_id", "lane"], set_=stored), [row]
+    )
 
 
 def voucher_row(voucher: Voucher, signature: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Count:
+class LaneCount:
     """One teller's count of a lane."""
 
     seq: int
@@ -19,7 +19,7 @@ class Count:
     served: int = 0
     refused: int = 0
     voided: int = 0
-    places: int = 0
+    positions: int = 0
     """Places on record; fewer than ``seq`` means holes."""
     outstanding: int = 0
     """Places asked for and not answered (buyer)."""
@@ -50,7 +50,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Part:
+class SharePayment:
     """One member's part of the split."""
 
     member: str
@@ -62,7 +62,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Money:
+class AgreementMoney:
     """What became of an agreement's money, in fen."""
 
     earned: int
@@ -75,8 +75,10 @@ class Money:
     """Of that, what the split paid; the few fen that rounding leaves return to the buyer."""
     closed: bool
     agreed: bool = False
-    """Whether both parties signed the final totals it closed with: then what was not claimed was waived."""
-    parts: tuple[Part, ...] = ()
+    """Whether both parties signed the final totals it closed with: then what was not claimed was
+    waived.
+    """
+    parts: tuple[SharePayment, ...] = ()
 
     @property
     def unclaimed(self) -> int:
@@ -90,22 +92,37 @@ class Money:
 
     def to_json(self) -> dict[str, Any]:
         """The report's form."""
-        amounts = {name: str(getattr(self, name)) for name in ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")}
-        parts = [{"member": part.member, "basisPoints": part.basis_points, "due": str(part.due), "paid": str(part.paid)} for part in self.parts]
+        amounts = {
+            name: str(getattr(self, name))
+            for name in ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
+        }
+        parts = [
+            {
+                "member": part.member,
+                "basisPoints": part.basis_points,
+                "due": str(part.due),
+                "paid": str(part.paid),
+            }
+            for part in self.parts
+        ]
         return {**amounts, "closed": self.closed, "agreed": self.agreed, "parts": parts}
 
 
 @dataclass
-class Compared:
+class Comparison:
     """One agreement's outcome."""
 
     agreement_id: bytes
-    money: Money | None = None
+    money: AgreementMoney | None = None
     """None where neither side told its counts."""
     lanes: dict[int, dict[str, Any]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def agree(self) -> bool:
-        """Whether nothing contradicts; money delivered and not claimed, yet or for good, is no contradiction."""
-        return not any(each.kind in ("gap", "conflict", "unreachable") for each in self.findings)
+        """Whether nothing contradicts; money delivered and not claimed, yet or for good, is no
+        contradiction.
+        """
+        return not any(
+            finding.kind in ("gap", "conflict", "unreachable") for finding in self.findings
+        )

@@ -1,12 +1,17 @@
-"""What gateway, buyer and chain say of each lane: reading a side's counts, and comparing the three. Pure.
+"""What gateway, buyer and chain say of each lane: reading a side's counts, and comparing the three.
+Pure.
 
 A side's count stands on the other side's signatures, each of this agreement and this lane:
 
-1. the last request, by the buyer's key, is of the last place, or of the one after it while that is unanswered;
-2. where there is a last place, its receipt or its void, by the provider's key, is of it, and so is the count;
-3. a request acknowledges exactly the totals before its own place; a voucher, where there is one, those of the place it names.
+1. the last request, by the buyer's key, is of the last place, or of the one after it while that is
+   unanswered;
+2. where there is a last place, its receipt or its void, by the provider's key, is of it, and so is
+   the count;
+3. a request acknowledges exactly the totals before its own place; a voucher, where there is one,
+   those of the place it names.
 
-A count that is malformed or that its signatures do not bear out is a finding of its lane; the other lanes are compared all the same.
+A count that is malformed or that its signatures do not bear out is a finding of its lane; the other
+lanes are compared all the same.
 """
 
 from __future__ import annotations
@@ -16,64 +21,90 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from chain import schema
-from chain.crypto import recover
-from chain.eip712 import ZERO32, Domain
-from chain.errors import BadInput, Conflict, QiaolianError
-from chain.statements import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
-from chain.words import AgreementState, LaneWord
-from exchange.reconciliation.model import Compared, Count, Finding, Money, Part
+from chain.core import schema
+from chain.core.crypto import recover
+from chain.core.errors import BadInput, Conflict, QiaolianError
+from chain.ethereum.eip712 import ZERO32, Domain
+from chain.ethereum.records import AgreementRecord, LaneRecord
+from chain.statements.types import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from exchange.reconciliation.model import (
+    AgreementMoney,
+    Comparison,
+    Finding,
+    LaneCount,
+    SharePayment,
+)
 from exchange.settlement.rules import split
 
-NOTHING = Count(0, 0, 0)
+EMPTY_COUNT = LaneCount(0, 0, 0)
 _LANE = re.compile(r"0|[1-9][0-9]{0,2}")
 _SIGNATURE = re.compile(r"0x[0-9a-f]{130}")
-_MOST = 2**128
+_MAX_INTEGER = 2**128
 Proof = TypeVar("Proof", UsageRequest, UsageReceipt, ReceiptVoid, Voucher)
 
 
-# --- What one side tells ---------------------------------------------------------------------------------------------------------
+# --- What one side tells --------------------------------------------------------------------------
 
 
-def read(side: str, agreement: Agreement, told: Mapping[str, Any], domain: Domain) -> tuple[dict[int, Count], list[Finding]]:
+def read(
+    side: str, agreement: Agreement, reported: Mapping[str, Any], domain: Domain
+) -> tuple[dict[int, LaneCount], list[Finding]]:
     """A side's counts by lane as far as they are borne out, and what is found of the others."""
-    counts: dict[int, Count] = {}
+    counts: dict[int, LaneCount] = {}
     found: list[Finding] = []
-    foreign = [name for name in told if _LANE.fullmatch(name) is None or int(name) >= agreement.lanes]
+    foreign = [
+        name for name in reported if _LANE.fullmatch(name) is None or int(name) >= agreement.lanes
+    ]
     if foreign:
-        found.append(Finding("conflict", f"The {side} counts lanes that the agreement does not have."))
-    for lane in sorted(int(name) for name in set(told).difference(foreign)):
+        found.append(
+            Finding("conflict", f"The {side} counts lanes that the agreement does not have.")
+        )
+    for lane in sorted(int(name) for name in set(reported).difference(foreign)):
         try:
-            counts[lane] = count_of(agreement, lane, told[str(lane)], domain)
+            counts[lane] = count_of(agreement, lane, reported[str(lane)], domain)
         except QiaolianError:
-            found.append(Finding("conflict", f"The {side}'s count of the lane is not borne out by the signatures it shows.", lane))
+            found.append(
+                Finding(
+                    "conflict",
+                    f"The {side}'s count of the lane is not borne out by the signatures it shows.",
+                    lane,
+                )
+            )
     return counts, found
 
 
-def count_of(agreement: Agreement, lane: int, told: Any, domain: Domain) -> Count:
+def count_of(agreement: Agreement, lane: int, reported: Any, domain: Domain) -> LaneCount:
     """One lane's count, borne out by the signatures shown with it.
 
     Raises:
-        BadInput: ``counts_malformed``, ``statement_malformed``, ``signature_malformed``; Conflict: ``wrong_signer``, ``proof_of_other``,
-            ``counts_differ``.
+        BadInput: ``counts_malformed``, ``statement_malformed``, ``signature_malformed``; Conflict:
+            ``wrong_signer``, ``proof_of_other``, ``counts_differ``.
     """
-    if not isinstance(told, dict):
+    if not isinstance(reported, dict):
         raise _malformed()
-    shown = _Shown(agreement, agreement.struct_hash(), lane, told, domain)
-    seq, units, amount, outstanding = (shown.number(name) for name in ("seq", "units", "amount", "outstanding"))
+    shown = _ReportedLane(agreement, agreement.struct_hash(), lane, reported, domain)
+    seq, units, amount, outstanding = (
+        shown.number(name) for name in ("seq", "units", "amount", "outstanding")
+    )
     request = shown.proof(UsageRequest, "request", agreement.buyer_key)
     if outstanding > 1 or request.seq != seq + outstanding:
         raise _differs("The last request is of another place than the last one counted.")
     receipt = _last(shown, request, seq=seq, totals=(units, amount), outstanding=bool(outstanding))
     acknowledged = (request.seq - 1, request.acknowledged_amount)
-    if "voucher" in told:
+    if "voucher" in reported:
         voucher = shown.proof(Voucher, "voucher", agreement.buyer_key)
-        said = (voucher.acknowledged_units, voucher.acknowledged_amount, voucher.receipt)
-        if voucher.seq == seq and said != (units, amount, receipt):
+        acknowledged_totals = (
+            voucher.acknowledged_units,
+            voucher.acknowledged_amount,
+            voucher.receipt,
+        )
+        if voucher.seq == seq and acknowledged_totals != (units, amount, receipt):
             raise _differs("The closing voucher acknowledges other totals.")
         acknowledged = max(acknowledged, (voucher.seq, voucher.acknowledged_amount))
-    served, refused, voided = (shown.number(name, 0) for name in ("served", "refused", "void_count"))
-    return Count(
+    served, refused, voided = (
+        shown.number(name, 0) for name in ("served", "refused", "void_count")
+    )
+    return LaneCount(
         seq=seq,
         units=units,
         amount=amount,
@@ -82,16 +113,25 @@ def count_of(agreement: Agreement, lane: int, told: Any, domain: Domain) -> Coun
         served=served,
         refused=refused,
         voided=voided,
-        places=served + refused + voided,
+        positions=served + refused + voided,
         outstanding=outstanding,
         receipt="0x" + receipt.hex() if seq else "",
     )
 
 
-def _last(shown: _Shown, request: UsageRequest, *, seq: int, totals: tuple[int, int], outstanding: bool) -> bytes:
-    """The struct hash of the last place's receipt, which is of that place and of these totals. A void tells no totals; the last request does."""
+def _last(
+    shown: _ReportedLane,
+    request: UsageRequest,
+    *,
+    seq: int,
+    totals: tuple[int, int],
+    outstanding: bool,
+) -> bytes:
+    """The struct hash of the last place's receipt, which is of that place and of these totals. A
+    void tells no totals; the last request does.
+    """
     provider, receipt_hash, acknowledged = shown.agreement.provider_key, ZERO32, totals
-    if seq and "receipt" in shown.told:
+    if seq and "receipt" in shown.reported:
         receipt = shown.proof(UsageReceipt, "receipt", provider)
         receipt_hash = receipt.struct_hash()
         if (receipt.seq, receipt.total_units, receipt.total_amount) != (seq, *totals):
@@ -113,32 +153,42 @@ def _last(shown: _Shown, request: UsageRequest, *, seq: int, totals: tuple[int, 
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _ReportedLane:
     """A lane's count as a side shows it."""
 
     agreement: Agreement
     agreement_id: bytes
     lane: int
-    told: Mapping[str, Any]
+    reported: Mapping[str, Any]
     domain: Domain
 
     def number(self, name: str, default: int | None = None) -> int:
         """A whole number of 0 or more."""
-        value = self.told.get(name, default)
-        if type(value) is not int or not 0 <= value < _MOST:
+        value = self.reported.get(name, default)
+        if type(value) is not int or not 0 <= value < _MAX_INTEGER:
             raise _malformed()
         return value
 
     def proof(self, kind: type[Proof], name: str, key: str) -> Proof:
         """A statement of this very lane under the key that the agreement pins."""
-        shown = self.told.get(name)
+        shown = self.reported.get(name)
         signature = shown.get("signature") if isinstance(shown, dict) else None
-        if not isinstance(shown, dict) or not isinstance(signature, str) or _SIGNATURE.fullmatch(signature) is None:
+        if (
+            not isinstance(shown, dict)
+            or not isinstance(signature, str)
+            or _SIGNATURE.fullmatch(signature) is None
+        ):
             raise _malformed()
         statement = kind.from_json(shown.get(name))
         if recover(statement.digest(self.domain), schema.signature(signature)) != key:
-            raise Conflict("wrong_signer", "A count's proof is not signed by the key the agreement pins.")
-        if (statement.version, statement.agreement_id, statement.lane) != (1, self.agreement_id, self.lane):
+            raise Conflict(
+                "wrong_signer", "A count's proof is not signed by the key the agreement pins."
+            )
+        if (statement.version, statement.agreement_id, statement.lane) != (
+            1,
+            self.agreement_id,
+            self.lane,
+        ):
             raise Conflict("proof_of_other", "A count's proof is of another agreement or lane.")
         return statement
 
@@ -151,37 +201,40 @@ def _differs(sentence: str) -> Conflict:
     return Conflict("counts_differ", sentence)
 
 
-# --- The three compared ----------------------------------------------------------------------------------------------------------
+# --- The three compared ---------------------------------------------------------------------------
 
 
 def compare(
     agreement_id: bytes,
-    gateway: Mapping[int, Count] | None,
-    buyer: Mapping[int, Count] | None,
-    chain: Mapping[int, LaneWord],
+    gateway: Mapping[int, LaneCount] | None,
+    buyer: Mapping[int, LaneCount] | None,
+    chain: Mapping[int, LaneRecord],
     contradicted: Sequence[Finding] = (),
     *,
     closed: bool = False,
     agreed: bool = False,
-) -> Compared:
-    """Compare lane by lane; None means that side could not be asked. Of a closed agreement nothing more can be claimed;
-    what was not is lost, unless both parties agreed on its final totals.
+) -> Comparison:
+    """Compare lane by lane; None means that side could not be asked. Of a closed agreement nothing
+    more can be claimed; what was not is lost, unless both parties agreed on its final totals.
 
-    ``contradicted`` are the counts that their own proofs refute: such a lane is not compared, the finding stands for it.
+    ``contradicted`` are the counts that their own proofs refute: such a lane is not compared, the
+    finding stands for it.
     """
-    found = Compared(agreement_id, findings=list(contradicted))
-    refuted = {each.lane for each in contradicted}
+    found = Comparison(agreement_id, findings=list(contradicted))
+    refuted = {item.lane for item in contradicted}
     for side, counts in (("provider", gateway), ("buyer", buyer)):
         if counts is None:
-            found.findings.append(Finding("unreachable", f"The {side}'s node did not tell its counts."))
+            found.findings.append(
+                Finding("unreachable", f"The {side}'s node did not tell its counts.")
+            )
     lanes = sorted({*(gateway or {}), *(buyer or {}), *chain})
-    for lane in (each for each in lanes if each not in refuted):
-        claimed = chain.get(lane, LaneWord(0, 0, 0))
-        theirs = None if gateway is None else gateway.get(lane, NOTHING)
-        ours = None if buyer is None else buyer.get(lane, NOTHING)
+    for lane in (number for number in lanes if number not in refuted):
+        claimed = chain.get(lane, LaneRecord(0, 0, 0))
+        theirs = None if gateway is None else gateway.get(lane, EMPTY_COUNT)
+        ours = None if buyer is None else buyer.get(lane, EMPTY_COUNT)
         found.lanes[lane] = {
-            "gateway": None if theirs is None else _told(theirs),
-            "buyer": None if ours is None else _told(ours),
+            "gateway": None if theirs is None else _reported(theirs),
+            "buyer": None if ours is None else _reported(ours),
             "chain": {"seq": claimed.seq, "units": claimed.units, "amount": str(claimed.amount)},
         }
         found.findings.extend(_lane(lane, theirs, ours, claimed))
@@ -192,8 +245,12 @@ def compare(
     return found
 
 
-def _lost(lane: int, gateway: Count | None, buyer: Count | None, chain: LaneWord) -> list[Finding]:
-    """What was delivered on a lane and not claimed when the agreement closed, by the gateway's receipts, else by the buyer's."""
+def _lost(
+    lane: int, gateway: LaneCount | None, buyer: LaneCount | None, chain: LaneRecord
+) -> list[Finding]:
+    """What was delivered on a lane and not claimed when the agreement closed, by the gateway's
+    receipts, else by the buyer's.
+    """
     counts = [count for count in (gateway, buyer) if count is not None]
     if not counts or counts[0].amount <= chain.amount:
         return []
@@ -207,76 +264,132 @@ def _lost(lane: int, gateway: Count | None, buyer: Count | None, chain: LaneWord
 
 def money_of(
     agreement: Agreement,
-    gateway: Mapping[int, Count] | None,
-    buyer: Mapping[int, Count] | None,
-    state: AgreementState,
+    gateway: Mapping[int, LaneCount] | None,
+    buyer: Mapping[int, LaneCount] | None,
+    state: AgreementRecord,
     paid_to: Mapping[str, int],
     *,
     agreed: bool = False,
-) -> Money | None:
-    """What became of an agreement's money: delivered by the gateway's receipts, else by the buyer's; None without either.
+) -> AgreementMoney | None:
+    """What became of an agreement's money: delivered by the gateway's receipts, else by the
+    buyer's; None without either.
 
     Args:
         state: the contract's totals of the agreement.
         paid_to: fen the contract has paid to each member of the split.
         agreed: whether it was closed by final totals that both parties signed.
     """
-    told = gateway if gateway is not None else buyer
-    if told is None:
+    reported = gateway if gateway is not None else buyer
+    if reported is None:
         return None
     sides = [side for side in (gateway, buyer) if side is not None]
     lanes = {lane for side in sides for lane in side}
-    due = split(state.acknowledged, {share.member: share.basis_points for share in agreement.shares})
-    return Money(
-        earned=sum(count.amount for count in told.values()),
-        acknowledged=sum(max(side.get(lane, NOTHING).acknowledged_amount for side in sides) for lane in lanes),
+    due = split(
+        state.acknowledged, {share.member: share.basis_points for share in agreement.shares}
+    )
+    return AgreementMoney(
+        earned=sum(count.amount for count in reported.values()),
+        acknowledged=sum(
+            max(side.get(lane, EMPTY_COUNT).acknowledged_amount for side in sides) for lane in lanes
+        ),
         claimed=state.acknowledged,
         paid=state.paid,
         closed=state.closed_at != 0,
         agreed=agreed,
-        parts=tuple(Part(share.member, share.basis_points, due[share.member], paid_to.get(share.member, 0)) for share in agreement.shares),
+        parts=tuple(
+            SharePayment(
+                share.member, share.basis_points, due[share.member], paid_to.get(share.member, 0)
+            )
+            for share in agreement.shares
+        ),
     )
 
 
-def _lane(lane: int, gateway: Count | None, buyer: Count | None, chain: LaneWord) -> list[Finding]:
+def _lane(
+    lane: int, gateway: LaneCount | None, buyer: LaneCount | None, chain: LaneRecord
+) -> list[Finding]:
     found = []
     for side, count in (("gateway", gateway), ("buyer", buyer)):
-        if count is not None and count.places != count.seq:
-            found.append(Finding("gap", f"The {side} has {count.places} of {count.seq} places on record.", lane, 1, count.seq))
+        if count is not None and count.positions != count.seq:
+            found.append(
+                Finding(
+                    "gap",
+                    f"The {side} has {count.positions} of {count.seq} positions on record.",
+                    lane,
+                    1,
+                    count.seq,
+                )
+            )
     if gateway is not None and buyer is not None:
         found.extend(_both(lane, gateway, buyer))
     if gateway is not None:
         found.extend(_claimed(lane, gateway, chain))
     elif buyer is not None and (chain.seq > buyer.seq or chain.amount > buyer.amount):
-        found.append(Finding("conflict", "The chain paid for more than the buyer's records have.", lane))
+        found.append(
+            Finding("conflict", "The chain paid for more than the buyer's records have.", lane)
+        )
     return found
 
 
-def _both(lane: int, gateway: Count, buyer: Count) -> list[Finding]:
-    """Both sides of a lane. The gateway may be one place ahead: the answer it gave is on its way or was lost."""
+def _both(lane: int, gateway: LaneCount, buyer: LaneCount) -> list[Finding]:
+    """Both sides of a lane. The gateway may be one place ahead: the answer it gave is on its way or
+    was lost.
+    """
     if gateway.seq == buyer.seq:
-        same = (gateway.units, gateway.amount, gateway.receipt) == (buyer.units, buyer.amount, buyer.receipt)
+        same = (gateway.units, gateway.amount, gateway.receipt) == (
+            buyer.units,
+            buyer.amount,
+            buyer.receipt,
+        )
         if same:
             return []
-        return [Finding("conflict", "Gateway and buyer have other totals for the same place.", lane, 1, gateway.seq)]
+        return [
+            Finding(
+                "conflict",
+                "Gateway and buyer have other totals for the same place.",
+                lane,
+                1,
+                gateway.seq,
+            )
+        ]
     if gateway.seq == buyer.seq + 1 and buyer.outstanding:
-        return [Finding("gap", "The last answer has not reached the buyer.", lane, gateway.seq, gateway.seq)]
+        return [
+            Finding(
+                "gap", "The last answer has not reached the buyer.", lane, gateway.seq, gateway.seq
+            )
+        ]
     low, high = sorted((gateway.seq, buyer.seq))
     behind = "buyer" if gateway.seq > buyer.seq else "gateway"
-    return [Finding("gap", f"The {behind} lacks places {low + 1} to {high}.", lane, low + 1, high)]
+    return [
+        Finding("gap", f"The {behind} lacks positions {low + 1} to {high}.", lane, low + 1, high)
+    ]
 
 
-def _claimed(lane: int, gateway: Count, chain: LaneWord) -> list[Finding]:
-    """The chain never pays more than was delivered and acknowledged; what it has not paid yet is only told."""
+def _claimed(lane: int, gateway: LaneCount, chain: LaneRecord) -> list[Finding]:
+    """The chain never pays more than was delivered and acknowledged; what it has not paid yet is
+    only told.
+    """
     if chain.seq > gateway.seq or chain.amount > gateway.acknowledged_amount:
-        return [Finding("conflict", "The chain paid for more than the gateway's records acknowledge.", lane)]
+        return [
+            Finding(
+                "conflict", "The chain paid for more than the gateway's records acknowledge.", lane
+            )
+        ]
     if chain.amount < gateway.acknowledged_amount:
         open_ = gateway.acknowledged_amount - chain.amount
-        return [Finding("unclaimed", f"{open_} fen are acknowledged and not claimed.", lane, chain.seq + 1, gateway.seq)]
+        return [
+            Finding(
+                "unclaimed",
+                f"{open_} fen are acknowledged and not claimed.",
+                lane,
+                chain.seq + 1,
+                gateway.seq,
+            )
+        ]
     return []
 
 
-def _told(count: Count) -> dict[str, object]:
+def _reported(count: LaneCount) -> dict[str, object]:
     return {
         "seq": count.seq,
         "units": count.units,
@@ -286,7 +399,7 @@ def _told(count: Count) -> dict[str, object]:
         "served": count.served,
         "refused": count.refused,
         "voided": count.voided,
-        "places": count.places,
+        "positions": count.positions,
         "outstanding": count.outstanding,
         "receipt": count.receipt,
     }

@@ -1,7 +1,8 @@
 """Counting at the nodes, and the supervisor's report over all of them.
 
-Each side's counts come with the other side's last signature of every lane, so that neither can lower what it owes nor raise what it is owed. What a
-node answers is its own word until then: whatever it says is at worst a finding of its agreement.
+Each side's counts come with the other side's last signature of every lane, so that neither can
+lower what it owes nor raise what it is owed. What a node answers is its own word until then:
+whatever it says is at worst a finding of its agreement.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from chain.context import Context
-from chain.errors import BadInput, Forbidden, QiaolianError, Unavailable
-from chain.proved import lane_record
-from chain.statements import Agreement
-from chain.words import LaneWord
+from chain.core.errors import BadInput, Forbidden, QiaolianError, Unavailable
+from chain.ethereum.proved_records import lane_record
+from chain.ethereum.records import LaneRecord
+from chain.statements.types import Agreement
 from exchange.agreements import service as agreements
-from exchange.agreements.model import Side
-from exchange.metering.model import Ending
-from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, heads, place
-from exchange.reconciliation.model import Compared, Count, Finding
+from exchange.agreements.model import AgreementSide
+from exchange.metering.model import CallStatus
+from exchange.metering.store import BUYER, GATEWAY, VOUCHERS, call_at, last_calls
+from exchange.reconciliation.model import Comparison, Finding, LaneCount
 from exchange.reconciliation.rules import compare, money_of, read
 from exchange.settlement import service as settlement
 from registry import fanout
@@ -34,46 +35,67 @@ SIDE_SECONDS = 10.0
 AGREEMENTS_AT_ONCE = 8
 
 
-# --- At each side ----------------------------------------------------------------------------------------------------------------
+# --- At each side ---------------------------------------------------------------------------------
 
 
-def counters(context: Context, agreement_id: bytes, caller: str, *, supervisor: bool) -> dict[str, Any]:
-    """This node's counts of an agreement's lanes, for the other party or a supervisor; ``not_party`` for anybody else."""
+def counters(
+    context: Context, agreement_id: bytes, caller: str, *, supervisor: bool
+) -> dict[str, Any]:
+    """This node's counts of an agreement's lanes, for the other party or a supervisor;
+    ``not_party`` for anybody else.
+    """
     signed = agreements.load(context, agreement_id)
-    if not supervisor and caller not in (signed.agreement.provider, signed.agreement.buyer, context.member):
+    if not supervisor and caller not in (
+        signed.agreement.provider,
+        signed.agreement.buyer,
+        context.member,
+    ):
         raise Forbidden("not_party", "Counts are for the parties and supervisors.")
-    if signed.side == Side.OBSERVER:
+    if signed.side == AgreementSide.OBSERVER:
         raise Forbidden("not_party", "This node is no party of the agreement.")
-    table = GATEWAY if signed.side == Side.PROVIDER else BUYER
+    table = GATEWAY if signed.side == AgreementSide.PROVIDER else BUYER
     return {
         "side": signed.side,
-        "lanes": {str(lane): told for lane, told in _counted(context, table, agreement_id).items()},
+        "lanes": {
+            str(lane): reported for lane, reported in _counted(context, table, agreement_id).items()
+        },
     }
 
 
 def _counted(context: Context, table: sa.Table, agreement_id: bytes) -> dict[int, dict[str, Any]]:
-    endings = (
-        sa.select(table.c.lane, table.c.ending, sa.func.count()).where(table.c.agreement_id == agreement_id).group_by(table.c.lane, table.c.ending)
+    status_counts = (
+        sa.select(table.c.lane, table.c.status, sa.func.count())
+        .where(table.c.agreement_id == agreement_id)
+        .group_by(table.c.lane, table.c.status)
     )
     with context.database.read() as session:
-        told: dict[int, dict[str, Any]] = {}
-        for lane, row in heads(session, table, agreement_id).items():
-            told[lane] = _told(row, place(session, table, agreement_id, lane, row.seq - 1) if _waits(row) else None)
-        for lane, ending, count in session.execute(endings):
-            told[lane]["void_count" if ending == Ending.VOID else ending] = count
-        for row in session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)):
-            if row.lane in told:
-                told[row.lane]["voucher"] = {
+        reported: dict[int, dict[str, Any]] = {}
+        for lane, row in last_calls(session, table, agreement_id).items():
+            reported[lane] = _lane_count(
+                row,
+                call_at(session, table, agreement_id, lane, row.seq - 1)
+                if _is_outstanding(row)
+                else None,
+            )
+        for lane, status, count in session.execute(status_counts):
+            reported[lane]["void_count" if status == CallStatus.VOID else status] = count
+        for row in session.execute(
+            sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)
+        ):
+            if row.lane in reported:
+                reported[row.lane]["voucher"] = {
                     "voucher": json.loads(row.voucher),
                     "signature": "0x" + row.signature.hex(),
                 }
-    return told
+    return reported
 
 
-def _told(row: Any, before: Any) -> dict[str, Any]:
-    """A lane's count with its proofs; while its last request waits for an answer, the last place is the one before."""
-    waiting = _waits(row)
-    told: dict[str, Any] = {
+def _lane_count(row: Any, before: Any) -> dict[str, Any]:
+    """A lane's count with its proofs; while its last request waits for an answer, the last place is
+    the one before.
+    """
+    waiting = _is_outstanding(row)
+    reported: dict[str, Any] = {
         "seq": row.seq - waiting,
         "units": row.units,
         "amount": row.amount,
@@ -82,43 +104,48 @@ def _told(row: Any, before: Any) -> dict[str, Any]:
     }
     last = before if waiting else row
     if last is None:
-        return told
+        return reported
     if last.void is not None:
-        told["void"] = _proof("void", last.void, last.void_signature)
+        reported["void"] = _proof("void", last.void, last.void_signature)
     elif last.receipt is not None:
-        told["receipt"] = _proof("receipt", last.receipt, last.receipt_signature)
-    return told
+        reported["receipt"] = _proof("receipt", last.receipt, last.receipt_signature)
+    return reported
 
 
-def _waits(row: Any) -> bool:
-    return row.ending in (Ending.ASKED, Ending.CONFLICT)
+def _is_outstanding(row: Any) -> bool:
+    return row.status in (CallStatus.ASKED, CallStatus.CONFLICT)
 
 
 def _proof(name: str, text: str, signature: bytes) -> dict[str, Any]:
     return {name: json.loads(text), "signature": "0x" + signature.hex()}
 
 
-# --- At the supervisor -----------------------------------------------------------------------------------------------------------
+# --- At the supervisor ----------------------------------------------------------------------------
 
 
-async def reconcile(context: Context, agreement_id: bytes, *, silent: set[str] | None = None) -> Compared:
+async def reconcile(
+    context: Context, agreement_id: bytes, *, silent: set[str] | None = None
+) -> Comparison:
     """Ask both nodes and the chain about one agreement.
 
     Args:
-        silent: members that did not answer lately; they are not asked, and a member that does not answer now joins them.
+        silent: members that did not answer lately; they are not asked, and a member that does not
+            answer now joins them.
     """
     unheard: set[str] = set() if silent is None else silent
     agreement = (await asyncio.to_thread(agreements.load, context, agreement_id)).agreement
     members = {"provider": agreement.provider, "buyer": agreement.buyer}
 
-    async def counted(side: str) -> tuple[dict[int, Count], list[Finding]]:
+    async def counted(side: str) -> tuple[dict[int, LaneCount], list[Finding]]:
         if members[side] in unheard:
             raise Unavailable("peer_timeout", "The member's node did not answer before.")
         answer = await _ask(context, members[side], agreement_id)
         return read(side, agreement, answer, context.domain(CONTRACT))
 
     outcomes = await fanout.for_each(members, counted, seconds=SIDE_SECONDS)
-    unheard.update(members[side] for side, outcome in outcomes.items() if isinstance(outcome, Unavailable))
+    unheard.update(
+        members[side] for side, outcome in outcomes.items() if isinstance(outcome, Unavailable)
+    )
     return await asyncio.to_thread(_compared, context, agreement_id, agreement, outcomes)
 
 
@@ -126,60 +153,83 @@ def _compared(
     context: Context,
     agreement_id: bytes,
     agreement: Agreement,
-    outcomes: Mapping[str, tuple[dict[int, Count], list[Finding]] | QiaolianError],
-) -> Compared:
+    outcomes: Mapping[str, tuple[dict[int, LaneCount], list[Finding]] | QiaolianError],
+) -> Comparison:
     """What both sides showed, held against the chain. A side that showed nothing is None."""
-    told: list[dict[int, Count] | None] = []
+    reported: list[dict[int, LaneCount] | None] = []
     contradicted: list[Finding] = []
     for side in ("provider", "buyer"):
         outcome = outcomes[side]
         if isinstance(outcome, QiaolianError):
-            told.append(None)
+            reported.append(None)
             continue
-        told.append(outcome[0])
+        reported.append(outcome[0])
         contradicted.extend(outcome[1])
-    claimed = _claimed(context, agreement_id, agreement.lanes, {lane for counts in told if counts for lane in counts})
+    claimed = _claimed(
+        context,
+        agreement_id,
+        agreement.lanes,
+        {lane for counts in reported if counts for lane in counts},
+    )
     chain = context.ledger.settlement
     state = chain.agreement(agreement_id)
-    paid_to = {share.member: chain.paid_to(agreement_id, share.member) for share in agreement.shares} if state.paid else {}
+    paid_to = (
+        {share.member: chain.paid_to(agreement_id, share.member) for share in agreement.shares}
+        if state.paid
+        else {}
+    )
     closed = state.closed_at != 0
     agreed = closed and any(chain.final_settlement(agreement_id))
-    compared = compare(agreement_id, told[0], told[1], claimed, contradicted, closed=closed, agreed=agreed)
-    compared.money = money_of(agreement, told[0], told[1], state, paid_to, agreed=agreed)
+    compared = compare(
+        agreement_id, reported[0], reported[1], claimed, contradicted, closed=closed, agreed=agreed
+    )
+    compared.money = money_of(agreement, reported[0], reported[1], state, paid_to, agreed=agreed)
     return compared
 
 
-def shown(compared: Compared) -> dict[str, Any]:
+def shown(compared: Comparison) -> dict[str, Any]:
     """One agreement's outcome as the API gives it."""
     return {
         "agreementId": "0x" + compared.agreement_id.hex(),
         "agree": compared.agree,
-        "lanes": {str(lane): told for lane, told in compared.lanes.items()},
+        "lanes": {str(lane): reported for lane, reported in compared.lanes.items()},
         "findings": [finding.to_json() for finding in compared.findings],
         "money": None if compared.money is None else compared.money.to_json(),
     }
 
 
-def _claimed(context: Context, agreement_id: bytes, lanes: int, told: set[int]) -> dict[int, LaneWord]:
-    """What the chain has paid for in the lanes that are told, and in every other it has paid for: no side can leave one out.
+def _claimed(
+    context: Context, agreement_id: bytes, lanes: int, reported: set[int]
+) -> dict[int, LaneRecord]:
+    """What the chain has paid for in the lanes that are told, and in every other it has paid for:
+    no side can leave one out.
 
-    Those others are known from the chain's events. Events that this node has not taken yet are missing there, so the lanes' sum is held against
-    the chain's total of the agreement, and where it falls short every lane is looked at.
+    Those others are known from the chain's events. Events that this node has not taken yet are
+    missing there, so the lanes' sum is held against the chain's total of the agreement, and where
+    it falls short every lane is looked at.
     """
-    words = _lanes(context, agreement_id, told | settlement.claimed_lanes(context, agreement_id))
-    if sum(word.amount for word in words.values()) != agreements.proved_state(context, agreement_id).acknowledged:
-        words |= _lanes(context, agreement_id, set(range(lanes)) - words.keys())
-    return {lane: word for lane, word in words.items() if lane in told or word.seq}
+    records = _lanes(
+        context, agreement_id, reported | settlement.claimed_lanes(context, agreement_id)
+    )
+    if (
+        sum(record.amount for record in records.values())
+        != agreements.proved_state(context, agreement_id).acknowledged
+    ):
+        records |= _lanes(context, agreement_id, set(range(lanes)) - records.keys())
+    return {lane: record for lane, record in records.items() if lane in reported or record.seq}
 
 
-def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dict[int, LaneWord]:
+def _lanes(context: Context, agreement_id: bytes, lanes: Collection[int]) -> dict[int, LaneRecord]:
     """What the chain has paid for in each lane, proved under one head."""
     records = context.view.proved(lane_record(agreement_id, lane) for lane in lanes)
     return {lane: records.lane(agreement_id, lane) for lane in lanes}
 
 
-async def report(context: Context, page: PageRequest, *, state: str | None = None) -> dict[str, Any]:
-    """The report over a page of the agreements on the chain: what was covered, where the counts part, the conservation lines.
+async def report(
+    context: Context, page: PageRequest, *, state: str | None = None
+) -> dict[str, Any]:
+    """The report over a page of the agreements on the chain: what was covered, where the counts
+    part, the conservation lines.
 
     Sums are of the agreements in it; whether the money is conserved is of all.
 
@@ -198,21 +248,28 @@ async def report(context: Context, page: PageRequest, *, state: str | None = Non
         "next": opened.next,
         "covered": {
             "agreements": len(compared),
-            "lanes": sum(len(each.lanes) for each in compared),
-            "places": sum(told["gateway"]["seq"] for each in compared for told in each.lanes.values() if told["gateway"]),
+            "lanes": sum(len(comparison.lanes) for comparison in compared),
+            "positions": sum(
+                reported["gateway"]["seq"]
+                for comparison in compared
+                for reported in comparison.lanes.values()
+                if reported["gateway"]
+            ),
         },
         "lost": str(sum(one.money.lost for one in compared if one.money is not None)),
-        "countersAgree": all(each.agree for each in compared),
+        "countersAgree": all(comparison.agree for comparison in compared),
         "conserved": totals.deposited == totals.withdrawn + totals.free + totals.locked,
     }
 
 
-async def _reconciled(context: Context, opened: Sequence[bytes]) -> list[Compared]:
-    """Every agreement, several at a time. A silent member costs one time budget, not one an agreement."""
+async def _reconciled(context: Context, opened: Sequence[bytes]) -> list[Comparison]:
+    """Every agreement, several at a time. A silent member costs one time budget, not one an
+    agreement.
+    """
     room = asyncio.Semaphore(AGREEMENTS_AT_ONCE)
     silent: set[str] = set()
 
-    async def one(agreement_id: bytes) -> Compared:
+    async def one(agreement_id: bytes) -> Comparison:
         async with room:
             return await reconcile(context, agreement_id, silent=silent)
 
@@ -221,9 +278,13 @@ async def _reconciled(context: Context, opened: Sequence[bytes]) -> list[Compare
 
 async def _ask(context: Context, member: str, agreement_id: bytes) -> dict[str, Any]:
     if member == context.member:
-        answer: Any = await asyncio.to_thread(counters, context, agreement_id, member, supervisor=False)
+        answer: Any = await asyncio.to_thread(
+            counters, context, agreement_id, member, supervisor=False
+        )
     else:
-        answer = await context.peers.get(member, f"/v1/peer/agreements/0x{agreement_id.hex()}/counters")
+        answer = await context.peers.get(
+            member, f"/v1/peer/agreements/0x{agreement_id.hex()}/counters"
+        )
     lanes = answer.get("lanes") if isinstance(answer, dict) else None
     if not isinstance(lanes, dict):
         raise BadInput("peer_bad_answer", "Counts are not a JSON object with lanes.")

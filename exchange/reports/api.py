@@ -43,19 +43,27 @@ class ReportBody(BaseModel):
     parts: Annotated[list[PartBody], Field(min_length=1, max_length=32)]
 
 
-@router.post("/v1/reports", status_code=201, summary="One-stop credit report over several departments")
+@router.post(
+    "/v1/reports", status_code=201, summary="One-stop credit report over several departments"
+)
 async def make(
     body: ReportBody,
     context: Context = Depends(get_context),
     idempotency_key: Annotated[str | None, Header(max_length=180)] = None,
     _caller: Principal = Depends(require_local("system", "clerk")),
 ) -> dict[str, Any]:
-    key = idempotency_key or hashlib.sha256(f"{body.model_dump_json()}{context.clock()}".encode()).hexdigest()
+    key = (
+        idempotency_key
+        or hashlib.sha256(f"{body.model_dump_json()}{context.clock()}".encode()).hexdigest()
+    )
     return await service.make(
         context,
         subject=body.subject,
         consent=hex_bytes(body.consentId),
         purpose=body.purpose,
-        parts=[service.Part(hex_bytes(each.agreementId), tuple(each.columns)) for each in body.parts],
+        parts=[
+            service.ReportPart(hex_bytes(part.agreementId), tuple(part.columns))
+            for part in body.parts
+        ],
         key=key,
     )

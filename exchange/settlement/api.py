@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
-from chain.errors import BadInput
-from chain.statements import FinalSettlement, Voucher
+from chain.core.errors import BadInput
+from chain.statements.types import FinalSettlement, Voucher
 from exchange.settlement import bundles, claims, service
 from exchange.settlement import closing as closing_service
 from registry.access import (
+    NonNegativeInt,
     Principal,
-    Whole,
     field,
     get_context,
     hex_bytes,
@@ -37,7 +37,13 @@ class DepositBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"member": "11440700MB2C62170M", "amount": 1_000_000, "reference": "2026-03-02/000117"}},
+        json_schema_extra={
+            "example": {
+                "member": "11440700MB2C62170M",
+                "amount": 1_000_000,
+                "reference": "2026-03-02/000117",
+            }
+        },
     )
     member: Annotated[str, Field(pattern=r"^[0-9A-Z]{18}$")]
     amount: Annotated[int, Field(ge=1, le=2**53 - 1)]
@@ -47,7 +53,9 @@ class DepositBody(BaseModel):
 class ClosingBody(BaseModel):
     """Ways to end: cooperatively if the other side agrees, else by notice on the chain."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"cooperative": True, "notice": True}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"cooperative": True, "notice": True}}
+    )
     cooperative: bool = True
     notice: bool = True
 
@@ -55,23 +63,37 @@ class ClosingBody(BaseModel):
 class WithdrawalBody(BaseModel):
     """Free money to be paid out, in fen; the same order counts once."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"amount": 50_000, "order": "2026-03/1"}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"amount": 50_000, "order": "2026-03/1"}}
+    )
     amount: Annotated[int, Field(ge=1, le=2**53 - 1)]
     order: Annotated[str, Field(min_length=1, max_length=128)]
 
 
 @router.post("/v1/deposits", status_code=202, summary="Confirm money received (settlement bank)")
-def deposit(body: DepositBody, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
-    return service.confirm_deposit(context, member=body.member, amount=body.amount, reference=body.reference)
+def deposit(
+    body: DepositBody, context: Context = Depends(get_context), _caller: Principal = Clerks
+) -> dict[str, Any]:
+    return service.confirm_deposit(
+        context, member=body.member, amount=body.amount, reference=body.reference
+    )
 
 
 @router.post("/v1/withdrawals", status_code=202, summary="Order free money paid out")
-def withdraw(body: WithdrawalBody, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+def withdraw(
+    body: WithdrawalBody, context: Context = Depends(get_context), _caller: Principal = Clerks
+) -> dict[str, Any]:
     return service.withdraw(context, amount=body.amount, order=body.order)
 
 
-@router.post("/v1/agreements/{agreement_id}/claim", status_code=202, summary="Claim what was acknowledged (provider)")
-def claim(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+@router.post(
+    "/v1/agreements/{agreement_id}/claim",
+    status_code=202,
+    summary="Claim what was acknowledged (provider)",
+)
+def claim(
+    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks
+) -> dict[str, Any]:
     return service.claim(context, hex_bytes(agreement_id))
 
 
@@ -90,12 +112,19 @@ async def closing(
     return await closing_service.end(context, hex_bytes(agreement_id), **wanted)
 
 
-@router.get("/v1/agreements/{agreement_id}/final-settlement", summary="The final totals that were signed")
-def final_settlement(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+@router.get(
+    "/v1/agreements/{agreement_id}/final-settlement", summary="The final totals that were signed"
+)
+def final_settlement(
+    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
+) -> dict[str, Any]:
     return closing_service.shown(context, context.member, hex_bytes(agreement_id))
 
 
-@router.post("/v1/peer/agreements/{agreement_id}/closing", summary="The provider asks the buyer to close cooperatively")
+@router.post(
+    "/v1/peer/agreements/{agreement_id}/closing",
+    summary="The provider asks the buyer to close cooperatively",
+)
 async def peer_closing(
     agreement_id: str,
     context: Context = Depends(get_context),
@@ -124,9 +153,14 @@ async def peer_final_settlement(
     settlement = FinalSettlement.from_json(field(body, "settlement", dict))
     if settlement.agreement_id != hex_bytes(agreement_id):
         raise BadInput("other_agreement", "The final totals are of another agreement.")
-    vouchers = [(Voucher.from_json(field(item, "voucher", dict)), hex_field(item, "signature", length=65)) for item in field(body, "vouchers", list)]
+    vouchers = [
+        (Voucher.from_json(field(item, "voucher", dict)), hex_field(item, "signature", length=65))
+        for item in field(body, "vouchers", list)
+    ]
     signature = hex_field(body, "signature", length=65)
-    return await closing_service.countersign(context, caller.member, settlement, signature, vouchers)
+    return await closing_service.countersign(
+        context, caller.member, settlement, signature, vouchers
+    )
 
 
 @router.get(
@@ -141,23 +175,39 @@ def peer_final_settlement_shown(
     return closing_service.shown(context, caller.member, hex_bytes(agreement_id))
 
 
-@router.post("/v1/agreements/{agreement_id}/notice", status_code=202, summary="Give notice (either party)")
-def notice(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+@router.post(
+    "/v1/agreements/{agreement_id}/notice", status_code=202, summary="Give notice (either party)"
+)
+def notice(
+    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks
+) -> dict[str, Any]:
     return service.give_notice(context, hex_bytes(agreement_id))
 
 
-@router.post("/v1/agreements/{agreement_id}/close", status_code=202, summary="Refund the rest once the window has passed")
-def close(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks) -> dict[str, Any]:
+@router.post(
+    "/v1/agreements/{agreement_id}/close",
+    status_code=202,
+    summary="Refund the rest once the window has passed",
+)
+def close(
+    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Clerks
+) -> dict[str, Any]:
     return service.close(context, hex_bytes(agreement_id))
 
 
 @router.get("/v1/accounts", summary="This member's money and the totals, read from the chain")
-def accounts(member: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+def accounts(
+    member: str | None = None, context: Context = Depends(get_context), _caller: Principal = Readers
+) -> dict[str, Any]:
     return service.accounts(context, member)
 
 
-@router.get("/v1/agreements/{agreement_id}/books", summary="An agreement's money, read from the chain")
-def books(agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers) -> dict[str, Any]:
+@router.get(
+    "/v1/agreements/{agreement_id}/books", summary="An agreement's money, read from the chain"
+)
+def books(
+    agreement_id: str, context: Context = Depends(get_context), _caller: Principal = Readers
+) -> dict[str, Any]:
     return service.books(context, hex_bytes(agreement_id))
 
 
@@ -231,11 +281,27 @@ def payments(
 
 
 @router.get("/v1/agreements/{agreement_id}/bundle", summary="The bundle of one call (provider)")
-def trade_bundle(agreement_id: str, seq: Whole, lane: Whole = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
+def trade_bundle(
+    agreement_id: str,
+    seq: NonNegativeInt,
+    lane: NonNegativeInt = 0,
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> Response:
     data = bundles.trade_bundle(context, hex_bytes(agreement_id), lane, seq)
     return Response(data, media_type="application/json")
 
 
-@router.get("/v1/agreements/{agreement_id}/lane-bundle", summary="The bundle of every call of a lane (provider)")
-def lane_bundle(agreement_id: str, lane: Whole = 0, context: Context = Depends(get_context), _caller: Principal = Readers) -> Response:
-    return Response(bundles.lane_bundle(context, hex_bytes(agreement_id), lane), media_type="application/json")
+@router.get(
+    "/v1/agreements/{agreement_id}/lane-bundle",
+    summary="The bundle of every call of a lane (provider)",
+)
+def lane_bundle(
+    agreement_id: str,
+    lane: NonNegativeInt = 0,
+    context: Context = Depends(get_context),
+    _caller: Principal = Readers,
+) -> Response:
+    return Response(
+        bundles.lane_bundle(context, hex_bytes(agreement_id), lane), media_type="application/json"
+    )

@@ -1,11 +1,14 @@
-"""Claims that a provider's node makes by itself: what is owed, when it is claimed, and what is at risk until it is.
+"""Claims that a provider's node makes by itself: what is owed, when it is claimed, and what is at
+risk until it is.
 
-A round looks at the agreements for which something changed (a call, a voucher, a notice), at those whose claim is under way, and at all
-others at a slow pace. Whether an agreement is open, in notice or closed, and what each lane was paid, is proved under the node's own view of
-the chain; the events taken so far only say where to look first. The proofs are asked for in bounded batches and are not followed from block to
-block, so an open agreement at rest costs nothing.
+A round looks at the agreements for which something changed (a call, a voucher, a notice), at those
+whose claim is under way, and at all others at a slow pace. Whether an agreement is open, in notice
+or closed, and what each lane was paid, is proved under the node's own view of the chain; the events
+taken so far only say where to look first. The proofs are asked for in bounded batches and are not
+followed from block to block, so an open agreement at rest costs nothing.
 
-Rules are in ``exchange.settlement.rules``; a claim's operation id names exactly what it claims, so that a restart repeats nothing.
+Rules are in ``exchange.settlement.rules``; a claim's operation id names exactly what it claims, so
+that a restart repeats nothing.
 """
 
 from __future__ import annotations
@@ -20,16 +23,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.errors import QiaolianError, Unavailable
-from chain.outbox import attempt, known, last_refusal, outcome, unfinished, worker_seen_at
-from chain.proved import agreement_records, lane_record
-from chain.statements import Agreement
-from chain.view import Head
-from chain.words import AgreementState, LaneWord
-from exchange.agreements.model import Side, State
+from chain.core.errors import QiaolianError, Unavailable
+from chain.ethereum.proved_records import agreement_records, lane_record
+from chain.ethereum.records import AgreementRecord, LaneRecord
+from chain.ethereum.view import ChainHead
+from chain.outbox import is_known, last_refusal, next_attempt, outcome, unfinished, worker_seen_at
+from chain.statements.types import Agreement
+from exchange.agreements.model import AgreementSide, AgreementStage
 from exchange.agreements.store import AGREEMENTS
 from exchange.metering.activity import Activity
-from exchange.metering.store import GATEWAY, heads, place
+from exchange.metering.store import GATEWAY, call_at, last_calls
 from exchange.settlement.rules import (
     ClaimPolicy,
     ClaimReason,
@@ -39,7 +42,13 @@ from exchange.settlement.rules import (
     closing_window,
     decide_claim,
 )
-from exchange.settlement.service import ClaimCall, Item, claim_calls, highest_acknowledged, queue_claims
+from exchange.settlement.service import (
+    ClaimCall,
+    SignedAcknowledgement,
+    claim_calls,
+    highest_acknowledged,
+    queue_claims,
+)
 from registry.pages import PageRequest, page_by_id
 
 log = logging.getLogger("qiaolian.claims")
@@ -49,11 +58,13 @@ LIST_SECONDS = 30
 """Between two listings of every agreement this node provides under."""
 IDLE_SECONDS = 30
 """Between two looks at an agreement for which nothing changed."""
-LOOK_SECONDS = 5
+CHECK_SECONDS = 5
 """Between two looks at an open agreement that is called all the time."""
 RETRY_SECONDS = 5
 MAX_RETRY_SECONDS = 600
-"""A claim the chain refused is sent again after the first, then with doubled pauses up to the second."""
+"""A claim the chain refused is sent again after the first, then with doubled pauses up to the
+second.
+"""
 UNCHECKED_SECONDS = 30
 """Money whose agreements could not be looked at for so long is an alarm."""
 OUTBOX_SECONDS = 15
@@ -61,7 +72,7 @@ OUTBOX_SECONDS = 15
 
 
 @dataclass
-class _Tracked:
+class _TrackedAgreement:
     """An agreement this node provides under, until it is proved closed."""
 
     agreement_id: bytes
@@ -84,13 +95,13 @@ class _Tracked:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _ClaimSnapshot:
     """What a look found of one agreement."""
 
     agreement: Agreement
-    items: dict[int, Item]
-    state: AgreementState
-    claimed: dict[int, LaneWord]
+    items: dict[int, SignedAcknowledgement]
+    state: AgreementRecord
+    claimed: dict[int, LaneRecord]
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,9 @@ class ClaimsReport:
     statuses: tuple[ClaimStatus, ...] = ()
     """Of the agreements that are not closed."""
     lost: int = 0
-    """Fen delivered under agreements that closed without its being claimed, as far as they were looked at since the start."""
+    """Fen delivered under agreements that closed without its being claimed, as far as they were
+    looked at since the start.
+    """
     checked_at: int | None = None
     """Unix seconds of the last round that came to its end."""
     outbox_seen_at: float | None = None
@@ -114,8 +127,13 @@ class ClaimsReport:
 
     @property
     def seconds_left(self) -> int | None:
-        """Until the first window with unclaimed money ends, as of the last look; None when none runs."""
-        return min((status.window.left for status in self.statuses if status.window and status.unclaimed), default=None)
+        """Until the first window with unclaimed money ends, as of the last look; None when none
+        runs.
+        """
+        return min(
+            (status.window.left for status in self.statuses if status.window and status.unclaimed),
+            default=None,
+        )
 
     def at_risk(self, now: int) -> list[ClaimStatus]:
         """The agreements whose money may be lost unless somebody acts."""
@@ -123,12 +141,14 @@ class ClaimsReport:
 
 
 class ClaimMonitor:
-    """Claims for one node. ``round`` is called by one thread at a time; the rest may be asked from any."""
+    """Claims for one node. ``round`` is called by one thread at a time; the rest may be asked from
+    any.
+    """
 
     def __init__(self, context: Context, policy: ClaimPolicy) -> None:
         self._context = context
         self._policy = policy
-        self._tracked: dict[bytes, _Tracked] = {}
+        self._tracked: dict[bytes, _TrackedAgreement] = {}
         self._closed: dict[bytes, int] = {}
         """Agreements proved closed, and the fen lost under them."""
         self._listed_at = float("-inf")
@@ -143,10 +163,14 @@ class ClaimMonitor:
         """The node's own; ``claims_not_watched`` where the worker is switched off."""
         found: ClaimMonitor | None = context.ports.get("exchange.claims")
         if found is None:
-            raise Unavailable("claims_not_watched", "This node claims nothing by itself.", hint="Set workers.claims = true in its configuration.")
+            raise Unavailable(
+                "claims_not_watched",
+                "This node claims nothing by itself.",
+                hint="Set workers.claims = true in its configuration.",
+            )
         return found
 
-    # --- What others ask ---------------------------------------------------------------------------------------------
+    # --- What others ask --------------------------------------------------------------------------
 
     @property
     def report(self) -> ClaimsReport:
@@ -157,13 +181,18 @@ class ClaimMonitor:
         """Nothing owed to this organisation is at risk.
 
         Raises:
-            Unavailable: ``claims_at_risk``, ``claims_unchecked``, ``claims_outbox_stopped``; the sentence gives the fen and until when.
+            Unavailable: ``claims_at_risk``, ``claims_unchecked``, ``claims_outbox_stopped``; the
+                sentence gives the fen and until when.
         """
         now, report = self._context.now(), self._report
         risky = report.at_risk(now)
         if risky:
             raise _claims_at_risk(risky, self._cause(report, now))
-        if report.unclaimed and report.checked_at is not None and now - report.checked_at > UNCHECKED_SECONDS:
+        if (
+            report.unclaimed
+            and report.checked_at is not None
+            and now - report.checked_at > UNCHECKED_SECONDS
+        ):
             raise Unavailable(
                 "claims_unchecked",
                 f"{report.unclaimed} fen are not claimed, and their agreements were last looked at {now - report.checked_at} s ago.",
@@ -183,13 +212,14 @@ class ClaimMonitor:
             return f"The last look failed with {report.failure}: check the chain nodes."
         return "Check that the chain makes blocks and takes this node's transactions; qiaolian money claims shows each agreement."
 
-    # --- A round -----------------------------------------------------------------------------------------------------
+    # --- A round ----------------------------------------------------------------------------------
 
     def round(self) -> None:
         """Look at what may have changed and queue the claims that are due.
 
         Raises:
-            QiaolianError: what stood in the way, e.g. ``chain_view_stale``; the next round tries again.
+            QiaolianError: what stood in the way, e.g. ``chain_view_stale``; the next round tries
+                again.
         """
         now = self._context.now()
         try:
@@ -205,8 +235,10 @@ class ClaimMonitor:
     def _find(self, now: float) -> None:
         """Which agreements there are, and which of them to look at now."""
         with self._context.database.read() as session:
-            own = sa.select(AGREEMENTS.c.agreement_id).where(AGREEMENTS.c.side == Side.PROVIDER)
-            noticed = set(session.scalars(own.where(AGREEMENTS.c.state == State.NOTICE)))
+            own = sa.select(AGREEMENTS.c.agreement_id).where(
+                AGREEMENTS.c.side == AgreementSide.PROVIDER
+            )
+            noticed = set(session.scalars(own.where(AGREEMENTS.c.state == AgreementStage.NOTICE)))
             listed: list[bytes] = []
             if now - self._listed_at >= LIST_SECONDS:
                 listed = list(session.scalars(own.where(AGREEMENTS.c.opened_at.is_not(None))))
@@ -216,25 +248,25 @@ class ClaimMonitor:
         for agreement_id in Activity.of(self._context).take():
             tracked = self._track(agreement_id)
             if tracked is not None:
-                soonest = 0 if tracked.noticed else tracked.looked_at + LOOK_SECONDS
+                soonest = 0 if tracked.noticed else tracked.looked_at + CHECK_SECONDS
                 tracked.next_look = min(tracked.next_look, soonest)
         for agreement_id in noticed:
             tracked = self._track(agreement_id)
             if tracked is not None and not tracked.noticed:
                 tracked.noticed, tracked.next_look = True, 0
 
-    def _track(self, agreement_id: bytes) -> _Tracked | None:
+    def _track(self, agreement_id: bytes) -> _TrackedAgreement | None:
         """The agreement among those looked at; None once it is proved closed."""
         if agreement_id in self._closed:
             return None
-        return self._tracked.setdefault(agreement_id, _Tracked(agreement_id))
+        return self._tracked.setdefault(agreement_id, _TrackedAgreement(agreement_id))
 
-    def _due(self, now: float) -> list[_Tracked]:
+    def _due(self, now: float) -> list[_TrackedAgreement]:
         due = [tracked for tracked in self._tracked.values() if tracked.next_look <= now]
         due.sort(key=lambda tracked: (not tracked.noticed, tracked.next_look))
         return due[:MAX_AGREEMENTS_PER_ROUND]
 
-    def _look(self, due: Sequence[_Tracked], now: int) -> None:
+    def _look(self, due: Sequence[_TrackedAgreement], now: int) -> None:
         head = self._context.view.require_fresh()
         latest = max(now, head.timestamp)
         with self._context.database.read() as session:
@@ -247,33 +279,58 @@ class ClaimMonitor:
             self._judge(tracked, seen, head, latest)
             if tracked.status.reason is not None:
                 self._claim(tracked, seen, head, now=now, waits=tracked.agreement_id in pending)
-            tracked.next_look = _next_look(tracked, seen, now=now, latest=latest)
+            tracked.next_look = _next_check(tracked, seen, now=now, latest=latest)
 
-    def _seen(self, due: Sequence[_Tracked]) -> list[_Seen]:
-        """Each agreement's books: what the buyer signed, from the database; what the chain has, proved."""
+    def _seen(self, due: Sequence[_TrackedAgreement]) -> list[_ClaimSnapshot]:
+        """Each agreement's books: what the buyer signed, from the database; what the chain has,
+        proved.
+        """
         ids = [tracked.agreement_id for tracked in due]
         terms = self._agreements(ids)
-        items = {name: {item.acknowledged.lane: item for item in highest_acknowledged(self._context, name)} for name in ids}
-        records = self._context.view.proved((record for name in ids for record in agreement_records(name)), watch=False)
+        items = {
+            name: {
+                item.acknowledged.lane: item for item in highest_acknowledged(self._context, name)
+            }
+            for name in ids
+        }
+        records = self._context.view.proved(
+            (record for name in ids for record in agreement_records(name)), watch=False
+        )
         states = {name: records.agreement(name) for name in ids}
-        lanes = [(name, lane) for name in ids if _differs(items[name].values(), states[name]) for lane in items[name]]
+        lanes = [
+            (name, lane)
+            for name in ids
+            if _differs(items[name].values(), states[name])
+            for lane in items[name]
+        ]
         records = self._context.view.proved((lane_record(*lane) for lane in lanes), watch=False)
-        claimed: dict[bytes, dict[int, LaneWord]] = {name: {} for name in ids}
+        claimed: dict[bytes, dict[int, LaneRecord]] = {name: {} for name in ids}
         for agreement_id, lane in lanes:
             claimed[agreement_id][lane] = records.lane(agreement_id, lane)
-        return [_Seen(terms[name], items[name], states[name], claimed[name]) for name in ids]
+        return [
+            _ClaimSnapshot(terms[name], items[name], states[name], claimed[name]) for name in ids
+        ]
 
     def _agreements(self, ids: Sequence[bytes]) -> dict[bytes, Agreement]:
-        query = sa.select(AGREEMENTS.c.agreement_id, AGREEMENTS.c.agreement).where(AGREEMENTS.c.agreement_id.in_(ids))
+        query = sa.select(AGREEMENTS.c.agreement_id, AGREEMENTS.c.agreement).where(
+            AGREEMENTS.c.agreement_id.in_(ids)
+        )
         with self._context.database.read() as session:
-            return {row.agreement_id: Agreement.from_json(row.agreement) for row in session.execute(query)}
+            return {
+                row.agreement_id: Agreement.from_json(row.agreement)
+                for row in session.execute(query)
+            }
 
-    # --- One agreement -----------------------------------------------------------------------------------------------
+    # --- One agreement ----------------------------------------------------------------------------
 
-    def _judge(self, tracked: _Tracked, seen: _Seen, head: Head, latest: int) -> None:
+    def _judge(
+        self, tracked: _TrackedAgreement, seen: _ClaimSnapshot, head: ChainHead, latest: int
+    ) -> None:
         """What is owed and whether it is due."""
         balances = self._balances(tracked.agreement_id, seen)
-        decision = decide_claim(balances, seen.state, ends_at=seen.agreement.ends_at, policy=self._policy, now=latest)
+        decision = decide_claim(
+            balances, seen.state, ends_at=seen.agreement.ends_at, policy=self._policy, now=latest
+        )
         before = tracked.status
         if seen.state.acknowledged > tracked.claimed or decision.reason is None:
             tracked.refusals, tracked.retry_at = 0, 0
@@ -285,39 +342,62 @@ class ClaimMonitor:
             unclaimed=decision.unclaimed,
             reason=decision.reason,
             due_since=0 if decision.reason is None else before.due_since or self._context.now(),
-            window=closing_window(seen.agreement, seen.state, height=head.height, time=head.timestamp),
+            window=closing_window(
+                seen.agreement, seen.state, height=head.height, time=head.timestamp
+            ),
             refusal=before.refusal,
         )
 
-    def _balances(self, agreement_id: bytes, seen: _Seen) -> list[LaneBalance]:
+    def _balances(self, agreement_id: bytes, seen: _ClaimSnapshot) -> list[LaneBalance]:
         with self._context.database.read() as session:
             balances = []
             for lane, claimed in seen.claimed.items():
                 balance = LaneBalance(seen.items[lane].acknowledged, claimed)
                 if balance.unclaimed:
-                    oldest = place(session, GATEWAY, agreement_id, lane, claimed.seq + 1)
+                    oldest = call_at(session, GATEWAY, agreement_id, lane, claimed.seq + 1)
                     balance = replace(balance, oldest_at=0 if oldest is None else oldest.at)
                 balances.append(balance)
         return balances
 
-    def _claim(self, tracked: _Tracked, seen: _Seen, head: Head, *, now: int, waits: bool) -> None:
-        """Queue a claim that is due, unless it is on its way; one the chain refused is sent again after a pause."""
-        owing = [seen.items[lane] for lane, claimed in seen.claimed.items() if LaneBalance(seen.items[lane].acknowledged, claimed).unclaimed]
+    def _claim(
+        self,
+        tracked: _TrackedAgreement,
+        seen: _ClaimSnapshot,
+        head: ChainHead,
+        *,
+        now: int,
+        waits: bool,
+    ) -> None:
+        """Queue a claim that is due, unless it is on its way; one the chain refused is sent again
+        after a pause.
+        """
+        owing = [
+            seen.items[lane]
+            for lane, claimed in seen.claimed.items()
+            if LaneBalance(seen.items[lane].acknowledged, claimed).unclaimed
+        ]
         calls = claim_calls(seen.agreement, owing)
         with self._context.database.read() as session:
             refused = _refused(session, tracked, calls, head.height)
-            fresh = [call for call in calls if not known(session, attempt(session, call.operation))]
+            fresh = [
+                call
+                for call in calls
+                if not is_known(session, next_attempt(session, call.operation))
+            ]
         if refused is not None:
             self._refuse(tracked, *refused, now=now)
         if not fresh or now < tracked.retry_at:
             return
-        # Before a notice one claim at a time is enough; after it each voucher that arrives is claimed at once.
+        # Before a notice one claim at a time is enough; after it each voucher that arrives is
+        # claimed at once.
         if waits and tracked.status.reason not in (ClaimReason.CLOSING, ClaimReason.ENDED):
             return
         tracked.sent = queue_claims(self._context, fresh)
         log.info("claiming %d fen (%s)", tracked.status.unclaimed, tracked.status.reason)
 
-    def _refuse(self, tracked: _Tracked, code: str, operations: list[str], *, now: int) -> None:
+    def _refuse(
+        self, tracked: _TrackedAgreement, code: str, operations: list[str], *, now: int
+    ) -> None:
         """Note a refusal once, and when to try again."""
         tracked.status = replace(tracked.status, refusal=code)
         if operations == tracked.counted:
@@ -327,19 +407,25 @@ class ClaimMonitor:
         tracked.refusals += 1
         self.refusals += 1
 
-    def _close(self, tracked: _Tracked, seen: _Seen) -> None:
+    def _close(self, tracked: _TrackedAgreement, seen: _ClaimSnapshot) -> None:
         """Account for a closed agreement: what was delivered and not claimed is lost."""
         with self._context.database.read() as session:
-            delivered = sum(row.amount for row in heads(session, GATEWAY, tracked.agreement_id).values())
+            delivered = sum(
+                row.amount for row in last_calls(session, GATEWAY, tracked.agreement_id).values()
+            )
         lost = max(0, delivered - seen.state.acknowledged)
         if lost and any(self._context.ledger.settlement.final_settlement(tracked.agreement_id)):
             lost = 0  # both parties signed the final totals
         self._closed[tracked.agreement_id] = lost
         del self._tracked[tracked.agreement_id]
         if lost:
-            log.warning("an agreement closed and %d fen delivered under it were not claimed", lost, extra={"code": "claims_lost"})
+            log.warning(
+                "an agreement closed and %d fen delivered under it were not claimed",
+                lost,
+                extra={"code": "claims_lost"},
+            )
 
-    # --- Reporting ---------------------------------------------------------------------------------------------------
+    # --- Reporting --------------------------------------------------------------------------------
 
     def _publish(self, now: int, failure: str) -> None:
         with self._context.database.read() as session:
@@ -355,18 +441,24 @@ class ClaimMonitor:
 
     def _log_changes(self, now: int) -> None:
         """Each alarm once, when it begins and when it ends."""
-        alarms = {(status.agreement_id, status.refusal): status for status in self._report.at_risk(now)}
+        alarms = {
+            (status.agreement_id, status.refusal): status for status in self._report.at_risk(now)
+        }
         for status in (alarms[alarm] for alarm in alarms.keys() - self._alarmed):
             error = _claims_at_risk([status], self._cause(self._report, now))
             log.warning("%s", error.sentence, extra={"code": error.code})
-        ended = {agreement_id for agreement_id, _ in self._alarmed} - {agreement_id for agreement_id, _ in alarms}
+        ended = {agreement_id for agreement_id, _ in self._alarmed} - {
+            agreement_id for agreement_id, _ in alarms
+        }
         if ended:
             log.info("the claims of %s are no longer at risk", _agreements(len(ended)))
         self._alarmed = set(alarms)
 
 
 def claims(context: Context, page: PageRequest) -> dict[str, Any]:
-    """What is owed to this organisation and not on the chain yet: in all, and by agreement; ``claims_not_watched``, ``cursor_malformed``."""
+    """What is owed to this organisation and not on the chain yet: in all, and by agreement;
+    ``claims_not_watched``, ``cursor_malformed``.
+    """
     report, now = ClaimMonitor.of(context).report, context.now()
     owing = [status for status in report.statuses if status.unclaimed]
     listed = page_by_id(owing, lambda status: status.agreement_id, page)
@@ -401,7 +493,9 @@ def _claims_at_risk(risky: Sequence[ClaimStatus], hint: str) -> Unavailable:
     if windows:
         first = min(windows, key=lambda window: window.left)
         until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(first.ends_at))
-        sentence += f"; they can be lost after {until}, in {first.blocks} blocks and {first.seconds} s"
+        sentence += (
+            f"; they can be lost after {until}, in {first.blocks} blocks and {first.seconds} s"
+        )
     refusals = sorted({status.refusal for status in risky if status.refusal})
     if refusals:
         sentence += f"; the chain refused the claim ({', '.join(refusals)})"
@@ -421,9 +515,17 @@ def _pending(session: Session) -> set[bytes]:
     return {bytes.fromhex(operation.split("/")[1]) for operation in unfinished(session, "claim/")}
 
 
-def _refused(session: Session, tracked: _Tracked, calls: Sequence[ClaimCall], height: int) -> tuple[str, list[str]] | None:
-    """The code with which the chain refused the last claim, and its operations. A refusal that the proof does not cover yet is left for later."""
-    sent = [(operation, outcome(session, operation)) for operation in tracked.sent if known(session, operation)]
+def _refused(
+    session: Session, tracked: _TrackedAgreement, calls: Sequence[ClaimCall], height: int
+) -> tuple[str, list[str]] | None:
+    """The code with which the chain refused the last claim, and its operations. A refusal that the
+    proof does not cover yet is left for later.
+    """
+    sent = [
+        (operation, outcome(session, operation))
+        for operation in tracked.sent
+        if is_known(session, operation)
+    ]
     found = [(operation, ended) for operation, ended in sent if ended.code]
     if not found:
         last = [(call.operation, last_refusal(session, call.operation)) for call in calls]
@@ -434,13 +536,19 @@ def _refused(session: Session, tracked: _Tracked, calls: Sequence[ClaimCall], he
     return covered[0][1].code or "reverted", [operation for operation, _ in covered]
 
 
-def _differs(items: Iterable[Item], state: AgreementState) -> bool:
-    """Whether the lanes must be looked at: their sum on the chain is one word, and equals what was acknowledged when all is claimed."""
+def _differs(items: Iterable[SignedAcknowledgement], state: AgreementRecord) -> bool:
+    """Whether the lanes must be looked at: their sum on the chain is one word, and equals what was
+    acknowledged when all is claimed.
+    """
     return sum(item.acknowledged.amount for item in items) != state.acknowledged
 
 
-def _next_look(tracked: _Tracked, seen: _Seen, *, now: int, latest: int) -> float:
-    """At once while a claim is on its way or a notice is not proved yet, else at a slow pace, and when the agreed end passes."""
+def _next_check(
+    tracked: _TrackedAgreement, seen: _ClaimSnapshot, *, now: int, latest: int
+) -> float:
+    """At once while a claim is on its way or a notice is not proved yet, else at a slow pace, and
+    when the agreed end passes.
+    """
     if tracked.status.reason is not None or (tracked.noticed and not seen.state.notice_at):
         return now
     ends_in = seen.agreement.ends_at + 1 - latest

@@ -1,17 +1,19 @@
-"""Cooperative closing: both sides sign the final totals of all lanes, and one transaction pays, refunds and closes.
+"""Cooperative closing: both sides sign the final totals of all lanes, and one transaction pays,
+refunds and closes.
 
-The buyer signs first, the provider last, so that only the provider's signature can end the agreement:
+The buyer signs first, the provider last, so that only the provider's signature can end the
+agreement:
 
-1. The buyer finishes what is outstanding and holds every lane. In one transaction it stores its closing
-   vouchers and the signed totals; from then on its lanes take no calls.
-2. The provider holds every lane, compares the totals with its own receipts, and stores in one transaction
-   its signature, the end of service and the contract call. Only then does the signature leave the node:
-   nothing is served after it. A refusal stores nothing.
+1. The buyer finishes what is outstanding and holds every lane. In one transaction it stores its
+   closing vouchers and the signed totals; from then on its lanes take no calls.
+2. The provider holds every lane, compares the totals with its own receipts, and stores in one
+   transaction its signature, the end of service and the contract call. Only then does the signature
+   leave the node: nothing is served after it. A refusal stores nothing.
 3. The buyer stores the provider's signature and queues the same call; the contract takes it once.
 
-A refusal opens the buyer's lanes again. While the provider's answer is not known they stay shut: asking again
-sends the same bytes and gets the same signature, and the buyer's ``ClosingWorker`` goes on asking, also after a
-crash. A provider that wants to end asks the buyer's node to begin.
+A refusal opens the buyer's lanes again. While the provider's answer is not known they stay shut:
+asking again sends the same bytes and gets the same signature, and the buyer's ``ClosingWorker``
+goes on asking, also after a crash. A provider that wants to end asks the buyer's node to begin.
 Where this way does not lead to an end, notice and window do.
 """
 
@@ -28,35 +30,37 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.crypto import recover
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
-from chain.ledger import Event
+from chain.core.crypto import recover
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
+from chain.ethereum.ledger import Event
+from chain.ethereum.proved_records import key_record
+from chain.ethereum.records import KeyRecord
 from chain.outbox import refused
-from chain.proved import key_record
-from chain.statements import Agreement, FinalSettlement, Voucher
-from chain.words import KeyWord
+from chain.statements.types import Agreement, FinalSettlement, Voucher
 from exchange.agreements import service as agreements
-from exchange.agreements.model import Side, Signed
-from exchange.metering.buyer import Buyer, Trade
+from exchange.agreements.model import AgreementSide, SignedAgreement
+from exchange.metering.buyer import Buyer, BuyerTrade
 from exchange.metering.gateway import Gateway
-from exchange.metering.model import FinalState, Head
+from exchange.metering.model import FinalState, LaneState
 from exchange.metering.rules import closing_voucher, require_voucher
-from exchange.metering.store import KEPT, StoredFinalSettlement, keep_voucher, voucher_row
+from exchange.metering.store import ANSWERS, FinalSettlementRow, store_voucher, voucher_row
 from exchange.settlement.rules import final_settlement, require_final_settlement
 from exchange.settlement.service import CONTRACT, _send, acknowledge_all, give_notice
 from registry import fanout
-from registry.evidence.service import append_again
-from registry.property.delivery import Pauses
+from registry.evidence.service import append_if_missing
+from registry.property.delivery import Backoff
 
 log = logging.getLogger("qiaolian.closing")
 
 T = TypeVar("T")
 SignedVoucher = tuple[Voucher, bytes]
 _REFUSALS = (BadInput, Conflict, Forbidden, NotFound)
-"""How the provider's node says that it did not sign; after any other failure its answer is not known."""
+"""How the provider's node says that it did not sign; after any other failure its answer is not
+known.
+"""
 
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+FIRST_PAUSE, MAX_PAUSE = 1.0, 300.0
 """Seconds between two questions to a provider that does not answer."""
 ROUND_SECONDS = 30.0
 """How long one agreement may take in a round."""
@@ -65,28 +69,36 @@ ROUND_SECONDS = 30.0
 # --- Either side ---------------------------------------------------------------------------------
 
 
-async def end(context: Context, agreement_id: bytes, *, cooperative: bool = True, notice: bool = True) -> dict[str, Any]:
+async def end(
+    context: Context, agreement_id: bytes, *, cooperative: bool = True, notice: bool = True
+) -> dict[str, Any]:
     """End an agreement: cooperatively if the other side agrees, else by notice.
 
     Args:
         cooperative: whether to try the cooperative way.
-        notice: whether to give notice where it is not tried or fails; without it, its failure is raised.
+        notice: whether to give notice where it is not tried or fails; without it, its failure is
+            raised.
 
     Returns:
-        ``way`` (``cooperative``, ``notice``, ``vouchers`` or ``closed``) and what was queued for the chain.
+        ``way`` (``cooperative``, ``notice``, ``vouchers`` or ``closed``) and what was queued for
+        the chain.
 
     Raises:
         NotFound: ``unknown_agreement``; Forbidden: ``not_party``; Conflict: ``agreement_not_open``;
             what ``close_cooperatively`` raises, unless notice is given instead.
     """
     signed = await asyncio.to_thread(agreements.load, context, agreement_id)
-    if signed.side == Side.OBSERVER:
+    if signed.side == AgreementSide.OBSERVER:
         raise Forbidden("not_party", "This organisation is no party of the agreement.")
     state = await asyncio.to_thread(agreements.proved_state, context, agreement_id)
     if not state.opened_at:
         raise Conflict("agreement_not_open", "The agreement is not open on the chain.")
     if state.closed_at:
-        return {"way": "closed", "closedAt": state.closed_at, "finalSettlement": await asyncio.to_thread(view, context, agreement_id)}
+        return {
+            "way": "closed",
+            "closedAt": state.closed_at,
+            "finalSettlement": await asyncio.to_thread(view, context, agreement_id),
+        }
     answer: dict[str, Any] = {}
     if cooperative:
         try:
@@ -94,12 +106,16 @@ async def end(context: Context, agreement_id: bytes, *, cooperative: bool = True
         except QiaolianError as error:
             if not notice:
                 raise
-            answer["refusal"] = _told(error)
-    if signed.side == Side.BUYER:
+            answer["refusal"] = _error_text(error)
+    if signed.side == AgreementSide.BUYER:
         answer |= await _acknowledged(context, agreement_id, required=not notice)
     if not notice:
         return {"way": "vouchers", **answer}
-    return {"way": "notice", **answer, **await asyncio.to_thread(give_notice, context, agreement_id)}
+    return {
+        "way": "notice",
+        **answer,
+        **await asyncio.to_thread(give_notice, context, agreement_id),
+    }
 
 
 async def _acknowledged(context: Context, agreement_id: bytes, *, required: bool) -> dict[str, Any]:
@@ -109,19 +125,20 @@ async def _acknowledged(context: Context, agreement_id: bytes, *, required: bool
     except QiaolianError as error:
         if required:
             raise
-        return {"vouchers": [], "vouchersRefused": _told(error)}
+        return {"vouchers": [], "vouchersRefused": _error_text(error)}
 
 
-async def close_cooperatively(context: Context, signed: Signed) -> dict[str, Any]:
+async def close_cooperatively(context: Context, signed: SignedAgreement) -> dict[str, Any]:
     """Sign the final totals with the other side, and queue the closing.
 
     Raises:
         Conflict: ``final_totals_differ``, ``lane_halted``, ``key_ended``,
-            ``closing_not_begun``, ``cooperative_close_refused``; Unavailable: when the other side cannot be asked.
+            ``closing_not_begun``, ``cooperative_close_refused``; Unavailable: when the other side
+            cannot be asked.
     """
     agreement_id, agreement = signed.agreement_id, signed.agreement
-    if signed.side == Side.BUYER:
-        await _whole(_close_as_buyer(context, signed))
+    if signed.side == AgreementSide.BUYER:
+        await _uncancelled(_close_as_buyer(context, signed))
     elif (await asyncio.to_thread(_row, context, agreement_id)) is None:
         path = f"/v1/peer/agreements/0x{agreement_id.hex()}/closing"
         await context.peers.post(agreement.buyer, path, {})
@@ -141,7 +158,10 @@ async def close_cooperatively(context: Context, signed: Signed) -> dict[str, Any
         return _queue(context, session, agreement, settlement, *signatures)
 
     operation = await context.database.awrite(change)
-    return {"operation": operation, "finalSettlement": await asyncio.to_thread(view, context, agreement_id)}
+    return {
+        "operation": operation,
+        "finalSettlement": await asyncio.to_thread(view, context, agreement_id),
+    }
 
 
 def view(context: Context, agreement_id: bytes) -> dict[str, Any] | None:
@@ -152,20 +172,24 @@ def view(context: Context, agreement_id: bytes) -> dict[str, Any] | None:
 
 def views(context: Context, agreement_ids: Sequence[bytes]) -> dict[bytes, dict[str, Any]]:
     """The final totals of some agreements, by id, without signatures."""
-    query = sa.select(StoredFinalSettlement)
-    query = query.where(StoredFinalSettlement.agreement_id.in_(agreement_ids))
+    query = sa.select(FinalSettlementRow)
+    query = query.where(FinalSettlementRow.agreement_id.in_(agreement_ids))
     with context.database.read() as session:
         return {row.agreement_id: _summary(row) for row in session.scalars(query)}
 
 
 def shown(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
-    """The final totals with both signatures, for the other party; ``not_party``, ``final_settlement_unknown``."""
+    """The final totals with both signatures, for the other party; ``not_party``,
+    ``final_settlement_unknown``.
+    """
     signed = agreements.load(context, agreement_id)
     if caller not in (signed.agreement.provider, signed.agreement.buyer):
         raise Forbidden("not_party", "Final totals are for the agreement's parties.")
     found = view(context, agreement_id)
     if found is None:
-        raise NotFound("final_settlement_unknown", "Nobody has signed final totals of the agreement.")
+        raise NotFound(
+            "final_settlement_unknown", "Nobody has signed final totals of the agreement."
+        )
     return found
 
 
@@ -173,14 +197,16 @@ def shown(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
 
 
 async def requested(context: Context, caller: str, agreement_id: bytes) -> dict[str, Any]:
-    """The provider wants to end: the buyer's node begins, since that costs the buyer nothing; ``not_provider``."""
+    """The provider wants to end: the buyer's node begins, since that costs the buyer nothing;
+    ``not_provider``.
+    """
     signed = await asyncio.to_thread(agreements.load, context, agreement_id)
-    if signed.side != Side.BUYER or caller != signed.agreement.provider:
+    if signed.side != AgreementSide.BUYER or caller != signed.agreement.provider:
         raise Forbidden("not_provider", "Only the agreement's provider asks its buyer to close.")
     return await close_cooperatively(context, signed)
 
 
-async def _close_as_buyer(context: Context, signed: Signed) -> None:
+async def _close_as_buyer(context: Context, signed: SignedAgreement) -> None:
     async with _asking(context, signed.agreement_id):
         row = await asyncio.to_thread(_row, context, signed.agreement_id)
         if row is None or row.state == FinalState.REFUSED:
@@ -199,47 +225,61 @@ async def _ask_again(context: Context, agreement_id: bytes) -> None:
 
 
 def _asking(context: Context, agreement_id: bytes) -> asyncio.Lock:
-    """One question at a time: a late refusal of earlier totals must not open lanes whose later totals were signed."""
+    """One question at a time: a late refusal of earlier totals must not open lanes whose later
+    totals were signed.
+    """
     locks: dict[bytes, asyncio.Lock] = context.ports.setdefault("exchange.closing", {})
     return locks.setdefault(agreement_id, asyncio.Lock())
 
 
 class ClosingWorker:
-    """Goes on asking for what providers have not answered, such as after a crash of this node; belongs to one event loop."""
+    """Goes on asking for what providers have not answered, such as after a crash of this node;
+    belongs to one event loop.
+    """
 
     def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._context = context
         self._clock = clock
-        self._pauses = Pauses(first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+        self._pauses = Backoff(first=FIRST_PAUSE, longest=MAX_PAUSE)
 
     async def round(self) -> None:
         """Ask every provider whose pause is over for its answer to every proposal."""
         now = self._clock()
-        open_ones = [agreement_id for agreement_id in await asyncio.to_thread(self._proposed) if self._pauses.over(agreement_id, now)]
+        open_ones = [
+            agreement_id
+            for agreement_id in await asyncio.to_thread(self._proposed)
+            if self._pauses.is_due(agreement_id, now)
+        ]
         outcomes = await fanout.for_each(open_ones, self._answered, seconds=ROUND_SECONDS)
         for agreement_id, outcome in outcomes.items():
             if isinstance(outcome, QiaolianError):
-                self._pauses.longer(agreement_id, now)
-                log.info("a proposed closing has no signature: %s", outcome.sentence, extra={"code": outcome.code})
+                self._pauses.failed(agreement_id, now)
+                log.info(
+                    "a proposed closing has no signature: %s",
+                    outcome.sentence,
+                    extra={"code": outcome.code},
+                )
             else:
-                self._pauses.end(agreement_id)
+                self._pauses.succeeded(agreement_id)
 
     async def _answered(self, agreement_id: bytes) -> None:
-        await _whole(_ask_again(self._context, agreement_id))
+        await _uncancelled(_ask_again(self._context, agreement_id))
 
     def _proposed(self) -> list[bytes]:
         with self._context.database.read() as session:
-            query = sa.select(StoredFinalSettlement.agreement_id).where(StoredFinalSettlement.state == FinalState.PROPOSED)
+            query = sa.select(FinalSettlementRow.agreement_id).where(
+                FinalSettlementRow.state == FinalState.PROPOSED
+            )
             return list(session.scalars(query))
 
 
-async def _propose(context: Context, signed: Signed) -> StoredFinalSettlement:
+async def _propose(context: Context, signed: SignedAgreement) -> FinalSettlementRow:
     """Finish and shut the lanes, and store the signed totals with a closing voucher for each."""
     agreement_id, agreement = signed.agreement_id, signed.agreement
     signer = context.pinned_signer(agreement.buyer_key)
     await asyncio.to_thread(_require_live_keys, context, agreement)
     buyer = Buyer.of(context)
-    async with buyer.finished(agreement_id) as trade:
+    async with buyer.idle_lanes(agreement_id) as trade:
         if any(lane.halted for lane in trade.lanes):
             raise Conflict(
                 "lane_halted",
@@ -249,7 +289,7 @@ async def _propose(context: Context, signed: Signed) -> StoredFinalSettlement:
         heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
         settlement = final_settlement(agreement_id, heads)
         vouchers = _vouchers(context, agreement, heads)
-        row = StoredFinalSettlement(
+        row = FinalSettlementRow(
             agreement_id=agreement_id,
             state=FinalState.PROPOSED,
             reason="",
@@ -259,18 +299,25 @@ async def _propose(context: Context, signed: Signed) -> StoredFinalSettlement:
             provider_signature=None,
             at=context.now(),
         )
-        await context.database.awrite(lambda session: _store(context, session, row, settlement, vouchers))
+        await context.database.awrite(
+            lambda session: _store(context, session, row, settlement, vouchers)
+        )
         trade.final = True
     return row
 
 
-def _vouchers(context: Context, agreement: Agreement, heads: dict[int, Head]) -> list[SignedVoucher]:
-    made = [closing_voucher(agreement.struct_hash(), number, head) for number, head in sorted(heads.items())]
+def _vouchers(
+    context: Context, agreement: Agreement, heads: dict[int, LaneState]
+) -> list[SignedVoucher]:
+    made = [
+        closing_voucher(agreement.struct_hash(), number, head)
+        for number, head in sorted(heads.items())
+    ]
     signer, domain = context.pinned_signer(agreement.buyer_key), context.domain(CONTRACT)
     return [(voucher, signer.sign(voucher, domain)) for voucher in made]
 
 
-async def _ask(context: Context, signed: Signed, row: StoredFinalSettlement) -> None:
+async def _ask(context: Context, signed: SignedAgreement, row: FinalSettlementRow) -> None:
     """Send the stored totals to the provider and store its signature, or its refusal."""
     agreement, settlement = signed.agreement, _settlement(row)
     trade = await Buyer.of(context).trade(signed.agreement_id)
@@ -279,7 +326,10 @@ async def _ask(context: Context, signed: Signed, row: StoredFinalSettlement) -> 
     body = {
         "settlement": settlement.to_json(),
         "signature": _hex(row.buyer_signature),
-        "vouchers": [{"voucher": voucher.to_json(), "signature": _hex(signature)} for voucher, signature in vouchers],
+        "vouchers": [
+            {"voucher": voucher.to_json(), "signature": _hex(signature)}
+            for voucher, signature in vouchers
+        ],
     }
     path = f"/v1/peer/agreements/0x{signed.agreement_id.hex()}/final-settlement"
     try:
@@ -290,10 +340,12 @@ async def _ask(context: Context, signed: Signed, row: StoredFinalSettlement) -> 
     signature = _signature(answer)
     digest = settlement.digest(context.domain(CONTRACT))
     if recover(digest, signature) != agreement.provider_key:
-        raise Forbidden("wrong_signer", "The final totals are not signed by the key the agreement pins.")
+        raise Forbidden(
+            "wrong_signer", "The final totals are not signed by the key the agreement pins."
+        )
 
     def change(session: Session) -> None:
-        stored = session.get_one(StoredFinalSettlement, signed.agreement_id)
+        stored = session.get_one(FinalSettlementRow, signed.agreement_id)
         stored.provider_signature = signature
         if stored.state == FinalState.PROPOSED:
             stored.state = FinalState.SIGNED
@@ -302,11 +354,13 @@ async def _ask(context: Context, signed: Signed, row: StoredFinalSettlement) -> 
     await context.database.awrite(change)
 
 
-async def _refused(context: Context, agreement_id: bytes, trade: Trade, error: QiaolianError) -> None:
+async def _refused(
+    context: Context, agreement_id: bytes, trade: BuyerTrade, error: QiaolianError
+) -> None:
     """The provider did not sign: the lanes take calls again."""
 
     def change(session: Session) -> None:
-        stored = session.get_one(StoredFinalSettlement, agreement_id)
+        stored = session.get_one(FinalSettlementRow, agreement_id)
         if stored.state == FinalState.PROPOSED:
             stored.state, stored.reason = FinalState.REFUSED, error.code[:63]
 
@@ -324,51 +378,65 @@ async def countersign(
     signature: bytes,
     vouchers: Sequence[SignedVoucher],
 ) -> dict[str, Any]:
-    """Sign the buyer's final totals if they are those of this node's receipts; the same totals get the same signature.
+    """Sign the buyer's final totals if they are those of this node's receipts; the same totals get
+    the same signature.
 
     Raises:
         Forbidden: ``not_provider``, ``not_buyer``, ``wrong_signer``;
         BadInput: ``wrong_version``, ``vouchers_differ``;
         Conflict: ``final_totals_differ``, ``final_settlement_exists``, ``agreement_not_open``,
-            ``agreement_is_closed``, ``key_ended``; Unavailable: ``chain_view_stale``, ``pinned_key_not_held``.
+            ``agreement_is_closed``, ``key_ended``; Unavailable: ``chain_view_stale``,
+            ``pinned_key_not_held``.
     """
     signed = await asyncio.to_thread(agreements.load, context, settlement.agreement_id)
     _require_proposal(context, caller, signed, settlement, signature)
-    return await _whole(_countersign(context, signed, settlement, signature, vouchers))
+    return await _uncancelled(_countersign(context, signed, settlement, signature, vouchers))
 
 
-def _require_proposal(context: Context, caller: str, signed: Signed, settlement: FinalSettlement, signature: bytes) -> None:
+def _require_proposal(
+    context: Context,
+    caller: str,
+    signed: SignedAgreement,
+    settlement: FinalSettlement,
+    signature: bytes,
+) -> None:
     agreement = signed.agreement
-    if signed.side != Side.PROVIDER:
+    if signed.side != AgreementSide.PROVIDER:
         raise Forbidden("not_provider", "This node is not the agreement's provider.")
     if caller != agreement.buyer:
         raise Forbidden("not_buyer", "The final totals are not from the agreement's buyer.")
     if settlement.version != 1:
-        raise BadInput("wrong_version", "The final settlement is of a version this node does not know.")
+        raise BadInput(
+            "wrong_version", "The final settlement is of a version this node does not know."
+        )
     if recover(settlement.digest(context.domain(CONTRACT)), signature) != agreement.buyer_key:
-        raise Forbidden("wrong_signer", "The final totals are not signed by the key the agreement pins.")
+        raise Forbidden(
+            "wrong_signer", "The final totals are not signed by the key the agreement pins."
+        )
 
 
 async def _countersign(
     context: Context,
-    signed: Signed,
+    signed: SignedAgreement,
     settlement: FinalSettlement,
     signature: bytes,
     vouchers: Sequence[SignedVoucher],
 ) -> dict[str, Any]:
     gateway = Gateway.of(context)
     trade = await gateway.trade(signed.agreement_id)
-    async with gateway.held(trade) as heads:
+    async with gateway.paused(trade) as heads:
         row = await asyncio.to_thread(_row, context, signed.agreement_id)
         if row is None:
             trade.final = True
             try:
                 row = await _sign(context, signed, settlement, signature, vouchers, heads)
             except BaseException:
-                trade.final = (await asyncio.to_thread(_row, context, signed.agreement_id)) is not None
+                trade.final = (
+                    await asyncio.to_thread(_row, context, signed.agreement_id)
+                ) is not None
                 raise
             for lane in trade.lanes.values():
-                lane.kept = None
+                lane.stored_answer = None
         elif row.settlement_hash != settlement.struct_hash():
             raise Conflict(
                 "final_settlement_exists",
@@ -381,12 +449,12 @@ async def _countersign(
 
 async def _sign(
     context: Context,
-    signed: Signed,
+    signed: SignedAgreement,
     settlement: FinalSettlement,
     signature: bytes,
     vouchers: Sequence[SignedVoucher],
-    heads: dict[int, Head],
-) -> StoredFinalSettlement:
+    heads: dict[int, LaneState],
+) -> FinalSettlementRow:
     """Check and store everything in one transaction; the lanes are held."""
     agreement = signed.agreement
     signer = context.pinned_signer(agreement.provider_key)
@@ -398,7 +466,7 @@ async def _sign(
         raise Conflict("agreement_is_closed", "The agreement is closed on the chain.")
     require_final_settlement(settlement, heads)
     _require_vouchers(context, agreement, heads, vouchers)
-    row = StoredFinalSettlement(
+    row = FinalSettlementRow(
         agreement_id=signed.agreement_id,
         state=FinalState.SIGNED,
         reason="",
@@ -411,7 +479,7 @@ async def _sign(
 
     def change(session: Session) -> None:
         _store(context, session, row, settlement, vouchers)
-        session.execute(sa.delete(KEPT).where(KEPT.c.agreement_id == signed.agreement_id))
+        session.execute(sa.delete(ANSWERS).where(ANSWERS.c.agreement_id == signed.agreement_id))
         assert row.provider_signature is not None
         _queue(context, session, agreement, settlement, row.provider_signature, signature)
 
@@ -419,16 +487,28 @@ async def _sign(
     return row
 
 
-def _require_vouchers(context: Context, agreement: Agreement, heads: dict[int, Head], vouchers: Sequence[SignedVoucher]) -> None:
-    """One closing voucher for every used lane: it names the lane's last receipt, which the totals do not."""
+def _require_vouchers(
+    context: Context,
+    agreement: Agreement,
+    heads: dict[int, LaneState],
+    vouchers: Sequence[SignedVoucher],
+) -> None:
+    """One closing voucher for every used lane: it names the lane's last receipt, which the totals
+    do not.
+    """
     if sorted(voucher.lane for voucher, _ in vouchers) != sorted(heads):
-        raise BadInput("vouchers_differ", "The final totals come without a closing voucher for every used lane.")
+        raise BadInput(
+            "vouchers_differ",
+            "The final totals come without a closing voucher for every used lane.",
+        )
     domain = context.domain(CONTRACT)
     for voucher, signature in vouchers:
         if voucher.agreement_id != agreement.struct_hash():
             raise BadInput("vouchers_differ", "A closing voucher is of another agreement.")
         if recover(voucher.digest(domain), signature) != agreement.buyer_key:
-            raise Forbidden("wrong_signer", "A voucher is not signed by the key the agreement pins.")
+            raise Forbidden(
+                "wrong_signer", "A voucher is not signed by the key the agreement pins."
+            )
         require_voucher(agreement, heads[voucher.lane], voucher)
 
 
@@ -438,8 +518,8 @@ def _require_vouchers(context: Context, agreement: Agreement, heads: dict[int, H
 def _require_live_keys(context: Context, agreement: Agreement) -> None:
     """The chain takes final totals by live keys alone: ``key_ended``, ``chain_view_stale``."""
     pinned = (agreement.provider_key, agreement.buyer_key)
-    for word in context.view.words([key_record(key) for key in pinned]):
-        if not KeyWord.decode(word.value).live:
+    for word in context.view.proved_values([key_record(key) for key in pinned]):
+        if not KeyRecord.decode(word.value).live:
             raise Conflict(
                 "key_ended",
                 "A key that the agreement pins, the buyer's or the provider's, has ended.",
@@ -450,7 +530,7 @@ def _require_live_keys(context: Context, agreement: Agreement) -> None:
 def _store(
     context: Context,
     session: Session,
-    row: StoredFinalSettlement,
+    row: FinalSettlementRow,
     settlement: FinalSettlement,
     vouchers: Sequence[SignedVoucher],
 ) -> None:
@@ -458,9 +538,9 @@ def _store(
     domain = context.domain(CONTRACT)
     session.merge(row)
     for voucher, signature in vouchers:
-        keep_voucher(session, voucher_row(voucher, signature))
-        append_again(session, kind="Voucher", digest=voucher.digest(domain), at=row.at)
-    append_again(session, kind="FinalSettlement", digest=settlement.digest(domain), at=row.at)
+        store_voucher(session, voucher_row(voucher, signature))
+        append_if_missing(session, kind="Voucher", digest=voucher.digest(domain), at=row.at)
+    append_if_missing(session, kind="FinalSettlement", digest=settlement.digest(domain), at=row.at)
 
 
 def _queue(
@@ -485,7 +565,7 @@ def apply(session: Session, event: Event) -> None:
     """Take the chain's word on how an agreement ended."""
     if event.name not in ("CooperativelyClosed", "AgreementClosed"):
         return
-    row = session.get(StoredFinalSettlement, event.arguments["agreementId"])
+    row = session.get(FinalSettlementRow, event.arguments["agreementId"])
     if row is None:
         return
     if event.name == "AgreementClosed":
@@ -496,21 +576,23 @@ def apply(session: Session, event: Event) -> None:
         row.state = FinalState.SETTLED
 
 
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end even if the caller goes away: memory and database must agree on whether lanes are shut."""
+async def _uncancelled(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end even if the caller goes away: memory and database must agree on whether lanes
+    are shut.
+    """
     return await asyncio.shield(asyncio.ensure_future(work))
 
 
-def _row(context: Context, agreement_id: bytes) -> StoredFinalSettlement | None:
+def _row(context: Context, agreement_id: bytes) -> FinalSettlementRow | None:
     with context.database.read() as session:
-        return session.get(StoredFinalSettlement, agreement_id)
+        return session.get(FinalSettlementRow, agreement_id)
 
 
-def _settlement(row: StoredFinalSettlement) -> FinalSettlement:
+def _settlement(row: FinalSettlementRow) -> FinalSettlement:
     return FinalSettlement.from_json(json.loads(row.settlement))
 
 
-def _summary(row: StoredFinalSettlement) -> dict[str, Any]:
+def _summary(row: FinalSettlementRow) -> dict[str, Any]:
     settlement = _settlement(row)
     return {
         "state": row.state,
@@ -522,12 +604,14 @@ def _summary(row: StoredFinalSettlement) -> dict[str, Any]:
     }
 
 
-def _shown(row: StoredFinalSettlement) -> dict[str, Any]:
+def _shown(row: FinalSettlementRow) -> dict[str, Any]:
     return {
         **_summary(row),
         "settlement": json.loads(row.settlement),
         "buyerSignature": _hex(row.buyer_signature),
-        "providerSignature": None if row.provider_signature is None else _hex(row.provider_signature),
+        "providerSignature": None
+        if row.provider_signature is None
+        else _hex(row.provider_signature),
     }
 
 
@@ -538,16 +622,33 @@ def _signature(answer: Any) -> bytes:
     except ValueError:
         signature = b""
     if len(signature) != 65:
-        raise BadInput("field_malformed", "The provider's signature is not 0x hexadecimal of 65 bytes.")
+        raise BadInput(
+            "field_malformed", "The provider's signature is not 0x hexadecimal of 65 bytes."
+        )
     return signature
 
 
-def _told(error: QiaolianError) -> dict[str, Any]:
-    return {"code": error.code, "detail": error.sentence, "hint": error.hint, "refusedBy": error.refused_by.to_json()}
+def _error_text(error: QiaolianError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "detail": error.sentence,
+        "hint": error.hint,
+        "refusedBy": error.refused_by.to_json(),
+    }
 
 
 def _hex(data: bytes) -> str:
     return "0x" + data.hex()
 
 
-__all__ = ["ClosingWorker", "apply", "close_cooperatively", "countersign", "end", "requested", "shown", "view", "views"]
+__all__ = [
+    "ClosingWorker",
+    "apply",
+    "close_cooperatively",
+    "countersign",
+    "end",
+    "requested",
+    "shown",
+    "view",
+    "views",
+]

@@ -1,4 +1,6 @@
-"""What may be claimed and when, what is at risk until it is, and the lines that must always hold. Pure."""
+"""What may be claimed and when, what is at risk until it is, and the lines that must always hold.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from chain.errors import Conflict
-from chain.statements import Agreement, FinalSettlement, LaneTotal
-from chain.words import Account, AgreementState, LaneWord
-from exchange.metering.model import Head
+from chain.core.errors import Conflict
+from chain.ethereum.records import AccountRecord, AgreementRecord, LaneRecord
+from chain.statements.types import Agreement, FinalSettlement, LaneTotal
+from exchange.metering.model import LaneState
 
 T = TypeVar("T")
-MOST_ITEMS_PER_CLAIM = 64
+MAX_ITEMS_PER_CLAIM = 64
 """Requests or vouchers one claim transaction carries, well below the outbox's size limit."""
 
 
 @dataclass(frozen=True)
-class Acknowledged:
+class AcknowledgedAmount:
     """The highest a buyer signed for on a lane."""
 
     lane: int
@@ -27,12 +29,18 @@ class Acknowledged:
     amount: int
 
 
-def worth_claiming(acknowledged: Acknowledged, claimed: LaneWord) -> bool:
-    """Whether a claim would pay anything: the contract raises a lane only to a higher amount, never with a lower place or count."""
-    return acknowledged.amount > claimed.amount and acknowledged.seq >= claimed.seq and acknowledged.units >= claimed.units
+def worth_claiming(acknowledged: AcknowledgedAmount, claimed: LaneRecord) -> bool:
+    """Whether a claim would pay anything: the contract raises a lane only to a higher amount, never
+    with a lower place or count.
+    """
+    return (
+        acknowledged.amount > claimed.amount
+        and acknowledged.seq >= claimed.seq
+        and acknowledged.units >= claimed.units
+    )
 
 
-# --- When to claim ---------------------------------------------------------------------------------
+# --- When to claim --------------------------------------------------------------------------------
 
 
 class ClaimReason(StrEnum):
@@ -60,10 +68,12 @@ class ClaimPolicy:
 class LaneBalance:
     """What the buyer acknowledged on a lane beside what the chain has paid for."""
 
-    acknowledged: Acknowledged
-    claimed: LaneWord
+    acknowledged: AcknowledgedAmount
+    claimed: LaneRecord
     oldest_at: int = 0
-    """When the oldest call that is not claimed was delivered, Unix seconds; 0 when the database does not say."""
+    """When the oldest call that is not claimed was delivered, Unix seconds; 0 when the database
+    does not say.
+    """
 
     @property
     def unclaimed(self) -> int:
@@ -82,7 +92,14 @@ class ClaimDecision:
     """Lanes that a claim would pay, whether or not it is due."""
 
 
-def decide_claim(lanes: Sequence[LaneBalance], state: AgreementState, *, ends_at: int, policy: ClaimPolicy, now: int) -> ClaimDecision:
+def decide_claim(
+    lanes: Sequence[LaneBalance],
+    state: AgreementRecord,
+    *,
+    ends_at: int,
+    policy: ClaimPolicy,
+    now: int,
+) -> ClaimDecision:
     """What to claim of an agreement and why; a closed one pays nothing more.
 
     Args:
@@ -105,7 +122,7 @@ def decide_claim(lanes: Sequence[LaneBalance], state: AgreementState, *, ends_at
     return ClaimDecision(unclaimed, reason, tuple(lane.acknowledged.lane for lane in paying))
 
 
-# --- What is at risk -------------------------------------------------------------------------------
+# --- What is at risk ------------------------------------------------------------------------------
 
 GRACE_SECONDS = 30
 """A claim that is due and not on the chain after so long is an alarm, whatever holds it up."""
@@ -128,14 +145,19 @@ class ClosingWindow:
         return max(self.blocks, self.seconds)
 
 
-def closing_window(agreement: Agreement, state: AgreementState, *, height: int, time: int) -> ClosingWindow | None:
+def closing_window(
+    agreement: Agreement, state: AgreementRecord, *, height: int, time: int
+) -> ClosingWindow | None:
     """The window as of a block; None before a notice."""
     if not state.notice_at:
         return None
     blocks = max(0, state.notice_at + agreement.close_window_blocks + 1 - height)
     ends_at = state.notice_time + agreement.close_window_seconds
     seconds = max(0, ends_at + 1 - time)
-    half = 2 * blocks <= agreement.close_window_blocks and 2 * seconds <= agreement.close_window_seconds
+    half = (
+        2 * blocks <= agreement.close_window_blocks
+        and 2 * seconds <= agreement.close_window_seconds
+    )
     return ClosingWindow(blocks, seconds, ends_at, half)
 
 
@@ -164,17 +186,21 @@ def at_risk(status: ClaimStatus, now: int) -> bool:
     return bool(status.refusal) or late or (status.window is not None and status.window.half)
 
 
-# --- Arithmetic ------------------------------------------------------------------------------------
+# --- Arithmetic -----------------------------------------------------------------------------------
 
 
-def parts(items: list[T], size: int = MOST_ITEMS_PER_CLAIM) -> list[list[T]]:
+def batches(items: list[T], size: int = MAX_ITEMS_PER_CLAIM) -> list[list[T]]:
     """Items in transactions' worth."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def final_settlement(agreement_id: bytes, heads: Mapping[int, Head]) -> FinalSettlement:
+def final_settlement(agreement_id: bytes, heads: Mapping[int, LaneState]) -> FinalSettlement:
     """The final totals of an agreement whose used lanes stand at these heads."""
-    lanes = [LaneTotal(lane=number, seq=head.seq, units=head.units, amount=head.amount) for number, head in sorted(heads.items()) if head.seq]
+    lanes = [
+        LaneTotal(lane=number, seq=head.seq, units=head.units, amount=head.amount)
+        for number, head in sorted(heads.items())
+        if head.seq
+    ]
     return FinalSettlement(
         version=1,
         agreement_id=agreement_id,
@@ -184,17 +210,24 @@ def final_settlement(agreement_id: bytes, heads: Mapping[int, Head]) -> FinalSet
     )
 
 
-def require_final_settlement(settlement: FinalSettlement, heads: Mapping[int, Head]) -> None:
-    """The final totals are exactly those of this node's own records, lane by lane: ``final_totals_differ``."""
+def require_final_settlement(settlement: FinalSettlement, heads: Mapping[int, LaneState]) -> None:
+    """The final totals are exactly those of this node's own records, lane by lane:
+    ``final_totals_differ``.
+    """
     own = final_settlement(settlement.agreement_id, heads)
     if settlement == own:
         return
     stated, recorded = ({lane.lane: lane for lane in totals.lanes} for totals in (settlement, own))
-    differing = [number for number in sorted({*stated, *recorded}) if stated.get(number) != recorded.get(number)]
+    differing = [
+        number
+        for number in sorted({*stated, *recorded})
+        if stated.get(number) != recorded.get(number)
+    ]
     raise Conflict(
         "final_totals_differ",
         f"The final totals are {settlement.units} units and {settlement.amount} fen; the provider's "
-        f"receipts come to {own.units} units and {own.amount} fen" + (f", lane {differing[0]} is the first that differs." if differing else "."),
+        f"receipts come to {own.units} units and {own.amount} fen"
+        + (f", lane {differing[0]} is the first that differs." if differing else "."),
         hint="Compare the lanes with `qiaolian reconcile`; until they agree, give notice instead.",
         stated_units=settlement.units,
         stated_amount=str(settlement.amount),
@@ -203,13 +236,15 @@ def require_final_settlement(settlement: FinalSettlement, heads: Mapping[int, He
     )
 
 
-def totals_balance(totals: Account) -> bool:
+def totals_balance(totals: AccountRecord) -> bool:
     """deposited = withdrawn + free + locked, over all members."""
     return totals.deposited == totals.withdrawn + totals.free + totals.locked
 
 
-def agreements_balance(states: Iterable[AgreementState], totals: Account) -> bool:
-    """For each agreement opened = paid + refunded + locked, and the locked parts make the total (the dust of an unclosed one is locked)."""
+def agreements_balance(states: Iterable[AgreementRecord], totals: AccountRecord) -> bool:
+    """For each agreement opened = paid + refunded + locked, and the locked parts make the total
+    (the dust of an unclosed one is locked).
+    """
     locked = 0
     for state in states:
         if state.locked < 0 or (state.closed_at and state.locked):
@@ -219,5 +254,7 @@ def agreements_balance(states: Iterable[AgreementState], totals: Account) -> boo
 
 
 def split(amount: int, shares: Mapping[str, int]) -> dict[str, int]:
-    """What each member has been paid once ``amount`` fen were claimed: floor(amount × basis points / 10,000) each."""
+    """What each member has been paid once ``amount`` fen were claimed: floor(amount × basis points
+    / 10,000) each.
+    """
     return {member: amount * points // 10_000 for member, points in shares.items()}

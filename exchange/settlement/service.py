@@ -1,6 +1,8 @@
-"""Money in, claims, closing, money out. Everything that changes the chain goes through the outbox under an operation id that makes it count once.
+"""Money in, claims, closing, money out. Everything that changes the chain goes through the outbox
+under an operation id that makes it count once.
 
-Amounts are clearing instructions in fen between members, backed by the settlement bank's signed confirmations.
+Amounts are clearing instructions in fen between members, backed by the settlement bank's signed
+confirmations.
 """
 
 from __future__ import annotations
@@ -15,24 +17,24 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain.commitment import commit
 from chain.context import Context
-from chain.errors import BadInput, Conflict, Forbidden
-from chain.ledger import Event
-from chain.outbox import Priority, attempt, enqueue, known
-from chain.proved import TOTALS_RECORDS, account_records, lane_record
-from chain.statements import Agreement, DepositConfirmation, Role, UsageRequest, Voucher
-from chain.words import Account, LaneWord
+from chain.core.errors import BadInput, Conflict, Forbidden
+from chain.ethereum.ledger import Event
+from chain.ethereum.proved_records import TOTALS_RECORDS, account_records, lane_record
+from chain.ethereum.records import AccountRecord, LaneRecord
+from chain.outbox import Priority, enqueue, is_known, next_attempt
+from chain.statements.commitment import commit
+from chain.statements.types import Agreement, DepositConfirmation, Role, UsageRequest, Voucher
 from exchange.agreements import service as agreements
-from exchange.agreements.model import Side
+from exchange.agreements.model import AgreementSide
 from exchange.agreements.rules import require_running
 from exchange.metering import service as metering
-from exchange.metering.store import GATEWAY, VOUCHERS, heads
-from exchange.settlement.rules import Acknowledged, parts, worth_claiming
-from exchange.settlement.store import ExchangeClaimed, ExchangeDeposit, ExchangePayment
+from exchange.metering.store import GATEWAY, VOUCHERS, last_calls
+from exchange.settlement.rules import AcknowledgedAmount, batches, worth_claiming
+from exchange.settlement.store import ClaimedLaneRow, DepositRow, PaymentRow
 from registry import proved
 from registry.evidence.service import append_statement
-from registry.idempotency import Scope, bind, key_reused
+from registry.idempotency import KeyScope, bind, key_reused
 from registry.pages import Page, PageRequest, page_of
 
 CONTRACT = "TradeSettlement"
@@ -41,14 +43,17 @@ CONFIRMATION_SECONDS = 86_400
 _URGENT = ("claimRequests", "claimVouchers", "giveNotice", "closeCooperatively")
 """Their delay costs money: a window runs out, or does not begin."""
 
-# --- Money in and out ------------------------------------------------------------------------------------------------------------
+# --- Money in and out -----------------------------------------------------------------------------
 
 
-def confirm_deposit(context: Context, *, member: str, amount: int, reference: str) -> dict[str, Any]:
-    """The settlement bank confirms money it received; the same reference with the same content is the same deposit.
+def confirm_deposit(
+    context: Context, *, member: str, amount: int, reference: str
+) -> dict[str, Any]:
+    """The settlement bank confirms money it received; the same reference with the same content is
+    the same deposit.
 
-    On the chain the reference stands as a commitment whose salt only this bank can compute again, so that neither a repetition nor a database
-    restored from a backup can book it twice.
+    On the chain the reference stands as a commitment whose salt only this bank can compute again,
+    so that neither a repetition nor a database restored from a backup can book it twice.
     """
     word = proved.member(context, context.member)
     if not (word.live and word.has_role(Role.SETTLEMENT_BANK)):
@@ -71,17 +76,18 @@ def confirm_deposit(context: Context, *, member: str, amount: int, reference: st
 
     def change(session: Session) -> tuple[dict[str, Any], str]:
         content = {"member": member, "amount": amount}
-        bind(session, Scope.DEPOSIT, reference, content, now=context.now())
-        kept = session.get(ExchangeDeposit, reference)
-        if kept is not None:
-            if (kept.member, kept.amount) != (member, amount):
+        bind(session, KeyScope.DEPOSIT, reference, content, now=context.now())
+        stored = session.get(DepositRow, reference)
+        if stored is not None:
+            if (stored.member, stored.amount) != (member, amount):
                 # Confirmed before references were bound to their content.
-                raise key_reused(Scope.DEPOSIT)
-            # A confirmation the chain refused (the member was suspended, its deadline had passed) is signed again for the same money.
-            last = attempt(session, operation)
-            if known(session, last):
-                return kept.confirmation, last
-        row = ExchangeDeposit(
+                raise key_reused(KeyScope.DEPOSIT)
+            # A confirmation the chain refused (the member was suspended, its deadline had passed)
+            # is signed again for the same money.
+            last = next_attempt(session, operation)
+            if is_known(session, last):
+                return stored.confirmation, last
+        row = DepositRow(
             reference=reference,
             member=member,
             amount=amount,
@@ -91,10 +97,12 @@ def confirm_deposit(context: Context, *, member: str, amount: int, reference: st
         )
         session.merge(row)
         append_statement(session, confirmation, context.domain(CONTRACT), at=context.now())
-        return row.confirmation, _send(context, session, operation, "deposit", [confirmation, signature])
+        return row.confirmation, _send(
+            context, session, operation, "deposit", [confirmation, signature]
+        )
 
-    kept, sent = context.database.write(change)
-    return {"confirmation": kept, "operation": sent}
+    stored, sent = context.database.write(change)
+    return {"confirmation": stored, "operation": sent}
 
 
 def _reference_salt(context: Context, reference: str) -> bytes:
@@ -107,7 +115,8 @@ def _deposit_operation(reference: str) -> str:
 
 
 def withdraw(context: Context, *, amount: int, order: str) -> dict[str, Any]:
-    """Order free money paid out; the same order is carried out once, and stands for one amount also when the chain refused it.
+    """Order free money paid out; the same order is carried out once, and stands for one amount also
+    when the chain refused it.
 
     Raises:
         BadInput: ``amount_missing``; Conflict: ``idempotency_key_reused``.
@@ -118,20 +127,20 @@ def withdraw(context: Context, *, amount: int, order: str) -> dict[str, Any]:
     operation = f"withdraw/{operation_id.hex()}"
 
     def change(session: Session) -> str:
-        bind(session, Scope.WITHDRAWAL, order, {"amount": amount}, now=context.now())
+        bind(session, KeyScope.WITHDRAWAL, order, {"amount": amount}, now=context.now())
         return _send(context, session, operation, "withdraw", [amount, operation_id])
 
     return {"operation": context.database.write(change)}
 
 
-# --- Claims ----------------------------------------------------------------------------------------------------------------------
+# --- Claims ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Item:
+class SignedAcknowledgement:
     """A buyer's signed acknowledgement of a lane."""
 
-    acknowledged: Acknowledged
+    acknowledged: AcknowledgedAmount
     statement: UsageRequest | Voucher
     signature: bytes
 
@@ -140,15 +149,18 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """Claim the highest acknowledged amount of every lane.
 
     Raises:
-        Forbidden: ``not_provider``; Conflict: ``nothing_to_claim`` when the chain has it all, ``agreement_is_closed`` when it is too late.
+        Forbidden: ``not_provider``; Conflict: ``nothing_to_claim`` when the chain has it all,
+            ``agreement_is_closed`` when it is too late.
     """
     signed = agreements.load(context, agreement_id)
-    if signed.side != Side.PROVIDER:
+    if signed.side != AgreementSide.PROVIDER:
         raise Forbidden("not_provider", "Only the provider claims.")
     items = [
         item
         for item in highest_acknowledged(context, agreement_id)
-        if worth_claiming(item.acknowledged, _claimed(context, agreement_id, item.acknowledged.lane))
+        if worth_claiming(
+            item.acknowledged, _claimed(context, agreement_id, item.acknowledged.lane)
+        )
     ]
     if not items:
         raise Conflict("nothing_to_claim", "Everything acknowledged has been claimed.")
@@ -165,22 +177,30 @@ def claim(context: Context, agreement_id: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ClaimCall:
-    """One transaction of a claim. Its operation id names exactly what it claims, so a repetition is the same operation."""
+    """One transaction of a claim. Its operation id names exactly what it claims, so a repetition is
+    the same operation.
+    """
 
     operation: str
     function: str
     arguments: Sequence[Any]
 
 
-def claim_calls(agreement: Agreement, items: Sequence[Item]) -> list[ClaimCall]:
+def claim_calls(agreement: Agreement, items: Sequence[SignedAcknowledgement]) -> list[ClaimCall]:
     """The transactions that claim these acknowledgements."""
     calls: list[ClaimCall] = []
     for function, kind in (("claimRequests", UsageRequest), ("claimVouchers", Voucher)):
         chosen = [item for item in items if isinstance(item.statement, kind)]
-        for part in parts(chosen):
-            named = hashlib.sha256(b"".join(item.statement.struct_hash() for item in part)).hexdigest()
+        for part in batches(chosen):
+            named = hashlib.sha256(
+                b"".join(item.statement.struct_hash() for item in part)
+            ).hexdigest()
             operation = f"claim/{agreement.struct_hash().hex()}/{named}"
-            arguments = [agreement, [item.statement for item in part], [item.signature for item in part]]
+            arguments = [
+                agreement,
+                [item.statement for item in part],
+                [item.signature for item in part],
+            ]
             calls.append(ClaimCall(operation, function, arguments))
     return calls
 
@@ -189,43 +209,59 @@ def queue_claims(context: Context, calls: Sequence[ClaimCall]) -> list[str]:
     """Queue a claim's transactions, all or none; the operations sent."""
 
     def change(session: Session) -> list[str]:
-        return [_send(context, session, call.operation, call.function, call.arguments) for call in calls]
+        return [
+            _send(context, session, call.operation, call.function, call.arguments) for call in calls
+        ]
 
     return context.database.write(change)
 
 
-def highest_acknowledged(context: Context, agreement_id: bytes) -> list[Item]:
-    """What the buyer signed for last on each lane: its latest request, or a closing voucher that says more."""
-    found: dict[int, Item] = {}
+def highest_acknowledged(context: Context, agreement_id: bytes) -> list[SignedAcknowledgement]:
+    """What the buyer signed for last on each lane: its latest request, or a closing voucher that
+    says more.
+    """
+    found: dict[int, SignedAcknowledgement] = {}
     with context.database.read() as session:
-        for lane, row in heads(session, GATEWAY, agreement_id).items():
+        for lane, row in last_calls(session, GATEWAY, agreement_id).items():
             request = UsageRequest.from_json(json.loads(row.request))
-            said = Acknowledged(lane, request.seq - 1, request.acknowledged_units, request.acknowledged_amount)
-            found[lane] = Item(said, request, row.request_signature)
-        for row in session.execute(sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)):
-            said = Acknowledged(row.lane, row.seq, row.units, row.amount)
-            if row.lane not in found or said.seq > found[row.lane].acknowledged.seq:
-                found[row.lane] = Item(said, Voucher.from_json(json.loads(row.voucher)), row.signature)
+            acknowledged = AcknowledgedAmount(
+                lane, request.seq - 1, request.acknowledged_units, request.acknowledged_amount
+            )
+            found[lane] = SignedAcknowledgement(acknowledged, request, row.request_signature)
+        for row in session.execute(
+            sa.select(VOUCHERS).where(VOUCHERS.c.agreement_id == agreement_id)
+        ):
+            acknowledged = AcknowledgedAmount(row.lane, row.seq, row.units, row.amount)
+            if row.lane not in found or acknowledged.seq > found[row.lane].acknowledged.seq:
+                found[row.lane] = SignedAcknowledgement(
+                    acknowledged, Voucher.from_json(json.loads(row.voucher)), row.signature
+                )
     return [found[lane] for lane in sorted(found)]
 
 
-def _claimed(context: Context, agreement_id: bytes, lane: int) -> LaneWord:
+def _claimed(context: Context, agreement_id: bytes, lane: int) -> LaneRecord:
     return context.view.proved([lane_record(agreement_id, lane)]).lane(agreement_id, lane)
 
 
 def claimed_lanes(context: Context, agreement_id: bytes) -> set[int]:
     """Lanes of an agreement that the chain has paid for, as far as its events were taken here."""
     with context.database.read() as session:
-        return set(session.scalars(sa.select(ExchangeClaimed.lane).where(ExchangeClaimed.agreement_id == agreement_id)))
+        return set(
+            session.scalars(
+                sa.select(ClaimedLaneRow.lane).where(ClaimedLaneRow.agreement_id == agreement_id)
+            )
+        )
 
 
-# --- Closing ---------------------------------------------------------------------------------------------------------------------
+# --- Closing --------------------------------------------------------------------------------------
 
 
 async def acknowledge_all(context: Context, agreement_id: bytes, *, notice: bool) -> dict[str, Any]:
-    """The buyer's closing: a voucher for every lane to the provider, and notice on the chain if wanted."""
+    """The buyer's closing: a voucher for every lane to the provider, and notice on the chain if
+    wanted.
+    """
     signed = await asyncio.to_thread(agreements.load, context, agreement_id)
-    if signed.side != Side.BUYER:
+    if signed.side != AgreementSide.BUYER:
         raise Forbidden("not_buyer", "Only the buyer sends closing vouchers.")
     made = await metering.close_lanes(context, agreement_id)
     if made:
@@ -237,10 +273,12 @@ async def acknowledge_all(context: Context, agreement_id: bytes, *, notice: bool
 
 
 def give_notice(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """End the trade: gateways stop once the chain shows it, the closing window begins. Where notice has been given, nothing is sent.
+    """End the trade: gateways stop once the chain shows it, the closing window begins. Where notice
+    has been given, nothing is sent.
 
     Raises:
-        Forbidden: ``not_party``; Conflict: ``agreement_not_open``, ``agreement_is_closed``; Unavailable: ``chain_view_stale``.
+        Forbidden: ``not_party``; Conflict: ``agreement_not_open``, ``agreement_is_closed``;
+            Unavailable: ``chain_view_stale``.
     """
     agreement = _of_party(context, agreement_id)
     state = agreements.proved_state(context, agreement_id)
@@ -251,20 +289,27 @@ def give_notice(context: Context, agreement_id: bytes) -> dict[str, Any]:
 
 
 def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
-    """Refund what is left, once the window has passed, by the node's view of the chain. Where it is closed, nothing is sent.
+    """Refund what is left, once the window has passed, by the node's view of the chain. Where it is
+    closed, nothing is sent.
 
     Raises:
-        Forbidden: ``not_party``; Conflict: ``agreement_not_open``, ``no_notice``, ``window_open``; Unavailable: ``chain_view_stale``.
+        Forbidden: ``not_party``; Conflict: ``agreement_not_open``, ``no_notice``, ``window_open``;
+            Unavailable: ``chain_view_stale``.
     """
     agreement = _of_party(context, agreement_id)
-    # The head first: a later block's state with an earlier block's time errs on the side of waiting.
+    # The head first: a later block's state with an earlier block's time errs on the side of
+    # waiting.
     head = context.view.require_fresh()
     state = agreements.proved_state(context, agreement_id)
     if state.closed_at:
         return {**_last(context, "close", agreement_id), "closedAt": state.closed_at}
     require_running(state)
     if state.notice_at == 0:
-        raise Conflict("no_notice", "Nobody has given notice.", hint="Give notice; the window for claims begins with it.")
+        raise Conflict(
+            "no_notice",
+            "Nobody has given notice.",
+            hint="Give notice; the window for claims begins with it.",
+        )
     blocks = state.notice_at + agreement.close_window_blocks - head.height
     seconds = state.notice_time + agreement.close_window_seconds - head.timestamp
     if blocks >= 0 or seconds >= 0:
@@ -280,7 +325,7 @@ def close(context: Context, agreement_id: bytes) -> dict[str, Any]:
 
 def _of_party(context: Context, agreement_id: bytes) -> Agreement:
     signed = agreements.load(context, agreement_id)
-    if signed.side == Side.OBSERVER:
+    if signed.side == AgreementSide.OBSERVER:
         raise Forbidden("not_party", "This organisation is no party of the agreement.")
     return signed.agreement
 
@@ -295,16 +340,22 @@ def _party_call(context: Context, agreement: Agreement, name: str, function: str
 
 
 def _last(context: Context, name: str, agreement_id: bytes) -> dict[str, Any]:
-    """This node's own call that may have brought about what the chain shows; None where another sent it."""
+    """This node's own call that may have brought about what the chain shows; None where another
+    sent it.
+    """
     operation = f"{name}/{agreement_id.hex()}"
     with context.database.read() as session:
-        sent = attempt(session, operation)
-        return {"operation": sent if known(session, sent) else None}
+        sent = next_attempt(session, operation)
+        return {"operation": sent if is_known(session, sent) else None}
 
 
-def _send(context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]) -> str:
-    """Queue a call under its operation; under the next of its series when the chain refused it before. The operation sent."""
-    sent = attempt(session, operation)
+def _send(
+    context: Context, session: Session, operation: str, function: str, arguments: Sequence[Any]
+) -> str:
+    """Queue a call under its operation; under the next of its series when the chain refused it
+    before. The operation sent.
+    """
+    sent = next_attempt(session, operation)
     enqueue(
         session,
         sender=context.transaction_address,
@@ -317,11 +368,13 @@ def _send(context: Context, session: Session, operation: str, function: str, arg
     return sent
 
 
-# --- Books -----------------------------------------------------------------------------------------------------------------------
+# --- Books ----------------------------------------------------------------------------------------
 
 
 def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
-    """A member's money and everybody's together, proved under one head, with the conservation lines; ``chain_view_stale``."""
+    """A member's money and everybody's together, proved under one head, with the conservation
+    lines; ``chain_view_stale``.
+    """
     own, totals = proved_accounts(context, member or context.member)
     return {
         "member": member or context.member,
@@ -331,7 +384,7 @@ def accounts(context: Context, member: str | None = None) -> dict[str, Any]:
     }
 
 
-def proved_accounts(context: Context, member: str) -> tuple[Account, Account]:
+def proved_accounts(context: Context, member: str) -> tuple[AccountRecord, AccountRecord]:
     """A member's account and the totals of all, proved under one head."""
     records = context.view.proved([*account_records(member), *TOTALS_RECORDS])
     return records.account(member), records.totals()
@@ -340,21 +393,32 @@ def proved_accounts(context: Context, member: str) -> tuple[Account, Account]:
 def books(context: Context, agreement_id: bytes) -> dict[str, Any]:
     """An agreement's money, proved; ``chain_view_stale``."""
     state = agreements.proved_state(context, agreement_id)
-    money = {name: str(getattr(state, name)) for name in ("opened", "paid", "refunded", "acknowledged")}
-    return {**money, "locked": str(state.locked), "openedAt": state.opened_at, "closedAt": state.closed_at}
+    money = {
+        name: str(getattr(state, name)) for name in ("opened", "paid", "refunded", "acknowledged")
+    }
+    return {
+        **money,
+        "locked": str(state.locked),
+        "openedAt": state.opened_at,
+        "closedAt": state.closed_at,
+    }
 
 
-def payments(context: Context, page: PageRequest, agreement_id: bytes | None = None) -> Page[dict[str, Any]]:
-    """Payments, deposits and withdrawals by the chain's events, the latest first; ``cursor_malformed``."""
-    query = sa.select(ExchangePayment)
+def payments(
+    context: Context, page: PageRequest, agreement_id: bytes | None = None
+) -> Page[dict[str, Any]]:
+    """Payments, deposits and withdrawals by the chain's events, the latest first;
+    ``cursor_malformed``.
+    """
+    query = sa.select(PaymentRow)
     if agreement_id is not None:
-        query = query.where(ExchangePayment.agreement_id == agreement_id)
-    order = (ExchangePayment.height, ExchangePayment.log_index)
+        query = query.where(PaymentRow.agreement_id == agreement_id)
+    order = (PaymentRow.height, PaymentRow.log_index)
     with context.database.read() as session:
         return page_of(session, query, order, page).map(_payment)
 
 
-def _payment(row: ExchangePayment) -> dict[str, Any]:
+def _payment(row: PaymentRow) -> dict[str, Any]:
     return {
         "kind": row.kind,
         "member": row.member,
@@ -372,10 +436,10 @@ def apply(session: Session, event: Event) -> None:
         handler(session, event)
 
 
-def _take_claim(session: Session, event: Event) -> None:
+def _apply_claim(session: Session, event: Event) -> None:
     arguments = event.arguments
     session.merge(
-        ExchangeClaimed(
+        ClaimedLaneRow(
             agreement_id=arguments["agreementId"],
             lane=arguments["lane"],
             seq=arguments["seq"],
@@ -386,9 +450,9 @@ def _take_claim(session: Session, event: Event) -> None:
     )
 
 
-def _take_payment(session: Session, event: Event) -> None:
+def _apply_payment(session: Session, event: Event) -> None:
     session.merge(
-        ExchangePayment(
+        PaymentRow(
             height=event.height,
             log_index=event.log_index,
             kind=event.name.lower(),
@@ -400,10 +464,10 @@ def _take_payment(session: Session, event: Event) -> None:
 
 
 _HANDLERS: dict[str, Callable[[Session, Event], None]] = {
-    "Claimed": _take_claim,
-    "Paid": _take_payment,
-    "Deposited": _take_payment,
-    "Withdrawn": _take_payment,
+    "Claimed": _apply_claim,
+    "Paid": _apply_payment,
+    "Deposited": _apply_payment,
+    "Withdrawn": _apply_payment,
 }
 
 
@@ -414,7 +478,7 @@ def _money(account: Any) -> dict[str, str]:
 
 __all__ = [
     "ClaimCall",
-    "Item",
+    "SignedAcknowledgement",
     "accounts",
     "acknowledge_all",
     "apply",

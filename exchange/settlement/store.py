@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy import JSON, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chain.database import Base
+from chain.core.database import Base
 from exchange.agreements.store import Fen
 
 
-class ExchangeDeposit(Base):
+class DepositRow(Base):
     """A deposit this settlement bank confirmed; its own reference counts once."""
 
     __tablename__ = "exchange_deposit"
@@ -24,7 +24,7 @@ class ExchangeDeposit(Base):
     at: Mapped[int] = mapped_column(sa.BigInteger)
 
 
-class ExchangeClaimed(Base):
+class ClaimedLaneRow(Base):
     """What was claimed on a lane, as the chain's events tell it."""
 
     __tablename__ = "exchange_claimed"
@@ -36,11 +36,13 @@ class ExchangeClaimed(Base):
     height: Mapped[int] = mapped_column(sa.BigInteger)
 
 
-class ExchangePayment(Base):
+class PaymentRow(Base):
     """A payment, deposit or withdrawal on the chain, one row an event."""
 
     __tablename__ = "exchange_payment"
-    __table_args__ = (sa.Index("ix_exchange_payment_agreement", "agreement_id", "height", "log_index"),)
+    __table_args__ = (
+        sa.Index("ix_exchange_payment_agreement", "agreement_id", "height", "log_index"),
+    )
     height: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     log_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     kind: Mapped[str] = mapped_column(sa.String(12))

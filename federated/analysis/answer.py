@@ -58,7 +58,11 @@ def permitted(
     for group in range(len(computed.keys)):
         inside = order[ends[group] : ends[group + 1]]
         for index, statistic in enumerate(statement.statistics):
-            selected = inside if statistic.only is None else inside[computed.filters[statistic.only, inside]]
+            selected = (
+                inside
+                if statistic.only is None
+                else inside[computed.filters[statistic.only, inside]]
+            )
             rows = np.sort(computed.rows[selected])
             if statistic.column is not None:
                 _require(int(holds[statistic.column][rows].sum()) == computed.sizes[group, index])
@@ -88,7 +92,10 @@ def sigmas(
     """
     bounds = sensitivities(analysis, statement, rules)
     shares = sum(bound > 0 for pair in bounds for bound in pair)
-    found = [(_sigma(size, shares, micro_rho), _sigma(total, shares, micro_rho)) for size, total in bounds]
+    found = [
+        (_sigma(size, shares, micro_rho), _sigma(total, shares, micro_rho))
+        for size, total in bounds
+    ]
     if max(max(pair) for pair in found) > MAX_SIGMA:
         hint = "Allow fewer decimal places or narrower bounds, or let an analysis cost more."
         raise BadInput("noise_wrong", f"The noise would have a sigma above {MAX_SIGMA}.", hint=hint)

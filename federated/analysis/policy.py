@@ -1,6 +1,7 @@
 """An owner's policy: what submitted analyses may do with its sources. One TOML file, read strictly.
 
-    period = "2026-q4"                     # releases within a period are checked against each other;
+    period = "2026-q4"                     # releases within a period are checked against each
+    other;
                                            # rows may not change within it
     purposes = ["credit-assessment"]
     functions = ["count", "sum", "avg"]
@@ -93,7 +94,12 @@ class ColumnRule(_Strict):
     def _bounded(self) -> ColumnRule:
         if "aggregate" not in self.uses:
             return self
-        if self.type != "number" or self.low is None or self.high is None or not self.low < self.high:
+        if (
+            self.type != "number"
+            or self.low is None
+            or self.high is None
+            or not self.low < self.high
+        ):
             raise ValueError("a column that may be aggregated is a number with low below high")
         if self.bound > MAX_VALUE:
             raise ValueError("the bounds are too wide for this many places")

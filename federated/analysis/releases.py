@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from federated.analysis.policy import ColumnRule
 from federated.errors import Conflict
-from federated.horizontal.files import write_whole
+from federated.horizontal.files import write_atomically
 from federated.job import Table
 
 Rows = NDArray[np.int64]
@@ -132,7 +132,9 @@ class Released:
         """
         counted = self.family(ROWS, np.ones(len(next(iter(holds.values()))), np.bool_))
         summed = None if column is None else self.family(column, holds[column])
-        if not counted.admits(rows, least) or (summed is not None and not summed.admits(rows, least)):
+        if not counted.admits(rows, least) or (
+            summed is not None and not summed.admits(rows, least)
+        ):
             return False
         counted.cut(rows)
         if summed is not None:
@@ -159,7 +161,9 @@ class Released:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 about = json.loads(stored["about"].tobytes())
-                labels = {name: stored[f"family{index}"] for index, name in enumerate(about["families"])}
+                labels = {
+                    name: stored[f"family{index}"] for index, name in enumerate(about["families"])
+                }
             forms = {(label.dtype, label.ndim) for label in labels.values()}
             valid = about["version"] == 1 and forms <= {(np.dtype(np.int32), 1)}
             if not valid or len({len(label) for label in labels.values()}) > 1:
@@ -202,7 +206,7 @@ class ReleaseFile:
             fcntl.flock(handle, fcntl.LOCK_EX)
             released = self.read()
             yield released
-            write_whole(self._path, released.to_bytes())
+            write_atomically(self._path, released.to_bytes())
         finally:
             os.close(handle)
 

@@ -122,11 +122,18 @@ def write(
     requested = [_statistic_of(cell, filters) for cell in analysis.cells]
     statistics = tuple(dict.fromkeys([Statistic(None, None), *requested]))
     names = [f"k{index}" for index in range(len(keys))]
-    computed = [part for index, statistic in enumerate(statistics) for part in _statistic(index, statistic, values)]
+    computed = [
+        part
+        for index, statistic in enumerate(statistics)
+        for part in _statistic(index, statistic, values)
+    ]
     grouped = f" GROUP BY {', '.join(names)}" if names else ""
     inner = f"SELECT {', '.join([*names, *computed])} FROM marked{grouped} HAVING count(*) >= {least_rows:d}"  # noqa: S608
     number = f"row_number() OVER (ORDER BY {', '.join(['n0 DESC', *(f'{name} NULLS LAST' for name in names)])})"
-    matched = " AND ".join(f"marked.{name} IS NOT DISTINCT FROM groups.{name}" for name in names) or "TRUE"
+    matched = (
+        " AND ".join(f"marked.{name} IS NOT DISTINCT FROM groups.{name}" for name in names)
+        or "TRUE"
+    )
     member_columns = ", ".join(["r", "g", *(f"f{index}" for index in range(len(filters)))])
     return Statement(
         marked=f"CREATE TEMP TABLE marked AS SELECT {', '.join(selected)} FROM rows WHERE {where}",  # noqa: S608
@@ -143,7 +150,9 @@ def write(
 
 def _key(kind: Type, sql: str) -> str:
     # Adding zero turns -0 into 0.
-    return f"CASE WHEN isfinite({sql}) THEN {sql} + CAST(0 AS DOUBLE) END" if kind == "number" else sql
+    return (
+        f"CASE WHEN isfinite({sql}) THEN {sql} + CAST(0 AS DOUBLE) END" if kind == "number" else sql
+    )
 
 
 def _statistic(index: int, statistic: Statistic, values: tuple[str, ...]) -> list[str]:
@@ -195,7 +204,9 @@ class _Writer:
                 return "truth", f"({texts[0]} IN ({', '.join(texts[1:])}))"
             return (
                 "truth",
-                f"({texts[0]} BETWEEN {texts[1]} AND {texts[2]})" if call.name == "between" else f"({texts[0]} {call.name} {texts[1]})",
+                f"({texts[0]} BETWEEN {texts[1]} AND {texts[2]})"
+                if call.name == "between"
+                else f"({texts[0]} {call.name} {texts[1]})",
             )
         wanted, kind, form = _FIXED[call.name]
         if kinds != wanted:
@@ -206,7 +217,9 @@ class _Writer:
         conditions, results = kinds[:-1:2], {*kinds[1:-1:2], kinds[-1]}
         if set(conditions) != {"truth"} or len(results) != 1:
             raise BadInput("analysis_types", "A CASE has conditions, and results of one type.")
-        whens = " ".join(f"WHEN {texts[index]} THEN {texts[index + 1]}" for index in range(0, len(texts) - 1, 2))
+        whens = " ".join(
+            f"WHEN {texts[index]} THEN {texts[index + 1]}" for index in range(0, len(texts) - 1, 2)
+        )
         return kinds[-1], f"(CASE {whens} ELSE {texts[-1]} END)"
 
 
@@ -216,7 +229,9 @@ def _require_constant(call: Call) -> None:
     if not isinstance(number, float) or number == 0:
         raise BadInput(
             "analysis_types",
-            "A division is by a constant that is not zero." if call.name == "/" else "left takes a number of characters.",
+            "A division is by a constant that is not zero."
+            if call.name == "/"
+            else "left takes a number of characters.",
         )
     if call.name == "left" and not (number.is_integer() and 1 <= number <= 64):
         raise BadInput("analysis_types", "left takes 1 to 64 characters.")

@@ -106,7 +106,9 @@ class Analysis:
 
     def uses(self) -> set[tuple[str, Use]]:
         """Return which column has which use."""
-        used: set[tuple[str, Use]] = {(name, "group") for key in self.keys for name in columns_of(key.expression)}
+        used: set[tuple[str, Use]] = {
+            (name, "group") for key in self.keys for name in columns_of(key.expression)
+        }
         used |= {
             (name, "filter")
             for condition in (self.where, *(cell.only for cell in self.cells))
@@ -227,7 +229,9 @@ class _Reader:
         if parts["group"] is not None:
             keys_of_group = _parts(parts["group"], ("expressions",))["expressions"] or ()
             grouped = [self.expression(part) for part in keys_of_group]
-        outputs = tuple(self._output(index, part) for index, part in enumerate(parts["expressions"] or ()))
+        outputs = tuple(
+            self._output(index, part) for index, part in enumerate(parts["expressions"] or ())
+        )
         analysis = Analysis(self._table(parts["from_"]), outputs, where)
         names = [output.name for output in outputs]
         if len(set(names)) != len(names):
@@ -237,7 +241,11 @@ class _Reader:
                 hint="Give each a name of its own with AS.",
             )
         keys = [key.expression for key in analysis.keys]
-        if len(set(grouped)) != len(grouped) or len(keys) != len(grouped) or set(keys) != set(grouped):
+        if (
+            len(set(grouped)) != len(grouped)
+            or len(keys) != len(grouped)
+            or set(keys) != set(grouped)
+        ):
             hint = "Write each one in both places; single rows are not released."
             raise BadInput(
                 "analysis_refused",
@@ -325,7 +333,10 @@ class _Reader:
             parts = _parts(node, ("this", "expressions"))
             return Call(
                 "in",
-                tuple(self.expression(operand, deeper) for operand in (parts["this"], *(parts["expressions"] or ()))),
+                tuple(
+                    self.expression(operand, deeper)
+                    for operand in (parts["this"], *(parts["expressions"] or ()))
+                ),
             )
         if isinstance(node, exp.Case):
             return self._case(node, deeper)
@@ -355,14 +366,22 @@ def _parts(node: object, names: Sequence[str], *, ignored: Sequence[str] = ()) -
     """Return a node's arguments of these names; ``analysis_refused`` if it has any other."""
     if not isinstance(node, exp.Expr):
         raise _refused(node)
-    given = {name: value for name, value in node.args.items() if value is not None and value is not False and value != []}
+    given = {
+        name: value
+        for name, value in node.args.items()
+        if value is not None and value is not False and value != []
+    }
     if set(given) - {*names, *ignored}:
         raise _refused(node)
     return {name: given.get(name) for name in names}
 
 
 def _name(node: object) -> str:
-    if not isinstance(node, exp.Identifier) or not isinstance(node.this, str) or not 0 < len(node.this) <= 64:
+    if (
+        not isinstance(node, exp.Identifier)
+        or not isinstance(node.this, str)
+        or not 0 < len(node.this) <= 64
+    ):
         raise BadInput(
             "analysis_refused",
             "Names are plain: no paths, no schemas, at most 64 characters.",

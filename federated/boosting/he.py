@@ -86,7 +86,10 @@ class PublicKey:
         """Read a peer's key; ``ValueError`` if its numbers are out of range."""
         if len(data) != scheme.numbers * scheme.width:
             raise ValueError("the key has another length")
-        numbers = [int.from_bytes(data[at : at + scheme.width], "little") for at in range(0, len(data), scheme.width)]
+        numbers = [
+            int.from_bytes(data[at : at + scheme.width], "little")
+            for at in range(0, len(data), scheme.width)
+        ]
         modulus, least, most = numbers[0], *scheme.modulus_bits
         if not least <= modulus.bit_length() <= most or not modulus & 1:
             raise ValueError("the modulus has another size, or is even")
@@ -108,13 +111,17 @@ class PublicKey:
         about the order of H (224 bits).
         """
         piece = self.scheme.piece
-        return self._whole([self._encrypt(values[at : at + piece]) for at in range(0, len(values), piece)])
+        return self._whole(
+            [self._encrypt(values[at : at + piece]) for at in range(0, len(values), piece)]
+        )
 
     def _encrypt(self, values: NDArray[np.object_]) -> Ciphertexts:
         ciphertexts = self._kit.encryptor().encrypt(self._plain(values))
         if self._blinding is not None:
             zeros = self._plain(np.zeros(len(values), object))
-            ciphertexts = self._evaluator.add(ciphertexts, self._blinding.encryptor().encrypt(zeros))
+            ciphertexts = self._evaluator.add(
+                ciphertexts, self._blinding.encryptor().encrypt(zeros)
+            )
         return self.dump(ciphertexts)
 
     def rerandomise(self, ciphertexts: Ciphertexts) -> Ciphertexts:
@@ -137,7 +144,12 @@ class PublicKey:
         """Return for each group of row numbers the sum of these rows of a loaded array. Groups must
         not be empty.
         """
-        return self._whole([self.dump(self._evaluator.batch_select_sum(ciphertexts, piece)) for piece in _pieces(groups)])
+        return self._whole(
+            [
+                self.dump(self._evaluator.batch_select_sum(ciphertexts, piece))
+                for piece in _pieces(groups)
+            ]
+        )
 
     def running_sums(self, ciphertexts: Ciphertexts, starts: NDArray[np.bool_]) -> Ciphertexts:
         """Return running sums that start again wherever ``starts`` is true, in log2 steps over the
@@ -158,15 +170,25 @@ class PublicKey:
         compressing in SecureBoost+).
         """
         piece = self.scheme.piece * slots
-        return self._whole([self._join(ciphertexts[at : at + piece], slots, slot_bits) for at in range(0, len(ciphertexts), piece)])
+        return self._whole(
+            [
+                self._join(ciphertexts[at : at + piece], slots, slot_bits)
+                for at in range(0, len(ciphertexts), piece)
+            ]
+        )
 
     def _join(self, ciphertexts: Ciphertexts, slots: int, slot_bits: int) -> Ciphertexts:
         joined = -(-len(ciphertexts) // slots)
-        padded = np.concatenate([ciphertexts, np.repeat(self.identity, joined * slots - len(ciphertexts), axis=0)]).reshape(joined, slots, -1)
+        padded = np.concatenate(
+            [ciphertexts, np.repeat(self.identity, joined * slots - len(ciphertexts), axis=0)]
+        ).reshape(joined, slots, -1)
         shift = self._plain(np.full(joined, 1 << slot_bits, object))
         current = self.load(np.ascontiguousarray(padded[:, slots - 1]))
         for slot in range(slots - 2, -1, -1):
-            current = self._evaluator.add(self._evaluator.mul(current, shift), self.load(np.ascontiguousarray(padded[:, slot])))
+            current = self._evaluator.add(
+                self._evaluator.mul(current, shift),
+                self.load(np.ascontiguousarray(padded[:, slot])),
+            )
         return self.dump(current)
 
     # --- Form -------------------------------------------------------------------------------------
@@ -175,7 +197,9 @@ class PublicKey:
         """Raise ``ValueError`` unless every number is above zero and below the bound."""
         if ciphertexts.ndim != 2 or ciphertexts.shape[1] != self.scheme.width:
             raise ValueError("ciphertexts have another width")
-        words = np.frombuffer(np.ascontiguousarray(ciphertexts[:, ::-1]), ">u4").reshape(len(ciphertexts), self.scheme.width // 4)
+        words = np.frombuffer(np.ascontiguousarray(ciphertexts[:, ::-1]), ">u4").reshape(
+            len(ciphertexts), self.scheme.width // 4
+        )
         bound = np.frombuffer(self.bound.to_bytes(self.scheme.width, "big"), ">u4")
         differs = words != bound
         first = differs.argmax(axis=1)
@@ -194,7 +218,9 @@ class PublicKey:
         framed[:, len(element) : -8] = ciphertexts
         framed[:, -8:] = np.frombuffer(self.scheme.index.to_bytes(8, "little"), np.uint8)
         size = count.to_bytes(4, "big")
-        return hnp.CiphertextArray.load_from(b"\x94\xce" + size + b"\x01\x01\xdd" + size + framed.tobytes())
+        return hnp.CiphertextArray.load_from(
+            b"\x94\xce" + size + b"\x01\x01\xdd" + size + framed.tobytes()
+        )
 
     def dump(self, array: Any) -> Ciphertexts:
         """Return the numbers of HEU's array. HEU omits leading zero bytes, so elements differ in
@@ -222,7 +248,9 @@ class SecretKey:
         """Read ``to_bytes`` of the same scheme; only for bytes that this party generated."""
         self.scheme, self._data = scheme, data
         public, secret = _frames(data)
-        self._kit = hnp.HeKit(phe.setup(phe.PublicKey.load_from(public), phe.SecretKey.load_from(secret)))
+        self._kit = hnp.HeKit(
+            phe.setup(phe.PublicKey.load_from(public), phe.SecretKey.load_from(secret))
+        )
         self.public = PublicKey(scheme, _key_numbers(scheme, public))
 
     @classmethod
@@ -231,12 +259,17 @@ class SecretKey:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-c", _GENERATE, scheme.name, str(scheme.key_bits)]
         process = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
-        return bytes.fromhex(process.stdout.splitlines()[-1].decode())  # the library may have written lines of its own before
+        return bytes.fromhex(
+            process.stdout.splitlines()[-1].decode()
+        )  # the library may have written lines of its own before
 
     def decrypt(self, ciphertexts: Ciphertexts) -> list[int]:
         """Return the signed plaintexts."""
         decryptor, piece = self._kit.decryptor(), self.scheme.piece
-        pieces = (decryptor.decrypt(self.public.load(ciphertexts[at : at + piece])).to_numpy() for at in range(0, len(ciphertexts), piece))
+        pieces = (
+            decryptor.decrypt(self.public.load(ciphertexts[at : at + piece])).to_numpy()
+            for at in range(0, len(ciphertexts), piece)
+        )
         return [int(value) for values in pieces for value in values]
 
 
@@ -288,7 +321,9 @@ def _key_frame(scheme: Scheme, numbers: Sequence[int]) -> bytes:
     frame = bytes([0x90 + scheme.numbers + (scheme.index == OU.index)])
     for number in numbers:
         frame += b"\xda" + width + number.to_bytes(scheme.width, "little")
-    if scheme.index == OU.index:  # the largest plaintext's bits: sizes HEU's tables, so it is never a peer's choice
+    if (
+        scheme.index == OU.index
+    ):  # the largest plaintext's bits: sizes HEU's tables, so it is never a peer's choice
         frame += b"\xcd" + scheme.plaintext_bits.to_bytes(2, "big")
     return frame + scheme.index.to_bytes(8, "little")
 

@@ -27,20 +27,26 @@ def message_slices(count: int, scheme: Scheme) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-async def send_ciphertexts(channel: Channel, kind: str, ciphertexts: Ciphertexts, scheme: Scheme) -> None:
+async def send_ciphertexts(
+    channel: Channel, kind: str, ciphertexts: Ciphertexts, scheme: Scheme
+) -> None:
     """Send ciphertexts in several messages."""
     for piece in message_slices(len(ciphertexts), scheme):
         await channel.send(kind, numbers=ciphertexts[piece])
 
 
-async def receive_ciphertexts(channel: Channel, kind: str, count: int, key: PublicKey) -> Ciphertexts:
+async def receive_ciphertexts(
+    channel: Channel, kind: str, count: int, key: PublicKey
+) -> Ciphertexts:
     """Receive ``count`` ciphertexts; ``message_malformed`` if one is not between zero and the
     bound.
     """
     ciphertexts = np.empty((count, key.scheme.width), np.uint8)
     for piece in message_slices(count, key.scheme):
         message = await channel.receive(kind)
-        ciphertexts[piece] = message.array("numbers", "uint8", [piece.stop - piece.start, key.scheme.width])
+        ciphertexts[piece] = message.array(
+            "numbers", "uint8", [piece.stop - piece.start, key.scheme.width]
+        )
         try:
             await asyncio.to_thread(key.check, ciphertexts[piece])
         except ValueError as error:
@@ -54,7 +60,9 @@ async def receive_key(channel: Channel, scheme: Scheme) -> PublicKey:
     try:
         return await asyncio.to_thread(PublicKey.from_bytes, scheme, data)
     except (ValueError, RuntimeError) as error:
-        raise PeerFault("key_malformed", f"{channel.peer}'s key cannot be used: {error}.", peer=channel.peer) from error
+        raise PeerFault(
+            "key_malformed", f"{channel.peer}'s key cannot be used: {error}.", peer=channel.peer
+        ) from error
 
 
 def pack_bits(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -78,4 +86,6 @@ def rows_of_nodes(frontier: Frontier, nodes: Sequence[int]) -> list[NDArray[np.i
 
 def malformed(message: Message, what: str) -> PeerFault:
     """Return the error for a message that violates the protocol."""
-    return PeerFault("message_malformed", f"{message.peer}'s message {message.kind}: {what}.", peer=message.peer)
+    return PeerFault(
+        "message_malformed", f"{message.peer}'s message {message.kind}: {what}.", peer=message.peer
+    )

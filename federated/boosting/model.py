@@ -47,7 +47,12 @@ class ForestPart:
         """Build it from the cuts that a training used."""
         places = {bins.column: place for place, bins in enumerate(cuts.bins)}
         described = [cuts.describe(split) for split in splits]
-        return cls(model, salt, tuple(cuts.bins), tuple((places[split["column"]], split["code"]) for split in described))
+        return cls(
+            model,
+            salt,
+            tuple(cuts.bins),
+            tuple((places[split["column"]], split["code"]) for split in described),
+        )
 
     def sides(self, columns: Mapping[str, NDArray[Any]], count: int) -> SplitSides:
         """Return the side of each row at each split; ``column_missing``, ``column_differs``.
@@ -58,18 +63,33 @@ class ForestPart:
         sides = np.zeros((count, len(self.splits)), np.bool_)
         for place, bins in enumerate(self.bins):
             if bins.column not in columns:
-                raise BadInput("column_missing", f"The model needs the column {bins.column}, which the job does not name.")
+                raise BadInput(
+                    "column_missing",
+                    f"The model needs the column {bins.column}, which the job does not name.",
+                )
             codes = bins.codes(with_dtype_of(columns[bins.column], bins))
             for number, (column, code) in enumerate(self.splits):
                 if column == place:
-                    sides[:, number] = (codes >= 0) & (codes <= code) if bins.numeric else codes == code
+                    sides[:, number] = (
+                        (codes >= 0) & (codes <= code) if bins.numeric else codes == code
+                    )
         return sides
 
     def to_json(self) -> dict[str, Any]:
         """Return the form in the file; ``left`` is for people."""
-        splits = [{"column": self.bins[place].column, "code": code, "left": _left(self.bins[place], code)} for place, code in self.splits]
+        splits = [
+            {"column": self.bins[place].column, "code": code, "left": _left(self.bins[place], code)}
+            for place, code in self.splits
+        ]
         columns = [asdict(column) for column in self.bins]
-        return {"version": VERSION, "kind": KIND, "model": self.model, "salt": self.salt, "columns": columns, "splits": splits}
+        return {
+            "version": VERSION,
+            "kind": KIND,
+            "model": self.model,
+            "salt": self.salt,
+            "columns": columns,
+            "splits": splits,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ForestPart:
@@ -77,11 +97,20 @@ class ForestPart:
         if (value["version"], value["kind"]) != (VERSION, KIND):
             raise ValueError("of another version or kind")
         bins = tuple(
-            Bins(**{**column, "edges": tuple(map(float, column["edges"])), "values": tuple(column["values"])}) for column in value["columns"]
+            Bins(
+                **{
+                    **column,
+                    "edges": tuple(map(float, column["edges"])),
+                    "values": tuple(column["values"]),
+                }
+            )
+            for column in value["columns"]
         )
         places = {column.column: place for place, column in enumerate(bins)}
         splits = tuple((places[split["column"]], split["code"]) for split in value["splits"])
-        if not all(type(code) is int and 0 <= code < len(bins[place].names) for place, code in splits):
+        if not all(
+            type(code) is int and 0 <= code < len(bins[place].names) for place, code in splits
+        ):
             raise ValueError("a split refers to an unknown bin")
         return cls(str(value["model"]), str(value["salt"]), bins, splits)
 
@@ -101,7 +130,10 @@ class LabelForestPart:
 
     def splits(self, party: str) -> int:
         """Return how many splits a party answers for."""
-        return 1 + max((node.split or 0 for nodes in self.trees for node in nodes if node.party == party), default=-1)
+        return 1 + max(
+            (node.split or 0 for nodes in self.trees for node in nodes if node.party == party),
+            default=-1,
+        )
 
     def scores(self, sides: Mapping[str, SplitSides], count: int) -> Scores:
         """Return each row's log-odds of bad from every party's sides: for a training row, the
@@ -122,16 +154,33 @@ class LabelForestPart:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form in the file."""
-        more = {"party": self.party, "features": list(self.features), "base": self.base, **self.about}
-        return {**self.own.to_json(), **more, "trees": [[_node(node) for node in nodes] for nodes in self.trees]}
+        more = {
+            "party": self.party,
+            "features": list(self.features),
+            "base": self.base,
+            **self.about,
+        }
+        return {
+            **self.own.to_json(),
+            **more,
+            "trees": [[_node(node) for node in nodes] for nodes in self.trees],
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LabelForestPart:
         """Read it back; ``KeyError``, ``TypeError`` or ``ValueError`` if it is malformed."""
-        own, party, features = ForestPart.from_json(value), str(value["party"]), tuple(map(str, value["features"]))
+        own, party, features = (
+            ForestPart.from_json(value),
+            str(value["party"]),
+            tuple(map(str, value["features"])),
+        )
         trees = tuple(tuple(TreeNode(**node) for node in nodes) for nodes in value["trees"])
         forest = cls(own, party, features, float(value["base"]), trees, {})
-        if not all(_is_valid(node, place, len(nodes), (party, *features)) for nodes in trees for place, node in enumerate(nodes)):
+        if not all(
+            _is_valid(node, place, len(nodes), (party, *features))
+            for nodes in trees
+            for place, node in enumerate(nodes)
+        ):
             raise ValueError("a tree is malformed")
         if forest.splits(party) > len(own.splits):
             raise ValueError("a tree refers to an unknown split")
@@ -169,12 +218,22 @@ def _left(bins: Bins, code: int) -> list[str]:
 def _node(node: TreeNode) -> dict[str, Any]:
     if node.party is None:
         return {"rows": node.rows, "weight": node.weight}
-    return {"rows": node.rows, "gain": node.gain, "party": node.party, "split": node.split, "left": node.left, "right": node.right}
+    return {
+        "rows": node.rows,
+        "gain": node.gain,
+        "party": node.party,
+        "split": node.split,
+        "left": node.left,
+        "right": node.right,
+    }
 
 
 def _is_valid(node: TreeNode, place: int, count: int, parties: Sequence[str]) -> bool:
     if node.party is None:
         return type(node.weight) in (int, float)
-    ways = node.split, node.left, node.right
-    whole = all(type(way) is int for way in ways)
-    return whole and node.party in parties and ways[0] >= 0 and all(place < way < count for way in ways[1:])  # type: ignore[operator]
+    split, left, right = node.split, node.left, node.right
+    if type(split) is not int or type(left) is not int or type(right) is not int:
+        return False
+    return (
+        node.party in parties and split >= 0 and all(place < way < count for way in (left, right))
+    )

@@ -41,7 +41,9 @@ class Packing:
 
     def packed(self, pairs: GradientSums) -> NDArray[np.object_]:
         """Return one integer per row."""
-        packed: NDArray[np.object_] = (pairs[:, 0].astype(object) << self.hessian_bits) + pairs[:, 1].astype(object)
+        packed: NDArray[np.object_] = (pairs[:, 0].astype(object) << self.hessian_bits) + pairs[
+            :, 1
+        ].astype(object)
         return packed
 
     def ciphertexts(self, count: int) -> int:

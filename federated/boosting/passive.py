@@ -48,7 +48,14 @@ class Passive:
     their numbers.
     """
 
-    def __init__(self, session: Session, terms: ForestTerms, active_party: str, cuts: SplitCandidates, rows: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        terms: ForestTerms,
+        active_party: str,
+        cuts: SplitCandidates,
+        rows: int,
+    ) -> None:
         self.splits: list[int] = []
         self._session, self._terms, self._channel = session, terms, session.to(active_party)
         self._cuts, self._rows = cuts, rows
@@ -71,7 +78,9 @@ class Passive:
         loaded = await asyncio.to_thread(self._key.load, gradients)
         order = self._session.randomness.child(f"order/{number}").permutation(len(self._cuts))
         root = Frontier.root(self._rows, self._cuts.train)
-        level = await asyncio.to_thread(self._level, root, np.ones((1, len(self._cuts)), np.bool_), order)
+        level = await asyncio.to_thread(
+            self._level, root, np.ones((1, len(self._cuts)), np.bool_), order
+        )
         for depth in range(self._terms.max_depth):
             await self._offer(level, loaded, order)
             await self._answer(level, order)
@@ -82,12 +91,21 @@ class Passive:
 
     # --- Each level -------------------------------------------------------------------------------
 
-    def _level(self, frontier: Frontier, before: NDArray[np.bool_], order: NDArray[np.int64]) -> Level:
+    def _level(
+        self, frontier: Frontier, before: NDArray[np.bool_], order: NDArray[np.int64]
+    ) -> Level:
         """Build a level. ``before``: the cuts disclosed for each group's parent."""
         counts, sizes = self._cuts.counts(frontier.training, frontier.count), frontier.sizes()
         shape = (len(before), frontier.siblings)
-        disclosable = self._cuts.disclosable(counts.reshape(*shape, len(self._cuts)), sizes.reshape(shape), before, self._terms.min_rows_summed)
-        allowed = self._cuts.allowed(counts, sizes, self._terms.min_rows) & np.repeat(disclosable, frontier.siblings, axis=0)
+        disclosable = self._cuts.disclosable(
+            counts.reshape(*shape, len(self._cuts)),
+            sizes.reshape(shape),
+            before,
+            self._terms.min_rows_summed,
+        )
+        allowed = self._cuts.allowed(counts, sizes, self._terms.min_rows) & np.repeat(
+            disclosable, frontier.siblings, axis=0
+        )
         return Level(frontier, counts, disclosable, allowed[:, order])
 
     async def _offer(self, level: Level, loaded: object, order: NDArray[np.int64]) -> None:
@@ -95,35 +113,53 @@ class Passive:
         both sides.
         """
         joined = await asyncio.to_thread(self._sums, level, loaded, order)
-        self._session.record("sums", joined.tobytes())  # as they are before the library draws randomness
+        self._session.record(
+            "sums", joined.tobytes()
+        )  # as they are before the library draws randomness
         rerandomised = await asyncio.to_thread(self._key.rerandomise, joined)
         await self._channel.send("boosting/allowed", bits=pack_bits(level.allowed))
         await send_ciphertexts(self._channel, SUMS, rerandomised, self._scheme)
 
     def _sums(self, level: Level, loaded: object, order: NDArray[np.int64]) -> Ciphertexts:
         summed = level.frontier.summed()
-        sums = encrypted_sums(self._key, loaded, self._cuts, level.frontier.numbered_within(summed), len(summed))
+        sums = encrypted_sums(
+            self._key, loaded, self._cuts, level.frontier.numbered_within(summed), len(summed)
+        )
         sums[~level.disclosable] = self._key.identity
-        return self._key.join(sums[:, order].reshape(-1, self._scheme.width), self._packing.slots, self._packing.slot_bits)
+        return self._key.join(
+            sums[:, order].reshape(-1, self._scheme.width),
+            self._packing.slots,
+            self._packing.slot_bits,
+        )
 
     async def _answer(self, level: Level, order: NDArray[np.int64]) -> None:
         """Send which rows go left at the chosen splits; the label party then knows these sides."""
         message = await self._channel.receive("boosting/chosen")
         nodes, chosen = self._chosen(message, level)
         sides = []
-        for node, cut, rows in zip(nodes, chosen, rows_of_nodes(level.frontier, nodes), strict=True):
+        for node, cut, rows in zip(
+            nodes, chosen, rows_of_nodes(level.frontier, nodes), strict=True
+        ):
             lowest = self._cuts.lowest(int(order[cut]), level.counts[node])
             self.splits.append(lowest)
             sides.append(self._cuts.left(lowest)[rows])
-        await self._channel.send("boosting/sides", left=pack_bits(np.concatenate([np.empty(0, np.bool_), *sides])))
+        await self._channel.send(
+            "boosting/sides", left=pack_bits(np.concatenate([np.empty(0, np.bool_), *sides]))
+        )
 
     def _chosen(self, message: Message, level: Level) -> tuple[list[int], list[int]]:
         nodes = message.array("nodes", "uint32", [None]).astype(np.int64)
         cuts = message.array("cuts", "uint32", [len(nodes)]).astype(np.int64)
-        if (np.diff(nodes) <= 0).any() or (nodes >= level.frontier.count).any() or (cuts >= len(self._cuts)).any():
+        if (
+            (np.diff(nodes) <= 0).any()
+            or (nodes >= level.frontier.count).any()
+            or (cuts >= len(self._cuts)).any()
+        ):
             raise malformed(message, "an unknown node or cut, or nodes out of order")
         if not level.allowed[nodes, cuts].all():
-            sentence = f"{message.peer} chose a cut with fewer than {self._terms.min_rows} rows on a side."
+            sentence = (
+                f"{message.peer} chose a cut with fewer than {self._terms.min_rows} rows on a side."
+            )
             raise PeerFault("split_not_allowed", sentence, peer=message.peer)
         return nodes.tolist(), cuts.tolist()
 
@@ -137,11 +173,22 @@ class Passive:
         left[inside] = unpack_bits(message, "left", int(inside.sum()))
         divided = frontier.divided(split, left)
         if (divided.sizes() < self._terms.min_rows).any():
-            raise PeerFault("split_not_allowed", f"{message.peer} made a node of fewer than {self._terms.min_rows} rows.", peer=message.peer)
-        return await asyncio.to_thread(self._level, divided, level.disclosable[np.flatnonzero(split) // frontier.siblings], order)
+            raise PeerFault(
+                "split_not_allowed",
+                f"{message.peer} made a node of fewer than {self._terms.min_rows} rows.",
+                peer=message.peer,
+            )
+        return await asyncio.to_thread(
+            self._level,
+            divided,
+            level.disclosable[np.flatnonzero(split) // frontier.siblings],
+            order,
+        )
 
 
-def encrypted_sums(key: PublicKey, loaded: object, cuts: SplitCandidates, node: NDArray[np.int64], nodes: int) -> Ciphertexts:
+def encrypted_sums(
+    key: PublicKey, loaded: object, cuts: SplitCandidates, node: NDArray[np.int64], nodes: int
+) -> Ciphertexts:
     """Return the encrypted sums of each cut's left side, (nodes, cuts, width): those of
     ``SplitCandidates.sums``.
     """

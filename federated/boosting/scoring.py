@@ -31,7 +31,9 @@ class LabelTrees:
         self.model, self.features, self._forest = forest.own.model, forest.features, forest
         self._own = forest.own.sides(table.columns, len(table))
 
-    async def scores(self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]) -> Scores:
+    async def scores(
+        self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]
+    ) -> Scores:
         """Return the log-odds of bad."""
         sides = {self._forest.party: self._own[rows]}
         for name in departments:
@@ -54,7 +56,9 @@ class FeatureSides:
         them.
         """
 
-    async def answer(self, session: Session, label: str, rows: NDArray[np.int64], _first: int) -> None:
+    async def answer(
+        self, session: Session, label: str, rows: NDArray[np.int64], _first: int
+    ) -> None:
         """Send the sides."""
         await send_array(session, label, "scoring/sides", pack_bits(self._own[rows]))
 
@@ -75,8 +79,14 @@ def feature_scorer(data: bytes, table: Table) -> FeatureSides:
 
 
 async def _receive(session: Session, peer: str, rows: int, splits: int) -> SplitSides:
-    data = await receive_array(session, peer, "scoring/sides", -(-rows * splits // 8), "uint8") if splits else np.empty(0, np.uint8)
+    data = (
+        await receive_array(session, peer, "scoring/sides", -(-rows * splits // 8), "uint8")
+        if splits
+        else np.empty(0, np.uint8)
+    )
     sides = np.unpackbits(data.astype(np.uint8)).astype(np.bool_)
     if sides[rows * splits :].any():
-        raise PeerFault("message_malformed", f"{peer} sent sides of more rows than requested.", peer=peer)
+        raise PeerFault(
+            "message_malformed", f"{peer} sent sides of more rows than requested.", peer=peer
+        )
     return sides[: rows * splits].reshape(rows, splits)

@@ -26,18 +26,37 @@ class SplitCandidates:
     sums.
     """
 
-    def __init__(self, bins: Sequence[Bins], columns: Mapping[str, NDArray[Any]], train: int) -> None:
+    def __init__(
+        self, bins: Sequence[Bins], columns: Mapping[str, NDArray[Any]], train: int
+    ) -> None:
         self.bins, self.train = list(bins), train
         self._codes = [column_bins.codes(columns[column_bins.column]) for column_bins in bins]
         # Rows without a bin get a position of their own after all bins.
         widths = [len(column_bins.names) + 1 for column_bins in bins]
-        self._codes = [np.where(codes < 0, width - 1, codes) for codes, width in zip(self._codes, widths, strict=True)]
+        self._codes = [
+            np.where(codes < 0, width - 1, codes)
+            for codes, width in zip(self._codes, widths, strict=True)
+        ]
         first = np.cumsum([0, *widths])
         self.width = int(first[-1])
-        self._places = np.stack([codes[:train] + start for codes, start in zip(self._codes, first[:-1], strict=True)], axis=1) if bins else None
+        self._places = (
+            np.stack(
+                [
+                    codes[:train] + start
+                    for codes, start in zip(self._codes, first[:-1], strict=True)
+                ],
+                axis=1,
+            )
+            if bins
+            else None
+        )
         self.starts_column = np.zeros(self.width, np.bool_)
         """Where running sums start again."""
-        listed = [(column, code) for column, column_bins in enumerate(bins) for code in range(_cuts(column_bins, self._codes[column][:train]))]
+        listed = [
+            (column, code)
+            for column, column_bins in enumerate(bins)
+            for code in range(_cuts(column_bins, self._codes[column][:train]))
+        ]
         self._cuts = np.array(listed, np.int64).reshape(-1, 2)
         self.at: Integers = first[self._cuts[:, 0]] + self._cuts[:, 1]
         """The position of each cut's sum."""
@@ -46,15 +65,28 @@ class SplitCandidates:
             self.starts_column[first[column]] = True
 
     @classmethod
-    def of(cls, columns: Mapping[str, NDArray[Any]], train: int, *, max_bins: int, min_rows: int) -> SplitCandidates:
+    def of(
+        cls, columns: Mapping[str, NDArray[Any]], train: int, *, max_bins: int, min_rows: int
+    ) -> SplitCandidates:
         """Bin columns over their training rows; ``column_constant``, ``column_malformed``."""
         for name, column in columns.items():
             if column.dtype.kind == "f" and np.isinf(column).any():
                 raise BadInput("column_malformed", f"The column {name} has an infinite value.")
-        cuts = cls([bin_column(name, column[:train], max_bins=max_bins, min_rows=min_rows) for name, column in columns.items()], columns, train)
+        cuts = cls(
+            [
+                bin_column(name, column[:train], max_bins=max_bins, min_rows=min_rows)
+                for name, column in columns.items()
+            ],
+            columns,
+            train,
+        )
         for bins, codes in zip(cuts.bins, cuts._codes, strict=True):
             if (codes[:train] == codes[0]).all():
-                raise BadInput("column_constant", f"The column {bins.column} has one value only, or none.", hint="Leave it out of the job.")
+                raise BadInput(
+                    "column_constant",
+                    f"The column {bins.column} has one value only, or none.",
+                    hint="Leave it out of the job.",
+                )
         return cuts
 
     def __len__(self) -> int:
@@ -117,7 +149,9 @@ class SplitCandidates:
         allowed: NDArray[np.bool_] = (counts >= min_rows) & (sizes[:, None] - counts >= min_rows)
         return allowed
 
-    def disclosable(self, counts: Integers, sizes: Integers, before: NDArray[np.bool_], min_rows: int) -> NDArray[np.bool_]:
+    def disclosable(
+        self, counts: Integers, sizes: Integers, before: NDArray[np.bool_], min_rows: int
+    ) -> NDArray[np.bool_]:
         """Return the cuts whose sums may be disclosed for a group of siblings, (groups, cuts), out
         of those disclosed for their parent.
 
@@ -132,7 +166,9 @@ class SplitCandidates:
             for number in np.flatnonzero(self._cuts[:, 0] == column).tolist():
                 reached = counts[..., number] if bins.numeric else covered + counts[..., number]
                 parts = np.stack([reached - covered, sizes - reached])
-                disclosable[:, number] = before[:, number] & ((parts == 0) | (parts >= min_rows)).all(axis=(0, 2))
+                disclosable[:, number] = before[:, number] & (
+                    (parts == 0) | (parts >= min_rows)
+                ).all(axis=(0, 2))
                 covered = np.where(disclosable[:, number, None], reached, covered)
         return disclosable
 
@@ -141,15 +177,23 @@ class SplitCandidates:
             return np.zeros((nodes, 0), np.int64)
         rows = np.flatnonzero(node >= 0)
         keys = (node[rows, None] * self.width + self._places[rows]).ravel()
-        weights = None if values is None else np.repeat(values[rows], self._places.shape[1]).astype(np.float64)
-        histogram = np.bincount(keys, weights, minlength=nodes * self.width).reshape(nodes, self.width)
+        weights = (
+            None
+            if values is None
+            else np.repeat(values[rows], self._places.shape[1]).astype(np.float64)
+        )
+        histogram = np.bincount(keys, weights, minlength=nodes * self.width).reshape(
+            nodes, self.width
+        )
         return self.running(np.rint(histogram).astype(np.int64))[:, self.at]
 
     def running(self, histogram: Integers) -> Integers:
         """Return running sums within each column, (nodes, width)."""
         total = np.cumsum(histogram, axis=1)
         first = np.maximum.accumulate(np.where(self.starts_column, np.arange(self.width), 0))
-        before: Integers = np.concatenate([np.zeros((len(histogram), 1), np.int64), total], axis=1)[:, first]
+        before: Integers = np.concatenate([np.zeros((len(histogram), 1), np.int64), total], axis=1)[
+            :, first
+        ]
         return total - before
 
 

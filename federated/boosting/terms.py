@@ -24,7 +24,13 @@ _WHOLE = {
     "min_rows_summed": (1, 1 << 20),
     "first_trees_local": (0, 1000),
 }
-_REAL = {"learning_rate": (1e-6, 1.0), "reg_lambda": (0.0, 1e6), "gamma": (0.0, 1e6), "min_child_weight": (0.0, 1e6), "test_share": (0.01, 0.9)}
+_REAL = {
+    "learning_rate": (1e-6, 1.0),
+    "reg_lambda": (0.0, 1e6),
+    "gamma": (0.0, 1e6),
+    "min_child_weight": (0.0, 1e6),
+    "test_share": (0.01, 0.9),
+}
 
 
 @dataclass(frozen=True)
@@ -71,22 +77,44 @@ class ForestTerms:
         if not isinstance(given.get("label"), str):
             raise BadInput("spec_parameters", "label must be the name of a column.")
         terms = cls(**given)
-        if not (terms.test_column is None or isinstance(terms.test_column, str)) or terms.test_column == terms.label:
+        if (
+            not (terms.test_column is None or isinstance(terms.test_column, str))
+            or terms.test_column == terms.label
+        ):
             raise BadInput("spec_parameters", "test_column must be a column other than the label.")
         for name, (minimum, maximum) in _WHOLE.items():
-            if type(getattr(terms, name)) is not int or not minimum <= getattr(terms, name) <= maximum:
-                raise BadInput("spec_parameters", f"{name} is not an integer from {minimum} to {maximum}.")
+            if (
+                type(getattr(terms, name)) is not int
+                or not minimum <= getattr(terms, name) <= maximum
+            ):
+                raise BadInput(
+                    "spec_parameters", f"{name} is not an integer from {minimum} to {maximum}."
+                )
         for name, bounds in _REAL.items():
-            if type(getattr(terms, name)) not in (int, float) or not bounds[0] <= getattr(terms, name) <= bounds[1]:
-                raise BadInput("spec_parameters", f"{name} is not a number from {bounds[0]:g} to {bounds[1]:g}.")
+            if (
+                type(getattr(terms, name)) not in (int, float)
+                or not bounds[0] <= getattr(terms, name) <= bounds[1]
+            ):
+                raise BadInput(
+                    "spec_parameters",
+                    f"{name} is not a number from {bounds[0]:g} to {bounds[1]:g}.",
+                )
         if type(terms.bad) not in (int, float, str):
-            raise BadInput("spec_parameters", "bad must be a text or a number: the value of the label to predict.")
+            raise BadInput(
+                "spec_parameters",
+                "bad must be a text or a number: the value of the label to predict.",
+            )
         if terms.first_trees_local > terms.trees:
             raise BadInput("spec_parameters", "first_trees_local exceeds trees.")
         if terms.scheme not in SCHEMES:
-            raise BadInput("spec_parameters", f"Unknown scheme {terms.scheme!r:.40}; known are {', '.join(SCHEMES)}.")
+            raise BadInput(
+                "spec_parameters",
+                f"Unknown scheme {terms.scheme!r:.40}; known are {', '.join(SCHEMES)}.",
+            )
         if not isinstance(terms.alignment, Mapping):
-            raise BadInput("spec_parameters", "alignment must hold the parameters of an intersection.")
+            raise BadInput(
+                "spec_parameters", "alignment must hold the parameters of an intersection."
+            )
         terms.intersection()
         return terms
 
@@ -101,7 +129,12 @@ class ForestTerms:
     def rule(self) -> TreeParameters:
         """Return how trees grow."""
         return TreeParameters(
-            self.max_depth, float(self.learning_rate), float(self.reg_lambda), float(self.gamma), float(self.min_child_weight), self.min_rows
+            self.max_depth,
+            float(self.learning_rate),
+            float(self.reg_lambda),
+            float(self.gamma),
+            float(self.min_child_weight),
+            self.min_rows,
         )
 
     @property
@@ -123,7 +156,11 @@ class ForestTerms:
         """Return which labels are bad; ``label_missing``, ``label_not_binary``."""
         texts = column.dtype.kind != "f"
         if (np.array([value is None for value in column]) if texts else np.isnan(column)).any():
-            raise BadInput("label_missing", f"The label {self.label} is missing in a row.", hint="Remove such rows from the source.")
+            raise BadInput(
+                "label_missing",
+                f"The label {self.label} is missing in a row.",
+                hint="Remove such rows from the source.",
+            )
         if len(np.unique(column.astype(str) if texts else column)) > 2:
             raise BadInput("label_not_binary", f"The label {self.label} has more than two values.")
         if texts == (type(self.bad) is not str):

@@ -146,7 +146,9 @@ class Frontier:
         return Frontier(node, 2 * int(split.sum()), self.train)
 
 
-def with_siblings(parents: GradientSums, made: GradientSums, summed: NDArray[np.int64]) -> GradientSums:
+def with_siblings(
+    parents: GradientSums, made: GradientSums, summed: NDArray[np.int64]
+) -> GradientSums:
     """Return the sums of all nodes of a level from those of their parents and of the smaller
     children, (parents, cuts, 2).
     """
@@ -193,7 +195,9 @@ class GrowingTree:
 
     def add_sums(self, made: GradientSums) -> None:
         """Add the sums of ``frontier.summed()``: of left sides, (nodes, cuts, 2)."""
-        self._sums = made if self._sums is None else with_siblings(self._sums, made, self.frontier.summed())
+        self._sums = (
+            made if self._sums is None else with_siblings(self._sums, made, self.frontier.summed())
+        )
 
     @property
     def sums(self) -> GradientSums:
@@ -234,13 +238,21 @@ class GrowingTree:
         self.totals = np.zeros((frontier.count, 2), np.int64)
         np.add.at(self.totals, node[inside], self.pairs[inside])
         first, weights = len(self.nodes), [self.rule.weight(total) for total in self.totals]
-        self.nodes += [TreeNode(int(rows), weight) for rows, weight in zip(frontier.sizes(), weights, strict=True)]
+        self.nodes += [
+            TreeNode(int(rows), weight)
+            for rows, weight in zip(frontier.sizes(), weights, strict=True)
+        ]
         self.added = np.where(frontier.node < 0, self.added, np.append(weights, 0.0)[frontier.node])
         return list(range(first, len(self.nodes)))
 
 
 def apply_own_splits(
-    cuts: SplitCandidates, frontier: Frontier, chosen: NDArray[np.int64], counts: NDArray[np.int64], party: str, splits: list[int]
+    cuts: SplitCandidates,
+    frontier: Frontier,
+    chosen: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    party: str,
+    splits: list[int],
 ) -> tuple[list[Owner | None], NDArray[np.bool_]]:
     """Split nodes by the label party's own cuts; return the owner of each node's split, and the
     rows that go left.
@@ -259,12 +271,21 @@ def apply_own_splits(
     return owners, left
 
 
-def grow_locally(cuts: SplitCandidates, pairs: GradientSums, rows: int, rule: TreeParameters, party: str, splits: list[int]) -> GrowingTree:
+def grow_locally(
+    cuts: SplitCandidates,
+    pairs: GradientSums,
+    rows: int,
+    rule: TreeParameters,
+    party: str,
+    splits: list[int],
+) -> GrowingTree:
     """Grow a tree from one party's own columns. The cuts it uses are appended to ``splits``."""
     tree = GrowingTree(pairs, rows, rule)
     while tree.open:
         frontier = tree.frontier
-        tree.add_sums(cuts.sums(frontier.numbered_within(frontier.summed()), len(frontier.summed()), pairs))
+        tree.add_sums(
+            cuts.sums(frontier.numbered_within(frontier.summed()), len(frontier.summed()), pairs)
+        )
         counts = cuts.counts(frontier.training, frontier.count)
         chosen = tree.best(cuts.allowed(counts, frontier.sizes(), rule.min_rows))
         tree.split(*apply_own_splits(cuts, frontier, chosen, counts, party, splits))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from federated.errors import BadInput, Conflict, NotFound
-from federated.horizontal.files import locked, write_whole
+from federated.horizontal.files import locked, write_atomically
 
 MAX_AMOUNT = 10**15  # a billion rho; more is a typing error
 
@@ -108,7 +108,7 @@ class Budget:
         return dict(ledger)
 
     def _write(self, ledger: dict[str, Any]) -> None:
-        write_whole(self._path, json.dumps(ledger, ensure_ascii=False, indent=1).encode())
+        write_atomically(self._path, json.dumps(ledger, ensure_ascii=False, indent=1).encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Atomic file writes, and file locks.
 
-``chain.keys`` has the like, but Flower's environment lacks what that module needs.
+``chain.keys.files`` has the like, but Flower's environment lacks what that module needs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file of mode 0600 atomically and durably.
 
     A crash leaves the old content or the new.

@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from federated.errors import BadInput, Forbidden, PeerFault, QiaolianError
 from federated.gate import FolderGate
 from federated.horizontal.budget import Budget
-from federated.horizontal.files import locked, write_whole
+from federated.horizontal.files import locked, write_atomically
 from federated.horizontal.models import Vector, digest_of
 from federated.horizontal.secagg import Aggregator, Member, advert_digest
 from federated.horizontal.signatures import is_signed, private_key, sign
@@ -97,7 +97,9 @@ class Node:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings, self._plan = settings, read_plan(settings["plan"])
-        self._folder = Path(settings["state"]) / hashlib.sha256(self._plan.name.encode()).hexdigest()
+        self._folder = (
+            Path(settings["state"]) / hashlib.sha256(self._plan.name.encode()).hexdigest()
+        )
 
     def answer(self, content: RecordDict) -> RecordDict:
         """Run the step that the server asks for; ``message_unexpected``, ``message_malformed``."""
@@ -168,12 +170,15 @@ class Node:
         for number in self._plan.sums:
             member = Member(self._plan.terms(number), name, secrets.token_bytes(32))
             adverts[number] = {name: member.advertise()}
-            write_whole(self._folder / str(number), member.dump())
+            write_atomically(self._folder / str(number), member.dump())
         signature = sign(key, list(self._digests(name, adverts).values()))
         return RecordDict({**pack(adverts), _SIGNATURES: ConfigRecord({name: signature})})
 
     def _shares(self, tables: Tables, signatures: Mapping[str, bytes]) -> RecordDict:
-        if set(tables) != set(self._plan.sums) or len({frozenset(table) for table in tables.values()}) != 1:
+        if (
+            set(tables) != set(self._plan.sums)
+            or len({frozenset(table) for table in tables.values()}) != 1
+        ):
             raise PeerFault(
                 "message_malformed",
                 "The server's lists of keys are not one for each sum of the plan, with the same members.",
@@ -211,7 +216,10 @@ class Node:
         return digests
 
     def _digests(self, name: str, adverts: Tables) -> dict[int, bytes]:
-        return {number: advert_digest(self._plan.terms(number), name, adverts[number][name]) for number in self._plan.sums}
+        return {
+            number: advert_digest(self._plan.terms(number), name, adverts[number][name])
+            for number in self._plan.sums
+        }
 
     def _masked(self, number: int, tables: Tables, content: RecordDict) -> RecordDict:
         common = array_of(content, "common", np.dtype(np.float64), self._plan.model.size)
@@ -244,7 +252,7 @@ class Node:
             try:
                 return act(member)
             finally:
-                write_whole(path, member.dump())
+                write_atomically(path, member.dump())
 
 
 def read_rows(path: Path, plan: Plan) -> dict[str, NDArray[Any]]:
@@ -372,7 +380,9 @@ class _Server:
         numbers = list(aggregators)
         answers = self._ask("keys", 0, dict.fromkeys(self._plan.members, RecordDict()))
         adverts = {name: unpack(content) for name, content in answers.items()}
-        signatures = {name: signatures_of(content).get(name, b"") for name, content in answers.items()}
+        signatures = {
+            name: signatures_of(content).get(name, b"") for name, content in answers.items()
+        }
         rosters = {
             number: aggregators[number].collect_keys(
                 {name: _own(name, advert, number) for name, advert in adverts.items()},
@@ -401,7 +411,10 @@ class _Server:
             request["common"] = ArrayRecord([common])
         terms = self._plan.terms(number)
         replies = self._ask("masked", number, requests)
-        vectors = {name: array_of(content, "vector", terms.dtype, terms.length) for name, content in replies.items()}
+        vectors = {
+            name: array_of(content, "vector", terms.dtype, terms.length)
+            for name, content in replies.items()
+        }
         survivors = aggregator.add_masked(vectors)
         survivor_list = pack({number: dict.fromkeys(survivors, b"")})
         confirmed = self._table("confirm", number, dict.fromkeys(survivors, survivor_list))
@@ -419,7 +432,10 @@ class _Server:
         number: int,
         requests: Mapping[str, RecordDict],
     ) -> dict[str, Mapping[str, bytes]]:
-        return {name: unpack(content).get(number, {}) for name, content in self._ask(step, number, requests).items()}
+        return {
+            name: unpack(content).get(number, {})
+            for name, content in self._ask(step, number, requests).items()
+        }
 
     def _ask(
         self,
@@ -491,7 +507,11 @@ def array_of(content: RecordDict, name: str, dtype: np.dtype[Any], length: int) 
         (array,) = content.array_records[name].to_numpy_ndarrays()
     except (KeyError, ValueError, TypeError, EOFError) as error:
         raise PeerFault("message_malformed", f"A message lacks the array {name}.") from error
-    if array.dtype != dtype or array.shape != (length,) or (dtype.kind == "f" and not np.isfinite(array).all()):
+    if (
+        array.dtype != dtype
+        or array.shape != (length,)
+        or (dtype.kind == "f" and not np.isfinite(array).all())
+    ):
         raise PeerFault(
             "message_malformed",
             f"The array {name} is not {dtype} [{length}] of finite numbers.",
@@ -505,4 +525,4 @@ def _own(name: str, tables: Tables, number: int) -> bytes:
 
 
 def _write(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+    write_atomically(path, json.dumps(value, ensure_ascii=False, indent=1).encode())

@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import federated
-from chain.keys import tls_certificate, tls_private_pem, write_private
-from chain.loopback import free_ports
+from chain.core.loopback import free_ports
+from chain.keys.files import tls_certificate, tls_private_pem, write_private
 from federated.errors import BadInput, PeerFault, Unavailable
 from federated.horizontal.training import Plan
 
@@ -69,7 +69,9 @@ import hashlib, pathlib, sys
 from flwr.cli.build import build_fab_from_disk
 print(hashlib.sha256(build_fab_from_disk(pathlib.Path(sys.argv[1]))).hexdigest())
 """
-_APP_CODE = 'from federated.horizontal.flower_app import client, server\n\n__all__ = ["client", "server"]\n'
+_APP_CODE = (
+    'from federated.horizontal.flower_app import client, server\n\n__all__ = ["client", "server"]\n'
+)
 
 
 def find_python() -> Path:
@@ -157,7 +159,10 @@ class Deployment:
             "members": list(plan.members),
             "parameters": dict(plan.parameters),
         }
-        keys = {name: (self._folder / name / "node.pub").read_text(encoding="utf-8") for name in self._members}
+        keys = {
+            name: (self._folder / name / "node.pub").read_text(encoding="utf-8")
+            for name in self._members
+        }
         for name in self._members:
             home = self._folder / name
             own = {
@@ -191,7 +196,11 @@ class Deployment:
 
     def processes(self) -> list[psutil.Process]:
         """Return the running processes that were started; each may have children."""
-        return [psutil.Process(process.pid) for process in self._processes.values() if process.poll() is None]
+        return [
+            psutil.Process(process.pid)
+            for process in self._processes.values()
+            if process.poll() is None
+        ]
 
     def stop_node(self, name: str) -> None:
         """End one member's SuperNode, as if its machine had failed."""
@@ -360,7 +369,10 @@ class Deployment:
             return False
         self._next_look = time.monotonic() + 10.0
         runs = self._flwr("ls", "local")["runs"]
-        return any(listed["run-id"] == run and str(listed["status"]).startswith("finished") for listed in runs)
+        return any(
+            listed["run-id"] == run and str(listed["status"]).startswith("finished")
+            for listed in runs
+        )
 
     def _wait_for(self, holds: Callable[[], bool], timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout
@@ -372,7 +384,11 @@ class Deployment:
                     f"Flower: {what} took longer than {timeout:g} s.",
                     hint=f"See the logs in {self._folder}.",
                 )
-            dead = [name for name, process in self._processes.items() if process.poll() is not None and what.startswith("the Super")]
+            dead = [
+                name
+                for name, process in self._processes.items()
+                if process.poll() is not None and what.startswith("the Super")
+            ]
             if dead:
                 raise Unavailable(
                     "flower_failed",

@@ -32,7 +32,9 @@ def discrete_gaussian(sigma: int, count: int, randomness: Randomness) -> NDArray
     while filled < count:
         draws = discrete_laplace(sigma, min(_BLOCK, 3 * (count - filled) + 64), randomness)
         draws = draws[np.abs(draws) <= TAIL * sigma]
-        accepted = draws[_exponential_coin((np.abs(draws) - sigma) ** 2, 2 * sigma * sigma, randomness)][: count - filled]
+        accepted = draws[
+            _exponential_coin((np.abs(draws) - sigma) ** 2, 2 * sigma * sigma, randomness)
+        ][: count - filled]
         out[filled : filled + len(accepted)] = accepted
         filled += len(accepted)
     return out

@@ -167,6 +167,8 @@ def train_locally(
         order = randomness.permutation(len(rows))
         for begin in range(0, len(rows), batch):
             chosen = order[begin : begin + batch]
-            step = model.gradient(parameters, rows[chosen], labels[chosen]) + mu * (parameters - start)
+            step = model.gradient(parameters, rows[chosen], labels[chosen]) + mu * (
+                parameters - start
+            )
             parameters -= rate * step
     return parameters

@@ -55,7 +55,9 @@ def clip_l2(vector: NDArray[np.int64], clip: int) -> NDArray[np.int64]:
 def squared_norm(vector: NDArray[np.int64]) -> int:
     """Return the exact sum of squares of up to 2**28 elements below 2**31 in magnitude."""
     high, low = vector >> 16, vector & 0xFFFF
-    return (int((high * high).sum()) << 32) + (int((high * low).sum()) << 17) + int((low * low).sum())
+    return (
+        (int((high * high).sum()) << 32) + (int((high * low).sum()) << 17) + int((low * low).sum())
+    )
 
 
 def party_sigma(clip: int, multiplier: float, shares: int) -> int:

@@ -86,7 +86,11 @@ async def contribute(
     )
     await channel.send("secagg/keys", advert=advert)
     roster = _unpack(await channel.receive("secagg/roster"), terms, ADVERT_BYTES)
-    attested = {peer: await _attestation(session.to(peer), basis) for peer in roster if peer != session.party}
+    attested = {
+        peer: await _attestation(session.to(peer), basis)
+        for peer in roster
+        if peer != session.party
+    }
     await _send_table(channel, "secagg/shares", member.share(roster, attested), SEALED_BYTES)
     sealed = _unpack(await channel.receive("secagg/sealed"), terms, SEALED_BYTES)
     masked = await asyncio.to_thread(member.mask, vector, sealed, basis)

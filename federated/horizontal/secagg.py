@@ -155,7 +155,9 @@ class Terms:
 
 def pair_label(terms: Terms, use: str, first: str, second: str) -> bytes:
     """Return the label of a key for one use, from one member to another."""
-    ends = b"".join(len(name.encode()).to_bytes(2, "big") + name.encode() for name in (first, second))
+    ends = b"".join(
+        len(name.encode()).to_bytes(2, "big") + name.encode() for name in (first, second)
+    )
     return use.encode() + b"/" + terms.digest + ends
 
 
@@ -253,7 +255,10 @@ class Member:
         """
         self._advance(1)
         self.terms.check_set(roster, "members have sent keys")
-        if any(len(advert) != ADVERT_BYTES for advert in roster.values()) or roster.get(self.name) != self._advert():
+        if (
+            any(len(advert) != ADVERT_BYTES for advert in roster.values())
+            or roster.get(self.name) != self._advert()
+        ):
             raise PeerFault(
                 "roster_wrong",
                 "The list of keys has one of the wrong length, or another key under this party's own name.",
@@ -356,7 +361,9 @@ class Member:
                 "This party's vector is reported missing, but it was sent.",
             )
         self.survivors = tuple(survivors)
-        return {peer: self._confirmation(self.name, peer) for peer in survivors if peer != self.name}
+        return {
+            peer: self._confirmation(self.name, peer) for peer in survivors if peer != self.name
+        }
 
     def reveal(self, confirmations: Mapping[str, bytes]) -> dict[str, bytes]:
         """Step 5: return one share for every member that shared.
@@ -381,11 +388,16 @@ class Member:
                     peer=peer,
                 )
         shares = self._open_all()
-        return {owner: shares[owner][1 if owner in self.survivors else 0] for owner in self._senders()}
+        return {
+            owner: shares[owner][1 if owner in self.survivors else 0] for owner in self._senders()
+        }
 
     def dump(self) -> bytes:
         """Return the state as JSON. Store it where the seed may be stored."""
-        hexed = [{name: value.hex() for name, value in table.items()} for table in (self.roster, self.sealed)]
+        hexed = [
+            {name: value.hex() for name, value in table.items()}
+            for table in (self.roster, self.sealed)
+        ]
         return json.dumps(
             [self.name, self.seed.hex(), self.step, *hexed, list(self.survivors), self.basis.hex()],
             ensure_ascii=False,
@@ -395,7 +407,10 @@ class Member:
     def load(cls, terms: Terms, data: bytes) -> Member:
         """Return a dumped member."""
         name, seed, step, roster, sealed, survivors, basis = json.loads(data)
-        keys, shares = ({peer: bytes.fromhex(value) for peer, value in table.items()} for table in (roster, sealed))
+        keys, shares = (
+            {peer: bytes.fromhex(value) for peer, value in table.items()}
+            for table in (roster, sealed)
+        )
         return cls(
             terms,
             name,
@@ -523,7 +538,10 @@ class Aggregator:
                 )
             for sealed_message in sent.values():
                 _check_size(name, sealed_message, SEALED_BYTES)
-        return {to: {name: shares[name][to] for name in self.senders if name != to} for to in self.senders}
+        return {
+            to: {name: shares[name][to] for name in self.senders if name != to}
+            for to in self.senders
+        }
 
     def add_masked(self, vectors: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
         """Step 3: return the survivors, whose list goes to each of them."""
@@ -557,7 +575,10 @@ class Aggregator:
                 )
             for confirmation in sent.values():
                 _check_size(name, confirmation, CONFIRMATION_BYTES)
-        return {to: {name: confirmations[name][to] for name in confirmed if name != to} for to in confirmed}
+        return {
+            to: {name: confirmations[name][to] for name in confirmed if name != to}
+            for to in confirmed
+        }
 
     def unmask(self, revealed: Mapping[str, Mapping[str, bytes]]) -> NDArray[np.int64]:
         """Step 5: return the exact sum of the survivors' vectors.

@@ -301,7 +301,9 @@ class Plan:
                 raise BadInput("column_missing", f"The rows have no column {name}.")
         labels = _labels(columns[label], self.parameters["positive"], label)
         keep = ~np.isnan(labels)
-        rows = np.column_stack([_encode(name, columns[name], features[name]) for name in features])[keep]
+        rows = np.column_stack([_encode(name, columns[name], features[name]) for name in features])[
+            keep
+        ]
         if not len(rows):
             raise BadInput("no_rows", "There is no row with a label.")
         if len(rows) > self.parameters["most_rows"]:

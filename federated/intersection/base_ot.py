@@ -99,7 +99,9 @@ async def receive_seeds(
 
 
 def _points(message: Message, count: int, suite: Suite) -> list[bytes]:
-    return [point.tobytes() for point in message.array("points", "uint8", [count, suite.group.width])]
+    return [
+        point.tobytes() for point in message.array("points", "uint8", [count, suite.group.width])
+    ]
 
 
 def _hashed(

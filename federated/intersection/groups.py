@@ -74,7 +74,10 @@ class Ristretto255:
 
     def base_times(self, scalars: Sequence[int]) -> list[bytes]:
         """Return multiples of the base point."""
-        return [rbcl.crypto_scalarmult_ristretto255_base(scalar.to_bytes(32, "little")) for scalar in scalars]
+        return [
+            rbcl.crypto_scalarmult_ristretto255_base(scalar.to_bytes(32, "little"))
+            for scalar in scalars
+        ]
 
     def times(self, scalar: int, points: Sequence[bytes]) -> list[bytes]:
         """Return scalar·P for each P."""

@@ -91,7 +91,9 @@ class Terms:
         """Return the padded size for so many rows; BadInput ``set_too_large``."""
         size = self._rounded_up(rows)
         if size > self.max_rows:
-            sentence = f"The set has {size} rows after padding; at most {self.max_rows} are allowed."
+            sentence = (
+                f"The set has {size} rows after padding; at most {self.max_rows} are allowed."
+            )
             raise BadInput(
                 "set_too_large",
                 sentence,

@@ -92,7 +92,9 @@ class IdentifierFormat:
             Conflict: ``ids_form_differs`` where no identifier of one could equal one of the other.
         """
         if self.fixed and other.fixed and self.width != other.width:
-            sentence = f"The identifiers here have {self.width} bytes, the other party's {other.width}."
+            sentence = (
+                f"The identifiers here have {self.width} bytes, the other party's {other.width}."
+            )
             raise Conflict("ids_form_differs", sentence, hint="Agree on one kind of identifier.")
         if {self.case, other.case} == {"lower", "upper"}:
             raise Conflict(
@@ -117,7 +119,9 @@ class Tagging:
 
     def key(self, attempt: int = 0) -> bytes:
         """Return the 16-byte key of the tags in an attempt at cuckoo hashing."""
-        return self.suite.digest(b"qiaolian.psi.v1/tags", self.value, attempt.to_bytes(4, "big"))[:16]
+        return self.suite.digest(b"qiaolian.psi.v1/tags", self.value, attempt.to_bytes(4, "big"))[
+            :16
+        ]
 
     def tags(self, ids: NDArray[np.bytes_], attempt: int = 0) -> Words:
         """Return the tags of identifiers under this attempt's key, as ``tags_of``."""

@@ -81,8 +81,13 @@ async def lead_opprf(
             "An OPPRF is between one leader and one or more followers, all different.",
         )
     _require_hidden(terms)
-    psi_sessions = [await handshake(session, follower, ids, terms, "receiver", label) for follower in followers]
-    ot_senders = [OtSender(psi.channel, psi.suite, psi.value, psi.randomness.child("transfers")) for psi in psi_sessions]
+    psi_sessions = [
+        await handshake(session, follower, ids, terms, "receiver", label) for follower in followers
+    ]
+    ot_senders = [
+        OtSender(psi.channel, psi.suite, psi.value, psi.randomness.child("transfers"))
+        for psi in psi_sessions
+    ]
     for ot_sender in ot_senders:
         await ot_sender.start()
     randomness = session.randomness.child(f"{label}/seats")
@@ -198,7 +203,10 @@ async def follow_opprf(
     psi = await handshake(session, leader, ids, terms, "sender", label)
     secret = await SenderSecret.draw(psi)
     message = await psi.channel.receive("intersection/placement")
-    width, key = message.integer("width", minimum=psi.width, maximum=MAX_BYTES), message.blob("key", 16)
+    width, key = (
+        message.integer("width", minimum=psi.width, maximum=MAX_BYTES),
+        message.blob("key", 16),
+    )
     sender = BatchOprfSender(
         psi,
         await asyncio.to_thread(tags_of, ids, width, psi.suite, key),
@@ -286,7 +294,10 @@ def _key_slots(psi: PsiSession, keys: Words, layout: Layout, attempt: int) -> Ke
     return KeySlots.of(
         keys,
         layout,
-        [permutation(psi.suite, psi.value, f"store/{attempt}/{kind}") for kind in ("thirds", "dense")],
+        [
+            permutation(psi.suite, psi.value, f"store/{attempt}/{kind}")
+            for kind in ("thirds", "dense")
+        ],
     )
 
 

@@ -47,7 +47,9 @@ class OprfFunction:
     """The code C and the hash H of one run."""
 
     def __init__(self, suite: Suite, value: bytes) -> None:
-        self._encoders = [permutation(suite, value, f"code/{number}") for number in range(INPUT_WORDS // 2)]
+        self._encoders = [
+            permutation(suite, value, f"code/{number}") for number in range(INPUT_WORDS // 2)
+        ]
         self._permutation = permutation(suite, value, "mask")
 
     def codes(self, tags: Words) -> Words:
@@ -84,7 +86,9 @@ class Pads:
     """
 
     def __init__(self, suite: Suite, value: bytes, number: int, words: int) -> None:
-        self._permutations = [permutation(suite, value, f"pad/{number}/{index}") for index in range(-(-words // 2))]
+        self._permutations = [
+            permutation(suite, value, f"pad/{number}/{index}") for index in range(-(-words // 2))
+        ]
 
     def over(self, values: Words, words: Words) -> None:
         """Add or remove, in place, the pads of values (rows, 2) over words (rows, words)."""

@@ -55,7 +55,9 @@ class Sm2:
 
     def times(self, scalar: int, points: Sequence[bytes]) -> list[bytes]:
         """Return scalar·P for each P."""
-        return [_encode(multiple) for multiple in _times(scalar, [_decode(point) for point in points])]
+        return [
+            _encode(multiple) for multiple in _times(scalar, [_decode(point) for point in points])
+        ]
 
     def times_each(self, scalars: Sequence[int], point: bytes) -> list[bytes]:
         """Return s·P for each s."""
@@ -74,7 +76,10 @@ class Sm2:
     def subtract(self, point: bytes, points: Sequence[bytes]) -> list[bytes]:
         """Return P - point for each P."""
         x, y = _decode(point)
-        return [_encode(total) for total in add_each([_decode(point) for point in points], [(x, P - y)] * len(points))]
+        return [
+            _encode(total)
+            for total in add_each([_decode(point) for point in points], [(x, P - y)] * len(points))
+        ]
 
 
 SM2 = Sm2()
@@ -85,7 +90,10 @@ def add_each(points: Sequence[Point], others: Sequence[Point]) -> list[Point]:
     inverses = _inverses(
         [_denominator(first, second) for first, second in zip(points, others, strict=True)],
     )
-    return [_sum(first, second, inverse) for first, second, inverse in zip(points, others, inverses, strict=True)]
+    return [
+        _sum(first, second, inverse)
+        for first, second, inverse in zip(points, others, inverses, strict=True)
+    ]
 
 
 def _denominator(first: Point, second: Point) -> int:

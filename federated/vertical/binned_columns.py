@@ -31,26 +31,48 @@ class BinnedColumns:
     @classmethod
     def of(cls, columns: Mapping[str, NDArray[Any]], plan: ScorecardPlan) -> BinnedColumns:
         """Bin the columns. Raises ``column_constant`` or ``column_malformed``."""
-        bins = tuple(bin_column(name, values, max_bins=plan.bins, min_rows=plan.min_rows) for name, values in columns.items())
+        bins = tuple(
+            bin_column(name, values, max_bins=plan.bins, min_rows=plan.min_rows)
+            for name, values in columns.items()
+        )
         codes = tuple(column_bins.codes(columns[column_bins.column]) for column_bins in bins)
-        return cls(bins, codes, tuple(Layout.of(column_bins, code) for column_bins, code in zip(bins, codes, strict=True)))
+        return cls(
+            bins,
+            codes,
+            tuple(
+                Layout.of(column_bins, code) for column_bins, code in zip(bins, codes, strict=True)
+            ),
+        )
 
     def one_hot(self, rows: int) -> NDArray[np.bool_]:
         """Return (rows, all bins): whether a row falls into a bin."""
         return np.column_stack(
-            [np.empty((rows, 0), np.bool_), *(code[:, None] == np.arange(len(layout.rows)) for code, layout in self._in_bucket_order)]
+            [
+                np.empty((rows, 0), np.bool_),
+                *(
+                    code[:, None] == np.arange(len(layout.rows))
+                    for code, layout in self._in_bucket_order
+                ),
+            ]
         )
 
     def evidence(self, column_evidence: tuple[Evidence, ...]) -> NDArray[np.float64]:
         """Return (rows, columns): the weight of evidence of each training row."""
-        return np.column_stack([evidence.column(code) for evidence, code in zip(column_evidence, self.codes, strict=True)])
+        return np.column_stack(
+            [
+                evidence.column(code)
+                for evidence, code in zip(column_evidence, self.codes, strict=True)
+            ]
+        )
 
     @property
     def _in_bucket_order(self) -> Any:
         return zip(self.codes, self.layouts, strict=True)
 
 
-def read_layouts(message: Message, columns: int, rows: int, plan: ScorecardPlan) -> tuple[Layout, ...]:
+def read_layouts(
+    message: Message, columns: int, rows: int, plan: ScorecardPlan
+) -> tuple[Layout, ...]:
     """Read a department's layouts; ``message_malformed`` if they break the plan."""
     value = message.value("columns")
     try:
@@ -59,7 +81,9 @@ def read_layouts(message: Message, columns: int, rows: int, plan: ScorecardPlan)
     except (TypeError, KeyError, ValueError):
         sound = False
     if not sound:
-        raise PeerFault("message_malformed", f"{message.peer}'s bins do not follow the plan.", peer=message.peer)
+        raise PeerFault(
+            "message_malformed", f"{message.peer}'s bins do not follow the plan.", peer=message.peer
+        )
     return layouts
 
 
@@ -70,10 +94,18 @@ def _sound(layout: Layout, rows: int, plan: ScorecardPlan) -> bool:
     return fits and sum(layout.rows) <= rows and min(layout.rows) >= plan.min_rows
 
 
-async def receive_evidence(session: Session, label: str, binned: BinnedColumns) -> tuple[Evidence, ...]:
+async def receive_evidence(
+    session: Session, label: str, binned: BinnedColumns
+) -> tuple[Evidence, ...]:
     """Receive the weights of evidence of a department's own bins; ``message_malformed``."""
     bins = [len(layout.rows) for layout in binned.layouts]
-    woe = (await session.to(label).receive("scorecard/evidence")).array("words", "float64", [sum(bins)])
+    woe = (await session.to(label).receive("scorecard/evidence")).array(
+        "words", "float64", [sum(bins)]
+    )
     if not (np.abs(woe) < 32).all():
-        raise PeerFault("message_malformed", f"{label}'s weights of evidence are malformed.", peer=label)
-    return tuple(Evidence(tuple(weights.tolist()), 0.0) for weights in np.split(woe, np.cumsum(bins)[:-1]))
+        raise PeerFault(
+            "message_malformed", f"{label}'s weights of evidence are malformed.", peer=label
+        )
+    return tuple(
+        Evidence(tuple(weights.tolist()), 0.0) for weights in np.split(woe, np.cumsum(bins)[:-1])
+    )

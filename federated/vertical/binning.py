@@ -62,11 +62,16 @@ class Bins:
         """
         if self.numeric:
             empty = np.isnan(column.astype(np.float64))
-            codes = np.searchsorted(np.array(self.edges), column.astype(np.float64), side="left").astype(np.int64)
+            codes = np.searchsorted(
+                np.array(self.edges), column.astype(np.float64), side="left"
+            ).astype(np.int64)
         else:
             empty = np.array([value is None for value in column], np.bool_)
             index = {value: code for code, value in enumerate(self.values)}
-            codes = np.array([index.get(value, len(index) if self.other else NO_BIN) for value in column], np.int64)
+            codes = np.array(
+                [index.get(value, len(index) if self.other else NO_BIN) for value in column],
+                np.int64,
+            )
         codes[empty] = len(self.names) - 1 if self.missing else NO_BIN
         return codes
 
@@ -82,7 +87,11 @@ def bin_column(name: str, column: NDArray[Any], *, max_bins: int, min_rows: int)
     present, missing = column[~empty], int(empty.sum()) >= min_rows
     if numeric and np.isinf(present).any():
         raise BadInput("column_malformed", f"The column {name} has an infinite value.")
-    bins = _numeric(name, present, max_bins, min_rows, missing) if numeric else _texts(name, present, max_bins, min_rows, missing)
+    bins = (
+        _numeric(name, present, max_bins, min_rows, missing)
+        if numeric
+        else _texts(name, present, max_bins, min_rows, missing)
+    )
     if len(bins.names) < 2 or len(present) < min_rows:
         raise _constant(name, present, min_rows)
     return bins
@@ -92,7 +101,10 @@ def _constant(name: str, present: NDArray[Any], min_rows: int) -> BadInput:
     """Explain why one bin is left: no values, one value, or only rare values. Values are not shown."""
     different = len(set(present.tolist()))
     if not different:
-        why, hint = "no value in any training row", "Check the source, and which cells it declares as missing; else leave the column out of the job."
+        why, hint = (
+            "no value in any training row",
+            "Check the source, and which cells it declares as missing; else leave the column out of the job.",
+        )
     elif different == 1:
         why, hint = "one value only in the training rows", "Leave it out of the job."
     else:
@@ -104,7 +116,9 @@ def _constant(name: str, present: NDArray[Any], min_rows: int) -> BadInput:
 def _numeric(name: str, present: NDArray[Any], max_bins: int, min_rows: int, missing: bool) -> Bins:
     if not len(present):
         return Bins(name, True, missing=missing)
-    wanted = np.unique(np.quantile(present, np.arange(1, max_bins) / max_bins, method="inverted_cdf"))
+    wanted = np.unique(
+        np.quantile(present, np.arange(1, max_bins) / max_bins, method="inverted_cdf")
+    )
     edges: list[float] = []
     below = 0
     for edge in wanted.tolist():
@@ -117,7 +131,11 @@ def _numeric(name: str, present: NDArray[Any], max_bins: int, min_rows: int, mis
 
 def _texts(name: str, present: NDArray[Any], max_bins: int, min_rows: int, missing: bool) -> Bins:
     values, counts = np.unique(present.astype(str), return_counts=True)
-    frequent = sorted(np.argsort(-counts, kind="stable")[: max_bins - 1].tolist()) if len(values) > max_bins else range(len(values))
+    frequent = (
+        sorted(np.argsort(-counts, kind="stable")[: max_bins - 1].tolist())
+        if len(values) > max_bins
+        else range(len(values))
+    )
     own_bin = [index for index in frequent if counts[index] >= min_rows]
     return Bins(
         name,
@@ -159,8 +177,13 @@ class Evidence:
         ordered, else with the largest other bin.
         """
         groups = _joined(layout, bad, min_cases)
-        rows, bad_counts = (np.array([sum(counts[index] for index in group) for group in groups], np.float64) for counts in (layout.rows, bad))
-        bad_shares, good_shares = ((counts + 0.5) / (counts + 0.5).sum() for counts in (bad_counts, rows - bad_counts))
+        rows, bad_counts = (
+            np.array([sum(counts[index] for index in group) for group in groups], np.float64)
+            for counts in (layout.rows, bad)
+        )
+        bad_shares, good_shares = (
+            (counts + 0.5) / (counts + 0.5).sum() for counts in (bad_counts, rows - bad_counts)
+        )
         woe = np.log(bad_shares / good_shares)
         found = np.zeros(len(layout.rows))
         for group, weight in zip(groups, woe, strict=True):
@@ -169,7 +192,10 @@ class Evidence:
 
     def rounded(self) -> Evidence:
         """Return what the column's owner receives: weights rounded to multiples of ``STEP``."""
-        return Evidence(tuple((np.rint(np.array(self.woe) / STEP) * STEP + 0.0).tolist()), self.information_value)
+        return Evidence(
+            tuple((np.rint(np.array(self.woe) / STEP) * STEP + 0.0).tolist()),
+            self.information_value,
+        )
 
     def column(self, codes: Codes) -> NDArray[np.float64]:
         """Return the weight of evidence of each row; 0 for rows without a bin."""
@@ -190,7 +216,9 @@ def _joined(layout: Layout, bad: Sequence[int], min_cases: int) -> list[list[int
         return min(bad_counts, size(index) - bad_counts)
 
     while len(groups) > 1:
-        thin = next((index for index in range(len(groups)) if smaller_side(index) < min_cases), None)
+        thin = next(
+            (index for index in range(len(groups)) if smaller_side(index) < min_cases), None
+        )
         if thin is None:
             break
         if thin < ordered and ordered > 1:

@@ -39,7 +39,9 @@ class Communicator:
             await self.session.to(peer).send(kind, words=words)
         total = words.copy()
         for peer in self.peers:
-            total += (await self.session.to(peer).receive(kind)).array("words", "uint64", [len(words)])
+            total += (await self.session.to(peer).receive(kind)).array(
+                "words", "uint64", [len(words)]
+            )
         return total
 
     async def open(self, share: RingArray, kind: str, *, bits: bool = False) -> RingArray:
@@ -48,7 +50,9 @@ class Communicator:
         """
         if not self.is_label:
             await self.send(self.label, kind, share)
-            return (await self.receive(self.label, kind, share.size, share.dtype.name)).reshape(share.shape)
+            return (await self.receive(self.label, kind, share.size, share.dtype.name)).reshape(
+                share.shape
+            )
         total = await self.sum_at_label(share, kind, bits=bits)
         await asyncio.gather(*(self.send(peer, kind, total) for peer in self.peers))
         return total
@@ -66,17 +70,23 @@ class Communicator:
         """
         if not self.is_label:
             await self.send(self.label, kind, share)
-            return (await self.receive(self.label, kind, len(share) * shape.total, share.dtype.name)).reshape(-1, shape.total)
+            return (
+                await self.receive(self.label, kind, len(share) * shape.total, share.dtype.name)
+            ).reshape(-1, shape.total)
         total = share.copy()
         for peer in self.peers:
-            part = await self.receive(peer, kind, len(share) * shape.columns[peer], share.dtype.name)
+            part = await self.receive(
+                peer, kind, len(share) * shape.columns[peer], share.dtype.name
+            )
             total[:, shape.span(peer)] += part.reshape(len(share), -1)
         await asyncio.gather(*(self.send(peer, kind, total) for peer in self.peers))
         return total
 
     async def sum_at_label(self, share: RingArray, kind: str, *, bits: bool = False) -> RingArray:
         """At the label party, combine the shares of all parties."""
-        parts = await asyncio.gather(*(self.receive(peer, kind, share.size, share.dtype.name) for peer in self.peers))
+        parts = await asyncio.gather(
+            *(self.receive(peer, kind, share.size, share.dtype.name) for peer in self.peers)
+        )
         total = share.copy()
         for part in parts:
             total = total ^ part.reshape(share.shape) if bits else total + part.reshape(share.shape)

@@ -38,7 +38,15 @@ class PartyRandomness:
         """Return this party's additive share of a dealer-generated value."""
         if not self._last:
             return self.mask(name, *shape, dtype=dtype)
-        return (await receive_array(self._session, self._dealer, f"dealt/{name}", int(np.prod(shape)), np.dtype(dtype).name)).reshape(shape)
+        return (
+            await receive_array(
+                self._session,
+                self._dealer,
+                f"dealt/{name}",
+                int(np.prod(shape)),
+                np.dtype(dtype).name,
+            )
+        ).reshape(shape)
 
 
 class DealerRandomness:
@@ -48,17 +56,25 @@ class DealerRandomness:
         self.session, self._seeds = session, seeds
         *self._drawing, self.last = seeds
 
-    def mask(self, name: str, *shape: int, dtype: RingDtype = np.uint64, bits: bool = False) -> RingArray:
+    def mask(
+        self, name: str, *shape: int, dtype: RingDtype = np.uint64, bits: bool = False
+    ) -> RingArray:
         """Return a mask: the sum of all parties' shares, or with ``bits`` their exclusive or."""
-        return _joined([uniform_ring(seed.child(name), dtype, *shape) for seed in self._seeds.values()], bits)
+        return _joined(
+            [uniform_ring(seed.child(name), dtype, *shape) for seed in self._seeds.values()], bits
+        )
 
-    def block_mask(self, name: str, shape: BlockShape, *, dtype: RingDtype = np.uint64) -> RingArray:
+    def block_mask(
+        self, name: str, shape: BlockShape, *, dtype: RingDtype = np.uint64
+    ) -> RingArray:
         """Return a mask (rows, all columns): the last party has a share of every column, any other
         of its own block.
         """
         total = uniform_ring(self._seeds[self.last].child(name), dtype, shape.rows, shape.total)
         for party in self._drawing:
-            total[:, shape.span(party)] += uniform_ring(self._seeds[party].child(name), dtype, shape.rows, shape.columns[party])
+            total[:, shape.span(party)] += uniform_ring(
+                self._seeds[party].child(name), dtype, shape.rows, shape.columns[party]
+            )
         return total
 
     async def deal(self, name: str, value: RingArray, *, bits: bool = False) -> None:
@@ -66,7 +82,18 @@ class DealerRandomness:
         shares.
         """
         dtype = value.dtype.type
-        rest = _joined([value, *(_negated(uniform_ring(self._seeds[party].child(name), dtype, *value.shape), bits) for party in self._drawing)], bits)
+        rest = _joined(
+            [
+                value,
+                *(
+                    _negated(
+                        uniform_ring(self._seeds[party].child(name), dtype, *value.shape), bits
+                    )
+                    for party in self._drawing
+                ),
+            ],
+            bits,
+        )
         await send_array(self.session, self.last, f"dealt/{name}", rest)
 
 

@@ -23,7 +23,9 @@ from federated.vertical.messages import receive_array, send_array
 from federated.vertical.preprocessing import bin_mask, count_dtype, counts_share, label_mask
 
 
-async def share_bin_counts(session: Session, label: str, seed: Randomness, one_hot: NDArray[np.bool_]) -> None:
+async def share_bin_counts(
+    session: Session, label: str, seed: Randomness, one_hot: NDArray[np.bool_]
+) -> None:
     """The owner's side. ``one_hot``: B."""
     (rows, bins), dtype = one_hot.shape, count_dtype(len(one_hot))
     bin_masks = await asyncio.to_thread(bin_mask, seed, rows, bins)
@@ -44,21 +46,37 @@ async def count_bad_rows(
     masked_label = label - label_mask(seed, len(bad))
     counts = {}
     for owner, width in bins.items():
-        masked = await receive_array(session, owner, "counting/bins", len(bad) * width, np.dtype(dtype).name)
+        masked = await receive_array(
+            session, owner, "counting/bins", len(bad) * width, np.dtype(dtype).name
+        )
         await send_array(session, owner, "counting/label", masked_label)
         total = await asyncio.to_thread(np.matmul, label, masked.reshape(-1, width))
         for sender, name in ((owner, "counting/share"), (dealer, "counting/rest")):
-            total = total + (await session.to(sender).receive(name)).array("words", np.dtype(dtype).name, [width])
+            total = total + (await session.to(sender).receive(name)).array(
+                "words", np.dtype(dtype).name, [width]
+            )
         counts[owner] = total.astype(np.int64)
         if (counts[owner] > label.sum(dtype=np.int64)).any():
-            raise PeerFault("counts_impossible", f"The counts with {owner} are above the number of bad rows.", peer=owner)
+            raise PeerFault(
+                "counts_impossible",
+                f"The counts with {owner} are above the number of bad rows.",
+                peer=owner,
+            )
     return counts
 
 
-async def deal_counts(session: Session, seeds: Mapping[str, Randomness], label: str, rows: int, bins: Mapping[str, int]) -> None:
+async def deal_counts(
+    session: Session,
+    seeds: Mapping[str, Randomness],
+    label: str,
+    rows: int,
+    bins: Mapping[str, int],
+) -> None:
     """The dealer's side: send the label party its share of every Mᵀm."""
     masks_of_label = label_mask(seeds[label], rows)
     for owner, width in bins.items():
         bin_masks = await asyncio.to_thread(bin_mask, seeds[owner], rows, width)
-        rest = await asyncio.to_thread(np.matmul, masks_of_label, bin_masks) - counts_share(seeds[owner], rows, width)
+        rest = await asyncio.to_thread(np.matmul, masks_of_label, bin_masks) - counts_share(
+            seeds[owner], rows, width
+        )
         await session.to(label).send("counting/rest", words=rest)

@@ -100,4 +100,6 @@ def truncated_share(opened: Ring64, shift: Shift, bits: int, *, adds_public: boo
     """Return this party's share of the value divided by 2**bits, from the opened masked value."""
     wrapped = (np.uint64(1) - (opened >> _TOP)) << np.uint64(64 - bits)
     share = shift.top * wrapped - shift.shifted
-    return share + (opened >> np.uint64(bits)) - (_OFFSET >> np.uint64(bits)) if adds_public else share
+    return (
+        share + (opened >> np.uint64(bits)) - (_OFFSET >> np.uint64(bits)) if adds_public else share
+    )

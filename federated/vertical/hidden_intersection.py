@@ -44,10 +44,21 @@ from federated.vertical.fixed_point import MAX_SHIFT_BITS, Ring64, encode, shift
 from federated.vertical.largest_eigenvalue import deal_largest_eigenvalue, largest_eigenvalue
 from federated.vertical.membership import TARGET_BITS, deal_membership, membership_shares
 from federated.vertical.messages import receive_array, send_array
-from federated.vertical.plan import MAX_COLUMNS, PartyRoles, ScorecardPlan, read_plan, require_finite
+from federated.vertical.plan import (
+    MAX_COLUMNS,
+    PartyRoles,
+    ScorecardPlan,
+    read_plan,
+    require_finite,
+)
 from federated.vertical.points import ScorecardPart
 from federated.vertical.preprocessing import BlockShape, count_dtype, uniform_ring
-from federated.vertical.products import deal_masked_select, deal_secret_product, masked_select, secret_product
+from federated.vertical.products import (
+    deal_masked_select,
+    deal_secret_product,
+    masked_select,
+    secret_product,
+)
 from federated.vertical.results import (
     evaluated_result,
     file_salt,
@@ -69,7 +80,13 @@ from federated.vertical.score_histogram import (
     score_histogram,
     shared_scores,
 )
-from federated.vertical.training import MaskedColumns, Trainer, deal_training, reveal_own_weights, shared_column_masks
+from federated.vertical.training import (
+    MaskedColumns,
+    Trainer,
+    deal_training,
+    reveal_own_weights,
+    shared_column_masks,
+)
 from federated.vertical.whitening import Whitening
 
 MAX_EIGENVALUE_PER_ROW = 16
@@ -95,16 +112,35 @@ class Frame:
     @classmethod
     def of(cls, roles: PartyRoles, rows: int, train: int, bins: Mapping[str, int]) -> Frame:
         """Build it. ``bins``: the number of bins of each party."""
-        return cls(rows, train, roles.block_shape(rows), BlockShape(rows, {name: bins[name] for name in roles.data_parties}))
+        return cls(
+            rows,
+            train,
+            roles.block_shape(rows),
+            BlockShape(rows, {name: bins[name] for name in roles.data_parties}),
+        )
 
     @classmethod
     def received(cls, message: Message, plan: ScorecardPlan, roles: PartyRoles) -> Frame:
         """Read it from the label party's message; ``message_malformed``."""
-        rows, bins = message.integer("rows", minimum=TARGET_BITS, maximum=MAX_BINS), message.value("bins")
+        rows, bins = (
+            message.integer("rows", minimum=TARGET_BITS, maximum=MAX_BINS),
+            message.value("bins"),
+        )
         train = message.integer("train", minimum=1, maximum=rows - 1)
-        whole = isinstance(bins, dict) and set(bins) == set(roles.data_parties) and not rows % TARGET_BITS
-        if not whole or not all(type(width) is int and 0 <= width <= MAX_COLUMNS * (plan.bins + 2) for width in bins.values()):
-            raise PeerFault("message_malformed", f"{message.peer} did not send valid numbers of rows and bins.", peer=message.peer)
+        whole = (
+            isinstance(bins, dict)
+            and set(bins) == set(roles.data_parties)
+            and not rows % TARGET_BITS
+        )
+        if not whole or not all(
+            type(width) is int and 0 <= width <= MAX_COLUMNS * (plan.bins + 2)
+            for width in bins.values()
+        ):
+            raise PeerFault(
+                "message_malformed",
+                f"{message.peer} did not send valid numbers of rows and bins.",
+                peer=message.peer,
+            )
         return cls.of(roles, rows, train, bins)
 
     @property
@@ -131,7 +167,14 @@ class PartyState:
     frame: Frame
 
     @classmethod
-    def of(cls, session: Session, plan: ScorecardPlan, roles: PartyRoles, seed: Randomness, frame: Frame) -> PartyState:
+    def of(
+        cls,
+        session: Session,
+        plan: ScorecardPlan,
+        roles: PartyRoles,
+        seed: Randomness,
+        frame: Frame,
+    ) -> PartyState:
         """Build this party's."""
         randomness = PartyRandomness(session, seed, roles.dealer, last=session.party == roles.label)
         return cls(plan, roles, Communicator(session, roles.data_parties), randomness, seed, frame)
@@ -152,28 +195,47 @@ class CommonRows:
     bad_counts: tuple[int, int]
 
 
-async def find_common_rows(state: PartyState, words: Ring64, bad: NDArray[np.bool_] | None) -> CommonRows:
+async def find_common_rows(
+    state: PartyState, words: Ring64, bad: NDArray[np.bool_] | None
+) -> CommonRows:
     """Compute membership of all rows, from values that are equal where a row is common.
 
     Raises ``counts_impossible``, ``intersection_empty`` or ``too_few_rows``.
     """
     communicator, train = state.communicator, state.frame.train
     share = await membership_shares(communicator, state.randomness, words)
-    label_alone = BlockShape(state.frame.rows, {name: int(name == state.roles.label) for name in state.roles.data_parties})
-    outcome = np.empty((state.frame.rows, 0), np.uint64) if bad is None else bad.astype(np.uint64)[:, None]
-    bad_share = (await masked_select(communicator, state.randomness, "outcome", share, outcome, label_alone))[:, 0]
+    label_alone = BlockShape(
+        state.frame.rows,
+        {name: int(name == state.roles.label) for name in state.roles.data_parties},
+    )
+    outcome = (
+        np.empty((state.frame.rows, 0), np.uint64)
+        if bad is None
+        else bad.astype(np.uint64)[:, None]
+    )
+    bad_share = (
+        await masked_select(communicator, state.randomness, "outcome", share, outcome, label_alone)
+    )[:, 0]
     sizes = await communicator.open_short(_sums(share, train), "circuit/size")
     if (sizes > state.frame.rows).any():
-        raise PeerFault("counts_impossible", "The number of common rows exceeds the number of rows.")
+        raise PeerFault(
+            "counts_impossible", "The number of common rows exceeds the number of rows."
+        )
     if not sizes.any():
-        raise Conflict("intersection_empty", "The parties have no identifier in common.", hint="Check that all use the same kind of identifier.")
+        raise Conflict(
+            "intersection_empty",
+            "The parties have no identifier in common.",
+            hint="Check that all use the same kind of identifier.",
+        )
     state.roles.require_rows(int(sizes[0]))
     if not sizes[1]:
         raise BadInput("too_few_rows", "There are no rows to test with.")
     bad_counts = await communicator.open_to_label(_sums(bad_share, train), "circuit/bad")
     label_counts = (0, 0) if bad_counts is None else (int(bad_counts[0]), int(bad_counts[1]))
     if any(count > size for count, size in zip(label_counts, sizes.tolist(), strict=True)):
-        raise PeerFault("counts_impossible", "The number of bad common rows exceeds the number of common rows.")
+        raise PeerFault(
+            "counts_impossible", "The number of bad common rows exceeds the number of common rows."
+        )
     return CommonRows(share, bad_share, (int(sizes[0]), int(sizes[1])), label_counts)
 
 
@@ -181,19 +243,31 @@ def _sums(share: Ring64, train: int) -> Ring64:
     return np.array([share[:train].sum(), share[train:].sum()], np.uint64)
 
 
-async def count_common_rows(state: PartyState, common: CommonRows, one_hot: RingArray) -> NDArray[np.int64] | None:
+async def count_common_rows(
+    state: PartyState, common: CommonRows, one_hot: RingArray
+) -> NDArray[np.int64] | None:
     """Return at the label party all and bad common training rows in every bin, (2, bins).
 
     ``one_hot`` (rows, held bins): the share of which bin each row falls into.
     """
     train, dtype = state.frame.train, state.frame.dtype
     left = np.stack([common.share, common.bad], axis=1)[:train].astype(dtype)
-    share = await secret_product(state.communicator, state.randomness, "evidence", left, one_hot[:train], replace(state.frame.bins, rows=train))
+    share = await secret_product(
+        state.communicator,
+        state.randomness,
+        "evidence",
+        left,
+        one_hot[:train],
+        replace(state.frame.bins, rows=train),
+    )
     counts = await state.communicator.open_to_label(share, "circuit/counts")
     if counts is None:
         return None
     if (counts > common.sizes[0]).any() or (counts[1] > counts[0]).any():
-        raise PeerFault("counts_impossible", "A bin has more rows than there are common rows, or more bad rows than rows.")
+        raise PeerFault(
+            "counts_impossible",
+            "A bin has more rows than there are common rows, or more bad rows than rows.",
+        )
     return counts.astype(np.int64)
 
 
@@ -206,38 +280,62 @@ async def train_on_common_rows(
     ``whitened`` (rows, held columns): the share it holds.
     """
     frame, communicator = state.frame, state.communicator
-    held = await masked_select(communicator, state.randomness, "columns", common.share, whitened, without_ones(frame, state.roles))
+    held = await masked_select(
+        communicator,
+        state.randomness,
+        "columns",
+        common.share,
+        whitened,
+        without_ones(frame, state.roles),
+    )
     share = np.column_stack([held, encode(np.ones(1)) * common.share])
     columns = await MaskedColumns.shared(communicator, state.seed, share)
     bits = await _step(
         state,
         common,
-        await largest_eigenvalue(communicator, state.randomness, state.seed, state.roles.dealer, columns, frame.train),
+        await largest_eigenvalue(
+            communicator, state.randomness, state.seed, state.roles.dealer, columns, frame.train
+        ),
     )
     shape = replace(frame.columns, rows=frame.train)
-    trainer = Trainer(communicator, shape, state.seed, state.roles.dealer, columns.first(frame.train), bits)
-    return columns, await trainer.run(state.plan.iterations, None if bad is None else bad[: frame.train])
+    trainer = Trainer(
+        communicator, shape, state.seed, state.roles.dealer, columns.first(frame.train), bits
+    )
+    return columns, await trainer.run(
+        state.plan.iterations, None if bad is None else bad[: frame.train]
+    )
 
 
 def without_ones(frame: Frame, roles: PartyRoles) -> BlockShape:
     """Return the shape without the label party's last column, of ones, which over common rows is
     membership itself.
     """
-    return replace(frame.columns, columns={**frame.columns.columns, roles.label: frame.columns.columns[roles.label] - 1})
+    return replace(
+        frame.columns,
+        columns={**frame.columns.columns, roles.label: frame.columns.columns[roles.label] - 1},
+    )
 
 
 async def _step(state: PartyState, common: CommonRows, bound: float | None) -> int:
     session, size = state.communicator.session, common.sizes[0]
     if bound is None:
-        return (await session.to(state.roles.label).receive("circuit/step")).integer("bits", minimum=1, maximum=MAX_SHIFT_BITS)
+        return (await session.to(state.roles.label).receive("circuit/step")).integer(
+            "bits", minimum=1, maximum=MAX_SHIFT_BITS
+        )
     if bound > MAX_EIGENVALUE_PER_ROW * size:
         sentence = "The common rows differ too much from a party's other rows: its columns, whitened over all its rows, are not white over these."
-        raise BadInput("rows_unlike", sentence, hint="Each party should bring rows that may be common, not all its rows.")
+        raise BadInput(
+            "rows_unlike",
+            sentence,
+            hint="Each party should bring rows that may be common, not all its rows.",
+        )
     # A column of ones is among them, so the bound is at least the number of rows; twice that keeps
     # weights as small as with two parties.
     bits = shift_bits_for_eigenvalue(max(bound, 2.0 * size))
     if bits > MAX_SHIFT_BITS:
-        raise BadInput("too_many_rows", f"{size} rows do not fit into the ring.", hint="Train on a sample.")
+        raise BadInput(
+            "too_many_rows", f"{size} rows do not fit into the ring.", hint="Train on a sample."
+        )
     for peer in (*state.communicator.peers, state.roles.dealer):
         await session.to(peer).send("circuit/step", bits=bits)
     return bits
@@ -259,7 +357,10 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     opprf = await lead_opprf(session, table.ids, roles.features, plan.terms, "seats")
     binned = await asyncio.to_thread(BinnedColumns.of, own, plan)
     layouts_by_party = {
-        name: _read_layouts(await session.to(name).receive("circuit/bins"), len(roles.columns[name]), plan) for name in roles.features
+        name: _read_layouts(
+            await session.to(name).receive("circuit/bins"), len(roles.columns[name]), plan
+        )
+        for name in roles.features
     }
     layouts_by_party[session.party] = binned.layouts
     frame, order = await _draw_frame(session, plan, roles, layouts_by_party, len(opprf.row_of_bin))
@@ -270,7 +371,9 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     words, one_hot = await _receive_targets(opprf, state, order)
     one_hot.append(_gather(row_of_bin, binned.one_hot(len(table)).astype(frame.dtype)))
     common = await find_common_rows(state, np.stack(words, axis=1), bad)
-    for size, bad_counts, what in zip(common.sizes, common.bad_counts, ("train", "test"), strict=True):
+    for size, bad_counts, what in zip(
+        common.sizes, common.bad_counts, ("train", "test"), strict=True
+    ):
         require_both_classes(size, bad_counts, what)
 
     counts = await count_common_rows(state, common, np.concatenate(one_hot, axis=1))
@@ -279,9 +382,13 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     own_evidence = evidence_by_party[session.party]
     evidence = binned.evidence(own_evidence) if own else np.empty((len(table), 0))
     whitening = await asyncio.to_thread(Whitening.of, evidence)
-    whitened = [(await opprf.receive(name, frame.columns.columns[name]))[order] for name in roles.features]
+    whitened = [
+        (await opprf.receive(name, frame.columns.columns[name]))[order] for name in roles.features
+    ]
     whitened.append(_gather(row_of_bin, encode(whitening.transform(evidence))))
-    columns, shares = await train_on_common_rows(state, common, np.concatenate(whitened, axis=1), bad)
+    columns, shares = await train_on_common_rows(
+        state, common, np.concatenate(whitened, axis=1), bad
+    )
     weights = await reveal_own_weights(state.communicator, frame.columns, shares)
 
     train, test = await _evaluate(state, common, columns, shares, bad)
@@ -289,13 +396,23 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     for name in roles.features:
         await session.to(name).send("scorecard/model", model=model)
     base = round(plan.scale.offset - plan.scale.factor * float(weights[-1]))
-    columns_with_points = scorecard_columns(replace(binned, layouts=layouts[session.party]), own_evidence, whitening, weights[:-1], plan)
-    facts = {"rows": f"the hidden intersection; scores in buckets of 1/{BUCKETS_PER_UNIT} of log-odds"}
-    part = ScorecardPart(model, file_salt(session), columns_with_points, base, plan.scale, roles.features)
-    return await asyncio.to_thread(evaluated_result, job, plan, roles, part, evidence_by_party, train, test, facts=facts)
+    columns_with_points = scorecard_columns(
+        replace(binned, layouts=layouts[session.party]), own_evidence, whitening, weights[:-1], plan
+    )
+    facts = {
+        "rows": f"the hidden intersection; scores in buckets of 1/{BUCKETS_PER_UNIT} of log-odds"
+    }
+    part = ScorecardPart(
+        model, file_salt(session), columns_with_points, base, plan.scale, roles.features
+    )
+    return await asyncio.to_thread(
+        evaluated_result, job, plan, roles, part, evidence_by_party, train, test, facts=facts
+    )
 
 
-async def _receive_targets(opprf: OpprfReceiver, state: PartyState, order: NDArray[np.int64]) -> tuple[list[Ring64], list[RingArray]]:
+async def _receive_targets(
+    opprf: OpprfReceiver, state: PartyState, order: NDArray[np.int64]
+) -> tuple[list[Ring64], list[RingArray]]:
     """Receive what each department programs first: values that equal its targets in common rows,
     and the shares of its rows' bins.
     """
@@ -310,14 +427,25 @@ async def _receive_targets(opprf: OpprfReceiver, state: PartyState, order: NDArr
 
 def _read_layouts(message: Message, columns: int, plan: ScorecardPlan) -> tuple[Layout, ...]:
     """Read a department's layouts, without counts of rows; ``message_malformed``."""
-    widths, ordered = (message.array(name, "int64", [columns]).tolist() for name in ("bins", "ordered"))
-    if not all(2 <= width <= plan.bins + 2 and 0 <= count <= width for width, count in zip(widths, ordered, strict=True)):
-        raise PeerFault("message_malformed", f"{message.peer}'s bins do not follow the plan.", peer=message.peer)
+    widths, ordered = (
+        message.array(name, "int64", [columns]).tolist() for name in ("bins", "ordered")
+    )
+    if not all(
+        2 <= width <= plan.bins + 2 and 0 <= count <= width
+        for width, count in zip(widths, ordered, strict=True)
+    ):
+        raise PeerFault(
+            "message_malformed", f"{message.peer}'s bins do not follow the plan.", peer=message.peer
+        )
     return tuple(Layout(count, (0,) * width) for width, count in zip(widths, ordered, strict=True))
 
 
 async def _draw_frame(
-    session: Session, plan: ScorecardPlan, roles: PartyRoles, layouts_by_party: Mapping[str, tuple[Layout, ...]], rows: int
+    session: Session,
+    plan: ScorecardPlan,
+    roles: PartyRoles,
+    layouts_by_party: Mapping[str, tuple[Layout, ...]],
+    rows: int,
 ) -> tuple[Frame, NDArray[np.int64]]:
     """Draw the test rows among all bins, full or not, and send them to every party. Return the
     frame and the order of rows in it.
@@ -345,22 +473,34 @@ async def _send_evidence(
     evidence_by_party: dict[str, tuple[Evidence, ...]] = {}
     for name, own in layouts_by_party.items():
         ends = np.cumsum([len(layout.rows) for layout in own])[:-1]
-        rows, bad_counts = (np.split(counts_by_bin[state.frame.bins.span(name)], ends)[: len(own)] for counts_by_bin in counts)
-        layouts[name] = tuple(Layout(layout.ordered, tuple(row.tolist())) for layout, row in zip(own, rows, strict=True))
+        rows, bad_counts = (
+            np.split(counts_by_bin[state.frame.bins.span(name)], ends)[: len(own)]
+            for counts_by_bin in counts
+        )
+        layouts[name] = tuple(
+            Layout(layout.ordered, tuple(row.tolist()))
+            for layout, row in zip(own, rows, strict=True)
+        )
         own_evidence = tuple(
-            Evidence.of(layout, bad.tolist(), min_cases=state.plan.min_cases) for layout, bad in zip(layouts[name], bad_counts, strict=True)
+            Evidence.of(layout, bad.tolist(), min_cases=state.plan.min_cases)
+            for layout, bad in zip(layouts[name], bad_counts, strict=True)
         )
         evidence_by_party[name] = own_evidence
         if name != state.communicator.party:
             evidence_by_party[name] = tuple(evidence.rounded() for evidence in own_evidence)
             await state.communicator.session.to(name).send(
-                "scorecard/evidence", words=np.concatenate([evidence.woe for evidence in evidence_by_party[name]])
+                "scorecard/evidence",
+                words=np.concatenate([evidence.woe for evidence in evidence_by_party[name]]),
             )
     return layouts, evidence_by_party
 
 
 async def _evaluate(
-    state: PartyState, common: CommonRows, columns: MaskedColumns, shares: Ring64, bad: NDArray[np.bool_]
+    state: PartyState,
+    common: CommonRows,
+    columns: MaskedColumns,
+    shares: Ring64,
+    bad: NDArray[np.bool_],
 ) -> tuple[ScoredRows, ScoredRows]:
     """Return the common rows' scores, for training and test, at the precision of the buckets;
     ``label_separated``.
@@ -373,21 +513,33 @@ async def _evaluate(
         state.frame.groups,
     )
     assert counted is not None
-    train, test = (_bucketed_rows(group, state.plan) for group in _without_padding(counted, state.frame, common, bad))
+    train, test = (
+        _bucketed_rows(group, state.plan)
+        for group in _without_padding(counted, state.frame, common, bad)
+    )
     require_uncertain(train.score, state.plan)
     return train, test
 
 
-def _without_padding(counted: NDArray[np.int64], frame: Frame, common: CommonRows, bad: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _without_padding(
+    counted: NDArray[np.int64], frame: Frame, common: CommonRows, bad: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """Subtract the rows that are not common, whose score is 0; ``label_separated`` if scores are
     outside all buckets.
     """
     counted = counted.copy()
-    for group, size, bad_counts, rows in zip(counted, common.sizes, common.bad_counts, frame.groups, strict=True):
+    for group, size, bad_counts, rows in zip(
+        counted, common.sizes, common.bad_counts, frame.groups, strict=True
+    ):
         all_bad = int((bad & rows).sum())
-        group[:, BUCKETS // 2] -= (int(rows.sum()) - all_bad - (size - bad_counts), all_bad - bad_counts)
+        group[:, BUCKETS // 2] -= (
+            int(rows.sum()) - all_bad - (size - bad_counts),
+            all_bad - bad_counts,
+        )
         if (group < 0).any() or group.sum() != size:
-            raise PeerFault("counts_impossible", "The histogram does not add up to the number of common rows.")
+            raise PeerFault(
+                "counts_impossible", "The histogram does not add up to the number of common rows."
+            )
         if group[1].sum() != bad_counts:
             raise label_separated()
     return counted
@@ -397,7 +549,9 @@ def _bucketed_rows(counts: NDArray[np.int64], plan: ScorecardPlan) -> ScoredRows
     """Return rows with these counts (2, buckets), each with the score of its bucket."""
     points = plan.scale.offset - plan.scale.factor * log_odds()
     score = np.concatenate([np.repeat(points, outcome) for outcome in counts])
-    return ScoredRows(plan.scale.probability(score), score, np.arange(len(score)) >= counts[0].sum())
+    return ScoredRows(
+        plan.scale.probability(score), score, np.arange(len(score)) >= counts[0].sum()
+    )
 
 
 def _gather(row_of_bin: NDArray[np.int32], values: RingArray) -> RingArray:
@@ -421,12 +575,24 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     own = {name: table.columns[name] for name in roles.columns[session.party]}
     binned = await asyncio.to_thread(BinnedColumns.of, own, plan)
     opprf = await follow_opprf(session, table.ids, roles.label, plan.terms, "seats")
-    widths, ordered = (np.array(values, np.int64) for values in ([len(one.rows) for one in binned.layouts], [one.ordered for one in binned.layouts]))
+    widths, ordered = (
+        np.array(values, np.int64)
+        for values in (
+            [len(one.rows) for one in binned.layouts],
+            [one.ordered for one in binned.layouts],
+        )
+    )
     await session.to(roles.label).send("circuit/bins", bins=widths, ordered=ordered)
     frame = Frame.received(await session.to(roles.label).receive("circuit/frame"), plan, roles)
     test = await receive_array(session, roles.label, "circuit/test", opprf.bins, "uint8")
-    if frame.rows != opprf.bins or int((test == 0).sum()) != frame.train or frame.bins.columns[session.party] != int(widths.sum()):
-        raise PeerFault("message_malformed", f"{roles.label} did not send valid test rows.", peer=roles.label)
+    if (
+        frame.rows != opprf.bins
+        or int((test == 0).sum()) != frame.train
+        or frame.bins.columns[session.party] != int(widths.sum())
+    ):
+        raise PeerFault(
+            "message_malformed", f"{roles.label} did not send valid test rows.", peer=roles.label
+        )
     order = np.argsort(test != 0, kind="stable")
     state = PartyState.of(session, plan, roles, seed, frame)
 
@@ -434,7 +600,9 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     targets = own_randomness.child("targets").words(frame.rows)
     width = int(widths.sum())
     one_hot = _padded(await asyncio.to_thread(binned.one_hot, len(table)), frame.dtype)
-    bin_shares = uniform_ring(own_randomness.child("bins"), frame.dtype, frame.rows, one_hot.shape[1])
+    bin_shares = uniform_ring(
+        own_randomness.child("bins"), frame.dtype, frame.rows, one_hot.shape[1]
+    )
     values = one_hot[opprf.row] - bin_shares[opprf.bin]
     await opprf.send(np.column_stack([targets[opprf.bin], values.view(np.uint64)]))
     words = np.zeros((frame.rows, len(roles.features)), np.uint64)
@@ -457,8 +625,18 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
         frame.groups,
     )
     model = (await session.to(roles.label).receive("scorecard/model")).text("model", max_length=32)
-    part = ScorecardPart(model, file_salt(session), scorecard_columns(binned, own_evidence, whitening, weights, plan))
-    return JobResult({"rows": sum(common.sizes), "training_rows": common.sizes[0], "columns": len(own), "model": model}, model_files(part))
+    part = ScorecardPart(
+        model, file_salt(session), scorecard_columns(binned, own_evidence, whitening, weights, plan)
+    )
+    return JobResult(
+        {
+            "rows": sum(common.sizes),
+            "training_rows": common.sizes[0],
+            "columns": len(own),
+            "model": model,
+        },
+        model_files(part),
+    )
 
 
 def _packed_words(width: int, dtype: RingDtype) -> int:
@@ -485,13 +663,28 @@ async def dealer(session: Session, table: Table | None, job: Job) -> JobResult:
     frame = Frame.received(await session.to(roles.label).receive("circuit/frame"), plan, roles)
     randomness = DealerRandomness(session, seeds)
     await deal_membership(randomness, frame.rows, len(roles.features))
-    await deal_masked_select(randomness, "outcome", BlockShape(frame.rows, {name: int(name == roles.label) for name in roles.data_parties}))
-    await deal_secret_product(randomness, "evidence", 2, replace(frame.bins, rows=frame.train), frame.dtype)
+    await deal_masked_select(
+        randomness,
+        "outcome",
+        BlockShape(frame.rows, {name: int(name == roles.label) for name in roles.data_parties}),
+    )
+    await deal_secret_product(
+        randomness, "evidence", 2, replace(frame.bins, rows=frame.train), frame.dtype
+    )
     await deal_masked_select(randomness, "columns", without_ones(frame, roles))
     masks = await asyncio.to_thread(shared_column_masks, seeds, frame.columns)
     await deal_largest_eigenvalue(randomness, masks[: frame.train], roles.label)
-    bits = (await session.to(roles.label).receive("circuit/step")).integer("bits", minimum=1, maximum=MAX_SHIFT_BITS)
-    await deal_training(session, seeds, replace(frame.columns, rows=frame.train), masks[: frame.train], plan.iterations, bits)
+    bits = (await session.to(roles.label).receive("circuit/step")).integer(
+        "bits", minimum=1, maximum=MAX_SHIFT_BITS
+    )
+    await deal_training(
+        session,
+        seeds,
+        replace(frame.columns, rows=frame.train),
+        masks[: frame.train],
+        plan.iterations,
+        bits,
+    )
     await deal_shared_scores(randomness, masks)
     await deal_score_histogram(randomness, frame.rows)
     return JobResult({"bins": frame.rows, "iterations": plan.iterations})

@@ -32,7 +32,12 @@ MAX_SCALE_BITS = 62 - TRACE_BITS
 
 
 async def largest_eigenvalue(
-    communicator: Communicator, randomness: PartyRandomness, seed: Randomness, dealer: str, columns: MaskedColumns, rows: int
+    communicator: Communicator,
+    randomness: PartyRandomness,
+    seed: Randomness,
+    dealer: str,
+    columns: MaskedColumns,
+    rows: int,
 ) -> float | None:
     """Return an upper bound of the largest eigenvalue of XᵀX over the first ``rows`` at the label
     party; ``None`` at the others.
@@ -40,17 +45,31 @@ async def largest_eigenvalue(
     width = columns.share.shape[1]
     column_masks = (await asyncio.to_thread(column_mask, seed, *columns.share.shape))[:rows]
     mask_product = await randomness.dealt_share("curvature/squared", width, width)
-    share = await asyncio.to_thread(_gram, columns.masked[:rows], column_masks, mask_product, communicator.is_label)
-    trace = await communicator.open_to_label(np.array([np.trace(share)], np.uint64), "curvature/trace")
+    share = await asyncio.to_thread(
+        _gram, columns.masked[:rows], column_masks, mask_product, communicator.is_label
+    )
+    trace = await communicator.open_to_label(
+        np.array([np.trace(share)], np.uint64), "curvature/trace"
+    )
     bits = await _scale(communicator, dealer, trace)
 
     dealt = [randomness.mask("curvature/mask", width * width)]
-    dealt += [await randomness.dealt_share(f"curvature/{name}", width * width) for name in ("shifted", "top")]
+    dealt += [
+        await randomness.dealt_share(f"curvature/{name}", width * width)
+        for name in ("shifted", "top")
+    ]
     shift = Shift(*dealt)
-    opened = await communicator.open(masked_share(share.reshape(-1), shift, adds_public=communicator.is_label), "curvature/shift")
-    shifted = truncated_share(opened, shift, bits, adds_public=communicator.is_label).reshape(width, width)
+    opened = await communicator.open(
+        masked_share(share.reshape(-1), shift, adds_public=communicator.is_label), "curvature/shift"
+    )
+    shifted = truncated_share(opened, shift, bits, adds_public=communicator.is_label).reshape(
+        width, width
+    )
 
-    first, second = randomness.mask("curvature/first", width, width), randomness.mask("curvature/second", width, width)
+    first, second = (
+        randomness.mask("curvature/first", width, width),
+        randomness.mask("curvature/second", width, width),
+    )
     factor = await communicator.open(shifted - first, "curvature/factor")
     cross_term = factor @ first.T
     square = (
@@ -61,14 +80,22 @@ async def largest_eigenvalue(
     )
     opened_square = await communicator.open(square - second, "curvature/square")
     cross = np.uint64(2) * second + (opened_square if communicator.is_label else np.uint64(0))
-    fourth = (opened_square * cross).sum(keepdims=True).reshape(1) + await randomness.dealt_share("curvature/power", 1)
+    fourth = (opened_square * cross).sum(keepdims=True).reshape(1) + await randomness.dealt_share(
+        "curvature/power", 1
+    )
     power = await communicator.open_to_label(fourth, "curvature/power")
-    return None if power is None else 2.0 ** (bits - 2 * FRACTION) * (float(power[0]) ** 0.25 + width)
+    return (
+        None if power is None else 2.0 ** (bits - 2 * FRACTION) * (float(power[0]) ** 0.25 + width)
+    )
 
 
-async def _scale(communicator: Communicator, dealer: str, trace: NDArray[np.unsignedinteger] | None) -> int:
+async def _scale(
+    communicator: Communicator, dealer: str, trace: NDArray[np.unsignedinteger] | None
+) -> int:
     if trace is None:
-        return (await communicator.session.to(communicator.label).receive("curvature/scale")).integer("bits", minimum=1, maximum=MAX_SCALE_BITS)
+        return (
+            await communicator.session.to(communicator.label).receive("curvature/scale")
+        ).integer("bits", minimum=1, maximum=MAX_SCALE_BITS)
     bits = min(max(int(trace[0]).bit_length() - TRACE_BITS, 1), MAX_SCALE_BITS)
     for peer in (*communicator.peers, dealer):
         await communicator.session.to(peer).send("curvature/scale", bits=bits)
@@ -82,17 +109,26 @@ def _gram(masked: Ring64, column_masks: Ring64, mask_product: Ring64, first: boo
 
 
 def _times(left: Ring64, right: Ring64) -> Ring64:
-    return np.stack([np.einsum("n,nk->k", column, right) for column in np.ascontiguousarray(left.T)])
+    return np.stack(
+        [np.einsum("n,nk->k", column, right) for column in np.ascontiguousarray(left.T)]
+    )
 
 
 async def deal_largest_eigenvalue(randomness: DealerRandomness, masks: Ring64, label: str) -> None:
     """The dealer's side. ``masks``: U over the training rows."""
     width = masks.shape[1]
     await randomness.deal("curvature/squared", await asyncio.to_thread(_times, masks, masks))
-    bits = np.uint64((await randomness.session.to(label).receive("curvature/scale")).integer("bits", minimum=1, maximum=MAX_SCALE_BITS))
+    bits = np.uint64(
+        (await randomness.session.to(label).receive("curvature/scale")).integer(
+            "bits", minimum=1, maximum=MAX_SCALE_BITS
+        )
+    )
     shift_mask = randomness.mask("curvature/mask", width * width)
     await randomness.deal("curvature/shifted", shift_mask >> bits)
     await randomness.deal("curvature/top", shift_mask >> np.uint64(63))
-    first, second = randomness.mask("curvature/first", width, width), randomness.mask("curvature/second", width, width)
+    first, second = (
+        randomness.mask("curvature/first", width, width),
+        randomness.mask("curvature/second", width, width),
+    )
     await randomness.deal("curvature/crossed", first @ first.T)
     await randomness.deal("curvature/power", (second * second).sum(keepdims=True).reshape(1))

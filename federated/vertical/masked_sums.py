@@ -49,12 +49,18 @@ class PairwiseMask:
         """
         hidden = points.astype(np.uint32)
         for seed, adds in self.seeds:
-            words = Randomness(seed, f"{first}+{len(points)}").words(-(-len(points) // 2)).view(np.uint32)[: len(points)]
+            words = (
+                Randomness(seed, f"{first}+{len(points)}")
+                .words(-(-len(points) // 2))
+                .view(np.uint32)[: len(points)]
+            )
             hidden = hidden + words if adds else hidden - words
         return hidden
 
 
-async def send_masked_points(session: Session, label: str, pairwise_mask: PairwiseMask, points: Points, first: int = 0) -> None:
+async def send_masked_points(
+    session: Session, label: str, pairwise_mask: PairwiseMask, points: Points, first: int = 0
+) -> None:
     """At a department, send the masked points of the rows from ``first``. Once per row: equal rows
     have equal masks.
     """

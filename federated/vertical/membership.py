@@ -28,7 +28,9 @@ TARGET_BITS = 64
 """Bits of a target. Bins are processed 64 at a time too, so their number is a multiple of it."""
 
 
-async def membership_shares(communicator: Communicator, randomness: PartyRandomness, words: Ring64) -> Ring64:
+async def membership_shares(
+    communicator: Communicator, randomness: PartyRandomness, words: Ring64
+) -> Ring64:
     """Return this party's additive shares (bins,) of membership: 1 for a bin with a common row,
     else 0.
 
@@ -39,7 +41,13 @@ async def membership_shares(communicator: Communicator, randomness: PartyRandomn
     if communicator.is_label:
         planes = ~planes
     for level, pairs in _levels(len(planes)):
-        both = await _and(communicator, randomness, f"membership/{level}", planes[:pairs], planes[pairs : 2 * pairs])
+        both = await _and(
+            communicator,
+            randomness,
+            f"membership/{level}",
+            planes[:pairs],
+            planes[pairs : 2 * pairs],
+        )
         planes = np.concatenate([both, planes[2 * pairs :]])
     return await _in_ring(communicator, randomness, planes[0])
 
@@ -49,7 +57,9 @@ async def deal_membership(randomness: DealerRandomness, bins: int, departments: 
     words = bins // TARGET_BITS
     for level, pairs in _levels(TARGET_BITS * departments):
         name = f"membership/{level}"
-        left, right = (randomness.mask(f"{name}/{side}", pairs, words, bits=True) for side in ("left", "right"))
+        left, right = (
+            randomness.mask(f"{name}/{side}", pairs, words, bits=True) for side in ("left", "right")
+        )
         await randomness.deal(f"{name}/both", left & right, bits=True)
     hidden = randomness.mask("membership/bit", words, bits=True)
     await randomness.deal("membership/ring", unpack_bits(hidden).astype(np.uint64))
@@ -65,18 +75,32 @@ def _levels(planes: int) -> Iterator[tuple[int, int]]:
         planes, level = planes - planes // 2, level + 1
 
 
-async def _and(communicator: Communicator, randomness: PartyRandomness, name: str, left: Ring64, right: Ring64) -> Ring64:
+async def _and(
+    communicator: Communicator, randomness: PartyRandomness, name: str, left: Ring64, right: Ring64
+) -> Ring64:
     a, b = (randomness.mask(f"{name}/{side}", *left.shape) for side in ("left", "right"))
-    opened_left, opened_right = await communicator.open(np.stack([left ^ a, right ^ b]), "circuit/and", bits=True)
-    both: Ring64 = await randomness.dealt_share(f"{name}/both", *left.shape) ^ (opened_left & b) ^ (opened_right & a)
+    opened_left, opened_right = await communicator.open(
+        np.stack([left ^ a, right ^ b]), "circuit/and", bits=True
+    )
+    both: Ring64 = (
+        await randomness.dealt_share(f"{name}/both", *left.shape)
+        ^ (opened_left & b)
+        ^ (opened_right & a)
+    )
     return both ^ (opened_left & opened_right) if communicator.is_label else both
 
 
-async def _in_ring(communicator: Communicator, randomness: PartyRandomness, plane: Ring64) -> Ring64:
+async def _in_ring(
+    communicator: Communicator, randomness: PartyRandomness, plane: Ring64
+) -> Ring64:
     """Convert a plane of shared bits to ring shares: an opened bit v and a dealt bit r give v + r -
     2vr.
     """
-    opened = unpack_bits(await communicator.open(plane ^ randomness.mask("membership/bit", len(plane)), "circuit/bits", bits=True))
+    opened = unpack_bits(
+        await communicator.open(
+            plane ^ randomness.mask("membership/bit", len(plane)), "circuit/bits", bits=True
+        )
+    )
     dealt = await randomness.dealt_share("membership/ring", len(opened))
     share: Ring64 = np.where(opened, np.negative(dealt), dealt)
     return share + opened if communicator.is_label else share
@@ -84,4 +108,6 @@ async def _in_ring(communicator: Communicator, randomness: PartyRandomness, plan
 
 def unpack_bits(plane: NDArray[np.unsignedinteger]) -> NDArray[np.bool_]:
     """Return the bits of packed words, the lowest first."""
-    return np.unpackbits(np.ascontiguousarray(plane, "<u8").view(np.uint8), bitorder="little").astype(np.bool_)
+    return np.unpackbits(
+        np.ascontiguousarray(plane, "<u8").view(np.uint8), bitorder="little"
+    ).astype(np.bool_)

@@ -74,18 +74,43 @@ class ScorecardPlan:
         """Read the parameters of a specification; ``spec_parameters``."""
         unknown = sorted(set(given) - set(cls.__dataclass_fields__))
         if unknown or "label" not in given:
-            raise BadInput("spec_parameters", f"A scorecard has no parameter {unknown[0]:.40}." if unknown else "A scorecard needs a label.")
+            raise BadInput(
+                "spec_parameters",
+                f"A scorecard has no parameter {unknown[0]:.40}."
+                if unknown
+                else "A scorecard needs a label.",
+            )
         plan = cls(**given)
         for name, (minimum, maximum, kind) in _NUMBERS.items():
             value = getattr(plan, name)
-            if type(value) not in ((int,) if kind is int else (int, float)) or not minimum <= value <= maximum:
-                raise BadInput("spec_parameters", f"{name} is not {'a whole number' if kind is int else 'a number'} from {minimum} to {maximum}.")
-        texts = isinstance(plan.label, str) and (plan.test_column is None or isinstance(plan.test_column, str)) and plan.label != plan.test_column
+            if (
+                type(value) not in ((int,) if kind is int else (int, float))
+                or not minimum <= value <= maximum
+            ):
+                raise BadInput(
+                    "spec_parameters",
+                    f"{name} is not {'a whole number' if kind is int else 'a number'} from {minimum} to {maximum}.",
+                )
+        texts = (
+            isinstance(plan.label, str)
+            and (plan.test_column is None or isinstance(plan.test_column, str))
+            and plan.label != plan.test_column
+        )
         outcomes = {type(plan.bad), type(plan.good)}
-        if not texts or not (outcomes == {str} or outcomes <= {int, float}) or plan.bad == plan.good:
-            raise BadInput("spec_parameters", "label and test_column name two columns; bad and good are two texts or two numbers.")
+        if (
+            not texts
+            or not (outcomes == {str} or outcomes <= {int, float})
+            or plan.bad == plan.good
+        ):
+            raise BadInput(
+                "spec_parameters",
+                "label and test_column name two columns; bad and good are two texts or two numbers.",
+            )
         if plan.hidden_intersection and plan.test_column is not None:
-            raise BadInput("spec_parameters", "A test column reveals which rows are common; with reveal nobody the test rows are drawn.")
+            raise BadInput(
+                "spec_parameters",
+                "A test column reveals which rows are common; with reveal nobody the test rows are drawn.",
+            )
         return plan
 
     @property
@@ -110,13 +135,16 @@ class ScorecardPlan:
         values = table.columns[self.label]
         if (values.dtype.kind == "f") != (not isinstance(self.bad, str)):
             raise BadInput(
-                "label_not_binary", f"The label {self.label} is {'a text' if values.dtype.kind != 'f' else 'a number'}, unlike bad and good."
+                "label_not_binary",
+                f"The label {self.label} is {'a text' if values.dtype.kind != 'f' else 'a number'}, unlike bad and good.",
             )
         bad, good = values == self.bad, values == self.good
         if not (bad | good).all():
             count = int((~(bad | good)).sum())
             raise BadInput(
-                "label_not_binary", f"{count} rows have a label that is neither bad nor good.", hint="Map every value, and leave out open cases."
+                "label_not_binary",
+                f"{count} rows have a label that is neither bad nor good.",
+                hint="Map every value, and leave out open cases.",
             )
         return np.asarray(bad, np.bool_)
 
@@ -137,23 +165,38 @@ class PartyRoles:
     @classmethod
     def of(cls, job: Job, plan: ScorecardPlan) -> PartyRoles:
         """Read the roles of a job; ``spec_roles``, ``spec_columns``."""
-        label, dealer, features = job.only("label"), job.only("dealer"), tuple(job.with_role("features"))
+        label, dealer, features = (
+            job.only("label"),
+            job.only("dealer"),
+            tuple(job.with_role("features")),
+        )
         if not features:
-            raise BadInput("spec_roles", "A scorecard needs at least one party in the role features.")
+            raise BadInput(
+                "spec_roles", "A scorecard needs at least one party in the role features."
+            )
         if len(features) >= MAX_PARTIES:
-            raise BadInput("spec_roles", f"At most {MAX_PARTIES} parties bring data into a scorecard.")
+            raise BadInput(
+                "spec_roles", f"At most {MAX_PARTIES} parties bring data into a scorecard."
+            )
         if job.parties[dealer].source is not None or job.parties[dealer].columns:
-            raise BadInput("spec_roles", "The dealer brings no data and must have no source and no columns.")
+            raise BadInput(
+                "spec_roles", "The dealer brings no data and must have no source and no columns."
+            )
         excluded = {plan.label} | ({plan.test_column} if plan.test_column else set())
         columns = {name: job.parties[name].columns for name in features}
         columns[label] = tuple(name for name in job.parties[label].columns if name not in excluded)
         for name, own in columns.items():
             if job.parties[name].source is None:
-                raise BadInput("spec_roles", f"{name} has no source; every party but the dealer needs one.")
+                raise BadInput(
+                    "spec_roles", f"{name} has no source; every party but the dealer needs one."
+                )
             if len(set(own)) != len(own) or (name != label and not own):
                 raise BadInput("spec_columns", f"{name} must name its columns, without duplicates.")
         if excluded - set(job.parties[label].columns):
-            raise BadInput("spec_columns", f"{label} must name the label among its columns, and the test column if there is one.")
+            raise BadInput(
+                "spec_columns",
+                f"{label} must name the label among its columns, and the test column if there is one.",
+            )
         if sum(map(len, columns.values())) > MAX_COLUMNS:
             raise BadInput("spec_columns", f"A scorecard has at most {MAX_COLUMNS} columns.")
         return cls(label, features, dealer, columns)
@@ -169,13 +212,21 @@ class PartyRoles:
         """Raise ``too_few_rows`` unless these training rows are enough."""
         width = sum(map(len, self.columns.values()))
         if rows < MIN_ROWS_PER_COLUMN * max(width, 2):
-            raise BadInput("too_few_rows", f"{rows} training rows are too few for {width} columns.", hint="At least ten rows per column are needed.")
+            raise BadInput(
+                "too_few_rows",
+                f"{rows} training rows are too few for {width} columns.",
+                hint="At least ten rows per column are needed.",
+            )
 
     def block_shape(self, rows: int) -> BlockShape:
         """Return the shape of ``rows`` rows of all columns. The label party has one more column, of
         ones.
         """
-        return BlockShape(rows, {name: len(self.columns[name]) for name in self.features} | {self.label: len(self.columns[self.label]) + 1})
+        return BlockShape(
+            rows,
+            {name: len(self.columns[name]) for name in self.features}
+            | {self.label: len(self.columns[self.label]) + 1},
+        )
 
     def shape(self, rows: int) -> BlockShape:
         """Return the shape of a training; ``too_few_rows``, ``too_many_rows``."""
@@ -184,7 +235,11 @@ class PartyRoles:
             maximum = 1 << math.floor(math.log2(rows))
             while ring_bits_needed(maximum, len(self.columns)) > VALUE_BITS:
                 maximum >>= 1
-            raise BadInput("too_many_rows", f"{rows} rows do not fit into the ring.", hint=f"Train with at most {maximum} rows, such as a sample.")
+            raise BadInput(
+                "too_many_rows",
+                f"{rows} rows do not fit into the ring.",
+                hint=f"Train with at most {maximum} rows, such as a sample.",
+            )
         return self.block_shape(rows)
 
 

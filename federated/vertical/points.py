@@ -48,7 +48,9 @@ class Scale:
 
     def probability(self, scores: Points) -> NDArray[np.float64]:
         """Return the probability of bad for each score."""
-        return np.asarray(1 / (1 + np.exp(np.clip((scores - self.offset) / self.factor, -700, 700))), np.float64)
+        return np.asarray(
+            1 / (1 + np.exp(np.clip((scores - self.offset) / self.factor, -700, 700))), np.float64
+        )
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,31 @@ class ScorecardColumn:
     elsewhere: int
 
     @classmethod
-    def of(cls, bins: Bins, layout: Layout, evidence: Evidence, *, weight: float, mean: float, factor: float) -> ScorecardColumn:
+    def of(
+        cls,
+        bins: Bins,
+        layout: Layout,
+        evidence: Evidence,
+        *,
+        weight: float,
+        mean: float,
+        factor: float,
+    ) -> ScorecardColumn:
         """Compute the points from the column's weight in the model, which expects centred evidence."""
-        *points, elsewhere = np.rint(-factor * weight * (np.array([*evidence.woe, 0.0]) - mean)).clip(-MAX_POINTS, MAX_POINTS).astype(int).tolist()
-        return cls(bins, layout.rows, tuple(round(woe, 4) for woe in evidence.woe), weight, tuple(points), elsewhere)
+        *points, elsewhere = (
+            np.rint(-factor * weight * (np.array([*evidence.woe, 0.0]) - mean))
+            .clip(-MAX_POINTS, MAX_POINTS)
+            .astype(int)
+            .tolist()
+        )
+        return cls(
+            bins,
+            layout.rows,
+            tuple(round(woe, 4) for woe in evidence.woe),
+            weight,
+            tuple(points),
+            elsewhere,
+        )
 
     def points_of(self, values: NDArray[Any]) -> Points:
         """Return the points of each row."""
@@ -79,19 +102,38 @@ class ScorecardColumn:
         given = asdict(self.bins)
         table = [
             {"bin": name, "rows": rows, "woe": woe, "points": points}
-            for name, rows, woe, points in zip(self.bins.names, self.rows, self.woe, self.points, strict=True)
+            for name, rows, woe, points in zip(
+                self.bins.names, self.rows, self.woe, self.points, strict=True
+            )
         ]
-        return {**given, "weight": round(self.weight, 6), "bins": table, "elsewhere": self.elsewhere}
+        return {
+            **given,
+            "weight": round(self.weight, 6),
+            "bins": table,
+            "elsewhere": self.elsewhere,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ScorecardColumn:
         """Read it back; ``KeyError``, ``TypeError`` or ``ValueError`` if it is malformed."""
-        bins = Bins(value["column"], value["numeric"], tuple(map(float, value["edges"])), tuple(value["values"]), value["other"], value["missing"])
+        bins = Bins(
+            value["column"],
+            value["numeric"],
+            tuple(map(float, value["edges"])),
+            tuple(value["values"]),
+            value["other"],
+            value["missing"],
+        )
         table = value["bins"]
         points = [*(row["points"] for row in table), value["elsewhere"]]
-        if [row["bin"] for row in table] != bins.names or not all(type(point) is int and abs(point) <= MAX_POINTS for point in points):
+        if [row["bin"] for row in table] != bins.names or not all(
+            type(point) is int and abs(point) <= MAX_POINTS for point in points
+        ):
             raise ValueError("the points do not fit the bins")
-        rows, woe = tuple(int(row["rows"]) for row in table), tuple(float(row["woe"]) for row in table)
+        rows, woe = (
+            tuple(int(row["rows"]) for row in table),
+            tuple(float(row["woe"]) for row in table),
+        )
         return cls(bins, rows, woe, float(value["weight"]), tuple(points[:-1]), points[-1])
 
 
@@ -118,7 +160,10 @@ class ScorecardPart:
         for column in self.columns:
             name = column.bins.column
             if name not in columns:
-                raise BadInput("column_missing", f"The model needs the column {name}, which the job does not name.")
+                raise BadInput(
+                    "column_missing",
+                    f"The model needs the column {name}, which the job does not name.",
+                )
             total += column.points_of(with_dtype_of(columns[name], column.bins))
         return total
 
@@ -132,7 +177,11 @@ class ScorecardPart:
             "columns": [column.to_json() for column in self.columns],
         }
         if self.scale is not None:
-            value |= {"base": self.base, "scale": asdict(self.scale), "features": list(self.features)}
+            value |= {
+                "base": self.base,
+                "scale": asdict(self.scale),
+                "features": list(self.features),
+            }
         return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
     @classmethod
@@ -143,8 +192,13 @@ class ScorecardPart:
             if (value["version"], value["kind"]) != (VERSION, "scorecard"):
                 raise ValueError("of another version or kind")
             scale = None if "scale" not in value else Scale(**value["scale"])
-            columns, features = tuple(ScorecardColumn.from_json(entry) for entry in value["columns"]), tuple(map(str, value.get("features", ())))
-            return cls(value["model"], value["salt"], columns, int(value.get("base", 0)), scale, features)
+            columns, features = (
+                tuple(ScorecardColumn.from_json(entry) for entry in value["columns"]),
+                tuple(map(str, value.get("features", ()))),
+            )
+            return cls(
+                value["model"], value["salt"], columns, int(value.get("base", 0)), scale, features
+            )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput("model_malformed", f"The model's file is malformed: {error}.") from error
 
@@ -157,8 +211,13 @@ def with_dtype_of(values: NDArray[Any], bins: Bins) -> NDArray[Any]:
     if numeric == bins.numeric:
         return values
     if bool(np.isnan(values).all()) if numeric else all(value is None for value in values):
-        return np.full(len(values), np.nan if bins.numeric else None, np.float64 if bins.numeric else object)
-    raise BadInput("column_differs", f"The column {bins.column} was {'a number' if bins.numeric else 'a text'} when the model was trained.")
+        return np.full(
+            len(values), np.nan if bins.numeric else None, np.float64 if bins.numeric else object
+        )
+    raise BadInput(
+        "column_differs",
+        f"The column {bins.column} was {'a number' if bins.numeric else 'a text'} when the model was trained.",
+    )
 
 
 def printed_rows(part: ScorecardPart) -> Sequence[tuple[str, str, int, float, int]]:
@@ -166,5 +225,7 @@ def printed_rows(part: ScorecardPart) -> Sequence[tuple[str, str, int, float, in
     return [
         (column.bins.column, name, rows, woe, points)
         for column in part.columns
-        for name, rows, woe, points in zip(column.bins.names, column.rows, column.woe, column.points, strict=True)
+        for name, rows, woe, points in zip(
+            column.bins.names, column.rows, column.woe, column.points, strict=True
+        )
     ]

@@ -90,28 +90,59 @@ def column_mask(seed: Randomness, rows: int, columns: int) -> Ring64:
     return seed.child("columns").words(rows, columns)
 
 
-def step_shares(seed: Randomness, shape: BlockShape, step: int, corrections: Corrections | None = None) -> StepShares:
+def step_shares(
+    seed: Randomness, shape: BlockShape, step: int, corrections: Corrections | None = None
+) -> StepShares:
     """Return a party's shares for one step: expanded from its seed, and at the last party from the
     corrections.
     """
     stream = seed.child(f"step/{step}")
-    rho, error, hidden = stream.words(shape.total), stream.words(shape.rows), stream.words(shape.total)
+    rho, error, hidden = (
+        stream.words(shape.total),
+        stream.words(shape.rows),
+        stream.words(shape.total),
+    )
     angle = stream.words(-(-shape.rows // 4)).view(np.uint16)[: shape.rows]
     if corrections is None:
         words = stream.words
-        corrections = Corrections(words(shape.rows), words(2 * TERMS, shape.rows), words(shape.total), words(shape.total), words(shape.total))
+        corrections = Corrections(
+            words(shape.rows),
+            words(2 * TERMS, shape.rows),
+            words(shape.total),
+            words(shape.total),
+            words(shape.total),
+        )
     shift = Shift(hidden, corrections.shifted, corrections.top)
-    return StepShares(rho, corrections.forward, angle, corrections.fourier_terms, error, corrections.backward, shift)
+    return StepShares(
+        rho,
+        corrections.forward,
+        angle,
+        corrections.fourier_terms,
+        error,
+        corrections.backward,
+        shift,
+    )
 
 
-def step_corrections(seeds: Mapping[str, Randomness], masks: Ring64, shape: BlockShape, step: int, bits: int) -> Corrections:
+def step_corrections(
+    seeds: Mapping[str, Randomness], masks: Ring64, shape: BlockShape, step: int, bits: int
+) -> Corrections:
     """Return the last party's shares of U·ρ, the Fourier terms, Uᵀ·R and the mask shifted by
     ``bits``.
     """
-    parts = {name: step_shares(seed, shape, step, _NONE if name == shape.last else None) for name, seed in seeds.items()}
+    parts = {
+        name: step_shares(seed, shape, step, _NONE if name == shape.last else None)
+        for name, seed in seeds.items()
+    }
     others = [step for name, step in parts.items() if name != shape.last]
-    rho, error = _sum([step.rho for step in parts.values()]), _sum([step.error for step in parts.values()])
-    angle, hidden = _sum([step.angle for step in parts.values()]), _sum([step.shift.mask for step in parts.values()])
+    rho, error = (
+        _sum([step.rho for step in parts.values()]),
+        _sum([step.error for step in parts.values()]),
+    )
+    angle, hidden = (
+        _sum([step.angle for step in parts.values()]),
+        _sum([step.shift.mask for step in parts.values()]),
+    )
     return Corrections(
         forward=masks @ rho - _sum([other.forward for other in others]),
         fourier_terms=fourier_terms(angle) - _sum([other.fourier_terms for other in others]),
@@ -155,7 +186,9 @@ def counts_share(owner: Randomness, rows: int, bins: int) -> NDArray[np.unsigned
     return uniform_ring(owner.child("counts"), count_dtype(rows), bins)
 
 
-def uniform_ring(stream: Randomness, dtype: type[np.unsignedinteger], *shape: int) -> NDArray[np.unsignedinteger]:
+def uniform_ring(
+    stream: Randomness, dtype: type[np.unsignedinteger], *shape: int
+) -> NDArray[np.unsignedinteger]:
     """Return uniform ring elements of this type from the next bytes of the stream."""
     size = np.dtype(dtype).itemsize
     count = int(np.prod(shape))

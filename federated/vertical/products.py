@@ -26,7 +26,12 @@ def held_columns(communicator: Communicator, shape: BlockShape) -> slice:
 
 
 async def masked_select(
-    communicator: Communicator, randomness: PartyRandomness, name: str, keep: Ring64, columns: Ring64, shape: BlockShape
+    communicator: Communicator,
+    randomness: PartyRandomness,
+    name: str,
+    keep: Ring64,
+    columns: Ring64,
+    shape: BlockShape,
 ) -> Ring64:
     """Return this party's share of every row multiplied by its selection bit ``keep`` (rows,), in
     all columns.
@@ -34,9 +39,14 @@ async def masked_select(
     ``columns`` (rows, held columns): the share this party holds.
     """
     held = held_columns(communicator, shape)
-    left_mask, column_mask = randomness.mask(f"{name}/keep", shape.rows), randomness.mask(f"{name}/columns", *columns.shape)
+    left_mask, column_mask = (
+        randomness.mask(f"{name}/keep", shape.rows),
+        randomness.mask(f"{name}/columns", *columns.shape),
+    )
     opened = await communicator.open(keep - left_mask, "products/keep")
-    opened_columns = await communicator.open_blocks(columns - column_mask, shape, "products/columns")
+    opened_columns = await communicator.open_blocks(
+        columns - column_mask, shape, "products/columns"
+    )
     dealt = await randomness.dealt_share(f"{name}/product", shape.rows, shape.total)
 
     def combine() -> Ring64:
@@ -51,12 +61,20 @@ async def masked_select(
 
 async def deal_masked_select(randomness: DealerRandomness, name: str, shape: BlockShape) -> None:
     """The dealer's side of ``masked_select``."""
-    left_mask, column_mask = randomness.mask(f"{name}/keep", shape.rows), randomness.block_mask(f"{name}/columns", shape)
+    left_mask, column_mask = (
+        randomness.mask(f"{name}/keep", shape.rows),
+        randomness.block_mask(f"{name}/columns", shape),
+    )
     await randomness.deal(f"{name}/product", left_mask[:, None] * column_mask)
 
 
 async def secret_product(
-    communicator: Communicator, randomness: PartyRandomness, name: str, left: RingArray, columns: RingArray, shape: BlockShape
+    communicator: Communicator,
+    randomness: PartyRandomness,
+    name: str,
+    left: RingArray,
+    columns: RingArray,
+    shape: BlockShape,
 ) -> RingArray:
     """Return this party's share of leftᵀ · columns (a, all columns), in ring elements of the type
     of ``columns``.
@@ -70,28 +88,39 @@ async def secret_product(
         randomness.mask(f"{name}/columns", *columns.shape, dtype=dtype),
     )
     opened = await communicator.open(left - left_mask, "products/left")
-    opened_columns = await communicator.open_blocks(columns - column_mask, shape, "products/columns")
+    opened_columns = await communicator.open_blocks(
+        columns - column_mask, shape, "products/columns"
+    )
     dealt = await randomness.dealt_share(f"{name}/product", left.shape[1], shape.total, dtype=dtype)
 
     def combine() -> RingArray:
-        share = _times(opened + left_mask if communicator.is_label else left_mask, opened_columns) + dealt
+        share = (
+            _times(opened + left_mask if communicator.is_label else left_mask, opened_columns)
+            + dealt
+        )
         share[:, held] += _times(opened, column_mask)
         return share
 
     return await asyncio.to_thread(combine)
 
 
-async def deal_secret_product(randomness: DealerRandomness, name: str, left: int, shape: BlockShape, dtype: RingDtype) -> None:
+async def deal_secret_product(
+    randomness: DealerRandomness, name: str, left: int, shape: BlockShape, dtype: RingDtype
+) -> None:
     """The dealer's side of ``secret_product``. ``left``: the number of vectors."""
     left_mask, column_mask = (
         randomness.mask(f"{name}/left", shape.rows, left, dtype=dtype),
         randomness.block_mask(f"{name}/columns", shape, dtype=dtype),
     )
-    await randomness.deal(f"{name}/product", await asyncio.to_thread(_times, left_mask, column_mask))
+    await randomness.deal(
+        f"{name}/product", await asyncio.to_thread(_times, left_mask, column_mask)
+    )
 
 
 def _times(left: RingArray, right: RingArray) -> RingArray:
     """Return leftᵀ · right, vector by vector: several times as fast in numpy as an integer matrix
     product.
     """
-    return np.stack([np.einsum("n,nk->k", column, right) for column in np.ascontiguousarray(left.T)])
+    return np.stack(
+        [np.einsum("n,nk->k", column, right) for column in np.ascontiguousarray(left.T)]
+    )

@@ -37,7 +37,13 @@ from federated.vertical.counting import count_bad_rows, deal_counts, share_bin_c
 from federated.vertical.fixed_point import shift_bits
 from federated.vertical.masked_sums import PairwiseMask, send_masked_points, sum_points
 from federated.vertical.messages import receive_array, send_array
-from federated.vertical.plan import MAX_COLUMNS, PartyRoles, ScorecardPlan, read_plan, require_finite
+from federated.vertical.plan import (
+    MAX_COLUMNS,
+    PartyRoles,
+    ScorecardPlan,
+    read_plan,
+    require_finite,
+)
 from federated.vertical.points import ScorecardPart
 from federated.vertical.preprocessing import BlockShape
 from federated.vertical.results import (
@@ -52,7 +58,13 @@ from federated.vertical.results import (
     send_seeds,
 )
 from federated.vertical.tables import csv_bytes
-from federated.vertical.training import MaskedColumns, Trainer, deal_training, own_column_masks, reveal_own_weights
+from federated.vertical.training import (
+    MaskedColumns,
+    Trainer,
+    deal_training,
+    own_column_masks,
+    reveal_own_weights,
+)
 from federated.vertical.whitening import Whitening
 
 
@@ -75,7 +87,9 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     bad = plan.outcomes(table)
     require_finite({name: table.columns[name] for name in roles.columns[session.party]})
     seed = await receive_seed(session, roles)
-    common = await align(session, table.ids, leader=session.party, followers=roles.features, terms=plan.terms)
+    common = await align(
+        session, table.ids, leader=session.party, followers=roles.features, terms=plan.terms
+    )
     table, bad = table.take(common), bad[common]
     test = plan.tested(table, session.randomness.child("split"))
     shape = roles.shape(int((~test).sum()))
@@ -85,10 +99,16 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
         await send_array(session, name, "scorecard/test", test.astype(np.uint8))
 
     own = {name: table.columns[name] for name in roles.columns[session.party]}
-    binned = await asyncio.to_thread(BinnedColumns.of, {name: values[~test] for name, values in own.items()}, plan)
+    binned = await asyncio.to_thread(
+        BinnedColumns.of, {name: values[~test] for name, values in own.items()}, plan
+    )
     evidence_by_party = await _send_evidence(session, roles, plan, seed, bad[~test])
     own_evidence = tuple(
-        Evidence.of(layout, np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(), min_cases=plan.min_cases)
+        Evidence.of(
+            layout,
+            np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(),
+            min_cases=plan.min_cases,
+        )
         for codes, layout in zip(binned.codes, binned.layouts, strict=True)
     )
     evidence = binned.evidence(own_evidence) if own_evidence else np.empty((shape.rows, 0))
@@ -106,33 +126,62 @@ async def label(session: Session, table: Table | None, job: Job) -> JobResult:
     require_uncertain(scores[~test], plan)
     scored = Rows(table.ids, scores, bad, test)
     train, tested = scored.scored(False, plan), scored.scored(True, plan)
-    outcome = await asyncio.to_thread(evaluated_result, job, plan, roles, part, evidence_by_party | {session.party: own_evidence}, train, tested)
+    outcome = await asyncio.to_thread(
+        evaluated_result,
+        job,
+        plan,
+        roles,
+        part,
+        evidence_by_party | {session.party: own_evidence},
+        train,
+        tested,
+    )
     return replace(outcome, files={**outcome.files, "scores.csv": scored.csv()})
 
 
 async def _send_evidence(
-    session: Session, roles: PartyRoles, plan: ScorecardPlan, seed: Randomness, bad: NDArray[np.bool_]
+    session: Session,
+    roles: PartyRoles,
+    plan: ScorecardPlan,
+    seed: Randomness,
+    bad: NDArray[np.bool_],
 ) -> dict[str, tuple[Evidence, ...]]:
     """Count bad rows in the departments' bins, and send each department the weights of evidence of
     its own bins.
     """
     layouts = {}
     for name in roles.features:
-        layouts[name] = read_layouts(await session.to(name).receive("scorecard/bins"), len(roles.columns[name]), len(bad), plan)
-    bins = {name: sum(len(layout.rows) for layout in own_layouts) for name, own_layouts in layouts.items()}
+        layouts[name] = read_layouts(
+            await session.to(name).receive("scorecard/bins"),
+            len(roles.columns[name]),
+            len(bad),
+            plan,
+        )
+    bins = {
+        name: sum(len(layout.rows) for layout in own_layouts)
+        for name, own_layouts in layouts.items()
+    }
     await session.to(roles.dealer).send("scorecard/size", rows=len(bad), bins=bins)
     counts = await count_bad_rows(session, roles.dealer, seed, bad, bins)
     evidence_by_party: dict[str, tuple[Evidence, ...]] = {}
     for name, own_layouts in layouts.items():
         ends = np.cumsum([len(layout.rows) for layout in own_layouts])
         bad_counts = np.split(counts[name], ends[:-1])
-        if any((counts_by_bin > np.array(layout.rows)).any() for counts_by_bin, layout in zip(bad_counts, own_layouts, strict=True)):
-            raise PeerFault("counts_impossible", f"{name} has bins with more bad rows than rows.", peer=name)
+        if any(
+            (counts_by_bin > np.array(layout.rows)).any()
+            for counts_by_bin, layout in zip(bad_counts, own_layouts, strict=True)
+        ):
+            raise PeerFault(
+                "counts_impossible", f"{name} has bins with more bad rows than rows.", peer=name
+            )
         evidence_by_party[name] = tuple(
             Evidence.of(layout, counts_by_bin.tolist(), min_cases=plan.min_cases).rounded()
             for layout, counts_by_bin in zip(own_layouts, bad_counts, strict=True)
         )
-        await session.to(name).send("scorecard/evidence", words=np.concatenate([evidence.woe for evidence in evidence_by_party[name]]))
+        await session.to(name).send(
+            "scorecard/evidence",
+            words=np.concatenate([evidence.woe for evidence in evidence_by_party[name]]),
+        )
         session.progress("evidence", len(evidence_by_party) / len(layouts))
     return evidence_by_party
 
@@ -149,13 +198,20 @@ class Rows:
     def scored(self, test: bool, plan: ScorecardPlan) -> ScoredRows:
         """Return the test rows, or the training rows."""
         rows = self.test == test
-        return ScoredRows(plan.scale.probability(self.scores[rows]), self.scores[rows].astype(np.float64), self.bad[rows])
+        return ScoredRows(
+            plan.scale.probability(self.scores[rows]),
+            self.scores[rows].astype(np.float64),
+            self.bad[rows],
+        )
 
     def csv(self) -> bytes:
         """Return ``scores.csv``: identifier, part, score, outcome."""
         parts, outcomes = np.where(self.test, "test", "train"), self.bad.astype(np.int8)
         return csv_bytes(
-            id=[identifier.decode() for identifier in self.ids.tolist()], part=parts.tolist(), score=self.scores.tolist(), bad=outcomes.tolist()
+            id=[identifier.decode() for identifier in self.ids.tolist()],
+            part=parts.tolist(),
+            score=self.scores.tolist(),
+            bad=outcomes.tolist(),
         )
 
 
@@ -172,29 +228,42 @@ async def features(session: Session, table: Table | None, job: Job) -> JobResult
     table = require_table(table)
     require_finite(table.columns)
     seed = await receive_seed(session, roles)
-    common = await align(session, table.ids, leader=roles.label, followers=roles.features, terms=plan.terms)
+    common = await align(
+        session, table.ids, leader=roles.label, followers=roles.features, terms=plan.terms
+    )
     table = table.take(common)
     test = await receive_array(session, roles.label, "scorecard/test", len(table), "uint8")
     if (test > 1).any():
-        raise PeerFault("message_malformed", f"{roles.label} did not send valid test rows.", peer=roles.label)
+        raise PeerFault(
+            "message_malformed", f"{roles.label} did not send valid test rows.", peer=roles.label
+        )
     train = test == 0
     shape = roles.shape(int(train.sum()))
 
     own = {name: table.columns[name] for name in roles.columns[session.party]}
-    binned = await asyncio.to_thread(BinnedColumns.of, {name: values[train] for name, values in own.items()}, plan)
+    binned = await asyncio.to_thread(
+        BinnedColumns.of, {name: values[train] for name, values in own.items()}, plan
+    )
     layouts = [{"ordered": layout.ordered, "rows": list(layout.rows)} for layout in binned.layouts]
     await session.to(roles.label).send("scorecard/bins", columns=layouts)
-    await share_bin_counts(session, roles.label, seed, await asyncio.to_thread(binned.one_hot, shape.rows))
+    await share_bin_counts(
+        session, roles.label, seed, await asyncio.to_thread(binned.one_hot, shape.rows)
+    )
     own_evidence = await receive_evidence(session, roles.label, binned)
     evidence = binned.evidence(own_evidence)
     whitening = await asyncio.to_thread(Whitening.of, evidence)
     weights = await _trained(session, roles, plan, shape, seed, whitening.transform(evidence), None)
 
     model = (await session.to(roles.label).receive("scorecard/model")).text("model", max_length=32)
-    part = ScorecardPart(model, file_salt(session), scorecard_columns(binned, own_evidence, whitening, weights, plan))
+    part = ScorecardPart(
+        model, file_salt(session), scorecard_columns(binned, own_evidence, whitening, weights, plan)
+    )
     pairwise_mask = await PairwiseMask.agree(session, roles.features)
     await send_masked_points(session, roles.label, pairwise_mask, part.points_of(own, len(table)))
-    return JobResult({"rows": len(table), "training_rows": shape.rows, "columns": len(own), "model": model}, model_files(part))
+    return JobResult(
+        {"rows": len(table), "training_rows": shape.rows, "columns": len(own), "model": model},
+        model_files(part),
+    )
 
 
 # --- The dealer -----------------------------------------------------------------------------------
@@ -210,9 +279,18 @@ async def dealer(session: Session, table: Table | None, job: Job) -> JobResult:
     shape = roles.shape(message.integer("rows", minimum=1, maximum=1 << 32))
     bins = message.value("bins")
     whole = isinstance(bins, dict) and set(bins) == set(roles.features)
-    if not whole or not all(type(width) is int and 1 <= width <= MAX_COLUMNS * (plan.bins + 2) for width in bins.values()):
-        raise PeerFault("message_malformed", f"{roles.label} did not send valid numbers of bins.", peer=roles.label)
-    await deal_counts(session, streams, roles.label, shape.rows, {name: bins[name] for name in roles.features})
+    if not whole or not all(
+        type(width) is int and 1 <= width <= MAX_COLUMNS * (plan.bins + 2)
+        for width in bins.values()
+    ):
+        raise PeerFault(
+            "message_malformed",
+            f"{roles.label} did not send valid numbers of bins.",
+            peer=roles.label,
+        )
+    await deal_counts(
+        session, streams, roles.label, shape.rows, {name: bins[name] for name in roles.features}
+    )
     masks, step = own_column_masks(streams, shape), shift_bits(shape.rows, len(shape.columns))
     await deal_training(session, streams, shape, masks, plan.iterations, step)
     return JobResult({"training_rows": shape.rows, "iterations": plan.iterations})
@@ -233,7 +311,9 @@ async def _trained(
     """Return the weights of this party's columns."""
     communicator = Communicator(session, roles.data_parties)
     columns = await MaskedColumns.owned(communicator, shape, seed, whitened)
-    trainer = Trainer(communicator, shape, seed, roles.dealer, columns, shift_bits(shape.rows, len(shape.columns)))
+    trainer = Trainer(
+        communicator, shape, seed, roles.dealer, columns, shift_bits(shape.rows, len(shape.columns))
+    )
     return await reveal_own_weights(communicator, shape, await trainer.run(plan.iterations, bad))
 
 

@@ -43,7 +43,9 @@ async def receive_seed(session: Session, roles: PartyRoles) -> Randomness:
 
 async def send_seeds(session: Session, roles: PartyRoles) -> dict[str, Randomness]:
     """At the dealer, send each data party its seed. The label party's is the last."""
-    seeds = {name: session.randomness.child(f"seed/{name}").bytes(32) for name in roles.data_parties}
+    seeds = {
+        name: session.randomness.child(f"seed/{name}").bytes(32) for name in roles.data_parties
+    }
     for name, seed in seeds.items():
         await session.to(name).send("scorecard/seed", seed=seed)
     return {name: Randomness(seed) for name, seed in seeds.items()}
@@ -55,20 +57,38 @@ def file_salt(session: Session) -> str:
 
 
 def scorecard_columns(
-    binned: BinnedColumns, column_evidence: tuple[Evidence, ...], whitening: Whitening, whitened: NDArray[np.float64], plan: ScorecardPlan
+    binned: BinnedColumns,
+    column_evidence: tuple[Evidence, ...],
+    whitening: Whitening,
+    whitened: NDArray[np.float64],
+    plan: ScorecardPlan,
 ) -> tuple[ScorecardColumn, ...]:
     """Return a party's columns with their points, from the weights of the whitened columns."""
-    parts = zip(binned.bins, binned.layouts, column_evidence, whitening.weights(whitened), whitening.means, strict=True)
+    parts = zip(
+        binned.bins,
+        binned.layouts,
+        column_evidence,
+        whitening.weights(whitened),
+        whitening.means,
+        strict=True,
+    )
     return tuple(
-        ScorecardColumn.of(bins, layout, evidence, weight=float(weight), mean=float(mean), factor=plan.scale.factor)
+        ScorecardColumn.of(
+            bins, layout, evidence, weight=float(weight), mean=float(mean), factor=plan.scale.factor
+        )
         for bins, layout, evidence, weight, mean in parts
     )
 
 
 def model_files(part: ScorecardPart) -> dict[str, bytes]:
     """Return ``model.json`` and ``points.csv``."""
-    columns, bins, rows, woe, points = ([line[index] for line in printed_rows(part)] for index in range(5))
-    return {"model.json": part.to_bytes(), "points.csv": csv_bytes(column=columns, bin=bins, rows=rows, woe=woe, points=points)}
+    columns, bins, rows, woe, points = (
+        [line[index] for line in printed_rows(part)] for index in range(5)
+    )
+    return {
+        "model.json": part.to_bytes(),
+        "points.csv": csv_bytes(column=columns, bin=bins, rows=rows, woe=woe, points=points),
+    }
 
 
 def evaluated_result(
@@ -87,16 +107,29 @@ def evaluated_result(
     """
     evaluation = evaluate(train, test)
     values = {
-        party: {name: round(evidence.information_value, 4) for name, evidence in zip(roles.columns[party], evidence_of_party, strict=True)}
+        party: {
+            name: round(evidence.information_value, 4)
+            for name, evidence in zip(roles.columns[party], evidence_of_party, strict=True)
+        }
         for party, evidence_of_party in sorted(evidence_by_party.items())
     }
-    strongest = sorted(((value, f"{party}: {name}") for party, own in values.items() for name, value in own.items()), reverse=True)
+    strongest = sorted(
+        (
+            (value, f"{party}: {name}")
+            for party, own in values.items()
+            for name, value in own.items()
+        ),
+        reverse=True,
+    )
     card_facts = {
         "job": job.name,
         "purpose": job.purpose,
         "model": part.model,
         "label": f"{roles.label}: {plan.label}, bad is {plan.bad}",
-        "made of": "; ".join(f"{party}: {', '.join(roles.columns[party]) or 'no column'}" for party in (roles.label, *roles.features)),
+        "made of": "; ".join(
+            f"{party}: {', '.join(roles.columns[party]) or 'no column'}"
+            for party in (roles.label, *roles.features)
+        ),
         "trained by": f"logistic regression on secret shares, {plan.iterations} steps; seeds dealt by {roles.dealer}",
         "points": f"{plan.base_points} at {plan.base_odds:g} good to one bad, {plan.points_to_double:g} more for twice the odds",
         **(facts or {}),
@@ -112,7 +145,11 @@ def require_both_classes(rows: int, bad: int, name: str) -> None:
     if not rows:
         raise BadInput("too_few_rows", f"There are no rows to {name} with.")
     if bad in (0, rows):
-        raise BadInput("one_class", f"The rows to {name} with are all {'bad' if bad else 'good'}.", hint="A model needs both.")
+        raise BadInput(
+            "one_class",
+            f"The rows to {name} with are all {'bad' if bad else 'good'}.",
+            hint="A model needs both.",
+        )
 
 
 def require_uncertain(scores: NDArray[np.number], plan: ScorecardPlan) -> None:

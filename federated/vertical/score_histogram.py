@@ -36,12 +36,19 @@ _SHIFT = np.uint64(2 * FRACTION - (BUCKETS_PER_UNIT - 1).bit_length())
 _BLOCK = 1 << 12
 
 
-async def shared_scores(communicator: Communicator, randomness: PartyRandomness, columns: MaskedColumns, weights: Ring64) -> Ring64:
+async def shared_scores(
+    communicator: Communicator, randomness: PartyRandomness, columns: MaskedColumns, weights: Ring64
+) -> Ring64:
     """Return this party's shares of all rows' scores, with 28 fraction bits."""
     rows, width = columns.share.shape
     weight_mask = randomness.mask("scores/weights", width)
     opened = await communicator.open_short(weights - weight_mask, "scores/weights")
-    return await asyncio.to_thread(columns.product_share, opened, weight_mask, await randomness.dealt_share("scores/product", rows))
+    return await asyncio.to_thread(
+        columns.product_share,
+        opened,
+        weight_mask,
+        await randomness.dealt_share("scores/product", rows),
+    )
 
 
 async def deal_shared_scores(randomness: DealerRandomness, masks: Ring64) -> None:
@@ -51,7 +58,11 @@ async def deal_shared_scores(randomness: DealerRandomness, masks: Ring64) -> Non
 
 
 async def score_histogram(
-    communicator: Communicator, randomness: PartyRandomness, share: Ring64, bad: NDArray[np.bool_] | None, groups: NDArray[np.bool_]
+    communicator: Communicator,
+    randomness: PartyRandomness,
+    share: Ring64,
+    bad: NDArray[np.bool_] | None,
+    groups: NDArray[np.bool_],
 ) -> NDArray[np.int64] | None:
     """Return the counts (groups, 2, buckets) of good and bad rows at the label party, ``None`` at
     the others.
@@ -66,14 +77,24 @@ async def score_histogram(
     indices = (opened >> _SHIFT).astype(np.int64) % _TABLE_SIZE
     total = np.zeros((len(groups), _TABLE_SIZE), dtype)
     for number, block in _blocks(rows):
-        table = await randomness.dealt_share(f"scores/table/{number}", block.stop - block.start, _TABLE_SIZE, dtype=dtype)
-        total += await asyncio.to_thread(_rotated, table, indices[block], groups[:, block].astype(dtype))
+        table = await randomness.dealt_share(
+            f"scores/table/{number}", block.stop - block.start, _TABLE_SIZE, dtype=dtype
+        )
+        total += await asyncio.to_thread(
+            _rotated, table, indices[block], groups[:, block].astype(dtype)
+        )
     counts = await communicator.open_to_label(total, "scores/counts")
     return None if counts is None else _in_bucket_order(counts)
 
 
-def _rotated(table: NDArray[np.unsignedinteger], indices: NDArray[np.int64], groups: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    turned = np.take_along_axis(table, (indices[:, None] - np.arange(_TABLE_SIZE)) % _TABLE_SIZE, axis=1)
+def _rotated(
+    table: NDArray[np.unsignedinteger],
+    indices: NDArray[np.int64],
+    groups: NDArray[np.unsignedinteger],
+) -> NDArray[np.unsignedinteger]:
+    turned = np.take_along_axis(
+        table, (indices[:, None] - np.arange(_TABLE_SIZE)) % _TABLE_SIZE, axis=1
+    )
     return np.stack([np.einsum("n,nk->k", group, turned) for group in groups])
 
 
@@ -86,7 +107,10 @@ def _in_bucket_order(counts: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
 
 async def deal_score_histogram(randomness: DealerRandomness, rows: int) -> None:
     """The dealer's side of ``score_histogram``."""
-    indices, dtype = (randomness.mask("scores/place", rows) >> _SHIFT).astype(np.int64) % _TABLE_SIZE, count_dtype(rows)
+    indices, dtype = (
+        (randomness.mask("scores/place", rows) >> _SHIFT).astype(np.int64) % _TABLE_SIZE,
+        count_dtype(rows),
+    )
     for number, block in _blocks(rows):
         table = np.zeros((block.stop - block.start, _TABLE_SIZE), dtype)
         table[np.arange(len(table)), indices[block]] = 1

@@ -24,7 +24,9 @@ class LabelPoints:
         self.model, self.features, self._scale = part.model, part.features, part.scale
         self._own = part.points_of(table.columns, len(table))
 
-    async def scores(self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]) -> Points:
+    async def scores(
+        self, session: Session, departments: Sequence[str], rows: NDArray[np.int64]
+    ) -> Points:
         """Return the points of the rows, own and others' together."""
         return await sum_points(session, departments, self._own[rows])
 
@@ -43,7 +45,9 @@ class FeaturePoints:
         """Agree on pairwise masks."""
         self._mask = await PairwiseMask.agree(session, departments)
 
-    async def answer(self, session: Session, label: str, rows: NDArray[np.int64], first: int) -> None:
+    async def answer(
+        self, session: Session, label: str, rows: NDArray[np.int64], first: int
+    ) -> None:
         """Send masked points."""
         await send_masked_points(session, label, self._mask, self._own[rows], first)
 

@@ -36,7 +36,10 @@ def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the series in the clear, for comparison: within 0.02 of the logistic function from -6
     to 6.
     """
-    return 0.5 + sum((c * np.sin(2 * np.pi / PERIOD * k * z) for k, c in enumerate(COEFFICIENTS, 1)), np.zeros_like(z))
+    return 0.5 + sum(
+        (c * np.sin(2 * np.pi / PERIOD * k * z) for k, c in enumerate(COEFFICIENTS, 1)),
+        np.zeros_like(z),
+    )
 
 
 @cache
@@ -48,7 +51,11 @@ def _unit_circle() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def fourier_terms(angles: Angles) -> Ring64:
     """Return cos(k a) and sin(k a) for k = 1 … 4 as ring elements (2 · 4, count)."""
     cosine, sine = _unit_circle()
-    rows = [table[(angles * np.uint16(k)).astype(np.uint16)] for k in range(1, TERMS + 1) for table in (cosine, sine)]
+    rows = [
+        table[(angles * np.uint16(k)).astype(np.uint16)]
+        for k in range(1, TERMS + 1)
+        for table in (cosine, sine)
+    ]
     return np.rint(np.stack(rows) * (1 << FRACTION)).astype(np.int64).view(np.uint64)
 
 
@@ -62,5 +69,7 @@ def evaluate_sigmoid(opened: Angles, shares: Ring64) -> Ring64:
     for k, c in enumerate(COEFFICIENTS, 1):
         turned = (opened * np.uint16(k)).astype(np.uint16)
         for row, table in ((2 * k - 2, sine), (2 * k - 1, cosine)):
-            total += np.rint(table[turned] * (c * scale)).astype(np.int64).view(np.uint64) * shares[row]
+            total += (
+                np.rint(table[turned] * (c * scale)).astype(np.int64).view(np.uint64) * shares[row]
+            )
     return total

@@ -25,9 +25,24 @@ from numpy.typing import NDArray
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical.communicator import Communicator
-from federated.vertical.fixed_point import ERROR_FRACTION, FRACTION, Ring64, decode, encode, masked_share, truncated_share
+from federated.vertical.fixed_point import (
+    ERROR_FRACTION,
+    FRACTION,
+    Ring64,
+    decode,
+    encode,
+    masked_share,
+    truncated_share,
+)
 from federated.vertical.messages import send_array
-from federated.vertical.preprocessing import BlockShape, Corrections, StepShares, column_mask, step_corrections, step_shares
+from federated.vertical.preprocessing import (
+    BlockShape,
+    Corrections,
+    StepShares,
+    column_mask,
+    step_corrections,
+    step_shares,
+)
 from federated.vertical.sigmoid import STEP_BITS, TERMS, evaluate_sigmoid
 
 
@@ -44,7 +59,13 @@ class MaskedColumns:
     masked: Ring64
 
     @classmethod
-    async def owned(cls, communicator: Communicator, shape: BlockShape, seed: Randomness, columns: NDArray[np.float64]) -> MaskedColumns:
+    async def owned(
+        cls,
+        communicator: Communicator,
+        shape: BlockShape,
+        seed: Randomness,
+        columns: NDArray[np.float64],
+    ) -> MaskedColumns:
         """Mask columns of which each party owns a block: every party sends every other party E of
         its block.
         """
@@ -54,18 +75,25 @@ class MaskedColumns:
         masked[:, held] = own
 
         async def receive_block(peer: str) -> None:
-            flat = await communicator.receive(peer, "vertical/columns", shape.rows * shape.columns[peer])
+            flat = await communicator.receive(
+                peer, "vertical/columns", shape.rows * shape.columns[peer]
+            )
             masked[:, shape.span(peer)] = flat.reshape(-1, shape.columns[peer])
 
         await asyncio.gather(
-            *(communicator.send(peer, "vertical/columns", own) for peer in communicator.peers), *(receive_block(peer) for peer in communicator.peers)
+            *(communicator.send(peer, "vertical/columns", own) for peer in communicator.peers),
+            *(receive_block(peer) for peer in communicator.peers),
         )
         return cls(held, share, masked)
 
     @classmethod
-    async def shared(cls, communicator: Communicator, seed: Randomness, share: Ring64) -> MaskedColumns:
+    async def shared(
+        cls, communicator: Communicator, seed: Randomness, share: Ring64
+    ) -> MaskedColumns:
         """Mask columns of which every party holds a share."""
-        masked = await communicator.open(share - await asyncio.to_thread(column_mask, seed, *share.shape), "vertical/columns")
+        masked = await communicator.open(
+            share - await asyncio.to_thread(column_mask, seed, *share.shape), "vertical/columns"
+        )
         return cls(slice(0, share.shape[1]), share, masked)
 
     def first(self, rows: int) -> MaskedColumns:
@@ -83,8 +111,21 @@ class MaskedColumns:
 class Trainer:
     """One party's side of a training. ``bits``: the step size, see ``fixed_point.shift_bits``."""
 
-    def __init__(self, communicator: Communicator, shape: BlockShape, seed: Randomness, dealer: str, columns: MaskedColumns, bits: int) -> None:
-        self._communicator, self._shape, self._seed, self._dealer = communicator, shape, seed, dealer
+    def __init__(
+        self,
+        communicator: Communicator,
+        shape: BlockShape,
+        seed: Randomness,
+        dealer: str,
+        columns: MaskedColumns,
+        bits: int,
+    ) -> None:
+        self._communicator, self._shape, self._seed, self._dealer = (
+            communicator,
+            shape,
+            seed,
+            dealer,
+        )
         self._columns, self._bits = columns, bits
 
     async def run(self, iterations: int, bad: NDArray[np.bool_] | None) -> Ring64:
@@ -102,9 +143,16 @@ class Trainer:
                 gradient = await self._gradient(step, lookahead, bad)
                 # ahead has a fraction bit more: 2w + (w - before) is exact where w + (w - before)/2
                 # is not.
-                hidden = masked_share((lookahead << np.uint64(bits - 1)) - gradient, step.shift, adds_public=communicator.is_label)
+                hidden = masked_share(
+                    (lookahead << np.uint64(bits - 1)) - gradient,
+                    step.shift,
+                    adds_public=communicator.is_label,
+                )
                 opened = await communicator.open_short(hidden, "vertical/shift")
-                before, weights = weights, truncated_share(opened, step.shift, bits, adds_public=communicator.is_label)
+                before, weights = (
+                    weights,
+                    truncated_share(opened, step.shift, bits, adds_public=communicator.is_label),
+                )
                 lookahead = np.uint64(3) * weights - before
                 communicator.session.progress("training", (number + 1) / iterations)
         finally:
@@ -117,16 +165,25 @@ class Trainer:
         if self._communicator.is_label:
             rows = self._shape.rows
             message = await self._communicator.session.to(self._dealer).receive("vertical/step")
-            short = [message.array(name, "uint64", [self._shape.total]) for name in ("backward", "shifted", "top")]
+            short = [
+                message.array(name, "uint64", [self._shape.total])
+                for name in ("backward", "shifted", "top")
+            ]
             forward = await self._communicator.receive(self._dealer, "vertical/forward", rows)
-            fourier_terms = await self._communicator.receive(self._dealer, "vertical/waves", 2 * TERMS * rows)
+            fourier_terms = await self._communicator.receive(
+                self._dealer, "vertical/waves", 2 * TERMS * rows
+            )
             received = Corrections(forward, fourier_terms.reshape(-1, rows), *short)
         return await asyncio.to_thread(step_shares, self._seed, self._shape, number, received)
 
-    async def _gradient(self, step: StepShares, weights: Ring64, bad: NDArray[np.bool_] | None) -> Ring64:
+    async def _gradient(
+        self, step: StepShares, weights: Ring64, bad: NDArray[np.bool_] | None
+    ) -> Ring64:
         communicator = self._communicator
         opened = await communicator.open_short(weights - step.rho, "vertical/step-weights")
-        scores = await asyncio.to_thread(self._columns.product_share, opened, step.rho, step.forward)  # with 29 fraction bits
+        scores = await asyncio.to_thread(
+            self._columns.product_share, opened, step.rho, step.forward
+        )  # with 29 fraction bits
         angle = (scores >> np.uint64(2 * FRACTION + 1 - STEP_BITS)).astype(np.uint16) - step.angle
         opened_angle = await communicator.open(angle, "vertical/angle")
         error = await asyncio.to_thread(evaluate_sigmoid, opened_angle, step.fourier_terms)
@@ -138,24 +195,35 @@ class Trainer:
     def _gradient_share(self, step: StepShares, opened: Ring64) -> Ring64:
         """Return this party's share of Xᵀ·e, with 40 fraction bits."""
         held, share, masked = self._columns.held, self._columns.share, self._columns.masked
-        gradient: Ring64 = np.einsum("n,nk->k", step.error, masked) + step.backward  # seven times as fast as the product of matrices
+        gradient: Ring64 = (
+            np.einsum("n,nk->k", step.error, masked) + step.backward
+        )  # seven times as fast as the product of matrices
         gradient[held] += np.einsum("n,nk->k", opened, share)
         return gradient
 
 
-async def reveal_own_weights(communicator: Communicator, shape: BlockShape, weights: Ring64) -> NDArray[np.float64]:
+async def reveal_own_weights(
+    communicator: Communicator, shape: BlockShape, weights: Ring64
+) -> NDArray[np.float64]:
     """Open to every party the weights of its own columns."""
     for peer in communicator.peers:
-        await communicator.session.to(peer).send("vertical/weights", words=weights[shape.span(peer)])
+        await communicator.session.to(peer).send(
+            "vertical/weights", words=weights[shape.span(peer)]
+        )
     total = weights[shape.span(communicator.party)].copy()
     for peer in communicator.peers:
-        total += (await communicator.session.to(peer).receive("vertical/weights")).array("words", "uint64", [len(total)])
+        total += (await communicator.session.to(peer).receive("vertical/weights")).array(
+            "words", "uint64", [len(total)]
+        )
     return decode(total)
 
 
 def own_column_masks(seeds: dict[str, Randomness], shape: BlockShape) -> Ring64:
     """Return U at the dealer, if each party owns a block of columns."""
-    return np.concatenate([column_mask(seeds[name], shape.rows, width) for name, width in shape.columns.items()], axis=1)
+    return np.concatenate(
+        [column_mask(seeds[name], shape.rows, width) for name, width in shape.columns.items()],
+        axis=1,
+    )
 
 
 def shared_column_masks(seeds: dict[str, Randomness], shape: BlockShape) -> Ring64:
@@ -166,11 +234,20 @@ def shared_column_masks(seeds: dict[str, Randomness], shape: BlockShape) -> Ring
     return total
 
 
-async def deal_training(session: Session, seeds: dict[str, Randomness], shape: BlockShape, masks: Ring64, iterations: int, bits: int) -> None:
+async def deal_training(
+    session: Session,
+    seeds: dict[str, Randomness],
+    shape: BlockShape,
+    masks: Ring64,
+    iterations: int,
+    bits: int,
+) -> None:
     """The dealer's side of a training: send the label party the corrections of each step."""
     for number in range(iterations):
         received = await asyncio.to_thread(step_corrections, seeds, masks, shape, number, bits)
-        await session.to(shape.last).send("vertical/step", backward=received.backward, shifted=received.shifted, top=received.top)
+        await session.to(shape.last).send(
+            "vertical/step", backward=received.backward, shifted=received.shifted, top=received.top
+        )
         await send_array(session, shape.last, "vertical/forward", received.forward)
         await send_array(session, shape.last, "vertical/waves", received.fourier_terms)
         session.progress("dealing", (number + 1) / iterations)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from alembic import context
 
-from chain.database import Base
+from chain.core.database import Base
 from nodes.routers import load_tables
 
 load_tables()
@@ -29,8 +29,14 @@ if engine.dialect.name == "sqlite":
 
 
 def _plain_type(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
-    """A migration names plain column types only, so that it stands when the packages' own types change."""
-    return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, sa.types.TypeDecorator) else False
+    """A migration names plain column types only, so that it stands when the packages' own types
+    change.
+    """
+    return (
+        f"sa.{item.impl!r}"
+        if kind == "type" and isinstance(item, sa.types.TypeDecorator)
+        else False
+    )
 
 
 with engine.connect() as connection:

@@ -1,6 +1,8 @@
-"""Adapters that implement ``registry.sources.Source`` for CSV and Parquet files and tables of any SQL database.
+"""Adapters that implement ``registry.sources.Source`` for CSV and Parquet files and tables of any
+SQL database.
 
-They stream: no adapter holds more than a part of its source in memory. ``Sources`` is what a node's services find under
+They stream: no adapter holds more than a part of its source in memory. ``Sources`` is what a node's
+services find under
 ``context.ports["sources"]``: a mapping from the configured names.
 """
 
@@ -11,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-from chain.errors import BadInput, QiaolianError, Unavailable
+from chain.core.errors import BadInput, QiaolianError, Unavailable
 from nodes.config import NodeConfig, SourceEntry
 from nodes.sources.csv_file import CsvSource
 from nodes.sources.index import IndexedFile
 from nodes.sources.sql_table import SqlSource, driver_missing
-from registry.sources import Record, Schema, Source
+from registry.sources import Record, Source, SourceSchema
 
 __all__ = ["Sources", "open_source"]
 
@@ -26,8 +28,8 @@ AnySource = IndexedFile | SqlSource
 class Sources(Mapping[str, Source]):
     """The configured sources by name; each is opened when it is first asked for.
 
-    A source that cannot be opened is refused with its own code and opened again at the next request: it never keeps the
-    node from starting, nor the other sources from being served.
+    A source that cannot be opened is refused with its own code and opened again at the next
+    request: it never keeps the node from starting, nor the other sources from being served.
     """
 
     def __init__(self, config: NodeConfig) -> None:
@@ -36,11 +38,13 @@ class Sources(Mapping[str, Source]):
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Source:
-        """The source of that name; one that cannot be opened now is opened at its first use. ``KeyError``: none is configured."""
+        """The source of that name; one that cannot be opened now is opened at its first use.
+        ``KeyError``: none is configured.
+        """
         try:
             return self.opened(name)
         except Unavailable:
-            return _Unopened(name, self)
+            return _UnopenedSource(name, self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._config.sources)
@@ -75,7 +79,8 @@ class Sources(Mapping[str, Source]):
         """The source of that name, open.
 
         Raises:
-            KeyError: no such source is configured; Unavailable: by the code of what ``open_source`` refuses.
+            KeyError: no such source is configured; Unavailable: by the code of what ``open_source``
+                refuses.
         """
         entry = self._config.sources[name]
         with self._lock:
@@ -84,20 +89,26 @@ class Sources(Mapping[str, Source]):
                 index_dir = self._config.data / "sources"
                 try:
                     source = open_source(name, entry, home=self._config.home, index_dir=index_dir)
-                except BadInput as error:  # the caller's request is right, the node's configuration is not
-                    raise Unavailable(error.code, error.sentence, hint=error.hint, source=name) from error
+                except (
+                    BadInput
+                ) as error:  # the caller's request is right, the node's configuration is not
+                    raise Unavailable(
+                        error.code, error.sentence, hint=error.hint, source=name
+                    ) from error
                 self._open[name] = source
             return source
 
 
-class _Unopened:
-    """Stands for a source that could not be opened; opens it at each use, for the fault may be over."""
+class _UnopenedSource:
+    """Stands for a source that could not be opened; opens it at each use, for the fault may be
+    over.
+    """
 
     def __init__(self, name: str, sources: Sources) -> None:
         self.name = name
         self._sources = sources
 
-    def schema(self) -> Schema:
+    def schema(self) -> SourceSchema:
         """The columns; raises as ``Sources.opened``."""
         return self._sources.opened(self.name).schema()
 
@@ -125,7 +136,14 @@ def open_source(name: str, entry: SourceEntry, *, home: Path, index_dir: Path) -
         path = home / unquote(rest.removeprefix("//"))
         index = index_dir / f"{name}.index"
         if scheme == "csv":
-            return CsvSource(name=name, path=path, key=entry.key, index=index, encoding=entry.encoding, delimiter=entry.delimiter)
+            return CsvSource(
+                name=name,
+                path=path,
+                key=entry.key,
+                index=index,
+                encoding=entry.encoding,
+                delimiter=entry.delimiter,
+            )
         # Imported only where it is used: it is large, and most nodes have no Parquet files.
         try:
             from nodes.sources.parquet_file import ParquetSource
@@ -139,6 +157,10 @@ def open_source(name: str, entry: SourceEntry, *, home: Path, index_dir: Path) -
 def _absolute(url: str, home: Path) -> str:
     """A relative SQLite path made absolute; other URLs as they are."""
     prefix = "sqlite:///"
-    if url.startswith(prefix) and not url.startswith(prefix + "/") and not url.startswith(prefix + "file:"):
+    if (
+        url.startswith(prefix)
+        and not url.startswith(prefix + "/")
+        and not url.startswith(prefix + "file:")
+    ):
         return prefix + str((home / url.removeprefix(prefix)).resolve())
     return url

@@ -1,8 +1,8 @@
 """CSV files (RFC 4180) of any size: streamed line by line, looked up by offset.
 
-The first line names the columns. A column's type is the narrowest that holds all its cells. UTF-8 (with or without byte
-order mark) or one of China's encodings; a cell that is not in it, a row with too many or too few cells, an open quote:
-an error with the line number.
+The first line names the columns. A column's type is the narrowest that holds all its cells. UTF-8
+(with or without byte order mark) or one of China's encodings; a cell that is not in it, a row with
+too many or too few cells, an open quote: an error with the line number.
 """
 
 from __future__ import annotations
@@ -14,20 +14,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from chain.errors import BadInput
-from nodes.sources.index import IndexedFile, Place, RowIndex
+from chain.core.errors import BadInput
+from nodes.sources.index import IndexedFile, IndexEntry, RowIndex
 from nodes.sources.values import TypeGuess, from_text
 from registry.encodings import ENCODINGS
-from registry.sources import TEXT, Column, Record
+from registry.sources import TEXT, Record, SourceColumn
 
-MOST_ROW_BYTES = 1 << 20
+MAX_ROW_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
 class CsvSource(IndexedFile):
     """See the module's text."""
 
-    def __init__(self, *, name: str, path: Path, key: str, index: Path, encoding: str = "utf-8", delimiter: str = ",") -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        path: Path,
+        key: str,
+        index: Path,
+        encoding: str = "utf-8",
+        delimiter: str = ",",
+    ) -> None:
         super().__init__(name=name, path=path, key=key, index=index)
         if encoding.lower() not in ENCODINGS:
             raise BadInput(
@@ -43,11 +52,11 @@ class CsvSource(IndexedFile):
     def _settings(self) -> dict[str, Any]:
         return {"encoding": self._encoding, "delimiter": self._delimiter}
 
-    def _columns(self) -> Iterable[Column]:
+    def _columns(self) -> Iterable[SourceColumn]:
         for name, guess in zip(self._names, self._guesses, strict=True):
-            yield Column(name, TEXT) if name == self.key else guess.column(name)
+            yield SourceColumn(name, TEXT) if name == self.key else guess.column(name)
 
-    def _scan(self) -> Iterator[Place]:
+    def _scan(self) -> Iterator[IndexEntry]:
         with self.path.open("rb") as file:
             records = self._records(file)
             self._names = self._header(records)
@@ -59,7 +68,7 @@ class CsvSource(IndexedFile):
                     guess.see(cell, line)
                 if not cells[place]:
                     raise self._broken(line, "its key is empty")
-                yield Place(cells[place], offset, len(raw), line)
+                yield IndexEntry(cells[place], offset, len(raw), line)
 
     def _rows(self, index: RowIndex) -> Iterator[Record]:
         with self.path.open("rb") as file:
@@ -71,7 +80,9 @@ class CsvSource(IndexedFile):
     def line_of(self, position: int) -> int:
         """The line on which the record at this position begins."""
         with self.path.open("rb") as file:
-            return next(line for _, _, line in itertools.islice(self._records(file), position + 1, None))
+            return next(
+                line for _, _, line in itertools.islice(self._records(file), position + 1, None)
+            )
 
     def _read(self, index: RowIndex, position: int, extent: int, line: int) -> Record:
         with self.path.open("rb", buffering=0) as file:
@@ -80,7 +91,10 @@ class CsvSource(IndexedFile):
     def _record(self, index: RowIndex, raw: bytes, line: int) -> Record:
         cells = self._cells(raw, line, len(index.columns))
         try:
-            return {column.name: from_text(cell, column.type) for column, cell in zip(index.columns, cells, strict=True)}
+            return {
+                column.name: from_text(cell, column.type)
+                for column, cell in zip(index.columns, cells, strict=True)
+            }
         except ValueError as error:
             raise self._broken(line, "a cell is not of its column's type") from error
 
@@ -102,7 +116,9 @@ class CsvSource(IndexedFile):
         return names
 
     def _records(self, file: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
-        """Offset, bytes and first line number of each record; a record goes on while a quote is open."""
+        """Offset, bytes and first line number of each record; a record goes on while a quote is
+        open.
+        """
         offset = 0
         open_lines: list[bytes] = []
         start, first, size, quotes = 0, 0, 0, 0
@@ -112,8 +128,10 @@ class CsvSource(IndexedFile):
             offset += len(line)
             size += len(line)
             quotes += line.count(b'"')
-            if size > MOST_ROW_BYTES:
-                raise self._broken(first, f"it is longer than {MOST_ROW_BYTES} bytes, or a quote is never closed")
+            if size > MAX_ROW_BYTES:
+                raise self._broken(
+                    first, f"it is longer than {MAX_ROW_BYTES} bytes, or a quote is never closed"
+                )
             open_lines.append(line)
             if quotes % 2 == 0:
                 raw = open_lines[0] if len(open_lines) == 1 else b"".join(open_lines)
@@ -159,5 +177,5 @@ class CsvSource(IndexedFile):
 
 def _bounded(file: Any) -> Iterator[bytes]:
     """Lines, cut at the limit so that a file without line ends does not fill the memory."""
-    while line := file.readline(MOST_ROW_BYTES + 1):
+    while line := file.readline(MAX_ROW_BYTES + 1):
         yield line

@@ -1,9 +1,10 @@
-"""Where each key's record lies in a file: built in one streaming pass, kept beside the node's data, renewed when the
-file changes.
+"""Where each key's record lies in a file: built in one streaming pass, kept beside the node's data,
+renewed when the file changes.
 
-An index is a SQLite file keyed by a digest of the key under a random salt, so identifiers do not lie around a second
-time; the record that is found is compared with the key asked for. It belongs to one size, modification time and setting
-of its file. Building sorts on disk, so memory stays bounded whatever the file's size.
+An index is a SQLite file keyed by a digest of the key under a random salt, so identifiers do not
+lie around a second time; the record that is found is compared with the key asked for. It belongs to
+one size, modification time and setting of its file. Building sorts on disk, so memory stays bounded
+whatever the file's size.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from chain.errors import BadInput, QiaolianError, Unavailable
-from registry.sources import Column, Record, Schema
+from chain.core.errors import BadInput, QiaolianError, Unavailable
+from registry.sources import Record, SourceColumn, SourceSchema
 
 _BATCH = 5_000
 _FORMAT = 2
@@ -32,8 +33,10 @@ SCHEMA_WAIT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A record's key, where it lies (offset and length, or row group and row) and its line or row number."""
+class IndexEntry:
+    """A record's key, where it lies (offset and length, or row group and row) and its line or row
+    number.
+    """
 
     key: str
     position: int
@@ -45,17 +48,23 @@ class RowIndex:
     """An open, finished index."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            f"file:{path}?mode=ro", uri=True, check_same_thread=False
+        )
         self._lock = threading.Lock()
-        self.meta: dict[str, Any] = json.loads(self._connection.execute("SELECT value FROM meta").fetchone()[0])
+        self.meta: dict[str, Any] = json.loads(
+            self._connection.execute("SELECT value FROM meta").fetchone()[0]
+        )
         self._salt = bytes.fromhex(self.meta["salt"])
-        self.columns = tuple(Column(*column) for column in self.meta["columns"])
+        self.columns = tuple(SourceColumn(*column) for column in self.meta["columns"])
 
     def find(self, key: str) -> tuple[int, int, int] | None:
         """Position, extent and line of a key's record."""
         digest = key_digest(self._salt, key)
         with self._lock:
-            row = self._connection.execute("SELECT position, extent, line FROM places WHERE digest = ?", (digest,)).fetchone()
+            row = self._connection.execute(
+                "SELECT position, extent, line FROM places WHERE digest = ?", (digest,)
+            ).fetchone()
         return None if row is None else (row[0], row[1], row[2])
 
     def close(self) -> None:
@@ -69,11 +78,19 @@ def key_digest(salt: bytes, key: str) -> bytes:
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=salt, digest_size=16).digest()
 
 
-def build(path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns: Callable[[], Iterable[Column]]) -> None:
-    """Write an index whole or not at all. ``columns`` is called after ``places`` is exhausted, when types are known.
+def build(
+    path: Path,
+    entries: Iterator[IndexEntry],
+    *,
+    stamp: dict[str, Any],
+    columns: Callable[[], Iterable[SourceColumn]],
+) -> None:
+    """Write an index whole or not at all. ``columns`` is called after ``entries`` is exhausted,
+    when types are known.
 
     Raises:
-        BadInput: ``source_key_repeated`` when two records have the same key, ``source_empty`` when there is none.
+        BadInput: ``source_key_repeated`` when two records have the same key, ``source_empty`` when
+            there is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -85,14 +102,30 @@ def build(path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns
         raise _not_written() from error
     try:
         partial.chmod(0o600)
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE"):
+        for pragma in (
+            "journal_mode=OFF",
+            "synchronous=OFF",
+            "cache_size=-16000",
+            "temp_store=FILE",
+        ):
             connection.execute(f"PRAGMA {pragma}")
-        connection.execute("CREATE TABLE places (digest BLOB, position INTEGER, extent INTEGER, line INTEGER)")
-        count = _fill(connection, places, salt)
+        connection.execute(
+            "CREATE TABLE places (digest BLOB, position INTEGER, extent INTEGER, line INTEGER)"
+        )
+        count = _fill(connection, entries, salt)
         if count == 0:
-            raise BadInput("source_empty", "The source has no records.", hint="Check the file; it may be truncated.")
+            raise BadInput(
+                "source_empty",
+                "The source has no records.",
+                hint="Check the file; it may be truncated.",
+            )
         _sort(connection)
-        meta = {**stamp, "salt": salt.hex(), "rows": count, "columns": [list(astuple(column)) for column in columns()]}
+        meta = {
+            **stamp,
+            "salt": salt.hex(),
+            "rows": count,
+            "columns": [list(astuple(column)) for column in columns()],
+        }
         connection.execute("CREATE TABLE meta (value TEXT)")
         connection.execute("INSERT INTO meta VALUES (?)", (json.dumps(meta),))
     except sqlite3.OperationalError as error:
@@ -107,16 +140,23 @@ def build(path: Path, places: Iterator[Place], *, stamp: dict[str, Any], columns
 
 
 def _not_written() -> Unavailable:
-    return Unavailable("disk_unavailable", "The source's index could not be written.", hint="Check the disk's free space.")
+    return Unavailable(
+        "disk_unavailable",
+        "The source's index could not be written.",
+        hint="Check the disk's free space.",
+    )
 
 
-def _fill(connection: sqlite3.Connection, places: Iterator[Place], salt: bytes) -> int:
+def _fill(connection: sqlite3.Connection, entries: Iterator[IndexEntry], salt: bytes) -> int:
     count = 0
     connection.execute("BEGIN")
-    while batch := list(itertools.islice(places, _BATCH)):
+    while batch := list(itertools.islice(entries, _BATCH)):
         connection.executemany(
             "INSERT INTO places VALUES (?, ?, ?, ?)",
-            [(key_digest(salt, each.key), each.position, each.extent, each.line) for each in batch],
+            [
+                (key_digest(salt, entry.key), entry.position, entry.extent, entry.line)
+                for entry in batch
+            ],
         )
         count += len(batch)
     connection.execute("COMMIT")
@@ -127,7 +167,9 @@ def _sort(connection: sqlite3.Connection) -> None:
     try:
         connection.execute("CREATE UNIQUE INDEX places_digest ON places (digest)")
     except sqlite3.IntegrityError as error:
-        lines = connection.execute("SELECT min(line), max(line) FROM places GROUP BY digest HAVING count(*) > 1 LIMIT 1").fetchone()
+        lines = connection.execute(
+            "SELECT min(line), max(line) FROM places GROUP BY digest HAVING count(*) > 1 LIMIT 1"
+        ).fetchone()
         raise BadInput(
             "source_key_repeated",
             f"Two records of the source have the same key (lines {lines[0]} and {lines[1]}).",
@@ -150,23 +192,25 @@ class IndexedFile(ABC):
         self._building: threading.Thread | None = None
         self._failure: tuple[dict[str, Any], QiaolianError] | None = None
 
-    def schema(self) -> Schema:
+    def schema(self) -> SourceSchema:
         """Columns and key.
 
         Raises:
-            BadInput: ``source_missing, source_empty, source_encoding, source_missing_column, source_row_broken,
-            source_key_repeated``. Unavailable: ``source_indexing`` while the first pass over a large file is under way.
+            BadInput: ``source_missing, source_empty, source_encoding, source_missing_column,
+                source_row_broken, source_key_repeated``. Unavailable: ``source_indexing`` while the
+                first pass over a large file is under way.
         """
-        return Schema(self.key, self._ready(SCHEMA_WAIT_SECONDS).columns)
+        return SourceSchema(self.key, self._ready(SCHEMA_WAIT_SECONDS).columns)
 
     def rows(self) -> Iterator[Record]:
         """Every record in the file's order.
 
         Raises:
-            BadInput: as ``schema``; ``source_malformed`` where the file is damaged. Unavailable: ``source_unreadable``.
+            BadInput: as ``schema``; ``source_malformed`` where the file is damaged. Unavailable:
+                ``source_unreadable``.
         """
         index = self._ready(SCHEMA_WAIT_SECONDS)
-        with self._told():
+        with self._errors_translated():
             yield from self._rows(index)
 
     def lookup(self, key: str) -> Record | None:
@@ -175,7 +219,7 @@ class IndexedFile(ABC):
         place = index.find(key)
         if place is None:
             return None
-        with self._told():
+        with self._errors_translated():
             record = self._read(index, *place)
         return record if record.get(self.key) == key else None
 
@@ -202,11 +246,11 @@ class IndexedFile(ABC):
         """What besides the file decides how it is read."""
 
     @abstractmethod
-    def _scan(self) -> Iterator[Place]:
+    def _scan(self) -> Iterator[IndexEntry]:
         """One pass over the file."""
 
     @abstractmethod
-    def _columns(self) -> Iterable[Column]:
+    def _columns(self) -> Iterable[SourceColumn]:
         """The columns, known after a pass."""
 
     @abstractmethod
@@ -263,13 +307,15 @@ class IndexedFile(ABC):
 
     def _begin(self, stamp: dict[str, Any]) -> threading.Thread:
         if self._building is None or not self._building.is_alive():
-            self._building = threading.Thread(target=self._build, args=(stamp,), name=f"index-{self.name}", daemon=True)
+            self._building = threading.Thread(
+                target=self._build, args=(stamp,), name=f"index-{self.name}", daemon=True
+            )
             self._building.start()
         return self._building
 
     def _build(self, stamp: dict[str, Any]) -> None:
         try:
-            with self._told():
+            with self._errors_translated():
                 index = self._stored(stamp)
                 if index is None:
                     build(self._index_path, self._scan(), stamp=stamp, columns=self._columns)
@@ -281,8 +327,10 @@ class IndexedFile(ABC):
             self._index, self._stamp = index, stamp
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever a reader meets in a file becomes an error with a code: a damaged one can show anything."""
+    def _errors_translated(self) -> Iterator[None]:
+        """Whatever a reader meets in a file becomes an error with a code: a damaged one can show
+        anything.
+        """
         try:
             yield
         except QiaolianError:

@@ -1,7 +1,7 @@
 """Watches the configured sources: what cannot be read is reported with its code, and tried again.
 
-Each source is checked by a thread of its own, so that a database that does not answer holds up neither the node's start
-nor the other sources.
+Each source is checked by a thread of its own, so that a database that does not answer holds up
+neither the node's start nor the other sources.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from nodes.sources import Sources
 
 log = logging.getLogger("qiaolian.sources")
@@ -22,7 +22,9 @@ _BUSY = "source_indexing"
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """What the last check of a source found; ``code`` is empty where it can be read or was not checked yet."""
+    """What the last check of a source found; ``code`` is empty where it can be read or was not
+    checked yet.
+    """
 
     name: str
     code: str = ""
@@ -36,7 +38,9 @@ class SourceStatus:
 
 
 class SourceMonitor:
-    """Checks every source at the start and then every ``seconds``; a first check also builds a file's index."""
+    """Checks every source at the start and then every ``seconds``; a first check also builds a
+    file's index.
+    """
 
     def __init__(self, sources: Sources, *, seconds: float) -> None:
         self._sources = sources
@@ -48,7 +52,9 @@ class SourceMonitor:
     def start(self) -> None:
         """Begin in the background."""
         for name in self._sources:
-            threading.Thread(target=self._watch, args=(name,), name=f"source-{name}", daemon=True).start()
+            threading.Thread(
+                target=self._watch, args=(name,), name=f"source-{name}", daemon=True
+            ).start()
 
     def stop(self) -> None:
         """End; a check under way is not waited for."""
@@ -84,4 +90,6 @@ def _report(status: SourceStatus) -> None:
     if status.up:
         log.info("source %s can be read again", status.name, extra=fields)
     else:
-        log.warning("source %s cannot be read: %s %s", status.name, status.detail, status.hint, extra=fields)
+        log.warning(
+            "source %s cannot be read: %s %s", status.name, status.detail, status.hint, extra=fields
+        )

@@ -10,17 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chain.errors import BadInput
-from nodes.sources.index import IndexedFile, Place, RowIndex
+from chain.core.errors import BadInput
+from nodes.sources.index import IndexedFile, IndexEntry, RowIndex
 from nodes.sources.values import from_python
-from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, Column, Record
+from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, Record, SourceColumn
 
 _BATCH_ROWS = 4_096
 
 
 class ParquetSource(IndexedFile):
-    """See the module's text. The last batch that a look-up read is kept, since look-ups of neighbours follow each
-    other.
+    """See the module's text. The last batch that a look-up read is kept, since look-ups of
+    neighbours follow each other.
     """
 
     def __init__(self, *, name: str, path: Path, key: str, index: Path) -> None:
@@ -31,12 +31,14 @@ class ParquetSource(IndexedFile):
     def _settings(self) -> dict[str, Any]:
         return {"kind": "parquet"}
 
-    def _columns(self) -> Iterable[Column]:
+    def _columns(self) -> Iterable[SourceColumn]:
         with self._open() as file:
-            for each in file.schema_arrow:
-                yield Column(each.name, TEXT if each.name == self.key else _type_of(each.type))
+            for item in file.schema_arrow:
+                yield SourceColumn(
+                    item.name, TEXT if item.name == self.key else _type_of(item.type)
+                )
 
-    def _scan(self) -> Iterator[Place]:
+    def _scan(self) -> Iterator[IndexEntry]:
         with self._open() as file:
             if self.key not in file.schema_arrow.names:
                 raise BadInput(
@@ -53,7 +55,7 @@ class ParquetSource(IndexedFile):
                         number += 1
                         if value is None or value == "":
                             raise self._broken(number, "its key is empty")
-                        yield Place(str(from_python(value)), group, row, number)
+                        yield IndexEntry(str(from_python(value)), group, row, number)
                         row += 1
 
     def _rows(self, index: RowIndex) -> Iterator[Record]:
@@ -90,7 +92,9 @@ class ParquetSource(IndexedFile):
         try:
             return pq.ParquetFile(self.path)
         except FileNotFoundError as error:
-            raise BadInput("source_missing", f"The file of source {self.name} is missing.", source=self.name) from error
+            raise BadInput(
+                "source_missing", f"The file of source {self.name} is missing.", source=self.name
+            ) from error
         except (pa.ArrowInvalid, OSError) as error:
             raise BadInput(
                 "source_malformed",
@@ -100,7 +104,12 @@ class ParquetSource(IndexedFile):
             ) from error
 
     def _broken(self, row: int, why: str) -> BadInput:
-        return BadInput("source_row_broken", f"Row {row} of source {self.name} is broken: {why}.", source=self.name, line=row)
+        return BadInput(
+            "source_row_broken",
+            f"Row {row} of source {self.name} is broken: {why}.",
+            source=self.name,
+            line=row,
+        )
 
 
 def _type_of(type_: pa.DataType) -> str:

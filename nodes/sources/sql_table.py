@@ -1,4 +1,6 @@
-"""A table or view of any database SQLAlchemy can reach: read with parameters, streamed in key order, never written."""
+"""A table or view of any database SQLAlchemy can reach: read with parameters, streamed in key
+order, never written.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
-from chain.errors import BadInput, Unavailable
+from chain.core.errors import BadInput, Unavailable
 from nodes.sources.values import from_python
-from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, Column, Record, Schema
+from registry.sources import BOOLEAN, DECIMAL, INTEGER, TEXT, Record, SourceColumn, SourceSchema
 
 _BATCH_ROWS = 1_000
 REFLECT_SECONDS = 5.0
-"""How old the columns read from the catalogue may be: a column added later goes unnoticed for that long at most."""
+"""How old the columns read from the catalogue may be: a column added later goes unnoticed for that
+long at most.
+"""
 _UNREADABLE = (TypeError, ValueError, ArithmeticError)
-"""What SQLAlchemy raises for a cell that is not of its column's declared type; SQLite stores such cells."""
+"""What SQLAlchemy raises for a cell that is not of its column's declared type; SQLite stores such
+cells.
+"""
 
 
 def driver_missing(source: str, driver: str) -> BadInput:
@@ -32,8 +38,8 @@ def driver_missing(source: str, driver: str) -> BadInput:
 
 
 class SqlSource:
-    """See the module's text. Columns are read from the database's own catalogue, so a name in a request never becomes
-    SQL.
+    """See the module's text. Columns are read from the database's own catalogue, so a name in a
+    request never becomes SQL.
     """
 
     def __init__(self, *, name: str, url: str, table: str, key: str) -> None:
@@ -60,13 +66,20 @@ class SqlSource:
         """For look-ups: kept, and without transactions, since a metered call waits for each."""
         self._asks = threading.Lock()
 
-    def schema(self) -> Schema:
+    def schema(self) -> SourceSchema:
         """Columns and key.
 
         Raises:
-            BadInput: ``source_missing``, ``source_missing_column``; Unavailable: ``source_unreachable``.
+            BadInput: ``source_missing``, ``source_missing_column``; Unavailable:
+                ``source_unreachable``.
         """
-        return Schema(self.key, tuple(Column(each.name, self._type_of(each)) for each in self._reflected().columns))
+        return SourceSchema(
+            self.key,
+            tuple(
+                SourceColumn(column.name, self._type_of(column))
+                for column in self._reflected().columns
+            ),
+        )
 
     def rows(self) -> Iterator[Record]:
         """Every record in key order, streamed."""
@@ -74,7 +87,9 @@ class SqlSource:
         query = sa.select(table).order_by(table.c[self.key])
         seen = False
         try:
-            with self._engine.connect().execution_options(stream_results=True, yield_per=_BATCH_ROWS) as connection:
+            with self._engine.connect().execution_options(
+                stream_results=True, yield_per=_BATCH_ROWS
+            ) as connection:
                 for row in connection.execute(query):
                     seen = True
                     yield self._record(row)
@@ -101,7 +116,9 @@ class SqlSource:
         with self._asks:
             found = self._ask(value)
         if len(found) > 1:
-            raise BadInput("source_key_repeated", f"Source {self.name} has a key twice.", source=self.name)
+            raise BadInput(
+                "source_key_repeated", f"Source {self.name} has a key twice.", source=self.name
+            )
         if not found:
             return None
         record = self._record(found[0])
@@ -118,7 +135,9 @@ class SqlSource:
         self._engine.dispose()
 
     def _ask(self, value: str | int) -> Sequence[sa.Row[Any]]:
-        """Look up on the kept connection. After a failure it is opened once more, with the table's columns read anew: they may have changed."""
+        """Look up on the kept connection. After a failure it is opened once more, with the table's
+        columns read anew: they may have changed.
+        """
         try:
             return self._answer(value)
         except SQLAlchemyError:
@@ -134,7 +153,9 @@ class SqlSource:
 
     def _answer(self, value: str | int) -> Sequence[sa.Row[Any]]:
         if self._connection is None:
-            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection = self._engine.connect().execution_options(
+                isolation_level="AUTOCOMMIT"
+            )
         try:
             return self._connection.execute(self._by_key, {"key": value}).all()
         except _UNREADABLE as error:
@@ -142,16 +163,24 @@ class SqlSource:
             raise self._unreadable(table, table.c[self.key] == value) from error
 
     def _unreadable(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> BadInput:
-        """The error that names the first cell, by column and row in key order, that cannot be read as its column's type."""
+        """The error that names the first cell, by column and row in key order, that cannot be read
+        as its column's type.
+        """
         with self._engine.connect().execution_options(yield_per=1) as connection:
             for column in table.columns:
                 read = 0
                 try:
-                    for _ in connection.execute(sa.select(column).where(*where).order_by(table.c[self.key])):
+                    for _ in connection.execute(
+                        sa.select(column).where(*where).order_by(table.c[self.key])
+                    ):
                         read += 1
                 except _UNREADABLE:
                     return self._broken_cell(column.name, read + 1)
-        return BadInput("source_row_broken", f"Source {self.name} has a cell that is not of its column's type.", source=self.name)
+        return BadInput(
+            "source_row_broken",
+            f"Source {self.name} has a cell that is not of its column's type.",
+            source=self.name,
+        )
 
     def _broken_cell(self, column: str, row: int) -> BadInput:
         return BadInput(
@@ -174,8 +203,14 @@ class SqlSource:
             if self._table is None or time.monotonic() > self._reflected_at + REFLECT_SECONDS:
                 self._table = self._reflect()
                 self._reflected_at = time.monotonic()
-                self._by_key = sa.select(self._table).where(self._table.c[self.key] == sa.bindparam("key")).limit(2)
-                self._types = [(column.name, self._type_of(column)) for column in self._table.columns]
+                self._by_key = (
+                    sa.select(self._table)
+                    .where(self._table.c[self.key] == sa.bindparam("key"))
+                    .limit(2)
+                )
+                self._types = [
+                    (column.name, self._type_of(column)) for column in self._table.columns
+                ]
             return self._table
 
     def _reflect(self) -> sa.Table:
@@ -183,7 +218,11 @@ class SqlSource:
         try:
             table = sa.Table(name, sa.MetaData(), autoload_with=self._engine, schema=schema or None)
         except NoSuchTableError as error:
-            raise BadInput("source_missing", f"There is no table {self._table_name} for source {self.name}.", source=self.name) from error
+            raise BadInput(
+                "source_missing",
+                f"There is no table {self._table_name} for source {self.name}.",
+                source=self.name,
+            ) from error
         except SQLAlchemyError as error:
             raise self._unreachable() from error
         if self.key not in table.c:

@@ -1,7 +1,8 @@
-"""Cells as the types records know: text, whole numbers, decimals, booleans, and None for what is missing.
+"""Cells as the types records know: text, whole numbers, decimals, booleans, and None for what is
+missing.
 
-Decimals and dates stay text, exactly as written, since commitments and money know no floating point; ``registry.sources.conformed`` gives a
-decimal its one published form.
+Decimals and dates stay text, exactly as written, since commitments and money know no floating
+point; ``registry.sources.normalised`` gives a decimal its one published form.
 """
 
 from __future__ import annotations
@@ -11,13 +12,25 @@ import decimal
 import re
 from typing import Any
 
-from registry.sources import BOOLEAN, BOOLEAN_TEXTS, DECIMAL, DECIMAL_TEXT, INTEGER, INTEGER_TEXT, TEXT, Column, conformed
+from registry.sources import (
+    BOOLEAN,
+    BOOLEAN_TEXTS,
+    DECIMAL,
+    DECIMAL_TEXT,
+    INTEGER,
+    INTEGER_TEXT,
+    TEXT,
+    SourceColumn,
+    normalised,
+)
 
 _DIGITS = re.compile(r"[0-9]+")
 
 
 class TypeGuess:
-    """The narrowest type that every cell of a text column had so far, and where the first cell was that is no number."""
+    """The narrowest type that every cell of a text column had so far, and where the first cell was
+    that is no number.
+    """
 
     __slots__ = ("_boolean", "_identifier", "_numbers", "_odd_line", "_others", "_whole")
 
@@ -45,26 +58,30 @@ class TypeGuess:
             self._odd_line = line if self._odd_line is None else self._odd_line
             self._boolean = self._boolean and cell in BOOLEAN_TEXTS
 
-    def column(self, name: str) -> Column:
+    def column(self, name: str) -> SourceColumn:
         """The column these cells make."""
         if self._identifier or (self._numbers == 0 and self._others == 0):
-            return Column(name, TEXT)
+            return SourceColumn(name, TEXT)
         if self._others == 0:
-            return Column(name, INTEGER if self._whole else DECIMAL)
+            return SourceColumn(name, INTEGER if self._whole else DECIMAL)
         if self._numbers == 0:
-            return Column(name, BOOLEAN if self._boolean else TEXT)
-        return Column(name, TEXT, self._odd_line if self._numbers > self._others else None)
+            return SourceColumn(name, BOOLEAN if self._boolean else TEXT)
+        return SourceColumn(name, TEXT, self._odd_line if self._numbers > self._others else None)
 
 
 def from_text(cell: str, type_: str) -> str | int | bool | None:
-    """A text cell as its column's type; ValueError if it is not of it. A decimal stays as it is written."""
+    """A text cell as its column's type; ValueError if it is not of it. A decimal stays as it is
+    written.
+    """
     if cell == "":
         return None
-    return cell if type_ == DECIMAL else conformed(cell, type_)
+    return cell if type_ == DECIMAL else normalised(cell, type_)
 
 
 def from_python(value: Any) -> str | int | bool | None:
-    """A database's or Parquet's value as text, whole number, boolean or None. What is no number (NaN) stays visible as text."""
+    """A database's or Parquet's value as text, whole number, boolean or None. What is no number
+    (NaN) stays visible as text.
+    """
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):

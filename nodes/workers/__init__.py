@@ -1,8 +1,10 @@
-"""Work a node does beside answering: following the chain's events, ending proposals that never open, getting what parties of a deal
-signed, asking for answers to proposed closings, taking over registrations, claims, checkpoints and anchors, witnessing.
+"""Work a node does beside answering: following the chain's events, ending proposals that never
+open, getting what parties of a deal signed, asking for answers to proposed closings, taking over
+registrations, claims, checkpoints and anchors, witnessing.
 
-A worker is a coroutine run again and again; a round that fails is reported (once for each new code) and tried again,
-with longer pauses while it keeps failing. A round that could not do its work with some members only returns the error
+A worker is a coroutine run again and again; a round that fails is reported (once for each new code)
+and tried again, with longer pauses while it keeps failing. A round that could not do its work with
+some members only returns the error
 instead: health shows it, and the others' work goes on at the same pace.
 """
 
@@ -13,27 +15,27 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from chain.errors import QiaolianError
-from exchange.agreements.ending import ProposalWorker
+from chain.core.errors import QiaolianError
+from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.closing import ClosingWorker
 from exchange.settlement.rules import ClaimPolicy
 from nodes.assembly import Node
 from nodes.metrics import Metrics
-from nodes.problems import as_ours
-from nodes.standing import StandingWorker
+from nodes.problems import translate_error
+from nodes.restore_guard import RestoreGuardWorker
 from nodes.workers.claims import ClaimWorker
 from nodes.workers.evidence import EvidenceWorker
 from nodes.workers.projector import Projector
 from nodes.workers.status import WorkerMonitor
 from nodes.workers.witness import WitnessWorker
-from registry.property.delivery import Delivery
+from registry.property.delivery import StepDelivery
 from registry.property.register import RegistrationUpdater
 
 log = logging.getLogger("qiaolian.workers")
 
-_LONGEST_PAUSE = 10.0
-STANDING_SECONDS = 0.1
+_MAX_PAUSE = 10.0
+RESTORE_GUARD_SECONDS = 0.1
 """Until it has come out well the node signs nothing, so a start waits for it."""
 DELIVERY_SECONDS = 1.0
 PROPOSAL_SECONDS = 1.0
@@ -51,7 +53,9 @@ class Worker:
 class Workers:
     """The workers of one node; belongs to the running event loop."""
 
-    def __init__(self, node: Node, metrics: Metrics, monitor: WorkerMonitor, more: Sequence[Worker]) -> None:
+    def __init__(
+        self, node: Node, metrics: Metrics, monitor: WorkerMonitor, more: Sequence[Worker]
+    ) -> None:
         self._metrics = metrics
         self._monitor = monitor
         self._workers = [*_configured(node), *more]
@@ -60,7 +64,9 @@ class Workers:
 
     def start(self) -> None:
         """Begin."""
-        self._tasks = [asyncio.create_task(self._run(each), name=each.name) for each in self._workers]
+        self._tasks = [
+            asyncio.create_task(self._run(worker), name=worker.name) for worker in self._workers
+        ]
 
     async def stop(self) -> None:
         """End after the rounds under way."""
@@ -71,27 +77,31 @@ class Workers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, worker: Worker) -> None:
-        failing, told = 0, ""
+        failing, reported = 0, ""
         while not self._stop.is_set():
             self._monitor.begun(worker.name)
             try:
                 incomplete = await worker.round()
-                failing, told = 0, ""
+                failing, reported = 0, ""
                 if isinstance(incomplete, QiaolianError):
                     self._monitor.failed(worker.name, incomplete, partial=True)
                 else:
                     self._monitor.succeeded(worker.name)
-            except Exception as error:  # a worker never ends by a failure; it is reported and tried again
-                ours = as_ours(error)
+            except (
+                Exception
+            ) as error:  # a worker never ends by a failure; it is reported and tried again
+                ours = translate_error(error)
                 failing += 1
                 self._monitor.failed(worker.name, ours)
-                self._metrics.count("qiaolian_worker_failures_total", {"worker": worker.name, "code": ours.code})
-                if ours.code != told:
-                    told = ours.code
+                self._metrics.count(
+                    "qiaolian_worker_failures_total", {"worker": worker.name, "code": ours.code}
+                )
+                if ours.code != reported:
+                    reported = ours.code
                     unexpected = error if ours.code == "internal_error" else None
                     fields = {"worker": worker.name, "code": ours.code}
                     log.warning("worker: %s", ours.sentence, extra=fields, exc_info=unexpected)
-            await self._pause(min(_LONGEST_PAUSE, worker.seconds * 2 ** min(failing, 6)))
+            await self._pause(min(_MAX_PAUSE, worker.seconds * 2 ** min(failing, 6)))
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -102,20 +112,38 @@ class Workers:
 
 def _configured(node: Node) -> list[Worker]:
     settings = node.config.workers
-    workers = [Worker("standing", STANDING_SECONDS, StandingWorker(node.context, node.standing).round)]
+    workers = [
+        Worker(
+            "standing",
+            RESTORE_GUARD_SECONDS,
+            RestoreGuardWorker(node.context, node.restore_guard).round,
+        )
+    ]
     if settings.projector:
-        workers.append(Worker("projector", settings.projector_seconds, Projector(node.context).round))
+        workers.append(
+            Worker("projector", settings.projector_seconds, Projector(node.context).round)
+        )
         workers.append(Worker("proposals", PROPOSAL_SECONDS, ProposalWorker(node.context).round))
         workers.append(Worker("closings", PROPOSAL_SECONDS, ClosingWorker(node.context).round))
-        workers.append(Worker("deals", DELIVERY_SECONDS, Delivery(node.context).round))
-        workers.append(Worker("register", DELIVERY_SECONDS, RegistrationUpdater(node.context).round))
+        workers.append(Worker("deals", DELIVERY_SECONDS, StepDelivery(node.context).round))
+        workers.append(
+            Worker("register", DELIVERY_SECONDS, RegistrationUpdater(node.context).round)
+        )
     if settings.evidence:
-        workers.append(Worker("evidence", settings.checkpoint_seconds, EvidenceWorker(node.context, anchor_seconds=settings.anchor_seconds).round))
+        workers.append(
+            Worker(
+                "evidence",
+                settings.checkpoint_seconds,
+                EvidenceWorker(node.context, anchor_seconds=settings.anchor_seconds).round,
+            )
+        )
     if settings.claims:
         policy = ClaimPolicy(settings.claim_min_fen, settings.claim_max_age_seconds)
         worker = ClaimWorker(ClaimMonitor(node.context, policy))
         workers.append(Worker("claims", settings.claim_seconds, worker.round))
     if node.config.witnesses:
         members = [member for member, peer in node.config.peers.items() if peer.log is not None]
-        workers.append(Worker("witness", settings.witness_seconds, WitnessWorker(node.context, members).round))
+        workers.append(
+            Worker("witness", settings.witness_seconds, WitnessWorker(node.context, members).round)
+        )
     return workers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from chain.errors import Unavailable
-from chain.zone import local_time
+from chain.core.errors import Unavailable
+from chain.core.zone import local_time
 from nodes.certificate import ServerCertificate
 
 log = logging.getLogger("qiaolian.certificate")
@@ -19,7 +19,9 @@ class CertificateWorker:
         self._certificate = certificate
 
     async def round(self) -> None:
-        """One round, off the event loop; ``certificate_not_written`` when the new file cannot be written."""
+        """One round, off the event loop; ``certificate_not_written`` when the new file cannot be
+        written.
+        """
         before = self._certificate.info
         try:
             await asyncio.to_thread(self._certificate.keep)

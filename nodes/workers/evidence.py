@@ -1,5 +1,5 @@
-"""Keeps this node's log current: entries into the tree and under a checkpoint, checkpoints onto the chain, anchors'
-proofs stored.
+"""Keeps this node's log current: entries into the tree and under a checkpoint, checkpoints onto the
+chain, anchors' proofs stored.
 """
 
 from __future__ import annotations
@@ -7,12 +7,14 @@ from __future__ import annotations
 import asyncio
 
 from chain.context import Context
-from chain.errors import Unavailable
+from chain.core.errors import Unavailable
 from registry.evidence import service
 
 
 class EvidenceWorker:
-    """A round checkpoints what is new, asks for an anchor when one is due, and settles anchors that are in a block."""
+    """A round checkpoints what is new, asks for an anchor when one is due, and settles anchors that
+    are in a block.
+    """
 
     def __init__(self, context: Context, *, anchor_seconds: float) -> None:
         self._context = context
@@ -26,7 +28,7 @@ class EvidenceWorker:
         service.make_checkpoint(self._context)
         if _has_head(self._context):
             service.anchor_if_due(self._context, seconds=self._anchor_seconds)
-            service.settle_anchors(self._context)
+            service.complete_anchors(self._context)
 
 
 def _has_head(context: Context) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from nodes.findings import PeerStatus
 from nodes.peers import HttpPeers
 from registry import fanout

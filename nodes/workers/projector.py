@@ -1,10 +1,10 @@
-"""Follows the contracts' events up to the view's head and hands them, in chain order, to the packages that keep rows
-of them.
+"""Follows the contracts' events up to the view's head and hands them, in chain order, to the
+packages that keep rows of them.
 
-Events and the cursor are stored in one database transaction, so a kill neither loses an event nor applies one twice.
-Every event was proved to be in its block and no block's events are left out (``ChainView.logs``); what does not prove
-is not applied, and the height stays where it is. Rows made of events are for display and search. What allows something
-is read from proved words.
+Events and the cursor are stored in one database transaction, so a kill neither loses an event nor
+applies one twice. Every event was proved to be in its block and no block's events are left out
+(``ChainView.logs``); what does not prove is not applied, and the height stays where it is. Rows
+made of events are for display and search. What allows something is read from proved words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from nodes.routers import apply_events
 from nodes.store import NodeCursor
 
@@ -50,7 +50,9 @@ class Projector:
         if context.projected_height is None:
             with context.database.read() as session:
                 row = session.get(NodeCursor, NAME)
-            context.projected_height = context.ledger.deployment.deployed_at - 1 if row is None else row.height
+            context.projected_height = (
+                context.ledger.deployment.deployed_at - 1 if row is None else row.height
+            )
         return context.projected_height
 
     def _advance(self, first: int, last: int) -> int:
@@ -62,7 +64,9 @@ class Projector:
 
             def change(session: Session) -> None:
                 apply_events(session, events, context)
-                session.merge(NodeCursor(name=NAME, height=found.height, block_hash=found.block_hash))
+                session.merge(
+                    NodeCursor(name=NAME, height=found.height, block_hash=found.block_hash)
+                )
 
             context.database.write(change)
             self._kept_at = time.monotonic()

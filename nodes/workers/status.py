@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from nodes.findings import WorkerStatus
 
 
@@ -41,7 +41,9 @@ class WorkerMonitor:
             self._statuses[name] = WorkerStatus(
                 name,
                 last_success=former.last_success,
-                failing_since=self._clock() if former.failing_since is None else former.failing_since,
+                failing_since=self._clock()
+                if former.failing_since is None
+                else former.failing_since,
                 failures=former.failures + 1,
                 partial=partial,
                 code=error.code,

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 
 from chain.context import Context
-from chain.errors import QiaolianError, Unavailable
+from chain.core.errors import QiaolianError, Unavailable
 from registry import fanout
 from registry.evidence import service
 
@@ -28,8 +28,8 @@ class WitnessWorker:
         self._reported: dict[str, str] = {}
 
     async def round(self) -> QiaolianError | None:
-        """Witness each member; a failure is logged when it is another one than before. ``witness_incomplete`` names the members
-        whose logs were not cosigned.
+        """Witness each member; a failure is logged when it is another one than before.
+        ``witness_incomplete`` names the members whose logs were not cosigned.
         """
         outcomes = await fanout.for_each(self._members, self._witness, seconds=ROUND_SECONDS)
         for member, outcome in outcomes.items():
@@ -37,7 +37,13 @@ class WitnessWorker:
                 self._report(member, outcome)
             else:
                 self._reported.pop(member, None)
-        return _incomplete({member: error for member, error in outcomes.items() if isinstance(error, QiaolianError)})
+        return _incomplete(
+            {
+                member: error
+                for member, error in outcomes.items()
+                if isinstance(error, QiaolianError)
+            }
+        )
 
     async def _witness(self, member: str) -> int | None:
         return await service.witness(self._context, member)
@@ -53,7 +59,9 @@ class WitnessWorker:
 def _incomplete(failed: dict[str, QiaolianError]) -> QiaolianError | None:
     if not failed:
         return None
-    named = ", ".join(f"{member} ({error.code})" for member, error in list(failed.items())[:MAX_NAMED])
+    named = ", ".join(
+        f"{member} ({error.code})" for member, error in list(failed.items())[:MAX_NAMED]
+    )
     rest = f" and {len(failed) - MAX_NAMED} more" if len(failed) > MAX_NAMED else ""
     first = next(iter(failed.values()))
     sentence = f"The logs of these members were not cosigned: {named}{rest}. {first.sentence}"

@@ -9,8 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.eip712 import encode_code
-from registry.access import Principal, Whole, get_context, hex_bytes, page_request, require_local, require_member
+from chain.ethereum.eip712 import encode_code
+from registry.access import (
+    NonNegativeInt,
+    Principal,
+    get_context,
+    hex_bytes,
+    page_request,
+    require_local,
+    require_member,
+)
 from registry.assets import changes, incidents, service
 from registry.pages import ListAnswer, PageRequest
 from registry.reasons import reason_code
@@ -74,27 +82,35 @@ class PublishBody(BaseModel):
 class ChangesBody(BaseModel):
     """What is to differ from the latest version besides its rows; what is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"masking": {"Age": "range:5"}}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"masking": {"Age": "range:5"}}}
+    )
     masking: dict[str, str] = {}
     types: dict[str, str] = {}
     purposes: dict[str, PurposeDemands] | None = None
 
-    def wanted(self) -> changes.Wanted:
+    def wanted(self) -> changes.VersionChanges:
         """As the service takes it."""
-        return changes.Wanted(self.masking, self.types, None if self.purposes is None else _consents(self.purposes))
+        return changes.VersionChanges(
+            self.masking, self.types, None if self.purposes is None else _consents(self.purposes)
+        )
 
 
 class RepublishBody(ChangesBody):
     """The changes that were shown, by their fingerprint, and what was asked with them."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"fingerprint": "0x" + "66" * 32}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"fingerprint": "0x" + "66" * 32}}
+    )
     fingerprint: str
 
 
 class CancelBody(BaseModel):
     """Why an asset is cancelled or held, as a code."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "source-replaced"}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"reason": "source-replaced"}}
+    )
 
     reason: str
 
@@ -111,7 +127,7 @@ async def publish(
         description=body.description.model_dump(),
         masking=body.masking,
         data_item=body.dataItem,
-        parents=tuple(hex_bytes(each) for each in body.parents),
+        parents=tuple(hex_bytes(parent) for parent in body.parents),
         purposes=_consents(body.purposes),
         types=body.types,
     )
@@ -122,7 +138,10 @@ def _consents(purposes: dict[str, PurposeDemands]) -> dict[str, bool]:
     return {code: demands.consent for code, demands in purposes.items()}
 
 
-@router.post("/v1/assets/{asset_id}/changes", summary="How the source departs from the latest version; nothing is published")
+@router.post(
+    "/v1/assets/{asset_id}/changes",
+    summary="How the source departs from the latest version; nothing is published",
+)
 async def source_changes(
     asset_id: str,
     body: ChangesBody,
@@ -133,7 +152,11 @@ async def source_changes(
     return found.to_json()
 
 
-@router.post("/v1/assets/{asset_id}/republish", status_code=201, summary="Publish the changed source as the next version")
+@router.post(
+    "/v1/assets/{asset_id}/republish",
+    status_code=201,
+    summary="Publish the changed source as the next version",
+)
 async def republish(
     asset_id: str,
     body: RepublishBody,
@@ -141,7 +164,9 @@ async def republish(
     _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
     def run() -> dict[str, Any]:
-        return changes.republish(context, hex_bytes(asset_id), body.wanted(), fingerprint=hex_bytes(body.fingerprint))
+        return changes.republish(
+            context, hex_bytes(asset_id), body.wanted(), fingerprint=hex_bytes(body.fingerprint)
+        )
 
     return await run_in_threadpool(run)
 
@@ -242,7 +267,11 @@ def search(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk", "system", "officer", "auditor")),
 ) -> dict[str, Any]:
-    return service.search(context, page, text=q, holder=holder).map(service.listed).to_json("assets")
+    return (
+        service.search(context, page, text=q, holder=holder)
+        .map(service.catalogue_entry)
+        .to_json("assets")
+    )
 
 
 @router.get("/v1/assets/{asset_id}", summary="One asset with its metadata")
@@ -261,20 +290,36 @@ def cancel(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("clerk")),
 ) -> dict[str, Any]:
-    return {"operation": service.cancel(context, hex_bytes(asset_id), encode_code(reason_code(body.reason)))}
+    return {
+        "operation": service.cancel(
+            context, hex_bytes(asset_id), encode_code(reason_code(body.reason))
+        )
+    }
 
 
-@router.post("/v1/assets/{asset_id}/hold", status_code=202, summary="As a supervisor, put an asset on dispute hold")
+@router.post(
+    "/v1/assets/{asset_id}/hold",
+    status_code=202,
+    summary="As a supervisor, put an asset on dispute hold",
+)
 def hold(
     asset_id: str,
     body: CancelBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("officer")),
 ) -> dict[str, Any]:
-    return {"operation": service.set_hold(context, hex_bytes(asset_id), reason=encode_code(reason_code(body.reason)))}
+    return {
+        "operation": service.set_hold(
+            context, hex_bytes(asset_id), reason=encode_code(reason_code(body.reason))
+        )
+    }
 
 
-@router.post("/v1/assets/{asset_id}/release", status_code=202, summary="As a supervisor, release an asset from its hold")
+@router.post(
+    "/v1/assets/{asset_id}/release",
+    status_code=202,
+    summary="As a supervisor, release an asset from its hold",
+)
 def release(
     asset_id: str,
     context: Context = Depends(get_context),
@@ -284,13 +329,23 @@ def release(
 
 
 @router.get("/v1/peer/assets/{asset_id}", summary="Metadata of an asset this node publishes")
-def metadata(asset_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
-    return {"metadata": service.latest_own(context, hex_bytes(asset_id)).asset_metadata}
+def metadata(
+    asset_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    return {"metadata": service.latest_own_version(context, hex_bytes(asset_id)).asset_metadata}
 
 
-@router.get("/v1/peer/assets/{asset_id}/versions/{version}", summary="Metadata and record of a version this node publishes")
+@router.get(
+    "/v1/peer/assets/{asset_id}/versions/{version}",
+    summary="Metadata and record of a version this node publishes",
+)
 def version_metadata(
-    asset_id: str, version: Whole, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)
+    asset_id: str,
+    version: NonNegativeInt,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     own = service.own_published(context, hex_bytes(asset_id), version)
     return {"metadata": own.asset_metadata, "record": own.record}

@@ -1,7 +1,9 @@
-"""Publishing a changed source as the next version: first what changed, then the publication of exactly that.
+"""Publishing a changed source as the next version: first what changed, then the publication of
+exactly that.
 
-What changed is told with a fingerprint of the source's rows. The publication takes the fingerprint back and fails if the rows are others by then
-(``source_changed``), so that nothing is published unseen.
+What changed is told with a fingerprint of the source's rows. The publication takes the fingerprint
+back and fails if the rows are others by then (``source_changed``), so that nothing is published
+unseen.
 """
 
 from __future__ import annotations
@@ -12,23 +14,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chain.canonical import dumps
 from chain.context import Context
-from chain.statements import AssetRecord
+from chain.core.canonical import dumps
+from chain.statements.types import AssetRecord
 from registry.assets import service
-from registry.assets.rules import Published, SourceDrift, published_content, schema_to_publish
+from registry.assets.rules import PublishedRecord, SourceDrift, published_content, schema_to_publish
 from registry.assets.service import Publication
 from registry.assets.store import OwnAsset
 from registry.masking import require_rules
 from registry.purposes import require_purposes
-from registry.sources import Record, Schema, Source
+from registry.sources import Record, Source, SourceSchema
 
 MAX_EXAMPLES = 20
 _BATCH_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VersionChanges:
     """What is to differ from the latest version besides its rows; what is left out stays."""
 
     masking: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +39,7 @@ class Wanted:
 
 
 @dataclass
-class Rows:
+class RowSample:
     """Rows of one kind: how many, and the lines of the first ones in the source."""
 
     count: int = 0
@@ -55,14 +57,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Changes:
+class SourceChanges:
     """How the source departs from the latest version."""
 
     asset_id: bytes
     latest_version: int
     next_version: int
-    added: Rows
-    changed: Rows
+    added: RowSample
+    changed: RowSample
     removed: int
     unchanged: int
     columns_added: tuple[str, ...]
@@ -87,7 +89,10 @@ class Changes:
             "unchanged": self.unchanged,
             "columnsAdded": list(self.columns_added),
             "columnsRemoved": list(self.columns_removed),
-            "typesChanged": {column: {"from": old, "to": new} for column, (old, new) in self.types_changed.items()},
+            "typesChanged": {
+                column: {"from": old, "to": new}
+                for column, (old, new) in self.types_changed.items()
+            },
             "repaired": self.repaired,
             "masking": dict(self.masking),
             "purposes": dict(self.purposes),
@@ -95,18 +100,18 @@ class Changes:
         }
 
 
-def compare(context: Context, asset_id: bytes, wanted: Wanted) -> Changes:
+def compare(context: Context, asset_id: bytes, version_changes: VersionChanges) -> SourceChanges:
     """Read the source once and tell how it departs from the latest version.
 
     Raises:
         NotFound: ``asset_not_published``; BadInput: what publishing it would raise.
     """
-    latest = service.latest_own(context, asset_id)
-    publication, old, new = _next(context, latest, wanted)
+    latest = service.latest_own_version(context, asset_id)
+    publication, old, new = _next(context, latest, version_changes)
     masking = require_rules(publication.masking, new.columns)
     purposes = require_purposes(publication.purposes)
-    served = service.served(context, asset_id, latest.asset_version)
-    added, changed, unchanged, known = Rows(), Rows(), 0, 0
+    served = service.served_version(context, asset_id, latest.asset_version)
+    added, changed, unchanged, known = RowSample(), RowSample(), 0, 0
     fingerprint = hmac.new(service.fingerprint_key(context, latest), digestmod="sha256")
     for rows in _batches(served.source.rows()):
         subjects = [str(row[new.key]) for _, row in rows]
@@ -122,7 +127,7 @@ def compare(context: Context, asset_id: bytes, wanted: Wanted) -> Changes:
             else:
                 changed.add(served.source, position)
     refused = service.was_refused(context, latest)
-    return Changes(
+    return SourceChanges(
         asset_id=asset_id,
         latest_version=latest.asset_version,
         next_version=latest.asset_version + (0 if refused else 1),
@@ -132,7 +137,11 @@ def compare(context: Context, asset_id: bytes, wanted: Wanted) -> Changes:
         unchanged=unchanged,
         columns_added=tuple(name for name in new.names if name not in old.names),
         columns_removed=tuple(name for name in old.names if name not in new.names),
-        types_changed={name: (old.types[name], new.types[name]) for name in new.names if old.types.get(name, new.types[name]) != new.types[name]},
+        types_changed={
+            name: (old.types[name], new.types[name])
+            for name in new.names
+            if old.types.get(name, new.types[name]) != new.types[name]
+        },
         repaired=len(served.overrides),
         masking=masking,
         purposes=purposes.consent,
@@ -140,29 +149,45 @@ def compare(context: Context, asset_id: bytes, wanted: Wanted) -> Changes:
     )
 
 
-def republish(context: Context, asset_id: bytes, wanted: Wanted, *, fingerprint: bytes) -> dict[str, Any]:
+def republish(
+    context: Context, asset_id: bytes, version_changes: VersionChanges, *, fingerprint: bytes
+) -> dict[str, Any]:
     """Publish the source, whose changes were confirmed, as the next version; the asset as JSON.
 
     Raises:
-        Conflict: ``source_changed``; NotFound: ``asset_not_published``; BadInput: as ``service.publish``.
+        Conflict: ``source_changed``; NotFound: ``asset_not_published``; BadInput: as
+            ``service.publish``.
     """
     with service.publication_lock():
-        latest = service.latest_own(context, asset_id)
-        publication, _, _ = _next(context, latest, wanted)
-        return service.publish_next(context, latest, publication, overrides={}, expected=fingerprint)
+        latest = service.latest_own_version(context, asset_id)
+        publication, _, _ = _next(context, latest, version_changes)
+        return service.publish_next(
+            context, latest, publication, overrides={}, expected=fingerprint
+        )
 
 
-def _next(context: Context, latest: OwnAsset, wanted: Wanted) -> tuple[Publication, Schema, Schema]:
-    """The next publication, the latest version's schema and the next one's. Columns that are gone take their rule and type along."""
+def _next(
+    context: Context, latest: OwnAsset, version_changes: VersionChanges
+) -> tuple[Publication, SourceSchema, SourceSchema]:
+    """The next publication, the latest version's schema and the next one's. Columns that are gone
+    take their rule and type along.
+    """
     before = service.publication_of(latest)
-    old, source = service.served(context, latest.asset_id, latest.asset_version).schema, service.source_of(context, latest.source).schema()
-    kept = set(old.names) & set(source.names)
-    types = {name: type_ for name, type_ in before.types.items() if name in kept} | dict(wanted.types)
-    masking = {name: rule for name, rule in before.masking.items() if name in kept} | dict(wanted.masking)
+    old, source = (
+        service.served_version(context, latest.asset_id, latest.asset_version).schema,
+        service.source_of(context, latest.source).schema(),
+    )
+    common_columns = set(old.names) & set(source.names)
+    types = {name: type_ for name, type_ in before.types.items() if name in common_columns} | dict(
+        version_changes.types
+    )
+    masking = {
+        name: rule for name, rule in before.masking.items() if name in common_columns
+    } | dict(version_changes.masking)
     if "purposes" not in latest.asset_metadata:
         # Published before versions listed their purposes: the owner lists them now.
         before = replace(before, purposes={})
-    purposes = before.purposes if wanted.purposes is None else wanted.purposes
+    purposes = before.purposes if version_changes.purposes is None else version_changes.purposes
     publication = replace(before, types=types, masking=masking, purposes=purposes)
     return publication, old, schema_to_publish(source, types)
 
@@ -173,7 +198,7 @@ def _batches(rows: Iterator[Record]) -> Iterator[Sequence[tuple[int, Record]]]:
         yield batch
 
 
-def _is_published(row: Record, schema: Schema, published: Published) -> bool:
+def _is_published(row: Record, schema: SourceSchema, published: PublishedRecord) -> bool:
     try:
         published_content(row, schema, published)
     except SourceDrift:

@@ -1,6 +1,8 @@
-"""Incidents: in which ways a node's sources depart from what it published, and how many calls were refused for it.
+"""Incidents: in which ways a node's sources depart from what it published, and how many calls were
+refused for it.
 
-An incident holds no value and no identifier. Its row number, in the order of publication, leads the owner to the record; nobody else sees it.
+An incident holds no value and no identifier. Its row number, in the order of publication, leads the
+owner to the record; nobody else sees it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from registry.assets.rules import Drift
+from registry.assets.rules import RecordDrift
 from registry.assets.store import AssetIncident
 from registry.pages import Page, PageRequest, page_of
 
@@ -27,7 +29,7 @@ Version = tuple[bytes, int]
 """Asset id and version."""
 
 
-def record(session: Session, drifts: Sequence[tuple[Version, Drift]], *, at: int) -> None:
+def record(session: Session, drifts: Sequence[tuple[Version, RecordDrift]], *, at: int) -> None:
     """Count refused calls; each kind, list of columns and record of a version is one incident."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     for (version, drift), calls in Counter(drifts).items():
@@ -45,14 +47,25 @@ def record(session: Session, drifts: Sequence[tuple[Version, Drift]], *, at: int
         session.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=changed))
 
 
-def report(drifts: Sequence[tuple[Version, Drift]]) -> None:
+def report(drifts: Sequence[tuple[Version, RecordDrift]]) -> None:
     """One log line for each version and kind among the drifts of an exchange."""
-    for ((asset_id, version), kind), calls in Counter((version, drift.kind) for version, drift in drifts).items():
-        fields = {"asset": "0x" + asset_id.hex(), "version": version, "kind": kind.value, "calls": calls}
-        log.warning("source: calls refused, the source departs from the published version", extra=fields)
+    for ((asset_id, version), kind), calls in Counter(
+        (version, drift.kind) for version, drift in drifts
+    ).items():
+        fields = {
+            "asset": "0x" + asset_id.hex(),
+            "version": version,
+            "kind": kind.value,
+            "calls": calls,
+        }
+        log.warning(
+            "source: calls refused, the source departs from the published version", extra=fields
+        )
 
 
-def listing(context: Context, page: PageRequest, *, asset_id: bytes | None = None) -> Page[dict[str, Any]]:
+def listing(
+    context: Context, page: PageRequest, *, asset_id: bytes | None = None
+) -> Page[dict[str, Any]]:
     """The incidents of this node's assets, the last one found first; ``cursor_malformed``."""
     query = sa.select(AssetIncident)
     if asset_id is not None:

@@ -1,7 +1,9 @@
-"""Rules of assets, without I/O: ids, descriptions, what a record must be to be published, and whether a record is the published one.
+"""Rules of assets, without I/O: ids, descriptions, what a record must be to be published, and
+whether a record is the published one.
 
-A record is delivered only if it opens the commitment it was published under. What departs from it is **drift**: it is refused and not billed, the
-owner sees in which way it departs, the buyer only that it does.
+A record is delivered only if it opens the commitment it was published under. What departs from it
+is **drift**: it is refused and not billed, the owner sees in which way it departs, the buyer only
+that it does.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from chain.commitment import opens
-from chain.crypto import keccak256
-from chain.eip712 import encode_code, encode_member
-from chain.errors import BadInput, Conflict
-from registry.sources import TYPES, Record, Schema, conformed, misfits
+from chain.core.crypto import keccak256
+from chain.core.errors import BadInput, Conflict
+from chain.ethereum.eip712 import encode_code, encode_member
+from chain.statements.commitment import opens
+from registry.sources import TYPES, Record, SourceSchema, mismatched_columns, normalised
 from registry.text import is_plain
 
 RECORD_DOMAIN = "qiaolian.record.v1"
@@ -32,28 +34,43 @@ def require_description(description: dict[str, Any]) -> None:
     for name in ("titleZh", "titleEn", "description"):
         text = description.get(name)
         # A description may have several lines; each is plain text.
-        if not isinstance(text, str) or not is_plain(text.replace("\n", " ") if name == "description" else text, most=400):
-            raise BadInput("asset_description", f"The asset's {name} is missing, longer than 400 characters, or holds characters nobody can see.")
+        if not isinstance(text, str) or not is_plain(
+            text.replace("\n", " ") if name == "description" else text, limit=400
+        ):
+            raise BadInput(
+                "asset_description",
+                f"The asset's {name} is missing, longer than 400 characters, or holds characters nobody can see.",
+            )
     grade = description.get("grade")
     if not isinstance(grade, int) or not 1 <= grade <= 5:
         raise BadInput("wrong_grade", "An asset's grade is 1 to 5 (L1 to L5).")
 
 
-# --- Publishing ------------------------------------------------------------------------------------------------------------------
+# --- Publishing -----------------------------------------------------------------------------------
 
 
-def schema_to_publish(schema: Schema, types: Mapping[str, str]) -> Schema:
-    """The schema a version is published with: the source's, with the column types the owner states instead of the guessed ones.
+def schema_to_publish(schema: SourceSchema, types: Mapping[str, str]) -> SourceSchema:
+    """The schema a version is published with: the source's, with the column types the owner states
+    instead of the guessed ones.
 
     Raises:
-        BadInput: ``column_unknown``, ``column_type_unknown``, ``key_not_text``; ``source_mixed_types`` with column and line where most cells of a
-            text column are numbers and the owner does not state its type.
+        BadInput: ``column_unknown``, ``column_type_unknown``, ``key_not_text``;
+            ``source_mixed_types`` with column and line where most cells of a text column are
+            numbers and the owner does not state its type.
     """
     for name, type_ in types.items():
         if name not in schema.names:
-            raise BadInput("column_unknown", f"A type is stated for {name}, which is no column of the source.", column=name)
+            raise BadInput(
+                "column_unknown",
+                f"A type is stated for {name}, which is no column of the source.",
+                column=name,
+            )
         if type_ not in TYPES:
-            raise BadInput("column_type_unknown", f"The type stated for {name} is none of {', '.join(TYPES)}.", column=name)
+            raise BadInput(
+                "column_type_unknown",
+                f"The type stated for {name} is none of {', '.join(TYPES)}.",
+                column=name,
+            )
         if name == schema.key and type_ != "text":
             raise BadInput("key_not_text", f"The key column {name} is text.", column=name)
     for column in schema.columns:
@@ -65,11 +82,14 @@ def schema_to_publish(schema: Schema, types: Mapping[str, str]) -> Schema:
                 column=column.name,
                 line=column.odd_line,
             )
-    columns = tuple(replace(column, type=types.get(column.name, column.type), odd_line=None) for column in schema.columns)
-    return Schema(schema.key, columns)
+    columns = tuple(
+        replace(column, type=types.get(column.name, column.type), odd_line=None)
+        for column in schema.columns
+    )
+    return SourceSchema(schema.key, columns)
 
 
-def content_to_publish(row: Record, schema: Schema) -> dict[str, Any]:
+def content_to_publish(row: Record, schema: SourceSchema) -> dict[str, Any]:
     """A record in the form that is committed to.
 
     Raises:
@@ -80,17 +100,19 @@ def content_to_publish(row: Record, schema: Schema) -> dict[str, Any]:
         if column.name not in row:
             raise ValueError(column.name, "is missing")
         try:
-            content[column.name] = conformed(row[column.name], column.type)
+            content[column.name] = normalised(row[column.name], column.type)
         except ValueError:
             raise ValueError(column.name, f"is not {column.type}") from None
     if len(row) != len(content):
-        raise ValueError(next(name for name in row if name not in content), "is no column of the source")
+        raise ValueError(
+            next(name for name in row if name not in content), "is no column of the source"
+        )
     if not isinstance(content[schema.key], str) or not content[schema.key]:
         raise ValueError(schema.key, "is empty, and it is the key")
     return content
 
 
-# --- Drift -----------------------------------------------------------------------------------------------------------------------
+# --- Drift ----------------------------------------------------------------------------------------
 
 
 class DriftKind(StrEnum):
@@ -108,8 +130,10 @@ class DriftKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Published:
-    """A record as it was published: its position in the version, and its commitment with the salt that opens it."""
+class PublishedRecord:
+    """A record as it was published: its position in the version, and its commitment with the salt
+    that opens it.
+    """
 
     position: int
     salt: bytes
@@ -117,8 +141,10 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Drift:
-    """How a record departs. Holds no value and no identifier: ``position`` is the record's place in the published version."""
+class RecordDrift:
+    """How a record departs. Holds no value and no identifier: ``position`` is the record's place in
+    the published version.
+    """
 
     kind: DriftKind
     columns: tuple[str, ...] = ()
@@ -126,9 +152,11 @@ class Drift:
 
 
 class SourceDrift(Conflict):
-    """``source_drift``: the source no longer holds what was published. The caller learns this class, the owner ``drift``."""
+    """``source_drift``: the source no longer holds what was published. The caller learns this
+    class, the owner ``drift``.
+    """
 
-    def __init__(self, drift: Drift) -> None:
+    def __init__(self, drift: RecordDrift) -> None:
         super().__init__(
             "source_drift",
             "The owner's source no longer holds this record as it was published.",
@@ -137,7 +165,7 @@ class SourceDrift(Conflict):
         self.drift = drift
 
 
-def published_content(record: Record, schema: Schema, published: Published) -> Record:
+def published_content(record: Record, schema: SourceSchema, published: PublishedRecord) -> Record:
     """The record's content, once it opens the commitment it was published under.
 
     Raises:
@@ -147,17 +175,19 @@ def published_content(record: Record, schema: Schema, published: Published) -> R
         return record
     differing = tuple(sorted(set(schema.names) ^ set(record)))
     if differing:
-        raise SourceDrift(Drift(DriftKind.COLUMNS_DIFFER, differing, published.position))
-    unfit = misfits(record, schema)
+        raise SourceDrift(RecordDrift(DriftKind.COLUMNS_DIFFER, differing, published.position))
+    unfit = mismatched_columns(record, schema)
     if unfit:
-        raise SourceDrift(Drift(DriftKind.TYPE_DIFFERS, unfit, published.position))
-    content = {column.name: conformed(record[column.name], column.type) for column in schema.columns}
+        raise SourceDrift(RecordDrift(DriftKind.TYPE_DIFFERS, unfit, published.position))
+    content = {
+        column.name: normalised(record[column.name], column.type) for column in schema.columns
+    }
     if _opens(published, content):
         return content
-    raise SourceDrift(Drift(DriftKind.RECORD_DIFFERS, (), published.position))
+    raise SourceDrift(RecordDrift(DriftKind.RECORD_DIFFERS, (), published.position))
 
 
-def _opens(published: Published, record: Record) -> bool:
+def _opens(published: PublishedRecord, record: Record) -> bool:
     """Whether the record opens the commitment; one without a canonical form opens none."""
     try:
         return opens(published.commitment, salt=published.salt, domain=RECORD_DOMAIN, record=record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import JSON, BigInteger, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chain.database import Base
+from chain.core.database import Base
 
 
 class CatalogueAsset(Base):
@@ -46,7 +46,9 @@ class OwnAsset(Base):
 
 
 class RecordSalt(Base):
-    """The salt of one record's commitment; destroying it is erasure. ``override`` is a repaired record that stands in for the source's."""
+    """The salt of one record's commitment; destroying it is erasure. ``override`` is a repaired
+    record that stands in for the source's.
+    """
 
     __tablename__ = "asset_record"
     __table_args__ = (Index("ix_asset_record_lookup", "asset_id", "asset_version", "subject"),)
@@ -60,7 +62,9 @@ class RecordSalt(Base):
 
 
 class AssetIncident(Base):
-    """A way in which a source departs from a published version, and how often calls were refused for it. Holds no value and no identifier."""
+    """A way in which a source departs from a published version, and how often calls were refused
+    for it. Holds no value and no identifier.
+    """
 
     __tablename__ = "asset_incident"
     __table_args__ = (UniqueConstraint("asset_id", "asset_version", "kind", "columns", "position"),)
@@ -69,7 +73,9 @@ class AssetIncident(Base):
     asset_version: Mapped[int]
     kind: Mapped[str] = mapped_column(String(31))
     columns: Mapped[str]
-    """The columns that differ as a JSON list; empty where the commitment of the whole record cannot tell."""
+    """The columns that differ as a JSON list; empty where the commitment of the whole record cannot
+    tell.
+    """
     position: Mapped[int]
     """The record's place in the published version, from 0; -1 where it has none."""
     calls: Mapped[int]

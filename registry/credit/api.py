@@ -9,9 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.crypto import require_address
-from chain.errors import BadInput, Forbidden
-from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute, SubjectKeyCertificate
+from chain.core.crypto import require_address
+from chain.core.errors import BadInput, Forbidden
+from chain.statements.types import (
+    Consent,
+    ConsentRegistration,
+    ConsentWithdrawal,
+    CreditDispute,
+    SubjectKeyCertificate,
+)
 from registry.access import (
     Principal,
     field,
@@ -56,12 +62,20 @@ _DISPUTE: dict[str, Any] = {
 
 
 class CertificateBody(BaseModel):
-    """Whose key to certify for what. The salt is the subject's: it opens the identity commitment later."""
+    """Whose key to certify for what. The salt is the subject's: it opens the identity commitment
+    later.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "example": {"identity": _IDENTITY, "identitySalt": SALT, "key": "0x" + "12" * 20, "purpose": "consent", "notAfter": 1790000000}
+            "example": {
+                "identity": _IDENTITY,
+                "identitySalt": SALT,
+                "key": "0x" + "12" * 20,
+                "purpose": "consent",
+                "notAfter": 1790000000,
+            }
         },
     )
     identity: dict[str, str]
@@ -74,7 +88,9 @@ class CertificateBody(BaseModel):
 class AnswerBody(BaseModel):
     """A repaired record, or nothing when the old one stands."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"record": {"Seniority": 12, "Job": "fixed"}}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"record": {"Seniority": 12, "Job": "fixed"}}}
+    )
     record: dict[str, Any] | None
 
 
@@ -99,26 +115,36 @@ def certify(
     "/v1/consents",
     status_code=202,
     summary="Relay a subject's consent registration",
-    openapi_extra=strict_body(registration=ConsentRegistration, signature=SIGNATURE) | OPEN_TO_STRANGERS,
+    openapi_extra=strict_body(registration=ConsentRegistration, signature=SIGNATURE)
+    | OPEN_TO_STRANGERS,
 )
 async def relay(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
     registration = ConsentRegistration.from_json(field(body, "registration", dict))
     signature = hex_field(body, "signature", length=65)
-    return {"operation": await run_in_threadpool(service.relay_consent, context, registration, signature)}
+    return {
+        "operation": await run_in_threadpool(
+            service.relay_consent, context, registration, signature
+        )
+    }
 
 
 @router.post(
     "/v1/consents/withdrawals",
     status_code=202,
     summary="Relay a subject's withdrawal",
-    openapi_extra=strict_body(withdrawal=ConsentWithdrawal, signature=SIGNATURE) | OPEN_TO_STRANGERS,
+    openapi_extra=strict_body(withdrawal=ConsentWithdrawal, signature=SIGNATURE)
+    | OPEN_TO_STRANGERS,
 )
 async def withdraw(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
     withdrawal = ConsentWithdrawal.from_json(field(body, "withdrawal", dict))
     signature = hex_field(body, "signature", length=65)
-    return {"operation": await run_in_threadpool(service.relay_withdrawal, context, withdrawal, signature)}
+    return {
+        "operation": await run_in_threadpool(
+            service.relay_withdrawal, context, withdrawal, signature
+        )
+    }
 
 
 @router.post(
@@ -129,20 +155,29 @@ async def withdraw(request: Request, context: Context = Depends(get_context)) ->
 )
 async def hold(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
-    commitment = await run_in_threadpool(service.hold, context, body)
+    commitment = await run_in_threadpool(service.store_consent, context, body)
     return {"consent": "0x" + commitment.hex()}
 
 
-@router.get("/v1/consents/{commitment}", summary="Where a consent stands on the chain, for whoever knows its commitment")
-def standing(commitment: str, context: Context = Depends(get_context)) -> dict[str, Any]:
-    return service.standing(context, hex_bytes(commitment))
+@router.get(
+    "/v1/consents/{commitment}",
+    summary="Where a consent stands on the chain, for whoever knows its commitment",
+)
+def consent_status(commitment: str, context: Context = Depends(get_context)) -> dict[str, Any]:
+    return service.consent_status(context, hex_bytes(commitment))
 
 
 @router.post(
     "/v1/certificates/shown",
     status_code=201,
-    summary="A subject shows another office's certificate",
-    openapi_extra=strict_body(certificate=SubjectKeyCertificate, signature=SIGNATURE, identity=_IDENTITY, identitySalt=SALT) | OPEN_TO_STRANGERS,
+    summary="A subject shows another issuer's certificate",
+    openapi_extra=strict_body(
+        certificate=SubjectKeyCertificate,
+        signature=SIGNATURE,
+        identity=_IDENTITY,
+        identitySalt=SALT,
+    )
+    | OPEN_TO_STRANGERS,
 )
 async def show(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
@@ -170,7 +205,12 @@ def records(
     return service.subject_records(context, identity, hex_bytes(asset_id))
 
 
-@router.post("/v1/disputes", status_code=202, summary="A subject disputes a record", openapi_extra=strict_body(**_DISPUTE) | OPEN_TO_STRANGERS)
+@router.post(
+    "/v1/disputes",
+    status_code=202,
+    summary="A subject disputes a record",
+    openapi_extra=strict_body(**_DISPUTE) | OPEN_TO_STRANGERS,
+)
 async def dispute(request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
     body = await strict_json(request)
 
@@ -187,7 +227,9 @@ async def dispute(request: Request, context: Context = Depends(get_context)) -> 
     return {"disputeId": "0x" + (await run_in_threadpool(take)).hex()}
 
 
-@router.post("/v1/disputes/{dispute_id}/answer", status_code=202, summary="Repair a record or stand by it")
+@router.post(
+    "/v1/disputes/{dispute_id}/answer", status_code=202, summary="Repair a record or stand by it"
+)
 def answer(
     dispute_id: str,
     body: AnswerBody,
@@ -202,19 +244,25 @@ def answer(
     summary="Disputes about a subject's record, for a bank that may see the record: under its grant, with the subject's consent",
     openapi_extra=strict_body(**_SOUGHT),
 )
-async def disputes(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+async def disputes(
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     body = await strict_json(request)
     columns = field(body, "columns", list)
-    if not columns or not all(isinstance(each, str) for each in columns):
+    if not columns or not all(isinstance(column, str) for column in columns):
         raise BadInput("field_missing", "The columns are a list of names.", field="columns")
-    sought = service.Sought(
+    sought = service.DisputeSearch(
         subject=field(body, "subject", str),
         columns=tuple(columns),
         purpose=field(body, "purpose", str),
         grant_id=hex_field(body, "grantId", length=32),
         package=field(body, "consent", dict),
     )
-    return {"disputes": await run_in_threadpool(service.disputes_for, context, caller.member, sought)}
+    return {
+        "disputes": await run_in_threadpool(service.disputes_for, context, caller.member, sought)
+    }
 
 
 class DisputeRow(BaseModel):
@@ -237,7 +285,11 @@ class DisputeList(ListAnswer):
     disputes: list[DisputeRow]
 
 
-@router.get("/v1/disputes", summary="Disputes at this department, the newest first", response_model=DisputeList)
+@router.get(
+    "/v1/disputes",
+    summary="Disputes at this department, the newest first",
+    response_model=DisputeList,
+)
 def listing(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
@@ -284,7 +336,9 @@ def queries(
     return service.queries(context, page).to_json("queries")
 
 
-@router.get("/v1/credit/queries/{query_id}/bundle", summary="The query's bundle, to be verified offline")
+@router.get(
+    "/v1/credit/queries/{query_id}/bundle", summary="The query's bundle, to be verified offline"
+)
 async def bundle(
     query_id: str,
     context: Context = Depends(get_context),
@@ -293,8 +347,14 @@ async def bundle(
     return Response(await export.fetch(context, hex_bytes(query_id)), media_type="application/json")
 
 
-@router.get("/v1/peer/credit/queries/{query_id}/bundle", summary="The query's bundle, for supervisors")
-def peer_bundle(query_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> Response:
+@router.get(
+    "/v1/peer/credit/queries/{query_id}/bundle", summary="The query's bundle, for supervisors"
+)
+def peer_bundle(
+    query_id: str,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> Response:
     if "supervisor" not in caller.roles:
         raise Forbidden("query_of_others", "A bank's queries are open to supervisors.")
     return Response(export.bundle(context, hex_bytes(query_id)), media_type="application/json")

@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from chain import schema
-from chain.commitment import commit, consent_id, opens
-from chain.crypto import recover
-from chain.eip712 import Domain
-from chain.errors import BadInput, Forbidden, QiaolianError
-from chain.proved import ProvedRecords, Word, consent_record, key_record, member_record
-from chain.statements import Consent, KeyPurpose, SubjectKeyCertificate
-from chain.words import ConsentWord
-from registry.offices import require_office
+from chain.core import schema
+from chain.core.crypto import recover
+from chain.core.errors import BadInput, Forbidden, QiaolianError
+from chain.ethereum.eip712 import Domain
+from chain.ethereum.proved_records import (
+    ProvedRecords,
+    StorageKey,
+    consent_record,
+    key_record,
+    member_record,
+)
+from chain.ethereum.records import ConsentRecord
+from chain.statements.commitment import commit, consent_id, opens
+from chain.statements.types import Consent, KeyPurpose, SubjectKeyCertificate
+from registry.issuers import require_issuer
 
 MAX_CHECKED = 512
 """Checked packages that are remembered: as each is bounded, so is their memory."""
@@ -28,14 +34,18 @@ REPORT_DOMAIN = "qiaolian.report.v1"
 LISTED_DOMAIN = "qiaolian.report.v2"
 _LISTED_SALT = b"qiaolian.report.listed"
 MAX_CONSENT_BYTES = 64_000
-"""Largest consent package in JSON: every call under it carries it, within the limits of ``exchange.metering.model``."""
+"""Largest consent package in JSON: every call under it carries it, within the limits of
+``exchange.metering.model``.
+"""
 MAX_IDENTITY_BYTES = 16_000
 """Largest identity of a subject in JSON; it is part of the package."""
 
 
 @dataclass(frozen=True)
 class ConsentPackage:
-    """A consent with all that shows it: the subject's signature, the certificate of its key, and what opens the commitments."""
+    """A consent with all that shows it: the subject's signature, the certificate of its key, and
+    what opens the commitments.
+    """
 
     consent: Consent
     signature: bytes
@@ -62,7 +72,9 @@ class ConsentPackage:
             found.certificate.require_known_version()
             return found
         except (KeyError, TypeError, ValueError, QiaolianError) as error:
-            raise BadInput("consent_malformed", "A consent package lacks a part or has one of the wrong form.") from error
+            raise BadInput(
+                "consent_malformed", "A consent package lacks a part or has one of the wrong form."
+            ) from error
 
     def commitment(self) -> bytes:
         """The salted commitment to the consent."""
@@ -73,13 +85,15 @@ class ConsentPackage:
         return consent_id(self.commitment(), self.consent.authority)
 
     def subject(self) -> str:
-        """The subject's code, as its office knows it."""
+        """The subject's code, as its issuer knows it."""
         return str(self.identity.get("code", ""))
 
 
 @dataclass(frozen=True)
 class CheckedPackage:
-    """A package that holds together, as far as its bytes can tell; whose key ``signer`` is only the chain knows."""
+    """A package that holds together, as far as its bytes can tell; whose key ``signer`` is only the
+    chain knows.
+    """
 
     package: ConsentPackage
     consent_id: bytes
@@ -87,13 +101,16 @@ class CheckedPackage:
     """The address that signed the certificate."""
 
 
-def check_package(value: Any, *, consent_domain: Domain, certificate_domain: Domain) -> CheckedPackage:
+def check_package(
+    value: Any, *, consent_domain: Domain, certificate_domain: Domain
+) -> CheckedPackage:
     """Signatures, certificate and openings of a package in its JSON form.
 
     A bank shows the same package with every call, so what passed is remembered by its text.
 
     Raises:
-        BadInput: ``consent_malformed``, ``consent_too_large``; Forbidden: ``consent_bad_signature``, ``consent_by_beneficiary``.
+        BadInput: ``consent_malformed``, ``consent_too_large``; Forbidden:
+            ``consent_bad_signature``, ``consent_by_beneficiary``.
     """
     try:
         text = json.dumps(value, sort_keys=True)
@@ -114,11 +131,16 @@ def require_size(text: str) -> None:
 
 
 def require_identity(identity: Mapping[str, Any]) -> None:
-    """An identity has the code its office knows the person by, and is small: ``identity_malformed``, ``identity_too_large``."""
+    """An identity has the code its issuer knows the person by, and is small:
+    ``identity_malformed``, ``identity_too_large``.
+    """
     try:
         schema.identity(dict(identity))
     except ValueError as error:
-        raise BadInput("identity_malformed", "An identity has the code its office knows the person or trader by.") from error
+        raise BadInput(
+            "identity_malformed",
+            "An identity has the code its issuer knows the person or trader by.",
+        ) from error
     if len(json.dumps(dict(identity))) > MAX_IDENTITY_BYTES:
         raise BadInput(
             "identity_too_large",
@@ -136,33 +158,54 @@ def _check_text(text: str, consent_domain: Domain, certificate_domain: Domain) -
     if certificate.key != consent.authority or certificate.purpose != "consent":
         raise Forbidden("consent_bad_signature", "The consent's key is not certified for consents.")
     if certificate.issuer == consent.bank:
-        raise Forbidden("consent_by_beneficiary", "A bank cannot certify the consents given to itself.")
+        raise Forbidden(
+            "consent_by_beneficiary", "A bank cannot certify the consents given to itself."
+        )
     if certificate.subject != consent.subject or not opens(
-        consent.subject, salt=package.identity_salt, domain=IDENTITY_DOMAIN, record=dict(package.identity)
+        consent.subject,
+        salt=package.identity_salt,
+        domain=IDENTITY_DOMAIN,
+        record=dict(package.identity),
     ):
         raise Forbidden("consent_bad_signature", "The consent's subject is not the certified one.")
     signer = recover(certificate.digest(certificate_domain), package.certificate_signature)
     return CheckedPackage(package, package.consent_id(), signer)
 
 
-def consent_records(checked: CheckedPackage) -> tuple[Word, ...]:
-    """The chain's records that say whether a package is in force and its certificate an office's."""
-    return consent_record(checked.consent_id), key_record(checked.signer), member_record(checked.package.certificate.issuer)
+def consent_records(checked: CheckedPackage) -> tuple[StorageKey, ...]:
+    """The chain's records that say whether a package is in force and its certificate an issuer's."""
+    return (
+        consent_record(checked.consent_id),
+        key_record(checked.signer),
+        member_record(checked.package.certificate.issuer),
+    )
 
 
 def require_certified(checked: CheckedPackage, records: ProvedRecords) -> None:
-    """The certificate is by a live STATEMENT key of the active department that it names: ``consent_bad_signature``, ``issuer_not_office``."""
+    """The certificate is by a live STATEMENT key of the active department that it names:
+    ``consent_bad_signature``, ``issuer_not_department``.
+    """
     issuer, key = checked.package.certificate.issuer, records.key(checked.signer)
     if not issuer or key.member != issuer or not key.live or key.purpose != KeyPurpose.STATEMENT:
-        raise Forbidden("consent_bad_signature", "The certificate is not by the office it names.")
-    office = records.member(issuer)
-    if not office.live:
-        raise Forbidden("consent_bad_signature", "The office that certified the consent's key is suspended or removed.")
-    require_office(office)
+        raise Forbidden("consent_bad_signature", "The certificate is not by the issuer it names.")
+    issuer_record = records.member(issuer)
+    if not issuer_record.live:
+        raise Forbidden(
+            "consent_bad_signature",
+            "The issuer that certified the consent's key is suspended or removed.",
+        )
+    require_issuer(issuer_record)
 
 
 def require_consent(
-    checked: CheckedPackage | None, records: ProvedRecords, *, commitment: str, subject: str, bank: str, purpose: str, now: int
+    checked: CheckedPackage | None,
+    records: ProvedRecords,
+    *,
+    commitment: str,
+    subject: str,
+    bank: str,
+    purpose: str,
+    now: int,
 ) -> None:
     """The subject's consent covers this use now.
 
@@ -172,18 +215,28 @@ def require_consent(
         now: Unix seconds.
 
     Raises:
-        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``, ``consent_expired``, ``consent_other_*``,
-            ``issuer_not_office``; BadInput: ``consent_malformed``.
+        Forbidden: ``consent_missing``, ``consent_bad_signature``, ``consent_withdrawn``,
+            ``consent_expired``, ``consent_other_*``, ``issuer_not_department``; BadInput:
+            ``consent_malformed``.
     """
     if checked is None:
         raise Forbidden("consent_missing", "This purpose needs the subject's consent.")
     require_certified(checked, records)
     if "0x" + checked.consent_id.hex() != commitment:
         raise BadInput("consent_malformed", "The consent shown is not the one the query names.")
-    require_usable(checked.package, records.consent(checked.consent_id), subject=subject, bank=bank, purpose=purpose, now=now)
+    require_usable(
+        checked.package,
+        records.consent(checked.consent_id),
+        subject=subject,
+        bank=bank,
+        purpose=purpose,
+        now=now,
+    )
 
 
-def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, bank: str, purpose: str, now: int) -> None:
+def require_usable(
+    package: ConsentPackage, word: ConsentRecord, *, subject: str, bank: str, purpose: str, now: int
+) -> None:
     """The consent covers this use now, by the chain's word for it."""
     consent = package.consent
     if not word.recorded_at or word.authority != consent.authority:
@@ -203,7 +256,9 @@ def require_usable(package: ConsentPackage, word: ConsentWord, *, subject: str, 
 
 @dataclass(frozen=True)
 class ListedReport:
-    """What a query commits to: the closed report, and beside it which disputes it was made with, so that a bundle can open these alone."""
+    """What a query commits to: the closed report, and beside it which disputes it was made with, so
+    that a bundle can open these alone.
+    """
 
     record: Mapping[str, Any]
     salt: bytes
@@ -214,9 +269,16 @@ class ListedReport:
         return commit(self.salt, LISTED_DOMAIN, self.record)
 
 
-def listed(report: Mapping[str, Any], salt: bytes, disputes: Collection[bytes]) -> ListedReport:
-    """A report under its own salt, with the ids of its disputes. The list's salt follows from the report's and says nothing of it."""
-    record = {"content": "0x" + commit(salt, REPORT_DOMAIN, report).hex(), "disputes": sorted("0x" + each.hex() for each in disputes)}
+def listed_report(
+    report: Mapping[str, Any], salt: bytes, disputes: Collection[bytes]
+) -> ListedReport:
+    """A report under its own salt, with the ids of its disputes. The list's salt follows from the
+    report's and says nothing of it.
+    """
+    record = {
+        "content": "0x" + commit(salt, REPORT_DOMAIN, report).hex(),
+        "disputes": sorted("0x" + dispute.hex() for dispute in disputes),
+    }
     return ListedReport(record, hmac.digest(salt, _LISTED_SALT, "sha256"))
 
 
@@ -224,12 +286,16 @@ READABLE = ("disputeId", "department", "assetId", "answered", "upheld", "before"
 """What of a dispute a report shows; its statements go into the bundle."""
 
 
-def combine(subject: str, parts: Sequence[Mapping[str, Any]], disputes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The one-stop report: each department's masked record, and beside it what was disputed and how it was answered.
+def combine(
+    subject: str, parts: Sequence[Mapping[str, Any]], disputes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The one-stop report: each department's masked record, and beside it what was disputed and how
+    it was answered.
 
-    A record that was repaired carries the repaired values as ``repaired``, the delivered ones stay: both are shown.
+    A record that was repaired carries the repaired values as ``repaired``, the delivered ones stay:
+    both are shown.
     """
-    shown = [{name: each.get(name) for name in READABLE} for each in told_once(disputes)]
+    shown = [{name: item.get(name) for name in READABLE} for item in unique_disputes(disputes)]
     return {
         "subject": subject,
         "records": [_record(part, shown) for part in parts],
@@ -237,28 +303,30 @@ def combine(subject: str, parts: Sequence[Mapping[str, Any]], disputes: Sequence
     }
 
 
-def told_once(disputes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each dispute once, with the values of all columns it was told for: two parts of a report may be about one record."""
+def unique_disputes(disputes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each dispute once, with the values of all columns it was told for: two parts of a report may
+    be about one record.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for each in disputes:
-        known = found.setdefault(each["disputeId"], {**each, "before": {}, "after": None})
-        known["before"] = {**known["before"], **each["before"]}
-        if each["after"] is not None:
-            known["after"] = {**(known["after"] or {}), **each["after"]}
+    for dispute in disputes:
+        known = found.setdefault(dispute["disputeId"], {**dispute, "before": {}, "after": None})
+        known["before"] = {**known["before"], **dispute["before"]}
+        if dispute["after"] is not None:
+            known["after"] = {**(known["after"] or {}), **dispute["after"]}
     return list(found.values())
 
 
 def _record(part: Mapping[str, Any], disputes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    about = [each for each in disputes if each["assetId"] == part["assetId"]]
+    about = [dispute for dispute in disputes if dispute["assetId"] == part["assetId"]]
     repaired = [
-        {column: each["after"][column] for column in part["record"] if column in each["after"]}
-        for each in about
-        if each["upheld"] and each["after"] is not None
+        {column: item["after"][column] for column in part["record"] if column in item["after"]}
+        for item in about
+        if item["upheld"] and item["after"] is not None
     ]
     return {
         "department": part["department"],
         "assetId": part["assetId"],
         "record": part["record"],
-        "disputed": any(not each["answered"] for each in about),
+        "disputed": any(not item["answered"] for item in about),
         "repaired": repaired[-1] if repaired else None,
     }

@@ -1,6 +1,8 @@
-"""What a data subject signs, on its own machine: consents, withdrawals and disputes under one-time keys an office certified.
+"""What a data subject signs, on its own machine: consents, withdrawals and disputes under one-time
+keys an issuer certified.
 
-A subject is a firm or a person whom an office knows by a code; everywhere else a salted commitment stands for it. One key serves one purpose.
+A subject is a firm or a person whom an issuer knows by a code; everywhere else a salted commitment
+stands for it. One key serves one purpose.
 """
 
 from __future__ import annotations
@@ -9,13 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chain import schema
-from chain.commitment import commit, consent_id, new_salt
-from chain.crypto import new_private_key
-from chain.eip712 import Domain
-from chain.errors import BadInput, QiaolianError
-from chain.keys import Secp256k1Signer
-from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute, SubjectKeyCertificate
+from chain.core import schema
+from chain.core.crypto import new_private_key
+from chain.core.errors import BadInput, QiaolianError
+from chain.ethereum.eip712 import Domain
+from chain.keys.files import Secp256k1Signer
+from chain.statements.commitment import commit, consent_id, new_salt
+from chain.statements.types import (
+    Consent,
+    ConsentRegistration,
+    ConsentWithdrawal,
+    CreditDispute,
+    SubjectKeyCertificate,
+)
 from registry.credit.rules import CLAIM_DOMAIN, CONSENT_DOMAIN, IDENTITY_DOMAIN
 
 DEADLINE_SECONDS = 3_600
@@ -26,11 +34,13 @@ SKEW_SECONDS = 60
 
 @dataclass(frozen=True)
 class Subject:
-    """An identity only its office knows, the salt that hides it elsewhere, and one key."""
+    """An identity only its issuer knows, the salt that hides it elsewhere, and one key."""
 
     identity: Mapping[str, str]
     salt: bytes = field(default_factory=new_salt, repr=False)
-    key: Secp256k1Signer = field(default_factory=lambda: Secp256k1Signer(new_private_key()), repr=False)
+    key: Secp256k1Signer = field(
+        default_factory=lambda: Secp256k1Signer(new_private_key()), repr=False
+    )
 
     @property
     def commitment(self) -> bytes:
@@ -38,28 +48,51 @@ class Subject:
         return commit(self.salt, IDENTITY_DOMAIN, dict(self.identity))
 
     def request(self, *, purpose: str) -> dict[str, Any]:
-        """What the subject takes to the office that is to certify the key: for that office's eyes only."""
-        return {"identity": dict(self.identity), "identitySalt": "0x" + self.salt.hex(), "key": self.key.address, "purpose": purpose}
+        """What the subject takes to the issuer that is to certify the key: for that issuer's eyes
+        only.
+        """
+        return {
+            "identity": dict(self.identity),
+            "identitySalt": "0x" + self.salt.hex(),
+            "key": self.key.address,
+            "purpose": purpose,
+        }
 
     def shown(self, certificate: Mapping[str, Any]) -> dict[str, Any]:
-        """What the subject shows another office: ``{certificate, signature}`` of the issuer, and what opens it."""
-        return {**certificate, "identity": dict(self.identity), "identitySalt": "0x" + self.salt.hex()}
+        """What the subject shows another issuer: ``{certificate, signature}`` of the issuer, and
+        what opens it.
+        """
+        return {
+            **certificate,
+            "identity": dict(self.identity),
+            "identitySalt": "0x" + self.salt.hex(),
+        }
 
 
 def subject_of(request: Any, key: Secp256k1Signer) -> Subject:
-    """The subject a request file (``Subject.request``) and its opened key make; ``request_malformed``, ``key_differs``."""
+    """The subject a request file (``Subject.request``) and its opened key make;
+    ``request_malformed``, ``key_differs``.
+    """
     try:
-        subject = Subject(schema.identity(request["identity"]), schema.salt(request["identitySalt"]), key)
+        subject = Subject(
+            schema.identity(request["identity"]), schema.salt(request["identitySalt"]), key
+        )
         address = request["key"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput("request_malformed", "The subject's request file lacks a part or has one of the wrong form.") from error
+        raise BadInput(
+            "request_malformed",
+            "The subject's request file lacks a part or has one of the wrong form.",
+        ) from error
     if key.address != address:
         raise BadInput("key_differs", "The request file is of another key.")
     return subject
 
 
-def require_certificate(certificate: Any, subject: Subject, *, purpose: str) -> SubjectKeyCertificate:
-    """The office's certificate (``{certificate, signature}``), if it is of this subject's key for this purpose.
+def require_certificate(
+    certificate: Any, subject: Subject, *, purpose: str
+) -> SubjectKeyCertificate:
+    """The issuer's certificate (``{certificate, signature}``), if it is of this subject's key for
+    this purpose.
 
     Raises:
         BadInput: ``certificate_malformed``, ``certificate_mismatch``.
@@ -68,9 +101,18 @@ def require_certificate(certificate: Any, subject: Subject, *, purpose: str) -> 
         found = SubjectKeyCertificate.from_json(certificate["certificate"])
         schema.signature(certificate["signature"])
     except (KeyError, TypeError, ValueError, QiaolianError) as error:
-        raise BadInput("certificate_malformed", "A certificate lacks a part or has one of the wrong form.") from error
-    if (found.key, found.subject, found.purpose) != (subject.key.address, subject.commitment, purpose):
-        raise BadInput("certificate_mismatch", f"The certificate is not of this subject's key for the purpose {purpose}.")
+        raise BadInput(
+            "certificate_malformed", "A certificate lacks a part or has one of the wrong form."
+        ) from error
+    if (found.key, found.subject, found.purpose) != (
+        subject.key.address,
+        subject.commitment,
+        purpose,
+    ):
+        raise BadInput(
+            "certificate_mismatch",
+            f"The certificate is not of this subject's key for the purpose {purpose}.",
+        )
     return found
 
 
@@ -90,7 +132,10 @@ class SignedConsent:
     @property
     def relayed(self) -> dict[str, Any]:
         """The body of ``POST /v1/consents``."""
-        return {"registration": self.registration.to_json(), "signature": "0x" + self.signature.hex()}
+        return {
+            "registration": self.registration.to_json(),
+            "signature": "0x" + self.signature.hex(),
+        }
 
 
 def consent_of(subject: Subject, *, bank: str, purpose: str, now: int, days: int = 30) -> Consent:
@@ -106,8 +151,12 @@ def consent_of(subject: Subject, *, bank: str, purpose: str, now: int, days: int
     )
 
 
-def sign_consent(subject: Subject, consent: Consent, certificate: Mapping[str, Any], *, domain: Domain, now: int) -> SignedConsent:
-    """Sign a consent and its registration; ``certificate`` is the office's ``{certificate, signature}``."""
+def sign_consent(
+    subject: Subject, consent: Consent, certificate: Mapping[str, Any], *, domain: Domain, now: int
+) -> SignedConsent:
+    """Sign a consent and its registration; ``certificate`` is the issuer's ``{certificate,
+    signature}``.
+    """
     salt = new_salt()
     package = {
         "consent": consent.to_json(),
@@ -152,7 +201,15 @@ class DraftDispute:
         }
 
 
-def dispute_of(subject: Subject, *, department: str, asset_id: bytes, record: bytes, claim: Mapping[str, str], now: int) -> DraftDispute:
+def dispute_of(
+    subject: Subject,
+    *,
+    department: str,
+    asset_id: bytes,
+    record: bytes,
+    claim: Mapping[str, str],
+    now: int,
+) -> DraftDispute:
     """A dispute of a record, named by the commitment the subject was shown at the counter."""
     salt = new_salt()
     dispute = CreditDispute(

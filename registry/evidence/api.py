@@ -8,10 +8,19 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from chain.checkpoint import log_origin
 from chain.context import Context
-from chain.errors import Forbidden
-from registry.access import Principal, Whole, field, get_context, page_request, require_local, require_member, strict_json
+from chain.core.errors import Forbidden
+from chain.log.checkpoint import log_origin
+from registry.access import (
+    NonNegativeInt,
+    Principal,
+    field,
+    get_context,
+    page_request,
+    require_local,
+    require_member,
+    strict_json,
+)
 from registry.evidence import copies, service
 from registry.openapi import strict_body
 from registry.pages import ListAnswer, PageRequest
@@ -19,19 +28,32 @@ from registry.pages import ListAnswer, PageRequest
 router = APIRouter(tags=["evidence"])
 
 
-@router.get("/v1/peer/log/head", summary="Newest checkpoint, and anchored ones the caller has not cosigned")
-def head(context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+@router.get(
+    "/v1/peer/log/head", summary="Newest checkpoint, and anchored ones the caller has not cosigned"
+)
+def head(
+    context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
     return service.heads_for(context, caller.member)
 
 
-@router.get("/v1/peer/log/seen", summary="The last head of the caller's own log that this node witnessed")
-def seen(context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
-    return service.last_seen(context, caller.member)
+@router.get(
+    "/v1/peer/log/seen", summary="The last head of the caller's own log that this node witnessed"
+)
+def seen(
+    context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+) -> dict[str, Any]:
+    return service.last_witnessed(context, caller.member)
 
 
 @router.get("/v1/peer/log/consistency", summary="Path from an older head to a newer one")
-def consistency(old: Whole, new: Whole, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
-    return {"path": ["0x" + each.hex() for each in service.consistency(context, old, new)]}
+def consistency(
+    old: NonNegativeInt,
+    new: NonNegativeInt,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    return {"path": ["0x" + value.hex() for value in service.consistency(context, old, new)]}
 
 
 @router.post(
@@ -39,28 +61,44 @@ def consistency(old: Whole, new: Whole, context: Context = Depends(get_context),
     summary="A witness hands back its cosignature",
     openapi_extra=strict_body(size=12, line="— 11440703QL00000177 AAAA\n"),
 )
-async def cosignatures(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+async def cosignatures(
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     body = await strict_json(request)
     size, line = field(body, "size", int), field(body, "line", str)
-    await run_in_threadpool(service.take_cosignature, context, caller.member, size, line)
+    await run_in_threadpool(service.store_cosignature, context, caller.member, size, line)
     return {"taken": True}
 
 
-@router.get("/v1/peer/log/entries", summary="A range of the log's leaves, for members that may audit it")
+@router.get(
+    "/v1/peer/log/entries", summary="A range of the log's leaves, for members that may audit it"
+)
 def entries(
-    start: Whole,
-    end: Whole,
+    start: NonNegativeInt,
+    end: NonNegativeInt,
     context: Context = Depends(get_context),
     caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     if "supervisor" not in caller.roles:
-        raise Forbidden("log_not_open", "A log's entries are open to supervisors; others see its heads.")
+        raise Forbidden(
+            "log_not_open", "A log's entries are open to supervisors; others see its heads."
+        )
     return {"entries": service.entries(context, start, end)}
 
 
-@router.get("/v1/peer/log/copied", summary="What this supervisor holds of the caller's own log, for a caller that lost it")
-def copied(start: Whole, end: Whole, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
-    return copies.copied(context, log_origin(caller.member, service.INCARNATION), start, end)
+@router.get(
+    "/v1/peer/log/copied",
+    summary="What this supervisor holds of the caller's own log, for a caller that lost it",
+)
+def copied(
+    start: NonNegativeInt,
+    end: NonNegativeInt,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
+    return copies.copied_leaves(context, log_origin(caller.member, service.LOG_EPOCH), start, end)
 
 
 class ForkRow(BaseModel):
@@ -78,7 +116,11 @@ class ForkList(ListAnswer):
     forks: list[ForkRow]
 
 
-@router.get("/v1/log/forks", summary="Forks of others' logs this node caught as a witness", response_model=ForkList)
+@router.get(
+    "/v1/log/forks",
+    summary="Forks of others' logs this node caught as a witness",
+    response_model=ForkList,
+)
 def forks(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
@@ -92,7 +134,11 @@ def state(
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("auditor", "administrator", "clerk")),
 ) -> dict[str, Any]:
-    return {"origin": service.origin(context), "size": service.log_size(context), **service.latest_head(context)}
+    return {
+        "origin": service.origin(context),
+        "size": service.log_size(context),
+        **service.latest_head(context),
+    }
 
 
 @router.post("/v1/log/anchor", summary="Checkpoint and anchor now")

@@ -1,10 +1,13 @@
-"""Getting a log's lost entries back after an old backup: from the supervisors' copies, checked against everything that is known of the log.
+"""Getting a log's lost entries back after an old backup: from the supervisors' copies, checked
+against everything that is known of the log.
 
-1. Everybody who may have seen the log further than this database tells the last head it knows: the chain its anchor, each supervisor the head it
-   cosigned. All must answer: a head that nobody mentioned could be signed a second time.
-2. A supervisor's copy is appended to the own tree. It counts only when every head of step 1 is a root on the way: then the own tree, the copy, the
-   anchor and the witnesses tell one history.
-3. Entries, heads and what hangs on them are stored in one transaction; the log goes on at its next place under its old name.
+1. Everybody who may have seen the log further than this database tells the last head it knows: the
+   chain its anchor, each supervisor the head it cosigned. All must answer: a head that nobody
+   mentioned could be signed a second time.
+2. A supervisor's copy is appended to the own tree. It counts only when every head of step 1 is a
+   root on the way: then the own tree, the copy, the anchor and the witnesses tell one history.
+3. Entries, heads and what hangs on them are stored in one transaction; the log goes on at its next
+   place under its old name.
 
 Where no copy reaches that far, or the histories part, nothing is changed.
 """
@@ -21,19 +24,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import checkpoint, merkle
-from chain.checkpoint import Checkpoint
 from chain.context import Context
-from chain.database import Prepared
-from chain.errors import Conflict, QiaolianError
+from chain.core.database import PreparedStatement
+from chain.core.errors import Conflict, QiaolianError
+from chain.log import checkpoint, merkle
+from chain.log.checkpoint import Checkpoint
 from registry.evidence import service
-from registry.evidence.copies import MOST_COPIED, extend, leaves_of
+from registry.evidence.copies import MAX_COPIED, extend, leaves_of
 from registry.evidence.store import ENTRIES, PENDING, SUBTREES, LogAnchor, LogHead
 
 
 @dataclass(frozen=True)
-class Found:
-    """A log's lost end, checked: the leaves from place ``start`` on, the subtrees they complete, and the heads that prove them."""
+class LostEntries:
+    """A log's lost end, checked: the leaves from place ``start`` on, the subtrees they complete,
+    and the heads that prove them.
+    """
 
     start: int
     leaves: Sequence[bytes]
@@ -46,36 +51,56 @@ class Found:
         return self.start + len(self.leaves)
 
 
-async def search(context: Context) -> Found | None:
+async def find_lost_entries(context: Context) -> LostEntries | None:
     """What this database lacks of its own log; None when nobody knows more of it.
 
     Raises:
-        Conflict: ``log_entries_missing`` when no copy reaches the last known head, ``log_diverged`` when this database holds another history;
-            Unavailable: ``chain_view_stale``, or a supervisor that cannot be asked; VerificationError: ``checkpoint_signature`` and
-            others, of a supervisor that shows a head this log did not sign.
+        Conflict: ``log_entries_missing`` when no copy reaches the last known head, ``log_diverged``
+            when this database holds another history;
+            Unavailable: ``chain_view_stale``, or a supervisor that cannot be asked;
+                VerificationError: ``checkpoint_signature`` and others, of a supervisor that shows a
+                head this log did not sign.
     """
     supervisors = await service.supervisors_of(context)
     anchor = await asyncio.to_thread(service.anchored_head, context)
-    seen = dict(zip(supervisors, await asyncio.gather(*(_seen_by(context, each) for each in supervisors)), strict=True))
-    known = [each for each in (anchor, *seen.values()) if each is not None]
-    lost = [each for each in known if not await asyncio.to_thread(_is_own, context, each)]
+    seen = dict(
+        zip(
+            supervisors,
+            await asyncio.gather(
+                *(_witnessed_by(context, supervisor) for supervisor in supervisors)
+            ),
+            strict=True,
+        )
+    )
+    known = [item for item in (anchor, *seen.values()) if item is not None]
+    lost = [item for item in known if not await asyncio.to_thread(_is_own, context, item)]
     if not lost:
         return None
     frontier = await asyncio.to_thread(service.frontier_of, context)
-    if min(each.size for each in lost) <= frontier.size:
+    if min(item.size for item in lost) <= frontier.size:
         raise Conflict(
             "log_diverged",
             "This database's log holds other entries than those the chain or a supervisor has seen at the same places.",
             hint="It cannot be continued. Restore another copy of the database.",
             size=frontier.size,
         )
-    heads = sorted({each.size: each for each in lost}.values(), key=lambda each: each.size)
-    return await _from_copies(context, [each for each in supervisors if seen[each]], frontier, heads, lost)
+    heads = sorted({item.size: item for item in lost}.values(), key=lambda item: item.size)
+    return await _from_copies(
+        context,
+        [supervisor for supervisor in supervisors if seen[supervisor]],
+        frontier,
+        heads,
+        lost,
+    )
 
 
 async def _from_copies(
-    context: Context, supervisors: Sequence[str], frontier: merkle.Frontier, heads: Sequence[Checkpoint], lost: Sequence[Checkpoint]
-) -> Found:
+    context: Context,
+    supervisors: Sequence[str],
+    frontier: merkle.Frontier,
+    heads: Sequence[Checkpoint],
+    lost: Sequence[Checkpoint],
+) -> LostEntries:
     refusal: QiaolianError | None = None
     for supervisor in supervisors:
         try:
@@ -95,26 +120,38 @@ async def _copy_of(context: Context, supervisor: str, start: int, end: int) -> l
     leaves: list[bytes] = []
     while start + len(leaves) < end:
         at = start + len(leaves)
-        answer = await context.peers.get(supervisor, f"/v1/peer/log/copied?start={at}&end={min(end, at + MOST_COPIED)}")
-        leaves += leaves_of(answer, at, min(end, at + MOST_COPIED))
+        answer = await context.peers.get(
+            supervisor, f"/v1/peer/log/copied?start={at}&end={min(end, at + MAX_COPIED)}"
+        )
+        leaves += leaves_of(answer, at, min(end, at + MAX_COPIED))
     return leaves
 
 
-def _checked(frontier: merkle.Frontier, leaves: Sequence[bytes], heads: Sequence[Checkpoint], lost: Sequence[Checkpoint]) -> Found:
+def _checked(
+    frontier: merkle.Frontier,
+    leaves: Sequence[bytes],
+    heads: Sequence[Checkpoint],
+    lost: Sequence[Checkpoint],
+) -> LostEntries:
     """The leaves, if every head that is known of the log is the root of the tree at its size."""
     start, subtrees, roots = frontier.size, [], {}
-    wanted = {each.size for each in lost}
+    wanted = {item.size for item in lost}
     for leaf in leaves:
         subtrees += extend(frontier, leaf)
         if frontier.size in wanted:
             roots[frontier.size] = frontier.root()
-    if any(roots.get(each.size) != each.root for each in lost):
-        raise Conflict("log_copy_differs", "A supervisor's copy of this log is not what the chain and the witnesses' heads prove.")
-    return Found(start, leaves, subtrees, heads)
+    if any(roots.get(item.size) != item.root for item in lost):
+        raise Conflict(
+            "log_copy_differs",
+            "A supervisor's copy of this log is not what the chain and the witnesses' heads prove.",
+        )
+    return LostEntries(start, leaves, subtrees, heads)
 
 
-async def _seen_by(context: Context, supervisor: str) -> Checkpoint | None:
-    """The last head a supervisor cosigned; unlike at a start, one that cannot be asked or read ends the search."""
+async def _witnessed_by(context: Context, supervisor: str) -> Checkpoint | None:
+    """The last head a supervisor cosigned; unlike at a start, one that cannot be asked or read ends
+    the search.
+    """
     answer = await context.peers.get(supervisor, "/v1/peer/log/seen")
     note = answer.get("note") if isinstance(answer, dict) else ""
     if note is None:
@@ -131,42 +168,71 @@ def _is_own(context: Context, head: Checkpoint) -> bool:
     return own is not None and own.root == head.root
 
 
-def take(context: Context, session: Session, found: Found) -> None:
-    """Store what ``search`` found, in the caller's transaction. Heads are signed again, byte for byte as they were (RFC 8032).
+def restore_entries(context: Context, session: Session, found: LostEntries) -> None:
+    """Store what ``find_lost_entries`` found, in the caller's transaction. Heads are signed again,
+    byte for byte as they were (RFC 8032).
 
-    Entries that were waiting when the backup was made and are in the recovered part do not enter twice; anchors that were under way then can
-    only be refused by a chain that is further, and are forgotten: the next one covers them.
+    Entries that were waiting when the backup was made and are in the recovered part do not enter
+    twice; anchors that were under way then can only be refused by a chain that is further, and are
+    forgotten: the next one covers them.
     """
     if service.size_of(session) != found.start:
-        raise Conflict("log_moved", "The log has grown since it was compared.", hint="Stop the node, then recover again.")
-    said = [json.loads(leaf) for leaf in found.leaves]
-    rows = zip(said, found.leaves, strict=True)
+        raise Conflict(
+            "log_moved",
+            "The log has grown since it was compared.",
+            hint="Stop the node, then recover again.",
+        )
+    leaves = [json.loads(leaf) for leaf in found.leaves]
+    rows = zip(leaves, found.leaves, strict=True)
     entries = [
-        {"entry_index": found.start + place, "digest": bytes.fromhex(each["digest"][2:]), "leaf": leaf} for place, (each, leaf) in enumerate(rows)
+        {
+            "entry_index": found.start + place,
+            "digest": bytes.fromhex(item["digest"][2:]),
+            "leaf": leaf,
+        }
+        for place, (item, leaf) in enumerate(rows)
     ]
-    _ENTER.run(session, entries)
-    _GROW.run(session, [{"level": level, "subtree_index": index, "hash": value} for level, index, value in found.subtrees])
+    _INTEGRATE.execute(session, entries)
+    _GROW.execute(
+        session,
+        [
+            {"level": level, "subtree_index": index, "hash": value}
+            for level, index, value in found.subtrees
+        ],
+    )
     _drop_waiting(session, Counter(found.leaves))
     for head in found.heads:
         note = checkpoint.sign(head, context.log_signer)
-        session.merge(LogHead(size=head.size, root=head.root, note=note, cosignatures="", made_at=context.now()))
-    session.execute(sa.delete(LogAnchor).where(LogAnchor.height.is_(None), LogAnchor.size <= found.size))
+        session.merge(
+            LogHead(
+                size=head.size, root=head.root, note=note, cosignatures="", made_at=context.now()
+            )
+        )
+    session.execute(
+        sa.delete(LogAnchor).where(LogAnchor.height.is_(None), LogAnchor.size <= found.size)
+    )
 
 
-_ENTER = Prepared(sa.insert(ENTRIES))
-_GROW = Prepared(sa.insert(SUBTREES))
+_INTEGRATE = PreparedStatement(sa.insert(ENTRIES))
+_GROW = PreparedStatement(sa.insert(SUBTREES))
 
 
 def _drop_waiting(session: Session, entered: Counter[bytes]) -> None:
-    for row in session.execute(sa.select(PENDING.c.id, PENDING.c.leaf).order_by(PENDING.c.id)).all():
+    for row in session.execute(
+        sa.select(PENDING.c.id, PENDING.c.leaf).order_by(PENDING.c.id)
+    ).all():
         if entered[row.leaf]:
             entered[row.leaf] -= 1
             session.execute(sa.delete(PENDING).where(PENDING.c.id == row.id))
 
 
-def said_since(session: Session, start: int) -> list[tuple[str, bytes]]:
+def entries_since(session: Session, start: int) -> list[tuple[str, bytes]]:
     """Kind and digest of the log's entries from a place on."""
-    query = sa.select(ENTRIES.c.leaf, ENTRIES.c.digest).where(ENTRIES.c.entry_index >= start).order_by(ENTRIES.c.entry_index)
+    query = (
+        sa.select(ENTRIES.c.leaf, ENTRIES.c.digest)
+        .where(ENTRIES.c.entry_index >= start)
+        .order_by(ENTRIES.c.entry_index)
+    )
     return [(_kind(row.leaf), row.digest) for row in session.execute(query)]
 
 
@@ -175,4 +241,4 @@ def _kind(leaf: bytes) -> str:
     return str(value["kind"])
 
 
-__all__ = ["Found", "said_since", "search", "take"]
+__all__ = ["LostEntries", "entries_since", "find_lost_entries", "restore_entries"]

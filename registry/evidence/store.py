@@ -8,11 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy import LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chain.database import Base
+from chain.core.database import Base
 
 
 class PendingEntry(Base):
-    """A leaf on its way into the tree: written in the transaction of what it records, entered by the log worker in this order."""
+    """A leaf on its way into the tree: written in the transaction of what it records, entered by
+    the log worker in this order.
+    """
 
     __tablename__ = "evidence_pending"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -75,7 +77,9 @@ class WitnessedHead(Base):
 
 
 class CopiedLog(Base):
-    """How far this supervisor has copied another member's log: the copy's size and its frontier's hashes, end to end."""
+    """How far this supervisor has copied another member's log: the copy's size and its frontier's
+    hashes, end to end.
+    """
 
     __tablename__ = "evidence_copied_log"
     origin: Mapped[str] = mapped_column(primary_key=True)
@@ -92,7 +96,7 @@ class CopiedEntry(Base):
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class Fork(Base):
+class ForkRow(Base):
     """Two heads of one log that cannot both be true, each signed by the log: evidence for anyone."""
 
     __tablename__ = "evidence_fork"

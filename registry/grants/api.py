@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.errors import Forbidden
-from chain.statements import GrantDecision, GrantRevocation, GrantTerms
+from chain.core.errors import Forbidden
+from chain.statements.types import GrantDecision, GrantRevocation, GrantTerms
 from registry.access import (
     Principal,
     field,
@@ -103,7 +103,9 @@ class GrantList(ListAnswer):
     grants: list[GrantRow]
 
 
-@router.get("/v1/grants", summary="Grants this node gave or got, the latest first", response_model=GrantList)
+@router.get(
+    "/v1/grants", summary="Grants this node gave or got, the latest first", response_model=GrantList
+)
 def listing(
     state: str | None = None,
     page: PageRequest = Depends(page_request),
@@ -137,7 +139,11 @@ async def decide(
     body = await strict_json(request)
     decision = GrantDecision.from_json(field(body, "decision", dict))
     signature = hex_field(body, "signature", length=65)
-    return {"operation": await run_in_threadpool(service.decide, context, hex_bytes(grant_id), decision, signature)}
+    return {
+        "operation": await run_in_threadpool(
+            service.decide, context, hex_bytes(grant_id), decision, signature
+        )
+    }
 
 
 @router.post(
@@ -155,7 +161,11 @@ async def revoke(
     body = await strict_json(request)
     revocation = GrantRevocation.from_json(field(body, "revocation", dict))
     signature = hex_field(body, "signature", length=65)
-    return {"operation": await run_in_threadpool(service.revoke, context, hex_bytes(grant_id), revocation, signature)}
+    return {
+        "operation": await run_in_threadpool(
+            service.revoke, context, hex_bytes(grant_id), revocation, signature
+        )
+    }
 
 
 @router.post(
@@ -164,20 +174,32 @@ async def revoke(
     summary="A grantee's node sends the scope it asks for",
     openapi_extra=strict_body(terms=GrantTerms, scope={"columns": ["Seniority", "Job"]}, salt=SALT),
 )
-async def take_request(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+async def receive_request(
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     body = await strict_json(request)
     terms = GrantTerms.from_json(field(body, "terms", dict))
     scope, salt = field(body, "scope", dict), hex_field(body, "salt", length=32)
-    await run_in_threadpool(service.take_request, context, caller.member, terms, scope, salt)
+    await run_in_threadpool(service.receive_request, context, caller.member, terms, scope, salt)
     return {"grantId": "0x" + terms.struct_hash().hex()}
 
 
-@router.get("/v1/peer/grants/{grant_id}/scope", summary="A grant's scope, for the other side that lost it")
-def scope(grant_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+@router.get(
+    "/v1/peer/grants/{grant_id}/scope", summary="A grant's scope, for the other side that lost it"
+)
+def scope(
+    grant_id: str,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     return service.scope_for(context, caller.member, hex_bytes(grant_id))
 
 
-@router.get("/v1/grants/{grant_id}/bundle", summary="The grant's life as a bundle, to be verified offline")
+@router.get(
+    "/v1/grants/{grant_id}/bundle", summary="The grant's life as a bundle, to be verified offline"
+)
 async def bundle(
     grant_id: str,
     context: Context = Depends(get_context),
@@ -186,9 +208,16 @@ async def bundle(
     return Response(await export.fetch(context, hex_bytes(grant_id)), media_type="application/json")
 
 
-@router.get("/v1/peer/grants/{grant_id}/bundle", summary="The grant's bundle, for its grantee and supervisors")
-def peer_bundle(grant_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> Response:
-    row = service.own(context, hex_bytes(grant_id))
+@router.get(
+    "/v1/peer/grants/{grant_id}/bundle",
+    summary="The grant's bundle, for its grantee and supervisors",
+)
+def peer_bundle(
+    grant_id: str,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> Response:
+    row = service.own_grant(context, hex_bytes(grant_id))
     if caller.member != row.grantee and "supervisor" not in caller.roles:
         raise Forbidden("grant_of_others", "The grant is another's.")
     return Response(export.bundle(context, row.grant_id), media_type="application/json")

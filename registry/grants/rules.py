@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chain.errors import BadInput, Forbidden
-from chain.statements import GrantTerms, Operation
-from chain.words import GrantWord
+from chain.core.errors import BadInput, Forbidden
+from chain.ethereum.records import GrantRecord
+from chain.statements.types import GrantTerms, Operation
 from registry.purposes import require_known
 
 SCOPE_DOMAIN = "qiaolian.scope.v1"
 DELIVERING = Operation.VIEW | Operation.EXPORT | Operation.USE | Operation.COPY
-"""Operations under which records leave their owner. Under the others the data stays: a model or an analysis comes to it."""
+"""Operations under which records leave their owner. Under the others the data stays: a model or an
+analysis comes to it.
+"""
 
 
 def require_terms(terms: GrantTerms) -> None:
@@ -19,12 +21,16 @@ def require_terms(terms: GrantTerms) -> None:
     if terms.not_after <= terms.not_before:
         raise BadInput("wrong_period", "A grant ends after it begins.")
     if terms.operations == 0 or terms.operations >= 64 or terms.max_uses == 0:
-        raise BadInput("nothing_granted", "A grant allows at least one known operation and at least one use.")
+        raise BadInput(
+            "nothing_granted", "A grant allows at least one known operation and at least one use."
+        )
     require_known(terms.purpose)
 
 
 def require_delivering(operation: Operation) -> None:
-    """Refuse to deliver a record under an operation whose data stays with its owner: ``operation_delivers_nothing``."""
+    """Refuse to deliver a record under an operation whose data stays with its owner:
+    ``operation_delivers_nothing``.
+    """
     if not operation & DELIVERING:
         raise Forbidden(
             "operation_delivers_nothing",
@@ -35,7 +41,7 @@ def require_delivering(operation: Operation) -> None:
 
 def require_allows(
     terms: GrantTerms,
-    word: GrantWord,
+    word: GrantRecord,
     *,
     stopped: bool,
     granted_columns: Iterable[str],

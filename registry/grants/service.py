@@ -1,7 +1,8 @@
 """Requesting, deciding and revoking grants, and asking whether one allows a use.
 
-The scope (which columns) goes between the two nodes; the chain has its salted commitment. Decisions are signed by the chief data officer with a
-key the node does not hold. The owner's gateway stops serving from the moment its own revocation is stored; everyone else's view follows the chain.
+The scope (which columns) goes between the two nodes; the chain has its salted commitment. Decisions
+are signed by the chief data officer with a key the node does not hold. The owner's gateway stops
+serving from the moment its own revocation is stored; everyone else's view follows the chain.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import schema
-from chain.commitment import commit, opens
 from chain.context import Context
-from chain.database import Prepared
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.ledger import Event, code_text
-from chain.outbox import Priority, attempt, enqueue, known
-from chain.statements import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Role
+from chain.core import schema
+from chain.core.database import PreparedStatement
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ethereum.ledger import Event, code_text
+from chain.outbox import Priority, enqueue, is_known, next_attempt
+from chain.statements.commitment import commit, opens
+from chain.statements.types import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Role
 from registry import proved
 from registry.assets import service as assets
 from registry.evidence.service import append_statement
 from registry.grants.rules import SCOPE_DOMAIN, require_terms
-from registry.grants.store import Grant
-from registry.idempotency import Scope, bind, content_of, nonce_for
+from registry.grants.store import GrantRow
+from registry.idempotency import KeyScope, bind, content_of, nonce_for
 from registry.pages import Page, PageRequest, page_of
 from registry.purposes import listed_in
 from registry.reasons import reason_code
-from registry.signers import member_that_signed, require_signed_by
+from registry.signers import require_signed_by, signing_member
 
 
 @dataclass(frozen=True)
@@ -50,42 +51,56 @@ class GrantRequest:
     max_uses: int
 
 
-async def request(context: Context, wanted: GrantRequest, *, idempotency_key: str | None = None) -> dict[str, Any]:
-    """Ask an owner for a grant: the scope goes to its node, the request to the chain. The same request under the same key is one grant.
+async def request(
+    context: Context, grant_request: GrantRequest, *, idempotency_key: str | None = None
+) -> dict[str, Any]:
+    """Ask an owner for a grant: the scope goes to its node, the request to the chain. The same
+    request under the same key is one grant.
 
     Raises:
-        BadInput: what ``require_terms`` raises; Forbidden: ``purpose_not_listed`` by the asset version; NotFound: ``asset_not_published``;
-        Conflict: ``idempotency_key_reused``, ``metadata_differs``; Unavailable: the owner's node does not answer.
+        BadInput: what ``require_terms`` raises; Forbidden: ``purpose_not_listed`` by the asset
+            version; NotFound: ``asset_not_published``;
+        Conflict: ``idempotency_key_reused``, ``metadata_differs``; Unavailable: the owner's node
+            does not answer.
     """
-    scope, salt = {"columns": sorted(set(wanted.columns))}, nonce_for(context, "scope", idempotency_key)
+    scope, salt = (
+        {"columns": sorted(set(grant_request.columns))},
+        nonce_for(context, "scope", idempotency_key),
+    )
     _require_columns(scope)
     terms = GrantTerms(
         version=1,
-        asset_id=wanted.asset_id,
-        asset_version=wanted.asset_version,
-        owner=wanted.owner,
+        asset_id=grant_request.asset_id,
+        asset_version=grant_request.asset_version,
+        owner=grant_request.owner,
         grantee=context.member,
-        operations=wanted.operations,
-        scene=wanted.scene,
-        purpose=wanted.purpose,
+        operations=grant_request.operations,
+        scene=grant_request.scene,
+        purpose=grant_request.purpose,
         scope=commit(salt, SCOPE_DOMAIN, scope),
-        not_before=wanted.not_before,
-        not_after=wanted.not_after,
-        max_uses=wanted.max_uses,
+        not_before=grant_request.not_before,
+        not_after=grant_request.not_after,
+        max_uses=grant_request.max_uses,
         nonce=nonce_for(context, "grant", idempotency_key),
     )
     require_terms(terms)
-    (await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)).require(terms.purpose)
+    (
+        await assets.published_purposes(context, terms.owner, terms.asset_id, terms.asset_version)
+    ).require(terms.purpose)
     grant_id = terms.struct_hash()
     if idempotency_key is not None:
-        content = content_of(wanted) | scope
-        await context.database.awrite(lambda session: bind(session, Scope.GRANT, idempotency_key, content, now=context.now()))
+        content = content_of(grant_request) | scope
+        await context.database.awrite(
+            lambda session: bind(
+                session, KeyScope.GRANT, idempotency_key, content, now=context.now()
+            )
+        )
     body = {"terms": terms.to_json(), "scope": scope, "salt": "0x" + salt.hex()}
-    await context.peers.post(wanted.owner, "/v1/peer/grants", body)
+    await context.peers.post(grant_request.owner, "/v1/peer/grants", body)
     operation = f"grant-request/{grant_id.hex()}"
 
     def change(session: Session) -> None:
-        if session.get(Grant, grant_id) is None:
+        if session.get(GrantRow, grant_id) is None:
             session.add(_row(grant_id, terms, scope, salt))
         enqueue(
             session,
@@ -100,7 +115,9 @@ async def request(context: Context, wanted: GrantRequest, *, idempotency_key: st
     return {"grantId": "0x" + grant_id.hex(), "operation": operation}
 
 
-def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[str, Any], salt: bytes) -> None:
+def receive_request(
+    context: Context, grantee: str, terms: GrantTerms, scope: dict[str, Any], salt: bytes
+) -> None:
     """Keep a grantee's scope at the owner's node. It means nothing until the chain has the request."""
     require_terms(terms)
     if terms.owner != context.member or terms.grantee != grantee:
@@ -110,7 +127,7 @@ def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[
 
     def change(session: Session) -> None:
         grant_id = terms.struct_hash()
-        row = session.get(Grant, grant_id)
+        row = session.get(GrantRow, grant_id)
         if row is None:
             session.add(_row(grant_id, terms, scope, salt))
         else:
@@ -120,7 +137,9 @@ def take_request(context: Context, grantee: str, terms: GrantTerms, scope: dict[
 
 
 def _require_listed(context: Context, terms: GrantTerms) -> None:
-    """The asset version is published here and lists the purpose: ``asset_not_published``, ``purpose_not_listed``."""
+    """The asset version is published here and lists the purpose: ``asset_not_published``,
+    ``purpose_not_listed``.
+    """
     own = assets.own_published(context, terms.asset_id, terms.asset_version)
     listed_in(own.asset_metadata).require(terms.purpose)
 
@@ -136,11 +155,17 @@ def _require_columns(scope: dict[str, Any]) -> None:
         schema.scope(scope)
     except ValueError as error:
         hint = f"At most {schema.MAX_COLUMNS} columns of at most {schema.MAX_TEXT} characters."
-        raise BadInput("scope_malformed", "A scope is a list of columns, each once and by a short name.", hint=hint) from error
+        raise BadInput(
+            "scope_malformed",
+            "A scope is a list of columns, each once and by a short name.",
+            hint=hint,
+        ) from error
 
 
 def scope_for(context: Context, caller: str, grant_id: bytes) -> dict[str, Any]:
-    """A grant's scope with its salt, for the side that lost it; ``grant_of_others``, ``scope_missing``."""
+    """A grant's scope with its salt, for the side that lost it; ``grant_of_others``,
+    ``scope_missing``.
+    """
     row = find(context, grant_id)
     if caller not in (row.owner, row.grantee):
         raise Forbidden("grant_of_others", "The grant is another's.")
@@ -150,15 +175,20 @@ def scope_for(context: Context, caller: str, grant_id: bytes) -> dict[str, Any]:
 
 
 async def recover_scope(context: Context, grant_id: bytes) -> None:
-    """Ask a grant's other side for the scope where this database holds the terms alone, as after an old backup.
+    """Ask a grant's other side for the scope where this database holds the terms alone, as after an
+    old backup.
 
     Raises:
-        BadInput: ``scope_differs``, ``scope_malformed``; NotFound: ``grant_unknown``, ``scope_missing``; Unavailable: when it cannot be asked.
+        BadInput: ``scope_differs``, ``scope_malformed``; NotFound: ``grant_unknown``,
+            ``scope_missing``; Unavailable: when it cannot be asked.
     """
     row = await asyncio.to_thread(find, context, grant_id)
     if row.scope is not None:
         return
-    answer = await context.peers.get(row.grantee if row.owner == context.member else row.owner, f"/v1/peer/grants/0x{grant_id.hex()}/scope")
+    answer = await context.peers.get(
+        row.grantee if row.owner == context.member else row.owner,
+        f"/v1/peer/grants/0x{grant_id.hex()}/scope",
+    )
     try:
         scope, salt = dict(answer["scope"]), schema.salt(answer["salt"])
     except (KeyError, TypeError, ValueError) as error:
@@ -166,8 +196,8 @@ async def recover_scope(context: Context, grant_id: bytes) -> None:
     _require_scope(GrantTerms.from_json(row.terms), scope, salt)
 
     def change(session: Session) -> None:
-        kept = session.get_one(Grant, grant_id)
-        kept.scope, kept.scope_salt = scope, salt
+        stored = session.get_one(GrantRow, grant_id)
+        stored.scope, stored.scope_salt = scope, salt
 
     await context.database.awrite(change)
 
@@ -176,34 +206,42 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
     """Take the chief data officer's signed decision to the chain; the outbox operation.
 
     Raises:
-        Conflict: ``unknown_grant``, ``scope_missing``, ``already_decided``; Forbidden: ``wrong_signer``, ``purpose_not_listed``;
-        BadInput: ``other_grant``; NotFound: ``asset_not_published``; Unavailable: ``chain_view_stale``.
+        Conflict: ``unknown_grant``, ``scope_missing``, ``already_decided``; Forbidden:
+            ``wrong_signer``, ``purpose_not_listed``;
+        BadInput: ``other_grant``; NotFound: ``asset_not_published``; Unavailable:
+            ``chain_view_stale``.
     """
-    row = own(context, grant_id)
+    row = own_grant(context, grant_id)
     require_signed_by(context, context.member, decision, signature, KeyPurpose.APPROVAL)
     terms = GrantTerms.from_json(row.terms)
     word = proved.grant(context, grant_id)
     if not word.requested_at:
-        raise Conflict("unknown_grant", "The request is not on the chain yet.", hint="Try again in a second.")
-    if (word.approved_at or word.refused_at or word.revoked_at) and row.decision != decision.to_json():
+        raise Conflict(
+            "unknown_grant", "The request is not on the chain yet.", hint="Try again in a second."
+        )
+    if (
+        word.approved_at or word.refused_at or word.revoked_at
+    ) and row.decision != decision.to_json():
         raise _decided()
     if decision.grant_id != grant_id:
         raise BadInput("other_grant", "The decision is about another grant.")
     if not decision.approved:
         reason_code(decision.reason)
     if row.scope is None and decision.approved:
-        raise Conflict("scope_missing", "The grantee has not sent the scope; nothing can be approved unseen.")
+        raise Conflict(
+            "scope_missing", "The grantee has not sent the scope; nothing can be approved unseen."
+        )
     if decision.approved:
         _require_listed(context, terms)
     operation = f"grant-decision/{decision.struct_hash().hex()}"
 
     def change(session: Session) -> str:
-        kept = session.get_one(Grant, grant_id)
-        _require_undecided(session, kept, decision)
-        sent = attempt(session, operation)
-        if known(session, sent):
+        stored = session.get_one(GrantRow, grant_id)
+        _require_undecided(session, stored, decision)
+        sent = next_attempt(session, operation)
+        if is_known(session, sent):
             return sent
-        kept.decision, kept.decision_signature = decision.to_json(), signature
+        stored.decision, stored.decision_signature = decision.to_json(), signature
         append_statement(session, decision, context.domain("GrantRegistry"), at=context.now())
         enqueue(
             session,
@@ -220,7 +258,7 @@ def decide(context: Context, grant_id: bytes, decision: GrantDecision, signature
 
 def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signature: bytes) -> str:
     """Stop a grant here at once and on the chain with the next block; the outbox operation."""
-    row = own(context, grant_id)
+    row = own_grant(context, grant_id)
     if revocation.grant_id != grant_id:
         raise BadInput("other_grant", "The revocation is about another grant.")
     reason_code(revocation.reason)
@@ -228,12 +266,12 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
     operation = f"grant-revocation/{revocation.struct_hash().hex()}"
 
     def change(session: Session) -> str:
-        kept = session.get_one(Grant, grant_id)
-        sent = attempt(session, operation)
-        if kept.revoked_at or known(session, sent):
+        stored = session.get_one(GrantRow, grant_id)
+        sent = next_attempt(session, operation)
+        if stored.revoked_at or is_known(session, sent):
             return sent
-        kept.stopped = True
-        kept.revocation, kept.revocation_signature = revocation.to_json(), signature
+        stored.stopped = True
+        stored.revocation, stored.revocation_signature = revocation.to_json(), signature
         append_statement(session, revocation, context.domain("GrantRegistry"), at=context.now())
         enqueue(
             session,
@@ -249,17 +287,21 @@ def revoke(context: Context, grant_id: bytes, revocation: GrantRevocation, signa
     return context.database.write(change)
 
 
-def _require_undecided(session: Session, row: Grant, decision: GrantDecision) -> None:
-    """A grant is decided once; a decision the chain refused (its deadline had passed) may be replaced."""
+def _require_undecided(session: Session, row: GrantRow, decision: GrantDecision) -> None:
+    """A grant is decided once; a decision the chain refused (its deadline had passed) may be
+    replaced.
+    """
     if row.decision is None or row.decision == decision.to_json():
         return
     before = GrantDecision.from_json(row.decision)
-    if known(session, attempt(session, f"grant-decision/{before.struct_hash().hex()}")):
+    if is_known(session, next_attempt(session, f"grant-decision/{before.struct_hash().hex()}")):
         raise _decided()
 
 
 def _decided() -> Conflict:
-    return Conflict("already_decided", "The grant has been decided.", hint="A granted right can be revoked.")
+    return Conflict(
+        "already_decided", "The grant has been decided.", hint="A granted right can be revoked."
+    )
 
 
 @dataclass(frozen=True)
@@ -280,27 +322,27 @@ def load(context: Context, grant_id: bytes) -> LoadedGrant:
 
 def stopped_grants(context: Context) -> set[bytes]:
     """Grants the owner has stopped, whether the chain has it yet or not."""
-    return {grant_id for (grant_id,) in context.database.ask(_STOPPED, {})}
+    return {grant_id for (grant_id,) in context.database.fetch(_STOPPED, {})}
 
 
 async def astopped_grants(context: Context) -> set[bytes]:
     """``stopped_grants`` for coroutines."""
-    return {grant_id for (grant_id,) in await context.database.aask(_STOPPED, {})}
+    return {grant_id for (grant_id,) in await context.database.afetch(_STOPPED, {})}
 
 
-_STOPPED = Prepared(sa.select(Grant.grant_id).where(Grant.stopped))
+_STOPPED = PreparedStatement(sa.select(GrantRow.grant_id).where(GrantRow.stopped))
 
 
-def find(context: Context, grant_id: bytes) -> Grant:
+def find(context: Context, grant_id: bytes) -> GrantRow:
     """The grant's row; ``grant_unknown``."""
     with context.database.read() as session:
-        row = session.get(Grant, grant_id)
+        row = session.get(GrantRow, grant_id)
     if row is None:
         raise NotFound("grant_unknown", "This node knows no such grant.")
     return row
 
 
-def own(context: Context, grant_id: bytes) -> Grant:
+def own_grant(context: Context, grant_id: bytes) -> GrantRow:
     """A grant this node's organisation is the owner of."""
     row = find(context, grant_id)
     if row.owner != context.member:
@@ -309,51 +351,67 @@ def own(context: Context, grant_id: bytes) -> Grant:
 
 
 _HAS_STATE = {
-    "revoked": Grant.revoked_at.is_not(None) | Grant.stopped,
-    "refused": Grant.refused_at.is_not(None),
-    "approved": Grant.approved_at.is_not(None),
-    "requested": Grant.requested_at.is_not(None),
+    "revoked": GrantRow.revoked_at.is_not(None) | GrantRow.stopped,
+    "refused": GrantRow.refused_at.is_not(None),
+    "approved": GrantRow.approved_at.is_not(None),
+    "requested": GrantRow.requested_at.is_not(None),
     "sent": sa.true(),
 }
-"""The states of a grant, from the last one to the first: a grant is in the first of these that holds."""
+"""The states of a grant, from the last one to the first: a grant is in the first of these that
+holds.
+"""
 
 
-def listing(context: Context, page: PageRequest, *, state: str | None = None) -> Page[dict[str, Any]]:
-    """Grants this node gave or got, the latest first; ``cursor_malformed``, ``grant_state_unknown``."""
-    query = sa.select(Grant)
+def listing(
+    context: Context, page: PageRequest, *, state: str | None = None
+) -> Page[dict[str, Any]]:
+    """Grants this node gave or got, the latest first; ``cursor_malformed``,
+    ``grant_state_unknown``.
+    """
+    query = sa.select(GrantRow)
     if state is not None:
         query = query.where(_in_state(state))
     with context.database.read() as session:
-        return page_of(session, query, (Grant.added, Grant.grant_id), page).map(_listed)
+        return page_of(session, query, (GrantRow.added, GrantRow.grant_id), page).map(_listed)
 
 
 def _in_state(state: str) -> sa.ColumnElement[bool]:
     if state not in _HAS_STATE:
-        raise BadInput("grant_state_unknown", f"A grant's state is one of: {', '.join(_HAS_STATE)}.")
+        raise BadInput(
+            "grant_state_unknown", f"A grant's state is one of: {', '.join(_HAS_STATE)}."
+        )
     names = list(_HAS_STATE)
     later = (sa.not_(_HAS_STATE[name]) for name in names[: names.index(state)])
     return sa.and_(_HAS_STATE[state], *later)
 
 
 def describe(context: Context, grant_id: bytes) -> dict[str, Any]:
-    """One grant, with the salt that opens its scope and, at the owner's node, the asset version it is about, so that who
-    decides can check what is shown; ``grant_unknown``.
+    """One grant, with the salt that opens its scope and, at the owner's node, the asset version it
+    is about, so that who decides can check what is shown; ``grant_unknown``.
     """
     row = find(context, grant_id)
     salt = None if row.scope_salt is None else "0x" + row.scope_salt.hex()
-    return {**_listed(row), "scopeSalt": salt, "asset": _published_asset(context, GrantTerms.from_json(row.terms))}
+    return {
+        **_listed(row),
+        "scopeSalt": salt,
+        "asset": _published_asset(context, GrantTerms.from_json(row.terms)),
+    }
 
 
 def _published_asset(context: Context, terms: GrantTerms) -> dict[str, Any] | None:
     """The record and metadata of the asset version that terms name; None at another's node."""
-    own = assets.own_version(context, terms.asset_id, terms.asset_version) if terms.owner == context.member else None
+    own = (
+        assets.own_version(context, terms.asset_id, terms.asset_version)
+        if terms.owner == context.member
+        else None
+    )
     return None if own is None else {"record": own.record, "metadata": own.asset_metadata}
 
 
 def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0)) -> None:
     """Take one of GrantRegistry's events that concerns this member; a supervisor keeps all."""
     grant_id: bytes = event.arguments["grantId"]
-    row = session.get(Grant, grant_id)
+    row = session.get(GrantRow, grant_id)
     if event.name == "GrantRequested":
         terms: GrantTerms = event.arguments["terms"]
         if member not in (terms.owner, terms.grantee) and not roles & Role.SUPERVISOR:
@@ -376,16 +434,29 @@ def apply(session: Session, event: Event, *, member: str, roles: Role = Role(0))
 
 def _require_may_revoke(context: Context, revocation: GrantRevocation, signature: bytes) -> None:
     """A suspended owner may still revoke, so only the key is asked for."""
-    signer = member_that_signed(context, revocation, signature, KeyPurpose.APPROVAL, KeyPurpose.STATEMENT)
+    signer = signing_member(
+        context, revocation, signature, KeyPurpose.APPROVAL, KeyPurpose.STATEMENT
+    )
     if signer != context.member:
-        raise Forbidden("wrong_signer", "The revocation is not signed with a live key of this organisation.")
+        raise Forbidden(
+            "wrong_signer", "The revocation is not signed with a live key of this organisation."
+        )
 
 
-def _row(grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt: bytes | None) -> Grant:
-    return Grant(grant_id=grant_id, owner=terms.owner, grantee=terms.grantee, terms=terms.to_json(), scope=scope, scope_salt=salt)
+def _row(
+    grant_id: bytes, terms: GrantTerms, scope: dict[str, Any] | None, salt: bytes | None
+) -> GrantRow:
+    return GrantRow(
+        grant_id=grant_id,
+        owner=terms.owner,
+        grantee=terms.grantee,
+        terms=terms.to_json(),
+        scope=scope,
+        scope_salt=salt,
+    )
 
 
-def _listed(row: Grant) -> dict[str, Any]:
+def _listed(row: GrantRow) -> dict[str, Any]:
     state = (
         "revoked"
         if row.revoked_at is not None or row.stopped

@@ -7,16 +7,18 @@ import time
 from sqlalchemy import JSON, BigInteger, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chain.database import Base
+from chain.core.database import Base
 
 
-class Grant(Base):
+class GrantRow(Base):
     """A grant with its terms, the scope opened to both sides, and the heights the chain gave it."""
 
     __tablename__ = "grants"
     grant_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     added: Mapped[int] = mapped_column(BigInteger, default=time.time_ns, index=True)
-    """When this node added the row, in nanoseconds since 1970: the order of lists. It never changes."""
+    """When this node added the row, in nanoseconds since 1970: the order of lists. It never
+    changes.
+    """
     owner: Mapped[str]
     grantee: Mapped[str]
     terms: Mapped[dict[str, object]] = mapped_column(JSON)

@@ -9,8 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.statements import Approval
-from registry.access import Principal, get_context, hex_bytes, page_request, require_local, require_member, strict_json
+from chain.statements.types import Approval
+from registry.access import (
+    Principal,
+    get_context,
+    hex_bytes,
+    page_request,
+    require_local,
+    require_member,
+    strict_json,
+)
 from registry.members import service
 from registry.openapi import SIGNATURE, strict_body
 from registry.pages import ListAnswer, PageRequest
@@ -48,9 +56,13 @@ class ProposalBody(BaseModel):
 
 
 class ApprovalBody(BaseModel):
-    """An administrator's signature under the proposal's ``approval``, or under the ``ApprovalWithdrawal`` with the same fields."""
+    """An administrator's signature under the proposal's ``approval``, or under the
+    ``ApprovalWithdrawal`` with the same fields.
+    """
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"signature": "0x" + "11" * 64 + "1b"}})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"signature": "0x" + "11" * 64 + "1b"}}
+    )
     signature: str
 
 
@@ -103,7 +115,9 @@ class ProposalAnswer(BaseModel):
     function: str
     arguments: dict[str, Any]
     callData: str
-    approval: dict[str, Any] = Field(description="What administrators sign: `Approval` in docs/statements.md")
+    approval: dict[str, Any] = Field(
+        description="What administrators sign: `Approval` in docs/statements.md"
+    )
     approvals: dict[str, str] = Field(description="Signature by governor")
     withdrawals: dict[str, str] = Field(description="Signature by governor")
     operation: str | None
@@ -125,7 +139,9 @@ def listing(
     return service.listing(context, page).to_json("members")
 
 
-@router.get("/v1/members/{member}/keys", summary="Every key a member ever had", response_model=KeyList)
+@router.get(
+    "/v1/members/{member}/keys", summary="Every key a member ever had", response_model=KeyList
+)
 def keys(
     member: str,
     page: PageRequest = Depends(page_request),
@@ -140,11 +156,17 @@ def keys(
     summary="One member with its keys, at most 200: those in use first, then those that ended last",
     response_model=MemberWithKeys,
 )
-def find(member: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*EVERYONE))) -> dict[str, Any]:
+def find(
+    member: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*EVERYONE)),
+) -> dict[str, Any]:
     return service.find(context, member)
 
 
-@router.post("/v1/governance/proposals", status_code=201, summary="Propose a change of the directory")
+@router.post(
+    "/v1/governance/proposals", status_code=201, summary="Propose a change of the directory"
+)
 async def propose(
     body: ProposalBody,
     context: Context = Depends(get_context),
@@ -153,7 +175,11 @@ async def propose(
     return await service.propose(context, body.function, body.arguments, share_with=body.shareWith)
 
 
-@router.get("/v1/governance/proposals", summary="Proposals this node knows, the last to end first", response_model=ProposalList)
+@router.get(
+    "/v1/governance/proposals",
+    summary="Proposals this node knows, the last to end first",
+    response_model=ProposalList,
+)
 def proposals(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
@@ -162,7 +188,11 @@ def proposals(
     return service.proposals(context, page).to_json("proposals")
 
 
-@router.get("/v1/governance/proposals/{proposal_id}", summary="One proposal with its approvals", response_model=ProposalAnswer)
+@router.get(
+    "/v1/governance/proposals/{proposal_id}",
+    summary="One proposal with its approvals",
+    response_model=ProposalAnswer,
+)
 def proposal(
     proposal_id: str,
     context: Context = Depends(get_context),
@@ -171,29 +201,48 @@ def proposal(
     return service.proposal_json(service.find_proposal(context, hex_bytes(proposal_id)))
 
 
-@router.post("/v1/governance/proposals/{proposal_id}/approvals", status_code=202, summary="Hand in an approval")
+@router.post(
+    "/v1/governance/proposals/{proposal_id}/approvals",
+    status_code=202,
+    summary="Hand in an approval",
+)
 async def approve(
     proposal_id: str,
     body: ApprovalBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator")),
 ) -> dict[str, Any]:
-    return await service.approve(context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65))
+    return await service.approve(
+        context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65)
+    )
 
 
-@router.post("/v1/governance/proposals/{proposal_id}/withdrawals", status_code=202, summary="Hand in the withdrawal of an approval")
+@router.post(
+    "/v1/governance/proposals/{proposal_id}/withdrawals",
+    status_code=202,
+    summary="Hand in the withdrawal of an approval",
+)
 async def withdraw(
     proposal_id: str,
     body: ApprovalBody,
     context: Context = Depends(get_context),
     _caller: Principal = Depends(require_local("administrator")),
 ) -> dict[str, Any]:
-    return await service.withdraw(context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65))
+    return await service.withdraw(
+        context, hex_bytes(proposal_id), hex_bytes(body.signature, length=65)
+    )
 
 
 @router.post(
-    "/v1/peer/governance/proposals", status_code=201, summary="Another governor's node hands over a proposal", openapi_extra=strict_body(**_PROPOSAL)
+    "/v1/peer/governance/proposals",
+    status_code=201,
+    summary="Another governor's node hands over a proposal",
+    openapi_extra=strict_body(**_PROPOSAL),
 )
-async def take_proposal(request: Request, context: Context = Depends(get_context), _caller: Principal = Depends(require_member)) -> dict[str, Any]:
+async def receive_proposal(
+    request: Request,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     body = await strict_json(request)
-    return await run_in_threadpool(service.take_proposal, context, body)
+    return await run_in_threadpool(service.receive_proposal, context, body)

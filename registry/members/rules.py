@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chain.crypto import require_address
-from chain.eip712 import encode_code
-from chain.errors import BadInput
-from chain.statements import Algorithm, KeyPurpose, Role
+from chain.core.crypto import require_address
+from chain.core.errors import BadInput
+from chain.ethereum.eip712 import encode_code
+from chain.statements.types import Algorithm, KeyPurpose, Role
 from registry import uscc
 from registry.reasons import reason_code
 from registry.text import is_plain
 
 APPROVALS = 2
 """Approvals of different organisations that execute an action."""
-LONGEST_NAME = 120
-MOST_KEYS = 16
+MAX_NAME_LENGTH = 120
+MAX_KEYS = 16
 
 ACTIONS: dict[str, tuple[str, ...]] = {
     "admit": ("member", "name", "roles", "keys"),
@@ -31,24 +31,36 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "correctLog": ("contract", "member", "epoch", "size", "root", "reason"),
     "assignSource": ("contract", "dataItem", "asset", "reason"),
 }
-"""What two governors may do, with the names of the arguments in JSON, in order: MemberDirectory's governed functions, and ``ACTS``."""
+"""What two governors may do, with the names of the arguments in JSON, in order: MemberDirectory's
+governed functions, and ``GOVERNED_CALLS``.
+"""
 
-ACTS = {"correctLog": ("EvidenceLog", "correct"), "assignSource": ("AssetRegistry", "assignSource")}
-"""Actions that another contract takes from the directory (``MemberDirectory.actOn``), with that contract and its function. Their first
-argument is the contract's address."""
+GOVERNED_CALLS = {
+    "correctLog": ("EvidenceLog", "correct"),
+    "assignSource": ("AssetRegistry", "assignSource"),
+}
+"""Actions that another contract takes from the directory (``MemberDirectory.actOn``), with that
+contract and its function. Their first argument is the contract's address."""
 
 
 def call_arguments(function: str, arguments: Mapping[str, Any]) -> list[Any]:
     """The contract call's arguments for an action given as JSON.
 
     Raises:
-        BadInput: ``action_unknown``, ``action_malformed``, ``wrong_check_character``, ``wrong_roles``, ``wrong_key``.
+        BadInput: ``action_unknown``, ``action_malformed``, ``wrong_check_character``,
+            ``wrong_roles``, ``wrong_key``.
     """
     names = ACTIONS.get(function)
     if names is None:
-        raise BadInput("action_unknown", "The directory has no such action.", hint=f"One of {', '.join(ACTIONS)}.")
+        raise BadInput(
+            "action_unknown",
+            "The directory has no such action.",
+            hint=f"One of {', '.join(ACTIONS)}.",
+        )
     if set(arguments) != set(names):
-        raise BadInput("action_malformed", f"The action {function} takes exactly: {', '.join(names)}.")
+        raise BadInput(
+            "action_malformed", f"The action {function} takes exactly: {', '.join(names)}."
+        )
     return [_argument(function, name, arguments[name]) for name in names]
 
 
@@ -60,17 +72,20 @@ def _argument(function: str, name: str, value: Any) -> Any:
     if name == "dataItem" or (name == "name" and function == "announceContract"):
         return encode_code(value)
     if name == "name":
-        if not is_plain(value, most=LONGEST_NAME):
-            raise BadInput("action_malformed", f"A member's name has 1 to {LONGEST_NAME} visible characters in normal form C.")
+        if not is_plain(value, limit=MAX_NAME_LENGTH):
+            raise BadInput(
+                "action_malformed",
+                f"A member's name has 1 to {MAX_NAME_LENGTH} visible characters in normal form C.",
+            )
         return value
     if name == "roles":
         if type(value) is not int or not 1 <= value < 2 * max(Role):
             raise BadInput("wrong_roles", "A member holds at least one of the network's roles.")
         return value
     if name == "keys":
-        if not isinstance(value, list) or not 1 <= len(value) <= MOST_KEYS:
-            raise BadInput("wrong_key", f"A member is admitted with 1 to {MOST_KEYS} keys.")
-        return [_key(each) for each in value]
+        if not isinstance(value, list) or not 1 <= len(value) <= MAX_KEYS:
+            raise BadInput("wrong_key", f"A member is admitted with 1 to {MAX_KEYS} keys.")
+        return [_key(item) for item in value]
     if name == "key":
         return _key(value)
     if name == "fingerprint":
@@ -104,7 +119,9 @@ def _fingerprint(value: Any) -> bytes:
 def _hash(name: str, value: Any) -> bytes:
     data = _bytes32(value)
     if data is None:
-        raise BadInput("action_malformed", f"The action's {name} is not 32 bytes in 0x hexadecimal.")
+        raise BadInput(
+            "action_malformed", f"The action's {name} is not 32 bytes in 0x hexadecimal."
+        )
     return data
 
 

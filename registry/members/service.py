@@ -1,8 +1,9 @@
 """Who is on the network, and how that changes.
 
-A change of the directory is proposed at one governor's node and approved by governors' administrators, each signing the exact call with a key
-the nodes do not hold. Nodes exchange proposals and approvals; the proposer's node sends the action to the chain once two organisations approved.
-An approval proves itself, so it may be handed in at any node that knows the proposal.
+A change of the directory is proposed at one governor's node and approved by governors'
+administrators, each signing the exact call with a key the nodes do not hold. Nodes exchange
+proposals and approvals; the proposer's node sends the action to the chain once two organisations
+approved. An approval proves itself, so it may be handed in at any node that knows the proposal.
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from chain.context import Context
-from chain.crypto import keccak256, recover
-from chain.eip712 import Statement
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.ledger import Event
-from chain.outbox import Priority, enqueue, known
-from chain.statements import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
-from chain.words import KeyWord
+from chain.core.crypto import keccak256, recover
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ethereum.eip712 import Statement
+from chain.ethereum.ledger import Event
+from chain.ethereum.records import KeyRecord
+from chain.outbox import Priority, enqueue, is_known
+from chain.statements.types import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
 from registry import fanout
 from registry.evidence.service import append_statement
 from registry.list_limits import MAX_ROWS
 from registry.members.rules import APPROVALS, role_names, status
 from registry.members.signing import call_data, reviewed
-from registry.members.store import MemberKey, MemberRow, Proposal
+from registry.members.store import MemberKeyRow, MemberRow, ProposalRow
 from registry.pages import Page, PageRequest, page_of
 
 DEADLINE_SECONDS = 7 * 86_400
 SHARE_SECONDS = 10.0
 """How long a governor's node may take to accept a proposal; it can be given by hand."""
 
-# --- Directory ------------------------------------------------------------------------------------------------------------------
+# --- Directory ------------------------------------------------------------------------------------
 
 
 def listing(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
@@ -46,9 +47,11 @@ def listing(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
 
 
 def find(context: Context, member: str) -> dict[str, Any]:
-    """One member with its keys, those in use first, then those that ended last, ``MAX_ROWS`` at most; ``member_unknown``."""
-    query = sa.select(MemberKey).where(MemberKey.member == member)
-    live_first = (MemberKey.ended_at != 0, MemberKey.ended_at.desc(), MemberKey.purpose)
+    """One member with its keys, those in use first, then those that ended last, ``MAX_ROWS`` at
+    most; ``member_unknown``.
+    """
+    query = sa.select(MemberKeyRow).where(MemberKeyRow.member == member)
+    live_first = (MemberKeyRow.ended_at != 0, MemberKeyRow.ended_at.desc(), MemberKeyRow.purpose)
     with context.database.read() as session:
         row = session.get(MemberRow, member)
         keys = session.scalars(query.order_by(*live_first).limit(MAX_ROWS)).all()
@@ -59,19 +62,21 @@ def find(context: Context, member: str) -> dict[str, Any]:
 
 def keys(context: Context, member: str, page: PageRequest) -> Page[dict[str, Any]]:
     """Every key a member ever had, by fingerprint; ``member_unknown``, ``cursor_malformed``."""
-    query = sa.select(MemberKey).where(MemberKey.member == member)
+    query = sa.select(MemberKeyRow).where(MemberKeyRow.member == member)
     with context.database.read() as session:
         if session.get(MemberRow, member) is None:
             raise _unknown_member()
-        order = (MemberKey.fingerprint,)
+        order = (MemberKeyRow.fingerprint,)
         return page_of(session, query, order, page, ascending=True).map(_key)
 
 
 def _unknown_member() -> NotFound:
-    return NotFound("member_unknown", "No such member was ever admitted.", hint="See GET /v1/members.")
+    return NotFound(
+        "member_unknown", "No such member was ever admitted.", hint="See GET /v1/members."
+    )
 
 
-def _key(key: MemberKey) -> dict[str, Any]:
+def _key(key: MemberKeyRow) -> dict[str, Any]:
     known = key.algorithm in list(Algorithm)
     return {
         "fingerprint": "0x" + key.fingerprint.hex(),
@@ -93,11 +98,15 @@ def apply(session: Session, event: Event) -> None:
     elif event.name in ("MemberSuspended", "MemberLifted", "MemberRemoved"):
         known = session.get(MemberRow, arguments["member"])
         if known is not None:
-            place = {"MemberSuspended": "suspended_at", "MemberLifted": "lifted_at", "MemberRemoved": "removed_at"}
+            place = {
+                "MemberSuspended": "suspended_at",
+                "MemberLifted": "lifted_at",
+                "MemberRemoved": "removed_at",
+            }
             setattr(known, place[event.name], event.height)
     elif event.name == "KeyAdded":
         session.merge(
-            MemberKey(
+            MemberKeyRow(
                 fingerprint=arguments["fingerprint"],
                 member=arguments["member"],
                 purpose=arguments["purpose"],
@@ -107,24 +116,29 @@ def apply(session: Session, event: Event) -> None:
             )
         )
     elif event.name == "KeyEnded":
-        key = session.get(MemberKey, arguments["fingerprint"])
+        key = session.get(MemberKeyRow, arguments["fingerprint"])
         if key is not None:
             key.ended_at = event.height
     elif event.name == "Executed":
-        done = session.scalars(sa.select(Proposal).where(Proposal.nonce == str(arguments["nonce"]))).first()
+        done = session.scalars(
+            sa.select(ProposalRow).where(ProposalRow.nonce == str(arguments["nonce"]))
+        ).first()
         if done is not None and keccak256(done.call_data) == arguments["callHash"]:
             done.executed_at = event.height
 
 
-# --- Proposals ------------------------------------------------------------------------------------------------------------------
+# --- Proposals ------------------------------------------------------------------------------------
 
 
-async def propose(context: Context, function: str, arguments: Mapping[str, Any], *, share_with: Sequence[str] = ()) -> dict[str, Any]:
+async def propose(
+    context: Context, function: str, arguments: Mapping[str, Any], *, share_with: Sequence[str] = ()
+) -> dict[str, Any]:
     """Draw up a directory action and hand it to other governors' nodes; the proposal as JSON.
 
-    A governor's node that cannot be reached is named in ``notReached``; its administrator can be given the proposal by hand.
+    A governor's node that cannot be reached is named in ``notReached``; its administrator can be
+    given the proposal by hand.
     """
-    row = Proposal(
+    row = ProposalRow(
         proposer=context.member,
         function=function,
         arguments=dict(arguments),
@@ -145,60 +159,82 @@ async def propose(context: Context, function: str, arguments: Mapping[str, Any],
 async def approve(context: Context, proposal_id: bytes, signature: bytes) -> dict[str, Any]:
     """Take a governor administrator's signature under a proposal; the proposal as JSON.
 
-    The proposer's node queues the action when two organisations have approved; any other node passes the approval on to it.
+    The proposer's node queues the action when two organisations have approved; any other node
+    passes the approval on to it.
 
     Raises:
-        Forbidden: ``not_governor``; Conflict: ``proposal_over``, ``approval_withdrawn``; NotFound: ``proposal_unknown``.
+        Forbidden: ``not_governor``; Conflict: ``proposal_over``, ``approval_withdrawn``; NotFound:
+            ``proposal_unknown``.
     """
     row = await asyncio.to_thread(find_proposal, context, proposal_id)
     # Asked of the chain before the change, so that the database's writer never waits for it.
-    member = await asyncio.to_thread(_governor_behind, context, _approval(row), signature)
+    member = await asyncio.to_thread(_signing_governor, context, _approval(row), signature)
     if member in row.withdrawals:
-        raise Conflict("approval_withdrawn", "This governor has withdrawn its approval.", hint="Propose the action again.")
-    value = await context.database.awrite(lambda session: _take_approval(context, session, proposal_id, member, signature))
+        raise Conflict(
+            "approval_withdrawn",
+            "This governor has withdrawn its approval.",
+            hint="Propose the action again.",
+        )
+    value = await context.database.awrite(
+        lambda session: _store_approval(context, session, proposal_id, member, signature)
+    )
     missed = await _share(context, value, [row.proposer] if row.proposer != context.member else [])
     return {**value, "notReached": missed}
 
 
 async def withdraw(context: Context, proposal_id: bytes, signature: bytes) -> dict[str, Any]:
-    """Take a governor administrator's withdrawal of its approval, and send it to the chain; the proposal as JSON.
+    """Take a governor administrator's withdrawal of its approval, and send it to the chain; the
+    proposal as JSON.
 
-    It may be handed in before any approval, and at any node that knows the proposal. If the action is on its way, the one that the
-    chain takes first counts.
+    It may be handed in before any approval, and at any node that knows the proposal. If the action
+    is on its way, the one that the chain takes first counts.
 
     Raises:
-        Forbidden: ``not_governor``; Conflict: ``proposal_executed``; NotFound: ``proposal_unknown``.
+        Forbidden: ``not_governor``; Conflict: ``proposal_executed``; NotFound:
+            ``proposal_unknown``.
     """
     row = await asyncio.to_thread(find_proposal, context, proposal_id)
-    member = await asyncio.to_thread(_governor_behind, context, _withdrawal(row), signature)
+    member = await asyncio.to_thread(_signing_governor, context, _withdrawal(row), signature)
 
     def change(session: Session) -> dict[str, Any]:
-        if session.get_one(Proposal, proposal_id).executed_at:
-            raise Conflict("proposal_executed", "The action was executed.", hint="Propose an action that undoes it.")
+        if session.get_one(ProposalRow, proposal_id).executed_at:
+            raise Conflict(
+                "proposal_executed",
+                "The action was executed.",
+                hint="Propose an action that undoes it.",
+            )
         _send_withdrawal(context, session, row, member, signature)
-        return _take_withdrawal(context, session, proposal_id, member, signature)
+        return _store_withdrawal(context, session, proposal_id, member, signature)
 
     value = await context.database.awrite(change)
     missed = await _share(context, value, [row.proposer] if row.proposer != context.member else [])
     return {**value, "notReached": missed}
 
 
-def take_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
-    """Take a proposal with its approvals and withdrawals from another governor's node; checked as if drawn up here."""
+def receive_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Take a proposal with its approvals and withdrawals from another governor's node; checked as
+    if drawn up here.
+    """
     row = _read(value)
-    withdrawals = [(_governor_behind(context, _withdrawal(row), signature), signature) for signature in _signatures(value, "withdrawals")]
-    approvals = [(_governor_behind(context, _approval(row), signature), signature) for signature in _signatures(value, "approvals")]
+    withdrawals = [
+        (_signing_governor(context, _withdrawal(row), signature), signature)
+        for signature in _signatures(value, "withdrawals")
+    ]
+    approvals = [
+        (_signing_governor(context, _approval(row), signature), signature)
+        for signature in _signatures(value, "approvals")
+    ]
 
     def change(session: Session) -> dict[str, Any]:
-        known = session.get(Proposal, row.proposal_id)
+        known = session.get(ProposalRow, row.proposal_id)
         if known is None:
             session.add(row)
             session.flush()
         taken = proposal_json(known or row)
         for member, signature in withdrawals:
-            taken = _take_withdrawal(context, session, row.proposal_id, member, signature)
+            taken = _store_withdrawal(context, session, row.proposal_id, member, signature)
         for member, signature in approvals:
-            taken = _take_approval(context, session, row.proposal_id, member, signature)
+            taken = _store_approval(context, session, row.proposal_id, member, signature)
         return taken
 
     return context.database.write(change)
@@ -206,22 +242,24 @@ def take_proposal(context: Context, value: Mapping[str, Any]) -> dict[str, Any]:
 
 def proposals(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
     """Proposals this node knows, the last to end first; ``cursor_malformed``."""
-    order = (Proposal.deadline, Proposal.proposal_id)
+    order = (ProposalRow.deadline, ProposalRow.proposal_id)
     with context.database.read() as session:
-        return page_of(session, sa.select(Proposal), order, page).map(proposal_json)
+        return page_of(session, sa.select(ProposalRow), order, page).map(proposal_json)
 
 
-def find_proposal(context: Context, proposal_id: bytes) -> Proposal:
+def find_proposal(context: Context, proposal_id: bytes) -> ProposalRow:
     """A proposal; ``proposal_unknown``."""
     with context.database.read() as session:
-        row = session.get(Proposal, proposal_id)
+        row = session.get(ProposalRow, proposal_id)
     if row is None:
         raise NotFound("proposal_unknown", "This node knows no such proposal.")
     return row
 
 
-def proposal_json(row: Proposal) -> dict[str, Any]:
-    """A proposal as nodes exchange it; ``approval`` is what each administrator signs under the directory's domain."""
+def proposal_json(row: ProposalRow) -> dict[str, Any]:
+    """A proposal as nodes exchange it; ``approval`` is what each administrator signs under the
+    directory's domain.
+    """
     return {
         "proposalId": "0x" + row.proposal_id.hex(),
         "proposer": row.proposer,
@@ -236,16 +274,24 @@ def proposal_json(row: Proposal) -> dict[str, Any]:
     }
 
 
-def _take_approval(context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes) -> dict[str, Any]:
-    row = session.get_one(Proposal, proposal_id)
+def _store_approval(
+    context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes
+) -> dict[str, Any]:
+    row = session.get_one(ProposalRow, proposal_id)
     if row.deadline < context.now():
-        raise Conflict("proposal_over", "The proposal's deadline has passed.", hint="Propose the action again.")
+        raise Conflict(
+            "proposal_over", "The proposal's deadline has passed.", hint="Propose the action again."
+        )
     if member not in row.approvals and member not in row.withdrawals:
         row.approvals = {**row.approvals, member: "0x" + signature.hex()}
-        append_statement(session, _approval(row), context.domain("MemberDirectory"), at=context.now())
+        append_statement(
+            session, _approval(row), context.domain("MemberDirectory"), at=context.now()
+        )
     if len(row.approvals) >= APPROVALS and not row.operation and row.proposer == context.member:
         row.operation = f"governance/{proposal_id.hex()}"
-        signatures = [bytes.fromhex(each[2:]) for each in list(row.approvals.values())[:APPROVALS]]
+        signatures = [
+            bytes.fromhex(approval[2:]) for approval in list(row.approvals.values())[:APPROVALS]
+        ]
         enqueue(
             session,
             sender=context.transaction_address,
@@ -258,19 +304,29 @@ def _take_approval(context: Context, session: Session, proposal_id: bytes, membe
     return proposal_json(row)
 
 
-def _take_withdrawal(context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes) -> dict[str, Any]:
-    row = session.get_one(Proposal, proposal_id)
+def _store_withdrawal(
+    context: Context, session: Session, proposal_id: bytes, member: str, signature: bytes
+) -> dict[str, Any]:
+    row = session.get_one(ProposalRow, proposal_id)
     if member not in row.withdrawals:
         row.withdrawals = {**row.withdrawals, member: "0x" + signature.hex()}
-        row.approvals = {approver: approval for approver, approval in row.approvals.items() if approver != member}
-        append_statement(session, _withdrawal(row), context.domain("MemberDirectory"), at=context.now())
+        row.approvals = {
+            approver: approval for approver, approval in row.approvals.items() if approver != member
+        }
+        append_statement(
+            session, _withdrawal(row), context.domain("MemberDirectory"), at=context.now()
+        )
     return proposal_json(row)
 
 
-def _send_withdrawal(context: Context, session: Session, row: Proposal, member: str, signature: bytes) -> None:
-    """Queue the withdrawal once. The approval may be in hands that this node does not know, so it is sent whether or not it is known here."""
+def _send_withdrawal(
+    context: Context, session: Session, row: ProposalRow, member: str, signature: bytes
+) -> None:
+    """Queue the withdrawal once. The approval may be in hands that this node does not know, so it
+    is sent whether or not it is known here.
+    """
     operation = f"governance-withdrawal/{row.proposal_id.hex()}/{member}"
-    if known(session, operation):
+    if is_known(session, operation):
         return
     enqueue(
         session,
@@ -283,22 +339,29 @@ def _send_withdrawal(context: Context, session: Session, row: Proposal, member: 
     )
 
 
-def _governor_behind(context: Context, statement: Statement, signature: bytes) -> str:
+def _signing_governor(context: Context, statement: Statement, signature: bytes) -> str:
     """The governor whose live ADMIN key signed a statement; the contract asks the same again."""
     signer = recover(statement.digest(context.domain("MemberDirectory")), signature)
-    proved = context.view.word("MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0"))
-    word = KeyWord.decode(proved.value)
+    proved = context.view.proved_value(
+        "MemberDirectory", "keys", bytes.fromhex(signer[2:]).rjust(32, b"\0")
+    )
+    word = KeyRecord.decode(proved.value)
     governs = word.live and word.purpose == KeyPurpose.ADMIN
-    if not governs or not context.view.word("MemberDirectory", "governor", word.member).value:
-        raise Forbidden("not_governor", "It is not signed with a live administration key of a governor.")
+    if (
+        not governs
+        or not context.view.proved_value("MemberDirectory", "governor", word.member).value
+    ):
+        raise Forbidden(
+            "not_governor", "It is not signed with a live administration key of a governor."
+        )
     return word.member
 
 
-def _read(value: Mapping[str, Any]) -> Proposal:
+def _read(value: Mapping[str, Any]) -> ProposalRow:
     data, approval = reviewed(value)
     if not isinstance(value.get("proposer"), str):
         raise BadInput("proposal_malformed", "A proposal names its proposer.")
-    return Proposal(
+    return ProposalRow(
         proposal_id=approval.struct_hash(),
         proposer=value["proposer"],
         function=value["function"],
@@ -322,12 +385,16 @@ async def _share(context: Context, value: Mapping[str, Any], members: Sequence[s
     return [member for member, outcome in outcomes.items() if outcome is not None]
 
 
-def _approval(row: Proposal) -> Approval:
-    return Approval(version=1, call_hash=keccak256(row.call_data), nonce=int(row.nonce), deadline=row.deadline)
+def _approval(row: ProposalRow) -> Approval:
+    return Approval(
+        version=1, call_hash=keccak256(row.call_data), nonce=int(row.nonce), deadline=row.deadline
+    )
 
 
-def _withdrawal(row: Proposal) -> ApprovalWithdrawal:
-    return ApprovalWithdrawal(version=1, call_hash=keccak256(row.call_data), nonce=int(row.nonce), deadline=row.deadline)
+def _withdrawal(row: ProposalRow) -> ApprovalWithdrawal:
+    return ApprovalWithdrawal(
+        version=1, call_hash=keccak256(row.call_data), nonce=int(row.nonce), deadline=row.deadline
+    )
 
 
 def _signatures(value: Mapping[str, Any], name: str) -> list[bytes]:
@@ -343,7 +410,9 @@ def _signature(value: Any) -> bytes:
     except (AttributeError, ValueError):
         data = b""
     if len(data) != 65:
-        raise BadInput("proposal_malformed", "A signature in the proposal is not 65 bytes in 0x hexadecimal.")
+        raise BadInput(
+            "proposal_malformed", "A signature in the proposal is not 65 bytes in 0x hexadecimal."
+        )
     return data
 
 

@@ -1,11 +1,13 @@
-"""Tables of members: the directory as the chain shows it, and proposals on their way to two approvals."""
+"""Tables of members: the directory as the chain shows it, and proposals on their way to two
+approvals.
+"""
 
 from __future__ import annotations
 
 from sqlalchemy import JSON, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chain.database import Base
+from chain.core.database import Base
 
 
 class MemberRow(Base):
@@ -21,7 +23,7 @@ class MemberRow(Base):
     removed_at: Mapped[int] = mapped_column(default=0)
 
 
-class MemberKey(Base):
+class MemberKeyRow(Base):
     """A key of a member; ``ended_at`` 0 while it is live."""
 
     __tablename__ = "member_key"
@@ -34,7 +36,7 @@ class MemberKey(Base):
     ended_at: Mapped[int] = mapped_column(default=0)
 
 
-class Proposal(Base):
+class ProposalRow(Base):
     """A directory action with the approvals that came in; its id is the Approval's struct hash."""
 
     __tablename__ = "member_proposal"

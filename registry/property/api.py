@@ -9,13 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.crypto import require_address
-from chain.errors import BadInput, Forbidden
-from chain.examples import example
-from chain.statements import DealStep, DealTerms, Step, SubjectKeyCertificate, TitleStatement
+from chain.core.crypto import require_address
+from chain.core.errors import BadInput, Forbidden
+from chain.statements.examples import example
+from chain.statements.types import (
+    DealStep,
+    DealTerms,
+    StepKind,
+    SubjectKeyCertificate,
+    TitleStatement,
+)
 from registry.access import (
+    NonNegativeInt,
     Principal,
-    Whole,
     field,
     get_context,
     hex_bytes,
@@ -64,8 +70,13 @@ class UnitBody(BaseModel):
 class UnitsBody(BaseModel):
     """Units to enter."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"units": [{"number": "440703-000001", "owner": "ID-000001"}]}})
-    units: Annotated[list[UnitBody], Field(max_length=register.MOST_UNITS)]
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"units": [{"number": "440703-000001", "owner": "ID-000001"}]}
+        },
+    )
+    units: Annotated[list[UnitBody], Field(max_length=register.MAX_UNITS)]
 
 
 class TitleBody(BaseModel):
@@ -73,7 +84,13 @@ class TitleBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"unit": "440703-000001", "ownerKey": "0x" + "12" * 20, "notAfter": 1790000000}},
+        json_schema_extra={
+            "example": {
+                "unit": "440703-000001",
+                "ownerKey": "0x" + "12" * 20,
+                "notAfter": 1790000000,
+            }
+        },
     )
     unit: str
     ownerKey: str
@@ -88,7 +105,11 @@ class HoldBody(BaseModel):
         json_schema_extra={
             "example": {
                 "unit": "440703-000001",
-                "order": {"court": "江门市蓬江区人民法院", "number": "(2026)粤0703执1号", "date": "2026-11-01"},
+                "order": {
+                    "court": "江门市蓬江区人民法院",
+                    "number": "(2026)粤0703执1号",
+                    "date": "2026-11-01",
+                },
                 "placed": True,
                 "endsAt": 1856995200,
             }
@@ -104,7 +125,12 @@ class HoldBody(BaseModel):
 class HoldEndBody(BaseModel):
     """A hold whose order has ended."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"registrar": "11440703QL000001XB", "unit": "0x" + "12" * 32}})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"registrar": "11440703QL000001XB", "unit": "0x" + "12" * 32}
+        },
+    )
     registrar: str
     unit: str
 
@@ -118,7 +144,9 @@ class PersonBody(BaseModel):
 
 
 class DealBody(BaseModel):
-    """A deal as the estate agent draws it up. Amounts are decimal strings of fen, the area is in square centimetres."""
+    """A deal as the estate agent draws it up. Amounts are decimal strings of fen, the area is in
+    square centimetres.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -126,8 +154,14 @@ class DealBody(BaseModel):
             "example": {
                 "title": example(TitleStatement).to_json(),
                 "titleSignature": SIGNATURE,
-                "seller": {"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE},
-                "buyer": {"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE},
+                "seller": {
+                    "certificate": example(SubjectKeyCertificate).to_json(),
+                    "signature": SIGNATURE,
+                },
+                "buyer": {
+                    "certificate": example(SubjectKeyCertificate).to_json(),
+                    "signature": SIGNATURE,
+                },
                 "bank": "91440703QL000001X3",
                 "taxAuthority": "11440703QL000002XC",
                 "notary": "12440703QL000003XA",
@@ -148,33 +182,56 @@ class DealBody(BaseModel):
 
 
 class StepBody(BaseModel):
-    """What a step states: ``contract`` for the mortgage, ``certificate`` for notary and registration, nothing for the agent.
+    """What a step states: ``contract`` for the mortgage, ``certificate`` for notary and
+    registration, nothing for the agent.
 
-    For tax it is the sheet as its person saw it (``GET /v1/deals/{id}/taxes``); without one the rules' sheet is signed unseen.
+    For tax it is the sheet as its person saw it (``GET /v1/deals/{id}/taxes``); without one the
+    rules' sheet is signed unseen.
     """
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"record": {"certificate": "粤(2026)江门市不动产权第0000001号"}}})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"record": {"certificate": "粤(2026)江门市不动产权第0000001号"}}
+        },
+    )
     record: dict[str, Any] | None = None
 
 
-# --- Registration centre --------------------------------------------------------------------------------------------------------
+# --- Registration centre --------------------------------------------------------------------------
 
 
-@router.post("/v1/units", status_code=201, summary="Enter units into the register", openapi_extra=LARGE_BODY)
-def enter_units(
-    body: UnitsBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "system"))
+@router.post(
+    "/v1/units", status_code=201, summary="Enter units into the register", openapi_extra=LARGE_BODY
+)
+def register_units(
+    body: UnitsBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
-    return {"units": register.enter_units(context, [each.model_dump() for each in body.units])}
+    return {"units": register.register_units(context, [unit.model_dump() for unit in body.units])}
 
 
 @router.post("/v1/titles", status_code=201, summary="State that a certified key may sell a unit")
-def issue_title(body: TitleBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
-    return register.issue_title(context, body.unit, owner_key=require_address(body.ownerKey), not_after=body.notAfter)
+def issue_title(
+    body: TitleBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return register.issue_title(
+        context, body.unit, owner_key=require_address(body.ownerKey), not_after=body.notAfter
+    )
 
 
 @router.post("/v1/holds", status_code=202, summary="Place or lift a hold on a unit")
-def set_hold(body: HoldBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
-    return register.set_hold(context, body.unit, body.order, placed=body.placed, ends_at=body.endsAt)
+def set_hold(
+    body: HoldBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
+    return register.set_hold(
+        context, body.unit, body.order, placed=body.placed, ends_at=body.endsAt
+    )
 
 
 class HoldRow(BaseModel):
@@ -193,7 +250,11 @@ class HoldList(ListAnswer):
     holds: list[HoldRow]
 
 
-@router.get("/v1/holds", summary="This centre's holds in force, the next to end first", response_model=HoldList)
+@router.get(
+    "/v1/holds",
+    summary="This centre's holds in force, the next to end first",
+    response_model=HoldList,
+)
 def list_holds(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
@@ -202,17 +263,27 @@ def list_holds(
     return register.holds(context, page).to_json("holds")
 
 
-@router.post("/v1/holds/end", status_code=202, summary="End a hold whose order has ended without a further one")
-def end_hold(body: HoldEndBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
+@router.post(
+    "/v1/holds/end",
+    status_code=202,
+    summary="End a hold whose order has ended without a further one",
+)
+def end_hold(
+    body: HoldEndBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
     return {"operation": register.end_hold(context, body.registrar, hex_bytes(body.unit))}
 
 
-# --- Deals ----------------------------------------------------------------------------------------------------------------------
+# --- Deals ----------------------------------------------------------------------------------------
 
 
 @router.post("/v1/deals", status_code=201, summary="Draw up a deal")
 async def create(
-    body: DealBody, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk", "system"))
+    body: DealBody,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk", "system")),
 ) -> dict[str, Any]:
     wanted = service.NewDeal(
         title=TitleStatement.from_json(body.title),
@@ -240,7 +311,9 @@ class DealRow(BaseModel):
     """A deal with its steps; heights in blocks."""
 
     dealId: str
-    state: str = Field(description="`draft`, `opening`, `open`, `registered`, `expired` or `refused`")
+    state: str = Field(
+        description="`draft`, `opening`, `open`, `registered`, `expired` or `refused`"
+    )
     refusal: dict[str, Any] | str | None
     unit: str
     terms: dict[str, Any] = Field(description="`DealTerms`; see docs/statements.md")
@@ -257,7 +330,9 @@ class DealList(ListAnswer):
     deals: list[DealRow]
 
 
-@router.get("/v1/deals", summary="Deals this node knows, the latest drawn up first", response_model=DealList)
+@router.get(
+    "/v1/deals", summary="Deals this node knows, the latest drawn up first", response_model=DealList
+)
 def listing(
     page: PageRequest = Depends(page_request),
     context: Context = Depends(get_context),
@@ -267,12 +342,20 @@ def listing(
 
 
 @router.get("/v1/deals/{deal_id}", summary="One deal with its steps")
-def describe(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> dict[str, Any]:
+def describe(
+    deal_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*READERS)),
+) -> dict[str, Any]:
     return service.describe(context, hex_bytes(deal_id))
 
 
 @router.get("/v1/deals/{deal_id}/taxes", summary="The tax sheet the rules give for a deal")
-def taxes(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> dict[str, Any]:
+def taxes(
+    deal_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*READERS)),
+) -> dict[str, Any]:
     return service.taxes(context, hex_bytes(deal_id))
 
 
@@ -282,13 +365,19 @@ def taxes(deal_id: str, context: Context = Depends(get_context), _caller: Princi
     summary="Seller or buyer hands in its own signature",
     openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE) | OPEN_TO_STRANGERS,
 )
-async def take_signature(deal_id: str, request: Request, context: Context = Depends(get_context)) -> dict[str, Any]:
+async def receive_signature(
+    deal_id: str, request: Request, context: Context = Depends(get_context)
+) -> dict[str, Any]:
     body = await strict_json(request)
     statement = DealStep.from_json(field(body, "statement", dict))
-    return await service.take_signature(context, hex_bytes(deal_id), statement, hex_field(body, "signature", length=65))
+    return await service.receive_signature(
+        context, hex_bytes(deal_id), statement, hex_field(body, "signature", length=65)
+    )
 
 
-@router.post("/v1/deals/{deal_id}/steps/{step}", status_code=202, summary="Sign this organisation's step")
+@router.post(
+    "/v1/deals/{deal_id}/steps/{step}", status_code=202, summary="Sign this organisation's step"
+)
 async def sign(
     deal_id: str,
     step: str,
@@ -299,54 +388,100 @@ async def sign(
     return await service.sign(context, hex_bytes(deal_id), _step(step), body.record)
 
 
-@router.post("/v1/deals/{deal_id}/expiry", status_code=202, summary="Free the unit of a deal that was not registered in time")
-def expire(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local("clerk"))) -> dict[str, Any]:
+@router.post(
+    "/v1/deals/{deal_id}/expiry",
+    status_code=202,
+    summary="Free the unit of a deal that was not registered in time",
+)
+def expire(
+    deal_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local("clerk")),
+) -> dict[str, Any]:
     return {"operation": service.expire(context, hex_bytes(deal_id))}
 
 
 @router.get("/v1/deals/{deal_id}/bundle", summary="The deal's bundle, to be verified offline")
-async def bundle(deal_id: str, context: Context = Depends(get_context), _caller: Principal = Depends(require_local(*READERS))) -> Response:
+async def bundle(
+    deal_id: str,
+    context: Context = Depends(get_context),
+    _caller: Principal = Depends(require_local(*READERS)),
+) -> Response:
     return Response(await export.fetch(context, hex_bytes(deal_id)), media_type="application/json")
 
 
-# --- Between nodes --------------------------------------------------------------------------------------------------------------
+# --- Between nodes --------------------------------------------------------------------------------
 
 
-@router.post("/v1/peer/deals", status_code=201, summary="An agent hands a deal to its parties", openapi_extra=strict_body(**_DEAL))
-async def take_deal(request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+@router.post(
+    "/v1/peer/deals",
+    status_code=201,
+    summary="An agent hands a deal to its parties",
+    openapi_extra=strict_body(**_DEAL),
+)
+async def receive_deal(
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     body = await strict_json(request)
-    return {"dealId": "0x" + (await run_in_threadpool(service.take_deal, context, caller.member, body)).hex()}
+    return {
+        "dealId": "0x"
+        + (await run_in_threadpool(service.receive_deal, context, caller.member, body)).hex()
+    }
 
 
 @router.post(
     "/v1/peer/deals/{deal_id}/steps",
     status_code=201,
     summary="A party hands its signed step to the others",
-    openapi_extra=strict_body(statement=DealStep, signature=SIGNATURE, record={"certificate": "1"}, salt=SALT),
+    openapi_extra=strict_body(
+        statement=DealStep, signature=SIGNATURE, record={"certificate": "1"}, salt=SALT
+    ),
 )
-async def take_step(
-    deal_id: str, request: Request, context: Context = Depends(get_context), caller: Principal = Depends(require_member)
+async def receive_step(
+    deal_id: str,
+    request: Request,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
 ) -> dict[str, Any]:
     body = await strict_json(request)
-    await run_in_threadpool(service.take_step, context, caller.member, hex_bytes(deal_id), body)
+    await run_in_threadpool(service.receive_step, context, caller.member, hex_bytes(deal_id), body)
     return {"taken": True}
 
 
-@router.get("/v1/peer/deals/{deal_id}/steps/{step}", summary="A signed step, for a party that missed it")
-def step_of(deal_id: str, step: Whole, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> dict[str, Any]:
+@router.get(
+    "/v1/peer/deals/{deal_id}/steps/{step}", summary="A signed step, for a party that missed it"
+)
+def step_of(
+    deal_id: str,
+    step: NonNegativeInt,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> dict[str, Any]:
     return service.step_of(context, caller.member, hex_bytes(deal_id), step)
 
 
-@router.get("/v1/peer/deals/{deal_id}/bundle", summary="The deal's bundle, for its parties and supervisors")
-async def peer_bundle(deal_id: str, context: Context = Depends(get_context), caller: Principal = Depends(require_member)) -> Response:
+@router.get(
+    "/v1/peer/deals/{deal_id}/bundle", summary="The deal's bundle, for its parties and supervisors"
+)
+async def peer_bundle(
+    deal_id: str,
+    context: Context = Depends(get_context),
+    caller: Principal = Depends(require_member),
+) -> Response:
     row = await run_in_threadpool(service.find, context, hex_bytes(deal_id))
     parties = members_of(DealTerms.from_json(row.terms))
-    if context.member not in parties or (caller.member not in parties and "supervisor" not in caller.roles):
+    if context.member not in parties or (
+        caller.member not in parties and "supervisor" not in caller.roles
+    ):
         raise Forbidden("deal_of_others", "The deal is another's.")
     return Response(await export.fetch(context, hex_bytes(deal_id)), media_type="application/json")
 
 
-def _step(name: str) -> Step:
+def _step(name: str) -> StepKind:
     if name not in STEP_NAMES:
-        raise BadInput("unknown_step", "A deal has no step of that name.", hint=", ".join(STEP_NAMES))
+        raise BadInput(
+            "unknown_step", "A deal has no step of that name.", hint=", ".join(STEP_NAMES)
+        )
     return STEP_NAMES[name]

@@ -1,9 +1,12 @@
-"""What makes sure that every party has every step: what the chain has and this node lacks is asked of its party until it comes.
+"""What makes sure that every party has every step: what the chain has and this node lacks is asked
+of its party until it comes.
 
-A step is handed to the other parties once, at once, when it is signed (``service.sign``). That may fail: a node is down, its view of the chain
-is old, the sender is killed in between. But the chain tells each party of the step, so what is missing follows from the books alone: nothing is
-queued, and neither side's restart loses anything. A party that does not answer, or answers with something else than the chain has, is asked
-again after a pause twice as long, up to ``LONGEST_PAUSE``, and the other parties meanwhile.
+A step is handed to the other parties once, at once, when it is signed (``service.sign``). That may
+fail: a node is down, its view of the chain is old, the sender is killed in between. But the chain
+tells each party of the step, so what is missing follows from the books alone: nothing is queued,
+and neither side's restart loses anything. A party that does not answer, or answers with something
+else than the chain has, is asked again after a pause twice as long, up to ``MAX_PAUSE``, and the
+other parties meanwhile.
 """
 
 from __future__ import annotations
@@ -16,25 +19,25 @@ from collections.abc import Callable, Hashable, Sequence
 import sqlalchemy as sa
 
 from chain.context import Context
-from chain.errors import QiaolianError, Unavailable
-from chain.statements import DealTerms, Step
+from chain.core.errors import QiaolianError, Unavailable
+from chain.statements.types import DealTerms, StepKind
 from registry import fanout
 from registry.property import service
-from registry.property.rules import holder_of
-from registry.property.store import Deal, SignedStep
+from registry.property.rules import step_holder
+from registry.property.store import DealRow, StepRow
 
 log = logging.getLogger("qiaolian.deals")
 
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 300.0
+MIN_PAUSE = 1.0
+MAX_PAUSE = 300.0
 """Seconds."""
-MOST_AT_ONCE = 100
+MAX_CONCURRENT = 100
 ROUND_SECONDS = 30.0
 """How long one party may take in a round."""
 """Steps asked of one party in a round."""
 
 
-class Pauses:
+class Backoff:
     """How long to leave alone what failed: twice as long after each failure, between two bounds."""
 
     def __init__(self, *, first: float, longest: float) -> None:
@@ -42,21 +45,23 @@ class Pauses:
         self._until: dict[Hashable, tuple[float, float]] = {}
         """When a pause ends, and how long it was."""
 
-    def over(self, what: Hashable, now: float) -> bool:
+    def is_due(self, what: Hashable, now: float) -> bool:
         """Whether it may be tried."""
         return what not in self._until or self._until[what][0] <= now
 
-    def longer(self, what: Hashable, now: float) -> None:
+    def failed(self, what: Hashable, now: float) -> None:
         """It failed."""
-        seconds = min(self._longest, 2 * self._until[what][1]) if what in self._until else self._first
+        seconds = (
+            min(self._longest, 2 * self._until[what][1]) if what in self._until else self._first
+        )
         self._until[what] = now + seconds, seconds
 
-    def end(self, what: Hashable) -> None:
+    def succeeded(self, what: Hashable) -> None:
         """It came out well."""
         self._until.pop(what, None)
 
 
-class Delivery:
+class StepDelivery:
     """One node's asking for steps it lacks; belongs to one event loop."""
 
     def __init__(self, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,44 +69,60 @@ class Delivery:
         self._clock = clock
         self._looked_at = 0
         """Height up to which the books have been searched; a new process searches them whole."""
-        self._missing: dict[tuple[bytes, Step], str] = {}
+        self._missing: dict[tuple[bytes, StepKind], str] = {}
         """Steps and who has them."""
-        self._pauses = Pauses(first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+        self._pauses = Backoff(first=MIN_PAUSE, longest=MAX_PAUSE)
         self._told: dict[Hashable, str] = {}
 
     async def round(self) -> None:
-        """Look for steps the chain has told of since the last round, and ask once for each missing one whose pause is over."""
+        """Look for steps the chain has told of since the last round, and ask once for each missing
+        one whose pause is over.
+        """
         await asyncio.to_thread(self._look)
-        by_holder: dict[str, list[tuple[bytes, Step]]] = {}
+        by_holder: dict[str, list[tuple[bytes, StepKind]]] = {}
         for missing, holder in self._missing.items():
             by_holder.setdefault(holder, []).append(missing)
         now = self._clock()
-        due = [holder for holder in by_holder if self._pauses.over(holder, now)]
-        outcomes = await fanout.for_each(due, lambda holder: self._ask(holder, by_holder[holder], now), seconds=ROUND_SECONDS)
+        due = [holder for holder in by_holder if self._pauses.is_due(holder, now)]
+        outcomes = await fanout.for_each(
+            due, lambda holder: self._ask(holder, by_holder[holder], now), seconds=ROUND_SECONDS
+        )
         for holder, outcome in outcomes.items():
             if isinstance(outcome, QiaolianError):
                 self._failed(holder, outcome, holder, now)
 
     def _look(self) -> None:
         with self._context.database.read() as session:
-            newest = session.scalar(sa.select(sa.func.max(SignedStep.height))) or 0
+            newest = session.scalar(sa.select(sa.func.max(StepRow.height))) or 0
             if newest == self._looked_at:
                 return
             query = (
-                sa.select(SignedStep.deal_id, SignedStep.step, Deal.terms)
-                .join(Deal, Deal.deal_id == SignedStep.deal_id)
-                .where(SignedStep.height > self._looked_at, SignedStep.height <= newest, SignedStep.signature.is_(None))
-                .where(Deal.content_salt.is_not(None))  # a supervisor keeps every deal's steps and is party to none
+                sa.select(StepRow.deal_id, StepRow.step, DealRow.terms)
+                .join(DealRow, DealRow.deal_id == StepRow.deal_id)
+                .where(
+                    StepRow.height > self._looked_at,
+                    StepRow.height <= newest,
+                    StepRow.signature.is_(None),
+                )
+                .where(
+                    DealRow.content_salt.is_not(None)
+                )  # a supervisor keeps every deal's steps and is party to none
             )
             for deal_id, step, terms in session.execute(query):
-                holder = holder_of(DealTerms.from_json(terms), Step(step))
+                holder = step_holder(DealTerms.from_json(terms), StepKind(step))
                 if holder != self._context.member:
-                    self._missing[deal_id, Step(step)] = holder
+                    self._missing[deal_id, StepKind(step)] = holder
         self._looked_at = newest
 
-    async def _ask(self, holder: str, missing: Sequence[tuple[bytes, Step]], now: float) -> None:
-        """One party for its steps; when it cannot answer it is left alone, when one answer is refused only that step is."""
-        for deal_id, step in [each for each in missing if self._pauses.over(each, now)][:MOST_AT_ONCE]:
+    async def _ask(
+        self, holder: str, missing: Sequence[tuple[bytes, StepKind]], now: float
+    ) -> None:
+        """One party for its steps; when it cannot answer it is left alone, when one answer is
+        refused only that step is.
+        """
+        for deal_id, step in [item for item in missing if self._pauses.is_due(item, now)][
+            :MAX_CONCURRENT
+        ]:
             try:
                 await service.fetch_step(self._context, deal_id, step)
             except Unavailable as error:
@@ -112,11 +133,15 @@ class Delivery:
             else:
                 del self._missing[deal_id, step]
                 for what in (holder, (deal_id, step)):
-                    self._pauses.end(what)
+                    self._pauses.succeeded(what)
                     self._told.pop(what, None)
 
     def _failed(self, what: Hashable, error: QiaolianError, holder: str, now: float) -> None:
-        self._pauses.longer(what, now)
+        self._pauses.failed(what, now)
         if self._told.get(what) != error.code:
             self._told[what] = error.code
-            log.warning("a deal's step was not obtained: %s", error.sentence, extra={"peer": holder, "code": error.code})
+            log.warning(
+                "a deal's step was not obtained: %s",
+                error.sentence,
+                extra={"peer": holder, "code": error.code},
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chain.words import DealWord, UnitHoldRecord
+from chain.ethereum.records import DealRecord, UnitHoldRecord
 
 NO_DEAL = bytes(32)
 """In place of a deal's id: none."""
@@ -25,7 +25,8 @@ class UnitState:
 class DealState:
     """A deal and its unit."""
 
-    deal: DealWord
+    deal: DealRecord
     title_hash: bytes
-    """Struct hash of the title statement the deal was opened with; 32 zero bytes before it is open."""
+    """Struct hash of the title statement the deal was opened with; 32 zero bytes before it is open.
+    """
     unit: UnitState

@@ -1,4 +1,6 @@
-"""Rules of property deals, without I/O: who signs which step, in which order, and what each step says."""
+"""Rules of property deals, without I/O: who signs which step, in which order, and what each step
+says.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from chain.errors import BadInput, Conflict, Forbidden, RefusedBy, Refuser
-from chain.statements import DealTerms, Role, Step, TitleStatement
-from chain.words import DealWord
+from chain.core.errors import BadInput, Conflict, Forbidden, RefusedBy, Refuser
+from chain.ethereum.records import DealRecord
+from chain.statements.types import DealTerms, Role, StepKind, TitleStatement
 from registry.property.model import NO_DEAL, UnitState
 from registry.property.tax import TaxFacts, compute
 
@@ -17,23 +19,38 @@ DEAL_DOMAIN = "qiaolian.deal.v1"
 STEP_DOMAIN = "qiaolian.step.v1"
 ORDER_DOMAIN = "qiaolian.order.v1"
 
-STEP_NAMES: Mapping[str, Step] = {step.name.lower(): step for step in Step}
-PEOPLE = (Step.SELLER, Step.BUYER)
-AGREEING = (Step.SELLER, Step.BUYER, Step.AGENT)
+STEP_NAMES: Mapping[str, StepKind] = {step.name.lower(): step for step in StepKind}
+NATURAL_PERSONS = (StepKind.SELLER, StepKind.BUYER)
+AGREEING = (StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
 """Steps that state the deal's own content; the later ones state something of their own."""
 
 MAX_DEAL_SECONDS = 180 * 86_400
 """``PropertyLedger.MAX_DEAL_TIME``."""
 MAX_HOLD_SECONDS = 1098 * 86_400
-"""``PropertyLedger.MAX_HOLD_TIME``: three years, a court's longest order on real estate; a further order renews it."""
+"""``PropertyLedger.MAX_HOLD_TIME``: three years, a court's longest order on real estate; a further
+order renews it.
+"""
 CLOCK_TOLERANCE = 60
-"""Seconds by which the clocks of members and of the chain may differ; the contract itself takes no title dated ahead of its block."""
+"""Seconds by which the clocks of members and of the chain may differ; the contract itself takes no
+title dated ahead of its block.
+"""
 
-_CONTENT = {"unit", "area", "price", "loan", "monthsHeld", "onlyHome", "buyerHomes", "originalPrice"}
+_CONTENT = {
+    "unit",
+    "area",
+    "price",
+    "loan",
+    "monthsHeld",
+    "onlyHome",
+    "buyerHomes",
+    "originalPrice",
+}
 
 
 def unit_pseudonym(secret: bytes, number: str) -> bytes:
-    """A unit's name on the chain: HMAC-SHA-256 under the registration centre's secret, so that nobody else can compute or enumerate it."""
+    """A unit's name on the chain: HMAC-SHA-256 under the registration centre's secret, so that
+    nobody else can compute or enumerate it.
+    """
     if not isinstance(number, str) or not 1 <= len(number) <= 64:
         raise BadInput("unit_malformed", "A unit's register number has 1 to 64 characters.")
     return hmac.new(secret, b"qiaolian.unit.v1\0" + number.encode(), hashlib.sha256).digest()
@@ -42,18 +59,25 @@ def unit_pseudonym(secret: bytes, number: str) -> bytes:
 def require_content(content: Any) -> TaxFacts:
     """Check a deal's content; what its taxes follow from.
 
-    ``unit`` register number, ``area`` in square centimetres, ``price``, ``loan`` and ``originalPrice`` in fen as decimal strings
-    (``originalPrice`` null when it cannot be shown), ``monthsHeld``, ``onlyHome``, ``buyerHomes``.
+    ``unit`` register number, ``area`` in square centimetres, ``price``, ``loan`` and
+    ``originalPrice`` in fen as decimal strings (``originalPrice`` null when it cannot be shown),
+    ``monthsHeld``, ``onlyHome``, ``buyerHomes``.
     """
     if not isinstance(content, Mapping) or set(content) != _CONTENT:
-        raise BadInput("content_malformed", f"A deal's content has exactly: {', '.join(sorted(_CONTENT))}.")
+        raise BadInput(
+            "content_malformed", f"A deal's content has exactly: {', '.join(sorted(_CONTENT))}."
+        )
     price, loan = fen(content["price"]), fen(content["loan"])
     original = None if content["originalPrice"] is None else fen(content["originalPrice"])
     whole = [content["area"], content["monthsHeld"], content["buyerHomes"]]
     if not isinstance(content["unit"], str) or type(content["onlyHome"]) is not bool:
-        raise BadInput("content_malformed", "The deal's unit is text and onlyHome is true or false.")
-    if any(type(each) is not int or not 0 <= each < 2**53 for each in whole):
-        raise BadInput("content_malformed", "The deal's area, monthsHeld and buyerHomes are whole numbers.")
+        raise BadInput(
+            "content_malformed", "The deal's unit is text and onlyHome is true or false."
+        )
+    if any(type(number) is not int or not 0 <= number < 2**53 for number in whole):
+        raise BadInput(
+            "content_malformed", "The deal's area, monthsHeld and buyerHomes are whole numbers."
+        )
     if loan > price:
         raise BadInput("loan_above_price", "The loan is higher than the price.")
     facts = TaxFacts(
@@ -69,32 +93,39 @@ def require_content(content: Any) -> TaxFacts:
 
 
 def require_loan(terms: DealTerms, content: Mapping[str, Any]) -> None:
-    """A loan has its bank and a bank its loan, or the mortgage could be left out: ``loan_without_bank``."""
+    """A loan has its bank and a bank its loan, or the mortgage could be left out:
+    ``loan_without_bank``.
+    """
     if bool(terms.bank) != (fen(content["loan"]) > 0):
         raise BadInput("loan_without_bank", "A deal names a bank if it has a loan, and only then.")
 
 
 def fen(value: Any) -> int:
     """Money in JSON: a decimal string of fen."""
-    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > 15:
+    if (
+        not isinstance(value, str)
+        or not value.isascii()
+        or not value.isdecimal()
+        or len(value) > 15
+    ):
         raise BadInput("amount_malformed", "An amount is a decimal string of fen.")
     return int(value)
 
 
-def party(terms: DealTerms, step: Step) -> str:
+def party(terms: DealTerms, step: StepKind) -> str:
     """The member that signs a step; empty for seller and buyer, who sign with certified keys."""
     return {
-        Step.SELLER: "",
-        Step.BUYER: "",
-        Step.AGENT: terms.agent,
-        Step.TAX: terms.tax_authority,
-        Step.MORTGAGE: terms.bank,
-        Step.NOTARY: terms.notary,
-        Step.REGISTER: terms.registrar,
+        StepKind.SELLER: "",
+        StepKind.BUYER: "",
+        StepKind.AGENT: terms.agent,
+        StepKind.TAX: terms.tax_authority,
+        StepKind.MORTGAGE: terms.bank,
+        StepKind.NOTARY: terms.notary,
+        StepKind.REGISTER: terms.registrar,
     }[step]
 
 
-def holder_of(terms: DealTerms, step: Step) -> str:
+def step_holder(terms: DealTerms, step: StepKind) -> str:
     """The member that hands a step on: its party; the agent for seller and buyer."""
     return party(terms, step) or terms.agent
 
@@ -102,35 +133,49 @@ def holder_of(terms: DealTerms, step: Step) -> str:
 def members_of(terms: DealTerms) -> tuple[str, ...]:
     """The member parties, each once."""
     named = (terms.agent, terms.tax_authority, terms.bank, terms.notary, terms.registrar)
-    return tuple(dict.fromkeys(each for each in named if each))
+    return tuple(dict.fromkeys(name for name in named if name))
 
 
 def roles_of(terms: DealTerms) -> tuple[tuple[str, Role], ...]:
-    """Who must hold which role: an agent must not name itself the tax authority or the bank, nor anybody the registration centre."""
-    needed = ((terms.registrar, Role.DEPARTMENT), (terms.tax_authority, Role.DEPARTMENT), (terms.bank, Role.BANK))
-    return tuple(each for each in needed if each[0])
+    """Who must hold which role: an agent must not name itself the tax authority or the bank, nor
+    anybody the registration centre.
+    """
+    needed = (
+        (terms.registrar, Role.DEPARTMENT),
+        (terms.tax_authority, Role.DEPARTMENT),
+        (terms.bank, Role.BANK),
+    )
+    return tuple(item for item in needed if item[0])
 
 
-def steps_of(terms: DealTerms) -> tuple[Step, ...]:
+def steps_of(terms: DealTerms) -> tuple[StepKind, ...]:
     """The steps the deal needs: no mortgage without a bank."""
-    return tuple(step for step in Step if step is not Step.MORTGAGE or terms.bank)
+    return tuple(step for step in StepKind if step is not StepKind.MORTGAGE or terms.bank)
 
 
-def before(step: Step, *, mortgaged: bool) -> frozenset[Step]:
+def preceding_steps(step: StepKind, *, mortgaged: bool) -> frozenset[StepKind]:
     """The steps that must have been taken before one, as PropertyLedger asks it."""
     if step in AGREEING:
         return frozenset()
-    needed = [each for each in Step if each < step and (mortgaged or each is not Step.MORTGAGE)]
+    needed = [
+        kind for kind in StepKind if kind < step and (mortgaged or kind is not StepKind.MORTGAGE)
+    ]
     return frozenset(needed)
 
 
-def require_turn(terms: DealTerms, step: Step, *, member: str, done: Collection[Step]) -> None:
-    """Refuse a step that is not this member's (``wrong_party``), not part of the deal (``unknown_step``) or too early (``out_of_order``)."""
+def require_turn(
+    terms: DealTerms, step: StepKind, *, member: str, done: Collection[StepKind]
+) -> None:
+    """Refuse a step that is not this member's (``wrong_party``), not part of the deal
+    (``unknown_step``) or too early (``out_of_order``).
+    """
     if step not in steps_of(terms):
         raise BadInput("unknown_step", "The deal has no such step.")
-    if step in PEOPLE or party(terms, step) != member:
-        raise Forbidden("wrong_party", f"The step {step.name.lower()} is not this organisation's to sign.")
-    missing = sorted(before(step, mortgaged=bool(terms.bank)) - set(done))
+    if step in NATURAL_PERSONS or party(terms, step) != member:
+        raise Forbidden(
+            "wrong_party", f"The step {step.name.lower()} is not this organisation's to sign."
+        )
+    missing = sorted(preceding_steps(step, mortgaged=bool(terms.bank)) - set(done))
     if missing:
         raise Conflict(
             "out_of_order",
@@ -140,30 +185,52 @@ def require_turn(terms: DealTerms, step: Step, *, member: str, done: Collection[
 
 
 def require_period(expires_at: int, now: int) -> None:
-    """Refuse a deal that is over already (``wrong_period``) or would block its unit for too long (``deal_too_long``)."""
+    """Refuse a deal that is over already (``wrong_period``) or would block its unit for too long
+    (``deal_too_long``).
+    """
     if expires_at <= now:
         raise BadInput("wrong_period", "A deal expires in the future.")
     if expires_at > now + MAX_DEAL_SECONDS - CLOCK_TOLERANCE:
         days = MAX_DEAL_SECONDS // 86_400
-        raise BadInput("deal_too_long", f"A deal lasts less than {days} days.", hint="Choose an earlier expiry.")
+        raise BadInput(
+            "deal_too_long",
+            f"A deal lasts less than {days} days.",
+            hint="Choose an earlier expiry.",
+        )
 
 
 def require_title(title: TitleStatement, terms: DealTerms, now: int) -> None:
-    """Refuse a title of another deal's matter (``title_mismatch``), an expired one or one dated ahead (``title_expired``,
-    ``title_dated_ahead``). Whether it is built on the unit's last registration, the chain says: ``require_title_current``.
+    """Refuse a title of another deal's matter (``title_mismatch``), an expired one or one dated
+    ahead (``title_expired``, ``title_dated_ahead``). Whether it is built on the unit's last
+    registration, the chain says: ``require_title_current``.
     """
-    if (title.registrar, title.unit, title.owner_key) != (terms.registrar, terms.unit, terms.seller):
-        raise BadInput("title_mismatch", "The title statement is not about this unit, seller and registration centre.")
+    if (title.registrar, title.unit, title.owner_key) != (
+        terms.registrar,
+        terms.unit,
+        terms.seller,
+    ):
+        raise BadInput(
+            "title_mismatch",
+            "The title statement is not about this unit, seller and registration centre.",
+        )
     if now > title.expires_at:
-        raise Conflict("title_expired", "The title statement has expired.", hint="Ask the registration centre for one.")
+        raise Conflict(
+            "title_expired",
+            "The title statement has expired.",
+            hint="Ask the registration centre for one.",
+        )
     if title.issued_at > now + CLOCK_TOLERANCE:
         raise BadInput(
-            "title_dated_ahead", "The title statement is dated ahead.", hint="Compare the clocks; ask the registration centre for another title."
+            "title_dated_ahead",
+            "The title statement is dated ahead.",
+            hint="Compare the clocks; ask the registration centre for another title.",
         ).by(RefusedBy(Refuser.CLOCK))
 
 
 def require_opened_with(title: TitleStatement, title_hash: bytes) -> None:
-    """Refuse a deal that the chain opened with another title than this node was given: ``title_differs``."""
+    """Refuse a deal that the chain opened with another title than this node was given:
+    ``title_differs``.
+    """
     if title.struct_hash() != title_hash:
         raise Conflict(
             "title_differs",
@@ -183,15 +250,25 @@ def require_title_current(title: TitleStatement, last_registration: bytes) -> No
 
 
 def require_free(unit: UnitState, deal_id: bytes) -> None:
-    """Refuse what concerns a unit under a hold (``unit_held``) or in another open deal (``unit_in_deal``)."""
+    """Refuse what concerns a unit under a hold (``unit_held``) or in another open deal
+    (``unit_in_deal``).
+    """
     if unit.hold.held:
-        raise Conflict("unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted.")
+        raise Conflict(
+            "unit_held", "The unit is under a hold.", hint="It can be sold when the hold is lifted."
+        )
     if unit.open_deal not in (NO_DEAL, deal_id):
-        raise Conflict("unit_in_deal", "The unit is in an open deal.", hint="A deal ends by registration or by its expiry.")
+        raise Conflict(
+            "unit_in_deal",
+            "The unit is in an open deal.",
+            hint="A deal ends by registration or by its expiry.",
+        )
 
 
-def require_running(deal: DealWord, terms: DealTerms, now: int) -> None:
-    """Refuse a step of a deal that the chain has as registered or expired, or whose time has passed: ``deal_over``."""
+def require_running(deal: DealRecord, terms: DealTerms, now: int) -> None:
+    """Refuse a step of a deal that the chain has as registered or expired, or whose time has
+    passed: ``deal_over``.
+    """
     if deal.registered_at or deal.expired_at or now > terms.expires_at:
         raise Conflict("deal_over", "The deal is registered or has expired.")
 
@@ -211,23 +288,33 @@ def require_hold_end(ends_at: int | None, now: int, *, placed: bool) -> int:
     return ends_at
 
 
-def require_record(terms: DealTerms, step: Step, content: Mapping[str, Any], record: Any) -> dict[str, Any]:
-    """Check what a step states: the tax sheet must be the rules' own, the loan the deal's, a certificate must have a number."""
+def require_record(
+    terms: DealTerms, step: StepKind, content: Mapping[str, Any], record: Any
+) -> dict[str, Any]:
+    """Check what a step states: the tax sheet must be the rules' own, the loan the deal's, a
+    certificate must have a number.
+    """
     if not isinstance(record, Mapping):
         raise BadInput("record_malformed", "What a step states is a JSON object.")
     given = dict(record)
-    if step is Step.TAX:
+    if step is StepKind.TAX:
         facts = require_content(content)
         if given != compute(facts, rules_name=str(given.get("rules"))):
             raise BadInput("tax_differs", "The tax sheet is not what the rules give for this deal.")
         return given
-    if step is Step.MORTGAGE:
+    if step is StepKind.MORTGAGE:
         wanted = {"lender": terms.bank, "loan": content["loan"], "contract": given.get("contract")}
-    elif step is Step.NOTARY:
+    elif step is StepKind.NOTARY:
         wanted = {"notary": terms.notary, "certificate": given.get("certificate")}
     else:
-        wanted = {"registrar": terms.registrar, "unit": content["unit"], "certificate": given.get("certificate")}
+        wanted = {
+            "registrar": terms.registrar,
+            "unit": content["unit"],
+            "certificate": given.get("certificate"),
+        }
     text = wanted.get("contract", wanted.get("certificate"))
     if given != wanted or not isinstance(text, str) or not 1 <= len(text) <= 64:
-        raise BadInput("record_malformed", f"The step {step.name.lower()} states exactly: {', '.join(wanted)}.")
+        raise BadInput(
+            "record_malformed", f"The step {step.name.lower()} states exactly: {', '.join(wanted)}."
+        )
     return given

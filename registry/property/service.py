@@ -1,9 +1,12 @@
-"""Property deals (云链签): drawn up by the estate agent, signed by every party, opened and stepped on the chain.
+"""Property deals (云链签): drawn up by the estate agent, signed by every party, opened and stepped on
+the chain.
 
-What is sold for how much goes between the parties' nodes; the chain has salted commitments, signatures and the order. Each member signs its own
-step at its own node. The node reads the deal's and the unit's records with proofs under a fresh head (``proved``), sends the step to the chain
-itself and hands signature and record to the other parties. A node that missed one asks the step's party for it (``delivery``). Seller and buyer
-sign with one-time keys the registration centre certified, at the agent's desk.
+What is sold for how much goes between the parties' nodes; the chain has salted commitments,
+signatures and the order. Each member signs its own step at its own node. The node reads the deal's
+and the unit's records with proofs under a fresh head (``proved``), sends the step to the chain
+itself and hands signature and record to the other parties. A node that missed one asks the step's
+party for it (``delivery``). Seller and buyer sign with one-time keys the registration centre
+certified, at the agent's desk.
 """
 
 from __future__ import annotations
@@ -17,17 +20,25 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import schema
-from chain.canonical import dumps, loads
-from chain.commitment import commit, new_salt, opens
 from chain.context import Context
-from chain.crypto import recover
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.ledger import Event
-from chain.outbox import Priority, attempt, enqueue, outcome, refused
-from chain.proved import ProvedRecords, member_record
-from chain.statements import DealStep, DealTerms, KeyPurpose, Role, Step, SubjectKeyCertificate, TitleStatement
-from chain.words import DealWord
+from chain.core import schema
+from chain.core.canonical import dumps, loads
+from chain.core.crypto import recover
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ethereum.ledger import Event
+from chain.ethereum.proved_records import ProvedRecords, member_record
+from chain.ethereum.records import DealRecord
+from chain.outbox import Priority, enqueue, next_attempt, outcome, refused
+from chain.statements.commitment import commit, new_salt, opens
+from chain.statements.types import (
+    DealStep,
+    DealTerms,
+    KeyPurpose,
+    Role,
+    StepKind,
+    SubjectKeyCertificate,
+    TitleStatement,
+)
 from registry import fanout
 from registry.evidence.service import append, append_statement
 from registry.pages import Page, PageRequest, page_of
@@ -36,9 +47,8 @@ from registry.property.model import DealState
 from registry.property.rules import (
     AGREEING,
     DEAL_DOMAIN,
-    PEOPLE,
+    NATURAL_PERSONS,
     STEP_DOMAIN,
-    holder_of,
     members_of,
     party,
     require_content,
@@ -52,16 +62,17 @@ from registry.property.rules import (
     require_title_current,
     require_turn,
     roles_of,
+    step_holder,
     steps_of,
 )
-from registry.property.store import Deal, SignedStep
+from registry.property.store import DealRow, StepRow
 from registry.property.tax import compute
 from registry.signers import require_signed_at, require_signed_by, signed_by
 
 log = logging.getLogger("qiaolian.deals")
 
 CONTRACT = "PropertyLedger"
-HAND_OUT_SECONDS = 10.0
+DELIVERY_SECONDS = 10.0
 """How long another party's node may take to accept a step at once."""
 
 
@@ -81,7 +92,9 @@ class CertifiedKey:
                 schema.signature(value["signature"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput("certificate_malformed", "A certificate lacks a part or has one of the wrong form.") from error
+            raise BadInput(
+                "certificate_malformed", "A certificate lacks a part or has one of the wrong form."
+            ) from error
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form."""
@@ -103,71 +116,83 @@ class NewDeal:
     expires_at: int
 
 
-# --- Drawing up -----------------------------------------------------------------------------------------------------------------
+# --- Drawing up -----------------------------------------------------------------------------------
 
 
-async def create(context: Context, wanted: NewDeal) -> dict[str, Any]:
+async def create(context: Context, draft: NewDeal) -> dict[str, Any]:
     """Draw up a deal and hand it to every party's node; the terms, for seller and buyer to sign.
 
     Raises:
-        Conflict: ``unit_in_deal``, ``unit_held``, ``title_superseded``, ``title_expired``; Forbidden: ``wrong_signer``;
-            BadInput: what is wrong with title, content or certificates; Unavailable: ``chain_view_stale``;
-            and whatever refusal a party's node gives: a deal not all parties took is not kept.
+        Conflict: ``unit_in_deal``, ``unit_held``, ``title_superseded``, ``title_expired``;
+            Forbidden: ``wrong_signer``;
+            BadInput: what is wrong with title, content or certificates; Unavailable:
+                ``chain_view_stale``; and whatever refusal a party's node gives: a deal not all
+                parties took is not kept.
     """
-    salt, content = new_salt(), dict(wanted.content)
+    salt, content = new_salt(), dict(draft.content)
     await asyncio.to_thread(require_content, content)
     terms = DealTerms(
         version=1,
-        unit=wanted.title.unit,
-        seller=wanted.seller.certificate.key,
-        buyer=wanted.buyer.certificate.key,
+        unit=draft.title.unit,
+        seller=draft.seller.certificate.key,
+        buyer=draft.buyer.certificate.key,
         agent=context.member,
-        bank=wanted.bank,
-        tax_authority=wanted.tax_authority,
-        notary=wanted.notary,
-        registrar=wanted.title.registrar,
+        bank=draft.bank,
+        tax_authority=draft.tax_authority,
+        notary=draft.notary,
+        registrar=draft.title.registrar,
         content=commit(salt, DEAL_DOMAIN, content),
-        expires_at=wanted.expires_at,
+        expires_at=draft.expires_at,
         nonce=new_salt(),
     )
-    row = Deal(
+    row = DealRow(
         deal_id=terms.struct_hash(),
         unit=terms.unit,
         terms=terms.to_json(),
         content=content,
         content_salt=salt,
-        title=wanted.title.to_json(),
-        title_signature=wanted.title_signature,
-        certificates=[wanted.seller.to_json(), wanted.buyer.to_json()],
+        title=draft.title.to_json(),
+        title_signature=draft.title_signature,
+        certificates=[draft.seller.to_json(), draft.buyer.to_json()],
         operation="",
         opened_at=0,
         registered_at=0,
         expired_at=0,
     )
     await asyncio.to_thread(_require_deal, context, row)
-    others = [each for each in members_of(terms) if each != context.member]
-    await asyncio.gather(*(context.peers.post(each, "/v1/peer/deals", _shared(row)) for each in others))
+    others = [name for name in members_of(terms) if name != context.member]
+    await asyncio.gather(
+        *(context.peers.post(other, "/v1/peer/deals", _shared(row)) for other in others)
+    )
     await context.database.awrite(lambda session: session.add(row))
-    return {"dealId": "0x" + row.deal_id.hex(), "terms": row.terms, "contentSalt": "0x" + salt.hex()}
+    return {
+        "dealId": "0x" + row.deal_id.hex(),
+        "terms": row.terms,
+        "contentSalt": "0x" + salt.hex(),
+    }
 
 
-def take_deal(context: Context, caller: str, value: Mapping[str, Any]) -> bytes:
+def receive_deal(context: Context, caller: str, value: Mapping[str, Any]) -> bytes:
     """Take a deal drawn up by an agent, as one of its parties; its id.
 
     Raises:
-        Forbidden: ``deal_of_others``, ``not_owner`` at the registration centre; Unavailable: ``register_behind`` there; and what ``create`` raises.
+        Forbidden: ``deal_of_others``, ``not_owner`` at the registration centre; Unavailable:
+            ``register_behind`` there; and what ``create`` raises.
     """
     row = _read_deal(value)
     terms = DealTerms.from_json(row.terms)
     if terms.agent != caller or context.member not in members_of(terms):
-        raise Forbidden("deal_of_others", "The deal is not from its agent, or this organisation is no party of it.")
+        raise Forbidden(
+            "deal_of_others",
+            "The deal is not from its agent, or this organisation is no party of it.",
+        )
     _require_deal(context, row)
     if terms.registrar == context.member:
         register.require_unit(context, str((row.content or {})["unit"]), terms.unit)
         register.require_title_here(context, terms, _title(row))
 
     def change(session: Session) -> None:
-        known = session.get(Deal, row.deal_id)
+        known = session.get(DealRow, row.deal_id)
         if known is None:
             session.add(row)
         elif known.content is None:
@@ -179,10 +204,14 @@ def take_deal(context: Context, caller: str, value: Mapping[str, Any]) -> bytes:
     return row.deal_id
 
 
-def _require_deal(context: Context, row: Deal) -> None:
-    """Everything about a new deal: its own parts, and by proved records that the unit is free and the title built on its last registration."""
+def _require_deal(context: Context, row: DealRow) -> None:
+    """Everything about a new deal: its own parts, and by proved records that the unit is free and
+    the title built on its last registration.
+    """
     terms, title = DealTerms.from_json(row.terms), _title(row)
-    if row.content_salt is None or not opens(terms.content, salt=row.content_salt, domain=DEAL_DOMAIN, record=row.content):
+    if row.content_salt is None or not opens(
+        terms.content, salt=row.content_salt, domain=DEAL_DOMAIN, record=row.content
+    ):
         raise BadInput("content_differs", "The content is not what the deal commits to.")
     require_content(row.content)
     require_loan(terms, row.content or {})
@@ -193,12 +222,16 @@ def _require_deal(context: Context, row: Deal) -> None:
         raise BadInput("seller_is_buyer", "Seller and buyer of a deal have different keys.")
     signed = [signed_by(context, title.registrar, title, row.title_signature or b"")]
     for key, value in zip((terms.seller, terms.buyer), row.certificates, strict=True):
-        held = CertifiedKey.from_json(value)
-        _require_certificate(held.certificate, key, terms.registrar, now)
-        signed.append(signed_by(context, terms.registrar, held.certificate, held.signature))
+        certified = CertifiedKey.from_json(value)
+        _require_certificate(certified.certificate, key, terms.registrar, now)
+        signed.append(
+            signed_by(context, terms.registrar, certified.certificate, certified.signature)
+        )
     members = [member_record(member) for member, _ in roles_of(terms)]
     units = proved.unit_records(terms.registrar, terms.unit)
-    records = context.view.proved([*(record for statement in signed for record in statement.records), *members, *units])
+    records = context.view.proved(
+        [*(record for statement in signed for record in statement.records), *members, *units]
+    )
     for statement in signed:
         statement.require(records, KeyPurpose.STATEMENT)
     _require_roles(terms, records)
@@ -210,19 +243,27 @@ def _require_deal(context: Context, row: Deal) -> None:
 def _require_roles(terms: DealTerms, records: ProvedRecords) -> None:
     """The chain asks a role of the registration centre alone."""
     if not all(records.member(member).has_role(role) for member, role in roles_of(terms)):
-        raise BadInput("party_role_wrong", "The deal's registration centre or tax authority is no department, or its bank no bank.")
+        raise BadInput(
+            "party_role_wrong",
+            "The deal's registration centre or tax authority is no department, or its bank no bank.",
+        )
 
 
-def _require_certificate(certificate: SubjectKeyCertificate, key: str, registrar: str, now: int) -> None:
+def _require_certificate(
+    certificate: SubjectKeyCertificate, key: str, registrar: str, now: int
+) -> None:
     if certificate.key != key or certificate.purpose != "deal" or certificate.issuer != registrar:
-        raise BadInput("certificate_mismatch", "A certificate is not the registration centre's for a deal's key.")
+        raise BadInput(
+            "certificate_mismatch",
+            "A certificate is not the registration centre's for a deal's key.",
+        )
     if not certificate.not_before <= now <= certificate.not_after:
         raise Forbidden("certificate_expired", "A person's certificate does not cover this time.")
 
 
-def _proved(context: Context, row: Deal, terms: DealTerms) -> DealState:
-    """The chain's records of a deal under way: neither over nor stopped, opened with this node's title or to be opened with one that is built on
-    the last registration.
+def _proved(context: Context, row: DealRow, terms: DealTerms) -> DealState:
+    """The chain's records of a deal under way: neither over nor stopped, opened with this node's
+    title or to be opened with one that is built on the last registration.
     """
     state = proved.deal_state(context, terms)
     require_running(state.deal, terms, context.now())
@@ -234,49 +275,65 @@ def _proved(context: Context, row: Deal, terms: DealTerms) -> DealState:
     return state
 
 
-# --- Signing --------------------------------------------------------------------------------------------------------------------
+# --- Signing --------------------------------------------------------------------------------------
 
 
-async def take_signature(context: Context, deal_id: bytes, statement: DealStep, signature: bytes) -> dict[str, Any]:
-    """Take the seller's or buyer's own signature at the agent's node; the seller's opens the deal on the chain.
+async def receive_signature(
+    context: Context, deal_id: bytes, statement: DealStep, signature: bytes
+) -> dict[str, Any]:
+    """Take the seller's or buyer's own signature at the agent's node; the seller's opens the deal
+    on the chain.
 
     Raises:
         Forbidden: ``wrong_party``; BadInput: ``other_deal``, ``content_differs``;
-        Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``, ``title_superseded``,
-        ``title_differs``; Unavailable: ``chain_view_stale``.
+        Conflict: ``step_taken``, ``deal_over``, ``unit_held``, ``unit_in_deal``,
+            ``title_superseded``, ``title_differs``; Unavailable: ``chain_view_stale``.
     """
     row = await asyncio.to_thread(find, context, deal_id)
     terms = DealTerms.from_json(row.terms)
     if terms.agent != context.member:
         raise Forbidden("other_agent", "The deal's seller and buyer sign at its agent's node.")
-    step = await asyncio.to_thread(_require_statement, context, terms, deal_id, statement, signature)
-    if step not in PEOPLE:
+    step = await asyncio.to_thread(
+        _require_statement, context, terms, deal_id, statement, signature
+    )
+    if step not in NATURAL_PERSONS:
         raise Forbidden("wrong_party", "Organisations sign at their own nodes.")
     await asyncio.to_thread(_proved, context, row, terms)
 
     def change(session: Session) -> str:
-        kept = _keep(context, session, deal_id, statement, signature, None, None)
-        if kept:
+        stored = _store_step(context, session, deal_id, statement, signature, None, None)
+        if stored:
             digest = statement.digest(context.domain(CONTRACT))
             append(session, kind="DealStep", digest=digest, at=context.now())
-        return _send_agreeing(context, session, terms) or session.get_one(SignedStep, (deal_id, int(step))).operation
+        return (
+            _send_agreed_steps(context, session, terms)
+            or session.get_one(StepRow, (deal_id, int(step))).operation
+        )
 
     operation = await context.database.awrite(change)
-    await _hand_out(context, terms, deal_id, step)
-    return {"dealId": "0x" + deal_id.hex(), "step": step.name.lower(), "operation": operation or None}
+    await _deliver(context, terms, deal_id, step)
+    return {
+        "dealId": "0x" + deal_id.hex(),
+        "step": step.name.lower(),
+        "operation": operation or None,
+    }
 
 
-async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str, Any] | None) -> dict[str, Any]:
+async def sign(
+    context: Context, deal_id: bytes, step: StepKind, given: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Sign this organisation's step and send it to the chain; what was signed.
 
-    ``given`` is what the step states (certificate or contract number). The tax sheet is computed by the rules; if one is given, as its person
-    saw it, it must be that one.
+    ``given`` is what the step states (certificate or contract number). The tax sheet is computed by
+    the rules; if one is given, as its person saw it, it must be that one.
 
     Raises:
-        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``, ``title_differs``, ``tax_changed``, ``step_taken``
-            when the step is signed and states something else;
+        Forbidden: ``wrong_party``; Conflict: ``out_of_order``, ``deal_over``, ``unit_held``,
+            ``title_differs``, ``tax_changed``, ``step_taken`` when the step is signed and states
+            something else;
         BadInput: ``record_malformed``, ``tax_differs``;
-        Unavailable: ``chain_view_stale``; for the registration also ``not_owner``, ``title_superseded``, ``register_behind``.
+        Unavailable: ``chain_view_stale``; for the registration also ``not_owner``,
+            ``title_superseded``, ``register_behind``.
     """
     row = await asyncio.to_thread(find, context, deal_id)
     terms = DealTerms.from_json(row.terms)
@@ -285,81 +342,103 @@ async def sign(context: Context, deal_id: bytes, step: Step, given: Mapping[str,
         version=1,
         deal_id=deal_id,
         step=int(step),
-        content=terms.content if record is None or salt is None else commit(salt, STEP_DOMAIN, record),
+        content=terms.content
+        if record is None or salt is None
+        else commit(salt, STEP_DOMAIN, record),
         signed_at=context.now(),
     )
     signature = context.sign(statement)
 
-    def change(session: Session) -> SignedStep:
-        known = session.get(SignedStep, (deal_id, int(step)))
+    def change(session: Session) -> StepRow:
+        known = session.get(StepRow, (deal_id, int(step)))
         if known is not None and known.signature is not None:
             _require_same_record(known, given)
         if known is None or known.signature is None:
-            _keep(context, session, deal_id, statement, signature, record, salt)
+            _store_step(context, session, deal_id, statement, signature, record, salt)
             append_statement(session, statement, context.domain(CONTRACT), at=statement.signed_at)
-        if step is Step.AGENT:
-            _send_agreeing(context, session, terms)
+        if step is StepKind.AGENT:
+            _send_agreed_steps(context, session, terms)
         else:
             _send_step(context, session, terms, step)
-        return session.get_one(SignedStep, (deal_id, int(step)))
+        return session.get_one(StepRow, (deal_id, int(step)))
 
-    kept = await context.database.awrite(change)
-    await _hand_out(context, terms, deal_id, step)
-    return {**_step_json(kept), "operation": kept.operation}
+    stored = await context.database.awrite(change)
+    await _deliver(context, terms, deal_id, step)
+    return {**_step_json(stored), "operation": stored.operation}
 
 
 def _checked_step(
-    context: Context, row: Deal, terms: DealTerms, step: Step, given: Mapping[str, Any] | None
+    context: Context,
+    row: DealRow,
+    terms: DealTerms,
+    step: StepKind,
+    given: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any] | None, bytes | None]:
-    """What the step states, with its salt, once this organisation may sign it now; raises as ``sign``."""
+    """What the step states, with its salt, once this organisation may sign it now; raises as
+    ``sign``.
+    """
     state = _proved(context, row, terms)
-    require_turn(terms, step, member=context.member, done=_done(context, row.deal_id, terms, state.deal))
+    require_turn(
+        terms, step, member=context.member, done=_done(context, row.deal_id, terms, state.deal)
+    )
     content = _content(row)
     if terms.registrar == context.member:
         register.require_unit(context, str(content["unit"]), terms.unit)
-    if step is Step.REGISTER:
+    if step is StepKind.REGISTER:
         register.require_title_here(context, terms, _title(row))
         register.require_buyer(context, terms.buyer)
     return _stated(terms, step, content, given)
 
 
-def take_step(context: Context, caller: str, deal_id: bytes, value: Mapping[str, Any]) -> None:
+def receive_step(context: Context, caller: str, deal_id: bytes, value: Mapping[str, Any]) -> None:
     """Keep a party's signed step, with what it states, at another party's node."""
     row = find(context, deal_id)
     terms = DealTerms.from_json(row.terms)
     statement, signature, record, salt = _read_step(value)
     step = _require_statement(context, terms, deal_id, statement, signature)
-    if caller != holder_of(terms, step):
+    if caller != step_holder(terms, step):
         raise Forbidden("wrong_party", "A step is handed on by its own party.")
     if step not in AGREEING:
-        if salt is None or not opens(statement.content, salt=salt, domain=STEP_DOMAIN, record=record):
+        if salt is None or not opens(
+            statement.content, salt=salt, domain=STEP_DOMAIN, record=record
+        ):
             raise BadInput("record_differs", "What the step states is not what it commits to.")
         require_record(terms, step, _content(row), record)
-    context.database.write(lambda session: _keep(context, session, deal_id, statement, signature, record, salt) and None)
+    context.database.write(
+        lambda session: (
+            _store_step(context, session, deal_id, statement, signature, record, salt) and None
+        )
+    )
 
 
-def _require_statement(context: Context, terms: DealTerms, deal_id: bytes, statement: DealStep, signature: bytes) -> Step:
+def _require_statement(
+    context: Context, terms: DealTerms, deal_id: bytes, statement: DealStep, signature: bytes
+) -> StepKind:
     """The step is one of this deal's and signed by its party."""
     if statement.deal_id != deal_id:
         raise BadInput("other_deal", "The signature is under another deal.")
-    if statement.step not in {int(each) for each in steps_of(terms)}:
+    if statement.step not in {int(kind) for kind in steps_of(terms)}:
         raise BadInput("unknown_step", "The deal has no such step.")
-    step = Step(statement.step)
+    step = StepKind(statement.step)
     if step in AGREEING and statement.content != terms.content:
         raise BadInput("content_differs", "The signature is not under this deal's content.")
-    if step in PEOPLE:
+    if step in NATURAL_PERSONS:
         signer = recover(statement.digest(context.domain(CONTRACT)), signature)
-        if signer != (terms.seller if step is Step.SELLER else terms.buyer):
-            raise Forbidden("wrong_party", f"The step {step.name.lower()} is not signed by its own party.")
+        if signer != (terms.seller if step is StepKind.SELLER else terms.buyer):
+            raise Forbidden(
+                "wrong_party", f"The step {step.name.lower()} is not signed by its own party."
+            )
     else:
         _require_partys(context, party(terms, step), statement, signature)
     return step
 
 
 def _require_partys(context: Context, member: str, statement: DealStep, signature: bytes) -> None:
-    """The member signed it: by its status now, or, for what the chain is proved to have, by its key then, since it may be handed on much later."""
+    """The member signed it: by its status now, or, for what the chain is proved to have, by its key
+    then, since it may be handed on much later.
+    """
     with context.database.read() as session:
-        known = session.get(SignedStep, (statement.deal_id, statement.step))
+        known = session.get(StepRow, (statement.deal_id, statement.step))
     taken = proved.step_hash(context, statement.deal_id, statement.step) == statement.struct_hash()
     if taken and known is not None and known.height:
         require_signed_at(context, member, statement, signature, known.height, KeyPurpose.STATEMENT)
@@ -367,10 +446,12 @@ def _require_partys(context: Context, member: str, statement: DealStep, signatur
         require_signed_by(context, member, statement, signature, KeyPurpose.STATEMENT)
 
 
-def _stated(terms: DealTerms, step: Step, content: Mapping[str, Any], given: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, bytes | None]:
+def _stated(
+    terms: DealTerms, step: StepKind, content: Mapping[str, Any], given: Mapping[str, Any] | None
+) -> tuple[dict[str, Any] | None, bytes | None]:
     if step in AGREEING:
         return None, None
-    if step is Step.TAX:
+    if step is StepKind.TAX:
         record = compute(require_content(content))
         if given is not None and dict(given) != record:
             raise Conflict(
@@ -378,23 +459,25 @@ def _stated(terms: DealTerms, step: Step, content: Mapping[str, Any], given: Map
                 "The tax sheet that was shown is not the one the rules give now.",
                 hint="Look at it again: qiaolian deal taxes.",
             )
-    elif step is Step.MORTGAGE:
+    elif step is StepKind.MORTGAGE:
         record = {"lender": terms.bank, "loan": content["loan"], **(given or {})}
-    elif step is Step.NOTARY:
+    elif step is StepKind.NOTARY:
         record = {"notary": terms.notary, **(given or {})}
     else:
         record = {"registrar": terms.registrar, "unit": content["unit"], **(given or {})}
     return require_record(terms, step, content, record), new_salt()
 
 
-def _require_same_record(known: SignedStep, given: Mapping[str, Any] | None) -> None:
-    """A signed step is signed again only as it is: ``step_taken`` where the repetition states something else."""
+def _require_same_record(known: StepRow, given: Mapping[str, Any] | None) -> None:
+    """A signed step is signed again only as it is: ``step_taken`` where the repetition states
+    something else.
+    """
     record = known.record or {}
     if any(record.get(name) != value for name, value in (given or {}).items()):
         raise Conflict("step_taken", "The step is signed and states something else.")
 
 
-def _keep(
+def _store_step(
     context: Context,
     session: Session,
     deal_id: bytes,
@@ -403,10 +486,18 @@ def _keep(
     record: Mapping[str, Any] | None,
     salt: bytes | None,
 ) -> bool:
-    """Store a signed step once; whether it is new. Another signature under a step that has one is ``step_taken``."""
-    known = session.get(SignedStep, (deal_id, statement.step))
+    """Store a signed step once; whether it is new. Another signature under a step that has one is
+    ``step_taken``.
+    """
+    known = session.get(StepRow, (deal_id, statement.step))
     if known is None:
-        known = SignedStep(deal_id=deal_id, step=statement.step, statement=statement.to_json(), operation="", height=0)
+        known = StepRow(
+            deal_id=deal_id,
+            step=statement.step,
+            statement=statement.to_json(),
+            operation="",
+            height=0,
+        )
         session.add(known)
     elif known.statement != statement.to_json():
         raise Conflict("step_taken", "Another statement is signed under this step.")
@@ -418,67 +509,98 @@ def _keep(
     return True
 
 
-def _send_agreeing(context: Context, session: Session, terms: DealTerms) -> str:
-    """Open the deal once the seller has signed; what buyer and agent signed follows it. The last operation sent."""
+def _send_agreed_steps(context: Context, session: Session, terms: DealTerms) -> str:
+    """Open the deal once the seller has signed; what buyer and agent signed follows it. The last
+    operation sent.
+    """
     deal_id = terms.struct_hash()
-    row, seller = session.get_one(Deal, deal_id), session.get(SignedStep, (deal_id, int(Step.SELLER)))
+    row, seller = (
+        session.get_one(DealRow, deal_id),
+        session.get(StepRow, (deal_id, int(StepKind.SELLER))),
+    )
     if seller is None or seller.signature is None:
         return ""
     last = ""
     if _unsent(session, seller):
-        last = row.operation = seller.operation = attempt(session, f"deal/{deal_id.hex()}/open")
+        last = row.operation = seller.operation = next_attempt(
+            session, f"deal/{deal_id.hex()}/open"
+        )
         title, step = TitleStatement.from_json(row.title), DealStep.from_json(seller.statement)
-        _enqueue(context, session, last, "open", [terms, title, row.title_signature, step, seller.signature])
-    for step_after in (Step.BUYER, Step.AGENT):
+        _enqueue(
+            context,
+            session,
+            last,
+            "open",
+            [terms, title, row.title_signature, step, seller.signature],
+        )
+    for step_after in (StepKind.BUYER, StepKind.AGENT):
         last = _send_step(context, session, terms, step_after) or last
     return last
 
 
-def _send_step(context: Context, session: Session, terms: DealTerms, step: Step) -> str:
+def _send_step(context: Context, session: Session, terms: DealTerms, step: StepKind) -> str:
     """Send a signed step unless it was sent; its operation then."""
     deal_id = terms.struct_hash()
-    row = session.get(SignedStep, (deal_id, int(step)))
+    row = session.get(StepRow, (deal_id, int(step)))
     if row is None or row.signature is None or not _unsent(session, row):
         return ""
-    row.operation = attempt(session, f"deal/{deal_id.hex()}/{step.name.lower()}")
-    _enqueue(context, session, row.operation, "steps", [terms, [DealStep.from_json(row.statement)], [row.signature]])
+    row.operation = next_attempt(session, f"deal/{deal_id.hex()}/{step.name.lower()}")
+    _enqueue(
+        context,
+        session,
+        row.operation,
+        "steps",
+        [terms, [DealStep.from_json(row.statement)], [row.signature]],
+    )
     return row.operation
 
 
-def _unsent(session: Session, row: SignedStep) -> bool:
+def _unsent(session: Session, row: StepRow) -> bool:
     return not row.height and (not row.operation or refused(session, row.operation))
 
 
-async def _hand_out(context: Context, terms: DealTerms, deal_id: bytes, step: Step) -> None:
-    """Give a signed step to the other parties at once. One that does not take it now asks for it when the chain has told it (``delivery``)."""
-    body = await context.database.aread(lambda session: _step_json(session.get_one(SignedStep, (deal_id, int(step)))))
+async def _deliver(context: Context, terms: DealTerms, deal_id: bytes, step: StepKind) -> None:
+    """Give a signed step to the other parties at once. One that does not take it now asks for it
+    when the chain has told it (``delivery``).
+    """
+    body = await context.database.aread(
+        lambda session: _step_json(session.get_one(StepRow, (deal_id, int(step))))
+    )
     path = f"/v1/peer/deals/0x{deal_id.hex()}/steps"
-    others = [each for each in members_of(terms) if each != context.member]
-    await fanout.for_each(others, lambda member: context.peers.post(member, path, body), seconds=HAND_OUT_SECONDS)
+    others = [name for name in members_of(terms) if name != context.member]
+    await fanout.for_each(
+        others, lambda member: context.peers.post(member, path, body), seconds=DELIVERY_SECONDS
+    )
 
 
-async def fetch_step(context: Context, deal_id: bytes, step: Step) -> None:
-    """Get a signed step this node lacks from its party, as checked as one handed in; nothing is asked when it is here.
+async def fetch_step(context: Context, deal_id: bytes, step: StepKind) -> None:
+    """Get a signed step this node lacks from its party, as checked as one handed in; nothing is
+    asked when it is here.
 
     Raises:
-        Conflict: ``step_taken`` for another statement than the chain has; BadInput: ``step_malformed``, ``record_differs``, ``tax_differs``,
-            and what else ``take_step`` refuses; Unavailable: the party cannot be reached; and whatever refusal it gives.
+        Conflict: ``step_taken`` for another statement than the chain has; BadInput:
+            ``step_malformed``, ``record_differs``, ``tax_differs``, and what else ``receive_step``
+            refuses; Unavailable: the party cannot be reached; and whatever refusal it gives.
     """
-    known = await context.database.aread(lambda session: session.get(SignedStep, (deal_id, int(step))))
+    known = await context.database.aread(lambda session: session.get(StepRow, (deal_id, int(step))))
     if known is None or known.signature is not None:
         return
-    holder = holder_of(DealTerms.from_json((await asyncio.to_thread(find, context, deal_id)).terms), step)
+    holder = step_holder(
+        DealTerms.from_json((await asyncio.to_thread(find, context, deal_id)).terms), step
+    )
     found = await context.peers.get(holder, f"/v1/peer/deals/0x{deal_id.hex()}/steps/{int(step)}")
     try:
         answer = loads(dumps(found))
     except (ValueError, RecursionError) as error:
         raise BadInput("step_malformed", "The party's answer is no strict JSON.") from error
     if _read_step(answer)[0].step != step:
-        raise BadInput("step_malformed", "The party answered with another step than it was asked for.")
-    await asyncio.to_thread(take_step, context, holder, deal_id, answer)
+        raise BadInput(
+            "step_malformed", "The party answered with another step than it was asked for."
+        )
+    await asyncio.to_thread(receive_step, context, holder, deal_id, answer)
 
 
-# --- Expiry ---------------------------------------------------------------------------------------------------------------------
+# --- Expiry ---------------------------------------------------------------------------------------
 
 
 def expire(context: Context, deal_id: bytes) -> str:
@@ -489,27 +611,29 @@ def expire(context: Context, deal_id: bytes) -> str:
         raise Conflict("not_yet_expired", "The deal has not expired yet.")
 
     def change(session: Session) -> str:
-        operation = attempt(session, f"deal/{deal_id.hex()}/expire")
+        operation = next_attempt(session, f"deal/{deal_id.hex()}/expire")
         _enqueue(context, session, operation, "expire", [terms])
         return operation
 
     return context.database.write(change)
 
 
-# --- Reading --------------------------------------------------------------------------------------------------------------------
+# --- Reading --------------------------------------------------------------------------------------
 
 
-def find(context: Context, deal_id: bytes) -> Deal:
+def find(context: Context, deal_id: bytes) -> DealRow:
     """A deal this node knows; ``deal_unknown``."""
     with context.database.read() as session:
-        row = session.get(Deal, deal_id)
+        row = session.get(DealRow, deal_id)
     if row is None:
         raise NotFound("deal_unknown", "This node knows no such deal.")
     return row
 
 
 def describe(context: Context, deal_id: bytes) -> dict[str, Any]:
-    """A deal with its steps, and where it stands: ``draft``, ``opening``, ``open``, ``registered``, ``expired``, ``refused``."""
+    """A deal with its steps, and where it stands: ``draft``, ``opening``, ``open``, ``registered``,
+    ``expired``, ``refused``.
+    """
     row = find(context, deal_id)
     with context.database.read() as session:
         return _listed(session, row)
@@ -518,7 +642,7 @@ def describe(context: Context, deal_id: bytes) -> dict[str, Any]:
 def listing(context: Context, page: PageRequest) -> Page[dict[str, Any]]:
     """Deals this node knows, the latest drawn up first; ``cursor_malformed``."""
     with context.database.read() as session:
-        found = page_of(session, sa.select(Deal), (Deal.added, Deal.deal_id), page)
+        found = page_of(session, sa.select(DealRow), (DealRow.added, DealRow.deal_id), page)
         return found.map(lambda row: _listed(session, row))
 
 
@@ -527,7 +651,7 @@ def taxes(context: Context, deal_id: bytes) -> dict[str, Any]:
     return compute(require_content(_content(find(context, deal_id))))
 
 
-def signed_steps(context: Context, deal_id: bytes) -> list[SignedStep]:
+def signed_steps(context: Context, deal_id: bytes) -> list[StepRow]:
     """The steps known here, in order."""
     with context.database.read() as session:
         return list(session.scalars(_steps_query(deal_id)))
@@ -539,22 +663,24 @@ def step_of(context: Context, caller: str, deal_id: bytes, step: int) -> dict[st
     if caller not in members_of(terms):
         raise Forbidden("deal_of_others", "The deal is another's.")
     with context.database.read() as session:
-        row = session.get(SignedStep, (deal_id, step))
+        row = session.get(StepRow, (deal_id, step))
     if row is None or row.signature is None:
         raise NotFound("step_unknown", "This node has no such signed step.")
     return _step_json(row)
 
 
 def apply(session: Session, event: Event, *, member: str, roles: Role) -> None:
-    """Store one of PropertyLedger's events that concerns this member, for display and search; a supervisor stores all.
+    """Store one of PropertyLedger's events that concerns this member, for display and search; a
+    supervisor stores all.
 
-    No right follows from it: what allows a step, and whose a home is, comes from proved records (``proved``, ``register``).
+    No right follows from it: what allows a step, and whose a home is, comes from proved records
+    (``proved``, ``register``).
     """
     arguments = event.arguments
     if event.name == "DealOpened":
         _opened(session, event, member, bool(roles & Role.SUPERVISOR))
         return
-    row = session.get(Deal, arguments["dealId"]) if "dealId" in arguments else None
+    row = session.get(DealRow, arguments["dealId"]) if "dealId" in arguments else None
     if row is None:
         return
     if event.name == "DealStepped":
@@ -568,13 +694,16 @@ def apply(session: Session, event: Event, *, member: str, roles: Role) -> None:
 def _opened(session: Session, event: Event, member: str, all_deals: bool) -> None:
     deal_id, terms = event.arguments["dealId"], event.arguments["terms"]
     if terms.struct_hash() != deal_id:
-        log.error("an opened deal was not stored: its id is not that of its terms", extra={"deal": "0x" + deal_id.hex()})
+        log.error(
+            "an opened deal was not stored: its id is not that of its terms",
+            extra={"deal": "0x" + deal_id.hex()},
+        )
         return
-    row = session.get(Deal, deal_id)
+    row = session.get(DealRow, deal_id)
     if row is None:
         if not all_deals and member not in members_of(terms):
             return
-        row = Deal(
+        row = DealRow(
             deal_id=deal_id,
             unit=terms.unit,
             terms=terms.to_json(),
@@ -587,39 +716,48 @@ def _opened(session: Session, event: Event, member: str, all_deals: bool) -> Non
     row.opened_at = event.height
 
 
-def _stepped(session: Session, row: Deal, event: Event) -> None:
+def _stepped(session: Session, row: DealRow, event: Event) -> None:
     statement: DealStep = event.arguments["statement"]
-    known = session.get(SignedStep, (row.deal_id, statement.step))
+    known = session.get(StepRow, (row.deal_id, statement.step))
     if known is None:
-        known = SignedStep(deal_id=row.deal_id, step=statement.step, operation="")
+        known = StepRow(deal_id=row.deal_id, step=statement.step, operation="")
         session.add(known)
     if known.statement != statement.to_json():
         # The chain's word stands; a signature under another statement is of no use.
-        known.statement, known.signature, known.record, known.salt = statement.to_json(), None, None, None
+        known.statement, known.signature, known.record, known.salt = (
+            statement.to_json(),
+            None,
+            None,
+            None,
+        )
     known.height = event.height
 
 
-def _done(context: Context, deal_id: bytes, terms: DealTerms, deal: DealWord) -> set[Step]:
-    """Steps the chain is proved to have; at the agent's node also those it has sent, since its own sending order puts them first."""
-    done = {step for step in Step if deal.done(step)}
+def _done(context: Context, deal_id: bytes, terms: DealTerms, deal: DealRecord) -> set[StepKind]:
+    """Steps the chain is proved to have; at the agent's node also those it has sent, since its own
+    sending order puts them first.
+    """
+    done = {step for step in StepKind if deal.done(step)}
     if terms.agent == context.member:
-        done |= {Step(row.step) for row in signed_steps(context, deal_id) if row.operation}
+        done |= {StepKind(row.step) for row in signed_steps(context, deal_id) if row.operation}
     return done
 
 
-def _title(row: Deal) -> TitleStatement:
+def _title(row: DealRow) -> TitleStatement:
     if row.title is None:
-        raise Conflict("content_unknown", "The deal's title statement has not been sent to this node.")
+        raise Conflict(
+            "content_unknown", "The deal's title statement has not been sent to this node."
+        )
     return TitleStatement.from_json(row.title)
 
 
-def _content(row: Deal) -> Mapping[str, Any]:
+def _content(row: DealRow) -> Mapping[str, Any]:
     if row.content is None:
         raise Conflict("content_unknown", "The deal's content has not been sent to this node.")
     return row.content
 
 
-def _listed(session: Session, row: Deal) -> dict[str, Any]:
+def _listed(session: Session, row: DealRow) -> dict[str, Any]:
     steps = list(session.scalars(_steps_query(row.deal_id)))
     refusal = _refusal(session, row, steps)
     state = (
@@ -645,25 +783,32 @@ def _listed(session: Session, row: Deal) -> dict[str, Any]:
         "openedAt": row.opened_at or None,
         "registeredAt": row.registered_at or None,
         "expiredAt": row.expired_at or None,
-        "steps": [{"step": Step(each.step).name.lower(), "height": each.height or None, "record": each.record} for each in steps],
+        "steps": [
+            {
+                "step": StepKind(step.step).name.lower(),
+                "height": step.height or None,
+                "record": step.record,
+            }
+            for step in steps
+        ],
     }
 
 
-def _refusal(session: Session, row: Deal, steps: list[SignedStep]) -> str | None:
+def _refusal(session: Session, row: DealRow, steps: list[StepRow]) -> str | None:
     """The code of the first call of this node's that the chain refused."""
-    operations = [row.operation, *(each.operation for each in steps if not each.height)]
-    for operation in dict.fromkeys(each for each in operations if each):
-        ending = outcome(session, operation)
-        if ending.state == "reverted":
-            return ending.code
+    operations = [row.operation, *(step.operation for step in steps if not step.height)]
+    for operation in dict.fromkeys(name for name in operations if name):
+        status = outcome(session, operation)
+        if status.state == "reverted":
+            return status.code
     return None
 
 
-def _steps_query(deal_id: bytes) -> sa.Select[SignedStep]:
-    return sa.select(SignedStep).where(SignedStep.deal_id == deal_id).order_by(SignedStep.step)
+def _steps_query(deal_id: bytes) -> sa.Select[StepRow]:
+    return sa.select(StepRow).where(StepRow.deal_id == deal_id).order_by(StepRow.step)
 
 
-def _shared(row: Deal) -> dict[str, Any]:
+def _shared(row: DealRow) -> dict[str, Any]:
     return {
         "terms": row.terms,
         "content": row.content,
@@ -674,11 +819,13 @@ def _shared(row: Deal) -> dict[str, Any]:
     }
 
 
-def _read_deal(value: Mapping[str, Any]) -> Deal:
+def _read_deal(value: Mapping[str, Any]) -> DealRow:
     try:
         terms = DealTerms.from_json(value["terms"])
-        certificates = [CertifiedKey.from_json(each).to_json() for each in value["certificates"]]
-        row = Deal(
+        certificates = [
+            CertifiedKey.from_json(certificate).to_json() for certificate in value["certificates"]
+        ]
+        row = DealRow(
             deal_id=terms.struct_hash(),
             unit=terms.unit,
             terms=terms.to_json(),
@@ -693,13 +840,17 @@ def _read_deal(value: Mapping[str, Any]) -> Deal:
             expired_at=0,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput("deal_malformed", "A deal lacks a part or has one of the wrong form.") from error
+        raise BadInput(
+            "deal_malformed", "A deal lacks a part or has one of the wrong form."
+        ) from error
     if len(certificates) != 2:
-        raise BadInput("deal_malformed", "A deal comes with the seller's and the buyer's certificate.")
+        raise BadInput(
+            "deal_malformed", "A deal comes with the seller's and the buyer's certificate."
+        )
     return row
 
 
-def _step_json(row: SignedStep) -> dict[str, Any]:
+def _step_json(row: StepRow) -> dict[str, Any]:
     return {
         "statement": row.statement,
         "signature": None if row.signature is None else "0x" + row.signature.hex(),
@@ -718,10 +869,14 @@ def _read_step(value: Any) -> tuple[DealStep, bytes, dict[str, Any] | None, byte
             None if salt is None else schema.salt(salt),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput("step_malformed", "A signed step lacks a part or has one of the wrong form.") from error
+        raise BadInput(
+            "step_malformed", "A signed step lacks a part or has one of the wrong form."
+        ) from error
 
 
-def _enqueue(context: Context, session: Session, operation: str, function: str, arguments: list[Any]) -> None:
+def _enqueue(
+    context: Context, session: Session, operation: str, function: str, arguments: list[Any]
+) -> None:
     enqueue(
         session,
         sender=context.transaction_address,

@@ -1,4 +1,6 @@
-"""Tables of property: the registration centre's units and titles, and deals as each party keeps them."""
+"""Tables of property: the registration centre's units and titles, and deals as each party keeps
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,20 @@ import time
 from sqlalchemy import JSON, BigInteger, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chain.database import Base
+from chain.core.database import Base
 
 
 class PropertySecret(Base):
-    """The registration centre's secret behind the units' pseudonyms; made at first use, never shown."""
+    """The registration centre's secret behind the units' pseudonyms; made at first use, never
+    shown.
+    """
 
     __tablename__ = "property_secret"
     name: Mapped[str] = mapped_column(primary_key=True)
     secret: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class Unit(Base):
+class UnitRow(Base):
     """A unit of the register, at the registration centre: who owns it, by the code of its identity."""
 
     __tablename__ = "property_unit"
@@ -29,10 +33,12 @@ class Unit(Base):
     registered_at: Mapped[int] = mapped_column(default=0)
     """Height of the last deal's registration; 0 while the register's first entry stands."""
     last_registration: Mapped[bytes] = mapped_column(LargeBinary, default=bytes(32))
-    """The deal that made ``owner`` the owner, as the chain proved it; 32 zero bytes while the register's first entry stands."""
+    """The deal that made ``owner`` the owner, as the chain proved it; 32 zero bytes while the
+    register's first entry stands.
+    """
 
 
-class Title(Base):
+class TitleRow(Base):
     """A title statement this registration centre issued."""
 
     __tablename__ = "property_title"
@@ -42,7 +48,7 @@ class Title(Base):
     signature: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class Hold(Base):
+class HoldRow(Base):
     """A hold placed or lifted by this registration centre, with the order it cites."""
 
     __tablename__ = "property_hold"
@@ -52,19 +58,22 @@ class Hold(Base):
     statement: Mapped[dict[str, object]] = mapped_column(JSON)
     signature: Mapped[bytes] = mapped_column(LargeBinary)
     ends_at: Mapped[int | None] = mapped_column(BigInteger)
-    """When the hold ends, in Unix seconds; None for a lift, and once a later order took its place."""
+    """When the hold ends, in Unix seconds; None for a lift, and once a later order took its place.
+    """
     order: Mapped[dict[str, object]] = mapped_column("court_order", JSON)
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     operation: Mapped[str]
 
 
-class Deal(Base):
+class DealRow(Base):
     """A deal this member is a party of (or sees as supervisor, then without content)."""
 
     __tablename__ = "property_deal"
     deal_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     added: Mapped[int] = mapped_column(BigInteger, default=time.time_ns, index=True)
-    """When this node added the row, in nanoseconds since 1970: the order of lists. It never changes."""
+    """When this node added the row, in nanoseconds since 1970: the order of lists. It never
+    changes.
+    """
     unit: Mapped[bytes] = mapped_column(LargeBinary, index=True)
     terms: Mapped[dict[str, object]] = mapped_column(JSON)
     content: Mapped[dict[str, object] | None] = mapped_column(JSON)
@@ -80,8 +89,10 @@ class Deal(Base):
     expired_at: Mapped[int] = mapped_column(default=0)
 
 
-class SignedStep(Base):
-    """One step's statement; ``height`` 0 until the chain has it, ``signature`` and ``record`` empty until its party sent them."""
+class StepRow(Base):
+    """One step's statement; ``height`` 0 until the chain has it, ``signature`` and ``record`` empty
+    until its party sent them.
+    """
 
     __tablename__ = "property_step"
     deal_id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)

@@ -1,7 +1,8 @@
-"""Taxes on the sale of a home (税证联办), computed from versioned rule data. Pure: the same facts and rules give the same sheet anywhere.
+"""Taxes on the sale of a home (税证联办), computed from versioned rule data. Pure: the same facts and
+rules give the same sheet anywhere.
 
-The rule files in ``data/`` name their sources, their validity and their rounding. Money is fen, rates are basis points, areas are square
-centimetres, holding periods are whole months.
+The rule files in ``data/`` name their sources, their validity and their rounding. Money is fen,
+rates are basis points, areas are square centimetres, holding periods are whole months.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from chain.errors import BadInput
+from chain.core.errors import BadInput
 
 CURRENT = "tax-rules-2024-12"
 _KNOWN = (CURRENT,)
-MOST_FEN = 10**15
+MAX_FEN = 10**15
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,26 @@ class TaxFacts:
     buyer_homes: int
     """Homes the buyer's family owns already."""
     original_price: int | None = None
-    """What the seller paid and spent on it, in fen; None when it cannot be shown, then income tax is on the price."""
+    """What the seller paid and spent on it, in fen; None when it cannot be shown, then income tax
+    is on the price.
+    """
 
 
 @functools.cache
 def rules(name: str = CURRENT) -> Mapping[str, Any]:
     """A rule file by name; ``tax_rules_unknown``."""
     if name not in _KNOWN:
-        raise BadInput("tax_rules_unknown", "There are no tax rules of that name.", hint=", ".join(_KNOWN))
+        raise BadInput(
+            "tax_rules_unknown", "There are no tax rules of that name.", hint=", ".join(_KNOWN)
+        )
     text = resources.files("registry.property").joinpath("data", f"{name}.json").read_text("utf-8")
     loaded: Mapping[str, Any] = json.loads(text)
     return loaded
 
 
 def compute(facts: TaxFacts, *, rules_name: str = CURRENT) -> dict[str, Any]:
-    """The tax sheet: a line for each tax with payer, base, rate, amount and ground, and the totals by payer.
+    """The tax sheet: a line for each tax with payer, base, rate, amount and ground, and the totals
+    by payer.
 
     Raises:
         BadInput: ``tax_facts_wrong`` for facts that no sale can have.
@@ -57,12 +63,22 @@ def compute(facts: TaxFacts, *, rules_name: str = CURRENT) -> dict[str, Any]:
     _require(facts)
     book = rules(rules_name)
     vat, base = _value_added_tax(book, facts)
-    lines = [_deed_tax(book, facts, base), vat, *_surcharges(book, vat), _income_tax(book, facts, base)]
-    by_payer = {payer: sum(line["amount"] for line in lines if line["payer"] == payer) for payer in ("buyer", "seller")}
+    lines = [
+        _deed_tax(book, facts, base),
+        vat,
+        *_surcharges(book, vat),
+        _income_tax(book, facts, base),
+    ]
+    by_payer = {
+        payer: sum(line["amount"] for line in lines if line["payer"] == payer)
+        for payer in ("buyer", "seller")
+    }
     return {
         "rules": book["id"],
         "price": str(facts.price),
-        "lines": [{**line, "base": str(line["base"]), "amount": str(line["amount"])} for line in lines],
+        "lines": [
+            {**line, "base": str(line["base"]), "amount": str(line["amount"])} for line in lines
+        ],
         "buyer": str(by_payer["buyer"]),
         "seller": str(by_payer["seller"]),
         "total": str(sum(by_payer.values())),
@@ -75,14 +91,23 @@ def half_up(numerator: int, denominator: int) -> int:
 
 
 def _line(tax: str, payer: str, base: int, rate: int, amount: int, ground: str) -> dict[str, Any]:
-    return {"tax": tax, "payer": payer, "base": base, "rate": rate, "amount": amount, "ground": ground}
+    return {
+        "tax": tax,
+        "payer": payer,
+        "base": base,
+        "rate": rate,
+        "amount": amount,
+        "ground": ground,
+    }
 
 
 def _value_added_tax(book: Mapping[str, Any], facts: TaxFacts) -> tuple[dict[str, Any], int]:
     """The tax's line and the price without it."""
     part, whole = book["valueAddedTax"], book["basisPoints"]
     if facts.months_held >= part["exemptFromMonthsHeld"]:
-        return _line("value-added-tax", part["payer"], facts.price, 0, 0, "held-long-enough"), facts.price
+        return _line(
+            "value-added-tax", part["payer"], facts.price, 0, 0, "held-long-enough"
+        ), facts.price
     amount = half_up(facts.price * part["rate"], whole + part["rate"])
     net = facts.price - amount
     return _line("value-added-tax", part["payer"], net, part["rate"], amount, "held-too-short"), net
@@ -93,14 +118,14 @@ def _surcharges(book: Mapping[str, Any], vat: Mapping[str, Any]) -> list[dict[st
     ground = "halved" if vat["amount"] else "no-value-added-tax"
     return [
         _line(
-            each["tax"],
+            surcharge["tax"],
             part["payer"],
             vat["amount"],
-            each["rate"] * each["due"] // whole,
-            half_up(vat["amount"] * each["rate"] * each["due"], whole * whole),
+            surcharge["rate"] * surcharge["due"] // whole,
+            half_up(vat["amount"] * surcharge["rate"] * surcharge["due"], whole * whole),
             ground,
         )
-        for each in part["surcharges"]
+        for surcharge in part["surcharges"]
     ]
 
 
@@ -131,7 +156,9 @@ def _income_tax(book: Mapping[str, Any], facts: TaxFacts, base: int) -> dict[str
 
 def _require(facts: TaxFacts) -> None:
     original = facts.original_price
-    if not 0 < facts.price <= MOST_FEN or (original is not None and not 0 <= original <= MOST_FEN):
+    if not 0 < facts.price <= MAX_FEN or (original is not None and not 0 <= original <= MAX_FEN):
         raise BadInput("tax_facts_wrong", "A sale has a price above zero, in fen.")
     if facts.area <= 0 or facts.months_held < 0 or facts.buyer_homes < 0:
-        raise BadInput("tax_facts_wrong", "A home has an area; months held and homes owned are not negative.")
+        raise BadInput(
+            "tax_facts_wrong", "A home has an area; months held and homes owned are not negative."
+        )

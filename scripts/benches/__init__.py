@@ -1,1 +1,3 @@
-"""The parts of ``qiaolian bench``, one module each; every figure stands beside a baseline of the same run."""
+"""The parts of ``qiaolian bench``, one module each; every figure stands beside a baseline of the
+same run.
+"""

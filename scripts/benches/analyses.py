@@ -1,4 +1,6 @@
-"""An analysis of a million rows at their owner, from two daemons' hellos to their receipts, beside DuckDB reading the same file by itself."""
+"""An analysis of a million rows at their owner, from two daemons' hellos to their receipts, beside
+DuckDB reading the same file by itself.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +41,36 @@ Income = { type = "number", uses = ["aggregate"], low = 0, high = 100000 }
 def run(say: Callable[[str], None]) -> list[Figure]:
     """The median of some runs of each; the results must agree."""
     say(f"analysis of {ROWS:,} rows")
-    parties = {"tax": {"role": "owner", "source": "records", "columns": ["Age", "Home", "Income", "Late"]}, "bank": {"role": "analyst"}}
-    spec = {"job": "analysis", "protocol": "analysis", "purpose": "measurement", "parties": parties, "parameters": {"sql": _SQL.format("records")}}
+    parties = {
+        "tax": {"role": "owner", "source": "records", "columns": ["Age", "Home", "Income", "Late"]},
+        "bank": {"role": "analyst"},
+    }
+    spec = {
+        "job": "analysis",
+        "protocol": "analysis",
+        "purpose": "measurement",
+        "parties": parties,
+        "parameters": {"sql": _SQL.format("records")},
+    }
     job = Job.from_json(spec)
     with tempfile.TemporaryDirectory() as directory:
-        made = Parties.make(Path(directory), {"tax": {"records": _records()}, "bank": {}}, form="parquet", policies={"tax": _POLICY})
+        made = Parties.make(
+            Path(directory),
+            {"tax": {"records": _records()}, "bank": {}},
+            form="parquet",
+            policies={"tax": _POLICY},
+        )
         plain = [_plain(made.source("tax", "records")) for _ in range(ROUNDS)]
         with made:
             made.approve(job)
             receipts = [made.run(job) for _ in range(ROUNDS)]
-        assert all(receipt_set["bank"]["metrics"] == {"rows": plain[0][1], "missing": 0} for receipt_set in receipts)
-        spent = statistics.median(max(float(receipt["seconds"]) for receipt in receipt.values()) for receipt in receipts)
+        assert all(
+            receipt_set["bank"]["metrics"] == {"rows": plain[0][1], "missing": 0}
+            for receipt_set in receipts
+        )
+        spent = statistics.median(
+            max(float(receipt["seconds"]) for receipt in receipt.values()) for receipt in receipts
+        )
     return [
         Figure(
             f"analysis of {ROWS:,} rows, confined and checked, parquet",
@@ -76,5 +97,7 @@ def _records() -> pa.Table:
 def _plain(path: Path) -> tuple[float, int]:
     """Seconds and rows of the same SQL over the file, unchecked, with all processors."""
     started = time.perf_counter()
-    rows = duckdb.connect(":memory:").execute(_SQL.format("read_parquet($1)"), [str(path)]).fetchall()
+    rows = (
+        duckdb.connect(":memory:").execute(_SQL.format("read_parquet($1)"), [str(path)]).fetchall()
+    )
     return time.perf_counter() - started, len(rows)

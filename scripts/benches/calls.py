@@ -1,8 +1,11 @@
-"""Metered calls over real nodes: one lane's time, and the rate over eight agreements, against a stripped prototype.
+"""Metered calls over real nodes: one lane's time, and the rate over eight agreements, against a
+stripped prototype.
 
-The prototype does what no design can leave out, in this process and without a network: both sides sign and check, and each makes one durable insert.
+The prototype does what no design can leave out, in this process and without a network: both sides
+sign and check, and each makes one durable insert.
 
-Times and rates tell how busy the machine is as much as how quick the calls are; the processor time of a call does not.
+Times and rates tell how busy the machine is as much as how quick the calls are; the processor time
+of a call does not.
 """
 
 from __future__ import annotations
@@ -22,17 +25,17 @@ from pathlib import Path
 import psutil
 import uvloop
 
-from chain.crypto import address_of, new_private_key, recover, sign_digest
-from chain.eip712 import Domain
-from chain.statements import KeyPurpose, UsageRequest
+from chain.core.crypto import address_of, new_private_key, recover, sign_digest
+from chain.ethereum.eip712 import Domain
+from chain.statements.types import KeyPurpose, UsageRequest
 from nodes.answers import node_refusal
 from nodes.http import ConnectionLost, Endpoint, ShownCertificate, client_tls
 from nodes.provision import Organisation
 from scripts.benches.figure import Figure
 from scripts.demo_steps import catalogue, records, trade, world
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import Deal, State
-from scripts.demo_steps.world import CAST
+from scripts.demo_steps.state import DemoAgreement, DemoState
+from scripts.demo_steps.world import ORGANISATIONS
 
 WARM_UP = 20
 ONE_LANE = 300
@@ -45,47 +48,82 @@ _KEYS = ("operator", "supervisor", "tax", "bank", "settlement")
 
 def run(say: Say) -> list[Figure]:
     """Lay out five nodes and one validator, then measure."""
-    cast = [replace(each, validator=each.key == "operator") for each in CAST if each.key in _KEYS]
+    cast = [
+        replace(organisation, validator=organisation.key == "operator")
+        for organisation in ORGANISATIONS
+        if organisation.key in _KEYS
+    ]
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         base_ms, base_rate, base_cpu = _prototype(root / "prototype.db")
-        screen, state = Screen(), State()
+        screen, state = Screen(), DemoState()
         screen.step(1, "a small network for the bench")
         sources = records.write_sources(root / "sources", records.loans())
         living = world.build(root, sources, screen, cast=cast)
         try:
             catalogue.publish_for_bench(living, screen, state)
-            deals = trade.prepare_for_bench(living, screen, state, traders=TRADERS, agreements=AGREEMENTS, calls=TOGETHER)
+            deals = trade.prepare_for_bench(
+                living, screen, state, traders=TRADERS, agreements=AGREEMENTS, calls=TOGETHER
+            )
             say("one lane")
             processes = [psutil.Process(pid) for pid in living.pids()]
             before = _spent(living, processes)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 times = runner.run(_one_lane(living.organisations["bank"], deals[0], state))
-            alone = _each(before, _spent(living, processes), WARM_UP + ONE_LANE)
+            alone = _per_call(before, _spent(living, processes), WARM_UP + ONE_LANE)
             say("eight agreements at once")
             rate, shared = _together(living, deals, state, processes)
         finally:
             living.stop()
     return [
-        Figure("metered call, one lane, p50", statistics.median(times), "ms", base_ms, "prototype without a network", "≤ 6 ms"),
-        Figure("metered calls, eight agreements at once", rate, "calls/s", base_rate, "prototype, one thread", "≥ 600/s"),
+        Figure(
+            "metered call, one lane, p50",
+            statistics.median(times),
+            "ms",
+            base_ms,
+            "prototype without a network",
+            "≤ 6 ms",
+        ),
+        Figure(
+            "metered calls, eight agreements at once",
+            rate,
+            "calls/s",
+            base_rate,
+            "prototype, one thread",
+            "≥ 600/s",
+        ),
         *(
-            Figure(f"processor time a call, {how}, {whose}", spent[whose], "ms", base_cpu, "prototype, both sides", aim)
-            for how, spent, aim in (("one lane", alone, "part of 6 ms"), ("eight agreements", shared, "3.3 ms for everything: 600/s on two cores"))
+            Figure(
+                f"processor time a call, {how}, {whose}",
+                spent[whose],
+                "ms",
+                base_cpu,
+                "prototype, both sides",
+                aim,
+            )
+            for how, spent, aim in (
+                ("one lane", alone, "part of 6 ms"),
+                ("eight agreements", shared, "3.3 ms for everything: 600/s on two cores"),
+            )
             for whose in spent
         ),
     ]
 
 
-async def _one_lane(bank: Organisation, deal: Deal, state: State) -> list[float]:
-    """One call after another. The nodes' own HTTP client asks: a general one would add half a millisecond of its own to each."""
+async def _one_lane(bank: Organisation, deal: DemoAgreement, state: DemoState) -> list[float]:
+    """One call after another. The nodes' own HTTP client asks: a general one would add half a
+    millisecond of its own to each.
+    """
 
     async def check(shown: ShownCertificate) -> None:
         if shown.fingerprint != bank.admission.key(KeyPurpose.TLS).fingerprint:
             raise ConnectionLost("another node")
 
     endpoint = Endpoint(host=bank.plan.host, port=bank.plan.port, tls=client_tls(), check=check)
-    headers = [("authorization", f"Bearer {bank.token('system')}"), ("content-type", "application/json")]
+    headers = [
+        ("authorization", f"Bearer {bank.token('system')}"),
+        ("content-type", "application/json"),
+    ]
     times = []
     for place in range(WARM_UP + ONE_LANE):
         body = trade.query(deal, state.traders[place % TRADERS])
@@ -100,8 +138,15 @@ async def _one_lane(bank: Organisation, deal: Deal, state: State) -> list[float]
     return times[WARM_UP:]
 
 
-def _together(living: world.World, deals: list[Deal], state: State, processes: list[psutil.Process]) -> tuple[float, dict[str, float]]:
-    """Two systems of the bank, each with batches that run over all agreements: calls a second, and milliseconds of processor time a call."""
+def _together(
+    living: world.World,
+    deals: list[DemoAgreement],
+    state: DemoState,
+    processes: list[psutil.Process],
+) -> tuple[float, dict[str, float]]:
+    """Two systems of the bank, each with batches that run over all agreements: calls a second, and
+    milliseconds of processor time a call.
+    """
     barrier = threading.Barrier(3)
 
     def work(part: int) -> int:
@@ -115,7 +160,7 @@ def _together(living: world.World, deals: list[Deal], state: State, processes: l
                 body = trade.query(deals[place % len(deals)], state.traders[place % TRADERS])
                 bodies.append({**body, "key": f"together-{part}-{place}"})
             answers = client.post("/v1/calls/batch", {"calls": bodies})["results"]
-            served += sum(each["outcome"] == "served" for each in answers)
+            served += sum(answer["outcome"] == "served" for answer in answers)
         client.close()
         return served
 
@@ -125,41 +170,50 @@ def _together(living: world.World, deals: list[Deal], state: State, processes: l
         started, before = time.monotonic(), _spent(living, processes)
         served = sum(job.result() for job in jobs)
         seconds, after = time.monotonic() - started, _spent(living, processes)
-    return served / seconds, _each(before, after, served)
+    return served / seconds, _per_call(before, after, served)
 
 
-def _each(before: dict[str, float], after: dict[str, float], calls: int) -> dict[str, float]:
+def _per_call(before: dict[str, float], after: dict[str, float], calls: int) -> dict[str, float]:
     """Milliseconds of processor time a call."""
     return {whose: (after[whose] - before[whose]) / calls * 1_000 for whose in after}
 
 
 def _spent(living: world.World, processes: list[psutil.Process]) -> dict[str, float]:
-    """Seconds of processor time so far: of both nodes that a call goes through, and of everything that runs here for it."""
-    by_pid = {each.pid: sum(each.cpu_times()[:2]) for each in processes}
-    nodes = {whose: living.organisations[key].node.api for whose, key in (("buyer's node", "bank"), ("gateway", "tax"))}
+    """Seconds of processor time so far: of both nodes that a call goes through, and of everything
+    that runs here for it.
+    """
+    by_pid = {process.pid: sum(process.cpu_times()[:2]) for process in processes}
+    nodes = {
+        whose: living.organisations[key].node.api
+        for whose, key in (("buyer's node", "bank"), ("gateway", "tax"))
+    }
     spent = {whose: by_pid[api.pid] for whose, api in nodes.items() if api is not None}
     return {**spent, "everything": sum(by_pid.values()) + time.process_time()}
 
 
 def _prototype(path: Path) -> tuple[float, float, float]:
-    """Sign, check and one durable insert on each side: milliseconds a call, calls a second, milliseconds of processor time a call."""
-    databases = [sqlite3.connect(path.with_suffix(f".{side}"), isolation_level=None) for side in range(2)]
-    for each in databases:
-        each.execute("PRAGMA journal_mode=WAL")
-        each.execute("PRAGMA synchronous=FULL")
-        each.execute("CREATE TABLE call (seq INTEGER PRIMARY KEY, signature BLOB)")
+    """Sign, check and one durable insert on each side: milliseconds a call, calls a second,
+    milliseconds of processor time a call.
+    """
+    databases = [
+        sqlite3.connect(path.with_suffix(f".{side}"), isolation_level=None) for side in range(2)
+    ]
+    for database in databases:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("CREATE TABLE call (seq INTEGER PRIMARY KEY, signature BLOB)")
     key, domain = new_private_key(), Domain(1, "0x" + "11" * 20)
     address = address_of(key)
     started, spent = time.perf_counter(), time.process_time()
     for seq in range(500):
         request = UsageRequest(1, bytes(32), 0, seq, 1, 1, seq, seq, bytes(32), bytes(32), 1)
-        for each in databases:
+        for database in databases:
             digest = request.digest(domain)
             signature = sign_digest(key, digest)
             if recover(digest, signature) != address:
                 raise ValueError("signature")
-            each.execute("INSERT INTO call VALUES (?, ?)", (seq, signature))
+            database.execute("INSERT INTO call VALUES (?, ?)", (seq, signature))
     seconds, spent = time.perf_counter() - started, time.process_time() - spent
-    for each in databases:
-        each.close()
+    for database in databases:
+        database.close()
     return seconds / 500 * 1_000, 500 / seconds, spent / 500 * 1_000

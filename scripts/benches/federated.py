@@ -1,7 +1,8 @@
-"""Joint computations over real daemons, TLS and files, each beside a peer or a plain computation of the same run.
+"""Joint computations over real daemons, TLS and files, each beside a peer or a plain computation of
+the same run.
 
-A time is the longest of the parties' own, from their hellos to their receipts: reading and committing to sources, the protocol, comparing heads and
-writing results are in it.
+A time is the longest of the parties' own, from their hellos to their receipts: reading and
+committing to sources, the protocol, comparing heads and writing results are in it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ SMALL = 4_000
 
 def run(say: Say) -> list[Figure]:
     """All of them, in the order of the page."""
-    return [*_intersections(say), *scorecards.run(say), *forests.run(say), *secure_sums.run(say), *analyses.run(say)]
+    return [
+        *_intersections(say),
+        *scorecards.run(say),
+        *forests.run(say),
+        *secure_sums.run(say),
+        *analyses.run(say),
+    ]
 
 
 def seconds(receipts: Mapping[str, Any]) -> float:
@@ -46,7 +53,10 @@ def sent(receipts: Mapping[str, Any]) -> int:
 @contextmanager
 def parties(sources: Mapping[str, Mapping[str, pa.Table]], *, form: str = "csv") -> Any:
     """Daemons over these sources in a folder that goes away."""
-    with tempfile.TemporaryDirectory() as directory, Parties.make(Path(directory), sources, form=form) as made:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Parties.make(Path(directory), sources, form=form) as made,
+    ):
         yield made
 
 
@@ -56,15 +66,22 @@ def identifiers(count: int, first: int) -> pa.Array:
     return pa.array([f"91440703{number:010d}" for number in numbers.tolist()])
 
 
-# --- Intersection ---------------------------------------------------------------------------------------------------------------
+# --- Intersection ---------------------------------------------------------------------------------
 
 
 def _intersections(say: Say) -> list[Figure]:
-    tables = {"bank": {"rows": pa.table({KEY: identifiers(LARGE, 0)})}, "tax": {"rows": pa.table({KEY: identifiers(LARGE, LARGE // 2)})}}
+    tables = {
+        "bank": {"rows": pa.table({KEY: identifiers(LARGE, 0)})},
+        "tax": {"rows": pa.table({KEY: identifiers(LARGE, LARGE // 2)})},
+    }
     say(f"openmined-psi: {SMALL:,} identifiers on each side")
     peer = _openmined()
     figures = []
-    for suite, form, aim in (("aes", "csv", "≤ 9.5 s"), ("aes", "parquet", "≤ 9.5 s"), ("sm", "csv", "≤ 15 s")):
+    for suite, form, aim in (
+        ("aes", "csv", "≤ 9.5 s"),
+        ("aes", "parquet", "≤ 9.5 s"),
+        ("sm", "csv", "≤ 15 s"),
+    ):
         say(f"{LARGE:,} × {LARGE:,}, {suite}, {form}")
         with parties(tables, form=form) as made:
             job = _intersection(suite)
@@ -72,19 +89,49 @@ def _intersections(say: Say) -> list[Figure]:
             receipts = made.run(job)
             assert receipts["bank"]["metrics"]["size"] == LARGE // 2
             name = f"intersection {LARGE:,} × {LARGE:,}, {suite}, {form}"
-            figures.append(Figure(name, seconds(receipts), "s", LARGE / peer, "openmined-psi at its own rate", aim))
+            figures.append(
+                Figure(
+                    name, seconds(receipts), "s", LARGE / peer, "openmined-psi at its own rate", aim
+                )
+            )
             if form == "csv":
                 width = sent(receipts) / LARGE
-                figures.append(Figure(f"{name}, sent", width, "bytes an identifier", 32 * 2, "two curve points", "≤ 110"))
+                figures.append(
+                    Figure(
+                        f"{name}, sent",
+                        width,
+                        "bytes an identifier",
+                        32 * 2,
+                        "two curve points",
+                        "≤ 110",
+                    )
+                )
                 peak = max(made.peak_megabytes(party) for party in made.names)
                 rows = tables["bank"]["rows"].nbytes / 2**20
-                figures.append(Figure(f"{name}, peak memory of a party", peak, "MB", rows, "the rows alone", "≤ 1,500"))
+                figures.append(
+                    Figure(
+                        f"{name}, peak memory of a party",
+                        peak,
+                        "MB",
+                        rows,
+                        "the rows alone",
+                        "≤ 1,500",
+                    )
+                )
     return figures
 
 
 def _intersection(suite: str) -> Job:
-    owners = {"bank": {"role": "receiver", "source": "rows"}, "tax": {"role": "sender", "source": "rows"}}
-    spec = {"job": "intersection", "protocol": "intersection", "purpose": "measurement", "parties": owners}
+    owners = {
+        "bank": {"role": "receiver", "source": "rows"},
+        "tax": {"role": "sender", "source": "rows"},
+    }
+    spec = {
+        "job": "intersection",
+        "protocol": "intersection",
+        "purpose": "measurement",
+        "parties": owners,
+    }
     return Job.from_json({**spec, "parameters": {"method": "kkrt", "suite": suite}})
 
 

@@ -1,22 +1,25 @@
-"""A chain made by hand: sealed headers and storage proofs over any contract state, from bytes alone.
+"""A chain made by hand: sealed headers and storage proofs over any contract state, from bytes
+alone.
 
-A verifier cannot tell it from a running network once its trust file names these validators. Whoever holds all the keys can thus have any story told:
-a large one to measure, or one in which both parties of a trade lie together, which no test on a real network can arrange.
+A verifier cannot tell it from a running network once its trust file names these validators. Whoever
+holds all the keys can thus have any story told: a large one to measure, or one in which both
+parties of a trade lie together, which no test on a real network can arrange.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chain import merkle, rlp
-from chain.bundle import Key, slot_of
-from chain.checkpoint import Checkpoint, cosign, log_origin, sign
-from chain.crypto import address_of, keccak256, sign_digest
-from chain.headers import parse
-from chain.keys import Ed25519Signer
-from chain.proofs import EMPTY_ROOT, StorageProof
-from chain.statements import Algorithm, KeyPurpose
-from chain.trust import Trust, ValidatorSet
+from chain.bundle.trust import Trust, ValidatorSet
+from chain.bundle.verifier import Key, storage_slot
+from chain.core.crypto import address_of, keccak256, sign_digest
+from chain.ethereum import rlp
+from chain.ethereum.headers import parse
+from chain.ethereum.storage_proofs import EMPTY_ROOT, StorageProof
+from chain.keys.files import Ed25519Signer
+from chain.log import merkle
+from chain.log.checkpoint import Checkpoint, cosign, log_origin, sign
+from chain.statements.types import Algorithm, KeyPurpose
 from contracts import NAMES, artifact
 
 CHAIN_ID = 7_421
@@ -31,7 +34,9 @@ _Trie = list[tuple[tuple[int, ...], bytes]]
 
 
 class MadeChain:
-    """Contract state as words, and one sealed block over it: set words first, then seal, then prove."""
+    """Contract state as words, and one sealed block over it: set words first, then seal, then
+    prove.
+    """
 
     def __init__(self) -> None:
         self._words: dict[str, dict[bytes, int]] = {name: {} for name in NAMES}
@@ -40,7 +45,7 @@ class MadeChain:
 
     def put(self, contract: str, variable: str, *keys: Key, value: int, offset: int = 0) -> None:
         """Set ``contract.variable[key]…``."""
-        slot = slot_of(artifact(contract).storage[variable], *keys, offset=offset)
+        slot = storage_slot(artifact(contract).storage[variable], *keys, offset=offset)
         self._words[contract][slot] = value
 
     def put_key(
@@ -59,13 +64,20 @@ class MadeChain:
     def seal(self, height: int) -> None:
         """Make the block that holds the state; one a second."""
         self.height = height
-        state = {_key(bytes.fromhex(CONTRACTS[name][2:])): _account(self._storage(name)) for name in NAMES}
+        state = {
+            _key(bytes.fromhex(CONTRACTS[name][2:])): _account(self._storage(name))
+            for name in NAMES
+        }
         self._accounts = _Tree(list(state.items()))
         self.header = _sealed(height, FIRST_BLOCK_TIME + height, self._accounts.root)
 
-    def proof(self, contract: str, variable: str, *keys: Key, offset: int = 0) -> tuple[StorageProof, bytes]:
-        """A word with its proof, and the header it is proved under, as ``BundleBuilder`` takes them."""
-        slot = slot_of(artifact(contract).storage[variable], *keys, offset=offset)
+    def proof(
+        self, contract: str, variable: str, *keys: Key, offset: int = 0
+    ) -> tuple[StorageProof, bytes]:
+        """A word with its proof, and the header it is proved under, as ``BundleBuilder`` takes
+        them.
+        """
+        slot = storage_slot(artifact(contract).storage[variable], *keys, offset=offset)
         address = CONTRACTS[contract]
         proof = StorageProof(
             address=address,
@@ -78,7 +90,9 @@ class MadeChain:
 
     def _storage(self, contract: str) -> _Tree:
         words = self._words[contract]
-        return _Tree([(_key(slot), rlp.encode(rlp.integer(value))) for slot, value in words.items() if value])
+        return _Tree(
+            [(_key(slot), rlp.encode(rlp.integer(value))) for slot, value in words.items() if value]
+        )
 
 
 def trust() -> Trust:
@@ -118,21 +132,28 @@ class MadeLog:
 
     def note(self) -> str:
         """The checkpoint over all entries, cosigned."""
-        note = sign(Checkpoint(log_origin(self.member, 0), len(self.leaves), self._frontier.root()), self.key)
+        note = sign(
+            Checkpoint(log_origin(self.member, 0), len(self.leaves), self._frontier.root()),
+            self.key,
+        )
         return note + cosign(note, WITNESS_NAME, WITNESS, timestamp=FIRST_BLOCK_TIME)
 
     def anchor(self, chain: MadeChain, height: int) -> None:
         """Have the chain hold the log's size and root since a block."""
         chain.put_key(self.key.fingerprint, self.member, KeyPurpose.LOG, Algorithm.ED25519)
         chain.put("EvidenceLog", "logs", self.log_id, value=len(self.leaves) | height << 64)
-        chain.put("EvidenceLog", "roots", self.log_id, value=int.from_bytes(self._frontier.root(), "big"))
+        chain.put(
+            "EvidenceLog", "roots", self.log_id, value=int.from_bytes(self._frontier.root(), "big")
+        )
 
     def path(self, index: int) -> list[bytes]:
         """An entry's inclusion proof."""
-        return merkle.inclusion_proof(index, len(self.leaves), lambda level, place: self._hashes[level, place])
+        return merkle.inclusion_proof(
+            index, len(self.leaves), lambda level, place: self._hashes[level, place]
+        )
 
 
-# --- Tries and headers ----------------------------------------------------------------------------------------------------------
+# --- Tries and headers ----------------------------------------------------------------------------
 
 
 class _Tree:
@@ -162,7 +183,10 @@ class _Tree:
         if shared:
             below = self._reference([(longer[shared:], held) for longer, held in items])
             return [_prefix(key[:shared], is_leaf=False), below]
-        children = [[(longer[1:], held) for longer, held in items if longer[0] == nibble] for nibble in range(16)]
+        children = [
+            [(longer[1:], held) for longer, held in items if longer[0] == nibble]
+            for nibble in range(16)
+        ]
         return [*map(self._reference, children), b""]
 
     def _reference(self, items: _Trie) -> rlp.Item:
@@ -187,7 +211,9 @@ def _step(node: rlp.Item, key: tuple[int, ...], at: int) -> tuple[rlp.Item, int]
 
 
 def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    return next(place for place, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1])
+    return next(
+        place for place, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]
+    )
 
 
 def _prefix(path: tuple[int, ...], *, is_leaf: bool) -> bytes:
@@ -214,8 +240,17 @@ def _account(storage: _Tree) -> bytes:
 
 
 def _sealed(height: int, time: int, state_root: bytes) -> bytes:
-    addresses = [bytes.fromhex(address_of(each)[2:]) for each in VALIDATORS]
-    fields: list[rlp.Item] = [bytes(32), bytes(20), state_root, bytes(32), bytes(32), bytes(256), rlp.integer(1), rlp.integer(height)]
+    addresses = [bytes.fromhex(address_of(value)[2:]) for value in VALIDATORS]
+    fields: list[rlp.Item] = [
+        bytes(32),
+        bytes(20),
+        state_root,
+        bytes(32),
+        bytes(32),
+        bytes(256),
+        rlp.integer(1),
+        rlp.integer(height),
+    ]
     fields += [b"", rlp.integer(time), b""]
 
     def raw(seals: Sequence[bytes]) -> bytes:
@@ -224,4 +259,4 @@ def _sealed(height: int, time: int, state_root: bytes) -> bytes:
 
     message = keccak256(parse(raw([])).hash + b"\x02")
     signatures = [sign_digest(key, message) for key in VALIDATORS]
-    return raw([each[:64] + bytes([each[64] - 27]) for each in signatures])
+    return raw([signature[:64] + bytes([signature[64] - 27]) for signature in signatures])

@@ -1,4 +1,6 @@
-"""A lane bundle of any length over a chain made by hand: for measuring, and for stories in which both parties lie together."""
+"""A lane bundle of any length over a chain made by hand: for measuring, and for stories in which
+both parties lie together.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +8,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chain.bundle import BundleBuilder
-from chain.canonical import dumps
-from chain.crypto import keccak256
-from chain.eip712 import ZERO32, Domain, Statement
-from chain.keys import Secp256k1Signer
-from chain.statements import (
+from chain.bundle.verifier import BundleBuilder
+from chain.core.canonical import dumps
+from chain.core.crypto import keccak256
+from chain.ethereum.eip712 import ZERO32, Domain, Statement
+from chain.keys.files import Secp256k1Signer
+from chain.statements.types import (
     Agreement,
     GrantTerms,
     KeyPurpose,
+    MeteredUnit,
     Operation,
-    Outcome,
     Share,
-    Unit,
+    UsageOutcome,
     UsageReceipt,
     UsageRequest,
     Voucher,
 )
-from exchange.metering.model import Head
-from exchange.metering.rules import after
-from scripts.benches.made_chain import CHAIN_ID, CONTRACTS, FIRST_BLOCK_TIME, GENESIS, MadeChain, MadeLog
+from exchange.metering.model import LaneState
+from exchange.metering.rules import state_after
+from scripts.benches.made_chain import (
+    CHAIN_ID,
+    CONTRACTS,
+    FIRST_BLOCK_TIME,
+    GENESIS,
+    MadeChain,
+    MadeLog,
+)
 
 PROVIDER, BUYER, ARBITER = "11440703QL0000004W", "11440703QL0000002N", "11440703QL0000003R"
 OPENED_AT, VIEW_AT, ANCHORED_AT, HEAD_AT = 10, 50, 100, 120
@@ -40,10 +49,11 @@ def _same(statement: Any) -> Any:
 class MadeLane:
     """What the lane is like; ``bundle`` tells its story.
 
-    ``shown`` cuts the bundle after that many places. ``edit_receipt`` changes a receipt before both parties sign it or what follows from it.
+    ``shown`` cuts the bundle after that many places. ``edit_receipt`` changes a receipt before both
+    parties sign it or what follows from it.
     """
 
-    places: int
+    calls: int
     price: int = 50
     shown: int | None = None
     closed: bool = True
@@ -56,7 +66,9 @@ class MadeLane:
     max_uses: int = 1_000_000
     edit_receipt: Edit = _same
     more_statements: list[tuple[Statement, Secp256k1Signer]] = field(default_factory=list)
-    provider: Secp256k1Signer = field(default_factory=lambda: Secp256k1Signer(keccak256(b"provider")))
+    provider: Secp256k1Signer = field(
+        default_factory=lambda: Secp256k1Signer(keccak256(b"provider"))
+    )
     buyer: Secp256k1Signer = field(default_factory=lambda: Secp256k1Signer(keccak256(b"buyer")))
 
     def bundle(self) -> bytes:
@@ -65,14 +77,19 @@ class MadeLane:
         self.agreement = self._agreement(terms)
         self.agreement_id = self.agreement.struct_hash()
         calls = self._calls()
-        last = calls[(self.shown or self.places) - 1][2]
-        self.voucher = Voucher(1, self.agreement_id, 0, last.seq, last.units, last.amount, last.receipt)
+        last = calls[(self.shown or self.calls) - 1][2]
+        self.voucher = Voucher(
+            1, self.agreement_id, 0, last.seq, last.units, last.amount, last.receipt
+        )
         log, chain = MadeLog(PROVIDER), MadeChain()
-        statements: list[tuple[Statement, Secp256k1Signer]] = [(self.agreement, self.provider), (self.agreement, self.buyer)]
+        statements: list[tuple[Statement, Secp256k1Signer]] = [
+            (self.agreement, self.provider),
+            (self.agreement, self.buyer),
+        ]
         entries = [log.append(self._leaf(self.agreement))]
         for request, receipt, _ in calls:
             index = log.append(self._leaf(receipt))
-            if receipt.seq <= (self.shown or self.places):
+            if receipt.seq <= (self.shown or self.calls):
                 statements += [(request, self.buyer), (receipt, self.provider)]
                 entries.append(index)
         statements += [(self.voucher, self.buyer)] if self.closed else []
@@ -84,7 +101,20 @@ class MadeLane:
     def _terms(self) -> GrantTerms:
         operations = int(Operation.USE)
         period = (FIRST_BLOCK_TIME, FIRST_BLOCK_TIME + 10**6)
-        return GrantTerms(1, b"\1" * 32, 1, PROVIDER, BUYER, operations, "loan", "statistics", b"\2" * 32, *period, self.max_uses, b"\3" * 32)
+        return GrantTerms(
+            1,
+            b"\1" * 32,
+            1,
+            PROVIDER,
+            BUYER,
+            operations,
+            "loan",
+            "statistics",
+            b"\2" * 32,
+            *period,
+            self.max_uses,
+            b"\3" * 32,
+        )
 
     def _agreement(self, terms: GrantTerms) -> Agreement:
         return Agreement(
@@ -97,7 +127,7 @@ class MadeLane:
             provider_key=self.provider.address,
             buyer_key=self.buyer.address,
             purpose=terms.purpose,
-            unit=int(Unit.CALL),
+            unit=int(MeteredUnit.CALL),
             price=self.price,
             cap=self.price * 1_000_000,
             max_units=1_000_000,
@@ -113,23 +143,35 @@ class MadeLane:
             nonce=b"\4" * 32,
         )
 
-    def _calls(self) -> list[tuple[UsageRequest, UsageReceipt, Head]]:
-        calls, head = [], Head()
-        for seq in range(1, self.places + 1):
-            request = UsageRequest(1, self.agreement_id, 0, seq, 1, self.price, head.units, head.amount, head.receipt, keccak256(b"%d" % seq), 2**40)
+    def _calls(self) -> list[tuple[UsageRequest, UsageReceipt, LaneState]]:
+        calls, head = [], LaneState()
+        for seq in range(1, self.calls + 1):
+            request = UsageRequest(
+                1,
+                self.agreement_id,
+                0,
+                seq,
+                1,
+                self.price,
+                head.units,
+                head.amount,
+                head.receipt,
+                keccak256(b"%d" % seq),
+                2**40,
+            )
             receipt = self.edit_receipt(self._receipt(request, head))
-            head = after(receipt, receipt.struct_hash())
+            head = state_after(receipt, receipt.struct_hash())
             calls.append((request, receipt, head))
         return calls
 
-    def _receipt(self, request: UsageRequest, head: Head) -> UsageReceipt:
+    def _receipt(self, request: UsageRequest, head: LaneState) -> UsageReceipt:
         return UsageReceipt(
             version=1,
             agreement_id=request.agreement_id,
             lane=0,
             seq=request.seq,
             request=request.struct_hash(),
-            outcome=int(Outcome.SERVED),
+            outcome=int(UsageOutcome.SERVED),
             reason="",
             response_commitment=request.request_commitment,
             units=1,
@@ -143,13 +185,24 @@ class MadeLane:
             issued_at=FIRST_BLOCK_TIME + VIEW_AT,
         )
 
-    def _set(self, chain: MadeChain, calls: list[tuple[UsageRequest, UsageReceipt, Head]]) -> None:
+    def _set(
+        self, chain: MadeChain, calls: list[tuple[UsageRequest, UsageReceipt, LaneState]]
+    ) -> None:
         for signer, member in ((self.provider, PROVIDER), (self.buyer, BUYER)):
             chain.put_key(signer.fingerprint, member, KeyPurpose.STATEMENT)
-        chain.put("GrantRegistry", "grants", self.agreement.grant_id, value=1 | 2 << 48 | self.revoked_at << 144)
-        claimed = self.places if self.claimed is None else self.claimed
-        paid = calls[claimed - 1][2] if claimed and self.price else Head()
-        books = (self.agreement.cap | paid.amount << 128, paid.amount << 128, OPENED_AT | self.notice_at << 48)
+        chain.put(
+            "GrantRegistry",
+            "grants",
+            self.agreement.grant_id,
+            value=1 | 2 << 48 | self.revoked_at << 144,
+        )
+        claimed = self.calls if self.claimed is None else self.claimed
+        paid = calls[claimed - 1][2] if claimed and self.price else LaneState()
+        books = (
+            self.agreement.cap | paid.amount << 128,
+            paid.amount << 128,
+            OPENED_AT | self.notice_at << 48,
+        )
         for offset, word in enumerate(books):
             chain.put("TradeSettlement", "agreements", self.agreement_id, offset=offset, value=word)
         lane = paid.amount | paid.units << 128 | paid.seq << 192
@@ -171,22 +224,26 @@ class MadeLane:
         entries: list[int],
     ) -> bytes:
         subject = {"agreementId": "0x" + self.agreement_id.hex(), "lane": 0}
-        builder = BundleBuilder(story="lane", chain_id=CHAIN_ID, genesis_hash=GENESIS, subject=subject)
+        builder = BundleBuilder(
+            story="lane", chain_id=CHAIN_ID, genesis_hash=GENESIS, subject=subject
+        )
         for fingerprint in (self.provider.fingerprint, self.buyer.fingerprint, log.key.fingerprint):
-            builder.key(fingerprint, *chain.proof("MemberDirectory", "keys", fingerprint))
-        builder.storage(*chain.proof("GrantRegistry", "grants", self.agreement.grant_id))
+            builder.add_key(fingerprint, *chain.proof("MemberDirectory", "keys", fingerprint))
+        builder.add_storage_value(*chain.proof("GrantRegistry", "grants", self.agreement.grant_id))
         for offset in range(3):
-            builder.storage(*chain.proof("TradeSettlement", "agreements", self.agreement_id, offset=offset))
-        builder.storage(*chain.proof("TradeSettlement", "lanes", self.agreement_id, 0))
-        builder.struct(terms)
+            builder.add_storage_value(
+                *chain.proof("TradeSettlement", "agreements", self.agreement_id, offset=offset)
+            )
+        builder.add_storage_value(*chain.proof("TradeSettlement", "lanes", self.agreement_id, 0))
+        builder.add_struct(terms)
         for statement, signer in statements:
-            builder.statement(statement, signer.sign(statement, self._domain(statement)))
+            builder.add_statement(statement, signer.sign(statement, self._domain(statement)))
         note = log.note()
         size, root = (chain.proof("EvidenceLog", name, log.log_id) for name in ("logs", "roots"))
         for index in entries:
-            builder.log_entry(
+            builder.add_log_entry(
                 member=PROVIDER,
-                incarnation=0,
+                log_epoch=0,
                 key=log.key.public_key,
                 note=note,
                 size=size,

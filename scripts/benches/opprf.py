@@ -29,7 +29,9 @@ _LABEL = "opprf"
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of the OPPRF with one table and of the plain intersection, bytes sent, peak megabytes."""
+    """Seconds of the OPPRF with one table and of the plain intersection, bytes sent, peak
+    megabytes.
+    """
 
     seconds: float
     plain: float
@@ -45,22 +47,45 @@ def run(say: Callable[[str], None]) -> list[Figure]:
         say(name)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
             found = fresh.submit(_measure, suite, rows, words).result()
-        figures.append(Figure(name, found.seconds, "s", found.plain, "the plain intersection", "≤ 6 ×"))
-        figures.append(Figure(f"{name}, sent", found.sent / rows, "bytes an identifier", 8 * words, "the words alone", "≤ 80 + 32 a word"))
         figures.append(
-            Figure(f"{name}, peak memory of both", found.peak, "MB", 3 * 8 * words * rows / 2**20, "the words programmed alone", "≤ 1,500")
+            Figure(name, found.seconds, "s", found.plain, "the plain intersection", "≤ 6 ×")
+        )
+        figures.append(
+            Figure(
+                f"{name}, sent",
+                found.sent / rows,
+                "bytes an identifier",
+                8 * words,
+                "the words alone",
+                "≤ 80 + 32 a word",
+            )
+        )
+        figures.append(
+            Figure(
+                f"{name}, peak memory of both",
+                found.peak,
+                "MB",
+                3 * 8 * words * rows / 2**20,
+                "the words programmed alone",
+                "≤ 1,500",
+            )
         )
     return figures
 
 
 def _measure(suite: str, rows: int, words: int) -> Measured:
-    bank, tax = (np.array([b"91440703%010d" % number for number in range(first, first + rows)]) for first in (0, rows // 2))
+    bank, tax = (
+        np.array([b"91440703%010d" % number for number in range(first, first + rows)])
+        for first in (0, rows // 2)
+    )
     measured, plain = list[tuple[float, int]](), list[tuple[float, int]]()
     for _ in range(ROUNDS):  # alternating, so that other work on the machine slows both
         measured.append(_timed(lambda: _opprf(bank, tax, suite, words)))
         plain.append(_timed(lambda: _plain(bank, tax, suite)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(sorted(measured)[ROUNDS // 2][0], sorted(plain)[ROUNDS // 2][0], measured[0][1], peak)
+    return Measured(
+        sorted(measured)[ROUNDS // 2][0], sorted(plain)[ROUNDS // 2][0], measured[0][1], peak
+    )
 
 
 def _timed(work: Callable[[], int]) -> tuple[float, int]:

@@ -1,4 +1,6 @@
-"""Contract transactions a second through the outbox and the Ledger port, against raw JSON-RPC batches to the same four validators."""
+"""Contract transactions a second through the outbox and the Ledger port, against raw JSON-RPC
+batches to the same four validators.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +13,23 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from chain.crypto import new_private_key
-from chain.database import Base, Database
-from chain.deploy import Governor, deploy
+from chain.core.crypto import new_private_key
+from chain.core.database import Base, Database
 from chain.engine.network import Network
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger
+from chain.ethereum.deploy import Governor, deploy
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.transactions import gas_for, sign_transaction
+from chain.keys.files import Secp256k1Signer
 from chain.outbox import OutboxWorker, backlog, enqueue
-from chain.statements import Role
-from chain.transactions import gas_for, sign_transaction
+from chain.statements.types import Role
 from scripts.benches.figure import Figure
 from scripts.demo_steps.records import organisation_code
 
 CALLS = 2_000
 RUNS = 3
-"""The median of so many pairs counts: a validator that misses blocks under load costs a round change of ten seconds, whoever sends."""
+"""The median of so many pairs counts: a validator that misses blocks under load costs a round
+change of ten seconds, whoever sends.
+"""
 BATCH = 200
 WAIT_SECONDS = 180.0
 Say = Callable[[str], None]
@@ -39,30 +43,59 @@ def run(say: Say) -> list[Figure]:
             network.start(say=say)
             signers = [Secp256k1Signer(new_private_key()) for _ in range(3)]
             governors = [
-                Governor(organisation_code("11", 50 + n), f"governor {n}", Role.OPERATOR, _address(), each.address) for n, each in enumerate(signers)
+                Governor(
+                    organisation_code("11", 50 + n),
+                    f"governor {n}",
+                    Role.OPERATOR,
+                    _address(),
+                    signer.address,
+                )
+                for n, signer in enumerate(signers)
             ]
             deployment = deploy(network.rpc_urls[0], new_private_key(), governors)
             ledger = Ledger(network.rpc_urls, deployment)
             runs = []
             for number in range(RUNS):
                 raw = CALLS / _raw(ledger, signers[0], number)
-                ours = CALLS / _outbox(ledger, signers[1], Path(directory) / f"outbox-{number}.db", number)
+                ours = CALLS / _outbox(
+                    ledger, signers[1], Path(directory) / f"outbox-{number}.db", number
+                )
                 say(f"{CALLS} calls: {raw:.0f}/s as raw batches, {ours:.0f}/s through the outbox")
                 runs.append((ours / raw, ours, raw))
         finally:
             network.destroy()
     _, ours, raw = sorted(runs)[RUNS // 2]
-    return [Figure("contract calls through the outbox, four validators", ours, "calls/s", raw, "raw JSON-RPC batches", "≥ 70 %")]
+    return [
+        Figure(
+            "contract calls through the outbox, four validators",
+            ours,
+            "calls/s",
+            raw,
+            "raw JSON-RPC batches",
+            "≥ 70 %",
+        )
+    ]
 
 
 def _raw(ledger: Ledger, signer: Secp256k1Signer, log: int) -> float:
     signed, nonce = [], ledger.nonce(signer.address)
     for place in range(CALLS):
         address, data = ledger.encode("EvidenceLog", "anchor", log, place + 1, _root(place))
-        signed.append(sign_transaction(signer, chain_id=ledger.deployment.chain_id, nonce=nonce + place, to=address, data=data, gas=gas_for(data)))
+        signed.append(
+            sign_transaction(
+                signer,
+                chain_id=ledger.deployment.chain_id,
+                nonce=nonce + place,
+                to=address,
+                data=data,
+                gas=gas_for(data),
+            )
+        )
     started = time.monotonic()
     for start in range(0, CALLS, BATCH):
-        for answer in ledger.send([each.raw for each in signed[start : start + BATCH]]):
+        for answer in ledger.send(
+            [transaction.raw for transaction in signed[start : start + BATCH]]
+        ):
             if not isinstance(answer, bytes):
                 raise answer
     _wait(lambda: ledger.receipt(signed[-1].transaction_hash) is not None)

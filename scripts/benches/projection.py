@@ -1,4 +1,6 @@
-"""Blocks and events a second that a node takes with proof when it catches up, against ``eth_getLogs`` on trust."""
+"""Blocks and events a second that a node takes with proof when it catches up, against
+``eth_getLogs`` on trust.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from chain.crypto import new_private_key
-from chain.deploy import Governor, deploy
+from chain.core.crypto import new_private_key
 from chain.engine.network import Network
-from chain.finality import KaiaIbft
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger
-from chain.statements import Role
-from chain.transactions import gas_for, sign_transaction
-from chain.view import ChainView
+from chain.ethereum.deploy import Governor, deploy
+from chain.ethereum.finality import KaiaIbft
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.transactions import gas_for, sign_transaction
+from chain.ethereum.view import ChainView
+from chain.keys.files import Secp256k1Signer
+from chain.statements.types import Role
 from scripts.benches.figure import Figure
 from scripts.demo_steps.records import organisation_code
 
@@ -35,7 +37,13 @@ def run(say: Say) -> list[Figure]:
             network.start(say=say)
             signer = Secp256k1Signer(new_private_key())
             governors = [
-                Governor(organisation_code("11", 60 + n), f"governor {n}", Role.OPERATOR, _address(), signer.address if n == 0 else _address())
+                Governor(
+                    organisation_code("11", 60 + n),
+                    f"governor {n}",
+                    Role.OPERATOR,
+                    _address(),
+                    signer.address if n == 0 else _address(),
+                )
                 for n in range(3)
             ]
             deployment = deploy(network.rpc_urls[0], new_private_key(), governors)
@@ -58,10 +66,15 @@ def run(say: Say) -> list[Figure]:
 
 
 def _anchor(ledger: Ledger, signer: Secp256k1Signer) -> None:
-    calls = [ledger.encode("EvidenceLog", "anchor", 0, n + 1, hashlib.sha256(b"%d" % n).digest()) for n in range(EVENTS)]
+    calls = [
+        ledger.encode("EvidenceLog", "anchor", 0, n + 1, hashlib.sha256(b"%d" % n).digest())
+        for n in range(EVENTS)
+    ]
     chain_id = ledger.deployment.chain_id
     signed = [
-        sign_transaction(signer, chain_id=chain_id, nonce=nonce, to=address, data=data, gas=gas_for(data))
+        sign_transaction(
+            signer, chain_id=chain_id, nonce=nonce, to=address, data=data, gas=gas_for(data)
+        )
         for nonce, (address, data) in enumerate(calls)
     ]
     for answer in ledger.send([transaction.raw for transaction in signed]):

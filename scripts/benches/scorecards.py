@@ -1,4 +1,6 @@
-"""Scorecards through real daemons over TLS: how long a training and a score take, and how near the model is to one trained on pooled rows."""
+"""Scorecards through real daemons over TLS: how long a training and a score take, and how near the
+model is to one trained on pooled rows.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,15 @@ from federated.vertical.plan import ScorecardPlan
 from federated.vertical.points import ScorecardPart
 from scripts.benches.figure import Figure
 from scripts.federated_demo.parties import KEY, Parties
-from scripts.federated_demo.tables import BANK, COLUMNS, DEPARTMENTS, LABEL, OUTCOMES, SOURCE, tables
+from scripts.federated_demo.tables import (
+    BANK,
+    COLUMNS,
+    DEPARTMENTS,
+    LABEL,
+    OUTCOMES,
+    SOURCE,
+    tables,
+)
 
 Say = Callable[[str], None]
 
@@ -45,11 +55,14 @@ def run(say: Say) -> list[Figure]:
 @contextmanager
 def daemons(sources: Mapping[str, Mapping[str, pa.Table]]) -> Iterator[Parties]:
     """Of these parties and a dealer."""
-    with tempfile.TemporaryDirectory() as directory, Parties.make(Path(directory), {**sources, DEALER: {}}) as made:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Parties.make(Path(directory), {**sources, DEALER: {}}) as made,
+    ):
         yield made
 
 
-# --- 30,000 × 24 ----------------------------------------------------------------------------------------------------------------------
+# --- 30,000 × 24 ----------------------------------------------------------------------------------
 
 
 def _training(say: Say) -> list[Figure]:
@@ -59,11 +72,19 @@ def _training(say: Say) -> list[Figure]:
     bad = numbers.random(ROWS) < 1 / (1 + np.exp(1 - values @ numbers.normal(size=24) * 0.4))
     sources = {party: {"rows": _wide(values, bad, party, span)} for party, span in WIDE.items()}
     parties = {
-        party: {"role": "label" if party == "bank" else "features", "source": "rows", "columns": sources[party]["rows"].column_names[1:]}
+        party: {
+            "role": "label" if party == "bank" else "features",
+            "source": "rows",
+            "columns": sources[party]["rows"].column_names[1:],
+        }
         for party in WIDE
     }
     job = _job("wide", parties, {"label": "bad", "iterations": 20})
-    hidden_intersection = _job("hidden-intersection", parties, {"label": "bad", "iterations": 20, "alignment": {"reveal": "nobody"}})
+    hidden_intersection = _job(
+        "hidden-intersection",
+        parties,
+        {"label": "bad", "iterations": 20, "alignment": {"reveal": "nobody"}},
+    )
     with daemons(sources) as made:
         made.approve(job)
         runs = [made.run(job) for _ in range(TIMES)]
@@ -81,25 +102,69 @@ def _training(say: Say) -> list[Figure]:
     name = f"logistic regression {trained:,} × 24, 20 iterations"
     return [
         Figure(name, spent, "s", plain, "scikit-learn on pooled rows, without files", "≤ 3 s"),
-        Figure(f"{name}, sent by all parties", sent, "MB", values[:trained].nbytes / 1e6, "the columns themselves", "≤ 80 MB"),
-        Figure("the same on rows that nobody learns", longer, "s", spent, "on rows that the parties know", "≤ 10 s"),
-        Figure("the same on rows that nobody learns, sent by all parties", more, "MB", sent, "on rows that the parties know", "≤ 300 MB"),
-        Figure("the same on rows that nobody learns, most memory of a party", peak, "MB", values.nbytes / 2**20, "all columns", "≤ 1000 MB"),
-        Figure("AUC gap to rows that the parties know, over all rows", 1000 * abs(auc - blind), "thousandths", 1000 * auc, "theirs", "≤ 3"),
+        Figure(
+            f"{name}, sent by all parties",
+            sent,
+            "MB",
+            values[:trained].nbytes / 1e6,
+            "the columns themselves",
+            "≤ 80 MB",
+        ),
+        Figure(
+            "the same on rows that nobody learns",
+            longer,
+            "s",
+            spent,
+            "on rows that the parties know",
+            "≤ 10 s",
+        ),
+        Figure(
+            "the same on rows that nobody learns, sent by all parties",
+            more,
+            "MB",
+            sent,
+            "on rows that the parties know",
+            "≤ 300 MB",
+        ),
+        Figure(
+            "the same on rows that nobody learns, most memory of a party",
+            peak,
+            "MB",
+            values.nbytes / 2**20,
+            "all columns",
+            "≤ 1000 MB",
+        ),
+        Figure(
+            "AUC gap to rows that the parties know, over all rows",
+            1000 * abs(auc - blind),
+            "thousandths",
+            1000 * auc,
+            "theirs",
+            "≤ 3",
+        ),
     ]
 
 
 def _spent_and_sent(runs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Seconds in the median, of the slowest party, and the most megabytes sent by all."""
-    spent = median(max(float(receipt["seconds"]) for receipt in receipts.values()) for receipts in runs)
-    return spent, max(sum(int(receipt["sentBytes"]) for receipt in receipts.values()) for receipts in runs) / 1e6
+    spent = median(
+        max(float(receipt["seconds"]) for receipt in receipts.values()) for receipts in runs
+    )
+    return spent, max(
+        sum(int(receipt["sentBytes"]) for receipt in receipts.values()) for receipts in runs
+    ) / 1e6
 
 
-def _over_all(values: NDArray[np.float64], bad: NDArray[np.bool_], receipts: Mapping[str, Any]) -> float:
+def _over_all(
+    values: NDArray[np.float64], bad: NDArray[np.bool_], receipts: Mapping[str, Any]
+) -> float:
     """The AUC over all rows, trained with or not, by the points of all parties' parts."""
     columns = {f"x{column}": values[:, column] for column in range(values.shape[1])}
     points = sum(
-        ScorecardPart.from_bytes((receipts[party]["folder"] / "output" / "model.json").read_bytes()).points_of(columns, len(bad)) for party in WIDE
+        ScorecardPart.from_bytes(
+            (receipts[party]["folder"] / "output" / "model.json").read_bytes()
+        ).points_of(columns, len(bad))
+        for party in WIDE
     )
     return RankingCurve.of(-np.asarray(points, np.float64), bad).auc()
 
@@ -111,7 +176,7 @@ def _wide(values: NDArray[np.float64], bad: NDArray[np.bool_], party: str, span:
     return pa.table(columns | ({"bad": bad[order].astype(np.int64)} if party == "bank" else {}))
 
 
-# --- Loan records ---------------------------------------------------------------------------------------------------------------------
+# --- Loan records ---------------------------------------------------------------------------------
 
 
 def _folds_and_scores(say: Say) -> list[Figure]:
@@ -129,20 +194,41 @@ def _folds_and_scores(say: Say) -> list[Figure]:
             receipts = _train(made, f"fold{number}")
             told = _scores(receipts)
             ours = _auc([row for row in told if row["part"] == "test"])
-            theirs, without = (_fitted(pooled, names, told) for names in (_names(COLUMNS), _names([BANK])))
+            theirs, without = (
+                _fitted(pooled, names, told) for names in (_names(COLUMNS), _names([BANK]))
+            )
             joint.append(ours)
             alone.append(without)
             gaps.append(1000 * abs(ours - theirs))
         latencies = _latencies(made, receipts, f"fold{len(folds) - 1}", say)
         open_sum = _in_the_open(made, receipts)
-    mean, slowest, together = float(np.mean(joint)), float(np.quantile(latencies, 0.95)), "its points added up in one process"
+    mean, slowest, together = (
+        float(np.mean(joint)),
+        float(np.quantile(latencies, 0.95)),
+        "its points added up in one process",
+    )
     gap = f"AUC gap to pooled training, loan records, {REPEATS} × {FOLDS} folds"
     return [
-        Figure(f"{gap}, mean", float(np.mean(gaps)), "thousandths", 1000 * mean, "the joint AUC", "≤ 1"),
-        Figure(f"{gap}, worst", float(np.max(gaps)), "thousandths", 1000 * mean, "the joint AUC", "≤ 5"),
-        Figure("AUC with three departments, loan records", mean, "", float(np.mean(alone)), "the bank's AUC alone", "≥ 0.825"),
-        Figure("a score of one record, median", median(latencies), "ms", open_sum, together, "no aim"),
-        Figure("a score of one record, 95th percentile", slowest, "ms", open_sum, together, "≤ 50 ms"),
+        Figure(
+            f"{gap}, mean", float(np.mean(gaps)), "thousandths", 1000 * mean, "the joint AUC", "≤ 1"
+        ),
+        Figure(
+            f"{gap}, worst", float(np.max(gaps)), "thousandths", 1000 * mean, "the joint AUC", "≤ 5"
+        ),
+        Figure(
+            "AUC with three departments, loan records",
+            mean,
+            "",
+            float(np.mean(alone)),
+            "the bank's AUC alone",
+            "≥ 0.825",
+        ),
+        Figure(
+            "a score of one record, median", median(latencies), "ms", open_sum, together, "no aim"
+        ),
+        Figure(
+            "a score of one record, 95th percentile", slowest, "ms", open_sum, together, "≤ 50 ms"
+        ),
     ]
 
 
@@ -153,8 +239,13 @@ def _folds(rows: int) -> Iterator[NDArray[np.bool_]]:
 
 
 def _train(made: Parties, fold: str) -> dict[str, dict[str, Any]]:
-    parties: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], fold]}}
-    parties |= {name: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[name])} for name in DEPARTMENTS}
+    parties: dict[str, Any] = {
+        BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], fold]}
+    }
+    parties |= {
+        name: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[name])}
+        for name in DEPARTMENTS
+    }
     job = _job(fold, parties, {"label": LABEL, **OUTCOMES, "test_column": fold})
     made.approve(job)
     return made.run(job)
@@ -166,7 +257,10 @@ def _scores(receipts: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _auc(rows: Sequence[Mapping[str, str]]) -> float:
-    return RankingCurve.of(np.array([-float(row["score"]) for row in rows]), np.array([row["bad"] == "1" for row in rows])).auc()
+    return RankingCurve.of(
+        np.array([-float(row["score"]) for row in rows]),
+        np.array([row["bad"] == "1" for row in rows]),
+    ).auc()
 
 
 def _names(parties: Any) -> list[str]:
@@ -177,41 +271,69 @@ def _pooled(made: Parties) -> dict[str, dict[str, Any]]:
     """All parties' columns by identifier: what nobody may have."""
     pooled: dict[str, dict[str, Any]] = {}
     for party, names in COLUMNS.items():
-        table = read(made.source(party, SOURCE), key=KEY, columns=[name for name in names if name != LABEL])
+        table = read(
+            made.source(party, SOURCE), key=KEY, columns=[name for name in names if name != LABEL]
+        )
         ids = [identifier.decode() for identifier in table.ids.tolist()]
-        pooled |= {name: dict(zip(ids, values, strict=True)) for name, values in table.columns.items()}
+        pooled |= {
+            name: dict(zip(ids, values, strict=True)) for name, values in table.columns.items()
+        }
     return pooled
 
 
-def _fitted(pooled: Mapping[str, Mapping[str, Any]], names: Sequence[str], told: Sequence[Mapping[str, str]]) -> float:
-    """The AUC of logistic regression in the open, to its optimum, on exact weights of evidence of these columns over the same rows."""
+def _fitted(
+    pooled: Mapping[str, Mapping[str, Any]], names: Sequence[str], told: Sequence[Mapping[str, str]]
+) -> float:
+    """The AUC of logistic regression in the open, to its optimum, on exact weights of evidence of
+    these columns over the same rows.
+    """
     ids = [row["id"] for row in told]
-    bad, holdout_mask = np.array([row["bad"] == "1" for row in told]), np.array([row["part"] == "test" for row in told])
-    evidence = np.column_stack([_evidence(name, _column([pooled[name][subject] for subject in ids]), bad, holdout_mask) for name in names])
-    return RankingCurve.of(_plain(evidence[~holdout_mask], bad[~holdout_mask])(evidence[holdout_mask]), bad[holdout_mask]).auc()
+    bad, holdout_mask = (
+        np.array([row["bad"] == "1" for row in told]),
+        np.array([row["part"] == "test" for row in told]),
+    )
+    evidence = np.column_stack(
+        [
+            _evidence(name, _column([pooled[name][subject] for subject in ids]), bad, holdout_mask)
+            for name in names
+        ]
+    )
+    return RankingCurve.of(
+        _plain(evidence[~holdout_mask], bad[~holdout_mask])(evidence[holdout_mask]),
+        bad[holdout_mask],
+    ).auc()
 
 
 def _column(values: list[Any]) -> NDArray[Any]:
-    return np.array(values, object if any(isinstance(value, str) for value in values) else np.float64)
+    return np.array(
+        values, object if any(isinstance(value, str) for value in values) else np.float64
+    )
 
 
-def _evidence(name: str, values: NDArray[Any], bad: NDArray[np.bool_], test: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _evidence(
+    name: str, values: NDArray[Any], bad: NDArray[np.bool_], test: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     plan = ScorecardPlan(LABEL)
     bins = bin_column(name, values[~test], max_bins=plan.bins, min_rows=plan.min_rows)
     codes = bins.codes(values)
-    rows, bads = (np.bincount(codes[(codes != NO_BIN) & ~test & chosen], minlength=len(bins.names)) for chosen in (True, bad))
+    rows, bads = (
+        np.bincount(codes[(codes != NO_BIN) & ~test & chosen], minlength=len(bins.names))
+        for chosen in (True, bad)
+    )
     shares = (bads + 0.5) / (bads + 0.5).sum(), (rows - bads + 0.5) / (rows - bads + 0.5).sum()
     return np.asarray(np.append(np.log(shares[0] / shares[1]), 0.0)[codes], np.float64)
 
 
-def _plain(columns: NDArray[np.float64], bad: NDArray[np.bool_]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _plain(
+    columns: NDArray[np.float64], bad: NDArray[np.bool_]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     from sklearn.linear_model import LogisticRegression
 
     fitted = LogisticRegression(C=1e6, max_iter=1000).fit(columns, bad)
     return lambda rows: np.asarray(fitted.decision_function(rows), np.float64)
 
 
-# --- One row at a time ----------------------------------------------------------------------------------------------------------------
+# --- One row at a time ----------------------------------------------------------------------------
 
 
 def _latencies(made: Parties, receipts: Mapping[str, Any], training: str, say: Say) -> list[float]:
@@ -228,10 +350,14 @@ def _latencies(made: Parties, receipts: Mapping[str, Any], training: str, say: S
     }
     models = {name: receipts[name]["files"]["model.json"] for name in owners}
     spec = {"job": "ask", "protocol": "scoring", "purpose": "measurement", "parties": parties}
-    job = Job.from_json({**spec, "parameters": {"training": training, "models": models, "batch": 1}})
+    job = Job.from_json(
+        {**spec, "parameters": {"training": training, "models": models, "batch": 1}}
+    )
     made.approve(job)
     times: list[float] = []
-    made.run(job, lambda stage, _share: times.append(time.perf_counter()) if stage == "scoring" else None)
+    made.run(
+        job, lambda stage, _share: times.append(time.perf_counter()) if stage == "scoring" else None
+    )
     return [1000 * (after - before) for before, after in pairwise(times[: REQUESTS + 1])]
 
 
@@ -239,8 +365,19 @@ def _in_the_open(made: Parties, receipts: Mapping[str, Any]) -> float:
     """Milliseconds that the points of one row take when all parts and columns are in one place."""
     held = []
     for name in (BANK, *DEPARTMENTS):
-        part = ScorecardPart.from_bytes((receipts[name]["folder"] / "output" / "model.json").read_bytes())
-        held.append((part, read(made.source(name, SOURCE), key=KEY, columns=[column.bins.column for column in part.columns])))
+        part = ScorecardPart.from_bytes(
+            (receipts[name]["folder"] / "output" / "model.json").read_bytes()
+        )
+        held.append(
+            (
+                part,
+                read(
+                    made.source(name, SOURCE),
+                    key=KEY,
+                    columns=[column.bins.column for column in part.columns],
+                ),
+            )
+        )
     times = []
     for row in range(200):
         started = time.perf_counter()
@@ -250,5 +387,10 @@ def _in_the_open(made: Parties, receipts: Mapping[str, Any]) -> float:
 
 
 def _job(name: str, parties: Mapping[str, Any], parameters: Mapping[str, Any]) -> Job:
-    spec = {"job": name, "protocol": "scorecard", "purpose": "measurement", "parties": {**parties, DEALER: {"role": "dealer"}}}
+    spec = {
+        "job": name,
+        "protocol": "scorecard",
+        "purpose": "measurement",
+        "parties": {**parties, DEALER: {"role": "dealer"}},
+    }
     return Job.from_json({**spec, "parameters": dict(parameters)})

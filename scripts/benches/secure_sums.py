@@ -1,4 +1,6 @@
-"""Secure sums between processes over TLS, every pair connected: five members, one of which ends when its vector is due, beside an open sum."""
+"""Secure sums between processes over TLS, every pair connected: five members, one of which ends
+when its vector is due, beside an open sum.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chain.loopback import free_ports
+from chain.core.loopback import free_ports
 from federated.channel import Buffer, Channel
 from federated.errors import PeerFault
 from federated.horizontal.rounds import aggregate, contribute
 from federated.horizontal.secagg import Terms
 from federated.randomness import Randomness
 from federated.session import Session
-from federated.transport import TlsWire, connect, fingerprint_of, listen, make_identity, shown_fingerprint, tls_context
+from federated.transport import (
+    TlsWire,
+    connect,
+    fingerprint_of,
+    listen,
+    make_identity,
+    shown_fingerprint,
+    tls_context,
+)
 from scripts.benches.figure import Figure
 
 LENGTH = 1_000_000
@@ -56,11 +66,17 @@ def run(say: Callable[[str], None]) -> list[Figure]:
 def _one(*, secure: bool) -> float:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as directory:
-        root, ports = Path(directory), dict(zip((CENTRE, *MEMBERS), free_ports(1 + len(MEMBERS)), strict=True))
+        root, ports = (
+            Path(directory),
+            dict(zip((CENTRE, *MEMBERS), free_ports(1 + len(MEMBERS)), strict=True)),
+        )
         for name in (CENTRE, *MEMBERS):
             make_identity(root / name, name)
         ends = {name: context.Pipe() for name in (CENTRE, *MEMBERS)}
-        processes = [context.Process(target=_process, args=(name, root, ports, secure, ends[name][1])) for name in ends]
+        processes = [
+            context.Process(target=_process, args=(name, root, ports, secure, ends[name][1]))
+            for name in ends
+        ]
         for process in processes:
             process.start()
         try:
@@ -93,11 +109,18 @@ def _terms() -> Terms:
 
 
 @asynccontextmanager
-async def _joined(name: str, root: Path, ports: dict[str, int], kind: type[TlsWire] = TlsWire) -> AsyncIterator[dict[str, Channel]]:
-    """Channels to all others; a party connects to those before it and is connected to by those behind."""
+async def _joined(
+    name: str, root: Path, ports: dict[str, int], kind: type[TlsWire] = TlsWire
+) -> AsyncIterator[dict[str, Channel]]:
+    """Channels to all others; a party connects to those before it and is connected to by those
+    behind.
+    """
     parties = [CENTRE, *MEMBERS]
     certificates = {party: (root / party / "certificate.pem").read_bytes() for party in parties}
-    names = {fingerprint_of(certificate, name=party): party for party, certificate in certificates.items()}
+    names = {
+        fingerprint_of(certificate, name=party): party
+        for party, certificate in certificates.items()
+    }
     wires: dict[str, TlsWire] = {}
     joined = asyncio.Event()
 
@@ -109,7 +132,12 @@ async def _joined(name: str, root: Path, ports: dict[str, int], kind: type[TlsWi
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         add(names[shown_fingerprint(writer)], reader, writer)
 
-    server = await listen("127.0.0.1", ports[name], tls_context(root / name, certificates.values(), server=True), accept)
+    server = await listen(
+        "127.0.0.1",
+        ports[name],
+        tls_context(root / name, certificates.values(), server=True),
+        accept,
+    )
     context = tls_context(root / name, certificates.values(), server=False)
     for peer in parties[: parties.index(name)]:
         add(peer, *await _connected(ports[peer], context))
@@ -121,7 +149,9 @@ async def _joined(name: str, root: Path, ports: dict[str, int], kind: type[TlsWi
         await asyncio.gather(*(wire.close() for wire in wires.values()))
 
 
-async def _centre(name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection) -> None:
+async def _centre(
+    name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection
+) -> None:
     async with _joined(name, root, ports) as channels:
         expected = sum(_vector(member) for member in MEMBERS if member != DROPPED)
         session = Session(name, channels, Randomness(secrets.token_bytes(32)))
@@ -154,7 +184,9 @@ class _Mortal(TlsWire):
         await super().send(frame)
 
 
-async def _member(name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection) -> None:
+async def _member(
+    name: str, root: Path, ports: dict[str, int], secure: bool, pipe: Connection
+) -> None:
     async with _joined(name, root, ports, _Mortal if name == DROPPED else TlsWire) as channels:
         vector = _vector(name)
         session = Session(name, channels, Randomness(secrets.token_bytes(32)))
@@ -164,7 +196,9 @@ async def _member(name: str, root: Path, ports: dict[str, int], secure: bool, pi
         elif name != DROPPED:
             await channels[CENTRE].send("open", vector=vector)
         with suppress(PeerFault):
-            await channels[CENTRE].receive("end")  # the centre has closed: what was sent has been read
+            await channels[CENTRE].receive(
+                "end"
+            )  # the centre has closed: what was sent has been read
 
 
 async def _connected(port: int, context: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -1,4 +1,6 @@
-"""Offline verification of the recorded bundles and of a large lane, against the bare recovery of as many signatures."""
+"""Offline verification of the recorded bundles and of a large lane, against the bare recovery of as
+many signatures.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from chain import bundle, trust
-from chain.crypto import keccak256, recover, sign_digest
-from chain.errors import Unavailable
+from chain.bundle import trust
+from chain.bundle import verifier as bundle
+from chain.core.crypto import keccak256, recover, sign_digest
+from chain.core.errors import Unavailable
+from nodes.cli.verify import checkers
 from scripts.benches import made_chain
 from scripts.benches.figure import Figure
 from scripts.benches.made_lane import MadeLane
-from scripts.verify import checkers
 
 RECORDED = (Path("tests/data/bundles"), Path("var/demo/bundles"))
 ROUNDS = 15
@@ -23,22 +26,42 @@ LARGE_LANE = 10_000
 
 def run(say: Callable[[str], None]) -> list[Figure]:
     """Time the trade bundle whole, the lane export by signature and a lane of 10,000 places."""
-    found = next((each for each in RECORDED if (each / "trade.json").exists()), None)
+    found = next((path for path in RECORDED if (path / "trade.json").exists()), None)
     if found is None:
-        raise Unavailable("bundles_missing", "There are no bundles to verify.", hint="Run ./scripts/demo first.")
-    trust_file = found / "trust.json" if (found / "trust.json").exists() else found.parent / "trust.json"
+        raise Unavailable(
+            "bundles_missing", "There are no bundles to verify.", hint="Run ./scripts/demo first."
+        )
+    trust_file = (
+        found / "trust.json" if (found / "trust.json").exists() else found.parent / "trust.json"
+    )
     held = trust.read(trust_file.read_bytes())
-    trade, lane = (_milliseconds((found / f"{name}.json").read_bytes(), held) for name in ("trade", "lane"))
+    trade, lane = (
+        _milliseconds((found / f"{name}.json").read_bytes(), held) for name in ("trade", "lane")
+    )
     signatures = len(json.loads((found / "lane.json").read_bytes())["statements"])
     bare = _bare_recovery()
     say(f"making a lane of {LARGE_LANE:,} places")
-    large = MadeLane(places=LARGE_LANE).bundle()
+    large = MadeLane(calls=LARGE_LANE).bundle()
     started = time.perf_counter()
     bundle.verify(large, made_chain.trust(), checkers())
     seconds = time.perf_counter() - started
     return [
-        Figure("verification of a trade bundle", trade, "ms", bare, "one bare signature recovery", "≤ 100 ms"),
-        Figure("verification of a lane export, a signature", lane / signatures, "ms", bare, "one bare recovery", "≤ 1 ms"),
+        Figure(
+            "verification of a trade bundle",
+            trade,
+            "ms",
+            bare,
+            "one bare signature recovery",
+            "≤ 100 ms",
+        ),
+        Figure(
+            "verification of a lane export, a signature",
+            lane / signatures,
+            "ms",
+            bare,
+            "one bare recovery",
+            "≤ 1 ms",
+        ),
         Figure(
             f"verification of a lane of {LARGE_LANE:,} places ({len(large) / 1e6:.0f} MB)",
             seconds,

@@ -1,14 +1,16 @@
-"""Step 2: departments publish, the bank asks for grants, chief data officers decide with keys of their own."""
+"""Step 2: departments publish, the bank asks for grants, chief data officers decide with keys of
+their own.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 
-from chain.statements import Operation
+from chain.statements.types import Operation
 from registry.grants.signing import decision_of, reviewed
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import Product, State
+from scripts.demo_steps.state import DemoState, Product
 from scripts.demo_steps.world import World, refusal_code, wait_for
 
 CREDIT = "credit-assessment"
@@ -24,7 +26,9 @@ class _Publication:
     grade: int
     masking: dict[str, str]
     data_item: str
-    purposes: dict[str, dict[str, bool]] = field(default_factory=lambda: {CREDIT: {"consent": True}})
+    purposes: dict[str, dict[str, bool]] = field(
+        default_factory=lambda: {CREDIT: {"consent": True}}
+    )
 
 
 TRADED = {
@@ -55,61 +59,102 @@ TRADED = {
     ),
 }
 SHARED = {
-    "social-security": _Publication("insured-status", "参保状态", "Insured status", 2, {"Job": "keep"}, "", {SERVICE: {"consent": False}}),
-    "tax": _Publication("arrears-flag", "欠税标志", "Arrears flag", 2, {"Records": "keep"}, "", {SERVICE: {"consent": False}}),
+    "social-security": _Publication(
+        "insured-status",
+        "参保状态",
+        "Insured status",
+        2,
+        {"Job": "keep"},
+        "",
+        {SERVICE: {"consent": False}},
+    ),
+    "tax": _Publication(
+        "arrears-flag",
+        "欠税标志",
+        "Arrears flag",
+        2,
+        {"Records": "keep"},
+        "",
+        {SERVICE: {"consent": False}},
+    ),
 }
 
 
-def run(world: World, screen: Screen, state: State) -> None:
+def run(world: World, screen: Screen, state: DemoState) -> None:
     """Publish, list, request, decide."""
-    for key, wanted in TRADED.items():
-        state.products[key] = _publish(world, screen, key, wanted)
-    for key, wanted in SHARED.items():
-        state.free_products[key] = _publish(world, screen, key, wanted)
+    for key, publication in TRADED.items():
+        state.products[key] = _publish(world, screen, key, publication)
+    for key, publication in SHARED.items():
+        state.free_products[key] = _publish(world, screen, key, publication)
     count = len(TRADED) + len(SHARED)
     listed = wait_for(
-        lambda: (found := world.client("bank", "clerk").get("/v1/assets")["assets"]) and len(found) == count and found,
+        lambda: (
+            (found := world.client("bank", "clerk").get("/v1/assets")["assets"])
+            and len(found) == count
+            and found
+        ),
         "the catalogue to show every asset",
     )
-    screen.line(f"the bank's catalogue shows {len(listed)} assets of {len({each['holder'] for each in listed})} holders")
+    screen.line(
+        f"the bank's catalogue shows {len(listed)} assets of {len({item['holder'] for item in listed})} holders"
+    )
     one = world.client("bank", "clerk").get(f"/v1/assets/{state.products['tax'].asset_id}")
-    screen.line(f"its metadata, checked against the chain's hash: 《{one['metadata']['titleZh']}》 L{one['grade']}")
+    screen.line(
+        f"its metadata, checked against the chain's hash: 《{one['metadata']['titleZh']}》 L{one['grade']}"
+    )
     for key, product in state.products.items():
-        state.grants[key] = _granted(world, screen, "bank", product, purpose=CREDIT, scene="small-loan")
+        state.grants[key] = _granted(
+            world, screen, "bank", product, purpose=CREDIT, scene="small-loan"
+        )
     _refuse_wrong_purpose(world, screen, state)
 
 
-def publish_for_bench(world: World, screen: Screen, state: State) -> None:
+def publish_for_bench(world: World, screen: Screen, state: DemoState) -> None:
     """One traded asset with its grant."""
     state.products["tax"] = _publish(world, screen, "tax", TRADED["tax"])
-    state.grants["tax"] = _granted(world, screen, "bank", state.products["tax"], purpose=CREDIT, scene="bench")
+    state.grants["tax"] = _granted(
+        world, screen, "bank", state.products["tax"], purpose=CREDIT, scene="bench"
+    )
 
 
-def _publish(world: World, screen: Screen, key: str, wanted: _Publication) -> Product:
+def _publish(world: World, screen: Screen, key: str, publication: _Publication) -> Product:
     body = {
-        "name": wanted.name,
+        "name": publication.name,
         "source": "records",
         "description": {
-            "titleZh": wanted.title,
-            "titleEn": wanted.english,
-            "description": f"{wanted.english} of sole traders",
-            "grade": wanted.grade,
+            "titleZh": publication.title,
+            "titleEn": publication.english,
+            "description": f"{publication.english} of sole traders",
+            "grade": publication.grade,
             "category": "credit",
         },
-        "masking": wanted.masking,
-        "purposes": wanted.purposes,
-        "dataItem": wanted.data_item,
+        "masking": publication.masking,
+        "purposes": publication.purposes,
+        "dataItem": publication.data_item,
     }
     made = world.client(key, "clerk").post("/v1/assets", body)
-    masked = ", ".join(f"{name} {rule}" for name, rule in wanted.masking.items() if rule != "keep") or "nothing masked"
+    masked = (
+        ", ".join(f"{name} {rule}" for name, rule in publication.masking.items() if rule != "keep")
+        or "nothing masked"
+    )
     screen.line(
-        f"{wanted.english} 《{wanted.title}》: {made['rowCount']:,} records committed, L{wanted.grade}, {masked}",
+        f"{publication.english} 《{publication.title}》: {made['rowCount']:,} records committed, L{publication.grade}, {masked}",
         f"asset {made['assetId']}",
     )
-    return Product(key, made["assetId"], wanted.name, wanted.title, tuple(wanted.masking))
+    return Product(
+        key, made["assetId"], publication.name, publication.title, tuple(publication.masking)
+    )
 
 
-def request_grant(world: World, grantee: str, product: Product, *, purpose: str, scene: str, max_uses: int = 1_000_000) -> str:
+def request_grant(
+    world: World,
+    grantee: str,
+    product: Product,
+    *,
+    purpose: str,
+    scene: str,
+    max_uses: int = 1_000_000,
+) -> str:
     """A clerk of the grantee asks; the id once the owner's node knows it from the chain."""
     now = int(time.time())
     body = {
@@ -125,7 +170,10 @@ def request_grant(world: World, grantee: str, product: Product, *, purpose: str,
         "maxUses": max_uses,
     }
     grant_id = str(world.client(grantee, "clerk").post("/v1/grants", body)["grantId"])
-    wait_for(lambda: grant_state(world, product.holder, grant_id) == "requested", "a grant request to reach its owner")
+    wait_for(
+        lambda: grant_state(world, product.holder, grant_id) == "requested",
+        "a grant request to reach its owner",
+    )
     return grant_id
 
 
@@ -136,21 +184,37 @@ def grant_state(world: World, key: str, grant_id: str) -> str:
 
 
 def decide(world: World, owner: str, grant_id: str, *, approved: bool, reason: str) -> None:
-    """The chief data officer signs with a key the node does not hold, and the decision is on the chain."""
+    """The chief data officer signs with a key the node does not hold, and the decision is on the
+    chain.
+    """
     shown, _ = reviewed(world.client(owner, "officer").get(f"/v1/grants/{grant_id}"))
     decision = decision_of(shown, approved=approved, reason=reason, now=int(time.time()))
-    signature = world.organisations[owner].officer().sign(decision, world.deployment.domain("GrantRegistry"))
+    signature = (
+        world.organisations[owner]
+        .officer()
+        .sign(decision, world.deployment.domain("GrantRegistry"))
+    )
     body = {"decision": decision.to_json(), "signature": "0x" + signature.hex()}
     world.client(owner, "officer").post(f"/v1/grants/{grant_id}/decision", body)
-    wanted = "approved" if approved else "refused"
-    wait_for(lambda: grant_state(world, owner, grant_id) == wanted, "a grant decision to be on the chain")
+    publication = "approved" if approved else "refused"
+    wait_for(
+        lambda: grant_state(world, owner, grant_id) == publication,
+        "a grant decision to be on the chain",
+    )
 
 
-def _granted(world: World, screen: Screen, grantee: str, product: Product, *, purpose: str, scene: str) -> str:
+def _granted(
+    world: World, screen: Screen, grantee: str, product: Product, *, purpose: str, scene: str
+) -> str:
     grant_id = request_grant(world, grantee, product, purpose=purpose, scene=scene)
     decide(world, product.holder, grant_id, approved=True, reason="")
-    wait_for(lambda: grant_state(world, grantee, grant_id) == "approved", "the grantee to see its grant")
-    screen.line(f"{product.holder}: chief data officer approved 《{product.title}》 for {purpose}", f"grant {grant_id}")
+    wait_for(
+        lambda: grant_state(world, grantee, grant_id) == "approved", "the grantee to see its grant"
+    )
+    screen.line(
+        f"{product.holder}: chief data officer approved 《{product.title}》 for {purpose}",
+        f"grant {grant_id}",
+    )
     return grant_id
 
 
@@ -159,12 +223,19 @@ def grant_shared(world: World, screen: Screen, grantee: str, product: Product) -
     return _granted(world, screen, grantee, product, purpose=SERVICE, scene="joint-service")
 
 
-def _refuse_wrong_purpose(world: World, screen: Screen, state: State) -> None:
+def _refuse_wrong_purpose(world: World, screen: Screen, state: DemoState) -> None:
     product = state.products["tax"]
-    unlisted = refusal_code(lambda: request_grant(world, "bank", product, purpose="anti-fraud", scene="marketing"))
-    screen.line(f"a request for a purpose that the tax bureau's asset does not list gets no further than the nodes ({unlisted})")
+    unlisted = refusal_code(
+        lambda: request_grant(world, "bank", product, purpose="anti-fraud", scene="marketing")
+    )
+    screen.line(
+        f"a request for a purpose that the tax bureau's asset does not list gets no further than the nodes ({unlisted})"
+    )
     grant_id = request_grant(world, "bank", product, purpose=STATISTICS, scene="marketing")
     decide(world, "tax", grant_id, approved=False, reason="wrong-purpose")
     word = world.ledger.grants.grant(bytes.fromhex(grant_id[2:]))
     state.wrong_purpose_refused = bool(word.refused_at and not word.approved_at)
-    screen.line("a request for marketing statistics is refused by the tax bureau's officer", f"grant {grant_id}")
+    screen.line(
+        "a request for marketing statistics is refused by the tax bureau's officer",
+        f"grant {grant_id}",
+    )

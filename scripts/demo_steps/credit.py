@@ -1,4 +1,6 @@
-"""Step 5: a one-stop credit report; the trader disputes a record, the department repairs it, the next report shows both values."""
+"""Step 5: a one-stop credit report; the trader disputes a record, the department repairs it, the
+next report shows both values.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from typing import Any
 from registry.credit.signing import dispute_of
 from scripts.demo_steps import trade
 from scripts.demo_steps.catalogue import CREDIT
-from scripts.demo_steps.people import Trader
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import State
+from scripts.demo_steps.state import DemoState
+from scripts.demo_steps.trader import Trader
 from scripts.demo_steps.world import World, wait_for
 
 DEPARTMENT = "social-security"
@@ -18,7 +20,7 @@ REPAIRED_COLUMN = "Seniority"
 REPORT_CALLS = 600
 
 
-def run(world: World, screen: Screen, state: State) -> None:
+def run(world: World, screen: Screen, state: DemoState) -> None:
     """Report, dispute, repair, report."""
     for key in trade.PRICES:
         agreed = trade.agree(world, screen, state, key, cap_calls=REPORT_CALLS)
@@ -30,42 +32,63 @@ def run(world: World, screen: Screen, state: State) -> None:
         f"query {first['queryId']}",
     )
     dispute_id, wrong = _dispute(world, state, trader)
-    screen.line(f"the trader disputes {REPAIRED_COLUMN} = {wrong[REPAIRED_COLUMN]}", f"dispute {dispute_id}")
+    screen.line(
+        f"the trader disputes {REPAIRED_COLUMN} = {wrong[REPAIRED_COLUMN]}", f"dispute {dispute_id}"
+    )
     right = {**wrong, REPAIRED_COLUMN: wrong[REPAIRED_COLUMN] + 2}
     world.client(DEPARTMENT, "clerk").post(f"/v1/disputes/{dispute_id}/answer", {"record": right})
-    wait_for(lambda: world.ledger.credit.dispute(bytes.fromhex(dispute_id[2:])).answered_at, "the repair to be on the chain")
-    screen.line(f"{DEPARTMENT} repairs it to {right[REPAIRED_COLUMN]} in a new version of the asset")
+    wait_for(
+        lambda: world.ledger.credit.dispute(bytes.fromhex(dispute_id[2:])).answered_at,
+        "the repair to be on the chain",
+    )
+    screen.line(
+        f"{DEPARTMENT} repairs it to {right[REPAIRED_COLUMN]} in a new version of the asset"
+    )
     second = _report(world, state, trader, "second")
     shown = second["report"]["disputes"]
-    for each in shown:
-        both = each["before"][REPAIRED_COLUMN], (each["after"] or {}).get(REPAIRED_COLUMN)
+    for item in shown:
+        both = item["before"][REPAIRED_COLUMN], (item["after"] or {}).get(REPAIRED_COLUMN)
         if both == (wrong[REPAIRED_COLUMN], right[REPAIRED_COLUMN]):
             state.repaired += 1
-            screen.line(f"the next report shows both values: {both[0]}, repaired to {both[1]}", f"query {second['queryId']}")
+            screen.line(
+                f"the next report shows both values: {both[0]}, repaired to {both[1]}",
+                f"query {second['queryId']}",
+            )
     anchored = bytes.fromhex(second["queryId"][2:])
     wait_for(lambda: world.ledger.credit.query_anchored_at(anchored), "the queries to be anchored")
 
 
-def _report(world: World, state: State, trader: Trader, name: str) -> dict[str, Any]:
+def _report(world: World, state: DemoState, trader: Trader, name: str) -> dict[str, Any]:
     body = {
         "subject": trader.code,
         "consentId": trader.commitment,
         "purpose": CREDIT,
-        "parts": [{"agreementId": each.agreement_id, "columns": list(each.columns)} for each in state.reporting.values()],
+        "parts": [
+            {"agreementId": agreement.agreement_id, "columns": list(agreement.columns)}
+            for agreement in state.reporting.values()
+        ],
     }
-    made: dict[str, Any] = world.client("bank", "clerk").request("POST", "/v1/reports", body, idempotency_key=name)
+    made: dict[str, Any] = world.client("bank", "clerk").request(
+        "POST", "/v1/reports", body, idempotency_key=name
+    )
     state.reports.append(made)
-    for each in state.reporting.values():
-        each.served += 1
+    for agreement in state.reporting.values():
+        agreement.served += 1
     return made
 
 
-def _dispute(world: World, state: State, trader: Trader) -> tuple[str, dict[str, Any]]:
-    """The trader goes to the counter, sees the record, and signs a dispute with a key certified for that."""
-    subject, certificate = trade.certified(world, state.traders.index(trader) + 1, purpose="dispute")
+def _dispute(world: World, state: DemoState, trader: Trader) -> tuple[str, dict[str, Any]]:
+    """The trader goes to the counter, sees the record, and signs a dispute with a key certified for
+    that.
+    """
+    subject, certificate = trade.certified(
+        world, state.traders.index(trader) + 1, purpose="dispute"
+    )
     world.client(DEPARTMENT, None).post("/v1/certificates/shown", subject.shown(certificate))
     asset_id = state.products[DEPARTMENT].asset_id
-    counter = world.client(DEPARTMENT, "clerk").post(f"/v1/assets/{asset_id}/records", subject.identity)
+    counter = world.client(DEPARTMENT, "clerk").post(
+        f"/v1/assets/{asset_id}/records", subject.identity
+    )
     draft = dispute_of(
         subject,
         department=world.code(DEPARTMENT),
@@ -76,5 +99,8 @@ def _dispute(world: World, state: State, trader: Trader) -> tuple[str, dict[str,
     )
     body = draft.body(subject.key.sign(draft.dispute, world.deployment.domain("CreditLedger")))
     dispute_id = str(world.client(DEPARTMENT, None).post("/v1/disputes", body)["disputeId"])
-    wait_for(lambda: world.ledger.credit.dispute(bytes.fromhex(dispute_id[2:])).opened_at, "the dispute to be on the chain")
+    wait_for(
+        lambda: world.ledger.credit.dispute(bytes.fromhex(dispute_id[2:])).opened_at,
+        "the dispute to be on the chain",
+    )
     return dispute_id, counter["record"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from chain.errors import BadInput
+from chain.core.errors import BadInput
 
 MARKER = ".qiaolian-demo"
 """Says that a folder is the demo's, and is locked while one runs there."""
@@ -19,7 +19,8 @@ MARKER = ".qiaolian-demo"
 
 @contextlib.contextmanager
 def own_folder(out: Path, parts: Sequence[str]) -> Iterator[None]:
-    """``out`` for this run alone, emptied of the ``parts`` an earlier run left; a folder of somebody else's is left as it is.
+    """``out`` for this run alone, emptied of the ``parts`` an earlier run left; a folder of
+    somebody else's is left as it is.
 
     Raises:
         BadInput: ``demo_running``, and what ``require_usable`` raises.
@@ -31,14 +32,22 @@ def own_folder(out: Path, parts: Sequence[str]) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         lock = marker.open("a", encoding="utf-8")
     except OSError as error:
-        raise BadInput("demo_out_unwritable", f"{out} cannot be written to: {error.strerror}.", hint="Name another with --out.") from error
+        raise BadInput(
+            "demo_out_unwritable",
+            f"{out} cannot be written to: {error.strerror}.",
+            hint="Name another with --out.",
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise BadInput("demo_running", f"Another demo runs in {out}.", hint="End it, or name another folder with --out.") from error
-        for each in left:
-            shutil.rmtree(each)
+            raise BadInput(
+                "demo_running",
+                f"Another demo runs in {out}.",
+                hint="End it, or name another folder with --out.",
+            ) from error
+        for item in left:
+            shutil.rmtree(item)
         yield
 
 
@@ -50,10 +59,18 @@ def require_usable(out: Path, parts: Sequence[str]) -> None:
     """
     for path in (out / part for part in parts):
         if path.exists() and not (out / MARKER).exists():
-            raise BadInput("demo_out_in_use", f"{path} was not made by a demo.", hint="Name another folder with --out.")
+            raise BadInput(
+                "demo_out_in_use",
+                f"{path} was not made by a demo.",
+                hint="Name another folder with --out.",
+            )
     there = next(path for path in (out, *out.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise BadInput("demo_out_unwritable", f"{out} cannot be written to.", hint="Name another folder with --out.")
+        raise BadInput(
+            "demo_out_unwritable",
+            f"{out} cannot be written to.",
+            hint="Name another folder with --out.",
+        )
 
 
 @contextlib.contextmanager

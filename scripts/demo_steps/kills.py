@@ -1,4 +1,6 @@
-"""Step 7: kill -9 of a gateway, a validator and an outbox worker while calls go on. Step 8: a revocation under a continuous caller."""
+"""Step 7: kill -9 of a gateway, a validator and an outbox worker while calls go on. Step 8: a
+revocation under a continuous caller.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from chain.errors import Conflict, QiaolianError
-from chain.statements import GrantTerms
+from chain.core.errors import Conflict, QiaolianError
+from chain.statements.types import GrantTerms
 from nodes.client import NodeClient
 from nodes.provision import Organisation
 from registry.grants.signing import revocation_of
 from scripts.demo_steps import trade
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import Deal, State
+from scripts.demo_steps.state import DemoAgreement, DemoState
 from scripts.demo_steps.world import World, wait_for
 
 GATEWAY = "tax"
@@ -23,10 +25,12 @@ CALLS_BETWEEN = 10
 REVOCATION_SECONDS = 60.0
 
 
-class Caller(threading.Thread):
+class CallingClient(threading.Thread):
     """A client outside the nodes that makes one call after another, each until it is answered."""
 
-    def __init__(self, world: World, deal: Deal, state: State, name: str, *, pause: float) -> None:
+    def __init__(
+        self, world: World, deal: DemoAgreement, state: DemoState, name: str, *, pause: float
+    ) -> None:
         super().__init__(name=f"caller-{name}", daemon=True)
         self._client: NodeClient = world.organisations[deal.buyer].client("system", timeout=30)
         self._deal, self._state, self._tag, self._pause = deal, state, name, pause
@@ -44,7 +48,9 @@ class Caller(threading.Thread):
             body = trade.query(self._deal, trader, key=None)
             body.pop("key")
             try:
-                answer = trade.patient_post(self._client, "/v1/calls", body, key=f"{self._tag}-{number}")
+                answer = trade.post_until_answered(
+                    self._client, "/v1/calls", body, key=f"{self._tag}-{number}"
+                )
             except QiaolianError as error:
                 if error.status == 403:
                     self.refused_at, self.refused_as = time.time(), error.code
@@ -52,7 +58,7 @@ class Caller(threading.Thread):
                     self.failure = error
                 return
             self.answered.append(answer)
-            trade.take(self._state, self._deal, answer)
+            trade.record_answer(self._state, self._deal, answer)
             number += 1
 
     def wait_more(self, count: int, *, seconds: float = 90.0) -> None:
@@ -75,10 +81,10 @@ class Caller(threading.Thread):
         self._client.close()
 
 
-def run(world: World, screen: Screen, state: State) -> None:
+def run(world: World, screen: Screen, state: DemoState) -> None:
     """Kill each kind of process in the middle and see it come back."""
     deal = state.reporting[GATEWAY]
-    caller = Caller(world, deal, state, "kills", pause=0.2)
+    caller = CallingClient(world, deal, state, "kills", pause=0.2)
     caller.start()
     caller.wait_more(CALLS_BETWEEN)
     try:
@@ -94,33 +100,39 @@ def run(world: World, screen: Screen, state: State) -> None:
     )
 
 
-def _gateway(world: World, screen: Screen, state: State, caller: Caller) -> None:
+def _gateway(world: World, screen: Screen, state: DemoState, caller: CallingClient) -> None:
     organisation = world.organisations[GATEWAY]
-    seconds = _killed(organisation, organisation.node.kill, lambda: organisation.node.start(outbox=False))
+    seconds = _killed(
+        organisation, organisation.node.kill, lambda: organisation.node.start(outbox=False)
+    )
     caller.wait_more(CALLS_BETWEEN)
     state.killed.append(f"gateway of {GATEWAY}")
-    screen.line(f"the gateway of {GATEWAY} is killed with -9 and ready again after {seconds:.1f} s; calls go on")
+    screen.line(
+        f"the gateway of {GATEWAY} is killed with -9 and ready again after {seconds:.1f} s; calls go on"
+    )
 
 
-def _validator(world: World, screen: Screen, state: State, caller: Caller) -> None:
+def _validator(world: World, screen: Screen, state: DemoState, caller: CallingClient) -> None:
     place = len(world.network.validators) - 1
     before = world.network.height(0) or 0
     world.network.kill(place)
     caller.wait_more(1)
     world.network.start_one(place)
     wait_for(
-        lambda: min(world.network.height(each) or 0 for each in range(place + 1)) > before + 2,
+        lambda: min(world.network.height(number) or 0 for number in range(place + 1)) > before + 2,
         "the validator to catch up",
         seconds=120,
     )
-    same = len({world.network.block_hash(before, each) for each in range(place + 1)}) == 1
+    same = len({world.network.block_hash(before, number) for number in range(place + 1)}) == 1
     caller.wait_more(CALLS_BETWEEN)
     if same:
         state.killed.append(f"validator of {world.network.validators[place].organisation}")
-    screen.line("one of four validators is killed with -9; the others go on, it comes back with the same blocks")
+    screen.line(
+        "one of four validators is killed with -9; the others go on, it comes back with the same blocks"
+    )
 
 
-def _outbox(world: World, screen: Screen, state: State) -> None:
+def _outbox(world: World, screen: Screen, state: DemoState) -> None:
     """Killed with a withdrawal stored and unsent: the money moves exactly once."""
     organisation, code = world.organisations[GATEWAY], world.code(GATEWAY)
     before = world.ledger.settlement.account(code)
@@ -129,14 +141,21 @@ def _outbox(world: World, screen: Screen, state: State) -> None:
     for _ in range(2):
         world.client(GATEWAY, "clerk").post("/v1/withdrawals", order)
     organisation.node.start_outbox()
-    wait_for(lambda: world.ledger.settlement.account(code).withdrawn > before.withdrawn, "the withdrawal on the chain")
+    wait_for(
+        lambda: world.ledger.settlement.account(code).withdrawn > before.withdrawn,
+        "the withdrawal on the chain",
+    )
     after = world.ledger.settlement.account(code)
     if after.withdrawn == before.withdrawn + 100 and after.free == before.free - 100:
         state.killed.append(f"outbox worker of {GATEWAY}")
-    screen.line(f"the outbox worker of {GATEWAY} is killed with -9; its stored withdrawal is carried out once")
+    screen.line(
+        f"the outbox worker of {GATEWAY} is killed with -9; its stored withdrawal is carried out once"
+    )
 
 
-def _killed(organisation: Organisation, kill: Callable[[], None], start: Callable[[], None]) -> float:
+def _killed(
+    organisation: Organisation, kill: Callable[[], None], start: Callable[[], None]
+) -> float:
     kill()
     started = time.monotonic()
     start()
@@ -144,13 +163,15 @@ def _killed(organisation: Organisation, kill: Callable[[], None], start: Callabl
     return time.monotonic() - started
 
 
-# --- Revocation -----------------------------------------------------------------------------------------------------------------
+# --- Revocation -----------------------------------------------------------------------------------
 
 
-def revoke(world: World, screen: Screen, state: State) -> None:
-    """The officer's signed revocation goes to the chain past the owner's node; how long until the gateway refuses a continuous caller."""
+def revoke(world: World, screen: Screen, state: DemoState) -> None:
+    """The officer's signed revocation goes to the chain past the owner's node; how long until the
+    gateway refuses a continuous caller.
+    """
     deal = state.reporting[REVOKED]
-    caller = Caller(world, deal, state, "revocation", pause=0.02)
+    caller = CallingClient(world, deal, state, "revocation", pause=0.02)
     caller.start()
     caller.wait_more(CALLS_BETWEEN)
     organisation = world.organisations[REVOKED]
@@ -164,7 +185,9 @@ def revoke(world: World, screen: Screen, state: State) -> None:
     word = world.ledger.grants.grant(terms.struct_hash())
     block = world.ledger.block(word.revoked_at) if word.revoked_at else None
     if block is None or caller.refused_at is None or caller.refused_as != "grant_revoked":
-        screen.line(f"the gateway did not refuse within {REVOCATION_SECONDS:.0f} s ({caller.failure})")
+        screen.line(
+            f"the gateway did not refuse within {REVOCATION_SECONDS:.0f} s ({caller.failure})"
+        )
         return
     state.revocation_seconds = round(max(0.0, caller.refused_at - block.timestamp), 2)
     screen.line(

@@ -1,4 +1,6 @@
-"""Peak memory of everything the demo runs, as summed proportional set size (shared pages counted once)."""
+"""Peak memory of everything the demo runs, as summed proportional set size (shared pages counted
+once).
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,10 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
         (trade["calls"] == calls, f"{trade['calls']} of {calls} metered calls were served."),
         (trade["masked"] > 0, "No masked column was seen masked."),
         (
-            all(trade["refusals"].get(kind) for kind in ("consent", "cap", "purpose", "operation", "edited record")),
+            all(
+                trade["refusals"].get(kind)
+                for kind in ("consent", "cap", "purpose", "operation", "edited record")
+            ),
             "Not every kind of refusal was seen.",
         ),
         (trade["refused_units"] == 0, "A refused call was billed."),
@@ -32,28 +35,44 @@ def broken(report: dict[str, Any], *, calls: int, deals: int) -> list[str]:
             "Opened is not paid + refunded + locked.",
         ),
         (
-            trade["deposited_fen"] == trade["withdrawn_fen"] + trade["free_fen"] + trade["all_locked_fen"],
+            trade["deposited_fen"]
+            == trade["withdrawn_fen"] + trade["free_fen"] + trade["all_locked_fen"],
             "Deposits are not withdrawn + free + locked.",
         ),
-        (trade["paid_fen"] > 0 and trade["refunded_fen"] > 0, "Nothing was paid or nothing refunded."),
+        (
+            trade["paid_fen"] > 0 and trade["refunded_fen"] > 0,
+            "Nothing was paid or nothing refunded.",
+        ),
         (trade["counters_agree"], "Gateway, buyer and chain do not agree on what was used."),
-        (credit["reports"] >= 2, "The one-stop report was not fetched before and after the repair."),
+        (
+            credit["reports"] >= 2,
+            "The one-stop report was not fetched before and after the repair.",
+        ),
         (
             credit["repaired"] >= 1,
             "The disputed record was not repaired, or the next report does not show both values.",
         ),
         (prop["registered"] == deals, f"{prop['registered']} of {deals} deals were registered."),
-        (prop["refused"] >= 3, "A second sale, a sale under a hold or a title for a former owner was not refused."),
-        (len(report["killed"]) >= 3, "Not every process that was to be killed came back."),
-        (report["lost_records"] == [], "A record acknowledged to a client is missing after the kills."),
-        (report["revocation_seconds"] is not None, "The gateway went on serving after the grant was revoked."),
         (
-            {each["story"] for each in report["bundles"]} >= set(STORIES),
+            prop["refused"] >= 3,
+            "A second sale, a sale under a hold or a title for a former owner was not refused.",
+        ),
+        (len(report["killed"]) >= 3, "Not every process that was to be killed came back."),
+        (
+            report["lost_records"] == [],
+            "A record acknowledged to a client is missing after the kills.",
+        ),
+        (
+            report["revocation_seconds"] is not None,
+            "The gateway went on serving after the grant was revoked.",
+        ),
+        (
+            {bundle["story"] for bundle in report["bundles"]} >= set(STORIES),
             "Not every story was exported as a bundle.",
         ),
-        (all(each["verified"] for each in report["bundles"]), "A bundle does not verify."),
+        (all(bundle["verified"] for bundle in report["bundles"]), "A bundle does not verify."),
         (
-            all(each["tampered_exit_code"] not in (0, None) for each in report["bundles"]),
+            all(bundle["tampered_exit_code"] not in (0, None) for bundle in report["bundles"]),
             "A bundle with a byte changed passed.",
         ),
     ]

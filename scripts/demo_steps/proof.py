@@ -1,4 +1,6 @@
-"""Step 9: reconciliation, one bundle of each story, and what a verifier who trusts nobody finds with the network down."""
+"""Step 9: reconciliation, one bundle of each story, and what a verifier who trusts nobody finds
+with the network down.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chain.statements import KeyPurpose
-from chain.trust import Trust
+from chain.bundle.trust import Trust
+from chain.statements.types import KeyPurpose
 from scripts.demo_steps import trade
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import State
+from scripts.demo_steps.state import DemoState
 from scripts.demo_steps.world import World, wait_for
 
 EXPORT_SECONDS = 120.0
@@ -23,31 +25,39 @@ VERIFY_SECONDS = 60.0
 WITNESS = "supervisor"
 
 
-def reconcile(world: World, screen: Screen, state: State) -> None:
+def reconcile(world: World, screen: Screen, state: DemoState) -> None:
     """The supervisor compares gateway, buyer and chain; the demo reads the three by itself too."""
-    state.counters_agree = trade.counters_agree(world, [*state.agreements.values(), *state.free_agreements.values()])
+    state.counters_agree = trade.counters_agree(
+        world, [*state.agreements.values(), *state.free_agreements.values()]
+    )
     reports = list(world.client("supervisor", "auditor").pages("/v1/reconciliation"))
     agreements = [agreement for report in reports for agreement in report["agreements"]]
     findings = [finding for agreement in agreements for finding in agreement["findings"]]
-    kinds = sorted({each["kind"] for each in findings})
+    kinds = sorted({item["kind"] for item in findings})
     screen.line(
         f"the supervisor reconciles {len(agreements)} agreements: "
         + (f"{len(findings)} findings ({', '.join(kinds)})" if findings else "no gap, no conflict")
     )
-    screen.line(f"units by gateway database, buyer database and chain {'agree' if state.counters_agree else 'DIFFER'}")
+    screen.line(
+        f"units by gateway database, buyer database and chain {'agree' if state.counters_agree else 'DIFFER'}"
+    )
 
 
 def trust_of(world: World) -> Trust:
-    """A verifier's trust file for this network: what its operator would publish and the verifier decide to believe."""
+    """A verifier's trust file for this network: what its operator would publish and the verifier
+    decide to believe.
+    """
     supervisor = world.organisations[WITNESS]
     witness = {supervisor.member: supervisor.admission.key(KeyPurpose.LOG).fingerprint}
     return world.deployment.trust(world.network.addresses, witnesses=witness, required_witnesses=1)
 
 
-def export(world: World, screen: Screen, state: State, out: Path) -> None:
+def export(world: World, screen: Screen, state: DemoState, out: Path) -> None:
     """Have every log anchored and cosigned, and write one bundle of each story with the trust file."""
     (out / "bundles").mkdir(parents=True, exist_ok=True)
-    (out / "trust.json").write_text(json.dumps(trust_of(world).to_json(), indent=1) + "\n", encoding="utf-8")
+    (out / "trust.json").write_text(
+        json.dumps(trust_of(world).to_json(), indent=1) + "\n", encoding="utf-8"
+    )
     for key in world.organisations:
         world.client(key, "administrator").post("/v1/log/anchor", {})
     for story, (key, role, path) in _stories(state).items():
@@ -59,34 +69,46 @@ def export(world: World, screen: Screen, state: State, out: Path) -> None:
         screen.line(f"bundle of a {story} story, {len(data):,} bytes", f"bundles/{story}.json")
 
 
-def _stories(state: State) -> dict[str, tuple[str, str, str]]:
+def _stories(state: DemoState) -> dict[str, tuple[str, str, str]]:
     """Where each story is exported: node, role and path."""
     sold = state.agreements["tax"]
     stories = {
         "trade": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/bundle?lane=0&seq=3"),
         "lane": (sold.key, "auditor", f"/v1/agreements/{sold.agreement_id}/lane-bundle?lane=0"),
-        "grant": ("social-security", "auditor", f"/v1/grants/{state.grants['social-security']}/bundle"),
+        "grant": (
+            "social-security",
+            "auditor",
+            f"/v1/grants/{state.grants['social-security']}/bundle",
+        ),
     }
     if state.reports:
-        stories["credit"] = ("bank", "auditor", f"/v1/credit/queries/{state.reports[-1]['queryId']}/bundle")
+        stories["credit"] = (
+            "bank",
+            "auditor",
+            f"/v1/credit/queries/{state.reports[-1]['queryId']}/bundle",
+        )
     if state.registered:
         stories["property"] = ("real-estate", "auditor", f"/v1/deals/{state.registered[0]}/bundle")
     return stories
 
 
-def verify(screen: Screen, state: State, out: Path) -> None:
+def verify(screen: Screen, state: DemoState, out: Path) -> None:
     """With every process of the network ended: each bundle holds, and not with one byte changed."""
-    for each in state.bundles:
-        path = out / each["file"]
+    for bundle in state.bundles:
+        path = out / bundle["file"]
         code, said = _verify(path, out / "trust.json")
-        each["verified"] = code == 0
-        changed = out / "bundles" / f".{each['name']}.changed.json"
-        changed.write_bytes(_with_a_byte_changed(path.read_bytes(), _PLACES[each["story"]]))
+        bundle["verified"] = code == 0
+        changed = out / "bundles" / f".{bundle['name']}.changed.json"
+        changed.write_bytes(_with_a_byte_changed(path.read_bytes(), _PLACES[bundle["story"]]))
         try:
-            each["tampered_exit_code"], each["tampered_sentence"] = _verify(changed, out / "trust.json")
+            bundle["tampered_exit_code"], bundle["tampered_sentence"] = _verify(
+                changed, out / "trust.json"
+            )
         finally:
             changed.unlink()
-        screen.line(f"{each['name']}: {'valid' if each['verified'] else said}; one byte changed: {each['tampered_sentence']}")
+        screen.line(
+            f"{bundle['name']}: {'valid' if bundle['verified'] else said}; one byte changed: {bundle['tampered_sentence']}"
+        )
 
 
 _PLACES: dict[str, Callable[[bytes], int]] = {
@@ -96,7 +118,9 @@ _PLACES: dict[str, Callable[[bytes], int]] = {
     "credit": lambda data: data.index(b'"storageProof":["0x') + 60,
     "property": lambda data: data.index(b'"salt":"0x') + 12,
 }
-"""Where a byte is changed: in a signature, a log path, a sealed header, a storage proof, an opened commitment."""
+"""Where a byte is changed: in a signature, a log path, a sealed header, a storage proof, an opened
+commitment.
+"""
 
 
 def _with_a_byte_changed(data: bytes, place: Callable[[bytes], int]) -> bytes:
@@ -106,9 +130,28 @@ def _with_a_byte_changed(data: bytes, place: Callable[[bytes], int]) -> bytes:
 
 def _verify(bundle: Path, trust: Path) -> tuple[int, str]:
     """Run the verifier as its own process, with nothing but the two files."""
-    command = [sys.executable, "-m", "scripts.cli", "verify", str(bundle), "--trust", str(trust), "--json"]
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=VERIFY_SECONDS, env=environment, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "nodes.cli.main",
+        "verify",
+        str(bundle),
+        "--trust",
+        str(trust),
+        "--json",
+    ]
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=VERIFY_SECONDS,
+        env=environment,
+        check=False,
+    )
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError:

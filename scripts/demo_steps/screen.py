@@ -12,20 +12,22 @@ T = TypeVar("T")
 
 
 @dataclass
-class Line:
-    """One thing that was done: what, the figure, and where its proof is (a transaction hash or a file)."""
+class StepLine:
+    """One thing that was done: what, the figure, and where its proof is (a transaction hash or a
+    file).
+    """
 
     text: str
     proof: str = ""
 
 
 @dataclass
-class Step:
+class DemoStep:
     """One numbered step with its lines and how long it took."""
 
     number: int
     title: str
-    lines: list[Line] = field(default_factory=list)
+    lines: list[StepLine] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -36,14 +38,14 @@ class Screen:
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     count: int = 9
     """How many steps there will be."""
-    steps: list[Step] = field(default_factory=list)
+    steps: list[DemoStep] = field(default_factory=list)
     _began: float = 0.0
 
     def step(self, number: int, title: str) -> None:
         """Begin a step."""
         self.finish()
         self._began = time.monotonic()
-        self.steps.append(Step(number, title))
+        self.steps.append(DemoStep(number, title))
         self._print(f"\n[{number}/{self.count}] {title}")
 
     def finish(self) -> None:
@@ -53,7 +55,7 @@ class Screen:
 
     def line(self, text: str, proof: str = "") -> None:
         """One thing done, with its proof."""
-        self.steps[-1].lines.append(Line(text, proof))
+        self.steps[-1].lines.append(StepLine(text, proof))
         self._print(f"      {text}" + (f"  [{proof}]" if proof else ""))
 
     def progress(self, items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:

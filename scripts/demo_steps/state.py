@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.demo_steps.people import Trader
+from scripts.demo_steps.trader import Trader
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Product:
 
 
 @dataclass
-class Deal:
+class DemoAgreement:
     """An open agreement of the demo."""
 
     key: str
@@ -37,16 +37,16 @@ class Deal:
 
 
 @dataclass
-class State:
+class DemoState:
     """Grows step by step."""
 
     products: dict[str, Product] = field(default_factory=dict)
     free_products: dict[str, Product] = field(default_factory=dict)
     grants: dict[str, str] = field(default_factory=dict)
-    agreements: dict[str, Deal] = field(default_factory=dict)
-    reporting: dict[str, Deal] = field(default_factory=dict)
+    agreements: dict[str, DemoAgreement] = field(default_factory=dict)
+    reporting: dict[str, DemoAgreement] = field(default_factory=dict)
     """Agreements opened for reports; they stay open through the kills and the revocation."""
-    free_agreements: dict[str, Deal] = field(default_factory=dict)
+    free_agreements: dict[str, DemoAgreement] = field(default_factory=dict)
     traders: list[Trader] = field(default_factory=list)
     acknowledged: list[dict[str, Any]] = field(default_factory=list)
     """Receipts acknowledged to clients outside the nodes, with where they must be found again."""

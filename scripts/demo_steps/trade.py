@@ -1,4 +1,6 @@
-"""Steps 3 and 4: consents, agreements, metered calls, refusals, free sharing; then claims, closing and refund."""
+"""Steps 3 and 4: consents, agreements, metered calls, refusals, free sharing; then claims, closing
+and refund.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from nodes.client import NodeClient
 from registry.credit.signing import Subject, consent_of, sign_consent
 from scripts.demo_steps.catalogue import CREDIT, SERVICE, grant_shared
-from scripts.demo_steps.people import Trader
 from scripts.demo_steps.records import SUBJECT, trader_code
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import Deal, State
+from scripts.demo_steps.state import DemoAgreement, DemoState
+from scripts.demo_steps.trader import Trader
 from scripts.demo_steps.world import World, refusal_code, wait_for
 
 PRICES = {"social-security": 50, "real-estate": 80, "tax": 60}
@@ -34,13 +36,13 @@ PRIVATE = {"social-security": "Age", "real-estate": "Assets", "tax": "Expenses"}
 """A column of each department that leaves its gateway masked only."""
 COOPERATIVE = "tax"
 """Whose agreement ends cooperatively; the others end by notice and window."""
-OFFICE = "tax"
+ISSUER = "tax"
 """Knows every trader, and certifies whose their keys are."""
 
 T = TypeVar("T")
 
 
-def run(world: World, screen: Screen, state: State, *, calls: int) -> None:
+def run(world: World, screen: Screen, state: DemoState, *, calls: int) -> None:
     """Step 3."""
     per_department = -(-calls // len(PRICES))
     _consents(world, screen, state, per_department)
@@ -52,21 +54,25 @@ def run(world: World, screen: Screen, state: State, *, calls: int) -> None:
     _share_freely(world, screen, state)
 
 
-def prepare_for_bench(world: World, screen: Screen, state: State, *, traders: int, agreements: int, calls: int) -> list[Deal]:
+def prepare_for_bench(
+    world: World, screen: Screen, state: DemoState, *, traders: int, agreements: int, calls: int
+) -> list[DemoAgreement]:
     """Consents, money and several agreements with one department."""
     _consents(world, screen, state, traders)
     _deposit(world, screen, calls * agreements)
     return [agree(world, screen, state, "tax", cap_calls=calls) for _ in range(agreements)]
 
 
-# --- Consents -------------------------------------------------------------------------------------------------------------------
+# --- Consents -------------------------------------------------------------------------------------
 
 
 def certified(world: World, number: int, *, purpose: str) -> tuple[Subject, dict[str, Any]]:
-    """A trader with a fresh key that the tax bureau, which knows it, certified: the subject, and certificate with signature."""
+    """A trader with a fresh key that the tax bureau, which knows it, certified: the subject, and
+    certificate with signature.
+    """
     subject = Subject({"code": trader_code(number), "kind": "sole-trader"})
     body = {**subject.request(purpose=purpose), "notAfter": int(time.time()) + 90 * 86_400}
-    return subject, world.client(OFFICE, "clerk").post("/v1/certificates", body)
+    return subject, world.client(ISSUER, "clerk").post("/v1/certificates", body)
 
 
 def consent(world: World, number: int) -> Trader:
@@ -74,36 +80,49 @@ def consent(world: World, number: int) -> Trader:
     subject, certificate = certified(world, number, purpose="consent")
     now = int(time.time())
     given = consent_of(subject, bank=world.code("bank"), purpose=CREDIT, now=now)
-    signed = sign_consent(subject, given, certificate, domain=world.deployment.domain("CreditLedger"), now=now)
+    signed = sign_consent(
+        subject, given, certificate, domain=world.deployment.domain("CreditLedger"), now=now
+    )
     world.client("operator", None).post("/v1/consents", signed.relayed)
     held = world.client("bank", None).post("/v1/consents/held", signed.package)
     return Trader(subject, signed.package, held["consent"])
 
 
-def _consents(world: World, screen: Screen, state: State, count: int) -> None:
+def _consents(world: World, screen: Screen, state: DemoState, count: int) -> None:
     numbers = range(1, count + 1)
     for number in screen.progress(numbers, "consents"):
         state.traders.append(consent(world, number))
     last = bytes.fromhex(state.traders[-1].commitment[2:])
-    wait_for(lambda: world.ledger.credit.consent(last).recorded_at, "the consents to be on the chain")
+    wait_for(
+        lambda: world.ledger.credit.consent(last).recorded_at, "the consents to be on the chain"
+    )
     screen.line(
         f"{count} traders consent, each with a one-time key that the tax bureau certified; the operator relays commitments it cannot alter",
         f"consent {state.traders[0].commitment}",
     )
 
 
-# --- Agreements -----------------------------------------------------------------------------------------------------------------
+# --- Agreements -----------------------------------------------------------------------------------
 
 
 def _deposit(world: World, screen: Screen, calls: int) -> None:
     amount = 100_00 + calls * max(PRICES.values()) * 2 + 200_000
-    body = {"member": world.code("bank"), "amount": amount, "reference": f"transfer-{world.network.chain_id}"}
+    body = {
+        "member": world.code("bank"),
+        "amount": amount,
+        "reference": f"transfer-{world.network.chain_id}",
+    }
     world.client("settlement", "clerk").post("/v1/deposits", body)
-    wait_for(lambda: world.ledger.settlement.account(world.code("bank")).free >= amount, "the deposit to be booked")
+    wait_for(
+        lambda: world.ledger.settlement.account(world.code("bank")).free >= amount,
+        "the deposit to be booked",
+    )
     screen.line(f"the settlement bank confirms {amount / 100:,.2f} yuan for the bank")
 
 
-def agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: int) -> Deal:
+def agree(
+    world: World, screen: Screen, state: DemoState, key: str, *, cap_calls: int
+) -> DemoAgreement:
     """The bank opens a new agreement with a department under its grant."""
     product, price = state.products[key], PRICES[key]
     split = [(world.code(key), 10_000 - PLATFORM_SHARE), (world.code("operator"), PLATFORM_SHARE)]
@@ -112,8 +131,8 @@ def agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: in
         "assetVersion": 1,
         "unit": "call",
         "price": price,
-        "mostCap": 10_000_000,
-        "mostPerCall": price,
+        "maxCap": 10_000_000,
+        "maxPerCall": price,
         "closeWindowBlocks": CLAIM_SECONDS,
         "closeWindowSeconds": CLAIM_SECONDS,
         "shares": [{"member": member, "basisPoints": part} for member, part in split],
@@ -132,12 +151,14 @@ def agree(world: World, screen: Screen, state: State, key: str, *, cap_calls: in
         f"agreement with {key}: {price} fen a call, at most {cap_calls * price / 100:,.2f} yuan, locked",
         f"agreement {agreement_id}",
     )
-    return Deal(key, agreement_id, state.grants[key], "bank", product.columns, CREDIT)
+    return DemoAgreement(key, agreement_id, state.grants[key], "bank", product.columns, CREDIT)
 
 
 def _seen(world: World, buyer: str, provider: str, asset_id: str) -> str:
     """The hash of a provider's offer as the buyer is shown it: an order names what was seen."""
-    shown = world.client(buyer, "clerk").rows(f"/v1/offers?provider={world.code(provider)}", "offers")
+    shown = world.client(buyer, "clerk").rows(
+        f"/v1/offers?provider={world.code(provider)}", "offers"
+    )
     return next(str(offer["offerHash"]) for offer in shown if offer["assetId"] == asset_id)
 
 
@@ -151,44 +172,57 @@ def _is_open(client: NodeClient, agreement_id: str) -> bool:
     return bool(client.get(f"/v1/agreements/{agreement_id}")["state"] == "open")
 
 
-# --- Calls ----------------------------------------------------------------------------------------------------------------------
+# --- Calls ----------------------------------------------------------------------------------------
 
 
-def _metered(world: World, screen: Screen, state: State, calls: int) -> None:
+def _metered(world: World, screen: Screen, state: DemoState, calls: int) -> None:
     """The bank's systems ask their own node, a batch at a time, three departments at once."""
     shares = [calls // len(PRICES) + (place < calls % len(PRICES)) for place in range(len(PRICES))]
     started = time.monotonic()
     with ThreadPoolExecutor(len(PRICES)) as pool:
-        jobs = [pool.submit(_buy, world, deal, state.traders[:count]) for deal, count in zip(state.agreements.values(), shares, strict=True)]
+        jobs = [
+            pool.submit(_buy, world, deal, state.traders[:count])
+            for deal, count in zip(state.agreements.values(), shares, strict=True)
+        ]
         results = [job.result() for job in jobs]
     seconds = time.monotonic() - started
     for deal, answers in zip(state.agreements.values(), results, strict=True):
         for answer in answers:
-            take(state, deal, answer)
+            record_answer(state, deal, answer)
     served = sum(deal.served for deal in state.agreements.values())
-    screen.line(f"{served:,} metered calls served in {seconds:.1f} s ({served / seconds:.0f}/s, batches of {BATCH})")
+    screen.line(
+        f"{served:,} metered calls served in {seconds:.1f} s ({served / seconds:.0f}/s, batches of {BATCH})"
+    )
     for deal, answers in zip(state.agreements.values(), results, strict=True):
         record = answers[0]["record"]
-        state.masked += isinstance(record[PRIVATE[deal.key]], str) or record[PRIVATE[deal.key]] % 1_000 == 0
+        state.masked += (
+            isinstance(record[PRIVATE[deal.key]], str) or record[PRIVATE[deal.key]] % 1_000 == 0
+        )
         shown = ", ".join(f"{name} {value}" for name, value in record.items())
-        screen.line(f"{deal.key} answers {state.traders[0].code}: {shown} ({PRIVATE[deal.key]} masked)")
+        screen.line(
+            f"{deal.key} answers {state.traders[0].code}: {shown} ({PRIVATE[deal.key]} masked)"
+        )
 
 
-def _buy(world: World, deal: Deal, traders: Sequence[Trader]) -> list[dict[str, Any]]:
+def _buy(world: World, deal: DemoAgreement, traders: Sequence[Trader]) -> list[dict[str, Any]]:
     client = world.organisations["bank"].client("system", timeout=120)
     try:
         return [
             answer
             for batch in batches(traders, BATCH)
-            for answer in client.post("/v1/calls/batch", {"calls": [query(deal, each) for each in batch]})["results"]
+            for answer in client.post(
+                "/v1/calls/batch", {"calls": [query(deal, trader) for trader in batch]}
+            )["results"]
         ]
     finally:
         client.close()
 
 
-def query(deal: Deal, trader: Trader, **changes: Any) -> dict[str, Any]:
+def query(deal: DemoAgreement, trader: Trader, **changes: Any) -> dict[str, Any]:
     """One call about a trader, with its idempotency key."""
-    key = hashlib.sha256(f"{deal.agreement_id}/{trader.commitment}/{sorted(changes.items())}".encode()).hexdigest()
+    key = hashlib.sha256(
+        f"{deal.agreement_id}/{trader.commitment}/{sorted(changes.items())}".encode()
+    ).hexdigest()
     return {
         "key": key,
         "agreementId": deal.agreement_id,
@@ -200,7 +234,7 @@ def query(deal: Deal, trader: Trader, **changes: Any) -> dict[str, Any]:
     }
 
 
-def take(state: State, deal: Deal, answer: dict[str, Any]) -> None:
+def record_answer(state: DemoState, deal: DemoAgreement, answer: dict[str, Any]) -> None:
     """Count an answer and remember its receipt: from here on it must not be lost."""
     if answer["outcome"] == "served":
         deal.served += 1
@@ -212,10 +246,10 @@ def take(state: State, deal: Deal, answer: dict[str, Any]) -> None:
         state.acknowledged.append({**place, "provider": deal.key, "buyer": deal.buyer})
 
 
-def _refusals(world: World, screen: Screen, state: State) -> None:
+def _refusals(world: World, screen: Screen, state: DemoState) -> None:
     """Calls that must be refused, each in its own way and unbilled."""
     deal, trader = state.agreements["tax"], state.traders[0]
-    tries: dict[str, tuple[Deal, dict[str, Any]]] = {
+    tries: dict[str, tuple[DemoAgreement, dict[str, Any]]] = {
         "consent": (deal, query(deal, trader, consentId=None)),
         "purpose": (deal, query(deal, trader, purpose="anti-fraud")),
         "column": (deal, query(deal, trader, columns=[SUBJECT])),
@@ -223,7 +257,7 @@ def _refusals(world: World, screen: Screen, state: State) -> None:
     }
     for kind, (agreed, body) in tries.items():
         answer = world.client("bank").post("/v1/calls/batch", {"calls": [body]})["results"][0]
-        take(state, agreed, answer)
+        record_answer(state, agreed, answer)
         state.refusals[kind] = answer["reason"]
     state.refusals["edited record"] = _edited_record(world, screen, state, deal, trader)
     state.refusals["cap"] = _over_cap(world, screen, state)
@@ -231,9 +265,15 @@ def _refusals(world: World, screen: Screen, state: State) -> None:
     screen.line(f"refused and unbilled ({told}); {state.refused_units} units charged")
 
 
-def _edited_record(world: World, screen: Screen, state: State, deal: Deal, trader: Trader) -> str:
-    """Somebody edits a published record in the tax bureau's table: the call is refused, and the bureau sees where."""
-    with closing(sqlite3.connect(world.sources["tax"].removeprefix("sqlite:///"), isolation_level=None)) as table:
+def _edited_record(
+    world: World, screen: Screen, state: DemoState, deal: DemoAgreement, trader: Trader
+) -> str:
+    """Somebody edits a published record in the tax bureau's table: the call is refused, and the
+    bureau sees where.
+    """
+    with closing(
+        sqlite3.connect(world.sources["tax"].removeprefix("sqlite:///"), isolation_level=None)
+    ) as table:
         change = f'UPDATE records SET "Expenses" = "Expenses" + ? WHERE "{SUBJECT}" = ?'
         table.execute(change, (1, trader.code))
         try:
@@ -241,28 +281,37 @@ def _edited_record(world: World, screen: Screen, state: State, deal: Deal, trade
             answer = world.client("bank").post("/v1/calls/batch", {"calls": [body]})["results"][0]
         finally:
             table.execute(change, (-1, trader.code))
-    take(state, deal, answer)
+    record_answer(state, deal, answer)
     (incident,) = world.client("tax", "clerk").get("/v1/incidents")["incidents"]
-    screen.line(f"a record edited after publication is not delivered; the tax bureau sees: {incident['kind']}, row {incident['row']}")
+    screen.line(
+        f"a record edited after publication is not delivered; the tax bureau sees: {incident['kind']}, row {incident['row']}"
+    )
     return str(answer["reason"])
 
 
-def _over_cap(world: World, screen: Screen, state: State) -> str:
+def _over_cap(world: World, screen: Screen, state: DemoState) -> str:
     """A small agreement of its own whose cap is one call."""
     small = agree(world, screen, state, "real-estate", cap_calls=1)
     small.capped = True
     state.agreements["small"] = small
-    answers = [world.client("bank").post("/v1/calls/batch", {"calls": [query(small, trader)]})["results"][0] for trader in state.traders[:2]]
+    answers = [
+        world.client("bank").post("/v1/calls/batch", {"calls": [query(small, trader)]})["results"][
+            0
+        ]
+        for trader in state.traders[:2]
+    ]
     for answer in answers:
-        take(state, small, answer)
+        record_answer(state, small, answer)
     return str(answers[1]["reason"]) if answers[1]["outcome"] == "refused" else ""
 
 
-# --- Free sharing ---------------------------------------------------------------------------------------------------------------
+# --- Free sharing ---------------------------------------------------------------------------------
 
 
-def _share_freely(world: World, screen: Screen, state: State) -> None:
-    """The tax bureau and social security share with each other at price 0, with a count cap and the same receipts."""
+def _share_freely(world: World, screen: Screen, state: DemoState) -> None:
+    """The tax bureau and social security share with each other at price 0, with a count cap and the
+    same receipts.
+    """
     for provider, buyer in (("social-security", "tax"), ("tax", "social-security")):
         product = state.free_products[provider]
         grant_id = grant_shared(world, screen, buyer, product)
@@ -271,7 +320,7 @@ def _share_freely(world: World, screen: Screen, state: State) -> None:
             "assetVersion": 1,
             "unit": "call",
             "price": 0,
-            "mostUnits": 1_000,
+            "maxUnits": 1_000,
             "closeWindowBlocks": 2,
             "closeWindowSeconds": 2,
             "shares": [{"member": world.code(provider), "basisPoints": 10_000}],
@@ -279,24 +328,33 @@ def _share_freely(world: World, screen: Screen, state: State) -> None:
         world.client(provider, "clerk").post("/v1/offers", offer)
         seen = _seen(world, buyer, provider, product.asset_id)
         order = {"grantId": grant_id, "offerHash": seen, "cap": 0, "maxUnits": 100, "lanes": 1}
-        agreement_id = str(world.client(buyer, "clerk").post("/v1/agreements", order)["agreementId"])
+        agreement_id = str(
+            world.client(buyer, "clerk").post("/v1/agreements", order)["agreementId"]
+        )
         _wait_open(world, (provider, buyer), agreement_id)
-        deal = Deal(provider, agreement_id, grant_id, buyer, product.columns, SERVICE)
+        deal = DemoAgreement(provider, agreement_id, grant_id, buyer, product.columns, SERVICE)
         state.free_agreements[provider] = deal
         bodies = [query(deal, trader, consentId=None) for trader in state.traders[:5]]
         for answer in world.client(buyer).post("/v1/calls/batch", {"calls": bodies})["results"]:
-            take(state, deal, answer)
+            record_answer(state, deal, answer)
         state.free_calls += deal.served
-        screen.line(f"{provider} shares with {buyer}: {deal.served} calls at price 0", f"agreement {agreement_id}")
+        screen.line(
+            f"{provider} shares with {buyer}: {deal.served} calls at price 0",
+            f"agreement {agreement_id}",
+        )
 
 
-# --- Settlement -----------------------------------------------------------------------------------------------------------------
+# --- Settlement -----------------------------------------------------------------------------------
 
 
-def settle(world: World, screen: Screen, state: State) -> None:
-    """Step 4: one agreement ends cooperatively, the others by notice and window, with the providers' nodes claiming by themselves."""
+def settle(world: World, screen: Screen, state: DemoState) -> None:
+    """Step 4: one agreement ends cooperatively, the others by notice and window, with the
+    providers' nodes claiming by themselves.
+    """
     _end_cooperatively(world, screen, state.agreements[COOPERATIVE])
-    by_notice = [deal for deal in state.agreements.values() if deal is not state.agreements[COOPERATIVE]]
+    by_notice = [
+        deal for deal in state.agreements.values() if deal is not state.agreements[COOPERATIVE]
+    ]
     for deal in by_notice:
         ways = {"cooperative": False, "notice": True}
         world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/closing", ways)
@@ -322,29 +380,39 @@ def settle(world: World, screen: Screen, state: State) -> None:
     )
 
 
-def _claimed(world: World, screen: Screen, deals: Sequence[Deal]) -> None:
-    """Nobody at a provider does anything: its node sees the notice and claims, the latest voucher too."""
+def _claimed(world: World, screen: Screen, deals: Sequence[DemoAgreement]) -> None:
+    """Nobody at a provider does anything: its node sees the notice and claims, the latest voucher
+    too.
+    """
     for deal in deals:
-        wait_for(partial(_standing, world, deal, "notice_at"), "the closing notices on the chain")
+        wait_for(
+            partial(_chain_state, world, deal, "notice_at"), "the closing notices on the chain"
+        )
     started = time.monotonic()
     for deal in deals:
         wait_for(partial(_all_claimed, world, deal), "the providers' nodes to claim")
-    total = sum(_standing(world, deal, "acknowledged") for deal in deals)
+    total = sum(_chain_state(world, deal, "acknowledged") for deal in deals)
     screen.line(
         f"the bank gives notice; {time.monotonic() - started:.1f} s later the providers' nodes have claimed "
         f"{total / 100:,.2f} yuan by themselves, all that was served"
     )
 
 
-def _all_claimed(world: World, deal: Deal) -> bool:
-    return _standing(world, deal, "acknowledged") == deal.served * PRICES[deal.key]
+def _all_claimed(world: World, deal: DemoAgreement) -> bool:
+    return _chain_state(world, deal, "acknowledged") == deal.served * PRICES[deal.key]
 
 
-def _end_cooperatively(world: World, screen: Screen, deal: Deal) -> None:
-    """The department asks; both nodes sign the totals that their receipts agree on, and one transaction does the rest."""
+def _end_cooperatively(world: World, screen: Screen, deal: DemoAgreement) -> None:
+    """The department asks; both nodes sign the totals that their receipts agree on, and one
+    transaction does the rest.
+    """
     client = world.client(deal.key, "clerk")
-    answer = client.post(f"/v1/agreements/{deal.agreement_id}/closing", {"cooperative": True, "notice": False})
-    wait_for(partial(_standing, world, deal, "closed_at"), "the cooperative closing on the chain")
+    answer = client.post(
+        f"/v1/agreements/{deal.agreement_id}/closing", {"cooperative": True, "notice": False}
+    )
+    wait_for(
+        partial(_chain_state, world, deal, "closed_at"), "the cooperative closing on the chain"
+    )
     done = world.ledger.settlement.agreement(_id(deal))
     totals = answer["finalSettlement"]
     screen.line(
@@ -358,25 +426,29 @@ def _withdraw(world: World, screen: Screen) -> None:
     """Each department orders half of what it earned paid out to its own account."""
     halves = {key: world.ledger.settlement.account(world.code(key)).free // 2 for key in PRICES}
     for key, amount in halves.items():
-        world.client(key, "clerk").post("/v1/withdrawals", {"amount": amount, "order": f"earnings-{world.network.chain_id}"})
+        world.client(key, "clerk").post(
+            "/v1/withdrawals", {"amount": amount, "order": f"earnings-{world.network.chain_id}"}
+        )
     for key, amount in halves.items():
         wait_for(partial(_withdrawn, world, key, amount), "the withdrawals on the chain")
-    screen.line(f"the departments order {sum(halves.values()) / 100:,.2f} yuan of their earnings paid out by the settlement bank")
+    screen.line(
+        f"the departments order {sum(halves.values()) / 100:,.2f} yuan of their earnings paid out by the settlement bank"
+    )
 
 
 def _withdrawn(world: World, key: str, amount: int) -> bool:
     return world.ledger.settlement.account(world.code(key)).withdrawn == amount
 
 
-def read_money(world: World, state: State) -> None:
+def read_money(world: World, state: DemoState) -> None:
     """Both conservation lines, from the chain alone."""
     read = [world.ledger.settlement.agreement(_id(deal)) for deal in state.agreements.values()]
     totals = world.ledger.settlement.totals()
     state.money = {
-        "opened_fen": sum(each.opened for each in read),
-        "paid_fen": sum(each.paid for each in read),
-        "refunded_fen": sum(each.refunded for each in read),
-        "locked_fen": sum(each.locked for each in read),
+        "opened_fen": sum(record.opened for record in read),
+        "paid_fen": sum(record.paid for record in read),
+        "refunded_fen": sum(record.refunded for record in read),
+        "locked_fen": sum(record.locked for record in read),
         "deposited_fen": totals.deposited,
         "withdrawn_fen": totals.withdrawn,
         "free_fen": totals.free,
@@ -384,23 +456,27 @@ def read_money(world: World, state: State) -> None:
     }
 
 
-def _standing(world: World, deal: Deal, name: str) -> int:
+def _chain_state(world: World, deal: DemoAgreement, name: str) -> int:
     """One number of an agreement's state on the chain; 0 while it is not there."""
     return int(getattr(world.ledger.settlement.agreement(_id(deal)), name))
 
 
-def _closed(world: World, deal: Deal) -> bool:
+def _closed(world: World, deal: DemoAgreement) -> bool:
     if world.ledger.settlement.agreement(_id(deal)).closed_at:
         return True
-    refusal_code(lambda: world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/close", {}))
+    refusal_code(
+        lambda: world.client("bank", "clerk").post(f"/v1/agreements/{deal.agreement_id}/close", {})
+    )
     return False
 
 
-# --- The three counters ---------------------------------------------------------------------------------------------------------
+# --- The three counters ---------------------------------------------------------------------------
 
 
-def counters_agree(world: World, deals: Iterable[Deal]) -> bool:
-    """Units served by the gateway's database, the buyer's database and the chain, each read by itself."""
+def counters_agree(world: World, deals: Iterable[DemoAgreement]) -> bool:
+    """Units served by the gateway's database, the buyer's database and the chain, each read by
+    itself.
+    """
     for deal in deals:
         agreement = _id(deal)
         gateway = _units(world, deal.key, "exchange_gateway_call", agreement)
@@ -430,20 +506,25 @@ def lost_records(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[s
     tables = {"provider": "exchange_gateway_call", "buyer": "exchange_buyer_call"}
     for side, table in tables.items():
         by_node: dict[str, list[dict[str, Any]]] = {}
-        for each in acknowledged:
-            by_node.setdefault(each[side], []).append(each)
+        for item in acknowledged:
+            by_node.setdefault(item[side], []).append(item)
         for key, places in by_node.items():
             held = _places(world, key, table)
             missing += [
-                f"{key}:{each['agreementId']}/{each['lane']}/{each['seq']}"
-                for each in places
-                if (bytes.fromhex(each["agreementId"][2:]), each["lane"], each["seq"]) not in held
+                f"{key}:{place['agreementId']}/{place['lane']}/{place['seq']}"
+                for place in places
+                if (bytes.fromhex(place["agreementId"][2:]), place["lane"], place["seq"])
+                not in held
             ]
     return missing
 
 
 def _places(world: World, key: str, table: str) -> set[tuple[Any, ...]]:
-    return set(_select(world, key, f"SELECT agreement_id, lane, seq FROM {table} WHERE receipt IS NOT NULL"))
+    return set(
+        _select(
+            world, key, f"SELECT agreement_id, lane, seq FROM {table} WHERE receipt IS NOT NULL"
+        )
+    )
 
 
 def _select(world: World, key: str, query_text: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -464,8 +545,12 @@ def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield part
 
 
-def patient_post(client: NodeClient, path: str, body: Any, *, key: str, seconds: float = 60.0) -> Any:
-    """POST under one idempotency key until it is answered: what a client does while processes die and come back."""
+def post_until_answered(
+    client: NodeClient, path: str, body: Any, *, key: str, seconds: float = 60.0
+) -> Any:
+    """POST under one idempotency key until it is answered: what a client does while processes die
+    and come back.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -476,5 +561,5 @@ def patient_post(client: NodeClient, path: str, body: Any, *, key: str, seconds:
             time.sleep(0.2)
 
 
-def _id(deal: Deal) -> bytes:
+def _id(deal: DemoAgreement) -> bytes:
     return bytes.fromhex(deal.agreement_id[2:])

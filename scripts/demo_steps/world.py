@@ -1,4 +1,6 @@
-"""The demo's world: nine organisations with a node each, four of them with a validator, and the people who act for them."""
+"""The demo's world: nine organisations with a node each, four of them with a validator, and the
+people who act for them.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chain.crypto import new_private_key
-from chain.deploy import deploy
-from chain.deployment import MIN_CLOSE_WINDOW, CloseWindow, Deployment
+from chain.core.crypto import new_private_key
+from chain.core.errors import QiaolianError, Unavailable
 from chain.engine.network import Network
-from chain.errors import QiaolianError, Unavailable
-from chain.headers import from_rpc, require_final
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger
-from chain.rpc import Rpc
-from chain.transactions import gas_for, sign_transaction
+from chain.ethereum.deploy import deploy
+from chain.ethereum.deployment import MIN_CLOSE_WINDOW, CloseWindow, Deployment
+from chain.ethereum.headers import from_rpc, require_final
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.rpc import Rpc
+from chain.ethereum.transactions import gas_for, sign_transaction
+from chain.keys.files import Secp256k1Signer
 from nodes.client import NodeClient
-from nodes.provision import Organisation, Wanted, found, lay_out, start_all, stop_all
+from nodes.provision import (
+    Organisation,
+    OrganisationPlan,
+    create_organisations,
+    found,
+    start_all,
+    stop_all,
+)
 from scripts.demo_steps.records import SUBJECT, organisation_code
 from scripts.demo_steps.screen import Screen
 
@@ -27,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Cast:
+class DemoOrganisation:
     """One organisation of the demo."""
 
     key: str
@@ -42,19 +51,50 @@ class Cast:
     @property
     def code(self) -> str:
         """Its made-up 统一社会信用代码."""
-        return organisation_code(self.prefix, 1 + [each.key for each in CAST].index(self.key))
+        return organisation_code(
+            self.prefix, 1 + [organisation.key for organisation in ORGANISATIONS].index(self.key)
+        )
 
 
-CAST = (
-    Cast("operator", "政务服务数据管理局", "Data administration", ("operator",), "11", validator=True),
-    Cast("supervisor", "数据交易监管办公室", "Supervisor", ("supervisor",), "11", validator=True),
-    Cast("tax", "税务局", "Tax bureau", ("department",), "11", validator=True, officer=True, source=True),
-    Cast("bank", "侨乡银行", "Bank", ("bank",), "91", validator=True),
-    Cast("social-security", "社会保险局", "Social security", ("department",), "11", officer=True, source=True),
-    Cast("real-estate", "不动产登记中心", "Registration centre", ("department",), "12", officer=True, source=True),
-    Cast("settlement", "清算银行", "Settlement bank", ("settlement_bank",), "91"),
-    Cast("agent", "房产经纪公司", "Estate agent", ("agency",), "91"),
-    Cast("notary", "公证处", "Notary office", ("agency",), "12"),
+ORGANISATIONS = (
+    DemoOrganisation(
+        "operator", "政务服务数据管理局", "Data administration", ("operator",), "11", validator=True
+    ),
+    DemoOrganisation(
+        "supervisor", "数据交易监管办公室", "Supervisor", ("supervisor",), "11", validator=True
+    ),
+    DemoOrganisation(
+        "tax",
+        "税务局",
+        "Tax bureau",
+        ("department",),
+        "11",
+        validator=True,
+        officer=True,
+        source=True,
+    ),
+    DemoOrganisation("bank", "侨乡银行", "Bank", ("bank",), "91", validator=True),
+    DemoOrganisation(
+        "social-security",
+        "社会保险局",
+        "Social security",
+        ("department",),
+        "11",
+        officer=True,
+        source=True,
+    ),
+    DemoOrganisation(
+        "real-estate",
+        "不动产登记中心",
+        "Registration centre",
+        ("department",),
+        "12",
+        officer=True,
+        source=True,
+    ),
+    DemoOrganisation("settlement", "清算银行", "Settlement bank", ("settlement_bank",), "91"),
+    DemoOrganisation("agent", "房产经纪公司", "Estate agent", ("agency",), "91"),
+    DemoOrganisation("notary", "公证处", "Notary office", ("agency",), "12"),
 )
 """The first three are the governors whose approvals, two by two, change the directory."""
 
@@ -81,7 +121,9 @@ class World:
         return self.organisations[key].member
 
     def client(self, key: str, role: str | None = "system") -> NodeClient:
-        """A client of an organisation's node under a local role; None as a stranger. For the main thread."""
+        """A client of an organisation's node under a local role; None as a stranger. For the main
+        thread.
+        """
         place = (key, role)
         if place not in self._clients:
             self._clients[place] = self.organisations[key].client(role)
@@ -90,30 +132,45 @@ class World:
     def pids(self) -> Iterator[int]:
         """Every process of the world."""
         yield from self.network.pids()
-        for each in self.organisations.values():
-            yield from each.node.pids()
+        for organisation in self.organisations.values():
+            yield from organisation.node.pids()
 
     def send(self, contract: str, function: str, *arguments: Any) -> bytes:
-        """Send a call from an account without any right of its own and wait for its block: for statements anyone may send."""
+        """Send a call from an account without any right of its own and wait for its block: for
+        statements anyone may send.
+        """
         address, data = self.ledger.encode(contract, function, *arguments)
         sender = Secp256k1Signer(new_private_key())
-        signed = sign_transaction(sender, chain_id=self.deployment.chain_id, nonce=0, to=address, data=data, gas=gas_for(data))
+        signed = sign_transaction(
+            sender,
+            chain_id=self.deployment.chain_id,
+            nonce=0,
+            to=address,
+            data=data,
+            gas=gas_for(data),
+        )
         for answer in self.ledger.send([signed.raw]):
             if not isinstance(answer, bytes):
                 raise answer
-        receipt = wait_for(lambda: self.ledger.receipt(signed.transaction_hash), "a transaction to be in a block")
+        receipt = wait_for(
+            lambda: self.ledger.receipt(signed.transaction_hash), "a transaction to be in a block"
+        )
         if not receipt.succeeded:
-            raise self.ledger.why_reverted(address, data, sender.address, receipt.height)
+            raise self.ledger.revert_reason(address, data, sender.address, receipt.height)
         return signed.transaction_hash
 
     def sealers(self, height: int) -> frozenset[str]:
         """The validators whose seals stand on the blocks up to ``height``."""
         rpc = Rpc(self.network.rpc_urls)
         try:
-            answers = rpc.batch([("kaia_getBlockByNumber", (hex(each), False)) for each in range(1, height + 1)])
+            answers = rpc.batch(
+                [("kaia_getBlockByNumber", (hex(number), False)) for number in range(1, height + 1)]
+            )
         finally:
             rpc.close()
-        return frozenset().union(*(require_final(from_rpc(each), self.network.addresses) for each in answers))
+        return frozenset().union(
+            *(require_final(from_rpc(answer), self.network.addresses) for answer in answers)
+        )
 
     def stop(self) -> None:
         """End every process that was started."""
@@ -121,10 +178,19 @@ class World:
         self.network.stop()
 
 
-def build(directory: Path, sources: Mapping[str, str], screen: Screen, *, cast: Sequence[Cast] = CAST) -> World:
+def build(
+    directory: Path,
+    sources: Mapping[str, str],
+    screen: Screen,
+    *,
+    cast: Sequence[DemoOrganisation] = ORGANISATIONS,
+) -> World:
     """Make and start the whole world in a fresh directory. On any failure nothing keeps running."""
     screen.say("making the validators and their genesis")
-    network = Network.create(directory / "network", [each.english for each in cast if each.validator])
+    network = Network.create(
+        directory / "network",
+        [organisation.english for organisation in cast if organisation.validator],
+    )
     organisations: list[Organisation] = []
     try:
         network.start(say=screen.say)
@@ -133,9 +199,9 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen, *, cast: 
             network.genesis_hash,
         )
         deployment_file = directory / "deployment.json"
-        organisations = lay_out(
+        organisations = create_organisations(
             directory / "nodes",
-            [_wanted(each, sources) for each in cast],
+            [_wanted(organisation, sources) for organisation in cast],
             rpc=network.rpc_urls,
             finality=network.addresses,
             deployment=deployment_file,
@@ -143,22 +209,30 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen, *, cast: 
         deployment = deploy(
             network.rpc_urls[0],
             new_private_key(),
-            [each.governor() for each in organisations[:GOVERNORS]],
+            [organisation.governor() for organisation in organisations[:GOVERNORS]],
             min_close_window=SHORT_WINDOW,
             progress=screen.say,
         )
         deployment.save(deployment_file)
         ledger = Ledger(network.rpc_urls, deployment)
-        screen.line(f"{len(deployment.contracts)} contracts stand", f"MemberDirectory {deployment.contracts['MemberDirectory']}")
+        screen.line(
+            f"{len(deployment.contracts)} contracts stand",
+            f"MemberDirectory {deployment.contracts['MemberDirectory']}",
+        )
         screen.line(
             f"founded with closing windows of {SHORT_WINDOW.seconds} s, so that one can be waited out here; "
             f"a real network keeps the default of {MIN_CLOSE_WINDOW.seconds:,} s"
         )
         hashes = found(organisations, deployment, governors=GOVERNORS, ledger=ledger)
-        screen.line(f"{len(organisations)} members admitted, each change approved by two governors", "0x" + hashes[-1].hex())
+        screen.line(
+            f"{len(organisations)} members admitted, each change approved by two governors",
+            "0x" + hashes[-1].hex(),
+        )
         screen.say("starting the nodes, two processes each")
         start_all(organisations)
-        screen.line(f"{len(organisations)} nodes answer over TLS, each with its own database and keys")
+        screen.line(
+            f"{len(organisations)} nodes answer over TLS, each with its own database and keys"
+        )
     except BaseException:
         stop_all(organisations)
         network.stop()
@@ -166,14 +240,18 @@ def build(directory: Path, sources: Mapping[str, str], screen: Screen, *, cast: 
     return World(
         directory=directory,
         network=network,
-        organisations={role.key: each for role, each in zip(cast, organisations, strict=True)},
+        organisations={
+            role.key: organisation for role, organisation in zip(cast, organisations, strict=True)
+        },
         deployment=deployment,
         ledger=ledger,
         sources=sources,
     )
 
 
-def wait_for(check: Callable[[], T | None], what: str, *, seconds: float = 60.0, every: float = 0.2) -> T:
+def wait_for(
+    check: Callable[[], T | None], what: str, *, seconds: float = 60.0, every: float = 0.2
+) -> T:
     """Wait until ``check`` gives something; ``demo_timeout`` naming what did not come."""
     deadline = time.monotonic() + seconds
     last: QiaolianError | None = None
@@ -185,7 +263,11 @@ def wait_for(check: Callable[[], T | None], what: str, *, seconds: float = 60.0,
         if found_now:
             return found_now
         time.sleep(every)
-    raise Unavailable("demo_timeout", f"Waited {seconds:.0f} s for {what}.", hint=f"{last.code}: {last}" if last else "")
+    raise Unavailable(
+        "demo_timeout",
+        f"Waited {seconds:.0f} s for {what}.",
+        hint=f"{last.code}: {last}" if last else "",
+    )
 
 
 def refusal_code(attempt: Callable[[], Any]) -> str | None:
@@ -197,11 +279,17 @@ def refusal_code(attempt: Callable[[], Any]) -> str | None:
     return None
 
 
-def _wanted(cast: Cast, sources: Mapping[str, str]) -> Wanted:
+def _wanted(cast: DemoOrganisation, sources: Mapping[str, str]) -> OrganisationPlan:
     more: dict[str, Any] = {"workers": {"anchor_seconds": 5.0, "checkpoint_seconds": 1.0}}
     if cast.source:
         entry = {"url": sources[cast.key], "key": SUBJECT}
         if sources[cast.key].startswith("sqlite"):
             entry["table"] = "records"
         more["sources"] = {"records": entry}
-    return Wanted(cast.code, f"{cast.name} {cast.english}", cast.roles, officer=cast.officer, more=more)
+    return OrganisationPlan(
+        cast.code,
+        f"{cast.name} {cast.english}",
+        cast.roles,
+        officer=cast.officer,
+        extra_tables=more,
+    )

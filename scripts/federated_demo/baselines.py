@@ -1,6 +1,8 @@
-"""What the joint scorecard is held against: the same bins, evidence and rows, fitted in the open by Newton's method.
+"""What the joint scorecard is held against: the same bins, evidence and rows, fitted in the open by
+Newton's method.
 
-With all parties' columns this is what nobody may do, training on pooled data; with the bank's alone it is what the bank could do before.
+With all parties' columns this is what nobody may do, training on pooled data; with the bank's alone
+it is what the bank could do before.
 """
 
 from __future__ import annotations
@@ -20,17 +22,33 @@ from federated.vertical.whitening import Whitening
 _STEPS = 20
 
 
-def plain(columns: Mapping[str, NDArray[Any]], bad: NDArray[np.bool_], test: NDArray[np.bool_], plan: ScorecardPlan) -> dict[str, Any]:
-    """The evaluation (``federated.evaluation.evaluate``) of a scorecard of these columns. All (rows,)."""
+def plain(
+    columns: Mapping[str, NDArray[Any]],
+    bad: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+    plan: ScorecardPlan,
+) -> dict[str, Any]:
+    """The evaluation (``federated.evaluation.evaluate``) of a scorecard of these columns. All
+    (rows,).
+    """
     binned = BinnedColumns.of({name: values[~test] for name, values in columns.items()}, plan)
     evidence_by_column = tuple(
-        Evidence.of(layout, np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(), min_cases=plan.min_cases)
+        Evidence.of(
+            layout,
+            np.bincount(codes[(codes != NO_BIN) & bad[~test]], minlength=len(layout.rows)).tolist(),
+            min_cases=plan.min_cases,
+        )
         for codes, layout in zip(binned.codes, binned.layouts, strict=True)
     )
     evidence = np.column_stack(
-        [column_evidence.column(bins.codes(columns[bins.column])) for column_evidence, bins in zip(evidence_by_column, binned.bins, strict=True)]
+        [
+            column_evidence.column(bins.codes(columns[bins.column]))
+            for column_evidence, bins in zip(evidence_by_column, binned.bins, strict=True)
+        ]
     )
-    whitened = np.column_stack([Whitening.of(evidence[~test]).transform(evidence), np.ones(len(bad))])
+    whitened = np.column_stack(
+        [Whitening.of(evidence[~test]).transform(evidence), np.ones(len(bad))]
+    )
     probability = 1 / (1 + np.exp(-whitened @ _fitted(whitened[~test], bad[~test])))
     both = (ScoredRows(probability[rows], probability[rows], bad[rows]) for rows in (~test, test))
     return evaluate(*both)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from federated import command
+from nodes.cli import federated
 from scripts.demo_steps.folder import own_folder, terminated_like_interrupted
 
 DEFAULT_OUT = Path("var/federated-demo")
@@ -13,15 +13,23 @@ DEFAULT_OUT = Path("var/federated-demo")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The party's actions, and ``demo``."""
-    actions = command.add_arguments(parser)
-    demo = actions.add_parser("demo", help="joint models of a bank and three departments on real loan records, from intersection to replay")
-    demo.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"where the report and the parties' folders go (default {DEFAULT_OUT})")
+    actions = federated.add_arguments(parser)
+    demo = actions.add_parser(
+        "demo",
+        help="joint models of a bank and three departments on real loan records, from intersection to replay",
+    )
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=DEFAULT_OUT,
+        help=f"where the report and the parties' folders go (default {DEFAULT_OUT})",
+    )
     demo.set_defaults(act=_demo)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one action."""
-    return command.run(arguments)
+    return federated.run(arguments)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -32,5 +40,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         broken = FederatedDemo(out).run()
     for sentence in broken:
         print(f"NOT HELD: {sentence}")
-    print(f"\n{'Every step held.' if not broken else 'Some promises did not hold.'} Report: {out / 'report.html'}")
+    print(
+        f"\n{'Every step held.' if not broken else 'Some promises did not hold.'} Report: {out / 'report.html'}"
+    )
     return 1 if broken else 0

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chain.zone import local_time
+from chain.core.zone import local_time
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 _COLOURS = ("#5b6b7a", "#1f5fa8", "#2c7a4b", "#7b4fa0", "#b7791f")
@@ -16,7 +16,9 @@ _SIDE, _LEFT = 300, 40
 
 def write(out: Path, report: dict[str, Any]) -> None:
     """Write both files into ``out``."""
-    (out / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "report.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     (out / "report.html").write_text(_page(report), encoding="utf-8")
 
 
@@ -34,11 +36,18 @@ def _page(report: dict[str, Any]) -> str:
         ("peak memory (MB)", report["peak_memory_mb"]),
     ]
     models = [
-        {**model, "test": model["evaluation"]["test"], "colour": colour, "curve": _curve(model["evaluation"]["roc"])}
+        {
+            **model,
+            "test": model["evaluation"]["test"],
+            "colour": colour,
+            "curve": _curve(model["evaluation"]["roc"]),
+        }
         for model, colour in zip(report["models"], _COLOURS, strict=True)
     ]
     made_at = local_time(time.time())
-    return environment.get_template("federated.html").render(r=report, cards=cards, models=models, made_at=made_at, side=_SIDE, left=_LEFT)
+    return environment.get_template("federated.html").render(
+        r=report, cards=cards, models=models, made_at=made_at, side=_SIDE, left=_LEFT
+    )
 
 
 def _curve(roc: list[list[float]]) -> str:

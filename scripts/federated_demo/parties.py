@@ -1,4 +1,6 @@
-"""Parties as a city would run them: each with a folder, a pinned certificate, its sources and a daemon process of its own."""
+"""Parties as a city would run them: each with a folder, a pinned certificate, its sources and a
+daemon process of its own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from chain.loopback import free_ports
+from chain.core.loopback import free_ports
 from federated.attempt import replay
 from federated.daemon import ask
 from federated.errors import QiaolianError, Unavailable
@@ -24,7 +26,7 @@ from federated.gate import FolderGate
 from federated.job import Job
 from federated.party import PartyConfig
 from federated.transport import make_identity
-from nodes.provision import undisturbed
+from nodes.provision import signals_deferred
 
 KEY = "code"
 """The column of every source that identifies its rows."""
@@ -45,9 +47,16 @@ class Parties:
 
     @classmethod
     def make(
-        cls, root: Path, sources: Mapping[str, Mapping[str, pa.Table]], *, form: str = "csv", policies: Mapping[str, str] | None = None
+        cls,
+        root: Path,
+        sources: Mapping[str, Mapping[str, pa.Table]],
+        *,
+        form: str = "csv",
+        policies: Mapping[str, str] | None = None,
     ) -> Parties:
-        """Make each party's folder: identity, sources (``{party: {source: table}}``) and configuration; everybody pins everybody."""
+        """Make each party's folder: identity, sources (``{party: {source: table}}``) and
+        configuration; everybody pins everybody.
+        """
         names = tuple(sources)
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         shown = {name: make_identity(root / name, name) for name in names}
@@ -61,7 +70,10 @@ class Parties:
             for peer in names:
                 if peer != name:
                     lines += [f"[peers.{peer}]", f'address = "127.0.0.1:{ports[peer]}"']
-                    lines += [f'certificate = "../{peer}/certificate.pem"', f'fingerprint = "{shown[peer]}"']
+                    lines += [
+                        f'certificate = "../{peer}/certificate.pem"',
+                        f'fingerprint = "{shown[peer]}"',
+                    ]
             for source, table in tables.items():
                 path = root / name / f"{source}.{form}"
                 (csv.write_csv if form == "csv" else parquet.write_table)(table, path)
@@ -80,15 +92,28 @@ class Parties:
         config = self.config(name)
         return config.home / config.source(source).path
 
-    # --- Processes ----------------------------------------------------------------------------------------------------------------
+    # --- Processes --------------------------------------------------------------------------------
 
     def __enter__(self) -> Parties:
         """Start every daemon, and wait until it listens; ``daemon_not_ready``."""
         try:
             for name in self.names:
-                command = [sys.executable, "-m", "scripts.cli", "federated", "daemon", "--party", str(self.root / name / "party.toml")]
-                with (self.root / name / "daemon.log").open("w", encoding="utf-8") as log, undisturbed():
-                    self._processes[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+                command = [
+                    sys.executable,
+                    "-m",
+                    "nodes.cli.main",
+                    "federated",
+                    "daemon",
+                    "--party",
+                    str(self.root / name / "party.toml"),
+                ]
+                with (
+                    (self.root / name / "daemon.log").open("w", encoding="utf-8") as log,
+                    signals_deferred(),
+                ):
+                    self._processes[name] = subprocess.Popen(
+                        command, stdout=subprocess.PIPE, stderr=log, text=True
+                    )
             for name, process in self._processes.items():
                 _wait_for_line(process, name, 60)
         except BaseException:
@@ -116,20 +141,30 @@ class Parties:
 
     def peak_megabytes(self, name: str) -> float:
         """The most memory a party's process has held at once (resident set, from the kernel)."""
-        for line in Path(f"/proc/{self._processes[name].pid}/status").read_text(encoding="utf-8").splitlines():
+        for line in (
+            Path(f"/proc/{self._processes[name].pid}/status")
+            .read_text(encoding="utf-8")
+            .splitlines()
+        ):
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-        raise Unavailable("memory_unknown", "The kernel does not say how much memory a process has held.")
+        raise Unavailable(
+            "memory_unknown", "The kernel does not say how much memory a process has held."
+        )
 
-    # --- Jobs -------------------------------------------------------------------------------------------------------------------------
+    # --- Jobs -------------------------------------------------------------------------------------
 
     def approve(self, job: Job, names: Iterable[str] | None = None, *, uses: int = 100) -> None:
         """Each owner's data officer says yes."""
         for name in names or job.owners():
-            FolderGate(self.root / name / "approvals").approve(job, uses=uses, not_after=int(time.time()) + 86_400, by=OFFICERS)
+            FolderGate(self.root / name / "approvals").approve(
+                job, uses=uses, not_after=int(time.time()) + 86_400, by=OFFICERS
+            )
 
     def run(self, job: Job, watch: Watch = _unwatched) -> dict[str, dict[str, Any]]:
-        """Have every party's daemon run the job; receipts by party, each with ``folder``. The first party's own error is raised."""
+        """Have every party's daemon run the job; receipts by party, each with ``folder``. The first
+        party's own error is raised.
+        """
         return asyncio.run(self._run(job, watch))
 
     async def _run(self, job: Job, watch: Watch) -> dict[str, dict[str, Any]]:
@@ -138,15 +173,24 @@ class Parties:
 
         async def one(name: str) -> Any:
             try:
-                return await ask(self.root / name, {"run": job.to_json()}, watch if name == first else _unwatched)
+                return await ask(
+                    self.root / name, {"run": job.to_json()}, watch if name == first else _unwatched
+                )
             except QiaolianError as error:
                 return error
 
-        ended = dict(zip(job.parties, await asyncio.gather(*(one(name) for name in job.parties)), strict=True))
+        ended = dict(
+            zip(
+                job.parties, await asyncio.gather(*(one(name) for name in job.parties)), strict=True
+            )
+        )
         errors = [error for error in ended.values() if isinstance(error, QiaolianError)]
         if errors:
             # A party that was only told of another's failure is not the one to listen to.
-            raise next((error for error in errors if error.code not in ("peer_failed", "peer_gone")), errors[0])
+            raise next(
+                (error for error in errors if error.code not in ("peer_failed", "peer_gone")),
+                errors[0],
+            )
         for name, receipt in ended.items():
             (folder,) = set(self._attempts(name, job)) - before[name]
             receipt["folder"] = folder
@@ -166,4 +210,8 @@ def _wait_for_line(process: subprocess.Popen[str], name: str, seconds: float) ->
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         if not selector.select(seconds) or "listens" not in process.stdout.readline():
-            raise Unavailable("daemon_not_ready", f"The daemon of {name} did not start.", hint=f"See {name}/daemon.log.")
+            raise Unavailable(
+                "daemon_not_ready",
+                f"The daemon of {name} did not start.",
+                hint=f"See {name}/daemon.log.",
+            )

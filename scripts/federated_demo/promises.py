@@ -1,4 +1,6 @@
-"""What a finished demo of joint models must have shown, as a pure check of its report; it exits 0 only when ``broken`` is empty."""
+"""What a finished demo of joint models must have shown, as a pure check of its report; it exits 0
+only when ``broken`` is empty.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,61 @@ POOLED_GAP = 0.005
 def broken(report: dict[str, Any]) -> list[str]:
     """The promises ``report`` does not bear out, one sentence each."""
     rules = [
-        (report["bytes_read_without_yes"] == 0, "A source was opened before every data officer had said yes."),
-        (report["refused_as"] == "gate_refused", "A job that one officer had not approved was not refused for it."),
-        (report["bytes_read_with_yes"] > 0, "The watch on the sources did not see an approved job open them, so it proves nothing."),
+        (
+            report["bytes_read_without_yes"] == 0,
+            "A source was opened before every data officer had said yes.",
+        ),
+        (
+            report["refused_as"] == "gate_refused",
+            "A job that one officer had not approved was not refused for it.",
+        ),
+        (
+            report["bytes_read_with_yes"] > 0,
+            "The watch on the sources did not see an approved job open them, so it proves nothing.",
+        ),
         (report["psi_equal"], "The intersection of two parties is not what both hold."),
-        (report["psi_rows"] == report["common_rows"] > 0, "The rows trained on are not those that all parties hold."),
-        (report["auc_recomputed"] == report["auc_joint"], "The AUC that was told does not follow from the scores."),
-        (report["auc_joint"] > report["auc_bank"], "The joint scorecard is no better than the bank's own."),
-        (abs(report["auc_joint"] - report["auc_pooled"]) <= POOLED_GAP, "The joint scorecard is not as good as one trained on pooled data."),
-        (report["hidden_rows"] == report["common_rows"], "The rows that nobody learned are not as many as all parties hold."),
-        (report["hidden_named"] == 0, "A file of the training on rows that nobody learns names a firm."),
-        (report["auc_hidden"] > report["auc_bank"], "The scorecard on rows that nobody learns is no better than the bank's own."),
-        (report["boost_auc"] > report["auc_bank"], "The joint trees are no better than the bank's own scorecard."),
+        (
+            report["psi_rows"] == report["common_rows"] > 0,
+            "The rows trained on are not those that all parties hold.",
+        ),
+        (
+            report["auc_recomputed"] == report["auc_joint"],
+            "The AUC that was told does not follow from the scores.",
+        ),
+        (
+            report["auc_joint"] > report["auc_bank"],
+            "The joint scorecard is no better than the bank's own.",
+        ),
+        (
+            abs(report["auc_joint"] - report["auc_pooled"]) <= POOLED_GAP,
+            "The joint scorecard is not as good as one trained on pooled data.",
+        ),
+        (
+            report["hidden_rows"] == report["common_rows"],
+            "The rows that nobody learned are not as many as all parties hold.",
+        ),
+        (
+            report["hidden_named"] == 0,
+            "A file of the training on rows that nobody learns names a firm.",
+        ),
+        (
+            report["auc_hidden"] > report["auc_bank"],
+            "The scorecard on rows that nobody learns is no better than the bank's own.",
+        ),
+        (
+            report["boost_auc"] > report["auc_bank"],
+            "The joint trees are no better than the bank's own scorecard.",
+        ),
         (report["tests_equal"], "The models were not judged by the same firms."),
         (report["scores_equal"], "A score that was asked for is not the one the training gave."),
-        (report["analysis_right"], "A permitted analysis did not return the groups that are large enough, and those alone."),
-        (report["analysis_refused_as"] == "analysis_refused", "An analysis that tells of single rows was not refused."),
+        (
+            report["analysis_right"],
+            "A permitted analysis did not return the groups that are large enough, and those alone.",
+        ),
+        (
+            report["analysis_refused_as"] == "analysis_refused",
+            "An analysis that tells of single rows was not refused.",
+        ),
         (report["replay_equal"], "A party's replay does not repeat its run."),
         (report["replay_change_found"], "A replay did not notice a changed byte."),
     ]

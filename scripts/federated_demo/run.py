@@ -1,4 +1,6 @@
-"""The demo of joint models: a bank and three departments as processes of their own, from the officers' yes to the replay of every message."""
+"""The demo of joint models: a bank and three departments as processes of their own, from the
+officers' yes to the replay of every message.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,17 @@ from scripts.demo_steps.screen import Screen
 from scripts.federated_demo import baselines, page
 from scripts.federated_demo.parties import KEY, Parties
 from scripts.federated_demo.promises import broken
-from scripts.federated_demo.tables import BANK, COLUMNS, DEPARTMENTS, LABEL, OUTCOMES, SOURCE, TEST, common, tables
+from scripts.federated_demo.tables import (
+    BANK,
+    COLUMNS,
+    DEPARTMENTS,
+    LABEL,
+    OUTCOMES,
+    SOURCE,
+    TEST,
+    common,
+    tables,
+)
 from scripts.federated_demo.watch import watched
 
 PARTS = ("parties", "models")
@@ -56,7 +68,9 @@ high = 300000
 places = 0
 known = "missing"
 """
-"""What the registration centre lets submitted analyses do. Who owns and who rents is in its public register, as is who has stated no assets."""
+"""What the registration centre lets submitted analyses do. Who owns and who rents is in its public
+register, as is who has stated no assets.
+"""
 PERMITTED = "SELECT Home, count(*) AS firms, avg(Assets) AS assets FROM records GROUP BY Home"
 FORBIDDEN = "SELECT Home, max(Assets) AS most FROM records GROUP BY Home"
 
@@ -77,8 +91,12 @@ class FederatedDemo:
     def run(self) -> list[str]:
         """The promises that did not hold; the report is written either way."""
         started = time.monotonic()
-        self._screen.step(1, "A bank, three departments and a dealer, each a process of its own 参与方")
-        parties = Parties.make(self._out / "parties", {**self._held, DEALER: {}}, policies={OWNER: POLICY})
+        self._screen.step(
+            1, "A bank, three departments and a dealer, each a process of its own 参与方"
+        )
+        parties = Parties.make(
+            self._out / "parties", {**self._held, DEALER: {}}, policies={OWNER: POLICY}
+        )
         watch = MemoryWatch(parties.pids)
         watch.start()
         try:
@@ -105,16 +123,25 @@ class FederatedDemo:
         page.write(self._out, self._report)
         return list(self._report["broken"])
 
-    # --- 1 to 3 -------------------------------------------------------------------------------------------------------------------
+    # --- 1 to 3 -----------------------------------------------------------------------------------
 
     def _introduce(self) -> None:
         for party, held in self._held.items():
-            self._screen.line(f"{party} holds {len(held[SOURCE]):,} firms: {', '.join(COLUMNS[party])}", f"parties/{party}/{SOURCE}.csv")
-        self._screen.line(f"{DEALER} deals random numbers to a computation; it holds no data and is sent none")
+            self._screen.line(
+                f"{party} holds {len(held[SOURCE]):,} firms: {', '.join(COLUMNS[party])}",
+                f"parties/{party}/{SOURCE}.csv",
+            )
+        self._screen.line(
+            f"{DEALER} deals random numbers to a computation; it holds no data and is sent none"
+        )
 
     def _gate(self, parties: Parties) -> None:
-        """A job that one officer has not approved opens no source; the kernel is asked who opened what."""
-        self._screen.step(2, "A source stays unread until every data officer has said yes 未经授权不读数据")
+        """A job that one officer has not approved opens no source; the kernel is asked who opened
+        what.
+        """
+        self._screen.step(
+            2, "A source stays unread until every data officer has said yes 未经授权不读数据"
+        )
         job = self._scorecard_job()
         files = [parties.source(party, SOURCE) for party in self._held]
         parties.approve(job, [party for party in self._held if party != LATE])
@@ -128,7 +155,9 @@ class FederatedDemo:
         with watched(files) as seen:
             self._run(parties, self._intersection_job())
             self._report["bytes_read_with_yes"] = sum(seen().values())
-        self._screen.line(f"an approved job opens {self._report['bytes_read_with_yes']:,} bytes under the same watch")
+        self._screen.line(
+            f"an approved job opens {self._report['bytes_read_with_yes']:,} bytes under the same watch"
+        )
 
     def _intersection(self, parties: Parties) -> None:
         self._screen.step(3, "Which firms both know: private set intersection 隐私求交")
@@ -142,15 +171,20 @@ class FederatedDemo:
             f"receipt {receipts[BANK]['attempt']}",
         )
 
-    # --- Models -------------------------------------------------------------------------------------------------------------------
+    # --- Models -----------------------------------------------------------------------------------
 
     def _scorecard(self, parties: Parties) -> None:
-        self._screen.step(4, "One scorecard on secret shares, beside the bank's own and a pooled one 联合评分卡")
+        self._screen.step(
+            4, "One scorecard on secret shares, beside the bank's own and a pooled one 联合评分卡"
+        )
         receipts = self._run(parties, self._scorecard_job())
         told = receipts[BANK]["metrics"]
         self._report["psi_rows"] = told["rows"]
         scored = _rows(_output(receipts, BANK) / "scores.csv")
-        bad, test = np.array([row["bad"] == "1" for row in scored]), np.array([row["part"] == "test" for row in scored])
+        bad, test = (
+            np.array([row["bad"] == "1" for row in scored]),
+            np.array([row["part"] == "test" for row in scored]),
+        )
         plan = ScorecardPlan.read(self._scorecard_job().parameters)
         columns = self._columns(parties, [row["id"] for row in scored])
         own = {name: values for name, values in columns.items() if name in COLUMNS[BANK]}
@@ -158,14 +192,24 @@ class FederatedDemo:
         self._keep("joint scorecard 联合", receipts)
         self._compare("pooled, in the open 集中", baselines.plain(columns, bad, test, plan))
         alone, joint, pooled = (model["evaluation"]["test"] for model in self._models)
-        self._report |= {"auc_joint": joint["auc"], "auc_bank": alone["auc"], "auc_pooled": pooled["auc"]}
+        self._report |= {
+            "auc_joint": joint["auc"],
+            "auc_bank": alone["auc"],
+            "auc_pooled": pooled["auc"],
+        }
         self._report |= {"ks_joint": joint["ks"], "ks_bank": alone["ks"], "ks_pooled": pooled["ks"]}
         # The judge is not believed either: the bank's file of scores must give the figure it tells.
         probability = np.array([-float(row["score"]) for row in scored])
-        self._report["auc_recomputed"] = round(RankingCurve.of(probability[test], bad[test]).auc(), 6)
-        self._screen.line(f"{told['rows']:,} firms are known to all four; {told['test_rows']:,} of them were kept for the test")
+        self._report["auc_recomputed"] = round(
+            RankingCurve.of(probability[test], bad[test]).auc(), 6
+        )
+        self._screen.line(
+            f"{told['rows']:,} firms are known to all four; {told['test_rows']:,} of them were kept for the test"
+        )
         for model in self._models:
-            self._screen.line(f"{model['name']}: AUC {model['evaluation']['test']['auc']:.4f}, KS {model['evaluation']['test']['ks']:.4f}")
+            self._screen.line(
+                f"{model['name']}: AUC {model['evaluation']['test']['auc']:.4f}, KS {model['evaluation']['test']['ks']:.4f}"
+            )
         self._screen.line(
             f"the parties sent each other {_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; each keeps the points of its own columns",
             "models/scorecard/card.html",
@@ -173,16 +217,30 @@ class FederatedDemo:
         self._hidden_intersection(parties)
 
     def _hidden_intersection(self, parties: Parties) -> None:
-        """The same, but nobody learns which firms are common. It draws its own test rows: a column of them would tell."""
+        """The same, but nobody learns which firms are common. It draws its own test rows: a column
+        of them would tell.
+        """
         receipts = self._run(
-            parties, self._job("hidden-intersection", "scorecard", {"label": LABEL, "alignment": {"reveal": "nobody"}, **OUTCOMES}, tested=False)
+            parties,
+            self._job(
+                "hidden-intersection",
+                "scorecard",
+                {"label": LABEL, "alignment": {"reveal": "nobody"}, **OUTCOMES},
+                tested=False,
+            ),
         )
         self._keep("joint, nobody knows the rows 交集不可见", receipts)
         told = receipts[BANK]["metrics"]
-        files = [path.read_bytes() for party in receipts for path in _output(receipts, party).iterdir()]
-        codes = {code for held in self._held.values() for code in held[SOURCE].column(KEY).to_pylist()}
+        files = [
+            path.read_bytes() for party in receipts for path in _output(receipts, party).iterdir()
+        ]
+        codes = {
+            code for held in self._held.values() for code in held[SOURCE].column(KEY).to_pylist()
+        }
         self._report |= {"hidden_rows": told["rows"], "auc_hidden": told["auc"]}
-        self._report["hidden_named"] = sum(code.encode() in content for content in files for code in codes)
+        self._report["hidden_named"] = sum(
+            code.encode() in content for content in files for code in codes
+        )
         self._screen.line(
             f"trained again, and nobody learned which {told['rows']:,} firms are common: AUC {told['auc']:.4f} on test rows of its own; "
             f"{_sent(receipts) / 2**20:.1f} MB in {_seconds(receipts):.1f} s; {self._report['hidden_named']} firms are named in the files",
@@ -191,7 +249,10 @@ class FederatedDemo:
 
     def _trees(self, parties: Parties) -> None:
         self._screen.step(5, "Boosted trees under homomorphic encryption 联合提升树")
-        receipts = self._run(parties, self._job("boosting", "boosting", {"label": LABEL, "bad": OUTCOMES["bad"], **TREES}))
+        receipts = self._run(
+            parties,
+            self._job("boosting", "boosting", {"label": LABEL, "bad": OUTCOMES["bad"], **TREES}),
+        )
         self._keep("joint trees 联合树", receipts)
         told = receipts[BANK]["metrics"]
         self._report |= {"boost_auc": told["auc"], "boost_ks": told["ks"]}
@@ -210,46 +271,77 @@ class FederatedDemo:
             ("boosting", "a department answers for every split"),
         ):
             receipts = self._run(parties, self._scoring_job(training))
-            before = {row["id"]: row for row in _rows(_output(self._runs[training], BANK) / "scores.csv")}
+            before = {
+                row["id"]: row for row in _rows(_output(self._runs[training], BANK) / "scores.csv")
+            }
             after = _rows(_output(receipts, BANK) / "scores.csv")
-            equal.append({row["id"] for row in after} == set(before) and all(_same(before[row["id"]], row) for row in after))
+            equal.append(
+                {row["id"] for row in after} == set(before)
+                and all(_same(before[row["id"]], row) for row in after)
+            )
             self._screen.line(
                 f"{len(after):,} firms scored by the {training} job's model in batches of {BATCH} in {_seconds(receipts):.1f} s; {what}",
                 f"receipt {receipts[BANK]['attempt']}",
             )
             code, score, probability = (after[0][name] for name in ("id", "score", "probability"))
-            self._screen.line(f"{code}: score {float(score):.6g}, chance of bad {float(probability):.3f}, as in the training")
+            self._screen.line(
+                f"{code}: score {float(score):.6g}, chance of bad {float(probability):.3f}, as in the training"
+            )
         self._report["scores_equal"] = all(equal)
 
     def _scoring_job(self, training: str) -> Job:
         pinned = {party: self._runs[training][party]["files"]["model.json"] for party in self._held}
         roles = {party: part.role for party, part in self._scorecard_job().parties.items()}
-        parts = {party: {"role": roles[party], "source": SOURCE, "columns": self._own(party)} for party in self._held}
-        return Job.from_json(_spec(f"scoring-{training}", "scoring", parts, {"training": training, "models": pinned, "batch": BATCH}))
+        parts = {
+            party: {"role": roles[party], "source": SOURCE, "columns": self._own(party)}
+            for party in self._held
+        }
+        return Job.from_json(
+            _spec(
+                f"scoring-{training}",
+                "scoring",
+                parts,
+                {"training": training, "models": pinned, "batch": BATCH},
+            )
+        )
 
-    # --- Algorithm to data --------------------------------------------------------------------------------------------------------
+    # --- Algorithm to data ------------------------------------------------------------------------
 
     def _analysis(self, parties: Parties) -> None:
-        self._screen.step(7, "An analysis goes to the data, and only what is permitted comes back 算法找数据")
+        self._screen.step(
+            7, "An analysis goes to the data, and only what is permitted comes back 算法找数据"
+        )
         receipts = self._run(parties, self._analysis_job("homes", PERMITTED, ["Home", "Assets"]))
         rows = _rows(_output(receipts, BANK) / "result.csv")
         table = sources.read(parties.source(OWNER, SOURCE), key=KEY, columns=["Home"])
         groups = Counter(table.columns["Home"].tolist())
         told = {row["Home"] or None: int(row["firms"]) for row in rows}
-        self._report["analysis_right"] = told == {home: count for home, count in groups.items() if count >= LEAST}
+        self._report["analysis_right"] = told == {
+            home: count for home, count in groups.items() if count >= LEAST
+        }
         self._screen.line(f"{BANK} submits: {PERMITTED}")
-        shown = ", ".join(f"{row['Home'] or 'unknown'} {row['firms']} firms, {float(row['assets'] or 'nan'):,.0f} yuan" for row in rows)
-        self._screen.line(f"{OWNER} answers: {shown}; {len(groups) - len(rows)} groups below {LEAST} firms are held back")
+        shown = ", ".join(
+            f"{row['Home'] or 'unknown'} {row['firms']} firms, {float(row['assets'] or 'nan'):,.0f} yuan"
+            for row in rows
+        )
+        self._screen.line(
+            f"{OWNER} answers: {shown}; {len(groups) - len(rows)} groups below {LEAST} firms are held back"
+        )
         forbidden = self._analysis_job("most", FORBIDDEN, ["Home", "Assets"])
         parties.approve(forbidden)
         self._report["analysis_refused_as"] = _refusal(parties, forbidden)
-        self._screen.line(f"the largest value of each group is some firm's own: {self._report['analysis_refused_as'] or 'not refused'}")
+        self._screen.line(
+            f"the largest value of each group is some firm's own: {self._report['analysis_refused_as'] or 'not refused'}"
+        )
 
     def _analysis_job(self, name: str, sql: str, columns: list[str]) -> Job:
-        parts = {OWNER: {"role": "owner", "source": SOURCE, "columns": columns}, BANK: {"role": "analyst"}}
+        parts = {
+            OWNER: {"role": "owner", "source": SOURCE, "columns": columns},
+            BANK: {"role": "analyst"},
+        }
         return Job.from_json(_spec(name, "analysis", parts, {"sql": sql}))
 
-    # --- Replay -------------------------------------------------------------------------------------------------------------------
+    # --- Replay -----------------------------------------------------------------------------------
 
     def _replays(self, parties: Parties) -> None:
         self._screen.step(8, "Every run replayed inside each party's premises 回放核验")
@@ -261,7 +353,9 @@ class FederatedDemo:
                     messages += parties.replay(party, receipt["folder"])["messages"]
                 except QiaolianError as error:
                     differing.append(f"{name} at {party}: {error.sentence}")
-            self._screen.line(f"{name}: {messages:,} messages of {len(receipts)} parties are what they were")
+            self._screen.line(
+                f"{name}: {messages:,} messages of {len(receipts)} parties are what they were"
+            )
         for sentence in differing:
             self._screen.line(sentence)
         self._report["replay_equal"] = not differing
@@ -285,7 +379,7 @@ class FederatedDemo:
         self._screen.line(f"one byte of {len(recorded):,} changed, and nobody noticed")
         return False
 
-    # --- Jobs ---------------------------------------------------------------------------------------------------------------------
+    # --- Jobs -------------------------------------------------------------------------------------
 
     def _run(self, parties: Parties, job: Job) -> Receipts:
         parties.approve(job)
@@ -300,19 +394,35 @@ class FederatedDemo:
         return self._runs[job.name]
 
     def _intersection_job(self) -> Job:
-        parts = {BANK: {"role": "receiver", "source": SOURCE}, LATE: {"role": "sender", "source": SOURCE}}
+        parts = {
+            BANK: {"role": "receiver", "source": SOURCE},
+            LATE: {"role": "sender", "source": SOURCE},
+        }
         return Job.from_json(_spec("intersection", "intersection", parts, {}))
 
     def _scorecard_job(self) -> Job:
         return self._job("scorecard", "scorecard", {"label": LABEL, **OUTCOMES})
 
     def _job(self, name: str, protocol: str, given: dict[str, Any], *, tested: bool = True) -> Job:
-        """A vertical job between the bank, which holds the label, and the departments. ``tested``: by the bank's column of test rows."""
-        parts: dict[str, Any] = {BANK: {"role": "label", "source": SOURCE, "columns": [*COLUMNS[BANK], *([TEST] if tested else [])]}}
-        parts |= {department: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[department])} for department in DEPARTMENTS}
+        """A vertical job between the bank, which holds the label, and the departments. ``tested``:
+        by the bank's column of test rows.
+        """
+        parts: dict[str, Any] = {
+            BANK: {
+                "role": "label",
+                "source": SOURCE,
+                "columns": [*COLUMNS[BANK], *([TEST] if tested else [])],
+            }
+        }
+        parts |= {
+            department: {"role": "features", "source": SOURCE, "columns": list(COLUMNS[department])}
+            for department in DEPARTMENTS
+        }
         if protocol == "scorecard":
             parts[DEALER] = {"role": "dealer"}
-        return Job.from_json(_spec(name, protocol, parts, given | ({"test_column": TEST} if tested else {})))
+        return Job.from_json(
+            _spec(name, protocol, parts, given | ({"test_column": TEST} if tested else {}))
+        )
 
     def _keep(self, name: str, receipts: Receipts) -> None:
         """Copy the bank's model card where people look for it, and remember what it says."""
@@ -326,10 +436,23 @@ class FederatedDemo:
 
     def _tested(self, job: str) -> set[str]:
         """The firms that a training has kept for the test."""
-        return {row["id"] for row in _rows(_output(self._runs[job], BANK) / "scores.csv") if row["part"] == "test"}
+        return {
+            row["id"]
+            for row in _rows(_output(self._runs[job], BANK) / "scores.csv")
+            if row["part"] == "test"
+        }
 
-    def _compare(self, name: str, evaluation: dict[str, Any], *, seconds: float | None = None, sent: int | None = None) -> None:
-        self._models.append({"name": name, "evaluation": evaluation, "seconds": seconds, "sent": sent})
+    def _compare(
+        self,
+        name: str,
+        evaluation: dict[str, Any],
+        *,
+        seconds: float | None = None,
+        sent: int | None = None,
+    ) -> None:
+        self._models.append(
+            {"name": name, "evaluation": evaluation, "seconds": seconds, "sent": sent}
+        )
 
     def _own(self, party: str) -> list[str]:
         return [name for name in COLUMNS[party] if name != LABEL]
@@ -346,7 +469,13 @@ class FederatedDemo:
 
 
 def _spec(name: str, protocol: str, parts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    return {"job": name, "protocol": protocol, "purpose": PURPOSE, "parties": parts, "parameters": given}
+    return {
+        "job": name,
+        "protocol": protocol,
+        "purpose": PURPOSE,
+        "parties": parts,
+        "parameters": given,
+    }
 
 
 def _refusal(parties: Parties, job: Job) -> str:
@@ -367,8 +496,14 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _same(before: dict[str, str], after: dict[str, str]) -> bool:
-    """Whether a row got what the training gave it: its points, or of a forest, whose scores the training does not list, its chance."""
-    return before["score"] == after["score"] if "score" in before else round(float(before["probability"]), 6) == float(after["probability"])
+    """Whether a row got what the training gave it: its points, or of a forest, whose scores the
+    training does not list, its chance.
+    """
+    return (
+        before["score"] == after["score"]
+        if "score" in before
+        else round(float(before["probability"]), 6) == float(after["probability"])
+    )
 
 
 def _sent(receipts: Receipts) -> int:

@@ -1,4 +1,6 @@
-"""Who holds which columns of the loan records, as tables: rows in an order of its own at each party, and some rows missing at each department."""
+"""Who holds which columns of the loan records, as tables: rows in an order of its own at each
+party, and some rows missing at each department.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ BANK = "bank"
 LABEL = "Status"
 OUTCOMES = {"bad": "bad", "good": "good"}
 TEST = "Test"
-"""The bank's column that keeps one firm in five from all trainings, so that every model is judged by the same firms."""
+"""The bank's column that keeps one firm in five from all trainings, so that every model is judged
+by the same firms.
+"""
 _TESTED = 0.2
 _MISSING_OF = 50
 """Each department lacks one row in fifty, each another one: a business it has never dealt with."""
@@ -31,17 +35,23 @@ def tables() -> dict[str, dict[str, pa.Table]]:
 
 
 def common(held: Mapping[str, Mapping[str, pa.Table]]) -> list[str]:
-    """The codes that all parties hold: what no party knows, and the demo may compute because it made the tables."""
+    """The codes that all parties hold: what no party knows, and the demo may compute because it
+    made the tables.
+    """
     sets = [set(sources[SOURCE].column(KEY).to_pylist()) for sources in held.values()]
     return sorted(set.intersection(*sets))
 
 
 def _table(party: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> pa.Table:
     place = DEPARTMENTS.index(party) if party in DEPARTMENTS else None
-    kept = [row for number, row in enumerate(rows) if place is None or number % _MISSING_OF != place]
+    kept = [
+        row for number, row in enumerate(rows) if place is None or number % _MISSING_OF != place
+    ]
     order = np.random.default_rng(list(COLUMNS).index(party)).permutation(len(kept))
     ordered = [kept[subject] for subject in order]
     told = {name: [row[name] for row in ordered] for name in columns}
     if party == BANK:
-        told[TEST] = (np.random.default_rng(len(rows)).random(len(ordered)) < _TESTED).astype(int).tolist()
+        told[TEST] = (
+            (np.random.default_rng(len(rows)).random(len(ordered)) < _TESTED).astype(int).tolist()
+        )
     return pa.table({KEY: [row[SUBJECT] for row in ordered]} | told)

@@ -1,6 +1,7 @@
 """Who opens a file: told by the kernel (inotify(7)), whichever process does it.
 
-A file cannot be read or mapped before it is opened, so an unopened source is an unread one. What was opened counts as read, whole.
+A file cannot be read or mapped before it is opened, so an unopened source is an unread one. What
+was opened counts as read, whole.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name that f
 
 @contextmanager
 def watched(paths: Sequence[Path]) -> Iterator[Callable[[], dict[Path, int]]]:
-    """Watch files; the function given tells which have been opened since, with their sizes in bytes.
+    """Watch files; the function given tells which have been opened since, with their sizes in
+    bytes.
 
     Raises:
         OSError: The kernel gives no more watches, or a file is not there.

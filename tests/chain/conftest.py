@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 import web3
 
-from chain import anvil
-from chain.crypto import keccak256, new_private_key
-from chain.deploy import Governor, deploy
-from chain.deployment import Deployment
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger
-from chain.statements import Approval, Role
-from chain.transactions import gas_for, sign_transaction
+from chain.core.crypto import keccak256, new_private_key
+from chain.ethereum import anvil
+from chain.ethereum.deploy import Governor, deploy
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.transactions import gas_for, sign_transaction
+from chain.keys.files import Secp256k1Signer
+from chain.statements.types import Approval, Role
 
-# web3 stands witness in these tests; importing it raises the recursion limit of the whole process to 100,000 (py_ecc),
-# with which deeply nested JSON ends the process instead of being refused. No program of ours imports it.
+# web3 stands witness in these tests; importing it raises the recursion limit of the whole process
+# to 100,000 (py_ecc), with which deeply nested JSON ends the process instead of being refused. No
+# program of ours imports it.
 sys.setrecursionlimit(1000)
 assert web3
 
@@ -39,7 +40,9 @@ ROLES = (
 
 def with_check_character(base: str) -> str:
     """GB 32100-2015, worked out again here."""
-    total = sum(ALPHABET.index(character) * pow(3, place, 31) for place, character in enumerate(base))
+    total = sum(
+        ALPHABET.index(character) * pow(3, place, 31) for place, character in enumerate(base)
+    )
     return base + ALPHABET[-total % 31]
 
 
@@ -72,11 +75,19 @@ class Throwaway:
         _, data = self.ledger.encode("MemberDirectory", function, *arguments)
         approval = Approval(version=1, call_hash=keccak256(data), nonce=self.nonce, deadline=2**40)
         digest = approval.digest(self.deployment.domain("MemberDirectory"))
-        signatures = [each.admin.sign_digest(digest) for each in self.organisations[:2]]
-        self.send(self.organisations[0], "MemberDirectory", "execute", data, self.nonce, 2**40, signatures)
+        signatures = [
+            organisation.admin.sign_digest(digest) for organisation in self.organisations[:2]
+        ]
+        self.send(
+            self.organisations[0], "MemberDirectory", "execute", data, self.nonce, 2**40, signatures
+        )
 
-    def send(self, organisation: Organisation, contract: str, function: str, *arguments: Any) -> int:
-        """Send a call directly (not through the outbox); the height it is in. Raises the contract's refusal."""
+    def send(
+        self, organisation: Organisation, contract: str, function: str, *arguments: Any
+    ) -> int:
+        """Send a call directly (not through the outbox); the height it is in. Raises the contract's
+        refusal.
+        """
         signer = organisation.transaction
         address, data = self.ledger.encode(contract, function, *arguments)
         self.ledger.simulate(address, data, sender=signer.address)
@@ -119,8 +130,14 @@ def throw_away(directory: Path) -> Iterator[Throwaway]:
             for place in range(4)
         ]
         governors = [
-            Governor(each.member, f"organisation {place}", roles, each.admin.address, each.transaction.address)
-            for place, (each, roles) in enumerate(zip(organisations, ROLES, strict=True))
+            Governor(
+                organisation.member,
+                f"organisation {place}",
+                roles,
+                organisation.admin.address,
+                organisation.transaction.address,
+            )
+            for place, (organisation, roles) in enumerate(zip(organisations, ROLES, strict=True))
         ]
         deployment = deploy(url, new_private_key(), governors)
         ledger = Ledger(url, deployment)

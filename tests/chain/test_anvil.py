@@ -1,4 +1,6 @@
-"""The throw-away chain: fresh each time, gone with its block, and it says why when it does not start."""
+"""The throw-away chain: fresh each time, gone with its block, and it says why when it does not
+start.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-import chain.anvil
-from chain.anvil import anvil, anvil_path
-from chain.errors import Unavailable
-from chain.rpc import ChainUnreachable, Rpc
+import chain.ethereum.anvil
+from chain.core.errors import Unavailable
+from chain.ethereum.anvil import anvil, anvil_path
+from chain.ethereum.rpc import ChainUnreachable, Rpc
 
 
 def children() -> set[int]:
-    return {each.pid for each in psutil.Process().children() if each.name() == "anvil"}
+    return {child.pid for child in psutil.Process().children() if child.name() == "anvil"}
 
 
 def test_each_chain_is_fresh_answers_on_loopback_and_ends_with_its_block() -> None:
@@ -57,19 +59,21 @@ def test_the_program_itself_is_started_and_not_its_launcher() -> None:
 
 
 def test_a_missing_program_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain.anvil, "_PACKAGES", tmp_path)
+    monkeypatch.setattr(chain.ethereum.anvil, "_PACKAGES", tmp_path)
     with pytest.raises(Unavailable) as caught, anvil():
         pass
     assert (caught.value.code, caught.value.exit_code) == ("anvil_missing", 4)
     assert "npm ci" in caught.value.hint
 
 
-def test_a_program_that_ends_at_once_is_said_so_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_ends_at_once_is_said_so_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "anvil-any" / "bin" / "anvil"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\necho 'error: unknown flag' >&2\nexit 2\n")
     program.chmod(0o755)
-    monkeypatch.setattr(chain.anvil, "_PACKAGES", tmp_path)
+    monkeypatch.setattr(chain.ethereum.anvil, "_PACKAGES", tmp_path)
     with pytest.raises(Unavailable) as caught, anvil():
         pass
     assert caught.value.code == "anvil_failed"

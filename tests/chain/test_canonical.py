@@ -14,8 +14,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.canonical import MAX_BYTES, MAX_DEPTH, dumps, loads, loads_canonical
-from chain.errors import Malformed
+from chain.core.canonical import MAX_BYTES, MAX_DEPTH, dumps, loads, loads_canonical
+from chain.core.errors import Malformed
 
 LIMIT = 2**53 - 1
 
@@ -31,12 +31,18 @@ VECTORS = {
         '{"\\r":"Carriage Return","1":"One","\x80":"Control","ö":"Latin Small Letter O With Diaeresis","€":"Euro Sign",'
         '"😀":"Emoji: Grinning Face","\ufb33":"Hebrew Letter Dalet With Dagesh"}',
     ),
-    "arrays": ('[\n  56,\n  {\n    "d": true,\n    "10": null,\n    "1": [ ]\n  }\n]', '[56,{"1":[],"10":null,"d":true}]'),
+    "arrays": (
+        '[\n  56,\n  {\n    "d": true,\n    "10": null,\n    "1": [ ]\n  }\n]',
+        '[56,{"1":[],"10":null,"d":true}]',
+    ),
     "structures": (
         r'{"1":{"f":{"f":"hi","F":5},"\n":56},"10":{},"":"empty","a":{},"111":[{"e":"yes","E":"no"}],"A":{}}',
         r'{"":"empty","1":{"\n":56,"f":{"F":5,"f":"hi"}},"10":{},"111":[{"E":"no","e":"yes"}],"A":{},"a":{}}',
     ),
-    "no normalisation": ('{"Unnormalized Unicode":"A\\u030a"}', '{"Unnormalized Unicode":"A\u030a"}'),
+    "no normalisation": (
+        '{"Unnormalized Unicode":"A\\u030a"}',
+        '{"Unnormalized Unicode":"A\u030a"}',
+    ),
 }
 
 
@@ -56,8 +62,14 @@ def test_the_standards_vectors_have_their_canonical_bytes(name: str) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-LIMIT, LIMIT) | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-LIMIT, LIMIT)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
@@ -69,7 +81,9 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 
@@ -112,7 +126,9 @@ def test_a_second_text_of_a_value_is_not_canonical(text: str) -> None:
     assert code_of(text.encode(), loads_canonical) == "json_not_canonical"
 
 
-@pytest.mark.parametrize("text", ['{"a":1,"a":1}', '{"a":1,"\\u0061":2}', '[{"b":{"a":1,"c":2,"a":3}}]'])
+@pytest.mark.parametrize(
+    "text", ['{"a":1,"a":1}', '{"a":1,"\\u0061":2}', '[{"b":{"a":1,"c":2,"a":3}}]']
+)
 def test_a_key_given_twice_is_refused_however_it_is_spelt(text: str) -> None:
     assert code_of(text.encode()) == "json_duplicate_key"
 
@@ -194,7 +210,9 @@ def test_wrong_utf_8_is_refused(data: bytes) -> None:
     assert code_of(data) == "json_not_utf8"
 
 
-@pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00"', r'{"\ud83d":1}', r'["\ude00\ud83d"]', r'"\ud83d\u0041"'])
+@pytest.mark.parametrize(
+    "text", [r'"\ud800"', r'"\udc00"', r'{"\ud83d":1}', r'["\ude00\ud83d"]', r'"\ud83d\u0041"']
+)
 def test_half_a_surrogate_pair_is_refused(text: str) -> None:
     for read in (loads, loads_canonical):
         assert code_of(text.encode(), read) == "json_not_unicode"
@@ -261,12 +279,14 @@ def test_the_limit_of_size_is_exact() -> None:
 def test_text_made_to_be_tried_again_and_again_is_read_once(hostile: str) -> None:
     """Work that grows with the square of five megabytes would not end within any deadline."""
     program = f"""
-from chain.canonical import loads
-from chain.errors import Malformed
+from chain.core.canonical import loads
+from chain.core.errors import Malformed
 try:
     loads({hostile})
 except Malformed as error:
     print(error.code)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.stdout in ("json_malformed\n", "json_too_deep\n"), done.stderr

@@ -1,4 +1,6 @@
-"""Signatures and EIP-712 against published vectors: one signature a digest and key, one digest a chain, contract and struct."""
+"""Signatures and EIP-712 against published vectors: one signature a digest and key, one digest a
+chain, contract and struct.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.crypto import (
+from chain.core.crypto import (
     CURVE_ORDER,
     HALF_ORDER,
     address_of,
@@ -23,8 +25,19 @@ from chain.crypto import (
     require_address,
     sign_digest,
 )
-from chain.eip712 import Address, Bool, Bytes32, Code, Domain, MemberId, Statement, Struct, Uint256, domain_separator
-from chain.errors import BadInput, BadSignature
+from chain.core.errors import BadInput, BadSignature
+from chain.ethereum.eip712 import (
+    Address,
+    Bool,
+    Bytes32,
+    Code,
+    Domain,
+    MemberId,
+    Statement,
+    Struct,
+    Uint256,
+    domain_separator,
+)
 
 DIGEST = keccak256(b"digest")
 KEY = keccak256(b"cow")
@@ -32,12 +45,18 @@ KEY = keccak256(b"cow")
 
 
 def signature_of(r: str | int, s: str | int, v: int) -> bytes:
-    return b"".join((int(each, 16) if isinstance(each, str) else each).to_bytes(32, "big") for each in (r, s)) + bytes([v])
+    return b"".join(
+        (int(item, 16) if isinstance(item, str) else item).to_bytes(32, "big") for item in (r, s)
+    ) + bytes([v])
 
 
 def mirrored(signature: bytes) -> bytes:
     """The other signature of the same key over the same digest: s negated, v turned over."""
-    return signature_of(signature[:32].hex(), CURVE_ORDER - int.from_bytes(signature[32:64], "big"), 55 - signature[64])
+    return signature_of(
+        signature[:32].hex(),
+        CURVE_ORDER - int.from_bytes(signature[32:64], "big"),
+        55 - signature[64],
+    )
 
 
 def refused(digest: bytes, signature: bytes) -> bool:
@@ -54,7 +73,7 @@ def signer_or_nobody(digest: bytes, signature: bytes) -> str:
     return "nobody"
 
 
-# --- Keccak-256, addresses ---------------------------------------------------------------------------------------------------
+# --- Keccak-256, addresses ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -62,7 +81,10 @@ def signer_or_nobody(digest: bytes, signature: bytes) -> str:
     [
         (b"", "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"),
         (b"abc", "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45"),
-        (b"Transfer(address,address,uint256)", "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"),
+        (
+            b"Transfer(address,address,uint256)",
+            "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
+        ),
     ],
 )
 def test_keccak_is_ethereums_and_not_sha_3(text: bytes, digest: str) -> None:
@@ -85,27 +107,39 @@ def test_a_keys_address_is_the_published_one(private_key: bytes, address: str) -
 def test_fresh_keys_differ_and_sign() -> None:
     keys = {new_private_key() for _ in range(20)}
     assert len(keys) == 20
-    assert all(recover(DIGEST, sign_digest(each, DIGEST)) == address_of(each) for each in keys)
+    assert all(recover(DIGEST, sign_digest(key, DIGEST)) == address_of(key) for key in keys)
 
 
 def test_an_address_is_lowercase_0x_and_forty_digits() -> None:
     assert is_address("0x" + "ab" * 20)
     assert require_address("0x" + "AB" * 20) == "0x" + "ab" * 20
-    for wrong in ("", "0x", "ab" * 20, "0x" + "ab" * 19, "0x" + "ab" * 21, "0x" + "zz" * 20, "0x" + "ab" * 20 + "\n"):
+    for wrong in (
+        "",
+        "0x",
+        "ab" * 20,
+        "0x" + "ab" * 19,
+        "0x" + "ab" * 21,
+        "0x" + "zz" * 20,
+        "0x" + "ab" * 20 + "\n",
+    ):
         assert not is_address(wrong)
         with pytest.raises(BadInput) as caught:
             require_address(wrong)
         assert caught.value.code == "address_malformed"
 
 
-# --- Signatures --------------------------------------------------------------------------------------------------------------
+# --- Signatures -----------------------------------------------------------------------------------
 
 
 def test_a_signature_is_rfc_6979s() -> None:
     """The vector for secp256k1 that Bitcoin's libraries share: key 1, "Satoshi Nakamoto"."""
     signature = sign_digest((1).to_bytes(32, "big"), hashlib.sha256(b"Satoshi Nakamoto").digest())
-    assert signature[:32].hex() == "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8"
-    assert signature[32:64].hex() == "2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5"
+    assert (
+        signature[:32].hex() == "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8"
+    )
+    assert (
+        signature[32:64].hex() == "2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5"
+    )
 
 
 def test_eip_712s_own_example_is_signed_and_recovered() -> None:
@@ -148,7 +182,9 @@ def test_a_recovery_value_other_than_27_and_28_is_refused(v: int) -> None:
 
 @pytest.mark.parametrize("r", range(1, 17))
 def test_a_point_beyond_the_order_is_no_signature_though_the_curve_has_it(r: int) -> None:
-    """v 29 and 30 would name the point at r plus the order, which exists for about half of all small r."""
+    """v 29 and 30 would name the point at r plus the order, which exists for about half of all
+    small r.
+    """
     assert all(refused(DIGEST, signature_of(r, 1, v)) for v in (29, 30))
 
 
@@ -159,13 +195,23 @@ def test_the_other_recovery_value_gives_another_signer() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 32, 64, 66, 130])
 def test_a_signature_of_another_length_is_refused(length: int) -> None:
-    assert refused(DIGEST, (sign_digest(KEY, DIGEST) * 2)[: length - 1] + b"\x1b" if length else b"")
+    assert refused(
+        DIGEST, (sign_digest(KEY, DIGEST) * 2)[: length - 1] + b"\x1b" if length else b""
+    )
 
 
 @pytest.mark.parametrize(
     ("r", "s"),
     [(0, 1), (1, 0), (0, 0), (CURVE_ORDER, 1), (2**256 - 1, 1), (1, CURVE_ORDER), (5, 1)],
-    ids=["r zero", "s zero", "both zero", "r the order", "r beyond", "s the order", "r of no point"],
+    ids=[
+        "r zero",
+        "s zero",
+        "both zero",
+        "r the order",
+        "r beyond",
+        "s the order",
+        "r of no point",
+    ],
 )
 @pytest.mark.parametrize("v", [27, 28])
 def test_numbers_that_are_no_signature_are_refused(r: int, s: int, v: int) -> None:
@@ -174,7 +220,9 @@ def test_numbers_that_are_no_signature_are_refused(r: int, s: int, v: int) -> No
 
 def test_half_the_order_is_the_highest_s() -> None:
     signature = sign_digest(KEY, DIGEST)
-    assert is_address(recover(DIGEST, signature[:32] + HALF_ORDER.to_bytes(32, "big") + signature[64:]))
+    assert is_address(
+        recover(DIGEST, signature[:32] + HALF_ORDER.to_bytes(32, "big") + signature[64:])
+    )
     assert refused(DIGEST, signature[:32] + (HALF_ORDER + 1).to_bytes(32, "big") + signature[64:])
 
 
@@ -192,7 +240,7 @@ def test_a_public_keys_address_is_its_private_keys() -> None:
     assert address_of_public_key(public) == address_of(KEY)
 
 
-# --- EIP-712 -----------------------------------------------------------------------------------------------------------------
+# --- EIP-712 --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -253,17 +301,27 @@ class Order(Statement):
         (Permit, "6e71edae12b1b97f4d1f60370fef10105fa2faae0126114a169c64845d6126c9"),
         (TokenPermissions, "618358ac3db8dc274f0cd8829da7e234bd48cd73c4a740aede1adec9846d06a1"),
         (PermitTransferFrom, "939c21a48a8dbe3a9a2404a1d46691e4d39f6583d6ec6b35714604c986d80106"),
-        (PermitBatchTransferFrom, "fcf35f5ac6a2c28868dc44c302166470266239195f02b0ee408334829333b766"),
+        (
+            PermitBatchTransferFrom,
+            "fcf35f5ac6a2c28868dc44c302166470266239195f02b0ee408334829333b766",
+        ),
     ],
 )
-def test_type_hashes_are_those_deployed_contracts_carry(struct: type[Struct], type_hash: str) -> None:
+def test_type_hashes_are_those_deployed_contracts_carry(
+    struct: type[Struct], type_hash: str
+) -> None:
     """EIP-2612's and Permit2's published constants."""
     assert struct.type_hash().hex() == type_hash
 
 
 def test_a_structs_hash_is_its_type_hash_and_words() -> None:
     one, other = "0x" + "11" * 20, "0x" + "22" * 20
-    words = [Permit.type_hash(), bytes(12) + b"\x11" * 20, bytes(12) + b"\x22" * 20, *(n.to_bytes(32, "big") for n in (3, 4, 5))]
+    words = [
+        Permit.type_hash(),
+        bytes(12) + b"\x11" * 20,
+        bytes(12) + b"\x22" * 20,
+        *(n.to_bytes(32, "big") for n in (3, 4, 5)),
+    ]
     assert Permit(one, other, 3, 4, 5).struct_hash() == keccak256(b"".join(words))
 
 
@@ -278,7 +336,9 @@ def test_structs_within_are_hashed_and_an_array_is_the_hash_of_its_hashes() -> N
 
 
 def test_each_kind_of_field_has_its_word() -> None:
-    order = Order("91440700MA4UAAAA1X", "credit-check", b"\x07" * 32, True, "0x" + "44" * 20, 2**256 - 1)
+    order = Order(
+        "91440700MA4UAAAA1X", "credit-check", b"\x07" * 32, True, "0x" + "44" * 20, 2**256 - 1
+    )
     words = [
         Order.type_hash(),
         b"91440700MA4UAAAA1X".ljust(32, b"\0"),
@@ -288,7 +348,10 @@ def test_each_kind_of_field_has_its_word() -> None:
         bytes(12) + b"\x44" * 20,
         b"\xff" * 32,
     ]
-    assert Order.type_string() == "Order(bytes18 buyer,bytes32 purpose,bytes32 content,bool final,address to,uint256 amount)"
+    assert (
+        Order.type_string()
+        == "Order(bytes18 buyer,bytes32 purpose,bytes32 content,bool final,address to,uint256 amount)"
+    )
     assert order.struct_hash() == keccak256(b"".join(words))
 
 
@@ -309,14 +372,20 @@ ORDER = Order("", "", bytes(32), False, "0x" + "00" * 20, 1)
 
 def test_a_digest_is_the_standards_prefix_domain_and_struct() -> None:
     domain = Domain(1907, "0x" + "cc" * 20)
-    assert ORDER.digest(domain) == keccak256(b"\x19\x01" + domain_separator(domain) + ORDER.struct_hash())
+    assert ORDER.digest(domain) == keccak256(
+        b"\x19\x01" + domain_separator(domain) + ORDER.struct_hash()
+    )
 
 
 def test_a_signature_for_one_chain_or_contract_is_nobodys_on_another() -> None:
     home = Domain(1907, "0x" + "cc" * 20)
     signature = sign_digest(KEY, ORDER.digest(home))
     assert recover(ORDER.digest(home), signature) == address_of(KEY)
-    for other in (Domain(1908, home.contract), Domain(1907, "0x" + "cd" * 20), Domain(0, home.contract)):
+    for other in (
+        Domain(1908, home.contract),
+        Domain(1907, "0x" + "cd" * 20),
+        Domain(0, home.contract),
+    ):
         assert ORDER.digest(other) != ORDER.digest(home)
         assert signer_or_nobody(ORDER.digest(other), signature) != address_of(KEY)
 

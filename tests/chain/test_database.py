@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from chain.database import Database, Prepared
-from chain.errors import Unavailable
+from chain.core.database import Database, PreparedStatement
+from chain.core.errors import Unavailable
 
 
 class Base(DeclarativeBase):
@@ -87,7 +87,10 @@ def test_a_cancelled_wait_leaves_the_writer_and_its_neighbours_alone(database: D
 
 def test_two_processes_of_one_node_queue_their_writes(database: Database) -> None:
     other = Database(database.url)
-    futures = [(database if n % 2 else other).submit(lambda session, n=n: session.add(Note(id=n))) for n in range(200)]
+    futures = [
+        (database if n % 2 else other).submit(lambda session, n=n: session.add(Note(id=n)))
+        for n in range(200)
+    ]
     for future in futures:
         future.result(30)
     assert ids(database) == list(range(200))
@@ -95,38 +98,44 @@ def test_two_processes_of_one_node_queue_their_writes(database: Database) -> Non
     database.close()
 
 
-INSERT = Prepared(sa.insert(Note))
-BY_ID = Prepared(sa.select(Note.id).where(Note.id == sa.bindparam("wanted")))
+INSERT = PreparedStatement(sa.insert(Note))
+BY_ID = PreparedStatement(sa.select(Note.id).where(Note.id == sa.bindparam("wanted")))
 
 
 def test_a_prepared_query_sees_what_was_committed_and_nothing_else(database: Database) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
     def change(session: sa.orm.Session) -> None:
-        INSERT.run(session, [{"id": 1}, {"id": 2}])
+        INSERT.execute(session, [{"id": 1}, {"id": 2}])
         inside.set()
         go_on.wait(10)
 
     future = database.submit(change)
     assert inside.wait(10)
-    assert database.ask(BY_ID, {"wanted": 2}) == []
+    assert database.fetch(BY_ID, {"wanted": 2}) == []
     go_on.set()
     future.result(10)
-    assert database.ask(BY_ID, {"wanted": 2}) == [(2,)]
+    assert database.fetch(BY_ID, {"wanted": 2}) == [(2,)]
 
 
 def test_a_prepared_change_fails_as_any_other(database: Database) -> None:
-    database.write(lambda session: INSERT.run(session, [{"id": 1}]))
+    database.write(lambda session: INSERT.execute(session, [{"id": 1}]))
     with pytest.raises(sa.exc.IntegrityError):
-        database.write(lambda session: INSERT.run(session, [{"id": 7}, {"id": 1}]))
+        database.write(lambda session: INSERT.execute(session, [{"id": 7}, {"id": 1}]))
     assert ids(database) == [1]
 
 
-def test_a_query_the_database_cannot_answer_is_told_and_the_next_one_asks_afresh(database: Database) -> None:
-    database.write(lambda session: session.execute(sa.text("ALTER TABLE test_note RENAME TO hidden")))
+def test_a_query_the_database_cannot_answer_is_told_and_the_next_one_asks_afresh(
+    database: Database,
+) -> None:
+    database.write(
+        lambda session: session.execute(sa.text("ALTER TABLE test_note RENAME TO hidden"))
+    )
     with pytest.raises(Unavailable) as caught:
-        database.ask(BY_ID, {"wanted": 1})
+        database.fetch(BY_ID, {"wanted": 1})
     assert caught.value.code == "database_unavailable"
-    database.write(lambda session: session.execute(sa.text("ALTER TABLE hidden RENAME TO test_note")))
-    assert database.ask(BY_ID, {"wanted": 1}) == []
+    database.write(
+        lambda session: session.execute(sa.text("ALTER TABLE hidden RENAME TO test_note"))
+    )
+    assert database.fetch(BY_ID, {"wanted": 1}) == []
     database.close()

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from chain.deployment import CloseWindow, Deployment
-from chain.errors import BadInput
+from chain.core.errors import BadInput
+from chain.ethereum.deployment import CloseWindow, Deployment
 
-DEPLOYMENT = Deployment(1907, b"\x01" * 32, {"GrantRegistry": "0x" + "ab" * 20}, 3, CloseWindow(5, 60))
+DEPLOYMENT = Deployment(
+    1907, b"\x01" * 32, {"GrantRegistry": "0x" + "ab" * 20}, 3, CloseWindow(5, 60)
+)
 
 
 def test_a_saved_deployment_loads_as_it_was(tmp_path: Path) -> None:
@@ -47,7 +49,9 @@ def test_an_unknown_contract_is_named() -> None:
         {"more": 1},
     ],
 )
-def test_a_deployment_file_of_another_form_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_deployment_file_of_another_form_is_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     path = tmp_path / "deployment.json"
     path.write_text(json.dumps({**DEPLOYMENT.to_json(), **change}))
     with pytest.raises(BadInput) as caught:

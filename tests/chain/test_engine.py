@@ -1,4 +1,6 @@
-"""Networks of real validators: how they are made, what they say when they cannot run, and that a final block stays."""
+"""Networks of real validators: how they are made, what they say when they cannot run, and that a
+final block stays.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,17 @@ from typing import Any
 import psutil
 import pytest
 
-from chain import rlp
-from chain.crypto import address_of
+from chain.core.crypto import address_of
+from chain.core.errors import BadInput, Conflict, QiaolianError, Unavailable
 from chain.engine.build import build, kcn_path
-from chain.engine.console import SOCKET, ask
+from chain.engine.console import SOCKET, call
 from chain.engine.genesis import extra_data, genesis, new_chain_id
 from chain.engine.network import Network, first_of_council
 from chain.engine.validators import require_vote
-from chain.errors import BadInput, Conflict, QiaolianError, Unavailable
-from chain.finality import KaiaIbft
-from chain.headers import from_rpc, require_final
-from chain.rpc import Rpc, RpcRefused
+from chain.ethereum import rlp
+from chain.ethereum.finality import KaiaIbft
+from chain.ethereum.headers import from_rpc, require_final
+from chain.ethereum.rpc import Rpc, RpcRefused
 from nodes.config import Chain
 
 pytestmark = pytest.mark.system
@@ -48,12 +50,21 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=150, check=False, env={**os.environ, **environment}, umask=0
+        command,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=150,
+        check=False,
+        env={**os.environ, **environment},
+        umask=0,
     )
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
-    """The exit code and the stable code of a command that failed as it should: one line, a sentence, what to do next."""
+    """The exit code and the stable code of a command that failed as it should: one line, a
+    sentence, what to do next.
+    """
     found = re.fullmatch(r"error\[([a-z_]+)\]: [A-Z0-9/].*[.)] .*\n", done.stderr)
     assert found is not None, done.stderr
     return done.returncode, found.group(1)
@@ -63,7 +74,7 @@ def node_key(directory: Path, place: int = 1) -> bytes:
     return bytes.fromhex((directory / f"validator-{place}" / "nodekey").read_text())
 
 
-# --- The command -------------------------------------------------------------------------------------------------------------
+# --- The command ----------------------------------------------------------------------------------
 
 
 @dataclass
@@ -72,8 +83,13 @@ class Command:
 
     directory: Path
 
-    def __call__(self, action: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return run([str(QIAOLIAN), "network", action, "--dir", str(self.directory), *options], **environment)
+    def __call__(
+        self, action: str, *options: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return run(
+            [str(QIAOLIAN), "network", action, "--dir", str(self.directory), *options],
+            **environment,
+        )
 
     def up(self, *options: str) -> str:
         done = self("up", *options, QIAOLIAN_PASSPHRASE="a secret of ours")
@@ -135,7 +151,9 @@ def test_up_makes_a_network_of_one_validator_that_makes_blocks(running: Command)
     assert block["hash"] == content["genesisHash"]
     network.wait_for_height(2)
     # Its seals are its own: what a verifier with this one address in its trust would check.
-    assert require_final(from_rpc(rpc.call("kaia_getBlockByNumber", "0x2", False)), network.addresses) == set(network.addresses)
+    assert require_final(
+        from_rpc(rpc.call("kaia_getBlockByNumber", "0x2", False)), network.addresses
+    ) == set(network.addresses)
     assert network.addresses == [address_of(node_key(running.directory))]
 
 
@@ -177,7 +195,9 @@ def test_a_validators_key_is_its_owners_alone_and_stands_in_one_file(running: Co
     assert stat.S_IMODE((home / "data").stat().st_mode) == 0o700
     assert stat.S_IMODE((home / "kcn.ipc").stat().st_mode) == 0o600
     key = node_key(running.directory)
-    files = [path for path in running.directory.rglob("*") if path.is_file() and path.name != "nodekey"]
+    files = [
+        path for path in running.directory.rglob("*") if path.is_file() and path.name != "nodekey"
+    ]
     assert len(files) > 10
     for path in files:
         data = path.read_bytes()
@@ -186,10 +206,16 @@ def test_a_validators_key_is_its_owners_alone_and_stands_in_one_file(running: Co
     assert key.hex() not in " ".join(psutil.Process(running.pid()).cmdline())
 
 
-def test_a_validator_listens_for_json_rpc_on_loopback_only_and_inherits_no_secret(running: Command) -> None:
+def test_a_validator_listens_for_json_rpc_on_loopback_only_and_inherits_no_secret(
+    running: Command,
+) -> None:
     process = psutil.Process(running.pid())
     rpc_port = running.network.validators[0].rpc_port
-    listening = {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN and each.laddr.port == rpc_port}
+    listening = {
+        net_connection.laddr.ip
+        for net_connection in process.net_connections("inet")
+        if net_connection.status == psutil.CONN_LISTEN and net_connection.laddr.port == rpc_port
+    }
     assert listening == {"127.0.0.1"}
     assert "a secret of ours" not in process.environ().values()
 
@@ -224,19 +250,26 @@ def program(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_an_engine_that_cannot_set_up_or_ends_at_once_is_said_so_with_its_last_words(command: Command, tmp_path: Path) -> None:
+def test_an_engine_that_cannot_set_up_or_ends_at_once_is_said_so_with_its_last_words(
+    command: Command, tmp_path: Path
+) -> None:
     broken = program(tmp_path / "broken", 'echo "Fatal: no such genesis" >&2; exit 1')
     done = command("up", "--validators", "1", QIAOLIAN_KCN=broken)
     assert refusal(done) == (4, "engine_failed")
     assert "Fatal: no such genesis" in done.stderr
-    ends = program(tmp_path / "ends", 'case "$*" in *" init "*) exit 0;; esac; echo "Fatal: bad flag" >&2; exit 1')
+    ends = program(
+        tmp_path / "ends",
+        'case "$*" in *" init "*) exit 0;; esac; echo "Fatal: bad flag" >&2; exit 1',
+    )
     done = command("up", QIAOLIAN_KCN=ends)
     assert refusal(done) == (4, "validator_ended")
     assert "Fatal: bad flag" in done.stderr
 
 
 def test_another_chain_in_a_validators_place_is_told(running: Command) -> None:
-    """As when network.json is restored from another network's backup: no block is shown as this network's."""
+    """As when network.json is restored from another network's backup: no block is shown as this
+    network's.
+    """
     right = running.content
     for change in ({"chainId": right["chainId"] + 1}, {"genesisHash": "0x" + "11" * 32}):
         running.edit(**change)
@@ -272,7 +305,10 @@ def test_a_damaged_description_is_said_so(tmp_path: Path, content: bytes) -> Non
 def test_a_network_of_another_size_is_not_taken_for_the_one_asked_for(command: Command) -> None:
     Network.create(command.directory, ["operator"])
     assert refusal(command("up", "--validators", "4")) == (2, "network_other")
-    assert refusal(command("up", "--organisations", "a,b", "--validators", "1")) == (2, "validator_count")
+    assert refusal(command("up", "--organisations", "a,b", "--validators", "1")) == (
+        2,
+        "validator_count",
+    )
     assert command.pid() is None
 
 
@@ -303,16 +339,23 @@ def test_a_validator_whose_starter_died_before_noting_it_is_found_again(command:
 def test_two_starts_at_once_start_a_validator_once(command: Command) -> None:
     network = Network.create(command.directory, ["operator"])
     words = [str(QIAOLIAN), "network", "up", "--dir", str(command.directory)]
-    both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for each in both:
-        _, said = each.communicate(timeout=150)
-        assert each.returncode == 0, said
+    both = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for item in both:
+        _, said = item.communicate(timeout=150)
+        assert item.returncode == 0, said
     data = str(network.directory / "validator-1" / "data")
-    running = [each.pid for each in psutil.process_iter(["cmdline"]) if data in (each.info["cmdline"] or [])]
+    running = [
+        item.pid
+        for item in psutil.process_iter(["cmdline"])
+        if data in (item.info["cmdline"] or [])
+    ]
     assert running == [command.pid()]
 
 
-# --- Making a network --------------------------------------------------------------------------------------------------------
+# --- Making a network -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -326,7 +369,9 @@ def test_two_starts_at_once_start_a_validator_once(command: Command) -> None:
         ([""], "organisation_name"),
     ],
 )
-def test_organisations_that_make_no_sound_network_are_refused(tmp_path: Path, organisations: list[str], code: str) -> None:
+def test_organisations_that_make_no_sound_network_are_refused(
+    tmp_path: Path, organisations: list[str], code: str
+) -> None:
     with pytest.raises(BadInput) as caught:
         Network.create(tmp_path / "network", organisations)
     assert caught.value.code == code
@@ -340,14 +385,31 @@ def test_a_network_is_made_whole_beside_its_place_and_never_over_another(tmp_pat
     (left / "nodekey").write_text("left by a crash")
     made = Network.create(directory, ["a", "b", "c", "d", "e"])
     assert [path.name for path in tmp_path.iterdir()] == ["network"]
-    assert [each.organisation for each in Network.load(directory).validators] == ["a", "b", "c", "d", "e"]
+    assert [validator.organisation for validator in Network.load(directory).validators] == [
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+    ]
     assert made.addresses == [address_of(node_key(directory, place)) for place in range(1, 6)]
-    assert len({port for each in made.validators for port in (each.peer_port, each.rpc_port)}) == 10
+    assert (
+        len(
+            {
+                port
+                for validator in made.validators
+                for port in (validator.peer_port, validator.rpc_port)
+            }
+        )
+        == 10
+    )
     for place in range(1, 6):
         assert stat.S_IMODE((directory / f"validator-{place}" / "nodekey").stat().st_mode) == 0o600
-        peers = json.loads((directory / f"validator-{place}" / "data" / "static-nodes.json").read_text())
+        peers = json.loads(
+            (directory / f"validator-{place}" / "data" / "static-nodes.json").read_text()
+        )
         assert len(peers) == 4
-        assert all("@127.0.0.1:" in each for each in peers)
+        assert all("@127.0.0.1:" in peer for peer in peers)
     before = (directory / "network.json").read_bytes()
     with pytest.raises(Conflict) as caught:
         Network.create(directory, ["a"])
@@ -364,22 +426,30 @@ def test_a_genesis_names_its_validators_gives_nobody_anything_and_leaves_no_vote
     addresses = ["0x" + f"{place:02x}" * 20 for place in (9, 3, 5, 7)]
     content = genesis(chain_id=1907, validators=addresses, timestamp=1_800_000_000)
     extra = bytes.fromhex(content["extraData"][2:])
-    assert rlp.decode(extra[32:]) == [[bytes.fromhex(each[2:]) for each in sorted(addresses)], bytes(65), []]
+    assert rlp.decode(extra[32:]) == [
+        [bytes.fromhex(address[2:]) for address in sorted(addresses)],
+        bytes(65),
+        [],
+    ]
     assert extra == extra_data(list(reversed(addresses)))
     config = content["config"]
     assert config["chainId"] == 1907
     assert config["governance"]["governanceMode"] == "ballot"
-    assert (config["unitPrice"], config["governance"]["kip71"]["upperboundbasefee"], config["governance"]["reward"]["mintingAmount"]) == (0, 0, 0)
+    assert (
+        config["unitPrice"],
+        config["governance"]["kip71"]["upperboundbasefee"],
+        config["governance"]["reward"]["mintingAmount"],
+    ) == (0, 0, 0)
     assert content["alloc"] == {}
 
 
 def test_chain_ids_are_drawn_anew_and_fit_every_reader() -> None:
     drawn = {new_chain_id() for _ in range(1_000)}
     assert len(drawn) > 990
-    assert all(1_000_000 <= each < 2**31 for each in drawn)
+    assert all(1_000_000 <= number < 2**31 for number in drawn)
 
 
-# --- Building the engine -----------------------------------------------------------------------------------------------------
+# --- Building the engine --------------------------------------------------------------------------
 
 
 def built(tools: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -402,7 +472,12 @@ def test_a_machine_without_go_or_compiler_is_told_what_to_install(tmp_path: Path
     assert "install Go" in done.stderr
     assert refusal(built(tmp_path / "tools", QIAOLIAN_GO=str(tmp_path / "go"))) == (4, "go_missing")
     go = program(tmp_path / "go", GO + "exit 1;; esac")
-    for settings in ({"PATH": str(tmp_path)}, {"PATH": str(tmp_path), "CC": ""}, {"CC": "no-such-compiler -O2"}, {"CC": '"'}):
+    for settings in (
+        {"PATH": str(tmp_path)},
+        {"PATH": str(tmp_path), "CC": ""},
+        {"CC": "no-such-compiler -O2"},
+        {"CC": '"'},
+    ):
         done = built(tmp_path / "tools", QIAOLIAN_GO=go, **settings)
         assert refusal(done) == (4, "compiler_missing")
         assert "Install gcc" in done.stderr
@@ -413,23 +488,44 @@ def test_a_machine_without_go_or_compiler_is_told_what_to_install(tmp_path: Path
     [
         ("echo no such version >&2; exit 1", "go_unusable", "no such version"),
         ("exit 3", "go_unusable", "ended with 3"),
-        (GO + 'echo "go: go.mod requires go >= 1.99 (running go 1.26)" >&2; exit 1;; esac', "go_unusable", "requires go >= 1.99"),
-        (GO + 'echo "write /tmp/x: no space left on device" >&2; exit 1;; esac', "disk_full", "Free about"),
-        (GO + 'echo "Get https://proxy: dial tcp: i/o timeout" >&2; exit 1;; esac', "engine_build_failed", "GOPROXY"),
-        (GO + 'echo "x.go:1: syntax error" >&2; exit 2;; esac', "engine_build_failed", "syntax error"),
+        (
+            GO + 'echo "go: go.mod requires go >= 1.99 (running go 1.26)" >&2; exit 1;; esac',
+            "go_unusable",
+            "requires go >= 1.99",
+        ),
+        (
+            GO + 'echo "write /tmp/x: no space left on device" >&2; exit 1;; esac',
+            "disk_full",
+            "Free about",
+        ),
+        (
+            GO + 'echo "Get https://proxy: dial tcp: i/o timeout" >&2; exit 1;; esac',
+            "engine_build_failed",
+            "GOPROXY",
+        ),
+        (
+            GO + 'echo "x.go:1: syntax error" >&2; exit 2;; esac',
+            "engine_build_failed",
+            "syntax error",
+        ),
         (GO + "exit 1;; esac", "engine_build_failed", "build.log"),
     ],
 )
-def test_a_build_that_fails_says_why_and_leaves_no_program(tmp_path: Path, text: str, code: str, says: str) -> None:
+def test_a_build_that_fails_says_why_and_leaves_no_program(
+    tmp_path: Path, text: str, code: str, says: str
+) -> None:
     done = built(tmp_path / "tools", QIAOLIAN_GO=program(tmp_path / "go", text), CC="sh")
     told, last = done.stderr.rsplit("error[", 1)
-    assert refusal(subprocess.CompletedProcess([], done.returncode, "", "error[" + last)) == (4, code)
+    assert refusal(subprocess.CompletedProcess([], done.returncode, "", "error[" + last)) == (
+        4,
+        code,
+    )
     assert "Traceback" not in told
     assert says in last
     assert list((tmp_path / "tools").rglob("kcn/kcn")) == []
 
 
-# --- Blocks that are final stay ----------------------------------------------------------------------------------------------
+# --- Blocks that are final stay -------------------------------------------------------------------
 
 
 def hashes(network: Network, place: int, top: int) -> list[str]:
@@ -443,7 +539,9 @@ def kill_all(network: Network) -> None:
     wait_until(lambda: next(network.pids(), None) is None, "the validators did not end")
 
 
-def test_a_lone_validator_killed_comes_back_with_the_same_blocks_and_goes_on(kcn_network: Network) -> None:
+def test_a_lone_validator_killed_comes_back_with_the_same_blocks_and_goes_on(
+    kcn_network: Network,
+) -> None:
     for _ in range(2):
         top = kcn_network.height()
         assert top is not None
@@ -498,12 +596,14 @@ def test_four_validators_seal_each_block_by_at_least_three(kcn_network4: Network
         assert kcn_network4.block_hash(3, place) == kcn_network4.block_hash(3)
 
 
-def test_four_validators_killed_at_once_come_back_with_the_same_blocks_and_go_on(kcn_network4: Network) -> None:
+def test_four_validators_killed_at_once_come_back_with_the_same_blocks_and_go_on(
+    kcn_network4: Network,
+) -> None:
     kcn_network4.wait_for_height(8)
     top = min(kcn_network4.height(place) or 0 for place in range(4))
     known = hashes(kcn_network4, 0, top)
     kill_all(kcn_network4)
-    assert [each["pid"] for each in kcn_network4.status()] == [None] * 4
+    assert [item["pid"] for item in kcn_network4.status()] == [None] * 4
     kcn_network4.start()
     kcn_network4.wait_for_height(top + 3)
     for place in range(4):
@@ -515,7 +615,7 @@ def test_a_validator_that_was_away_lags_and_then_has_the_same_blocks(kcn_network
     assert before is not None
     kcn_network4.kill(3)
     kcn_network4.wait_for_height(before + 3)
-    assert [each["height"] is None for each in kcn_network4.status()] == [False, False, False, True]
+    assert [item["height"] is None for item in kcn_network4.status()] == [False, False, False, True]
     with pytest.raises(QiaolianError) as caught:
         kcn_network4.block_hash(before, 3)
     assert caught.value.code == "chain_unreachable"
@@ -525,7 +625,9 @@ def test_a_validator_that_was_away_lags_and_then_has_the_same_blocks(kcn_network
         assert len({kcn_network4.block_hash(height, place) for place in range(4)}) == 1
 
 
-def test_a_validator_whose_data_is_lost_copies_the_chain_from_the_others(kcn_network4: Network) -> None:
+def test_a_validator_whose_data_is_lost_copies_the_chain_from_the_others(
+    kcn_network4: Network,
+) -> None:
     kcn_network4.wait_for_height(3)
     kcn_network4.kill(3)
     shutil.rmtree(kcn_network4.directory / "validator-4" / "data")
@@ -536,7 +638,9 @@ def test_a_validator_whose_data_is_lost_copies_the_chain_from_the_others(kcn_net
     assert hashes(kcn_network4, 3, top) == hashes(kcn_network4, 0, top)
 
 
-def test_validators_that_lost_the_chain_do_not_begin_another_in_its_place(kcn_network4: Network) -> None:
+def test_validators_that_lost_the_chain_do_not_begin_another_in_its_place(
+    kcn_network4: Network,
+) -> None:
     kcn_network4.wait_for_height(3)
     known = hashes(kcn_network4, 0, 3)
     kill_all(kcn_network4)
@@ -563,13 +667,24 @@ def test_a_validator_whose_key_is_lost_too_is_named_with_the_way_on(tmp_path: Pa
     assert "vote it out" in caught.value.hint
 
 
-# --- Votes -------------------------------------------------------------------------------------------------------------------
+# --- Votes ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "method", ["governance_vote", "istanbul_propose", "istanbul_discard", "admin_addPeer", "debug_setHead", "txpool_content", "personal_newAccount"]
+    "method",
+    [
+        "governance_vote",
+        "istanbul_propose",
+        "istanbul_discard",
+        "admin_addPeer",
+        "debug_setHead",
+        "txpool_content",
+        "personal_newAccount",
+    ],
 )
-def test_whoever_reaches_the_port_neither_votes_nor_administers(kcn_network: Network, method: str) -> None:
+def test_whoever_reaches_the_port_neither_votes_nor_administers(
+    kcn_network: Network, method: str
+) -> None:
     with pytest.raises(RpcRefused, match="does not exist"):
         Rpc(kcn_network.rpc_urls).call(method)
 
@@ -579,9 +694,9 @@ def test_votes_are_for_the_owner_of_the_validators_directory_alone(kcn_network: 
     assert set(port) == {"eth", "kaia", "net", "rpc"}
     home = kcn_network.directory / "validator-1"
     assert stat.S_IMODE((home / SOCKET).stat().st_mode) == 0o600
-    assert ask(home, "governance_nodeAddress") == kcn_network.addresses[0]
+    assert call(home, "governance_nodeAddress") == kcn_network.addresses[0]
     with pytest.raises(Unavailable) as refused:
-        ask(home, "governance_vote", "governance.addvalidator", "no address")
+        call(home, "governance_vote", "governance.addvalidator", "no address")
     assert refused.value.code == "validator_refused"
 
 
@@ -599,7 +714,9 @@ A, B, C, D, E = ("0x" + letter * 40 for letter in "abcde")
         (B, False, [B, C, D, E], "not_a_validator"),
     ],
 )
-def test_a_vote_that_changes_nothing_or_leaves_too_few_is_refused(address: str, admit: bool, council: list[str], code: str) -> None:
+def test_a_vote_that_changes_nothing_or_leaves_too_few_is_refused(
+    address: str, admit: bool, council: list[str], code: str
+) -> None:
     with pytest.raises(Conflict) as refused:
         require_vote(address, admit=admit, council=council, own=A)
     assert refused.value.code == code
@@ -618,29 +735,59 @@ def test_the_first_block_of_the_present_council_is_found(top: int) -> None:
         assert first_of_council(council, top) == changed
 
 
-@pytest.mark.parametrize("options", [(), ("--admit", A), ("--organisation", "operator"), ("--admit", A, "--organisation", "x", "--home", "y")])
-def test_a_vote_without_voter_or_choice_is_refused(command: Command, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--admit", A),
+        ("--organisation", "operator"),
+        ("--admit", A, "--organisation", "x", "--home", "y"),
+    ],
+)
+def test_a_vote_without_voter_or_choice_is_refused(
+    command: Command, options: tuple[str, ...]
+) -> None:
     assert refusal(command("vote", *options)) == (2, "vote_incomplete")
 
 
-def test_a_new_validator_is_voted_in_and_another_out_and_each_block_has_the_seals_of_its_council(tmp_path: Path) -> None:
+def test_a_new_validator_is_voted_in_and_another_out_and_each_block_has_the_seals_of_its_council(
+    tmp_path: Path,
+) -> None:
     network = Network.create(tmp_path / "network", ["a", "b", "c", "d"])
     vote = Command(network.directory)
     first, gone = network.addresses, network.addresses[3]
     try:
         network.start()
-        assert refusal(vote("vote", "--organisation", "a", "--remove", gone)) == (2, "too_few_validators")
+        assert refusal(vote("vote", "--organisation", "a", "--remove", gone)) == (
+            2,
+            "too_few_validators",
+        )
         added = network.add("e")
         assert Network.load(network.directory).addresses[-1] == added.address
         for organisation in "ab":
-            assert vote("vote", "--organisation", organisation, "--admit", added.address).returncode == 0
-        assert vote("vote", "--home", str(network.directory / "validator-3"), "--admit", added.address).returncode == 0
-        wait_until(lambda: added.address in (network.council() or ()), "the new validator was not voted in")
+            assert (
+                vote("vote", "--organisation", organisation, "--admit", added.address).returncode
+                == 0
+            )
+        assert (
+            vote(
+                "vote", "--home", str(network.directory / "validator-3"), "--admit", added.address
+            ).returncode
+            == 0
+        )
+        wait_until(
+            lambda: added.address in (network.council() or ()), "the new validator was not voted in"
+        )
         larger_from = network.council_since()
-        wait_until(lambda: added.address in network.home_of("e").council(), "the new validator did not copy the chain")
+        wait_until(
+            lambda: added.address in network.home_of("e").council(),
+            "the new validator did not copy the chain",
+        )
         for organisation in "abce":
             network.home_of(organisation).vote(gone, admit=False)
-        wait_until(lambda: gone not in (network.council() or [gone]), "the old validator was not voted out")
+        wait_until(
+            lambda: gone not in (network.council() or [gone]), "the old validator was not voted out"
+        )
         smaller_from = network.council_since()
         assert larger_from is not None
         assert smaller_from is not None
@@ -651,7 +798,9 @@ def test_a_new_validator_is_voted_in_and_another_out_and_each_block_has_the_seal
             {"from_height": larger_from, "validators": [*first, added.address]},
             {"from_height": smaller_from, "validators": [*first[:3], added.address]},
         ]
-        configured = Chain.model_validate({"rpc": network.rpc_urls, "finality": first, "validator_changes": changes})
+        configured = Chain.model_validate(
+            {"rpc": network.rpc_urls, "finality": first, "validator_changes": changes}
+        )
         rule = KaiaIbft(configured.validators_at)
         rpc = Rpc(network.rpc_urls)
         for height in range(1, smaller_from + 3):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from chain import rlp
-from chain.crypto import keccak256, sign_digest
-from chain.errors import Malformed, NotAnchored, NotFinal, VerificationError
-from chain.headers import from_rpc, parse, require_final, seals_needed
-from chain.proofs import StorageProof
+from chain.core.crypto import keccak256, sign_digest
+from chain.core.errors import Malformed, NotAnchored, NotFinal, VerificationError
+from chain.ethereum import rlp
+from chain.ethereum.headers import from_rpc, parse, require_final, seals_needed
+from chain.ethereum.storage_proofs import StorageProof
 
 DATA = Path(__file__).parent.parent / "data" / "kcn"
 
@@ -71,11 +71,15 @@ def test_a_header_with_a_seal_too_few_is_not_final(recorded: dict[str, Any]) -> 
 def test_a_seal_counted_twice_refuses_the_header(recorded: dict[str, Any]) -> None:
     header = from_rpc(recorded["header"])
     with pytest.raises(NotFinal) as caught:
-        require_final(parse(resealed(header.raw, [*header.seals, header.seals[0]])), recorded["validators"])
+        require_final(
+            parse(resealed(header.raw, [*header.seals, header.seals[0]])), recorded["validators"]
+        )
     assert caught.value.code == "seal_duplicate"
 
 
-def test_a_stranger_s_seal_refuses_the_header_even_beside_enough_good_ones(recorded: dict[str, Any]) -> None:
+def test_a_stranger_s_seal_refuses_the_header_even_beside_enough_good_ones(
+    recorded: dict[str, Any],
+) -> None:
     header = from_rpc(recorded["header"])
     signature = sign_digest(keccak256(b"stranger"), keccak256(header.hash + b"\x02"))
     foreign = signature[:64] + bytes([signature[64] - 27])
@@ -89,7 +93,9 @@ def test_another_validator_set_does_not_accept_the_header(recorded: dict[str, An
         require_final(from_rpc(recorded["header"]), ["0x" + "11" * 20])
 
 
-@pytest.mark.parametrize(("n", "needed"), [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 4), (7, 5), (10, 7)])
+@pytest.mark.parametrize(
+    ("n", "needed"), [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 4), (7, 5), (10, 7)]
+)
 def test_two_groups_of_enough_seals_always_share_an_honest_validator(n: int, needed: int) -> None:
     assert seals_needed(n) == needed
     if n >= 4:
@@ -113,7 +119,9 @@ def test_a_storage_proof_with_any_byte_changed_is_refused(recorded: dict[str, An
             for number, node in enumerate(nodes):
                 for at in range(0, len(node), 5):
                     changed = node[:at] + bytes([node[at] ^ 1]) + node[at + 1 :]
-                    forged = replace(proof, **{kind: (*nodes[:number], changed, *nodes[number + 1 :])})
+                    forged = replace(
+                        proof, **{kind: (*nodes[:number], changed, *nodes[number + 1 :])}
+                    )
                     with pytest.raises(VerificationError):
                         forged.verify(header.state_root)
         with pytest.raises(NotAnchored):

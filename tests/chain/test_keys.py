@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chain.crypto import HALF_ORDER, address_of, keccak256, recover
-from chain.errors import BadInput, Conflict, NotFound
-from chain.keys import (
+from chain.core.crypto import HALF_ORDER, address_of, keccak256, recover
+from chain.core.errors import BadInput, Conflict, NotFound
+from chain.keys.files import (
     Ed25519Signer,
     KeyStore,
     Secp256k1Signer,
@@ -29,7 +29,7 @@ from chain.keys import (
     tls_private_pem,
     write_private,
 )
-from chain.statements import Algorithm
+from chain.statements.types import Algorithm
 
 PRIVATE = bytes(range(1, 33))
 PASSPHRASE = b"correct horse"
@@ -47,7 +47,7 @@ def reopened(data: bytes, passphrase: bytes = PASSPHRASE) -> bytes:
 
 def rewritten(**changes: Any) -> bytes:
     """The sealed key with members replaced and, as an attacker would, the checksum made to fit."""
-    from chain.keys import _checksum
+    from chain.keys.files import _checksum
 
     body = json.loads(SEALED)
     del body["sha256"]
@@ -80,16 +80,23 @@ def test_a_wrong_passphrase_is_told_from_a_damaged_file() -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(place=st.integers(0, len(SEALED) - 2), mask=st.integers(1, 255))
-def test_a_key_file_with_any_byte_changed_is_corrupt_or_still_the_same_key(place: int, mask: int) -> None:
+def test_a_key_file_with_any_byte_changed_is_corrupt_or_still_the_same_key(
+    place: int, mask: int
+) -> None:
     changed = SEALED[:place] + bytes([SEALED[place] ^ mask]) + SEALED[place + 1 :]
     try:
         outcome: Any = reopened(changed)
     except BadInput as error:
         outcome = error.code
-    assert outcome in (PRIVATE, "key_file_corrupt")  # the same: white space, or a hexadecimal digit in capitals
+    assert outcome in (
+        PRIVATE,
+        "key_file_corrupt",
+    )  # the same: white space, or a hexadecimal digit in capitals
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b"\xff\xfe", SEALED[:-40], b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"null", b"\xff\xfe", SEALED[:-40], b"[" * 100_000]
+)
 def test_a_file_that_is_no_key_file_is_corrupt(data: bytes) -> None:
     assert code_of(data) == "key_file_corrupt"
 
@@ -124,11 +131,15 @@ def test_a_key_of_another_algorithm_is_refused_even_when_the_file_is_relabelled(
         open_key(SEALED, Algorithm.ED25519, PASSPHRASE, name="log")
     assert caught.value.code == "key_algorithm_wrong"
     with pytest.raises(BadInput) as caught:
-        open_key(rewritten(algorithm=int(Algorithm.ED25519)), Algorithm.ED25519, PASSPHRASE, name="log")
+        open_key(
+            rewritten(algorithm=int(Algorithm.ED25519)), Algorithm.ED25519, PASSPHRASE, name="log"
+        )
     assert caught.value.code == "key_passphrase_wrong"
 
 
-def test_a_stored_key_is_the_same_after_a_restart_and_its_file_is_for_its_owner_only(store: KeyStore) -> None:
+def test_a_stored_key_is_the_same_after_a_restart_and_its_file_is_for_its_owner_only(
+    store: KeyStore,
+) -> None:
     store.create("transactions", Algorithm.SECP256K1)
     store.create("log", Algorithm.ED25519)
     again = KeyStore(store.directory, "correct horse")
@@ -176,7 +187,7 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     write_private(path, b"one")
     write_private(path, b"two")
     assert path.read_bytes() == b"two"
-    assert [each.name for each in path.parent.iterdir()] == ["file"]
+    assert [item.name for item in path.parent.iterdir()] == ["file"]
 
 
 def test_a_signature_recovers_to_its_address_is_low_s_and_deterministic() -> None:
@@ -194,8 +205,13 @@ def test_a_signature_recovers_to_its_address_is_low_s_and_deterministic() -> Non
 
 def test_an_ed25519_signature_matches_rfc_8032_and_no_other_message() -> None:
     # RFC 8032, section 7.1, test 2.
-    signer = Ed25519Signer(bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"))
-    assert signer.public_key.hex() == "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+    signer = Ed25519Signer(
+        bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
+    )
+    assert (
+        signer.public_key.hex()
+        == "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+    )
     assert signer.sign(b"\x72").hex() == (
         "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
     )
@@ -203,14 +219,16 @@ def test_an_ed25519_signature_matches_rfc_8032_and_no_other_message() -> None:
         Ed25519PublicKey.from_public_bytes(signer.public_key).verify(signer.sign(b"\x72"), b"\x73")
 
 
-def test_a_tls_certificate_is_for_loopback_and_its_fingerprint_is_the_key_s(store: KeyStore, tmp_path: Path) -> None:
+def test_a_tls_certificate_is_for_loopback_and_its_fingerprint_is_the_key_s(
+    store: KeyStore, tmp_path: Path
+) -> None:
     store.create("tls", Algorithm.P256)
     key = store.p256("tls")
     pem = tls_certificate(key, "department")
     certificate = x509.load_pem_x509_certificate(pem)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost"]
-    assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+    assert [str(item) for item in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
     assert tls_fingerprint(certificate.public_key()) == tls_fingerprint(key.public_key())  # type: ignore[arg-type]
     write_private(tmp_path / "both.pem", pem + tls_private_pem(key))
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "both.pem")

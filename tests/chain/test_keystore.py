@@ -1,4 +1,6 @@
-"""Persons' keys in Web3 Secret Storage: what we write other wallets open, what they write we open, and nothing else."""
+"""Persons' keys in Web3 Secret Storage: what we write other wallets open, what they write we open,
+and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain import keystore
-from chain.crypto import address_of, new_private_key
-from chain.errors import BadInput
-from chain.keys import change_person_passphrase, create_person_key, open_person_key, seal_key
-from chain.keystore import RANDOM, ScryptCost, seal, unseal
-from chain.statements import Algorithm
+from chain.core.crypto import address_of, new_private_key
+from chain.core.errors import BadInput
+from chain.keys import keystore
+from chain.keys.files import change_person_passphrase, create_person_key, open_person_key, seal_key
+from chain.keys.keystore import RANDOM, ScryptCost, seal, unseal
+from chain.statements.types import Algorithm
 
 PASSPHRASE = "江门 correct horse"
 KEY = bytes(range(1, 33))
@@ -77,7 +79,10 @@ def test_a_wrong_passphrase_is_told_from_a_damaged_file() -> None:
         {"crypto__kdfparams__n": True},
         {"crypto__kdfparams__p": 1_000},
         {"crypto__kdfparams__dklen": 16},
-        {"crypto__kdf": "pbkdf2", "crypto__kdfparams": {"dklen": 32, "salt": "00", "prf": "hmac-sha256", "c": 10**12}},
+        {
+            "crypto__kdf": "pbkdf2",
+            "crypto__kdfparams": {"dklen": 32, "salt": "00", "prf": "hmac-sha256", "c": 10**12},
+        },
     ],
 )
 def test_a_damaged_or_ruinous_file_is_refused_before_any_work(fields: dict[str, Any]) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chain.crypto import keccak256
-from chain.errors import NotAnchored, QiaolianError
-from chain.ledger import Reverted, asset_id_of, code_text, log_id_of, version_key
-from chain.statements import AssetRecord, KeyPurpose, Role
-from chain.words import UnitHoldRecord
+from chain.core.crypto import keccak256
+from chain.core.errors import NotAnchored, QiaolianError
+from chain.ethereum.ledger import Reverted, asset_id_of, code_text, log_id_of, version_key
+from chain.ethereum.records import UnitHoldRecord
+from chain.statements.types import AssetRecord, KeyPurpose, Role
 
 ROOT_HASH = b"\7" * 32
 
@@ -46,7 +46,10 @@ def test_governors_are_members_with_the_keys_given(throwaway: Any) -> None:
     for organisation in throwaway.organisations:
         assert members.is_active(organisation.member)
         assert members.member(organisation.member).live
-        assert members.member_of(organisation.transaction.address, KeyPurpose.TRANSACTION) == organisation.member
+        assert (
+            members.member_of(organisation.transaction.address, KeyPurpose.TRANSACTION)
+            == organisation.member
+        )
         assert members.key(organisation.admin.fingerprint).purpose == KeyPurpose.ADMIN
     assert members.has_role(throwaway.organisations[1].member, Role.DEPARTMENT)
     assert not members.has_role(throwaway.organisations[1].member, Role.BANK)
@@ -61,7 +64,11 @@ def test_an_event_gives_its_struct_back_as_the_statement_type(throwaway: Any) ->
     height = throwaway.send(department, "AssetRegistry", "register", asset)
     (event,) = throwaway.ledger.events(height, height, ["AssetRegistry"])
     asset_id = asset_id_of(department.member, "tax")
-    assert (event.contract, event.name, event.height) == ("AssetRegistry", "AssetRegistered", height)
+    assert (event.contract, event.name, event.height) == (
+        "AssetRegistry",
+        "AssetRegistered",
+        height,
+    )
     assert event.arguments == {"assetId": asset_id, "holder": department.member, "record": asset}
     block = throwaway.ledger.block(height)
     assert event.block_hash == block.block_hash
@@ -71,7 +78,10 @@ def test_an_event_gives_its_struct_back_as_the_statement_type(throwaway: Any) ->
     assert assets.asset(asset_id).latest_version == 1
     assert assets.record_hash(asset_id, 1) == asset.struct_hash()
     assert assets.source_of("tax.records") == asset_id
-    assert version_key(asset_id, 1) == throwaway.ledger.read("AssetRegistry", "versionKey", asset_id, 1)[0]
+    assert (
+        version_key(asset_id, 1)
+        == throwaway.ledger.read("AssetRegistry", "versionKey", asset_id, 1)[0]
+    )
     receipt = throwaway.ledger.receipt(transaction)
     assert receipt.succeeded
     assert receipt.events == (event,)
@@ -85,7 +95,9 @@ def test_events_come_in_chain_order_over_all_contracts(throwaway: Any) -> None:
     events = throwaway.ledger.events(throwaway.deployment.deployed_at, last)
     assert [event.name for event in events[:2]] == ["MemberAdmitted", "KeyAdded"]
     assert [event.name for event in events[-3:]] == ["AssetRegistered", "Anchored", "Anchored"]
-    assert [(event.height, event.log_index) for event in events] == sorted((event.height, event.log_index) for event in events)
+    assert [(event.height, event.log_index) for event in events] == sorted(
+        (event.height, event.log_index) for event in events
+    )
     assert throwaway.ledger.events(last + 1, last) == []
     assert throwaway.ledger.evidence.log(log_id_of(f"qiaolian/{department.member}/1")).size == 9
     assert throwaway.ledger.evidence.root(log_id_of(f"qiaolian/{department.member}/1")) == ROOT_HASH
@@ -103,7 +115,10 @@ def test_a_contracts_refusal_has_its_code_and_arguments(throwaway: Any) -> None:
 def test_a_stranger_is_refused_by_the_contract_itself(throwaway: Any) -> None:
     address, data = throwaway.ledger.encode("EvidenceLog", "anchor", 1, 1, ROOT_HASH)
     stranger = "0x" + "12" * 20
-    assert code_of(lambda: throwaway.ledger.simulate(address, data, sender=stranger)) == "not_member_key"
+    assert (
+        code_of(lambda: throwaway.ledger.simulate(address, data, sender=stranger))
+        == "not_member_key"
+    )
 
 
 def test_a_suspended_member_is_read_as_suspended_and_lifted(throwaway: Any) -> None:
@@ -125,18 +140,26 @@ def test_a_member_suspended_twice_is_known_as_suspended_both_times(throwaway: An
     bank, members = throwaway.organisations[2].member, throwaway.ledger.members
     told: dict[int, bool] = {}
     for number in range(5):
-        throwaway.execute("lift" if number % 2 else "suspend", bank, *(() if number % 2 else ("unpaid",)))
+        throwaway.execute(
+            "lift" if number % 2 else "suspend", bank, *(() if number % 2 else ("unpaid",))
+        )
         told[throwaway.ledger.height()] = members.is_active(bank)
-        throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, number + 1, ROOT_HASH)
+        throwaway.send(
+            throwaway.organisations[2], "EvidenceLog", "anchor", 1, number + 1, ROOT_HASH
+        )
     assert list(told.values()) == [False, True, False, True, False]
-    assert {height: members.member_then(bank, height).live_at(height) for height in told} == told
+    assert {height: members.member_at(bank, height).live_at(height) for height in told} == told
     with pytest.raises(NotAnchored) as refused:
         members.member(bank).live_at(min(told))
-    assert refused.value.code == "height_not_told"
+    assert refused.value.code == "height_not_covered"
 
 
 def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Any) -> None:
-    supervisor, department, assets = throwaway.organisations[0], throwaway.organisations[1], throwaway.ledger.assets
+    supervisor, department, assets = (
+        throwaway.organisations[0],
+        throwaway.organisations[1],
+        throwaway.ledger.assets,
+    )
     asset = record(department.member)
     throwaway.send(department, "AssetRegistry", "register", asset)
     asset_id = asset_id_of(department.member, asset.name)
@@ -145,22 +168,32 @@ def test_an_asset_held_twice_is_known_as_held_both_times(throwaway: Any) -> None
         held = number % 2 == 0
         function, arguments = ("hold", ("dispute",)) if held else ("release", ())
         told[throwaway.send(supervisor, "AssetRegistry", function, asset_id, *arguments)] = held
-    assert {height: assets.hold_then(asset_id, height).held_at(height) for height in told} == told
-    assert throwaway.ledger.property.hold_then(department.member, asset_id, min(told)) == UnitHoldRecord(0, 0, held=False)
+    assert {height: assets.hold_at(asset_id, height).held_at(height) for height in told} == told
+    assert throwaway.ledger.property.hold_at(
+        department.member, asset_id, min(told)
+    ) == UnitHoldRecord(0, 0, held=False)
 
 
 def test_a_nodes_key_ends_its_own_keys_but_no_administrators(throwaway: Any) -> None:
     governor = throwaway.organisations[2]
     with pytest.raises(Reverted) as refused:
-        throwaway.send(governor, "MemberDirectory", "endOwnKey", governor.admin.fingerprint, "spite")
+        throwaway.send(
+            governor, "MemberDirectory", "endOwnKey", governor.admin.fingerprint, "spite"
+        )
     assert refused.value.code == "ended_by_governors_alone"
     assert refused.value.context["fingerprint"] == governor.admin.fingerprint
-    throwaway.send(governor, "MemberDirectory", "endOwnKey", governor.transaction.fingerprint, "lost")
+    throwaway.send(
+        governor, "MemberDirectory", "endOwnKey", governor.transaction.fingerprint, "lost"
+    )
     assert not throwaway.ledger.members.key(governor.transaction.fingerprint).live
 
 
 def test_every_typed_read_answers_for_what_does_not_exist(throwaway: Any) -> None:
-    ledger, nothing, nobody = throwaway.ledger, keccak256(b"nothing"), throwaway.organisations[3].member
+    ledger, nothing, nobody = (
+        throwaway.ledger,
+        keccak256(b"nothing"),
+        throwaway.organisations[3].member,
+    )
     assert not ledger.assets.asset(nothing).live
     assert not ledger.assets.hold(nothing).held
     assert not ledger.grants.grant(nothing).live
@@ -189,12 +222,15 @@ def test_every_typed_read_answers_for_what_does_not_exist(throwaway: Any) -> Non
 def test_a_deployment_of_another_chain_is_noticed_at_the_first_read(throwaway: Any) -> None:
     from dataclasses import replace
 
-    from chain.ledger import Ledger
+    from chain.ethereum.ledger import Ledger
 
     other = Ledger(throwaway.url, replace(throwaway.deployment, chain_id=1))
     assert code_of(other.height) == "chain_wrong_id"
     other = Ledger(throwaway.url, replace(throwaway.deployment, genesis_hash=bytes(32)))
-    assert code_of(lambda: other.members.is_active(throwaway.organisations[0].member)) == "chain_wrong_id"
+    assert (
+        code_of(lambda: other.members.is_active(throwaway.organisations[0].member))
+        == "chain_wrong_id"
+    )
 
 
 def test_a_chain_that_stops_answering_is_unreachable(throwaway: Any) -> None:
@@ -204,7 +240,7 @@ def test_a_chain_that_stops_answering_is_unreachable(throwaway: Any) -> None:
 
 
 def test_too_few_governors_are_refused_at_deployment(throwaway: Any) -> None:
-    from chain.crypto import new_private_key
-    from chain.deploy import deploy
+    from chain.core.crypto import new_private_key
+    from chain.ethereum.deploy import deploy
 
     assert code_of(lambda: deploy(throwaway.url, new_private_key(), [])) == "deploy_failed"

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.crypto import keccak256
-from chain.database import Base, Database
-from chain.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger, Reverted, log_id_of
+from chain.core.crypto import keccak256
+from chain.core.database import Base, Database
+from chain.core.errors import BadInput, Conflict, NotFound, QiaolianError, Unavailable
+from chain.ethereum.ledger import Ledger, Reverted, log_id_of
+from chain.ethereum.transactions import gas_for, sign_transaction
+from chain.keys.files import Secp256k1Signer
 from chain.outbox import OutboxWorker, Priority, backlog, enqueue, outcome, wait
 from chain.outbox.store import CALLS, SENDERS
-from chain.transactions import gas_for, sign_transaction
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -62,8 +62,15 @@ def working(worker: OutboxWorker) -> Iterator[None]:
 
 
 def worker_of(throwaway: Any, database: Database, **settings: Any) -> OutboxWorker:
-    options: dict[str, Any] = {"poll_seconds": 0.01, "block_seconds": 0.02, "resend_seconds": 0.2, **settings}
-    return OutboxWorker(database, throwaway.ledger, throwaway.organisations[2].transaction, **options)
+    options: dict[str, Any] = {
+        "poll_seconds": 0.01,
+        "block_seconds": 0.02,
+        "resend_seconds": 0.2,
+        **settings,
+    }
+    return OutboxWorker(
+        database, throwaway.ledger, throwaway.organisations[2].transaction, **options
+    )
 
 
 def anchor(
@@ -112,10 +119,12 @@ def code_of(action: Callable[[], Any]) -> str:
     return caught.value.code
 
 
-# --- promising -------------------------------------------------------------------------------------------------------------------
+# --- promising ------------------------------------------------------------------------------------
 
 
-def test_a_call_is_promised_only_if_the_change_it_belongs_to_is_kept(throwaway: Any, database: Database) -> None:
+def test_a_call_is_promised_only_if_the_change_it_belongs_to_is_kept(
+    throwaway: Any, database: Database
+) -> None:
     def change(session: Any) -> None:
         anchor(session, throwaway, 1)
         raise Conflict("no", "The domain change is refused.")
@@ -132,18 +141,27 @@ def test_the_same_operation_again_promises_nothing_new(throwaway: Any, database:
         assert backlog(session, throwaway.organisations[2].transaction.address).queued == 1
 
 
-def test_an_operation_id_used_for_another_call_is_refused(throwaway: Any, database: Database) -> None:
+def test_an_operation_id_used_for_another_call_is_refused(
+    throwaway: Any, database: Database
+) -> None:
     database.write(lambda session: anchor(session, throwaway, 1, operation="one"))
     with pytest.raises(Conflict) as caught:
         database.write(lambda session: anchor(session, throwaway, 2, operation="one"))
     assert caught.value.code == "operation_reused"
 
 
-def test_a_call_that_cannot_be_encoded_is_refused_at_once(throwaway: Any, database: Database) -> None:
-    assert code_of(lambda: database.write(lambda session: anchor(session, throwaway, -1))) == "call_malformed"
+def test_a_call_that_cannot_be_encoded_is_refused_at_once(
+    throwaway: Any, database: Database
+) -> None:
+    assert (
+        code_of(lambda: database.write(lambda session: anchor(session, throwaway, -1)))
+        == "call_malformed"
+    )
 
 
-def test_a_call_that_no_node_would_carry_is_refused_at_once(throwaway: Any, database: Database) -> None:
+def test_a_call_that_no_node_would_carry_is_refused_at_once(
+    throwaway: Any, database: Database
+) -> None:
     def change(session: Any) -> None:
         enqueue(
             session,
@@ -164,7 +182,9 @@ def test_an_operation_nobody_promised_is_unknown(database: Database) -> None:
         asyncio.run(wait(database, "nothing", 1))
 
 
-def test_waiting_ends_at_its_time_and_the_call_stays_promised(throwaway: Any, database: Database) -> None:
+def test_waiting_ends_at_its_time_and_the_call_stays_promised(
+    throwaway: Any, database: Database
+) -> None:
     database.write(lambda session: anchor(session, throwaway, 1))
     with pytest.raises(Unavailable) as caught:
         asyncio.run(wait(database, "anchor-1", 0.05))
@@ -175,10 +195,12 @@ def test_waiting_ends_at_its_time_and_the_call_stays_promised(throwaway: Any, da
         assert code_of(found.require_done) == "outbox_pending"
 
 
-# --- sending ---------------------------------------------------------------------------------------------------------------------
+# --- sending --------------------------------------------------------------------------------------
 
 
-def test_promised_calls_enter_the_chain_in_order_once_each(throwaway: Any, database: Database) -> None:
+def test_promised_calls_enter_the_chain_in_order_once_each(
+    throwaway: Any, database: Database
+) -> None:
     def change(session: Any) -> None:
         for size in range(1, 301):
             anchor(session, throwaway, size)
@@ -193,7 +215,9 @@ def test_promised_calls_enter_the_chain_in_order_once_each(throwaway: Any, datab
     assert (receipt.succeeded, receipt.height) == (True, found.height)
 
 
-def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(throwaway: Any, database: Database) -> None:
+def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(
+    throwaway: Any, database: Database
+) -> None:
     def flood(session: Any) -> None:
         for number in range(1, 1_201):
             bulk = {"operation": f"bulk-{number}", "log": 1_000 + number, "priority": Priority.BULK}
@@ -201,7 +225,9 @@ def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(throwaw
 
     def place(operation: str) -> int | None:
         with database.read() as session:
-            found: int | None = session.scalar(sa.select(CALLS.c.nonce).where(CALLS.c.operation_id == operation))
+            found: int | None = session.scalar(
+                sa.select(CALLS.c.nonce).where(CALLS.c.operation_id == operation)
+            )
         return found
 
     throwaway.rpc("evm_setAutomine", False)
@@ -218,7 +244,9 @@ def test_a_claim_passes_a_thousand_calls_that_strangers_caused_before_it(throwaw
         assert place("bulk-1200") is None
 
 
-def test_a_call_does_not_pass_the_one_that_the_contract_needs_first(throwaway: Any, database: Database) -> None:
+def test_a_call_does_not_pass_the_one_that_the_contract_needs_first(
+    throwaway: Any, database: Database
+) -> None:
     def change(session: Any) -> None:
         anchor(session, throwaway, 1, operation="other", log=7, priority=Priority.NORMAL)
         anchor(session, throwaway, 1, priority=Priority.BULK)
@@ -230,7 +258,9 @@ def test_a_call_does_not_pass_the_one_that_the_contract_needs_first(throwaway: A
         assert [final(database, f"anchor-{size}").state for size in (1, 2)] == ["done", "done"]
 
 
-def test_a_refusal_of_the_contract_is_final_and_has_its_code(throwaway: Any, database: Database) -> None:
+def test_a_refusal_of_the_contract_is_final_and_has_its_code(
+    throwaway: Any, database: Database
+) -> None:
     with working(worker_of(throwaway, database)):
         database.write(lambda session: anchor(session, throwaway, 5))
         assert final(database, "anchor-5").state == "done"
@@ -273,7 +303,9 @@ def test_the_bytes_are_stored_before_a_node_sees_them(throwaway: Any, database: 
     assert all(seen)
 
 
-def test_a_call_that_the_worker_is_woken_for_ends_long_before_its_next_look(throwaway: Any, database: Database) -> None:
+def test_a_call_that_the_worker_is_woken_for_ends_long_before_its_next_look(
+    throwaway: Any, database: Database
+) -> None:
     worker, stop = worker_of(throwaway, database, poll_seconds=3_600.0), threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
@@ -288,7 +320,9 @@ def test_a_call_that_the_worker_is_woken_for_ends_long_before_its_next_look(thro
     assert anchored(throwaway) == [1]
 
 
-def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(throwaway: Any, database: Database, serve: Callable[[Any], str]) -> None:
+def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(
+    throwaway: Any, database: Database, serve: Callable[[Any], str]
+) -> None:
     away = threading.Event()
     away.set()
 
@@ -296,7 +330,13 @@ def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(throwaway: An
         return b"bad gateway" if away.is_set() else relayed(throwaway, body)
 
     ledger = Ledger(serve(relay), throwaway.deployment)
-    worker = OutboxWorker(database, ledger, throwaway.organisations[2].transaction, poll_seconds=0.01, block_seconds=0.02)
+    worker = OutboxWorker(
+        database,
+        ledger,
+        throwaway.organisations[2].transaction,
+        poll_seconds=0.01,
+        block_seconds=0.02,
+    )
     database.write(lambda session: anchor(session, throwaway, 1))
     with working(worker):
         with pytest.raises(Unavailable):
@@ -309,8 +349,11 @@ def test_calls_wait_while_the_chain_is_away_and_go_when_it_is_back(throwaway: An
 def relayed(throwaway: Any, body: Any, **instead: Any) -> bytes:
     """The chain's own answer, but for the methods named: theirs is what is told."""
     calls = [body] if isinstance(body, dict) else body
-    answers = throwaway.ledger.rpc.batch([(each["method"], each["params"]) for each in calls])
-    items = [{"id": each["id"], "result": instead.get(each["method"], answer)} for each, answer in zip(calls, answers, strict=True)]
+    answers = throwaway.ledger.rpc.batch([(call["method"], call["params"]) for call in calls])
+    items = [
+        {"id": call["id"], "result": instead.get(call["method"], answer)}
+        for call, answer in zip(calls, answers, strict=True)
+    ]
     return json.dumps(items[0] if isinstance(body, dict) else items).encode()
 
 
@@ -321,21 +364,35 @@ def test_calls_go_through_another_node_when_the_first_answers_but_stands_still(
 
     def stopped(body: Any) -> bytes:
         if isinstance(body, dict) and body["method"] == "eth_sendRawTransaction":
-            return json.dumps({"id": body["id"], "result": "0x" + keccak256(bytes.fromhex(body["params"][0][2:])).hex()}).encode()
+            return json.dumps(
+                {
+                    "id": body["id"],
+                    "result": "0x" + keccak256(bytes.fromhex(body["params"][0][2:])).hex(),
+                }
+            ).encode()
         return relayed(throwaway, body, eth_blockNumber=height)
 
     ledger = Ledger([serve(stopped), throwaway.url], throwaway.deployment)
-    worker = OutboxWorker(database, ledger, throwaway.organisations[2].transaction, poll_seconds=0.01, block_seconds=0.02, resend_seconds=0.2)
+    worker = OutboxWorker(
+        database,
+        ledger,
+        throwaway.organisations[2].transaction,
+        poll_seconds=0.01,
+        block_seconds=0.02,
+        resend_seconds=0.2,
+    )
     database.write(lambda session: anchor(session, throwaway, 1))
     with working(worker):
         assert final(database, "anchor-1").state == "done"
     assert anchored(throwaway) == [1]
 
 
-# --- what goes wrong between the steps -----------------------------------------------------------------------------------------
+# --- what goes wrong between the steps ------------------------------------------------------------
 
 
-def test_a_node_that_forgets_what_it_took_gets_the_same_bytes_again(throwaway: Any, database: Database) -> None:
+def test_a_node_that_forgets_what_it_took_gets_the_same_bytes_again(
+    throwaway: Any, database: Database
+) -> None:
     throwaway.rpc("evm_setAutomine", False)
     with working(worker_of(throwaway, database)):
         database.write(lambda session: anchor(session, throwaway, 1))
@@ -357,11 +414,20 @@ def test_a_node_that_forgets_what_it_took_gets_the_same_bytes_again(throwaway: A
     assert anchored(throwaway) == [1]
 
 
-def test_a_call_whose_nonce_another_transaction_used_is_signed_afresh(throwaway: Any, database: Database) -> None:
+def test_a_call_whose_nonce_another_transaction_used_is_signed_afresh(
+    throwaway: Any, database: Database
+) -> None:
     """As after a restore from an old backup, or with the key used elsewhere."""
     throwaway.rpc("evm_setAutomine", False)
     signer = throwaway.organisations[2].transaction
-    foreign = sign_transaction(signer, chain_id=throwaway.deployment.chain_id, nonce=0, to=signer.address, data=b"", gas=gas_for(b""))
+    foreign = sign_transaction(
+        signer,
+        chain_id=throwaway.deployment.chain_id,
+        nonce=0,
+        to=signer.address,
+        data=b"",
+        gas=gas_for(b""),
+    )
     with working(worker_of(throwaway, database)):
         database.write(lambda session: anchor(session, throwaway, 1))
         wait_until(lambda: throwaway.rpc("txpool_status")["pending"] == "0x1")
@@ -375,18 +441,26 @@ def test_a_call_whose_nonce_another_transaction_used_is_signed_afresh(throwaway:
     assert throwaway.ledger.nonce(signer.address) == 2
 
 
-def test_a_database_restored_from_an_old_backup_does_not_reuse_a_nonce(throwaway: Any, database: Database) -> None:
+def test_a_database_restored_from_an_old_backup_does_not_reuse_a_nonce(
+    throwaway: Any, database: Database
+) -> None:
     for size in (1, 2):
         throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, size, b"\7" * 32)
     sender = throwaway.organisations[2].transaction.address
-    database.write(lambda session: session.execute(sa.insert(SENDERS).values(sender=sender, next_nonce=0)) and None)
+    database.write(
+        lambda session: (
+            session.execute(sa.insert(SENDERS).values(sender=sender, next_nonce=0)) and None
+        )
+    )
     database.write(lambda session: anchor(session, throwaway, 3))
     with working(worker_of(throwaway, database)):
         assert final(database, "anchor-3").state == "done"
     assert anchored(throwaway) == [1, 2, 3]
 
 
-def test_two_workers_of_one_key_by_mistake_double_nothing(throwaway: Any, database: Database) -> None:
+def test_two_workers_of_one_key_by_mistake_double_nothing(
+    throwaway: Any, database: Database
+) -> None:
     def change(session: Any) -> None:
         for size in range(1, 101):
             anchor(session, throwaway, size)
@@ -410,10 +484,10 @@ def backlog_of(database: Database, throwaway: Any) -> int:
 
 PROGRAM = """
 import sys, threading
-from chain.database import Database
-from chain.deployment import Deployment
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger
+from chain.core.database import Database
+from chain.ethereum.deployment import Deployment
+from chain.keys.files import Secp256k1Signer
+from chain.ethereum.ledger import Ledger
 from chain.outbox import OutboxWorker
 url, deployment, database, key = sys.argv[1:]
 worker = OutboxWorker(Database(database), Ledger(url, Deployment.load(deployment)), Secp256k1Signer(bytes.fromhex(key)),
@@ -423,7 +497,9 @@ worker.run(threading.Event())
 """
 
 
-def test_kill_9_at_any_moment_loses_no_call_and_doubles_none(throwaway: Any, tmp_path: Path) -> None:
+def test_kill_9_at_any_moment_loses_no_call_and_doubles_none(
+    throwaway: Any, tmp_path: Path
+) -> None:
     """The worker is a process of its own, killed over and over while calls are promised."""
     throwaway.rpc("evm_setAutomine", False)
     throwaway.rpc("evm_setIntervalMining", 1)
@@ -435,7 +511,12 @@ def test_kill_9_at_any_moment_loses_no_call_and_doubles_none(throwaway: Any, tmp
     signer = Secp256k1Signer(private)
     bank = throwaway.organisations[2]
     throwaway.execute("addKey", bank.member, (signer.fingerprint, 3, 1))
-    arguments = [throwaway.url, str(tmp_path / "deployment.json"), f"sqlite:///{tmp_path / 'node.db'}", private.hex()]
+    arguments = [
+        throwaway.url,
+        str(tmp_path / "deployment.json"),
+        f"sqlite:///{tmp_path / 'node.db'}",
+        private.hex(),
+    ]
     chance = random.Random(20210916)
     promised = 0
     for _ in range(10):
@@ -469,7 +550,9 @@ def test_kill_9_at_any_moment_loses_no_call_and_doubles_none(throwaway: Any, tmp
             assert process.stdout is not None
             process.stdout.close()
     stop = threading.Event()
-    worker = OutboxWorker(database, Ledger(throwaway.url, throwaway.deployment), signer, resend_seconds=0.5)
+    worker = OutboxWorker(
+        database, Ledger(throwaway.url, throwaway.deployment), signer, resend_seconds=0.5
+    )
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:
@@ -478,7 +561,7 @@ def test_kill_9_at_any_moment_loses_no_call_and_doubles_none(throwaway: Any, tmp
         stop.set()
         thread.join()
         database.close()
-    assert {each.state for each in found} == {"done"}
+    assert {item.state for item in found} == {"done"}
     # In order and once each: a doubled call would have been refused or shown as a repeated size.
     assert anchored(throwaway) == list(range(1, promised + 1))
     assert throwaway.ledger.nonce(signer.address) == promised

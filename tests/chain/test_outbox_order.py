@@ -1,4 +1,6 @@
-"""The order of queued calls: what saves money or a right passes what strangers cause in number, and nothing waits forever."""
+"""The order of queued calls: what saves money or a right passes what strangers cause in number, and
+nothing waits forever.
+"""
 
 from __future__ import annotations
 
@@ -30,38 +32,44 @@ ANY = st.lists(st.sampled_from(Priority), max_size=60).map(lambda found: calls(*
 
 def test_urgent_calls_pass_normal_ones_and_these_pass_bulk() -> None:
     waiting = calls(BULK, BULK, NORMAL, URGENT, NORMAL, URGENT)
-    assert ids(next_calls(waiting, nonce=1, room=3, bulk_room=9)) == [4, 6, 3]
+    assert ids(next_calls(waiting, nonce=1, capacity=3, bulk_capacity=9)) == [4, 6, 3]
 
 
 def test_calls_of_one_class_keep_their_order() -> None:
-    assert ids(next_calls(calls(*[BULK] * 9), nonce=0, room=9, bulk_room=9)) == list(range(1, 10))
+    assert ids(next_calls(calls(*[BULK] * 9), nonce=0, capacity=9, bulk_capacity=9)) == list(
+        range(1, 10)
+    )
 
 
 def test_a_flood_of_a_thousand_delays_a_claim_by_one_place_at_most() -> None:
     waiting = [*calls(*[BULK] * 1_000), Call(1_001, URGENT)]
     for nonce in range(FAIR_SHARE):
-        assert 1_001 in ids(next_calls(waiting, nonce=nonce, room=2, bulk_room=300))
+        assert 1_001 in ids(next_calls(waiting, nonce=nonce, capacity=2, bulk_capacity=300))
 
 
 def test_bulk_alone_fills_only_its_part_of_the_calls_in_flight() -> None:
     waiting = calls(*[BULK] * 50)
-    assert len(next_calls(waiting, nonce=1, room=200, bulk_room=7)) == 7
-    assert next_calls(waiting, nonce=0, room=200, bulk_room=0) == []
+    assert len(next_calls(waiting, nonce=1, capacity=200, bulk_capacity=7)) == 7
+    assert next_calls(waiting, nonce=0, capacity=200, bulk_capacity=0) == []
 
 
 def test_behind_a_flood_of_urgent_calls_the_oldest_call_gets_every_fourth_place() -> None:
     waiting = [*calls(BULK, BULK, NORMAL), *(Call(number, URGENT) for number in range(4, 100))]
-    chosen = ids(next_calls(waiting, nonce=0, room=12, bulk_room=0))
+    chosen = ids(next_calls(waiting, nonce=0, capacity=12, bulk_capacity=0))
     assert [chosen[0], chosen[FAIR_SHARE], chosen[2 * FAIR_SHARE]] == [1, 2, 3]
 
 
 @given(ANY, st.integers(0, 10), st.integers(0, 80), st.integers(-5, 80))
-def test_no_call_is_chosen_twice_and_room_is_kept(waiting: list[Call], nonce: int, room: int, bulk_room: int) -> None:
-    chosen = next_calls(waiting, nonce=nonce, room=room, bulk_room=bulk_room)
-    assert len({call.id for call in chosen}) == len(chosen) <= room
+def test_no_call_is_chosen_twice_and_room_is_kept(
+    waiting: list[Call], nonce: int, capacity: int, bulk_capacity: int
+) -> None:
+    chosen = next_calls(waiting, nonce=nonce, capacity=capacity, bulk_capacity=bulk_capacity)
+    assert len({call.id for call in chosen}) == len(chosen) <= capacity
     assert set(chosen) <= set(waiting)
 
 
 @given(ANY, st.integers(0, 10))
 def test_with_room_for_all_every_call_is_chosen(waiting: list[Call], nonce: int) -> None:
-    assert set(next_calls(waiting, nonce=nonce, room=len(waiting), bulk_room=len(waiting))) == set(waiting)
+    assert set(
+        next_calls(waiting, nonce=nonce, capacity=len(waiting), bulk_capacity=len(waiting))
+    ) == set(waiting)

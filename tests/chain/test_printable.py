@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.printable import MAX_LINE, as_json, printable, quoted, utc
+from chain.core.printable import MAX_LINE, as_json, printable, quoted, utc
 
 HOSTILE = {
     "escape sequence": "\x1b[2J\x1b[1;1HVALID",
@@ -29,7 +29,7 @@ HOSTILE = {
 
 def is_quiet(text: str) -> bool:
     """No control, format, surrogate, private or unassigned character, no line break, no odd space."""
-    return all(each in " \u3000" or unicodedata.category(each)[0] not in "CZ" for each in text)
+    return all(name in " \u3000" or unicodedata.category(name)[0] not in "CZ" for name in text)
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -41,7 +41,16 @@ def test_what_does_more_than_stand_in_a_line_is_escaped(text: str) -> None:
 
 
 def test_plain_text_of_any_script_is_left_as_it_is() -> None:
-    for text in ("就业登记", "Seniority", "é ñ ü", "Ω ﬁ ½ €", "한국어", "𠀀", "1,234.50 fen", "全角　空格"):
+    for text in (
+        "就业登记",
+        "Seniority",
+        "é ñ ü",
+        "Ω ﬁ ½ €",
+        "한국어",
+        "𠀀",
+        "1,234.50 fen",
+        "全角　空格",
+    ):
         assert printable(text) == text
         assert quoted(text) == f'"{text}"'
         assert as_json(text) == f'"{text}"'
@@ -65,7 +74,12 @@ def test_printing_is_quiet_and_printing_again_changes_nothing(text: str) -> None
     assert printable(shown) == shown
 
 
-@given(st.recursive(st.text() | st.integers() | st.none() | st.booleans(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none() | st.booleans(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_json_reads_back_as_it_was_and_is_quiet(value: object) -> None:
     for indent in (None, 1):
         text = as_json(value, indent=indent)

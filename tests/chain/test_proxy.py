@@ -14,36 +14,76 @@ from typing import Any
 import httpx
 import pytest
 
-from chain import rlp
-from chain.crypto import keccak256, new_private_key
+from chain.core.crypto import keccak256, new_private_key
+from chain.core.errors import QiaolianError
+from chain.core.loopback import free_ports
 from chain.engine.proxy import MEMBER_SECONDS, Proxy
-from chain.engine.proxy_rules import MAX_BODY_BYTES, MAX_CALLS, MAX_SENDS, SENDS_PER_SECOND, Rate, read_request, read_transaction
-from chain.errors import QiaolianError
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger
-from chain.loopback import free_ports
-from chain.rpc import Rpc
-from chain.transactions import MAX_GAS, sign_transaction
+from chain.engine.proxy_rules import (
+    MAX_BODY_BYTES,
+    MAX_CALLS,
+    MAX_SENDS,
+    SENDS_PER_SECOND,
+    Rate,
+    read_request,
+    read_transaction,
+)
+from chain.ethereum import rlp
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.rpc import Rpc
+from chain.ethereum.transactions import MAX_GAS, sign_transaction
+from chain.keys.files import Secp256k1Signer
 from tests.chain.conftest import Throwaway, throw_away
 
 CHAIN = 440_700
 TO = "0x" + "5e" * 20
 
 
-def typed(kind: int, signer: Secp256k1Signer, *, chain_id: int = CHAIN, to: str = TO, gas: int = 100_000, value: int = 0) -> str:
+def typed(
+    kind: int,
+    signer: Secp256k1Signer,
+    *,
+    chain_id: int = CHAIN,
+    to: str = TO,
+    gas: int = 100_000,
+    value: int = 0,
+) -> str:
     """A signed transaction of type 1 or 2, encoded by hand."""
     prices: list[rlp.Item] = [b""] * kind
-    fields: list[rlp.Item] = [rlp.integer(chain_id), b"", *prices, rlp.integer(gas), bytes.fromhex(to[2:]), rlp.integer(value), b"data", []]
+    fields: list[rlp.Item] = [
+        rlp.integer(chain_id),
+        b"",
+        *prices,
+        rlp.integer(gas),
+        bytes.fromhex(to[2:]),
+        rlp.integer(value),
+        b"data",
+        [],
+    ]
     signature = signer.sign_digest(keccak256(bytes([kind]) + rlp.encode(fields)))
     r, s = (rlp.integer(int.from_bytes(part, "big")) for part in (signature[:32], signature[32:64]))
-    return "0x" + (bytes([kind]) + rlp.encode([*fields, rlp.integer(signature[64] - 27), r, s])).hex()
+    return (
+        "0x" + (bytes([kind]) + rlp.encode([*fields, rlp.integer(signature[64] - 27), r, s])).hex()
+    )
 
 
-def legacy(signer: Secp256k1Signer, *, chain_id: int = CHAIN, to: str | None = TO, gas: int = 100_000, data: bytes = b"data", nonce: int = 0) -> str:
-    return "0x" + sign_transaction(signer, chain_id=chain_id, nonce=nonce, to=to, data=data, gas=gas).raw.hex()
+def legacy(
+    signer: Secp256k1Signer,
+    *,
+    chain_id: int = CHAIN,
+    to: str | None = TO,
+    gas: int = 100_000,
+    data: bytes = b"data",
+    nonce: int = 0,
+) -> str:
+    return (
+        "0x"
+        + sign_transaction(
+            signer, chain_id=chain_id, nonce=nonce, to=to, data=data, gas=gas
+        ).raw.hex()
+    )
 
 
-# --- Rules -------------------------------------------------------------------------------------------------------------------
+# --- Rules ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -60,7 +100,14 @@ def test_the_sender_of_each_ethereum_type_is_recovered(signer: Secp256k1Signer) 
 def test_other_types_other_chains_and_altered_bytes_are_refused(signer: Secp256k1Signer) -> None:
     whole = typed(2, signer)
     refused: dict[str, list[Any]] = {
-        "transaction_type": ["0x20" + whole[4:], "0x7802" + whole[4:], "0x03" + whole[4:], "0x04" + whole[4:], "0x00", "0x31"],
+        "transaction_type": [
+            "0x20" + whole[4:],
+            "0x7802" + whole[4:],
+            "0x03" + whole[4:],
+            "0x04" + whole[4:],
+            "0x00",
+            "0x31",
+        ],
         "transaction_chain": [legacy(signer, chain_id=CHAIN + 1), typed(1, signer, chain_id=7)],
         "transaction_malformed": [
             None,
@@ -82,7 +129,12 @@ def test_other_types_other_chains_and_altered_bytes_are_refused(signer: Secp256k
             with pytest.raises(QiaolianError) as caught:
                 read_transaction(value, chain_id=CHAIN)
             assert caught.value.code == code, value
-    unsigned = "0x" + rlp.encode([b"", b"", b"\1", bytes(20), b"", b"", rlp.integer(2 * CHAIN + 35), b"\1", b"\1"]).hex()
+    unsigned = (
+        "0x"
+        + rlp.encode(
+            [b"", b"", b"\1", bytes(20), b"", b"", rlp.integer(2 * CHAIN + 35), b"\1", b"\1"]
+        ).hex()
+    )
     assert read_transaction(unsigned, chain_id=CHAIN).sender != signer.address
 
 
@@ -94,16 +146,34 @@ def test_other_types_other_chains_and_altered_bytes_are_refused(signer: Secp256k
         (b"[" * 100_000, "request_malformed"),
         (b'{"jsonrpc":"2.0","method":"eth_chainId"}', "request_malformed"),
         (b'{"jsonrpc":"2.0","id":null,"method":"eth_chainId"}', "request_malformed"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","method":"governance_vote"}', "request_malformed"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","Method":"governance_vote"}', "request_malformed"),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","method":"governance_vote"}',
+            "request_malformed",
+        ),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","Method":"governance_vote"}',
+            "request_malformed",
+        ),
         (b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":{}}', "request_malformed"),
         (b'[{"jsonrpc":"2.0","id":1,"method":"eth_chainId"},7]', "request_malformed"),
         (b"\xff", "request_malformed"),
-        (json.dumps([{"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}] * (MAX_CALLS + 1)).encode(), "batch_too_large"),
-        (json.dumps([{"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction"}] * (MAX_SENDS + 1)).encode(), "batch_too_large"),
+        (
+            json.dumps(
+                [{"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}] * (MAX_CALLS + 1)
+            ).encode(),
+            "batch_too_large",
+        ),
+        (
+            json.dumps(
+                [{"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction"}] * (MAX_SENDS + 1)
+            ).encode(),
+            "batch_too_large",
+        ),
     ],
 )
-def test_a_request_that_two_readers_could_read_differently_is_refused(body: bytes, code: str) -> None:
+def test_a_request_that_two_readers_could_read_differently_is_refused(
+    body: bytes, code: str
+) -> None:
     with pytest.raises(QiaolianError) as caught:
         read_request(body)
     assert caught.value.code == code
@@ -122,7 +192,7 @@ def test_a_flood_of_one_sender_ends_and_leaves_others_alone() -> None:
         rate.take("a", 5.0 + 1.5 / SENDS_PER_SECOND)
 
 
-# --- On a chain --------------------------------------------------------------------------------------------------------------
+# --- On a chain -----------------------------------------------------------------------------------
 
 
 class Gate:
@@ -143,7 +213,12 @@ class Gate:
 
     def ask(self, *calls: tuple[str, list[Any]]) -> Any:
         return self.post(
-            json.dumps([{"jsonrpc": "2.0", "id": n, "method": method, "params": params} for n, (method, params) in enumerate(calls)]).encode()
+            json.dumps(
+                [
+                    {"jsonrpc": "2.0", "id": n, "method": method, "params": params}
+                    for n, (method, params) in enumerate(calls)
+                ]
+            ).encode()
         )
 
     def send(self, raw: str) -> str:
@@ -180,14 +255,24 @@ def test_an_ended_key_passes_no_longer_than_it_is_remembered(gate: Gate) -> None
     to, data = chain.ledger.encode("EvidenceLog", "anchor", 1, 5, bytes(32))
     raw = legacy(member, chain_id=chain.deployment.chain_id, to=to, data=data, gas=1_000_000)
     assert gate.send(raw) == "passed"
-    chain.execute("endKey", bytes.fromhex(member.address[2:]).rjust(32, b"\0"), b"stolen".ljust(32, b"\0"))
+    chain.execute(
+        "endKey", bytes.fromhex(member.address[2:]).rjust(32, b"\0"), b"stolen".ljust(32, b"\0")
+    )
     gate.time += MEMBER_SECONDS
     assert gate.send(raw) == "not_member_key"
 
 
 @pytest.mark.parametrize(
     "method",
-    ["governance_vote", "kaia_sendRawTransaction", "eth_sendTransaction", "admin_addPeer", "debug_traceTransaction", "anvil_mine", "txpool_content"],
+    [
+        "governance_vote",
+        "kaia_sendRawTransaction",
+        "eth_sendTransaction",
+        "admin_addPeer",
+        "debug_traceTransaction",
+        "anvil_mine",
+        "txpool_content",
+    ],
 )
 def test_other_methods_are_refused_also_inside_a_batch(gate: Gate, method: str) -> None:
     answers = gate.ask(("eth_chainId", []), (method, []), ("eth_blockNumber", []))
@@ -211,8 +296,18 @@ def test_a_node_works_through_the_command(gate: Gate, tmp_path: Path) -> None:
     chain = gate.chain
     chain.deployment.save(tmp_path / "deployment.json")
     (port,) = free_ports(1)
-    command = [str(Path(sys.executable).with_name("qiaolian")), "network", "proxy", "--rpc", chain.url, "--listen", f"127.0.0.1:{port}"]
-    with subprocess.Popen([*command, "--deployment", str(tmp_path / "deployment.json")], stdout=subprocess.PIPE) as process:
+    command = [
+        str(Path(sys.executable).with_name("qiaolian")),
+        "network",
+        "proxy",
+        "--rpc",
+        chain.url,
+        "--listen",
+        f"127.0.0.1:{port}",
+    ]
+    with subprocess.Popen(
+        [*command, "--deployment", str(tmp_path / "deployment.json")], stdout=subprocess.PIPE
+    ) as process:
         try:
             assert process.stdout is not None
             assert b"The proxy listens" in process.stdout.readline()
@@ -225,8 +320,13 @@ def test_a_node_works_through_the_command(gate: Gate, tmp_path: Path) -> None:
                 except QiaolianError:
                     assert time.monotonic() < deadline
                     time.sleep(0.05)
-            through = Throwaway(ledger.rpc.urls[0], chain.process, chain.deployment, ledger, chain.organisations)
-            assert through.send(chain.organisations[2], "EvidenceLog", "anchor", 1, 9, bytes(32)) > height
+            through = Throwaway(
+                ledger.rpc.urls[0], chain.process, chain.deployment, ledger, chain.organisations
+            )
+            assert (
+                through.send(chain.organisations[2], "EvidenceLog", "anchor", 1, 9, bytes(32))
+                > height
+            )
             ledger.close()
         finally:
             process.terminate()

@@ -1,4 +1,6 @@
-"""Receipts against what real validators sealed, a trie against another implementation's, and headers proved by a link."""
+"""Receipts against what real validators sealed, a trie against another implementation's, and
+headers proved by a link.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,20 @@ from typing import Any
 
 import pytest
 
-from chain.crypto import new_private_key
-from chain.errors import Malformed
-from chain.finality import CheckedHeader, KaiaIbft, UnsealedForTestsOnly
-from chain.keys import Secp256k1Signer
-from chain.receipts import bloom_bits, ethereum_receipt, kaia_receipt, may_have_logs, receipts_root
-from chain.rpc import Rpc
-from chain.transactions import sign_transaction
-from chain.view import ChainView
+from chain.core.crypto import new_private_key
+from chain.core.errors import Malformed
+from chain.ethereum.finality import CheckedHeader, KaiaIbft, UnsealedForTestsOnly
+from chain.ethereum.receipts import (
+    bloom_bits,
+    ethereum_receipt,
+    kaia_receipt,
+    may_have_logs,
+    receipts_root,
+)
+from chain.ethereum.rpc import Rpc
+from chain.ethereum.transactions import sign_transaction
+from chain.ethereum.view import ChainView
+from chain.keys.files import Secp256k1Signer
 
 DATA = Path(__file__).parent.parent / "data" / "kcn"
 STRANGER = "0x" + "5a" * 20
@@ -23,7 +31,9 @@ STRANGER = "0x" + "5a" * 20
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Any]:
-    """Three blocks of ``kcn``: nothing; contracts deployed; transactions of each type, refused and not."""
+    """Three blocks of ``kcn``: nothing; contracts deployed; transactions of each type, refused and
+    not.
+    """
     found: dict[str, Any] = json.loads((DATA / "receipts.json").read_text())
     return found
 
@@ -36,7 +46,7 @@ def root_of(receipts: list[dict[str, Any]]) -> bytes:
     return receipts_root([kaia_receipt(receipt).encoding for receipt in receipts])
 
 
-# --- kcn ---------------------------------------------------------------------------------------------------------------------
+# --- kcn ------------------------------------------------------------------------------------------
 
 
 def test_recorded_receipts_have_the_root_that_validators_sealed(recorded: dict[str, Any]) -> None:
@@ -59,10 +69,21 @@ def test_no_receipt_can_be_changed_left_out_doubled_or_moved(recorded: dict[str,
                 {"logs": [*receipt["logs"], {"address": STRANGER, "topics": [], "data": "0x"}]},
             ]
             for number, log in enumerate(receipt["logs"]):
-                for change in ({"address": STRANGER}, {"topics": log["topics"][:-1]}, {"data": log["data"] + "00"}):
-                    logs = [*receipt["logs"][:number], {**log, **change}, *receipt["logs"][number + 1 :]]
+                for change in (
+                    {"address": STRANGER},
+                    {"topics": log["topics"][:-1]},
+                    {"data": log["data"] + "00"},
+                ):
+                    logs = [
+                        *receipt["logs"][:number],
+                        {**log, **change},
+                        *receipt["logs"][number + 1 :],
+                    ]
                     changes.append({"logs": logs})
-            forged += [[*receipts[:place], {**receipt, **change}, *receipts[place + 1 :]] for change in changes]
+            forged += [
+                [*receipts[:place], {**receipt, **change}, *receipts[place + 1 :]]
+                for change in changes
+            ]
         assert all(root_of(receipts) != root for receipts in forged)
 
 
@@ -74,7 +95,12 @@ def test_no_receipt_can_be_changed_left_out_doubled_or_moved(recorded: dict[str,
         {"status": "0x1", "gasUsed": "-0x1", "logsBloom": "0x", "logs": []},
         {"status": "0x0", "gasUsed": "0x1", "logsBloom": "0x", "logs": []},
         {"status": 1, "gasUsed": "0x1", "logsBloom": "0x", "logs": []},
-        {"status": "0x1", "gasUsed": "0x1", "logsBloom": "0x", "logs": [{"address": "0xzz", "topics": [], "data": "0x"}]},
+        {
+            "status": "0x1",
+            "gasUsed": "0x1",
+            "logsBloom": "0x",
+            "logs": [{"address": "0xzz", "topics": [], "data": "0x"}],
+        },
         {"status": "0x1", "gasUsed": "0x1", "logsBloom": "0x", "logs": ["log"]},
         {"type": "0x100", "status": "0x1", "cumulativeGasUsed": "0x1", "logsBloom": 7, "logs": []},
     ],
@@ -94,7 +120,7 @@ def test_a_bloom_proves_that_a_contract_logged_nothing(recorded: dict[str, Any])
     assert not may_have_logs(idle, bits.values())
 
 
-# --- the trie, and Ethereum's receipts ----------------------------------------------------------------------------------------
+# --- the trie, and Ethereum's receipts ------------------------------------------------------------
 
 
 def test_tries_of_all_shapes_have_the_roots_of_another_implementation(anvil: str) -> None:
@@ -105,15 +131,23 @@ def test_tries_of_all_shapes_have_the_roots_of_another_implementation(anvil: str
     for count in (0, 1, 2, 17, 127, 128, 129, 290):
         signers = [Secp256k1Signer(new_private_key()) for _ in range(count)]
         fields = {"chain_id": chain_id, "nonce": 0, "to": STRANGER, "data": b"", "gas": 21_000}
-        rpc.batch([("eth_sendRawTransaction", ("0x" + sign_transaction(signer, **fields).raw.hex(),)) for signer in signers])
+        rpc.batch(
+            [
+                ("eth_sendRawTransaction", ("0x" + sign_transaction(signer, **fields).raw.hex(),))
+                for signer in signers
+            ]
+        )
         rpc.call("evm_mine")
         header = rule.check(rpc.batch([rule.request(None)])[0])
         (receipts,) = rpc.batch([rule.receipts_request(header.height)])
         assert len(receipts) == count
-        assert receipts_root([rule.receipt(receipt).encoding for receipt in receipts]) == header.receipts_root
+        assert (
+            receipts_root([rule.receipt(receipt).encoding for receipt in receipts])
+            == header.receipts_root
+        )
 
 
-# --- a range of blocks --------------------------------------------------------------------------------------------------------
+# --- a range of blocks ----------------------------------------------------------------------------
 
 
 def view_of(throwaway: Any) -> ChainView:
@@ -123,19 +157,26 @@ def view_of(throwaway: Any) -> ChainView:
     return view
 
 
-def test_proved_logs_are_the_chain_s_events(throwaway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proved_logs_are_the_chain_s_events(
+    throwaway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for size in (1, 2, 3):
-        throwaway.send(throwaway.organisations[1], "EvidenceLog", "anchor", 1, size, bytes([size]) * 32)
+        throwaway.send(
+            throwaway.organisations[1], "EvidenceLog", "anchor", 1, size, bytes([size]) * 32
+        )
     view, last = view_of(throwaway), throwaway.ledger.height()
     events = throwaway.ledger.events(0, last)
 
     def proved(first: int) -> list[Any]:
         found = view.logs(first, last)
         later = proved(found.height + 1) if found.height < last else []
-        return [*(event for block in found.blocks for event in throwaway.ledger.decode_logs(block)), *later]
+        return [
+            *(event for block in found.blocks for event in throwaway.ledger.decode_logs(block)),
+            *later,
+        ]
 
     assert proved(0) == events
-    monkeypatch.setattr("chain.view.MAX_LOGS", 1)
+    monkeypatch.setattr("chain.ethereum.view.MAX_LOGS", 1)
     assert proved(0) == events
     view.stop()
 

@@ -10,12 +10,13 @@ import rlp as independent  # type: ignore[import-untyped]
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chain import rlp
-from chain.errors import Malformed
+from chain.core.errors import Malformed
+from chain.ethereum import rlp
 
 LOREM = b"Lorem ipsum dolor sit amet, consectetur adipisicing elit"
 
-# The examples of the Ethereum wiki and yellow paper, and of Ethereum's own tests (RLPTests/rlptest.json).
+# The examples of the Ethereum wiki and yellow paper, and of Ethereum's own tests
+# (RLPTests/rlptest.json).
 VECTORS: list[tuple[rlp.Item, str]] = [
     (b"", "80"),
     (b"\x00", "00"),
@@ -46,7 +47,15 @@ def test_the_standards_examples_are_encoded_and_decoded(item: rlp.Item, encoded:
 
 
 @pytest.mark.parametrize(
-    ("number", "encoded"), [(0, "80"), (15, "0f"), (127, "7f"), (128, "8180"), (1000, "8203e8"), (2**256, "a1" + "01" + "00" * 32)]
+    ("number", "encoded"),
+    [
+        (0, "80"),
+        (15, "0f"),
+        (127, "7f"),
+        (128, "8180"),
+        (1000, "8203e8"),
+        (2**256, "a1" + "01" + "00" * 32),
+    ],
 )
 def test_numbers_are_big_endian_without_leading_zeros(number: int, encoded: str) -> None:
     assert rlp.encode(rlp.integer(number)).hex() == encoded
@@ -58,11 +67,13 @@ def test_a_number_below_zero_is_not_written() -> None:
         rlp.integer(-1)
 
 
-items = st.recursive(st.binary(max_size=80), lambda inner: st.lists(inner, max_size=5), max_leaves=30).filter(lambda item: depth(item) <= 16)
+items = st.recursive(
+    st.binary(max_size=80), lambda inner: st.lists(inner, max_size=5), max_leaves=30
+).filter(lambda item: depth(item) <= 16)
 
 
 def depth(item: Any) -> int:
-    return 0 if isinstance(item, bytes) else 1 + max((depth(each) for each in item), default=0)
+    return 0 if isinstance(item, bytes) else 1 + max((depth(entry) for entry in item), default=0)
 
 
 @given(items)
@@ -82,7 +93,9 @@ def test_whatever_bytes_are_decoded_are_the_only_encoding_of_what_they_gave(data
 
 
 @given(items, st.data())
-def test_bytes_cut_short_or_with_more_behind_are_refused(item: rlp.Item, data: st.DataObject) -> None:
+def test_bytes_cut_short_or_with_more_behind_are_refused(
+    item: rlp.Item, data: st.DataObject
+) -> None:
     encoded = rlp.encode(item)
     assert code_of(encoded[: data.draw(st.integers(0, len(encoded) - 1))]) == "rlp_malformed"
     assert code_of(encoded + data.draw(st.binary(min_size=1, max_size=4))) == "rlp_malformed"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from chain.errors import QiaolianError, Unavailable
-from chain.rpc import Rpc, RpcRefused
+from chain.core.errors import QiaolianError, Unavailable
+from chain.ethereum.rpc import Rpc, RpcRefused
 
 ROOT = Path(__file__).parents[2]
 GENESIS = "0x" + "11" * 32
@@ -23,7 +23,9 @@ Serve = Callable[[Answer], str]
 
 
 def chain(number: int, method: str, genesis: str = GENESIS) -> Any:
-    return {"eth_chainId": hex(number), "eth_getBlockByNumber": {"hash": genesis}}.get(method, "0x2a")
+    return {"eth_chainId": hex(number), "eth_getBlockByNumber": {"hash": genesis}}.get(
+        method, "0x2a"
+    )
 
 
 def node(number: int, genesis: str = GENESIS) -> Answer:
@@ -32,7 +34,8 @@ def node(number: int, genesis: str = GENESIS) -> Answer:
     def answer(body: Any) -> bytes:
         one = isinstance(body, dict)
         results = [
-            {"jsonrpc": "2.0", "id": each["id"], "result": chain(number, each["method"], genesis)} for each in reversed([body] if one else body)
+            {"jsonrpc": "2.0", "id": item["id"], "result": chain(number, item["method"], genesis)}
+            for item in reversed([body] if one else body)
         ]
         return json.dumps(results[0] if one else results).encode()
 
@@ -76,7 +79,9 @@ def test_a_node_of_another_chain_is_refused(serve: Serve) -> None:
 
 
 def test_a_rebuilt_chain_of_the_same_number_is_refused(serve: Serve) -> None:
-    rpc = Rpc([serve(node(7, "0x" + "22" * 32))], chain_id=7, genesis_hash=bytes.fromhex(GENESIS[2:]))
+    rpc = Rpc(
+        [serve(node(7, "0x" + "22" * 32))], chain_id=7, genesis_hash=bytes.fromhex(GENESIS[2:])
+    )
     assert code_of(lambda: rpc.call("eth_blockNumber")) == "chain_wrong_id"
 
 
@@ -114,14 +119,20 @@ def test_answers_to_a_batch_are_matched_by_their_id_not_their_order(serve: Serve
         return json.dumps(
             [
                 {
-                    "id": each["id"],
-                    "result": {"eth_chainId": "0x7", "eth_getBlockByNumber": {"hash": GENESIS}}.get(each["method"], each["method"]),
+                    "id": item["id"],
+                    "result": {"eth_chainId": "0x7", "eth_getBlockByNumber": {"hash": GENESIS}}.get(
+                        item["method"], item["method"]
+                    ),
                 }
-                for each in reversed(body)
+                for item in reversed(body)
             ]
         ).encode()
 
-    assert Rpc([serve(answer)]).batch([("one", ()), ("two", ()), ("three", ())]) == ["one", "two", "three"]
+    assert Rpc([serve(answer)]).batch([("one", ()), ("two", ()), ("three", ())]) == [
+        "one",
+        "two",
+        "three",
+    ]
 
 
 def test_a_node_that_leaves_out_part_of_a_batch_is_a_bad_answer(serve: Serve) -> None:
@@ -129,7 +140,11 @@ def test_a_node_that_leaves_out_part_of_a_batch_is_a_bad_answer(serve: Serve) ->
 
     def answer(body: Any) -> bytes:
         whole = good(body)
-        return whole if body[0]["method"] == "eth_chainId" else json.dumps(json.loads(whole)[1:]).encode()
+        return (
+            whole
+            if body[0]["method"] == "eth_chainId"
+            else json.dumps(json.loads(whole)[1:]).encode()
+        )
 
     rpc = Rpc([serve(answer)])
     assert code_of(lambda: rpc.batch([("one", ()), ("two", ())])) == "chain_bad_answer"
@@ -141,15 +156,23 @@ def test_a_nodes_own_error_is_told_apart_from_silence(serve: Serve) -> None:
     def answer(body: Any) -> bytes:
         if isinstance(body, list):
             return good(body)
-        return json.dumps({"id": body["id"], "error": {"code": -32000, "message": "no", "data": "0x01"}}).encode()
+        return json.dumps(
+            {"id": body["id"], "error": {"code": -32000, "message": "no", "data": "0x01"}}
+        ).encode()
 
     with pytest.raises(RpcRefused) as caught:
         Rpc([serve(answer)]).call("eth_call")
-    assert (caught.value.code, caught.value.number, caught.value.data) == ("chain_refused", -32000, "0x01")
+    assert (caught.value.code, caught.value.number, caught.value.data) == (
+        "chain_refused",
+        -32000,
+        "0x01",
+    )
     assert not isinstance(caught.value, Unavailable)
 
 
-def test_a_node_that_closed_an_idle_connection_is_asked_again_without_an_error(serve: Serve) -> None:
+def test_a_node_that_closed_an_idle_connection_is_asked_again_without_an_error(
+    serve: Serve,
+) -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
@@ -166,7 +189,9 @@ def test_a_node_that_closed_an_idle_connection_is_asked_again_without_an_error(s
                 while b"content-length: %d" % len(body) not in head.lower():
                     body += connection.recv(65536)
                 raw = good(json.loads(body))
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw)
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw
+                )
 
     threading.Thread(target=one_answer_a_connection, daemon=True).start()
     rpc = Rpc([f"http://127.0.0.1:{listener.getsockname()[1]}"])
@@ -176,7 +201,9 @@ def test_a_node_that_closed_an_idle_connection_is_asked_again_without_an_error(s
         listener.close()
 
 
-def test_a_proxy_named_in_the_environment_is_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_named_in_the_environment_is_not_used(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, closed_port())
     assert Rpc([serve(node(7))]).call("eth_blockNumber") == "0x2a"
@@ -186,10 +213,12 @@ def test_no_program_of_ours_imports_what_lets_nested_json_end_the_process() -> N
     """Importing web3 raises the recursion limit so far that deeply nested JSON overruns the stack."""
     program = (
         "import json, sys\n"
-        "import chain.context, chain.deploy, chain.finality, chain.ledger, chain.outbox, chain.view\n"
+        "import chain.context, chain.ethereum.deploy, chain.ethereum.finality, chain.ethereum.ledger, chain.outbox, chain.ethereum.view\n"
         "assert 'web3' not in sys.modules and 'py_ecc' not in sys.modules\n"
         "try: json.loads('[' * 100000)\n"
         "except RecursionError: print('refused')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr

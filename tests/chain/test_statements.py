@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from eth_account.messages import encode_typed_data
 
-from chain.crypto import address_of, keccak256, recover, sign_digest
-from chain.eip712 import Domain, Struct, camel
-from chain.errors import BadInput, BadSignature
-from chain.statements import STATEMENTS, Agreement, LaneTotal, Share, UsageRequest
+from chain.core.crypto import address_of, keccak256, recover, sign_digest
+from chain.core.errors import BadInput, BadSignature
+from chain.ethereum.eip712 import Domain, Struct, camel
+from chain.statements.types import STATEMENTS, Agreement, LaneTotal, Share, UsageRequest
 
 DOMAIN = Domain(7_421, "0x" + "33" * 20)
 MEMBER = "91440700MA4UAAAA1X"
@@ -34,7 +34,7 @@ def example(struct: type[Struct]) -> Struct:
             values[name] = MEMBER
         else:
             try:
-                codec.word(b"\x07" * 32)
+                codec.encode(b"\x07" * 32)
                 values[name] = bytes([position]) * 32
             except BadInput:
                 values[name] = "credit-check"
@@ -45,11 +45,14 @@ def independent_digest(statement: Any) -> bytes:
     types: dict[str, list[dict[str, str]]] = {}
     for part in statement.type_string().split(")")[:-1]:
         name, fields = part.split("(")
-        types[name] = [dict(zip(("type", "name"), field.split(" "), strict=True)) for field in fields.split(",")]
+        types[name] = [
+            dict(zip(("type", "name"), field.split(" "), strict=True))
+            for field in fields.split(",")
+        ]
 
     def data(struct: Struct) -> dict[str, Any]:
         return {
-            camel(name): [data(each) for each in getattr(struct, name)]
+            camel(name): [data(item) for item in getattr(struct, name)]
             if isinstance(getattr(struct, name), tuple)
             else codec.to_contract(getattr(struct, name))
             for name, codec in struct._codecs()
@@ -100,18 +103,29 @@ def test_changing_any_field_changes_the_digest(name: str) -> None:
             other = "0x" + "ee" * 20
         else:
             other = () if isinstance(value, tuple) else ""
-        assert replace(statement, **{field: other}).digest(DOMAIN) != statement.digest(DOMAIN), field
+        assert replace(statement, **{field: other}).digest(DOMAIN) != statement.digest(DOMAIN), (
+            field
+        )
 
 
 def test_another_chain_or_contract_gives_another_digest() -> None:
     statement: Any = example(UsageRequest)
-    assert statement.digest(DOMAIN) != statement.digest(Domain(DOMAIN.chain_id + 1, DOMAIN.contract))
+    assert statement.digest(DOMAIN) != statement.digest(
+        Domain(DOMAIN.chain_id + 1, DOMAIN.contract)
+    )
     assert statement.digest(DOMAIN) != statement.digest(Domain(DOMAIN.chain_id, "0x" + "34" * 20))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("price", -1), ("price", 1 << 128), ("unit", 256), ("nonce", b"\0" * 31), ("buyer", "short"), ("purpose", "Ä")],
+    [
+        ("price", -1),
+        ("price", 1 << 128),
+        ("unit", 256),
+        ("nonce", b"\0" * 31),
+        ("buyer", "short"),
+        ("purpose", "Ä"),
+    ],
 )
 def test_a_field_outside_its_type_is_refused(field: str, value: object) -> None:
     statement: Any = example(Agreement)
@@ -121,11 +135,15 @@ def test_a_field_outside_its_type_is_refused(field: str, value: object) -> None:
 
 
 def test_a_mirrored_high_s_signature_is_refused() -> None:
-    from chain.crypto import CURVE_ORDER
+    from chain.core.crypto import CURVE_ORDER
 
     key, digest = keccak256(b"key"), keccak256(b"digest")
     signature = sign_digest(key, digest)
     assert recover(digest, signature) == address_of(key)
-    mirrored = signature[:32] + (CURVE_ORDER - int.from_bytes(signature[32:64], "big")).to_bytes(32, "big") + bytes([55 - signature[64]])
+    mirrored = (
+        signature[:32]
+        + (CURVE_ORDER - int.from_bytes(signature[32:64], "big")).to_bytes(32, "big")
+        + bytes([55 - signature[64]])
+    )
     with pytest.raises(BadSignature):
         recover(digest, mirrored)

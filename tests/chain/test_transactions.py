@@ -13,12 +13,12 @@ from web3.types import Nonce
 from web3.utils import get_create_address
 
 import contracts
-from chain.crypto import new_private_key
-from chain.errors import BadInput
-from chain.keys import Secp256k1Signer
-from chain.ledger.abi import contract_abi, decode_revert, snake_case
-from chain.statements import AssetRecord, Share
-from chain.transactions import created_address, gas_for, sign_transaction
+from chain.core.crypto import new_private_key
+from chain.core.errors import BadInput
+from chain.ethereum.ledger.abi import contract_abi, decode_revert, snake_case
+from chain.ethereum.transactions import created_address, gas_for, sign_transaction
+from chain.keys.files import Secp256k1Signer
+from chain.statements.types import AssetRecord, Share
 
 KEY = bytes(range(1, 33))
 TO = "0x" + "ab" * 20
@@ -40,9 +40,21 @@ RECORD = AssetRecord(
 )
 
 
-@given(st.integers(0, 2**40), st.binary(max_size=600), st.integers(1, 2**31), st.integers(0, 10**12))
-def test_a_signed_transaction_is_byte_for_byte_what_eth_account_signs(nonce: int, data: bytes, chain_id: int, price: int) -> None:
-    ours = sign_transaction(Secp256k1Signer(KEY), chain_id=chain_id, nonce=nonce, to=TO, data=data, gas=gas_for(data), gas_price=price)
+@given(
+    st.integers(0, 2**40), st.binary(max_size=600), st.integers(1, 2**31), st.integers(0, 10**12)
+)
+def test_a_signed_transaction_is_byte_for_byte_what_eth_account_signs(
+    nonce: int, data: bytes, chain_id: int, price: int
+) -> None:
+    ours = sign_transaction(
+        Secp256k1Signer(KEY),
+        chain_id=chain_id,
+        nonce=nonce,
+        to=TO,
+        data=data,
+        gas=gas_for(data),
+        gas_price=price,
+    )
     theirs = Account.sign_transaction(
         {
             "nonce": nonce,
@@ -62,7 +74,17 @@ def test_a_signed_transaction_is_byte_for_byte_what_eth_account_signs(nonce: int
 def test_a_creation_is_signed_as_eth_account_does_and_lands_where_predicted() -> None:
     signer = Secp256k1Signer(KEY)
     ours = sign_transaction(signer, chain_id=7, nonce=300, to=None, data=b"\x60\x00", gas=100_000)
-    theirs = Account.sign_transaction({"nonce": 300, "gasPrice": 0, "gas": 100_000, "value": 0, "data": b"\x60\x00", "chainId": 7}, KEY)
+    theirs = Account.sign_transaction(
+        {
+            "nonce": 300,
+            "gasPrice": 0,
+            "gas": 100_000,
+            "value": 0,
+            "data": b"\x60\x00",
+            "chainId": 7,
+        },
+        KEY,
+    )
     assert ours.raw == bytes(theirs.raw_transaction)
     creator = HexAddress(HexStr(signer.address))
     assert created_address(signer.address, 300) == get_create_address(creator, Nonce(300)).lower()
@@ -108,7 +130,9 @@ def test_every_selector_and_topic_is_web3s() -> None:
         ("recordHash", [b"\0" * 32, 2**32]),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(function: str, arguments: list[object]) -> None:
+def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(
+    function: str, arguments: list[object]
+) -> None:
     with pytest.raises(BadInput) as caught:
         contract_abi("AssetRegistry").encode(function, arguments)
     assert caught.value.code in ("call_malformed", "statement_malformed")
@@ -135,7 +159,10 @@ def test_custom_errors_become_their_snake_case_code_with_their_arguments() -> No
     [
         (b"", "reverted"),
         (
-            bytes.fromhex("08c379a0") + (32).to_bytes(32, "big") + (2).to_bytes(32, "big") + b"no".ljust(32, b"\0"),
+            bytes.fromhex("08c379a0")
+            + (32).to_bytes(32, "big")
+            + (2).to_bytes(32, "big")
+            + b"no".ljust(32, b"\0"),
             "reverted",
         ),
         (bytes.fromhex("4e487b71") + (17).to_bytes(32, "big"), "panicked"),
@@ -150,4 +177,6 @@ def test_reverts_without_a_custom_error_still_get_a_code(data: bytes, code: str)
 def test_revert_data_cut_short_does_not_break_the_reader() -> None:
     web3 = Web3()
     selector = bytes(web3.keccak(text="DataItemTaken(bytes32,bytes32)")[:4])
-    assert decode_revert(selector + b"\1" * 31, contract_abi("AssetRegistry")).code == "unknown_revert"
+    assert (
+        decode_revert(selector + b"\1" * 31, contract_abi("AssetRegistry")).code == "unknown_revert"
+    )

@@ -1,4 +1,6 @@
-"""The node's view believes what it recomputed, and nothing else: every lie a chain node can tell is told here once."""
+"""The node's view believes what it recomputed, and nothing else: every lie a chain node can tell is
+told here once.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from chain import rlp
-from chain.crypto import address_of, keccak256, new_private_key, sign_digest
-from chain.deployment import Deployment
-from chain.errors import QiaolianError
-from chain.finality import KaiaIbft, UnsealedForTestsOnly
-from chain.headers import from_rpc
-from chain.ledger import log_id_of
-from chain.proofs import StorageProof
-from chain.proved import Word
-from chain.view import MOST_LOOKS, ChainView
-from chain.words import Account, LogWord, MemberWord, telling
+from chain.core.crypto import address_of, keccak256, new_private_key, sign_digest
+from chain.core.errors import QiaolianError
+from chain.ethereum import rlp
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.finality import KaiaIbft, UnsealedForTestsOnly
+from chain.ethereum.headers import from_rpc
+from chain.ethereum.ledger import log_id_of
+from chain.ethereum.proved_records import StorageKey
+from chain.ethereum.records import AccountRecord, LogRecord, MemberRecord, record_at
+from chain.ethereum.storage_proofs import StorageProof
+from chain.ethereum.view import MAX_ATTEMPTS, ChainView
 
 DATA = Path(__file__).parent.parent / "data" / "kcn"
 AGES = 10**10
@@ -46,7 +48,9 @@ class Node:
 
     def __call__(self, body: Any) -> bytes:
         one = isinstance(body, dict)
-        answers = [{"id": each["id"], "result": self.result(each)} for each in ([body] if one else body)]
+        answers = [
+            {"id": item["id"], "result": self.result(item)} for item in ([body] if one else body)
+        ]
         return b"gone" if self.down else json.dumps(answers[0] if one else answers).encode()
 
     def result(self, request: dict[str, Any]) -> Any:
@@ -56,10 +60,16 @@ class Node:
         if method == "eth_getBlockByNumber" and parameters[0] == "0x0":
             return {"hash": self.genesis}
         if method == "eth_getProof":
-            slots = [slot for slot in self.proof.get("storageProof", []) if slot["key"] in parameters[1]]
+            slots = [
+                slot for slot in self.proof.get("storageProof", []) if slot["key"] in parameters[1]
+            ]
             if self.early:
                 self.early -= 1
-                return {**self.proof, "storageProof": slots, "accountProof": [flip(self.proof["accountProof"][0], 30)]}
+                return {
+                    **self.proof,
+                    "storageProof": slots,
+                    "accountProof": [flip(self.proof["accountProof"][0], 30)],
+                }
             return {**self.proof, "storageProof": slots}
         return self.latest if parameters[0] == "latest" else self.blocks.get(int(parameters[0], 16))
 
@@ -70,7 +80,9 @@ def recorded(kind: str) -> dict[str, Any]:
 
 
 def node_of(record: dict[str, Any]) -> Node:
-    return Node(record["chainId"], record["genesisHash"], latest=record["header"], proof=record["proof"])
+    return Node(
+        record["chainId"], record["genesisHash"], latest=record["header"], proof=record["proof"]
+    )
 
 
 def view_of(url: str | list[str], record: dict[str, Any], **settings: Any) -> ChainView:
@@ -85,7 +97,9 @@ def view_of(url: str | list[str], record: dict[str, Any], **settings: Any) -> Ch
     return ChainView(url, deployment, rule, **options)
 
 
-def sealed(number: int, parent: bytes = bytes(32), *, key: bytes = VALIDATOR, **changes: Any) -> dict[str, Any]:
+def sealed(
+    number: int, parent: bytes = bytes(32), *, key: bytes = VALIDATOR, **changes: Any
+) -> dict[str, Any]:
     """A header of our own one-validator chain, made from a recorded one."""
     block = {**recorded("one")["header"], "number": hex(number), "parentHash": "0x" + parent.hex()}
     block = {**block, "timestamp": hex(int(time.time())), **changes}
@@ -116,11 +130,11 @@ def refusal(view: ChainView, timeout: float = SECONDS) -> str:
     """Follow until the view says why it does not advance."""
     view.start()
     deadline = time.monotonic() + timeout
-    while view.problem is None:
+    while view.last_error is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     view.stop()
-    return view.problem.code
+    return view.last_error.code
 
 
 def wait_until(holds: Callable[[], bool], timeout: float = SECONDS) -> None:
@@ -136,7 +150,7 @@ def code_of(action: Callable[[], Any]) -> str:
     return caught.value.code
 
 
-# --- a real network's header and proof ---------------------------------------------------------------------------------------
+# --- a real network's header and proof ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["one", "four"])
@@ -144,11 +158,11 @@ def test_a_recorded_member_is_proved_under_a_recorded_sealed_header(serve: Any, 
     record = recorded(kind)
     view = view_of(serve(node_of(record)), record)
     view.start(wait_seconds=SECONDS)
-    word = view.word("MemberDirectory", "members", record["member"])
-    assert MemberWord.decode(word.value).live
+    word = view.proved_value("MemberDirectory", "members", record["member"])
+    assert MemberRecord.decode(word.value).live
     assert word.height == int(record["header"]["number"], 16)
     assert "0x" + word.block_hash.hex() == record["header"]["hash"]
-    assert view.word("MemberDirectory", "members", b"nobody").value == 0
+    assert view.proved_value("MemberDirectory", "members", b"nobody").value == 0
     proved = view.proof("MemberDirectory", "members", record["member"])
     assert proved.proof.verify(proved.header.state_root) == word.value
     view.stop()
@@ -164,13 +178,19 @@ def test_a_header_with_its_seals_taken_out_is_refused(serve: Any) -> None:
     view = view_of(serve(node), record)
     assert refusal(view) == "chain_header_refused"
     assert code_of(view.require_fresh) == "chain_header_refused"
-    assert code_of(lambda: view.word("MemberDirectory", "members", record["member"])) == "chain_header_refused"
+    assert (
+        code_of(lambda: view.proved_value("MemberDirectory", "members", record["member"]))
+        == "chain_header_refused"
+    )
 
 
 def test_a_header_with_a_seal_of_somebody_who_is_no_validator_is_refused(serve: Any) -> None:
     record = recorded("four")
     known = record["validators"]
-    view = view_of(serve(node_of(record)), {**record, "validators": ["0x" + "12" * 20, "0x" + "34" * 20, *known[2:]]})
+    view = view_of(
+        serve(node_of(record)),
+        {**record, "validators": ["0x" + "12" * 20, "0x" + "34" * 20, *known[2:]]},
+    )
     assert refusal(view) == "chain_header_refused"
 
 
@@ -197,9 +217,14 @@ def test_an_answer_that_is_no_header_is_refused(serve: Any, answer: Any) -> None
     assert refusal(view_of(serve(node), record)) == "chain_header_refused"
 
 
-def test_the_unsealed_rule_for_tests_does_not_take_a_header_whose_hash_is_not_its_own(serve: Any) -> None:
+def test_the_unsealed_rule_for_tests_does_not_take_a_header_whose_hash_is_not_its_own(
+    serve: Any,
+) -> None:
     record = recorded("one")
-    assert refusal(view_of(serve(node_of(record)), record, rule=UnsealedForTestsOnly())) == "chain_header_refused"
+    assert (
+        refusal(view_of(serve(node_of(record)), record, rule=UnsealedForTestsOnly()))
+        == "chain_header_refused"
+    )
 
 
 def test_a_node_of_another_chain_is_refused(serve: Any) -> None:
@@ -233,15 +258,18 @@ def test_an_old_header_allows_nothing_however_well_sealed(serve: Any) -> None:
     record = recorded("four")
     view = view_of(serve(node_of(record)), record, stale_seconds=15)
     view.start()
-    wait_until(lambda: view.problem is None and view._snapshot is not None)
+    wait_until(lambda: view.last_error is None and view._snapshot is not None)
     old = time.time() - view.head.timestamp
     assert old > 15
     assert code_of(view.require_fresh) == "chain_view_stale"
-    assert code_of(lambda: view.word("MemberDirectory", "members", record["member"])) == "chain_view_stale"
+    assert (
+        code_of(lambda: view.proved_value("MemberDirectory", "members", record["member"]))
+        == "chain_view_stale"
+    )
     view.stop()
 
 
-# --- proofs tampered with on the way ------------------------------------------------------------------------------------------
+# --- proofs tampered with on the way --------------------------------------------------------------
 
 
 def tampered(record: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> Node:
@@ -257,16 +285,27 @@ def flip(text: str, place: int) -> str:
 
 TAMPERINGS: dict[str, Callable[[dict[str, Any]], None]] = {
     "another value": lambda proof: proof["storageProof"][0].update(value="0x1"),
-    "absence of what is there": lambda proof: proof["storageProof"][0].update(value="0x0", proof=[]),
-    "a storage node changed": lambda proof: proof["storageProof"][0].update(
-        proof=[flip(proof["storageProof"][0]["proof"][0], 20), *proof["storageProof"][0]["proof"][1:]]
+    "absence of what is there": lambda proof: proof["storageProof"][0].update(
+        value="0x0", proof=[]
     ),
-    "a storage node left out": lambda proof: proof["storageProof"][0].update(proof=proof["storageProof"][0]["proof"][:-1]),
+    "a storage node changed": lambda proof: proof["storageProof"][0].update(
+        proof=[
+            flip(proof["storageProof"][0]["proof"][0], 20),
+            *proof["storageProof"][0]["proof"][1:],
+        ]
+    ),
+    "a storage node left out": lambda proof: proof["storageProof"][0].update(
+        proof=proof["storageProof"][0]["proof"][:-1]
+    ),
     "a storage node too many": lambda proof: proof["storageProof"][0]["proof"].append("0x80"),
-    "an account node changed": lambda proof: proof.update(accountProof=[flip(proof["accountProof"][0], 30), *proof["accountProof"][1:]]),
+    "an account node changed": lambda proof: proof.update(
+        accountProof=[flip(proof["accountProof"][0], 30), *proof["accountProof"][1:]]
+    ),
     "no account": lambda proof: proof.update(accountProof=[]),
     "another contract": lambda proof: proof.update(address="0x" + "12" * 20),
-    "the other slot's proof": lambda proof: proof["storageProof"][0].update(value="0x0", proof=proof["storageProof"][1]["proof"]),
+    "the other slot's proof": lambda proof: proof["storageProof"][0].update(
+        value="0x0", proof=proof["storageProof"][1]["proof"]
+    ),
     "no proof": lambda proof: proof.clear(),
     "a number for the account's nodes": lambda proof: proof.update(accountProof=1),
     "a number for a slot's nodes": lambda proof: proof["storageProof"][0].update(proof=7),
@@ -278,7 +317,11 @@ TAMPERINGS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 @pytest.mark.parametrize("key", ["-0x1", "0x" + "1" * 65, 7, None])
 def test_a_proof_of_a_slot_of_any_other_form_is_malformed(key: Any) -> None:
-    answer = {"address": "0x" + "12" * 20, "accountProof": [], "storageProof": [{"key": key, "value": "0x0", "proof": []}]}
+    answer = {
+        "address": "0x" + "12" * 20,
+        "accountProof": [],
+        "storageProof": [{"key": key, "value": "0x0", "proof": []}],
+    }
     assert code_of(lambda: StorageProof.from_rpc(answer)) == "proof_malformed"
 
 
@@ -287,28 +330,39 @@ def test_a_storage_proof_tampered_with_in_transit_is_refused(serve: Any, name: s
     record = recorded("four")
     view = view_of(serve(tampered(record, TAMPERINGS[name])), record)
     view.start(wait_seconds=SECONDS)
-    assert code_of(lambda: view.word("MemberDirectory", "members", record["member"])) == "chain_proof_refused"
-    assert code_of(lambda: view.proof("MemberDirectory", "members", record["member"])) == "chain_proof_refused"
+    assert (
+        code_of(lambda: view.proved_value("MemberDirectory", "members", record["member"]))
+        == "chain_proof_refused"
+    )
+    assert (
+        code_of(lambda: view.proof("MemberDirectory", "members", record["member"]))
+        == "chain_proof_refused"
+    )
     view.stop()
 
 
-def test_a_proof_that_a_block_overtook_is_asked_for_again_and_only_the_one_that_holds_is_taken(serve: Any) -> None:
+def test_a_proof_that_a_block_overtook_is_asked_for_again_and_only_the_one_that_holds_is_taken(
+    serve: Any,
+) -> None:
     record = recorded("four")
     node = node_of(record)
     view = view_of(serve(node), record)
     view.start(wait_seconds=SECONDS)
     right = int(record["proof"]["storageProof"][0]["value"], 16)
-    for early in range(MOST_LOOKS):
+    for early in range(MAX_ATTEMPTS):
         node.early = early
         assert view.proof("MemberDirectory", "members", record["member"]).proof.value == right
-    node.early = MOST_LOOKS - 1
-    assert view.word("MemberDirectory", "members", record["member"]).value == right
-    node.early = MOST_LOOKS
-    assert code_of(lambda: view.proof("MemberDirectory", "members", record["member"])) == "chain_proof_refused"
+    node.early = MAX_ATTEMPTS - 1
+    assert view.proved_value("MemberDirectory", "members", record["member"]).value == right
+    node.early = MAX_ATTEMPTS
+    assert (
+        code_of(lambda: view.proof("MemberDirectory", "members", record["member"]))
+        == "chain_proof_refused"
+    )
     view.stop()
 
 
-# --- a chain that forks, goes back, stops ---------------------------------------------------------------------------------------
+# --- a chain that forks, goes back, stops ---------------------------------------------------------
 
 
 def test_headers_that_follow_each_other_are_taken(serve: Any) -> None:
@@ -332,9 +386,9 @@ def test_a_second_sealed_block_at_a_height_already_seen_is_refused(serve: Any) -
     view.start(wait_seconds=SECONDS)
     first = view.head.block_hash
     node.latest = sealed(10, gasUsed="0x7")
-    wait_until(lambda: view.problem is not None)
-    assert view.problem is not None
-    assert view.problem.code == "chain_header_refused"
+    wait_until(lambda: view.last_error is not None)
+    assert view.last_error is not None
+    assert view.last_error.code == "chain_header_refused"
     assert view.head.block_hash == first
     view.stop()
 
@@ -347,9 +401,9 @@ def test_a_sealed_block_that_does_not_follow_the_last_is_refused(serve: Any, gap
     for height in range(11, 10 + gap):
         node.blocks[height] = sealed(height, b"\x99" * 32)
     node.latest = sealed(10 + gap, b"\x99" * 32)
-    wait_until(lambda: view.problem is not None)
-    assert view.problem is not None
-    assert view.problem.code == "chain_header_refused"
+    wait_until(lambda: view.last_error is not None)
+    assert view.last_error is not None
+    assert view.last_error.code == "chain_header_refused"
     assert view.head.height == 10
     view.stop()
 
@@ -381,22 +435,34 @@ def test_a_node_that_stands_still_is_left_for_one_that_goes_on(serve: Any) -> No
     node, record = own_chain()
     still = node_of(record)
     still.latest = node.latest
-    view = view_of([serve(still), serve(node)], record, still_seconds=0.1)
+    view = view_of([serve(still), serve(node)], record, stall_seconds=0.1)
     view.start(wait_seconds=SECONDS)
     node.latest = sealed(11, hash_of(node.latest))
     assert view.wait_for_height(11, SECONDS).height == 11
     view.stop()
 
 
-@pytest.mark.parametrize("changed", [{"number": "-0x1"}, {"timestamp": -1}, {"extraData": 7}, {"parentHash": {}}, {"gasUsed": [1]}, {"number": True}])
-def test_an_answer_of_any_form_is_refused_and_the_following_goes_on(serve: Any, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"number": "-0x1"},
+        {"timestamp": -1},
+        {"extraData": 7},
+        {"parentHash": {}},
+        {"gasUsed": [1]},
+        {"number": True},
+    ],
+)
+def test_an_answer_of_any_form_is_refused_and_the_following_goes_on(
+    serve: Any, changed: dict[str, Any]
+) -> None:
     node, record = own_chain()
     good, node.latest = node.latest, {**node.latest, **changed}
     view = view_of(serve(node), record)
     view.start()
-    wait_until(lambda: view.problem is not None)
-    assert view.problem is not None
-    assert view.problem.code == "chain_header_refused"
+    wait_until(lambda: view.last_error is not None)
+    assert view.last_error is not None
+    assert view.last_error.code == "chain_header_refused"
     node.latest = good
     assert view.wait_for_height(10, SECONDS).height == 10
     view.stop()
@@ -407,7 +473,7 @@ def test_a_node_that_stops_answering_makes_the_view_stale_and_says_why(serve: An
     view = view_of(serve(node), record)
     view.start(wait_seconds=SECONDS)
     node.down = True
-    wait_until(lambda: view.problem is not None and view.age > 0.5)
+    wait_until(lambda: view.last_error is not None and view.age > 0.5)
     view.stale_seconds = 0.5
     assert code_of(view.require_fresh) == "chain_bad_answer"
     view.stale_seconds = AGES
@@ -423,7 +489,7 @@ def test_before_its_first_block_the_view_allows_nothing() -> None:
     assert code_of(view.require_fresh) == "chain_view_stale"
 
 
-# --- headers of earlier blocks -------------------------------------------------------------------------------------------------
+# --- headers of earlier blocks --------------------------------------------------------------------
 
 
 def unsealed(block: dict[str, Any]) -> dict[str, Any]:
@@ -442,7 +508,11 @@ def test_a_header_that_a_sealed_one_leads_to_is_taken_and_any_other_refused(serv
     view = view_of(serve(node), record)
     view.start(wait_seconds=SECONDS)
     view.stop()
-    assert [header.block_hash for header in view.headers(8, 10)] == [hash_of(first), hash_of(second), hash_of(node.latest)]
+    assert [header.block_hash for header in view.headers(8, 10)] == [
+        hash_of(first),
+        hash_of(second),
+        hash_of(node.latest),
+    ]
     lies: tuple[Any, ...] = (other, second, {}, None)
     for lie in lies:
         node.blocks[8] = lie
@@ -452,7 +522,7 @@ def test_a_header_that_a_sealed_one_leads_to_is_taken_and_any_other_refused(serv
     assert code_of(lambda: view.logs(10, 11)) == "height_ahead"
 
 
-# --- on a living chain ---------------------------------------------------------------------------------------------------------
+# --- on a living chain ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -463,21 +533,25 @@ def live(throwaway: Any) -> Any:
     view.stop()
 
 
-def test_a_word_in_use_changes_with_the_block_that_changes_it(throwaway: Any, live: ChainView) -> None:
+def test_a_word_in_use_changes_with_the_block_that_changes_it(
+    throwaway: Any, live: ChainView
+) -> None:
     bank = throwaway.organisations[2]
     log_id = log_id_of(f"qiaolian/{bank.member}/1")
-    assert live.word("EvidenceLog", "logs", log_id).value == 0
+    assert live.proved_value("EvidenceLog", "logs", log_id).value == 0
     height = throwaway.send(bank, "EvidenceLog", "anchor", 1, 5, b"\7" * 32)
     live.wait_for_height(height, SECONDS)
-    word = live.word("EvidenceLog", "logs", log_id)
-    assert LogWord.decode(word.value) == LogWord(5, height)
+    word = live.proved_value("EvidenceLog", "logs", log_id)
+    assert LogRecord.decode(word.value) == LogRecord(5, height)
     assert word.height >= height
-    assert live.word("EvidenceLog", "roots", log_id).value == int.from_bytes(b"\7" * 32, "big")
+    assert live.proved_value("EvidenceLog", "roots", log_id).value == int.from_bytes(
+        b"\7" * 32, "big"
+    )
 
 
 def test_a_look_up_of_a_word_in_use_asks_the_node_nothing(throwaway: Any, live: ChainView) -> None:
     member = throwaway.organisations[0].member
-    first = live.word("MemberDirectory", "members", member)
+    first = live.proved_value("MemberDirectory", "members", member)
     live._rpc.close()
     asked: list[Any] = []
     batch = live._rpc.batch
@@ -487,55 +561,79 @@ def test_a_look_up_of_a_word_in_use_asks_the_node_nothing(throwaway: Any, live: 
         return batch(calls)
 
     live._rpc.batch = counting  # type: ignore[method-assign]
-    assert [live.word("MemberDirectory", "members", member).value for _ in range(100)] == [first.value] * 100
+    assert [live.proved_value("MemberDirectory", "members", member).value for _ in range(100)] == [
+        first.value
+    ] * 100
     assert asked == []
 
 
-def test_a_contract_that_did_not_change_keeps_its_words_under_the_new_head(throwaway: Any, live: ChainView) -> None:
+def test_a_contract_that_did_not_change_keeps_its_words_under_the_new_head(
+    throwaway: Any, live: ChainView
+) -> None:
     bank = throwaway.organisations[2]
-    before = live.word("MemberDirectory", "members", bank.member)
+    before = live.proved_value("MemberDirectory", "members", bank.member)
     height = throwaway.send(bank, "EvidenceLog", "anchor", 1, 1, b"\1" * 32)
     live.wait_for_height(height, SECONDS)
-    after = live.word("MemberDirectory", "members", bank.member)
+    after = live.proved_value("MemberDirectory", "members", bank.member)
     assert after.value == before.value
     assert after.height >= height > before.height
 
 
 def test_suspension_is_seen_in_the_members_word(throwaway: Any, live: ChainView) -> None:
     bank = throwaway.organisations[2]
-    assert MemberWord.decode(live.word("MemberDirectory", "members", bank.member).value).live
+    assert MemberRecord.decode(
+        live.proved_value("MemberDirectory", "members", bank.member).value
+    ).live
     throwaway.execute("suspend", bank.member, "unpaid")
     live.wait_for_height(throwaway.ledger.height(), SECONDS)
-    assert not MemberWord.decode(live.word("MemberDirectory", "members", bank.member).value).live
+    assert not MemberRecord.decode(
+        live.proved_value("MemberDirectory", "members", bank.member).value
+    ).live
 
 
-def test_an_earlier_suspension_is_proved_in_a_slot_of_its_own(throwaway: Any, live: ChainView) -> None:
+def test_an_earlier_suspension_is_proved_in_a_slot_of_its_own(
+    throwaway: Any, live: ChainView
+) -> None:
     bank = throwaway.organisations[2].member
     throwaway.execute("suspend", bank, "first")
     throwaway.execute("lift", bank)
     throwaway.send(throwaway.organisations[2], "EvidenceLog", "anchor", 1, 1, b"\1" * 32)
     throwaway.execute("suspend", bank, "second")
     live.wait_for_height(throwaway.ledger.height(), SECONDS)
-    latest = MemberWord.decode(live.word("MemberDirectory", "members", bank).value)
-    proved = live.proof("MemberDirectory", "earlierMembers", bank, latest.tells_from)
-    first = MemberWord.decode(proved.proof.verify(proved.header.state_root))
-    assert first.suspended_at < first.lifted_at == latest.tells_from < latest.suspended_at
-    assert not telling(latest, first.suspended_at, {latest.tells_from: first}.__getitem__).live_at(first.suspended_at)
+    latest = MemberRecord.decode(live.proved_value("MemberDirectory", "members", bank).value)
+    proved = live.proof("MemberDirectory", "earlierMembers", bank, latest.valid_from)
+    first = MemberRecord.decode(proved.proof.verify(proved.header.state_root))
+    assert first.suspended_at < first.lifted_at == latest.valid_from < latest.suspended_at
+    assert not record_at(
+        latest, first.suspended_at, {latest.valid_from: first}.__getitem__
+    ).live_at(first.suspended_at)
 
 
 def test_many_words_are_proved_under_one_head(throwaway: Any, live: ChainView) -> None:
-    wanted = [Word("MemberDirectory", "members", (each.member,)) for each in throwaway.organisations]
-    wanted += [Word("CreditLedger", "consents", (number.to_bytes(32, "big"),)) for number in range(250)]
-    wanted += [Word("TradeSettlement", "lanes", (bytes(32), 3))]
-    wanted += [Word("TradeSettlement", "accounts", (throwaway.organisations[0].member,), n) for n in range(3)]
-    words = asyncio.run(live.awords(wanted))
+    wanted = [
+        StorageKey("MemberDirectory", "members", (organisation.member,))
+        for organisation in throwaway.organisations
+    ]
+    wanted += [
+        StorageKey("CreditLedger", "consents", (number.to_bytes(32, "big"),))
+        for number in range(250)
+    ]
+    wanted += [StorageKey("TradeSettlement", "lanes", (bytes(32), 3))]
+    wanted += [
+        StorageKey("TradeSettlement", "accounts", (throwaway.organisations[0].member,), n)
+        for n in range(3)
+    ]
+    words = asyncio.run(live.aproved_values(wanted))
     assert {word.block_hash for word in words} == {live.head.block_hash}
-    assert all(MemberWord.decode(word.value).live for word in words[:4])
-    assert Account.decode(*(word.value for word in words[-3:])).free == 0
+    assert all(MemberRecord.decode(word.value).live for word in words[:4])
+    assert AccountRecord.decode(*(word.value for word in words[-3:])).free == 0
 
 
 def test_an_unknown_variable_is_named(live: ChainView) -> None:
-    assert code_of(lambda: live.word("EvidenceLog", "nothing", bytes(32))) == "variable_unknown"
+    assert (
+        code_of(lambda: live.proved_value("EvidenceLog", "nothing", bytes(32)))
+        == "variable_unknown"
+    )
 
 
 def test_a_chain_that_is_killed_stops_the_view_at_its_bound(throwaway: Any) -> None:
@@ -543,7 +641,9 @@ def test_a_chain_that_is_killed_stops_the_view_at_its_bound(throwaway: Any) -> N
     view.start(wait_seconds=SECONDS)
     throwaway.process.kill()
     throwaway.process.wait()
-    wait_until(lambda: view.problem is not None and view.age > 0.5)
+    wait_until(lambda: view.last_error is not None and view.age > 0.5)
     view.stale_seconds = 0.5
-    assert code_of(lambda: view.word("EvidenceLog", "logs", bytes(32))) == "chain_unreachable"
+    assert (
+        code_of(lambda: view.proved_value("EvidenceLog", "logs", bytes(32))) == "chain_unreachable"
+    )
     view.stop()

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chain.deployment import Deployment
+from chain.core.errors import Unavailable
 from chain.engine.network import Network
-from chain.errors import Unavailable
-from chain.finality import KaiaIbft
-from chain.rpc import Rpc
-from chain.view import ChainView
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.finality import KaiaIbft
+from chain.ethereum.rpc import Rpc
+from chain.ethereum.view import ChainView
 from tests.nodes.conftest import eventually
 
 SHIFT = 600.0
@@ -45,7 +45,9 @@ def view_with(kcn_network: Network) -> Iterator[Callable[[float], ChainView]]:
 
 
 @pytest.mark.parametrize("shift", [SHIFT, -SHIFT])
-def test_a_clock_that_is_off_is_told_by_the_time_of_the_blocks(view_with: Callable[[float], ChainView], shift: float) -> None:
+def test_a_clock_that_is_off_is_told_by_the_time_of_the_blocks(
+    view_with: Callable[[float], ChainView], shift: float
+) -> None:
     view = view_with(shift)
     assert eventually(lambda: abs((view.clock_offset or 0.0) - shift) < 5)
 

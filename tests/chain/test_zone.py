@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.errors import BadInput
-from chain.zone import DAY_SECONDS, city_zone, day_start, local_time
+from chain.core.errors import BadInput
+from chain.core.zone import DAY_SECONDS, city_zone, day_start, local_time
 
 # 2026-11-30 23:30 UTC is already 1 December in the city.
 LATE = int(datetime.datetime(2026, 11, 30, 23, 30, tzinfo=datetime.UTC).timestamp())
@@ -29,7 +29,7 @@ def test_a_day_begins_at_the_citys_midnight() -> None:
 
 
 def test_the_machines_own_zone_changes_nothing() -> None:
-    code = f"from chain.zone import local_time; print(local_time({LATE}))"
+    code = f"from chain.core.zone import local_time; print(local_time({LATE}))"
     environment = {**os.environ, "TZ": "America/New_York"}
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,9 +1,11 @@
-"""Vectors that hold ``chain.statements`` and ``contracts/src/Statements.sol`` to the same hashes.
+"""Vectors that hold ``chain.statements.types`` and ``contracts/src/Statements.sol`` to the same
+hashes.
 
-``python tests/contracts/statement_vectors.py`` writes ``contracts/test/vectors/statements.json``. For each type it holds a few statements,
-ABI-encoded as the contracts take them, with their struct hash and, under one domain, their digest: all fields zero, all at their
-largest, and some in between with arrays of different lengths. The values come from hashes of their place, so the file is the same on
-every run. ``contracts/test/Statements.t.sol`` decodes each and hashes it in Solidity.
+``python tests/contracts/statement_vectors.py`` writes ``contracts/test/vectors/statements.json``.
+For each type it holds a few statements, ABI-encoded as the contracts take them, with their struct
+hash and, under one domain, their digest: all fields zero, all at their largest, and some in between
+with arrays of different lengths. The values come from hashes of their place, so the file is the
+same on every run. ``contracts/test/Statements.t.sol`` decodes each and hashes it in Solidity.
 """
 
 from __future__ import annotations
@@ -15,14 +17,21 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from eth_abi.abi import encode
 
-from chain.eip712 import Codec, Domain, Struct
-from chain.statements import STATEMENTS, STRUCTS, LaneTotal, Share, Statement  # type: ignore[attr-defined]
+from chain.ethereum.eip712 import Codec, Domain, Struct
+from chain.statements.types import STATEMENTS, STRUCTS, LaneTotal, Share, Statement  # type: ignore[attr-defined]
 
 PATH = Path(__file__).parents[2] / "contracts" / "test" / "vectors" / "statements.json"
 DOMAIN = Domain(chain_id=440_700, contract="0x" + "5e" * 20)
-TYPES: dict[str, type[Struct]] = {**STRUCTS, Share.__name__: Share, LaneTotal.__name__: LaneTotal, **STATEMENTS}
+TYPES: dict[str, type[Struct]] = {
+    **STRUCTS,
+    Share.__name__: Share,
+    LaneTotal.__name__: LaneTotal,
+    **STATEMENTS,
+}
 ARRAY_LENGTHS = (0, 16, 1, 2, 3)
-"""How many items an array has in the vectors of a type: empty in the smallest, full in the largest, then in between."""
+"""How many items an array has in the vectors of a type: empty in the smallest, full in the largest,
+then in between.
+"""
 
 _MEMBER_LETTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _CODE_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -33,7 +42,10 @@ def vectors() -> dict[str, Any]:
     return {
         "domain": {"chainId": DOMAIN.chain_id, "verifyingContract": DOMAIN.contract},
         "types": sorted(TYPES),
-        **{name: _columns([example(TYPES[name], case) for case in range(len(ARRAY_LENGTHS))]) for name in sorted(TYPES)},
+        **{
+            name: _columns([example(TYPES[name], case) for case in range(len(ARRAY_LENGTHS))])
+            for name in sorted(TYPES)
+        },
     }
 
 
@@ -43,9 +55,16 @@ def text() -> str:
 
 
 def example(struct: type[Struct], case: int) -> Struct:
-    """The vector number ``case`` of a type: 0 is all zeros, 1 the largest, later ones are arbitrary."""
+    """The vector number ``case`` of a type: 0 is all zeros, 1 the largest, later ones are
+    arbitrary.
+    """
     hints = get_type_hints(struct, include_extras=True)
-    return struct(**{name: _value(hints[name], codec, f"{struct.__name__}.{name}", case) for name, codec in struct._codecs()})
+    return struct(
+        **{
+            name: _value(hints[name], codec, f"{struct.__name__}.{name}", case)
+            for name, codec in struct._codecs()
+        }
+    )
 
 
 def abi_type(struct: type[Struct]) -> str:
@@ -56,9 +75,11 @@ def abi_type(struct: type[Struct]) -> str:
 
 def _columns(examples: list[Struct]) -> dict[str, list[str]]:
     return {
-        "encoded": [_hex(encode([abi_type(type(each))], [each.to_contract()])) for each in examples],
-        "structHashes": [_hex(each.struct_hash()) for each in examples],
-        "digests": [_hex(each.digest(DOMAIN)) for each in examples if isinstance(each, Statement)],
+        "encoded": [
+            _hex(encode([abi_type(type(struct))], [struct.to_contract()])) for struct in examples
+        ],
+        "structHashes": [_hex(struct.struct_hash()) for struct in examples],
+        "digests": [_hex(item.digest(DOMAIN)) for item in examples if isinstance(item, Statement)],
     }
 
 
@@ -94,7 +115,12 @@ def _item(hint: Any, place: str, case: int) -> Any:
     if not _is_struct(hint):
         return b"\xff" * 32 if case == 1 else _bytes(place, case)
     hints = get_type_hints(hint, include_extras=True)
-    return hint(**{name: _value(hints[name], codec, f"{place}.{name}", case) for name, codec in hint._codecs()})
+    return hint(
+        **{
+            name: _value(hints[name], codec, f"{place}.{name}", case)
+            for name, codec in hint._codecs()
+        }
+    )
 
 
 def _integer(bits: int, place: str, case: int) -> int:

@@ -22,5 +22,11 @@ def test_every_struct_of_the_contracts_has_vectors() -> None:
 
 def test_no_two_vectors_are_the_same() -> None:
     vectors = GENERATOR["vectors"]()
-    hashes = [each for name in vectors["types"] for each in vectors[name]["structHashes"]]
-    assert len(set(hashes)) == len(hashes) == len(GENERATOR["ARRAY_LENGTHS"]) * len(GENERATOR["TYPES"])
+    hashes = [
+        struct_digest
+        for name in vectors["types"]
+        for struct_digest in vectors[name]["structHashes"]
+    ]
+    assert (
+        len(set(hashes)) == len(hashes) == len(GENERATOR["ARRAY_LENGTHS"]) * len(GENERATOR["TYPES"])
+    )

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from federated.protocols import PROTOCOL_MODULES
+from nodes.cli.main import COMMANDS, parse, parser_for
 from nodes.health import CHECKS
 from registry.uscc import require_valid
-from scripts.cli import COMMANDS, parse, parser_for
 from scripts.statement_pages import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -27,11 +27,17 @@ def commands(text: str) -> Iterator[str]:
     """Every ``qiaolian`` command in a page's indented or fenced blocks, lines that go on joined."""
     for line in text.replace("\\\n", " ").splitlines():
         words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
-        if line.startswith(("    ", "$ ", ".venv/bin/qiaolian ", "qiaolian ")) and words.startswith("qiaolian "):
+        if line.startswith(("    ", "$ ", ".venv/bin/qiaolian ", "qiaolian ")) and words.startswith(
+            "qiaolian "
+        ):
             yield words.partition(" #")[0]
 
 
-TYPED = [pytest.param(command, id=f"{path.stem}:{command[:60]}") for path in PAGES for command in commands(path.read_text(encoding="utf-8"))]
+TYPED = [
+    pytest.param(command, id=f"{path.stem}:{command[:60]}")
+    for path in PAGES
+    for command in commands(path.read_text(encoding="utf-8"))
+]
 
 
 def test_the_statements_page_is_what_the_types_say() -> None:
@@ -56,21 +62,35 @@ def test_a_command_on_a_page_can_be_typed(command: str) -> None:
 
 def test_every_noun_of_the_command_line_is_on_its_page() -> None:
     text = (DOCS / "commands.md").read_text(encoding="utf-8")
-    missing = [name for name, (module, _) in COMMANDS.items() if module.startswith("scripts.people.") and not re.search(rf"qiaolian {name}\b", text)]
+    missing = [
+        name
+        for name, (module, _) in COMMANDS.items()
+        if module.startswith("nodes.cli.")
+        and name not in {"node", "network", "found", "federated"}
+        and not re.search(rf"qiaolian {name}\b", text)
+    ]
     assert missing == []
 
 
 def test_the_table_of_health_checks_is_what_the_node_checks() -> None:
-    text = (DOCS / "operations.md").read_text(encoding="utf-8").partition("### What health checks")[2]
+    text = (
+        (DOCS / "operations.md").read_text(encoding="utf-8").partition("### What health checks")[2]
+    )
     rows = re.findall(r"^\| `([^`]+)` \| (yes|no) \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
-    assert [(name, required == "yes") for name, required, _ in rows] == [(name, check.required) for name, check in CHECKS.items()]
+    assert [(name, required == "yes") for name, required, _ in rows] == [
+        (name, check.required) for name, check in CHECKS.items()
+    ]
     for name, _, codes in rows:
         assert set(re.findall(r"`([a-z_]+)`", codes)) == set(CHECKS[name].codes), name
 
 
-# --- Commands that are mentioned ------------------------------------------------------------------------------------------------
+# --- Commands that are mentioned ------------------------------------------------------------------
 
-SOURCES = [path for package in ("chain", "registry", "exchange", "federated", "nodes", "scripts") for path in sorted((ROOT / package).rglob("*.py"))]
+SOURCES = [
+    path
+    for package in ("chain", "registry", "exchange", "federated", "nodes", "scripts")
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
 
 
 def mentions(text: str) -> Iterator[str]:
@@ -85,11 +105,16 @@ def hinted(path: Path) -> Iterator[str]:
     with tokenize.open(path) as file:
         for token in tokenize.generate_tokens(file.readline):
             if token.type == tokenize.STRING and not token.string.lower().startswith(("b", "rb")):
-                yield from (f"qiaolian {rest}" for rest in re.findall(r"qiaolian ([a-z][^`\"():;,]*)", token.string))
+                yield from (
+                    f"qiaolian {rest}"
+                    for rest in re.findall(r"qiaolian ([a-z][^`\"():;,]*)", token.string)
+                )
 
 
 def problem_of(command: str) -> str | None:
-    """What of a command does not exist: its noun, its verb or one of its options; placeholders are not looked at."""
+    """What of a command does not exist: its noun, its verb or one of its options; placeholders are
+    not looked at.
+    """
     words = command.split()[1:]
     noun = words[0].rstrip(".,")
     if noun in ("NOUN", "--help", "command") or command == "qiaolian test vector":
@@ -111,7 +136,9 @@ def problem_of(command: str) -> str | None:
 
 def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """The verbs a parser takes; none at the last level."""
-    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    actions = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     return dict(actions[0].choices) if actions else {}
 
 
@@ -127,20 +154,28 @@ def test_a_command_that_a_page_mentions_exists_with_its_options(path: Path) -> N
 
 
 def test_a_command_that_a_message_names_exists_with_its_options() -> None:
-    wrong = {(path.name, command): problem_of(command) for path in SOURCES for command in hinted(path)}
+    wrong = {
+        (path.name, command): problem_of(command) for path in SOURCES for command in hinted(path)
+    }
     assert {command: problem for command, problem in wrong.items() if problem} == {}
 
 
-# --- Codes of organisations ------------------------------------------------------------------------------------------------------
+# --- Codes of organisations -----------------------------------------------------------------------
 
 CODE = re.compile(r"(?<![0-9A-Za-z.])[1-9A-NY][1-9][0-9]{6}[0-9A-Z]{10}(?![0-9A-Za-z])")
-"""Department and kind of organisation, six digits of a region, ten characters: what looks like a unified social credit code."""
+"""Department and kind of organisation, six digits of a region, ten characters: what looks like a
+unified social credit code.
+"""
 
 
 def test_every_organisation_code_that_is_shown_is_valid() -> None:
     """On the pages, in the examples of the API's description and in messages."""
     shown = [*PAGES, *sorted((ROOT / "docs" / "examples").glob("*")), *SOURCES]
-    codes = [(str(path.relative_to(ROOT)), code) for path in shown for code in CODE.findall(path.read_text(encoding="utf-8"))]
+    codes = [
+        (str(path.relative_to(ROOT)), code)
+        for path in shown
+        for code in CODE.findall(path.read_text(encoding="utf-8"))
+    ]
     assert len(codes) > 20
     assert [(where, code) for where, code in codes if not is_valid(code)] == []
 

@@ -11,23 +11,30 @@ from typing import Any, TypeVar
 import pytest
 from fastapi import Request
 
-from chain import anvil
+from chain.bundle.trust import Trust
 from chain.context import Context
-from chain.crypto import new_private_key
-from chain.deploy import deploy
-from chain.deployment import CloseWindow, Deployment
-from chain.ledger import Ledger
-from chain.statements import GrantDecision, GrantRevocation, Operation, Role, Share, Unit
-from chain.trust import Trust
-from chain.words import MemberWord
+from chain.core.crypto import new_private_key
+from chain.ethereum import anvil
+from chain.ethereum.deploy import deploy
+from chain.ethereum.deployment import CloseWindow, Deployment
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.records import MemberRecord
+from chain.statements.types import (
+    GrantDecision,
+    GrantRevocation,
+    MeteredUnit,
+    Operation,
+    Role,
+    Share,
+)
 from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
 from exchange.agreements import service as agreements
 from exchange.agreements.model import Offer
-from exchange.agreements.service import Proposal
+from exchange.agreements.service import ProposalRequest
 from exchange.metering import api as metering_api
 from exchange.metering import service as metering
-from exchange.metering.model import CallResult, Query
+from exchange.metering.model import CallQuery, CallResult
 from exchange.reconciliation import api as reconciliation_api
 from exchange.reports import api as reports_api
 from exchange.settlement import api as settlement_api
@@ -41,7 +48,7 @@ from registry.evidence import service as evidence
 from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.pages import PageRequest
-from registry.sources import Column, Schema
+from registry.sources import SourceColumn, SourceSchema
 from registry.uscc import with_check_character
 from tests.support.node import LocalNode, LocalPeers, application, make_context
 from tests.support.organisations import Governance, Organisation
@@ -64,9 +71,9 @@ class Rows:
 
     name = "people"
 
-    def schema(self) -> Schema:
+    def schema(self) -> SourceSchema:
         columns = (("code", "text"), ("seniority", "integer"), ("job", "text"), ("age", "integer"))
-        return Schema("code", tuple(Column(*column) for column in columns))
+        return SourceSchema("code", tuple(SourceColumn(*column) for column in columns))
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         yield from RECORDS.values()
@@ -115,10 +122,18 @@ class Market:
         return LOOP.run_until_complete(coroutine)
 
     def deposit(self, member: str, amount: int, reference: str) -> None:
-        made = settlement.confirm_deposit(self.settlement_bank.context, member=member, amount=amount, reference=reference)
+        made = settlement.confirm_deposit(
+            self.settlement_bank.context, member=member, amount=amount, reference=reference
+        )
         self.settlement_bank.done(made["operation"])
 
-    def grant(self, *, purpose: str = "statistics", max_uses: int = 10_000, columns: tuple[str, ...] = ("seniority", "age")) -> bytes:
+    def grant(
+        self,
+        *,
+        purpose: str = "statistics",
+        max_uses: int = 10_000,
+        columns: tuple[str, ...] = ("seniority", "age"),
+    ) -> bytes:
         now = self.bank.context.now()
         wanted = grants.GrantRequest(
             asset_id=self.asset_id,
@@ -136,9 +151,16 @@ class Market:
         self.bank.done(made["operation"])
         self.settle()
         grant_id = bytes.fromhex(made["grantId"][2:])
-        decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40)
+        decision = GrantDecision(
+            version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40
+        )
         digest = decision.digest(self.department.context.domain("GrantRegistry"))
-        operation = grants.decide(self.department.context, grant_id, decision, self.department.organisation.officer.sign_digest(digest))
+        operation = grants.decide(
+            self.department.context,
+            grant_id,
+            decision,
+            self.department.organisation.officer.sign_digest(digest),
+        )
         self.department.done(operation)
         self.settle()
         return grant_id
@@ -146,19 +168,24 @@ class Market:
     def revoke(self, grant_id: bytes) -> None:
         revocation = GrantRevocation(version=1, grant_id=grant_id, reason="ended", deadline=2**40)
         digest = revocation.digest(self.department.context.domain("GrantRegistry"))
-        grants.revoke(self.department.context, grant_id, revocation, self.department.organisation.officer.sign_digest(digest))
+        grants.revoke(
+            self.department.context,
+            grant_id,
+            revocation,
+            self.department.organisation.officer.sign_digest(digest),
+        )
 
     def offer(self, **changes: Any) -> Offer:
         terms: dict[str, Any] = {
             "asset_id": self.asset_id,
             "asset_version": 1,
-            "unit": Unit.CALL,
+            "unit": MeteredUnit.CALL,
             "price": 50,
-            "most_cap": 1_000_000,
-            "most_units": 0,
-            "most_per_call": 50,
-            "most_lanes": 8,
-            "most_seconds": 10_000_000,
+            "max_cap": 1_000_000,
+            "max_units": 0,
+            "max_per_call": 50,
+            "max_lanes": 8,
+            "max_seconds": 10_000_000,
             "close_window_blocks": 3,
             "close_window_seconds": 5,
             "shares": (Share(self.department.member, 9000), Share(self.operator.member, 1000)),
@@ -169,16 +196,26 @@ class Market:
 
     def seen(self) -> bytes:
         """The hash of the department's offer as the bank's people are shown it now."""
-        shown = self.run(agreements.offers_of(self.bank.context, self.department.member, PageRequest(200))).rows
+        shown = self.run(
+            agreements.offers_of(self.bank.context, self.department.member, PageRequest(200))
+        ).rows
         ours = ("0x" + self.asset_id.hex(), 1)
-        return next(bytes.fromhex(offer["offerHash"][2:]) for offer in shown if (offer["assetId"], offer["assetVersion"]) == ours)
+        return next(
+            bytes.fromhex(offer["offerHash"][2:])
+            for offer in shown
+            if (offer["assetId"], offer["assetVersion"]) == ours
+        )
 
     def propose(self, grant_id: bytes, *, key: str | None = None, **wanted: Any) -> dict[str, Any]:
         """An order on the current offer, as the bank's own system makes it."""
         if "offer_hash" not in wanted:
             wanted["offer_hash"] = self.seen()
         terms: dict[str, Any] = {"cap": 1000} | wanted
-        return self.run(agreements.propose(self.bank.context, Proposal(grant_id=grant_id, **terms), idempotency_key=key))
+        return self.run(
+            agreements.propose(
+                self.bank.context, ProposalRequest(grant_id=grant_id, **terms), idempotency_key=key
+            )
+        )
 
     def open(self, grant_id: bytes, **wanted: Any) -> bytes:
         """An open agreement, seen by everyone."""
@@ -192,9 +229,9 @@ class Market:
         context = self.department.context
         evidence.make_checkpoint(context)
         if evidence.anchor_if_due(context, at_once=True):
-            self.department.done(f"anchor/{evidence.INCARNATION}/{evidence.log_size(context)}")
+            self.department.done(f"anchor/{evidence.LOG_EPOCH}/{evidence.log_size(context)}")
         self.settle()
-        evidence.settle_anchors(context)
+        evidence.complete_anchors(context)
 
     @property
     def trust(self) -> Trust:
@@ -205,27 +242,33 @@ class Market:
             self.department.done(operation)
         self.settle()
 
-    def query(self, number: int = 1, **changes: Any) -> Query:
+    def query(self, number: int = 1, **changes: Any) -> CallQuery:
         return query(number, **changes)
 
-    def call(self, agreement_id: bytes, number: int = 1, *, key: str | None = None, **changes: Any) -> CallResult:
-        return self.run(metering.call(self.bank.context, agreement_id, query(number, **changes), idempotency_key=key))
+    def call(
+        self, agreement_id: bytes, number: int = 1, *, key: str | None = None, **changes: Any
+    ) -> CallResult:
+        return self.run(
+            metering.call(
+                self.bank.context, agreement_id, query(number, **changes), idempotency_key=key
+            )
+        )
 
 
 LOOP = asyncio.new_event_loop()
 
 
-def query(number: int = 1, **changes: Any) -> Query:
+def query(number: int = 1, **changes: Any) -> CallQuery:
     asked: dict[str, Any] = {
         "subject": f"92440700MA4W{number:06d}",
         "columns": ("seniority", "age"),
         "purpose": "statistics",
     }
-    return Query(**(asked | changes))
+    return CallQuery(**(asked | changes))
 
 
 @pytest.fixture(scope="session")
-def ask() -> Callable[..., Query]:
+def ask() -> Callable[..., CallQuery]:
     """Builds queries."""
     return query
 
@@ -238,24 +281,44 @@ ROLES = {
     "settlement_bank": Role.SETTLEMENT_BANK,
 }
 FOUNDERS = ("operator", "supervisor", "department")
-APIS = (assets_api, agreements_api, metering_api, settlement_api, reconciliation_api, reports_api, grants_api, credit_api, evidence_api)
+APIS = (
+    assets_api,
+    agreements_api,
+    metering_api,
+    settlement_api,
+    reconciliation_api,
+    reports_api,
+    grants_api,
+    credit_api,
+    evidence_api,
+)
 
 
 def roles_of(context: Context, request: Request, member: str) -> frozenset[str]:
     """A member's roles as the directory shows them, where an endpoint asks for them."""
     if not request.url.path.startswith("/v1/peer/log"):
         return frozenset()
-    word = MemberWord.decode(context.view.word("MemberDirectory", "members", member).value)
+    word = MemberRecord.decode(
+        context.view.proved_value("MemberDirectory", "members", member).value
+    )
     return frozenset(name for name, role in ROLES.items() if word.has_role(role))
 
 
-def make_node(organisation: Organisation, directory: Path, url: str, deployment: Deployment, nodes: dict[str, Node]) -> Node:
+def make_node(
+    organisation: Organisation,
+    directory: Path,
+    url: str,
+    deployment: Deployment,
+    nodes: dict[str, Node],
+) -> Node:
     peers = LocalPeers(organisation.member, nodes)
     context = make_context(organisation, directory, url, deployment, peers)
     context.ports["sources"]["people"] = Rows()
     app = application(context, [api.router for api in APIS], roles_of)
     projections = (registry_projection.apply, exchange_projection.apply)
-    node = Node(organisation, context, peers, app, url, projections, height=deployment.deployed_at - 1)
+    node = Node(
+        organisation, context, peers, app, url, projections, height=deployment.deployed_at - 1
+    )
     node.start_outbox()
     return node
 
@@ -272,13 +335,23 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
             for place, (role, roles) in enumerate(ROLES.items())
         }
         founders = [organisations[role] for role in FOUNDERS]
-        deployment = deploy(url, new_private_key(), [founder.governor() for founder in founders], min_close_window=CloseWindow(2, 2))
+        deployment = deploy(
+            url,
+            new_private_key(),
+            [founder.governor() for founder in founders],
+            min_close_window=CloseWindow(2, 2),
+        )
         ledger = Ledger(url, deployment)
         governance = Governance(ledger, founders)
         governance.admit(organisations.values(), FOUNDERS)
-        made = {role: make_node(organisation, directory, url, deployment, nodes) for role, organisation in organisations.items()}
+        made = {
+            role: make_node(organisation, directory, url, deployment, nodes)
+            for role, organisation in organisations.items()
+        }
         nodes.update({node.member: node for node in made.values()})
-        log_keys = {node.member: "0x" + node.context.log_signer.public_key.hex() for node in nodes.values()}
+        log_keys = {
+            node.member: "0x" + node.context.log_signer.public_key.hex() for node in nodes.values()
+        }
         for node in nodes.values():
             node.context.settings = {"log_keys": log_keys, "peers": tuple(log_keys)}
         market = Market(url, nodes, governance=governance, **made)

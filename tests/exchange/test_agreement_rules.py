@@ -9,51 +9,60 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.errors import BadInput, Conflict
-from chain.statements import Share, Unit
-from chain.words import Account, AgreementState
+from chain.core.errors import BadInput, Conflict
+from chain.ethereum.records import AccountRecord, AgreementRecord
+from chain.statements.types import MeteredUnit, Share
 from exchange.agreements import rules
-from exchange.agreements.model import ENDED, MOST_FEN, PENDING, Offer, Side, State
+from exchange.agreements.model import ENDED, MAX_FEN, PENDING, AgreementSide, AgreementStage, Offer
 
-BY_CHAIN = (State.OPEN, State.NOTICE, State.CLOSED)
-fen = st.integers(0, MOST_FEN)
+BY_CHAIN = (AgreementStage.OPEN, AgreementStage.NOTICE, AgreementStage.CLOSED)
+fen = st.integers(0, MAX_FEN)
 small = st.integers(0, 2**31)
 offers = st.builds(
     Offer,
     asset_id=st.binary(min_size=32, max_size=32),
     asset_version=st.integers(1, 9),
-    unit=st.sampled_from(Unit),
+    unit=st.sampled_from(MeteredUnit),
     price=fen,
-    most_cap=fen,
-    most_units=fen,
-    most_per_call=fen,
-    most_lanes=st.integers(1, 256),
-    most_seconds=st.integers(1, 2**40),
+    max_cap=fen,
+    max_units=fen,
+    max_per_call=fen,
+    max_lanes=st.integers(1, 256),
+    max_seconds=st.integers(1, 2**40),
     close_window_blocks=small,
     close_window_seconds=small,
-    shares=st.lists(st.builds(Share, st.sampled_from(("11440700MB2X0C000E", "11440700MB2X0C0012")), st.integers(0, 10_000)), max_size=3).map(tuple),
+    shares=st.lists(
+        st.builds(
+            Share,
+            st.sampled_from(("11440700MB2X0C000E", "11440700MB2X0C0012")),
+            st.integers(0, 10_000),
+        ),
+        max_size=3,
+    ).map(tuple),
     buyers=st.lists(st.sampled_from(("C", "D")), max_size=2).map(tuple),
 )
 
 
 def test_every_state_has_its_row_and_only_closed_is_without_a_way_on() -> None:
-    assert set(rules.NEXT) == set(State)
-    assert [state for state in State if not rules.NEXT[state]] == [State.CLOSED]
+    assert set(rules.NEXT) == set(AgreementStage)
+    assert [state for state in AgreementStage if not rules.NEXT[state]] == [AgreementStage.CLOSED]
 
 
 def test_every_pending_proposal_can_end_and_what_ended_opens_by_the_chain_alone() -> None:
     for state in PENDING:
-        assert set(ENDED) | {State.OPEN} <= rules.NEXT[state]
+        assert set(ENDED) | {AgreementStage.OPEN} <= rules.NEXT[state]
     for state in ENDED:
-        assert State.OPEN in rules.NEXT[state]
+        assert AgreementStage.OPEN in rules.NEXT[state]
         assert not rules.NEXT[state] & set(PENDING), "no proposal begins again"
     for state in BY_CHAIN:
-        assert rules.NEXT[state] <= set(BY_CHAIN), "what the chain has opened is nobody's to fail or withdraw"
+        assert rules.NEXT[state] <= set(BY_CHAIN), (
+            "what the chain has opened is nobody's to fail or withdraw"
+        )
 
 
 @given(
-    state=st.sampled_from(State),
-    side=st.sampled_from(Side),
+    state=st.sampled_from(AgreementStage),
+    side=st.sampled_from(AgreementSide),
     open_before=small,
     opened_at=st.integers(0, 9),
     height=small,
@@ -61,23 +70,37 @@ def test_every_pending_proposal_can_end_and_what_ended_opens_by_the_chain_alone(
     refusal=st.none() | st.tuples(st.just("not_enough_free"), small),
 )
 def test_a_proposal_ends_only_where_the_chain_cannot_open_it_or_refused_it(
-    state: State, side: Side, open_before: int, opened_at: int, height: int, chain_time: int, refusal: tuple[str, int] | None
+    state: AgreementStage,
+    side: AgreementSide,
+    open_before: int,
+    opened_at: int,
+    height: int,
+    chain_time: int,
+    refusal: tuple[str, int] | None,
 ) -> None:
-    end = rules.end_of(state, side, open_before=open_before, opened_at=opened_at, height=height, chain_time=chain_time, refusal=refusal)
+    end = rules.end_of(
+        state,
+        side,
+        open_before=open_before,
+        opened_at=opened_at,
+        height=height,
+        chain_time=chain_time,
+        refusal=refusal,
+    )
     if end is None:
-        told = side is Side.BUYER and refusal is not None and refusal[1] <= height
+        told = side is AgreementSide.BUYER and refusal is not None and refusal[1] <= height
         assert state not in PENDING or opened_at or (chain_time <= open_before and not told)
         return
-    assert rules.may_become(state, end.state)
+    assert rules.may_follow(state, end.state)
     assert not opened_at
-    if end.state is State.FAILED:
-        assert (side, end.reason) == (Side.BUYER, "not_enough_free")
+    if end.state is AgreementStage.FAILED:
+        assert (side, end.reason) == (AgreementSide.BUYER, "not_enough_free")
     else:
-        assert (end.state, chain_time > open_before) == (State.EXPIRED, True)
+        assert (end.state, chain_time > open_before) == (AgreementStage.EXPIRED, True)
 
 
-@pytest.mark.parametrize("state", State)
-def test_only_a_pending_proposal_is_sent_or_withdrawn(state: State) -> None:
+@pytest.mark.parametrize("state", AgreementStage)
+def test_only_a_pending_proposal_is_sent_or_withdrawn(state: AgreementStage) -> None:
     if state in PENDING:
         rules.require_pending(state, None)
         return
@@ -94,8 +117,14 @@ def test_two_offers_have_one_hash_only_if_no_term_differs(one: Offer, other: Off
 
 
 @given(offers, st.data())
-def test_each_single_term_that_changes_changes_the_hash_and_is_named(offer: Offer, data: Any) -> None:
-    name = data.draw(st.sampled_from([field.name for field in dataclasses.fields(Offer) if field.name != "buyers"]))
+def test_each_single_term_that_changes_changes_the_hash_and_is_named(
+    offer: Offer, data: Any
+) -> None:
+    name = data.draw(
+        st.sampled_from(
+            [field.name for field in dataclasses.fields(Offer) if field.name != "buyers"]
+        )
+    )
     drawn = data.draw(offers)
     changed = dataclasses.replace(offer, **{name: getattr(drawn, name)})
     same = getattr(changed, name) == getattr(offer, name)
@@ -104,9 +133,13 @@ def test_each_single_term_that_changes_changes_the_hash_and_is_named(offer: Offe
 
 
 @given(offers)
-def test_an_order_that_states_the_offers_own_terms_meets_it_and_any_worse_one_does_not(offer: Offer) -> None:
+def test_an_order_that_states_the_offers_own_terms_meets_it_and_any_worse_one_does_not(
+    offer: Offer,
+) -> None:
     terms = offer.to_json()
-    stated = {name: terms["mostPerCall" if name == "maxPerCall" else name] for name in rules.STATED_TERMS}
+    stated = {
+        name: terms["maxPerCall" if name == "maxPerCall" else name] for name in rules.STATED_TERMS
+    }
     rules.require_named(None, stated)
     assert rules.stated_changes(stated, offer) == []
     worse = {
@@ -119,7 +152,9 @@ def test_an_order_that_states_the_offers_own_terms_meets_it_and_any_worse_one_do
     }
     assert set(worse) == set(rules.STATED_TERMS)
     for name, value in worse.items():
-        assert [change.term for change in rules.stated_changes(stated | {name: value}, offer)] == [name]
+        assert [change.term for change in rules.stated_changes(stated | {name: value}, offer)] == [
+            name
+        ]
         with pytest.raises(BadInput) as refused:
             rules.require_named(None, stated | {name: None})
         assert (refused.value.code, refused.value.context["missing"]) == ("offer_not_named", [name])
@@ -128,22 +163,36 @@ def test_an_order_that_states_the_offers_own_terms_meets_it_and_any_worse_one_do
 @pytest.mark.parametrize("free", [0, 999])
 def test_a_balance_below_the_cap_is_not_enough(free: int) -> None:
     with pytest.raises(Conflict) as refused:
-        rules.require_free(Account(0, 0, free, 10**6, 0, 0), 1000)
-    assert (refused.value.code, refused.value.context) == ("not_enough_free", {"free": free, "needed": 1000})
-    rules.require_free(Account(0, 0, 1000, 0, 0, 0), 1000)
+        rules.require_free(AccountRecord(0, 0, free, 10**6, 0, 0), 1000)
+    assert (refused.value.code, refused.value.context) == (
+        "not_enough_free",
+        {"free": free, "needed": 1000},
+    )
+    rules.require_free(AccountRecord(0, 0, 1000, 0, 0, 0), 1000)
 
 
-@pytest.mark.parametrize(("opened_at", "closed_at", "code"), [(0, 0, "agreement_not_open"), (5, 9, "agreement_is_closed")])
-def test_only_an_open_agreement_is_claimed_or_ended(opened_at: int, closed_at: int, code: str) -> None:
+@pytest.mark.parametrize(
+    ("opened_at", "closed_at", "code"),
+    [(0, 0, "agreement_not_open"), (5, 9, "agreement_is_closed")],
+)
+def test_only_an_open_agreement_is_claimed_or_ended(
+    opened_at: int, closed_at: int, code: str
+) -> None:
     with pytest.raises(Conflict) as refused:
-        rules.require_running(AgreementState(0, 0, 0, 0, opened_at, 0, 0, closed_at))
+        rules.require_running(AgreementRecord(0, 0, 0, 0, opened_at, 0, 0, closed_at))
     assert refused.value.code == code
-    rules.require_running(AgreementState(0, 0, 0, 0, 5, 6, 7, 0))
+    rules.require_running(AgreementRecord(0, 0, 0, 0, 5, 6, 7, 0))
 
 
 def test_a_reported_reason_is_a_code_or_nothing_is_recorded() -> None:
-    for state, reason in ((State.OPEN, "x"), (State.EXPIRED, "x"), (State.FAILED, ""), (State.FAILED, "<b>"), (State.FAILED, "x" * 65)):
+    for state, reason in (
+        (AgreementStage.OPEN, "x"),
+        (AgreementStage.EXPIRED, "x"),
+        (AgreementStage.FAILED, ""),
+        (AgreementStage.FAILED, "<b>"),
+        (AgreementStage.FAILED, "x" * 65),
+    ):
         with pytest.raises(BadInput) as refused:
             rules.reported_end(state, reason)
         assert refused.value.code == "end_malformed"
-    assert rules.reported_end(State.FAILED, "not_enough_free").reason == "not_enough_free"
+    assert rules.reported_end(AgreementStage.FAILED, "not_enough_free").reason == "not_enough_free"

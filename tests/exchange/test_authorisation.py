@@ -1,4 +1,6 @@
-"""What a call stands on: one decision on records proved under one block, with no chain, database or clock behind it."""
+"""What a call stands on: one decision on records proved under one block, with no chain, database or
+clock behind it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from chain.errors import BadInput, QiaolianError, Unavailable
-from chain.examples import example
-from chain.proved import (
+from chain.core.errors import BadInput, QiaolianError, Unavailable
+from chain.ethereum.proved_records import (
     ProvedRecords,
-    Word,
+    StorageKey,
     agreement_records,
     asset_record,
     consent_record,
@@ -20,16 +21,34 @@ from chain.proved import (
     key_record,
     member_record,
 )
-from chain.statements import Agreement, Consent, GrantTerms, KeyPurpose, Operation, Role, SubjectKeyCertificate, UsageRequest
-from exchange.metering.authorisation import Rights, ShownConsent, authorise, records_of_consent, require_not_withdrawn
-from exchange.metering.model import GatewayLimits, Query
+from chain.statements.examples import example
+from chain.statements.types import (
+    Agreement,
+    Consent,
+    GrantTerms,
+    KeyPurpose,
+    Operation,
+    Role,
+    SubjectKeyCertificate,
+    UsageRequest,
+)
+from exchange.metering.authorisation import (
+    Rights,
+    ShownConsent,
+    authorise,
+    records_of_consent,
+    require_not_withdrawn,
+)
+from exchange.metering.model import CallQuery, GatewayLimits
 from exchange.metering.rules import UnknownSubjects
 from registry.credit.rules import CheckedPackage, ConsentPackage
 from registry.purposes import ListedPurposes
 
 NOW = 1_000_000
 BANK, OFFICE = "91440703QL00000498", "11440703QL0000030K"
-PROVIDER_KEY, BUYER_KEY, OFFICE_KEY, SUBJECT_KEY = ("0x" + f"{number:040x}" for number in range(1, 5))
+PROVIDER_KEY, BUYER_KEY, OFFICE_KEY, SUBJECT_KEY = (
+    "0x" + f"{number:040x}" for number in range(1, 5)
+)
 CONSENT, AGREEMENT = b"\x0c" * 32, b"\x0a" * 32
 OPENED, APPROVED, HELD = 1, 1 << 48, 1 << 96 | 1
 
@@ -53,17 +72,39 @@ AGREED = replace(
     starts_at=NOW - 10,
     ends_at=NOW + 10,
 )
-TERMS = replace(example(GrantTerms), operations=Operation.USE, purpose="credit-assessment", not_before=NOW - 10, not_after=NOW + 10)
-RIGHTS = Rights(
-    AGREEMENT, AGREED, TERMS, ("Income", "Debt"), {"Income": "clear", "Debt": "drop", "Rent": "clear"}, ListedPurposes({"credit-assessment": True})
+TERMS = replace(
+    example(GrantTerms),
+    operations=Operation.USE,
+    purpose="credit-assessment",
+    not_before=NOW - 10,
+    not_after=NOW + 10,
 )
-QUERY = Query(subject="A1", columns=("Income",), purpose="credit-assessment", consent="0x" + CONSENT.hex())
+RIGHTS = Rights(
+    AGREEMENT,
+    AGREED,
+    TERMS,
+    ("Income", "Debt"),
+    {"Income": "clear", "Debt": "drop", "Rent": "clear"},
+    ListedPurposes({"credit-assessment": True}),
+)
+QUERY = CallQuery(
+    subject="A1", columns=("Income",), purpose="credit-assessment", consent="0x" + CONSENT.hex()
+)
 PACKAGE = CheckedPackage(
     ConsentPackage(
-        replace(example(Consent), bank=BANK, purpose="credit-assessment", authority=SUBJECT_KEY, not_before=NOW - 10, not_after=NOW + 10),
+        replace(
+            example(Consent),
+            bank=BANK,
+            purpose="credit-assessment",
+            authority=SUBJECT_KEY,
+            not_before=NOW - 10,
+            not_after=NOW + 10,
+        ),
         bytes(65),
         bytes(32),
-        replace(example(SubjectKeyCertificate), issuer=OFFICE, not_before=NOW - 10, not_after=NOW + 10),
+        replace(
+            example(SubjectKeyCertificate), issuer=OFFICE, not_before=NOW - 10, not_after=NOW + 10
+        ),
         bytes(65),
         {"code": "A1"},
         bytes(32),
@@ -71,7 +112,7 @@ PACKAGE = CheckedPackage(
     CONSENT,
     OFFICE_KEY,
 )
-RECORDS: Mapping[Word, int] = {
+RECORDS: Mapping[StorageKey, int] = {
     **dict(zip(agreement_records(AGREEMENT), (0, 0, OPENED), strict=True)),
     grant_record(AGREED.grant_id): 1 | APPROVED,
     member_record(BANK): 1 | Role.BANK << 192,
@@ -92,9 +133,9 @@ REQUEST = replace(example(UsageRequest), expiry=NOW + 5, max_amount=600, max_uni
 class Asked:
     """A call that may be served; each test changes one thing of it."""
 
-    records: Mapping[Word, int] = field(default_factory=dict)
+    records: Mapping[StorageKey, int] = field(default_factory=dict)
     """Storage values that differ from ``RECORDS``."""
-    query: Query = QUERY
+    query: CallQuery = QUERY
     consent: ShownConsent = PACKAGE
     request: UsageRequest = REQUEST
     stopped: bool = False
@@ -102,15 +143,26 @@ class Asked:
     now: int = NOW
 
 
-def proved(changed: Mapping[Word, int]) -> ProvedRecords:
+def proved(changed: Mapping[StorageKey, int]) -> ProvedRecords:
     return ProvedRecords(7, b"\x07" * 32, NOW, {**RECORDS, **changed})
 
 
 def decide(asked: Asked) -> str:
     """The code of a refusal; empty where the call may be served."""
-    unknown = UnknownSubjects.of(GatewayLimits(unknown_subjects=1, unknown_seconds=100), [NOW] * asked.refused_before)
+    unknown = UnknownSubjects.of(
+        GatewayLimits(unknown_subjects=1, unknown_seconds=100), [NOW] * asked.refused_before
+    )
     try:
-        authorise(RIGHTS, asked.request, asked.query, asked.consent, proved(asked.records), unknown=unknown, stopped=asked.stopped, now=asked.now)
+        authorise(
+            RIGHTS,
+            asked.request,
+            asked.query,
+            asked.consent,
+            proved(asked.records),
+            unknown=unknown,
+            stopped=asked.stopped,
+            now=asked.now,
+        )
     except QiaolianError as error:
         return error.code
     return ""
@@ -139,9 +191,11 @@ REFUSED = {
     "column_not_granted": Asked(query=replace(QUERY, columns=("Rent",))),
     "column_withheld": Asked(query=replace(QUERY, columns=("Debt",))),
     "consent_missing": Asked(consent=None),
-    "consent_withdrawn": Asked({consent_record(CONSENT): RECORDS[consent_record(CONSENT)] | 2 << 48}),
+    "consent_withdrawn": Asked(
+        {consent_record(CONSENT): RECORDS[consent_record(CONSENT)] | 2 << 48}
+    ),
     "consent_bad_signature": Asked({key_record(OFFICE_KEY): key(BANK)}),
-    "issuer_not_office": Asked({member_record(OFFICE): 1 | Role.BANK << 192}),
+    "issuer_not_department": Asked({member_record(OFFICE): 1 | Role.BANK << 192}),
     "consent_other_subject": Asked(query=replace(QUERY, subject="B2")),
 }
 
@@ -153,26 +207,43 @@ def test_one_thing_changed_is_refused_with_its_own_code(code: str, asked: Asked)
 
 @pytest.mark.parametrize("address", [PROVIDER_KEY, BUYER_KEY])
 def test_a_pinned_key_that_has_ended_serves_nothing(address: str) -> None:
-    assert decide(Asked({key_record(address): RECORDS[key_record(address)] | 2 << 48})) == "key_ended"
+    assert (
+        decide(Asked({key_record(address): RECORDS[key_record(address)] | 2 << 48})) == "key_ended"
+    )
 
 
-@pytest.mark.parametrize("asked", [Asked({grant_record(AGREED.grant_id): 1 | APPROVED | 3 << 144}), Asked(stopped=True)])
+@pytest.mark.parametrize(
+    "asked", [Asked({grant_record(AGREED.grant_id): 1 | APPROVED | 3 << 144}), Asked(stopped=True)]
+)
 def test_a_revoked_or_stopped_grant_serves_nothing(asked: Asked) -> None:
     assert decide(asked) == "grant_revoked"
 
 
-def test_a_consent_that_does_not_hold_together_is_refused_with_its_own_code_and_after_what_concerns_the_grant() -> None:
+def test_a_consent_that_does_not_hold_together_is_refused_with_its_own_code_and_after_what_concerns_the_grant() -> (
+    None
+):
     broken = BadInput("consent_malformed", "A consent package lacks a part.")
     assert decide(Asked(consent=broken)) == "consent_malformed"
     assert decide(Asked(consent=broken, stopped=True)) == "grant_revoked"
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_a_record_that_was_not_proved_allows_nothing(record: Word) -> None:
-    missing = ProvedRecords(7, b"\x07" * 32, NOW, {name: value for name, value in RECORDS.items() if name != record})
+def test_a_record_that_was_not_proved_allows_nothing(record: StorageKey) -> None:
+    missing = ProvedRecords(
+        7, b"\x07" * 32, NOW, {name: value for name, value in RECORDS.items() if name != record}
+    )
     unknown = UnknownSubjects.of(GatewayLimits())
     with pytest.raises(Unavailable) as caught:
-        authorise(RIGHTS, Asked().request, QUERY, PACKAGE, missing, unknown=unknown, stopped=False, now=NOW)
+        authorise(
+            RIGHTS,
+            Asked().request,
+            QUERY,
+            PACKAGE,
+            missing,
+            unknown=unknown,
+            stopped=False,
+            now=NOW,
+        )
     assert caught.value.code == "record_not_proved"
 
 

@@ -1,5 +1,6 @@
-"""Bundles when keys and rights end: what ended is not hidden behind an older header, and what was said before stays provable. And what a provider
-that runs code of its own shows of a call is what the buyer acknowledged, or it is refused.
+"""Bundles when keys and rights end: what ended is not hidden behind an older header, and what was
+said before stays provable. And what a provider that runs code of its own shows of a call is what
+the buyer acknowledged, or it is refused.
 """
 
 from __future__ import annotations
@@ -11,44 +12,49 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.bundle import Report, verify
-from chain.canonical import dumps
-from chain.commitment import commit, new_salt
-from chain.crypto import new_private_key
-from chain.eip712 import encode_code
-from chain.errors import Conflict, Unavailable, VerificationError
-from chain.keys import Ed25519Signer, Secp256k1Signer
+from chain.bundle.verifier import Report, verify
+from chain.core.canonical import dumps
+from chain.core.crypto import new_private_key
+from chain.core.errors import Conflict, Unavailable, VerificationError
+from chain.ethereum.eip712 import encode_code
+from chain.keys.files import Ed25519Signer, Secp256k1Signer
 from chain.outbox import enqueue
-from chain.statements import (
+from chain.statements.commitment import commit, new_salt
+from chain.statements.types import (
     Algorithm,
     ConsentWithdrawal,
     GrantDecision,
     GrantRevocation,
     GrantTerms,
     KeyPurpose,
-    Outcome,
     ReceiptVoid,
+    UsageOutcome,
     UsageReceipt,
 )
 from exchange.metering import buyer as buyer_side
-from exchange.metering.model import Ending
-from exchange.metering.store import GATEWAY, place
+from exchange.metering.model import CallStatus
+from exchange.metering.store import GATEWAY, call_at
+from exchange.proof_profile import check_lane, check_trade
 from exchange.settlement import bundles
 from exchange.settlement import service as settlement
-from exchange.story import check_lane, check_trade
 from registry.credit import export as credit_export
+from registry.credit import proof_profile as credit_story
 from registry.credit import service as credit
-from registry.credit import story as credit_story
 from registry.evidence import service as evidence
 from registry.grants import export as grant_export
+from registry.grants import proof_profile as grant_story
 from registry.grants import service as grants
-from registry.grants import story as grant_story
 from registry.grants.rules import SCOPE_DOMAIN
-from registry.grants.store import Grant
+from registry.grants.store import GrantRow
 from tests.exchange.conftest import Market, Node
 from tests.exchange.test_reports import Subject, ask
 
-CHECKERS = {"trade": check_trade, "lane": check_lane, "grant": grant_story.check, "credit": credit_story.check}
+CHECKERS = {
+    "trade": check_trade,
+    "lane": check_lane,
+    "grant": grant_story.check,
+    "credit": credit_story.check,
+}
 
 
 def checked(market: Market, bundle: bytes) -> Report:
@@ -80,14 +86,23 @@ def finished(market: Market, agreement_id: bytes) -> None:
 
 def both(market: Market, agreement_id: bytes, seq: int = 1) -> list[bytes]:
     context = market.department.context
-    return [bundles.trade_bundle(context, agreement_id, 0, seq), bundles.lane_bundle(context, agreement_id, 0)]
+    return [
+        bundles.trade_bundle(context, agreement_id, 0, seq),
+        bundles.lane_bundle(context, agreement_id, 0),
+    ]
 
 
 def rotate(market: Market, node: Node) -> None:
     """End a member's STATEMENT key and give it another."""
     fresh = Secp256k1Signer(new_private_key())
-    market.governance.execute("endKey", node.context.signers[KeyPurpose.STATEMENT].fingerprint, encode_code("retired"))
-    market.governance.execute("addKey", node.member, (fresh.fingerprint, int(KeyPurpose.STATEMENT), int(Algorithm.SECP256K1)))
+    market.governance.execute(
+        "endKey", node.context.signers[KeyPurpose.STATEMENT].fingerprint, encode_code("retired")
+    )
+    market.governance.execute(
+        "addKey",
+        node.member,
+        (fresh.fingerprint, int(KeyPurpose.STATEMENT), int(Algorithm.SECP256K1)),
+    )
     node.context.signers[KeyPurpose.STATEMENT] = fresh
     market.settle()
 
@@ -96,17 +111,21 @@ def anchored(market: Market, node: Node) -> None:
     """Anchor what any node's log holds by now."""
     evidence.make_checkpoint(node.context)
     if evidence.anchor_if_due(node.context, at_once=True):
-        node.done(f"anchor/{evidence.INCARNATION}/{evidence.log_size(node.context)}")
+        node.done(f"anchor/{evidence.LOG_EPOCH}/{evidence.log_size(node.context)}")
     market.settle()
-    evidence.settle_anchors(node.context)
+    evidence.complete_anchors(node.context)
 
 
-# --- What ended is not hidden ----------------------------------------------------------------------------------------------------
+# --- What ended is not hidden ---------------------------------------------------------------------
 
 
 def storage_of(value: dict[str, Any], earlier: dict[str, Any], new: dict[str, Any]) -> None:
     """Put a word as an earlier bundle proved it in the place of the new one."""
-    old = next(each for each in earlier["storage"] if (each["address"], each["slot"]) == (new["address"], new["slot"]))
+    old = next(
+        item
+        for item in earlier["storage"]
+        if (item["address"], item["slot"]) == (new["address"], new["slot"])
+    )
     assert old["value"] != new["value"], "something has ended since"
     header = earlier["headers"][old["header"]]
     if header not in value["headers"]:
@@ -115,12 +134,17 @@ def storage_of(value: dict[str, Any], earlier: dict[str, Any], new: dict[str, An
 
 
 def with_earlier_words(later: bytes, earlier: bytes, address: str) -> bytes:
-    """The later bundle with each word of a contract that changed since as the earlier one proved it."""
+    """The later bundle with each word of a contract that changed since as the earlier one proved
+    it.
+    """
     value, before = json.loads(later), json.loads(earlier)
-    known = {(each["address"], each["slot"]): each["value"] for each in before["storage"]}
-    for each in value["storage"]:
-        if each["address"] == address and known.get((address, each["slot"]), each["value"]) != each["value"]:
-            storage_of(value, before, each)
+    known = {(item["address"], item["slot"]): item["value"] for item in before["storage"]}
+    for item in value["storage"]:
+        if (
+            item["address"] == address
+            and known.get((address, item["slot"]), item["value"]) != item["value"]
+        ):
+            storage_of(value, before, item)
     assert value != json.loads(later)
     return dumps(value)
 
@@ -144,14 +168,22 @@ def test_a_revocation_is_not_hidden_behind_the_grants_older_word(market: Market)
     agreement_id = market.open(grant_id, cap=1000)
     market.call(agreement_id, 1)
     finished(market, agreement_id)
-    earlier = [*both(market, agreement_id), grant_export.bundle(market.department.context, grant_id)]
+    earlier = [
+        *both(market, agreement_id),
+        grant_export.bundle(market.department.context, grant_id),
+    ]
     revoke(market, grant_id, market.department.organisation.officer)
     market.anchor()
     later = [*both(market, agreement_id), grant_export.bundle(market.department.context, grant_id)]
     for before, after in zip(earlier, later, strict=True):
-        assert checked(market, before).proved, "what is proved at one older height tells of that height"
+        assert checked(market, before).proved, (
+            "what is proved at one older height tells of that height"
+        )
         assert checked(market, after).proved
-        assert refusal(market, with_earlier_words(after, before, contract_of(market, "GrantRegistry"))) == "state_at_two_heights"
+        assert (
+            refusal(market, with_earlier_words(after, before, contract_of(market, "GrantRegistry")))
+            == "state_at_two_heights"
+        )
 
 
 def test_a_withdrawal_is_not_hidden_behind_the_consents_older_word(market: Market) -> None:
@@ -166,8 +198,11 @@ def test_a_withdrawal_is_not_hidden_behind_the_consents_older_word(market: Marke
     earlier = credit_export.bundle(context, query)
     subject.withdraws(commitment)
     later = credit_export.bundle(context, query)
-    assert any("withdrawn later" in each for each in checked(market, later).proved)
-    assert refusal(market, with_earlier_words(later, earlier, contract_of(market, "CreditLedger"))) == "state_at_two_heights"
+    assert any("withdrawn later" in name for name in checked(market, later).proved)
+    assert (
+        refusal(market, with_earlier_words(later, earlier, contract_of(market, "CreditLedger")))
+        == "state_at_two_heights"
+    )
 
 
 class Remembering(Subject):
@@ -180,23 +215,28 @@ class Remembering(Subject):
         return super().signed(key, statement)
 
     def withdraws(self, commitment: str) -> None:
-        operator, withdrawal = self.market.operator, ConsentWithdrawal(1, bytes.fromhex(commitment[2:]), 2**40)
-        operator.done(credit.relay_withdrawal(operator.context, withdrawal, self.signed(self.key, withdrawal)))
+        operator, withdrawal = (
+            self.market.operator,
+            ConsentWithdrawal(1, bytes.fromhex(commitment[2:]), 2**40),
+        )
+        operator.done(
+            credit.relay_withdrawal(operator.context, withdrawal, self.signed(self.key, withdrawal))
+        )
         self.market.settle()
 
 
-# --- What the provider shows is what the buyer acknowledged ----------------------------------------------------------------------
+# --- What the provider shows is what the buyer acknowledged ---------------------------------------
 
 
 def forge(market: Market, agreement_id: bytes, seq: int, **changes: Any) -> bytes:
     """The provider signs another receipt for a place, logs and anchors it, and exports the call."""
     context = market.department.context
     with context.database.read() as session:
-        row = place(session, GATEWAY, agreement_id, 0, seq)
+        row = call_at(session, GATEWAY, agreement_id, 0, seq)
     assert row is not None
     receipt = replace(UsageReceipt.from_json(json.loads(row.receipt)), **changes)
     values = {
-        "ending": Ending.SERVED,
+        "status": CallStatus.SERVED,
         "receipt": json.dumps(receipt.to_json()),
         "receipt_hash": receipt.struct_hash(),
         "receipt_signature": context.sign(receipt),
@@ -205,9 +245,15 @@ def forge(market: Market, agreement_id: bytes, seq: int, **changes: Any) -> byte
     }
 
     def change(session: Any) -> None:
-        session.execute(sa.update(GATEWAY).where(GATEWAY.c.agreement_id == agreement_id, GATEWAY.c.seq == seq).values(**values))
+        session.execute(
+            sa.update(GATEWAY)
+            .where(GATEWAY.c.agreement_id == agreement_id, GATEWAY.c.seq == seq)
+            .values(**values)
+        )
         if changes:
-            evidence.append_statement(session, receipt, context.domain("TradeSettlement"), at=context.now())
+            evidence.append_statement(
+                session, receipt, context.domain("TradeSettlement"), at=context.now()
+            )
 
     context.database.write(change)
     market.anchor()
@@ -215,30 +261,46 @@ def forge(market: Market, agreement_id: bytes, seq: int, **changes: Any) -> byte
 
 
 @pytest.mark.parametrize("seq", [2, 3], ids=["before another call", "closed by a voucher"])
-def test_a_second_receipt_for_a_place_is_not_the_one_the_buyer_acknowledged(market: Market, seq: int) -> None:
+def test_a_second_receipt_for_a_place_is_not_the_one_the_buyer_acknowledged(
+    market: Market, seq: int
+) -> None:
     agreement_id = traded(market, 1, 2, 3)
-    assert checked(market, bundles.trade_bundle(market.department.context, agreement_id, 0, seq)).proved
-    assert refusal(market, forge(market, agreement_id, seq, response_commitment=new_salt())) == "acknowledgement_differs"
+    assert checked(
+        market, bundles.trade_bundle(market.department.context, agreement_id, 0, seq)
+    ).proved
+    assert (
+        refusal(market, forge(market, agreement_id, seq, response_commitment=new_salt()))
+        == "acknowledgement_differs"
+    )
 
 
 def test_a_call_that_was_refused_and_not_billed_is_not_shown_as_paid(market: Market) -> None:
     agreement_id = traded(market, 1, 999, 3)
-    told = {"outcome": int(Outcome.SERVED), "reason": "", "response_commitment": new_salt(), "units": 1, "amount": 50}
-    assert refusal(market, forge(market, agreement_id, 2, **told, total_units=2, total_amount=100)) == "acknowledgement_differs"
+    told = {
+        "outcome": int(UsageOutcome.SERVED),
+        "reason": "",
+        "response_commitment": new_salt(),
+        "units": 1,
+        "amount": 50,
+    }
+    assert (
+        refusal(market, forge(market, agreement_id, 2, **told, total_units=2, total_amount=100))
+        == "acknowledgement_differs"
+    )
 
 
 def test_a_voided_call_is_not_shown_as_paid_by_leaving_the_void_out(market: Market) -> None:
     agreement_id = traded(market, 1, claimed=False)
     market.bank.peers.lost = 1
-    patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
+    patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.0
     try:
         with pytest.raises(Unavailable):
             market.call(agreement_id, 2, key="void")
     finally:
-        buyer_side.PATIENCE_SECONDS = patience
+        buyer_side.RETRY_SECONDS = patience
     market.governance.execute("suspend", market.bank.member, encode_code("unpaid"))
     market.settle()
-    assert market.call(agreement_id, 2, key="void").ending == Ending.VOID
+    assert market.call(agreement_id, 2, key="void").status == CallStatus.VOID
     market.governance.execute("lift", market.bank.member)
     market.settle()
     market.call(agreement_id, 3)
@@ -251,22 +313,43 @@ def test_a_void_makes_no_trade_story(market: Market) -> None:
     agreement_id = traded(market, 1, 2)
     context = market.department.context
     value = json.loads(bundles.trade_bundle(context, agreement_id, 0, 1))
-    receipt = next(each for each in value["statements"] if each["type"] == "UsageReceipt")
-    void = ReceiptVoid(1, agreement_id, 0, 1, UsageReceipt.from_json(receipt["message"]).struct_hash(), "late", context.now())
-    value["statements"].append({"type": "ReceiptVoid", "message": void.to_json(), "signature": "0x" + context.sign(void).hex()})
+    receipt = next(
+        statement for statement in value["statements"] if statement["type"] == "UsageReceipt"
+    )
+    void = ReceiptVoid(
+        1,
+        agreement_id,
+        0,
+        1,
+        UsageReceipt.from_json(receipt["message"]).struct_hash(),
+        "late",
+        context.now(),
+    )
+    value["statements"].append(
+        {
+            "type": "ReceiptVoid",
+            "message": void.to_json(),
+            "signature": "0x" + context.sign(void).hex(),
+        }
+    )
     assert refusal(market, dumps(value)) == "call_voided"
 
 
-def test_a_trade_bundle_says_plainly_whether_the_buyer_acknowledged_a_refusal(market: Market) -> None:
+def test_a_trade_bundle_says_plainly_whether_the_buyer_acknowledged_a_refusal(
+    market: Market,
+) -> None:
     agreement_id = traded(market, 999, claimed=False)
     market.anchor()
     context = market.department.context
     alone = checked(market, bundles.trade_bundle(context, agreement_id, 0, 1))
-    assert any("has not acknowledged this refusal" in each for each in alone.proved)
+    assert any("has not acknowledged this refusal" in name for name in alone.proved)
     market.call(agreement_id, 2)
     seen = checked(market, bundles.trade_bundle(context, agreement_id, 0, 1))
     assert "The buyer acknowledged this refusal." in seen.proved
-    assert any("the last one not" in each for each in checked(market, anchored_lane(market, agreement_id)).proved)
+    assert any(
+        "the last one not" in name
+        for name in checked(market, anchored_lane(market, agreement_id)).proved
+    )
     with pytest.raises(Conflict):
         bundles.trade_bundle(context, agreement_id, 0, 2)
 
@@ -279,44 +362,65 @@ def anchored_lane(market: Market, agreement_id: bytes) -> bytes:
 def test_nothing_of_other_places_rides_along(market: Market) -> None:
     agreement_id = traded(market, 1, 2, 3)
     context = market.department.context
-    value, other = (json.loads(bundles.trade_bundle(context, agreement_id, 0, seq)) for seq in (1, 3))
-    request = next(each for each in other["statements"] if each["type"] == "UsageRequest")
+    value, other = (
+        json.loads(bundles.trade_bundle(context, agreement_id, 0, seq)) for seq in (1, 3)
+    )
+    request = next(
+        statement for statement in other["statements"] if statement["type"] == "UsageRequest"
+    )
     value["statements"].append(request)
-    assert refusal(market, dumps(value)) == "element_idle"
+    assert refusal(market, dumps(value)) == "element_unused"
 
 
-# --- What was said before a key's end stays provable -----------------------------------------------------------------------------
+# --- What was said before a key's end stays provable ----------------------------------------------
 
 
 def test_a_providers_bundles_outlive_its_key(market: Market) -> None:
     agreement_id = traded(market, 1, 999, 3)
     rotate(market, market.department)
     after = traded(market, 4)
-    for bundle in (*both(market, agreement_id), *both(market, agreement_id, 3), *both(market, after)):
+    for bundle in (
+        *both(market, agreement_id),
+        *both(market, agreement_id, 3),
+        *both(market, after),
+    ):
         assert checked(market, bundle).proved
-    assert checked(market, bundles.trade_bundle(market.department.context, agreement_id, 0, 2)).proved
+    assert checked(
+        market, bundles.trade_bundle(market.department.context, agreement_id, 0, 2)
+    ).proved
 
 
 def test_a_buyer_that_ends_its_key_does_not_break_the_providers_bundles(market: Market) -> None:
     agreement_id = traded(market, 1, 2, 3)
     old = market.bank.context.signers[KeyPurpose.STATEMENT]
     rotate(market, market.bank)
-    fresh, market.bank.context.signers[KeyPurpose.STATEMENT] = market.bank.context.signers[KeyPurpose.STATEMENT], old
+    fresh, market.bank.context.signers[KeyPurpose.STATEMENT] = (
+        market.bank.context.signers[KeyPurpose.STATEMENT],
+        old,
+    )
     assert market.call(agreement_id, 4).reason == "key_ended"
     market.bank.context.signers[KeyPurpose.STATEMENT] = fresh
     market.anchor()
     for seq in (1, 2, 3):
         trade, lane = both(market, agreement_id, seq)
         assert checked(market, trade).proved
-        assert any("is shown from place 1 to 3, none missing between: 3 served, 0 refused" in each for each in checked(market, lane).proved)
+        assert any(
+            "is shown from place 1 to 3, none missing between: 3 served, 0 refused" in name
+            for name in checked(market, lane).proved
+        )
 
 
-def test_what_no_anchor_showed_before_a_keys_end_is_not_exported_and_not_believed(market: Market) -> None:
+def test_what_no_anchor_showed_before_a_keys_end_is_not_exported_and_not_believed(
+    market: Market,
+) -> None:
     agreement_id, context = traded(market, 1, 2, claimed=False), market.department.context
     market.claim(agreement_id)
     rotate(market, market.bank)
     market.anchor()
-    for made in (lambda: bundles.lane_bundle(context, agreement_id, 0), lambda: bundles.trade_bundle(context, agreement_id, 0, 1)):
+    for made in (
+        lambda: bundles.lane_bundle(context, agreement_id, 0),
+        lambda: bundles.trade_bundle(context, agreement_id, 0, 1),
+    ):
         with pytest.raises(Conflict) as refused:
             made()
         assert refused.value.code == "key_ended"
@@ -340,14 +444,20 @@ def test_a_grants_life_is_told_over_two_officers_keys(market: Market) -> None:
     market.anchor()
     fresh = Secp256k1Signer(new_private_key())
     market.governance.execute("endKey", before.fingerprint, encode_code("retired"))
-    market.governance.execute("addKey", department.member, (fresh.fingerprint, int(KeyPurpose.APPROVAL), int(Algorithm.SECP256K1)))
+    market.governance.execute(
+        "addKey",
+        department.member,
+        (fresh.fingerprint, int(KeyPurpose.APPROVAL), int(Algorithm.SECP256K1)),
+    )
     department.organisation.signers[KeyPurpose.APPROVAL] = fresh
     market.settle()
     revoke(market, grant_id, fresh)
     market.anchor()
     bundle = grant_export.bundle(department.context, grant_id)
-    assert len(json.loads(bundle)["logs"]) == 2, "the decision under an anchor from before the key's end, the revocation under a later one"
-    assert any("revoked it in block" in each for each in checked(market, bundle).proved)
+    assert len(json.loads(bundle)["logs"]) == 2, (
+        "the decision under an anchor from before the key's end, the revocation under a later one"
+    )
+    assert any("revoked it in block" in name for name in checked(market, bundle).proved)
 
 
 def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Market) -> None:
@@ -356,11 +466,19 @@ def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Market) -
     market.anchor()
     context, salt = market.department.context, new_salt()
     with context.database.read() as session:
-        terms = replace(GrantTerms.from_json(session.get_one(Grant, grant_id).terms), scope=commit(salt, SCOPE_DOMAIN, {}), nonce=new_salt())
+        terms = replace(
+            GrantTerms.from_json(session.get_one(GrantRow, grant_id).terms),
+            scope=commit(salt, SCOPE_DOMAIN, {}),
+            nonce=new_salt(),
+        )
     requested(market, terms)
     context.database.write(lambda session: opened(session, terms, salt))
-    decision = GrantDecision(version=1, grant_id=terms.struct_hash(), approved=True, reason="agreed", deadline=2**40)
-    signature = market.department.organisation.officer.sign_digest(decision.digest(context.domain("GrantRegistry")))
+    decision = GrantDecision(
+        version=1, grant_id=terms.struct_hash(), approved=True, reason="agreed", deadline=2**40
+    )
+    signature = market.department.organisation.officer.sign_digest(
+        decision.digest(context.domain("GrantRegistry"))
+    )
     market.department.done(grants.decide(context, terms.struct_hash(), decision, signature))
     market.anchor()
     assert refusal(market, grant_export.bundle(context, terms.struct_hash())) == "scope_malformed"
@@ -369,22 +487,33 @@ def test_a_scope_that_is_no_list_of_columns_is_refused_by_name(market: Market) -
 def requested(market: Market, terms: GrantTerms) -> None:
     """The grantee asks the contract itself, past its node's rules."""
     bank = market.bank.context
-    arguments = {"sender": bank.transaction_address, "operation_id": "crafted", "contract": "GrantRegistry", "function": "request"}
+    arguments = {
+        "sender": bank.transaction_address,
+        "operation_id": "crafted",
+        "contract": "GrantRegistry",
+        "function": "request",
+    }
     bank.database.write(lambda session: enqueue(session, **arguments, arguments=[terms]))
     market.bank.done("crafted")
     market.settle()
 
 
 def opened(session: Any, terms: GrantTerms, salt: bytes) -> None:
-    row = session.get_one(Grant, terms.struct_hash())
+    row = session.get_one(GrantRow, terms.struct_hash())
     row.scope, row.scope_salt = {}, salt
 
 
 def test_bundles_outlive_the_logs_key(market: Market) -> None:
     agreement_id = traded(market, 1, 2)
     department, fresh = market.department, Ed25519Signer(new_private_key())
-    market.governance.execute("endKey", department.context.log_signer.fingerprint, encode_code("retired"))
-    market.governance.execute("addKey", department.member, (fresh.fingerprint, int(KeyPurpose.LOG), int(Algorithm.ED25519)))
+    market.governance.execute(
+        "endKey", department.context.log_signer.fingerprint, encode_code("retired")
+    )
+    market.governance.execute(
+        "addKey",
+        department.member,
+        (fresh.fingerprint, int(KeyPurpose.LOG), int(Algorithm.ED25519)),
+    )
     department.context.log_signer = fresh
     market.settle()
     after = traded(market, 3)

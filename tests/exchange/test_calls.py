@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from chain.context import Context
-from chain.database import Database
-from chain.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
-from chain.statements import KeyPurpose, UsageRequest, Voucher
+from chain.core.database import Database
+from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
+from chain.statements.types import KeyPurpose, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
-from exchange.metering.model import Ending, Query
+from exchange.metering.model import CallQuery, CallStatus
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
@@ -47,7 +47,9 @@ def signed(market: Market, request: UsageRequest) -> dict[str, Any]:
 
 def last_wire(market: Market) -> dict[str, Any]:
     """The last request the bank sent, as it went over the line."""
-    path, body = next(each for each in reversed(market.bank.peers.sent) if each[0] == "/v1/peer/calls")
+    path, body = next(
+        entry for entry in reversed(market.bank.peers.sent) if entry[0] == "/v1/peer/calls"
+    )
     assert path == "/v1/peer/calls"
     item: dict[str, Any] = copy.deepcopy(body["requests"][-1])
     return item
@@ -55,7 +57,9 @@ def last_wire(market: Market) -> dict[str, Any]:
 
 def serve(market: Market, item: Any, caller: str | None = None) -> Any:
     """What the gateway answers to one raw item."""
-    return market.run(metering.serve(market.department.context, caller or market.bank.member, [item]))[0]
+    return market.run(
+        metering.serve(market.department.context, caller or market.bank.member, [item])
+    )[0]
 
 
 def resign(market: Market, item: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -64,29 +68,36 @@ def resign(market: Market, item: dict[str, Any], **changes: Any) -> dict[str, An
     return {**item, **signed(market, request)}
 
 
-# --- Places ----------------------------------------------------------------------------------------------------------------------
+# --- Places ---------------------------------------------------------------------------------------
 
 
 def test_the_same_bytes_get_the_same_answer(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     item = last_wire(market)
     assert serve(market, item) == serve(market, item)
-    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 50
+    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).totals.amount == 50
 
 
 def test_other_bytes_for_a_used_place_are_refused(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     answer = serve(market, resign(market, last_wire(market), expiry=2**40))
-    assert answer["error"]["code"] == "place_taken"
+    assert answer["error"]["code"] == "position_taken"
 
 
 def test_a_sequence_gap_is_refused(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
-    assert serve(market, resign(market, last_wire(market), seq=3))["error"]["code"] == "sequence_gap"
+    assert (
+        serve(market, resign(market, last_wire(market), seq=3))["error"]["code"] == "sequence_gap"
+    )
 
 
-@pytest.mark.parametrize("changes", [{"acknowledgedAmount": "49"}, {"acknowledgedUnits": 0}, {"previousReceipt": "0x" + "01" * 32}])
-def test_an_acknowledgement_other_than_the_gateways_books_is_refused(market: Market, agreement_id: bytes, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"acknowledgedAmount": "49"}, {"acknowledgedUnits": 0}, {"previousReceipt": "0x" + "01" * 32}],
+)
+def test_an_acknowledgement_other_than_the_gateways_books_is_refused(
+    market: Market, agreement_id: bytes, changes: dict[str, Any]
+) -> None:
     market.call(agreement_id)
     market.call(agreement_id, 2)
     item = last_wire(market)
@@ -98,7 +109,10 @@ def test_a_request_signed_by_another_key_is_refused(market: Market, agreement_id
     market.call(agreement_id)
     item = last_wire(market)
     request = UsageRequest.from_json({**item["request"], "seq": 2})
-    item |= {"request": request.to_json(), "signature": "0x" + market.supervisor.context.sign(request).hex()}
+    item |= {
+        "request": request.to_json(),
+        "signature": "0x" + market.supervisor.context.sign(request).hex(),
+    }
     assert serve(market, item)["error"]["code"] == "wrong_signer"
 
 
@@ -108,19 +122,32 @@ def test_another_member_cannot_use_the_buyers_requests(market: Market, agreement
     assert answer["error"]["code"] == "not_buyer"
 
 
-def test_a_query_other_than_the_committed_one_is_refused(market: Market, agreement_id: bytes) -> None:
+def test_a_query_other_than_the_committed_one_is_refused(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     item = last_wire(market)
     item["query"]["subject"] = "92440700MA4W000009"
     assert serve(market, item)["error"]["code"] == "query_differs"
 
 
-@pytest.mark.parametrize("item", [None, 7, {}, {"request": {}}, {"request": None, "signature": "0x"}, {"request": {"seq": 2**70}}, [[]]])
+@pytest.mark.parametrize(
+    "item",
+    [
+        None,
+        7,
+        {},
+        {"request": {}},
+        {"request": None, "signature": "0x"},
+        {"request": {"seq": 2**70}},
+        [[]],
+    ],
+)
 def test_what_is_no_request_is_refused_without_a_place(market: Market, item: Any) -> None:
     assert serve(market, item)["error"]["status"] == 422
 
 
-# --- Refusals that take the place ------------------------------------------------------------------------------------------------
+# --- Refusals that take the place -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -132,13 +159,17 @@ def test_what_is_no_request_is_refused_without_a_place(market: Market, item: Any
         ({"subject": "92440700MA4W999999"}, "subject_unknown"),
     ],
 )
-def test_a_refused_call_costs_nothing_and_leaves_a_receipt(market: Market, agreement_id: bytes, changes: dict[str, Any], reason: str) -> None:
+def test_a_refused_call_costs_nothing_and_leaves_a_receipt(
+    market: Market, agreement_id: bytes, changes: dict[str, Any], reason: str
+) -> None:
     result = market.call(agreement_id, **changes)
-    assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, reason, 0)
+    assert (result.status, result.reason, result.amount) == (CallStatus.REFUSED, reason, 0)
     assert market.call(agreement_id).seq == 2
 
 
-def test_an_expired_request_is_refused_once_and_for_all(market: Market, agreement_id: bytes) -> None:
+def test_an_expired_request_is_refused_once_and_for_all(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     item, result = last_wire(market), market.call(agreement_id, 2)
     late = resign(
@@ -159,25 +190,28 @@ def test_the_money_cap_holds_over_all_lanes(market: Market, grant_id: bytes) -> 
     agreement_id = market.open(grant_id, cap=220, lanes=4)
 
     async def many() -> list[Any]:
-        made = [metering.call(market.bank.context, agreement_id, query, idempotency_key=None) for query in queries]
+        made = [
+            metering.call(market.bank.context, agreement_id, query, idempotency_key=None)
+            for query in queries
+        ]
         return await asyncio.gather(*made)
 
     queries = [_query(number) for number in range(12)]
     results = market.run(many())
-    served = [each for each in results if each.ending == Ending.SERVED]
+    served = [result for result in results if result.status == CallStatus.SERVED]
     assert len(served) == 4
-    assert {each.reason for each in results} == {"", "cap_reached"}
+    assert {result.reason for result in results} == {"", "cap_reached"}
 
 
 def test_free_sharing_counts_units_and_needs_no_money(market: Market, grant_id: bytes) -> None:
-    market.offer(price=0, most_cap=0, most_per_call=0, most_units=3)
+    market.offer(price=0, max_cap=0, max_per_call=0, max_units=3)
     try:
         agreement_id = market.open(grant_id, cap=0, max_units=3, lanes=2)
         results = [market.call(agreement_id, number) for number in range(4)]
     finally:
         market.offer()
-    assert [each.reason for each in results] == ["", "", "", "unit_cap_reached"]
-    assert all(each.amount == 0 and each.receipt for each in results)
+    assert [result.reason for result in results] == ["", "", "", "unit_cap_reached"]
+    assert all(result.amount == 0 and result.receipt for result in results)
     with pytest.raises(Conflict) as refused:
         settlement.claim(market.department.context, agreement_id)
     assert refused.value.code == "nothing_to_claim"
@@ -186,14 +220,14 @@ def test_free_sharing_counts_units_and_needs_no_money(market: Market, grant_id: 
 def test_the_grants_count_is_kept_over_agreements(market: Market) -> None:
     grant_id = market.grant(max_uses=3)
     first, second = market.open(grant_id), market.open(grant_id)
-    reasons = [market.call(each, 1).reason for each in (first, second, first, second)]
+    reasons = [market.call(value, 1).reason for value in (first, second, first, second)]
     assert reasons == ["", "", "", "grant_used_up"]
 
 
 def test_a_revoked_grant_stops_at_the_owner_at_once(market: Market) -> None:
     grant_id = market.grant()
     agreement_id = market.open(grant_id)
-    assert market.call(agreement_id).ending == Ending.SERVED
+    assert market.call(agreement_id).status == CallStatus.SERVED
     market.revoke(grant_id)
     assert market.call(agreement_id).reason == "grant_revoked"
 
@@ -206,24 +240,31 @@ def test_gateways_stop_at_notice(market: Market, agreement_id: bytes) -> None:
     assert market.call(agreement_id).reason == "agreement_in_notice"
 
 
-def test_a_stale_view_serves_nothing_and_takes_no_place(market: Market, agreement_id: bytes) -> None:
+def test_a_stale_view_serves_nothing_and_takes_no_place(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     view = market.department.context.view
     bound, view.stale_seconds = view.stale_seconds, -1.0
-    patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
+    patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.0
     try:
         with pytest.raises(Unavailable) as refused:
             market.call(agreement_id, 2, key="stale")
     finally:
-        view.stale_seconds, buyer_side.PATIENCE_SECONDS = bound, patience
-    assert (refused.value.code, refused.value.context["cause"]) == ("call_outstanding", "chain_view_stale")
+        view.stale_seconds, buyer_side.RETRY_SECONDS = bound, patience
+    assert (refused.value.code, refused.value.context["cause"]) == (
+        "call_outstanding",
+        "chain_view_stale",
+    )
     assert market.call(agreement_id, 2, key="stale").seq == 2
 
 
-# --- Repetition, loss, restarts --------------------------------------------------------------------------------------------------
+# --- Repetition, loss, restarts -------------------------------------------------------------------
 
 
-def test_the_same_key_gives_the_same_result_and_is_paid_once(market: Market, agreement_id: bytes) -> None:
+def test_the_same_key_gives_the_same_result_and_is_paid_once(
+    market: Market, agreement_id: bytes
+) -> None:
     first = market.call(agreement_id, 4, key="once")
     assert market.call(agreement_id, 4, key="once") == first
     market.bank.restarted()
@@ -235,27 +276,34 @@ def test_the_same_key_gives_the_same_result_and_is_paid_once(market: Market, agr
 
 def test_two_callers_with_one_key_get_one_call(market: Market, agreement_id: bytes) -> None:
     async def both() -> list[Any]:
-        made = [metering.call(market.bank.context, agreement_id, _query(1), idempotency_key="both") for _ in range(3)]
+        made = [
+            metering.call(market.bank.context, agreement_id, _query(1), idempotency_key="both")
+            for _ in range(3)
+        ]
         return await asyncio.gather(*made)
 
-    assert {each.seq for each in market.run(both())} == {1}
+    assert {item.seq for item in market.run(both())} == {1}
 
 
-def test_a_lost_answer_is_asked_for_again_and_paid_once(market: Market, agreement_id: bytes) -> None:
+def test_a_lost_answer_is_asked_for_again_and_paid_once(
+    market: Market, agreement_id: bytes
+) -> None:
     market.bank.peers.lost = 1
     result = market.call(agreement_id, 3, key="lost")
-    assert (result.seq, result.ending) == (1, Ending.SERVED)
-    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 50
+    assert (result.seq, result.status) == (1, CallStatus.SERVED)
+    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).totals.amount == 50
 
 
-def test_a_request_left_open_by_a_crash_is_finished_by_the_next_process(market: Market, agreement_id: bytes) -> None:
+def test_a_request_left_open_by_a_crash_is_finished_by_the_next_process(
+    market: Market, agreement_id: bytes
+) -> None:
     market.bank.peers.lost = 1
-    patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
+    patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.0
     try:
         with pytest.raises(Unavailable):
             market.call(agreement_id, 3, key="crash")
     finally:
-        buyer_side.PATIENCE_SECONDS = patience
+        buyer_side.RETRY_SECONDS = patience
     market.bank.restarted()
     market.department.restarted()
     assert market.call(agreement_id, 5).seq == 2
@@ -267,17 +315,28 @@ def test_a_gateway_that_restarts_goes_on_where_it_was(market: Market, agreement_
         market.call(agreement_id, number)
         market.department.restarted()
     assert market.call(agreement_id).seq == 4
-    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 200
+    assert (
+        market.run(Gateway.of(market.department.context).trade(agreement_id)).totals.amount == 200
+    )
 
 
 def put_back(market: Market, path: Path) -> Context:
-    """The bank's node over a copy of its database as it is now, to go on from later as from an old backup."""
-    with sqlite3.connect(market.bank.context.database.engine.url.database) as now, sqlite3.connect(path) as copy_:
+    """The bank's node over a copy of its database as it is now, to go on from later as from an old
+    backup.
+    """
+    with (
+        sqlite3.connect(market.bank.context.database.engine.url.database) as now,
+        sqlite3.connect(path) as copy_,
+    ):
         now.backup(copy_)
-    return dataclasses.replace(market.bank.context, database=Database(f"sqlite:///{path}"), ports={})
+    return dataclasses.replace(
+        market.bank.context, database=Database(f"sqlite:///{path}"), ports={}
+    )
 
 
-def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(market: Market, agreement_id: bytes, tmp_path: Path) -> None:
+def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(
+    market: Market, agreement_id: bytes, tmp_path: Path
+) -> None:
     market.call(agreement_id)
     old = put_back(market, tmp_path / "old.db")
     market.call(agreement_id, 2)
@@ -292,14 +351,31 @@ def test_a_buyer_put_back_from_an_old_backup_signs_no_used_place_again(market: M
     market.bank.restarted()
 
 
-@pytest.mark.parametrize("shown", [{}, {"lanes": 5}, {"lanes": {"0": {}}}, {"lanes": {"0": None}}, "a request of somebody else's"])
-def test_a_provider_that_shows_no_request_of_the_buyers_own_stops_nothing(market: Market, agreement_id: bytes, shown: Any) -> None:
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {},
+        {"lanes": 5},
+        {"lanes": {"0": {}}},
+        {"lanes": {"0": None}},
+        "a request of somebody else's",
+    ],
+)
+def test_a_provider_that_shows_no_request_of_the_buyers_own_stops_nothing(
+    market: Market, agreement_id: bytes, shown: Any
+) -> None:
     market.call(agreement_id)
     market.bank.restarted()
     if isinstance(shown, str):
         request = dataclasses.replace(UsageRequest.from_json(last_wire(market)["request"]), seq=99)
         signature = market.department.context.sign(request)
-        shown = {"lanes": {"0": {"request": {"request": request.to_json(), "signature": "0x" + signature.hex()}}}}
+        shown = {
+            "lanes": {
+                "0": {
+                    "request": {"request": request.to_json(), "signature": "0x" + signature.hex()}
+                }
+            }
+        }
     market.bank.peers.altered = lambda value: value if "answers" in value else shown
     try:
         assert market.call(agreement_id, 2).seq == 2
@@ -312,16 +388,16 @@ def test_a_retry_after_revocation_voids_the_receipt(market: Market) -> None:
     agreement_id = market.open(grant_id)
     market.call(agreement_id)
     market.bank.peers.lost = 1
-    patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
+    patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.0
     try:
         with pytest.raises(Unavailable):
             market.call(agreement_id, 2, key="void")
     finally:
-        buyer_side.PATIENCE_SECONDS = patience
+        buyer_side.RETRY_SECONDS = patience
     market.revoke(grant_id)
     result = market.call(agreement_id, 2, key="void")
-    assert (result.ending, result.reason, result.amount) == (Ending.VOID, "grant_revoked", 0)
-    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 50
+    assert (result.status, result.reason, result.amount) == (CallStatus.VOID, "grant_revoked", 0)
+    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).totals.amount == 50
     market.department.restarted()
     market.bank.restarted()
     market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
@@ -329,7 +405,9 @@ def test_a_retry_after_revocation_voids_the_receipt(market: Market) -> None:
     assert compared.agree, compared.findings
 
 
-def test_a_request_with_a_salt_of_another_length_is_no_request(market: Any, agreement_id: bytes) -> None:
+def test_a_request_with_a_salt_of_another_length_is_no_request(
+    market: Any, agreement_id: bytes
+) -> None:
     """HMAC pads a salt with zeros: the longer ones would open the same commitment."""
     market.call(agreement_id)
     item = last_wire(market)
@@ -339,7 +417,7 @@ def test_a_request_with_a_salt_of_another_length_is_no_request(market: Any, agre
         assert found["error"]["code"] == "field_malformed"
 
 
-# --- A provider that cheats ------------------------------------------------------------------------------------------------------
+# --- A provider that cheats -----------------------------------------------------------------------
 
 
 def _altered(edit: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
@@ -381,15 +459,24 @@ def test_an_answer_that_contradicts_the_books_halts_the_lane(
         market.call(agreement_id, 3)
 
 
-# --- Vouchers and claims ---------------------------------------------------------------------------------------------------------
+# --- Vouchers and claims --------------------------------------------------------------------------
 
 
-def test_a_voucher_lower_than_what_was_delivered_is_refused(market: Market, agreement_id: bytes) -> None:
+def test_a_voucher_lower_than_what_was_delivered_is_refused(
+    market: Market, agreement_id: bytes
+) -> None:
     first = market.call(agreement_id)
     market.call(agreement_id, 2)
     voucher = Voucher(1, agreement_id, 0, 1, 1, 50, first.receipt)
     with pytest.raises(Conflict) as refused:
-        market.run(metering.take_voucher(market.department.context, market.bank.member, voucher, market.bank.context.sign(voucher)))
+        market.run(
+            metering.accept_voucher(
+                market.department.context,
+                market.bank.member,
+                voucher,
+                market.bank.context.sign(voucher),
+            )
+        )
     assert refused.value.code == "voucher_not_higher"
 
 
@@ -405,7 +492,9 @@ def test_only_the_provider_claims_and_nothing_twice(market: Market, agreement_id
     assert nothing.value.code == "nothing_to_claim"
 
 
-def test_closing_before_a_notice_or_within_its_window_is_refused(market: Market, agreement_id: bytes) -> None:
+def test_closing_before_a_notice_or_within_its_window_is_refused(
+    market: Market, agreement_id: bytes
+) -> None:
     with pytest.raises(Conflict) as unannounced:
         settlement.close(market.bank.context, agreement_id)
     assert unannounced.value.code == "no_notice"
@@ -424,10 +513,12 @@ def test_a_bank_reference_counts_once(market: Market) -> None:
         settlement.confirm_deposit(context, member=market.bank.member, amount=6, reference="twice")
     assert refused.value.code == "idempotency_key_reused"
     with pytest.raises(Forbidden):
-        settlement.confirm_deposit(market.bank.context, member=market.bank.member, amount=5, reference="own")
+        settlement.confirm_deposit(
+            market.bank.context, member=market.bank.member, amount=5, reference="own"
+        )
 
 
-# --- Agreements ------------------------------------------------------------------------------------------------------------------
+# --- Agreements -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -446,21 +537,25 @@ def test_a_bank_reference_counts_once(market: Market) -> None:
         ({"cap": 1000, "close_window_seconds": 7_776_001}, "window_too_long"),
     ],
 )
-def test_an_agreement_outside_the_rules_or_the_offer_is_refused(market: Market, grant_id: bytes, wanted: dict[str, Any], code: str) -> None:
+def test_an_agreement_outside_the_rules_or_the_offer_is_refused(
+    market: Market, grant_id: bytes, wanted: dict[str, Any], code: str
+) -> None:
     with pytest.raises(QiaolianError) as refused:
         market.propose(grant_id, **wanted)
     assert refused.value.code == code
 
 
 def test_a_split_that_is_not_whole_is_refused(market: Market) -> None:
-    from chain.statements import Share
+    from chain.statements.types import Share
 
     with pytest.raises(BadInput) as refused:
         market.offer(shares=(Share(market.department.member, 9999),))
     assert refused.value.code == "shares_not_whole"
 
 
-def test_a_proposal_is_signed_by_the_node_that_sends_it(market: Market, agreement_id: bytes) -> None:
+def test_a_proposal_is_signed_by_the_node_that_sends_it(
+    market: Market, agreement_id: bytes
+) -> None:
     stored = agreements.load(market.bank.context, agreement_id)
     assert stored.terms is not None
     with pytest.raises(Forbidden) as refused:
@@ -475,5 +570,5 @@ def test_a_proposal_is_signed_by_the_node_that_sends_it(market: Market, agreemen
     assert market.bank.context.signers[KeyPurpose.STATEMENT].address == stored.agreement.buyer_key
 
 
-def _query(number: int) -> Query:
-    return Query(f"92440700MA4W{number:06d}", ("seniority", "age"), "statistics")
+def _query(number: int) -> CallQuery:
+    return CallQuery(f"92440700MA4W{number:06d}", ("seniority", "age"), "statistics")

@@ -1,4 +1,6 @@
-"""Earned money is claimed without anybody at the provider thinking of it, and what stands in the way is an alarm."""
+"""Earned money is claimed without anybody at the provider thinking of it, and what stands in the
+way is an alarm.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.crypto import new_private_key
-from chain.errors import Conflict, QiaolianError, Unavailable
-from chain.keys import Secp256k1Signer
-from chain.ledger import Ledger
+from chain.core.crypto import new_private_key
+from chain.core.errors import Conflict, QiaolianError, Unavailable
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.records import AgreementRecord, LaneRecord
+from chain.keys.files import Secp256k1Signer
 from chain.outbox import OutboxWorker
 from chain.outbox.store import CALLS
-from chain.words import AgreementState, LaneWord
 from exchange.metering import service as metering
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import claims
@@ -27,7 +29,7 @@ from exchange.settlement import service as settlement
 from exchange.settlement.claims import ClaimMonitor
 from exchange.settlement.rules import (
     GRACE_SECONDS,
-    Acknowledged,
+    AcknowledgedAmount,
     ClaimPolicy,
     ClaimReason,
     ClaimStatus,
@@ -43,20 +45,20 @@ from tests.exchange.conftest import Market
 PATIENCE = 60.0
 NEVER = ClaimPolicy(min_fen=10**9, max_age_seconds=10**9)
 
-# --- The rules -------------------------------------------------------------------------------------
+# --- The rules ------------------------------------------------------------------------------------
 
 POLICY = ClaimPolicy(min_fen=1_000, max_age_seconds=600)
 NOW, END = 10_000, 20_000
-OPEN = AgreementState(5_000, 0, 0, 0, 1, 0, 0, 0)
-NOTICE = AgreementState(5_000, 0, 0, 0, 1, 9, 9_990, 0)
-CLOSED = AgreementState(5_000, 0, 5_000, 0, 1, 9, 9_990, 20)
+OPEN = AgreementRecord(5_000, 0, 0, 0, 1, 0, 0, 0)
+NOTICE = AgreementRecord(5_000, 0, 0, 0, 1, 9, 9_990, 0)
+CLOSED = AgreementRecord(5_000, 0, 5_000, 0, 1, 9, 9_990, 20)
 
 
 def lane(number: int, amount: int, *, claimed: int = 0, at: int = NOW) -> LaneBalance:
-    return LaneBalance(Acknowledged(number, 9, 9, amount), LaneWord(claimed, 1, 1), at)
+    return LaneBalance(AcknowledgedAmount(number, 9, 9, amount), LaneRecord(claimed, 1, 1), at)
 
 
-def decided(*lanes: LaneBalance, state: AgreementState = OPEN, now: int = NOW) -> tuple[Any, ...]:
+def decided(*lanes: LaneBalance, state: AgreementRecord = OPEN, now: int = NOW) -> tuple[Any, ...]:
     found = decide_claim(lanes, state, ends_at=END, policy=POLICY, now=now)
     return found.reason, found.unclaimed, found.lanes
 
@@ -72,7 +74,9 @@ def test_an_agreement_is_claimed_by_the_value_of_all_its_lanes() -> None:
 
 def test_an_agreement_is_claimed_by_the_age_of_its_oldest_call() -> None:
     assert decided(lane(0, 1), lane(1, 1, at=NOW - 600))[0] == ClaimReason.AGE
-    assert decided(lane(0, 1, claimed=1, at=0), lane(1, 1))[0] is None, "a lane that is paid has no age"
+    assert decided(lane(0, 1, claimed=1, at=0), lane(1, 1))[0] is None, (
+        "a lane that is paid has no age"
+    )
 
 
 def test_after_notice_or_the_agreed_end_one_fen_is_claimed_at_once() -> None:
@@ -101,19 +105,21 @@ def test_a_claim_is_an_alarm_when_refused_when_late_and_when_half_the_window_has
     assert not at_risk(status(unclaimed=0, refusal="over_cap"), NOW + GRACE_SECONDS)
 
 
-# --- Over the contracts ----------------------------------------------------------------------------
+# --- Over the contracts ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def grant_id(market: Market) -> bytes:
-    market.offer(most_lanes=256)
+    market.offer(max_lanes=256)
     found: bytes = market.grant()
     return found
 
 
 @contextmanager
 def claiming(market: Market, policy: ClaimPolicy = NEVER) -> Iterator[ClaimMonitor]:
-    """The provider's claim worker runs, as its node would run it, and its projector too; nobody does anything else there."""
+    """The provider's claim worker runs, as its node would run it, and its projector too; nobody
+    does anything else there.
+    """
     monitor = ClaimMonitor(market.department.context, policy)
     worker, stop = ClaimWorker(monitor), threading.Event()
     failures: list[BaseException] = []
@@ -149,8 +155,8 @@ def wait_until(holds: Callable[[], Any]) -> Any:
     return found
 
 
-def on_chain(market: Market, agreement_id: bytes) -> AgreementState:
-    found: AgreementState = market.department.context.ledger.settlement.agreement(agreement_id)
+def on_chain(market: Market, agreement_id: bytes) -> AgreementRecord:
+    found: AgreementRecord = market.department.context.ledger.settlement.agreement(agreement_id)
     return found
 
 
@@ -160,11 +166,15 @@ def claimed(market: Market, agreement_id: bytes, amount: int) -> None:
 
 def unclaimed(monitor: ClaimMonitor, agreement_id: bytes) -> int | None:
     """What the worker holds to be owed; None before it looked at the agreement."""
-    return {status.agreement_id: status.unclaimed for status in monitor.report.statuses}.get(agreement_id)
+    return {status.agreement_id: status.unclaimed for status in monitor.report.statuses}.get(
+        agreement_id
+    )
 
 
 def claim_operations(market: Market, agreement_id: bytes) -> list[str]:
-    query = sa.select(CALLS.c.operation_id).where(CALLS.c.operation_id.startswith(f"claim/{agreement_id.hex()}/"))
+    query = sa.select(CALLS.c.operation_id).where(
+        CALLS.c.operation_id.startswith(f"claim/{agreement_id.hex()}/")
+    )
     with market.department.context.database.read() as session:
         return list(session.scalars(query))
 
@@ -174,7 +184,7 @@ def notice(market: Market, agreement_id: bytes) -> None:
     market.bank.done(f"notice/{agreement_id.hex()}")
 
 
-def close(market: Market, agreement_id: bytes) -> AgreementState:
+def close(market: Market, agreement_id: bytes) -> AgreementRecord:
     market.mine(5, 20)
     settlement.close(market.bank.context, agreement_id)
     market.bank.done(f"close/{agreement_id.hex()}")
@@ -183,16 +193,24 @@ def close(market: Market, agreement_id: bytes) -> AgreementState:
 
 
 def reconciled(market: Market, agreement_id: bytes) -> dict[str, Any]:
-    """What the supervisor's report says of an agreement's money, once the supervisor has taken the chain's events."""
+    """What the supervisor's report says of an agreement's money, once the supervisor has taken the
+    chain's events.
+    """
     market.settle()
-    report = market.run(reconciliation.report(market.supervisor.context, PageRequest(200), state="closed"))
-    (found,) = [row for row in report["agreements"] if row["agreementId"] == "0x" + agreement_id.hex()]
+    report = market.run(
+        reconciliation.report(market.supervisor.context, PageRequest(200), state="closed")
+    )
+    (found,) = [
+        row for row in report["agreements"] if row["agreementId"] == "0x" + agreement_id.hex()
+    ]
     assert report["lost"] == str(sum(int(row["money"]["lost"]) for row in report["agreements"]))
     money: dict[str, Any] = found["money"]
     return money
 
 
-def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(market: Market, grant_id: bytes) -> None:
+def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = market.open(grant_id, cap=2_000)
     with claiming(market, ClaimPolicy()):
         assert sum(market.call(agreement_id, number).amount for number in range(21)) == 1_050
@@ -205,10 +223,15 @@ def test_all_that_was_acknowledged_is_paid_though_nobody_at_the_provider_acts(ma
     money = reconciled(market, agreement_id)
     names = ("earned", "acknowledged", "claimed", "paid", "unclaimed", "lost")
     assert [money[name] for name in names] == ["1050", "1050", "1050", "1050", "0", "0"]
-    assert [(part["basisPoints"], part["due"], part["paid"]) for part in money["parts"]] == [(9000, "945", "945"), (1000, "105", "105")]
+    assert [(part["basisPoints"], part["due"], part["paid"]) for part in money["parts"]] == [
+        (9000, "945", "945"),
+        (1000, "105", "105"),
+    ]
 
 
-def test_before_a_notice_money_is_claimed_by_value_and_by_age(market: Market, grant_id: bytes) -> None:
+def test_before_a_notice_money_is_claimed_by_value_and_by_age(
+    market: Market, grant_id: bytes
+) -> None:
     by_value, by_age = market.open(grant_id, cap=500), market.open(grant_id, cap=500)
     for _ in range(4):
         market.call(by_value)
@@ -221,8 +244,13 @@ def test_before_a_notice_money_is_claimed_by_value_and_by_age(market: Market, gr
     assert not on_chain(market, by_age).notice_at
 
 
-def test_money_is_claimed_at_the_agreed_end_before_anybody_gives_notice(market: Market, grant_id: bytes) -> None:
-    ends_at = market.department.context.ledger.block(market.department.context.ledger.height()).timestamp + 1_000
+def test_money_is_claimed_at_the_agreed_end_before_anybody_gives_notice(
+    market: Market, grant_id: bytes
+) -> None:
+    ends_at = (
+        market.department.context.ledger.block(market.department.context.ledger.height()).timestamp
+        + 1_000
+    )
     agreement_id = market.open(grant_id, cap=500, ends_at=ends_at)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -232,7 +260,9 @@ def test_money_is_claimed_at_the_agreed_end_before_anybody_gives_notice(market: 
     assert not on_chain(market, agreement_id).notice_at
 
 
-def test_an_idle_agreement_is_neither_claimed_nor_proved_again_and_again(market: Market, grant_id: bytes) -> None:
+def test_an_idle_agreement_is_neither_claimed_nor_proved_again_and_again(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -240,17 +270,21 @@ def test_an_idle_agreement_is_neither_claimed_nor_proved_again_and_again(market:
     monitor.round()
     assert unclaimed(monitor, agreement_id) == 50
     context, looks = market.department.context, []
-    words = context.view.words
-    context.view.words = lambda *asked, **options: looks.append(asked) or words(*asked, **options)
+    words = context.view.proved_values
+    context.view.proved_values = lambda *asked, **options: (
+        looks.append(asked) or words(*asked, **options)
+    )
     try:
         for _ in range(5):
             monitor.round()
     finally:
-        del context.view.words
+        del context.view.proved_values
     assert (looks, claim_operations(market, agreement_id)) == ([], [])
 
 
-def test_lanes_beyond_one_transaction_are_claimed_in_several(market: Market, grant_id: bytes, ask: Any) -> None:
+def test_lanes_beyond_one_transaction_are_claimed_in_several(
+    market: Market, grant_id: bytes, ask: Any
+) -> None:
     agreement_id = market.open(grant_id, cap=10_000, lanes=100)
 
     async def many() -> None:
@@ -265,7 +299,9 @@ def test_lanes_beyond_one_transaction_are_claimed_in_several(market: Market, gra
     assert len(claim_operations(market, agreement_id)) >= 2
 
 
-def test_a_claim_made_twice_is_one_and_after_closing_it_is_refused_for_good(market: Market, grant_id: bytes) -> None:
+def test_a_claim_made_twice_is_one_and_after_closing_it_is_refused_for_good(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -287,7 +323,9 @@ def refusal(action: Callable[[], Any]) -> str:
     return caught.value.code
 
 
-def test_a_claim_that_a_person_makes_beside_the_worker_pays_once(market: Market, grant_id: bytes) -> None:
+def test_a_claim_that_a_person_makes_beside_the_worker_pays_once(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = market.open(grant_id, cap=500)
     for _ in range(3):
         market.call(agreement_id)
@@ -314,7 +352,9 @@ def test_a_suspended_provider_still_claims(market: Market, grant_id: bytes) -> N
         market.settle()
 
 
-def test_a_worker_started_anew_claims_what_the_former_one_left(market: Market, grant_id: bytes) -> None:
+def test_a_worker_started_anew_claims_what_the_former_one_left(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = market.open(grant_id, cap=500)
     market.call(agreement_id)
     market.call(agreement_id)
@@ -324,7 +364,7 @@ def test_a_worker_started_anew_claims_what_the_former_one_left(market: Market, g
         claimed(market, agreement_id, 50)
 
 
-# --- Alarms ----------------------------------------------------------------------------------------
+# --- Alarms ---------------------------------------------------------------------------------------
 
 
 def alarm(monitor: ClaimMonitor) -> QiaolianError | None:
@@ -386,9 +426,15 @@ def owed(market: Market, grant_id: bytes) -> bytes:
     return agreement_id
 
 
-def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: Market, grant_id: bytes, caplog: Any) -> None:
+def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(
+    market: Market, grant_id: bytes, caplog: Any
+) -> None:
     agreement_id = owed(market, grant_id)
-    with caplog.at_level(logging.WARNING, logger="qiaolian.claims"), another_key(market), claiming(market) as monitor:
+    with (
+        caplog.at_level(logging.WARNING, logger="qiaolian.claims"),
+        another_key(market),
+        claiming(market) as monitor,
+    ):
         notice(market, agreement_id)
         found = wait_until(lambda: alarm(monitor))
         assert found.code == "claims_at_risk"
@@ -396,11 +442,21 @@ def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: M
             assert part in found.sentence
         listed = claims.claims(market.department.context, PageRequest(200))["agreements"]
         (shown,) = [row for row in listed if row["agreementId"] == "0x" + agreement_id.hex()]
-        assert (shown["refusal"], shown["atRisk"], shown["due"]) == ("not_member_key", True, "closing")
+        assert (shown["refusal"], shown["atRisk"], shown["due"]) == (
+            "not_member_key",
+            True,
+            "closing",
+        )
         checked = monitor.report.checked_at
         wait_until(lambda: monitor.report.checked_at > checked)
-        assert monitor.refusals == 1, "a refusal is counted once, and the claim is not sent again at once"
-    alarms = [line for line in caplog.records if line.name == "qiaolian.claims" and "not_member_key" in line.message]
+        assert monitor.refusals == 1, (
+            "a refusal is counted once, and the claim is not sent again at once"
+        )
+    alarms = [
+        line
+        for line in caplog.records
+        if line.name == "qiaolian.claims" and "not_member_key" in line.message
+    ]
     assert len(alarms) == 1, "logged once for each change"
     with claiming(market) as monitor:
         claimed(market, agreement_id, 50)
@@ -408,7 +464,9 @@ def test_a_claim_the_chain_refuses_is_an_alarm_and_is_sent_again_later(market: M
         wait_until(lambda: alarm(monitor) is None)
 
 
-def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(market: Market, grant_id: bytes) -> None:
+def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = owed(market, grant_id)
     monitor = ClaimMonitor(market.department.context, NEVER)
     monitor.round()
@@ -431,7 +489,9 @@ def test_an_outbox_that_does_not_run_is_an_alarm_before_and_after_a_notice(marke
         claimed(market, agreement_id, 50)
 
 
-def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_money_whose_agreement_cannot_be_looked_at_is_an_alarm(
+    market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owed(market, grant_id)
     context = market.department.context
     monitor = ClaimMonitor(context, NEVER)

@@ -1,4 +1,6 @@
-"""Cooperative closing: final totals that both sides signed pay and refund at once; nothing is served after them, and no money waits or is lost."""
+"""Cooperative closing: final totals that both sides signed pay and refund at once; nothing is
+served after them, and no money waits or is lost.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,21 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.bundle import verify
-from chain.canonical import dumps
-from chain.errors import Conflict, QiaolianError, Unavailable
-from chain.statements import FinalSettlement, UsageRequest, Voucher
+from chain.bundle.verifier import verify
+from chain.core.canonical import dumps
+from chain.core.errors import Conflict, QiaolianError, Unavailable
+from chain.statements.types import FinalSettlement, UsageRequest, Voucher
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway
-from exchange.metering.model import Head
+from exchange.metering.model import LaneState
 from exchange.metering.rules import closing_voucher
-from exchange.metering.store import GATEWAY, StoredFinalSettlement
+from exchange.metering.store import GATEWAY, FinalSettlementRow
+from exchange.proof_profile import check_lane, check_trade
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import bundles, closing, rules
 from exchange.settlement import service as settlement
-from exchange.story import check_lane, check_trade
 from registry.evidence.store import ENTRIES, PENDING
 from tests.exchange.conftest import Market, Node
 
@@ -42,7 +44,9 @@ def grant_id(market: Market) -> bytes:
 
 @pytest.fixture
 def agreement_id(market: Market, grant_id: bytes) -> Iterator[bytes]:
-    """An open agreement of two lanes; afterwards both nodes are as restarted, and the line is whole."""
+    """An open agreement of two lanes; afterwards both nodes are as restarted, and the line is
+    whole.
+    """
     found: bytes = market.open(grant_id, cap=1000, lanes=2)
     yield found
     for node in (market.bank, market.department):
@@ -52,11 +56,13 @@ def agreement_id(market: Market, grant_id: bytes) -> Iterator[bytes]:
 
 def end(market: Market, agreement_id: bytes, side: str = "bank", **how: bool) -> dict[str, Any]:
     """End the agreement from one side, impatiently."""
-    patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.1
+    patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.1
     try:
-        found: dict[str, Any] = market.run(closing.end(getattr(market, side).context, agreement_id, **how))
+        found: dict[str, Any] = market.run(
+            closing.end(getattr(market, side).context, agreement_id, **how)
+        )
     finally:
-        buyer_side.PATIENCE_SECONDS = patience
+        buyer_side.RETRY_SECONDS = patience
     return found
 
 
@@ -96,45 +102,63 @@ def logged(node: Node, statement: Any) -> int:
     """How often a node's log names a statement."""
     digest = statement.digest(node.context.domain("TradeSettlement"))
     with node.context.database.read() as session:
-        return sum(session.scalar(sa.select(sa.func.count()).where(table.c.digest == digest)) or 0 for table in (ENTRIES, PENDING))
+        return sum(
+            session.scalar(sa.select(sa.func.count()).where(table.c.digest == digest)) or 0
+            for table in (ENTRIES, PENDING)
+        )
 
 
 # --- The way that leads to an end ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_either_side_ends_at_once_and_everything_delivered_is_paid(market: Market, agreement_id: bytes, side: str) -> None:
+def test_either_side_ends_at_once_and_everything_delivered_is_paid(
+    market: Market, agreement_id: bytes, side: str
+) -> None:
     before = market.department.context.ledger.settlement.account(market.department.member)
     for number in range(5):
         market.call(agreement_id, number)
     answer = end(market, agreement_id, side)
     assert answer["way"] == "cooperative"
     state = settled(market, agreement_id)
-    assert (state.paid, state.refunded, state.notice_at) == (250, 750, 0), "the last call too, without a window"
+    assert (state.paid, state.refunded, state.notice_at) == (250, 750, 0), (
+        "the last call too, without a window"
+    )
     assert state.closed_at
     after = market.department.context.ledger.settlement.account(market.department.member)
     assert after.earned - before.earned == 225, "90 %, once, though both sides sent it"
     totals = FinalSettlement.from_json(answer["finalSettlement"]["settlement"])
-    assert market.bank.context.ledger.settlement.final_settlement(agreement_id) == totals.struct_hash()
+    assert (
+        market.bank.context.ledger.settlement.final_settlement(agreement_id) == totals.struct_hash()
+    )
     for node in (market.bank, market.department):
         assert stored(node, agreement_id) == "settled"
         assert logged(node, totals) == 1
     assert end(market, agreement_id, side)["way"] == "closed"
-    assert market.run(reconciliation.reconcile(market.supervisor.context, agreement_id)).findings == []
+    assert (
+        market.run(reconciliation.reconcile(market.supervisor.context, agreement_id)).findings == []
+    )
     assert settlement.accounts(market.bank.context)["conserved"] is True
 
 
-def test_what_was_claimed_before_is_paid_once_and_nothing_is_left_to_claim(market: Market, agreement_id: bytes) -> None:
+def test_what_was_claimed_before_is_paid_once_and_nothing_is_left_to_claim(
+    market: Market, agreement_id: bytes
+) -> None:
     for number in range(5):
         market.call(agreement_id, number)
     market.claim(agreement_id)
     assert on_chain(market, agreement_id).acknowledged == 200
     end(market, agreement_id)
     assert settled(market, agreement_id).paid == 250
-    assert refused(lambda: settlement.claim(market.department.context, agreement_id)) == "nothing_to_claim"
+    assert (
+        refused(lambda: settlement.claim(market.department.context, agreement_id))
+        == "nothing_to_claim"
+    )
 
 
-def test_a_claim_on_its_way_and_the_closing_do_not_harm_each_other(market: Market, agreement_id: bytes) -> None:
+def test_a_claim_on_its_way_and_the_closing_do_not_harm_each_other(
+    market: Market, agreement_id: bytes
+) -> None:
     for number in range(3):
         market.call(agreement_id, number)
     market.department.context.ledger.rpc.call("evm_setAutomine", False)
@@ -152,11 +176,13 @@ def test_a_claim_on_its_way_and_the_closing_do_not_harm_each_other(market: Marke
             market.department.done(operation)
         except QiaolianError as error:
             code = error.code
-        assert code in (None, "agreement_is_closed"), "mined before or after, a final outcome either way"
+        assert code in (None, "agreement_is_closed"), (
+            "mined before or after, a final outcome either way"
+        )
 
 
 def test_free_sharing_ends_cooperatively_without_money(market: Market) -> None:
-    market.offer(price=0, most_cap=0, most_units=100, most_per_call=0)
+    market.offer(price=0, max_cap=0, max_units=100, max_per_call=0)
     try:
         agreement_id = market.open(market.grant(), cap=0, max_units=10)
         market.call(agreement_id)
@@ -187,7 +213,9 @@ def test_a_closing_after_notice_needs_no_window(market: Market, agreement_id: by
 # --- Nothing is served after the provider signed -------------------------------------------------
 
 
-def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(market: Market, agreement_id: bytes) -> None:
+def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     path, body = market.bank.peers.sent[-1]
     assert path == "/v1/peer/calls"
@@ -198,17 +226,34 @@ def test_nothing_is_served_or_asked_for_after_the_totals_are_signed(market: Mark
             market.department.restarted()
         assert refused(lambda: market.call(agreement_id, 2)) == "agreement_final"
         item = body["requests"][-1]
-        request = UsageRequest.from_json({**item["request"], "seq": 2, "acknowledgedUnits": 1, "acknowledgedAmount": "50"})
-        for sent in (item, {**item, "request": request.to_json(), "signature": "0x" + market.bank.context.sign(request).hex()}):
-            (answer,) = market.run(metering.serve(market.department.context, market.bank.member, [sent]))
+        request = UsageRequest.from_json(
+            {**item["request"], "seq": 2, "acknowledgedUnits": 1, "acknowledgedAmount": "50"}
+        )
+        for sent in (
+            item,
+            {
+                **item,
+                "request": request.to_json(),
+                "signature": "0x" + market.bank.context.sign(request).hex(),
+            },
+        ):
+            (answer,) = market.run(
+                metering.serve(market.department.context, market.bank.member, [sent])
+            )
             assert answer["error"]["code"] == "agreement_final"
     assert places(market.department, agreement_id) == 1, "no place was taken"
 
 
-def test_a_call_under_way_is_in_the_totals_or_is_not_made(market: Market, agreement_id: bytes, ask: Any) -> None:
+def test_a_call_under_way_is_in_the_totals_or_is_not_made(
+    market: Market, agreement_id: bytes, ask: Any
+) -> None:
     async def both() -> list[Any]:
-        calls = [metering.call(market.bank.context, agreement_id, ask(number)) for number in range(6)]
-        return await asyncio.gather(*calls, closing.end(market.bank.context, agreement_id), return_exceptions=True)
+        calls = [
+            metering.call(market.bank.context, agreement_id, ask(number)) for number in range(6)
+        ]
+        return await asyncio.gather(
+            *calls, closing.end(market.bank.context, agreement_id), return_exceptions=True
+        )
 
     *calls, answer = market.run(both())
     assert answer["way"] == "cooperative"
@@ -221,11 +266,16 @@ def test_a_call_under_way_is_in_the_totals_or_is_not_made(market: Market, agreem
 # --- Lost answers, crashes -----------------------------------------------------------------------
 
 
-def test_a_lost_answer_is_asked_for_again_and_closes_once(market: Market, agreement_id: bytes) -> None:
+def test_a_lost_answer_is_asked_for_again_and_closes_once(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     market.bank.peers.lost = 1
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_timeout"
-    assert (stored(market.bank, agreement_id), stored(market.department, agreement_id)) == ("proposed", "signed")
+    assert (stored(market.bank, agreement_id), stored(market.department, agreement_id)) == (
+        "proposed",
+        "signed",
+    )
     assert refused(lambda: market.call(agreement_id, 2)) == "agreement_final"
     market.bank.restarted()
     market.department.restarted()
@@ -234,7 +284,9 @@ def test_a_lost_answer_is_asked_for_again_and_closes_once(market: Market, agreem
     assert places(market.department, agreement_id) == 1
 
 
-def test_totals_stored_before_a_crash_are_sent_by_the_next_process(market: Market, agreement_id: bytes) -> None:
+def test_totals_stored_before_a_crash_are_sent_by_the_next_process(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     market.bank.peers.broken = True
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_unreachable"
@@ -246,7 +298,9 @@ def test_totals_stored_before_a_crash_are_sent_by_the_next_process(market: Marke
     assert settled(market, agreement_id).paid == 50
 
 
-def test_a_buyers_worker_asks_again_after_a_crash_and_closes_once(market: Market, agreement_id: bytes) -> None:
+def test_a_buyers_worker_asks_again_after_a_crash_and_closes_once(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     market.bank.peers.broken = True
     assert refused(lambda: end(market, agreement_id, notice=False)) == "peer_unreachable"
@@ -257,8 +311,10 @@ def test_a_buyers_worker_asks_again_after_a_crash_and_closes_once(market: Market
     assert stored(market.bank, agreement_id) == "proposed"
     market.bank.peers.broken = False
     market.run(worker.round())
-    assert stored(market.bank, agreement_id) == "proposed", "a provider that does not answer is left alone for a while"
-    now = closing.LONGEST_PAUSE
+    assert stored(market.bank, agreement_id) == "proposed", (
+        "a provider that does not answer is left alone for a while"
+    )
+    now = closing.MAX_PAUSE
     market.run(worker.round())
     assert stored(market.bank, agreement_id) == "signed"
     assert settled(market, agreement_id).paid == 50
@@ -282,7 +338,9 @@ def test_a_buyers_worker_opens_the_lanes_again_when_the_provider_does_not_sign(
     market.call(agreement_id, 2)
 
 
-def test_a_provider_whose_commit_fails_has_signed_nothing_and_serves_on(market: Market, agreement_id: bytes) -> None:
+def test_a_provider_whose_commit_fails_has_signed_nothing_and_serves_on(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     engine = market.department.context.database.engine
@@ -300,7 +358,9 @@ def test_a_provider_whose_commit_fails_has_signed_nothing_and_serves_on(market: 
     market.call(agreement_id, 2)
 
 
-def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_later(market: Market, agreement_id: bytes) -> None:
+def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_later(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     context = market.department.context
@@ -321,7 +381,9 @@ def test_a_buyer_that_hangs_up_while_the_provider_signs_gets_the_same_signature_
     assert trade.final
 
 
-def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claimed(market: Market, agreement_id: bytes) -> None:
+def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claimed(
+    market: Market, agreement_id: bytes
+) -> None:
     for number in range(3):
         market.call(agreement_id, number)
     market.bank.peers.broken = True
@@ -333,14 +395,20 @@ def test_an_unanswered_closing_falls_back_to_notice_and_the_money_is_still_claim
     market.mine(5, 20)
     market.bank.done(settlement.close(market.bank.context, agreement_id)["operation"])
     market.settle()
-    assert on_chain(market, agreement_id).paid == 100, "all but the last call, which only the next signature acknowledges"
+    assert on_chain(market, agreement_id).paid == 100, (
+        "all but the last call, which only the next signature acknowledges"
+    )
     assert stored(market.bank, agreement_id) == "lapsed"
 
 
 # --- Refusals ------------------------------------------------------------------------------------
 
 
-def proposal(market: Market, agreement_id: bytes, edit: Callable[[FinalSettlement], FinalSettlement] | None = None) -> dict[str, Any]:
+def proposal(
+    market: Market,
+    agreement_id: bytes,
+    edit: Callable[[FinalSettlement], FinalSettlement] | None = None,
+) -> dict[str, Any]:
     """What the buyer's node sends, with edited totals signed by the buyer."""
     trade = market.run(Buyer.of(market.bank.context).trade(agreement_id))
     heads = {lane.number: lane.head for lane in trade.lanes if lane.head.seq}
@@ -356,7 +424,9 @@ def proposal(market: Market, agreement_id: bytes, edit: Callable[[FinalSettlemen
 
 
 def countersign(market: Market, body: dict[str, Any], caller: str | None = None) -> Any:
-    return market.run(closing.countersign(market.department.context, caller or market.bank.member, **body))
+    return market.run(
+        closing.countersign(market.department.context, caller or market.bank.member, **body)
+    )
 
 
 def lane_edit(**changes: Any) -> Callable[[FinalSettlement], FinalSettlement]:
@@ -365,7 +435,10 @@ def lane_edit(**changes: Any) -> Callable[[FinalSettlement], FinalSettlement]:
     def edit(totals: FinalSettlement) -> FinalSettlement:
         first = dataclasses.replace(totals.lanes[0], **changes)
         lanes = (first, *totals.lanes[1:])
-        sums = {"units": sum(lane.units for lane in lanes), "amount": sum(lane.amount for lane in lanes)}
+        sums = {
+            "units": sum(lane.units for lane in lanes),
+            "amount": sum(lane.amount for lane in lanes),
+        }
         return dataclasses.replace(totals, lanes=lanes, **sums)
 
     return edit
@@ -380,13 +453,19 @@ def lane_edit(**changes: Any) -> Callable[[FinalSettlement], FinalSettlement]:
         (lane_edit(units=0), "final_totals_differ"),
         (lane_edit(seq=2), "final_totals_differ"),
         (lane_edit(lane=1), "final_totals_differ"),
-        (lambda totals: dataclasses.replace(totals, lanes=(), units=0, amount=0), "final_totals_differ"),
+        (
+            lambda totals: dataclasses.replace(totals, lanes=(), units=0, amount=0),
+            "final_totals_differ",
+        ),
         (lambda totals: dataclasses.replace(totals, amount=0), "final_totals_differ"),
         (lambda totals: dataclasses.replace(totals, version=2), "wrong_version"),
     ],
 )
 def test_totals_other_than_the_providers_receipts_are_not_signed_and_service_goes_on(
-    market: Market, agreement_id: bytes, edit: Callable[[FinalSettlement], FinalSettlement], code: str
+    market: Market,
+    agreement_id: bytes,
+    edit: Callable[[FinalSettlement], FinalSettlement],
+    code: str,
 ) -> None:
     market.call(agreement_id)
     assert refused(lambda: countersign(market, proposal(market, agreement_id, edit))) == code
@@ -404,7 +483,9 @@ def test_both_totals_are_named_where_they_differ(market: Market, agreement_id: b
     assert caught.value.hint
 
 
-def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher(market: Market, agreement_id: bytes) -> None:
+def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher(
+    market: Market, agreement_id: bytes
+) -> None:
     market.call(agreement_id)
     body = proposal(market, agreement_id)
     assert refused(lambda: countersign(market, body, market.operator.member)) == "not_buyer"
@@ -416,7 +497,10 @@ def test_totals_are_taken_from_the_buyer_under_its_pinned_key_with_every_voucher
     voucher: Voucher = dataclasses.replace(body["vouchers"][0][0], acknowledged_amount=49)
     lower = {**body, "vouchers": [(voucher, market.bank.context.sign(voucher))]}
     assert refused(lambda: countersign(market, lower)) == "acknowledgement_differs"
-    forged = {**body, "vouchers": [(body["vouchers"][0][0], market.department.context.sign(voucher))]}
+    forged = {
+        **body,
+        "vouchers": [(body["vouchers"][0][0], market.department.context.sign(voucher))],
+    }
     assert refused(lambda: countersign(market, forged)) == "wrong_signer"
     assert stored(market.department, agreement_id) is None
 
@@ -448,9 +532,17 @@ def test_signed_totals_are_not_replaced_by_others(market: Market, agreement_id: 
 def test_only_the_parties_see_or_ask(market: Market, agreement_id: bytes) -> None:
     assert refused(lambda: end(market, agreement_id, "supervisor")) == "not_party"
     outsider = market.operator.member
-    assert refused(lambda: market.run(closing.requested(market.bank.context, outsider, agreement_id))) == "not_provider"
-    assert refused(lambda: closing.shown(market.bank.context, outsider, agreement_id)) == "not_party"
-    assert refused(lambda: closing.shown(market.bank.context, market.bank.member, agreement_id)) == "final_settlement_unknown"
+    assert (
+        refused(lambda: market.run(closing.requested(market.bank.context, outsider, agreement_id)))
+        == "not_provider"
+    )
+    assert (
+        refused(lambda: closing.shown(market.bank.context, outsider, agreement_id)) == "not_party"
+    )
+    assert (
+        refused(lambda: closing.shown(market.bank.context, market.bank.member, agreement_id))
+        == "final_settlement_unknown"
+    )
 
 
 def test_a_halted_lane_is_not_closed_over(market: Market, agreement_id: bytes) -> None:
@@ -465,7 +557,7 @@ def test_a_halted_lane_is_not_closed_over(market: Market, agreement_id: bytes) -
 HEADS = st.dictionaries(
     st.integers(0, 255),
     st.builds(
-        Head,
+        LaneState,
         seq=st.integers(0, 2**32),
         units=st.integers(0, 2**40),
         amount=st.integers(0, 2**60),
@@ -477,7 +569,7 @@ HEADS = st.dictionaries(
 
 
 @given(HEADS)
-def test_the_totals_are_the_sum_of_the_used_lanes_in_order(heads: dict[int, Head]) -> None:
+def test_the_totals_are_the_sum_of_the_used_lanes_in_order(heads: dict[int, LaneState]) -> None:
     totals = rules.final_settlement(b"\x07" * 32, heads)
     used = {number: head for number, head in heads.items() if head.seq}
     assert [lane.lane for lane in totals.lanes] == sorted(used)
@@ -487,10 +579,13 @@ def test_the_totals_are_the_sum_of_the_used_lanes_in_order(heads: dict[int, Head
 
 
 @given(HEADS, st.integers(0, 255), st.sampled_from(["seq", "units", "amount"]))
-def test_any_other_total_is_refused(heads: dict[int, Head], lane: int, field: str) -> None:
+def test_any_other_total_is_refused(heads: dict[int, LaneState], lane: int, field: str) -> None:
     totals = rules.final_settlement(b"\x07" * 32, heads)
-    head = heads.get(lane, Head())
-    other = {**heads, lane: dataclasses.replace(head, **{"seq": head.seq or 1, field: getattr(head, field) + 1})}
+    head = heads.get(lane, LaneState())
+    other = {
+        **heads,
+        lane: dataclasses.replace(head, **{"seq": head.seq or 1, field: getattr(head, field) + 1}),
+    }
     with pytest.raises(Conflict):
         rules.require_final_settlement(totals, other)
 
@@ -510,18 +605,27 @@ def closed(market: Market, grant_id: bytes) -> tuple[bytes, bytes, bytes]:
     settled(market, agreement_id)
     market.anchor()
     context = market.department.context
-    return agreement_id, bundles.trade_bundle(context, agreement_id, 0, 3), bundles.lane_bundle(context, agreement_id, 0)
+    return (
+        agreement_id,
+        bundles.trade_bundle(context, agreement_id, 0, 3),
+        bundles.lane_bundle(context, agreement_id, 0),
+    )
 
 
-def test_bundles_show_the_cooperative_closing(market: Market, closed: tuple[bytes, bytes, bytes]) -> None:
+def test_bundles_show_the_cooperative_closing(
+    market: Market, closed: tuple[bytes, bytes, bytes]
+) -> None:
     for made in closed[1:]:
         report = verify(made, market.trust, CHECKERS)
-        assert any("Both sides signed final totals of 3 units and 150 fen" in said for said in report.proved)
+        assert any(
+            "Both sides signed final totals of 3 units and 150 fen" in said
+            for said in report.proved
+        )
         assert any("150 were paid and 850 refunded" in said for said in report.proved)
 
 
 def of_kind(value: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    return [each for each in value["statements"] if each["type"] == kind]
+    return [statement for statement in value["statements"] if statement["type"] == kind]
 
 
 def drop_one_signature(value: dict[str, Any]) -> None:
@@ -540,28 +644,44 @@ def other_amount(value: dict[str, Any]) -> None:
     ],
 )
 def test_a_bundle_with_other_final_totals_is_refused(
-    market: Market, closed: tuple[bytes, bytes, bytes], edit: Callable[[dict[str, Any]], None], codes: set[str]
+    market: Market,
+    closed: tuple[bytes, bytes, bytes],
+    edit: Callable[[dict[str, Any]], None],
+    codes: set[str],
 ) -> None:
     value = json.loads(closed[1])
     edit(value)
     assert refused(lambda: verify(dumps(value), market.trust, CHECKERS)) in codes
 
 
-def test_totals_that_both_signed_but_the_chain_did_not_take_are_no_proof(market: Market, closed: tuple[bytes, bytes, bytes]) -> None:
-    """Two parties that sign other totals afterwards cannot pass them off as what the chain closed by."""
+def test_totals_that_both_signed_but_the_chain_did_not_take_are_no_proof(
+    market: Market, closed: tuple[bytes, bytes, bytes]
+) -> None:
+    """Two parties that sign other totals afterwards cannot pass them off as what the chain closed
+    by.
+    """
     value = json.loads(closed[1])
     for entry in of_kind(value, "FinalSettlement"):
         entry["message"]["amount"] = entry["message"]["lanes"][0]["amount"] = "140"
     totals = FinalSettlement.from_json(of_kind(value, "FinalSettlement")[0]["message"])
-    for entry, node in zip(of_kind(value, "FinalSettlement"), (market.department, market.bank), strict=True):
+    for entry, node in zip(
+        of_kind(value, "FinalSettlement"), (market.department, market.bank), strict=True
+    ):
         entry["signature"] = "0x" + node.context.sign(totals).hex()
-    assert refused(lambda: verify(dumps(value), market.trust, CHECKERS)) == "final_settlement_differs"
+    assert (
+        refused(lambda: verify(dumps(value), market.trust, CHECKERS)) == "final_settlement_differs"
+    )
 
 
-def test_the_supervisor_sees_the_way_an_agreement_ended(market: Market, closed: tuple[bytes, bytes, bytes]) -> None:
+def test_the_supervisor_sees_the_way_an_agreement_ended(
+    market: Market, closed: tuple[bytes, bytes, bytes]
+) -> None:
     with market.department.context.database.read() as session:
-        row = session.get_one(StoredFinalSettlement, closed[0])
-    assert market.supervisor.context.ledger.settlement.final_settlement(closed[0]) == row.settlement_hash
+        row = session.get_one(FinalSettlementRow, closed[0])
+    assert (
+        market.supervisor.context.ledger.settlement.final_settlement(closed[0])
+        == row.settlement_hash
+    )
 
 
 def test_the_chain_view_must_be_fresh_to_sign(market: Market, agreement_id: bytes) -> None:

@@ -1,4 +1,6 @@
-"""What a lane's bundle may claim: lanes signed by both parties over a chain made by hand, so that both can lie together."""
+"""What a lane's bundle may claim: lanes signed by both parties over a chain made by hand, so that
+both can lie together.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ from typing import Any
 import coincurve
 import pytest
 
-from chain import bundle
-from chain.canonical import dumps
-from chain.crypto import keccak256
-from chain.eip712 import Domain
-from chain.errors import VerificationError
-from chain.keys import Secp256k1Signer
-from chain.statements import Outcome, ReceiptVoid, UsageReceipt, Voucher
-from exchange.story import MAX_VIEW_LAG, check_lane
+from chain.bundle import verifier as bundle
+from chain.core.canonical import dumps
+from chain.core.crypto import keccak256
+from chain.core.errors import VerificationError
+from chain.ethereum.eip712 import Domain
+from chain.keys.files import Secp256k1Signer
+from chain.statements.types import ReceiptVoid, UsageOutcome, UsageReceipt, Voucher
+from exchange.proof_profile import MAX_VIEW_LAG, check_lane
 from scripts.benches import made_chain
 from scripts.benches.made_chain import FIRST_BLOCK_TIME
 from scripts.benches.made_lane import ANCHORED_AT, HEAD_AT, VIEW_AT, MadeLane, viewed_at
@@ -40,93 +42,124 @@ def limits(lane: MadeLane) -> str:
     return " ".join(checked(lane).limits)
 
 
-# --- What was left out ----------------------------------------------------------------------------------------------------------
+# --- What was left out ----------------------------------------------------------------------------
 
 
 def test_a_free_lane_cut_short_is_never_called_whole() -> None:
     """Nothing on the chain counts free calls: three of ten places look like a lane of three."""
-    lane = MadeLane(places=10, price=0, shown=3, closed=False)
+    lane = MadeLane(calls=10, price=0, shown=3, closed=False)
     report = checked(lane)
-    assert "Lane 0 is shown from place 1 to 3, none missing between: 3 served, 0 refused." in report.proved
-    assert "Nothing shows whether the lane has places after 3: the chain keeps no count of free calls." in " ".join(report.limits)
-    assert not any("hole" in each or "whole" in each for each in report.proved)
+    assert (
+        "Lane 0 is shown from place 1 to 3, none missing between: 3 served, 0 refused."
+        in report.proved
+    )
+    assert (
+        "Nothing shows whether the lane has places after 3: the chain keeps no count of free calls."
+        in " ".join(report.limits)
+    )
+    assert not any("hole" in name or "whole" in name for name in report.proved)
 
 
 def test_a_paid_lane_cut_below_what_the_chain_paid_is_refused() -> None:
-    assert refusal(MadeLane(places=10, shown=3, closed=False)) == "claim_differs"
+    assert refusal(MadeLane(calls=10, shown=3, closed=False)) == "claim_differs"
 
 
 def test_places_that_the_chain_knows_and_the_bundle_leaves_out_are_named() -> None:
-    """Refused calls at the end of a lane may be left out: they cost nothing, and the chain's own place says that they were."""
+    """Refused calls at the end of a lane may be left out: they cost nothing, and the chain's own
+    place says that they were.
+    """
 
     def refused_late(receipt: Any) -> Any:
         if receipt.seq <= 3:
             return receipt
         less = {"total_units": 3, "total_amount": 150, "units": 0, "amount": 0}
-        return replace(receipt, outcome=int(Outcome.REFUSED), reason="subject_unknown", **less)
+        return replace(receipt, outcome=int(UsageOutcome.REFUSED), reason="subject_unknown", **less)
 
-    report = checked(MadeLane(places=10, shown=3, closed=False, edit_receipt=refused_late))
-    assert "The chain has been paid up to place 10: places 4 to 10 are not in this bundle, and cost nothing." in report.proved
-    assert "places after 10: the chain knows a place only once it is claimed" in " ".join(report.limits)
+    report = checked(MadeLane(calls=10, shown=3, closed=False, edit_receipt=refused_late))
+    assert (
+        "The chain has been paid up to place 10: places 4 to 10 are not in this bundle, and cost nothing."
+        in report.proved
+    )
+    assert "places after 10: the chain knows a place only once it is claimed" in " ".join(
+        report.limits
+    )
 
 
 def test_a_lane_of_no_place_proves_nothing() -> None:
-    lane = MadeLane(places=1, price=0, closed=False)
+    lane = MadeLane(calls=1, price=0, closed=False)
     lane.shown = 1
     value = made_without(lane.bundle(), "UsageRequest", "UsageReceipt")
     with pytest.raises(VerificationError) as refused:
         bundle.verify(value, made_chain.trust(), {"lane": check_lane})
-    assert refused.value.code == "story_incomplete"
+    assert refused.value.code == "profile_incomplete"
 
 
 def made_without(data: bytes, *kinds: str) -> bytes:
     value = json.loads(data)
-    value["statements"] = [each for each in value["statements"] if each["type"] not in kinds]
+    value["statements"] = [
+        statement for statement in value["statements"] if statement["type"] not in kinds
+    ]
     return dumps(value)
 
 
-# --- When ---------------------------------------------------------------------------------------------------------------------
+# --- When -----------------------------------------------------------------------------------------
 
 
 def test_blocks_are_printed_with_their_time_or_the_time_they_had_been_made_by() -> None:
-    report = checked(MadeLane(places=1))
+    report = checked(MadeLane(calls=1))
     assert report.time == FIRST_BLOCK_TIME + HEAD_AT
-    assert any("opened in block 10 (no later than 2027-01-15 08:02:00 UTC)" in each for each in report.proved)
-    at_the_head = checked(MadeLane(places=1, anchored_at=HEAD_AT))
-    assert any(f"block {HEAD_AT} (2027-01-15 08:02:00 UTC)" in each for each in at_the_head.proved)
+    assert any(
+        "opened in block 10 (no later than 2027-01-15 08:02:00 UTC)" in name
+        for name in report.proved
+    )
+    at_the_head = checked(MadeLane(calls=1, anchored_at=HEAD_AT))
+    assert any(f"block {HEAD_AT} (2027-01-15 08:02:00 UTC)" in name for name in at_the_head.proved)
 
 
-def test_a_call_dated_back_before_the_revocation_is_reported_when_the_log_shows_it_only_afterwards() -> None:
-    """Both parties sign a view of block 50; the grant was revoked in block 60; the log shows the receipt by block 100."""
-    said = limits(MadeLane(places=3, revoked_at=60))
-    assert "The log shows the receipts of 3 places, 1 to 3, only after the grant's revocation" in said
+def test_a_call_dated_back_before_the_revocation_is_reported_when_the_log_shows_it_only_afterwards() -> (
+    None
+):
+    """Both parties sign a view of block 50; the grant was revoked in block 60; the log shows the
+    receipt by block 100.
+    """
+    said = limits(MadeLane(calls=3, revoked_at=60))
+    assert (
+        "The log shows the receipts of 3 places, 1 to 3, only after the grant's revocation" in said
+    )
     assert "the word of both parties" in said
-    assert any("The grant was revoked in block 60" in each for each in checked(MadeLane(places=3, revoked_at=60)).proved)
+    assert any(
+        "The grant was revoked in block 60" in name
+        for name in checked(MadeLane(calls=3, revoked_at=60)).proved
+    )
 
 
 def test_a_call_that_the_log_shows_before_the_revocation_is_not_doubted() -> None:
-    assert "only after the grant's revocation" not in limits(MadeLane(places=3, revoked_at=ANCHORED_AT + 1))
+    assert "only after the grant's revocation" not in limits(
+        MadeLane(calls=3, revoked_at=ANCHORED_AT + 1)
+    )
 
 
 def test_a_call_dated_back_further_than_an_honest_anchor_can_lag_is_refused() -> None:
     code = "served_before_revocation_not_shown"
-    assert refusal(MadeLane(places=2, revoked_at=60, anchored_at=VIEW_AT + MAX_VIEW_LAG + 1)) == code
-    assert checked(MadeLane(places=2, revoked_at=60, anchored_at=VIEW_AT + MAX_VIEW_LAG))
-    assert checked(MadeLane(places=2, anchored_at=VIEW_AT + MAX_VIEW_LAG + 1)), "without a revocation nothing is gained by it"
+    assert refusal(MadeLane(calls=2, revoked_at=60, anchored_at=VIEW_AT + MAX_VIEW_LAG + 1)) == code
+    assert checked(MadeLane(calls=2, revoked_at=60, anchored_at=VIEW_AT + MAX_VIEW_LAG))
+    assert checked(MadeLane(calls=2, anchored_at=VIEW_AT + MAX_VIEW_LAG + 1)), (
+        "without a revocation nothing is gained by it"
+    )
 
 
 @pytest.mark.parametrize(
     ("lane", "code"),
     [
-        (MadeLane(places=1, revoked_at=VIEW_AT), "served_without_grant"),
-        (MadeLane(places=1, edit_receipt=viewed_at(1)), "served_without_grant"),
-        (MadeLane(places=1, edit_receipt=viewed_at(9)), "served_while_closed"),
-        (MadeLane(places=1, notice_at=VIEW_AT), "served_while_closed"),
-        (MadeLane(places=1, edit_receipt=viewed_at(ANCHORED_AT + 1)), "view_ahead"),
-        (MadeLane(places=1, anchored_at=HEAD_AT, edit_receipt=viewed_at(HEAD_AT)), "block_differs"),
-        (MadeLane(places=1, edit_receipt=viewed_at(VIEW_AT, issued_at=FIRST_BLOCK_TIME - 1)), "served_outside_period"),
-        (MadeLane(places=1, edit_receipt=viewed_at(VIEW_AT, issued_at=FIRST_BLOCK_TIME + 2 * 10**6)), "served_outside_period"),
-        (MadeLane(places=4, max_uses=3), "grant_used_up"),
+        (MadeLane(calls=1, revoked_at=VIEW_AT), "served_without_grant"),
+        (MadeLane(calls=1, edit_receipt=viewed_at(1)), "served_without_grant"),
+        (MadeLane(calls=1, edit_receipt=viewed_at(9)), "served_while_closed"),
+        (MadeLane(calls=1, notice_at=VIEW_AT), "served_while_closed"),
+        (MadeLane(calls=1, edit_receipt=viewed_at(ANCHORED_AT + 1)), "view_ahead"),
+        (MadeLane(calls=1, anchored_at=HEAD_AT, edit_receipt=viewed_at(HEAD_AT)), "block_differs"),
+        (MadeLane(calls=1, edit_receipt=viewed_at(VIEW_AT, issued_at=FIRST_BLOCK_TIME - 1)), "served_outside_period"),
+        (MadeLane(calls=1, edit_receipt=viewed_at(VIEW_AT, issued_at=FIRST_BLOCK_TIME + 2 * 10**6)), "served_outside_period"),
+        (MadeLane(calls=4, max_uses=3), "grant_used_up"),
     ],
     ids=["after the revocation", "before the approval", "before opening", "after notice", "after its anchor", "on another block",
          "before the period", "after the period", "more often than granted"],
@@ -135,28 +168,42 @@ def test_a_receipt_that_contradicts_what_is_proved_is_refused(lane: MadeLane, co
     assert refusal(lane) == code
 
 
-# --- Two statements for one place -----------------------------------------------------------------------------------------------
+# --- Two statements for one place -----------------------------------------------------------------
 
 
 def test_two_statements_for_one_place_are_refused() -> None:
-    first = MadeLane(places=2)
+    first = MadeLane(calls=2)
     first.bundle()
-    void = ReceiptVoid(1, first.agreement_id, 0, 2, first.voucher.receipt, "grant_revoked", FIRST_BLOCK_TIME)
-    voids = [(each, PROVIDER) for each in (void, replace(void, reason="not_active"))]
-    assert refusal(MadeLane(places=2, closed=False, claimed=1, more_statements=voids)) == "place_twice"
+    void = ReceiptVoid(
+        1, first.agreement_id, 0, 2, first.voucher.receipt, "grant_revoked", FIRST_BLOCK_TIME
+    )
+    voids = [
+        (receipt_void, PROVIDER) for receipt_void in (void, replace(void, reason="not_active"))
+    ]
+    assert (
+        refusal(MadeLane(calls=2, closed=False, claimed=1, more_statements=voids)) == "place_twice"
+    )
     other = replace(first.voucher, acknowledged_amount=first.voucher.acknowledged_amount - 1)
     assert isinstance(other, Voucher)
-    assert refusal(MadeLane(places=2, more_statements=[(other, first.buyer)])) == "voucher_differs"
+    assert refusal(MadeLane(calls=2, more_statements=[(other, first.buyer)])) == "voucher_differs"
 
 
 def test_one_statement_signed_twice_by_one_key_is_refused() -> None:
-    """A signature is not unique: with another nonce the same statement would be there twice, and count twice."""
-    lane = MadeLane(places=2)
+    """A signature is not unique: with another nonce the same statement would be there twice, and
+    count twice.
+    """
+    lane = MadeLane(calls=2)
     value = json.loads(lane.bundle())
-    receipt = next(each for each in value["statements"] if each["type"] == "UsageReceipt")
-    digest = UsageReceipt.from_json(receipt["message"]).digest(Domain(made_chain.CHAIN_ID, made_chain.CONTRACTS["TradeSettlement"]))
-    entropy = coincurve.ecdsa.ffi.new("unsigned char[32]", b"\7" * 32)  # type: ignore[attr-defined]
-    again = coincurve.PrivateKey(keccak256(b"provider")).sign_recoverable(digest, None, (coincurve.ecdsa.ffi.NULL, entropy))  # type: ignore[attr-defined]
+    receipt = next(
+        statement for statement in value["statements"] if statement["type"] == "UsageReceipt"
+    )
+    digest = UsageReceipt.from_json(receipt["message"]).digest(
+        Domain(made_chain.CHAIN_ID, made_chain.CONTRACTS["TradeSettlement"])
+    )
+    ffi = coincurve.ecdsa.ffi  # type: ignore[attr-defined]
+    entropy = ffi.new("unsigned char[32]", b"\7" * 32)
+    provider = coincurve.PrivateKey(keccak256(b"provider"))
+    again = provider.sign_recoverable(digest, None, (ffi.NULL, entropy))
     signature = "0x" + (again[:64] + bytes([again[64] + 27])).hex()
     assert signature != receipt["signature"]
     value["statements"].append({**receipt, "signature": signature})
@@ -165,7 +212,7 @@ def test_one_statement_signed_twice_by_one_key_is_refused() -> None:
     assert refused.value.code == "element_twice"
 
 
-# --- Work -----------------------------------------------------------------------------------------------------------------------
+# --- Work -----------------------------------------------------------------------------------------
 
 
 def calls_for(data: bytes) -> int:
@@ -185,5 +232,5 @@ def calls_for(data: bytes) -> int:
 
 
 def test_the_work_of_a_lane_grows_no_faster_than_its_places() -> None:
-    short, long = (calls_for(MadeLane(places=places).bundle()) / places for places in (40, 320))
+    short, long = (calls_for(MadeLane(calls=places).bundle()) / places for places in (40, 320))
     assert long < 1.3 * short

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.errors import Forbidden
+from chain.core.errors import Forbidden
 from exchange.metering.model import GatewayLimits
 from exchange.metering.rules import UnknownSubjects
 
@@ -16,7 +16,9 @@ from exchange.metering.rules import UnknownSubjects
     seconds=st.integers(1, 50),
     gaps=st.lists(st.integers(0, 30), max_size=40),
 )
-def test_no_period_has_more_unknown_subjects_than_the_limit(limit: int, seconds: int, gaps: list[int]) -> None:
+def test_no_period_has_more_unknown_subjects_than_the_limit(
+    limit: int, seconds: int, gaps: list[int]
+) -> None:
     limits = GatewayLimits(unknown_subjects=limit, unknown_seconds=seconds)
     unknown, now, told = UnknownSubjects.of(limits), 0, []
     for gap in gaps:
@@ -29,7 +31,7 @@ def test_no_period_has_more_unknown_subjects_than_the_limit(limit: int, seconds:
         unknown.add(now)
         told.append(now)
     for start in told:
-        assert sum(start <= each < start + seconds for each in told) <= limit
+        assert sum(start <= number < start + seconds for number in told) <= limit
     again = UnknownSubjects.of(limits, told[-limit:])
     assert again.refused_until(now) == unknown.refused_until(now)
 

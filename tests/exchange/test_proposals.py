@@ -1,4 +1,6 @@
-"""Orders and proposals: what the person saw is what is signed, a key stands for one order, and every proposal ends at both sides."""
+"""Orders and proposals: what the person saw is what is signed, a key stands for one order, and
+every proposal ends at both sides.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from chain.errors import Conflict, Forbidden, NotFound, QiaolianError, Unavailable
-from chain.outbox import enqueue, known, outcome
-from chain.statements import Share
-from exchange.agreements import ending
+from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError, Unavailable
+from chain.outbox import enqueue, is_known, outcome
+from chain.statements.types import Share
+from exchange.agreements import proposal_ends
 from exchange.agreements import service as agreements
-from exchange.agreements.ending import ProposalWorker
+from exchange.agreements.model import AgreementStage
+from exchange.agreements.proposal_ends import ProposalWorker
 from exchange.settlement import service as settlement
 from registry.pages import PageRequest
 from tests.exchange.conftest import Market, Node
@@ -36,13 +39,17 @@ def offered(market: Market) -> None:
     market.offer()
 
 
-def post(market: Market, *bodies: Any, path: str = "/v1/agreements", key: str | None = None) -> list[httpx.Response]:
+def post(
+    market: Market, *bodies: Any, path: str = "/v1/agreements", key: str | None = None
+) -> list[httpx.Response]:
     """Requests at the bank's own node, sent at once."""
 
     async def send() -> list[httpx.Response]:
         headers = {"x-local": "system", **({} if key is None else {"idempotency-key": key})}
         transport = httpx.ASGITransport(app=market.bank.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://bank", headers=headers) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://bank", headers=headers
+        ) as client:
             return await asyncio.gather(*(client.post(path, json=body) for body in bodies))
 
     found: list[httpx.Response] = market.run(send())
@@ -58,7 +65,11 @@ def order(market: Market, grant_id: bytes, **changes: Any) -> dict[str, Any]:
 def stored(market: Market) -> set[str]:
     """Ids of every agreement either side has stored."""
     sides = (market.bank, market.department)
-    return {row["agreementId"] for side in sides for row in agreements.listing(side.context, PageRequest(200)).rows}
+    return {
+        row["agreementId"]
+        for side in sides
+        for row in agreements.listing(side.context, PageRequest(200)).rows
+    }
 
 
 def states(market: Market, agreement_id: bytes) -> list[tuple[str, str | None]]:
@@ -93,7 +104,9 @@ def outbox_stopped(node: Node) -> Iterator[None]:
 
 @contextmanager
 def cut_after_offer(market: Market) -> Iterator[None]:
-    """The line to the provider breaks once it has shown its offer: the proposal is stored and does not arrive."""
+    """The line to the provider breaks once it has shown its offer: the proposal is stored and does
+    not arrive.
+    """
 
     def cut(answer: Any) -> Any:
         market.bank.peers.broken = "providerKey" in answer
@@ -126,25 +139,29 @@ def answer_lost(market: Market, grant_id: bytes) -> bytes:
     return bytes.fromhex(made[2:])
 
 
-# --- What the person saw -----------------------------------------------------------------------------------------------------------
+# --- What the person saw --------------------------------------------------------------------------
 
 
-def test_an_order_on_an_offer_that_changed_meanwhile_is_refused_and_names_what_changed(market: Market, grant_id: bytes) -> None:
+def test_an_order_on_an_offer_that_changed_meanwhile_is_refused_and_names_what_changed(
+    market: Market, grant_id: bytes
+) -> None:
     seen, before = order(market, grant_id), stored(market)
     split = (Share(market.department.member, 100), Share(market.operator.member, 9900))
-    market.offer(price=500, most_per_call=500, shares=split)
+    market.offer(price=500, max_per_call=500, shares=split)
     (answer,) = post(market, seen)
     assert (answer.status_code, answer.json()["code"]) == (409, "offer_changed")
     with pytest.raises(Conflict) as refused:
         market.propose(grant_id, offer_hash=bytes.fromhex(seen["offerHash"][2:]))
     changes = {change["term"]: change for change in refused.value.context["changes"]}  # type: ignore[attr-defined]
-    assert set(changes) == {"price", "mostPerCall", "shares"}
+    assert set(changes) == {"price", "maxPerCall", "shares"}
     assert (changes["price"]["named"], changes["price"]["offered"]) == (50, 500)
     assert "price was 50, is 500" in refused.value.sentence
     assert stored(market) == before, "nothing was signed at either side"
 
 
-def test_an_order_that_names_no_offer_states_every_term_or_is_refused(market: Market, grant_id: bytes) -> None:
+def test_an_order_that_names_no_offer_states_every_term_or_is_refused(
+    market: Market, grant_id: bytes
+) -> None:
     seen, before = order(market, grant_id), stored(market)
     (bare,) = post(market, {name: seen[name] for name in ("grantId", "cap")})
     assert (bare.status_code, bare.json()["code"]) == (422, "offer_not_named")
@@ -178,23 +195,34 @@ def test_an_offer_this_node_never_showed_is_not_ordered_on(market: Market, grant
     assert (answer.status_code, answer.json()["code"]) == (409, "offer_changed")
 
 
-def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(market: Market, grant_id: bytes) -> None:
+def test_a_buyer_reads_its_offer_without_the_other_buyers_and_orders_on_it(
+    market: Market, grant_id: bytes
+) -> None:
     general = market.seen()
     market.offer(buyers=(market.bank.member, market.supervisor.member))
-    (shown,) = market.run(agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))).rows
+    (shown,) = market.run(
+        agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))
+    ).rows
     assert shown["buyers"] == [market.bank.member]
     assert market.seen() == general, "whom it is made to is no term of an offer"
     market.offer(buyers=(market.supervisor.member,))
-    assert market.run(agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))).rows == []
+    assert (
+        market.run(
+            agreements.offers_of(market.bank.context, market.department.member, PageRequest(200))
+        ).rows
+        == []
+    )
     with pytest.raises(NotFound) as refused:
         market.propose(grant_id, offer_hash=general)
     assert refused.value.code == "not_offered"
 
 
-# --- One key, one order ------------------------------------------------------------------------------------------------------------
+# --- One key, one order ---------------------------------------------------------------------------
 
 
-def test_a_key_that_comes_again_with_any_other_term_is_refused(market: Market, grant_id: bytes) -> None:
+def test_a_key_that_comes_again_with_any_other_term_is_refused(
+    market: Market, grant_id: bytes
+) -> None:
     body = order(market, grant_id)
     (made,) = post(market, body, key="one-order")
     assert made.status_code == 201, made.text
@@ -220,7 +248,9 @@ def test_a_key_that_comes_again_with_any_other_term_is_refused(market: Market, g
     }
     from exchange.agreements.api import ProposalBody
 
-    assert set(changes) == set(ProposalBody.model_fields), "every field is part of what a key stands for"
+    assert set(changes) == set(ProposalBody.model_fields), (
+        "every field is part of what a key stands for"
+    )
     stated = {name: changes[name] for name in ("unit", "price", "shares", "maxPerCall")}
     for name, value in changes.items():
         other = {**body, name: value}
@@ -230,14 +260,18 @@ def test_a_key_that_comes_again_with_any_other_term_is_refused(market: Market, g
         assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_reused"), name
 
 
-def test_of_two_orders_at_once_under_one_key_one_is_made_and_the_other_refused(market: Market, grant_id: bytes) -> None:
+def test_of_two_orders_at_once_under_one_key_one_is_made_and_the_other_refused(
+    market: Market, grant_id: bytes
+) -> None:
     body, before = order(market, grant_id), stored(market)
     answers = post(market, body, {**body, "arbiter": market.supervisor.member}, key="two-at-once")
     assert sorted(answer.status_code for answer in answers) == [201, 409]
     assert len(stored(market) - before) == 1
 
 
-def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_it(market: Market) -> None:
+def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_it(
+    market: Market,
+) -> None:
     context = market.bank.context
     first = settlement.withdraw(context, amount=10**12, order="too-much")["operation"]
     with pytest.raises(QiaolianError) as refused:
@@ -249,13 +283,13 @@ def test_a_withdrawal_order_stands_for_one_amount_also_after_the_chain_refused_i
     assert settlement.withdraw(context, amount=10**12, order="too-much")["operation"] != first
 
 
-# --- Before anything is signed -----------------------------------------------------------------------------------------------------
+# --- Before anything is signed --------------------------------------------------------------------
 
 
 def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign(
     market: Market, grant_id: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    market.offer(most_cap=10**9)
+    market.offer(max_cap=10**9)
     before = stored(market)
     monkeypatch.setattr(agreements, "VIEW_SECONDS", 0.0)
     with pytest.raises(Conflict) as refused:
@@ -264,9 +298,11 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
     assert "new idempotency key" in refused.value.hint
     # A buyer whose own node does not look is refused by the provider's.
     terms = agreements.grants.load(market.bank.context, grant_id).terms  # type: ignore[attr-defined]
-    wanted = agreements.Proposal(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
+    wanted = agreements.ProposalRequest(grant_id=grant_id, cap=10**9, offer_hash=market.seen())
     offer, key = market.run(agreements._current_offer(market.bank.context, terms))
-    agreement = agreements._drafted(market.bank.context, wanted, terms, offer, key, bytes(32), chain_time=0)
+    agreement = agreements._draft(
+        market.bank.context, wanted, terms, offer, key, bytes(32), chain_time=0
+    )
     with pytest.raises(Conflict) as also:
         agreements.countersign(
             market.department.context,
@@ -279,27 +315,35 @@ def test_a_cap_beyond_the_free_balance_is_refused_by_both_sides_before_they_sign
     assert stored(market) == before
 
 
-def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahead_of_its_view(market: Market, grant_id: bytes) -> None:
+def test_a_provider_signs_nothing_that_could_be_opened_some_day_and_nothing_ahead_of_its_view(
+    market: Market, grant_id: bytes
+) -> None:
     bank, department = market.bank.context, market.department.context
     terms = agreements.grants.load(bank, grant_id).terms  # type: ignore[attr-defined]
-    wanted = agreements.Proposal(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
+    wanted = agreements.ProposalRequest(grant_id=grant_id, cap=CAP, offer_hash=market.seen())
     offer, key = market.run(agreements._current_offer(bank, terms))
     years = 10 * 365 * 86_400
 
     def asked(chain_time: int, height: int) -> str:
-        agreement = agreements._drafted(bank, wanted, terms, offer, key, bytes(31) + b"\1", chain_time=chain_time)
+        agreement = agreements._draft(
+            bank, wanted, terms, offer, key, bytes(31) + b"\1", chain_time=chain_time
+        )
         with pytest.raises(QiaolianError) as refused:
-            agreements.countersign(department, bank.member, agreement, terms, bank.sign(agreement), height=height)
+            agreements.countersign(
+                department, bank.member, agreement, terms, bank.sign(agreement), height=height
+            )
         return refused.value.code
 
     assert asked(bank.now() + years, 0) == "open_before_too_late"
     assert asked(0, 10**9) == "chain_view_behind"
 
 
-# --- Ends --------------------------------------------------------------------------------------------------------------------------
+# --- Ends -----------------------------------------------------------------------------------------
 
 
-def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(market: Market, grant_id: bytes) -> None:
+def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(
+    market: Market, grant_id: bytes
+) -> None:
     seen = market.seen()
     before = stored(market)
     with cut_after_offer(market), pytest.raises(Unavailable):
@@ -307,7 +351,7 @@ def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(
     (made,) = stored(market) - before
     agreement_id = bytes.fromhex(made[2:])
     assert states(market, agreement_id) == [("proposed", None), ("unknown", None)]
-    market.offer(price=500, most_per_call=500)
+    market.offer(price=500, max_per_call=500)
     with pytest.raises(Conflict) as refused:
         market.run(agreements.resume(market.bank.context, agreement_id))
     assert refused.value.code == "offer_not_met"
@@ -323,24 +367,30 @@ def test_the_providers_refusal_ends_the_proposal_and_a_repetition_says_the_same(
     assert (again.value.code, "new idempotency key" in again.value.hint) == ("offer_not_met", True)
 
 
-def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_answer_was_lost(market: Market, grant_id: bytes) -> None:
+def test_a_proposal_the_provider_signed_is_not_undone_by_a_later_offer_when_the_answer_was_lost(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = answer_lost(market, grant_id)
     assert states(market, agreement_id) == [("proposed", None), ("signed", None)]
-    market.offer(price=500, most_per_call=500)
+    market.offer(price=500, max_per_call=500)
     made = market.run(agreements.resume(market.bank.context, agreement_id))
     market.bank.done(made["openOperation"])
     market.settle()
     assert states(market, agreement_id) == [("open", None), ("open", None)]
 
 
-def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_code(market: Market) -> None:
+def test_an_opening_that_the_chain_refuses_fails_at_both_sides_with_the_chains_code(
+    market: Market,
+) -> None:
     grant_id = market.grant()
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
         market.revoke(grant_id)
         revoked = market.department.context
         with revoked.database.read() as session:
-            operations = [row.operation_id for row in session.query(_calls()) if row.function == "revoke"]
+            operations = [
+                row.operation_id for row in session.query(_calls()) if row.function == "revoke"
+            ]
         market.department.done(operations[-1])
     agreement_id = bytes.fromhex(made["agreementId"][2:])
     with pytest.raises(QiaolianError):
@@ -364,20 +414,27 @@ def _calls() -> Any:
     return OutboxCall
 
 
-def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(market: Market, grant_id: bytes) -> None:
+def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(
+    market: Market, grant_id: bytes
+) -> None:
     bank = market.bank.context
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
         agreement_id = bytes.fromhex(made["agreementId"][2:])
         assert states(market, agreement_id) == [("signed", None)] * 2
-        assert market.run(ending.withdraw(bank, agreement_id))["state"] == "withdrawn"
-        assert market.run(ending.withdraw(bank, agreement_id))["state"] == "withdrawn"
-    # The next outbox process sends what was queued before this deposit, and would have sent the opening first.
+        assert market.run(proposal_ends.withdraw(bank, agreement_id))["state"] == "withdrawn"
+        assert market.run(proposal_ends.withdraw(bank, agreement_id))["state"] == "withdrawn"
+    # The next outbox process sends what was queued before this deposit, and would have sent the
+    # opening first.
     other = market.propose(grant_id)
     market.bank.done(other["openOperation"])
     with bank.database.read() as session:
         taken_back = outcome(session, made["openOperation"])
-    assert (taken_back.state, taken_back.code, taken_back.tx_hash) == ("reverted", "cancelled", None)
+    assert (taken_back.state, taken_back.code, taken_back.tx_hash) == (
+        "reverted",
+        "cancelled",
+        None,
+    )
     work(market)
     assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
     assert bank.ledger.settlement.agreement(agreement_id).opened_at == 0
@@ -386,11 +443,13 @@ def test_a_withdrawn_proposal_is_not_sent_and_ends_at_both_sides(market: Market,
     assert ended.value.code == "proposal_ended"
 
 
-def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(market: Market, grant_id: bytes) -> None:
+def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(
+    market: Market, grant_id: bytes
+) -> None:
     with outbox_stopped(market.bank):
         made = market.propose(grant_id)
         agreement_id = bytes.fromhex(made["agreementId"][2:])
-        market.run(ending.withdraw(market.bank.context, agreement_id))
+        market.run(proposal_ends.withdraw(market.bank.context, agreement_id))
     work(market)
     assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
     department = market.department.context
@@ -412,14 +471,16 @@ def test_a_withdrawn_proposal_that_the_provider_opens_is_open_at_both_sides(mark
     work(market)
     assert states(market, agreement_id) == [("open", None)] * 2
     with pytest.raises(Conflict) as refused:
-        market.run(ending.withdraw(market.bank.context, agreement_id))
+        market.run(proposal_ends.withdraw(market.bank.context, agreement_id))
     assert refused.value.code == "agreement_open"
     with pytest.raises(Forbidden) as other:
-        market.run(ending.withdraw(department, agreement_id))
+        market.run(proposal_ends.withdraw(department, agreement_id))
     assert other.value.code == "not_buyer"
 
 
-def test_an_opening_on_its_way_to_the_chain_cannot_be_withdrawn(market: Market, grant_id: bytes) -> None:
+def test_an_opening_on_its_way_to_the_chain_cannot_be_withdrawn(
+    market: Market, grant_id: bytes
+) -> None:
     rpc, bank = market.department.context.ledger.rpc, market.bank.context
     rpc.call("evm_setAutomine", False)
     try:
@@ -427,7 +488,7 @@ def test_an_opening_on_its_way_to_the_chain_cannot_be_withdrawn(market: Market, 
         agreement_id = bytes.fromhex(made["agreementId"][2:])
         _wait_signed(bank, made["openOperation"])
         with pytest.raises(Conflict) as refused:
-            market.run(ending.withdraw(bank, agreement_id))
+            market.run(proposal_ends.withdraw(bank, agreement_id))
         assert refused.value.code == "opening_sent"
     finally:
         rpc.call("evm_setAutomine", True)
@@ -449,15 +510,19 @@ def _wait_signed(context: Any, operation: str) -> None:
         time.sleep(0.01)
 
 
-def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(market: Market, grant_id: bytes) -> None:
+def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = answer_lost(market, grant_id)
     bank = market.bank.context
 
     def withdraw_first(answer: Any) -> Any:
         """The answer with the signature arrives after its proposal was withdrawn here."""
         with bank.database.read() as session:
-            assert not known(session, agreements.open_operation(agreement_id))
-        withdrawal = threading.Thread(target=lambda: asyncio.run(ending.withdraw(bank, agreement_id)))
+            assert not is_known(session, agreements.open_operation(agreement_id))
+        withdrawal = threading.Thread(
+            target=lambda: asyncio.run(proposal_ends.withdraw(bank, agreement_id))
+        )
         withdrawal.start()
         withdrawal.join()
         return answer
@@ -470,12 +535,14 @@ def test_a_withdrawal_while_the_provider_signs_is_reported_and_sends_nothing(mar
         market.bank.peers.altered = None
     assert ended.value.code == "proposal_ended"
     with bank.database.read() as session:
-        assert not known(session, agreements.open_operation(agreement_id))
+        assert not is_known(session, agreements.open_operation(agreement_id))
     work(market)
     assert states(market, agreement_id) == [("withdrawn", "withdrawn_by_buyer")] * 2
 
 
-def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(market: Market, grant_id: bytes) -> None:
+def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(
+    market: Market, grant_id: bytes
+) -> None:
     agreement_id = answer_lost(market, grant_id)
     department = market.department.context
     reports = {
@@ -485,21 +552,27 @@ def test_only_the_buyer_reports_an_end_and_only_ends_that_it_can_know(market: Ma
     }
     for (member, state, reason), code in reports.items():
         with pytest.raises(QiaolianError) as refused:
-            ending.take_end(department, member, agreement_id, agreements.State(state), reason)  # type: ignore[attr-defined]
+            proposal_ends.record_reported_end(
+                department, member, agreement_id, AgreementStage(state), reason
+            )
         assert refused.value.code == code
     assert states(market, agreement_id)[1] == ("signed", None)
     made = market.run(agreements.resume(market.bank.context, agreement_id))
     market.bank.done(made["openOperation"])
     market.settle()
     # A buyer that lies about an open agreement changes nothing.
-    ending.take_end(department, market.bank.member, agreement_id, agreements.State.WITHDRAWN, "")  # type: ignore[attr-defined]
+    proposal_ends.record_reported_end(
+        department, market.bank.member, agreement_id, AgreementStage.WITHDRAWN, ""
+    )
     assert states(market, agreement_id) == [("open", None)] * 2
 
 
-# --- Nothing is sent that must fail --------------------------------------------------------------------------------------------------
+# --- Nothing is sent that must fail ---------------------------------------------------------------
 
 
-def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market: Market, grant_id: bytes) -> None:
+def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(
+    market: Market, grant_id: bytes
+) -> None:
     bank, department = market.bank.context, market.department.context
     proposed = undelivered(market, grant_id)
 
@@ -511,8 +584,8 @@ def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market:
     assert code_of(settlement.give_notice, bank, proposed) == "agreement_not_open"
     assert code_of(settlement.close, bank, proposed) == "agreement_not_open"
     with bank.database.read() as session:
-        assert not known(session, f"notice/{proposed.hex()}")
-        assert not known(session, f"close/{proposed.hex()}")
+        assert not is_known(session, f"notice/{proposed.hex()}")
+        assert not is_known(session, f"close/{proposed.hex()}")
     agreement_id = market.open(grant_id)
     market.bank.done(settlement.give_notice(bank, agreement_id)["operation"])
     market.settle()
@@ -527,13 +600,15 @@ def test_notice_claim_and_close_send_nothing_that_the_chain_would_refuse(market:
     assert code_of(settlement.claim, department, agreement_id) == "nothing_to_claim"
 
 
-# --- Too late (last: the chain's clock goes ahead) -----------------------------------------------------------------------------------
+# --- Too late (last: the chain's clock goes ahead) ------------------------------------------------
 
 
-def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(market: Market, grant_id: bytes) -> None:
+def test_a_proposal_not_opened_in_time_expires_at_both_sides_by_the_chains_time(
+    market: Market, grant_id: bytes
+) -> None:
     signed, never_arrived = answer_lost(market, grant_id), undelivered(market, grant_id)
     withdrawn = undelivered(market, grant_id)
-    market.run(ending.withdraw(market.bank.context, withdrawn))
+    market.run(proposal_ends.withdraw(market.bank.context, withdrawn))
     work(market)
     assert states(market, signed) == [("proposed", None), ("signed", None)], "not yet"
     assert _reported(market, withdrawn) is None, "the provider could still get it and sign"

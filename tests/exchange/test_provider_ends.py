@@ -1,24 +1,33 @@
-"""What a gateway stops at when its own organisation's right ends: a receipt under an ended key would prove nothing to the buyer."""
+"""What a gateway stops at when its own organisation's right ends: a receipt under an ended key
+would prove nothing to the buyer.
+"""
 
 from __future__ import annotations
 
-from chain.eip712 import encode_code
-from chain.statements import KeyPurpose
-from exchange.metering.model import Ending
+from chain.ethereum.eip712 import encode_code
+from chain.statements.types import KeyPurpose
+from exchange.metering.model import CallStatus
 from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
 
 
-def test_a_gateway_whose_statement_key_has_ended_serves_nothing_and_what_it_delivered_is_still_paid(market: Market) -> None:
+def test_a_gateway_whose_statement_key_has_ended_serves_nothing_and_what_it_delivered_is_still_paid(
+    market: Market,
+) -> None:
     market.offer()
     agreement_id = market.open(market.grant(), cap=10_000)
     served = market.call(agreement_id)
-    assert served.ending == Ending.SERVED
+    assert served.status == CallStatus.SERVED
     key = market.department.context.signers[KeyPurpose.STATEMENT].fingerprint
     market.governance.execute("endKey", key, encode_code("retired"))
     market.settle()
     result = market.call(agreement_id)
-    assert (result.ending, result.reason, result.amount, result.content) == (Ending.REFUSED, "key_ended", 0, None)
+    assert (result.status, result.reason, result.amount, result.content) == (
+        CallStatus.REFUSED,
+        "key_ended",
+        0,
+        None,
+    )
     market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
     market.claim(agreement_id)
     assert market.department.context.ledger.settlement.lane(agreement_id, 0).amount == served.amount

@@ -1,4 +1,6 @@
-"""Only what was granted and published is delivered: operations, purposes, consents, and sources that change after publication."""
+"""Only what was granted and published is delivered: operations, purposes, consents, and sources
+that change after publication.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.errors import BadInput, Conflict, Forbidden, QiaolianError
-from chain.statements import GrantDecision, Operation
+from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError
+from chain.statements.types import GrantDecision, Operation
 from exchange.agreements import service as agreements
-from exchange.agreements.service import Proposal
+from exchange.agreements.service import ProposalRequest
 from exchange.metering import rules
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway
-from exchange.metering.model import Ending, Query
+from exchange.metering.model import CallQuery, CallStatus
 from nodes.config import SourceEntry
 from nodes.sources import open_source
 from registry.assets import changes, incidents
@@ -39,7 +41,13 @@ MASKING = {"age": "range:10", "city": "keep", "income": "round:100", "member": "
 def rows() -> list[dict[str, str]]:
     """The published table as it is written."""
     return [
-        {KEY: code, "age": str(20 + place), "city": f"城{place}", "income": f"{1000 + place}.50", "member": "true" if place % 2 else "false"}
+        {
+            KEY: code,
+            "age": str(20 + place),
+            "city": f"城{place}",
+            "income": f"{1000 + place}.50",
+            "member": "true" if place % 2 else "false",
+        }
         for place, code in enumerate(SUBJECTS)
     ]
 
@@ -59,16 +67,28 @@ class Shop:
         self.context = market.department.context
         write(path, rows())
         entry = SourceEntry(url=f"csv://{path}", key=KEY)
-        self.source: Any = open_source("table", entry, home=path.parent, index_dir=path.parent / "index")
+        self.source: Any = open_source(
+            "table", entry, home=path.parent, index_dir=path.parent / "index"
+        )
         self.context.ports["sources"]["table"] = self.source
-        self.asset_id = self.publish("table", purposes={"statistics": False, "public-service": True})
+        self.asset_id = self.publish(
+            "table", purposes={"statistics": False, "public-service": True}
+        )
         market.asset_id = self.asset_id
         market.offer()
         self.agreement_id = self.open(Operation.USE)
 
     def publish(self, name: str, **changed: Any) -> bytes:
-        description = {"titleZh": "表", "titleEn": "Table", "description": "For tests", "grade": 2, "category": "test"}
-        made = assets.publish(self.context, assets.Publication(name, "table", description, MASKING, **changed))
+        description = {
+            "titleZh": "表",
+            "titleEn": "Table",
+            "description": "For tests",
+            "grade": 2,
+            "category": "test",
+        }
+        made = assets.publish(
+            self.context, assets.Publication(name, "table", description, MASKING, **changed)
+        )
         self.market.department.done(made["operation"])
         self.market.settle()
         return bytes.fromhex(made["assetId"][2:])
@@ -91,36 +111,53 @@ class Shop:
         market.bank.done(made["operation"])
         market.settle()
         grant_id = bytes.fromhex(made["grantId"][2:])
-        decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40)
-        signature = market.department.organisation.officer.sign_digest(decision.digest(self.context.domain("GrantRegistry")))
+        decision = GrantDecision(
+            version=1, grant_id=grant_id, approved=True, reason="agreed", deadline=2**40
+        )
+        signature = market.department.organisation.officer.sign_digest(
+            decision.digest(self.context.domain("GrantRegistry"))
+        )
         market.department.done(grants.decide(self.context, grant_id, decision, signature))
         market.settle()
         return grant_id
 
     def open(self, operations: Operation, *, purpose: str = "statistics") -> bytes:
-        opened: bytes = self.market.open(self.grant(operations, purpose=purpose), cap=100_000, lanes=8)
+        opened: bytes = self.market.open(
+            self.grant(operations, purpose=purpose), cap=100_000, lanes=8
+        )
         return opened
 
     def ask(self, *subjects: str, agreement_id: bytes | None = None, **changed: Any) -> list[Any]:
         """Calls made at once, so that they travel in few exchanges."""
         asked: dict[str, Any] = {"columns": COLUMNS, "purpose": "statistics"}
-        queries = [Query(subject=subject, **(asked | changed)) for subject in subjects]
+        queries = [CallQuery(subject=subject, **(asked | changed)) for subject in subjects]
 
         async def all_of_them() -> list[Any]:
-            return await asyncio.gather(*(metering.call(self.market.bank.context, agreement_id or self.agreement_id, each) for each in queries))
+            return await asyncio.gather(
+                *(
+                    metering.call(
+                        self.market.bank.context, agreement_id or self.agreement_id, query
+                    )
+                    for query in queries
+                )
+            )
 
         return list(self.market.run(all_of_them()))
 
     def incidents(self) -> list[tuple[str, tuple[str, ...], int | None]]:
         return [
             (found["kind"], tuple(found["columns"]), found["row"])
-            for found in incidents.listing(self.context, PageRequest(200), asset_id=self.asset_id).rows
+            for found in incidents.listing(
+                self.context, PageRequest(200), asset_id=self.asset_id
+            ).rows
         ]
 
     def forget(self) -> None:
         """Start the list of incidents and the file anew."""
         write(self.path, rows())
-        self.context.database.write(lambda session: session.execute(sa.text("DELETE FROM asset_incident")) and None)
+        self.context.database.write(
+            lambda session: session.execute(sa.text("DELETE FROM asset_incident")) and None
+        )
 
 
 @pytest.fixture(scope="module")
@@ -137,17 +174,31 @@ def _whole(shop: Shop) -> Iterator[None]:
 def served(place: int) -> dict[str, Any]:
     """What an untouched record is delivered as."""
     low, income = (20 + place) // 10 * 10, (1000 + place) // 100 * 100
-    return {"age": f"{low}-{low + 9}", "city": f"城{place}", "income": str(income), "member": place % 2 == 1}
+    return {
+        "age": f"{low}-{low + 9}",
+        "city": f"城{place}",
+        "income": str(income),
+        "member": place % 2 == 1,
+    }
 
 
-# --- Operations, purposes, consents ----------------------------------------------------------------------------------------------
+# --- Operations, purposes, consents ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("operation", [Operation.TRAIN, Operation.COMPUTE])
-def test_no_record_is_delivered_for_training_or_computing_even_where_that_is_granted(shop: Shop, operation: Operation) -> None:
-    agreement_id = shop.open(operation | Operation.USE if operation == Operation.TRAIN else operation)
+def test_no_record_is_delivered_for_training_or_computing_even_where_that_is_granted(
+    shop: Shop, operation: Operation
+) -> None:
+    agreement_id = shop.open(
+        operation | Operation.USE if operation == Operation.TRAIN else operation
+    )
     (result,) = shop.ask(SUBJECTS[0], agreement_id=agreement_id, operation=operation)
-    assert (result.ending, result.reason, result.amount, result.content) == (Ending.REFUSED, "operation_delivers_nothing", 0, None)
+    assert (result.status, result.reason, result.amount, result.content) == (
+        CallStatus.REFUSED,
+        "operation_delivers_nothing",
+        0,
+        None,
+    )
     assert "joint model" in rules.refusal_hint(result.reason)
 
 
@@ -159,21 +210,35 @@ def test_an_operation_outside_the_grant_is_refused(shop: Shop) -> None:
 @pytest.mark.parametrize("name", ["steal", "", "USE", "use,view", "vıew", "use "])
 def test_an_unknown_operation_is_refused_before_anything_is_signed(name: str) -> None:
     with pytest.raises(BadInput) as refused:
-        Query.from_json({"columns": ["age"], "consent": "", "operation": name, "purpose": "statistics", "subject": "S000"})
+        CallQuery.from_json(
+            {
+                "columns": ["age"],
+                "consent": "",
+                "operation": name,
+                "purpose": "statistics",
+                "subject": "S000",
+            }
+        )
     assert (refused.value.code, "compute" in refused.value.hint) == ("query_malformed", True)
 
 
 def test_consent_is_asked_for_where_the_asset_version_lists_that_it_is_needed(shop: Shop) -> None:
     agreement_id = shop.open(Operation.USE, purpose="public-service")
     (result,) = shop.ask(SUBJECTS[0], agreement_id=agreement_id, purpose="public-service")
-    assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, "consent_missing", 0)
+    assert (result.status, result.reason, result.amount) == (
+        CallStatus.REFUSED,
+        "consent_missing",
+        0,
+    )
     (free,) = shop.ask(SUBJECTS[0])
-    assert free.ending == Ending.SERVED
+    assert free.status == CallStatus.SERVED
 
 
 @pytest.fixture
 def unlisted(shop: Shop) -> Iterator[None]:
-    """The published version's purposes as another metadata would list them; the gateway reads them afresh."""
+    """The published version's purposes as another metadata would list them; the gateway reads them
+    afresh.
+    """
     kept = assets.own_published(shop.context, shop.asset_id, 1).asset_metadata
 
     def set_to(metadata: dict[str, Any]) -> None:
@@ -188,21 +253,36 @@ def unlisted(shop: Shop) -> Iterator[None]:
     set_to(dict(kept))
 
 
-def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_call(shop: Shop, unlisted: None) -> None:
+def test_a_purpose_the_version_does_not_list_is_refused_at_signing_and_at_the_call(
+    shop: Shop, unlisted: None
+) -> None:
     (result,) = shop.ask(SUBJECTS[0])
-    assert (result.ending, result.reason, result.amount) == (Ending.REFUSED, "purpose_not_listed", 0)
+    assert (result.status, result.reason, result.amount) == (
+        CallStatus.REFUSED,
+        "purpose_not_listed",
+        0,
+    )
     signed = agreements.load(shop.market.bank.context, shop.agreement_id)
     assert signed.terms is not None
     bank, another = shop.market.bank, replace(signed.agreement, nonce=b"\x07" * 32)
     with pytest.raises(Forbidden) as refused:
-        agreements.countersign(shop.context, bank.member, another, signed.terms, bank.context.sign(another))
+        agreements.countersign(
+            shop.context, bank.member, another, signed.terms, bank.context.sign(another)
+        )
     assert refused.value.code == "purpose_not_listed"
     with pytest.raises(Conflict) as shown:
-        shop.market.run(agreements.propose(bank.context, Proposal(grant_id=another.grant_id, cap=1000, offer_hash=bytes(32))))
+        shop.market.run(
+            agreements.propose(
+                bank.context,
+                ProposalRequest(grant_id=another.grant_id, cap=1000, offer_hash=bytes(32)),
+            )
+        )
     assert shown.value.code == "metadata_differs"
 
 
-def test_a_version_from_before_purposes_were_listed_delivers_nothing_without_consent(shop: Shop) -> None:
+def test_a_version_from_before_purposes_were_listed_delivers_nothing_without_consent(
+    shop: Shop,
+) -> None:
     kept = dict(assets.own_published(shop.context, shop.asset_id, 1).asset_metadata)
     _set_metadata(shop, {name: value for name, value in kept.items() if name != "purposes"})
     try:
@@ -220,7 +300,7 @@ def _set_metadata(shop: Shop, metadata: dict[str, Any]) -> None:
     shop.market.department.restarted()
 
 
-# --- Sources that change -----------------------------------------------------------------------------------------------------------
+# --- Sources that change --------------------------------------------------------------------------
 
 
 def altered(edit: Callable[[list[dict[str, str]]], Any]) -> list[dict[str, str]]:
@@ -252,11 +332,18 @@ def widened(table: list[dict[str, str]]) -> None:
     ],
 )
 def test_a_record_that_changed_is_refused_unbilled_and_its_owner_is_told_in_which_way(
-    shop: Shop, edit: Callable[[list[dict[str, str]]], Any], incident: tuple[str, tuple[str, ...], int]
+    shop: Shop,
+    edit: Callable[[list[dict[str, str]]], Any],
+    incident: tuple[str, tuple[str, ...], int],
 ) -> None:
     write(shop.path, altered(edit))
     (result,) = shop.ask(SUBJECTS[3])
-    assert (result.ending, result.reason, result.amount, result.content) == (Ending.REFUSED, "source_drift", 0, None)
+    assert (result.status, result.reason, result.amount, result.content) == (
+        CallStatus.REFUSED,
+        "source_drift",
+        0,
+        None,
+    )
     assert shop.incidents() == [incident]
     assert incidents.total(shop.context) == 1
 
@@ -272,7 +359,9 @@ def test_a_drifted_record_leaves_the_others_of_its_exchange_alone(shop: Shop) ->
     write(shop.path, altered(lambda table: table[3].update(age="约30")))
     results = shop.ask(*SUBJECTS[:8])
     assert [result.reason for result in results] == ["", "", "", "source_drift", "", "", "", ""]
-    assert [result.content["record"] for result in results if result.content] == [served(place) for place in range(8) if place != 3]
+    assert [result.content["record"] for result in results if result.content] == [
+        served(place) for place in range(8) if place != 3
+    ]
 
 
 def test_the_same_values_written_in_another_way_are_the_published_record(shop: Shop) -> None:
@@ -281,7 +370,9 @@ def test_the_same_values_written_in_another_way_are_the_published_record(shop: S
     assert result.content == {"record": served(3)}
 
 
-def test_whatever_a_source_raises_for_one_subject_is_that_calls_refusal_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_a_source_raises_for_one_subject_is_that_calls_refusal_alone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     look_up = shop.source.lookup
 
     def broken(subject: str) -> Any:
@@ -291,27 +382,45 @@ def test_whatever_a_source_raises_for_one_subject_is_that_calls_refusal_alone(sh
 
     monkeypatch.setattr(shop.source, "lookup", broken)
     results = shop.ask(*SUBJECTS[:4])
-    assert [(result.reason, result.amount) for result in results] == [("", 50), ("", 50), ("source_drift", 0), ("", 50)]
+    assert [(result.reason, result.amount) for result in results] == [
+        ("", 50),
+        ("", 50),
+        ("source_drift", 0),
+        ("", 50),
+    ]
     assert shop.incidents() == [("source_broken", (), None)]
 
 
-def test_a_rule_that_cannot_mask_what_was_published_refuses_that_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_that_cannot_mask_what_was_published_refuses_that_call(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As of a version published before rules were held against the columns' types."""
     trade = shop.market.run(Gateway.of(shop.context).trade(shop.agreement_id))
     monkeypatch.setitem(trade.served.masking, "city", "range:10")
     refused, narrower = shop.ask(SUBJECTS[0]), shop.ask(SUBJECTS[1], columns=("age",))
-    assert [(result.reason, result.amount) for result in (*refused, *narrower)] == [("source_drift", 0), ("", 50)]
+    assert [(result.reason, result.amount) for result in (*refused, *narrower)] == [
+        ("source_drift", 0),
+        ("", 50),
+    ]
     assert shop.incidents() == [("masking_failed", ("city",), 1)]
 
 
 def test_an_unpublished_salt_serves_nothing(shop: Shop) -> None:
     """A record that was published and whose salt was destroyed since is not delivered."""
     with shop.context.database.read() as session:
-        row = session.query(RecordSalt).filter_by(asset_id=shop.asset_id, asset_version=1, position=7).one()
+        row = (
+            session.query(RecordSalt)
+            .filter_by(asset_id=shop.asset_id, asset_version=1, position=7)
+            .one()
+        )
     kept = {"salt": row.salt}
 
     def put(salt: bytes) -> None:
-        change = sa.update(RecordSalt).where(RecordSalt.asset_id == shop.asset_id, RecordSalt.position == 7).values(salt=salt)
+        change = (
+            sa.update(RecordSalt)
+            .where(RecordSalt.asset_id == shop.asset_id, RecordSalt.position == 7)
+            .values(salt=salt)
+        )
         shop.context.database.write(lambda session: session.execute(change) and None)
 
     put(b"")
@@ -322,11 +431,31 @@ def test_an_unpublished_salt_serves_nothing(shop: Shop) -> None:
         put(kept["salt"])
 
 
-ODD = ["", "约30", "0", "-1", "9" * 14, "nan", "1e9", "true", "false", " ", "'", "x\ny", '"', "０", "12.50", "None", "城0"]
+ODD = [
+    "",
+    "约30",
+    "0",
+    "-1",
+    "9" * 14,
+    "nan",
+    "1e9",
+    "true",
+    "false",
+    " ",
+    "'",
+    "x\ny",
+    '"',
+    "０",
+    "12.50",
+    "None",
+    "城0",
+]
 
 
 @pytest.mark.parametrize("rounds", [20, pytest.param(100, marks=pytest.mark.long)])
-def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(shop: Shop, rounds: int) -> None:
+def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(
+    shop: Shop, rounds: int
+) -> None:
     chance = random.Random(20260)  # reproducible alterations, no secret
     altered_calls, untouched, before = 0, 0, incidents.total(shop.context)
     for _ in range(rounds):
@@ -334,14 +463,23 @@ def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(shop: 
         touched = places[:10]
         for place in touched:
             column = chance.choice(COLUMNS)
-            others = [value for value in (*ODD, originals[chance.choice(places[10:])][column]) if value != originals[place][column]]
+            others = [
+                value
+                for value in (*ODD, originals[chance.choice(places[10:])][column])
+                if value != originals[place][column]
+            ]
             table[place][column] = chance.choice(others)
         chance.shuffle(table)
         write(shop.path, table)
         results = shop.ask(*(SUBJECTS[place] for place in places))
         for place, result in zip(places, results, strict=True):
             if place in touched:
-                assert (result.ending, result.reason, result.amount, result.content) == (Ending.REFUSED, "source_drift", 0, None)
+                assert (result.status, result.reason, result.amount, result.content) == (
+                    CallStatus.REFUSED,
+                    "source_drift",
+                    0,
+                    None,
+                )
                 altered_calls += 1
             else:
                 assert result.content == {"record": served(place)}
@@ -350,15 +488,25 @@ def test_random_alterations_ten_a_round_are_each_refused_and_bill_nothing(shop: 
     assert incidents.total(shop.context) - before == 10 * rounds
 
 
-# --- Publishing the change ---------------------------------------------------------------------------------------------------------
+# --- Publishing the change ------------------------------------------------------------------------
 
 
-def test_a_changed_source_is_shown_then_published_as_the_next_version(market: Market, tmp_path: Path) -> None:
+def test_a_changed_source_is_shown_then_published_as_the_next_version(
+    market: Market, tmp_path: Path
+) -> None:
     shop = Shop.__new__(Shop)
     shop.market, shop.path, shop.context = market, tmp_path / "next.csv", market.department.context
     write(shop.path, rows())
-    shop.source = open_source("table", SourceEntry(url=f"csv://{shop.path}", key=KEY), home=tmp_path, index_dir=tmp_path / "index")
-    before, shop.context.ports["sources"]["table"] = shop.context.ports["sources"].get("table"), shop.source
+    shop.source = open_source(
+        "table",
+        SourceEntry(url=f"csv://{shop.path}", key=KEY),
+        home=tmp_path,
+        index_dir=tmp_path / "index",
+    )
+    before, shop.context.ports["sources"]["table"] = (
+        shop.context.ports["sources"].get("table"),
+        shop.source,
+    )
     asset_id, market.asset_id = market.asset_id, b""
     try:
         shop.asset_id = market.asset_id = shop.publish("next", purposes={"statistics": False})
@@ -379,7 +527,7 @@ def _republished(shop: Shop) -> None:
         widened(table)
 
     write(shop.path, altered(edit))
-    found = changes.compare(shop.context, shop.asset_id, changes.Wanted())
+    found = changes.compare(shop.context, shop.asset_id, changes.VersionChanges())
     assert (found.added.to_json(), found.removed) == ({"count": 1, "lines": [41]}, 1)
     assert found.changed.count == 39  # the new column is part of every record
     assert (found.columns_added, found.columns_removed, found.next_version) == (("more",), (), 2)
@@ -388,11 +536,15 @@ def _republished(shop: Shop) -> None:
     again[0]["age"] = "21"
     write(shop.path, again)
     with pytest.raises(Conflict) as moved:
-        changes.republish(shop.context, shop.asset_id, changes.Wanted(), fingerprint=found.fingerprint)
+        changes.republish(
+            shop.context, shop.asset_id, changes.VersionChanges(), fingerprint=found.fingerprint
+        )
     assert moved.value.code == "source_changed"
     assert assets.own_version(shop.context, shop.asset_id, 2) is None
     write(shop.path, altered(edit))
-    made = changes.republish(shop.context, shop.asset_id, changes.Wanted(), fingerprint=found.fingerprint)
+    made = changes.republish(
+        shop.context, shop.asset_id, changes.VersionChanges(), fingerprint=found.fingerprint
+    )
     shop.market.department.done(made["operation"])
     shop.market.settle()
     assert (made["assetVersion"], made["rowCount"]) == (2, 40)
@@ -407,18 +559,31 @@ def _republished(shop: Shop) -> None:
 def test_a_changed_source_whose_rules_no_longer_fit_is_not_published(shop: Shop) -> None:
     write(shop.path, altered(lambda table: table[3].update(age="约30")))
     with pytest.raises(QiaolianError) as refused:
-        changes.compare(shop.context, shop.asset_id, changes.Wanted())
-    assert (refused.value.code, refused.value.context["column"], refused.value.context["line"]) == ("source_row_broken", "age", 5)
+        changes.compare(shop.context, shop.asset_id, changes.VersionChanges())
+    assert (refused.value.code, refused.value.context["column"], refused.value.context["line"]) == (
+        "source_row_broken",
+        "age",
+        5,
+    )
 
 
-def test_a_repaired_record_is_what_is_delivered_whatever_the_source_says(market: Market, shop: Shop) -> None:
+def test_a_repaired_record_is_what_is_delivered_whatever_the_source_says(
+    market: Market, shop: Shop
+) -> None:
     repaired = {KEY: SUBJECTS[4], "age": 77, "city": "城4", "income": "12.50", "member": False}
     made = assets.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: repaired})
     market.department.done(made["operation"])
-    content = assets.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4])
+    content = assets.published_record(
+        shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4]
+    )
     assert (content["age"], content["income"]) == (77, "12.5")
     write(shop.path, altered(lambda table: table[4].update(age="1")))
-    assert assets.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4]) == content
+    assert (
+        assets.published_record(shop.context, shop.asset_id, made["assetVersion"], SUBJECTS[4])
+        == content
+    )
     with pytest.raises(BadInput) as refused:
-        assets.correct(shop.context, shop.asset_id, overrides={SUBJECTS[4]: {**repaired, "age": "约30"}})
+        assets.correct(
+            shop.context, shop.asset_id, overrides={SUBJECTS[4]: {**repaired, "age": "约30"}}
+        )
     assert (refused.value.code, refused.value.context["column"]) == ("record_malformed", "age")

@@ -1,4 +1,6 @@
-"""Places lost since an old backup come back from the other side of the agreement, or nothing is signed under it; what is shown is checked."""
+"""Places lost since an old backup come back from the other side of the agreement, or nothing is
+signed under it; what is shown is checked.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.bundle import verify
-from chain.errors import Forbidden, QiaolianError
-from chain.statements import KeyPurpose, UsageReceipt, UsageRequest, Voucher
+from chain.bundle.verifier import verify
+from chain.core.errors import Forbidden, QiaolianError
+from chain.statements.types import KeyPurpose, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.metering import buyer as buyer_side
 from exchange.metering import recovery
 from exchange.metering.gateway import Gateway
-from exchange.metering.model import Ending
-from exchange.metering.store import BUYER, GATEWAY, Unrecovered
+from exchange.metering.model import CallStatus
+from exchange.metering.store import BUYER, GATEWAY, UnrecoveredAgreementRow
+from exchange.proof_profile import check_lane, check_trade
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import bundles, closing
 from exchange.settlement import service as settlement
-from exchange.story import check_lane, check_trade
 from registry.evidence import recovery as log
 from registry.evidence import service as evidence
 from registry.grants import service as grants
@@ -55,7 +57,10 @@ class Backup:
 
     def put_back(self) -> None:
         """The database is as it was, and nothing is remembered."""
-        with sqlite3.connect(self.file) as old, sqlite3.connect(self.node.context.database.engine.url.database) as now:
+        with (
+            sqlite3.connect(self.file) as old,
+            sqlite3.connect(self.node.context.database.engine.url.database) as now,
+        ):
             old.backup(now)
         self.node.restarted()
         self.node.context.ports.pop("evidence.checked", None)
@@ -65,25 +70,32 @@ class Backup:
 
 @pytest.fixture
 def backup(market: Market, tmp_path: Path) -> Iterator[Callable[[str], Backup]]:
-    """Makes backups by side; each test ends with all agreements released, so that none disturbs the next."""
+    """Makes backups by side; each test ends with all agreements released, so that none disturbs the
+    next.
+    """
 
     def made(side: str) -> Backup:
         node, file = getattr(market, side), tmp_path / f"{side}.db"
-        with sqlite3.connect(node.context.database.engine.url.database) as now, sqlite3.connect(file) as old:
+        with (
+            sqlite3.connect(node.context.database.engine.url.database) as now,
+            sqlite3.connect(file) as old,
+        ):
             now.backup(old)
         return Backup(node, file, node.height)
 
     yield made
     for node in (market.bank, market.department):
         node.peers.altered, node.peers.broken = None, False
-        node.context.database.write(lambda session: session.execute(sa.delete(Unrecovered)) and None)
+        node.context.database.write(
+            lambda session: session.execute(sa.delete(UnrecoveredAgreementRow)) and None
+        )
         node.restarted()
 
 
-def recover(market: Market, node: Node, agreement_id: bytes) -> recovery.Outcome:
+def recover(market: Market, node: Node, agreement_id: bytes) -> recovery.AgreementRecovery:
     """What recovering a node came to for one agreement."""
     outcomes = market.run(recovery.recover_all(node.context))
-    return next(each for each in outcomes if each.agreement_id == agreement_id)
+    return next(outcome for outcome in outcomes if outcome.agreement_id == agreement_id)
 
 
 def held(node: Node, *, log_size: int = 0) -> None:
@@ -98,11 +110,11 @@ def witnessed(market: Market, node: Node) -> int:
     return size
 
 
-def take(node: Node, found: log.Found) -> None:
+def take(node: Node, found: log.LostEntries) -> None:
     """Store a log's lost end, as the command does: every agreement is held from then on."""
 
     def change(session: Any) -> None:
-        log.take(node.context, session, found)
+        log.restore_entries(node.context, session, found)
         recovery.hold(session, node.context, found.start)
 
     node.context.database.write(change)
@@ -110,11 +122,11 @@ def take(node: Node, found: log.Found) -> None:
 
 def impatient(call: Callable[[], Any]) -> str:
     """Why a call is refused at once, or has no answer."""
-    patience, buyer_side.PATIENCE_SECONDS = buyer_side.PATIENCE_SECONDS, 0.0
+    patience, buyer_side.RETRY_SECONDS = buyer_side.RETRY_SECONDS, 0.0
     try:
         return refused(call)
     finally:
-        buyer_side.PATIENCE_SECONDS = patience
+        buyer_side.RETRY_SECONDS = patience
 
 
 def refused(call: Callable[[], Any]) -> str:
@@ -124,66 +136,82 @@ def refused(call: Callable[[], Any]) -> str:
     return str(caught.value.context["cause"]) if waits else caught.value.code
 
 
-# --- What comes back -------------------------------------------------------------------------------------------------------------
+# --- What comes back ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_lost_places_come_back_and_the_lane_goes_on_after_them(market: Market, agreement_id: bytes, backup: Any, side: str) -> None:
+def test_lost_places_come_back_and_the_lane_goes_on_after_them(
+    market: Market, agreement_id: bytes, backup: Any, side: str
+) -> None:
     market.call(agreement_id)
     old, node = backup(side), getattr(market, side)
     for number in (2, 999, 4):
         market.call(agreement_id, number)
     old.put_back()
     found = recover(market, node, agreement_id)
-    assert (found.places, found.refusal) == (3, None)
-    assert recover(market, node, agreement_id).places == 0
+    assert (found.positions, found.refusal) == (3, None)
+    assert recover(market, node, agreement_id).positions == 0
     node.restarted()
     assert market.call(agreement_id, 5).seq == 5
     assert market.run(reconciliation.reconcile(market.supervisor.context, agreement_id)).agree
-    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).books.amount == 200
+    assert (
+        market.run(Gateway.of(market.department.context).trade(agreement_id)).totals.amount == 200
+    )
 
 
-def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_provider_that_lost_places_serves_none_after_them_and_halts_no_buyer(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     market.call(agreement_id)
     old = backup("department")
     market.call(agreement_id, 2)
     old.put_back()
     assert impatient(lambda: market.call(agreement_id, 3, key="gap")) == "sequence_gap"
-    assert market.run(Gateway.of(market.department.context).trade(agreement_id)).lanes[0].head.seq == 1
+    assert (
+        market.run(Gateway.of(market.department.context).trade(agreement_id)).lanes[0].head.seq == 1
+    )
     recover(market, market.department, agreement_id)
     market.department.restarted()
     assert market.call(agreement_id, 3, key="gap").seq == 3
 
 
-def test_a_history_of_several_pages_comes_back_whole(market: Market, agreement_id: bytes, backup: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "MOST_PLACES", 2)
+def test_a_history_of_several_pages_comes_back_whole(
+    market: Market, agreement_id: bytes, backup: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "MAX_POSITIONS", 2)
     old = backup("bank")
     for number in range(4):
         market.call(agreement_id, number)
     old.put_back()
-    assert recover(market, market.bank, agreement_id).places == 4
+    assert recover(market, market.bank, agreement_id).positions == 4
     assert market.call(agreement_id, 5).seq == 5
 
 
-def test_a_call_that_was_under_way_gets_its_answer_by_asking_again(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_call_that_was_under_way_gets_its_answer_by_asking_again(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     market.call(agreement_id)
     under_way(market, agreement_id, key="under-way")
     old = backup("bank")
     asked = market.call(agreement_id, 3, key="under-way")
     old.put_back()
-    assert recover(market, market.bank, agreement_id).places == 0
+    assert recover(market, market.bank, agreement_id).positions == 0
     again = market.call(agreement_id, 3, key="under-way")
     assert (again.seq, again.content) == (asked.seq, asked.content) == (2, asked.content)
 
 
-def test_a_call_that_was_under_way_and_has_been_followed_keeps_its_key(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_call_that_was_under_way_and_has_been_followed_keeps_its_key(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     under_way(market, agreement_id, key="followed")
     old = backup("bank")
     market.call(agreement_id, 4)
     old.put_back()
-    assert recover(market, market.bank, agreement_id).places == 2
+    assert recover(market, market.bank, agreement_id).positions == 2
     again = market.call(agreement_id, 3, key="followed")
-    assert (again.seq, again.ending, again.content) == (1, Ending.SERVED, None), "answers of lost calls are gone; the key never buys twice"
+    assert (again.seq, again.status, again.content) == (1, CallStatus.SERVED, None), (
+        "answers of lost calls are gone; the key never buys twice"
+    )
 
 
 def under_way(market: Market, agreement_id: bytes, *, key: str) -> None:
@@ -193,7 +221,9 @@ def under_way(market: Market, agreement_id: bytes, *, key: str) -> None:
     market.bank.restarted()
 
 
-def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(market: Market, grant_id: bytes, backup: Any) -> None:
+def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(
+    market: Market, grant_id: bytes, backup: Any
+) -> None:
     both = backup("bank"), backup("department")
     for old in both:
         agreement_id = market.open(grant_id, cap=1000)
@@ -209,7 +239,9 @@ def test_an_agreement_opened_since_the_backup_comes_back_with_its_signatures(mar
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_a_grants_scope_comes_back_from_its_other_side(market: Market, backup: Any, side: str) -> None:
+def test_a_grants_scope_comes_back_from_its_other_side(
+    market: Market, backup: Any, side: str
+) -> None:
     old, node = backup(side), getattr(market, side)
     granted = market.grant(purpose="statistics")
     agreement_id = market.open(granted, cap=1000)
@@ -217,7 +249,7 @@ def test_a_grants_scope_comes_back_from_its_other_side(market: Market, backup: A
     assert grants.load(node.context, granted).columns == ()
     assert recover(market, node, agreement_id).refusal is None
     assert grants.load(node.context, granted).columns == ("age", "seniority")
-    assert market.call(agreement_id).ending == Ending.SERVED
+    assert market.call(agreement_id).status == CallStatus.SERVED
 
 
 @pytest.mark.parametrize(
@@ -229,17 +261,23 @@ def test_a_grants_scope_comes_back_from_its_other_side(market: Market, backup: A
         (lambda a: {}, "scope_malformed"),
     ],
 )
-def test_a_scope_that_was_not_granted_is_refused(market: Market, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
+def test_a_scope_that_was_not_granted_is_refused(
+    market: Market, backup: Any, changed: Callable[[Any], Any], code: str
+) -> None:
     old = backup("department")
     granted = market.grant(purpose="statistics")
     agreement_id = market.open(granted, cap=1000)
     old.put_back()
-    market.department.peers.altered = lambda answer: changed(answer) if "scope" in answer else answer
+    market.department.peers.altered = lambda answer: (
+        changed(answer) if "scope" in answer else answer
+    )
     assert recover(market, market.department, agreement_id).refusal.code == code
     assert grants.load(market.department.context, granted).columns == ()
 
 
-def test_a_closing_voucher_comes_back_and_can_be_claimed(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_closing_voucher_comes_back_and_can_be_claimed(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     market.call(agreement_id)
     old = backup("department")
     market.call(agreement_id, 2)
@@ -250,7 +288,9 @@ def test_a_closing_voucher_comes_back_and_can_be_claimed(market: Market, agreeme
     assert settlement.books(market.department.context, agreement_id)["paid"] == "100"
 
 
-def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     node = market.department
     witnessed(market, node)
     market.call(agreement_id)
@@ -262,40 +302,55 @@ def test_a_bundle_of_recovered_calls_verifies_from_its_bytes(market: Market, agr
     market.call(agreement_id, 4)
     old.put_back()
     assert refused(lambda: evidence.make_checkpoint(node.context)) == "log_behind_chain"
-    found = market.run(log.search(node.context))
+    found = market.run(log.find_lost_entries(node.context))
     assert found is not None
     take(node, found)
-    assert (found.size, recover(market, node, agreement_id).places) == (size, 3)
+    assert (found.size, recover(market, node, agreement_id).positions) == (size, 3)
     market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
     market.claim(agreement_id)
     market.anchor()
-    assert witnessed(market, node) > size, "what no witness had seen is said again; the log only grew"
+    assert witnessed(market, node) > size, (
+        "what no witness had seen is said again; the log only grew"
+    )
     supervisor = market.supervisor
-    trust = dataclasses.replace(market.trust, witnesses={supervisor.member: supervisor.context.log_signer.public_key}, required_witnesses=1)
+    trust = dataclasses.replace(
+        market.trust,
+        witnesses={supervisor.member: supervisor.context.log_signer.public_key},
+        required_witnesses=1,
+    )
     checkers = {"trade": check_trade, "lane": check_lane}
-    for made in (bundles.trade_bundle(node.context, agreement_id, 0, 2), bundles.lane_bundle(node.context, agreement_id, 0)):
+    for made in (
+        bundles.trade_bundle(node.context, agreement_id, 0, 2),
+        bundles.lane_bundle(node.context, agreement_id, 0),
+    ):
         assert verify(made, trust, checkers).proved
     assert market.run(reconciliation.reconcile(market.supervisor.context, agreement_id)).agree
 
 
-# --- What is held ----------------------------------------------------------------------------------------------------------------
+# --- What is held ---------------------------------------------------------------------------------
 
 
-def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_nothing_is_signed_under_an_agreement_until_its_places_are_back(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     old = backup("bank"), backup("department")
     market.call(agreement_id)
-    for each in old:
-        each.put_back()
-        held(each.node)
+    for item in old:
+        item.put_back()
+        held(item.node)
     for node in (market.bank, market.department):
         assert impatient(lambda: market.call(agreement_id, 2)) == "agreement_unrecovered"
         node.peers.broken = True
         assert recover(market, node, agreement_id).refusal.code == "peer_unreachable"
         node.peers.broken = False
-        node.context.database.write(lambda session: session.execute(sa.delete(Unrecovered)) and None)
+        node.context.database.write(
+            lambda session: session.execute(sa.delete(UnrecoveredAgreementRow)) and None
+        )
 
 
-def test_a_buyer_is_not_halted_by_a_provider_that_recovers(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_buyer_is_not_halted_by_a_provider_that_recovers(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     market.call(agreement_id)
     held(market.department)
     market.department.restarted()
@@ -306,7 +361,9 @@ def test_a_buyer_is_not_halted_by_a_provider_that_recovers(market: Market, agree
 
 
 @pytest.mark.parametrize("side", ["bank", "department"])
-def test_a_side_that_hides_the_last_places_is_told_by_the_log(market: Market, agreement_id: bytes, backup: Any, side: str) -> None:
+def test_a_side_that_hides_the_last_places_is_told_by_the_log(
+    market: Market, agreement_id: bytes, backup: Any, side: str
+) -> None:
     node = getattr(market, side)
     market.call(agreement_id)
     witnessed(market, node)
@@ -315,33 +372,39 @@ def test_a_side_that_hides_the_last_places_is_told_by_the_log(market: Market, ag
         market.call(agreement_id, number)
     witnessed(market, node)
     old.put_back()
-    found = market.run(log.search(node.context))
+    found = market.run(log.find_lost_entries(node.context))
     assert found is not None
     take(node, found)
 
     def shortened(answer: Any) -> Any:
-        return {**answer, "places": answer["places"][:1]} if "places" in answer else answer
+        return {**answer, "positions": answer["positions"][:1]} if "positions" in answer else answer
 
     node.peers.altered = shortened
     hidden = recover(market, node, agreement_id)
-    assert (hidden.places, hidden.refusal.code) == (1, "places_missing")
+    assert (hidden.positions, hidden.refusal.code) == (1, "places_missing")
     with node.context.database.read() as session:
-        assert session.get(Unrecovered, agreement_id).code == "places_missing"
+        assert session.get(UnrecoveredAgreementRow, agreement_id).code == "places_missing"
     node.restarted()
     assert impatient(lambda: market.call(agreement_id, 4)) == "agreement_unrecovered"
     node.peers.altered = None
     assert recover(market, node, agreement_id).refusal is None
     node.restarted()
-    assert market.call(agreement_id, 5).seq == (4 if side == "bank" else 5), "what the provider did not answer was asked again first"
+    assert market.call(agreement_id, 5).seq == (4 if side == "bank" else 5), (
+        "what the provider did not answer was asked again first"
+    )
 
 
-# --- What is refused -------------------------------------------------------------------------------------------------------------
+# --- What is refused ------------------------------------------------------------------------------
 
 
-def edited(market: Market, place: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any) -> None:
+def edited(
+    market: Market, place: dict[str, Any], name: str, kind: Any, signer: Any, **changes: Any
+) -> None:
     """One field of a place changed and signed again by that node."""
     statement = kind.from_json({**place[name]["statement"], **changes})
-    signature = signer.context.signers[KeyPurpose.STATEMENT].sign_digest(statement.digest(signer.context.domain("TradeSettlement")))
+    signature = signer.context.signers[KeyPurpose.STATEMENT].sign_digest(
+        statement.digest(signer.context.domain("TradeSettlement"))
+    )
     place[name] = {"statement": statement.to_json(), "signature": "0x" + signature.hex()}
 
 
@@ -356,20 +419,64 @@ def receipt(market: Market, places: list[Any], at: int, **changes: Any) -> None:
 FORGERIES = [
     pytest.param(lambda m, p: p.pop(0), "sequence_gap", id="a place left out"),
     pytest.param(lambda m, p: p.reverse(), "sequence_gap", id="another order"),
-    pytest.param(lambda m, p: p.insert(1, copy.deepcopy(p[0])), "place_taken", id="a place twice"),
-    pytest.param(lambda m, p: p[0]["request"].update(signature=p[1]["request"]["signature"]), "wrong_signer", id="a request nobody signed"),
-    pytest.param(lambda m, p: edited(m, p[0], "request", UsageRequest, m.operator), "wrong_signer", id="a request of another's"),
-    pytest.param(lambda m, p: edited(m, p[0], "receipt", UsageReceipt, m.bank), "wrong_signer", id="a receipt of the buyer's own"),
-    pytest.param(lambda m, p: request(m, p, 1, acknowledgedAmount="0"), "acknowledgement_differs", id="an acknowledgement of less"),
-    pytest.param(lambda m, p: request(m, p, 0, agreementId="0x" + "00" * 32), "receipt_of_other", id="a request of another agreement"),
-    pytest.param(lambda m, p: receipt(m, p, 1, amount="5"), "receipt_wrong_amount", id="another amount"),
-    pytest.param(lambda m, p: receipt(m, p, 1, totalAmount="5000"), "receipt_wrong_totals", id="other totals"),
-    pytest.param(lambda m, p: receipt(m, p, 1, previousReceipt="0x" + "00" * 32), "receipt_wrong_totals", id="a chain that does not hold"),
-    pytest.param(lambda m, p: receipt(m, p, 1, request="0x" + "00" * 32), "receipt_of_other", id="a receipt of another request"),
-    pytest.param(lambda m, p: p[1].update(receipt=None), "receipt_missing", id="a place without its receipt"),
-    pytest.param(lambda m, p: p[1].update(request=None), "receipt_of_other", id="a place without its request"),
-    pytest.param(lambda m, p: p[1].update(receipt={"statement": 5, "signature": "0x"}), "history_malformed", id="no statement"),
-    pytest.param(lambda m, p: p[1]["receipt"].update(signature=7), "history_malformed", id="no signature"),
+    pytest.param(
+        lambda m, p: p.insert(1, copy.deepcopy(p[0])), "position_taken", id="a place twice"
+    ),
+    pytest.param(
+        lambda m, p: p[0]["request"].update(signature=p[1]["request"]["signature"]),
+        "wrong_signer",
+        id="a request nobody signed",
+    ),
+    pytest.param(
+        lambda m, p: edited(m, p[0], "request", UsageRequest, m.operator),
+        "wrong_signer",
+        id="a request of another's",
+    ),
+    pytest.param(
+        lambda m, p: edited(m, p[0], "receipt", UsageReceipt, m.bank),
+        "wrong_signer",
+        id="a receipt of the buyer's own",
+    ),
+    pytest.param(
+        lambda m, p: request(m, p, 1, acknowledgedAmount="0"),
+        "acknowledgement_differs",
+        id="an acknowledgement of less",
+    ),
+    pytest.param(
+        lambda m, p: request(m, p, 0, agreementId="0x" + "00" * 32),
+        "receipt_of_other",
+        id="a request of another agreement",
+    ),
+    pytest.param(
+        lambda m, p: receipt(m, p, 1, amount="5"), "receipt_wrong_amount", id="another amount"
+    ),
+    pytest.param(
+        lambda m, p: receipt(m, p, 1, totalAmount="5000"), "receipt_wrong_totals", id="other totals"
+    ),
+    pytest.param(
+        lambda m, p: receipt(m, p, 1, previousReceipt="0x" + "00" * 32),
+        "receipt_wrong_totals",
+        id="a chain that does not hold",
+    ),
+    pytest.param(
+        lambda m, p: receipt(m, p, 1, request="0x" + "00" * 32),
+        "receipt_of_other",
+        id="a receipt of another request",
+    ),
+    pytest.param(
+        lambda m, p: p[1].update(receipt=None), "receipt_missing", id="a place without its receipt"
+    ),
+    pytest.param(
+        lambda m, p: p[1].update(request=None), "receipt_of_other", id="a place without its request"
+    ),
+    pytest.param(
+        lambda m, p: p[1].update(receipt={"statement": 5, "signature": "0x"}),
+        "history_malformed",
+        id="no statement",
+    ),
+    pytest.param(
+        lambda m, p: p[1]["receipt"].update(signature=7), "history_malformed", id="no signature"
+    ),
     pytest.param(lambda m, p: p.append(5), "history_malformed", id="no place"),
 ]
 
@@ -377,7 +484,12 @@ FORGERIES = [
 @pytest.mark.parametrize("side", ["bank", "department"])
 @pytest.mark.parametrize(("forge", "code"), FORGERIES)
 def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
-    market: Market, agreement_id: bytes, backup: Any, side: str, forge: Callable[..., Any], code: str
+    market: Market,
+    agreement_id: bytes,
+    backup: Any,
+    side: str,
+    forge: Callable[..., Any],
+    code: str,
 ) -> None:
     node, table = getattr(market, side), BUYER if side == "bank" else GATEWAY
     old = backup(side)
@@ -386,48 +498,61 @@ def test_a_forged_history_is_refused_and_nothing_of_it_is_kept(
     old.put_back()
 
     def lie(answer: Any) -> Any:
-        if answer.get("places"):
-            forge(market, answer["places"])
+        if answer.get("positions"):
+            forge(market, answer["positions"])
         return answer
 
     node.peers.altered = lie
     found = recover(market, node, agreement_id)
-    assert (found.places, found.refusal.code) == (0, code)
+    assert (found.positions, found.refusal.code) == (0, code)
     with node.context.database.read() as session:
-        assert session.execute(sa.select(table).where(table.c.agreement_id == agreement_id)).all() == []
+        assert (
+            session.execute(sa.select(table).where(table.c.agreement_id == agreement_id)).all()
+            == []
+        )
 
 
-@pytest.mark.parametrize("answer", [[], {}, {"places": 5}, {"places": [{}] * 201}])
-def test_an_answer_that_is_no_history_is_refused(market: Market, agreement_id: bytes, backup: Any, answer: Any) -> None:
+@pytest.mark.parametrize("answer", [[], {}, {"positions": 5}, {"positions": [{}] * 201}])
+def test_an_answer_that_is_no_history_is_refused(
+    market: Market, agreement_id: bytes, backup: Any, answer: Any
+) -> None:
     market.bank.peers.altered = lambda _: answer
     assert recover(market, market.bank, agreement_id).refusal.code == "history_malformed"
 
 
-def test_a_history_shorter_than_what_the_chain_paid_for_is_refused(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_history_shorter_than_what_the_chain_paid_for_is_refused(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     old = backup("department")
     for number in range(3):
         market.call(agreement_id, number)
     market.claim(agreement_id)
     old.put_back()
-    market.department.peers.altered = lambda answer: {**answer, "places": answer["places"][:1]} if "places" in answer else answer
+    market.department.peers.altered = lambda answer: (
+        {**answer, "positions": answer["positions"][:1]} if "positions" in answer else answer
+    )
     assert recover(market, market.department, agreement_id).refusal.code == "lane_history_short"
 
 
-def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_second_request_for_a_place_asked_for_before_the_backup_is_refused(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     under_way(market, agreement_id, key="second")
 
     def lie(answer: Any) -> Any:
-        for place in answer.get("places", [])[:1]:
+        for place in answer.get("positions", [])[:1]:
             request(market, [place], 0, expiry=2**40)
             asked = UsageRequest.from_json(place["request"]["statement"])
             receipt(market, [place], 0, request="0x" + asked.struct_hash().hex())
         return answer
 
     market.bank.peers.altered = lie
-    assert recover(market, market.bank, agreement_id).refusal.code == "place_taken"
+    assert recover(market, market.bank, agreement_id).refusal.code == "position_taken"
 
 
-def test_a_voucher_that_fits_no_place_is_refused(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_voucher_that_fits_no_place_is_refused(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     market.call(agreement_id)
     market.run(settlement.acknowledge_all(market.bank.context, agreement_id, notice=False))
 
@@ -437,19 +562,23 @@ def test_a_voucher_that_fits_no_place_is_refused(market: Market, agreement_id: b
         return answer
 
     market.department.peers.altered = lie
-    assert recover(market, market.department, agreement_id).refusal.code == "acknowledgement_differs"
+    assert (
+        recover(market, market.department, agreement_id).refusal.code == "acknowledgement_differs"
+    )
 
 
-def test_a_voided_place_comes_back_to_its_buyer_and_not_to_a_provider_that_lost_its_receipt(market: Market, backup: Any) -> None:
+def test_a_voided_place_comes_back_to_its_buyer_and_not_to_a_provider_that_lost_its_receipt(
+    market: Market, backup: Any
+) -> None:
     own = market.grant()
     agreement_id = market.open(own, cap=1000)
     old = backup("bank"), backup("department")
     under_way(market, agreement_id, key="voided")
     market.revoke(own)
-    assert market.call(agreement_id, 3, key="voided").ending == Ending.VOID
+    assert market.call(agreement_id, 3, key="voided").status == CallStatus.VOID
     old[0].put_back()
     found = recover(market, market.bank, agreement_id)
-    assert (found.places, found.refusal) == (1, None)
+    assert (found.positions, found.refusal) == (1, None)
     old[1].put_back()
     assert recover(market, market.department, agreement_id).refusal.code == "receipt_missing"
 
@@ -457,13 +586,20 @@ def test_a_voided_place_comes_back_to_its_buyer_and_not_to_a_provider_that_lost_
 def test_histories_are_shown_to_the_parties_alone(market: Market, agreement_id: bytes) -> None:
     market.call(agreement_id)
     for node in (market.supervisor, market.operator):
-        for path in ("places?lane=0&after=0", "signed"):
+        for path in ("positions?lane=0&after=0", "signed"):
             with pytest.raises(Forbidden) as caught:
-                market.run(node.peers.get(market.department.member, f"/v1/peer/agreements/0x{agreement_id.hex()}/{path}"))
+                market.run(
+                    node.peers.get(
+                        market.department.member,
+                        f"/v1/peer/agreements/0x{agreement_id.hex()}/{path}",
+                    )
+                )
             assert caught.value.code == "not_party"
         granted = agreements.load(market.department.context, agreement_id).agreement.grant_id
         with pytest.raises(Forbidden) as caught:
-            market.run(node.peers.get(market.department.member, f"/v1/peer/grants/0x{granted.hex()}/scope"))
+            market.run(
+                node.peers.get(market.department.member, f"/v1/peer/grants/0x{granted.hex()}/scope")
+            )
         assert caught.value.code == "grant_of_others"
 
 
@@ -477,18 +613,24 @@ def test_histories_are_shown_to_the_parties_alone(market: Market, agreement_id: 
         (lambda a: a.update(buyerSignature=5), "field_malformed"),
     ],
 )
-def test_a_forged_agreement_is_refused(market: Market, grant_id: bytes, backup: Any, changed: Callable[[Any], Any], code: str) -> None:
+def test_a_forged_agreement_is_refused(
+    market: Market, grant_id: bytes, backup: Any, changed: Callable[[Any], Any], code: str
+) -> None:
     old = backup("bank")
     agreement_id = market.open(grant_id, cap=1000)
     old.put_back()
-    market.bank.peers.altered = lambda answer: changed(answer) or answer if "agreement" in answer else answer
+    market.bank.peers.altered = lambda answer: (
+        changed(answer) or answer if "agreement" in answer else answer
+    )
     assert recover(market, market.bank, agreement_id).refusal.code == code
 
 
 # --- Final totals --------------------------------------------------------------------------------
 
 
-def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(market: Market, agreement_id: bytes, backup: Any) -> None:
+def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(
+    market: Market, agreement_id: bytes, backup: Any
+) -> None:
     node = market.department
     witnessed(market, node)
     market.call(agreement_id)
@@ -499,22 +641,33 @@ def test_a_provider_put_back_to_before_its_final_signature_serves_nothing_more(m
         witnessed(market, node)
         signed = closing.view(market.bank.context, agreement_id)
         old.put_back()
-        found = market.run(log.search(node.context))
+        found = market.run(log.find_lost_entries(node.context))
         assert found is not None
         take(node, found)
         market.department.peers.broken = True
         assert recover(market, node, agreement_id).refusal.code == "peer_unreachable"
         market.department.peers.broken = False
-        market.department.peers.altered = lambda answer: {**answer, "providerSignature": None} if "buyerSignature" in answer else answer
-        assert recover(market, node, agreement_id).refusal.code == "places_missing", "its own log says that it signed"
         market.department.peers.altered = lambda answer: (
-            {**answer, "providerSignature": answer["buyerSignature"]} if "buyerSignature" in answer else answer
+            {**answer, "providerSignature": None} if "buyerSignature" in answer else answer
+        )
+        assert recover(market, node, agreement_id).refusal.code == "places_missing", (
+            "its own log says that it signed"
+        )
+        market.department.peers.altered = lambda answer: (
+            {**answer, "providerSignature": answer["buyerSignature"]}
+            if "buyerSignature" in answer
+            else answer
         )
         assert recover(market, node, agreement_id).refusal.code == "wrong_signer"
         market.department.peers.altered = None
         assert recover(market, node, agreement_id).refusal is None
-        assert closing.view(node.context, agreement_id)["providerSignature"] == signed["providerSignature"]
-        assert market.run(Gateway.of(node.context).trade(agreement_id)).final, "nothing is served under totals that bind"
+        assert (
+            closing.view(node.context, agreement_id)["providerSignature"]
+            == signed["providerSignature"]
+        )
+        assert market.run(Gateway.of(node.context).trade(agreement_id)).final, (
+            "nothing is served under totals that bind"
+        )
     finally:
         market.department.context.ledger.rpc.call("evm_setAutomine", True)
         market.department.context.ledger.rpc.call("anvil_mine", "0x1")

@@ -1,5 +1,6 @@
-"""A served place that is asked for again: it stays as it is, whatever is sent beside the signed request, until a right is really withdrawn; and the
-grant's count holds over everything served under it."""
+"""A served place that is asked for again: it stays as it is, whatever is sent beside the signed
+request, until a right is really withdrawn; and the grant's count holds over everything served under
+it."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.commitment import commit, consent_id, new_salt
-from chain.crypto import address_of, new_private_key, sign_digest
-from chain.eip712 import encode_code
-from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, KeyPurpose
+from chain.core.crypto import address_of, new_private_key, sign_digest
+from chain.ethereum.eip712 import encode_code
+from chain.statements.commitment import commit, consent_id, new_salt
+from chain.statements.types import Consent, ConsentRegistration, ConsentWithdrawal, KeyPurpose
 from exchange.metering import service as metering
-from exchange.metering.gateway import Gateway, Trade
-from exchange.metering.model import Ending, GatewayLimits
+from exchange.metering.gateway import Gateway, GatewayTrade
+from exchange.metering.model import CallStatus, GatewayLimits
 from exchange.metering.store import GATEWAY
 from registry.assets import service as assets
 from registry.credit import service as credit
@@ -40,7 +41,11 @@ class Given:
 
     def withdraw(self) -> None:
         withdrawal = ConsentWithdrawal(1, self.consent_id, 2**40)
-        self.market.operator.done(credit.relay_withdrawal(self.market.operator.context, withdrawal, signed(self.market, self.key, withdrawal)))
+        self.market.operator.done(
+            credit.relay_withdrawal(
+                self.market.operator.context, withdrawal, signed(self.market, self.key, withdrawal)
+            )
+        )
         self.market.settle()
 
 
@@ -50,13 +55,31 @@ def signed(market: Market, key: bytes, statement: Any) -> bytes:
 
 def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
     """The subject consents to the bank's credit assessments."""
-    key, identity, identity_salt, salt = new_private_key(), {"code": f"92440700MA4W{SUBJECT:06d}"}, new_salt(), new_salt()
+    key, identity, identity_salt, salt = (
+        new_private_key(),
+        {"code": f"92440700MA4W{SUBJECT:06d}"},
+        new_salt(),
+        new_salt(),
+    )
     certificate, certificate_signature = credit.certify(
-        market.department.context, identity=identity, salt=identity_salt, key=address_of(key), purpose="consent", not_after=2**40
+        market.department.context,
+        identity=identity,
+        salt=identity_salt,
+        key=address_of(key),
+        purpose="consent",
+        not_after=2**40,
     )
     now = market.bank.context.now()
     subject = commit(identity_salt, IDENTITY_DOMAIN, identity)
-    consent = Consent(1, subject, market.bank.member, "credit-assessment", now - 60, now + seconds, address_of(key))
+    consent = Consent(
+        1,
+        subject,
+        market.bank.member,
+        "credit-assessment",
+        now - 60,
+        now + seconds,
+        address_of(key),
+    )
     package = {
         "consent": consent.to_json(),
         "signature": "0x" + signed(market, key, consent).hex(),
@@ -68,9 +91,13 @@ def consents(market: Market, *, seconds: int = 10_000_000) -> Given:
     }
     commitment = commit(salt, CONSENT_DOMAIN, consent.to_json())
     registration = ConsentRegistration(1, commitment, address_of(key), 2**40)
-    market.operator.done(credit.relay_consent(market.operator.context, registration, signed(market, key, registration)))
+    market.operator.done(
+        credit.relay_consent(
+            market.operator.context, registration, signed(market, key, registration)
+        )
+    )
     market.settle()
-    credit.hold(market.bank.context, package)
+    credit.store_consent(market.bank.context, package)
     return Given(market, key, consent_id(commitment, address_of(key)), package)
 
 
@@ -88,7 +115,9 @@ def agreement_id(market: Market) -> bytes:
 
 def assess(market: Market, agreement_id: bytes, given: Given) -> Any:
     """A call under the subject's consent."""
-    return market.call(agreement_id, SUBJECT, purpose="credit-assessment", consent="0x" + given.consent_id.hex())
+    return market.call(
+        agreement_id, SUBJECT, purpose="credit-assessment", consent="0x" + given.consent_id.hex()
+    )
 
 
 def last_wire(market: Market) -> dict[str, Any]:
@@ -99,27 +128,35 @@ def last_wire(market: Market) -> dict[str, Any]:
 
 
 def repeated(market: Market, item: dict[str, Any], **changes: Any) -> Any:
-    """What the gateway answers to a request of the bank's that is sent again, with something beside it changed."""
-    (answer,) = market.run(metering.serve(market.department.context, market.bank.member, [{**item, **changes}]))
+    """What the gateway answers to a request of the bank's that is sent again, with something beside
+    it changed.
+    """
+    (answer,) = market.run(
+        metering.serve(market.department.context, market.bank.member, [{**item, **changes}])
+    )
     return json.loads(answer) if isinstance(answer, str) else answer
 
 
-def trade(market: Market, agreement_id: bytes) -> Trade:
-    found: Trade = market.run(Gateway.of(market.department.context).trade(agreement_id))
+def trade(market: Market, agreement_id: bytes) -> GatewayTrade:
+    found: GatewayTrade = market.run(Gateway.of(market.department.context).trade(agreement_id))
     return found
 
 
 def standing(market: Market, agreement_id: bytes) -> tuple[int, int, str]:
     """The books, the grant's count and how the last place ended, in memory and on disk alike."""
     with market.department.context.database.read() as session:
-        rows = session.execute(sa.select(GATEWAY.c.ending, GATEWAY.c.amount).where(GATEWAY.c.agreement_id == agreement_id).order_by(GATEWAY.c.seq))
+        rows = session.execute(
+            sa.select(GATEWAY.c.status, GATEWAY.c.amount)
+            .where(GATEWAY.c.agreement_id == agreement_id)
+            .order_by(GATEWAY.c.seq)
+        )
         ending, amount = list(rows)[-1]
     known = trade(market, agreement_id)
-    assert (known.books.amount, known.lanes[0].ending) == (amount, ending)
-    return amount, known.uses.served, ending
+    assert (known.totals.amount, known.lanes[0].status) == (amount, ending)
+    return amount, known.quota.served, ending
 
 
-# --- What a buyer sends beside its signed request --------------------------------------------------------------------------------
+# --- What a buyer sends beside its signed request -------------------------------------------------
 
 
 def _with(part: str, value: Any) -> Callable[[dict[str, Any]], Any]:
@@ -140,40 +177,66 @@ def _with(part: str, value: Any) -> Callable[[dict[str, Any]], Any]:
     ],
 )
 def test_a_served_place_asked_for_without_its_consent_is_an_error_and_changes_nothing(
-    market: Market, agreement_id: bytes, given: Given, edit: Callable[[dict[str, Any]], Any], code: str
+    market: Market,
+    agreement_id: bytes,
+    given: Given,
+    edit: Callable[[dict[str, Any]], Any],
+    code: str,
 ) -> None:
     assess(market, agreement_id, given)
     item, before = last_wire(market), standing(market, agreement_id)
     assert repeated(market, item, consent=edit(given.package))["error"]["code"] == code
-    assert standing(market, agreement_id) == before == (50, 1, Ending.SERVED)
-    assert repeated(market, item)["content"] is not None, "the whole request again gets the answer again"
+    assert standing(market, agreement_id) == before == (50, 1, CallStatus.SERVED)
+    assert repeated(market, item)["content"] is not None, (
+        "the whole request again gets the answer again"
+    )
 
 
-def test_a_served_place_asked_for_with_another_consent_is_an_error_and_changes_nothing(market: Market, agreement_id: bytes, given: Given) -> None:
+def test_a_served_place_asked_for_with_another_consent_is_an_error_and_changes_nothing(
+    market: Market, agreement_id: bytes, given: Given
+) -> None:
     assess(market, agreement_id, given)
     item, other = last_wire(market), consents(market)
     other.withdraw()
     assert repeated(market, item, consent=other.package)["error"]["code"] == "consent_malformed"
-    assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
+    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
-def test_a_grants_count_and_the_books_hold_however_often_places_are_asked_for_without_their_consent(market: Market, given: Given) -> None:
+def test_a_grants_count_and_the_books_hold_however_often_places_are_asked_for_without_their_consent(
+    market: Market, given: Given
+) -> None:
     agreement_id = market.open(market.grant(purpose="credit-assessment", max_uses=3), cap=10_000)
     results = []
     for _ in range(6):
         results.append(assess(market, agreement_id, given))
         repeated(market, last_wire(market), consent=None)
-    assert [each.reason for each in results] == ["", "", "", "grant_used_up", "grant_used_up", "grant_used_up"]
-    assert standing(market, agreement_id) == (150, 3, Ending.REFUSED)
+    assert [result.reason for result in results] == [
+        "",
+        "",
+        "",
+        "grant_used_up",
+        "grant_used_up",
+        "grant_used_up",
+    ]
+    assert standing(market, agreement_id) == (150, 3, CallStatus.REFUSED)
 
 
-@pytest.mark.parametrize("changes", [{"signature": "0x" + "11" * 65}, {"salt": "0x" + "00" * 32}, {"query": {}}, {"query": None}, {"request": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"signature": "0x" + "11" * 65},
+        {"salt": "0x" + "00" * 32},
+        {"query": {}},
+        {"query": None},
+        {"request": None},
+    ],
+)
 def test_a_served_place_asked_for_with_anything_else_changed_is_an_error_and_changes_nothing(
     market: Market, agreement_id: bytes, given: Given, changes: dict[str, Any]
 ) -> None:
     assess(market, agreement_id, given)
     assert "error" in repeated(market, last_wire(market), **changes)
-    assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
+    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
 def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Market, given: Given) -> None:
@@ -181,10 +244,12 @@ def test_a_consent_that_a_purpose_does_not_need_voids_nothing(market: Market, gi
     given.withdraw()
     market.call(agreement_id, SUBJECT, consent="0x" + given.consent_id.hex())
     assert repeated(market, last_wire(market))["content"] is not None
-    assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
+    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
-def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(market: Market, agreement_id: bytes, given: Given) -> None:
+def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(
+    market: Market, agreement_id: bytes, given: Given
+) -> None:
     assess(market, agreement_id, given)
     context, item = market.department.context, last_wire(market)
     clock, context.clock = context.clock, lambda: 2**39
@@ -192,24 +257,28 @@ def test_waiting_until_consent_and_grant_have_run_out_voids_nothing(market: Mark
         assert repeated(market, item)["content"] is not None
     finally:
         context.clock = clock
-    assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
+    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
 
 
-# --- What is really withdrawn ----------------------------------------------------------------------------------------------------
+# --- What is really withdrawn ---------------------------------------------------------------------
 
 
-def test_a_consent_withdrawn_since_voids_the_receipt_of_the_whole_request_only(market: Market, agreement_id: bytes, given: Given) -> None:
+def test_a_consent_withdrawn_since_voids_the_receipt_of_the_whole_request_only(
+    market: Market, agreement_id: bytes, given: Given
+) -> None:
     assess(market, agreement_id, given)
     item = last_wire(market)
     given.withdraw()
     assert repeated(market, item, consent=None)["error"]["code"] == "consent_missing"
-    assert standing(market, agreement_id) == (50, 1, Ending.SERVED)
+    assert standing(market, agreement_id) == (50, 1, CallStatus.SERVED)
     voided = repeated(market, item)
     assert voided["void"]["reason"] == "consent_withdrawn"
-    assert standing(market, agreement_id) == (0, 1, Ending.VOID), "nothing is owed; the answer had left, so its use stays counted"
+    assert standing(market, agreement_id) == (0, 1, CallStatus.VOID), (
+        "nothing is owed; the answer had left, so its use stays counted"
+    )
     market.department.restarted()
     assert repeated(market, item) == voided
-    assert standing(market, agreement_id) == (0, 1, Ending.VOID)
+    assert standing(market, agreement_id) == (0, 1, CallStatus.VOID)
 
 
 def test_a_void_gives_no_use_of_the_grant_back(market: Market) -> None:
@@ -217,36 +286,47 @@ def test_a_void_gives_no_use_of_the_grant_back(market: Market) -> None:
     market.call(agreement_id)
     item = last_wire(market)
     for reason in (encode_code("disputed"), None):
-        market.supervisor.done(assets.set_hold(market.supervisor.context, market.asset_id, reason=reason))
+        market.supervisor.done(
+            assets.set_hold(market.supervisor.context, market.asset_id, reason=reason)
+        )
         market.settle()
-        assert repeated(market, item)["void"]["reason"] == "asset_held", "a void stands once it is signed"
+        assert repeated(market, item)["void"]["reason"] == "asset_held", (
+            "a void stands once it is signed"
+        )
     market.bank.restarted()
     with market.department.context.database.read() as session:
-        assert session.scalar(sa.select(GATEWAY.c.void).where(GATEWAY.c.agreement_id == agreement_id)) is not None
+        assert (
+            session.scalar(sa.select(GATEWAY.c.void).where(GATEWAY.c.agreement_id == agreement_id))
+            is not None
+        )
     other = market.open(trade(market, agreement_id).agreement.grant_id)
     assert market.call(other).reason == "grant_used_up"
     market.department.restarted()
     assert market.call(other).reason == "grant_used_up"
 
 
-# --- One grant, several agreements -----------------------------------------------------------------------------------------------
+# --- One grant, several agreements ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_grants_count_holds_over_calls_of_several_agreements_at_one_moment(market: Market, ask: Callable[..., Any], restarts: bool) -> None:
+def test_a_grants_count_holds_over_calls_of_several_agreements_at_one_moment(
+    market: Market, ask: Callable[..., Any], restarts: bool
+) -> None:
     grant_id = market.grant(max_uses=3)
     both = [market.open(grant_id, lanes=4) for _ in range(2)]
-    assert [market.call(each).ending for each in both] == [Ending.SERVED] * 2
+    assert [market.call(value).status for value in both] == [CallStatus.SERVED] * 2
     if restarts:
         market.department.restarted()
 
     async def at_once() -> list[Any]:
-        return await asyncio.gather(*(metering.call(market.bank.context, each, ask()) for each in both for _ in range(4)))
+        return await asyncio.gather(
+            *(metering.call(market.bank.context, value, ask()) for value in both for _ in range(4))
+        )
 
     results = market.run(at_once())
-    assert sorted(each.reason for each in results) == ["", *["grant_used_up"] * 7]
-    uses = trade(market, both[0]).uses
-    assert uses is trade(market, both[1]).uses
+    assert sorted(result.reason for result in results) == ["", *["grant_used_up"] * 7]
+    uses = trade(market, both[0]).quota
+    assert uses is trade(market, both[1]).quota
     assert (uses.served, uses.reserved) == (3, 0)
 
 
@@ -257,17 +337,20 @@ def test_a_call_that_fails_gives_its_reserved_use_back(market: Market) -> None:
     gateway.limits = GatewayLimits(answer_bytes=10)
     assert market.call(first).reason == "answer_too_large"
     gateway.limits = GatewayLimits()
-    assert market.call(second).ending == Ending.SERVED
+    assert market.call(second).status == CallStatus.SERVED
 
 
-# --- Last: it ends the bank's key ------------------------------------------------------------------------------------------------
+# --- Last: it ends the bank's key -----------------------------------------------------------------
 
 
 def test_a_buyer_that_ends_its_own_key_gets_no_use_of_the_grant_back(market: Market) -> None:
     agreement_id = market.open(market.grant())
     market.call(agreement_id)
-    item, fingerprint = last_wire(market), market.bank.context.signers[KeyPurpose.STATEMENT].fingerprint
+    item, fingerprint = (
+        last_wire(market),
+        market.bank.context.signers[KeyPurpose.STATEMENT].fingerprint,
+    )
     market.governance.execute("endKey", fingerprint, encode_code("retired"))
     market.settle()
     assert repeated(market, item)["void"]["reason"] == "key_ended"
-    assert standing(market, agreement_id) == (0, 1, Ending.VOID)
+    assert standing(market, agreement_id) == (0, 1, CallStatus.VOID)

@@ -1,11 +1,13 @@
-"""The whole trade against the real contracts: agreement, calls, claim, closing, refund, reconciliation."""
+"""The whole trade against the real contracts: agreement, calls, claim, closing, refund,
+reconciliation.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from exchange.agreements import service as agreements
-from exchange.metering.model import Ending
+from exchange.metering.model import CallStatus
 from exchange.reconciliation import service as reconciliation
 from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market
@@ -18,14 +20,16 @@ def grant_id(market: Market) -> bytes:
     return found
 
 
-def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(market: Market, grant_id: bytes) -> None:
+def test_a_trade_pays_for_what_was_delivered_and_refunds_the_rest(
+    market: Market, grant_id: bytes
+) -> None:
     before = market.department.context.ledger.settlement.account(market.department.member)
     agreement_id = market.open(grant_id, cap=1000, lanes=2)
     assert agreements.load(market.department.context, agreement_id).state == "open"
     results = [market.call(agreement_id, number, key=f"call-{number}") for number in range(10)]
-    assert [each.ending for each in results] == [Ending.SERVED] * 10
+    assert [result.status for result in results] == [CallStatus.SERVED] * 10
     assert results[7].content == {"record": {"seniority": 7, "age": "30-39"}}
-    assert sum(each.amount for each in results) == 500
+    assert sum(result.amount for result in results) == 500
 
     first = settlement.claim(market.department.context, agreement_id)
     for operation in first["operations"]:

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from chain.deployment import CloseWindow
-from chain.errors import BadInput, QiaolianError
-from chain.ledger import Reverted
-from chain.statements import Agreement, Share
+from chain.core.errors import BadInput, QiaolianError
+from chain.ethereum.deployment import CloseWindow
+from chain.ethereum.ledger import Reverted
+from chain.statements.types import Agreement, Share
 from exchange.agreements import rules
 from exchange.agreements import service as agreements
 from tests.exchange.conftest import Market
@@ -38,14 +38,18 @@ def grant_id(market: Market) -> bytes:
         (CloseWindow(86_400, 2**32 - 1), "window_too_long"),
     ],
 )
-def test_a_window_the_chain_would_refuse_is_refused_with_what_to_do(window: CloseWindow, code: str) -> None:
+def test_a_window_the_chain_would_refuse_is_refused_with_what_to_do(
+    window: CloseWindow, code: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         rules.require_window(window, DAY)
     assert refused.value.code == code
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("window", [DAY, CloseWindow(604_800, 604_800), CloseWindow(7_776_000, 7_776_000)])
+@pytest.mark.parametrize(
+    "window", [DAY, CloseWindow(604_800, 604_800), CloseWindow(7_776_000, 7_776_000)]
+)
 def test_windows_of_a_day_to_ninety_days_are_taken(window: CloseWindow) -> None:
     rules.require_window(window, DAY)
 
@@ -60,15 +64,17 @@ def test_an_offer_made_without_windows_states_seven_days(market: Market) -> None
         "assetId": "0x" + "22" * 32,
         "assetVersion": 1,
         "price": 5,
-        "mostCap": 100,
-        "mostPerCall": 5,
+        "maxCap": 100,
+        "maxPerCall": 5,
         "shares": [{"member": market.department.member, "basisPoints": 10_000}],
     }
 
     async def post(changes: dict[str, Any]) -> Any:
         transport = httpx.ASGITransport(app=market.department.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
-            answer = await client.post("/v1/offers", json={**body, **changes}, headers={"x-local": "clerk"})
+            answer = await client.post(
+                "/v1/offers", json={**body, **changes}, headers={"x-local": "clerk"}
+            )
         return answer.json()
 
     made = market.run(post({}))
@@ -77,15 +83,21 @@ def test_an_offer_made_without_windows_states_seven_days(market: Market) -> None
     assert market.run(post({"closeWindowBlocks": 7_776_001}))["code"] == "window_too_long"
 
 
-def test_a_proposal_below_the_networks_windows_is_not_countersigned(market: Market, grant_id: bytes) -> None:
+def test_a_proposal_below_the_networks_windows_is_not_countersigned(
+    market: Market, grant_id: bytes
+) -> None:
     terms, agreement = proposal(market, grant_id, close_window_blocks=0, close_window_seconds=0)
     signature = market.bank.context.sign(agreement)
     with pytest.raises(QiaolianError) as refused:
-        agreements.countersign(market.department.context, market.bank.member, agreement, terms, signature)
+        agreements.countersign(
+            market.department.context, market.bank.member, agreement, terms, signature
+        )
     assert refused.value.code == "window_too_short"
 
 
-def test_the_chain_opens_no_agreement_below_its_windows_or_with_a_share_for_the_buyer(market: Market, grant_id: bytes) -> None:
+def test_the_chain_opens_no_agreement_below_its_windows_or_with_a_share_for_the_buyer(
+    market: Market, grant_id: bytes
+) -> None:
     for changes, code in (
         ({"close_window_blocks": 1}, "window_too_short"),
         ({"close_window_seconds": 7_776_001}, "window_too_long"),
@@ -111,7 +123,9 @@ def test_a_buyer_has_no_share_in_what_it_pays(market: Market, grant_id: bytes) -
     terms, agreement = proposal(market, grant_id, shares=shares)
     signature = market.bank.context.sign(agreement)
     with pytest.raises(BadInput) as refused:
-        agreements.countersign(market.department.context, market.bank.member, agreement, terms, signature)
+        agreements.countersign(
+            market.department.context, market.bank.member, agreement, terms, signature
+        )
     assert refused.value.code == "buyer_has_share"
 
 

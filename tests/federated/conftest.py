@@ -20,8 +20,16 @@ MakeJob = Callable[..., Job]
 
 
 def _make_job(**parameters: Any) -> Job:
-    parties = {"bank": {"role": "receiver", "source": "loans"}, "tax": {"role": "sender", "source": "returns"}}
-    spec = {"job": "common", "protocol": "intersection", "purpose": "credit-assessment", "parties": parties}
+    parties = {
+        "bank": {"role": "receiver", "source": "loans"},
+        "tax": {"role": "sender", "source": "returns"},
+    }
+    spec = {
+        "job": "common",
+        "protocol": "intersection",
+        "purpose": "credit-assessment",
+        "parties": parties,
+    }
     return Job.from_json({**spec, "parameters": {"method": "ecdh", **parameters}})
 
 
@@ -46,7 +54,9 @@ def parties(tmp_path: Path) -> dict[str, PartyConfig]:
         home.mkdir()
         (home / f"{source}.csv").write_text("code\n" + "\n".join(ids) + "\n")
         entry = SourceEntry(path=Path(f"{source}.csv"), key="code")
-        made[name] = PartyConfig(name=name, listen=Listen(port=1), sources={source: entry}, home=home)
+        made[name] = PartyConfig(
+            name=name, listen=Listen(port=1), sources={source: entry}, home=home
+        )
     return made
 
 
@@ -56,6 +66,8 @@ def approve(parties: dict[str, PartyConfig]) -> Callable[[Job], None]:
 
     def allow(job: Job) -> None:
         for config in parties.values():
-            FolderGate(config.home / "approvals").approve(job, uses=1000, not_after=2**40, by="officer")
+            FolderGate(config.home / "approvals").approve(
+                job, uses=1000, not_after=2**40, by="officer"
+            )
 
     return allow

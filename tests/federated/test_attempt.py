@@ -1,4 +1,6 @@
-"""An attempt ends whole at both parties or leaves nothing: peers that die, lie, reorder or differ at every single message."""
+"""An attempt ends whole at both parties or leaves nothing: peers that die, lie, reorder or differ
+at every single message.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,23 @@ def silent(_stage: str, _share: float) -> None: ...
 
 
 def run_both(parties: Parties, job: Job, wires: tuple[Any, Any] | None = None) -> Ends:
-    """Run both sides in this process; for each party its receipt or ``{"error": …}``, with its folder."""
+    """Run both sides in this process; for each party its receipt or ``{"error": …}``, with its
+    folder.
+    """
     ends = dict(zip(parties, wires or wire_pair(), strict=True))
     peer = {"bank": "tax", "tax": "bank"}
 
     async def one(name: str) -> dict[str, Any]:
         config = parties[name]
         folder = config.home / "jobs" / f"attempt-{len(list(config.home.glob('jobs/*')))}"
-        attempt = Attempt(config, job, FolderGate(config.home / "approvals"), {peer[name]: ends[name]}, folder, silent)
+        attempt = Attempt(
+            config,
+            job,
+            FolderGate(config.home / "approvals"),
+            {peer[name]: ends[name]},
+            folder,
+            silent,
+        )
         try:
             return {**await attempt.run(), "folder": folder}
         except QiaolianError as error:
@@ -48,7 +59,9 @@ def run_both(parties: Parties, job: Job, wires: tuple[Any, Any] | None = None) -
 
     async def both() -> Ends:
         async with asyncio.timeout(60):
-            return dict(zip(parties, await asyncio.gather(*(one(name) for name in parties)), strict=True))
+            return dict(
+                zip(parties, await asyncio.gather(*(one(name) for name in parties)), strict=True)
+            )
 
     return asyncio.run(both())
 
@@ -74,11 +87,13 @@ def found(end: dict[str, Any]) -> list[str]:
         return sorted(row["id"] for row in csv.DictReader(file))
 
 
-# --- What holds when all is well --------------------------------------------------------------------------------------------------
+# --- What holds when all is well ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["ecdh", "kkrt"])
-def test_both_end_with_the_same_attempt_heads_and_results(parties: Parties, make_job: Any, approve: Any, common: list[str], method: str) -> None:
+def test_both_end_with_the_same_attempt_heads_and_results(
+    parties: Parties, make_job: Any, approve: Any, common: list[str], method: str
+) -> None:
     job = make_job(method=method, reveal="both")
     approve(job)
     ends = run_both(parties, job)
@@ -88,7 +103,10 @@ def test_both_end_with_the_same_attempt_heads_and_results(parties: Parties, make
         assert bank[part] == tax[part], part
     assert bank["sentBytes"] == tax["receivedBytes"] > 0
     for end in ends.values():
-        assert end["results"][end["party"]] == "0x" + result_commitment(end, bytes.fromhex(end["resultSalt"][2:])).hex()
+        assert (
+            end["results"][end["party"]]
+            == "0x" + result_commitment(end, bytes.fromhex(end["resultSalt"][2:])).hex()
+        )
         assert state(end)["state"] == "done"
         assert all(path.stat().st_mode & 0o077 == 0 for path in end["folder"].rglob("*"))
     assert bank["inputs"]["bank"]["root"] == tax["inputs"]["bank"]["root"]
@@ -103,13 +121,15 @@ def test_two_attempts_at_a_job_share_no_seed(parties: Parties, make_job: Any, ap
     assert first["bank"]["directions"] != second["bank"]["directions"]
 
 
-# --- A peer that dies, and a line that lies, at every message ---------------------------------------------------------------------
+# --- A peer that dies, and a line that lies, at every message -------------------------------------
 
 
 class Line:
     """One end of a line that does something to the frame of this number (of this end's own)."""
 
-    def __init__(self, wire: QueueWire, at: int, act: Callable[[bytes], bytes | None], *, swap: bool = False) -> None:
+    def __init__(
+        self, wire: QueueWire, at: int, act: Callable[[bytes], bytes | None], *, swap: bool = False
+    ) -> None:
         self._wire, self._at, self._act, self._swap, self._held = wire, at, act, swap, b""
         self.count = 0
 
@@ -121,7 +141,9 @@ class Line:
             whole, self._held = self._held, b""
         elif place == self._at and self._swap:
             self._held = whole
-            asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future(self._release()))
+            asyncio.get_running_loop().call_later(
+                0.3, lambda: asyncio.ensure_future(self._release())
+            )
             return
         elif place == self._at:
             altered = self._act(whole)
@@ -151,7 +173,9 @@ def frames_of(parties: Parties, job: Job, sender: str) -> int:
     return line.count
 
 
-def lines(sender: str, at: int, act: Callable[[bytes], bytes | None], *, swap: bool = False) -> tuple[tuple[Any, Any], Line]:
+def lines(
+    sender: str, at: int, act: Callable[[bytes], bytes | None], *, swap: bool = False
+) -> tuple[tuple[Any, Any], Line]:
     bank, tax = wire_pair()
     line = Line(bank if sender == "bank" else tax, at, act, swap=swap)
     return ((line, tax) if sender == "bank" else (bank, line)), line
@@ -186,7 +210,9 @@ def test_a_peer_that_dies_before_any_message_leaves_nothing_or_a_whole_result(
 
 @pytest.mark.parametrize("method", ["ecdh", pytest.param("kkrt", marks=pytest.mark.long)])
 @pytest.mark.parametrize("sender", ["bank", "tax"])
-def test_one_altered_byte_in_any_message_is_noticed(parties: Parties, make_job: Any, approve: Any, sender: str, method: str) -> None:
+def test_one_altered_byte_in_any_message_is_noticed(
+    parties: Parties, make_job: Any, approve: Any, sender: str, method: str
+) -> None:
     job = make_job(method=method, reveal="both")
     approve(job)
     total = frames_of(parties, job, sender)
@@ -198,7 +224,9 @@ def test_one_altered_byte_in_any_message_is_noticed(parties: Parties, make_job: 
 
 
 @pytest.mark.parametrize("sender", ["bank", "tax"])
-def test_messages_in_another_order_are_refused(parties: Parties, make_job: Any, approve: Any, sender: str) -> None:
+def test_messages_in_another_order_are_refused(
+    parties: Parties, make_job: Any, approve: Any, sender: str
+) -> None:
     job = make_job(method="kkrt", reveal="both")
     approve(job)
     swapped = 0
@@ -212,10 +240,12 @@ def test_messages_in_another_order_are_refused(parties: Parties, make_job: Any, 
     assert swapped >= 2
 
 
-# --- What must be the same at both ------------------------------------------------------------------------------------------------
+# --- What must be the same at both ----------------------------------------------------------------
 
 
-def with_peer(config: PartyConfig, job: Job, act: Callable[[Channel, dict[str, Any]], Any]) -> QiaolianError:
+def with_peer(
+    config: PartyConfig, job: Job, act: Callable[[Channel, dict[str, Any]], Any]
+) -> QiaolianError:
     """One party against a hand-driven peer that gets the party's hello; the party's error."""
 
     async def both() -> QiaolianError:
@@ -231,7 +261,14 @@ def with_peer(config: PartyConfig, job: Job, act: Callable[[Channel, dict[str, A
                 pass
 
         async def party() -> QiaolianError:
-            attempt = Attempt(config, job, FolderGate(config.home / "approvals"), {"tax": own}, config.home / "jobs" / "lied-to", silent)
+            attempt = Attempt(
+                config,
+                job,
+                FolderGate(config.home / "approvals"),
+                {"tax": own},
+                config.home / "jobs" / "lied-to",
+                silent,
+            )
             try:
                 await attempt.run()
             except QiaolianError as error:
@@ -271,7 +308,9 @@ def test_a_peer_with_another_version_specification_or_code_is_refused(
 
 
 @pytest.mark.parametrize("hello", [None, [], "x", 7, {}, {"version": 1}])
-def test_a_hello_that_is_none_is_refused(parties: Parties, make_job: Any, approve: Any, hello: Any) -> None:
+def test_a_hello_that_is_none_is_refused(
+    parties: Parties, make_job: Any, approve: Any, hello: Any
+) -> None:
     job = make_job()
     approve(job)
 
@@ -281,7 +320,9 @@ def test_a_hello_that_is_none_is_refused(parties: Parties, make_job: Any, approv
     assert with_peer(parties["bank"], job, act).code == "message_malformed"
 
 
-def test_parties_with_different_seed_commitments_stop(parties: Parties, make_job: Any, approve: Any) -> None:
+def test_parties_with_different_seed_commitments_stop(
+    parties: Parties, make_job: Any, approve: Any
+) -> None:
     job = make_job()
     approve(job)
 
@@ -292,7 +333,7 @@ def test_parties_with_different_seed_commitments_stop(parties: Parties, make_job
     assert with_peer(parties["bank"], job, act).code == "attempt_differs"
 
 
-# --- The gate ---------------------------------------------------------------------------------------------------------------------
+# --- The gate -------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -347,16 +388,22 @@ def test_a_peer_that_never_shows_its_yes_opens_nothing(
             await permits.send(says)
 
     with watched(monkeypatch) as opened:
-        assert with_peer(parties["bank"], job, act).code == ("peer_gone" if says is None else "message_unexpected")
+        assert with_peer(parties["bank"], job, act).code == (
+            "peer_gone" if says is None else "message_unexpected"
+        )
         assert opened == []
 
 
-# --- A full disk ------------------------------------------------------------------------------------------------------------------
+# --- A full disk ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [0, 600, 2000])
-def test_a_full_disk_stops_the_run_and_leaves_nothing(parties: Parties, make_job: Any, approve: Any, limit: int) -> None:
-    """A limit on file sizes stands in for the disk: nothing at all, the recording, or the receipt does not fit."""
+def test_a_full_disk_stops_the_run_and_leaves_nothing(
+    parties: Parties, make_job: Any, approve: Any, limit: int
+) -> None:
+    """A limit on file sizes stands in for the disk: nothing at all, the recording, or the receipt
+    does not fit.
+    """
     job = make_job(reveal="both")
     approve(job)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -371,7 +418,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing(parties: Parties, make_job
         assert {path.name for path in end["folder"].iterdir()} <= {"spec.json", "state.json"}
 
 
-# --- Replay -----------------------------------------------------------------------------------------------------------------------
+# --- Replay ---------------------------------------------------------------------------------------
 
 
 def again(config: PartyConfig, folder: Path) -> dict[str, Any]:
@@ -384,8 +431,19 @@ def replay_code(config: PartyConfig, folder: Path) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize("parameters", [{}, {"method": "kkrt"}, {"method": "kkrt", "suite": "sm"}, {"reveal": "both"}, {"reveal": "size"}])
-def test_each_party_replays_its_side_alone(parties: Parties, make_job: Any, approve: Any, parameters: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"method": "kkrt"},
+        {"method": "kkrt", "suite": "sm"},
+        {"reveal": "both"},
+        {"reveal": "size"},
+    ],
+)
+def test_each_party_replays_its_side_alone(
+    parties: Parties, make_job: Any, approve: Any, parameters: dict[str, Any]
+) -> None:
     job = make_job(**parameters)
     approve(job)
     ends = run_both(parties, job)
@@ -395,7 +453,9 @@ def test_each_party_replays_its_side_alone(parties: Parties, make_job: Any, appr
         assert result["attempt"] == ends[name]["attempt"]
 
 
-def test_any_flipped_byte_of_the_recording_is_found(parties: Parties, make_job: Any, approve: Any) -> None:
+def test_any_flipped_byte_of_the_recording_is_found(
+    parties: Parties, make_job: Any, approve: Any
+) -> None:
     job = make_job()
     approve(job)
     folder = run_both(parties, job)["bank"]["folder"]
@@ -418,14 +478,22 @@ def test_any_flipped_byte_of_the_recording_is_found(parties: Parties, make_job: 
         (lambda folder, _home: (folder / "received").unlink(), "recording_missing"),
         (lambda folder, _home: (folder / "sent").write_text("[]\n" * 3), "recording_altered"),
         (lambda folder, _home: (folder / "receipt.json").unlink(), "attempt_unknown"),
-        (lambda folder, _home: edit(folder / "receipt.json", "code", "0x" + "00" * 32), "code_differs"),
-        (lambda folder, _home: edit(folder / "receipt.json", "metrics", {"rows": 41}), "replay_mismatch"),
+        (
+            lambda folder, _home: edit(folder / "receipt.json", "code", "0x" + "00" * 32),
+            "code_differs",
+        ),
+        (
+            lambda folder, _home: edit(folder / "receipt.json", "metrics", {"rows": 41}),
+            "replay_mismatch",
+        ),
         (lambda folder, _home: edit(folder / "receipt.json", "files", {}), "replay_mismatch"),
         (lambda _folder, home: (home / "loans.csv").write_text("code\nx\n"), "inputs_differ"),
         (lambda _folder, home: (home / "loans.csv").unlink(), "source_missing"),
     ],
 )
-def test_what_is_not_as_it_was_is_named(parties: Parties, make_job: Any, approve: Any, change: Any, code: str) -> None:
+def test_what_is_not_as_it_was_is_named(
+    parties: Parties, make_job: Any, approve: Any, change: Any, code: str
+) -> None:
     job = make_job()
     approve(job)
     folder = run_both(parties, job)["bank"]["folder"]
@@ -439,11 +507,17 @@ def edit(path: Path, part: str, value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_a_replay_draws_nothing_and_spends_nothing(parties: Parties, make_job: Any, approve: Any) -> None:
+def test_a_replay_draws_nothing_and_spends_nothing(
+    parties: Parties, make_job: Any, approve: Any
+) -> None:
     job = make_job()
     approve(job)
     folder = run_both(parties, job)["bank"]["folder"]
-    before = {path: path.stat().st_mtime_ns for path in parties["bank"].home.rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in parties["bank"].home.rglob("*") if path.is_file()
+    }
     again(parties["bank"], folder)
-    assert {path: path.stat().st_mtime_ns for path in parties["bank"].home.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in parties["bank"].home.rglob("*") if path.is_file()
+    } == before
     assert len(os.listdir(parties["bank"].home / "approvals" / "spent")) == 1

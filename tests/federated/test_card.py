@@ -1,4 +1,6 @@
-"""The model card: one file that stands alone, the same bytes for the same model, and nothing of it taken as markup."""
+"""The model card: one file that stands alone, the same bytes for the same model, and nothing of it
+taken as markup.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,25 @@ from federated.evaluation import ScoredRows, evaluate
 def scored(seed: int, rows: int) -> ScoredRows:
     numbers = np.random.default_rng(seed)
     probability = numbers.random(rows)
-    return ScoredRows(probability, 600 - 40 * np.log(probability / (1 - probability)), numbers.random(rows) < probability)
+    return ScoredRows(
+        probability,
+        600 - 40 * np.log(probability / (1 - probability)),
+        numbers.random(rows) < probability,
+    )
 
 
 @pytest.fixture(scope="module")
 def card() -> Card:
     facts = {"made of": "4 columns of the bank", "purpose": "信易贷"}
     told = evaluate(scored(1, 900), scored(2, 300))
-    return Card("Scorecard loans", facts, told, "points", [{"column": "Income", "value": 0.31}], ["Not a decision."])
+    return Card(
+        "Scorecard loans",
+        facts,
+        told,
+        "points",
+        [{"column": "Income", "value": 0.31}],
+        ["Not a decision."],
+    )
 
 
 class Reader(HTMLParser):
@@ -37,7 +50,9 @@ class Reader(HTMLParser):
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("script", "link", "img", "iframe", "object", "image", "use") or any(name in ("src", "href", "onload") for name, _ in attrs):
+        if tag in ("script", "link", "img", "iframe", "object", "image", "use") or any(
+            name in ("src", "href", "onload") for name, _ in attrs
+        ):
             self.loads.append(tag)
 
     def handle_data(self, data: str) -> None:
@@ -78,10 +93,16 @@ def test_every_plot_is_drawn_within_its_frame(card: Card) -> None:
     drawn = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page(card), re.S)]
     assert len(drawn) == 5
     for plot in drawn:
-        places = [tuple(map(float, pair.split(","))) for line in plot.iter("polyline") for pair in line.attrib["points"].split()]
+        places = [
+            tuple(map(float, pair.split(",")))
+            for line in plot.iter("polyline")
+            for pair in line.attrib["points"].split()
+        ]
         places += [(float(bar.attrib["x"]), float(bar.attrib["y"])) for bar in plot.iter("rect")]
         assert len(places) > 1
-        assert all(LEFT <= x <= WIDTH and TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1 for x, y in places)
+        assert all(
+            LEFT <= x <= WIDTH and TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1 for x, y in places
+        )
 
 
 def test_the_bars_of_the_distribution_hold_every_test_row(card: Card) -> None:
@@ -93,7 +114,12 @@ def test_the_bars_of_the_distribution_hold_every_test_row(card: Card) -> None:
 
 
 def test_names_are_text_and_never_markup(card: Card) -> None:
-    wild = replace(card, title="<script>alert(1)</script>", facts={"<b>": "<img src=x>"}, columns=[{"column": "</table><iframe>", "value": 0.1}])
+    wild = replace(
+        card,
+        title="<script>alert(1)</script>",
+        facts={"<b>": "<img src=x>"},
+        columns=[{"column": "</table><iframe>", "value": 0.1}],
+    )
     reader = Reader()
     reader.feed(page(wild))
     assert reader.loads == []

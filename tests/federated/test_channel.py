@@ -1,4 +1,6 @@
-"""Messages: what is sent comes out again; what is malformed, repeated or unexpected is refused with a code."""
+"""Messages: what is sent comes out again; what is malformed, repeated or unexpected is refused with
+a code.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,24 @@ def receive(*frames: bytes, kind: str = "k") -> Any:
 
 def test_every_type_comes_out_as_it_went_in() -> None:
     matrix = np.arange(6, dtype=np.uint64).reshape(2, 3)
-    message = receive(frame_of(matrix=matrix, empty=np.empty(0, np.uint8), blob=b"\x00\xff", number=7, text="侨", value={"a": [1, None]}))
+    message = receive(
+        frame_of(
+            matrix=matrix,
+            empty=np.empty(0, np.uint8),
+            blob=b"\x00\xff",
+            number=7,
+            text="侨",
+            value={"a": [1, None]},
+        )
+    )
     assert np.array_equal(message.array("matrix", "uint64", [2, 3]), matrix)
     assert message.array("empty", "uint8", [None]).shape == (0,)
-    assert (message.blob("blob", 2), message.integer("number"), message.text("text"), message.value("value")) == (
+    assert (
+        message.blob("blob", 2),
+        message.integer("number"),
+        message.text("text"),
+        message.value("value"),
+    ) == (
         b"\x00\xff",
         7,
         "侨",
@@ -62,14 +78,20 @@ def test_every_type_comes_out_as_it_went_in() -> None:
     ],
 )
 def test_what_is_not_what_was_expected_is_refused(ask: Any) -> None:
-    message = receive(frame_of(matrix=np.zeros((2, 3), np.uint64), blob=b"ab", number=7, text="t", truth=True))
+    message = receive(
+        frame_of(matrix=np.zeros((2, 3), np.uint64), blob=b"ab", number=7, text="t", truth=True)
+    )
     with pytest.raises(PeerFault) as caught:
         ask(message)
     assert caught.value.code == "message_malformed"
 
 
 def test_a_repeated_left_out_or_reordered_message_is_noticed() -> None:
-    for frames in ([frame_of(0), frame_of(0)], [frame_of(0), frame_of(2)], [frame_of(1), frame_of(0)]):
+    for frames in (
+        [frame_of(0), frame_of(0)],
+        [frame_of(0), frame_of(2)],
+        [frame_of(1), frame_of(0)],
+    ):
         with pytest.raises(PeerFault) as caught:
             receive(*frames)
         assert caught.value.code == "message_out_of_order"

@@ -17,16 +17,18 @@ from typing import Any
 
 import pytest
 
-from chain.loopback import free_ports
-from scripts.cli import main
+from chain.core.loopback import free_ports
+from nodes.cli.main import main
 from scripts.federated_demo.watch import watched
 
-QIAOLIAN = [sys.executable, "-m", "scripts.cli"]
+QIAOLIAN = [sys.executable, "-m", "nodes.cli.main"]
 PARTIES = ("bank", "tax")
 
 
 def cli(*words: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command that needs no process of its own in this one, as starting Python takes longer than most commands."""
+    """Run a command that needs no process of its own in this one, as starting Python takes longer
+    than most commands.
+    """
     out, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(errors):
         try:
@@ -37,7 +39,12 @@ def cli(*words: Any) -> subprocess.CompletedProcess[str]:
 
 
 def start(*words: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen([*QIAOLIAN, "federated", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*QIAOLIAN, "federated", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -54,19 +61,36 @@ def homes(tmp_path: Path, common: list[str]) -> dict[str, Path]:
         home = homes[name]
         (home / "peers").mkdir()
         (home / "peers" / "it.pem").write_bytes((homes[other] / "certificate.pem").read_bytes())
-        (home / "rows.csv").write_text("code\n" + "\n".join([*common, *(f"{name}-{place}" for place in range(500))]) + "\n")
+        (home / "rows.csv").write_text(
+            "code\n" + "\n".join([*common, *(f"{name}-{place}" for place in range(500))]) + "\n"
+        )
         with (home / "party.toml").open("a") as file:
-            file.write(f'[peers.{other}]\naddress = "127.0.0.1:{port}"\ncertificate = "peers/it.pem"\nfingerprint = "{shown[other]}"\n')
-            file.write('[sources.rows]\npath = "rows.csv"\nkey = "code"\n[limits]\njoin = 6.0\nsilent = 3.0\n')
+            file.write(
+                f'[peers.{other}]\naddress = "127.0.0.1:{port}"\ncertificate = "peers/it.pem"\nfingerprint = "{shown[other]}"\n'
+            )
+            file.write(
+                '[sources.rows]\npath = "rows.csv"\nkey = "code"\n[limits]\njoin = 6.0\nsilent = 3.0\n'
+            )
     return homes
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
-    parties = {name: {"role": role, "source": "rows"} for name, role in zip(PARTIES, ("receiver", "sender"), strict=True)}
+    parties = {
+        name: {"role": role, "source": "rows"}
+        for name, role in zip(PARTIES, ("receiver", "sender"), strict=True)
+    }
     path = tmp_path / "job.json"
     path.write_text(
-        json.dumps({"job": "common", "protocol": "intersection", "purpose": "credit", "parties": parties, "parameters": {"reveal": "both"}})
+        json.dumps(
+            {
+                "job": "common",
+                "protocol": "intersection",
+                "purpose": "credit",
+                "parties": parties,
+                "parameters": {"reveal": "both"},
+            }
+        )
     )
     return path
 
@@ -77,14 +101,19 @@ def config(homes: dict[str, Path], name: str) -> Path:
 
 def approve(homes: dict[str, Path], spec: Path, names: tuple[str, ...] = PARTIES) -> None:
     for name in names:
-        said = cli("approve", spec, "--party", config(homes, name), "--by", "Officer Li", "--uses", 20)
+        said = cli(
+            "approve", spec, "--party", config(homes, name), "--by", "Officer Li", "--uses", 20
+        )
         assert said.returncode == 0, said.stderr
 
 
 def run_both(homes: dict[str, Path], spec: Path) -> dict[str, subprocess.CompletedProcess[str]]:
     going = {name: start("run", spec, "--party", config(homes, name), "--json") for name in PARTIES}
     out = {name: process.communicate(timeout=60) for name, process in going.items()}
-    return {name: subprocess.CompletedProcess([], going[name].returncode, *out[name]) for name in PARTIES}
+    return {
+        name: subprocess.CompletedProcess([], going[name].returncode, *out[name])
+        for name in PARTIES
+    }
 
 
 def attempts(home: Path) -> list[Path]:
@@ -108,13 +137,17 @@ def daemon(homes: dict[str, Path], name: str) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
-# --- A whole job -------------------------------------------------------------------------------------------------------------------
+# --- A whole job ----------------------------------------------------------------------------------
 
 
-def test_two_people_run_a_job_and_each_replays_it(homes: dict[str, Path], spec: Path, common: list[str]) -> None:
+def test_two_people_run_a_job_and_each_replays_it(
+    homes: dict[str, Path], spec: Path, common: list[str]
+) -> None:
     approve(homes, spec)
     ended = run_both(homes, spec)
-    receipts = {name: json.loads(result.stdout) for name, result in ended.items() if result.returncode == 0}
+    receipts = {
+        name: json.loads(result.stdout) for name, result in ended.items() if result.returncode == 0
+    }
     assert set(receipts) == set(PARTIES), [result.stderr for result in ended.values()]
     assert receipts["bank"]["directions"] == receipts["tax"]["directions"]
     for name in PARTIES:
@@ -149,7 +182,7 @@ def test_daemons_run_jobs_and_tell_their_people(homes: dict[str, Path], spec: Pa
     assert len(attempts(homes["bank"])) == 2
 
 
-# --- The gate ----------------------------------------------------------------------------------------------------------------------
+# --- The gate -------------------------------------------------------------------------------------
 
 
 def test_a_source_without_a_yes_is_never_opened(homes: dict[str, Path], spec: Path) -> None:
@@ -176,7 +209,7 @@ def test_an_approval_is_for_this_very_job(homes: dict[str, Path], spec: Path) ->
     assert all("gate_refused" in result.stderr for result in ended.values())
 
 
-# --- Peers that are not there, not the same, or gone -----------------------------------------------------------------------------
+# --- Peers that are not there, not the same, or gone ----------------------------------------------
 
 
 def test_a_peer_that_never_comes_is_named(homes: dict[str, Path], spec: Path) -> None:
@@ -187,7 +220,9 @@ def test_a_peer_that_never_comes_is_named(homes: dict[str, Path], spec: Path) ->
     assert "bank" in alone.stderr
 
 
-def test_parties_with_other_specifications_do_not_start(homes: dict[str, Path], spec: Path, tmp_path: Path) -> None:
+def test_parties_with_other_specifications_do_not_start(
+    homes: dict[str, Path], spec: Path, tmp_path: Path
+) -> None:
     approve(homes, spec)
     changed = json.loads(spec.read_text())
     changed["parameters"]["reveal"] = "receiver"
@@ -203,7 +238,9 @@ def test_parties_with_other_specifications_do_not_start(homes: dict[str, Path], 
         require_no_output(home)
 
 
-def test_a_certificate_that_is_not_the_pinned_one_is_refused(homes: dict[str, Path], spec: Path, tmp_path: Path) -> None:
+def test_a_certificate_that_is_not_the_pinned_one_is_refused(
+    homes: dict[str, Path], spec: Path, tmp_path: Path
+) -> None:
     approve(homes, spec)
     assert cli("init", tmp_path / "new", "--name", "bank", "--port", 1).returncode == 0
     for name in ("certificate.pem", "tls.key", "key.pem"):
@@ -213,12 +250,16 @@ def test_a_certificate_that_is_not_the_pinned_one_is_refused(homes: dict[str, Pa
     assert ended["bank"].returncode
     assert ended["tax"].returncode
     assert "certificate_not_pinned" in ended["tax"].stderr
-    (homes["tax"] / "peers" / "it.pem").write_bytes((homes["bank"] / "certificate.pem").read_bytes())
+    (homes["tax"] / "peers" / "it.pem").write_bytes(
+        (homes["bank"] / "certificate.pem").read_bytes()
+    )
     assert "certificate_not_pinned" in cli("status", "--party", config(homes, "tax")).stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(homes: dict[str, Path], spec: Path, how: signal.Signals) -> None:
+def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(
+    homes: dict[str, Path], spec: Path, how: signal.Signals
+) -> None:
     """The tax bureau's process ends as soon as its state says that the protocol runs."""
     few = {name: (homes[name] / "rows.csv").read_bytes() for name in PARTIES}
     for name in PARTIES:
@@ -229,7 +270,9 @@ def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(homes: dict
     bank = start("run", spec, "--party", config(homes, "bank"))
     try:
         deadline = time.monotonic() + 30
-        while not any('"running"' in path.read_text() for path in homes["tax"].glob("jobs/*/*/state.json")):
+        while not any(
+            '"running"' in path.read_text() for path in homes["tax"].glob("jobs/*/*/state.json")
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         tax.send_signal(how)
@@ -247,7 +290,7 @@ def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(homes: dict
     assert [result.returncode for result in run_both(homes, spec).values()] == [0, 0]
 
 
-# --- What people get wrong ---------------------------------------------------------------------------------------------------------
+# --- What people get wrong ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -259,10 +302,17 @@ def test_a_peer_that_is_killed_or_stops_in_the_middle_leaves_nothing(homes: dict
         (lambda value: value["parties"]["tax"].update(source="none"), "source_unknown"),
         (lambda value: value.update(job="../../etc"), "spec_malformed"),
         (lambda value: value.update(more=1), "spec_malformed"),
-        (lambda value: value.update(parties={"a": {"role": "receiver"}, "b": {"role": "sender"}}), "not_a_party"),
+        (
+            lambda value: value.update(
+                parties={"a": {"role": "receiver"}, "b": {"role": "sender"}}
+            ),
+            "not_a_party",
+        ),
     ],
 )
-def test_a_wrong_specification_is_refused_before_anything_starts(homes: dict[str, Path], spec: Path, change: Any, code: str) -> None:
+def test_a_wrong_specification_is_refused_before_anything_starts(
+    homes: dict[str, Path], spec: Path, change: Any, code: str
+) -> None:
     value = json.loads(spec.read_text())
     change(value)
     spec.write_text(json.dumps(value))
@@ -289,6 +339,8 @@ def test_what_is_missing_is_named(homes: dict[str, Path], words: list[str], code
     assert "Traceback" not in said.stderr
 
 
-def test_a_folder_in_use_and_a_missing_configuration_are_named(homes: dict[str, Path], tmp_path: Path) -> None:
+def test_a_folder_in_use_and_a_missing_configuration_are_named(
+    homes: dict[str, Path], tmp_path: Path
+) -> None:
     assert "folder_in_use" in cli("init", homes["bank"], "--name", "bank", "--port", 9).stderr
     assert "config_missing" in cli("daemon", "--party", tmp_path / "none.toml").stderr

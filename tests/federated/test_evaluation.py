@@ -32,14 +32,18 @@ def sample(seed: int, rows: int, *, decimals: int = 2) -> ScoredRows:
     return scored(probability, numbers.random(rows) < probability)
 
 
-PAIRS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60).filter(lambda rows: len({bad for _, bad in rows}) == 2)
+PAIRS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60).filter(
+    lambda rows: len({bad for _, bad in rows}) == 2
+)
 
 
 def arrays(rows: list[tuple[int, bool]]) -> tuple[Numbers, NDArray[np.bool_]]:
-    return np.array([probability / 6 for probability, _ in rows]), np.array([bad for _, bad in rows])
+    return np.array([probability / 6 for probability, _ in rows]), np.array(
+        [bad for _, bad in rows]
+    )
 
 
-# --- Against others -------------------------------------------------------------------------------------------------------------------
+# --- Against others -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -47,8 +51,12 @@ def test_auc_ks_brier_and_log_loss_are_those_of_other_libraries(seed: int) -> No
     rows = sample(seed, 500)
     curve = RankingCurve.of(rows.probability, rows.bad)
     assert math.isclose(curve.auc(), roc_auc_score(rows.bad, rows.probability))
-    assert math.isclose(curve.ks(), ks_2samp(rows.probability[rows.bad], rows.probability[~rows.bad]).statistic)
-    assert math.isclose(evaluation.brier(rows.probability, rows.bad), brier_score_loss(rows.bad, rows.probability))
+    assert math.isclose(
+        curve.ks(), ks_2samp(rows.probability[rows.bad], rows.probability[~rows.bad]).statistic
+    )
+    assert math.isclose(
+        evaluation.brier(rows.probability, rows.bad), brier_score_loss(rows.bad, rows.probability)
+    )
     inside = np.clip(rows.probability, 0.01, 0.99)
     assert math.isclose(evaluation.log_loss(inside, rows.bad), log_loss(rows.bad, inside))
     good, bad = curve.roc()
@@ -60,11 +68,15 @@ def test_auc_ks_brier_and_log_loss_are_those_of_other_libraries(seed: int) -> No
 @given(PAIRS)
 def test_auc_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[int, bool]]) -> None:
     probability, bad = arrays(rows)
-    wins = [(one > other) + (one == other) / 2 for one in probability[bad] for other in probability[~bad]]
+    wins = [
+        (one > other) + (one == other) / 2
+        for one in probability[bad]
+        for other in probability[~bad]
+    ]
     assert math.isclose(RankingCurve.of(probability, bad).auc(), sum(wins) / len(wins))
 
 
-# --- By hand --------------------------------------------------------------------------------------------------------------------------
+# --- By hand --------------------------------------------------------------------------------------
 
 
 def test_the_curves_of_ten_rows_by_hand() -> None:
@@ -94,17 +106,23 @@ def test_stability_by_hand() -> None:
 def test_calibration_by_hand() -> None:
     probability = np.repeat([0.1, 0.5], [10, 10])
     bad = np.concatenate([np.arange(10) < 2, np.arange(10) < 5])
-    assert evaluation.calibration(probability, bad) == [{"rows": 10, "probability": 0.1, "bad": 0.2}, {"rows": 10, "probability": 0.5, "bad": 0.5}]
+    assert evaluation.calibration(probability, bad) == [
+        {"rows": 10, "probability": 0.1, "bad": 0.2},
+        {"rows": 10, "probability": 0.5, "bad": 0.5},
+    ]
 
 
-# --- Rules ----------------------------------------------------------------------------------------------------------------------------
+# --- Rules ----------------------------------------------------------------------------------------
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
 def test_the_rows_order_changes_nothing(rows: list[tuple[int, bool]], probability: Any) -> None:
     shuffled = rows.copy()
     probability.shuffle(shuffled)
-    first, second = (evaluation.evaluate(rows_given, rows_given) for rows_given in (scored(*arrays(rows)), scored(*arrays(shuffled))))
+    first, second = (
+        evaluation.evaluate(rows_given, rows_given)
+        for rows_given in (scored(*arrays(rows)), scored(*arrays(shuffled)))
+    )
     assert first == second
 
 
@@ -131,7 +149,10 @@ def test_groups_hold_every_row_and_every_bad_one(rows: list[tuple[int, bool]]) -
     assert told["roc"][-1] == [1, 1]
 
 
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.lists(st.integers(0, 9), min_size=1, max_size=40))
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=40),
+    st.lists(st.integers(0, 9), min_size=1, max_size=40),
+)
 def test_stability_is_never_negative(before: list[int], after: list[int]) -> None:
     assert evaluation.stability(np.array(before, np.float64), np.array(after, np.float64)) >= 0
 
@@ -143,20 +164,29 @@ def test_the_headline_is_of_the_test_rows() -> None:
     assert told["auc"] == round(roc_auc_score(test.bad, test.probability), 6)
 
 
-# --- Refusals -------------------------------------------------------------------------------------------------------------------------
+# --- Refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [False, True])
 @pytest.mark.parametrize("which", ["training", "test"])
 def test_rows_of_one_outcome_are_refused(which: str, kind: bool) -> None:
     both, one = sample(1, 50), scored([0.1, 0.2], [kind, kind])
-    with pytest.raises(BadInput, check=lambda error: error.code == "one_class" and which in str(error)):
+    with pytest.raises(
+        BadInput, check=lambda error: error.code == "one_class" and which in str(error)
+    ):
         evaluation.evaluate(*((one, both) if which == "training" else (both, one)))
 
 
 @pytest.mark.parametrize(
     ("probability", "bad"),
-    [([], []), ([0.1, np.nan], [0, 1]), ([0.1, np.inf], [0, 1]), ([0.1, 1.1], [0, 1]), ([-0.1, 0.5], [0, 1]), ([0.1, 0.2, 0.3], [0, 1])],
+    [
+        ([], []),
+        ([0.1, np.nan], [0, 1]),
+        ([0.1, np.inf], [0, 1]),
+        ([0.1, 1.1], [0, 1]),
+        ([-0.1, 0.5], [0, 1]),
+        ([0.1, 0.2, 0.3], [0, 1]),
+    ],
 )
 def test_scores_that_are_none_are_refused(probability: list[float], bad: list[int]) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "scores_malformed"):

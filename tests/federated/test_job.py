@@ -24,11 +24,14 @@ SPEC: dict[str, Any] = {
     "job": "j",
     "protocol": "intersection",
     "purpose": "credit-assessment",
-    "parties": {"bank": {"role": "receiver", "source": "loans"}, "tax": {"role": "sender", "source": "returns", "columns": ["x"]}},
+    "parties": {
+        "bank": {"role": "receiver", "source": "loans"},
+        "tax": {"role": "sender", "source": "returns", "columns": ["x"]},
+    },
     "parameters": {"a": 1},
 }
 
-# --- Specifications ---------------------------------------------------------------------------------------------------------------
+# --- Specifications -------------------------------------------------------------------------------
 
 
 def test_a_specification_comes_back_as_it_was_and_has_one_digest() -> None:
@@ -36,7 +39,11 @@ def test_a_specification_comes_back_as_it_was_and_has_one_digest() -> None:
     assert job.to_json() == SPEC
     assert job.digest == Job.from_json(json.loads(json.dumps(SPEC, sort_keys=True))).digest
     assert job.digest != Job.from_json({**SPEC, "purpose": "marketing"}).digest
-    assert (job.owners(), job.with_role("sender"), job.only("receiver")) == (["bank", "tax"], ["tax"], "bank")
+    assert (job.owners(), job.with_role("sender"), job.only("receiver")) == (
+        ["bank", "tax"],
+        ["tax"],
+        "bank",
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +55,12 @@ def test_a_specification_comes_back_as_it_was_and_has_one_digest() -> None:
         {"purpose": None},
         {"parties": {}},
         {"parties": {"bank": {"role": "receiver"}}},
-        {"parties": {"bank": {"role": "receiver"}, "tax": {"role": "sender", "path": "/etc/passwd"}}},
+        {
+            "parties": {
+                "bank": {"role": "receiver"},
+                "tax": {"role": "sender", "path": "/etc/passwd"},
+            }
+        },
         {"parties": {"bank": {"role": "receiver"}, "tax": {}}},
         {"parameters": []},
         {"more": 1},
@@ -62,13 +74,16 @@ def test_malformed_specifications_are_refused(change: dict[str, Any]) -> None:
 
 def test_unknown_protocols_and_roles_are_refused() -> None:
     parties = {"bank": {"role": "listener"}, "tax": {"role": "sender"}}
-    for change, code in (({"protocol": "magic"}, "protocol_unknown"), ({"protocol": "aggregation", "parties": parties}, "spec_roles")):
+    for change, code in (
+        ({"protocol": "magic"}, "protocol_unknown"),
+        ({"protocol": "aggregation", "parties": parties}, "spec_roles"),
+    ):
         with pytest.raises(BadInput) as caught:
             protocol_of(Job.from_json({**SPEC, **change}))
         assert caught.value.code == code
 
 
-# --- Commitments ------------------------------------------------------------------------------------------------------------------
+# --- Commitments ----------------------------------------------------------------------------------
 
 
 def table(**change: Any) -> Table:
@@ -100,14 +115,16 @@ def test_many_rows_share_leaves_and_none_is_left_out() -> None:
     assert commit_rows(rows, Randomness(bytes(32))).root != whole.root
 
 
-# --- The gate ---------------------------------------------------------------------------------------------------------------------
+# --- The gate -------------------------------------------------------------------------------------
 
 
 def permit(gate: FolderGate, job: Job, now: int = 1000) -> bytes:
     return asyncio.run(gate.permit(job, "tax", now=now))
 
 
-def test_only_an_approval_of_exactly_this_job_says_yes_and_as_often_as_it_says(tmp_path: Path) -> None:
+def test_only_an_approval_of_exactly_this_job_says_yes_and_as_often_as_it_says(
+    tmp_path: Path,
+) -> None:
     gate, job = FolderGate(tmp_path), Job.from_json(SPEC)
     gate.approve(job, uses=2, not_after=2000, by="Li")
     assert permit(gate, job) != permit(gate, job)
@@ -122,9 +139,15 @@ def test_only_an_approval_of_exactly_this_job_says_yes_and_as_often_as_it_says(t
 
 
 def test_a_damaged_or_copied_approval_says_no(tmp_path: Path) -> None:
-    gate, job, other = FolderGate(tmp_path), Job.from_json(SPEC), Job.from_json({**SPEC, "job": "k"})
+    gate, job, other = (
+        FolderGate(tmp_path),
+        Job.from_json(SPEC),
+        Job.from_json({**SPEC, "job": "k"}),
+    )
     path = gate.approve(job, uses=1, not_after=2000, by="Li")
-    (path.with_name(path.name.replace(job.digest.hex(), other.digest.hex()))).write_bytes(path.read_bytes())
+    (path.with_name(path.name.replace(job.digest.hex(), other.digest.hex()))).write_bytes(
+        path.read_bytes()
+    )
     path.write_text("{")
     for approved in (job, other):
         with pytest.raises(Forbidden) as caught:
@@ -137,20 +160,24 @@ def test_uses_are_counted_once_however_many_ask_at_once(tmp_path: Path) -> None:
     gate.approve(job, uses=3, not_after=int(time.time()) + 60, by="Li")
 
     async def ask() -> list[bytes | BaseException]:
-        return await asyncio.gather(*(gate.permit(job, "tax", now=1000) for _ in range(10)), return_exceptions=True)
+        return await asyncio.gather(
+            *(gate.permit(job, "tax", now=1000) for _ in range(10)), return_exceptions=True
+        )
 
     given = asyncio.run(ask())
     assert sum(isinstance(result, bytes) for result in given) == 3
 
 
-# --- A party's configuration --------------------------------------------------------------------------------------------------------
+# --- A party's configuration ----------------------------------------------------------------------
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
     (tmp_path / "peers").mkdir()
     fingerprint = make_identity(tmp_path / "tax", "tax")
-    (tmp_path / "peers" / "tax.pem").write_bytes((tmp_path / "tax" / "certificate.pem").read_bytes())
+    (tmp_path / "peers" / "tax.pem").write_bytes(
+        (tmp_path / "tax" / "certificate.pem").read_bytes()
+    )
     return f"""name = "bank"
 [listen]
 port = 9101
@@ -167,7 +194,11 @@ key = "code"
 def test_a_configuration_is_read(tmp_path: Path, config: str) -> None:
     (tmp_path / "party.toml").write_text(config)
     read = PartyConfig.load(tmp_path / "party.toml")
-    assert (read.listen.host, read.peers["tax"].port, read.source("loans").key) == ("127.0.0.1", 9102, "code")
+    assert (read.listen.host, read.peers["tax"].port, read.source("loans").key) == (
+        "127.0.0.1",
+        9102,
+        "code",
+    )
     with pytest.raises(BadInput) as caught:
         read.source("other")
     assert caught.value.code == "source_unknown"
@@ -184,16 +215,22 @@ def test_a_configuration_is_read(tmp_path: Path, config: str) -> None:
         ("peers/tax.pem", "peers/none.pem", "certificate_malformed"),
     ],
 )
-def test_configurations_with_a_fault_are_refused(tmp_path: Path, config: str, old: str, new: str, code: str) -> None:
+def test_configurations_with_a_fault_are_refused(
+    tmp_path: Path, config: str, old: str, new: str, code: str
+) -> None:
     (tmp_path / "party.toml").write_text(config.replace(old, new))
     with pytest.raises(BadInput) as caught:
         PartyConfig.load(tmp_path / "party.toml")
     assert caught.value.code == code
 
 
-def test_a_certificate_other_than_the_pinned_one_is_noticed_on_reading(tmp_path: Path, config: str) -> None:
+def test_a_certificate_other_than_the_pinned_one_is_noticed_on_reading(
+    tmp_path: Path, config: str
+) -> None:
     make_identity(tmp_path / "mallory", "tax")
-    (tmp_path / "peers" / "tax.pem").write_bytes((tmp_path / "mallory" / "certificate.pem").read_bytes())
+    (tmp_path / "peers" / "tax.pem").write_bytes(
+        (tmp_path / "mallory" / "certificate.pem").read_bytes()
+    )
     (tmp_path / "party.toml").write_text(config)
     with pytest.raises(BadInput) as caught:
         PartyConfig.load(tmp_path / "party.toml")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.loopback import free_ports
+from chain.core.loopback import free_ports
 from federated.channel import Channel
 from federated.daemon import Daemon
 from federated.errors import PeerFault
@@ -27,10 +27,23 @@ class Street:
     def __init__(self, root: Path, *, join: float = 60.0) -> None:
         (port,) = free_ports(1)
         shown = {name: make_identity(root / name, name) for name in ("bank", *PEERS)}
-        peers = {name: Peer(address="127.0.0.1:9", certificate=Path(f"../{name}/certificate.pem"), fingerprint=shown[name]) for name in PEERS}
+        peers = {
+            name: Peer(
+                address="127.0.0.1:9",
+                certificate=Path(f"../{name}/certificate.pem"),
+                fingerprint=shown[name],
+            )
+            for name in PEERS
+        }
         trusted = [(root / "bank" / "certificate.pem").read_bytes()]
         self._contexts = {name: tls_context(root / name, trusted, server=False) for name in PEERS}
-        self.bank = PartyConfig(name="bank", listen=Listen(port=port), peers=peers, limits=Limits(join=join), home=root / "bank")
+        self.bank = PartyConfig(
+            name="bank",
+            listen=Listen(port=port),
+            peers=peers,
+            limits=Limits(join=join),
+            home=root / "bank",
+        )
         self._wires: list[TlsWire] = []
 
     async def knock(self, name: str, job: str) -> TlsWire | None:
@@ -109,7 +122,9 @@ def test_connections_older_than_peers_are_waited_for_make_room(tmp_path: Path) -
     on(street, scene)
 
 
-def test_a_job_that_is_started_gets_its_connection_early_or_late_even_when_all_places_are_taken(tmp_path: Path) -> None:
+def test_a_job_that_is_started_gets_its_connection_early_or_late_even_when_all_places_are_taken(
+    tmp_path: Path,
+) -> None:
     street = Street(tmp_path)
 
     async def scene(daemon: Daemon) -> None:
@@ -117,7 +132,10 @@ def test_a_job_that_is_started_gets_its_connection_early_or_late_even_when_all_p
         waited = asyncio.ensure_future(daemon._pending.wait_for("tax", "one-more"))
         await asyncio.sleep(0)
         late = await street.knock("tax", "one-more")
-        for theirs, ours in ((late, await waited), (early, await daemon._pending.wait_for("tax", "job-7"))):
+        for theirs, ours in (
+            (late, await waited),
+            (early, await daemon._pending.wait_for("tax", "job-7")),
+        ):
             assert theirs is not None
             await ours.send([b"hello"])
             assert bytes(await theirs.receive()) == b"hello"
@@ -126,7 +144,9 @@ def test_a_job_that_is_started_gets_its_connection_early_or_late_even_when_all_p
     on(street, scene)
 
 
-def test_of_two_connections_for_one_job_the_newer_counts_however_close_they_come(tmp_path: Path) -> None:
+def test_of_two_connections_for_one_job_the_newer_counts_however_close_they_come(
+    tmp_path: Path,
+) -> None:
     """The second comes before the job that waits has seen the first."""
     street = Street(tmp_path)
 

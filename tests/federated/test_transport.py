@@ -1,4 +1,6 @@
-"""TLS between two parties: only the pinned key gets through; a peer that dies, falls silent or lies about a length is told apart."""
+"""TLS between two parties: only the pinned key gets through; a peer that dies, falls silent or lies
+about a length is told apart.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ import pytest
 
 from federated.channel import FRAME_LIMIT
 from federated.errors import BadInput, PeerFault
-from federated.transport import TlsWire, connect, fingerprint_of, listen, make_identity, shown_fingerprint, tls_context
+from federated.transport import (
+    TlsWire,
+    connect,
+    fingerprint_of,
+    listen,
+    make_identity,
+    shown_fingerprint,
+    tls_context,
+)
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -27,16 +37,22 @@ def certificate(home: Path) -> bytes:
     return (home / "certificate.pem").read_bytes()
 
 
-async def connected(homes: dict[str, Path], client: str = "tax", trusted: str = "bank") -> tuple[asyncio.Server, Streams, Streams]:
+async def connected(
+    homes: dict[str, Path], client: str = "tax", trusted: str = "bank"
+) -> tuple[asyncio.Server, Streams, Streams]:
     """The bank's server, its accepted streams, and the client's."""
     accepted: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accepted.set_result((reader, writer))
 
-    server = await listen("127.0.0.1", 0, tls_context(homes["bank"], [certificate(homes["tax"])], server=True), accept)
+    server = await listen(
+        "127.0.0.1", 0, tls_context(homes["bank"], [certificate(homes["tax"])], server=True), accept
+    )
     port = server.sockets[0].getsockname()[1]
-    theirs = await connect("127.0.0.1", port, tls_context(homes[client], [certificate(homes[trusted])], server=False))
+    theirs = await connect(
+        "127.0.0.1", port, tls_context(homes[client], [certificate(homes[trusted])], server=False)
+    )
     return server, await asyncio.wait_for(accepted, 5), theirs
 
 
@@ -75,13 +91,19 @@ def test_a_certificate_that_is_not_the_pinned_one_gets_nowhere(homes: dict[str, 
             await connected(homes, trusted="stranger")
 
     async def client_is_another() -> None:
-        # In TLS 1.3 a client's handshake ends before the server has judged its certificate; what the server then says is an alert.
+        # In TLS 1.3 a client's handshake ends before the server has judged its certificate; what
+        # the server then says is an alert.
         accepted: list[object] = []
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             accepted.append(writer)
 
-        server = await listen("127.0.0.1", 0, tls_context(homes["bank"], [certificate(homes["tax"])], server=True), accept)
+        server = await listen(
+            "127.0.0.1",
+            0,
+            tls_context(homes["bank"], [certificate(homes["tax"])], server=True),
+            accept,
+        )
         context = tls_context(homes["stranger"], [certificate(homes["bank"])], server=False)
         with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
             reader, _ = await connect("127.0.0.1", server.sockets[0].getsockname()[1], context)
@@ -95,7 +117,12 @@ def test_a_certificate_that_is_not_the_pinned_one_gets_nowhere(homes: dict[str, 
 
 def test_nothing_older_than_tls_1_3_is_spoken(homes: dict[str, Path]) -> None:
     async def run() -> None:
-        server = await listen("127.0.0.1", 0, tls_context(homes["bank"], [certificate(homes["tax"])], server=True), lambda _reader, _writer: None)
+        server = await listen(
+            "127.0.0.1",
+            0,
+            tls_context(homes["bank"], [certificate(homes["tax"])], server=True),
+            lambda _reader, _writer: None,
+        )
         context = tls_context(homes["tax"], [certificate(homes["bank"])], server=False)
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -157,7 +184,9 @@ def test_a_sender_waits_for_a_peer_that_takes_nothing(homes: dict[str, Path]) ->
     pair(homes, scene)
 
 
-@pytest.mark.parametrize("pem", [b"", b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n", b"\x30\x00"])
+@pytest.mark.parametrize(
+    "pem", [b"", b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n", b"\x30\x00"]
+)
 def test_certificates_that_are_none(pem: bytes) -> None:
     with pytest.raises(BadInput) as caught:
         fingerprint_of(pem, name="tax")

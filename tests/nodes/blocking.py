@@ -1,8 +1,10 @@
-"""Finds calls that block the event loop: in a coroutine, a read or write of the database, the chain or a file.
+"""Finds calls that block the event loop: in a coroutine, a read or write of the database, the chain
+or a file.
 
 The analysis is of the source alone. A function blocks when it calls something known to block, or a
-function of ours that does. A call is followed by name through imports, ``self`` and methods whose name
-is defined once. A function that is handed to a thread is not called by the coroutine, so it is not found.
+function of ours that does. A call is followed by name through imports, ``self`` and methods whose
+name is defined once. A function that is handed to a thread is not called by the coroutine, so it is
+not found.
 """
 
 from __future__ import annotations
@@ -16,8 +18,17 @@ Key = tuple[str, str, str]
 """Module, class (empty for none), function."""
 
 _OF_OBJECT = {
-    "database": {"write", "read", "ask"},
-    "view": {"word", "words", "proved", "proof", "header", "headers", "logs", "wait_for_height"},
+    "database": {"write", "read", "fetch"},
+    "view": {
+        "proved_value",
+        "proved_values",
+        "proved",
+        "proof",
+        "header",
+        "headers",
+        "logs",
+        "wait_for_height",
+    },
 }
 _LEDGER_WITHOUT_IO = {"decode_logs", "deployment", "encode", "close"}
 _OF_PATHS = {"read_text", "write_text", "read_bytes", "write_bytes", "unlink", "mkdir"}
@@ -39,7 +50,9 @@ class _Sources:
 
 
 def blocking_calls(modules: Mapping[str, str]) -> list[str]:
-    """``module.function: what it calls`` of every blocking call in a coroutine; ``modules`` are texts by name."""
+    """``module.function: what it calls`` of every blocking call in a coroutine; ``modules`` are
+    texts by name.
+    """
     sources = _Sources()
     for name, text in modules.items():
         _read(sources, name, ast.parse(text))
@@ -47,7 +60,10 @@ def blocking_calls(modules: Mapping[str, str]) -> list[str]:
     found = []
     for function in sources.functions.values():
         if function.is_coroutine:
-            found += [f"{'.'.join(filter(None, function.key))}: {what}" for what in _found(sources, function, blocking)]
+            found += [
+                f"{'.'.join(filter(None, function.key))}: {what}"
+                for what in _found(sources, function, blocking)
+            ]
     return sorted(found)
 
 
@@ -55,13 +71,17 @@ def _read(sources: _Sources, module: str, tree: ast.Module) -> None:
     imports = sources.imports[module] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
-            imports.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+            imports.update(
+                {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            )
         elif isinstance(node, ast.Import):
             imports.update({alias.asname or alias.name: alias.name for alias in node.names})
     _functions(sources, module, "", "", tree.body)
 
 
-def _functions(sources: _Sources, module: str, owner: str, outer: str, body: list[ast.stmt]) -> None:
+def _functions(
+    sources: _Sources, module: str, owner: str, outer: str, body: list[ast.stmt]
+) -> None:
     for node in body:
         if isinstance(node, ast.ClassDef):
             _functions(sources, module, node.name, "", node.body)
@@ -100,7 +120,11 @@ def _blocking(sources: _Sources) -> set[Key]:
     blocking: set[Key] = set()
     plain = [function for function in sources.functions.values() if not function.is_coroutine]
     while True:
-        further = {function.key for function in plain if function.key not in blocking and any(_found(sources, function, blocking))}
+        further = {
+            function.key
+            for function in plain
+            if function.key not in blocking and any(_found(sources, function, blocking))
+        }
         if not further:
             return blocking
         blocking |= further
@@ -109,7 +133,9 @@ def _blocking(sources: _Sources) -> set[Key]:
 def _found(sources: _Sources, function: _Function, blocking: set[Key]) -> Iterator[str]:
     for call in function.calls:
         name = _dotted(call.func)
-        if _blocks(name) or any(target in blocking for target in _targets(sources, function.key, name)):
+        if _blocks(name) or any(
+            target in blocking for target in _targets(sources, function.key, name)
+        ):
             yield name
 
 
@@ -118,7 +144,9 @@ def _blocks(name: str) -> bool:
     owner = path[-1].lstrip("_") if path else ""
     if name in _NAMED or last in _OF_OBJECT.get(owner, ()):
         return True
-    return bool(path) and (last in _OF_PATHS or (owner == "ledger" and last not in _LEDGER_WITHOUT_IO))
+    return bool(path) and (
+        last in _OF_PATHS or (owner == "ledger" and last not in _LEDGER_WITHOUT_IO)
+    )
 
 
 def _targets(sources: _Sources, caller: Key, name: str) -> list[Key]:

@@ -1,4 +1,6 @@
-"""A throw-away chain with real nodes as processes: a department, a bank, an operator and a supervisor."""
+"""A throw-away chain with real nodes as processes: a department, a bank, an operator and a
+supervisor.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from chain import anvil
-from chain.crypto import new_private_key
-from chain.deploy import deploy
-from chain.deployment import CloseWindow, Deployment
-from chain.errors import QiaolianError
-from chain.ledger import Ledger
-from chain.statements import GrantDecision, Operation
+from chain.core.crypto import new_private_key
+from chain.core.errors import QiaolianError
+from chain.ethereum import anvil
+from chain.ethereum.deploy import deploy
+from chain.ethereum.deployment import CloseWindow, Deployment
+from chain.ethereum.ledger import Ledger
+from chain.statements.types import GrantDecision, Operation
 from nodes import provision
-from nodes.provision import Governance, Organisation, Wanted
+from nodes.provision import Governance, Organisation, OrganisationPlan
 from registry.uscc import with_check_character
 
 
@@ -32,7 +34,9 @@ class Anvil:
 
 @dataclass
 class TestNetwork:
-    """Nodes on a throw-away chain. The founding three are operator, supervisor and department; the bank was admitted."""
+    """Nodes on a throw-away chain. The founding three are operator, supervisor and department; the
+    bank was admitted.
+    """
 
     __test__ = False
 
@@ -43,10 +47,14 @@ class TestNetwork:
 
     @property
     def governance(self) -> Governance:
-        return Governance(self.ledger, [each.administrator() for each in self.organisations[:2]])
+        return Governance(
+            self.ledger, [organisation.administrator() for organisation in self.organisations[:2]]
+        )
 
     def of(self, role: str) -> Organisation:
-        return next(each for each in self.organisations if role in each.plan.roles)
+        return next(
+            organisation for organisation in self.organisations if role in organisation.plan.roles
+        )
 
 
 def member_id(place: int) -> str:
@@ -70,19 +78,38 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestNetwork]:
         (root / "people.csv").write_text(SOURCE, encoding="utf-8")
         source = {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}
         wanted = [
-            Wanted(
+            OrganisationPlan(
                 member_id(1),
                 "operator",
                 ("operator", "settlement_bank"),
-                more={"chain": {"stale_seconds": 2.0}, "limits": {"outbox_lag_seconds": 1.0}},
+                extra_tables={
+                    "chain": {"stale_seconds": 2.0},
+                    "limits": {"outbox_lag_seconds": 1.0},
+                },
             ),
-            Wanted(member_id(2), "supervisor", ("supervisor",)),
-            Wanted(member_id(3), "department", ("department",), officer=True, more={"sources": source, "workers": {"anchor_seconds": 1.0}}),
-            Wanted(member_id(4), "bank", ("bank",), officer=True, more={"sources": {"ledger": UNUSABLE_SOURCE}}),
+            OrganisationPlan(member_id(2), "supervisor", ("supervisor",)),
+            OrganisationPlan(
+                member_id(3),
+                "department",
+                ("department",),
+                officer=True,
+                extra_tables={"sources": source, "workers": {"anchor_seconds": 1.0}},
+            ),
+            OrganisationPlan(
+                member_id(4),
+                "bank",
+                ("bank",),
+                officer=True,
+                extra_tables={"sources": {"ledger": UNUSABLE_SOURCE}},
+            ),
         ]
-        organisations += provision.lay_out(root / "nodes", wanted, rpc=[chain.url], deployment=root / "deployment.json")
+        organisations += provision.create_organisations(
+            root / "nodes", wanted, rpc=[chain.url], deployment=root / "deployment.json"
+        )
         governors = [organisation.governor() for organisation in organisations[:3]]
-        deployment = deploy(chain.url, new_private_key(), governors, min_close_window=CloseWindow(2, 2))
+        deployment = deploy(
+            chain.url, new_private_key(), governors, min_close_window=CloseWindow(2, 2)
+        )
         deployment.save(root / "deployment.json")
         ledger = Ledger(chain.url, deployment)
         provision.found(organisations, deployment, ledger=ledger)
@@ -116,24 +143,44 @@ def done(client: Any, operation: str) -> None:
 
 @pytest.fixture(scope="package")
 def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
-    """Makes an asset of this name, a grant, a deposit and an open agreement over the nodes; what to call then."""
+    """Makes an asset of this name, a grant, a deposit and an open agreement over the nodes; what to
+    call then.
+    """
 
     def made(name: str) -> dict[str, Any]:
-        department, bank, settlement = network.of("department"), network.of("bank"), network.of("settlement_bank")
+        department, bank, settlement = (
+            network.of("department"),
+            network.of("bank"),
+            network.of("settlement_bank"),
+        )
         seller, buyer = department.client("clerk"), bank.client("clerk")
         asset = seller.post(
             "/v1/assets",
             {
                 "name": name,
                 "source": "people",
-                "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
+                "description": {
+                    "titleZh": "人员",
+                    "titleEn": "People",
+                    "description": "Test records",
+                    "grade": 3,
+                },
                 "masking": {"age": "range:10", "area": "keep", "note": "drop"},
                 "purposes": {"statistics": {"consent": False}},
             },
         )
         done(seller, asset["operation"])
-        offer = {"assetId": asset["assetId"], "assetVersion": 1, "price": 50, "mostCap": 100_000, "mostPerCall": 50}
-        seller.post("/v1/offers", {**offer, "shares": [{"member": department.member, "basisPoints": 10_000}]})
+        offer = {
+            "assetId": asset["assetId"],
+            "assetVersion": 1,
+            "price": 50,
+            "maxCap": 100_000,
+            "maxPerCall": 50,
+        }
+        seller.post(
+            "/v1/offers",
+            {**offer, "shares": [{"member": department.member, "basisPoints": 10_000}]},
+        )
         eventually(lambda: buyer.get(f"/v1/assets?q={name}")["assets"])
         now = int(time.time())
         wanted = {
@@ -149,7 +196,9 @@ def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
         }
         grant_id = buyer.post("/v1/grants", wanted)["grantId"]
         decision = GrantDecision(1, bytes.fromhex(grant_id[2:]), True, "agreed", 2**40)
-        signature = department.officer().sign_digest(decision.digest(network.deployment.domain("GrantRegistry")))
+        signature = department.officer().sign_digest(
+            decision.digest(network.deployment.domain("GrantRegistry"))
+        )
         body = {"decision": decision.to_json(), "signature": "0x" + signature.hex()}
         officer = department.client("officer")
         decided = eventually(lambda: officer.post(f"/v1/grants/{grant_id}/decision", body))
@@ -162,7 +211,12 @@ def agree(network: TestNetwork) -> Callable[..., dict[str, Any]]:
         order = {"grantId": grant_id, "offerHash": seen, "cap": 1_000}
         agreed = eventually(lambda: buyer.post("/v1/agreements", order))
         agreement = agreed["agreementId"]
-        call = {"agreementId": agreement, "subject": "A1", "columns": ["age", "area"], "purpose": "statistics"}
+        call = {
+            "agreementId": agreement,
+            "subject": "A1",
+            "columns": ["age", "area"],
+            "purpose": "statistics",
+        }
         return {"grant": grant_id, "agreement": agreement, "call": call}
 
     return made

@@ -1,4 +1,6 @@
-"""Backups of a node: complete under load, opened by their key alone, restored anywhere or not at all."""
+"""Backups of a node: complete under load, opened by their key alone, restored anywhere or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ import pyrage
 import pytest
 import sqlalchemy as sa
 
-from chain import merkle
-from chain.database import Database, Session
-from chain.errors import BadInput, Conflict, QiaolianError
-from chain.keys import KeyStore
+from chain.core.database import Database, Session
+from chain.core.errors import BadInput, Conflict, QiaolianError
+from chain.keys.files import KeyStore
+from chain.log import merkle
 from nodes import backup as backups
 from nodes.config import NodeConfig, load
-from nodes.initialise import Plan, initialise
+from nodes.initialise import NodePlan, initialise
 from nodes.migrate import upgrade
-from registry.evidence.service import append, enter_pending
+from registry.evidence.service import append, integrate_pending
 from registry.uscc import with_check_character
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +41,7 @@ def quiet(_line: str) -> None:
 def node(tmp_path: Path) -> NodeConfig:
     """A laid-out node with a database of the present schema and 20 log entries."""
     home = tmp_path / "侨 node"
-    initialise(Plan(home, MEMBER, "税务局", ("department",)))
+    initialise(NodePlan(home, MEMBER, "税务局", ("department",)))
     (home / "deployment.json").write_text("{}")
     config = load(home / "node.toml")
     upgrade(config.database_url, lock_dir=config.data)
@@ -58,7 +60,7 @@ def key(tmp_path: Path) -> tuple[Path, str]:
 
 def _entry(session: Session, number: int) -> None:
     append(session, kind="Test", digest=hashlib.sha256(b"%d" % number).digest(), at=number)
-    enter_pending(session)
+    integrate_pending(session)
 
 
 def _root(config: NodeConfig) -> tuple[int, bytes]:
@@ -97,7 +99,9 @@ def writers(config: NodeConfig) -> Iterator[threading.Event]:
         database.close()
 
 
-def test_a_backup_under_constant_writing_ends_and_is_one_moment_of_the_log(node: NodeConfig, key: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_backup_under_constant_writing_ends_and_is_one_moment_of_the_log(
+    node: NodeConfig, key: tuple[Path, str], tmp_path: Path
+) -> None:
     with writers(node) as begun:
         assert begun.wait(60)
         made = backups.backup(node, tmp_path / "node.backup", [key[1]], quiet)
@@ -109,7 +113,9 @@ def test_a_backup_under_constant_writing_ends_and_is_one_moment_of_the_log(node:
     assert backups.paths_outside(tmp_path / "elsewhere") == []
 
 
-def test_a_restored_node_has_its_keys_but_not_their_passphrase(node: NodeConfig, key: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_restored_node_has_its_keys_but_not_their_passphrase(
+    node: NodeConfig, key: tuple[Path, str], tmp_path: Path
+) -> None:
     backups.backup(node, tmp_path / "node.backup", [key[1]], quiet)
     backups.restore(tmp_path / "node.backup", key[0], tmp_path / "elsewhere", quiet)
     config = load(tmp_path / "elsewhere" / "node.toml")
@@ -121,7 +127,9 @@ def test_a_restored_node_has_its_keys_but_not_their_passphrase(node: NodeConfig,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
-def test_another_user_restores_under_another_path(node: NodeConfig, key: tuple[Path, str], tmp_path: Path) -> None:
+def test_another_user_restores_under_another_path(
+    node: NodeConfig, key: tuple[Path, str], tmp_path: Path
+) -> None:
     backups.backup(node, tmp_path / "node.backup", [key[1]], quiet)
     other = tmp_path / "other user"
     other.mkdir()
@@ -138,7 +146,9 @@ def test_another_user_restores_under_another_path(node: NodeConfig, key: tuple[P
     assert {path.stat().st_mode & 0o077 for path in files} == {0}
 
 
-def _restored_as(uid: int, archive: Path, key: Path, directory: Path) -> subprocess.CompletedProcess[str]:
+def _restored_as(
+    uid: int, archive: Path, key: Path, directory: Path
+) -> subprocess.CompletedProcess[str]:
     # Imports come first: another user need not be able to read this project's folder.
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom nodes import backup\n"
@@ -148,10 +158,14 @@ def _restored_as(uid: int, archive: Path, key: Path, directory: Path) -> subproc
         "backup.restore(*map(Path, sys.argv[1:4]), lambda line: None)\n"
     )
     command = [sys.executable, "-c", code, str(archive), str(key), str(directory)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
 
 
-def test_each_byte_changed_anywhere_keeps_a_backup_from_being_restored(node: NodeConfig, key: tuple[Path, str], tmp_path: Path) -> None:
+def test_each_byte_changed_anywhere_keeps_a_backup_from_being_restored(
+    node: NodeConfig, key: tuple[Path, str], tmp_path: Path
+) -> None:
     file = tmp_path / "node.backup"
     backups.backup(node, file, [key[1]], quiet)
     data = file.read_bytes()
@@ -163,13 +177,17 @@ def test_each_byte_changed_anywhere_keeps_a_backup_from_being_restored(node: Nod
         _refused(file, key[0], tmp_path, "backup_malformed", "backup_key_wrong")
 
 
-def test_another_key_does_not_open_a_backup(node: NodeConfig, key: tuple[Path, str], tmp_path: Path) -> None:
+def test_another_key_does_not_open_a_backup(
+    node: NodeConfig, key: tuple[Path, str], tmp_path: Path
+) -> None:
     backups.backup(node, tmp_path / "node.backup", [key[1]], quiet)
     backups.create_key(tmp_path / "other.key")
     _refused(tmp_path / "node.backup", tmp_path / "other.key", tmp_path, "backup_key_wrong")
 
 
-def test_files_the_manifest_does_not_name_are_not_written(key: tuple[Path, str], tmp_path: Path) -> None:
+def test_files_the_manifest_does_not_name_are_not_written(
+    key: tuple[Path, str], tmp_path: Path
+) -> None:
     for name in ("../evil", "/evil", "keys/extra"):
         file = tmp_path / "forged.backup"
         file.write_bytes(_forged(key[1], name))
@@ -186,7 +204,10 @@ def _forged(public: str, name: str) -> bytes:
     content = backups.Content(MEMBER, 0, "0001", 0, merkle.EMPTY_ROOT, named)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for entry, data in (("manifest.json", json.dumps(content.to_json()).encode()), (name, b"x")):
+        for entry, data in (
+            ("manifest.json", json.dumps(content.to_json()).encode()),
+            (name, b"x"),
+        ):
             info = tarfile.TarInfo(entry)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
@@ -219,7 +240,9 @@ def test_a_private_key_or_nonsense_is_no_public_key(node: NodeConfig, tmp_path: 
         assert not (tmp_path / "node.backup").exists()
 
 
-def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(node: NodeConfig, key: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(
+    node: NodeConfig, key: tuple[Path, str], tmp_path: Path
+) -> None:
     path = Path(node.database_url.removeprefix("sqlite:///"))
     data = bytearray(path.read_bytes())
     data[4096 * 3 : 4096 * 6] = b"\xff" * (4096 * 3)
@@ -233,14 +256,22 @@ def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(node: NodeConfi
 def test_the_commands_say_what_to_do_next(node: NodeConfig, tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
         command = [sys.executable, "-m", "nodes", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     public = run("backup-key", "--out", str(tmp_path / "k")).strip().rpartition(" ")[2]
     config, out = str(node.home / "node.toml"), str(tmp_path / "b")
-    assert "passphrase is not in it" in run("backup", "--config", config, "--out", out, "--to", public)
-    assert "every file verified" in run("restore", "--backup", out, "--key", str(tmp_path / "k"), "--check")
-    shown = run("restore", "--backup", out, "--key", str(tmp_path / "k"), "--dir", str(tmp_path / "n"))
+    assert "passphrase is not in it" in run(
+        "backup", "--config", config, "--out", out, "--to", public
+    )
+    assert "every file verified" in run(
+        "restore", "--backup", out, "--key", str(tmp_path / "k"), "--check"
+    )
+    shown = run(
+        "restore", "--backup", out, "--key", str(tmp_path / "k"), "--dir", str(tmp_path / "n")
+    )
     assert "qiaolian node recover" in shown
     assert (tmp_path / "n" / "data" / "node.db").is_file()

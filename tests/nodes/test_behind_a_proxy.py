@@ -1,6 +1,8 @@
-"""Proxies between nodes, and before a node: what passes through, and what a proxy says is laid on the proxy.
+"""Proxies between nodes, and before a node: what passes through, and what a proxy says is laid on
+the proxy.
 
-Those named ``nginx`` run the configurations of ``docs/behind-a-proxy.md`` in a real nginx; they are skipped where it is not installed.
+Those named ``nginx`` run the configurations of ``docs/behind-a-proxy.md`` in a real nginx; they are
+skipped where it is not installed.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from chain.errors import QiaolianError, RefusedBy, Refuser
-from chain.keys import tls_certificate, tls_fingerprint, tls_private_pem
-from chain.loopback import free_ports
-from chain.statements import Algorithm, KeyPurpose
+from chain.core.errors import QiaolianError, RefusedBy, Refuser
+from chain.core.loopback import free_ports
+from chain.keys.files import tls_certificate, tls_fingerprint, tls_private_pem
+from chain.statements.types import Algorithm, KeyPurpose
+from nodes.cli import main as cli
 from nodes.client import NodeClient
 from nodes.config import Peer
-from scripts import cli
 from tests.nodes.conftest import TestNetwork, eventually
 from tests.nodes.test_peers import refusal_of, use
 
@@ -87,7 +89,9 @@ def keys(network: TestNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (directory / "front.key.pem").write_bytes(tls_private_pem(key))
     name = tls_fingerprint(key.public_key())
     member = network.of("department").member
-    network.governance.execute([("addKey", (member, (name, int(KeyPurpose.TLS), int(Algorithm.P256))))])
+    network.governance.execute(
+        [("addKey", (member, (name, int(KeyPurpose.TLS), int(Algorithm.P256))))]
+    )
     yield directory
     network.governance.execute([("endKey", (name, b"test".ljust(32, b"\0")))])
 
@@ -117,7 +121,9 @@ def pages(keys: Path, status: int, content_type: str) -> Iterator[Front]:
     server.daemon_threads = True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(keys / "front.crt.pem", keys / "front.key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -129,7 +135,9 @@ def pages(keys: Path, status: int, content_type: str) -> Iterator[Front]:
 
 
 def peers_refusal(use: Any, front: Front, member: str, *, body: int = 2) -> QiaolianError:
-    """What the bank's node makes of the answer to a request to a member whose node is behind a proxy, once the proxy's key is known."""
+    """What the bank's node makes of the answer to a request to a member whose node is behind a
+    proxy, once the proxy's key is known.
+    """
 
     async def ask(peers: Any) -> QiaolianError:
         async with asyncio.timeout(60):
@@ -145,11 +153,13 @@ def peers_refusal(use: Any, front: Front, member: str, *, body: int = 2) -> Qiao
     return error
 
 
-# --- Pages in place of answers --------------------------------------------------------------------------------------------------
+# --- Pages in place of answers --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("status", "content_type", "code"), PAGES)
-def test_a_page_between_nodes_is_laid_on_the_proxy(network: TestNetwork, use: Any, keys: Path, status: int, content_type: str, code: str) -> None:
+def test_a_page_between_nodes_is_laid_on_the_proxy(
+    network: TestNetwork, use: Any, keys: Path, status: int, content_type: str, code: str
+) -> None:
     member = network.of("department").member
     with pages(keys, status, content_type) as front:
         error = peers_refusal(use, front, member)
@@ -159,7 +169,13 @@ def test_a_page_between_nodes_is_laid_on_the_proxy(network: TestNetwork, use: An
 
 @pytest.mark.parametrize(("status", "content_type", "code"), PAGES)
 def test_a_page_before_the_own_node_is_laid_on_the_proxy(
-    network: TestNetwork, keys: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int, content_type: str, code: str
+    network: TestNetwork,
+    keys: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    content_type: str,
+    code: str,
 ) -> None:
     monkeypatch.setenv("QIAOLIAN_TOKEN", network.of("bank").token("clerk"))
     with pages(keys, status, content_type) as front:
@@ -173,7 +189,7 @@ def test_a_page_before_the_own_node_is_laid_on_the_proxy(
         assert line.endswith(f"Refused by: proxy at {front.address}.")
 
 
-# --- The configurations of the page ---------------------------------------------------------------------------------------------
+# --- The configurations of the page ---------------------------------------------------------------
 
 
 @contextmanager
@@ -181,12 +197,25 @@ def nginx(directory: Path, port: int, blocks: str) -> Iterator[None]:
     """A real nginx with these blocks, until it is no longer needed."""
     directory.mkdir()
     config = directory / "nginx.conf"
-    temporary = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temporary = "".join(
+        f"{kind}_temp_path {directory}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     if blocks.startswith("server"):
         blocks = f"http {{ access_log off; {temporary}\n{blocks} }}"
-    config.write_text(f"load_module {STREAM_MODULE};\npid {directory}/pid;\nerror_log stderr;\nevents {{}}\n{blocks}")
+    config.write_text(
+        f"load_module {STREAM_MODULE};\npid {directory}/pid;\nerror_log stderr;\nevents {{}}\n{blocks}"
+    )
     with (directory / "log").open("wb") as log:
-        command = ["nginx", "-p", str(directory), "-c", str(config), "-g", "daemon off; master_process off;"]
+        command = [
+            "nginx",
+            "-p",
+            str(directory),
+            "-c",
+            str(config),
+            "-g",
+            "daemon off; master_process off;",
+        ]
         process = subprocess.Popen(command, stderr=log)
     try:
         assert eventually(lambda: process.poll() is not None or accepts(port), seconds=20)
@@ -231,35 +260,63 @@ def front(keys: Path, tmp_path: Path) -> Callable[..., Any]:
 
 
 @needs_nginx
-def test_nginx_passes_tls_between_nodes_through_by_name(network: TestNetwork, use: Any, tmp_path: Path) -> None:
+def test_nginx_passes_tls_between_nodes_through_by_name(
+    network: TestNetwork, use: Any, tmp_path: Path
+) -> None:
     department, bank = network.of("department"), network.of("bank").member
     (port,) = free_ports(1)
-    changes = {"listen 443": f"listen 127.0.0.1:{port}", "tax.example.gov.cn": "localhost", "10.0.0.5:8443": f"127.0.0.1:{department.plan.port}"}
+    changes = {
+        "listen 443": f"listen 127.0.0.1:{port}",
+        "tax.example.gov.cn": "localhost",
+        "10.0.0.5:8443": f"127.0.0.1:{department.plan.port}",
+    }
 
     async def both(peers: Any) -> list[Any]:
-        return await asyncio.gather(*(peers.post(department.member, "/v1/peer/ping", {"a": "x" * size}) for size in (1, MIB // 5)))
+        return await asyncio.gather(
+            *(
+                peers.post(department.member, "/v1/peer/ping", {"a": "x" * size})
+                for size in (1, MIB // 5)
+            )
+        )
 
     with nginx(tmp_path / "stream", port, example(0, changes)):
         through = Peer(url=f"https://localhost:{port}")
         answers = use(both, **{department.member: through})
-        unnamed = refusal_of(lambda: use(both, **{department.member: Peer(url=f"https://127.0.0.1:{port}")}))
-        other = refusal_of(lambda: use(lambda peers: peers.get(network.of("operator").member, "/"), **{network.of("operator").member: through}))
+        unnamed = refusal_of(
+            lambda: use(both, **{department.member: Peer(url=f"https://127.0.0.1:{port}")})
+        )
+        other = refusal_of(
+            lambda: use(
+                lambda peers: peers.get(network.of("operator").member, "/"),
+                **{network.of("operator").member: through},
+            )
+        )
     assert [answer["member"] for answer in answers] == [bank, bank]
     assert (unnamed.code, unnamed.refused_by.kind) == ("peer_unreachable", Refuser.PEER)
     assert other.code == "peer_wrong_certificate"
 
 
 @needs_nginx
-def test_nginx_before_a_node_lets_its_own_people_through_and_peers_not(network: TestNetwork, front: Any) -> None:
+def test_nginx_before_a_node_lets_its_own_people_through_and_peers_not(
+    network: TestNetwork, front: Any
+) -> None:
     bank = network.of("bank")
     with front(bank) as before:
         client = before.client(bank, "clerk")
         assert "assets" in client.get("/v1/assets")
         unknown = refusal_of(lambda: client.get("/v1/operations/none?wait=1"))
-        assert (unknown.code, unknown.refused_by) == ("operation_unknown", RefusedBy(Refuser.NODE, bank.member))
+        assert (unknown.code, unknown.refused_by) == (
+            "operation_unknown",
+            RefusedBy(Refuser.NODE, bank.member),
+        )
         large = refusal_of(lambda: client.post("/v1/assets", {"name": "x" * (2 * MIB)}))
         assert (large.code, large.refused_by.kind) == ("body_too_large", Refuser.NODE)
-        headers = {**client.headers(), "x-forwarded-for": "10.9.9.9", "forwarded": "for=10.9.9.9", "x-forwarded-proto": "http"}
+        headers = {
+            **client.headers(),
+            "x-forwarded-for": "10.9.9.9",
+            "forwarded": "for=10.9.9.9",
+            "x-forwarded-proto": "http",
+        }
         assert client.raw("GET", "/v1/assets", b"", headers).status == 200
         peer = refusal_of(lambda: client.post("/v1/peer/ping", {}))
         assert (peer.code, peer.refused_by.kind) == ("not_a_node", Refuser.PROXY)
@@ -273,11 +330,17 @@ def test_nginx_that_takes_smaller_bodies_is_named(network: TestNetwork, front: A
         client = before.client(bank, "clerk")
         error = refusal_of(lambda: client.post("/v1/calls/batch", {"calls": ["x" * MIB]}))
         client.close()
-    assert (error.code, error.status, error.refused_by) == ("proxy_body_too_large", 413, RefusedBy(Refuser.PROXY, address=before.address))
+    assert (error.code, error.status, error.refused_by) == (
+        "proxy_body_too_large",
+        413,
+        RefusedBy(Refuser.PROXY, address=before.address),
+    )
 
 
 @needs_nginx
-def test_nginx_between_nodes_that_takes_smaller_bodies_is_named(network: TestNetwork, use: Any, front: Any) -> None:
+def test_nginx_between_nodes_that_takes_smaller_bodies_is_named(
+    network: TestNetwork, use: Any, front: Any
+) -> None:
     department = network.of("department")
     with front(department, **{"client_max_body_size 10m;": "", "/v1/peer/": "/v2/"}) as before:
         error = peers_refusal(use, before, department.member, body=MIB + 1)
@@ -294,19 +357,34 @@ def test_nginx_without_its_node_is_named(network: TestNetwork, use: Any, front: 
         own = refusal_of(lambda: client.get("/v1/assets"))
         between = peers_refusal(use, before, department.member)
         client.close()
-    assert (own.code, own.refused_by) == ("proxy_bad_gateway", RefusedBy(Refuser.PROXY, address=before.address))
-    assert (between.code, between.refused_by) == ("proxy_bad_gateway", RefusedBy(Refuser.PROXY, department.member, before.address))
+    assert (own.code, own.refused_by) == (
+        "proxy_bad_gateway",
+        RefusedBy(Refuser.PROXY, address=before.address),
+    )
+    assert (between.code, between.refused_by) == (
+        "proxy_bad_gateway",
+        RefusedBy(Refuser.PROXY, department.member, before.address),
+    )
 
 
 @needs_nginx
-def test_nginx_that_waits_less_than_its_node_takes_is_named(network: TestNetwork, use: Any, front: Any) -> None:
+def test_nginx_that_waits_less_than_its_node_takes_is_named(
+    network: TestNetwork, use: Any, front: Any
+) -> None:
     department = network.of("department")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        impatient = {"read_timeout 130s": "read_timeout 1s", "connect_timeout 5s": "connect_timeout 1s", "/v1/peer/": "/v2/"}
+        impatient = {
+            "read_timeout 130s": "read_timeout 1s",
+            "connect_timeout 5s": "connect_timeout 1s",
+            "/v1/peer/": "/v2/",
+        }
         with front(department, upstream=silent.getsockname()[1], **impatient) as before:
             client = before.client(department, "clerk")
             own = refusal_of(lambda: client.get("/v1/assets"))
             between = peers_refusal(use, before, department.member)
             client.close()
     assert (own.code, own.refused_by.kind) == ("proxy_timeout", Refuser.PROXY)
-    assert (between.code, between.refused_by) == ("proxy_timeout", RefusedBy(Refuser.PROXY, department.member, before.address))
+    assert (between.code, between.refused_by) == (
+        "proxy_timeout",
+        RefusedBy(Refuser.PROXY, department.member, before.address),
+    )

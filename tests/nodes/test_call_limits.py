@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from exchange.metering.buyer import _BODY_BYTES, _dumps
-from exchange.metering.gateway import MOST_REQUESTS
+from exchange.metering.gateway import MAX_REQUESTS
 from exchange.metering.model import (
     MAX_ANSWER_BYTES,
+    MAX_COLUMNS,
     MAX_EXCHANGE_BYTES,
     MAX_REQUEST_BYTES,
+    MAX_TEXT,
     MIN_BODY_BYTES,
-    MOST_COLUMNS,
-    MOST_TEXT,
+    CallQuery,
     GatewayLimits,
-    Query,
 )
 from exchange.metering.rules import require_sendable
 from nodes.config import Limits
-from nodes.http import MOST_ANSWER_BYTES
+from nodes.http import MAX_RESPONSE_BYTES
 from registry.credit.rules import MAX_CONSENT_BYTES, MAX_IDENTITY_BYTES
 
 RECEIPT_BYTES = 4_000
 
 
 def test_the_largest_query_with_the_largest_consent_can_be_sent() -> None:
-    columns = tuple(f"{number:03}".ljust(MOST_TEXT, "\x01") for number in range(MOST_COLUMNS))
-    text = "\x01" * MOST_TEXT
-    query = Query.from_json(Query(text, columns, text, consent=text).to_json())
+    columns = tuple(f"{number:03}".ljust(MAX_TEXT, "\x01") for number in range(MAX_COLUMNS))
+    text = "\x01" * MAX_TEXT
+    query = CallQuery.from_json(CallQuery(text, columns, text, consent=text).to_json())
     consent = '"' + "x" * (MAX_CONSENT_BYTES - 2) + '"'
-    require_sendable(f'{{"query":{_dumps(query.to_json())},"salt":"0x{"00" * 32}","consent":{consent}}}')
+    require_sendable(
+        f'{{"query":{_dumps(query.to_json())},"salt":"0x{"00" * 32}","consent":{consent}}}'
+    )
 
 
 def test_a_request_fits_into_every_nodes_body_and_an_exchange_stays_below_it() -> None:
@@ -39,4 +41,4 @@ def test_a_request_fits_into_every_nodes_body_and_an_exchange_stays_below_it() -
 def test_what_a_gateway_serves_fits_into_what_the_buyers_client_reads() -> None:
     assert GatewayLimits().answer_bytes == Limits().answer_bytes <= MAX_ANSWER_BYTES
     assert MAX_ANSWER_BYTES + RECEIPT_BYTES <= MAX_EXCHANGE_BYTES
-    assert MAX_EXCHANGE_BYTES + MOST_REQUESTS * RECEIPT_BYTES <= MOST_ANSWER_BYTES
+    assert MAX_EXCHANGE_BYTES + MAX_REQUESTS * RECEIPT_BYTES <= MAX_RESPONSE_BYTES

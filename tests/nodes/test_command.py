@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from chain.errors import QiaolianError, Unauthorised
-from chain.keys import KeyStore, open_person_key
-from chain.loopback import free_ports
-from chain.passphrase import passphrase_warnings
-from nodes import command
+from chain.core.errors import QiaolianError, Unauthorised
+from chain.core.loopback import free_ports
+from chain.keys.files import KeyStore, open_person_key
+from chain.keys.passphrase import passphrase_warnings
 from nodes.access import LocalAccess
+from nodes.cli import node as command
 from nodes.config import NodeConfig, load
 from nodes.problems import start_failure
 from registry.uscc import with_check_character
@@ -28,7 +28,9 @@ MEMBER, OTHER = with_check_character("11440700MB2N0D001"), with_check_character(
 
 def node(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nodes", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
 
 
 def port() -> tuple[str, str]:
@@ -38,13 +40,27 @@ def port() -> tuple[str, str]:
 
 def test_init_lays_out_a_node_and_says_what_to_do_next(tmp_path: Path) -> None:
     done = node(
-        *("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--name", "税务局", "--roles", "department,agency"),
+        *(
+            "init",
+            "--dir",
+            str(tmp_path / "n"),
+            "--member",
+            MEMBER,
+            "--name",
+            "税务局",
+            "--roles",
+            "department,agency",
+        ),
         *("--validator", "0x" + "ab" * 20, "--officer-key", str(tmp_path / "officer.json")),
     )
     assert done.returncode == 0, done.stderr
     assert "admission.json" in done.stdout
     read = load(tmp_path / "n" / "node.toml")
-    assert (read.name, read.roles, read.chain.finality) == ("税务局", ("department", "agency"), ("0x" + "ab" * 20,))
+    assert (read.name, read.roles, read.chain.finality) == (
+        "税务局",
+        ("department", "agency"),
+        ("0x" + "ab" * 20,),
+    )
     admission = json.loads((tmp_path / "n" / "admission.json").read_text())
     assert sorted(key["purpose"] for key in admission["keys"]) == [2, 3, 4, 5, 6, 7]
     assert (tmp_path / "officer.json").exists()
@@ -58,7 +74,17 @@ def test_init_asks_whose_seals_count(tmp_path: Path) -> None:
 
 
 def test_a_missing_deployment_is_one_sentence(tmp_path: Path) -> None:
-    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port())
+    node(
+        "init",
+        "--dir",
+        str(tmp_path / "n"),
+        "--member",
+        MEMBER,
+        "--roles",
+        "bank",
+        "--unsealed-test",
+        *port(),
+    )
     for action in ("run", "outbox"):
         done = node(action, "--config", str(tmp_path / "n" / "node.toml"))
         assert done.returncode != 0
@@ -76,7 +102,16 @@ def test_a_missing_configuration_is_one_sentence(tmp_path: Path) -> None:
 def two(tmp_path: Path) -> tuple[Path, Path]:
     """A node's configuration, and another node's admission file."""
     for name, member in (("n", MEMBER), ("m", OTHER)):
-        node("init", "--dir", str(tmp_path / name), "--member", member, "--roles", "bank", "--unsealed-test")
+        node(
+            "init",
+            "--dir",
+            str(tmp_path / name),
+            "--member",
+            member,
+            "--roles",
+            "bank",
+            "--unsealed-test",
+        )
     return tmp_path / "n" / "node.toml", tmp_path / "m" / "admission.json"
 
 
@@ -84,24 +119,50 @@ def test_a_peer_is_added_from_its_admission_and_the_rest_stays(two: tuple[Path, 
     config, admission = two
     config.write_text("# the operator's own remark\n" + config.read_text())
     before = load(config)
-    done = node("peer", "--config", str(config), "--admission", str(admission), "--url", "https://10.0.0.7:8443")
+    done = node(
+        "peer",
+        "--config",
+        str(config),
+        "--admission",
+        str(admission),
+        "--url",
+        "https://10.0.0.7:8443",
+    )
     assert done.returncode == 0, done.stderr
     assert "by another way" in done.stdout
     after = load(config)
     held = {key["purpose"]: key["fingerprint"] for key in json.loads(admission.read_text())["keys"]}
-    assert after.peers[OTHER].model_dump() == {"url": "https://10.0.0.7:8443", "tls": held[7], "log": held[6]}
+    assert after.peers[OTHER].model_dump() == {
+        "url": "https://10.0.0.7:8443",
+        "tls": held[7],
+        "log": held[6],
+    }
     assert after.model_copy(update={"peers": before.peers}) == before
     assert config.read_text().startswith("# the operator's own remark\n")
 
 
 @pytest.mark.parametrize(
     ("of", "url", "code"),
-    [("m", "http://10.0.0.7", "config_invalid"), ("n", "https://10.0.0.7:8443", "peer_self"), ("", "https://10.0.0.7:8443", "admission_malformed")],
+    [
+        ("m", "http://10.0.0.7", "config_invalid"),
+        ("n", "https://10.0.0.7:8443", "peer_self"),
+        ("", "https://10.0.0.7:8443", "admission_malformed"),
+    ],
 )
-def test_what_is_no_peer_is_refused_and_nothing_is_written(two: tuple[Path, Path], of: str, url: str, code: str) -> None:
+def test_what_is_no_peer_is_refused_and_nothing_is_written(
+    two: tuple[Path, Path], of: str, url: str, code: str
+) -> None:
     config, admission = two
     before = config.read_bytes()
-    done = node("peer", "--config", str(config), "--admission", str(admission.parents[1] / of / "admission.json"), "--url", url)
+    done = node(
+        "peer",
+        "--config",
+        str(config),
+        "--admission",
+        str(admission.parents[1] / of / "admission.json"),
+        "--url",
+        url,
+    )
     assert done.returncode != 0
     assert done.stderr.startswith(f"{code}: "), done.stderr
     assert config.read_bytes() == before
@@ -109,7 +170,15 @@ def test_what_is_no_peer_is_refused_and_nothing_is_written(two: tuple[Path, Path
 
 def test_a_peer_is_added_once(two: tuple[Path, Path]) -> None:
     config, admission = two
-    words = ("peer", "--config", str(config), "--admission", str(admission), "--url", "https://10.0.0.7:8443")
+    words = (
+        "peer",
+        "--config",
+        str(config),
+        "--admission",
+        str(admission),
+        "--url",
+        "https://10.0.0.7:8443",
+    )
     assert node(*words).returncode == 0
     assert node(*words).stderr.startswith("peer_known: ")
 
@@ -128,7 +197,17 @@ def test_fresh_tokens_end_the_old_ones(two: tuple[Path, Path]) -> None:
 
 
 def test_migrate_brings_an_empty_database_up_to_date(tmp_path: Path) -> None:
-    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port())
+    node(
+        "init",
+        "--dir",
+        str(tmp_path / "n"),
+        "--member",
+        MEMBER,
+        "--roles",
+        "bank",
+        "--unsealed-test",
+        *port(),
+    )
     done = node("migrate", "--config", str(tmp_path / "n" / "node.toml"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "n" / "data" / "node.db").exists()
@@ -136,7 +215,9 @@ def test_migrate_brings_an_empty_database_up_to_date(tmp_path: Path) -> None:
 
 def test_the_page_names_every_key_of_the_configuration() -> None:
     page = (ROOT / "docs" / "node.md").read_text(encoding="utf-8")
-    missing = [name for name in keys_of(NodeConfig) if f"{name}`" not in page and f".{name}`" not in page]
+    missing = [
+        name for name in keys_of(NodeConfig) if f"{name}`" not in page and f".{name}`" not in page
+    ]
     assert missing == []
 
 
@@ -153,7 +234,20 @@ def keys_of(model: type[BaseModel]) -> list[str]:
 
 def test_a_long_chinese_name_is_a_name(tmp_path: Path) -> None:
     name = "江门市人力资源和社会保障局数据管理与应用服务中心" * 2
-    done = node(*("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--name", name, "--roles", "bank", "--unsealed-test"))
+    done = node(
+        *(
+            "init",
+            "--dir",
+            str(tmp_path / "n"),
+            "--member",
+            MEMBER,
+            "--name",
+            name,
+            "--roles",
+            "bank",
+            "--unsealed-test",
+        )
+    )
     assert done.returncode == 0, done.stderr
     assert load(tmp_path / "n" / "node.toml").name == name
 
@@ -163,7 +257,17 @@ def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "n" / "keys").write_text("mine")
     officer = tmp_path / "officer.json"
     done = node(
-        *("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port()),
+        *(
+            "init",
+            "--dir",
+            str(tmp_path / "n"),
+            "--member",
+            MEMBER,
+            "--roles",
+            "bank",
+            "--unsealed-test",
+            *port(),
+        ),
         *("--officer-key", str(officer)),
     )
     assert done.stderr.startswith("directory_in_use: "), done.stderr
@@ -174,17 +278,44 @@ def test_an_init_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_directory_that_holds_other_files_may_become_a_node(tmp_path: Path) -> None:
     (tmp_path / "n").mkdir()
     (tmp_path / "n" / "deployment.json").write_text("{}")
-    done = node(*("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port()))
+    done = node(
+        *(
+            "init",
+            "--dir",
+            str(tmp_path / "n"),
+            "--member",
+            MEMBER,
+            "--roles",
+            "bank",
+            "--unsealed-test",
+            *port(),
+        )
+    )
     assert done.returncode == 0, done.stderr
-    assert {"deployment.json", "node.toml", "keys"} <= {path.name for path in (tmp_path / "n").iterdir()}
+    assert {"deployment.json", "node.toml", "keys"} <= {
+        path.name for path in (tmp_path / "n").iterdir()
+    }
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "gbk"])
-def test_a_console_that_cannot_show_a_character_stops_nothing(tmp_path: Path, encoding: str) -> None:
+def test_a_console_that_cannot_show_a_character_stops_nothing(
+    tmp_path: Path, encoding: str
+) -> None:
     name = "Büro 侨 🏠"
-    arguments = ["init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--name", name, "--roles", "bank", "--unsealed-test"]
+    arguments = [
+        "init",
+        "--dir",
+        str(tmp_path / "n"),
+        "--member",
+        MEMBER,
+        "--name",
+        name,
+        "--roles",
+        "bank",
+        "--unsealed-test",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.cli", "node", *arguments],
+        [sys.executable, "-m", "nodes.cli.main", "node", *arguments],
         capture_output=True,
         timeout=60,
         cwd=ROOT,
@@ -243,7 +374,17 @@ def test_every_failed_start_has_a_code_and_a_hint(raised: Exception, code: str) 
 
 def started_config(tmp_path: Path, database: str) -> Path:
     """The configuration of a new node over this database."""
-    node("init", "--dir", str(tmp_path / "n"), "--member", MEMBER, "--roles", "bank", "--unsealed-test", *port())
+    node(
+        "init",
+        "--dir",
+        str(tmp_path / "n"),
+        "--member",
+        MEMBER,
+        "--roles",
+        "bank",
+        "--unsealed-test",
+        *port(),
+    )
     config = tmp_path / "n" / "node.toml"
     config.write_text(config.read_text().replace("sqlite:///data/node.db", database))
     return config
@@ -270,7 +411,9 @@ def test_init_says_where_passphrases_are_and_warns_of_one_beside_its_key(tmp_pat
     assert ((tmp_path / "n" / "passphrase").read_text().strip()) not in done.stdout + done.stderr
 
 
-def test_passphrases_kept_elsewhere_are_used_and_nothing_is_left_beside_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_passphrases_kept_elsewhere_are_used_and_nothing_is_left_beside_the_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     safe, people = tmp_path / "safe", tmp_path / "people"
     safe.mkdir()
     for name in ("officer", "admin"):
@@ -278,8 +421,28 @@ def test_passphrases_kept_elsewhere_are_used_and_nothing_is_left_beside_the_keys
         (safe / name).chmod(0o600)
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    keys = [word for name in ("officer", "admin") for word in (f"--{name}-key", f"{people / name}", f"--{name}-passphrase-file", f"{safe / name}")]
-    init = ["init", "--dir", f"{tmp_path / 'n'}", "--member", MEMBER, "--roles", "bank", "--unsealed-test", "--passphrase-file", f"{safe / 'node'}"]
+    keys = [
+        word
+        for name in ("officer", "admin")
+        for word in (
+            f"--{name}-key",
+            f"{people / name}",
+            f"--{name}-passphrase-file",
+            f"{safe / name}",
+        )
+    ]
+    init = [
+        "init",
+        "--dir",
+        f"{tmp_path / 'n'}",
+        "--member",
+        MEMBER,
+        "--roles",
+        "bank",
+        "--unsealed-test",
+        "--passphrase-file",
+        f"{safe / 'node'}",
+    ]
     assert command.run(parser.parse_args([*init, *keys])) == 0
     assert "warning" not in capsys.readouterr().err
     assert sorted(path.name for path in people.iterdir()) == ["admin", "officer"]
@@ -295,7 +458,9 @@ def test_a_passphrase_file_that_others_can_read_is_warned_about(tmp_path: Path) 
     file = tmp_path / "phrase"
     file.write_text("x\n")
     file.chmod(0o644)
-    assert [line.partition("]")[0] for line in passphrase_warnings(tmp_path / "keys" / "a.json", file)] == ["warning[passphrase_file_open"]
+    assert [
+        line.partition("]")[0] for line in passphrase_warnings(tmp_path / "keys" / "a.json", file)
+    ] == ["warning[passphrase_file_open"]
     file.chmod(0o600)
     assert passphrase_warnings(tmp_path / "keys" / "a.json", file) == []
     assert passphrase_warnings(tmp_path / "a.json", file) != []

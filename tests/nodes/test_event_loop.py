@@ -1,4 +1,6 @@
-"""Nothing that may wait runs on the event loop: by the source, and with everything a node waits for stopped."""
+"""Nothing that may wait runs on the event loop: by the source, and with everything a node waits for
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,24 @@ from typing import Any
 
 import pytest
 
-import chain.examples
-from chain.keys import KeyStore
-from chain.statements import GrantDecision, GrantRevocation
+import chain.statements.examples
+from chain.keys.files import KeyStore
+from chain.statements.types import GrantDecision, GrantRevocation
 from nodes import config
 from nodes.provision import Organisation
-from nodes.tokens import Issuer
+from nodes.tokens import TokenIssuer
 from tests.nodes.blocking import blocking_calls
 from tests.nodes.conftest import TestNetwork, eventually
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("chain", "registry", "exchange", "nodes")
 ALLOWED = {
-    # Accepting a token appends 20 bytes to a file, without a flush; a thread would cost a metered call more than that.
+    # Accepting a token appends 20 bytes to a file, without a flush; a thread would cost a metered
+    # call more than that.
     "nodes.gate.Gate._serve: self._accept",
-    "nodes.tokens.Verifier.verify: self.use_up",
+    "nodes.tokens.TokenVerifier.verify: self.consume",
     # Gives up at once where it would wait.
-    "chain.database.Database.aask: self._ask_without_waiting",
+    "chain.core.database.Database.afetch: self._fetch_without_waiting",
 }
 LOCKED_SECONDS = 25.0
 """The database and the chain are held for at most so long; what hung on them would hang as long."""
@@ -55,24 +58,35 @@ def test_no_coroutine_waits_for_database_chain_or_disk_on_the_event_loop() -> No
     ("body", "found"),
     [
         ("    context.database.write(change)", ["m.serve: context.database.write"]),
-        ("    with context.database.read() as session:\n        pass", ["m.serve: context.database.read"]),
+        (
+            "    with context.database.read() as session:\n        pass",
+            ["m.serve: context.database.read"],
+        ),
         ("    load(context)", ["m.serve: load"]),
         ("    other.load(context)", ["m.serve: other.load"]),
-        ("    return context.view.word('A', 'b', key)", ["m.serve: context.view.word"]),
-        ("    return context.ledger.settlement.totals()", ["m.serve: context.ledger.settlement.totals"]),
+        (
+            "    return context.view.proved_value('A', 'b', key)",
+            ["m.serve: context.view.proved_value"],
+        ),
+        (
+            "    return context.ledger.settlement.totals()",
+            ["m.serve: context.ledger.settlement.totals"],
+        ),
         ("    path.read_text()", ["m.serve: path.read_text"]),
         ("    time.sleep(1)", ["m.serve: time.sleep"]),
         ("    await context.database.awrite(change)", []),
         ("    await asyncio.to_thread(load, context)", []),
         ("    await asyncio.to_thread(lambda: load(context))", []),
-        ("    return await context.view.aword('A', 'b', key)", []),
+        ("    return await context.view.aproved_value('A', 'b', key)", []),
     ],
 )
-def test_a_blocking_call_in_a_coroutine_is_found_directly_and_through_functions(body: str, found: list[str]) -> None:
-    reading = (
-        "def load(context):\n    return row(context)\n\ndef row(context):\n    with context.database.read() as session:\n        return session\n"
+def test_a_blocking_call_in_a_coroutine_is_found_directly_and_through_functions(
+    body: str, found: list[str]
+) -> None:
+    reading = "def load(context):\n    return row(context)\n\ndef row(context):\n    with context.database.read() as session:\n        return session\n"
+    totals = (
+        "class Settlement:\n    def totals(self):\n        return self._ledger.read('totals')\n"
     )
-    totals = "class Settlement:\n    def totals(self):\n        return self._ledger.read('totals')\n"
     module = f"import asyncio, time\nimport other\n{reading}\nasync def serve(context, path, key, change):\n{body}\n"
     assert blocking_calls({"m": module, "other": reading + totals}) == found
 
@@ -120,12 +134,16 @@ def asked_while(client: Any, waiting: list[Any]) -> list[float]:
     return took
 
 
-def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(network: TestNetwork, department: Organisation) -> None:
-    """Writes, questions to the chain and calls to a peer hang; the node answers all the same and says what is down."""
+def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(
+    network: TestNetwork, department: Organisation
+) -> None:
+    """Writes, questions to the chain and calls to a peer hang; the node answers all the same and
+    says what is down.
+    """
     bank, supervisor = network.of("bank"), network.of("supervisor")
     read = config.load(bank.plan.directory / "node.toml")
     signer = KeyStore(bank.plan.directory / "keys", read.passphrase()).secp256k1("token")
-    issuer = Issuer(member=bank.member, signer=signer, deployment=network.deployment)
+    issuer = TokenIssuer(member=bank.member, signer=signer, deployment=network.deployment)
     database = Path(department.plan.directory / "data" / "node.db")
     unknown = "0x" + "22" * 32
     tried = [
@@ -140,7 +158,11 @@ def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(netwo
     def call(role: str, method: str, path: str, body: Any) -> int:
         client = department.client(None)
         raw = b"" if body is None else json.dumps(body).encode()
-        token = issuer.issue(audience=department.member, method=method, target=path, body=raw) if role == "bank" else bearer(department, role)
+        token = (
+            issuer.issue(audience=department.member, method=method, target=path, body=raw)
+            if role == "bank"
+            else bearer(department, role)
+        )
         try:
             return int(client.raw(method, path, raw, {"authorization": token}).status)
         finally:
@@ -155,7 +177,8 @@ def test_a_locked_database_and_a_stopped_chain_and_peer_do_not_stop_a_node(netwo
             before = time.monotonic()
             down_of(observer)
             assert time.monotonic() - before < LOCKED_SECONDS / 2
-            # The check writes every two seconds; until the next write it sees a database that can be read.
+            # The check writes every two seconds; until the next write it sees a database that can
+            # be read.
             assert eventually(lambda: "database" in down_of(observer))
         assert all(work.result(60) >= 200 for work in waiting)
     observer.close()
@@ -167,20 +190,30 @@ def bearer(organisation: Any, role: str) -> str:
 
 def example(name: str) -> dict[str, Any]:
     statement = {"decision": GrantDecision, "revocation": GrantRevocation}[name]
-    return {name: chain.examples.example(statement).to_json(), "signature": "0x" + "11" * 64 + "1b"}
+    return {
+        name: chain.statements.examples.example(statement).to_json(),
+        "signature": "0x" + "11" * 64 + "1b",
+    }
 
 
 def publication(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "source": "people",
-        "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
+        "description": {
+            "titleZh": "人员",
+            "titleEn": "People",
+            "description": "Test records",
+            "grade": 3,
+        },
         "masking": {"age": "keep", "area": "keep", "note": "drop"},
         "purposes": {"statistics": {}},
     }
 
 
-def test_a_check_that_does_not_answer_is_down_and_is_not_started_twice(network: TestNetwork, department: Organisation) -> None:
+def test_a_check_that_does_not_answer_is_down_and_is_not_started_twice(
+    network: TestNetwork, department: Organisation
+) -> None:
     """With the database locked, a series of /readyz ends each in time."""
     observer = department.client(None)
     eventually(lambda: down_of(observer) == [])

@@ -1,4 +1,6 @@
-"""Founding: a fresh chain gets its contracts and first members from admission files and two administrators' keys, and from nothing less."""
+"""Founding: a fresh chain gets its contracts and first members from admission files and two
+administrators' keys, and from nothing less.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from chain.deployment import CloseWindow, Deployment
-from chain.errors import QiaolianError
-from chain.keys import Secp256k1Signer, open_person_key
-from chain.ledger import Ledger
-from nodes import founding
-from nodes.initialise import Admission, Plan, initialise
+from chain.core.errors import QiaolianError
+from chain.ethereum.deployment import CloseWindow, Deployment
+from chain.ethereum.ledger import Ledger
+from chain.keys.files import Secp256k1Signer, open_person_key
+from nodes.cli import found
+from nodes.cli.main import main
+from nodes.initialise import Admission, NodePlan, initialise
 from registry.uscc import with_check_character
-from scripts.cli import main
 
 ROLES = (("operator",), ("supervisor",), ("department",), ("bank", "subject"))
 
@@ -25,8 +27,21 @@ def organisations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four laid-out nodes: ``1`` to ``4``, their administrators' keys beside them."""
     root = tmp_path_factory.mktemp("founders")
     for place, roles in enumerate(ROLES, start=1):
-        plan = Plan(root / str(place), with_check_character(f"11440700MB2F0D{place:03d}"), f"Organisation {place}", roles)
-        initialise(Plan(plan.directory, plan.member, plan.name, roles, admin_key=root / f"admin-{place}.json"))
+        plan = NodePlan(
+            root / str(place),
+            with_check_character(f"11440700MB2F0D{place:03d}"),
+            f"Organisation {place}",
+            roles,
+        )
+        initialise(
+            NodePlan(
+                plan.directory,
+                plan.member,
+                plan.name,
+                roles,
+                admin_key=root / f"admin-{place}.json",
+            )
+        )
     return root
 
 
@@ -42,13 +57,24 @@ def lacking(url: str, deployment: Deployment, wanted: Sequence[Admission]) -> li
     """Members and keys that the directory does not hold as admitted."""
     ledger = Ledger([url], deployment)
     try:
-        members = [each.member for each in wanted if ledger.members.member(each.member).roles != each.roles]
-        return members + [key for each in wanted for key in each.keys if ledger.members.key(key.fingerprint).member != each.member]
+        members = [
+            admission.member
+            for admission in wanted
+            if ledger.members.member(admission.member).roles != admission.roles
+        ]
+        return members + [
+            key
+            for admission in wanted
+            for key in admission.keys
+            if ledger.members.key(key.fingerprint).member != admission.member
+        ]
     finally:
         ledger.close()
 
 
-def test_the_command_founds_a_network_and_again_changes_nothing(anvil: str, organisations: Path, tmp_path: Path) -> None:
+def test_the_command_founds_a_network_and_again_changes_nothing(
+    anvil: str, organisations: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "deployment.json"
     arguments = ["found", "--rpc", anvil, "--out", str(out)]
     for place in (1, 2, 3, 4):
@@ -57,7 +83,9 @@ def test_the_command_founds_a_network_and_again_changes_nothing(anvil: str, orga
         arguments += ["--admin-key", str(organisations / f"admin-{place}.json")]
     assert main(arguments) == 0
     assert lacking(anvil, Deployment.load(out), admissions(organisations, 1, 2, 3, 4)) == []
-    assert Deployment.load(out).min_close_window == CloseWindow(86_400, 86_400), "a day, unless told otherwise"
+    assert Deployment.load(out).min_close_window == CloseWindow(86_400, 86_400), (
+        "a day, unless told otherwise"
+    )
     before = out.read_bytes()
     assert main(arguments) == 0
     assert out.read_bytes() == before
@@ -68,22 +96,24 @@ def test_a_founding_that_broke_off_is_taken_up_where_it_stopped(
 ) -> None:
     wanted, out = admissions(organisations, 1, 2, 3, 4), tmp_path / "deployment.json"
     said: list[str] = []
-    execute = founding.Governance.execute  # type: ignore[attr-defined]
+    execute = found.Governance.execute  # type: ignore[attr-defined]
 
     def breaks(self: Any, actions: Sequence[Any]) -> Any:
         execute(self, actions[:3])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(founding.Governance, "execute", breaks)  # type: ignore[attr-defined]
-        founding.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
+        patch.setattr(found.Governance, "execute", breaks)  # type: ignore[attr-defined]
+        found.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
     assert lacking(anvil, Deployment.load(out), wanted)
-    deployment = founding.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
+    deployment = found.found(anvil, wanted, keys(organisations, 1, 2), out, say=said.append)
     assert lacking(anvil, deployment, wanted) == []
-    assert any("taken as they are" in each for each in said)
+    assert any("taken as they are" in name for name in said)
 
 
-def test_the_shortest_closing_window_is_what_the_founders_say(anvil: str, organisations: Path, tmp_path: Path) -> None:
+def test_the_shortest_closing_window_is_what_the_founders_say(
+    anvil: str, organisations: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "deployment.json"
     arguments = ["found", "--rpc", anvil, "--out", str(out)]
     for place in (1, 2, 3):
@@ -97,7 +127,9 @@ def test_the_shortest_closing_window_is_what_the_founders_say(anvil: str, organi
     assert deployment.min_close_window == CloseWindow(5, 60)
     ledger = Ledger([anvil], deployment)
     try:
-        assert ledger.settlement.min_close_window() == CloseWindow(5, 60), "the contract's own, for ever"
+        assert ledger.settlement.min_close_window() == CloseWindow(5, 60), (
+            "the contract's own, for ever"
+        )
     finally:
         ledger.close()
 
@@ -113,9 +145,20 @@ def test_the_shortest_closing_window_is_what_the_founders_say(anvil: str, organi
     ],
 )
 def test_a_network_is_founded_by_three_and_by_two_of_their_administrators(
-    anvil: str, organisations: Path, tmp_path: Path, members: tuple[int, ...], approvers: tuple[int, ...], code: str
+    anvil: str,
+    organisations: Path,
+    tmp_path: Path,
+    members: tuple[int, ...],
+    approvers: tuple[int, ...],
+    code: str,
 ) -> None:
     with pytest.raises(QiaolianError) as refused:
-        founding.found(anvil, admissions(organisations, *members), keys(organisations, *approvers), tmp_path / "d.json", say=lambda _: None)
+        found.found(
+            anvil,
+            admissions(organisations, *members),
+            keys(organisations, *approvers),
+            tmp_path / "d.json",
+            say=lambda _: None,
+        )
     assert refused.value.code == code
     assert not (tmp_path / "d.json").exists(), "nothing was put on the chain"

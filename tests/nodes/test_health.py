@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from chain.errors import Unavailable
-from chain.statements import KeyPurpose
-from chain.words import KeyWord
+from chain.core.errors import Unavailable
+from chain.ethereum.records import KeyRecord
+from chain.statements.types import KeyPurpose
 from nodes.clocks import ClockStatus, judge, offset_to_peer
 from nodes.findings import (
     Cosigning,
@@ -32,8 +32,12 @@ NOW = 1_800_000_000.0
 DAY = 86_400
 
 
-def part(name: str, state: State, *, code: str = "", detail: str = "", required: bool = True) -> Dependency:
-    return Dependency(name=name, state=state, code=code, detail=detail, hint="do it", required=required)
+def part(
+    name: str, state: State, *, code: str = "", detail: str = "", required: bool = True
+) -> Dependency:
+    return Dependency(
+        name=name, state=state, code=code, detail=detail, hint="do it", required=required
+    )
 
 
 # --- What is shown to whom ----------------------------------------------------------------------
@@ -46,7 +50,10 @@ def test_strangers_see_that_claims_are_at_risk_and_neither_how_much_nor_until_wh
     shown = for_strangers(readiness_of([outbox, claims]))
     assert shown.dependencies[0] == outbox
     assert (shown.dependencies[1].up, shown.dependencies[1].code) == (False, "claims_at_risk")
-    assert not any(character.isdigit() for character in shown.dependencies[1].detail + shown.dependencies[1].hint)
+    assert not any(
+        character.isdigit()
+        for character in shown.dependencies[1].detail + shown.dependencies[1].hint
+    )
 
 
 def test_strangers_see_no_other_member_and_no_worker() -> None:
@@ -64,7 +71,9 @@ def test_strangers_see_no_other_member_and_no_worker() -> None:
         detail=f"{OTHER} is off",
         required=False,
     )
-    worker = part("worker witness", State.WARNING, code="witness_incomplete", detail=OTHER, required=False)
+    worker = part(
+        "worker witness", State.WARNING, code="witness_incomplete", detail=OTHER, required=False
+    )
     shown = for_strangers(readiness_of([peers, clocks, worker]))
     assert OTHER not in shown.model_dump_json()
     assert [(found.name, found.state) for found in shown.dependencies] == [
@@ -84,8 +93,8 @@ def test_a_node_is_ready_while_only_parts_fail_that_it_does_not_require() -> Non
 # --- Keys and certificates ----------------------------------------------------------------------
 
 
-def record(purpose: KeyPurpose, *, end: int = 0, start: int = 7, member: str = BANK) -> KeyWord:
-    return KeyWord(start, end, int(purpose), 1, member)
+def record(purpose: KeyPurpose, *, end: int = 0, start: int = 7, member: str = BANK) -> KeyRecord:
+    return KeyRecord(start, end, int(purpose), 1, member)
 
 
 def test_an_ended_key_is_named_with_its_purpose_and_block() -> None:
@@ -108,7 +117,7 @@ def test_an_ended_key_is_named_with_its_purpose_and_block() -> None:
     ],
 )
 def test_a_key_that_the_directory_does_not_hold_for_this_member_and_purpose_fails(
-    recorded: KeyWord,
+    recorded: KeyRecord,
 ) -> None:
     found = of_keys({KeyPurpose.TLS: record(KeyPurpose.TLS), KeyPurpose.LOG: recorded}, BANK)
     assert (found.state, found.code) == (State.FAILING, "key_not_in_directory")
@@ -155,7 +164,9 @@ def test_peers_that_lie_do_not_make_a_clock_wrong_that_agrees_with_the_blocks() 
     assert status.peers == {OTHER: -599.6, THIRD: -599.6}
 
 
-def test_a_chain_node_that_lags_behind_does_not_make_a_clock_wrong_that_agrees_with_the_peers() -> None:
+def test_a_chain_node_that_lags_behind_does_not_make_a_clock_wrong_that_agrees_with_the_peers() -> (
+    None
+):
     assert not judge(90.0, {OTHER: 0.0, THIRD: 0.0}).own_off
     assert judge(90.0, {}).own_off
 
@@ -186,7 +197,9 @@ def failed(times: int, *, partial: bool = False) -> WorkerMonitor:
     monitor.succeeded("witness")
     for _ in range(times):
         monitor.begun("witness")
-        monitor.failed("witness", Unavailable("peer_unreachable", "It is away.", hint="wait"), partial=partial)
+        monitor.failed(
+            "witness", Unavailable("peer_unreachable", "It is away.", hint="wait"), partial=partial
+        )
     return monitor
 
 

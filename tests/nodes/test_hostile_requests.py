@@ -1,4 +1,6 @@
-"""What a careless program or an attacker may send to any endpoint: the answer is a problem with a code, and the node has not failed."""
+"""What a careless program or an attacker may send to any endpoint: the answer is a problem with a
+code, and the node has not failed.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
-from chain.keys import KeyStore
+from chain.keys.files import KeyStore
 from nodes import config
-from nodes.tokens import Issuer
+from nodes.tokens import TokenIssuer
 from tests.nodes.conftest import TestNetwork
 
 TEXTS = (
@@ -36,8 +38,25 @@ TEXTS = (
     "1e400",
     "NaN",
 )
-"""Text where an identifier, a name or a number is expected. Half a surrogate pair is what JSON can say and UTF-8 cannot."""
-VALUES: tuple[Any, ...] = (None, True, 0, -1, 1, 2**31, 2**53 - 1, -(2**53) + 1, [], {}, [[]], [None], {"": None}, *TEXTS)
+"""Text where an identifier, a name or a number is expected. Half a surrogate pair is what JSON can
+say and UTF-8 cannot.
+"""
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1,
+    2**31,
+    2**53 - 1,
+    -(2**53) + 1,
+    [],
+    {},
+    [[]],
+    [None],
+    {"": None},
+    *TEXTS,
+)
 LOCAL = ("system", "clerk", "officer", "auditor", "administrator")
 UNKNOWN = "0x" + "22" * 32
 EXPECTED = {401, 403, 404, 405, 409, 413, 422, 503}
@@ -51,13 +70,19 @@ class Caller:
         self.client = self.target.client(None)
         self.tokens = json.loads((self.target.plan.directory / "handout.json").read_text())
         directory = bank.plan.directory
-        key = KeyStore(directory / "keys", config.load(directory / "node.toml").passphrase()).secp256k1("token")
-        self.issuer = Issuer(member=bank.member, signer=key, deployment=network.deployment)
+        key = KeyStore(
+            directory / "keys", config.load(directory / "node.toml").passphrase()
+        ).secp256k1("token")
+        self.issuer = TokenIssuer(member=bank.member, signer=key, deployment=network.deployment)
         self.described = json.loads(self.client.raw("GET", "/openapi.json", b"", {}).body)
 
-    def send(self, method: str, path: str, body: bytes = b"", *, role: str = "member", **headers: str) -> tuple[int, dict[str, Any]]:
+    def send(
+        self, method: str, path: str, body: bytes = b"", *, role: str = "member", **headers: str
+    ) -> tuple[int, dict[str, Any]]:
         if role == "member":
-            token = self.issuer.issue(audience=self.target.member, method=method, target=path, body=body)
+            token = self.issuer.issue(
+                audience=self.target.member, method=method, target=path, body=body
+            )
         else:
             token = f"Bearer {self.tokens[role]}"
         sent = {"authorization": token, "content-type": "application/json", **headers}
@@ -78,16 +103,23 @@ class Caller:
         if content is None:
             return None
         schema = content["schema"]
-        named = self.described["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)
+        named = self.described["components"]["schemas"].get(
+            schema.get("$ref", "").rpartition("/")[2], schema
+        )
         return content.get("example") or named.get("example") or named["examples"][0]
 
     def role(self, method: str, path: str) -> str:
         """Who may call it."""
         if path.startswith("/v1/peer/"):
             return "member"
-        for each in LOCAL:
-            if self.send(method, filled(path), b"{}" if method == "POST" else b"", role=each)[1].get("code") != "role_missing":
-                return each
+        for name in LOCAL:
+            if (
+                self.send(method, filled(path), b"{}" if method == "POST" else b"", role=name)[
+                    1
+                ].get("code")
+                != "role_missing"
+            ):
+                return name
         raise AssertionError(path)
 
 
@@ -102,7 +134,11 @@ def sound(status: int, said: dict[str, Any]) -> bool:
     """An answer, or a problem that names what is wrong: no failure of the node itself."""
     if status < 300:
         return True
-    return status in EXPECTED and said.get("code") not in (None, "internal_error", "database_unavailable")
+    return status in EXPECTED and said.get("code") not in (
+        None,
+        "internal_error",
+        "database_unavailable",
+    )
 
 
 def filled(path: str) -> str:
@@ -111,12 +147,20 @@ def filled(path: str) -> str:
 
 
 def test_every_body_is_described_with_an_example_that_its_endpoint_can_read(caller: Caller) -> None:
-    unread = {"request_invalid", "field_missing", "field_malformed", "body_not_object", "statement_malformed"}
+    unread = {
+        "request_invalid",
+        "field_missing",
+        "field_malformed",
+        "body_not_object",
+        "statement_malformed",
+    }
     refused = []
     for method, path, described in caller.operations():
         body = caller.body(described)
         if body is not None:
-            status, said = caller.send(method, filled(path), json.dumps(body).encode(), role=caller.role(method, path))
+            status, said = caller.send(
+                method, filled(path), json.dumps(body).encode(), role=caller.role(method, path)
+            )
             if not sound(status, said) or said.get("code") in unread:
                 refused.append((method, path, status, said))
     assert refused == []
@@ -136,17 +180,19 @@ def test_nothing_in_a_path_or_query_makes_a_node_fail(caller: Caller) -> None:
     assert failed == []
 
 
-def addressed(path: str, parameters: list[dict[str, Any]], hostile: dict[str, Any], text: str) -> str:
+def addressed(
+    path: str, parameters: list[dict[str, Any]], hostile: dict[str, Any], text: str
+) -> str:
     """The path with one parameter's value, the others' in their right form."""
     query = []
-    for each in parameters:
-        value = "1" if each["schema"].get("type") in ("integer", "number") else UNKNOWN
-        if each is hostile:
+    for parameter in parameters:
+        value = "1" if parameter["schema"].get("type") in ("integer", "number") else UNKNOWN
+        if parameter is hostile:
             value = quote(text.encode("utf-8", "surrogatepass"), safe="")
-        if each["in"] == "path":
-            path = path.replace("{" + each["name"] + "}", value)
-        elif each["in"] == "query" and (each is hostile or each.get("required")):
-            query.append(f"{each['name']}={value}")
+        if parameter["in"] == "path":
+            path = path.replace("{" + parameter["name"] + "}", value)
+        elif parameter["in"] == "query" and (parameter is hostile or parameter.get("required")):
+            query.append(f"{parameter['name']}={value}")
     return "?".join(filter(None, (path, "&".join(query))))
 
 
@@ -159,7 +205,9 @@ def test_nothing_in_a_body_makes_a_node_fail(caller: Caller) -> None:
         role = caller.role(method, path)
         for place in places(body):
             for value in VALUES:
-                status, said = caller.send(method, filled(path), json.dumps(put(body, place, value)).encode(), role=role)
+                status, said = caller.send(
+                    method, filled(path), json.dumps(put(body, place, value)).encode(), role=role
+                )
                 if not sound(status, said):
                     failed.append((method, path, place, repr(value)[:40], status, said))
     assert failed == []
@@ -168,9 +216,15 @@ def test_nothing_in_a_body_makes_a_node_fail(caller: Caller) -> None:
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Every place in a JSON value."""
     yield path
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in items:
-        yield from places(each, (*path, key))
+    items: Any = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, item in items:
+        yield from places(item, (*path, key))
 
 
 def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
@@ -185,14 +239,30 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return changed
 
 
-@pytest.mark.parametrize("kind", ["application/json", "Application/JSON", "text/plain", "application/json; charset=utf-16", "multipart/form-data"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "Application/JSON",
+        "text/plain",
+        "application/json; charset=utf-16",
+        "multipart/form-data",
+    ],
+)
 def test_no_content_type_switches_the_strictness_off(caller: Caller, kind: str) -> None:
     body = b'{"reason": "a", "reason": "b"}'
-    status, said = caller.send("POST", f"/v1/assets/{UNKNOWN}/cancel", body, role="clerk", **{"content-type": kind})
+    status, said = caller.send(
+        "POST", f"/v1/assets/{UNKNOWN}/cancel", body, role="clerk", **{"content-type": kind}
+    )
     assert (status, said["code"]) == (422, "json_duplicate_key")
 
 
 def test_one_thing_has_one_name(caller: Caller) -> None:
-    for name in (UNKNOWN.replace("22", "22%20", 1), "%200x" + "22" * 32, "0x0x" + "22" * 31, UNKNOWN + "/"):
+    for name in (
+        UNKNOWN.replace("22", "22%20", 1),
+        "%200x" + "22" * 32,
+        "0x0x" + "22" * 31,
+        UNKNOWN + "/",
+    ):
         status, said = caller.send("GET", f"/v1/grants/{name}", role="clerk")
         assert said["code"] in ("field_malformed", "path_unknown"), (name, status)

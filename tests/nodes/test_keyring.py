@@ -1,4 +1,6 @@
-"""A node's key files while a key is replaced: whatever step the power fails in, no key is lost and the command goes on."""
+"""A node's key files while a key is replaced: whatever step the power fails in, no key is lost and
+the command goes on.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from chain.keys import KeyStore
-from chain.statements import KeyPurpose
+from chain.keys.files import KeyStore
+from chain.statements.types import KeyPurpose
 from nodes.config import load
-from nodes.initialise import CERTIFICATE_FILE, CONFIG_FILE, NODE_KEYS, Plan, initialise, public_keys, read_public
+from nodes.initialise import (
+    CERTIFICATE_FILE,
+    CONFIG_FILE,
+    NODE_KEYS,
+    NodePlan,
+    initialise,
+    public_keys,
+    read_public,
+)
 from nodes.keyring import Keyring
 from tests.nodes.conftest import member_id
 
 KILLED = """
 import os, pathlib, signal, sys
-from chain.statements import KeyPurpose
+from chain.statements.types import KeyPurpose
 from nodes.config import load
 from nodes.keyring import Keyring
 
@@ -43,7 +53,11 @@ ring.put_in_use(purpose)
 
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
-    initialise(Plan(directory=tmp_path / "node", member=member_id(7), name="office", roles=("department",)))
+    initialise(
+        NodePlan(
+            directory=tmp_path / "node", member=member_id(7), name="office", roles=("department",)
+        )
+    )
     return tmp_path / "node" / CONFIG_FILE
 
 
@@ -56,13 +70,19 @@ def killed_after(config_file: Path, purpose: KeyPurpose, steps: int) -> bool:
 
 @pytest.mark.parametrize("purpose", [KeyPurpose.STATEMENT, KeyPurpose.TLS])
 @pytest.mark.parametrize("steps", range(7))
-def test_a_replacement_killed_between_any_two_changes_of_files_goes_on_and_loses_no_key(config_file: Path, purpose: KeyPurpose, steps: int) -> None:
+def test_a_replacement_killed_between_any_two_changes_of_files_goes_on_and_loses_no_key(
+    config_file: Path, purpose: KeyPurpose, steps: int
+) -> None:
     config, (name, algorithm) = load(config_file), NODE_KEYS[purpose]
     directory = config.path(config.keys.dir)
     before = public_keys(directory)[purpose].fingerprint
     killed_after(config_file, purpose, steps)
     store = KeyStore(directory, config.passphrase())
-    held = {store.fingerprint(each, algorithm) for each in store.names() if each == name or each.startswith(f"{name}.")}
+    held = {
+        store.fingerprint(text, algorithm)
+        for text in store.names()
+        if text == name or text.startswith(f"{name}.")
+    }
     assert before in held, "the key in use is there, whenever the process is killed"
 
     ring = Keyring(config)

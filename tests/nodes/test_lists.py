@@ -1,4 +1,6 @@
-"""Lists in pages: whatever is added or changed meanwhile, no row is shown twice and none is left out; none is read whole."""
+"""Lists in pages: whatever is added or changed meanwhile, no row is shown twice and none is left
+out; none is read whole.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +15,31 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 
 from chain.context import Context
-from chain.database import Base, Database
-from chain.examples import example
-from chain.statements import Agreement, Role, Unit
+from chain.core.database import Base, Database
+from chain.statements.examples import example
+from chain.statements.types import Agreement, MeteredUnit, Role
 from exchange.agreements import service as agreements
-from exchange.agreements.store import ExchangeAgreement, ExchangeOffer, Fen
+from exchange.agreements.store import AgreementRow, Fen, OfferRow
 from exchange.metering import service as metering
-from exchange.metering.store import BuyerCall
+from exchange.metering.store import BuyerCallRow
 from exchange.settlement import service as settlement
-from exchange.settlement.store import ExchangePayment
+from exchange.settlement.store import PaymentRow
 from nodes import operations
 from nodes.routers import load_tables, routers
 from registry.assets import incidents
 from registry.assets import service as assets
 from registry.assets.store import AssetIncident, CatalogueAsset, OwnAsset
 from registry.credit import service as credit
-from registry.credit.store import AnchoredQuery, Dispute, Query
+from registry.credit.store import AnchoredQueryRow, CreditQueryRow, DisputeRow
 from registry.evidence import service as evidence
-from registry.evidence.store import Fork
+from registry.evidence.store import ForkRow
 from registry.grants import service as grants
-from registry.grants.store import Grant
+from registry.grants.store import GrantRow
 from registry.members import service as members
-from registry.members.store import MemberKey, MemberRow, Proposal
+from registry.members.store import MemberKeyRow, MemberRow, ProposalRow
 from registry.pages import Page, PageRequest, page_by_id
 from registry.property import service as deals
-from registry.property.store import Deal
+from registry.property.store import DealRow
 
 MEMBER, OTHER = "11440700QL0000001A", "11440700QL0000002B"
 ROWS, LIMIT = 11, 3
@@ -46,18 +48,18 @@ OFFER = {
     "assetVersion": 1,
     "unit": "call",
     "price": 1,
-    "mostCap": 1,
-    "mostUnits": 0,
-    "mostPerCall": 1,
-    "mostLanes": 1,
-    "mostSeconds": 1,
+    "maxCap": 1,
+    "maxUnits": 0,
+    "maxPerCall": 1,
+    "maxLanes": 1,
+    "maxSeconds": 1,
     "closeWindowBlocks": 1,
     "closeWindowSeconds": 1,
     "shares": [],
 }
 
 
-AGREEMENT = replace(example(Agreement), unit=int(Unit.CALL)).to_json()
+AGREEMENT = replace(example(Agreement), unit=int(MeteredUnit.CALL)).to_json()
 
 
 def hashed(number: int) -> bytes:
@@ -92,7 +94,7 @@ def _offer(number: int) -> dict[str, Any]:
 LISTS = {
     "grants": List(
         grants.listing,
-        Grant,
+        GrantRow,
         "grantId",
         lambda number: {"grant_id": hashed(number)},
         {"added": 1},
@@ -100,14 +102,14 @@ LISTS = {
     ),
     "grants in a state": List(
         lambda context, page: grants.listing(context, page, state="approved"),
-        Grant,
+        GrantRow,
         "grantId",
         lambda number: {"grant_id": hashed(number), "approved_at": number + 1},
         {"added": 1},
     ),
     "deals": List(
         deals.listing,
-        Deal,
+        DealRow,
         "dealId",
         lambda number: {"deal_id": hashed(number), "operation": "", "opened_at": 0},
         {"added": 1},
@@ -115,14 +117,14 @@ LISTS = {
     ),
     "own queries": List(
         credit.queries,
-        Query,
+        CreditQueryRow,
         "queryId",
         lambda number: {"query_hash": hashed(number), "statement": {"issuedAt": 1}},
         {"added": 1},
     ),
     "anchored queries": List(
         credit.queries,
-        AnchoredQuery,
+        AnchoredQueryRow,
         "queryId",
         lambda number: {"query_hash": hashed(number), "height": number // 4},
         {"height": -1},
@@ -130,14 +132,14 @@ LISTS = {
     ),
     "disputes": List(
         credit.disputes,
-        Dispute,
+        DisputeRow,
         "disputeId",
         lambda number: {"dispute_id": hashed(number), "raised_at": number // 4},
         {"raised_at": -1},
         {"opened_at": 9},
     ),
     "assets": List(
-        lambda context, page: assets.search(context, page).map(assets.listed),
+        lambda context, page: assets.search(context, page).map(assets.catalogue_entry),
         CatalogueAsset,
         "assetId",
         lambda number: {"asset_id": hashed(number), "registered_at": number // 4},
@@ -173,14 +175,14 @@ LISTS = {
     ),
     "keys": List(
         lambda context, page: members.keys(context, MEMBER, page),
-        MemberKey,
+        MemberKeyRow,
         "fingerprint",
         lambda number: {"fingerprint": hashed(number), "member": MEMBER, "purpose": 1},
         changed={"ended_at": 99},
     ),
     "proposals": List(
         members.proposals,
-        Proposal,
+        ProposalRow,
         "proposalId",
         lambda number: {"proposal_id": hashed(number), "deadline": number // 4, "nonce": "1"},
         {"deadline": 0},
@@ -188,28 +190,28 @@ LISTS = {
     ),
     "forks": List(
         evidence.forks,
-        Fork,
+        ForkRow,
         "foundAt",
         lambda number: {"id": number + 100, "found_at": number},
         {"id": 1},
     ),
     "payments": List(
         settlement.payments,
-        ExchangePayment,
+        PaymentRow,
         lambda row: (row["height"], row["logIndex"]),
         lambda number: {"height": number // 4, "log_index": number},
         {"height": -1},
     ),
     "payments of an agreement": List(
         lambda context, page: settlement.payments(context, page, bytes(32)),
-        ExchangePayment,
+        PaymentRow,
         lambda row: (row["height"], row["logIndex"]),
         lambda number: {"height": number // 4, "log_index": number, "agreement_id": bytes(32)},
         {"height": -1},
     ),
     "agreements": List(
         agreements.listing,
-        ExchangeAgreement,
+        AgreementRow,
         "agreementId",
         lambda number: {
             "agreement_id": hashed(number),
@@ -221,7 +223,7 @@ LISTS = {
     ),
     "agreements in a state": List(
         lambda context, page: agreements.listing(context, page, state="open", own=False),
-        ExchangeAgreement,
+        AgreementRow,
         "agreementId",
         lambda number: {
             "agreement_id": hashed(number),
@@ -233,21 +235,21 @@ LISTS = {
     ),
     "agreements to reconcile": List(
         lambda context, page: agreements.opened(context, page).map(lambda found: {"id": found}),
-        ExchangeAgreement,
+        AgreementRow,
         "id",
         lambda number: {"agreement_id": hashed(number), "opened_at": number},
         {"added": 1},
     ),
     "offers": List(
         agreements.offers,
-        ExchangeOffer,
+        OfferRow,
         "assetId",
         lambda number: {"asset_id": hashed(number), "offer": _offer(number)},
         changed={"changed_at": 99},
     ),
     "calls": List(
         metering.calls,
-        BuyerCall,
+        BuyerCallRow,
         lambda row: (row["agreementId"], row["lane"], row["seq"]),
         lambda number: {
             "agreement_id": hashed(number % 2),
@@ -278,7 +280,14 @@ def node(database: Database, roles: Role = Role(0)) -> Context:
 
 def made(table: type[Base], values: Mapping[str, Any], number: int) -> Base:
     """A row of a table: what is not given is made up."""
-    blank: dict[type, Any] = {int: 1, bool: False, object: {}, dict: {}, bytes: hashed(number), str: f"{number}"}
+    blank: dict[type, Any] = {
+        int: 1,
+        bool: False,
+        object: {},
+        dict: {},
+        bytes: hashed(number),
+        str: f"{number}",
+    }
     given = dict(values)
     for attribute in sa.inspect(table).column_attrs:
         column = attribute.columns[0]
@@ -290,7 +299,7 @@ def made(table: type[Base], values: Mapping[str, Any], number: int) -> Base:
 
 def add(database: Database, shown: List, numbers: Sequence[int], **values: Any) -> None:
     rows = [made(shown.table, {**shown.values(number), **values}, number) for number in numbers]
-    if shown.table is MemberKey:
+    if shown.table is MemberKeyRow:
         rows.append(made(MemberRow, {"member": MEMBER}, 0))
     database.write(lambda session: [session.merge(row) for row in rows] and None)
 
@@ -300,7 +309,9 @@ def named(shown: List, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("shown", LISTS.values(), ids=LISTS.keys())
-def test_no_row_is_repeated_and_none_lost_while_others_are_added_and_change(database: Database, shown: List) -> None:
+def test_no_row_is_repeated_and_none_lost_while_others_are_added_and_change(
+    database: Database, shown: List
+) -> None:
     add(database, shown, range(ROWS))
     context = node(database, shown.roles)
     expected = named(shown, shown.rows(context, PageRequest(200)).rows)
@@ -323,7 +334,9 @@ def test_no_row_is_repeated_and_none_lost_while_others_are_added_and_change(data
 
 
 @pytest.mark.parametrize("shown", LISTS.values(), ids=LISTS.keys())
-def test_a_page_is_found_by_an_index_and_not_by_reading_and_sorting_the_list(database: Database, shown: List) -> None:
+def test_a_page_is_found_by_an_index_and_not_by_reading_and_sorting_the_list(
+    database: Database, shown: List
+) -> None:
     add(database, shown, range(ROWS))
     context = node(database, shown.roles)
     cursor = shown.rows(context, PageRequest(LIMIT)).next or ""
@@ -395,7 +408,9 @@ def test_every_list_of_the_interface_comes_in_pages() -> None:
         name = schema.get("application/json", {}).get("schema", {}).get("$ref", "").split("/")[-1]
         answer = schemas.get(name, {}).get("properties", {})
         listed = {key for key, value in answer.items() if value.get("type") == "array"}
-        parameters = {parameter["name"] for parameter in methods.get("get", {}).get("parameters", [])}
+        parameters = {
+            parameter["name"] for parameter in methods.get("get", {}).get("parameters", [])
+        }
         if listed and not ({"limit", "cursor"} <= parameters and "next" in answer):
             unpaged.append((path, sorted(listed)))
     # A member's keys, at most 200 of them, with /v1/members/{member}/keys for the rest.

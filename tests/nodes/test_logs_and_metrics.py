@@ -1,4 +1,6 @@
-"""Logs carry what is fixed and nothing that may quote a record; metrics are bounded and read by Prometheus' own parser."""
+"""Logs carry what is fixed and nothing that may quote a record; metrics are bounded and read by
+Prometheus' own parser.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ def logged(*, tracebacks: bool = False, **extra: Any) -> dict[str, Any]:
 
 def test_a_line_has_its_fixed_fields_and_not_the_exceptions_text() -> None:
     line = logged(code="source_drift", subject="440703199001010001")
-    assert (line["message"], line["level"], line["logger"], line["code"]) == ("a round of claims failed", "error", "qiaolian.test", "source_drift")
+    assert (line["message"], line["level"], line["logger"], line["code"]) == (
+        "a round of claims failed",
+        "error",
+        "qiaolian.test",
+        "source_drift",
+    )
     assert (line["exception"], line["time"][-1]) == ("ValueError", "Z")
     assert line["places"][-1].endswith("logged")
     assert "440703199001010001" not in json.dumps(line)
@@ -43,7 +50,12 @@ def test_only_debug_adds_the_traceback() -> None:
 
 def samples(metrics: Metrics, name: str) -> list[tuple[dict[str, str], float]]:
     families = text_string_to_metric_families(metrics.text())
-    return [(sample.labels, sample.value) for family in families for sample in family.samples if sample.name == name]
+    return [
+        (sample.labels, sample.value)
+        for family in families
+        for sample in family.samples
+        if sample.name == name
+    ]
 
 
 def test_counters_durations_and_gauges_are_exposed() -> None:
@@ -55,7 +67,9 @@ def test_counters_durations_and_gauges_are_exposed() -> None:
     metrics.gauge("qiaolian_outbox_depth", "Calls owed to the chain.", lambda: 3)
     metrics.gauge("qiaolian_view_age_seconds", "Age of the chain view's head.", lambda: None)
     assert samples(metrics, "qiaolian_requests_total") == [(labels, 2)]
-    assert ({"route": "/v1/calls", "le": "0.025"}, 2) in samples(metrics, "qiaolian_request_seconds_bucket")
+    assert ({"route": "/v1/calls", "le": "0.025"}, 2) in samples(
+        metrics, "qiaolian_request_seconds_bucket"
+    )
     assert samples(metrics, "qiaolian_outbox_depth") == [({}, 3)]
     assert samples(metrics, "qiaolian_view_age_seconds") == []
 

@@ -14,8 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
-from chain.database import Base, Database
-from chain.errors import QiaolianError
+from chain.core.database import Base, Database
+from chain.core.errors import QiaolianError
 from nodes.migrate import MIGRATIONS, current, known_revisions, upgrade
 from nodes.routers import load_tables
 
@@ -33,20 +33,31 @@ def test_migrations_and_declared_tables_are_the_same(url: str, tmp_path: Path) -
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
-        stored = {name for name in sa.inspect(connection).get_table_names() if name != "alembic_version"}
+        stored = {
+            name for name in sa.inspect(connection).get_table_names() if name != "alembic_version"
+        }
     engine.dispose()
     assert differences == []
     assert stored == set(Base.metadata.tables)
 
 
 def test_a_second_upgrade_changes_nothing(url: str, tmp_path: Path) -> None:
-    assert upgrade(url, lock_dir=tmp_path) == upgrade(url, lock_dir=tmp_path) == known_revisions()[-1] == current(url)
+    assert (
+        upgrade(url, lock_dir=tmp_path)
+        == upgrade(url, lock_dir=tmp_path)
+        == known_revisions()[-1]
+        == current(url)
+    )
 
 
 def test_an_upgraded_database_takes_changes(url: str, tmp_path: Path) -> None:
     upgrade(url, lock_dir=tmp_path)
     database = Database(url)
-    database.write(lambda session: session.execute(sa.text("INSERT INTO node_heartbeat VALUES (1, 2)")) and None)
+    database.write(
+        lambda session: (
+            session.execute(sa.text("INSERT INTO node_heartbeat VALUES (1, 2)")) and None
+        )
+    )
     with database.read() as session:
         assert session.execute(sa.text("SELECT at FROM node_heartbeat")).scalar() == 2
     database.close()
@@ -70,7 +81,8 @@ def test_a_file_that_is_no_database_is_refused(url: str, tmp_path: Path) -> None
 
 
 def test_a_migration_that_fails_leaves_the_former_schema(url: str, tmp_path: Path) -> None:
-    # A table in the way of the last ones to be made: the migration fails late, after most of its work.
+    # A table in the way of the last ones to be made: the migration fails late, after most of its
+    # work.
     last = sorted(Base.metadata.tables)[-1] if Base.metadata.tables else "outbox_sender"
     with sqlite3.connect(tmp_path / "node.db") as connection:
         connection.execute(f'CREATE TABLE "{last}" (x)')
@@ -78,7 +90,10 @@ def test_a_migration_that_fails_leaves_the_former_schema(url: str, tmp_path: Pat
         upgrade(url, lock_dir=tmp_path)
     assert caught.value.code == "database_unavailable"
     with sqlite3.connect(tmp_path / "node.db") as connection:
-        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        names = {
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         assert names == {last}
         connection.execute(f'DROP TABLE "{last}"')
     assert upgrade(url, lock_dir=tmp_path) == known_revisions()[-1]
@@ -87,10 +102,12 @@ def test_a_migration_that_fails_leaves_the_former_schema(url: str, tmp_path: Pat
 def test_two_processes_that_start_at_once_migrate_once(url: str, tmp_path: Path) -> None:
     program = "import sys; from pathlib import Path; from nodes.migrate import upgrade; upgrade(sys.argv[1], lock_dir=Path(sys.argv[2]))"
     command = [sys.executable, "-c", program, url, str(tmp_path)]
-    both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for each in both:
-        _, errors = each.communicate(timeout=60)
-        assert each.returncode == 0, errors
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for item in both:
+        _, errors = item.communicate(timeout=60)
+        assert item.returncode == 0, errors
     assert current(url) == known_revisions()[-1]
 
 
@@ -107,4 +124,6 @@ def test_payments_of_an_older_database_are_kept(url: str, tmp_path: Path) -> Non
     upgrade(url, lock_dir=tmp_path)
     with sqlite3.connect(tmp_path / "node.db") as connection:
         columns = "height, log_index, kind, member, amount"
-        assert connection.execute(f"SELECT {columns} FROM exchange_payment").fetchall() == [(9, 3, "paid", "M", "50")]
+        assert connection.execute(f"SELECT {columns} FROM exchange_payment").fetchall() == [
+            (9, 3, "paid", "M", "50")
+        ]

@@ -21,21 +21,21 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from chain.errors import QiaolianError
-from chain.finality import UnsealedForTestsOnly
-from chain.keys import KeyStore, tls_certificate
-from chain.statements import KeyPurpose
-from chain.view import ChainView
+from chain.core.errors import QiaolianError
+from chain.ethereum.finality import UnsealedForTestsOnly
+from chain.ethereum.view import ChainView
+from chain.keys.files import KeyStore, tls_certificate
+from chain.statements.types import KeyPurpose
 from nodes import config as configuration
 from nodes import provision
+from nodes.cli.main import main
 from nodes.client import NodeClient
 from nodes.config import Peer
 from nodes.initialise import CONFIG_FILE, NODE_KEYS, peer_entry, write_config
 from nodes.peers import HttpPeers
-from nodes.provision import Organisation, Wanted
-from nodes.tokens import Issuer
+from nodes.provision import Organisation, OrganisationPlan
+from nodes.tokens import TokenIssuer
 from registry.uscc import with_check_character
-from scripts.cli import main
 from tests.nodes.conftest import TestNetwork, eventually
 
 SHIFT = 600.0
@@ -55,19 +55,26 @@ def laid_out(network: TestNetwork, tmp_path: Path) -> Iterator[Node]:
     """Makes a member whose node has the network's others as peers; started by the test, ended here."""
     made: list[Organisation] = []
 
-    def make(place: int, *, workers: dict[str, Any] | None = None, **changed_urls: str) -> Organisation:
-        peers = {other.member: peer_entry(other.admission, changed_urls.get(other.plan.name, other.url)) for other in network.organisations}
+    def make(
+        place: int, *, workers: dict[str, Any] | None = None, **changed_urls: str
+    ) -> Organisation:
+        peers = {
+            other.member: peer_entry(other.admission, changed_urls.get(other.plan.name, other.url))
+            for other in network.organisations
+        }
         member = with_check_character(f"11440700MB2N0H{place:03d}")
-        wanted = Wanted(
+        wanted = OrganisationPlan(
             member,
             f"newcomer {place}",
             ("department",),
-            more={"workers": {**QUICK, **(workers or {})}, "peers": peers},
+            extra_tables={"workers": {**QUICK, **(workers or {})}, "peers": peers},
         )
         deployment = Path(network.organisations[0].plan.deployment)
-        (organisation,) = provision.lay_out(tmp_path, [wanted], rpc=[network.chain.url], deployment=deployment)
+        (organisation,) = provision.create_organisations(
+            tmp_path, [wanted], rpc=[network.chain.url], deployment=deployment
+        )
         # Laid out alone it would know no peers.
-        organisation.plan.more["peers"] = peers
+        organisation.plan.extra_tables["peers"] = peers
         write_config(organisation.plan)
         network.governance.admit([organisation.admission])
         made.append(organisation)
@@ -85,7 +92,9 @@ def health(organisation: Organisation) -> dict[str, Any]:
     context.verify_mode = ssl.CERT_NONE
     connection = http.client.HTTPSConnection(host, port, context=context, timeout=20)
     try:
-        connection.request("GET", "/readyz", headers={"authorization": f"Bearer {organisation.token('auditor')}"})
+        connection.request(
+            "GET", "/readyz", headers={"authorization": f"Bearer {organisation.token('auditor')}"}
+        )
         answer = connection.getresponse()
         return {**json.loads(answer.read()), "http": answer.status}
     except OSError:
@@ -119,7 +128,9 @@ def metric(organisation: Organisation, name: str) -> float:
     return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
 
 
-def health_command(organisation: Organisation, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def health_command(
+    organisation: Organisation, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
     code = main(["health", "--node", str(organisation.plan.directory)])
     return code, capsys.readouterr().out
 
@@ -128,7 +139,9 @@ def shown_days(organisation: Organisation) -> float:
     """Days that the certificate has which a new handshake shows."""
     pem = ssl.get_server_certificate((organisation.plan.host, organisation.plan.port))
     certificate = x509.load_pem_x509_certificate(pem.encode())
-    return (certificate.not_valid_after_utc - certificate.not_valid_before_utc).total_seconds() / 86_400
+    return (
+        certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    ).total_seconds() / 86_400
 
 
 def give_certificate(organisation: Organisation, *, days: float) -> bytes:
@@ -153,8 +166,10 @@ def refusal_by(network: TestNetwork, organisation: Organisation) -> str:
     view.start(wait_seconds=30)
 
     async def ask() -> str:
-        issuer = Issuer(member=bank.member, signer=signer, deployment=network.deployment)
-        peers = HttpPeers(peers={organisation.member: Peer(url=organisation.url)}, issuer=issuer, view=view)
+        issuer = TokenIssuer(member=bank.member, signer=signer, deployment=network.deployment)
+        peers = HttpPeers(
+            peers={organisation.member: Peer(url=organisation.url)}, issuer=issuer, view=view
+        )
         try:
             await peers.get(organisation.member, "/v1/peer/ping")
         except QiaolianError as error:
@@ -196,20 +211,29 @@ def test_a_node_whose_key_ended_is_not_ready_and_names_purpose_and_block(
 # --- The certificate ----------------------------------------------------------------------------
 
 
-def test_a_certificate_about_to_end_is_renewed_under_connections_and_pins_that_stay(network: TestNetwork, laid_out: Node) -> None:
+def test_a_certificate_about_to_end_is_renewed_under_connections_and_pins_that_stay(
+    network: TestNetwork, laid_out: Node
+) -> None:
     node = laid_out(2)
     former = node.plan.directory / "former.pem"
     former.write_bytes(node.certificate.read_bytes())
     node.node.start()
     node.node.wait_ready(node.client(None))
-    standing = NodeClient(node.url, certificate=former)
-    standing.get("/healthz")
-    connection = standing._connection
+    restore_guard = NodeClient(node.url, certificate=former)
+    restore_guard.get("/healthz")
+    connection = restore_guard._connection
     short = give_certificate(node, days=3)
-    assert eventually(lambda: node.certificate.read_bytes() not in (short, former.read_bytes()) and shown_days(node) > 800)
-    assert standing.get("/healthz") == {"status": "running"}
-    assert standing._connection is connection, "the connection that stood was not dropped"
-    assert NodeClient(node.url, certificate=former).get("/healthz"), "who trusts the former certificate trusts its key"
+    assert eventually(
+        lambda: (
+            node.certificate.read_bytes() not in (short, former.read_bytes())
+            and shown_days(node) > 800
+        )
+    )
+    assert restore_guard.get("/healthz") == {"status": "running"}
+    assert restore_guard._connection is connection, "the connection that stood was not dropped"
+    assert NodeClient(node.url, certificate=former).get("/healthz"), (
+        "who trusts the former certificate trusts its key"
+    )
     assert refusal_by(network, node) == ""
     assert part(node, "certificate")["state"] == "ok"
     assert metric(node, "qiaolian_certificate_days_left") > 800
@@ -240,14 +264,19 @@ def test_an_ended_certificate_is_named_by_whoever_meets_it_until_it_is_renewed(
     said = refusal_by(network, node)
     assert said.startswith("peer_certificate_expired: ")
     assert node.member in said
-    assert main(["node", "certificate", "renew", "--config", str(node.plan.directory / CONFIG_FILE)]) == 0
+    assert (
+        main(["node", "certificate", "renew", "--config", str(node.plan.directory / CONFIG_FILE)])
+        == 0
+    )
     assert node.member in capsys.readouterr().out
     assert eventually(lambda: not refusal_by(network, node))
     wait_for(node, "certificate", "")
     assert health_command(node, capsys)[0] == 0
 
 
-def test_a_certificate_that_ends_soon_and_is_not_renewed_is_a_warning(laid_out: Node, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_certificate_that_ends_soon_and_is_not_renewed_is_a_warning(
+    laid_out: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
     node = laid_out(5, workers={"certificate": False})
     give_certificate(node, days=3)
     node.node.start(outbox=False)
@@ -273,7 +302,9 @@ def test_a_clock_that_is_off_is_named_by_its_node_and_by_who_refuses_its_request
         str(shift),
     ]
     with (node.plan.directory / "run.log").open("ab") as log:
-        node.node.api = subprocess.Popen(command, stdout=log, stderr=log, cwd=node.plan.directory, env=environment)
+        node.node.api = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=node.plan.directory, env=environment
+        )
     found = wait_for(node, "peer clocks", "clock_off")
     assert found["state"] == "failing"
     seconds = int(found["detail"].split(f" s {side}")[0].rsplit(" ", 1)[1])

@@ -1,4 +1,6 @@
-"""Real node processes on a real chain: what they say, refuse, and keep through kills and a full disk."""
+"""Real node processes on a real chain: what they say, refuse, and keep through kills and a full
+disk.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from chain.crypto import keccak256
-from chain.errors import QiaolianError
-from chain.statements import Approval
+from chain.core.crypto import keccak256
+from chain.core.errors import QiaolianError
+from chain.statements.types import Approval
 from nodes import provision
 from nodes.provision import Organisation
 from registry.uscc import with_check_character
@@ -32,7 +34,12 @@ def publication(name: str, source: str = "people") -> dict[str, Any]:
     return {
         "name": name,
         "source": source,
-        "description": {"titleZh": "人员", "titleEn": "People", "description": "Test records", "grade": 3},
+        "description": {
+            "titleZh": "人员",
+            "titleEn": "People",
+            "description": "Test records",
+            "grade": 3,
+        },
         "masking": {"age": "keep", "area": "keep", "note": "drop"},
         "purposes": {"statistics": {}},
     }
@@ -47,17 +54,20 @@ def department(network: TestNetwork) -> Iterator[Any]:
 
 
 def test_every_node_says_who_it_is_and_is_ready(network: TestNetwork) -> None:
-    for each in network.organisations:
-        answer = each.client(None).get("/v1/node")
-        assert (answer["member"], answer["roles"]) == (each.member, list(each.plan.roles))
-        assert each.client(None).get("/readyz")["ready"] is True
-        assert each.client(None).get("/healthz") == {"status": "running"}
+    for organisation in network.organisations:
+        answer = organisation.client(None).get("/v1/node")
+        assert (answer["member"], answer["roles"]) == (
+            organisation.member,
+            list(organisation.plan.roles),
+        )
+        assert organisation.client(None).get("/readyz")["ready"] is True
+        assert organisation.client(None).get("/healthz") == {"status": "running"}
 
 
 def test_what_one_publishes_all_find(network: TestNetwork, department: Organisation) -> None:
     asset = department.client("clerk").post("/v1/assets", publication("people-all"))
-    for each in network.organisations:
-        client = each.client("clerk")
+    for organisation in network.organisations:
+        client = organisation.client("clerk")
         listed = eventually(lambda client=client: client.get("/v1/assets?q=people-all")["assets"])
         assert [row["assetId"] for row in listed] == [asset["assetId"]]
     described = network.of("bank").client("clerk").get(f"/v1/assets/{asset['assetId']}")
@@ -79,20 +89,33 @@ def approve_at(network: TestNetwork, organisation: Any) -> None:
     """Hand in a governor's approval of a proposal, which any node takes and logs."""
     client = organisation.client("administrator")
     arguments = {"member": network.of("bank").member, "reason": "test"}
-    proposal = client.post("/v1/governance/proposals", {"function": "suspend", "arguments": arguments})
+    proposal = client.post(
+        "/v1/governance/proposals", {"function": "suspend", "arguments": arguments}
+    )
     approval = Approval.from_json(proposal["approval"])
-    signature = network.organisations[0].administrator().sign(approval, network.deployment.domain("MemberDirectory"))
-    client.post(f"/v1/governance/proposals/{proposal['proposalId']}/approvals", {"signature": "0x" + signature.hex()})
+    signature = (
+        network.organisations[0]
+        .administrator()
+        .sign(approval, network.deployment.domain("MemberDirectory"))
+    )
+    client.post(
+        f"/v1/governance/proposals/{proposal['proposalId']}/approvals",
+        {"signature": "0x" + signature.hex()},
+    )
 
 
 def anchored(network: TestNetwork, organisation: Any) -> int:
-    """Entries of the organisation's log that the chain anchors; asked again where a new block overtook the question."""
+    """Entries of the organisation's log that the chain anchors; asked again where a new block
+    overtook the question.
+    """
     log_id = keccak256(organisation.client("auditor").get("/v1/log")["origin"].encode())
     (size,) = eventually(lambda: (int(network.ledger.evidence.log(log_id).size),))
     return int(size)
 
 
-def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_asking(network: TestNetwork, department: Organisation) -> None:
+def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_asking(
+    network: TestNetwork, department: Organisation
+) -> None:
     auditor, supervisor = department.client("auditor"), network.of("supervisor").member
     before = auditor.get("/v1/log")["size"]
     department.client("clerk").post("/v1/certificates", certificate())
@@ -101,15 +124,21 @@ def test_a_statement_is_checkpointed_anchored_and_cosigned_without_anybody_askin
     assert eventually(lambda: anchored(network, department) > before)
 
 
-def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(network: TestNetwork, tmp_path: Path) -> None:
+def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(
+    network: TestNetwork, tmp_path: Path
+) -> None:
     first = network.organisations[0].plan
-    wanted = provision.Wanted(member_of(50), "early", ("department",), more={"workers": {"anchor_seconds": 0.5}})
-    (early,) = provision.lay_out(tmp_path, [wanted], rpc=first.rpc, deployment=Path(first.deployment))
+    wanted = provision.OrganisationPlan(
+        member_of(50), "early", ("department",), extra_tables={"workers": {"anchor_seconds": 0.5}}
+    )
+    (early,) = provision.create_organisations(
+        tmp_path, [wanted], rpc=first.rpc, deployment=Path(first.deployment)
+    )
     try:
         provision.start_all([early])
         with pytest.raises(QiaolianError) as stranger:
             early.client("clerk").post("/v1/certificates", certificate())
-        assert stranger.value.code == "issuer_not_office"
+        assert stranger.value.code == "issuer_not_department"
         approve_at(network, early)
         operation = "/v1/operations/anchor/0/1?wait=20"
         refused = eventually(lambda: early.client("auditor").get(operation))
@@ -120,7 +149,9 @@ def test_a_node_that_ran_before_it_was_admitted_anchors_what_it_said_once_it_is(
         provision.stop_all([early])
 
 
-def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: TestNetwork, department: Organisation, tmp_path: Path) -> None:
+def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(
+    network: TestNetwork, department: Organisation, tmp_path: Path
+) -> None:
     clerk, database = department.client("clerk"), department.plan.directory / "data" / "node.db"
     clerk.post("/v1/certificates", certificate())
     copied(database, tmp_path / "old.db")
@@ -132,8 +163,14 @@ def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: T
 
     def waits_for_its_books() -> bool:
         with contextlib.suppress(QiaolianError):
-            dependencies = json.loads(department.client(None).raw("GET", "/readyz", b"", {}).body)["dependencies"]
-            return [(each["name"], each["code"]) for each in dependencies if not each["up"]] == [("books", "log_behind_chain")]
+            dependencies = json.loads(department.client(None).raw("GET", "/readyz", b"", {}).body)[
+                "dependencies"
+            ]
+            return [
+                (dependency["name"], dependency["code"])
+                for dependency in dependencies
+                if not dependency["up"]
+            ] == [("books", "log_behind_chain")]
         return False
 
     try:
@@ -153,8 +190,12 @@ def test_a_node_put_back_from_an_old_backup_signs_nothing_and_says_so(network: T
 
 def copied(source: Path, target: Path) -> None:
     """A database as SQLite's online backup takes it, in the place of what was there."""
-    for each in (target, target.with_name(target.name + "-wal"), target.with_name(target.name + "-shm")):
-        each.unlink(missing_ok=True)
+    for path in (
+        target,
+        target.with_name(target.name + "-wal"),
+        target.with_name(target.name + "-shm"),
+    ):
+        path.unlink(missing_ok=True)
     with sqlite3.connect(source) as now, sqlite3.connect(target) as copy:
         now.backup(copy)
 
@@ -178,13 +219,19 @@ def test_the_api_process_never_opens_the_transaction_key(department: Organisatio
 def test_sigterm_ends_both_processes_cleanly(department: Organisation) -> None:
     api, outbox = department.node.api, department.node.outbox
     words = department.plan.directory / "outbox.log"
-    assert eventually(lambda: [line for line in words.read_text().splitlines() if '"outbox ' in line][-1].endswith('"outbox runs"}'))
-    for each in (api, outbox):
-        each.send_signal(signal.SIGTERM)
+    assert eventually(
+        lambda: [line for line in words.read_text().splitlines() if '"outbox ' in line][
+            -1
+        ].endswith('"outbox runs"}')
+    )
+    for item in (api, outbox):
+        item.send_signal(signal.SIGTERM)
     assert (api.wait(60), outbox.wait(60)) == (0, 0)
 
 
-def test_what_was_acknowledged_outlives_kill_9(network: TestNetwork, department: Organisation) -> None:
+def test_what_was_acknowledged_outlives_kill_9(
+    network: TestNetwork, department: Organisation
+) -> None:
     clerk = department.client("clerk")
     kept = []
     for place in range(3):
@@ -214,7 +261,9 @@ def test_a_full_disk_is_said_clearly_and_leaves_nothing_half_done(department: Or
         answer = eventually(lambda: down_of(department.client(None)))
         assert "database" in answer
     finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.prlimit(
+            pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        )
     department.node.wait_ready(department.client(None))
     # The very same request succeeds once there is room: nothing of the first stands in its way.
     assert clerk.post("/v1/assets", publication("people-full"))["assetId"]
@@ -222,7 +271,7 @@ def test_a_full_disk_is_said_clearly_and_leaves_nothing_half_done(department: Or
 
 def down_of(client: Any) -> list[str]:
     answer = json.loads(client.raw("GET", "/readyz", b"", {}).body)
-    return [each["name"] for each in answer["dependencies"] if not each["up"]]
+    return [dependency["name"] for dependency in answer["dependencies"] if not dependency["up"]]
 
 
 def test_a_chain_that_stops_answering_is_named_by_readyz(network: TestNetwork) -> None:
@@ -235,7 +284,9 @@ def test_a_chain_that_stops_answering_is_named_by_readyz(network: TestNetwork) -
     assert eventually(lambda: not down_of(operator.client(None)))
 
 
-def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network: TestNetwork) -> None:
+def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(
+    network: TestNetwork,
+) -> None:
     bank = network.of("bank")
     assert eventually(lambda: down_of(bank.client(None))) == ["sources"]
     answer = bank.client("auditor").get("/readyz")
@@ -247,7 +298,12 @@ def test_one_unusable_source_is_reported_and_the_rest_of_the_node_serves(network
     strangers = bank.client(None).get("/readyz")["dependencies"]
     assert [part["code"] for part in strangers if not part["up"]] == ["source_down"]
     assert "ledger" not in json.dumps(strangers)
-    assert "qiaolian_sources_down 1.0\n" in bank.client("auditor").raw("GET", "/metrics", b"", bank.client("auditor").headers()).body.decode()
+    assert (
+        "qiaolian_sources_down 1.0\n"
+        in bank.client("auditor")
+        .raw("GET", "/metrics", b"", bank.client("auditor").headers())
+        .body.decode()
+    )
     with pytest.raises(QiaolianError) as refused:
         bank.client("clerk").post("/v1/assets", {**publication("unusable"), "source": "ledger"})
     assert (refused.value.code, refused.value.status) == ("source_driver_missing", 503)
@@ -259,12 +315,14 @@ def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_wor
 ) -> None:
     deployment = tmp_path / "deployment.json"
     deployment.write_text(json.dumps({**network.deployment.to_json(), **changed}))
-    wanted = provision.Wanted(member_of(60), "elsewhere", ("department",))
-    (lost,) = provision.lay_out(tmp_path, [wanted], rpc=[network.chain.url], deployment=deployment)
+    wanted = provision.OrganisationPlan(member_of(60), "elsewhere", ("department",))
+    (lost,) = provision.create_organisations(
+        tmp_path, [wanted], rpc=[network.chain.url], deployment=deployment
+    )
     lost.node.start(outbox=False)
     try:
         found = eventually(lambda: codes_of(lost.client(None)))
-        assert found == {"chain": "chain_wrong_id", "books": "books_unchecked"}
+        assert found == {"chain": "chain_wrong_id", "books": "restore_unchecked"}
         with pytest.raises(QiaolianError) as refused:
             lost.client("clerk").post("/v1/certificates", certificate())
         assert (refused.value.code, refused.value.status) == ("chain_wrong_id", 503)
@@ -274,7 +332,11 @@ def test_a_chain_node_of_another_chain_is_named_and_nothing_is_signed_on_its_wor
 
 def codes_of(client: Any) -> dict[str, str]:
     """What is down, with its code; nothing before the chain was tried."""
-    down = {each["name"]: each["code"] for each in json.loads(client.raw("GET", "/readyz", b"", {}).body)["dependencies"] if not each["up"]}
+    down = {
+        dependency["name"]: dependency["code"]
+        for dependency in json.loads(client.raw("GET", "/readyz", b"", {}).body)["dependencies"]
+        if not dependency["up"]
+    }
     return {} if down.get("chain") == "chain_view_stale" else down
 
 
@@ -310,9 +372,15 @@ def test_broken_json_is_refused_by_code(department: Organisation, body: bytes, c
     assert (status, answer["code"]) == (422, code)
 
 
-def raw_post(organisation: Any, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+def raw_post(
+    organisation: Any, body: bytes, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
     token = json.loads((organisation.plan.directory / "handout.json").read_text())["clerk"]
-    sent = {"authorization": f"Bearer {token}", "content-type": "application/json", **(headers or {})}
+    sent = {
+        "authorization": f"Bearer {token}",
+        "content-type": "application/json",
+        **(headers or {}),
+    }
     answer = organisation.client(None).raw("POST", "/v1/assets", body, sent)
     assert answer.content_type == "application/problem+json"
     return answer.status, json.loads(answer.body)
@@ -325,7 +393,10 @@ def test_a_body_over_the_limit_is_refused(department: Organisation) -> None:
 
 def test_unknown_paths_and_methods_are_problems_too(department: Organisation) -> None:
     client = department.client(None)
-    for method, path, code in (("GET", "/nothing", "path_unknown"), ("DELETE", "/healthz", "method_not_allowed")):
+    for method, path, code in (
+        ("GET", "/nothing", "path_unknown"),
+        ("DELETE", "/healthz", "method_not_allowed"),
+    ):
         with pytest.raises(QiaolianError) as caught:
             client.request(method, path)
         assert caught.value.code == code
@@ -340,14 +411,18 @@ def test_local_roles_are_kept_apart(department: Organisation) -> None:
     assert (caught.value.code, caught.value.status) == ("role_missing", 403)
 
 
-def test_answers_carry_security_headers_and_the_api_loads_nothing_from_elsewhere(department: Organisation) -> None:
+def test_answers_carry_security_headers_and_the_api_loads_nothing_from_elsewhere(
+    department: Organisation,
+) -> None:
     import http.client
     import ssl
     from urllib.parse import urlsplit
 
     context = ssl.create_default_context(cafile=str(department.certificate))
     context.check_hostname = False
-    connection = http.client.HTTPSConnection("127.0.0.1", urlsplit(department.url).port, context=context)
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", urlsplit(department.url).port, context=context
+    )
     connection.request("GET", "/openapi.json")
     response = connection.getresponse()
     described = json.loads(response.read())
@@ -362,7 +437,9 @@ def test_answers_carry_security_headers_and_the_api_loads_nothing_from_elsewhere
         assert caught.value.code == "path_unknown"
 
 
-def test_metrics_count_calls_and_refusals_for_those_who_may_see_them(department: Organisation) -> None:
+def test_metrics_count_calls_and_refusals_for_those_who_may_see_them(
+    department: Organisation,
+) -> None:
     with pytest.raises(QiaolianError) as caught:
         department.client(None).get("/metrics")
     assert caught.value.status == 401
@@ -381,7 +458,9 @@ def test_metrics_count_calls_and_refusals_for_those_who_may_see_them(department:
 
 def node_command(directory: Path, action: str = "run") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nodes", action, "--config", str(directory / "node.toml")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+    )
 
 
 def test_a_port_in_use_is_one_sentence(department: Organisation) -> None:
@@ -400,7 +479,9 @@ def test_a_port_in_use_is_one_sentence(department: Organisation) -> None:
         ("keys/tls.crt.pem", "nothing", "certificate_wrong"),
     ],
 )
-def test_a_broken_file_of_the_node_is_one_sentence(department: Organisation, file: str, content: str, code: str) -> None:
+def test_a_broken_file_of_the_node_is_one_sentence(
+    department: Organisation, file: str, content: str, code: str
+) -> None:
     path = department.plan.directory / file
     department.node.stop()
     before = path.read_bytes()

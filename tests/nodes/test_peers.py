@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from chain.errors import Forbidden, NotFound, QiaolianError, Unauthorised
-from chain.finality import UnsealedForTestsOnly
-from chain.keys import KeyStore, tls_certificate, tls_private_pem
-from chain.statements import Algorithm, KeyPurpose
-from chain.view import ChainView
+from chain.core.errors import Forbidden, NotFound, QiaolianError, Unauthorised
+from chain.ethereum.finality import UnsealedForTestsOnly
+from chain.ethereum.view import ChainView
+from chain.keys.files import KeyStore, tls_certificate, tls_private_pem
+from chain.statements.types import Algorithm, KeyPurpose
 from nodes import config
 from nodes.config import Peer
 from nodes.http import shown_certificate
 from nodes.peers import HttpPeers
-from nodes.tokens import Issuer
+from nodes.tokens import TokenIssuer
 from tests.nodes.conftest import TestNetwork, eventually
 
 
@@ -35,10 +35,14 @@ def use(network: TestNetwork) -> Iterator[Callable[..., Any]]:
     view = ChainView(network.chain.url, network.deployment, UnsealedForTestsOnly())
     view.start(wait_seconds=60)
 
-    def run(work: Callable[[HttpPeers], Awaitable[Any]], *, timeout: float = 10.0, **changed: Any) -> Any:
+    def run(
+        work: Callable[[HttpPeers], Awaitable[Any]], *, timeout: float = 10.0, **changed: Any
+    ) -> Any:
         async def inside() -> Any:
-            issuer = Issuer(member=bank.member, signer=signer, deployment=network.deployment)
-            peers = HttpPeers(peers={**read.peers, **changed}, issuer=issuer, view=view, timeout=timeout)
+            issuer = TokenIssuer(member=bank.member, signer=signer, deployment=network.deployment)
+            peers = HttpPeers(
+                peers={**read.peers, **changed}, issuer=issuer, view=view, timeout=timeout
+            )
             try:
                 return await work(peers)
             finally:
@@ -56,19 +60,29 @@ def refusal_of(action: Callable[[], Any]) -> QiaolianError:
     return caught.value
 
 
-def test_many_requests_at_once_share_connections_and_all_come_back(network: TestNetwork, use: Any) -> None:
+def test_many_requests_at_once_share_connections_and_all_come_back(
+    network: TestNetwork, use: Any
+) -> None:
     department = network.of("department").member
 
     async def many(peers: HttpPeers) -> list[Any]:
-        return await asyncio.gather(*(peers.post(department, "/v1/peer/ping", {"n": n}) for n in range(200)))
+        return await asyncio.gather(
+            *(peers.post(department, "/v1/peer/ping", {"n": n}) for n in range(200))
+        )
 
-    assert [each["member"] for each in use(many)] == [network.of("bank").member] * 200
+    assert [item["member"] for item in use(many)] == [network.of("bank").member] * 200
 
 
-def test_a_peers_refusal_comes_back_as_our_own_error_by_code(network: TestNetwork, use: Any) -> None:
+def test_a_peers_refusal_comes_back_as_our_own_error_by_code(
+    network: TestNetwork, use: Any
+) -> None:
     department = network.of("department").member
     error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/assets")))
-    assert (type(error), error.code, error.context["peer"]) == (Forbidden, "role_missing", department)
+    assert (type(error), error.code, error.context["peer"]) == (
+        Forbidden,
+        "role_missing",
+        department,
+    )
     error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/peer/nothing")))
     assert (type(error), error.code) == (NotFound, "path_unknown")
 
@@ -81,10 +95,17 @@ def test_a_member_without_an_address_is_unknown(use: Any) -> None:
 def test_a_node_that_does_not_run_is_unreachable(network: TestNetwork, use: Any) -> None:
     department = network.of("department").member
     changed = {department: Peer(url="https://127.0.0.1:1")}
-    assert refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/peer/ping"), **changed)).code == "peer_unreachable"
+    assert (
+        refusal_of(
+            lambda: use(lambda peers: peers.get(department, "/v1/peer/ping"), **changed)
+        ).code
+        == "peer_unreachable"
+    )
 
 
-def test_another_members_node_at_the_address_is_refused_before_anything_is_said(network: TestNetwork, use: Any) -> None:
+def test_another_members_node_at_the_address_is_refused_before_anything_is_said(
+    network: TestNetwork, use: Any
+) -> None:
     department, operator = network.of("department").member, network.of("operator")
     changed = {department: Peer(url=operator.url)}
     error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/peer/ping"), **changed))
@@ -94,7 +115,9 @@ def test_another_members_node_at_the_address_is_refused_before_anything_is_said(
 def test_a_pin_that_differs_from_the_directory_is_refused(network: TestNetwork, use: Any) -> None:
     department = network.of("department")
     changed = {department.member: Peer(url=department.url, tls="0x" + "00" * 32)}
-    error = refusal_of(lambda: use(lambda peers: peers.get(department.member, "/v1/peer/ping"), **changed))
+    error = refusal_of(
+        lambda: use(lambda peers: peers.get(department.member, "/v1/peer/ping"), **changed)
+    )
     assert error.code == "peer_wrong_certificate"
 
 
@@ -122,7 +145,9 @@ def impostor(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "c.pem", tmp_path / "k.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"https://127.0.0.1:{server.server_port}", told
@@ -136,7 +161,9 @@ def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stan
     department = network.of("department").member
     url, _ = impostor
     key = shown_certificate(ssl.PEM_cert_to_DER_cert((tmp_path / "c.pem").read_text())).fingerprint
-    network.governance.execute([("addKey", (department, (key, int(KeyPurpose.TLS), int(Algorithm.P256))))])
+    network.governance.execute(
+        [("addKey", (department, (key, int(KeyPurpose.TLS), int(Algorithm.P256))))]
+    )
 
     async def code(peers: HttpPeers) -> str:
         try:
@@ -149,7 +176,9 @@ def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stan
         async with asyncio.timeout(60):
             while await code(peers):
                 await asyncio.sleep(0.02)
-            await asyncio.to_thread(network.governance.execute, [("endKey", (key, b"stolen".ljust(32, b"\0")))])
+            await asyncio.to_thread(
+                network.governance.execute, [("endKey", (key, b"stolen".ljust(32, b"\0")))]
+            )
             while not (refused := await code(peers)):
                 await asyncio.sleep(0.02)
             return refused
@@ -157,10 +186,16 @@ def test_a_peer_whose_key_ended_is_told_nothing_more_over_a_connection_that_stan
     assert use(over_its_end, **{department: Peer(url=url)}) == "peer_wrong_certificate"
 
 
-def test_an_impostor_gets_no_token(network: TestNetwork, use: Any, impostor: tuple[str, list[str]]) -> None:
+def test_an_impostor_gets_no_token(
+    network: TestNetwork, use: Any, impostor: tuple[str, list[str]]
+) -> None:
     department = network.of("department").member
     url, told = impostor
-    error = refusal_of(lambda: use(lambda peers: peers.get(department, "/v1/peer/ping"), **{department: Peer(url=url)}))
+    error = refusal_of(
+        lambda: use(
+            lambda peers: peers.get(department, "/v1/peer/ping"), **{department: Peer(url=url)}
+        )
+    )
     assert error.code == "peer_wrong_certificate"
     assert told == []
 

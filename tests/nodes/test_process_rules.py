@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from chain.errors import Conflict
-from nodes.exclusive import only_process
+from chain.core.errors import Conflict
+from nodes.exclusive import exclusive_process
 from nodes.initialise import CONFIG_FILE
 from nodes.provision import Organisation, free_ports  # type: ignore[attr-defined]
 from tests.nodes.conftest import TestNetwork, eventually
@@ -30,13 +30,19 @@ def department(network: TestNetwork) -> Iterator[Any]:
     found.node.wait_ready(found.client(None))
 
 
-def second(directory: Path, action: str, config: str = CONFIG_FILE) -> subprocess.CompletedProcess[str]:
+def second(
+    directory: Path, action: str, config: str = CONFIG_FILE
+) -> subprocess.CompletedProcess[str]:
     """The same node's process once more; it is expected to end by itself."""
     command = [sys.executable, "-m", "nodes", action, "--config", str(directory / config)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+    )
 
 
-def test_a_second_outbox_on_one_database_does_not_start_and_names_the_first(department: Organisation) -> None:
+def test_a_second_outbox_on_one_database_does_not_start_and_names_the_first(
+    department: Organisation,
+) -> None:
     done = second(department.plan.directory, "outbox")
     said = done.stderr.strip().splitlines()[-1]
     assert done.returncode != 0
@@ -44,12 +50,16 @@ def test_a_second_outbox_on_one_database_does_not_start_and_names_the_first(depa
     assert f"Process {department.node.outbox.pid} runs" in said
 
 
-def test_a_second_node_on_one_database_does_not_start_even_at_another_address(department: Organisation) -> None:
+def test_a_second_node_on_one_database_does_not_start_even_at_another_address(
+    department: Organisation,
+) -> None:
     directory = department.plan.directory
     text = (directory / CONFIG_FILE).read_text()
     port = str(department.plan.port)
     assert f"port = {port}" in text
-    (directory / "second.toml").write_text(text.replace(f"port = {port}", f"port = {free_ports(1)[0]}"))
+    (directory / "second.toml").write_text(
+        text.replace(f"port = {port}", f"port = {free_ports(1)[0]}")
+    )
     (directory / "second.toml").chmod(0o600)
     done = second(directory, "run", "second.toml")
     said = done.stderr.strip().splitlines()[-1]
@@ -66,33 +76,46 @@ def test_the_lock_of_a_killed_process_blocks_nobody(department: Organisation) ->
     assert department.node.outbox.poll() is None
 
 
-def test_the_place_is_free_again_once_it_is_left_and_apart_for_node_and_outbox(tmp_path: Path) -> None:
+def test_the_place_is_free_again_once_it_is_left_and_apart_for_node_and_outbox(
+    tmp_path: Path,
+) -> None:
     url = f"sqlite:///{tmp_path / 'data' / 'node.db'}"
-    with only_process("node", url), only_process("outbox", url):
-        with pytest.raises(Conflict) as caught, only_process("node", url):
+    with exclusive_process("node", url), exclusive_process("outbox", url):
+        with pytest.raises(Conflict) as caught, exclusive_process("node", url):
             pass
         assert (caught.value.code, caught.value.context["pid"]) == ("node_running", os.getpid())
-    with only_process("node", url):
+    with exclusive_process("node", url):
         pass
 
 
 @pytest.mark.parametrize("name", ["api", "outbox"])
 def test_a_process_ends_well_however_many_signals_come(department: Organisation, name: str) -> None:
-    """Each of the first signals finds the process at another place; a handler that waits for a lock would deafen it."""
+    """Each of the first signals finds the process at another place; a handler that waits for a lock
+    would deafen it.
+    """
     if name == "outbox":
         log = department.plan.directory / "outbox.log"
-        assert eventually(lambda: '"outbox runs"' in [line for line in log.read_text().splitlines() if '"outbox ' in line][-1])
+        assert eventually(
+            lambda: (
+                '"outbox runs"'
+                in [line for line in log.read_text().splitlines() if '"outbox ' in line][-1]
+            )
+        )
     process = getattr(department.node, name)
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT) if name == "outbox" else (signal.SIGTERM,) * 3:
+        for number in (
+            (signal.SIGTERM, signal.SIGTERM, signal.SIGINT)
+            if name == "outbox"
+            else (signal.SIGTERM,) * 3
+        ):
             process.send_signal(number)
     assert process.wait(1) == 0
 
 
 SIGNALLED = """
 import sys, threading
-from chain.signals import run_until_signalled
+from chain.core.signals import run_until_signalled
 
 def work(stop):
     print("ready", flush=True)
@@ -107,7 +130,13 @@ print("ended", flush=True)
 
 
 def test_hundreds_of_signals_while_an_event_is_waited_for_end_the_work_once() -> None:
-    with subprocess.Popen([sys.executable, "-c", SIGNALLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -127,7 +156,14 @@ def test_hundreds_of_signals_while_an_event_is_waited_for_end_the_work_once() ->
 
 
 def test_work_that_ends_by_itself_leaves_signals_as_they_were() -> None:
-    program = "import signal\nfrom chain.signals import ENDING, run_until_signalled\nrun_until_signalled(lambda stop: None)\n"
-    program += "assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & ENDING\nprint('as before')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    program = "import signal\nfrom chain.core.signals import TERMINATION_SIGNALS, run_until_signalled\nrun_until_signalled(lambda stop: None)\n"
+    program += "assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & TERMINATION_SIGNALS\nprint('as before')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "as before\n")

@@ -1,4 +1,6 @@
-"""Whatever a chain node says of events, only what is proved to be in a block is applied, and nothing is left out."""
+"""Whatever a chain node says of events, only what is proved to be in a block is applied, and
+nothing is left out.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +18,32 @@ import sqlalchemy as sa
 import urllib3
 
 from chain.context import Context
-from chain.crypto import new_private_key
-from chain.database import Base, Database
-from chain.errors import Unavailable
-from chain.finality import UnsealedForTestsOnly
-from chain.keys import Ed25519Signer
-from chain.ledger import Ledger
-from chain.statements import Role
-from chain.view import ChainView
+from chain.core.crypto import new_private_key
+from chain.core.database import Base, Database
+from chain.core.errors import Unavailable
+from chain.ethereum.finality import UnsealedForTestsOnly
+from chain.ethereum.ledger import Ledger
+from chain.ethereum.view import ChainView
+from chain.keys.files import Ed25519Signer
+from chain.statements.types import Role
 from nodes.access import LocalAccess
-from nodes.bodies import Bodies, BodyLimits
+from nodes.bodies import BodyBudget, BodyLimits
 from nodes.config import Limits, parse
-from nodes.gate import Gate, Guards
+from nodes.gate import Gate, GateServices
 from nodes.health import Health, Watched
 from nodes.metrics import Metrics
 from nodes.peers import HttpPeers
-from nodes.rates import Rates
+from nodes.rates import RateLimiter
+from nodes.restore_guard import RestoreGuard
 from nodes.routers import load_tables
 from nodes.sources import Sources
 from nodes.sources.monitor import SourceMonitor
-from nodes.standing import Standing
 from nodes.store import NodeCursor
-from nodes.tokens import Issuer
+from nodes.tokens import TokenIssuer
 from nodes.workers.peers import PeerMonitor
 from nodes.workers.projector import NAME, Projector
 from nodes.workers.status import WorkerMonitor
-from registry.members.store import MemberKey, MemberRow
+from registry.members.store import MemberKeyRow, MemberRow
 from registry.uscc import with_check_character
 from tests.chain.conftest import Throwaway, throw_away
 
@@ -97,9 +99,16 @@ def lying(url: str, lie: Lie) -> Callable[[Any], bytes]:
             for log in result:
                 by_block.setdefault(log["blockNumber"], []).append(log)
             lies = [lie(logs) for logs in by_block.values()]
-            return [log for logs in lies for log in logs] if all(isinstance(logs, list) for logs in lies) else lies[0]
+            return (
+                [log for logs in lies for log in logs]
+                if all(isinstance(logs, list) for logs in lies)
+                else lies[0]
+            )
         if request["method"] == "eth_getBlockReceipts":
-            return [{**receipt, "logs": lie(receipt["logs"])} if receipt["logs"] else receipt for receipt in result]
+            return [
+                {**receipt, "logs": lie(receipt["logs"])} if receipt["logs"] else receipt
+                for receipt in result
+            ]
         return result
 
     return forwarding(url, told)
@@ -111,10 +120,15 @@ def forwarding(url: str, told: Callable[[dict[str, Any], Any], Any]) -> Callable
 
     def answer(body: Any) -> bytes:
         headers = {"Content-Type": "application/json"}
-        true = json.loads(pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).data)
+        true = json.loads(
+            pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).data
+        )
         requests, answers = (body, true) if isinstance(body, list) else ([body], [true])
         asked = {request["id"]: request for request in requests}
-        said = [{**one, "result": told(asked[one["id"]], one["result"])} if "result" in one else one for one in answers]
+        said = [
+            {**one, "result": told(asked[one["id"]], one["result"])} if "result" in one else one
+            for one in answers
+        ]
         return json.dumps(said if isinstance(body, list) else said[0]).encode()
 
     return answer
@@ -126,14 +140,24 @@ def other_block(url: str) -> Callable[[Any], bytes]:
 
     def earlier(method: str, height: int) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": [hex(height)]})
-        return json.loads(pool.request("POST", url, body=body, headers={"Content-Type": "application/json"}).data)["result"]
+        return json.loads(
+            pool.request("POST", url, body=body, headers={"Content-Type": "application/json"}).data
+        )["result"]
 
     def told(request: dict[str, Any], result: Any) -> Any:
         if request["method"] == "eth_getBlockReceipts":
             return earlier("eth_getBlockReceipts", int(request["params"][0], 16) - 1)
         if request["method"] == "eth_getLogs" and result:
             last, first = copy.deepcopy(result[-1]), result[0]
-            return [*result[:-1], {**last, "topics": first["topics"], "data": first["data"], "address": first["address"]}]
+            return [
+                *result[:-1],
+                {
+                    **last,
+                    "topics": first["topics"],
+                    "data": first["data"],
+                    "address": first["address"],
+                },
+            ]
         return result
 
     return forwarding(url, told)
@@ -150,7 +174,9 @@ def node_at(chain: Throwaway, tmp_path: Path) -> Iterator[Callable[..., Context]
         Base.metadata.create_all(database.engine)
         view = ChainView(urls, chain.deployment, UnsealedForTestsOnly(), poll_seconds=0.05)
         department = chain.organisations[1]
-        issuer = Issuer(member=department.member, signer=department.transaction, deployment=chain.deployment)
+        issuer = TokenIssuer(
+            member=department.member, signer=department.transaction, deployment=chain.deployment
+        )
         context = Context(
             member=department.member,
             roles=Role.DEPARTMENT,
@@ -179,8 +205,11 @@ def rows(context: Context) -> dict[str, list[Any]]:
     """What the members' events left in the database."""
     with context.database.read() as session:
         return {
-            table.name: [tuple(row) for row in session.execute(sa.select(table).order_by(*table.primary_key.columns))]
-            for table in (MemberRow.__table__, MemberKey.__table__)
+            table.name: [
+                tuple(row)
+                for row in session.execute(sa.select(table).order_by(*table.primary_key.columns))
+            ]
+            for table in (MemberRow.__table__, MemberKeyRow.__table__)
             if isinstance(table, sa.Table)
         }
 
@@ -189,11 +218,15 @@ def project(context: Context) -> None:
     asyncio.run(Projector(context).round())
 
 
-def test_the_events_of_an_honest_node_are_all_applied(chain: Throwaway, node_at: Callable[..., Context]) -> None:
+def test_the_events_of_an_honest_node_are_all_applied(
+    chain: Throwaway, node_at: Callable[..., Context]
+) -> None:
     context = node_at(chain.url)
     project(context)
     found = rows(context)
-    assert [row[0] for row in found["member_directory"]] == sorted(organisation.member for organisation in chain.organisations)
+    assert [row[0] for row in found["member_directory"]] == sorted(
+        organisation.member for organisation in chain.organisations
+    )
     assert [row[4] > 0 for row in found["member_directory"]] == [False, False, False, True]
     assert context.projected_height == chain.ledger.height()
 
@@ -232,10 +265,12 @@ def liar(chain: Throwaway, lie: Any) -> Callable[[Any], bytes]:
     return other_block(chain.url) if lie is other_block else lying(chain.url, lie)
 
 
-def test_a_restarted_node_goes_on_behind_the_last_block_it_applied(chain: Throwaway, node_at: Callable[..., Context]) -> None:
+def test_a_restarted_node_goes_on_behind_the_last_block_it_applied(
+    chain: Throwaway, node_at: Callable[..., Context]
+) -> None:
     context = node_at(chain.url)
     project(context)
-    context.database.write(lambda session: session.execute(sa.delete(MemberKey)) and None)
+    context.database.write(lambda session: session.execute(sa.delete(MemberKeyRow)) and None)
     context.projected_height = None
     height = chain.send(chain.organisations[1], "EvidenceLog", "anchor", 2, 1, b"\3" * 32)
     context.view.wait_for_height(height, SECONDS)
@@ -244,7 +279,7 @@ def test_a_restarted_node_goes_on_behind_the_last_block_it_applied(chain: Throwa
     assert rows(context)["member_key"] == []
 
 
-# --- How far behind -----------------------------------------------------------------------------------------------------------
+# --- How far behind -------------------------------------------------------------------------------
 
 
 def no_sources(home: Path) -> Sources:
@@ -259,12 +294,15 @@ def no_sources(home: Path) -> Sources:
 
 
 def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
-    chain: Throwaway, node_at: Callable[..., Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: Throwaway,
+    node_at: Callable[..., Context],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context, head = node_at(chain.url), chain.ledger.height()
     assert isinstance(context.peers, HttpPeers)
     watched = Watched(
-        standing=Standing(),
+        restore_guard=RestoreGuard(),
         sources=SourceMonitor(no_sources(tmp_path), seconds=60),
         peers=PeerMonitor(context.peers, clock=time.time),
         workers=WorkerMonitor(time.time),
@@ -278,11 +316,17 @@ def test_a_projection_that_is_behind_says_so_in_readyz_and_with_every_list(
         return {dependency.code for dependency in asyncio.run(health.readiness()).dependencies}
 
     assert "projection_behind" in codes()
-    assert headers(context, "/v1/assets") == {"qiaolian-projected-height": "0", "qiaolian-blocks-behind": str(head)}
+    assert headers(context, "/v1/assets") == {
+        "qiaolian-projected-height": "0",
+        "qiaolian-blocks-behind": str(head),
+    }
     assert headers(context, "/healthz") == {}
     project(context)
     assert "projection_behind" not in codes()
-    assert headers(context, "/v1/assets") == {"qiaolian-projected-height": str(head), "qiaolian-blocks-behind": "0"}
+    assert headers(context, "/v1/assets") == {
+        "qiaolian-projected-height": str(head),
+        "qiaolian-blocks-behind": "0",
+    }
     assert health.blocks_behind() == 0
 
 
@@ -293,13 +337,13 @@ def headers(context: Context, path: str) -> dict[str, str]:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    guards = Guards(
+    guards = GateServices(
         member=context.member,
         access=LocalAccess([]),
         metrics=Metrics(),
-        bodies=Bodies(BodyLimits(large=10, statement=10, stranger=10, together=10)),
-        strangers=Rates(100, 100),
-        members=Rates(100, 100),
+        bodies=BodyBudget(BodyLimits(large=10, statement=10, stranger=10, total=10)),
+        strangers=RateLimiter(100, 100),
+        members=RateLimiter(100, 100),
         context=context,
     )
 
@@ -309,4 +353,8 @@ def headers(context: Context, path: str) -> dict[str, str]:
             return await client.get(path)
 
     found = asyncio.run(asked()).headers
-    return {name: found[name] for name in ("qiaolian-projected-height", "qiaolian-blocks-behind") if name in found}
+    return {
+        name: found[name]
+        for name in ("qiaolian-projected-height", "qiaolian-blocks-behind")
+        if name in found
+    }

@@ -1,4 +1,6 @@
-"""A node put back from an old backup takes back from the others what it lacks, and trades on: real processes, both sides of an agreement."""
+"""A node put back from an old backup takes back from the others what it lacks, and trades on: real
+processes, both sides of an agreement.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from tests.nodes.conftest import TestNetwork, eventually
 
 
@@ -23,8 +25,12 @@ def trade(agree: Callable[..., dict[str, Any]]) -> dict[str, Any]:
 
 def copied(source: Path, target: Path) -> None:
     """A database as SQLite's online backup takes it, in the place of what was there."""
-    for each in (target, target.with_name(target.name + "-wal"), target.with_name(target.name + "-shm")):
-        each.unlink(missing_ok=True)
+    for path in (
+        target,
+        target.with_name(target.name + "-wal"),
+        target.with_name(target.name + "-shm"),
+    ):
+        path.unlink(missing_ok=True)
     with sqlite3.connect(source) as now, sqlite3.connect(target) as copy:
         now.backup(copy)
 
@@ -35,7 +41,7 @@ def recovered(organisation: Any) -> tuple[int, str, str]:
 
 
 def said_by(*words: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "scripts.cli", *words]
+    command = [sys.executable, "-m", "nodes.cli.main", *words]
     made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return made.returncode, made.stdout, made.stderr
 
@@ -43,22 +49,34 @@ def said_by(*words: str) -> tuple[int, str, str]:
 def witnessed(network: TestNetwork, organisation: Any, least: int) -> bool:
     """Whether the supervisor has cosigned a head of at least so many entries."""
     told = organisation.client("auditor").get("/v1/log")
-    return bool(network.of("supervisor").member in (told.get("cosignatures") or "") and told["size"] >= least)
+    return bool(
+        network.of("supervisor").member in (told.get("cosignatures") or "")
+        and told["size"] >= least
+    )
 
 
 def down(organisation: Any) -> list[str]:
     answer = json.loads(organisation.client(None).raw("GET", "/readyz", b"", {}).body)
-    return [each["code"] for each in answer.get("dependencies", ()) if not each["up"]]
+    return [
+        dependency["code"] for dependency in answer.get("dependencies", ()) if not dependency["up"]
+    ]
 
 
 def called(network: TestNetwork, trade: dict[str, Any], times: int = 1) -> list[int]:
     client = network.of("bank").client("system")
-    return [eventually(lambda: client.post("/v1/calls", trade["call"]))["seq"] for _ in range(times)]
+    return [
+        eventually(lambda: client.post("/v1/calls", trade["call"]))["seq"] for _ in range(times)
+    ]
 
 
 def put_back(network: TestNetwork, trade: dict[str, Any], organisation: Any, folder: Path) -> int:
-    """Stop a node and put its database back from before three calls that the supervisor has seen; the last of their places."""
-    database, auditor = organisation.plan.directory / "data" / "node.db", organisation.client("auditor")
+    """Stop a node and put its database back from before three calls that the supervisor has seen;
+    the last of their places.
+    """
+    database, auditor = (
+        organisation.plan.directory / "data" / "node.db",
+        organisation.client("auditor"),
+    )
     called(network, trade, 2)
     copied(database, folder / "old.db")
     before = auditor.get("/v1/log")["size"]
@@ -93,11 +111,15 @@ def test_a_node_put_back_from_an_old_backup_recovers_from_the_others_and_trades_
     assert told["agree"], told["findings"]
     assert supervisor.get("/v1/log/forks")["forks"] == []
     after = auditor.get("/v1/log")["size"]
-    assert eventually(lambda: witnessed(network, organisation, after)), "the supervisor sees one log that only grew"
+    assert eventually(lambda: witnessed(network, organisation, after)), (
+        "the supervisor sees one log that only grew"
+    )
     assert recovered_twice_changes_nothing(organisation)
 
 
-def test_an_agreement_stays_held_until_its_other_party_answers(network: TestNetwork, trade: dict[str, Any], tmp_path: Path) -> None:
+def test_an_agreement_stays_held_until_its_other_party_answers(
+    network: TestNetwork, trade: dict[str, Any], tmp_path: Path
+) -> None:
     bank, department = network.of("bank"), network.of("department")
     last = put_back(network, trade, bank, tmp_path)
     department.node.stop()
@@ -114,10 +136,22 @@ def test_an_agreement_stays_held_until_its_other_party_answers(network: TestNetw
     with pytest.raises(QiaolianError) as caught:
         bank.client("system").post("/v1/calls", trade["call"])
     assert caught.value.code == "agreement_unrecovered"
-    assert bank.client("clerk").get(f"/v1/agreements/{trade['agreement']}")["held"] == "peer_unreachable"
-    assert "held: peer_unreachable" in said_by("agreement", "list", "--node", str(bank.plan.directory))[1]
-    told = network.of("supervisor").client("auditor").get(f"/v1/agreements/{trade['agreement']}/reconciliation")
-    assert [each["kind"] for each in told["findings"]][:1] == ["gap"], "what is missing is reported, not hidden"
+    assert (
+        bank.client("clerk").get(f"/v1/agreements/{trade['agreement']}")["held"]
+        == "peer_unreachable"
+    )
+    assert (
+        "held: peer_unreachable"
+        in said_by("agreement", "list", "--node", str(bank.plan.directory))[1]
+    )
+    told = (
+        network.of("supervisor")
+        .client("auditor")
+        .get(f"/v1/agreements/{trade['agreement']}/reconciliation")
+    )
+    assert [finding["kind"] for finding in told["findings"]][:1] == ["gap"], (
+        "what is missing is reported, not hidden"
+    )
     bank.node.stop()
     code, said, errors = recovered(bank)
     assert code == 0, (said, errors)

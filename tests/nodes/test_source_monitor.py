@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.errors import QiaolianError, Unavailable
+from chain.core.errors import QiaolianError, Unavailable
 from nodes.config import parse
 from nodes.sources import Sources
 from nodes.sources.monitor import SourceMonitor, SourceStatus
@@ -17,7 +17,14 @@ MEMBER = with_check_character("11440700MB2N0D001")
 
 def sources_in(home: Path, **urls: str) -> Sources:
     """Sources by URL; each that is no file names a table."""
-    entries = {name: {"url": url, "key": "id", **({} if url.startswith(("csv", "parquet")) else {"table": "t"})} for name, url in urls.items()}
+    entries = {
+        name: {
+            "url": url,
+            "key": "id",
+            **({} if url.startswith(("csv", "parquet")) else {"table": "t"}),
+        }
+        for name, url in urls.items()
+    }
     config = {
         "member": MEMBER,
         "name": "x",
@@ -41,7 +48,9 @@ def sources_in(home: Path, **urls: str) -> Sources:
         ("parquet:///nonexistent/rows.parquet", "source_missing"),
     ],
 )
-def test_a_bad_source_has_a_code_and_a_hint_and_leaves_the_others_alone(tmp_path: Path, url: str, code: str) -> None:
+def test_a_bad_source_has_a_code_and_a_hint_and_leaves_the_others_alone(
+    tmp_path: Path, url: str, code: str
+) -> None:
     (tmp_path / "good.csv").write_text("id,x\nA,1\n")
     sources = sources_in(tmp_path, bad=url, good=f"csv://{tmp_path}/good.csv")
     monitor = SourceMonitor(sources, seconds=60)
@@ -55,17 +64,23 @@ def test_a_bad_source_has_a_code_and_a_hint_and_leaves_the_others_alone(tmp_path
     sources.close()
 
 
-def test_a_source_that_is_repaired_is_served_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_source_that_is_repaired_is_served_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO", "qiaolian.sources")
     monitor = SourceMonitor(sources_in(tmp_path, people=f"csv://{tmp_path}/people.csv"), seconds=60)
     assert monitor.check("people").code == "source_missing"
     assert monitor.check("people").code == "source_missing"
     (tmp_path / "people.csv").write_text("id,x\nA,1\n")
     assert monitor.check("people").up
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"], "one line for each change"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"], (
+        "one line for each change"
+    )
 
 
-def test_what_a_driver_raises_unexpectedly_is_reported_by_its_type_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_driver_raises_unexpectedly_is_reported_by_its_type_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sources = sources_in(tmp_path, people=f"csv://{tmp_path}/people.csv")
     opened = sources.opened("people")
 
@@ -73,5 +88,8 @@ def test_what_a_driver_raises_unexpectedly_is_reported_by_its_type_alone(tmp_pat
         raise ArithmeticError("the value 42 of a person")
 
     monkeypatch.setattr(opened, "schema", broken)
-    with pytest.raises(Unavailable, check=lambda error: error.code == "source_failed" and "42" not in error.sentence):
+    with pytest.raises(
+        Unavailable,
+        check=lambda error: error.code == "source_failed" and "42" not in error.sentence,
+    ):
         sources.check("people")

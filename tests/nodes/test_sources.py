@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from nodes.config import SourceEntry
 from nodes.sources import open_source
 
@@ -43,7 +43,13 @@ def code_of(action: Callable[[], Any]) -> tuple[str, Any]:
 def test_a_csv_gives_its_columns_in_their_narrowest_type(csv: Open) -> None:
     source = csv('id,n,flag,code,t\n1,5,true,007,"a, ""b""\nc"\n2,-6,false,12,\n')
     types = [(column.name, column.type) for column in source.schema().columns]
-    assert types == [("id", "text"), ("n", "integer"), ("flag", "boolean"), ("code", "text"), ("t", "text")]
+    assert types == [
+        ("id", "text"),
+        ("n", "integer"),
+        ("flag", "boolean"),
+        ("code", "text"),
+        ("t", "text"),
+    ]
     first = {"id": "1", "n": 5, "flag": True, "code": "007", "t": 'a, "b"\nc'}
     second = {"id": "2", "n": -6, "flag": False, "code": "12", "t": None}
     assert list(source.rows()) == [first, second]
@@ -51,7 +57,10 @@ def test_a_csv_gives_its_columns_in_their_narrowest_type(csv: Open) -> None:
 
 
 def test_chinese_encodings_and_byte_order_marks_are_read(csv: Open) -> None:
-    assert csv("id,名\n1,税务局\n".encode("gb18030"), encoding="gb18030").lookup("1") == {"id": "1", "名": "税务局"}
+    assert csv("id,名\n1,税务局\n".encode("gb18030"), encoding="gb18030").lookup("1") == {
+        "id": "1",
+        "名": "税务局",
+    }
     assert csv(b"\xef\xbb\xbfid,a\r\n1,x\r\n").lookup("1") == {"id": "1", "a": "x"}
 
 
@@ -73,7 +82,9 @@ def test_chinese_encodings_and_byte_order_marks_are_read(csv: Open) -> None:
         (b"id,a\n1," + b"x" * (1 << 21) + b"\n", "source_row_broken", 2),
     ],
 )
-def test_a_broken_csv_is_refused_with_its_line(csv: Open, content: bytes, code: str, line: int | None) -> None:
+def test_a_broken_csv_is_refused_with_its_line(
+    csv: Open, content: bytes, code: str, line: int | None
+) -> None:
     source = csv(content)
     assert code_of(source.schema) == (code, line)
     assert code_of(lambda: source.lookup("1")) == (code, line)
@@ -133,7 +144,9 @@ def test_a_large_csv_is_read_in_bounded_memory(tmp_path: Path) -> None:
     assert (tmp_path / "big.csv").stat().st_size > 198_000_000
     # A process of its own, so that what other tests held does not count.
     command = [sys.executable, "-c", READER, str(tmp_path / "big.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=True
+    )
     columns, count, found, grown = json.loads(done.stdout)
     assert (columns, count, found) == (3, rows, 150_000)
     assert grown < 60_000_000
@@ -154,7 +167,13 @@ def test_parquet_gives_the_same_records(tmp_path: Path) -> None:
     source = open_source("p", entry, home=tmp_path, index_dir=tmp_path / "index")
     types = [column.type for column in source.schema().columns]
     assert types == ["text", "integer", "decimal", "text", "boolean"]
-    assert source.lookup("k9001") == {"id": "k9001", "n": 9001, "f": "0.5", "d": "2024-01-02", "b": True}
+    assert source.lookup("k9001") == {
+        "id": "k9001",
+        "n": 9001,
+        "f": "0.5",
+        "d": "2024-01-02",
+        "b": True,
+    }
     assert source.lookup("k5") == {"id": "k5", "n": 5, "f": "0.5", "d": "2024-01-02", "b": True}
     assert source.lookup("nobody") is None
     assert [row["n"] for row in source.rows()] == list(range(10_000))
@@ -164,25 +183,46 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "a.parquet")
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-10])
     entry = SourceEntry(url=f"parquet://{tmp_path}/a.parquet", key="id")
-    assert code_of(open_source("p", entry, home=tmp_path, index_dir=tmp_path / "i").schema)[0] == "source_malformed"
+    assert (
+        code_of(open_source("p", entry, home=tmp_path, index_dir=tmp_path / "i").schema)[0]
+        == "source_malformed"
+    )
 
 
 def test_a_damaged_parquet_file_is_refused_by_code_wherever_the_damage_lies(tmp_path: Path) -> None:
     whole = tmp_path / "whole.parquet"
-    pq.write_table(pa.table({"id": [f"k{place}" for place in range(50)], "a": [f"值{place}" for place in range(50)]}), whole)
+    pq.write_table(
+        pa.table(
+            {"id": [f"k{place}" for place in range(50)], "a": [f"值{place}" for place in range(50)]}
+        ),
+        whole,
+    )
     raw = whole.read_bytes()
     codes = set()
     for place in range(0, len(raw), 3):
-        (tmp_path / "a.parquet").write_bytes(raw[:place] + bytes([raw[place] ^ 0x91]) + raw[place + 1 :])
+        (tmp_path / "a.parquet").write_bytes(
+            raw[:place] + bytes([raw[place] ^ 0x91]) + raw[place + 1 :]
+        )
         entry = SourceEntry(url=f"parquet://{tmp_path}/a.parquet", key="id")
         source = open_source("p", entry, home=tmp_path, index_dir=tmp_path / "i" / str(place))
-        for read in (source.schema, lambda source=source: list(source.rows()), lambda source=source: source.lookup("k7")):
+        for read in (
+            source.schema,
+            lambda source=source: list(source.rows()),
+            lambda source=source: source.lookup("k7"),
+        ):
             try:
                 read()
             except QiaolianError as error:
                 codes.add(error.code)
         source.close()
-    assert codes <= {"source_malformed", "source_unreadable", "source_row_broken", "source_missing_column", "source_key_repeated", "source_empty"}
+    assert codes <= {
+        "source_malformed",
+        "source_unreadable",
+        "source_row_broken",
+        "source_missing_column",
+        "source_key_repeated",
+        "source_empty",
+    }
     assert "source_malformed" in codes
 
 
@@ -199,7 +239,11 @@ def database(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/s.db"
     engine = sa.create_engine(url)
     with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE people (id TEXT PRIMARY KEY, n INTEGER, price NUMERIC(10, 2), ok BOOLEAN)"))
+        connection.execute(
+            sa.text(
+                "CREATE TABLE people (id TEXT PRIMARY KEY, n INTEGER, price NUMERIC(10, 2), ok BOOLEAN)"
+            )
+        )
         connection.execute(sa.text("CREATE TABLE twice (id TEXT, n INTEGER)"))
         connection.execute(sa.text("CREATE TABLE numbered (id INTEGER, n INTEGER)"))
         for place in range(2_500):
@@ -212,12 +256,19 @@ def database(tmp_path: Path) -> str:
 
 
 def sql(url: str, table: str, key: str = "id") -> Any:
-    return open_source("s", SourceEntry(url=url, table=table, key=key), home=Path("/"), index_dir=Path("/"))
+    return open_source(
+        "s", SourceEntry(url=url, table=table, key=key), home=Path("/"), index_dir=Path("/")
+    )
 
 
 def test_a_table_streams_and_is_looked_up_by_key(database: str) -> None:
     source = sql(database, "people")
-    assert [column.type for column in source.schema().columns] == ["text", "integer", "decimal", "boolean"]
+    assert [column.type for column in source.schema().columns] == [
+        "text",
+        "integer",
+        "decimal",
+        "boolean",
+    ]
     assert source.lookup("k00042") == {"id": "k00042", "n": 42, "price": "1.50", "ok": True}
     assert [row["n"] for row in source.rows()] == list(range(2_500))
     assert sql(database, "numbered").lookup("7") == {"id": "7", "n": 1}

@@ -14,12 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from chain.eip712 import Domain
-from chain.errors import BadInput, Unavailable
+from chain.core.errors import BadInput, Unavailable
+from chain.ethereum.eip712 import Domain
 from nodes import provision
-from nodes.bodies import Bodies, BodyLimits
-from nodes.provision import Wanted
-from nodes.rates import MAX_BUCKETS, RateLimited, Rates
+from nodes.bodies import BodyBudget, BodyLimits
+from nodes.provision import OrganisationPlan
+from nodes.rates import MAX_BUCKETS, RateLimited, RateLimiter
 from registry.access import Principal
 from registry.credit import rules
 from registry.uscc import with_check_character
@@ -35,7 +35,9 @@ LIMITS: dict[str, Any] = {
     "stranger_requests_per_second": 1_000.0,
     "stranger_requests_burst": 100_000,
 }
-"""Short deadlines, so that the test need not wait for the defaults; and room for the test's own requests."""
+"""Short deadlines, so that the test need not wait for the defaults; and room for the test's own
+requests.
+"""
 HOSTILE = 15
 """Connections of each kind that are held open."""
 GROWTH_BYTES = 80_000_000
@@ -45,11 +47,20 @@ BODY = 9_900_000
 
 @pytest.fixture(scope="module")
 def target(network: TestNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A node of its own, without workers that would claim or witness; it need not be admitted to be attacked."""
+    """A node of its own, without workers that would claim or witness; it need not be admitted to be
+    attacked.
+    """
     root = tmp_path_factory.mktemp("strangers")
     (root / "deployment.json").write_text(json.dumps(network.deployment.to_json()))
-    wanted = Wanted(with_check_character("11440700MB2N0D090"), "target", ("department",), more={"limits": LIMITS})
-    (made,) = provision.lay_out(root, [wanted], rpc=[network.chain.url], deployment=root / "deployment.json")
+    wanted = OrganisationPlan(
+        with_check_character("11440700MB2N0D090"),
+        "target",
+        ("department",),
+        extra_tables={"limits": LIMITS},
+    )
+    (made,) = provision.create_organisations(
+        root, [wanted], rpc=[network.chain.url], deployment=root / "deployment.json"
+    )
     made.node.start(outbox=False)
     try:
         client = made.client(None)
@@ -108,11 +119,19 @@ def slow_body(target: Any) -> socket.socket:
     return made
 
 
-KINDS: tuple[Callable[[Any], socket.socket], ...] = (silent_handshake, half_head, no_request, line_ends, slow_body)
+KINDS: tuple[Callable[[Any], socket.socket], ...] = (
+    silent_handshake,
+    half_head,
+    no_request,
+    line_ends,
+    slow_body,
+)
 
 
 def ended(connection: socket.socket) -> bool:
-    """Whether the node has ended the connection, in half a minute at most; what it sent before is passed over."""
+    """Whether the node has ended the connection, in half a minute at most; what it sent before is
+    passed over.
+    """
     connection.settimeout(30)
     try:
         while connection.recv(65536):
@@ -125,7 +144,9 @@ def ended(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_connection_that_does_not_go_on_is_gone_after_its_deadline(target: Any, kind: Any) -> None:
+def test_a_connection_that_does_not_go_on_is_gone_after_its_deadline(
+    target: Any, kind: Any
+) -> None:
     connection = kind(target)
     try:
         assert ended(connection)
@@ -134,7 +155,9 @@ def test_a_connection_that_does_not_go_on_is_gone_after_its_deadline(target: Any
 
 
 def test_a_client_that_reads_nothing_is_cut_off(target: Any) -> None:
-    """The API's description is large; a client that asks for it again and again without reading fills every buffer."""
+    """The API's description is large; a client that asks for it again and again without reading
+    fills every buffer.
+    """
     connection = encrypted(target)
     connection.settimeout(0.2)
     request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -154,18 +177,24 @@ def test_a_client_that_reads_nothing_is_cut_off(target: Any) -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1/consents", "/v1/assets", "/v1/peer/calls", "/healthz"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1/consents", "/v1/assets", "/v1/peer/calls", "/healthz"]
+)
 def test_a_strangers_large_body_is_refused_before_it_is_sent(target: Any, path: str) -> None:
     """The answer comes though not one byte of the body was sent: nothing waits for it."""
     with encrypted(target) as connection:
-        connection.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n".encode())
+        connection.sendall(
+            f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n".encode()
+        )
         status = int(connection.recv(65536).split(b" ", 2)[1])
     assert status in (401, 404, 405, 413)
 
 
 def test_a_chunked_body_of_a_stranger_is_cut_at_the_limit(target: Any) -> None:
     with encrypted(target) as connection:
-        connection.sendall(b"POST /v1/consents HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        connection.sendall(
+            b"POST /v1/consents HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
         part = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         with contextlib.suppress(OSError):
             connection.sendall(part * 2)
@@ -175,12 +204,18 @@ def test_a_chunked_body_of_a_stranger_is_cut_at_the_limit(target: Any) -> None:
 def test_a_head_over_its_limit_ends_the_connection(target: Any) -> None:
     with encrypted(target) as connection:
         with contextlib.suppress(OSError):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * 1_000_000 + b"\r\n\r\n")
+            connection.sendall(
+                b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * 1_000_000 + b"\r\n\r\n"
+            )
         assert ended(connection)
 
 
-def test_one_address_gets_no_more_connections_than_its_limit_and_a_token_is_let_in_all_the_same(target: Any) -> None:
-    """A connection that has shown a token does not count: members behind one address do not shut each other out."""
+def test_one_address_gets_no_more_connections_than_its_limit_and_a_token_is_let_in_all_the_same(
+    target: Any,
+) -> None:
+    """A connection that has shown a token does not count: members behind one address do not shut
+    each other out.
+    """
     known = target.client("clerk")
     assert known.get("/v1/node")["member"] == target.member
     held = [plain(target) for _ in range(LIMITS["connections_per_address"])]
@@ -195,7 +230,9 @@ def test_one_address_gets_no_more_connections_than_its_limit_and_a_token_is_let_
         known.close()
 
 
-def test_while_hostile_connections_are_open_and_bodies_are_posted_the_node_answers_and_memory_holds(target: Any) -> None:
+def test_while_hostile_connections_are_open_and_bodies_are_posted_the_node_answers_and_memory_holds(
+    target: Any,
+) -> None:
     process = psutil.Process(target.node.api.pid)
     observer = target.client("clerk")
     observer.get("/healthz")
@@ -212,7 +249,8 @@ def test_while_hostile_connections_are_open_and_bodies_are_posted_the_node_answe
             started = time.monotonic()
             assert observer.get("/healthz") == {"status": "running"}
             took.append(time.monotonic() - started)
-        # One such body blocked the node for 6 to 10 s; on a busy machine a short answer may take a while.
+        # One such body blocked the node for 6 to 10 s; on a busy machine a short answer may take a
+        # while.
         assert max(took) < 5.0, max(took)
         assert process.memory_info().rss - before < GROWTH_BYTES
         assert all(ended(connection) for connection in held)
@@ -226,13 +264,18 @@ def test_while_hostile_connections_are_open_and_bodies_are_posted_the_node_answe
 
 
 def post_bodies(target: Any, stop: threading.Event) -> None:
-    """Large bodies of many values: by strangers to every kind of path, and with a token where the size is allowed."""
+    """Large bodies of many values: by strangers to every kind of path, and with a token where the
+    size is allowed.
+    """
     nested = b"[" + b"[]," * (BODY // 3 - 2) + b"[]]"
     many = b'{"units":' + nested[: -len(b'{"units":}') - 2] + b"]}"
     client = target.client(None)
     known = {"authorization": f"Bearer {target.token('clerk')}"}
     for path, body, headers in (
-        *((path, nested, {}) for path in ("/nothing", "/v1/consents", "/v1/consents/held", "/v1/peer/calls")),
+        *(
+            (path, nested, {})
+            for path in ("/nothing", "/v1/consents", "/v1/consents/held", "/v1/peer/calls")
+        ),
         *(("/v1/units", many, known) for _ in range(4)),
         ("/v1/assets", many, known),
     ):
@@ -248,7 +291,9 @@ def test_consent_packages_are_remembered_within_a_bound() -> None:
     domain = Domain(1, "0x" + "11" * 20)
     before = rules._check_text.cache_info().currsize
     with pytest.raises(BadInput) as caught:
-        rules.check_package({"consent": {"x": "y" * 1_000_000}}, consent_domain=domain, certificate_domain=domain)
+        rules.check_package(
+            {"consent": {"x": "y" * 1_000_000}}, consent_domain=domain, certificate_domain=domain
+        )
     assert caught.value.code == "consent_too_large"
     assert rules._check_text.cache_info().currsize == before
     assert rules.MAX_CHECKED * rules.MAX_CONSENT_BYTES < 40_000_000
@@ -266,7 +311,7 @@ class Clock:
 
 def test_a_rate_lets_a_burst_through_then_so_many_a_second_and_forgets_the_oldest_name() -> None:
     clock = Clock()
-    rates = Rates(2.0, 3, clock=clock)
+    rates = RateLimiter(2.0, 3, clock=clock)
     for _ in range(3):
         rates.take("a")
     with pytest.raises(RateLimited) as caught:
@@ -283,13 +328,13 @@ def test_a_rate_lets_a_burst_through_then_so_many_a_second_and_forgets_the_oldes
 
 
 def test_one_caller_holds_a_quarter_of_the_memory_for_bodies_and_no_more() -> None:
-    bodies = Bodies(BodyLimits(large=100, statement=10, stranger=5, together=400))
+    bodies = BodyBudget(BodyLimits(large=100, statement=10, stranger=5, total=400))
     first, second = (Principal("member", member) for member in ("A", "B"))
-    with bodies.held(first, 100):
-        with pytest.raises(Unavailable) as caught, bodies.held(first, 1):
+    with bodies.reserve(first, 100):
+        with pytest.raises(Unavailable) as caught, bodies.reserve(first, 1):
             pass
         assert caught.value.code == "node_busy"
-        with bodies.held(second, 100):
+        with bodies.reserve(second, 100):
             pass
-    with bodies.held(first, 100):
+    with bodies.reserve(first, 100):
         pass

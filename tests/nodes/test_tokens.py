@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from chain.crypto import new_private_key
-from chain.deployment import Deployment
-from chain.errors import Unavailable
-from chain.keys import KeyStore, Secp256k1Signer
-from chain.statements import KeyPurpose
+from chain.core.crypto import new_private_key
+from chain.core.errors import Unavailable
+from chain.ethereum.deployment import Deployment
+from chain.keys.files import KeyStore, Secp256k1Signer
+from chain.statements.types import KeyPurpose
 from nodes import config
-from nodes.tokens import Issuer, NonceLog
+from nodes.tokens import NonceLog, TokenIssuer
 from tests.nodes.conftest import TestNetwork, eventually
 
 PATH = "/v1/peer/ping"
@@ -31,9 +31,9 @@ def key_of(organisation: Any, name: str = "token") -> Secp256k1Signer:
 
 
 @pytest.fixture
-def issuer(network: TestNetwork) -> Issuer:
+def issuer(network: TestNetwork) -> TokenIssuer:
     bank = network.of("bank")
-    return Issuer(member=bank.member, signer=key_of(bank), deployment=network.deployment)
+    return TokenIssuer(member=bank.member, signer=key_of(bank), deployment=network.deployment)
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def client(target: Any) -> Iterator[Any]:
     made.close()
 
 
-def send(client: Any, token: str | None, *, body: bytes = BODY, method: str = "POST", path: str = PATH) -> tuple[int, Any]:
+def send(
+    client: Any, token: str | None, *, body: bytes = BODY, method: str = "POST", path: str = PATH
+) -> tuple[int, Any]:
     headers = {"content-type": "application/json"}
     if token is not None:
         headers["authorization"] = token
@@ -61,14 +63,16 @@ def refused(client: Any, token: str | None, **changed: Any) -> tuple[int, str]:
     return status, answer["code"]
 
 
-def claims(issuer: Issuer, target: Any, **changed: Any) -> dict[str, Any]:
+def claims(issuer: TokenIssuer, target: Any, **changed: Any) -> dict[str, Any]:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     encoded = token.removeprefix("Qiaolian ").partition(".")[0]
     raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     return {**json.loads(raw), **changed}
 
 
-def test_a_fresh_token_is_accepted_and_names_its_sender(network: TestNetwork, issuer: Issuer, target: Any, client: Any) -> None:
+def test_a_fresh_token_is_accepted_and_names_its_sender(
+    network: TestNetwork, issuer: TokenIssuer, target: Any, client: Any
+) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert send(client, token) == (200, {"member": network.of("bank").member, "bytes": len(BODY)})
 
@@ -77,18 +81,23 @@ def test_no_token_is_refused(client: Any) -> None:
     assert refused(client, None) == (401, "token_missing")
 
 
-@pytest.mark.parametrize("token", ["Qiaolian", "Qiaolian a.b", "Qiaolian e30.AAAA", "Basic eHg6eQ==", "Qiaolian " + "A" * 5000])
+@pytest.mark.parametrize(
+    "token",
+    ["Qiaolian", "Qiaolian a.b", "Qiaolian e30.AAAA", "Basic eHg6eQ==", "Qiaolian " + "A" * 5000],
+)
 def test_what_is_no_token_is_refused(client: Any, token: str) -> None:
     assert refused(client, token) == (401, "token_malformed")
 
 
-def test_a_replayed_token_is_refused(issuer: Issuer, target: Any, client: Any) -> None:
+def test_a_replayed_token_is_refused(issuer: TokenIssuer, target: Any, client: Any) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert send(client, token)[0] == 200
     assert refused(client, token) == (401, "token_replayed")
 
 
-def test_a_replayed_token_is_refused_after_a_kill_of_the_node(issuer: Issuer, target: Any, client: Any) -> None:
+def test_a_replayed_token_is_refused_after_a_kill_of_the_node(
+    issuer: TokenIssuer, target: Any, client: Any
+) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert send(client, token)[0] == 200
     target.node.kill()
@@ -98,72 +107,110 @@ def test_a_replayed_token_is_refused_after_a_kill_of_the_node(issuer: Issuer, ta
     assert refused(client, token) == (401, "token_replayed")
 
 
-def test_a_token_for_another_member_is_refused(network: TestNetwork, issuer: Issuer, client: Any) -> None:
-    token = issuer.issue(audience=network.of("operator").member, method="POST", target=PATH, body=BODY)
+def test_a_token_for_another_member_is_refused(
+    network: TestNetwork, issuer: TokenIssuer, client: Any
+) -> None:
+    token = issuer.issue(
+        audience=network.of("operator").member, method="POST", target=PATH, body=BODY
+    )
     assert refused(client, token) == (401, "token_wrong_audience")
 
 
-@pytest.mark.parametrize("changed", [{"body": b'{"a":2}'}, {"path": PATH + "?x=1"}, {"method": "GET", "body": b""}])
-def test_a_token_of_another_request_is_refused(issuer: Issuer, target: Any, client: Any, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changed", [{"body": b'{"a":2}'}, {"path": PATH + "?x=1"}, {"method": "GET", "body": b""}]
+)
+def test_a_token_of_another_request_is_refused(
+    issuer: TokenIssuer, target: Any, client: Any, changed: dict[str, Any]
+) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token, **changed) == (401, "token_wrong_request")
 
 
-def test_an_expired_an_early_and_a_long_lived_token_are_refused(issuer: Issuer, target: Any, client: Any) -> None:
+def test_an_expired_an_early_and_a_long_lived_token_are_refused(
+    issuer: TokenIssuer, target: Any, client: Any
+) -> None:
     now = int(time.time())
     for times in (
         {"iat": now - 90, "exp": now - 30},
         {"iat": now + 30, "exp": now + 60},
         {"iat": now, "exp": now + 3600},
     ):
-        assert refused(client, issuer.seal(claims(issuer, target, **times))) == (401, "token_expired")
+        assert refused(client, issuer.seal(claims(issuer, target, **times))) == (
+            401,
+            "token_expired",
+        )
 
 
-def test_a_changed_claim_breaks_the_signature(issuer: Issuer, target: Any, client: Any) -> None:
-    first, second = (issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY) for _ in range(2))
+def test_a_changed_claim_breaks_the_signature(
+    issuer: TokenIssuer, target: Any, client: Any
+) -> None:
+    first, second = (
+        issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+        for _ in range(2)
+    )
     mixed = first.partition(".")[0] + "." + second.partition(".")[2]
     assert refused(client, mixed)[1] in ("token_key_unknown", "token_bad_signature")
     mirrored = first[:-2] + ("A" if first[-2] != "A" else "B") + first[-1]
     assert refused(client, mirrored)[1] in ("token_key_unknown", "token_bad_signature")
 
 
-def test_a_signature_that_is_none_is_refused(issuer: Issuer, target: Any, client: Any) -> None:
+def test_a_signature_that_is_none_is_refused(issuer: TokenIssuer, target: Any, client: Any) -> None:
     token = issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token.partition(".")[0] + "." + "A" * 87) == (401, "token_bad_signature")
 
 
 def test_a_strangers_key_is_refused(network: TestNetwork, target: Any, client: Any) -> None:
-    stranger = Issuer(member=network.of("bank").member, signer=Secp256k1Signer(new_private_key()), deployment=network.deployment)
+    stranger = TokenIssuer(
+        member=network.of("bank").member,
+        signer=Secp256k1Signer(new_private_key()),
+        deployment=network.deployment,
+    )
     token = stranger.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
 
-def test_a_members_own_key_of_another_purpose_is_refused(network: TestNetwork, target: Any, client: Any) -> None:
+def test_a_members_own_key_of_another_purpose_is_refused(
+    network: TestNetwork, target: Any, client: Any
+) -> None:
     bank = network.of("bank")
-    wrong = Issuer(member=bank.member, signer=key_of(bank, "statement"), deployment=network.deployment)
+    wrong = TokenIssuer(
+        member=bank.member, signer=key_of(bank, "statement"), deployment=network.deployment
+    )
     token = wrong.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
 
 def test_a_member_cannot_speak_for_another(network: TestNetwork, target: Any, client: Any) -> None:
-    liar = Issuer(member=network.of("operator").member, signer=key_of(network.of("bank")), deployment=network.deployment)
+    liar = TokenIssuer(
+        member=network.of("operator").member,
+        signer=key_of(network.of("bank")),
+        deployment=network.deployment,
+    )
     token = liar.issue(audience=target.member, method="POST", target=PATH, body=BODY)
     assert refused(client, token) == (401, "token_key_unknown")
 
 
-def test_a_token_of_another_network_is_refused(network: TestNetwork, target: Any, client: Any) -> None:
+def test_a_token_of_another_network_is_refused(
+    network: TestNetwork, target: Any, client: Any
+) -> None:
     bank = network.of("bank")
     here = network.deployment
     elsewhere = Deployment(here.chain_id + 1, here.genesis_hash, here.contracts, here.deployed_at)
-    token = Issuer(member=bank.member, signer=key_of(bank), deployment=elsewhere).issue(audience=target.member, method="POST", target=PATH, body=BODY)
+    token = TokenIssuer(member=bank.member, signer=key_of(bank), deployment=elsewhere).issue(
+        audience=target.member, method="POST", target=PATH, body=BODY
+    )
     assert refused(client, token)[1] in ("token_key_unknown", "token_bad_signature")
 
 
-def test_a_suspended_member_is_refused_and_heard_again_when_lifted(network: TestNetwork, issuer: Issuer, target: Any, client: Any) -> None:
+def test_a_suspended_member_is_refused_and_heard_again_when_lifted(
+    network: TestNetwork, issuer: TokenIssuer, target: Any, client: Any
+) -> None:
     bank = network.of("bank")
 
     def code() -> str:
-        status, answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
+        status, answer = send(
+            client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+        )
         return "" if status == 200 else f"{status} {answer['code']}"
 
     network.governance.execute([("suspend", (bank.member, b"test".ljust(32, b"\0")))])
@@ -174,14 +221,20 @@ def test_a_suspended_member_is_refused_and_heard_again_when_lifted(network: Test
     assert eventually(lambda: code() == "")
 
 
-def test_an_ended_key_is_refused_at_the_next_block(network: TestNetwork, target: Any, client: Any) -> None:
+def test_an_ended_key_is_refused_at_the_next_block(
+    network: TestNetwork, target: Any, client: Any
+) -> None:
     bank = network.of("bank")
     spare = Secp256k1Signer(new_private_key())
-    network.governance.execute([("addKey", (bank.member, (spare.fingerprint, int(KeyPurpose.TOKEN), 1)))])
-    issuer = Issuer(member=bank.member, signer=spare, deployment=network.deployment)
+    network.governance.execute(
+        [("addKey", (bank.member, (spare.fingerprint, int(KeyPurpose.TOKEN), 1)))]
+    )
+    issuer = TokenIssuer(member=bank.member, signer=spare, deployment=network.deployment)
 
     def code() -> str:
-        status, answer = send(client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY))
+        status, answer = send(
+            client, issuer.issue(audience=target.member, method="POST", target=PATH, body=BODY)
+        )
         return "" if status == 200 else f"{status} {answer['code']}"
 
     assert eventually(lambda: code() == "")
@@ -213,7 +266,9 @@ def test_a_token_from_before_the_machine_booted_is_refused(tmp_path: Path) -> No
     log.close()
 
 
-def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_other_out_of_step(tmp_path: Path) -> None:
+def test_a_nonce_that_the_disk_has_no_room_for_lets_nothing_through_and_puts_no_other_out_of_step(
+    tmp_path: Path,
+) -> None:
     path, nonces = tmp_path / "nonces", [bytes([place]) * 16 for place in range(5)]
     kept = NonceLog(path, clock=lambda: 100.0, booted_at=0.0)
 

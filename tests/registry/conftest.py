@@ -1,4 +1,6 @@
-"""Six organisations' services over the real contracts on a throw-away chain: databases, proved views, outboxes and peers, in one process."""
+"""Six organisations' services over the real contracts on a throw-away chain: databases, proved
+views, outboxes and peers, in one process.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,17 @@ from typing import Any, TypeVar
 import pytest
 from fastapi import Request
 
-from chain import anvil
-from chain.commitment import commit, consent_id, new_salt
+from chain.bundle.trust import Trust
 from chain.context import Context
-from chain.crypto import address_of, new_private_key, sign_digest
-from chain.deploy import deploy
-from chain.deployment import Deployment
-from chain.eip712 import Statement
-from chain.keys import Ed25519Signer, Secp256k1Signer
-from chain.ledger import Ledger
-from chain.statements import (
+from chain.core.crypto import address_of, new_private_key, sign_digest
+from chain.ethereum import anvil
+from chain.ethereum.deploy import deploy
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.eip712 import Statement
+from chain.ethereum.ledger import Ledger
+from chain.keys.files import Ed25519Signer, Secp256k1Signer
+from chain.statements.commitment import commit, consent_id, new_salt
+from chain.statements.types import (
     Consent,
     ConsentRegistration,
     GrantDecision,
@@ -35,7 +38,6 @@ from chain.statements import (
     Role,
     SubjectKeyCertificate,
 )
-from chain.trust import Trust
 from registry import projection
 from registry.assets import api as assets_api
 from registry.assets import service as assets
@@ -47,7 +49,7 @@ from registry.grants import api as grants_api
 from registry.grants import service as grants
 from registry.members import api as members_api
 from registry.property import api as property_api
-from registry.sources import Column, Record, Schema
+from registry.sources import Record, SourceColumn, SourceSchema
 from registry.uscc import with_check_character
 from tests.support.node import LocalNode, LocalPeers, application, make_context
 from tests.support.organisations import Governance, Organisation
@@ -77,15 +79,21 @@ class Rows:
     records: list[dict[str, Any]]
     key: str = "subject"
 
-    def schema(self) -> Schema:
+    def schema(self) -> SourceSchema:
         kinds = {int: "integer", bool: "boolean"}
-        return Schema(self.key, tuple(Column(name, kinds.get(type(value), "text")) for name, value in self.records[0].items()))
+        return SourceSchema(
+            self.key,
+            tuple(
+                SourceColumn(name, kinds.get(type(value), "text"))
+                for name, value in self.records[0].items()
+            ),
+        )
 
     def rows(self) -> Iterator[Record]:
         yield from self.records
 
     def lookup(self, key: str) -> Record | None:
-        return next((each for each in self.records if each[self.key] == key), None)
+        return next((record for record in self.records if record[self.key] == key), None)
 
     def line_of(self, position: int) -> int:
         return position + 1
@@ -130,7 +138,9 @@ class Node(LocalNode):
         return self.organisation.log
 
     def sign(self, statement: Statement, purpose: KeyPurpose) -> bytes:
-        return self.signers[purpose].sign_digest(statement.digest(self.context.domain(statement.contract)))
+        return self.signers[purpose].sign_digest(
+            statement.digest(self.context.domain(statement.contract))
+        )
 
     def done(self, operation: str, *, seconds: float = SECONDS) -> None:
         """Wait until a call is in a block, and take its events."""
@@ -145,7 +155,7 @@ class Node(LocalNode):
 
         def settled() -> bool:
             self.context.view.wait_for_height(self.context.ledger.height(), SECONDS)
-            evidence.settle_anchors(self.context)
+            evidence.complete_anchors(self.context)
             with self.context.database.read() as session:
                 from registry.evidence.store import LogAnchor
 
@@ -188,21 +198,33 @@ class Network:
     def trust(self) -> Trust:
         return trust_for(self.deployment)
 
-    # --- what many stories begin with -----------------------------------------------------------------------------------------
+    # --- what many stories begin with -------------------------------------------------------------
 
-    def publish(self, owner: str, records: list[dict[str, Any]], *, masking: dict[str, str] | None = None) -> bytes:
+    def publish(
+        self, owner: str, records: list[dict[str, Any]], *, masking: dict[str, str] | None = None
+    ) -> bytes:
         """Publish an asset of a fresh name; its id."""
         node = self[owner]
         name = f"asset-{secrets.token_hex(4)}"
         node.context.ports["sources"][name] = Rows(name, records)
-        description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
-        wanted = assets.Publication(name, name, description, masking or dict.fromkeys(records[0], "keep"), purposes=PURPOSES)
+        description = {
+            "titleZh": "数据",
+            "titleEn": "Data",
+            "description": "for tests",
+            "grade": 3,
+            "category": "test",
+        }
+        wanted = assets.Publication(
+            name, name, description, masking or dict.fromkeys(records[0], "keep"), purposes=PURPOSES
+        )
         made = assets.publish(node.context, wanted)
         node.done(made["operation"])
         self.sync()
         return bytes.fromhex(made["assetId"][2:])
 
-    def request_grant(self, grantee: str, owner: str, asset_id: bytes, columns: list[str], **changed: Any) -> bytes:
+    def request_grant(
+        self, grantee: str, owner: str, asset_id: bytes, columns: list[str], **changed: Any
+    ) -> bytes:
         """Ask for a grant; its id, once the chain has the request."""
         now = int(time.time())
         wanted = {
@@ -218,7 +240,9 @@ class Network:
             "max_uses": 1000,
         }
         node = self[grantee]
-        made = asyncio.run(grants.request(node.context, grants.GrantRequest(**{**wanted, **changed})))
+        made = asyncio.run(
+            grants.request(node.context, grants.GrantRequest(**{**wanted, **changed}))
+        )
         node.done(made["operation"])
         self.sync()
         return bytes.fromhex(made["grantId"][2:])
@@ -226,8 +250,12 @@ class Network:
     def decide(self, owner: str, grant_id: bytes, *, approved: bool = True) -> str:
         """The chief data officer's decision, on the chain."""
         node = self[owner]
-        decision = GrantDecision(version=1, grant_id=grant_id, approved=approved, reason="in-order", deadline=2**40)
-        operation = grants.decide(node.context, grant_id, decision, node.sign(decision, KeyPurpose.APPROVAL))
+        decision = GrantDecision(
+            version=1, grant_id=grant_id, approved=approved, reason="in-order", deadline=2**40
+        )
+        operation = grants.decide(
+            node.context, grant_id, decision, node.sign(decision, KeyPurpose.APPROVAL)
+        )
         node.done(operation)
         self.sync()
         return operation
@@ -236,7 +264,9 @@ class Network:
         revocation = GrantRevocation(version=1, grant_id=grant_id, reason="misuse", deadline=2**40)
         return revocation, self[owner].sign(revocation, KeyPurpose.APPROVAL)
 
-    def certify(self, office: str, person: Person, purpose: str) -> tuple[SubjectKeyCertificate, bytes]:
+    def certify(
+        self, office: str, person: Person, purpose: str
+    ) -> tuple[SubjectKeyCertificate, bytes]:
         """An office's certificate of a person's key."""
         return credit.certify(
             self[office].context,
@@ -247,8 +277,12 @@ class Network:
             not_after=int(time.time()) + YEAR,
         )
 
-    def vouch(self, name: str, person: Person, purpose: str, **changed: Any) -> tuple[SubjectKeyCertificate, bytes]:
-        """A certificate that any member signs with code of its own: its node need not agree, nor keep it."""
+    def vouch(
+        self, name: str, person: Person, purpose: str, **changed: Any
+    ) -> tuple[SubjectKeyCertificate, bytes]:
+        """A certificate that any member signs with code of its own: its node need not agree, nor
+        keep it.
+        """
         fields: dict[str, Any] = {
             "version": 1,
             "issuer": self[name].member,
@@ -273,9 +307,17 @@ class Network:
             self.sync()
 
     def consent(
-        self, office: str, person: Person, bank: str, *, certified: tuple[SubjectKeyCertificate, bytes] | None = None, **changed: Any
+        self,
+        office: str,
+        person: Person,
+        bank: str,
+        *,
+        certified: tuple[SubjectKeyCertificate, bytes] | None = None,
+        **changed: Any,
     ) -> dict[str, Any]:
-        """A consent package of a person whose key the office certifies, or with another certificate; not yet on the chain."""
+        """A consent package of a person whose key the office certifies, or with another
+        certificate; not yet on the chain.
+        """
         certificate, certificate_signature = certified or self.certify(office, person, "consent")
         now = int(time.time())
         fields: dict[str, Any] = {
@@ -288,7 +330,9 @@ class Network:
             "authority": person.address,
         }
         known = {name: fields[name] for name in fields if name in Consent.__dataclass_fields__}
-        consent = Consent(**{**known, **{k: v for k, v in changed.items() if k in Consent.__dataclass_fields__}})
+        consent = Consent(
+            **{**known, **{k: v for k, v in changed.items() if k in Consent.__dataclass_fields__}}
+        )
         salt = new_salt()
         return {
             "consent": consent.to_json(),
@@ -303,10 +347,18 @@ class Network:
     def record_consent(self, relayer: str, person: Person, package: dict[str, Any]) -> bytes:
         """Put a consent's commitment on the chain through a relayer; the consent's id."""
         consent = Consent.from_json(package["consent"])
-        commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
-        registration = ConsentRegistration(version=1, commitment=commitment, authority=person.address, deadline=2**40)
+        commitment = commit(
+            bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json()
+        )
+        registration = ConsentRegistration(
+            version=1, commitment=commitment, authority=person.address, deadline=2**40
+        )
         node = self[relayer]
-        node.done(credit.relay_consent(node.context, registration, person.sign(registration, self.deployment)))
+        node.done(
+            credit.relay_consent(
+                node.context, registration, person.sign(registration, self.deployment)
+            )
+        )
         self.sync()
         return consent_id(commitment, person.address)
 
@@ -332,7 +384,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         governance.admit(organisations.values(), GOVERNORS)
         by_member: dict[str, LocalNode] = {}
         for name, organisation in organisations.items():
-            nodes[name] = by_member[organisation.member] = _make_node(organisation, directory, url, deployment, by_member)
+            nodes[name] = by_member[organisation.member] = _make_node(
+                organisation, directory, url, deployment, by_member
+            )
         log_keys = {node.member: "0x" + node.log.public_key.hex() for node in nodes.values()}
         for node in nodes.values():
             node.context.settings = {"log_keys": log_keys}
@@ -348,7 +402,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         anvil.end(process)
 
 
-def _make_node(organisation: Organisation, directory: Path, url: str, deployment: Deployment, nodes: dict[str, LocalNode]) -> Node:
+def _make_node(
+    organisation: Organisation,
+    directory: Path,
+    url: str,
+    deployment: Deployment,
+    nodes: dict[str, LocalNode],
+) -> Node:
     peers = LocalPeers(organisation.member, nodes)
     context = make_context(organisation, directory, url, deployment, peers)
 
@@ -374,9 +434,9 @@ def grant_terms(network: Network) -> Callable[[bytes], GrantTerms]:
     def read(grant_id: bytes) -> GrantTerms:
         for node in network.nodes.values():
             with node.context.database.read() as session:
-                from registry.grants.store import Grant
+                from registry.grants.store import GrantRow
 
-                row = session.get(Grant, grant_id)
+                row = session.get(GrantRow, grant_id)
             if row is not None:
                 return GrantTerms.from_json(row.terms)
         raise AssertionError("no such grant")

@@ -12,22 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain import merkle
-from chain.canonical import dumps
-from chain.commitment import opens
-from chain.eip712 import encode_code
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.statements import AssetRecord
+from chain.core.canonical import dumps
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.ethereum.eip712 import encode_code
+from chain.log import merkle
+from chain.statements.commitment import opens
+from chain.statements.types import AssetRecord
 from registry.assets import service
 from registry.assets.rules import RECORD_DOMAIN, require_description
 from registry.assets.store import RecordSalt
 from registry.masking import mask, masked, require_rules
-from registry.sources import Column
+from registry.sources import SourceColumn
 from registry.uscc import ALPHABET, require_valid, with_check_character
 from tests.registry.conftest import Network
 
 PURPOSES = {"credit-assessment": True}
-RECORDS = [{"subject": f"S{place:05d}", "Age": 20 + place % 50, "Job": "fixed"} for place in range(50)]
+RECORDS = [
+    {"subject": f"S{place:05d}", "Age": 20 + place % 50, "Job": "fixed"} for place in range(50)
+]
 
 
 def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: Network) -> None:
@@ -35,24 +37,35 @@ def test_a_published_asset_is_on_the_chain_and_in_everyones_catalogue(network: N
     row = network["bank"].call("GET", f"/v1/assets/0x{asset_id.hex()}", role="clerk")
     assert (row["holder"], row["rowCount"], row["grade"]) == (network["tax"].member, 50, 3)
     assert row["metadata"]["masking"] == {"subject": "drop", "Age": "range:10", "Job": "keep"}
-    record = AssetRecord.from_json(service.latest_own(network["tax"].context, asset_id).record)
+    record = AssetRecord.from_json(
+        service.latest_own_version(network["tax"].context, asset_id).record
+    )
     assert network.ledger.assets.record_hash(asset_id, 1) == record.struct_hash()
     found = network["bank"].call("GET", f"/v1/assets?q={row['name']}", role="system")["assets"]
-    assert [each["assetId"] for each in found] == [row["assetId"]]
+    assert [item["assetId"] for item in found] == [row["assetId"]]
 
 
 def test_every_record_opens_its_commitment_under_the_registered_root(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
-    record = AssetRecord.from_json(service.latest_own(network["tax"].context, asset_id).record)
+    record = AssetRecord.from_json(
+        service.latest_own_version(network["tax"].context, asset_id).record
+    )
     with network["tax"].context.database.read() as session:
-        rows = session.query(RecordSalt).filter_by(asset_id=asset_id).order_by(RecordSalt.position).all()
+        rows = (
+            session.query(RecordSalt)
+            .filter_by(asset_id=asset_id)
+            .order_by(RecordSalt.position)
+            .all()
+        )
     assert merkle.root_of([merkle.leaf_hash(row.commitment) for row in rows]) == record.records_root
     for row, content in zip(rows, RECORDS, strict=True):
         assert opens(row.commitment, salt=row.salt, domain=RECORD_DOMAIN, record=content)
     assert len({row.salt for row in rows}) == len(RECORDS)
 
 
-def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repeated(network: Network) -> None:
+def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repeated(
+    network: Network,
+) -> None:
     node = network["tax"]
     name = f"asset-{secrets.token_hex(4)}"
 
@@ -64,10 +77,10 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
             return _rows(network, RECORDS).schema()
 
         def rows(self) -> Iterator[dict[str, Any]]:
-            for place, each in enumerate(RECORDS):
+            for place, item in enumerate(RECORDS):
                 if self.broken and place == 30:
                     raise BadInput("source_row_broken", "Line 31 of the source is broken.")
-                yield each
+                yield item
 
         def lookup(self, key: str) -> None:
             return None
@@ -80,7 +93,7 @@ def test_a_publication_that_breaks_off_leaves_nothing_registered_and_can_be_repe
     assert refused.value.code == "source_row_broken"
     asset_id = service.asset_id_of(node.member, name)  # type: ignore[attr-defined]
     with pytest.raises(NotFound):
-        service.served(node.context, asset_id, 1)
+        service.served_version(node.context, asset_id, 1)
     source.broken = False
     made = service.publish(node.context, wanted)
     node.done(made["operation"])
@@ -95,20 +108,28 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
 
     def own() -> dict[str, Any]:
         found = node.call("GET", "/v1/publications?limit=200", role="clerk")["publications"]
-        return next(each for each in found if each["assetId"] == f"0x{asset_id.hex()}")
+        return next(item for item in found if item["assetId"] == f"0x{asset_id.hex()}")
 
     class Watched:
         def __init__(self) -> None:
-            self.name, self._rows = name, [{"subject": f"S{place}", "Age": 1} for place in range(service.ROWS_PER_WRITE + 10)]
+            self.name, self._rows = (
+                name,
+                [
+                    {"subject": f"S{place}", "Age": 1}
+                    for place in range(service.ROWS_PER_WRITE + 10)
+                ],
+            )
             self.schema = _rows(network, self._rows).schema
 
         def rows(self) -> Iterator[dict[str, Any]]:
-            for place, each in enumerate(self._rows):
+            for place, row in enumerate(self._rows):
                 if place in (5, len(self._rows) - 1):
                     seen.append(own())
-                    with pytest.raises(Conflict, check=lambda error: error.code == "publication_running"):
+                    with pytest.raises(
+                        Conflict, check=lambda error: error.code == "publication_running"
+                    ):
                         service.publish(node.context, wanted)
-                yield each
+                yield row
 
         def lookup(self, key: str) -> None:
             return None
@@ -116,17 +137,21 @@ def test_a_long_publication_tells_how_far_it_is_and_is_not_begun_twice(network: 
     node.context.ports["sources"][name] = Watched()
     wanted = service.Publication(name, name, _description(), {"Age": "keep"}, purposes=PURPOSES)
     made = service.publish(node.context, wanted)
-    assert [(each["state"], each["rows"], each["operation"]) for each in seen] == [
+    assert [(item["state"], item["rows"], item["operation"]) for item in seen] == [
         ("publishing", 0, None),
         ("publishing", service.ROWS_PER_WRITE, None),
     ]
     node.done(made["operation"])
-    assert (own()["state"], own()["rows"], own()["operation"]) == ("published", service.ROWS_PER_WRITE + 10, made["operation"])
+    assert (own()["state"], own()["rows"], own()["operation"]) == (
+        "published",
+        service.ROWS_PER_WRITE + 10,
+        made["operation"],
+    )
 
 
 def test_the_same_name_twice_is_refused(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
-    own = service.latest_own(network["tax"].context, asset_id)
+    own = service.latest_own_version(network["tax"].context, asset_id)
     wanted = service.Publication(own.source, own.source, _description(), {}, purposes=PURPOSES)
     with pytest.raises(Conflict) as refused:
         service.publish(network["tax"].context, wanted)
@@ -139,16 +164,24 @@ def test_a_data_item_has_one_source(network: Network) -> None:
     for owner in ("tax", "registrar"):
         node, name = network[owner], f"asset-{secrets.token_hex(4)}"
         node.context.ports["sources"][name] = _rows(network, RECORDS, name)
-        made = service.publish(node.context, service.Publication(name, name, _description(), {}, data_item=item, purposes=PURPOSES))
+        made = service.publish(
+            node.context,
+            service.Publication(name, name, _description(), {}, data_item=item, purposes=PURPOSES),
+        )
         ended.append(node.outcome(made["operation"]))
-    assert [each.state for each in ended] == ["done", "reverted"]
+    assert [status.state for status in ended] == ["done", "reverted"]
     assert ended[1].code == "data_item_taken"
-    # What the chain refused was never published: the name is free, and the next version number is still the first.
-    again = service.publish(node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES))
+    # What the chain refused was never published: the name is free, and the next version number is
+    # still the first.
+    again = service.publish(
+        node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES)
+    )
     node.done(again["operation"])
     assert again["assetVersion"] == 1
     with pytest.raises(Conflict):
-        service.publish(node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES))
+        service.publish(
+            node.context, service.Publication(name, name, _description(), {}, purposes=PURPOSES)
+        )
 
 
 def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network: Network) -> None:
@@ -157,8 +190,8 @@ def test_a_correction_is_the_next_version_and_serves_the_repaired_record(network
     repaired = {**RECORDS[3], "Age": 99}
     made = service.correct(context, asset_id, overrides={"S00003": repaired})
     network["tax"].done(made["operation"])
-    assert service.served(context, asset_id, 2).lookup("S00003") == repaired
-    assert service.served(context, asset_id, 1).lookup("S00003") == RECORDS[3]
+    assert service.served_version(context, asset_id, 2).lookup("S00003") == repaired
+    assert service.served_version(context, asset_id, 1).lookup("S00003") == RECORDS[3]
     assert network.ledger.assets.asset(asset_id).latest_version == 2
     with pytest.raises(NotFound) as refused:
         service.correct(context, asset_id, overrides={"S99999": repaired})
@@ -184,11 +217,19 @@ def test_a_supervisor_holds_and_releases_and_the_holder_cancels(network: Network
     asset_id = network.publish("tax", RECORDS)
     supervisor, path = network["supervisor"], f"/v1/assets/0x{asset_id.hex()}"
     for _ in range(2):
-        supervisor.done(supervisor.call("POST", path + "/hold", {"reason": "dispute"}, role="officer")["operation"])
+        supervisor.done(
+            supervisor.call("POST", path + "/hold", {"reason": "dispute"}, role="officer")[
+                "operation"
+            ]
+        )
         assert supervisor.call("GET", path.replace("/v1", "/v1"), role="clerk")["held"]
         supervisor.done(supervisor.call("POST", path + "/release", role="officer")["operation"])
         assert not network.ledger.assets.hold(asset_id).held
-    network["tax"].done(network["tax"].call("POST", path + "/cancel", {"reason": "replaced"}, role="clerk")["operation"])
+    network["tax"].done(
+        network["tax"].call("POST", path + "/cancel", {"reason": "replaced"}, role="clerk")[
+            "operation"
+        ]
+    )
     assert not network.ledger.assets.asset(asset_id).live
     assert service.catalogue_row(network["tax"].context, asset_id).cancelled_at is not None
 
@@ -200,16 +241,21 @@ def test_a_strangers_hold_is_refused_by_the_chain(network: Network) -> None:
 
 
 def test_a_publication_of_4454_rows_is_counted_whole(network: Network) -> None:
-    records = [{"subject": f"S{place:05d}", "Age": place % 90, "Job": "fixed", "Assets": place * 7} for place in range(4454)]
+    records = [
+        {"subject": f"S{place:05d}", "Age": place % 90, "Job": "fixed", "Assets": place * 7}
+        for place in range(4454)
+    ]
     asset_id = network.publish("tax", records)
-    assert service.latest_own(network["tax"].context, asset_id).record["rowCount"] == 4454
+    assert service.latest_own_version(network["tax"].context, asset_id).record["rowCount"] == 4454
     assert service.catalogue_row(network["bank"].context, asset_id).row_count == 4454
 
 
 @pytest.mark.parametrize("missing", ["titleZh", "titleEn", "description", "grade"])
 def test_a_description_lacking_a_part_is_refused(missing: str) -> None:
     with pytest.raises(BadInput):
-        require_description({name: value for name, value in _description().items() if name != missing})
+        require_description(
+            {name: value for name, value in _description().items() if name != missing}
+        )
 
 
 @pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\0", "\ue000", "e\u0301", " "])
@@ -221,7 +267,7 @@ def test_a_title_in_which_something_hides_is_refused(hidden: str) -> None:
         assert refused.value.code == "asset_description"
 
 
-# --- Masking --------------------------------------------------------------------------------------------------------------------
+# --- Masking --------------------------------------------------------------------------------------
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
@@ -252,15 +298,20 @@ def test_an_absent_value_stays_absent(rule: str) -> None:
     assert masked(None, rule) is None
 
 
-@pytest.mark.parametrize("rule", ["range:0", "range:-1", "keep:1", "hash", "", "range:" + "9" * 13, "range:1e3", "keep\n"])
+@pytest.mark.parametrize(
+    "rule",
+    ["range:0", "range:-1", "keep:1", "hash", "", "range:" + "9" * 13, "range:1e3", "keep\n"],
+)
 def test_a_malformed_rule_is_refused(rule: str) -> None:
     with pytest.raises(BadInput) as refused:
-        require_rules({"Age": rule}, [Column("Age", "integer")])
+        require_rules({"Age": rule}, [SourceColumn("Age", "integer")])
     assert refused.value.code == "masking_rule_malformed"
 
 
 def test_a_column_without_a_rule_never_leaves_the_gateway() -> None:
-    rules = require_rules({"Age": "keep"}, [Column("Age", "integer"), Column("Job", "text")])
+    rules = require_rules(
+        {"Age": "keep"}, [SourceColumn("Age", "integer"), SourceColumn("Job", "text")]
+    )
     with pytest.raises(Forbidden) as refused:
         mask({"Age": 1, "Job": "x"}, ["Job"], rules)
     assert refused.value.code == "column_withheld"
@@ -270,15 +321,24 @@ def test_a_column_without_a_rule_never_leaves_the_gateway() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "rule"), [("secret", "range:10"), ("约30", "round:10"), (True, "range:10"), (True, "prefix:1"), ("1e5", "round:1")]
+    ("value", "rule"),
+    [
+        ("secret", "range:10"),
+        ("约30", "round:10"),
+        (True, "range:10"),
+        (True, "prefix:1"),
+        ("1e5", "round:1"),
+    ],
 )
-def test_a_value_its_rule_does_not_fit_is_an_error_and_never_hidden_silently(value: Any, rule: str) -> None:
+def test_a_value_its_rule_does_not_fit_is_an_error_and_never_hidden_silently(
+    value: Any, rule: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         mask({"Age": value}, ["Age"], {"Age": rule})
     assert (refused.value.code, refused.value.context) == ("masking_failed", {"column": "Age"})
 
 
-# --- Codes ----------------------------------------------------------------------------------------------------------------------
+# --- Codes ----------------------------------------------------------------------------------------
 
 
 @given(st.text(ALPHABET, min_size=17, max_size=17), st.integers(0, 17), st.integers(1, 30))
@@ -299,8 +359,11 @@ def test_what_is_no_code_is_refused(code: Any) -> None:
 
 def test_metadata_is_hashed_in_canonical_form(network: Network) -> None:
     asset_id = network.publish("tax", RECORDS)
-    own = service.latest_own(network["tax"].context, asset_id)
-    assert AssetRecord.from_json(own.record).metadata_hash == hashlib.sha256(dumps(own.asset_metadata)).digest()
+    own = service.latest_own_version(network["tax"].context, asset_id)
+    assert (
+        AssetRecord.from_json(own.record).metadata_hash
+        == hashlib.sha256(dumps(own.asset_metadata)).digest()
+    )
 
 
 def _split(shown: str) -> tuple[str, str]:
@@ -309,10 +372,16 @@ def _split(shown: str) -> tuple[str, str]:
 
 
 def _description() -> dict[str, Any]:
-    return {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
+    return {
+        "titleZh": "数据",
+        "titleEn": "Data",
+        "description": "for tests",
+        "grade": 3,
+        "category": "test",
+    }
 
 
 def _rows(network: Network, records: list[dict[str, Any]], name: str = "rows") -> Any:
     sources = network["tax"].context.ports["sources"]
-    kind = type(next(each for each in sources.values() if hasattr(each, "records")))
+    kind = type(next(source for source in sources.values() if hasattr(source, "records")))
     return kind(name, records)

@@ -1,4 +1,6 @@
-"""Data that could not be committed to or served is refused when it is published, by column and line, and leaves nothing behind."""
+"""Data that could not be committed to or served is refused when it is published, by column and
+line, and leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 from nodes.config import SourceEntry
 from nodes.sources import open_source
 from registry.assets import service
@@ -44,20 +46,35 @@ def table(columns: str, *rows: tuple[Any, ...]) -> Make:
     def make(directory: Path) -> SourceEntry:
         with sqlite3.connect(directory / "a.db") as connection:
             connection.execute(f"CREATE TABLE people ({columns})")
-            connection.executemany(f"INSERT INTO people VALUES ({','.join('?' * len(rows[0]))})", rows)
+            connection.executemany(
+                f"INSERT INTO people VALUES ({','.join('?' * len(rows[0]))})", rows
+            )
         connection.close()
         return SourceEntry(url=f"sqlite:///{directory}/a.db", table="people", key="id")
 
     return make
 
 
-def publish(network: Network, directory: Path, make: Make, name: str, **changed: Any) -> dict[str, Any]:
+def publish(
+    network: Network, directory: Path, make: Make, name: str, **changed: Any
+) -> dict[str, Any]:
     node = network["tax"]
     source = open_source(name, make(directory), home=directory, index_dir=directory / name)
     node.context.ports["sources"][name] = source
-    wanted: dict[str, Any] = {"masking": dict.fromkeys(source.schema().names, "keep"), "purposes": {"statistics": False}}
-    description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
-    made: dict[str, Any] = service.publish(node.context, service.Publication(name, name, description, **(wanted | changed)))
+    wanted: dict[str, Any] = {
+        "masking": dict.fromkeys(source.schema().names, "keep"),
+        "purposes": {"statistics": False},
+    }
+    description = {
+        "titleZh": "数据",
+        "titleEn": "Data",
+        "description": "for tests",
+        "grade": 3,
+        "category": "test",
+    }
+    made: dict[str, Any] = service.publish(
+        node.context, service.Publication(name, name, description, **(wanted | changed))
+    )
     return made
 
 
@@ -110,7 +127,9 @@ def test_what_could_not_be_served_is_not_published(
         (csv("id,v\na,007\nb,12\n"), "range:10", "text"),
     ],
 )
-def test_a_rule_that_cannot_work_on_its_column_is_not_published(network: Network, tmp_path: Path, make: Make, rule: str, type_: str) -> None:
+def test_a_rule_that_cannot_work_on_its_column_is_not_published(
+    network: Network, tmp_path: Path, make: Make, rule: str, type_: str
+) -> None:
     name = f"unfit-{secrets.token_hex(4)}"
     with pytest.raises(QiaolianError) as refused:
         publish(network, tmp_path, make, name, masking={"v": rule})
@@ -118,10 +137,16 @@ def test_a_rule_that_cannot_work_on_its_column_is_not_published(network: Network
     assert (type_ in refused.value.sentence, left_behind(network, name)) == (True, 0)
 
 
-def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(network: Network, tmp_path: Path) -> None:
+def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(
+    network: Network, tmp_path: Path
+) -> None:
     name = f"text-{secrets.token_hex(4)}"
-    made = publish(network, tmp_path, csv("id,house\na,12\nb,12A\nc,14\n"), name, types={"house": "text"})
-    assert {column["name"]: column["type"] for column in made["metadata"]["schema"]["columns"]}["house"] == "text"
+    made = publish(
+        network, tmp_path, csv("id,house\na,12\nb,12A\nc,14\n"), name, types={"house": "text"}
+    )
+    assert {column["name"]: column["type"] for column in made["metadata"]["schema"]["columns"]}[
+        "house"
+    ] == "text"
     context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
     assert service.published_record(context, asset_id, 1, "a") == {"id": "a", "house": "12"}
 
@@ -135,7 +160,9 @@ def test_a_column_of_mixed_cells_is_published_as_the_text_its_owner_says_it_is(n
         ({"n": "boolean"}, None),
     ],
 )
-def test_a_stated_type_that_cannot_be_is_refused(network: Network, tmp_path: Path, types: dict[str, str], code: str | None) -> None:
+def test_a_stated_type_that_cannot_be_is_refused(
+    network: Network, tmp_path: Path, types: dict[str, str], code: str | None
+) -> None:
     name = f"types-{secrets.token_hex(4)}"
     with pytest.raises(QiaolianError) as refused:
         publish(network, tmp_path, csv("id,n\na,1\n"), name, types=types)
@@ -144,16 +171,30 @@ def test_a_stated_type_that_cannot_be_is_refused(network: Network, tmp_path: Pat
 
 def test_decimals_are_numbers_with_one_published_form(network: Network, tmp_path: Path) -> None:
     name = f"decimals-{secrets.token_hex(4)}"
-    made = publish(network, tmp_path, csv("id,price\na,12.50\nb,-0.0\nc,\n"), name, masking={"price": "range:10"})
+    made = publish(
+        network,
+        tmp_path,
+        csv("id,price\na,12.50\nb,-0.0\nc,\n"),
+        name,
+        masking={"price": "range:10"},
+    )
     context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])
     (tmp_path / "a.csv").write_text("id,price\na,12.5\nb,0\nc,\n", encoding="utf-8")
-    assert [service.published_record(context, asset_id, 1, subject)["price"] for subject in "abc"] == ["12.5", "0", None]
+    assert [
+        service.published_record(context, asset_id, 1, subject)["price"] for subject in "abc"
+    ] == ["12.5", "0", None]
     found = service.published_records(context, asset_id, 1, ["a", "b", "c"])
-    served = service.served(context, asset_id, 1)
-    assert [served.answer(subject, ["price"], found[subject])["price"] for subject in "abc"] == ["[10,20)", "[0,10)", None]
+    served = service.served_version(context, asset_id, 1)
+    assert [served.answer(subject, ["price"], found[subject])["price"] for subject in "abc"] == [
+        "[10,20)",
+        "[0,10)",
+        None,
+    ]
 
 
-def test_a_table_with_a_renamed_column_or_a_cell_of_another_type_drifts_and_its_neighbours_do_not(network: Network, tmp_path: Path) -> None:
+def test_a_table_with_a_renamed_column_or_a_cell_of_another_type_drifts_and_its_neighbours_do_not(
+    network: Network, tmp_path: Path
+) -> None:
     name = f"table-{secrets.token_hex(4)}"
     made = publish(network, tmp_path, table("id TEXT, n NUMERIC(10, 2)", ("a", 1), ("b", 2)), name)
     context, asset_id = network["tax"].context, bytes.fromhex(made["assetId"][2:])

@@ -1,4 +1,6 @@
-"""Consents: the subject's own one-time key, a relayer that cannot alter them, checked for every use, withdrawn at will."""
+"""Consents: the subject's own one-time key, a relayer that cannot alter them, checked for every
+use, withdrawn at will.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from chain import outbox
-from chain.commitment import commit, consent_id, new_salt
-from chain.crypto import new_private_key, sign_digest
-from chain.errors import BadInput, Forbidden, NotFound, QiaolianError
-from chain.statements import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
+from chain.core.crypto import new_private_key, sign_digest
+from chain.core.errors import BadInput, Forbidden, NotFound, QiaolianError
+from chain.statements.commitment import commit, consent_id, new_salt
+from chain.statements.types import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
 from registry.credit import service
 from registry.credit.rules import CLAIM_DOMAIN, combine, consent_records, require_consent
 from registry.grants import service as grants
@@ -49,7 +51,9 @@ def given(network: Network, person: Any) -> tuple[Any, dict[str, Any], bytes]:
     return subject, package, network.record_consent("operator", subject, package)
 
 
-def test_a_recorded_consent_covers_its_bank_purpose_subject_and_time(network: Network, given: Any) -> None:
+def test_a_recorded_consent_covers_its_bank_purpose_subject_and_time(
+    network: Network, given: Any
+) -> None:
     subject, package, commitment = given
     use(network, package, commitment, subject.code)
     refused: dict[str, dict[str, Any]] = {
@@ -74,7 +78,9 @@ def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Network, per
     subject = person()
     package = network.consent("registrar", subject, "bank")
     consent = Consent.from_json(package["consent"])
-    commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
+    commitment = commit(
+        bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json()
+    )
     with pytest.raises(Forbidden) as caught:
         use(network, package, consent_id(commitment, consent.authority), subject.code)
     assert caught.value.code == "consent_missing"
@@ -82,10 +88,15 @@ def test_a_consent_that_is_not_on_the_chain_covers_nothing(network: Network, per
 
 def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Network, person: Any) -> None:
     subject = person()
-    registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
+    registration = ConsentRegistration(
+        version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40
+    )
     signature = subject.sign(registration, network.deployment)
     operator = network["operator"].context
-    for altered in (replace(registration, commitment=bytes(32)), replace(registration, deadline=2**39)):
+    for altered in (
+        replace(registration, commitment=bytes(32)),
+        replace(registration, deadline=2**39),
+    ):
         with pytest.raises(Forbidden) as caught:
             service.relay_consent(operator, altered, signature)
         assert caught.value.code == "wrong_authority"
@@ -94,28 +105,47 @@ def test_a_relayer_can_neither_alter_nor_invent_a_consent(network: Network, pers
             network.ledger.simulate(address, data, sender=operator.transaction_address)
 
 
-def test_a_commitment_taken_first_under_another_key_leaves_the_consent_valid(network: Network, person: Any) -> None:
-    """Whoever sees the registration on its way registers the same commitment under a key of its own, at once and through the same relayer."""
+def test_a_commitment_taken_first_under_another_key_leaves_the_consent_valid(
+    network: Network, person: Any
+) -> None:
+    """Whoever sees the registration on its way registers the same commitment under a key of its
+    own, at once and through the same relayer.
+    """
     subject, thief = person(), person()
     package = network.consent("registrar", subject, "bank")
     consent = Consent.from_json(package["consent"])
-    commitment = commit(bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json())
-    squatted = ConsentRegistration(version=1, commitment=commitment, authority=thief.address, deadline=2**40)
+    commitment = commit(
+        bytes.fromhex(package["salt"][2:]), "qiaolian.consent.v1", consent.to_json()
+    )
+    squatted = ConsentRegistration(
+        version=1, commitment=commitment, authority=thief.address, deadline=2**40
+    )
     operator = network["operator"]
-    operator.done(service.relay_consent(operator.context, squatted, thief.sign(squatted, network.deployment)))
+    operator.done(
+        service.relay_consent(operator.context, squatted, thief.sign(squatted, network.deployment))
+    )
     consent_of_subject = network.record_consent("operator", subject, package)
     use(network, package, consent_of_subject, subject.code)
     withdrawal = ConsentWithdrawal(version=1, consent=consent_of_subject, deadline=2**40)
     with pytest.raises(Forbidden) as refused:
-        service.relay_withdrawal(operator.context, withdrawal, thief.sign(withdrawal, network.deployment))
+        service.relay_withdrawal(
+            operator.context, withdrawal, thief.sign(withdrawal, network.deployment)
+        )
     assert refused.value.code == "wrong_authority"
 
 
-def test_strangers_fill_a_relayers_queue_only_so_far(network: Network, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strangers_fill_a_relayers_queue_only_so_far(
+    network: Network, person: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject, node = person(), network["agency"]
-    registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
-    body = {"registration": registration.to_json(), "signature": "0x" + subject.sign(registration, network.deployment).hex()}
-    monkeypatch.setattr(service, "MOST_QUEUED", 0)
+    registration = ConsentRegistration(
+        version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40
+    )
+    body = {
+        "registration": registration.to_json(),
+        "signature": "0x" + subject.sign(registration, network.deployment).hex(),
+    }
+    monkeypatch.setattr(service, "MAX_QUEUED", 0)
     with pytest.raises(QiaolianError) as refused:
         node.call("POST", "/v1/consents", body)
     assert (refused.value.code, refused.value.status) == ("relay_busy", 503)
@@ -123,21 +153,30 @@ def test_strangers_fill_a_relayers_queue_only_so_far(network: Network, person: A
     node.done(node.call("POST", "/v1/consents", body)["operation"])
 
 
-def test_a_relayers_own_backlog_shuts_no_subject_out(network: Network, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relayers_own_backlog_shuts_no_subject_out(
+    network: Network, person: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject, node = person(), network["agency"]
     own = ConsentWithdrawal(version=1, consent=secrets.token_bytes(32), deadline=2**40)
     arguments = [own, subject.sign(own, network.deployment)]
-    registration = ConsentRegistration(version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40)
+    registration = ConsentRegistration(
+        version=1, commitment=secrets.token_bytes(32), authority=subject.address, deadline=2**40
+    )
     signature = subject.sign(registration, network.deployment)
     sender = node.context.transaction_address
 
     def owe(session: Session) -> None:
         for number in range(20):
             outbox.enqueue(
-                session, sender=sender, operation_id=f"own/{number}", contract="CreditLedger", function="withdrawConsent", arguments=arguments
+                session,
+                sender=sender,
+                operation_id=f"own/{number}",
+                contract="CreditLedger",
+                function="withdrawConsent",
+                arguments=arguments,
             )
 
-    monkeypatch.setattr(service, "MOST_QUEUED", 1)
+    monkeypatch.setattr(service, "MAX_QUEUED", 1)
     node.context.database.write(owe)
     node.done(service.relay_consent(node.context, registration, signature))
 
@@ -146,14 +185,20 @@ def test_a_withdrawn_consent_covers_nothing_more(network: Network, given: Any) -
     subject, package, commitment = given
     withdrawal = ConsentWithdrawal(version=1, consent=commitment, deadline=2**40)
     operator = network["operator"]
-    stranger = sign_digest(new_private_key(), withdrawal.digest(network.deployment.domain("CreditLedger")))
+    stranger = sign_digest(
+        new_private_key(), withdrawal.digest(network.deployment.domain("CreditLedger"))
+    )
     with pytest.raises(Forbidden) as forged:
         service.relay_withdrawal(operator.context, withdrawal, stranger)
     assert forged.value.code == "wrong_authority"
     with pytest.raises(NotFound):
         service.relay_withdrawal(operator.context, replace(withdrawal, consent=bytes(32)), stranger)
     use(network, package, commitment, subject.code)
-    operator.done(service.relay_withdrawal(operator.context, withdrawal, subject.sign(withdrawal, network.deployment)))
+    operator.done(
+        service.relay_withdrawal(
+            operator.context, withdrawal, subject.sign(withdrawal, network.deployment)
+        )
+    )
     network.sync()
     with pytest.raises(Forbidden) as caught:
         use(network, package, commitment, subject.code)
@@ -180,8 +225,12 @@ def _own_certificate(package: dict[str, Any]) -> None:
     package["certificateSignature"] = package["signature"]
 
 
-@pytest.mark.parametrize("change", [_other_key, _other_identity, _longer, _other_certificate, _own_certificate])
-def test_a_changed_consent_is_refused_also_after_the_true_one_was_seen(network: Network, given: Any, change: Any) -> None:
+@pytest.mark.parametrize(
+    "change", [_other_key, _other_identity, _longer, _other_certificate, _own_certificate]
+)
+def test_a_changed_consent_is_refused_also_after_the_true_one_was_seen(
+    network: Network, given: Any, change: Any
+) -> None:
     subject, package, commitment = given
     use(network, package, commitment, subject.code)
     changed = copy.deepcopy(package)
@@ -191,26 +240,32 @@ def test_a_changed_consent_is_refused_also_after_the_true_one_was_seen(network: 
     assert caught.value.code in ("consent_bad_signature", "consent_malformed")
 
 
-@pytest.mark.parametrize("package", [{}, [], "consent", {"consent": None}, {"consent": {"version": 1e400}}, 7])
+@pytest.mark.parametrize(
+    "package", [{}, [], "consent", {"consent": None}, {"consent": {"version": 1e400}}, 7]
+)
 def test_what_is_no_package_is_malformed(network: Network, package: Any) -> None:
     with pytest.raises(BadInput) as caught:
         use(network, package, bytes(32), "nobody")
     assert caught.value.code == "consent_malformed"
 
 
-def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it(network: Network, person: Any, given: Any) -> None:
+def test_a_bank_cannot_certify_its_own_consents_and_keeps_only_those_given_to_it(
+    network: Network, person: Any, given: Any
+) -> None:
     subject = person()
-    certified = network.consent("bank", subject, "bank", certified=network.vouch("bank", subject, "consent"))
+    certified = network.consent(
+        "bank", subject, "bank", certified=network.vouch("bank", subject, "consent")
+    )
     with pytest.raises(Forbidden) as own:
-        service.hold(network["bank"].context, certified)
+        service.store_consent(network["bank"].context, certified)
     assert own.value.code == "consent_by_beneficiary"
     with pytest.raises(Forbidden) as other:
-        service.hold(network["agency"].context, given[1])
+        service.store_consent(network["agency"].context, given[1])
     assert other.value.code == "consent_other_bank"
-    assert service.hold(network["bank"].context, given[1]) == given[2]
-    assert service.held_package(network["bank"].context, given[2]) == given[1]
+    assert service.store_consent(network["bank"].context, given[1]) == given[2]
+    assert service.stored_package(network["bank"].context, given[2]) == given[1]
     with pytest.raises(NotFound) as unknown:
-        service.held_package(network["bank"].context, bytes(32))
+        service.stored_package(network["bank"].context, bytes(32))
     assert unknown.value.code == "consent_unknown"
 
 
@@ -226,10 +281,12 @@ def test_a_suspended_offices_certificates_count_no_longer(network: Network, pers
     use(network, package, commitment, subject.code)
 
 
-# --- Disputes -------------------------------------------------------------------------------------------------------------------
+# --- Disputes -------------------------------------------------------------------------------------
 
 
-def dispute_of(network: Network, subject: Any, asset_id: bytes, claim: dict[str, Any], salt: bytes) -> CreditDispute:
+def dispute_of(
+    network: Network, subject: Any, asset_id: bytes, claim: dict[str, Any], salt: bytes
+) -> CreditDispute:
     from registry.assets.service import record_commitment
 
     record, _ = record_commitment(network["tax"].context, asset_id, 1, subject.code)
@@ -246,7 +303,9 @@ def dispute_of(network: Network, subject: Any, asset_id: bytes, claim: dict[str,
 
 
 def rights(network: Network, subject: Any, asset_id: bytes) -> tuple[bytes, dict[str, Any]]:
-    """The bank's grant for the asset, and the subject's consent: what it takes to see the record itself."""
+    """The bank's grant for the asset, and the subject's consent: what it takes to see the record
+    itself.
+    """
     grant_id = network.request_grant("bank", "tax", asset_id, ["Seniority"])
     network.decide("tax", grant_id)
     person = type(subject)(subject.code)
@@ -255,10 +314,20 @@ def rights(network: Network, subject: Any, asset_id: bytes) -> tuple[bytes, dict
     return grant_id, package
 
 
-def seek(network: Network, caller: str, grant_id: bytes, package: Any, subject: str, **changed: Any) -> list[dict[str, Any]]:
+def seek(
+    network: Network, caller: str, grant_id: bytes, package: Any, subject: str, **changed: Any
+) -> list[dict[str, Any]]:
     """What the department's node tells a member's node of disputes."""
-    body = {"subject": subject, "columns": ["Seniority"], "purpose": "credit-assessment", "grantId": "0x" + grant_id.hex(), "consent": package}
-    answer = network["tax"].answer("POST", "/v1/peer/disputes", body | changed, {"x-member": network[caller].member})
+    body = {
+        "subject": subject,
+        "columns": ["Seniority"],
+        "purpose": "credit-assessment",
+        "grantId": "0x" + grant_id.hex(),
+        "consent": package,
+    }
+    answer = network["tax"].answer(
+        "POST", "/v1/peer/disputes", body | changed, {"x-member": network[caller].member}
+    )
     found: list[dict[str, Any]] = asyncio.run(answer)["disputes"]
     return found
 
@@ -267,10 +336,20 @@ def disputes_seen(network: Network, subject: Any, asset_id: bytes) -> list[dict[
     return seek(network, "bank", *rights(network, subject, asset_id), subject.code)
 
 
-def test_disputes_are_told_to_nobody_who_may_not_see_the_record(network: Network, person: Any) -> None:
-    """A dispute shows values of the record, so it takes what the record takes: a live grant of the caller's own and the subject's consent."""
+def test_disputes_are_told_to_nobody_who_may_not_see_the_record(
+    network: Network, person: Any
+) -> None:
+    """A dispute shows values of the record, so it takes what the record takes: a live grant of the
+    caller's own and the subject's consent.
+    """
     subject, other = person(), person()
-    asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9, "Debt": 5}, {"subject": other.code, "Seniority": 1, "Debt": 7}])
+    asset_id = network.publish(
+        "tax",
+        [
+            {"subject": subject.code, "Seniority": 9, "Debt": 5},
+            {"subject": other.code, "Seniority": 1, "Debt": 7},
+        ],
+    )
     grant_id, package = rights(network, subject, asset_id)
     assert seek(network, "bank", grant_id, package, subject.code) == []
     refusals: dict[str, dict[str, Any]] = {
@@ -293,21 +372,38 @@ def test_disputes_are_told_to_nobody_who_may_not_see_the_record(network: Network
     assert revoked.value.code == "grant_revoked"
 
 
-def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Network, person: Any) -> None:
+def test_a_disputed_record_is_repaired_and_both_values_are_shown(
+    network: Network, person: Any
+) -> None:
     subject = person()
-    asset_id = network.publish("tax", [{"subject": subject.code, "Seniority": 9}, {"subject": "other", "Seniority": 1}])
+    asset_id = network.publish(
+        "tax", [{"subject": subject.code, "Seniority": 9}, {"subject": "other", "Seniority": 1}]
+    )
     network.certify("tax", subject, "dispute")
     claim, salt = {"column": "Seniority", "says": 11}, new_salt()
     statement = dispute_of(network, subject, asset_id, claim, salt)
     tax = network["tax"]
     hand_in = {"claim": claim, "claim_salt": salt, "subject": subject.code}
     with pytest.raises(QiaolianError):
-        service.raise_dispute(tax.context, statement, sign_digest(new_private_key(), bytes(32)), **hand_in)
+        service.raise_dispute(
+            tax.context, statement, sign_digest(new_private_key(), bytes(32)), **hand_in
+        )
     with pytest.raises(QiaolianError):
-        service.raise_dispute(tax.context, statement, subject.sign(statement, network.deployment), **(hand_in | {"subject": "other"}))
-    dispute_id = service.raise_dispute(tax.context, statement, subject.sign(statement, network.deployment), **hand_in)
+        service.raise_dispute(
+            tax.context,
+            statement,
+            subject.sign(statement, network.deployment),
+            **(hand_in | {"subject": "other"}),
+        )
+    dispute_id = service.raise_dispute(
+        tax.context, statement, subject.sign(statement, network.deployment), **hand_in
+    )
     tax.done(f"dispute/{dispute_id.hex()}")
-    (row,) = [each for each in service.disputes(tax.context, PageRequest(200)).rows if each["disputeId"] == "0x" + dispute_id.hex()]
+    (row,) = [
+        item
+        for item in service.disputes(tax.context, PageRequest(200)).rows
+        if item["disputeId"] == "0x" + dispute_id.hex()
+    ]
     assert row["claim"] == claim
     service.answer(tax.context, dispute_id, new_record={"subject": subject.code, "Seniority": 11})
 
@@ -318,6 +414,17 @@ def test_a_disputed_record_is_repaired_and_both_values_are_shown(network: Networ
     tax.done(f"repair/{dispute_id.hex()}")
     assert answered()
     (told,) = disputes_seen(network, subject, asset_id)
-    assert (told["answered"], told["upheld"], told["before"], told["after"]) == (True, True, {"Seniority": 9}, {"Seniority": 11})
-    part = {"department": tax.member, "assetId": "0x" + asset_id.hex(), "record": {"Seniority": 9}, "receipt": {}, "receiptSignature": "0x"}
+    assert (told["answered"], told["upheld"], told["before"], told["after"]) == (
+        True,
+        True,
+        {"Seniority": 9},
+        {"Seniority": 11},
+    )
+    part = {
+        "department": tax.member,
+        "assetId": "0x" + asset_id.hex(),
+        "record": {"Seniority": 9},
+        "receipt": {},
+        "receiptSignature": "0x",
+    }
     assert combine(subject.code, [part], [told]) != combine(subject.code, [part], [])

@@ -1,4 +1,6 @@
-"""Property deals: drawn up with certified keys and a title, signed by each party in its turn, refused whole or taken whole."""
+"""Property deals: drawn up with certified keys and a title, signed by each party in its turn,
+refused whole or taken whole.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +16,49 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain.bundle import verify
-from chain.canonical import dumps
-from chain.commitment import commit
-from chain.crypto import new_private_key
-from chain.eip712 import encode_code
-from chain.errors import QiaolianError
-from chain.keys import Secp256k1Signer
+from chain.bundle.verifier import verify
+from chain.core.canonical import dumps
+from chain.core.crypto import new_private_key
+from chain.core.errors import QiaolianError
+from chain.ethereum.eip712 import encode_code
+from chain.keys.files import Secp256k1Signer
 from chain.outbox.store import OutboxCall
-from chain.statements import Algorithm, DealStep, DealTerms, KeyPurpose, Step, TitleStatement
+from chain.statements.commitment import commit
+from chain.statements.types import (
+    Algorithm,
+    DealStep,
+    DealTerms,
+    KeyPurpose,
+    StepKind,
+    TitleStatement,
+)
 from registry.evidence.store import LogEntry, PendingEntry
 from registry.pages import PageRequest
 from registry.property import register, service
-from registry.property.delivery import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Pauses
+from registry.property.delivery import MAX_PAUSE, MIN_PAUSE, Backoff, StepDelivery
+from registry.property.proof_profile import check
 from registry.property.rules import MAX_DEAL_SECONDS, STEP_DOMAIN
 from registry.property.service import CertifiedKey, NewDeal
-from registry.property.store import Deal, Hold, SignedStep, Title, Unit
-from registry.property.story import check
+from registry.property.store import DealRow, HoldRow, StepRow, TitleRow, UnitRow
 from tests.registry.conftest import Network, Node
 from tests.support.sealing import trust_for
 
 DAY = 86_400
 PARTIES = ("agency", "tax", "bank", "registrar")
-SIGNERS = {Step.AGENT: "agency", Step.TAX: "tax", Step.MORTGAGE: "bank", Step.NOTARY: "agency", Step.REGISTER: "registrar"}
-GIVEN = {Step.MORTGAGE: {"contract": "M-1"}, Step.NOTARY: {"certificate": "N-1"}, Step.REGISTER: {"certificate": "R-1"}}
+SIGNERS = {
+    StepKind.AGENT: "agency",
+    StepKind.TAX: "tax",
+    StepKind.MORTGAGE: "bank",
+    StepKind.NOTARY: "agency",
+    StepKind.REGISTER: "registrar",
+}
+GIVEN = {
+    StepKind.MORTGAGE: {"contract": "M-1"},
+    StepKind.NOTARY: {"certificate": "N-1"},
+    StepKind.REGISTER: {"certificate": "R-1"},
+}
 ORDER = {"court": "Pengjiang", "number": "(2026)1", "date": "2026-11-01"}
-TABLES = (Unit, Title, Hold, Deal, SignedStep)
+TABLES = (UnitRow, TitleRow, HoldRow, DealRow, StepRow)
 
 
 def now() -> int:
@@ -47,12 +66,22 @@ def now() -> int:
 
 
 def kept(network: Network) -> dict[str, Any]:
-    """All that the nodes keep of property, the calls they promised the chain, and how much they said."""
+    """All that the nodes keep of property, the calls they promised the chain, and how much they
+    said.
+    """
 
     def rows(node: Node) -> tuple[Any, ...]:
         with node.context.database.engine.connect() as connection:
-            tables = [connection.execute(sa.select(each.__table__).order_by(*each.__table__.primary_key)).all() for each in TABLES]
-            counts = [connection.scalar(sa.select(sa.func.count()).select_from(each)) for each in (OutboxCall, PendingEntry, LogEntry)]
+            tables = [
+                connection.execute(
+                    sa.select(item.__table__).order_by(*item.__table__.primary_key)
+                ).all()
+                for item in TABLES
+            ]
+            counts = [
+                connection.scalar(sa.select(sa.func.count()).select_from(item))
+                for item in (OutboxCall, PendingEntry, LogEntry)
+            ]
         return tables, counts[0], counts[1] + counts[2]
 
     return {name: rows(node) for name, node in network.nodes.items()}
@@ -128,7 +157,7 @@ class Drawn:
     def id(self) -> bytes:
         return self.terms.struct_hash()
 
-    def people(self, step: Step, /, **changed: Any) -> DealStep:
+    def people(self, step: StepKind, /, **changed: Any) -> DealStep:
         """The statement seller or buyer signs."""
         fields: dict[str, Any] = {
             "version": 1,
@@ -139,28 +168,42 @@ class Drawn:
         }
         return DealStep(**(fields | changed))
 
-    def hand_in(self, step: Step, who: Any = None, /, *, at: str = "agency", **changed: Any) -> Any:
+    def hand_in(
+        self, step: StepKind, who: Any = None, /, *, at: str = "agency", **changed: Any
+    ) -> Any:
         """A person's signature under a step, handed in at the agent's desk."""
         statement = self.people(step, **changed)
-        who = who or (self.sale.seller if step is Step.SELLER else self.sale.buyer)
+        who = who or (self.sale.seller if step is StepKind.SELLER else self.sale.buyer)
         signature = who.sign(statement, self.network.deployment)
-        return asyncio.run(service.take_signature(self.network[at].context, self.id, statement, signature))
+        return asyncio.run(
+            service.receive_signature(self.network[at].context, self.id, statement, signature)
+        )
 
-    def sign(self, step: Step, given: Any = None, *, by: str = "") -> Any:
+    def sign(self, step: StepKind, given: Any = None, *, by: str = "") -> Any:
         """An organisation's step at its own node."""
-        return asyncio.run(service.sign(self.network[by or SIGNERS[step]].context, self.id, step, given or GIVEN.get(step)))
+        return asyncio.run(
+            service.sign(
+                self.network[by or SIGNERS[step]].context, self.id, step, given or GIVEN.get(step)
+            )
+        )
 
-    def take(self, *steps: Step) -> None:
+    def take(self, *steps: StepKind) -> None:
         """Each step by its own party, until the chain has it."""
         for step in steps:
-            made = self.hand_in(step) if step in (Step.SELLER, Step.BUYER) else self.sign(step)
+            made = (
+                self.hand_in(step) if step in (StepKind.SELLER, StepKind.BUYER) else self.sign(step)
+            )
             self.network[SIGNERS.get(step, "agency")].done(made["operation"])
             self.network.sync()
 
     def simulate(self, statement: DealStep, signature: bytes) -> None:
         """Ask the chain itself, past every node's own checks."""
-        address, data = self.network.ledger.encode("PropertyLedger", "steps", self.terms, [statement], [signature])
-        self.network.ledger.simulate(address, data, sender=self.network["agency"].context.transaction_address)
+        address, data = self.network.ledger.encode(
+            "PropertyLedger", "steps", self.terms, [statement], [signature]
+        )
+        self.network.ledger.simulate(
+            address, data, sender=self.network["agency"].context.transaction_address
+        )
 
     def at(self, name: str) -> Any:
         return service.describe(self.network[name].context, self.id)
@@ -170,25 +213,34 @@ class Drawn:
         return {self.at(name)["state"] for name in PARTIES}
 
     def records(self, name: str) -> dict[str, Any]:
-        return {each["step"]: each["record"] for each in self.at(name)["steps"]}
+        return {step["step"]: step["record"] for step in self.at(name)["steps"]}
 
     def signed(self, name: str) -> dict[int, Any]:
         """What a party keeps of each step, in full."""
         steps = service.signed_steps(self.network[name].context, self.id)
-        return {each.step: (each.statement, each.signature, each.record, each.salt, each.height) for each in steps}
+        return {
+            step.step: (step.statement, step.signature, step.record, step.salt, step.height)
+            for step in steps
+        }
 
     def asked_by(self, name: str) -> int:
         """How often a party asked the others for one of its steps."""
         return sum(self.id.hex() in path for _, path in self.network[name].peers.asked)
 
     def delivered(self) -> None:
-        """Wait until every party has every step: what missed its hand-out is asked for, as each node's worker does all the time."""
-        deliveries = [Delivery(self.network[name].context) for name in PARTIES]
+        """Wait until every party has every step: what missed its hand-out is asked for, as each
+        node's worker does all the time.
+        """
+        deliveries = [StepDelivery(self.network[name].context) for name in PARTIES]
 
         def all_there() -> bool:
-            for each in deliveries:
-                asyncio.run(each.round())
-            return all(signature is not None for name in PARTIES for _, signature, *_ in self.signed(name).values())
+            for delivery in deliveries:
+                asyncio.run(delivery.round())
+            return all(
+                signature is not None
+                for name in PARTIES
+                for _, signature, *_ in self.signed(name).values()
+            )
 
         self.network.wait_for(all_there, "every party's copy of every step")
 
@@ -204,21 +256,36 @@ def open_deal(network: Network, unit: bytes) -> bytes:
 
 def owner(network: Network, sale: Sale) -> str:
     """Whom the centre's register has as the owner, once what the chain registered is taken over."""
-    register.entry(network["registrar"].context, sale.title.unit)
+    register.register_entry(network["registrar"].context, sale.title.unit)
     return register.find_unit(network["registrar"].context, sale.number).owner
 
 
 def put_up(network: Network, seller: Any, buyer: Any) -> Sale:
     """Enter a unit, certify both keys, state the title."""
     number = f"440703-{secrets.token_hex(6)}"
-    register.enter_units(network["registrar"].context, [{"number": number, "owner": seller.code}])
+    register.register_units(
+        network["registrar"].context, [{"number": number, "owner": seller.code}]
+    )
     return titled(network, number, seller, buyer)
 
 
 def titled(network: Network, number: str, seller: Any, buyer: Any) -> Sale:
-    of_seller, of_buyer = (CertifiedKey(*network.certify("registrar", each, "deal")) for each in (seller, buyer))
-    made = register.issue_title(network["registrar"].context, number, owner_key=seller.address, not_after=now() + DAY)
-    return Sale(network, number, seller, buyer, of_seller, of_buyer, TitleStatement.from_json(made["title"]), bytes.fromhex(made["signature"][2:]))
+    of_seller, of_buyer = (
+        CertifiedKey(*network.certify("registrar", item, "deal")) for item in (seller, buyer)
+    )
+    made = register.issue_title(
+        network["registrar"].context, number, owner_key=seller.address, not_after=now() + DAY
+    )
+    return Sale(
+        network,
+        number,
+        seller,
+        buyer,
+        of_seller,
+        of_buyer,
+        TitleStatement.from_json(made["title"]),
+        bytes.fromhex(made["signature"][2:]),
+    )
 
 
 @pytest.fixture
@@ -246,39 +313,53 @@ def later_clock(monkeypatch: pytest.MonkeyPatch, network: Network, seconds: int)
         monkeypatch.setattr(node.context, "clock", lambda: time.time() + seconds)
 
 
-# --- From title to registration -------------------------------------------------------------------------------------------------
+# --- From title to registration -------------------------------------------------------------------
 
 
-def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(network: Network, deal: Drawn) -> None:
+def test_a_deal_goes_from_title_to_registration_and_every_party_has_all_of_it(
+    network: Network, deal: Drawn
+) -> None:
     assert deal.states() == {"draft"}
-    deal.take(*Step)
+    deal.take(*StepKind)
     assert deal.states() == {"registered"}
     word = deal.word
-    assert all(word.done(step) for step in Step)
+    assert all(word.done(step) for step in StepKind)
     assert open_deal(network, deal.terms.unit) == bytes(32)
     deal.delivered()
     records = [deal.records(name) for name in PARTIES]
     assert all(deal.signed(name) == deal.signed(PARTIES[0]) for name in PARTIES)
-    assert all(each == records[0] for each in records)
-    assert set(records[0]) == {step.name.lower() for step in Step}
+    assert all(record == records[0] for record in records)
+    assert set(records[0]) == {step.name.lower() for step in StepKind}
     assert records[0]["tax"]["total"] == service.taxes(network["bank"].context, deal.id)["total"]
     assert owner(network, deal.sale) == deal.sale.buyer.code
-    assert [row["dealId"] for row in service.listing(network["bank"].context, PageRequest(200)).rows].count("0x" + deal.id.hex()) == 1
+    assert [
+        row["dealId"] for row in service.listing(network["bank"].context, PageRequest(200)).rows
+    ].count("0x" + deal.id.hex()) == 1
 
 
 def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_its_title_was_built_on(
     network: Network, deal: Drawn, person: Callable[[], Any]
 ) -> None:
-    deal.take(*Step)
+    deal.take(*StepKind)
     assert owner(network, deal.sale) == deal.sale.buyer.code
     with refused(network, "not_owner"):
-        register.issue_title(network["registrar"].context, deal.sale.number, owner_key=deal.sale.seller.address, not_after=now() + DAY)
+        register.issue_title(
+            network["registrar"].context,
+            deal.sale.number,
+            owner_key=deal.sale.seller.address,
+            not_after=now() + DAY,
+        )
     with refused(network, "title_superseded"):
         deal.sale.draw_up(expires_at=now() + DAY - 1)
-    sold_on = titled(network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person()).draw_up()
+    sold_on = titled(
+        network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person()
+    ).draw_up()
     assert sold_on.sale.title.last_registration == deal.id
-    sold_on.take(*Step)
-    assert network.ledger.property.last_registration(network["registrar"].member, deal.terms.unit) == sold_on.id
+    sold_on.take(*StepKind)
+    assert (
+        network.ledger.property.last_registration(network["registrar"].member, deal.terms.unit)
+        == sold_on.id
+    )
     assert owner(network, sold_on.sale) == sold_on.sale.buyer.code
     network["registrar"].anchor()
     deal.delivered()
@@ -294,11 +375,13 @@ def test_the_buyer_sells_on_the_old_title_is_void_and_each_bundle_proves_what_it
     assert caught.value.code == "title_differs"
 
 
-def test_the_centre_signs_nothing_of_a_deal_that_was_opened_with_another_title_than_it_was_given(network: Network, deal: Drawn) -> None:
-    deal.take(*(step for step in Step if step < Step.REGISTER))
+def test_the_centre_signs_nothing_of_a_deal_that_was_opened_with_another_title_than_it_was_given(
+    network: Network, deal: Drawn
+) -> None:
+    deal.take(*(step for step in StepKind if step < StepKind.REGISTER))
     exchange_title(network, deal, owner=secrets.token_bytes(32))
     with refused(network, "title_differs"):
-        deal.sign(Step.REGISTER)
+        deal.sign(StepKind.REGISTER)
 
 
 def proved(network: Network, deal: Drawn) -> str:
@@ -313,7 +396,7 @@ def exchange_title(network: Network, deal: Drawn, **changed: Any) -> None:
     signature = network["registrar"].sign(title, KeyPurpose.STATEMENT)
 
     def change(session: Any) -> None:
-        row = session.get_one(Deal, deal.id)
+        row = session.get_one(DealRow, deal.id)
         row.title, row.title_signature = title.to_json(), signature
 
     network["registrar"].context.database.write(change)
@@ -321,41 +404,49 @@ def exchange_title(network: Network, deal: Drawn, **changed: Any) -> None:
 
 def test_a_deal_without_a_loan_has_no_mortgage(network: Network, sale: Sale) -> None:
     deal = sale.draw_up(bank="", content=sale.content(loan="0"))
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
     with refused(network, "deal_unknown"):
-        deal.sign(Step.MORTGAGE)
-    deal.take(Step.NOTARY, Step.REGISTER)
+        deal.sign(StepKind.MORTGAGE)
+    deal.take(StepKind.NOTARY, StepKind.REGISTER)
     assert {deal.at(name)["state"] for name in PARTIES if name != "bank"} == {"registered"}
     with pytest.raises(QiaolianError) as caught:
         deal.at("bank")
     assert caught.value.code == "deal_unknown"
 
 
-@pytest.mark.parametrize("first", [Step.BUYER, Step.AGENT])
-def test_who_signs_before_the_seller_waits_for_the_deal_to_open(network: Network, deal: Drawn, first: Step) -> None:
-    made = deal.hand_in(first) if first is Step.BUYER else deal.sign(first)
+@pytest.mark.parametrize("first", [StepKind.BUYER, StepKind.AGENT])
+def test_who_signs_before_the_seller_waits_for_the_deal_to_open(
+    network: Network, deal: Drawn, first: StepKind
+) -> None:
+    made = deal.hand_in(first) if first is StepKind.BUYER else deal.sign(first)
     assert not made["operation"]
     assert deal.states() == {"draft"}
-    network["agency"].done(deal.hand_in(Step.SELLER)["operation"])
+    network["agency"].done(deal.hand_in(StepKind.SELLER)["operation"])
     network.sync()
     assert (deal.states(), deal.word.done(first)) == ({"open"}, True)
-    deal.take(*{Step.BUYER, Step.AGENT} - {first}, Step.TAX)
-    assert deal.word.done(Step.TAX)
+    deal.take(*{StepKind.BUYER, StepKind.AGENT} - {first}, StepKind.TAX)
+    assert deal.word.done(StepKind.TAX)
 
 
-# --- Whose step, and when -------------------------------------------------------------------------------------------------------
+# --- Whose step, and when -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [each for each in Step if each not in (Step.SELLER, Step.BUYER)])
-def test_an_organisation_signs_no_step_of_another(network: Network, deal: Drawn, step: Step) -> None:
+@pytest.mark.parametrize(
+    "step", [kind for kind in StepKind if kind not in (StepKind.SELLER, StepKind.BUYER)]
+)
+def test_an_organisation_signs_no_step_of_another(
+    network: Network, deal: Drawn, step: StepKind
+) -> None:
     for name in {*PARTIES} - {SIGNERS[step]}:
         with refused(network, "wrong_party"):
             deal.sign(step, by=name)
 
 
-@pytest.mark.parametrize("step", [Step.SELLER, Step.BUYER])
-def test_nobody_signs_for_seller_or_buyer(network: Network, deal: Drawn, person: Callable[[], Any], step: Step) -> None:
-    other = deal.sale.buyer if step is Step.SELLER else deal.sale.seller
+@pytest.mark.parametrize("step", [StepKind.SELLER, StepKind.BUYER])
+def test_nobody_signs_for_seller_or_buyer(
+    network: Network, deal: Drawn, person: Callable[[], Any], step: StepKind
+) -> None:
+    other = deal.sale.buyer if step is StepKind.SELLER else deal.sale.seller
     for who in (other, person()):
         with refused(network, "wrong_party"):
             deal.hand_in(step, who)
@@ -367,71 +458,75 @@ def test_nobody_signs_for_seller_or_buyer(network: Network, deal: Drawn, person:
 
 def test_what_is_signed_is_this_deal_and_its_content(network: Network, deal: Drawn) -> None:
     with refused(network, "other_deal"):
-        deal.hand_in(Step.SELLER, deal_id=secrets.token_bytes(32))
+        deal.hand_in(StepKind.SELLER, deal_id=secrets.token_bytes(32))
     with refused(network, "content_differs"):
-        deal.hand_in(Step.SELLER, content=secrets.token_bytes(32))
+        deal.hand_in(StepKind.SELLER, content=secrets.token_bytes(32))
     with refused(network, "unknown_step"):
-        deal.hand_in(Step.SELLER, step=200)
+        deal.hand_in(StepKind.SELLER, step=200)
 
 
 def test_no_step_goes_before_those_it_rests_on(network: Network, deal: Drawn) -> None:
-    for step in (Step.TAX, Step.MORTGAGE, Step.NOTARY, Step.REGISTER):
+    for step in (StepKind.TAX, StepKind.MORTGAGE, StepKind.NOTARY, StepKind.REGISTER):
         with refused(network, "out_of_order"):
             deal.sign(step)
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
-    for step in (Step.MORTGAGE, Step.NOTARY, Step.REGISTER):
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
+    for step in (StepKind.MORTGAGE, StepKind.NOTARY, StepKind.REGISTER):
         with refused(network, "out_of_order"):
             deal.sign(step)
-    deal.take(Step.TAX, Step.MORTGAGE)
+    deal.take(StepKind.TAX, StepKind.MORTGAGE)
     with refused(network, "out_of_order"):
-        deal.sign(Step.REGISTER)
-    statement = replace(deal.people(Step.REGISTER), content=secrets.token_bytes(32))
+        deal.sign(StepKind.REGISTER)
+    statement = replace(deal.people(StepKind.REGISTER), content=secrets.token_bytes(32))
     with refused(network, "out_of_order"):
         deal.simulate(statement, network["registrar"].sign(statement, KeyPurpose.STATEMENT))
 
 
 def test_a_step_taken_stays_as_it_was_signed(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER)
+    deal.take(StepKind.SELLER)
     first = deal.at("agency")["steps"][0]
-    assert deal.hand_in(Step.SELLER)["operation"]
+    assert deal.hand_in(StepKind.SELLER)["operation"]
     assert deal.at("agency")["steps"][0] == first
     with refused(network, "step_taken"):
-        deal.hand_in(Step.SELLER, signed_at=deal.terms.expires_at - DAY + 1)
+        deal.hand_in(StepKind.SELLER, signed_at=deal.terms.expires_at - DAY + 1)
 
 
 @pytest.mark.parametrize(
     ("step", "given", "code"),
     [
-        (Step.TAX, {"total": "1"}, "tax_changed"),
-        (Step.MORTGAGE, {"contract": "M-1", "loan": "1"}, "record_malformed"),
-        (Step.MORTGAGE, {"contract": ""}, "record_malformed"),
-        (Step.NOTARY, {"certificate": ""}, "record_malformed"),
-        (Step.REGISTER, {"certificate": "R-1", "unit": "another"}, "record_malformed"),
+        (StepKind.TAX, {"total": "1"}, "tax_changed"),
+        (StepKind.MORTGAGE, {"contract": "M-1", "loan": "1"}, "record_malformed"),
+        (StepKind.MORTGAGE, {"contract": ""}, "record_malformed"),
+        (StepKind.NOTARY, {"certificate": ""}, "record_malformed"),
+        (StepKind.REGISTER, {"certificate": "R-1", "unit": "another"}, "record_malformed"),
     ],
 )
-def test_a_step_states_what_the_deal_says(network: Network, deal: Drawn, step: Step, given: dict[str, Any], code: str) -> None:
-    deal.take(*(each for each in Step if each < step))
+def test_a_step_states_what_the_deal_says(
+    network: Network, deal: Drawn, step: StepKind, given: dict[str, Any], code: str
+) -> None:
+    deal.take(*(kind for kind in StepKind if kind < step))
     with refused(network, code):
         deal.sign(step, given)
-    if step is Step.TAX:
+    if step is StepKind.TAX:
         shown = service.taxes(network["tax"].context, deal.id)
-        assert deal.sign(Step.TAX, shown)["record"] == shown, "the sheet that was seen is the one that is signed"
+        assert deal.sign(StepKind.TAX, shown)["record"] == shown, (
+            "the sheet that was seen is the one that is signed"
+        )
 
 
 def test_a_deal_not_registered_in_time_frees_its_unit(network: Network, sale: Sale) -> None:
     deal = sale.draw_up(expires_at=now() + 12)
-    deal.take(Step.SELLER)
+    deal.take(StepKind.SELLER)
     with refused(network, "not_yet_expired"):
         service.expire(network["agency"].context, deal.id)
     while now() <= deal.terms.expires_at + 1:
         time.sleep(0.1)
     with refused(network, "deal_over"):
-        deal.sign(Step.AGENT)
+        deal.sign(StepKind.AGENT)
     network["agency"].done(service.expire(network["agency"].context, deal.id))
     network.sync()
     assert (deal.states(), open_deal(network, deal.terms.unit)) == ({"expired"}, bytes(32))
     following = sale.draw_up()
-    following.take(Step.SELLER)
+    following.take(StepKind.SELLER)
     assert following.states() == {"open"}
 
 
@@ -445,29 +540,42 @@ def suspended(network: Network, name: str) -> Iterator[None]:
         network.sync()
 
 
-def test_what_the_chain_refused_goes_through_when_handed_in_again(network: Network, deal: Drawn) -> None:
+def test_what_the_chain_refused_goes_through_when_handed_in_again(
+    network: Network, deal: Drawn
+) -> None:
     agency, bank = network["agency"], network["bank"]
     with suspended(network, "agency"):
-        refusals = {agency.outcome(deal.hand_in(step)["operation"]).code for step in (Step.SELLER, Step.BUYER)}
+        refusals = {
+            agency.outcome(deal.hand_in(step)["operation"]).code
+            for step in (StepKind.SELLER, StepKind.BUYER)
+        }
         assert refusals == {"not_active"}
-        assert (deal.at("agency")["state"], deal.at("agency")["refusal"], deal.word.opened_at) == ("refused", "not_active", 0)
-    agency.done(deal.hand_in(Step.SELLER)["operation"])
+        assert (deal.at("agency")["state"], deal.at("agency")["refusal"], deal.word.opened_at) == (
+            "refused",
+            "not_active",
+            0,
+        )
+    agency.done(deal.hand_in(StepKind.SELLER)["operation"])
     network.sync()
-    assert (deal.states(), deal.word.done(Step.BUYER), deal.at("agency")["refusal"]) == ({"open"}, True, None)
-    deal.take(Step.AGENT, Step.TAX)
+    assert (deal.states(), deal.word.done(StepKind.BUYER), deal.at("agency")["refusal"]) == (
+        {"open"},
+        True,
+        None,
+    )
+    deal.take(StepKind.AGENT, StepKind.TAX)
     with suspended(network, "bank"):
-        made = deal.sign(Step.MORTGAGE)
+        made = deal.sign(StepKind.MORTGAGE)
         assert bank.outcome(made["operation"]).code == "not_active"
-        assert not deal.word.done(Step.MORTGAGE)
+        assert not deal.word.done(StepKind.MORTGAGE)
     with refused(network, "step_taken"):
-        deal.sign(Step.MORTGAGE, {"contract": "M-2"})
-    again = deal.sign(Step.MORTGAGE)
+        deal.sign(StepKind.MORTGAGE, {"contract": "M-2"})
+    again = deal.sign(StepKind.MORTGAGE)
     assert (again["statement"], again["record"]["contract"]) == (made["statement"], "M-1")
     bank.done(again["operation"])
-    assert deal.word.done(Step.MORTGAGE)
+    assert deal.word.done(StepKind.MORTGAGE)
 
 
-# --- What parties hand each other -----------------------------------------------------------------------------------------------
+# --- What parties hand each other -----------------------------------------------------------------
 
 
 def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Network, sale: Sale) -> None:
@@ -479,19 +587,25 @@ def test_a_deal_that_a_party_cannot_take_is_not_kept(network: Network, sale: Sal
     finally:
         agency.peers.down.clear()
     assert caught.value.code == "peer_unreachable"
-    assert not [row for row in service.listing(agency.context, PageRequest(200)).rows if row["terms"]["unit"] == "0x" + sale.title.unit.hex()]
-    sale.draw_up().take(Step.SELLER)
+    assert not [
+        row
+        for row in service.listing(agency.context, PageRequest(200)).rows
+        if row["terms"]["unit"] == "0x" + sale.title.unit.hex()
+    ]
+    sale.draw_up().take(StepKind.SELLER)
 
 
-def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Network, deal: Drawn) -> None:
+def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(
+    network: Network, deal: Drawn
+) -> None:
     tax = network["tax"]
     tax.peers.down.add(network["registrar"].member)
     try:
-        deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
+        deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
     finally:
         tax.peers.down.clear()
     assert deal.records("registrar")["tax"] is None
-    deal.take(Step.MORTGAGE, Step.NOTARY, Step.REGISTER)
+    deal.take(StepKind.MORTGAGE, StepKind.NOTARY, StepKind.REGISTER)
     for name in PARTIES:
         network[name].anchor()
     made = network["registrar"].call("GET", f"/v1/deals/0x{deal.id.hex()}/bundle", role="officer")
@@ -503,15 +617,23 @@ def test_a_party_that_missed_a_step_asks_for_it_when_it_exports(network: Network
 def rotate(network: Network, name: str) -> None:
     """End a member's STATEMENT key and give it another."""
     node, fresh = network[name], Secp256k1Signer(new_private_key())
-    network.execute("endKey", node.signers[KeyPurpose.STATEMENT].fingerprint, encode_code("retired"))
-    network.execute("addKey", node.member, (fresh.fingerprint, int(KeyPurpose.STATEMENT), int(Algorithm.SECP256K1)))
+    network.execute(
+        "endKey", node.signers[KeyPurpose.STATEMENT].fingerprint, encode_code("retired")
+    )
+    network.execute(
+        "addKey",
+        node.member,
+        (fresh.fingerprint, int(KeyPurpose.STATEMENT), int(Algorithm.SECP256K1)),
+    )
     node.signers[KeyPurpose.STATEMENT] = node.context.signers[KeyPurpose.STATEMENT] = fresh
     network.sync()
 
 
 def test_a_deals_bundle_outlives_the_keys_of_its_parties(network: Network, deal: Drawn) -> None:
-    """The centre's own log dates its title and certificates; each party's step is on the chain, which took it under a live key."""
-    deal.take(*Step)
+    """The centre's own log dates its title and certificates; each party's step is on the chain,
+    which took it under a live key.
+    """
+    deal.take(*StepKind)
     network["registrar"].anchor()
     for name in ("tax", "registrar"):
         rotate(network, name)
@@ -526,38 +648,46 @@ def test_a_deals_bundle_outlives_the_keys_of_its_parties(network: Network, deal:
 def cut_off(network: Network, sender: str, *receivers: str) -> Iterator[None]:
     """What the sender hands out does not reach these."""
     down = network[sender].peers.down
-    down.update(network[each].member for each in receivers)
+    down.update(network[receiver].member for receiver in receivers)
     try:
         yield
     finally:
         down.clear()
 
 
-def goes_on(network: Network, delivery: Delivery, clock: Hand, reached: Callable[[], bool]) -> None:
+def goes_on(
+    network: Network, delivery: StepDelivery, clock: Hand, reached: Callable[[], bool]
+) -> None:
     """Round after round, each pause over, until it is there."""
 
     def another_round() -> bool:
         asyncio.run(delivery.round())
-        clock.seconds += LONGEST_PAUSE
+        clock.seconds += MAX_PAUSE
         return reached()
 
     network.wait_for(another_round, "what the others have")
 
 
-def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_being_asked(network: Network, deal: Drawn) -> None:
+def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_being_asked(
+    network: Network, deal: Drawn
+) -> None:
     registrar, clock = network["registrar"], Hand()
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
-    delivery = Delivery(registrar.context, clock=clock)
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
+    delivery = StepDelivery(registrar.context, clock=clock)
     with cut_off(network, "tax", "registrar"), cut_off(network, "registrar", "tax"):
-        deal.take(Step.TAX)
-        missed = deal.signed("registrar")[Step.TAX]
-        assert (missed[1:4], missed[4] > 0) == ((None, None, None), True), "the chain told of it, its party could not"
+        deal.take(StepKind.TAX)
+        missed = deal.signed("registrar")[StepKind.TAX]
+        assert (missed[1:4], missed[4] > 0) == ((None, None, None), True), (
+            "the chain told of it, its party could not"
+        )
         for _ in range(5):
             asyncio.run(delivery.round())
-        assert deal.asked_by("registrar") == 1, "who cannot be reached is left alone until the pause is over"
+        assert deal.asked_by("registrar") == 1, (
+            "who cannot be reached is left alone until the pause is over"
+        )
     asyncio.run(delivery.round())
     assert (deal.asked_by("registrar"), deal.records("registrar")["tax"]) == (1, None)
-    clock.seconds += FIRST_PAUSE
+    clock.seconds += MIN_PAUSE
     asyncio.run(delivery.round())
     assert deal.asked_by("registrar") == 2
     goes_on(network, delivery, clock, lambda: deal.signed("registrar") == deal.signed("tax"))
@@ -566,13 +696,19 @@ def test_a_party_that_was_down_during_a_step_gets_it_after_it_returns_without_be
     assert deal.asked_by("registrar") == asked, "what is here is not asked for again"
 
 
-def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_party(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_party(
+    network: Network, deal: Drawn
+) -> None:
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
     tax = network["tax"]
 
     async def killed_once_it_is_kept() -> None:
-        signing = asyncio.create_task(service.sign(tax.context, deal.id, Step.TAX, None))
-        await asyncio.to_thread(network.wait_for, lambda: Step.TAX in deal.signed("tax"), "the step in its party's books")
+        signing = asyncio.create_task(service.sign(tax.context, deal.id, StepKind.TAX, None))
+        await asyncio.to_thread(
+            network.wait_for,
+            lambda: StepKind.TAX in deal.signed("tax"),
+            "the step in its party's books",
+        )
         assert not signing.done(), "it waits for parties that do not answer"
         signing.cancel()
         await asyncio.gather(signing, return_exceptions=True)
@@ -583,7 +719,11 @@ def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_part
         asyncio.run(killed_once_it_is_kept())
     finally:
         tax.peers.silent.clear()
-    (operation,) = {each.operation for each in service.signed_steps(tax.context, deal.id) if each.step == Step.TAX}
+    (operation,) = {
+        signed_step.operation
+        for signed_step in service.signed_steps(tax.context, deal.id)
+        if signed_step.step == StepKind.TAX
+    }
     tax.done(operation)
     network.sync()
     others = [name for name in PARTIES if name != "tax"]
@@ -592,10 +732,12 @@ def test_a_step_whose_sender_was_killed_before_handing_it_out_reaches_every_part
     assert all(deal.signed(name) == deal.signed("tax") for name in others)
 
 
-def test_what_the_chain_took_is_taken_from_a_member_suspended_since(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
+def test_what_the_chain_took_is_taken_from_a_member_suspended_since(
+    network: Network, deal: Drawn
+) -> None:
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
     with cut_off(network, "bank", "registrar"):
-        deal.take(Step.MORTGAGE)
+        deal.take(StepKind.MORTGAGE)
     with suspended(network, "bank"):
         network.sync()
         deal.delivered()
@@ -603,16 +745,18 @@ def test_what_the_chain_took_is_taken_from_a_member_suspended_since(network: Net
 
 
 @contextmanager
-def altered(network: Network, deal: Drawn, alter: Callable[[Any, Drawn, SignedStep], None]) -> Iterator[None]:
+def altered(
+    network: Network, deal: Drawn, alter: Callable[[Any, Drawn, StepRow], None]
+) -> Iterator[None]:
     """The tax authority's books have something else for its step."""
     database = network["tax"].context.database
-    right = deal.signed("tax")[Step.TAX]
+    right = deal.signed("tax")[StepKind.TAX]
 
     def change(session: Any) -> None:
-        alter(network, deal, session.get_one(SignedStep, (deal.id, int(Step.TAX))))
+        alter(network, deal, session.get_one(StepRow, (deal.id, int(StepKind.TAX))))
 
     def put_right(session: Any) -> None:
-        row = session.get_one(SignedStep, (deal.id, int(Step.TAX)))
+        row = session.get_one(StepRow, (deal.id, int(StepKind.TAX)))
         row.statement, row.signature, row.record, row.salt = right[:4]
 
     database.write(change)
@@ -622,22 +766,24 @@ def altered(network: Network, deal: Drawn, alter: Callable[[Any, Drawn, SignedSt
         database.write(put_right)
 
 
-def _another_record(network: Network, deal: Drawn, row: SignedStep) -> None:
+def _another_record(network: Network, deal: Drawn, row: StepRow) -> None:
     row.record = {**(row.record or {}), "total": "1"}
 
 
-def _another_statement(network: Network, deal: Drawn, row: SignedStep) -> None:
+def _another_statement(network: Network, deal: Drawn, row: StepRow) -> None:
     record, salt = service.taxes(network["tax"].context, deal.id), secrets.token_bytes(32)
-    statement = replace(DealStep.from_json(row.statement), content=commit(salt, STEP_DOMAIN, record))
+    statement = replace(
+        DealStep.from_json(row.statement), content=commit(salt, STEP_DOMAIN, record)
+    )
     row.statement, row.record, row.salt = statement.to_json(), record, salt
     row.signature = network["tax"].sign(statement, KeyPurpose.STATEMENT)
 
 
-def _another_step(network: Network, deal: Drawn, row: SignedStep) -> None:
-    row.statement = replace(DealStep.from_json(row.statement), step=int(Step.NOTARY)).to_json()
+def _another_step(network: Network, deal: Drawn, row: StepRow) -> None:
+    row.statement = replace(DealStep.from_json(row.statement), step=int(StepKind.NOTARY)).to_json()
 
 
-def _no_json_of_ours(network: Network, deal: Drawn, row: SignedStep) -> None:
+def _no_json_of_ours(network: Network, deal: Drawn, row: StepRow) -> None:
     row.record = {"total": 2**60}
 
 
@@ -654,60 +800,73 @@ def test_a_party_that_answers_with_something_else_than_the_chain_has_is_refused_
     network: Network, deal: Drawn, caplog: pytest.LogCaptureFixture, alter: Any, code: str
 ) -> None:
     tax, registrar, clock = network["tax"], network["registrar"], Hand()
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
     with cut_off(network, "tax", "registrar"):
-        deal.take(Step.TAX)
-    delivery = Delivery(registrar.context, clock=clock)
+        deal.take(StepKind.TAX)
+    delivery = StepDelivery(registrar.context, clock=clock)
     before = deal.signed("registrar")
 
     def noticed() -> list[str]:
-        return [vars(each)["peer"] for each in caplog.records if each.name == "qiaolian.deals" and vars(each)["code"] == code]
+        return [
+            vars(record)["peer"]
+            for record in caplog.records
+            if record.name == "qiaolian.deals" and vars(record)["code"] == code
+        ]
 
     with altered(network, deal, alter):
         goes_on(network, delivery, clock, lambda: bool(noticed()))
         for _ in range(3):
             asyncio.run(delivery.round())
-            clock.seconds += LONGEST_PAUSE
+            clock.seconds += MAX_PAUSE
         assert deal.asked_by("registrar") >= 4
         assert noticed() == [tax.member], "told once, not at each try"
         assert deal.signed("registrar") == before
     goes_on(network, delivery, clock, lambda: deal.signed("registrar") == deal.signed("tax"))
 
 
-def test_a_step_that_is_refused_does_not_keep_the_others_of_its_party(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
+def test_a_step_that_is_refused_does_not_keep_the_others_of_its_party(
+    network: Network, sale: Sale, person: Callable[[], Any]
+) -> None:
     registrar, clock = network["registrar"], Hand()
     deals = [sale.draw_up(), put_up(network, person(), person()).draw_up()]
     for deal in deals:
-        deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
+        deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
         with cut_off(network, "tax", "registrar"):
-            deal.take(Step.TAX)
+            deal.take(StepKind.TAX)
     with altered(network, deals[0], _another_record):
-        goes_on(network, Delivery(registrar.context, clock=clock), clock, lambda: deals[1].records("registrar")["tax"] is not None)
+        goes_on(
+            network,
+            StepDelivery(registrar.context, clock=clock),
+            clock,
+            lambda: deals[1].records("registrar")["tax"] is not None,
+        )
         assert deals[0].records("registrar")["tax"] is None
 
 
-def test_a_supervisor_asks_nobody_for_steps_it_is_no_party_of(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER, Step.BUYER)
-    assert [each[1] for each in deal.signed("supervisor").values()] == [None, None]
-    asyncio.run(Delivery(network["supervisor"].context).round())
+def test_a_supervisor_asks_nobody_for_steps_it_is_no_party_of(
+    network: Network, deal: Drawn
+) -> None:
+    deal.take(StepKind.SELLER, StepKind.BUYER)
+    assert [item[1] for item in deal.signed("supervisor").values()] == [None, None]
+    asyncio.run(StepDelivery(network["supervisor"].context).round())
     assert deal.asked_by("supervisor") == 0
 
 
 def test_pauses_double_between_two_bounds_and_end_with_success() -> None:
-    pauses = Pauses(first=1.0, longest=5.0)
+    pauses = Backoff(first=1.0, longest=5.0)
     now, waited = 0.0, []
-    assert pauses.over("it", now)
+    assert pauses.is_due("it", now)
     for _ in range(5):
-        pauses.longer("it", now)
+        pauses.failed("it", now)
         start = now
-        while not pauses.over("it", now):
+        while not pauses.is_due("it", now):
             now += 0.5
         waited.append(now - start)
     assert waited == [1.0, 2.0, 4.0, 5.0, 5.0]
-    assert pauses.over("other", 0.0)
-    pauses.longer("it", now)
-    pauses.end("it")
-    assert pauses.over("it", now)
+    assert pauses.is_due("other", 0.0)
+    pauses.failed("it", now)
+    pauses.succeeded("it")
+    assert pauses.is_due("it", now)
 
 
 def handed(network: Network, deal: Drawn, caller: str, to: str, body: dict[str, Any]) -> Any:
@@ -717,8 +876,10 @@ def handed(network: Network, deal: Drawn, caller: str, to: str, body: dict[str, 
 
 
 def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT, Step.TAX)
-    body = service.step_of(network["tax"].context, network["bank"].member, deal.id, int(Step.TAX))
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
+    body = service.step_of(
+        network["tax"].context, network["bank"].member, deal.id, int(StepKind.TAX)
+    )
     with refused(network, "wrong_party"):
         handed(network, deal, "bank", "registrar", body)
     with refused(network, "record_differs"):
@@ -727,19 +888,25 @@ def test_what_a_party_hands_on_is_checked_by_who_takes_it(network: Network, deal
         handed(network, deal, "tax", "bank", body | {"salt": "0x" + "00" * 32})
     with refused(network, "signature_malformed"):
         handed(network, deal, "tax", "bank", body | {"signature": "0x" + "11" * 65})
-    other = network["tax"].sign(replace(deal.people(Step.TAX), content=secrets.token_bytes(32)), KeyPurpose.STATEMENT)
+    other = network["tax"].sign(
+        replace(deal.people(StepKind.TAX), content=secrets.token_bytes(32)), KeyPurpose.STATEMENT
+    )
     with refused(network, "wrong_signer"):
         handed(network, deal, "tax", "bank", body | {"signature": "0x" + other.hex()})
     assert handed(network, deal, "tax", "bank", body) == {"taken": True}
 
 
-def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER)
+def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(
+    network: Network, deal: Drawn
+) -> None:
+    deal.take(StepKind.SELLER)
     stranger = next(name for name in network.nodes if name not in PARTIES and name != "operator")
     with pytest.raises(QiaolianError) as caught:
-        service.step_of(network["agency"].context, network[stranger].member, deal.id, int(Step.SELLER))
+        service.step_of(
+            network["agency"].context, network[stranger].member, deal.id, int(StepKind.SELLER)
+        )
     assert caught.value.code == "deal_of_others"
-    path = f"/v1/peer/deals/0x{deal.id.hex()}/steps/{int(Step.SELLER)}"
+    path = f"/v1/peer/deals/0x{deal.id.hex()}/steps/{int(StepKind.SELLER)}"
     for asking in set(network.nodes) - set(PARTIES):
         with pytest.raises(QiaolianError) as caught:
             asyncio.run(network[asking].peers.get(network["agency"].member, path))
@@ -747,11 +914,15 @@ def test_strangers_to_a_deal_are_handed_nothing_and_hand_in_nothing(network: Net
     shared = service._shared(service.find(network["agency"].context, deal.id))
     for caller, to in ((stranger, "tax"), ("bank", "tax"), ("agency", stranger)):
         with pytest.raises(QiaolianError) as caught:
-            asyncio.run(network[to].answer("POST", "/v1/peer/deals", shared, {"x-member": network[caller].member}))
+            asyncio.run(
+                network[to].answer(
+                    "POST", "/v1/peer/deals", shared, {"x-member": network[caller].member}
+                )
+            )
         assert caught.value.code == "deal_of_others"
 
 
-# --- What no deal is drawn up from ----------------------------------------------------------------------------------------------
+# --- What no deal is drawn up from ----------------------------------------------------------------
 
 
 def resigned(network: Network, held: CertifiedKey, **changed: Any) -> CertifiedKey:
@@ -774,7 +945,11 @@ def _own_certificate(network: Network, sale: Sale, person: Any) -> dict[str, Any
 
 
 def _borrowed_certificate(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
-    return {"buyer": CertifiedKey(replace(sale.buyer_key.certificate, key=person.address), sale.buyer_key.signature)}
+    return {
+        "buyer": CertifiedKey(
+            replace(sale.buyer_key.certificate, key=person.address), sale.buyer_key.signature
+        )
+    }
 
 
 def _expired_certificate(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
@@ -795,7 +970,10 @@ def _agents_title(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
 
 def _old_title(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
     title = replace(sale.title, expires_at=now() - 1)
-    return {"title": title, "title_signature": network["registrar"].sign(title, KeyPurpose.STATEMENT)}
+    return {
+        "title": title,
+        "title_signature": network["registrar"].sign(title, KeyPurpose.STATEMENT),
+    }
 
 
 def _past(network: Network, sale: Sale, person: Any) -> dict[str, Any]:
@@ -873,39 +1051,45 @@ def _agents_own_loan(network: Network, sale: Sale, person: Any) -> dict[str, Any
         (_agents_own_loan, "party_role_wrong"),
     ],
 )
-def test_no_deal_is_drawn_up_from(network: Network, sale: Sale, person: Callable[[], Any], change: Any, code: str) -> None:
+def test_no_deal_is_drawn_up_from(
+    network: Network, sale: Sale, person: Callable[[], Any], change: Any, code: str
+) -> None:
     wanted = sale.wanted(**change(network, sale, person()))
     with refused(network, code):
         asyncio.run(service.create(network["agency"].context, wanted))
 
 
-# --- One deal a unit ------------------------------------------------------------------------------------------------------------
+# --- One deal a unit ------------------------------------------------------------------------------
 
 
-def test_a_unit_in_an_open_deal_is_not_sold_a_second_time(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
+def test_a_unit_in_an_open_deal_is_not_sold_a_second_time(
+    network: Network, sale: Sale, person: Callable[[], Any]
+) -> None:
     buyer = CertifiedKey(*network.certify("registrar", person(), "deal"))
     first, second = sale.draw_up(), sale.draw_up(buyer=buyer)
-    first.take(Step.SELLER)
+    first.take(StepKind.SELLER)
     with refused(network, "unit_in_deal"):
         asyncio.run(service.create(network["agency"].context, sale.wanted(buyer=buyer)))
     with refused(network, "unit_in_deal"):
-        second.hand_in(Step.SELLER)
+        second.hand_in(StepKind.SELLER)
     assert (second.states(), second.word.opened_at) == ({"draft"}, 0)
     assert open_deal(network, sale.title.unit) == first.id
-    first.take(Step.BUYER, Step.AGENT, Step.TAX)
-    assert first.word.done(Step.TAX)
+    first.take(StepKind.BUYER, StepKind.AGENT, StepKind.TAX)
+    assert first.word.done(StepKind.TAX)
 
 
-def test_a_deal_that_is_over_by_the_nodes_clock_takes_no_signature(network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deal_that_is_over_by_the_nodes_clock_takes_no_signature(
+    network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     later_clock(monkeypatch, network, 2 * DAY)
-    for step in (Step.SELLER, Step.BUYER):
+    for step in (StepKind.SELLER, StepKind.BUYER):
         with refused(network, "deal_over"):
             deal.hand_in(step)
     with refused(network, "deal_over"):
-        deal.sign(Step.AGENT)
+        deal.sign(StepKind.AGENT)
 
 
-# --- Holds ----------------------------------------------------------------------------------------------------------------------
+# --- Holds ----------------------------------------------------------------------------------------
 
 
 def hold(network: Network, sale: Sale, *, placed: bool) -> Any:
@@ -918,32 +1102,36 @@ def hold(network: Network, sale: Sale, *, placed: bool) -> Any:
     return made
 
 
-def test_a_hold_stops_titles_new_deals_and_every_step_until_it_is_lifted(network: Network, deal: Drawn) -> None:
+def test_a_hold_stops_titles_new_deals_and_every_step_until_it_is_lifted(
+    network: Network, deal: Drawn
+) -> None:
     sale, registrar = deal.sale, network["registrar"].context
     drawn_before = sale.draw_up()
-    deal.take(Step.SELLER)
+    deal.take(StepKind.SELLER)
     made = hold(network, sale, placed=True)
     assert network.ledger.property.hold(network["registrar"].member, sale.title.unit).held
     assert "Pengjiang" not in json.dumps(made["hold"])
     with refused(network, "unit_held"):
-        register.issue_title(registrar, sale.number, owner_key=sale.seller.address, not_after=now() + DAY)
+        register.issue_title(
+            registrar, sale.number, owner_key=sale.seller.address, not_after=now() + DAY
+        )
     with refused(network, "unit_held"):
         sale.draw_up()
     with refused(network, "unit_held"):
-        drawn_before.hand_in(Step.SELLER)
+        drawn_before.hand_in(StepKind.SELLER)
     with refused(network, "unit_held"):
-        deal.hand_in(Step.BUYER)
+        deal.hand_in(StepKind.BUYER)
     with refused(network, "unit_held"):
-        deal.sign(Step.AGENT)
-    statement = deal.people(Step.BUYER)
+        deal.sign(StepKind.AGENT)
+    statement = deal.people(StepKind.BUYER)
     with refused(network, "unit_held"):
         deal.simulate(statement, sale.buyer.sign(statement, network.deployment))
     hold(network, sale, placed=False)
-    deal.take(*(step for step in Step if step > Step.SELLER))
+    deal.take(*(step for step in StepKind if step > StepKind.SELLER))
     assert deal.states() == {"registered"}
 
 
-# --- The API --------------------------------------------------------------------------------------------------------------------
+# --- The API --------------------------------------------------------------------------------------
 
 ALL = {"system", "clerk", "officer", "auditor", "administrator"}
 GUARDED = {
@@ -972,7 +1160,9 @@ BODIES: dict[str, Any] = {
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
 def test_each_endpoint_is_for_its_roles(network: Network, method: str, path: str) -> None:
-    """Of a deal nobody knows, so that whoever may call gets another refusal than one about the role."""
+    """Of a deal nobody knows, so that whoever may call gets another refusal than one about the
+    role.
+    """
     url = path.replace("{deal}", "0x" + "ab" * 32)
     body = BODIES.get(path, {}) if method == "POST" else None
 

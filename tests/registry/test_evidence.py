@@ -1,4 +1,6 @@
-"""Logs: what was said enters once and in order, heads are anchored and cosigned, and a log that forks, shrinks or lies is caught."""
+"""Logs: what was said enters once and in order, heads are anchored and cosigned, and a log that
+forks, shrinks or lies is caught.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from chain import checkpoint, merkle
-from chain.checkpoint import Checkpoint
 from chain.context import Context
-from chain.crypto import new_private_key
-from chain.database import Database
-from chain.eip712 import encode_code
-from chain.errors import NotIncluded, QiaolianError
-from chain.keys import Ed25519Signer, Secp256k1Signer
+from chain.core.crypto import new_private_key
+from chain.core.database import Database
+from chain.core.errors import NotIncluded, QiaolianError
+from chain.ethereum.eip712 import encode_code
+from chain.ethereum.records import LogRecord
+from chain.keys.files import Ed25519Signer, Secp256k1Signer
+from chain.log import checkpoint, merkle
+from chain.log.checkpoint import Checkpoint
 from chain.outbox.store import OutboxCall
-from chain.statements import Algorithm, KeyPurpose
-from chain.words import LogWord
+from chain.statements.types import Algorithm, KeyPurpose
 from registry.evidence import service
 from registry.evidence.store import LogAnchor, LogEntry, LogHead
 from registry.idempotency import nonce_for
@@ -36,7 +38,11 @@ from tests.registry.conftest import Network, Node
 def say(node: Node, count: int = 1) -> list[bytes]:
     """New entries waiting to enter the node's log; their digests."""
     digests = [secrets.token_bytes(32) for _ in range(count)]
-    node.context.database.write(lambda session: service.append_all(session, [("Test", each) for each in digests], at=node.context.now()))
+    node.context.database.write(
+        lambda session: service.append_all(
+            session, [("Test", digest) for digest in digests], at=node.context.now()
+        )
+    )
     return digests
 
 
@@ -57,7 +63,7 @@ def code_of(call: Any) -> str:
     return caught.value.code
 
 
-# --- Entries --------------------------------------------------------------------------------------------------------------------
+# --- Entries --------------------------------------------------------------------------------------
 
 
 def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Network) -> None:
@@ -67,8 +73,11 @@ def test_entries_enter_in_order_and_each_is_proved_to_be_in_the_head(network: Ne
     head = head_of(node)
     assert head.size >= before + 13
     with node.context.database.read() as session:
-        rows = [session.scalars(sa.select(LogEntry).where(LogEntry.digest == each)).one() for each in digests]
-        assert [each.index for each in rows] == sorted(each.index for each in rows)
+        rows = [
+            session.scalars(sa.select(LogEntry).where(LogEntry.digest == digest)).one()
+            for digest in digests
+        ]
+        assert [entry.index for entry in rows] == sorted(entry.index for entry in rows)
         for row in rows:
             path = merkle.inclusion_proof(row.index, head.size, service._subtree(session))
             merkle.require_included(row.leaf, row.index, head.size, head.root, path)
@@ -98,13 +107,28 @@ def test_a_head_is_signed_once_and_grows_by_appending_alone(network: Network) ->
     assert head_of(node) == first
     say(node, 6)
     second = head_of(node)
-    merkle.require_consistent(first.size, first.root, second.size, second.root, service.consistency(node.context, first.size, second.size))
+    merkle.require_consistent(
+        first.size,
+        first.root,
+        second.size,
+        second.root,
+        service.consistency(node.context, first.size, second.size),
+    )
     with pytest.raises(NotIncluded):
-        merkle.require_consistent(first.size, second.root, second.size, second.root, service.consistency(node.context, first.size, second.size))
-    assert code_of(lambda: service.consistency(node.context, first.size, second.size + 10_000)) == "head_unknown"
+        merkle.require_consistent(
+            first.size,
+            second.root,
+            second.size,
+            second.root,
+            service.consistency(node.context, first.size, second.size),
+        )
+    assert (
+        code_of(lambda: service.consistency(node.context, first.size, second.size + 10_000))
+        == "head_unknown"
+    )
 
 
-# --- Anchors --------------------------------------------------------------------------------------------------------------------
+# --- Anchors --------------------------------------------------------------------------------------
 
 
 def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Network) -> None:
@@ -119,7 +143,10 @@ def test_an_entry_is_proved_once_its_anchor_is_on_the_chain(network: Network) ->
     merkle.require_included(found.leaf, found.index, found.size, head.root, found.path)
     assert json.loads(found.leaf)["digest"] == "0x" + digest.hex()
     size, root = found.proofs
-    assert (LogWord.decode(size.value).size, root.value) == (head.size, int.from_bytes(head.root, "big"))
+    assert (LogRecord.decode(size.value).size, root.value) == (
+        head.size,
+        int.from_bytes(head.root, "big"),
+    )
 
 
 def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network: Network) -> None:
@@ -128,14 +155,20 @@ def test_each_anchor_is_proved_in_its_own_block_though_another_followed(network:
         digests += say(node)
         head = head_of(node)
         assert service.anchor_if_due(node.context, at_once=True)
-        node.done(f"anchor/{service.INCARNATION}/{head.size}")
-    assert service.settle_anchors(node.context) == 2
-    first, second = (service.anchored_entry(node.context, each) for each in digests)
-    heights = [LogWord.decode(each.proofs[0].value).anchored_at for each in (first, second)]
+        node.done(f"anchor/{service.LOG_EPOCH}/{head.size}")
+    assert service.complete_anchors(node.context) == 2
+    first, second = (service.anchored_entry(node.context, digest) for digest in digests)
+    heights = [LogRecord.decode(entry.proofs[0].value).anchored_at for entry in (first, second)]
     assert heights[0] < heights[1], "the earliest anchor that includes an entry shows it"
     assert service.anchored_entries(node.context, digests[:1], before=heights[1])[0] == first
-    assert code_of(lambda: service.anchored_entries(node.context, digests[1:], before=heights[1])) == "key_ended"
-    assert code_of(lambda: service.anchored_entries(node.context, digests[1:], up_to=heights[0])) == "entry_not_anchored"
+    assert (
+        code_of(lambda: service.anchored_entries(node.context, digests[1:], before=heights[1]))
+        == "key_ended"
+    )
+    assert (
+        code_of(lambda: service.anchored_entries(node.context, digests[1:], up_to=heights[0]))
+        == "entry_not_anchored"
+    )
 
 
 def test_an_anchor_is_asked_for_once(network: Network) -> None:
@@ -158,7 +191,9 @@ def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Network) -> 
         assert last is not None
 
     def simulate(size: int) -> None:
-        address, data = network.ledger.encode("EvidenceLog", "anchor", service.INCARNATION, size, secrets.token_bytes(32))
+        address, data = network.ledger.encode(
+            "EvidenceLog", "anchor", service.LOG_EPOCH, size, secrets.token_bytes(32)
+        )
         network.ledger.simulate(address, data, sender=node.context.transaction_address)
 
     assert code_of(lambda: simulate(last.size - 1)) == "log_shrinks"
@@ -168,14 +203,21 @@ def test_the_chain_takes_no_shorter_log_and_no_second_root(network: Network) -> 
 
 def put_back(node: Node, path: Path) -> Any:
     """A node over a copy of its database as it is now, to go on from later as from an old backup."""
-    with sqlite3.connect(node.context.database.engine.url.database) as now, sqlite3.connect(path) as copy:
+    with (
+        sqlite3.connect(node.context.database.engine.url.database) as now,
+        sqlite3.connect(path) as copy,
+    ):
         now.backup(copy)
     settings = {**node.context.settings, "peers": tuple(node.context.settings["log_keys"])}
-    context = dataclasses.replace(node.context, database=Database(f"sqlite:///{path}"), ports={}, settings=settings)
+    context = dataclasses.replace(
+        node.context, database=Database(f"sqlite:///{path}"), ports={}, settings=settings
+    )
     return SimpleNamespace(context=context)
 
 
-def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it_grows(network: Network, tmp_path: Path) -> None:
+def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it_grows(
+    network: Network, tmp_path: Path
+) -> None:
     node = network["registrar"]
     say(node, 2)
     node.anchor()
@@ -185,7 +227,7 @@ def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it
     assert code_of(lambda: service.make_checkpoint(old.context)) == "log_behind_chain"
     say(old, 20)
     assert code_of(lambda: service.make_checkpoint(old.context)) == "log_behind_chain"
-    old.context.database.write(service.enter_pending)
+    old.context.database.write(service.integrate_pending)
     assert service.log_size(old.context) > service.log_size(node.context)
     assert code_of(lambda: service.require_current(old.context)) == "log_behind_chain"
     service.require_current(node.context)
@@ -193,7 +235,7 @@ def test_a_database_put_back_from_before_an_anchor_signs_no_head_however_long_it
 
 def refused_anchor(context: Context, head: LogHead, code: str) -> None:
     """What the node stores when a chain node says that the chain refused an anchor."""
-    operation = f"anchor/{service.INCARNATION}/{head.size}"
+    operation = f"anchor/{service.LOG_EPOCH}/{head.size}"
 
     def change(session: Session) -> None:
         waits = {"height": None, "header": None, "proof": None}
@@ -223,17 +265,21 @@ def newest_head(context: Context) -> LogHead:
 
 
 @pytest.mark.parametrize("code", ["log_shrinks", "root_conflict"])
-def test_a_chain_nodes_word_that_an_anchor_was_refused_stops_no_log(network: Network, code: str) -> None:
+def test_a_chain_nodes_word_that_an_anchor_was_refused_stops_no_log(
+    network: Network, code: str
+) -> None:
     node = network["tax"]
     say(node)
     node.anchor()
     refused_anchor(node.context, newest_head(node.context), code)
-    service.settle_anchors(node.context)
+    service.complete_anchors(node.context)
     assert service.anchor_if_due(node.context, at_once=True), "it is asked for again"
     node.anchor()
 
 
-def test_a_refused_anchor_stops_a_log_that_the_chain_is_proved_to_know_otherwise(network: Network, tmp_path: Path) -> None:
+def test_a_refused_anchor_stops_a_log_that_the_chain_is_proved_to_know_otherwise(
+    network: Network, tmp_path: Path
+) -> None:
     node = network["registrar"]
     say(node, 2)
     node.anchor()
@@ -241,18 +287,22 @@ def test_a_refused_anchor_stops_a_log_that_the_chain_is_proved_to_know_otherwise
     say(node, 2)
     node.anchor()
     refused_anchor(old.context, newest_head(old.context), "log_shrinks")
-    assert code_of(lambda: service.settle_anchors(old.context)) == "anchor_refused"
+    assert code_of(lambda: service.complete_anchors(old.context)) == "anchor_refused"
     old.context.database.close()
 
 
-def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(network: Network, watched: Any, tmp_path: Path) -> None:
+def test_a_database_put_back_from_after_the_last_anchor_is_told_by_a_witness(
+    network: Network, watched: Any, tmp_path: Path
+) -> None:
     watched.anchor()
     old = put_back(watched, tmp_path / "old.db")
     say(watched, 2)
     head_of(watched)
     watch(network, "bank")
     service.require_current(old.context)
-    assert code_of(lambda: asyncio.run(service.require_witnessed(old.context))) == "log_behind_witness"
+    assert (
+        code_of(lambda: asyncio.run(service.require_witnessed(old.context))) == "log_behind_witness"
+    )
     asyncio.run(service.require_witnessed(put_back(watched, tmp_path / "new.db").context))
 
 
@@ -261,7 +311,10 @@ def test_a_supervisor_that_shows_no_head_of_the_logs_own_stops_nobody(
     network: Network, watched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     old = put_back(watched, tmp_path / "old.db")
-    forged = checkpoint.sign(Checkpoint(service.origin(watched.context), 10**6, secrets.token_bytes(32)), network["tax"].log)
+    forged = checkpoint.sign(
+        Checkpoint(service.origin(watched.context), 10**6, secrets.token_bytes(32)),
+        network["tax"].log,
+    )
 
     async def lie(member: str, path: str) -> Any:
         return {"note": forged} if answer == {"note": None} else answer
@@ -270,10 +323,12 @@ def test_a_supervisor_that_shows_no_head_of_the_logs_own_stops_nobody(
     asyncio.run(service.require_witnessed(old.context))
 
 
-# --- Witnesses ------------------------------------------------------------------------------------------------------------------
+# --- Witnesses ------------------------------------------------------------------------------------
 
 
-def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(network: Network) -> None:
+def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(
+    network: Network,
+) -> None:
     node, supervisor = network["registrar"], network["supervisor"]
     say(node, 3)
     first = head_of(node)
@@ -283,7 +338,9 @@ def test_a_witness_cosigns_what_extends_what_it_saw_and_its_line_comes_back(netw
     assert watch(network, "registrar") == second.size
     latest = service.latest_head(node.context)
     signed = checkpoint.verify(
-        latest["note"] + latest["cosignatures"], log_key=node.log.public_key, witnesses={supervisor.member: supervisor.log.public_key}
+        latest["note"] + latest["cosignatures"],
+        log_key=node.log.public_key,
+        witnesses={supervisor.member: supervisor.log.public_key},
     )
     assert set(signed.witnesses) == {supervisor.member}
     watch(network, "registrar")
@@ -299,10 +356,18 @@ def test_an_anchored_head_is_cosigned_even_when_the_log_has_grown(network: Netwo
     watch(network, "registrar")
     found = service.anchored_entry(node.context, digest)
     keys = {supervisor.member: supervisor.log.public_key}
-    assert set(checkpoint.verify(found.note, log_key=node.log.public_key, witnesses=keys).witnesses) == {supervisor.member}
+    assert set(
+        checkpoint.verify(found.note, log_key=node.log.public_key, witnesses=keys).witnesses
+    ) == {supervisor.member}
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, network: Network, changed: Any, *, path: str = "/v1/peer/log/head") -> None:
+def answering(
+    monkeypatch: pytest.MonkeyPatch,
+    network: Network,
+    changed: Any,
+    *,
+    path: str = "/v1/peer/log/head",
+) -> None:
     """Let every log that the supervisor asks give another answer at this path."""
     peers = network["supervisor"].peers
     get = peers.get
@@ -325,12 +390,18 @@ def watched(network: Network) -> Any:
 
 def signed_head(node: Node, size: int, root: bytes | None = None) -> dict[str, Any]:
     """A head that the log itself signed, of any size and root."""
-    note = checkpoint.sign(Checkpoint(service.origin(node.context), size, root or secrets.token_bytes(32)), node.log)
+    note = checkpoint.sign(
+        Checkpoint(service.origin(node.context), size, root or secrets.token_bytes(32)), node.log
+    )
     return {"note": note, "cosignatures": "", "size": size, "anchored": []}
 
 
-@pytest.mark.parametrize("longer", [-1, 0, 3], ids=["shrunk", "another root at the same size", "another history"])
-def test_a_log_that_forks_is_caught_and_both_heads_are_kept(network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch, longer: int) -> None:
+@pytest.mark.parametrize(
+    "longer", [-1, 0, 3], ids=["shrunk", "another root at the same size", "another history"]
+)
+def test_a_log_that_forks_is_caught_and_both_heads_are_kept(
+    network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch, longer: int
+) -> None:
     say(watched, 5)
     head_of(watched)
     seen = watch(network, "bank")
@@ -350,9 +421,14 @@ def test_a_log_that_forks_is_caught_and_both_heads_are_kept(network: Network, wa
     assert listed == kept
 
 
-def test_a_witness_cosigns_no_head_the_log_did_not_sign(network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_witness_cosigns_no_head_the_log_did_not_sign(
+    network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     head = service.latest_head(watched.context)
-    forged = checkpoint.sign(Checkpoint(service.origin(watched.context), head["size"], secrets.token_bytes(32)), network["tax"].log)
+    forged = checkpoint.sign(
+        Checkpoint(service.origin(watched.context), head["size"], secrets.token_bytes(32)),
+        network["tax"].log,
+    )
     answering(monkeypatch, network, lambda _: {"note": forged, "anchored": []})
     assert code_of(lambda: watch(network, "bank")) == "checkpoint_signature"
     other = service.latest_head(network["tax"].context)["note"]
@@ -363,7 +439,9 @@ def test_a_witness_cosigns_no_head_the_log_did_not_sign(network: Network, watche
     assert code_of(lambda: watch(network, "bank")) == "log_origin_wrong"
 
 
-def test_a_log_that_gives_no_path_between_its_heads_is_not_cosigned(network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_gives_no_path_between_its_heads_is_not_cosigned(
+    network: Network, watched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     say(watched, 2)
     head_of(watched)
     answering(monkeypatch, network, lambda _: {"path": None}, path="/v1/peer/log/consistency")
@@ -372,30 +450,52 @@ def test_a_log_that_gives_no_path_between_its_heads_is_not_cosigned(network: Net
     assert code_of(lambda: watch(network, "bank")) == "log_forked"
 
 
-def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(network: Network, watched: Any) -> None:
-    head, supervisor, tax = service.latest_head(watched.context), network["supervisor"], network["tax"]
+def test_a_cosignature_is_kept_only_when_it_is_the_witness_own(
+    network: Network, watched: Any
+) -> None:
+    head, supervisor, tax = (
+        service.latest_head(watched.context),
+        network["supervisor"],
+        network["tax"],
+    )
     forged = checkpoint.cosign(head["note"], tax.member, supervisor.log, timestamp=1)
-    assert code_of(lambda: service.take_cosignature(watched.context, tax.member, head["size"], forged)) == "checkpoint_signature"
+    assert (
+        code_of(
+            lambda: service.store_cosignature(watched.context, tax.member, head["size"], forged)
+        )
+        == "checkpoint_signature"
+    )
     right = checkpoint.cosign(head["note"], tax.member, tax.log, timestamp=1)
-    assert code_of(lambda: service.take_cosignature(watched.context, tax.member, head["size"] + 1_000, right)) == "head_unknown"
-    service.take_cosignature(watched.context, tax.member, head["size"], right)
+    assert (
+        code_of(
+            lambda: service.store_cosignature(
+                watched.context, tax.member, head["size"] + 1_000, right
+            )
+        )
+        == "head_unknown"
+    )
+    service.store_cosignature(watched.context, tax.member, head["size"], right)
     assert service.latest_head(watched.context)["cosignatures"].count(tax.member) == 1
 
 
-# --- Another log key ------------------------------------------------------------------------------------------------------------
+# --- Another log key ------------------------------------------------------------------------------
 
 
 def add_log_key(network: Network, node: Node) -> Ed25519Signer:
     """Another live LOG key of a member."""
     fresh = Ed25519Signer(secrets.token_bytes(32))
-    network.execute("addKey", node.member, (fresh.fingerprint, int(KeyPurpose.LOG), int(Algorithm.ED25519)))
+    network.execute(
+        "addKey", node.member, (fresh.fingerprint, int(KeyPurpose.LOG), int(Algorithm.ED25519))
+    )
     network.sync()
     return fresh
 
 
 @pytest.fixture
 def rekeyed(network: Network) -> tuple[Node, Ed25519Signer]:
-    """The agency's log, seen by the supervisor under its first key, now signed with another; the first key, which has ended."""
+    """The agency's log, seen by the supervisor under its first key, now signed with another; the
+    first key, which has ended.
+    """
     node = network["agency"]
     old, fresh = node.context.log_signer, add_log_key(network, node)
     say(node, 3)
@@ -408,7 +508,9 @@ def rekeyed(network: Network) -> tuple[Node, Ed25519Signer]:
     return node, old
 
 
-def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(network: Network, rekeyed: tuple[Node, Ed25519Signer]) -> None:
+def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(
+    network: Network, rekeyed: tuple[Node, Ed25519Signer]
+) -> None:
     node, old = rekeyed
     size = service.log_size(node.context)
     assert head_of(node).size == size, "the entry that begins it is made once"
@@ -418,8 +520,14 @@ def test_a_log_under_another_key_begins_with_a_head_that_extends_the_last_one(ne
     with node.context.database.read() as session:
         heads = list(session.scalars(sa.select(LogHead).order_by(LogHead.size)))
         anchored = set(session.scalars(sa.select(LogAnchor.size)))
-    unseen = [row.size for row in heads if row.size in anchored and network["supervisor"].member not in row.cosignatures]
-    assert any(checkpoint.signed_by(row.note, old.public_key) for row in heads if row.size in anchored)
+    unseen = [
+        row.size
+        for row in heads
+        if row.size in anchored and network["supervisor"].member not in row.cosignatures
+    ]
+    assert any(
+        checkpoint.signed_by(row.note, old.public_key) for row in heads if row.size in anchored
+    )
     assert unseen == [], "heads of the ended key are history, and cosigned"
 
 
@@ -432,7 +540,9 @@ def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(
     known = service.forks(network["supervisor"].context, PageRequest(200)).rows
 
     def stolen(at: int) -> str:
-        return checkpoint.sign(Checkpoint(service.origin(node.context), at, secrets.token_bytes(32)), old)
+        return checkpoint.sign(
+            Checkpoint(service.origin(node.context), at, secrets.token_bytes(32)), old
+        )
 
     answering(monkeypatch, network, lambda answer: {**answer, "note": stolen(size + 1)})
     assert code_of(lambda: watch(network, "agency")) == "log_key_ended"
@@ -445,11 +555,16 @@ def test_a_head_under_an_ended_log_key_proves_nothing_and_is_no_fork(
     assert watch(network, "agency") == size
 
 
-def test_a_restored_log_is_compared_with_what_a_witness_saw_under_its_earlier_key(network: Network, rekeyed: tuple[Node, Ed25519Signer]) -> None:
+def test_a_restored_log_is_compared_with_what_a_witness_saw_under_its_earlier_key(
+    network: Network, rekeyed: tuple[Node, Ed25519Signer]
+) -> None:
     node, old = rekeyed
     note = checkpoint.sign(Checkpoint(service.origin(node.context), 7, bytes(32)), old)
     assert service.read_own(node.context, note).size == 7
-    strange = checkpoint.sign(Checkpoint(service.origin(node.context), 7, bytes(32)), Ed25519Signer(secrets.token_bytes(32)))
+    strange = checkpoint.sign(
+        Checkpoint(service.origin(node.context), 7, bytes(32)),
+        Ed25519Signer(secrets.token_bytes(32)),
+    )
     assert code_of(lambda: service.read_own(node.context, strange)) == "checkpoint_signature"
 
 
@@ -460,20 +575,24 @@ def test_what_a_node_derives_for_repetitions_outlives_its_statement_key(network:
     for earlier in ([first], [first, Secp256k1Signer(new_private_key())]):
         signers = {**context.signers, KeyPurpose.STATEMENT: Secp256k1Signer(new_private_key())}
         renewed = dataclasses.replace(context, signers=signers, earlier_signers=earlier)
-        assert nonce_for(renewed, "agreement", "order-1") == nonce_for(context, "agreement", "order-1")
+        assert nonce_for(renewed, "agreement", "order-1") == nonce_for(
+            context, "agreement", "order-1"
+        )
 
 
-# --- The API --------------------------------------------------------------------------------------------------------------------
+# --- The API --------------------------------------------------------------------------------------
 
 
-def test_leaves_are_open_to_supervisors_and_heads_to_members(network: Network, watched: Any) -> None:
+def test_leaves_are_open_to_supervisors_and_heads_to_members(
+    network: Network, watched: Any
+) -> None:
     def ask(name: str, path: str) -> Any:
         return asyncio.run(watched.answer("GET", path, None, {"x-member": network[name].member}))
 
     assert ask("tax", "/v1/peer/log/head")["note"]
     assert code_of(lambda: ask("tax", "/v1/peer/log/entries?start=0&end=3")) == "log_not_open"
     leaves = ask("supervisor", "/v1/peer/log/entries?start=0&end=3")["entries"]
-    assert [set(each) for each in leaves] == [{"at", "digest", "kind"}] * 3
+    assert [set(leaf) for leaf in leaves] == [{"at", "digest", "kind"}] * 3
     with pytest.raises(QiaolianError):
         asyncio.run(watched.answer("GET", "/v1/peer/log/head", None, {}))
 
@@ -486,9 +605,13 @@ def test_leaves_are_open_to_supervisors_and_heads_to_members(network: Network, w
         ("POST", "/v1/log/anchor", {"auditor", "administrator"}),
     ],
 )
-def test_each_endpoint_is_for_its_roles(network: Network, method: str, path: str, allowed: set[str]) -> None:
+def test_each_endpoint_is_for_its_roles(
+    network: Network, method: str, path: str, allowed: set[str]
+) -> None:
     for role in (None, "system", "clerk", "officer", "auditor", "administrator"):
         if role in allowed:
             assert network["bank"].call(method, path, role=role) is not None
         else:
-            assert code_of(lambda role=role: network["bank"].call(method, path, role=role)) == ("role_missing" if role else "access_token_missing")
+            assert code_of(lambda role=role: network["bank"].call(method, path, role=role)) == (
+                "role_missing" if role else "access_token_missing"
+            )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chain.errors import Forbidden, QiaolianError
+from chain.core.errors import Forbidden, QiaolianError
 from nodes.workers import witness as witnessing
 from nodes.workers.witness import WitnessWorker
 from registry import fanout
@@ -23,7 +23,9 @@ def outcomes_of(work: Any, *keys: str, seconds: float = 30.0) -> dict[str, Any]:
     return asyncio.run(fanout.for_each(keys, work, seconds=seconds))
 
 
-def test_a_refusal_an_unreadable_answer_and_silence_are_each_the_outcome_of_one_member_alone() -> None:
+def test_a_refusal_an_unreadable_answer_and_silence_are_each_the_outcome_of_one_member_alone() -> (
+    None
+):
     async def work(member: str) -> str:
         if member == "refuses":
             raise Forbidden("not_party", "No.")
@@ -35,8 +37,16 @@ def test_a_refusal_an_unreadable_answer_and_silence_are_each_the_outcome_of_one_
         return member.upper()
 
     found = outcomes_of(work, "refuses", "nonsense", "silent", "good", seconds=0.5)
-    codes = {member: outcome.code for member, outcome in found.items() if isinstance(outcome, QiaolianError)}
-    assert codes == {"refuses": "not_party", "nonsense": "peer_answer_unreadable", "silent": "peer_timeout"}
+    codes = {
+        member: outcome.code
+        for member, outcome in found.items()
+        if isinstance(outcome, QiaolianError)
+    }
+    assert codes == {
+        "refuses": "not_party",
+        "nonsense": "peer_answer_unreadable",
+        "silent": "peer_timeout",
+    }
     assert found["good"] == "GOOD"
 
 
@@ -90,33 +100,59 @@ def test_a_member_whose_head_is_nonsense_does_not_stop_the_witness_for_those_aft
     peers, get = supervisor.peers, supervisor.peers.get
 
     async def lie(member: str, path: str) -> Any:
-        return answer if member == liar.member and path == "/v1/peer/log/head" else await get(member, path)
+        return (
+            answer
+            if member == liar.member and path == "/v1/peer/log/head"
+            else await get(member, path)
+        )
 
     monkeypatch.setattr(peers, "get", lie)
     say(honest)
     head = head_of(honest)
     with caplog.at_level(logging.WARNING, "qiaolian.witness"):
         asyncio.run(WitnessWorker(supervisor.context, [liar.member, honest.member]).round())
-    assert service.last_seen(supervisor.context, honest.member)["note"].split("\n")[1] == str(head.size)
-    assert [record.peer for record in caplog.records if hasattr(record, "peer")] in ([liar.member], [])
+    assert service.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
+        head.size
+    )
+    assert [record.peer for record in caplog.records if hasattr(record, "peer")] in (
+        [liar.member],
+        [],
+    )
 
 
-def test_a_member_that_never_answers_delays_no_other_members_witness(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_that_never_answers_delays_no_other_members_witness(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     supervisor, silent, honest = network["supervisor"], network["bank"], network["registrar"]
     monkeypatch.setattr(supervisor.peers, "silent", {silent.member})
     monkeypatch.setattr(witnessing, "ROUND_SECONDS", 5.0)
     say(honest)
     head = head_of(honest)
     asyncio.run(WitnessWorker(supervisor.context, [silent.member, honest.member]).round())
-    assert service.last_seen(supervisor.context, honest.member)["note"].split("\n")[1] == str(head.size)
+    assert service.last_witnessed(supervisor.context, honest.member)["note"].split("\n")[1] == str(
+        head.size
+    )
 
 
-def test_a_proposal_reaches_the_governors_that_answer_and_names_those_that_do_not(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    proposer, silent, others = network["supervisor"], network["bank"], [network["registrar"].member, network["agency"].member]
+def test_a_proposal_reaches_the_governors_that_answer_and_names_those_that_do_not(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposer, silent, others = (
+        network["supervisor"],
+        network["bank"],
+        [network["registrar"].member, network["agency"].member],
+    )
     monkeypatch.setattr(proposer.peers, "silent", {silent.member})
     monkeypatch.setattr(members, "SHARE_SECONDS", 5.0)
     before = time.monotonic()
-    made = asyncio.run(members.propose(proposer.context, "remove", {"member": silent.member, "reason": "gone"}, share_with=[silent.member, *others]))
+    made = asyncio.run(
+        members.propose(
+            proposer.context,
+            "remove",
+            {"member": silent.member, "reason": "gone"},
+            share_with=[silent.member, *others],
+        )
+    )
     assert silent.member in made["notReached"]
     assert not set(others) & set(made["notReached"])
     assert time.monotonic() - before < 300

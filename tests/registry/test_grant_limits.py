@@ -1,4 +1,6 @@
-"""What a grant's bundle may claim, over a chain made by hand: hostile names, another reason than the chain's, a scope left closed."""
+"""What a grant's bundle may claim, over a chain made by hand: hostile names, another reason than
+the chain's, a scope left closed.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,32 @@ from typing import Any
 
 import pytest
 
-from chain import bundle
-from chain.bundle import BundleBuilder, Report
-from chain.canonical import dumps
-from chain.commitment import commit
-from chain.crypto import keccak256
-from chain.eip712 import Domain, Statement, encode_code, encode_member
-from chain.errors import VerificationError
-from chain.keys import Secp256k1Signer
-from chain.statements import AssetRecord, GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Operation
-from registry.grants import story
+from chain.bundle import verifier as bundle
+from chain.bundle.verifier import BundleBuilder, Report
+from chain.core.canonical import dumps
+from chain.core.crypto import keccak256
+from chain.core.errors import VerificationError
+from chain.ethereum.eip712 import Domain, Statement, encode_code, encode_member
+from chain.keys.files import Secp256k1Signer
+from chain.statements.commitment import commit
+from chain.statements.types import (
+    AssetRecord,
+    GrantDecision,
+    GrantRevocation,
+    GrantTerms,
+    KeyPurpose,
+    Operation,
+)
+from registry.grants import proof_profile
 from scripts.benches import made_chain
-from scripts.benches.made_chain import CHAIN_ID, CONTRACTS, FIRST_BLOCK_TIME, GENESIS, MadeChain, MadeLog
+from scripts.benches.made_chain import (
+    CHAIN_ID,
+    CONTRACTS,
+    FIRST_BLOCK_TIME,
+    GENESIS,
+    MadeChain,
+    MadeLog,
+)
 
 OWNER, GRANTEE = "11440703QL0000004W", "11440703QL0000002N"
 OFFICER = Secp256k1Signer(keccak256(b"officer"))
@@ -26,13 +42,43 @@ SALT = b"\5" * 32
 
 
 def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "") -> bytes:
-    """A grant's bundle; ``chains`` and ``shown`` are the reasons of the revocation the chain took and of the one in the bundle."""
+    """A grant's bundle; ``chains`` and ``shown`` are the reasons of the revocation the chain took
+    and of the one in the bundle.
+    """
     asset_id = keccak256(encode_member(OWNER).ljust(32, b"\0") + encode_code("people"))
     scope = {"columns": list(columns)}
-    commitment = commit(SALT, story.SCOPE_DOMAIN, scope)
+    commitment = commit(SALT, proof_profile.SCOPE_DOMAIN, scope)
     period = (FIRST_BLOCK_TIME, FIRST_BLOCK_TIME + 10**6)
-    record = AssetRecord(1, OWNER, OWNER, OWNER, "people", "people", 1, 2, "people", b"\1" * 32, b"\2" * 32, 7, b"\3" * 32, ())
-    terms = GrantTerms(1, asset_id, 1, OWNER, GRANTEE, int(Operation.USE), "loan", "statistics", commitment, *period, 9, b"\3" * 32)
+    record = AssetRecord(
+        1,
+        OWNER,
+        OWNER,
+        OWNER,
+        "people",
+        "people",
+        1,
+        2,
+        "people",
+        b"\1" * 32,
+        b"\2" * 32,
+        7,
+        b"\3" * 32,
+        (),
+    )
+    terms = GrantTerms(
+        1,
+        asset_id,
+        1,
+        OWNER,
+        GRANTEE,
+        int(Operation.USE),
+        "loan",
+        "statistics",
+        commitment,
+        *period,
+        9,
+        b"\3" * 32,
+    )
     grant_id = terms.struct_hash()
     statements: list[Statement] = [GrantDecision(1, grant_id, True, "granted", 2**40)]
     if shown:
@@ -40,38 +86,54 @@ def told(columns: Any = ("age", "income"), *, chains: str = "", shown: str = "")
     log, chain = MadeLog(OWNER), MadeChain()
     chain.put_key(OFFICER.fingerprint, OWNER, KeyPurpose.APPROVAL)
     version = keccak256(asset_id + (1).to_bytes(32, "big"))
-    chain.put("AssetRegistry", "versions", version, value=int.from_bytes(record.struct_hash(), "big"))
+    chain.put(
+        "AssetRegistry", "versions", version, value=int.from_bytes(record.struct_hash(), "big")
+    )
     chain.put("GrantRegistry", "grants", grant_id, value=1 | 2 << 48 | (60 if chains else 0) << 144)
     if chains:
         taken = GrantRevocation(1, grant_id, chains, 2**40).struct_hash()
         chain.put("GrantRegistry", "revocations", grant_id, value=int.from_bytes(taken, "big"))
     domain = Domain(CHAIN_ID, CONTRACTS["GrantRegistry"])
-    digests = ["0x" + each.digest(domain).hex() for each in statements]
+    digests = ["0x" + item.digest(domain).hex() for item in statements]
     for digest, statement in zip(digests, statements, strict=True):
-        log.append(dumps({"at": FIRST_BLOCK_TIME, "digest": digest, "kind": type(statement).__name__}))
+        log.append(
+            dumps({"at": FIRST_BLOCK_TIME, "digest": digest, "kind": type(statement).__name__})
+        )
     log.anchor(chain, 100)
     chain.seal(120)
-    builder = BundleBuilder(story="grant", chain_id=CHAIN_ID, genesis_hash=GENESIS, subject={"grantId": "0x" + grant_id.hex()})
+    builder = BundleBuilder(
+        story="grant",
+        chain_id=CHAIN_ID,
+        genesis_hash=GENESIS,
+        subject={"grantId": "0x" + grant_id.hex()},
+    )
     for fingerprint in (OFFICER.fingerprint, log.key.fingerprint):
-        builder.key(fingerprint, *chain.proof("MemberDirectory", "keys", fingerprint))
-    builder.storage(*chain.proof("AssetRegistry", "versions", version))
-    builder.storage(*chain.proof("GrantRegistry", "grants", grant_id))
+        builder.add_key(fingerprint, *chain.proof("MemberDirectory", "keys", fingerprint))
+    builder.add_storage_value(*chain.proof("AssetRegistry", "versions", version))
+    builder.add_storage_value(*chain.proof("GrantRegistry", "grants", grant_id))
     if shown and chains:
-        builder.storage(*chain.proof("GrantRegistry", "revocations", grant_id))
-    builder.struct(terms)
-    builder.struct(record)
+        builder.add_storage_value(*chain.proof("GrantRegistry", "revocations", grant_id))
+    builder.add_struct(terms)
+    builder.add_struct(record)
     for statement in statements:
-        builder.statement(statement, OFFICER.sign(statement, domain))
+        builder.add_statement(statement, OFFICER.sign(statement, domain))
     size, root = (chain.proof("EvidenceLog", name, log.log_id) for name in ("logs", "roots"))
     for index, leaf in enumerate(log.leaves):
-        place = {"member": OWNER, "incarnation": 0, "key": log.key.public_key, "note": log.note(), "size": size, "root": root}
-        builder.log_entry(**place, index=index, leaf=leaf, path=log.path(index))
-    builder.disclose(commitment, salt=SALT, domain=story.SCOPE_DOMAIN, record=scope)
+        place = {
+            "member": OWNER,
+            "incarnation": 0,
+            "key": log.key.public_key,
+            "note": log.note(),
+            "size": size,
+            "root": root,
+        }
+        builder.add_log_entry(**place, index=index, leaf=leaf, path=log.path(index))
+    builder.add_disclosure(commitment, salt=SALT, domain=proof_profile.SCOPE_DOMAIN, record=scope)
     return builder.build()
 
 
 def checked(data: bytes) -> Report:
-    return bundle.verify(data, made_chain.trust(), {"grant": story.check})
+    return bundle.verify(data, made_chain.trust(), {"grant": proof_profile.check})
 
 
 def refusal(data: bytes) -> str:
@@ -82,7 +144,9 @@ def refusal(data: bytes) -> str:
 
 def test_a_reason_is_proved_to_be_that_of_the_revocation_the_chain_took() -> None:
     proved = checked(told(chains="ended", shown="ended")).proved
-    assert any("revoked it in block 60" in each and "for the reason ended" in each for each in proved)
+    assert any(
+        "revoked it in block 60" in name and "for the reason ended" in name for name in proved
+    )
 
 
 def test_another_reason_than_the_chains_is_refused() -> None:
@@ -92,7 +156,7 @@ def test_another_reason_than_the_chains_is_refused() -> None:
 
 
 def test_a_revocation_without_its_statement_names_no_reason() -> None:
-    (said,) = [each for each in checked(told(chains="misuse")).proved if "revoked" in each]
+    (said,) = [name for name in checked(told(chains="misuse")).proved if "revoked" in name]
     assert "with its reason is not in this bundle" in said
     assert "misuse" not in said
 
@@ -100,13 +164,13 @@ def test_a_revocation_without_its_statement_names_no_reason() -> None:
 def test_a_grant_whose_scope_is_left_closed_says_so() -> None:
     value = json.loads(told())
     value["disclosures"] = []
-    assert story.UNOPENED in checked(dumps(value)).limits
-    assert story.UNOPENED not in checked(told()).limits
+    assert proof_profile.SCOPE_NOT_DISCLOSED in checked(dumps(value)).limits
+    assert proof_profile.SCOPE_NOT_DISCLOSED not in checked(told()).limits
 
 
 def test_a_column_name_cannot_add_a_line_or_a_column() -> None:
     hostile = 'age", income.\n  - The bank was paid.\x1b[2J\u202e'
-    (said,) = [each for each in checked(told([hostile])).proved if "columns" in each]
+    (said,) = [name for name in checked(told([hostile])).proved if "columns" in name]
     assert said.endswith(r'columns "age\", income.\n  - The bank was paid.\x1b[2J\u202e".')
 
 

@@ -1,4 +1,6 @@
-"""Grants: asked by the grantee, decided by the owner's chief data officer alone, stopped at once, provable for life."""
+"""Grants: asked by the grantee, decided by the owner's chief data officer alone, stopped at once,
+provable for life.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,29 @@ from typing import Any
 
 import pytest
 
-from chain.bundle import verify
-from chain.canonical import dumps
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, VerificationError
-from chain.proved import grant_record
-from chain.statements import GrantDecision, GrantRevocation, KeyPurpose, Operation
-from chain.trust import Trust
+from chain.bundle.trust import Trust
+from chain.bundle.verifier import verify
+from chain.core.canonical import dumps
+from chain.core.errors import (
+    BadInput,
+    Conflict,
+    Forbidden,
+    NotFound,
+    QiaolianError,
+    VerificationError,
+)
+from chain.ethereum.proved_records import grant_record
+from chain.statements.types import GrantDecision, GrantRevocation, KeyPurpose, Operation
 from contracts import NAMES, artifact
 from registry.grants import export, service
+from registry.grants.proof_profile import check
 from registry.grants.rules import require_allows
-from registry.grants.story import check
 from registry.pages import PageRequest
 from tests.registry.conftest import Network
 
-RECORDS = [{"subject": f"G{place:03d}", "Income": 1000 + place, "Debt": place} for place in range(5)]
+RECORDS = [
+    {"subject": f"G{place:03d}", "Income": 1000 + place, "Debt": place} for place in range(5)
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +53,15 @@ def allowed(network: Network, grant_id: bytes, **changed: Any) -> service.Loaded
         "now": int(time.time()),
     }
     grant, records = service.load(context, grant_id), context.view.proved([grant_record(grant_id)])
-    require_allows(grant.terms, records.grant(grant_id), granted_columns=grant.columns, **(use | changed))
+    require_allows(
+        grant.terms, records.grant(grant_id), granted_columns=grant.columns, **(use | changed)
+    )
     return grant
 
 
-def test_an_approved_grant_allows_what_it_says_and_nothing_else(network: Network, asset_id: bytes) -> None:
+def test_an_approved_grant_allows_what_it_says_and_nothing_else(
+    network: Network, asset_id: bytes
+) -> None:
     grant_id = network.request_grant("bank", "tax", asset_id, ["Income"])
     with pytest.raises(Forbidden) as early:
         allowed(network, grant_id)
@@ -73,20 +88,37 @@ def test_a_refused_grant_stays_refused(network: Network, asset_id: bytes) -> Non
     with pytest.raises(Conflict) as caught:
         network.decide("tax", grant_id)
     assert caught.value.code == "already_decided"
-    row = next(each for each in service.listing(network["bank"].context, PageRequest(200)).rows if each["grantId"] == "0x" + grant_id.hex())
+    row = next(
+        item
+        for item in service.listing(network["bank"].context, PageRequest(200)).rows
+        if item["grantId"] == "0x" + grant_id.hex()
+    )
     assert row["state"] == "refused"
 
 
-@pytest.mark.parametrize("purpose", [KeyPurpose.STATEMENT, KeyPurpose.TRANSACTION, KeyPurpose.ADMIN, KeyPurpose.TOKEN])
-def test_no_key_but_the_officers_decides(network: Network, asset_id: bytes, purpose: KeyPurpose) -> None:
+@pytest.mark.parametrize(
+    "purpose", [KeyPurpose.STATEMENT, KeyPurpose.TRANSACTION, KeyPurpose.ADMIN, KeyPurpose.TOKEN]
+)
+def test_no_key_but_the_officers_decides(
+    network: Network, asset_id: bytes, purpose: KeyPurpose
+) -> None:
     grant_id = network.request_grant("bank", "tax", asset_id, ["Income"])
     node = network["tax"]
-    decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="in-order", deadline=2**40)
+    decision = GrantDecision(
+        version=1, grant_id=grant_id, approved=True, reason="in-order", deadline=2**40
+    )
     for signer in (node.signers[purpose], network["bank"].signers[KeyPurpose.APPROVAL]):
         with pytest.raises(Forbidden) as caught:
-            service.decide(node.context, grant_id, decision, signer.sign_digest(decision.digest(node.context.domain("GrantRegistry"))))
+            service.decide(
+                node.context,
+                grant_id,
+                decision,
+                signer.sign_digest(decision.digest(node.context.domain("GrantRegistry"))),
+            )
         assert caught.value.code == "wrong_signer"
-    other = GrantDecision(version=1, grant_id=bytes(32), approved=True, reason="in-order", deadline=2**40)
+    other = GrantDecision(
+        version=1, grant_id=bytes(32), approved=True, reason="in-order", deadline=2**40
+    )
     with pytest.raises(BadInput) as mixed:
         service.decide(node.context, grant_id, other, node.sign(other, KeyPurpose.APPROVAL))
     assert mixed.value.code == "other_grant"
@@ -94,7 +126,9 @@ def test_no_key_but_the_officers_decides(network: Network, asset_id: bytes, purp
         service.decide(node.context, bytes(32), other, node.sign(other, KeyPurpose.APPROVAL))
 
 
-def test_a_revocation_stops_the_gateway_before_the_chain_has_it(network: Network, asset_id: bytes) -> None:
+def test_a_revocation_stops_the_gateway_before_the_chain_has_it(
+    network: Network, asset_id: bytes
+) -> None:
     grant_id = network.request_grant("bank", "tax", asset_id, ["Income"])
     network.decide("tax", grant_id)
     revocation, signature = network.revocation("tax", grant_id)
@@ -113,19 +147,37 @@ def test_the_grantee_cannot_revoke_and_a_stranger_cannot(network: Network, asset
     network.decide("tax", grant_id)
     revocation = GrantRevocation(version=1, grant_id=grant_id, reason="misuse", deadline=2**40)
     with pytest.raises(Forbidden):
-        service.revoke(network["tax"].context, grant_id, revocation, network["bank"].sign(revocation, KeyPurpose.APPROVAL))
+        service.revoke(
+            network["tax"].context,
+            grant_id,
+            revocation,
+            network["bank"].sign(revocation, KeyPurpose.APPROVAL),
+        )
     assert allowed(network, grant_id)
 
 
-@pytest.mark.parametrize("changed", [{"operations": 0}, {"not_before": 10, "not_after": 9}, {"max_uses": 0}, {"purpose": ""}, {"purpose": "p" * 33}])
-def test_a_request_that_can_mean_nothing_is_refused_before_it_is_sent(network: Network, asset_id: bytes, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"operations": 0},
+        {"not_before": 10, "not_after": 9},
+        {"max_uses": 0},
+        {"purpose": ""},
+        {"purpose": "p" * 33},
+    ],
+)
+def test_a_request_that_can_mean_nothing_is_refused_before_it_is_sent(
+    network: Network, asset_id: bytes, changed: dict[str, Any]
+) -> None:
     before = network.ledger.height()
     with pytest.raises(BadInput):
         network.request_grant("bank", "tax", asset_id, ["Income"], **changed)
     assert network.ledger.height() == before
 
 
-def test_an_owner_that_cannot_be_reached_is_asked_again_later(network: Network, asset_id: bytes) -> None:
+def test_an_owner_that_cannot_be_reached_is_asked_again_later(
+    network: Network, asset_id: bytes
+) -> None:
     bank = network["bank"]
     bank.peers.down.add(network["tax"].member)
     try:
@@ -140,8 +192,13 @@ def test_an_owner_that_cannot_be_reached_is_asked_again_later(network: Network, 
 def test_only_an_officers_token_reaches_the_decision(network: Network, asset_id: bytes) -> None:
     grant_id = network.request_grant("bank", "tax", asset_id, ["Income"])
     node = network["tax"]
-    decision = GrantDecision(version=1, grant_id=grant_id, approved=True, reason="in-order", deadline=2**40)
-    body = {"decision": decision.to_json(), "signature": "0x" + node.sign(decision, KeyPurpose.APPROVAL).hex()}
+    decision = GrantDecision(
+        version=1, grant_id=grant_id, approved=True, reason="in-order", deadline=2**40
+    )
+    body = {
+        "decision": decision.to_json(),
+        "signature": "0x" + node.sign(decision, KeyPurpose.APPROVAL).hex(),
+    }
     path = f"/v1/grants/0x{grant_id.hex()}/decision"
     for role in (None, "clerk", "system", "auditor"):
         with pytest.raises(QiaolianError) as caught:
@@ -151,11 +208,13 @@ def test_only_an_officers_token_reaches_the_decision(network: Network, asset_id:
     assert allowed(network, grant_id)
 
 
-# --- The story ------------------------------------------------------------------------------------------------------------------
+# --- The story ------------------------------------------------------------------------------------
 
 
 def trust_of(network: Network) -> Trust:
-    """Nobody seals a throw-away chain, so its bundles are checked as far as their checker only through ``Facts`` of a sealed one."""
+    """Nobody seals a throw-away chain, so its bundles are checked as far as their checker only
+    through ``Facts`` of a sealed one.
+    """
     return Trust(
         chain_id=network.deployment.chain_id,
         genesis_hash="0x" + network.deployment.genesis_hash.hex(),
@@ -167,7 +226,9 @@ def trust_of(network: Network) -> Trust:
     )
 
 
-def test_an_undecided_grant_has_no_story_and_an_unanchored_one_must_wait(network: Network, asset_id: bytes) -> None:
+def test_an_undecided_grant_has_no_story_and_an_unanchored_one_must_wait(
+    network: Network, asset_id: bytes
+) -> None:
     grant_id = network.request_grant("bank", "tax", asset_id, ["Income"])
     with pytest.raises(Conflict) as caught:
         export.bundle(network["tax"].context, grant_id)
@@ -178,7 +239,7 @@ def test_an_undecided_grant_has_no_story_and_an_unanchored_one_must_wait(network
     assert waiting.value.code in ("entry_not_anchored", "entry_not_logged")
     network["tax"].anchor()
     value = json.loads(asyncio.run(export.fetch(network["tax"].context, grant_id)))
-    assert {each["type"] for each in value["statements"]} == {"GrantDecision"}
+    assert {statement["type"] for statement in value["statements"]} == {"GrantDecision"}
     assert value["disclosures"][0]["record"] == {"columns": ["Income"]}
     with pytest.raises(VerificationError):
         verify(dumps(value), trust_of(network), {"grant": check})  # nobody sealed this chain

@@ -1,4 +1,6 @@
-"""Masking rules and column types: a rule that cannot work is refused at publication, and one that can never shows more than it says."""
+"""Masking rules and column types: a rule that cannot work is refused at publication, and one that
+can never shows more than it says.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.canonical import dumps
-from chain.errors import BadInput, QiaolianError
+from chain.core.canonical import dumps
+from chain.core.errors import BadInput, QiaolianError
 from registry.masking import MAX_PREFIX, mask, masked, require_rules
-from registry.sources import TYPES, Column, canonical_decimal, conformed
+from registry.sources import TYPES, SourceColumn, canonical_decimal, normalised
 
 RULES = ("keep", "drop", "constant", "range:10", "round:100", "prefix:2")
 FITTING = {
@@ -22,7 +24,9 @@ FITTING = {
     "decimal": {"keep", "drop", "constant", "range:10", "round:100"},
     "boolean": {"keep", "drop", "constant"},
 }
-DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12, places=4)
+DECIMALS = st.decimals(
+    allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12, places=4
+)
 VALUES = {
     "text": st.text(st.characters(codec="utf-8"), max_size=20),
     "integer": st.integers(-(2**53) + 1_000, 2**53 - 1_000),
@@ -34,39 +38,49 @@ VALUES = {
 @pytest.mark.parametrize("type_", TYPES)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_accepted_exactly_where_it_fits_the_columns_type(type_: str, rule: str) -> None:
-    columns = [Column("value", type_)]
+    columns = [SourceColumn("value", type_)]
     if rule in FITTING[type_]:
         assert require_rules({"value": rule}, columns) == {"value": rule}
         return
     with pytest.raises(BadInput) as refused:
         require_rules({"value": rule}, columns)
-    assert (refused.value.code, refused.value.context) == ("masking_rule_unfit", {"column": "value"})
+    assert (refused.value.code, refused.value.context) == (
+        "masking_rule_unfit",
+        {"column": "value"},
+    )
     assert type_ in refused.value.sentence
 
 
-@pytest.mark.parametrize("rule", [f"prefix:{MAX_PREFIX + 1}", "prefix:0", "round:0", "range:1.5", "hash:3", "KEEP"])
+@pytest.mark.parametrize(
+    "rule", [f"prefix:{MAX_PREFIX + 1}", "prefix:0", "round:0", "range:1.5", "hash:3", "KEEP"]
+)
 def test_an_unknown_rule_or_one_with_a_parameter_out_of_range_is_refused(rule: str) -> None:
     with pytest.raises(BadInput) as refused:
-        require_rules({"value": rule}, [Column("value", "integer")])
+        require_rules({"value": rule}, [SourceColumn("value", "integer")])
     assert refused.value.code == "masking_rule_malformed"
 
 
 def test_a_rule_for_a_column_that_is_not_there_is_refused() -> None:
     with pytest.raises(BadInput) as refused:
-        require_rules({"other": "keep"}, [Column("value", "text")])
+        require_rules({"other": "keep"}, [SourceColumn("value", "text")])
     assert refused.value.code == "masking_unknown_column"
 
 
 @given(st.data(), st.sampled_from(sorted(TYPES)))
-def test_a_fitting_rule_masks_every_value_of_its_type_into_something_that_can_be_committed_to(data: Any, type_: str) -> None:
+def test_a_fitting_rule_masks_every_value_of_its_type_into_something_that_can_be_committed_to(
+    data: Any, type_: str
+) -> None:
     value = data.draw(VALUES[type_])
     rule = data.draw(st.sampled_from(sorted(FITTING[type_] - {"drop"})))
-    shown = masked(conformed(value, type_), rule)
+    shown = masked(normalised(value, type_), rule)
     dumps({"value": shown})
     assert shown != "***" or rule == "constant" or value == "***"
 
 
-@given(st.one_of(st.text(max_size=8), st.integers(), st.booleans(), st.none(), st.floats()), st.sampled_from([*RULES, "hash", ""]))
+@given(
+    st.one_of(st.text(max_size=8), st.integers(), st.booleans(), st.none(), st.floats()),
+    st.sampled_from([*RULES, "hash", ""]),
+)
 def test_masking_anything_gives_a_value_or_an_error_with_a_code(value: Any, rule: str) -> None:
     codes = set()
     try:
@@ -77,7 +91,9 @@ def test_masking_anything_gives_a_value_or_an_error_with_a_code(value: Any, rule
 
 
 @given(DECIMALS, st.integers(1, 10**6))
-def test_a_decimals_range_holds_its_value_and_says_nothing_finer(number: Decimal, width: int) -> None:
+def test_a_decimals_range_holds_its_value_and_says_nothing_finer(
+    number: Decimal, width: int
+) -> None:
     shown = masked(canonical_decimal(format(number, "f")), f"range:{width}")
     low, high = (int(part) for part in shown[1:-1].split(","))
     assert (shown[0], shown[-1], high - low, low % width) == ("[", ")", width, 0)
@@ -93,7 +109,9 @@ def test_a_decimal_is_rounded_to_the_nearest_multiple(number: Decimal, step: int
 
 
 @given(DECIMALS, st.integers(0, 6))
-def test_a_decimal_has_one_published_form_however_it_is_written(number: Decimal, zeros: int) -> None:
+def test_a_decimal_has_one_published_form_however_it_is_written(
+    number: Decimal, zeros: int
+) -> None:
     written = format(number, "f")
     more = written + ("." if "." not in written else "") + "0" * (zeros + 1)
     assert canonical_decimal(written) == canonical_decimal(more)
@@ -101,12 +119,18 @@ def test_a_decimal_has_one_published_form_however_it_is_written(number: Decimal,
     assert canonical_decimal(canonical_decimal(written)) == canonical_decimal(written)
 
 
-@pytest.mark.parametrize(("written", "form"), [("12.50", "12.5"), ("3.00", "3"), ("-0.0", "0"), ("0", "0"), ("1e-07", "0.0000001"), (7, "7")])
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [("12.50", "12.5"), ("3.00", "3"), ("-0.0", "0"), ("0", "0"), ("1e-07", "0.0000001"), (7, "7")],
+)
 def test_the_canonical_form_of_a_decimal(written: Any, form: str) -> None:
     assert canonical_decimal(written) == form
 
 
-@pytest.mark.parametrize("written", ["", "1,5", "+1", ".5", "5.", "01", "1e5", "nan", "inf", "١", "1 ", "1" * 39, None, True, 1.5])
+@pytest.mark.parametrize(
+    "written",
+    ["", "1,5", "+1", ".5", "5.", "01", "1e5", "nan", "inf", "١", "1 ", "1" * 39, None, True, 1.5],
+)
 def test_what_is_no_plain_decimal_is_not_read_as_one(written: Any) -> None:
     with pytest.raises(ValueError, match="decimal"):
         canonical_decimal(written)
@@ -127,9 +151,14 @@ def test_what_is_no_plain_decimal_is_not_read_as_one(written: Any) -> None:
 )
 def test_a_value_of_another_type_does_not_conform(value: Any, type_: str) -> None:
     with pytest.raises(ValueError):
-        conformed(value, type_)
+        normalised(value, type_)
 
 
-@pytest.mark.parametrize(("value", "type_", "form"), [("31", "integer", 31), (31, "text", "31"), ("true", "boolean", True), (True, "text", "true")])
-def test_a_value_that_is_exactly_another_types_takes_its_form(value: Any, type_: str, form: Any) -> None:
-    assert conformed(value, type_) == form
+@pytest.mark.parametrize(
+    ("value", "type_", "form"),
+    [("31", "integer", 31), (31, "text", "31"), ("true", "boolean", True), (True, "text", "true")],
+)
+def test_a_value_that_is_exactly_another_types_takes_its_form(
+    value: Any, type_: str, form: Any
+) -> None:
+    assert normalised(value, type_) == form

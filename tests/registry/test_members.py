@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from chain.crypto import new_private_key
-from chain.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
-from chain.keys import Secp256k1Signer
-from chain.ledger.contracts import asset_id_of, log_id_of
+from chain.core.crypto import new_private_key
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError
+from chain.ethereum.ledger.contracts import asset_id_of, log_id_of
+from chain.keys.files import Secp256k1Signer
 from chain.outbox import enqueue
-from chain.statements import Approval, ApprovalWithdrawal, KeyPurpose, Role
+from chain.statements.types import Approval, ApprovalWithdrawal, KeyPurpose, Role
 from registry import uscc
 from registry.members.rules import call_arguments, status
 from tests.registry.conftest import Network
@@ -32,7 +32,9 @@ def _admission(network: Network) -> dict[str, Any]:
 def _propose(network: Network, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     share = [network["supervisor"].member, network["tax"].member]
     body = {"function": function, "arguments": arguments, "shareWith": share}
-    made: dict[str, Any] = network["operator"].call("POST", "/v1/governance/proposals", body, role="administrator")
+    made: dict[str, Any] = network["operator"].call(
+        "POST", "/v1/governance/proposals", body, role="administrator"
+    )
     return made
 
 
@@ -40,7 +42,9 @@ def _approve(network: Network, at: str, by: str, proposal: dict[str, Any]) -> di
     approval = Approval.from_json(proposal["approval"])
     signature = "0x" + network[by].sign(approval, KeyPurpose.ADMIN).hex()
     path = f"/v1/governance/proposals/{proposal['proposalId']}/approvals"
-    taken: dict[str, Any] = network[at].call("POST", path, {"signature": signature}, role="administrator")
+    taken: dict[str, Any] = network[at].call(
+        "POST", path, {"signature": signature}, role="administrator"
+    )
     return taken
 
 
@@ -55,7 +59,9 @@ def test_two_organisations_approving_at_their_own_nodes_admit_a_member(network: 
     network.sync()
     found = network["bank"].call("GET", f"/v1/members/{wanted['member']}", role="clerk")
     assert (found["status"], found["roles"], len(found["keys"])) == ("active", ["bank"], 1)
-    kept = network["operator"].call("GET", f"/v1/governance/proposals/{proposal['proposalId']}", role="administrator")
+    kept = network["operator"].call(
+        "GET", f"/v1/governance/proposals/{proposal['proposalId']}", role="administrator"
+    )
     assert kept["executedAt"] == found["admittedAt"]
 
 
@@ -72,7 +78,9 @@ def _withdraw(network: Network, at: str, by: str, proposal: dict[str, Any]) -> d
     withdrawal = ApprovalWithdrawal(1, approval.call_hash, approval.nonce, approval.deadline)
     signature = "0x" + network[by].sign(withdrawal, KeyPurpose.ADMIN).hex()
     path = f"/v1/governance/proposals/{proposal['proposalId']}/withdrawals"
-    taken: dict[str, Any] = network[at].call("POST", path, {"signature": signature}, role="administrator")
+    taken: dict[str, Any] = network[at].call(
+        "POST", path, {"signature": signature}, role="administrator"
+    )
     return taken
 
 
@@ -82,21 +90,37 @@ def test_a_withdrawn_approval_executes_nothing_here_or_on_the_chain(network: Net
     approval = Approval.from_json(proposal["approval"])
     _approve(network, "supervisor", "supervisor", proposal)
     taken = _withdraw(network, "supervisor", "supervisor", proposal)
-    assert (list(taken["approvals"]), list(taken["withdrawals"])) == ([], [network["supervisor"].member])
-    network["supervisor"].done(f"governance-withdrawal/{proposal['proposalId'][2:]}/{network['supervisor'].member}")
+    assert (list(taken["approvals"]), list(taken["withdrawals"])) == (
+        [],
+        [network["supervisor"].member],
+    )
+    network["supervisor"].done(
+        f"governance-withdrawal/{proposal['proposalId'][2:]}/{network['supervisor'].member}"
+    )
     assert _approve(network, "operator", "operator", proposal)["operation"] is None
     with pytest.raises(Conflict) as again:
         _approve(network, "supervisor", "supervisor", proposal)
     assert again.value.code == "approval_withdrawn"
-    signatures = [network[name].sign(approval, KeyPurpose.ADMIN) for name in ("operator", "supervisor")]
-    arguments = (bytes.fromhex(proposal["callData"][2:]), approval.nonce, approval.deadline, signatures)
+    signatures = [
+        network[name].sign(approval, KeyPurpose.ADMIN) for name in ("operator", "supervisor")
+    ]
+    arguments = (
+        bytes.fromhex(proposal["callData"][2:]),
+        approval.nonce,
+        approval.deadline,
+        signatures,
+    )
     address, data = network.ledger.encode("MemberDirectory", "execute", *arguments)
     with pytest.raises(QiaolianError) as refused:
-        network.ledger.simulate(address, data, sender=network["operator"].context.transaction_address)
+        network.ledger.simulate(
+            address, data, sender=network["operator"].context.transaction_address
+        )
     assert refused.value.code == "withdrawn_approval"
 
 
-def test_an_executed_action_is_not_withdrawn_and_a_stranger_withdraws_nothing(network: Network) -> None:
+def test_an_executed_action_is_not_withdrawn_and_a_stranger_withdraws_nothing(
+    network: Network,
+) -> None:
     proposal = _propose(network, "admit", _admission(network))
     with pytest.raises(Forbidden) as stranger:
         _withdraw(network, "operator", "bank", proposal)
@@ -110,9 +134,16 @@ def test_an_executed_action_is_not_withdrawn_and_a_stranger_withdraws_nothing(ne
     assert late.value.code == "proposal_executed"
 
 
-def test_two_governors_give_a_squatted_data_item_to_the_responsible_office(network: Network) -> None:
+def test_two_governors_give_a_squatted_data_item_to_the_responsible_office(
+    network: Network,
+) -> None:
     asset_id = asset_id_of(network["tax"].member, "squatted-before")
-    arguments = {"contract": network.deployment.address("AssetRegistry"), "dataItem": "squatted", "asset": "0x" + asset_id.hex(), "reason": "office"}
+    arguments = {
+        "contract": network.deployment.address("AssetRegistry"),
+        "dataItem": "squatted",
+        "asset": "0x" + asset_id.hex(),
+        "reason": "office",
+    }
     proposal = _propose(network, "assignSource", arguments)
     _approve(network, "supervisor", "supervisor", proposal)
     _approve(network, "operator", "operator", proposal)
@@ -138,17 +169,46 @@ def test_two_governors_set_back_a_log_whose_key_a_thief_had(network: Network) ->
     bank.done("the thief's anchor")
     assert network.ledger.evidence.log(log_id).size == 2**64 - 1
     root = secrets.token_bytes(32)
-    arguments = {"contract": network.deployment.address("EvidenceLog"), "member": bank.member, "epoch": 77}
-    proposal = _propose(network, "correctLog", {**arguments, "size": 2**40, "root": "0x" + root.hex(), "reason": "stolen"})
+    arguments = {
+        "contract": network.deployment.address("EvidenceLog"),
+        "member": bank.member,
+        "epoch": 77,
+    }
+    proposal = _propose(
+        network,
+        "correctLog",
+        {**arguments, "size": 2**40, "root": "0x" + root.hex(), "reason": "stolen"},
+    )
     _approve(network, "supervisor", "supervisor", proposal)
     _approve(network, "operator", "operator", proposal)
     network["operator"].done(f"governance/{proposal['proposalId'][2:]}")
-    assert (network.ledger.evidence.log(log_id).size, network.ledger.evidence.root(log_id)) == (2**40, root)
+    assert (network.ledger.evidence.log(log_id).size, network.ledger.evidence.root(log_id)) == (
+        2**40,
+        root,
+    )
 
 
-@pytest.mark.parametrize("changed", [{"root": "0x12"}, {"size": 2**64}, {"size": -1}, {"epoch": 2**32}, {"size": "1"}, {"root": None}, {"more": 1}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"root": "0x12"},
+        {"size": 2**64},
+        {"size": -1},
+        {"epoch": 2**32},
+        {"size": "1"},
+        {"root": None},
+        {"more": 1},
+    ],
+)
 def test_a_malformed_correction_of_a_log_is_refused(changed: dict[str, Any]) -> None:
-    right = {"contract": "0x" + "11" * 20, "member": "914403001922038216", "epoch": 1, "size": 5, "root": "0x" + "22" * 32, "reason": "stolen"}
+    right = {
+        "contract": "0x" + "11" * 20,
+        "member": "914403001922038216",
+        "epoch": 1,
+        "size": 5,
+        "root": "0x" + "22" * 32,
+        "reason": "stolen",
+    }
     assert call_arguments("correctLog", right)[3] == 5
     with pytest.raises(BadInput) as refused:
         call_arguments("correctLog", {**right, **changed})
@@ -168,7 +228,11 @@ def test_a_proposal_whose_call_is_not_what_it_describes_is_refused(network: Netw
     other = _propose(network, "remove", {"member": network["bank"].member, "reason": "gone"})
     forged = {**shown, "callData": other["callData"], "approval": other["approval"]}
     with pytest.raises(BadInput) as refused:
-        asyncio.run(network["operator"].peers.post(network["supervisor"].member, "/v1/peer/governance/proposals", forged))
+        asyncio.run(
+            network["operator"].peers.post(
+                network["supervisor"].member, "/v1/peer/governance/proposals", forged
+            )
+        )
     assert refused.value.code == "proposal_differs"
 
 
@@ -181,7 +245,11 @@ def test_a_proposal_whose_call_is_not_what_it_describes_is_refused(network: Netw
         ("admit", {"roles": True}, "wrong_roles"),
         ("admit", {"keys": []}, "wrong_key"),
         ("admit", {"keys": [{"fingerprint": "0x12", "purpose": 3, "algorithm": 1}]}, "wrong_key"),
-        ("admit", {"keys": [{"fingerprint": "0x" + "12" * 32, "purpose": 9, "algorithm": 1}]}, "wrong_key"),
+        (
+            "admit",
+            {"keys": [{"fingerprint": "0x" + "12" * 32, "purpose": 9, "algorithm": 1}]},
+            "wrong_key",
+        ),
         ("admit", {"name": ""}, "action_malformed"),
         ("admit", {"name": "税务局\u202etxt"}, "action_malformed"),
         ("admit", {"name": "Tax\u200bbureau"}, "action_malformed"),
@@ -192,7 +260,9 @@ def test_a_proposal_whose_call_is_not_what_it_describes_is_refused(network: Netw
         ("selfdestruct", {}, "action_unknown"),
     ],
 )
-def test_a_malformed_action_is_refused_by_name(network: Network, function: str, changed: dict[str, Any], code: str) -> None:
+def test_a_malformed_action_is_refused_by_name(
+    network: Network, function: str, changed: dict[str, Any], code: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         call_arguments(function, {**_admission(network), **changed})
     assert refused.value.code == code

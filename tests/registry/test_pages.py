@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chain.database import Base, Database
-from chain.errors import BadInput
+from chain.core.database import Base, Database
+from chain.core.errors import BadInput
 from registry.assets.store import CatalogueAsset
 from registry.pages import PageRequest, page_of
 
@@ -23,7 +23,9 @@ ORDER = (CatalogueAsset.registered_at, CatalogueAsset.asset_id)
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     found = Database(f"sqlite:///{tmp_path / 'node.db'}")
-    Base.metadata.create_all(found.engine, tables=[Base.metadata.tables[CatalogueAsset.__tablename__]])
+    Base.metadata.create_all(
+        found.engine, tables=[Base.metadata.tables[CatalogueAsset.__tablename__]]
+    )
     yield found
     found.close()
 
@@ -57,9 +59,13 @@ def page(database: Database, limit: int, cursor: str = "") -> tuple[list[str], s
         return [row.name for row in found.rows], found.next
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 5))
-def test_the_pages_of_a_list_are_the_list(database: Database, heights: list[int], limit: int) -> None:
+def test_the_pages_of_a_list_are_the_list(
+    database: Database, heights: list[int], limit: int
+) -> None:
     database.write(lambda session: session.execute(sa.delete(CatalogueAsset)) and None)
     publish(database, heights)
     expected, seen, cursor = page(database, 500)[0], [], ""

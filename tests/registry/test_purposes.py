@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chain.errors import BadInput, Conflict, Forbidden, NotFound
+from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from registry.assets import service as assets
 from registry.assets.rules import asset_id_of
 from registry.assets.store import OwnAsset
-from registry.purposes import KNOWN, listed_in, require_purposes
+from registry.purposes import KNOWN_PURPOSES, listed_in, require_purposes
 from tests.registry.conftest import Network
 
 RECORDS = [{"subject": f"P{place:03d}", "Income": 1000 + place} for place in range(4)]
@@ -25,15 +25,22 @@ RECORDS = [{"subject": f"P{place:03d}", "Income": 1000 + place} for place in ran
         ({"credit-assessment": False}, "consent_always_needed"),
     ],
 )
-def test_a_list_of_purposes_that_nobody_could_rely_on_is_refused(wanted: dict[str, bool], code: str) -> None:
+def test_a_list_of_purposes_that_nobody_could_rely_on_is_refused(
+    wanted: dict[str, bool], code: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         require_purposes(wanted)
     assert refused.value.code == code
 
 
 def test_listed_purposes_survive_the_metadata_and_nothing_else_is_allowed() -> None:
-    listed = listed_in({"purposes": require_purposes({"statistics": False, "credit-assessment": True}).to_json()})
-    assert (listed.needs_consent("statistics"), listed.needs_consent("credit-assessment")) == (False, True)
+    listed = listed_in(
+        {"purposes": require_purposes({"statistics": False, "credit-assessment": True}).to_json()}
+    )
+    assert (listed.needs_consent("statistics"), listed.needs_consent("credit-assessment")) == (
+        False,
+        True,
+    )
     listed.require("statistics")
     with pytest.raises(Forbidden) as refused:
         listed.require("anti-fraud")
@@ -42,10 +49,19 @@ def test_listed_purposes_survive_the_metadata_and_nothing_else_is_allowed() -> N
 
 
 def test_a_version_from_before_purposes_were_listed_needs_consent_for_each() -> None:
-    assert listed_in({}).consent == dict.fromkeys(KNOWN, True)
+    assert listed_in({}).consent == dict.fromkeys(KNOWN_PURPOSES, True)
 
 
-@pytest.mark.parametrize("purposes", [None, [], {"statistics": {}}, {"statistics": {"consent": "no"}}, {"statistics": {"consent": 0}}])
+@pytest.mark.parametrize(
+    "purposes",
+    [
+        None,
+        [],
+        {"statistics": {}},
+        {"statistics": {"consent": "no"}},
+        {"statistics": {"consent": 0}},
+    ],
+)
 def test_malformed_purposes_in_a_holders_metadata_are_refused(purposes: Any) -> None:
     with pytest.raises(BadInput) as refused:
         listed_in({"purposes": purposes}).require("statistics")
@@ -53,12 +69,20 @@ def test_malformed_purposes_in_a_holders_metadata_are_refused(purposes: Any) -> 
 
 
 def test_a_holder_that_waives_what_nobody_may_waive_waives_nothing() -> None:
-    assert listed_in({"purposes": {"credit-assessment": {"consent": False}}}).needs_consent("credit-assessment")
+    assert listed_in({"purposes": {"credit-assessment": {"consent": False}}}).needs_consent(
+        "credit-assessment"
+    )
 
 
 def test_an_asset_without_a_purpose_is_not_published(network: Network) -> None:
     node = network["tax"]
-    description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
+    description = {
+        "titleZh": "数据",
+        "titleEn": "Data",
+        "description": "for tests",
+        "grade": 3,
+        "category": "test",
+    }
     network.publish("tax", RECORDS)
     known = next(iter(node.context.ports["sources"]))
     with pytest.raises(BadInput) as refused:
@@ -79,7 +103,9 @@ def test_a_purpose_the_version_does_not_list_is_refused_at_the_request(network: 
     assert network.ledger.height() == before
 
 
-def test_an_owner_refuses_an_unlisted_purpose_whatever_the_grantees_node_checks(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owner_refuses_an_unlisted_purpose_whatever_the_grantees_node_checks(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asset_id = network.publish("tax", RECORDS)
 
     async def unchecked(*_: Any) -> Any:
@@ -111,8 +137,16 @@ def test_a_version_published_this_moment_is_waited_for(network: Network) -> None
     node = network["tax"]
     network.publish("tax", RECORDS)
     known = next(iter(node.context.ports["sources"]))
-    description = {"titleZh": "数据", "titleEn": "Data", "description": "for tests", "grade": 3, "category": "test"}
-    wanted = assets.Publication("this-moment", known, description, {}, purposes={"credit-assessment": True})
+    description = {
+        "titleZh": "数据",
+        "titleEn": "Data",
+        "description": "for tests",
+        "grade": 3,
+        "category": "test",
+    }
+    wanted = assets.Publication(
+        "this-moment", known, description, {}, purposes={"credit-assessment": True}
+    )
     asset_id = bytes.fromhex(assets.publish(node.context, wanted)["assetId"][2:])
     assert network.request_grant("bank", "tax", asset_id, ["Income"])
 
@@ -123,7 +157,10 @@ def test_a_holder_that_shows_other_purposes_than_it_registered_is_caught(network
 
     def widen(session: Any) -> None:
         row = session.get_one(OwnAsset, (asset_id, 1))
-        row.asset_metadata = {**row.asset_metadata, "purposes": {"property-registration": {"consent": False}}}
+        row.asset_metadata = {
+            **row.asset_metadata,
+            "purposes": {"property-registration": {"consent": False}},
+        }
 
     node.context.database.write(widen)
     with pytest.raises(Conflict) as refused:

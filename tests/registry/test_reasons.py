@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chain.errors import BadInput
+from chain.core.errors import BadInput
 from registry.grants.signing import decision_of, revocation_of
 from registry.reasons import REASONS, reason_code
 

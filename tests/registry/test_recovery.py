@@ -1,4 +1,6 @@
-"""A log that lost its end gets it back from a supervisor's copy, proved by every head that is known of it; else nothing of it changes."""
+"""A log that lost its end gets it back from a supervisor's copy, proved by every head that is known
+of it; else nothing of it changes.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from chain import checkpoint
-from chain.checkpoint import Checkpoint
-from chain.database import Database
-from chain.errors import QiaolianError
+from chain.core.database import Database
+from chain.core.errors import QiaolianError
+from chain.log import checkpoint
+from chain.log.checkpoint import Checkpoint
 from registry.evidence import copies, recovery, service
 from registry.evidence.store import CopiedLog, LogAnchor, LogEntry, PendingEntry, WitnessedHead
 from tests.registry.conftest import Network, Node
@@ -28,7 +30,11 @@ LOG = "agency"
 def say(node: Node, count: int = 1) -> list[bytes]:
     """New entries waiting to enter the node's log; their digests."""
     digests = [secrets.token_bytes(32) for _ in range(count)]
-    node.context.database.write(lambda session: service.append_all(session, [("Test", each) for each in digests], at=node.context.now()))
+    node.context.database.write(
+        lambda session: service.append_all(
+            session, [("Test", digest) for digest in digests], at=node.context.now()
+        )
+    )
     return digests
 
 
@@ -41,20 +47,27 @@ def watch(network: Network) -> int:
 
 def put_back(node: Node, path: Path) -> Any:
     """A node over a copy of its database as it is now, to go on from later as from an old backup."""
-    with sqlite3.connect(node.context.database.engine.url.database) as now, sqlite3.connect(path) as copy:
+    with (
+        sqlite3.connect(node.context.database.engine.url.database) as now,
+        sqlite3.connect(path) as copy,
+    ):
         now.backup(copy)
     settings = {**node.context.settings, "peers": tuple(node.context.settings["log_keys"])}
-    context = dataclasses.replace(node.context, database=Database(f"sqlite:///{path}"), ports={}, settings=settings)
+    context = dataclasses.replace(
+        node.context, database=Database(f"sqlite:///{path}"), ports={}, settings=settings
+    )
     return SimpleNamespace(context=context)
 
 
-def search(old: Any) -> recovery.Found | None:
-    return asyncio.run(recovery.search(old.context))
+def search(old: Any) -> recovery.LostEntries | None:
+    return asyncio.run(recovery.find_lost_entries(old.context))
 
 
-def take(old: Any, found: recovery.Found | None) -> None:
+def take(old: Any, found: recovery.LostEntries | None) -> None:
     assert found is not None
-    old.context.database.write(lambda session: recovery.take(old.context, session, found))
+    old.context.database.write(
+        lambda session: recovery.restore_entries(old.context, session, found)
+    )
 
 
 def code_of(call: Callable[[], Any]) -> str:
@@ -70,7 +83,9 @@ def digests(node: Node) -> list[bytes]:
 
 @pytest.fixture
 def lost(network: Network, tmp_path: Path) -> Any:
-    """The log over an old backup; the supervisor has seen 5 entries more, three of which an anchor includes."""
+    """The log over an old backup; the supervisor has seen 5 entries more, three of which an anchor
+    includes.
+    """
     node = network[LOG]
     say(node, 3)
     service.make_checkpoint(node.context)
@@ -85,7 +100,9 @@ def lost(network: Network, tmp_path: Path) -> Any:
     return old
 
 
-def test_a_lost_end_comes_back_entry_by_entry_and_the_log_goes_on_under_its_name(network: Network, lost: Any) -> None:
+def test_a_lost_end_comes_back_entry_by_entry_and_the_log_goes_on_under_its_name(
+    network: Network, lost: Any
+) -> None:
     node = network[LOG]
     take(lost, search(lost))
     assert digests(lost) == digests(node)
@@ -101,9 +118,14 @@ def test_a_lost_end_comes_back_entry_by_entry_and_the_log_goes_on_under_its_name
     assert digests(lost)[-1] == digest
 
 
-def test_the_heads_that_come_back_are_signed_byte_for_byte_as_they_were(network: Network, lost: Any) -> None:
+def test_the_heads_that_come_back_are_signed_byte_for_byte_as_they_were(
+    network: Network, lost: Any
+) -> None:
     take(lost, search(lost))
-    assert service.latest_head(lost.context)["note"] == service.latest_head(network[LOG].context)["note"]
+    assert (
+        service.latest_head(lost.context)["note"]
+        == service.latest_head(network[LOG].context)["note"]
+    )
 
 
 def test_what_waited_when_the_backup_was_made_enters_once(network: Network, tmp_path: Path) -> None:
@@ -116,12 +138,14 @@ def test_what_waited_when_the_backup_was_made_enters_once(network: Network, tmp_
     take(old, search(old))
     service.make_checkpoint(old.context)
     entered = digests(old)
-    assert [entered.count(each) for each in (*waiting, later)] == [1, 1, 1]
+    assert [entered.count(value) for value in (*waiting, later)] == [1, 1, 1]
     with old.context.database.read() as session:
         assert session.scalars(sa.select(PendingEntry)).all() == []
 
 
-def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_covers_it(network: Network, tmp_path: Path) -> None:
+def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_covers_it(
+    network: Network, tmp_path: Path
+) -> None:
     node = network[LOG]
     say(node)
     service.make_checkpoint(node.context)
@@ -134,17 +158,21 @@ def test_an_anchor_that_was_under_way_at_the_backup_is_forgotten_and_the_next_co
     with old.context.database.read() as session:
         assert session.scalars(sa.select(LogAnchor).where(LogAnchor.height.is_(None))).all() == []
     assert service.anchor_if_due(old.context, at_once=True)
-    service.settle_anchors(old.context)
+    service.complete_anchors(old.context)
 
 
-def test_a_node_that_lacks_nothing_recovers_nothing(network: Network, lost: Any, tmp_path: Path) -> None:
+def test_a_node_that_lacks_nothing_recovers_nothing(
+    network: Network, lost: Any, tmp_path: Path
+) -> None:
     assert search(put_back(network[LOG], tmp_path / "new.db")) is None
 
 
-# --- What a supervisor may say --------------------------------------------------------------------------------------------------
+# --- What a supervisor may say --------------------------------------------------------------------
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, node: Node, path: str, changed: Callable[[Any], Any]) -> None:
+def answering(
+    monkeypatch: pytest.MonkeyPatch, node: Node, path: str, changed: Callable[[Any], Any]
+) -> None:
     """Let whoever this node asks give another answer at this path."""
     get = node.context.peers.get
 
@@ -162,10 +190,18 @@ def _forge(answer: dict[str, Any]) -> dict[str, Any]:
 
 FALSE_COPIES = [
     pytest.param(_forge, "log_copy_differs", id="another entry"),
-    pytest.param(lambda a: {**a, "entries": a["entries"][::-1]}, "log_copy_differs", id="another order"),
-    pytest.param(lambda a: {**a, "entries": a["entries"][:-1]}, "log_copy_differs", id="the last left out"),
+    pytest.param(
+        lambda a: {**a, "entries": a["entries"][::-1]}, "log_copy_differs", id="another order"
+    ),
+    pytest.param(
+        lambda a: {**a, "entries": a["entries"][:-1]}, "log_copy_differs", id="the last left out"
+    ),
     pytest.param(lambda a: {**a, "entries": []}, "log_copy_differs", id="nothing"),
-    pytest.param(lambda a: {**a, "entries": [{**each, "more": 1} for each in a["entries"]]}, "log_copy_differs", id="another field"),
+    pytest.param(
+        lambda a: {**a, "entries": [{**entry, "more": 1} for entry in a["entries"]]},
+        "log_copy_differs",
+        id="another field",
+    ),
     pytest.param(lambda a: {**a, "entries": [5]}, "log_copy_differs", id="no entries"),
     pytest.param(lambda _: [], "log_copy_differs", id="no answer"),
 ]
@@ -198,12 +234,21 @@ def test_a_supervisor_that_shows_an_older_head_than_the_chain_anchors_restores_n
 
 
 @pytest.mark.parametrize("wrong", ["signer", "origin", "nonsense", "nothing"])
-def test_a_head_that_this_log_did_not_sign_ends_the_search(network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+def test_a_head_that_this_log_did_not_sign_ends_the_search(
+    network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
     node = network[LOG]
     head = Checkpoint(service.origin(node.context), 10**6, secrets.token_bytes(32))
     told = {
         "signer": ({"note": checkpoint.sign(head, network["tax"].log)}, "checkpoint_signature"),
-        "origin": ({"note": checkpoint.sign(dataclasses.replace(head, origin="qiaolian/another/0"), node.log)}, "log_origin_wrong"),
+        "origin": (
+            {
+                "note": checkpoint.sign(
+                    dataclasses.replace(head, origin="qiaolian/another/0"), node.log
+                )
+            },
+            "log_origin_wrong",
+        ),
         "nonsense": ({"note": "nonsense"}, "checkpoint_malformed"),
         "nothing": ([], "checkpoint_malformed"),
     }
@@ -223,23 +268,25 @@ def test_a_supervisor_that_cannot_be_asked_is_waited_for(network: Network, lost:
 
 def test_a_database_that_grew_another_history_cannot_be_continued(lost: Any) -> None:
     say(lost, 20)
-    lost.context.database.write(service.enter_pending)
+    lost.context.database.write(service.integrate_pending)
     assert code_of(lambda: search(lost)) == "log_diverged"
 
 
 def test_a_log_that_moved_since_the_search_takes_nothing(lost: Any) -> None:
     found = search(lost)
     say(lost)
-    lost.context.database.write(service.enter_pending)
+    lost.context.database.write(service.integrate_pending)
     before = digests(lost)
     assert code_of(lambda: take(lost, found)) == "log_moved"
     assert digests(lost) == before
 
 
-# --- Copies ---------------------------------------------------------------------------------------------------------------------
+# --- Copies ---------------------------------------------------------------------------------------
 
 
-def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(
+    network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node, supervisor = network[LOG], network["supervisor"]
     say(node, 3)
     head = service.make_checkpoint(node.context)
@@ -247,7 +294,10 @@ def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(network: Net
     answering(monkeypatch, supervisor, "/v1/peer/log/entries", _forge)
     assert code_of(lambda: watch(network)) == "log_copy_differs"
     with supervisor.context.database.read() as session:
-        witnessed, copy = session.get(WitnessedHead, head.origin), session.get(CopiedLog, head.origin)
+        witnessed, copy = (
+            session.get(WitnessedHead, head.origin),
+            session.get(CopiedLog, head.origin),
+        )
         assert witnessed is not None
         assert copy is not None
         assert (witnessed.size, copy.size) == (head.size - 3, head.size - 3)
@@ -257,9 +307,11 @@ def test_a_supervisor_cosigns_no_head_whose_leaves_it_was_not_given(network: Net
     assert supervisor.member in service.latest_head(node.context)["cosignatures"]
 
 
-def test_a_copy_is_made_and_given_back_in_parts(network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "MOST_COPIED", 2)
-    monkeypatch.setattr(recovery, "MOST_COPIED", 2)
+def test_a_copy_is_made_and_given_back_in_parts(
+    network: Network, lost: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "MAX_COPIED", 2)
+    monkeypatch.setattr(recovery, "MAX_COPIED", 2)
     say(network[LOG], 5)
     service.make_checkpoint(network[LOG].context)
     watch(network)
@@ -270,20 +322,27 @@ def test_a_copy_is_made_and_given_back_in_parts(network: Network, lost: Any, mon
 def test_a_member_is_given_the_copy_of_its_own_log_alone(network: Network, lost: Any) -> None:
     def ask(name: str) -> Any:
         path = "/v1/peer/log/copied?start=0&end=1"
-        return asyncio.run(network["supervisor"].answer("GET", path, None, {"x-member": network[name].member}))
+        return asyncio.run(
+            network["supervisor"].answer("GET", path, None, {"x-member": network[name].member})
+        )
 
     own, other = ask(LOG), ask("bank")
     assert own["entries"][0]["digest"] == "0x" + digests(network[LOG])[0].hex()
     assert own["entries"] != other["entries"]
     with pytest.raises(QiaolianError):
-        asyncio.run(network["supervisor"].answer("GET", "/v1/peer/log/copied?start=0&end=1", None, {}))
+        asyncio.run(
+            network["supervisor"].answer("GET", "/v1/peer/log/copied?start=0&end=1", None, {})
+        )
 
 
 def test_a_node_that_does_not_know_its_standing_shows_no_head(network: Network, lost: Any) -> None:
     def refuse() -> None:
         service.require_current(lost.context)
 
-    lost.context.ports[service.STANDING] = refuse
-    assert code_of(lambda: service.heads_for(lost.context, network["supervisor"].member)) == "log_behind_chain"
+    lost.context.ports[service.RESTORE_GUARD] = refuse
+    assert (
+        code_of(lambda: service.heads_for(lost.context, network["supervisor"].member))
+        == "log_behind_chain"
+    )
     take(lost, search(lost))
     assert service.heads_for(lost.context, network["supervisor"].member)["note"]

@@ -1,4 +1,6 @@
-"""A salt of another length than 32 bytes is taken nowhere: HMAC pads it with zeros, so that one commitment would have several."""
+"""A salt of another length than 32 bytes is taken nowhere: HMAC pads it with zeros, so that one
+commitment would have several.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from chain.canonical import dumps
-from chain.commitment import commit, opens
-from chain.errors import BadInput, QiaolianError
-from chain.examples import example
-from chain.keys import Secp256k1Signer
-from chain.statements import (
+from chain.core.canonical import dumps
+from chain.core.errors import BadInput, QiaolianError
+from chain.keys.files import Secp256k1Signer
+from chain.statements.commitment import commit, opens
+from chain.statements.examples import example
+from chain.statements.types import (
     Consent,
     CreditDispute,
     DealStep,
@@ -55,7 +57,9 @@ PACKAGE = {
     "identitySalt": "0x" + SALT.hex(),
 }
 REQUEST = {"identity": IDENTITY, "identitySalt": "0x" + SALT.hex(), "key": KEY.address}
-CERTIFIED = CertifiedKey.from_json({"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE}).to_json()
+CERTIFIED = CertifiedKey.from_json(
+    {"certificate": example(SubjectKeyCertificate).to_json(), "signature": SIGNATURE}
+).to_json()
 DEAL = {
     "terms": example(DealTerms).to_json(),
     "content": {},
@@ -117,13 +121,17 @@ def test_a_salt_that_hmac_pads_to_the_right_one_opens_nothing(length: int) -> No
     ],
     ids=["consent", "identity", "request", "grant", "deal to sign", "deal", "step"],
 )
-def test_what_is_handed_over_with_a_salt_of_another_length_is_refused(read: Read, value: dict[str, Any], name: str, code: str, length: int) -> None:
+def test_what_is_handed_over_with_a_salt_of_another_length_is_refused(
+    read: Read, value: dict[str, Any], name: str, code: str, length: int
+) -> None:
     assert refusal(read, value) != code, "the right salt is read"
     assert refusal(read, {**value, name: "0x" + PADDED[length].hex()}) == code
 
 
 def answer(path: str, body: dict[str, Any]) -> str:
-    """The code with which a node's interface refuses a body before it looks at anything of the node's."""
+    """The code with which a node's interface refuses a body before it looks at anything of the
+    node's.
+    """
     app = FastAPI()
     for router in (credit_api.router, grants_api.router):
         app.include_router(router)
@@ -192,7 +200,9 @@ def answer(path: str, body: dict[str, Any]) -> str:
     ],
     ids=["certify", "show a certificate", "dispute", "ask for a grant"],
 )
-def test_a_nodes_interface_takes_no_salt_of_another_length(path: str, body: dict[str, Any], field: str, length: int) -> None:
+def test_a_nodes_interface_takes_no_salt_of_another_length(
+    path: str, body: dict[str, Any], field: str, length: int
+) -> None:
     wrong = {**body, field: "0x" + PADDED[length].hex()}
     named = "id" if path == "/v1/certificates" else field
     assert answer(path, wrong) == f"field_malformed {named}"

@@ -1,4 +1,6 @@
-"""A home is sold once: titles, steps and the register rest on proved records, whatever the events reported or have not reported yet."""
+"""A home is sold once: titles, steps and the register rest on proved records, whatever the events
+reported or have not reported yet.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,33 @@ from typing import Any
 
 import pytest
 
-from chain.crypto import new_private_key
-from chain.errors import QiaolianError
-from chain.ledger import Event
-from chain.statements import KeyPurpose, Step, TitleStatement
+from chain.core.crypto import new_private_key
+from chain.core.errors import QiaolianError
+from chain.ethereum.ledger import Event
+from chain.statements.types import KeyPurpose, StepKind, TitleStatement
 from registry import projection
 from registry.pages import PageRequest
 from registry.property import register, service
 from registry.property.register import RegistrationUpdater
 from registry.property.rules import MAX_DEAL_SECONDS, MAX_HOLD_SECONDS
 from registry.property.service import CertifiedKey
-from registry.property.store import Deal, Unit
+from registry.property.store import DealRow, UnitRow
 from tests.registry.conftest import Network
-from tests.registry.test_deals import DAY, ORDER, Drawn, Sale, hold, later_clock, now, owner, put_up, refused, titled
+from tests.registry.test_deals import (
+    DAY,
+    ORDER,
+    Drawn,
+    Sale,
+    hold,
+    later_clock,
+    now,
+    owner,
+    put_up,
+    refused,
+    titled,
+)
 
-BEFORE_REGISTER = tuple(step for step in Step if step < Step.REGISTER)
+BEFORE_REGISTER = tuple(step for step in StepKind if step < StepKind.REGISTER)
 
 
 @pytest.fixture
@@ -45,10 +59,12 @@ def view_only(network: Network, name: str) -> Any:
 
 
 def registered_unseen(network: Network, deal: Drawn) -> Any:
-    """Register a deal; the centre's view has the block, its projection does not. The centre's context."""
+    """Register a deal; the centre's view has the block, its projection does not. The centre's
+    context.
+    """
     deal.take(*BEFORE_REGISTER)
     registrar = network["registrar"]
-    registrar.outcome(deal.sign(Step.REGISTER)["operation"]).require_done()
+    registrar.outcome(deal.sign(StepKind.REGISTER)["operation"]).require_done()
     return view_only(network, "registrar")
 
 
@@ -63,7 +79,7 @@ def fails(code: str) -> Iterator[None]:
 def hand_to_centre(network: Network, deal: Drawn) -> None:
     """The agent gives a deal to the registration centre's node."""
     shared = service._shared(service.find(network["agency"].context, deal.id))
-    service.take_deal(network["registrar"].context, network["agency"].member, shared)
+    service.receive_deal(network["registrar"].context, network["agency"].member, shared)
 
 
 def title_for(context: Any, deal: Drawn, key: str) -> TitleStatement:
@@ -85,10 +101,12 @@ def invented(network: Network, name: str, event: str, deal: Drawn, **arguments: 
     context.database.write(lambda session: projection.apply(session, [made], context))
 
 
-# --- The former owner -----------------------------------------------------------------------------------------------------------
+# --- The former owner -----------------------------------------------------------------------------
 
 
-def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(network: Network, deal: Drawn) -> None:
+def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(
+    network: Network, deal: Drawn
+) -> None:
     context = registered_unseen(network, deal)
     seller = replace(deal.sale.seller, key=new_private_key())
     network.certify("registrar", seller, "deal")
@@ -98,7 +116,9 @@ def test_the_former_owner_gets_no_title_however_far_the_projection_is_behind(net
     assert title_for(context, deal, deal.sale.buyer.address).last_registration == deal.id
 
 
-def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_proof(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
+def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_proof(
+    network: Network, sale: Sale, person: Callable[[], Any]
+) -> None:
     """Two titles of one instant, to two keys of one owner: one home is sold."""
     other_key = replace(sale.seller, key=new_private_key())
     second = titled(network, sale.number, other_key, person())
@@ -110,45 +130,51 @@ def test_a_title_issued_before_a_registration_is_void_after_it_by_every_partys_p
     with fails("title_superseded"):
         sale.draw_up()
     with fails("title_superseded"):
-        also.hand_in(Step.SELLER)
+        also.hand_in(StepKind.SELLER)
     assert not also.word.opened_at
 
 
-def test_the_centre_signs_no_registration_for_a_seller_who_is_not_the_owner_now(network: Network, deal: Drawn) -> None:
+def test_the_centre_signs_no_registration_for_a_seller_who_is_not_the_owner_now(
+    network: Network, deal: Drawn
+) -> None:
     deal.take(*BEFORE_REGISTER)
     registrar = network["registrar"].context
 
     def enter(owner: str, last_registration: bytes) -> None:
         def change(session: Any) -> None:
-            row = session.get_one(Unit, deal.terms.unit)
+            row = session.get_one(UnitRow, deal.terms.unit)
             row.owner, row.last_registration = owner, last_registration
 
         registrar.database.write(change)
 
     enter("ID-heir", bytes(32))
     with refused(network, "not_owner"):
-        deal.sign(Step.REGISTER)
+        deal.sign(StepKind.REGISTER)
     enter(deal.sale.seller.code, bytes(range(32)))
     with refused(network, "register_behind"):
-        deal.sign(Step.REGISTER)
+        deal.sign(StepKind.REGISTER)
     enter(deal.sale.seller.code, bytes(32))
-    deal.take(Step.REGISTER)
+    deal.take(StepKind.REGISTER)
     assert owner(network, deal.sale) == deal.sale.buyer.code
 
 
 def test_a_register_that_lacks_the_registered_deal_certifies_nothing_until_it_has_it(
     network: Network, deal: Drawn, person: Callable[[], Any]
 ) -> None:
-    """A centre restored from a copy of before the sale: the former owner is in its register, the deal is not."""
+    """A centre restored from a copy of before the sale: the former owner is in its register, the
+    deal is not.
+    """
     context = registered_unseen(network, deal)
     network.sync()
-    following = titled(network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person()).draw_up()
+    following = titled(
+        network, deal.sale.number, replace(deal.sale.buyer, key=new_private_key()), person()
+    ).draw_up()
     with context.database.read() as session:
-        row, unit = session.get_one(Deal, deal.id), session.get_one(Unit, deal.terms.unit)
+        row, unit = session.get_one(DealRow, deal.id), session.get_one(UnitRow, deal.terms.unit)
 
     def lose(session: Any) -> None:
-        session.delete(session.get_one(Deal, deal.id))
-        lost = session.get_one(Unit, deal.terms.unit)
+        session.delete(session.get_one(DealRow, deal.id))
+        lost = session.get_one(UnitRow, deal.terms.unit)
         lost.owner, lost.last_registration, lost.registered_at = deal.sale.seller.code, bytes(32), 0
 
     context.database.write(lose)
@@ -163,15 +189,23 @@ def test_a_register_that_lacks_the_registered_deal_certifies_nothing_until_it_ha
     assert owner(network, deal.sale) == unit.owner == deal.sale.buyer.code
 
 
-def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(network: Network, deal: Drawn) -> None:
+def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(
+    network: Network, deal: Drawn
+) -> None:
     deal.take(*BEFORE_REGISTER)
     context = network["registrar"].context
-    statement = replace(deal.people(Step.REGISTER), content=bytes(range(32)))
+    statement = replace(deal.people(StepKind.REGISTER), content=bytes(range(32)))
     signature = network["registrar"].sign(statement, KeyPurpose.STATEMENT)
     agency = network["agency"].context
 
     def send(session: Any) -> None:
-        service._enqueue(agency, session, f"test/{deal.id.hex()}", "steps", [deal.terms, [statement], [signature]])
+        service._enqueue(
+            agency,
+            session,
+            f"test/{deal.id.hex()}",
+            "steps",
+            [deal.terms, [statement], [signature]],
+        )
 
     agency.database.write(send)
     network["agency"].outcome(f"test/{deal.id.hex()}").require_done()
@@ -179,14 +213,18 @@ def test_a_registration_the_chain_took_while_the_centre_was_down_is_taken_over(n
     assert register.find_unit(context, deal.sale.number).owner == deal.sale.seller.code
     asyncio.run(RegistrationUpdater(context).round())
     row = register.find_unit(context, deal.sale.number)
-    assert (row.owner, row.last_registration, row.registered_at) == (deal.sale.buyer.code, deal.id, deal.word.registered_at)
+    assert (row.owner, row.last_registration, row.registered_at) == (
+        deal.sale.buyer.code,
+        deal.id,
+        deal.word.registered_at,
+    )
 
 
-# --- Invented events ------------------------------------------------------------------------------------------------------------
+# --- Invented events ------------------------------------------------------------------------------
 
 
 def test_an_invented_registration_moves_no_home(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER)
+    deal.take(StepKind.SELLER)
     context = network["registrar"].context
     invented(network, "registrar", "DealRegistered", deal)
     updater = RegistrationUpdater(context)
@@ -196,30 +234,41 @@ def test_an_invented_registration_moves_no_home(network: Network, deal: Drawn) -
     assert title_for(context, deal, deal.sale.seller.address).last_registration == bytes(32)
 
 
-def test_invented_steps_and_endings_neither_open_the_way_nor_close_it(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
-    for step in (Step.TAX, Step.MORTGAGE, Step.NOTARY):
+def test_invented_steps_and_endings_neither_open_the_way_nor_close_it(
+    network: Network, deal: Drawn
+) -> None:
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
+    for step in (StepKind.TAX, StepKind.MORTGAGE, StepKind.NOTARY):
         invented(network, "registrar", "DealStepped", deal, statement=deal.people(step))
     with refused(network, "out_of_order"):
-        deal.sign(Step.REGISTER)
+        deal.sign(StepKind.REGISTER)
     for ending in ("DealRegistered", "DealExpired"):
         invented(network, "tax", ending, deal)
-    deal.take(Step.TAX)
-    assert deal.word.done(Step.TAX)
+    deal.take(StepKind.TAX)
+    assert deal.word.done(StepKind.TAX)
 
 
 def test_an_invented_step_does_not_bring_an_ended_key_back(network: Network, deal: Drawn) -> None:
-    """What the chain has is checked under the key of then; an event alone does not say that it has it."""
-    deal.take(Step.SELLER, Step.BUYER, Step.AGENT)
-    statement = deal.people(Step.TAX)
+    """What the chain has is checked under the key of then; an event alone does not say that it has
+    it.
+    """
+    deal.take(StepKind.SELLER, StepKind.BUYER, StepKind.AGENT)
+    statement = deal.people(StepKind.TAX)
     invented(network, "bank", "DealStepped", deal, statement=statement)
     signature = network["tax"].sign(statement, KeyPurpose.STATEMENT)
-    body = {"statement": statement.to_json(), "signature": "0x" + signature.hex(), "record": None, "salt": None}
+    body = {
+        "statement": statement.to_json(),
+        "signature": "0x" + signature.hex(),
+        "record": None,
+        "salt": None,
+    }
     with network.suspended("tax"), refused(network, "wrong_signer"):
-        service.take_step(network["bank"].context, network["tax"].member, deal.id, body)
+        service.receive_step(network["bank"].context, network["tax"].member, deal.id, body)
 
 
-def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(network: Network, deal: Drawn) -> None:
+def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(
+    network: Network, deal: Drawn
+) -> None:
     forged = replace(deal.terms, agent=network["bank"].member, nonce=bytes(32))
     other = Drawn(deal.sale, replace(deal.terms, nonce=bytes(31) + b"\1"))
     invented(network, "bank", "DealOpened", other, terms=forged)
@@ -227,16 +276,18 @@ def test_an_opened_deal_whose_id_is_not_of_its_terms_is_not_stored(network: Netw
         service.find(network["bank"].context, other.id)
 
 
-def test_steps_go_on_from_proved_records_while_the_projection_is_behind(network: Network, deal: Drawn) -> None:
-    deal.take(Step.SELLER, Step.BUYER)
-    network["agency"].outcome(deal.sign(Step.AGENT)["operation"]).require_done()
+def test_steps_go_on_from_proved_records_while_the_projection_is_behind(
+    network: Network, deal: Drawn
+) -> None:
+    deal.take(StepKind.SELLER, StepKind.BUYER)
+    network["agency"].outcome(deal.sign(StepKind.AGENT)["operation"]).require_done()
     view_only(network, "tax")
-    made = deal.sign(Step.TAX)
+    made = deal.sign(StepKind.TAX)
     network["tax"].outcome(made["operation"]).require_done()
-    assert deal.word.done(Step.TAX)
+    assert deal.word.done(StepKind.TAX)
 
 
-# --- Without a fresh head -------------------------------------------------------------------------------------------------------
+# --- Without a fresh head -------------------------------------------------------------------------
 
 
 @contextmanager
@@ -250,7 +301,9 @@ def stale(network: Network, name: str) -> Iterator[None]:
         view.stale_seconds = bound
 
 
-def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(network: Network, deal: Drawn) -> None:
+def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(
+    network: Network, deal: Drawn
+) -> None:
     registrar = network["registrar"].context
     with stale(network, "registrar"):
         with refused(network, "chain_view_stale"):
@@ -260,45 +313,53 @@ def test_without_a_fresh_head_nothing_is_certified_drawn_up_or_signed(network: N
         with refused(network, "chain_view_stale"):
             register.end_hold(registrar, registrar.member, deal.terms.unit)
         with refused(network, "chain_view_stale"):
-            register.entry(registrar, deal.terms.unit)
+            register.register_entry(registrar, deal.terms.unit)
     with stale(network, "agency"), refused(network, "chain_view_stale"):
-        deal.hand_in(Step.SELLER)
+        deal.hand_in(StepKind.SELLER)
     deal.take(*BEFORE_REGISTER)
     with stale(network, "registrar"), refused(network, "chain_view_stale"):
-        deal.sign(Step.REGISTER)
+        deal.sign(StepKind.REGISTER)
 
 
-# --- Before the last step -------------------------------------------------------------------------------------------------------
+# --- Before the last step -------------------------------------------------------------------------
 
 
-def test_a_hold_or_the_deals_end_before_the_last_step_stops_the_registration(network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_or_the_deals_end_before_the_last_step_stops_the_registration(
+    network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deal.take(*BEFORE_REGISTER)
     hold(network, deal.sale, placed=True)
     with refused(network, "unit_held"):
-        deal.sign(Step.REGISTER)
+        deal.sign(StepKind.REGISTER)
     hold(network, deal.sale, placed=False)
     with monkeypatch.context() as later:
         later_clock(later, network, 2 * DAY)
         with refused(network, "deal_over"):
-            deal.sign(Step.REGISTER)
-    statement = deal.people(Step.REGISTER)
+            deal.sign(StepKind.REGISTER)
+    statement = deal.people(StepKind.REGISTER)
     with fails("wrong_party"):
         deal.simulate(statement, deal.sale.seller.sign(statement, network.deployment))
-    deal.take(Step.REGISTER)
+    deal.take(StepKind.REGISTER)
 
 
-def test_a_title_is_never_dated_ahead_of_the_chain(network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_title_is_never_dated_ahead_of_the_chain(
+    network: Network, deal: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registrar = network["registrar"].context
     monkeypatch.setattr(registrar, "clock", lambda: now() + 1800)
     title = title_for(registrar, deal, deal.sale.seller.address)
     assert title.issued_at <= registrar.view.head.timestamp
 
 
-# --- Another department ---------------------------------------------------------------------------------------------------------
+# --- Another department ---------------------------------------------------------------------------
 
 
-def test_another_department_sells_no_unit_of_this_centres_register(network: Network, sale: Sale, person: Callable[[], Any]) -> None:
-    """Title and certificates of its own, for the pseudonym it saw on the chain: its own node knows no such unit, and the chain keeps it apart."""
+def test_another_department_sells_no_unit_of_this_centres_register(
+    network: Network, sale: Sale, person: Callable[[], Any]
+) -> None:
+    """Title and certificates of its own, for the pseudonym it saw on the chain: its own node knows
+    no such unit, and the chain keeps it apart.
+    """
     tax = network["tax"]
     seller, buyer = person(), person()
     keys = [CertifiedKey(*network.certify("tax", person_, "deal")) for person_ in (seller, buyer)]
@@ -308,13 +369,13 @@ def test_another_department_sells_no_unit_of_this_centres_register(network: Netw
     with fails("unit_unknown"):
         forged.draw_up()
     deal = sale.draw_up()
-    deal.take(Step.SELLER)
+    deal.take(StepKind.SELLER)
     ledger = network.ledger.property
     assert ledger.open_deal(network["registrar"].member, sale.title.unit) == deal.id
     assert ledger.open_deal(tax.member, sale.title.unit) == bytes(32)
 
 
-# --- Holds that end -------------------------------------------------------------------------------------------------------------
+# --- Holds that end -------------------------------------------------------------------------------
 
 
 def test_bounds_of_deals_and_holds_are_the_contracts(network: Network) -> None:
@@ -323,11 +384,17 @@ def test_bounds_of_deals_and_holds_are_the_contracts(network: Network) -> None:
     assert read("PropertyLedger", "MAX_HOLD_TIME")[0] == MAX_HOLD_SECONDS
 
 
-@pytest.mark.parametrize(("placed", "ends_in"), [(True, None), (True, 0), (True, MAX_HOLD_SECONDS + DAY), (False, DAY)])
-def test_a_hold_names_when_its_order_ends_and_a_lifting_does_not(network: Network, sale: Sale, placed: bool, ends_in: int | None) -> None:
+@pytest.mark.parametrize(
+    ("placed", "ends_in"), [(True, None), (True, 0), (True, MAX_HOLD_SECONDS + DAY), (False, DAY)]
+)
+def test_a_hold_names_when_its_order_ends_and_a_lifting_does_not(
+    network: Network, sale: Sale, placed: bool, ends_in: int | None
+) -> None:
     ends_at = None if ends_in is None else now() + ends_in
     with refused(network, "wrong_hold_end"):
-        register.set_hold(network["registrar"].context, sale.number, ORDER, placed=placed, ends_at=ends_at)
+        register.set_hold(
+            network["registrar"].context, sale.number, ORDER, placed=placed, ends_at=ends_at
+        )
 
 
 def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Network, sale: Sale) -> None:
@@ -336,20 +403,36 @@ def test_a_hold_stands_after_its_end_until_somebody_ends_it(network: Network, sa
     with refused(network, "unit_not_held"):
         register.end_hold(bank.context, registrar.member, unit)
     made = register.set_hold(registrar.context, sale.number, ORDER, placed=True, ends_at=now() + 4)
-    further = register.set_hold(registrar.context, sale.number, {**ORDER, "number": "(2026)2"}, placed=True, ends_at=now() + 3)
+    further = register.set_hold(
+        registrar.context,
+        sale.number,
+        {**ORDER, "number": "(2026)2"},
+        placed=True,
+        ends_at=now() + 3,
+    )
     for placed in (made, further):
         registrar.done(placed["operation"])
     network.sync()
-    listed = [held for held in register.holds(registrar.context, PageRequest(200)).rows if held["number"] == sale.number]
+    listed = [
+        held
+        for held in register.holds(registrar.context, PageRequest(200)).rows
+        if held["number"] == sale.number
+    ]
     ends_at = made["hold"]["endsAt"]
-    assert [(held["endsAt"], held["order"]["number"]) for held in listed] == [(ends_at, "(2026)2")], "a further order never shortens a hold"
+    assert [(held["endsAt"], held["order"]["number"]) for held in listed] == [
+        (ends_at, "(2026)2")
+    ], "a further order never shortens a hold"
     network.wait_for(lambda: now() > ends_at + 1, "the order's end")
     with refused(network, "unit_held"):
         sale.draw_up()
     bank.done(register.end_hold(bank.context, registrar.member, unit))
     network.sync()
-    assert not [held for held in register.holds(registrar.context, PageRequest(200)).rows if held["number"] == sale.number]
-    sale.draw_up().take(Step.SELLER)
+    assert not [
+        held
+        for held in register.holds(registrar.context, PageRequest(200)).rows
+        if held["number"] == sale.number
+    ]
+    sale.draw_up().take(StepKind.SELLER)
 
 
 def test_a_hold_is_not_ended_before_its_order_is(network: Network, sale: Sale) -> None:

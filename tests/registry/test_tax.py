@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.errors import BadInput
+from chain.core.errors import BadInput
 from registry.property.rules import require_content
 from registry.property.tax import CURRENT, TaxFacts, compute, half_up, rules
 
@@ -30,7 +30,7 @@ def facts(**changed: Any) -> TaxFacts:
 
 
 def lines(sheet: dict[str, Any]) -> dict[str, str]:
-    return {each["tax"]: each["amount"] for each in sheet["lines"]}
+    return {line["tax"]: line["amount"] for line in sheet["lines"]}
 
 
 def test_an_only_home_held_long_pays_deed_tax_alone() -> None:
@@ -47,8 +47,8 @@ def test_an_only_home_held_long_pays_deed_tax_alone() -> None:
 
 
 def test_a_home_held_under_two_years_pays_on_the_price_without_value_added_tax() -> None:
-    # 1,050,000 yuan with 5 % included: 50,000 tax, base 1,000,000. Surcharges 7 %, 3 %, 2 % of 50,000, halved: 1,750, 750, 500.
-    # Deed tax 1 % of 1,000,000; income tax 1 % of it.
+    # 1,050,000 yuan with 5 % included: 50,000 tax, base 1,000,000. Surcharges 7 %, 3 %, 2 % of
+    # 50,000, halved: 1,750, 750, 500. Deed tax 1 % of 1,000,000; income tax 1 % of it.
     sheet = compute(facts(price=1_050_000 * YUAN, months_held=23, only_home=False))
     assert lines(sheet) == {
         "deed-tax": str(10_000 * YUAN),
@@ -72,7 +72,7 @@ def test_a_home_held_under_two_years_pays_on_the_price_without_value_added_tax()
     ],
 )
 def test_the_deed_tax_follows_homes_owned_and_area(changed: dict[str, int], rate: int) -> None:
-    (line,) = [each for each in compute(facts(**changed))["lines"] if each["tax"] == "deed-tax"]
+    (line,) = [item for item in compute(facts(**changed))["lines"] if item["tax"] == "deed-tax"]
     assert (line["rate"], line["amount"]) == (rate, str(1_000_000 * YUAN * rate // 10_000))
 
 
@@ -81,7 +81,10 @@ def test_the_deed_tax_follows_homes_owned_and_area(changed: dict[str, int], rate
     [
         ({"months_held": 59}, 10_000),  # held too short, though the only home: 1 % of the price
         ({"only_home": False}, 10_000),
-        ({"only_home": False, "original_price": 900_000 * YUAN}, 20_000),  # 20 % of the gain of 100,000
+        (
+            {"only_home": False, "original_price": 900_000 * YUAN},
+            20_000,
+        ),  # 20 % of the gain of 100,000
         ({"only_home": False, "original_price": 1_200_000 * YUAN}, 0),  # no gain, no tax
         ({"months_held": 60}, 0),
     ],
@@ -97,19 +100,34 @@ def test_rounding_is_half_up(numerator: int, denominator: int) -> None:
 
 
 @given(
-    st.integers(1, 10**12), st.integers(1, 10**8), st.integers(0, 600), st.booleans(), st.integers(0, 5), st.one_of(st.none(), st.integers(0, 10**12))
+    st.integers(1, 10**12),
+    st.integers(1, 10**8),
+    st.integers(0, 600),
+    st.booleans(),
+    st.integers(0, 5),
+    st.one_of(st.none(), st.integers(0, 10**12)),
 )
 def test_every_sheet_adds_up_and_nobody_pays_less_than_nothing(
     price: int, area: int, months: int, only: bool, homes: int, original: int | None
 ) -> None:
     sheet = compute(TaxFacts(price, area, months, only, homes, original))
-    amounts = [int(each["amount"]) for each in sheet["lines"]]
+    amounts = [int(line["amount"]) for line in sheet["lines"]]
     assert min(amounts) >= 0
     assert sum(amounts) == int(sheet["total"]) == int(sheet["buyer"]) + int(sheet["seller"])
     assert int(sheet["total"]) < price
 
 
-@pytest.mark.parametrize("changed", [{"price": 0}, {"price": 10**16}, {"area": 0}, {"months_held": -1}, {"buyer_homes": -1}, {"original_price": -1}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"price": 0},
+        {"price": 10**16},
+        {"area": 0},
+        {"months_held": -1},
+        {"buyer_homes": -1},
+        {"original_price": -1},
+    ],
+)
 def test_facts_no_sale_can_have_are_refused(changed: dict[str, int]) -> None:
     with pytest.raises(BadInput) as refused:
         compute(facts(**changed))
@@ -121,7 +139,9 @@ def test_unknown_rules_are_refused_and_the_known_ones_cite_their_sources() -> No
         compute(facts(), rules_name="tax-rules-1999")
     assert refused.value.code == "tax_rules_unknown"
     assert rules(CURRENT)["id"] == CURRENT
-    assert {"deedTax, valueAddedTax", "incomeTax"} <= {each["for"] for each in rules()["sources"]}
+    assert {"deedTax, valueAddedTax", "incomeTax"} <= {
+        source["for"] for source in rules()["sources"]
+    }
 
 
 CONTENT = {

@@ -33,16 +33,30 @@ ROOT = Path(__file__).parents[2]
         (("test", "-h"), HELP_SHOWN),
     ],
 )
-def test_arguments_are_checked(given: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_are_checked(
+    given: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     assert main(given) == code
 
 
-@pytest.mark.parametrize(("script", "given"), [("demo", ("--calls", "20", "--deals", "1")), ("test", ("--fats",))])
-def test_a_script_refuses_bad_arguments_before_it_sets_anything_up(tmp_path: Path, script: str, given: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("script", "given"), [("demo", ("--calls", "20", "--deals", "1")), ("test", ("--fats",))]
+)
+def test_a_script_refuses_bad_arguments_before_it_sets_anything_up(
+    tmp_path: Path, script: str, given: tuple[str, ...]
+) -> None:
     for folder in ("scripts", "chain"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "kcn"))
-    done = subprocess.run([str(tmp_path / "scripts" / script), *given], capture_output=True, text=True, timeout=60, check=False)
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "kcn")
+        )
+    done = subprocess.run(
+        [str(tmp_path / "scripts" / script), *given],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 2
     assert "error" in done.stderr
     assert "installing" not in done.stdout

@@ -13,30 +13,52 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
-from chain.deployment import CloseWindow, Deployment
-from chain.errors import BadInput
-from chain.statements import KeyPurpose
+from chain.core.errors import BadInput
+from chain.ethereum.deployment import CloseWindow, Deployment
+from chain.statements.types import KeyPurpose
 from contracts import NAMES
-from nodes.initialise import Plan, initialise
+from nodes.cli import main as cli
+from nodes.cli import output
+from nodes.cli.call import outcomes_of, rows_of
+from nodes.cli.command_group import listed, pairs, place
+from nodes.cli.grant import GROUP as GRANT
+from nodes.cli.offer import shares
+from nodes.initialise import NodePlan, initialise
 from nodes.routers import routers
 from registry.uscc import with_check_character
-from scripts import cli
-from scripts.people import show
-from scripts.people.call import outcomes_of, rows_of
-from scripts.people.grant import NOUN as GRANT
-from scripts.people.offer import shares
-from scripts.people.verb import listed, pairs, place
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"pydantic", "fastapi", "sqlalchemy", "eth_abi", "urllib3", "httptools", "pandas", "numpy", "web3"}
-PEOPLE = [name for name, (module, _) in cli.COMMANDS.items() if module.startswith("scripts.people.")]
+HEAVY = {
+    "pydantic",
+    "fastapi",
+    "sqlalchemy",
+    "eth_abi",
+    "urllib3",
+    "httptools",
+    "pandas",
+    "numpy",
+    "web3",
+}
+PEOPLE = [
+    name
+    for name, (module, _) in cli.COMMANDS.items()
+    if module.startswith("nodes.cli.")
+    and name not in {"verify", "node", "network", "found", "federated"}
+]
 
 
 @pytest.mark.parametrize("noun", ["", *PEOPLE])
 def test_help_needs_nothing_beyond_the_base(noun: str) -> None:
     """An officer's or a trader's machine has the base package alone, and help must come at once."""
-    code = f"import sys; from scripts.cli import main\ntry: main({[each for each in (noun, '--help') if each]})\nexcept SystemExit: pass\nprint(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    code = f"import sys; from nodes.cli.main import main\ntry: main({[name for name in (noun, '--help') if name]})\nexcept SystemExit: pass\nprint(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     assert not HEAVY & set(ran.stdout.splitlines()[-1].split())
     assert "usage: qiaolian" in ran.stdout
@@ -51,13 +73,15 @@ def test_the_overview_names_every_command_once() -> None:
 def test_no_option_takes_a_token_or_a_passphrase_itself(noun: str) -> None:
     """Arguments can be read by every user of the machine."""
     for option in options_of(noun):
-        assert not any(word in option for word in ("token", "passphrase", "secret")) or option.endswith("-file"), option
+        assert not any(
+            word in option for word in ("token", "passphrase", "secret")
+        ) or option.endswith("-file"), option
 
 
 def options_of(noun: str) -> Iterator[str]:
     parser = argparse.ArgumentParser()
-    module = __import__(f"scripts.people.{noun}", fromlist=["NOUN"])
-    getattr(module, "NOUN", module).add_arguments(parser)
+    module = __import__(f"nodes.cli.{noun}", fromlist=["GROUP"])
+    getattr(module, "GROUP", module).add_arguments(parser)
     waiting = [parser]
     while waiting:
         for action in waiting.pop()._actions:
@@ -67,16 +91,27 @@ def options_of(noun: str) -> Iterator[str]:
 
 
 def test_every_verb_that_signs_shows_and_asks() -> None:
-    signing = [verb for verb in GRANT.verbs if any("--key" in each.flags for each in verb.arguments)]
+    signing = [
+        verb
+        for verb in GRANT.commands
+        if any("--key" in argument.flags for argument in verb.arguments)
+    ]
     assert [verb.name for verb in signing] == ["approve", "refuse", "revoke"]
-    assert all(any("--yes" in each.flags for each in verb.arguments) for verb in signing)
+    assert all(any("--yes" in argument.flags for argument in verb.arguments) for verb in signing)
 
 
 def test_every_endpoint_for_people_and_systems_has_a_command() -> None:
     """Each feature has an interface for programs and a command line."""
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts" / "people").glob("*.py"))
+    sources = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "nodes" / "cli").glob("*.py")
+    )
     typed = {template(path) for path in re.findall(r"""["'](/v1/[^"'?]*)""", sources)}
-    served = {template(route.path) for router in routers() for route in router.routes if isinstance(route, APIRoute)}
+    served = {
+        template(route.path)
+        for router in routers()
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    }
     assert {path for path in served if not path.startswith("/v1/peer/")} - typed == set()
 
 
@@ -103,25 +138,60 @@ def test_a_node_is_named_by_address_and_certificate(
     assert f"error[{code}]" in capsys.readouterr().err
 
 
-# --- A person's key -------------------------------------------------------------------------------------------------------------
+# --- A person's key -------------------------------------------------------------------------------
 
 
-def test_a_key_is_made_by_its_holder_and_its_passphrase_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_is_made_by_its_holder_and_its_passphrase_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     key, old, new = (tmp_path / name for name in ("approval.json", "old", "new"))
     old.write_text("first words\n")
     new.write_text("other words\n")
-    assert cli.main(["key", "make", str(key), "--purpose", "approval", "--passphrase-file", str(old), "--json"]) == 0
+    assert (
+        cli.main(
+            [
+                "key",
+                "make",
+                str(key),
+                "--purpose",
+                "approval",
+                "--passphrase-file",
+                str(old),
+                "--json",
+            ]
+        )
+        == 0
+    )
     made = json.loads(capsys.readouterr().out)
-    assert json.loads(Path(made["public"]).read_text()) == {"fingerprint": "0x" + made["address"][2:].rjust(64, "0"), "purpose": 2, "algorithm": 1}
+    assert json.loads(Path(made["public"]).read_text()) == {
+        "fingerprint": "0x" + made["address"][2:].rjust(64, "0"),
+        "purpose": 2,
+        "algorithm": 1,
+    }
     assert key.stat().st_mode & 0o077 == 0
-    assert cli.main(["key", "passphrase", str(key), "--passphrase-file", str(old), "--new-passphrase-file", str(new)]) == 0
+    assert (
+        cli.main(
+            [
+                "key",
+                "passphrase",
+                str(key),
+                "--passphrase-file",
+                str(old),
+                "--new-passphrase-file",
+                str(new),
+            ]
+        )
+        == 0
+    )
     assert cli.main(["key", "show", str(key), "--passphrase-file", str(old)]) == 2
     assert "key_passphrase_wrong" in capsys.readouterr().err
     assert cli.main(["key", "show", str(key), "--passphrase-file", str(new)]) == 0
     assert made["address"] in capsys.readouterr().out
 
 
-def test_a_passphrase_left_beside_the_key_goes_when_it_is_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_passphrase_left_beside_the_key_goes_when_it_is_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     key, new = tmp_path / "admin.json", tmp_path / "new"
     new.write_text("other words\n")
     assert cli.main(["key", "make", str(key), "--purpose", "admin"]) == 0
@@ -137,11 +207,18 @@ def test_a_passphrase_left_beside_the_key_goes_when_it_is_changed(tmp_path: Path
     [
         (["show", "none.json"], "key_missing"),
         (["passphrase", "none.json", "--passphrase-file", "none"], "key_passphrase_missing"),
-        (["make", "x.json", "--purpose", "admin", "--passphrase-file", "none"], "key_passphrase_missing"),
+        (
+            ["make", "x.json", "--purpose", "admin", "--passphrase-file", "none"],
+            "key_passphrase_missing",
+        ),
     ],
 )
 def test_a_key_command_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], code: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["key", *words]) == 2
@@ -149,12 +226,15 @@ def test_a_key_command_says_what_is_missing(
     assert list(tmp_path.iterdir()) == []
 
 
-# --- Shapes ---------------------------------------------------------------------------------------------------------------------
+# --- Shapes ---------------------------------------------------------------------------------------
 
 
 def test_a_path_is_filled_with_what_was_given_and_nothing_escapes_it() -> None:
     given = argparse.Namespace(asset_id="../x?y", limit=5, offset=None)
-    assert place("/v1/assets/{asset_id}", given, ("limit", "offset")) == "/v1/assets/..%2Fx%3Fy?limit=5"
+    assert (
+        place("/v1/assets/{asset_id}", given, ("limit", "offset"))
+        == "/v1/assets/..%2Fx%3Fy?limit=5"
+    )
 
 
 @pytest.mark.parametrize("given", [["age"], ["=keep"], ["age=keep", "age=drop"]])
@@ -172,20 +252,33 @@ def test_a_share_that_is_no_number_is_refused() -> None:
 
 def test_a_table_lines_up_with_chinese_in_it() -> None:
     rows = [{"name": "税务局", "count": 1}, {"name": "bank", "count": 22}]
-    assert list(show.table(rows, {"name": "name", "n": "count"})) == ["name    n", "税务局  1", "bank    22"]
-    assert list(show.table([], {"name": "name"})) == ["none"]
+    assert list(output.table(rows, {"name": "name", "n": "count"})) == [
+        "name    n",
+        "税务局  1",
+        "bank    22",
+    ]
+    assert list(output.table([], {"name": "name"})) == ["none"]
 
 
 def test_what_others_wrote_cannot_command_the_terminal() -> None:
-    assert list(show.lines({"name": "x\x1b[2Jy\n"})) == [r"name: x\x1b[2Jy\n"]
-    assert list(show.lines({"note": "one\n\x1b[Atwo\n"})) == ["note:", "  | one", r"  | \x1b[Atwo"]
-    assert list(show.lines({"a\nyou sign: nothing": 1})) == [r"a\nyou sign: nothing: 1"]
-    assert list(show.table([{"name": ["\x1b[2J"]}], {"name": "name"})) == ["name", r'["\u001b[2J"]']
-    assert json.loads(show.as_json({"name": "\u202e\x9b"})) == {"name": "\u202e\x9b"}
-    assert show.as_json("\u202e\x9b") == r'"\u202e\u009b"'
+    assert list(output.lines({"name": "x\x1b[2Jy\n"})) == [r"name: x\x1b[2Jy\n"]
+    assert list(output.lines({"note": "one\n\x1b[Atwo\n"})) == [
+        "note:",
+        "  | one",
+        r"  | \x1b[Atwo",
+    ]
+    assert list(output.lines({"a\nyou sign: nothing": 1})) == [r"a\nyou sign: nothing: 1"]
+    assert list(output.table([{"name": ["\x1b[2J"]}], {"name": "name"})) == [
+        "name",
+        r'["\u001b[2J"]',
+    ]
+    assert json.loads(output.as_json({"name": "\u202e\x9b"})) == {"name": "\u202e\x9b"}
+    assert output.as_json("\u202e\x9b") == r'"\u202e\u009b"'
 
 
-def test_what_another_node_says_in_an_error_is_escaped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_node_says_in_an_error_is_escaped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(_arguments: argparse.Namespace) -> int:
         raise BadInput("other\x1b[2J", "Refused.\nVALID: a trade story\u202e", hint="\x9b2J")
 
@@ -197,15 +290,26 @@ def test_what_another_node_says_in_an_error_is_escaped(capsys: pytest.CaptureFix
 
 def test_answers_are_lines_with_what_is_inside_indented() -> None:
     value = {"a": 1, "b": {"c": None, "d": [True, {"e": "f", "g": 2}]}, "h": []}
-    assert list(show.lines(value)) == ["a: 1", "b:", "  c: -", "  d:", "    - yes", "    - e: f", "      g: 2", "h: none"]
+    assert list(output.lines(value)) == [
+        "a: 1",
+        "b:",
+        "  c: -",
+        "  d:",
+        "    - yes",
+        "    - e: f",
+        "      g: 2",
+        "h: none",
+    ]
 
 
-@pytest.mark.parametrize(("fen", "told"), [("0", "0.00 yuan"), (5, "0.05 yuan"), ("123456", "1,234.56 yuan")])
+@pytest.mark.parametrize(
+    ("fen", "told"), [("0", "0.00 yuan"), (5, "0.05 yuan"), ("123456", "1,234.56 yuan")]
+)
 def test_fen_are_told_in_yuan(fen: str | int, told: str) -> None:
-    assert show.yuan(fen) == told
+    assert output.yuan(fen) == told
 
 
-# --- Files of subjects ----------------------------------------------------------------------------------------------------------
+# --- Files of subjects ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,10 +317,16 @@ def test_fen_are_told_in_yuan(fen: str | int, told: str) -> None:
     [
         ("a.csv", "subject,consent\nA1,0xab\nB2,\n", [("A1", "0xab"), ("B2", None)]),
         ("a.csv", "\ufeffsubject\nA1\n", [("A1", None)]),
-        ("a.jsonl", '{"subject": "A1"}\n\n{"subject": "B2", "consent": "0xcd"}\n', [("A1", None), ("B2", "0xcd")]),
+        (
+            "a.jsonl",
+            '{"subject": "A1"}\n\n{"subject": "B2", "consent": "0xcd"}\n',
+            [("A1", None), ("B2", "0xcd")],
+        ),
     ],
 )
-def test_subjects_are_read_from_csv_or_json_lines(tmp_path: Path, name: str, text: str, rows: list[tuple[str, str | None]]) -> None:
+def test_subjects_are_read_from_csv_or_json_lines(
+    tmp_path: Path, name: str, text: str, rows: list[tuple[str, str | None]]
+) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert list(rows_of(tmp_path / name)) == rows
 
@@ -231,7 +341,9 @@ def test_subjects_are_read_from_csv_or_json_lines(tmp_path: Path, name: str, tex
         ("a.jsonl", b"{\n", "row_malformed"),
     ],
 )
-def test_a_file_that_names_no_subject_is_refused(tmp_path: Path, name: str, data: bytes, code: str) -> None:
+def test_a_file_that_names_no_subject_is_refused(
+    tmp_path: Path, name: str, data: bytes, code: str
+) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(BadInput) as caught:
         list(rows_of(tmp_path / name))
@@ -240,7 +352,9 @@ def test_a_file_that_names_no_subject_is_refused(tmp_path: Path, name: str, data
 
 def test_only_rows_that_have_ended_are_left_out_of_a_second_run(tmp_path: Path) -> None:
     results = tmp_path / "r.jsonl"
-    results.write_text('{"key": "a", "outcome": "served"}\n{"key": "b", "outcome": "failed"}\n{"key": "c", "outc')
+    results.write_text(
+        '{"key": "a", "outcome": "served"}\n{"key": "b", "outcome": "failed"}\n{"key": "c", "outc'
+    )
     assert list(outcomes_of(results)) == ["a"]
     assert outcomes_of(tmp_path / "none") == {}
     results.write_text('{"name": "not a result"}\n')
@@ -251,15 +365,47 @@ def test_only_rows_that_have_ended_are_left_out_of_a_second_run(tmp_path: Path) 
 
 def test_a_trust_file_can_name_the_own_node_as_witness(tmp_path: Path) -> None:
     member = with_check_character("11440700MB2N0D001")
-    plan = Plan(tmp_path / "node", member, "Supervisor", ("supervisor",), finality=("0x" + "ab" * 20,))
+    plan = NodePlan(
+        tmp_path / "node", member, "Supervisor", ("supervisor",), finality=("0x" + "ab" * 20,)
+    )
     log = initialise(plan).key(KeyPurpose.LOG)
     contracts = {name: "0x" + f"{place:02x}" * 20 for place, name in enumerate(NAMES, start=1)}
-    Deployment(1907, b"\x01" * 32, contracts, 3, CloseWindow(5, 60)).save(tmp_path / "node" / "deployment.json")
+    Deployment(1907, b"\x01" * 32, contracts, 3, CloseWindow(5, 60)).save(
+        tmp_path / "node" / "deployment.json"
+    )
     out = tmp_path / "trust.json"
-    assert cli.main(["trust", "make", "--node", str(tmp_path / "node"), "--witness", member, "--out", str(out)]) == 0
+    assert (
+        cli.main(
+            [
+                "trust",
+                "make",
+                "--node",
+                str(tmp_path / "node"),
+                "--witness",
+                member,
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert json.loads(out.read_text())["witnesses"][member] == "0x" + log.fingerprint.hex()
     other = with_check_character("11440700MB2N0D002")
-    assert cli.main(["trust", "make", "--node", str(tmp_path / "node"), "--witness", other, "--out", str(out)]) == 2
+    assert (
+        cli.main(
+            [
+                "trust",
+                "make",
+                "--node",
+                str(tmp_path / "node"),
+                "--witness",
+                other,
+                "--out",
+                str(out),
+            ]
+        )
+        == 2
+    )
 
 
 def test_a_column_whose_name_holds_a_comma_can_be_named() -> None:

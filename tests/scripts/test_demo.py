@@ -1,4 +1,6 @@
-"""The whole demo as processes: a run that holds and whose measurements are shown breaches, and runs that are interrupted."""
+"""The whole demo as processes: a run that holds and whose measurements are shown breaches, and runs
+that are interrupted.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,13 @@ from typing import Any
 import psutil
 import pytest
 
+from nodes.cli.main import main
+from nodes.cli.verify import STORIES
 from nodes.provision import Organisation
-from scripts.cli import main
 from scripts.demo_steps import kills, proof, report, trade
 from scripts.demo_steps.screen import Screen
-from scripts.demo_steps.state import Deal, State
+from scripts.demo_steps.state import DemoAgreement, DemoState
 from scripts.demo_steps.world import World
-from scripts.verify import STORIES
 
 pytestmark = pytest.mark.system
 
@@ -37,8 +39,27 @@ DEADLINE = 480.0
 
 
 def started(out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "scripts.cli", "demo", "--out", str(out), "--calls", str(CALLS), "--deals", str(DEALS), *options]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "nodes.cli.main",
+        "demo",
+        "--out",
+        str(out),
+        "--calls",
+        str(CALLS),
+        "--deals",
+        str(DEALS),
+        *options,
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def left_behind(out: Path) -> list[str]:
@@ -61,7 +82,9 @@ class Finished:
     out: Path
     report: dict[str, Any]
     lost: list[str]
-    """What the search for lost records found where the tax bureau's database misses one lane's receipts."""
+    """What the search for lost records found where the tax bureau's database misses one lane's
+    receipts.
+    """
     counters_agree: bool
     """Whether gateway, buyer and chain agreed over that database."""
     unrevoked_seconds: float | None
@@ -69,7 +92,9 @@ class Finished:
 
 
 def without_receipts(world: World, key: str, directory: Path) -> World:
-    """The world with a copy of one organisation's database in which the receipts of one lane are missing."""
+    """The world with a copy of one organisation's database in which the receipts of one lane are
+    missing.
+    """
     organisation = world.organisations[key]
     (directory / "data").mkdir(parents=True)
     with (
@@ -79,23 +104,28 @@ def without_receipts(world: World, key: str, directory: Path) -> World:
         original.backup(altered)
         altered.execute("DELETE FROM exchange_gateway_call WHERE lane = 0")
     plan = dataclasses.replace(organisation.plan, directory=directory)
-    return dataclasses.replace(world, organisations={**world.organisations, key: Organisation(plan, organisation.admission)})
+    return dataclasses.replace(
+        world,
+        organisations={**world.organisations, key: Organisation(plan, organisation.admission)},
+    )
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """One run of the command. Each breach touches a copy, or a grant that is revoked afterwards, so that the run itself holds."""
+    """One run of the command. Each breach touches a copy, or a grant that is revoked afterwards, so
+    that the run itself holds.
+    """
     out, copies = tmp_path_factory.mktemp("demo") / "out", tmp_path_factory.mktemp("copies")
     done = Finished(out, {}, [], True, None)
     count_lost, compare, revoke = trade.lost_records, trade.counters_agree, kills.revoke
-    caller, send = kills.Caller, World.send
+    caller, send = kills.CallingClient, World.send
 
     def count_lost_twice(world: World, acknowledged: Iterable[dict[str, Any]]) -> list[str]:
         receipts = list(acknowledged)
         done.lost = count_lost(without_receipts(world, "tax", copies / "lost"), receipts)
         return count_lost(world, receipts)
 
-    def compare_twice(world: World, deals: Iterable[Deal]) -> bool:
+    def compare_twice(world: World, deals: Iterable[DemoAgreement]) -> bool:
         compared = list(deals)
         done.counters_agree = compare(without_receipts(world, "tax", copies / "compared"), compared)
         return compare(world, compared)
@@ -103,12 +133,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     def send_no_revocation(world: World, contract: str, function: str, *arguments: Any) -> bytes:
         return bytes(32) if function == "revoke" else send(world, contract, function, *arguments)
 
-    def revoke_twice(world: World, screen: Screen, state: State) -> None:
-        unsent = dataclasses.replace(state, acknowledged=[], reporting={key: dataclasses.replace(deal) for key, deal in state.reporting.items()})
+    def revoke_twice(world: World, screen: Screen, state: DemoState) -> None:
+        unsent = dataclasses.replace(
+            state,
+            acknowledged=[],
+            reporting={key: dataclasses.replace(deal) for key, deal in state.reporting.items()},
+        )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(World, "send", send_no_revocation)
             patch.setattr(kills, "REVOCATION_SECONDS", 2.0)
-            patch.setattr(kills, "Caller", lambda world, deal, state, _name, *, pause: caller(world, deal, state, "unsent revocation", pause=pause))
+            patch.setattr(
+                kills,
+                "CallingClient",
+                lambda world, deal, state, _name, *, pause: caller(
+                    world, deal, state, "unsent revocation", pause=pause
+                ),
+            )
             revoke(world, screen, unsent)
         done.unrevoked_seconds = unsent.revocation_seconds
         revoke(world, screen, state)
@@ -117,12 +157,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         patch.setattr(trade, "lost_records", count_lost_twice)
         patch.setattr(trade, "counters_agree", compare_twice)
         patch.setattr(kills, "revoke", revoke_twice)
-        assert main(["demo", "--out", str(out), "--calls", str(CALLS), "--deals", str(DEALS), "--clean"]) == 0
+        assert (
+            main(
+                ["demo", "--out", str(out), "--calls", str(CALLS), "--deals", str(DEALS), "--clean"]
+            )
+            == 0
+        )
     done.report = json.loads((out / "report.json").read_text())
     return done
 
 
-# --- A run that holds -----------------------------------------------------------------------------------------------------------
+# --- A run that holds -----------------------------------------------------------------------------
 
 
 def test_the_demo_holds_from_end_to_end(finished: Finished) -> None:
@@ -139,7 +184,9 @@ def test_the_demo_holds_from_end_to_end(finished: Finished) -> None:
 
 def test_every_step_shows_a_proof_or_a_figure(finished: Finished) -> None:
     for step in finished.report["steps"]:
-        assert any(line["proof"] or any(sign.isdigit() for sign in line["text"]) for line in step["lines"]), step["title"]
+        assert any(
+            line["proof"] or any(sign.isdigit() for sign in line["text"]) for line in step["lines"]
+        ), step["title"]
 
 
 def test_nothing_runs_on_after_the_end(finished: Finished) -> None:
@@ -165,7 +212,7 @@ def test_its_bundles_hold_once_the_network_is_gone(finished: Finished, story: st
     assert main(["verify", bundle, "--trust", str(finished.out / "trust.json")]) == 0
 
 
-# --- What its measurements say of a breach --------------------------------------------------------------------------------------
+# --- What its measurements say of a breach --------------------------------------------------------
 
 
 def test_a_receipt_missing_from_a_database_is_found(finished: Finished) -> None:
@@ -179,16 +226,21 @@ def test_a_revocation_that_was_never_sent_has_no_duration(finished: Finished) ->
     assert finished.unrevoked_seconds is None
 
 
-def test_a_damaged_bundle_and_an_unnoticed_change_are_recorded(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_bundle_and_an_unnoticed_change_are_recorded(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished.out, out)
     damaged = out / "bundles" / "grant.json"
     damaged.write_bytes(damaged.read_bytes().replace(b'"signature":"0x', b'"signature":"0X', 1))
     monkeypatch.setattr(proof, "_with_a_byte_changed", lambda data, place: data)
-    bundles: list[dict[str, Any]] = [{"name": story, "story": story, "file": f"bundles/{story}.json"} for story in ("grant", "property")]
+    bundles: list[dict[str, Any]] = [
+        {"name": story, "story": story, "file": f"bundles/{story}.json"}
+        for story in ("grant", "property")
+    ]
     screen = Screen()
     screen.step(9, "Proofs")
-    proof.verify(screen, State(bundles=bundles), out)
+    proof.verify(screen, DemoState(bundles=bundles), out)
     assert [bundle["verified"] for bundle in bundles] == [False, True]
     assert [bundle["tampered_exit_code"] == 0 for bundle in bundles] == [False, True]
 
@@ -201,12 +253,18 @@ def test_the_page_says_which_promise_did_not_hold(finished: Finished, tmp_path: 
     assert broken[0] in page
 
 
-# --- Interrupted ------------------------------------------------------------------------------------------------------------------
+# --- Interrupted ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "moment",
-    ["starting the nodes", *(pytest.param(later, marks=pytest.mark.long) for later in ("making the validators", "[3/9]"))],
+    [
+        "starting the nodes",
+        *(
+            pytest.param(later, marks=pytest.mark.long)
+            for later in ("making the validators", "[3/9]")
+        ),
+    ],
 )
 def test_an_interrupt_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
     out = tmp_path / "out"
@@ -216,7 +274,9 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path: Path, moment: str) -> N
     watchdog.start()
     try:
         assert any(moment in line for line in process.stdout)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everything in the foreground gets it
+        os.killpg(
+            process.pid, signal.SIGINT
+        )  # as a terminal does: everything in the foreground gets it
         process.stdout.read()
         assert process.wait(60) == 130
     finally:
@@ -231,7 +291,9 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path: Path, moment: str) -> N
 
 
 @pytest.mark.parametrize("options", [("--calls", "11"), ("--deals", "1")])
-def test_a_demo_too_small_to_show_anything_is_refused(tmp_path: Path, options: tuple[str, str]) -> None:
+def test_a_demo_too_small_to_show_anything_is_refused(
+    tmp_path: Path, options: tuple[str, str]
+) -> None:
     process = started(tmp_path / "out", *options)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2

@@ -53,7 +53,13 @@ WORST: dict[str, Any] = {
     "auc_pooled": 0.7,
     "boost_auc": 0.5,
 }
-WORST |= {"auc_recomputed": 0.4, "refused_as": "", "hidden_rows": 1, "hidden_named": 1, "auc_hidden": 0.5}
+WORST |= {
+    "auc_recomputed": 0.4,
+    "refused_as": "",
+    "hidden_rows": 1,
+    "hidden_named": 1,
+    "auc_hidden": 0.5,
+}
 
 
 def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
@@ -90,7 +96,8 @@ def test_one_broken_promise_is_named(change: dict[str, Any]) -> None:
 
 def test_each_department_lacks_other_firms_and_nobody_has_the_same_order() -> None:
     held = tables()
-    codes = {party: sources[run.SOURCE].column("code").to_pylist() for party, sources in held.items()}  # type: ignore[attr-defined]
+    source = run.SOURCE  # type: ignore[attr-defined]
+    codes = {party: sources[source].column("code").to_pylist() for party, sources in held.items()}
     shared = set(common(held))
     assert 0 < len(shared) < min(len(set(codes[department])) for department in DEPARTMENTS)
     orders = [[code for code in held_codes if code in shared] for held_codes in codes.values()]
@@ -106,14 +113,16 @@ def test_the_plain_fit_is_the_optimum() -> None:
     assert np.abs(slope).max() < 1e-6
 
 
-# --- Real parties -----------------------------------------------------------------------------------------------------------------
+# --- Real parties ---------------------------------------------------------------------------------
 
 
 @pytest.mark.system
 def test_the_demo_holds_from_end_to_end(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "scripts.cli", "federated", "demo", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    command = [sys.executable, "-m", "nodes.cli.main", "federated", "demo", "--out", str(out)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-2_000:]
     report = json.loads((out / "report.json").read_text())
     assert report["broken"] == []
@@ -125,13 +134,20 @@ def test_the_demo_holds_from_end_to_end(tmp_path: Path) -> None:
     for card in ("scorecard", "hidden-intersection", "boosting"):
         assert f'href="models/{card}/card.html"' in page
         assert (out / "models" / card / "card.html").is_file()
-    assert not [process for process in psutil.process_iter(["cmdline"]) if str(out) in " ".join(process.info["cmdline"] or [])]
+    assert not [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(out) in " ".join(process.info["cmdline"] or [])
+    ]
 
 
 @pytest.mark.system
-def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An officer who never refuses, an overlap that is another one, scores and recordings changed on disk, models that
-    are not what they are called, a policy that lets small groups out, a forbidden analysis that is none."""
+def test_the_report_names_each_promise_that_was_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An officer who never refuses, an overlap that is another one, scores and recordings changed
+    on disk, models that are not what they are called, a policy that lets small groups out, a
+    forbidden analysis that is none."""
     approve, run_job, plain = Parties.approve, Parties.run, baselines.plain
 
     def change_scores(parties: Parties, job: Any, watch: Any = lambda _stage, _share: None) -> Any:
@@ -141,7 +157,9 @@ def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypat
             scores.write_text(tables()["bank"][run.SOURCE].column("code")[0].as_py())  # type: ignore[attr-defined]
         elif job.protocol == "scorecard":
             head, *rows = scores.read_text().splitlines()
-            flipped = [row[:-1] + ("1" if row.endswith("0") else "0") for row in rows[: len(rows) // 4]]
+            flipped = [
+                row[:-1] + ("1" if row.endswith("0") else "0") for row in rows[: len(rows) // 4]
+            ]
             scores.write_text("\n".join([head, *flipped, *rows[len(rows) // 4 :]]) + "\n")
         elif job.protocol == "boosting":
             scores.write_text(scores.read_text().replace('"train"', '"test"', 1))
@@ -155,10 +173,18 @@ def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypat
 
     def swapped(columns: Any, bad: Any, test: Any, plan: Any) -> Any:
         nearly = bad ^ (np.random.default_rng(1).random(len(bad)) < 0.05)
-        given = columns | {"answer": nearly.astype(np.float64)} if len(columns) < 6 else {"Time": columns["Time"]}
+        given = (
+            columns | {"answer": nearly.astype(np.float64)}
+            if len(columns) < 6
+            else {"Time": columns["Time"]}
+        )
         return plain(given, bad, test, plan)
 
-    monkeypatch.setattr(Parties, "approve", lambda self, job, names=None, *, uses=100: approve(self, job, None, uses=uses))
+    monkeypatch.setattr(
+        Parties,
+        "approve",
+        lambda self, job, names=None, *, uses=100: approve(self, job, None, uses=uses),
+    )
     monkeypatch.setattr(Parties, "run", change_scores)
     monkeypatch.setattr(run, "common", lambda held: common(held)[1:])
     monkeypatch.setattr(baselines, "plain", swapped)
@@ -168,6 +194,8 @@ def test_the_report_names_each_promise_that_was_broken(tmp_path: Path, monkeypat
     demo = FederatedDemo(tmp_path / "out")
     (tmp_path / "out").mkdir()
     found = demo.run()
-    everything = broken({name: (0 if name == "bytes_read_with_yes" else None) for name in HELD} | WORST)
+    everything = broken(
+        {name: (0 if name == "bytes_read_with_yes" else None) for name in HELD} | WORST
+    )
     assert found == [line for line in everything if not line.startswith("The watch")]
     assert json.loads((tmp_path / "out" / "report.json").read_text())["broken"] == found

@@ -1,4 +1,6 @@
-"""A node's keys are replaced from the command line while it trades, over real nodes and a real validator: nothing is lost, forked or billed twice."""
+"""A node's keys are replaced from the command line while it trades, over real nodes and a real
+validator: nothing is lost, forked or billed twice.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,25 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from chain.crypto import new_private_key
-from chain.deployment import Deployment
-from chain.keys import KeyStore, Secp256k1Signer, tls_fingerprint
-from chain.statements import Algorithm
+from chain.core.crypto import new_private_key
+from chain.ethereum.deployment import Deployment
+from chain.keys.files import KeyStore, Secp256k1Signer, tls_fingerprint
+from chain.statements.types import Algorithm
 from nodes.config import load
 from nodes.initialise import CONFIG_FILE
 from nodes.provision import Organisation
-from nodes.tokens import Issuer
-from tests.scripts.test_people import Town, admin_key, admitted, done, eventually, officer_key, patiently, said, town
+from nodes.tokens import TokenIssuer
+from tests.scripts.test_people import (
+    Town,
+    admin_key,
+    admitted,
+    done,
+    eventually,
+    officer_key,
+    patiently,
+    said,
+    town,
+)
 
 __all__ = ["admitted", "town"]
 CALL = ("--subject", "A1", "--columns", "age,area", "--purpose", "statistics")
@@ -29,31 +41,111 @@ CALL = ("--subject", "A1", "--columns", "age,area", "--purpose", "statistics")
 @pytest.fixture(scope="module")
 def published(town: Town, admitted: dict[str, Any]) -> str:
     made = town.at(
-        *("department", "asset", "publish", "--name", "people", "--source", "people", "--title-zh", "人员信息", "--title-en", "People"),
-        *("--description", "Test records", "--grade", "3", "--mask", "age=range:10", "--mask", "area=keep", "--mask", "note=drop"),
+        *(
+            "department",
+            "asset",
+            "publish",
+            "--name",
+            "people",
+            "--source",
+            "people",
+            "--title-zh",
+            "人员信息",
+            "--title-en",
+            "People",
+        ),
+        *(
+            "--description",
+            "Test records",
+            "--grade",
+            "3",
+            "--mask",
+            "age=range:10",
+            "--mask",
+            "area=keep",
+            "--mask",
+            "note=drop",
+        ),
         *("--purpose", "statistics=no-consent"),
     )
     asset = str(made["assetId"])
-    town.at("department", "offer", "make", asset, "--price", "50", "--most-cap", "100000", "--share", f"{town['department']}=10000")
+    town.at(
+        "department",
+        "offer",
+        "make",
+        asset,
+        "--price",
+        "50",
+        "--max-cap",
+        "100000",
+        "--share",
+        f"{town['department']}=10000",
+    )
     for number, (name, amount) in enumerate((("bank", "100000"), ("department", "100"))):
-        town.at("operator", "money", "deposit", "--member", town[name], "--amount", amount, "--reference", f"2026-11/{number}")
+        town.at(
+            "operator",
+            "money",
+            "deposit",
+            "--member",
+            town[name],
+            "--amount",
+            amount,
+            "--reference",
+            f"2026-11/{number}",
+        )
     patiently("asset", "show", asset, *town.node("bank"), "--json")
     return asset
 
 
 def agreement(town: Town, asset: str) -> str:
     """A fresh open agreement between bank and department."""
-    asked = town.at("bank", "grant", "request", "--asset", asset, "--scene", "small-loan", "--purpose", "statistics", "--uses", "1000")
-    town.at("department", "grant", "approve", asked["grantId"], "--key", officer_key(town, "department"), "--yes")
+    asked = town.at(
+        "bank",
+        "grant",
+        "request",
+        "--asset",
+        asset,
+        "--scene",
+        "small-loan",
+        "--purpose",
+        "statistics",
+        "--uses",
+        "1000",
+    )
+    town.at(
+        "department",
+        "grant",
+        "approve",
+        asked["grantId"],
+        "--key",
+        officer_key(town, "department"),
+        "--yes",
+    )
     seen = town.at("bank", "offer", "show", asset, "--provider", town["department"])["offerHash"]
-    order = ("agreement", "open", "--grant", asked["grantId"], "--cap", "2000", "--arbiter", town["supervisor"], "--yes", "--offer", seen)
+    order = (
+        "agreement",
+        "open",
+        "--grant",
+        asked["grantId"],
+        "--cap",
+        "2000",
+        "--arbiter",
+        town["supervisor"],
+        "--yes",
+        "--offer",
+        seen,
+    )
     made = patiently(*order, *town.node("bank"), "--json")
-    eventually(lambda: town.at("department", "agreement", "show", made["agreementId"])["state"] == "open")
+    eventually(
+        lambda: town.at("department", "agreement", "show", made["agreementId"])["state"] == "open"
+    )
     return str(made["agreementId"])
 
 
 def called(town: Town, agreement_id: str) -> dict[str, Any]:
-    made = patiently("call", "one", "--agreement", agreement_id, *CALL, *town.node("bank"), "--json")
+    made = patiently(
+        "call", "one", "--agreement", agreement_id, *CALL, *town.node("bank"), "--json"
+    )
     assert (made["outcome"], made["amount"]) == ("served", 50)
     return dict(made)
 
@@ -68,11 +160,26 @@ def restart(town: Town, *names: str) -> None:
 
 
 def replace(town: Town, name: str, purpose: str, *more: str) -> dict[str, Any]:
-    return dict(town.at(name, "node", "key", "replace", purpose, "--share-with", town["operator"], "--share-with", town["supervisor"], *more))
+    return dict(
+        town.at(
+            name,
+            "node",
+            "key",
+            "replace",
+            purpose,
+            "--share-with",
+            town["operator"],
+            "--share-with",
+            town["supervisor"],
+            *more,
+        )
+    )
 
 
 def put_in_use(town: Town, name: str, purpose: str) -> str:
-    """The steps up to the restart, and that; the new key. The command ends, and is run again, between any two."""
+    """The steps up to the restart, and that; the new key. The command ends, and is run again,
+    between any two.
+    """
     key = registered(town, name, purpose)
     restart(town, name)
     return key
@@ -87,7 +194,17 @@ def registered(town: Town, name: str, purpose: str) -> str:
     assert again == waits, "one key and one proposal, however often it is run"
     proposal = proposal_for(town, name, following["fingerprint"])
     for governor in ("operator", "supervisor"):
-        patiently("member", "approve", proposal, "--key", admin_key(town, governor), "--yes", "--no-wait", *town.node(governor), "--json")
+        patiently(
+            "member",
+            "approve",
+            proposal,
+            "--key",
+            admin_key(town, governor),
+            "--yes",
+            "--no-wait",
+            *town.node(governor),
+            "--json",
+        )
     eventually(lambda: following["fingerprint"] in live(town, name, purpose))
     waits = replace(town, name, purpose, "--no-wait")
     assert waits["waitsFor"].startswith("the restart of")
@@ -97,31 +214,45 @@ def registered(town: Town, name: str, purpose: str) -> str:
 
 def proposal_for(town: Town, name: str, fingerprint: str) -> str:
     (found,) = [
-        each["proposalId"]
-        for each in town.at(name, "member", "proposals")["proposals"]
-        if each["function"] == "addKey" and each["arguments"]["key"]["fingerprint"] == fingerprint
+        proposal["proposalId"]
+        for proposal in town.at(name, "member", "proposals")["proposals"]
+        if proposal["function"] == "addKey"
+        and proposal["arguments"]["key"]["fingerprint"] == fingerprint
     ]
     return str(found)
 
 
 def keys(town: Town, name: str, purpose: str) -> list[dict[str, Any]]:
-    return [key for key in town.at(name, "node", "key", "show")["keys"] if key["purpose"] == purpose]
+    return [
+        key for key in town.at(name, "node", "key", "show")["keys"] if key["purpose"] == purpose
+    ]
 
 
 def live(town: Town, name: str, purpose: str) -> list[str]:
-    return [key["fingerprint"] for key in keys(town, name, purpose) if key["sinceBlock"] and not key["endedAtBlock"]]
+    return [
+        key["fingerprint"]
+        for key in keys(town, name, purpose)
+        if key["sinceBlock"] and not key["endedAtBlock"]
+    ]
 
 
 def finished(town: Town, name: str, purpose: str) -> dict[str, Any]:
     """The command run again until it is done."""
-    made: dict[str, Any] = eventually(lambda: (state := replace(town, name, purpose))["done"] and state)
+    made: dict[str, Any] = eventually(
+        lambda: (state := replace(town, name, purpose))["done"] and state
+    )
     assert live(town, name, purpose) == [made["key"]], "exactly one live key"
     return made
 
 
 def agree(town: Town, agreement_id: str) -> None:
     auditor = town.organisations["supervisor"].client("auditor")
-    told = eventually(lambda: (found := auditor.get(f"/v1/agreements/{agreement_id}/reconciliation"))["agree"] and found)
+    told = eventually(
+        lambda: (
+            (found := auditor.get(f"/v1/agreements/{agreement_id}/reconciliation"))["agree"]
+            and found
+        )
+    )
     assert {finding["kind"] for finding in told["findings"]} <= {"unclaimed"}
 
 
@@ -129,7 +260,11 @@ def pinned(town: Town, name: str, agreement_id: str) -> dict[str, Any]:
     return dict(town.at(name, "agreement", "show", agreement_id)["agreement"])
 
 
-@pytest.mark.parametrize("names", [("department",), ("bank",), ("department", "bank")], ids=lambda names: "-and-".join(names))
+@pytest.mark.parametrize(
+    "names",
+    [("department",), ("bank",), ("department", "bank")],
+    ids=lambda names: "-and-".join(names),
+)
 def test_a_trade_goes_on_across_the_replacement_of_statement_keys_and_verifies(
     town: Town, published: str, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
@@ -146,17 +281,32 @@ def test_a_trade_goes_on_across_the_replacement_of_statement_keys_and_verifies(
     called(town, after)
     sides = {"department": "providerKey", "bank": "buyerKey"}
     for name in names:
-        assert pinned(town, name, after)[sides[name]] == "0x" + new[name][26:], "what is signed anew pins the new key"
+        assert pinned(town, name, after)[sides[name]] == "0x" + new[name][26:], (
+            "what is signed anew pins the new key"
+        )
         assert pinned(town, name, before)[sides[name]] != "0x" + new[name][26:]
     for closed in (before, after):
         agree(town, closed)
         town.at("bank", "agreement", "close", closed)
-        eventually(lambda closed=closed: town.at("department", "agreement", "show", closed)["state"] == "closed")
+        eventually(
+            lambda closed=closed: (
+                town.at("department", "agreement", "show", closed)["state"] == "closed"
+            )
+        )
     for name in names:
         finished(town, name, "statement")
 
     trust = tmp_path / "trust.json"
-    done("trust", "make", *town.node("operator"), "--witness", town["supervisor"], "--out", str(trust), "--json")
+    done(
+        "trust",
+        "make",
+        *town.node("operator"),
+        "--witness",
+        town["supervisor"],
+        "--out",
+        str(trust),
+        "--json",
+    )
     for number, told in enumerate((before, after)):
         bundle = tmp_path / f"{number}.json"
         patiently("agreement", "lane-bundle", told, "--out", str(bundle), *town.node("department"))
@@ -168,7 +318,8 @@ def test_a_log_under_another_key_is_one_log_to_its_witness(town: Town, published
     witness = town.organisations["supervisor"].node
     traded = agreement(town, published)
     called(town, traded)
-    # The witness is away while heads under the old key are anchored, so that it meets them after the change.
+    # The witness is away while heads under the old key are anchored, so that it meets them after
+    # the change.
     new = registered(town, "department", "log")
     witness.stop()
     for _ in range(2):
@@ -197,12 +348,19 @@ def test_a_log_under_another_key_is_one_log_to_its_witness(town: Town, published
     agree(town, traded)
 
 
-def test_after_the_witness_replaced_its_own_log_key_its_cosignatures_are_taken(town: Town, published: str) -> None:
+def test_after_the_witness_replaced_its_own_log_key_its_cosignatures_are_taken(
+    town: Town, published: str
+) -> None:
     put_in_use(town, "supervisor", "log")
     finished(town, "supervisor", "log")
     called(town, agreement(town, published))
     size = town.at("department", "log", "show")["size"]
-    eventually(lambda: (shown := town.at("department", "log", "show"))["size"] >= size and town["supervisor"] in shown["cosignatures"])
+    eventually(
+        lambda: (
+            (shown := town.at("department", "log", "show"))["size"] >= size
+            and town["supervisor"] in shown["cosignatures"]
+        )
+    )
 
 
 def test_tokens_under_a_replaced_key_open_nothing(town: Town, published: str) -> None:
@@ -214,7 +372,7 @@ def test_tokens_under_a_replaced_key_open_nothing(town: Town, published: str) ->
     finished(town, "bank", "token")
     called(town, traded)
     deployment = Deployment.load(town.deployment)
-    issuer = Issuer(member=bank.member, signer=old, deployment=deployment)
+    issuer = TokenIssuer(member=bank.member, signer=old, deployment=deployment)
     department = town.organisations["department"]
     path = "/v1/peer/log/head"
     header = issuer.issue(audience=department.member, method="GET", target=path, body=b"")
@@ -231,7 +389,9 @@ def token_key(town: Town, name: str, key: str) -> Secp256k1Signer:
     return KeyStore(config.path(config.keys.dir), config.passphrase()).secp256k1(key)
 
 
-def test_calls_owed_to_the_chain_are_sent_once_across_the_replacement_of_the_transaction_key(town: Town, published: str) -> None:
+def test_calls_owed_to_the_chain_are_sent_once_across_the_replacement_of_the_transaction_key(
+    town: Town, published: str
+) -> None:
     department = town.organisations["department"]
     traded = agreement(town, published)
     key = registered(town, "department", "transaction")
@@ -245,7 +405,9 @@ def test_calls_owed_to_the_chain_are_sent_once_across_the_replacement_of_the_tra
     restart(town, "department")
     after = withdrawn(town, "after")
     for operation in (before, after):
-        assert department.client("clerk").get(f"/v1/operations/{operation}?wait=30")["state"] == "done"
+        assert (
+            department.client("clerk").get(f"/v1/operations/{operation}?wait=30")["state"] == "done"
+        )
     assert finished(town, "department", "transaction")["key"] == key
     senders = sent_by(department)
     assert senders[before] != senders[after] == "0x" + key[26:]
@@ -254,12 +416,21 @@ def test_calls_owed_to_the_chain_are_sent_once_across_the_replacement_of_the_tra
 
 def withdrawn(town: Town, order: str) -> str:
     """One of the department's own calls to the chain, not waited for; its operation."""
-    return str(town.organisations["department"].client("clerk").post("/v1/withdrawals", {"amount": 1, "order": order})["operation"])
+    return str(
+        town.organisations["department"]
+        .client("clerk")
+        .post("/v1/withdrawals", {"amount": 1, "order": order})["operation"]
+    )
 
 
 def owed(organisation: Organisation) -> set[str]:
     with sqlite3.connect(organisation.plan.directory / "data" / "node.db") as database:
-        return {row[0] for row in database.execute("select state from outbox_call where state not in ('done', 'reverted')")}
+        return {
+            row[0]
+            for row in database.execute(
+                "select state from outbox_call where state not in ('done', 'reverted')"
+            )
+        }
 
 
 def sent_by(organisation: Organisation) -> dict[str, str]:
@@ -267,37 +438,69 @@ def sent_by(organisation: Organisation) -> dict[str, str]:
         return dict(database.execute("select operation_id, sender from outbox_call").fetchall())
 
 
-def test_a_persons_key_is_replaced_by_two_proposals(town: Town, admitted: dict[str, Any], tmp_path: Path) -> None:
+def test_a_persons_key_is_replaced_by_two_proposals(
+    town: Town, admitted: dict[str, Any], tmp_path: Path
+) -> None:
     old, following = town.organisations["agency"].plan.officer_key, tmp_path / "officer-next.json"
     words = ("key", "replace", str(old), "--next", str(following), "--purpose", "approval")
     shared = ("--share-with", town["operator"], "--share-with", town["supervisor"])
     proposals = []
     while not (state := town.at("agency", *words, *shared))["done"]:
         proposals.append(state["proposal"])
-        assert town.at("agency", *words, *shared)["proposal"] == state["proposal"], "run again, it makes no second proposal"
+        assert town.at("agency", *words, *shared)["proposal"] == state["proposal"], (
+            "run again, it makes no second proposal"
+        )
         for governor in ("operator", "supervisor"):
             patiently(
-                "member", "approve", state["proposal"], "--key", admin_key(town, governor), "--yes", "--no-wait", *town.node(governor), "--json"
+                "member",
+                "approve",
+                state["proposal"],
+                "--key",
+                admin_key(town, governor),
+                "--yes",
+                "--no-wait",
+                *town.node(governor),
+                "--json",
             )
-        eventually(lambda told=state: town.at("agency", "member", "proposal", told["proposal"])["executedAt"])
+        eventually(
+            lambda told=state: town.at("agency", "member", "proposal", told["proposal"])[
+                "executedAt"
+            ]
+        )
     assert len(proposals) == 2
     held = town.at("agency", "member", "show", town["agency"])["keys"]
-    assert [key["fingerprint"] for key in held if key["purpose"] == "approval" and not key["endedAt"]] == [state["key"]]
+    assert [
+        key["fingerprint"] for key in held if key["purpose"] == "approval" and not key["endedAt"]
+    ] == [state["key"]]
 
 
-def test_a_stolen_statement_key_is_ended_at_once_and_what_pins_it_is_refused_unbilled(town: Town, published: str) -> None:
+def test_a_stolen_statement_key_is_ended_at_once_and_what_pins_it_is_refused_unbilled(
+    town: Town, published: str
+) -> None:
     traded = agreement(town, published)
     served = called(town, traded)
     refused = said("node", "key", "end", "statement", *town.node("department"))
     assert (refused.code, refused.err.partition(":")[0]) == (2, "error[key_in_use]")
-    done("node", "key", "end", "statement", "--stolen", "--reason", "key-lost", *town.node("department"))
+    done(
+        "node",
+        "key",
+        "end",
+        "statement",
+        "--stolen",
+        "--reason",
+        "key-lost",
+        *town.node("department"),
+    )
     eventually(lambda: refusal(town, traded) == "key_ended")
     put_in_use(town, "department", "statement")
     finished(town, "department", "statement")
     assert refusal(town, traded) == "key_ended"
     agree(town, traded)
     town.at("bank", "agreement", "close", traded, "--no-wait")
-    auditor, path = town.organisations["bank"].client("auditor"), f"/v1/agreements/{traded}/reconciliation"
+    auditor, path = (
+        town.organisations["bank"].client("auditor"),
+        f"/v1/agreements/{traded}/reconciliation",
+    )
     eventually(lambda: auditor.get(path)["money"]["paid"] == str(served["amount"]))
     called(town, agreement(town, published))
 
@@ -309,7 +512,9 @@ def refusal(town: Town, agreement_id: str) -> str:
     return answer.err.splitlines()[-1].removeprefix("error[").partition("]")[0]
 
 
-def test_a_node_without_the_key_that_an_agreement_pins_signs_and_bills_nothing_and_halts_no_lane(town: Town, published: str) -> None:
+def test_a_node_without_the_key_that_an_agreement_pins_signs_and_bills_nothing_and_halts_no_lane(
+    town: Town, published: str
+) -> None:
     traded = agreement(town, published)
     first = called(town, traded)
     for name in ("department", "bank"):
@@ -320,7 +525,7 @@ def test_a_node_without_the_key_that_an_agreement_pins_signs_and_bills_nothing_a
         hidden = {path: path.read_bytes() for path in directory.glob("statement.*.key.json")}
         for path in hidden:
             path.unlink()
-        store.store("statement", Algorithm.SECP256K1, new_private_key())
+        store.add("statement", Algorithm.SECP256K1, new_private_key())
         restart(town, name)
         answer = said("call", "one", "--agreement", traded, *CALL, *town.node("bank"), "--json")
         assert answer.code != 0
@@ -337,7 +542,9 @@ def test_a_node_shows_its_next_tls_key_before_the_old_one_ends(town: Town, publi
     agency = town.organisations["agency"]
     new = put_in_use(town, "agency", "tls")
     assert finished(town, "agency", "tls")["key"] == new
-    certificate = x509.load_pem_x509_certificate(ssl.get_server_certificate((agency.plan.host, agency.plan.port)).encode())
+    certificate = x509.load_pem_x509_certificate(
+        ssl.get_server_certificate((agency.plan.host, agency.plan.port)).encode()
+    )
     key = certificate.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert "0x" + tls_fingerprint(key).hex() == new

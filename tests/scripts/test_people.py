@@ -1,4 +1,6 @@
-"""The network's work done from the command line alone, over real nodes and a real validator: nobody writes Python or makes a signature by hand."""
+"""The network's work done from the command line alone, over real nodes and a real validator: nobody
+writes Python or makes a signature by hand.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,18 @@ from typing import Any
 
 import pytest
 
-from chain.crypto import new_private_key
-from chain.deploy import deploy
-from chain.deployment import CloseWindow
+from chain.core.crypto import new_private_key
+from chain.core.loopback import free_ports
+from chain.core.zone import city_zone
 from chain.engine.network import Network
-from chain.keys import create_person_key
-from chain.ledger import Ledger
-from chain.loopback import free_ports
-from chain.zone import city_zone
+from chain.ethereum.deploy import deploy
+from chain.ethereum.deployment import CloseWindow
+from chain.ethereum.ledger import Ledger
+from chain.keys.files import create_person_key
 from nodes import provision
-from nodes.provision import Organisation, Wanted
+from nodes.cli.main import main
+from nodes.provision import Organisation, OrganisationPlan
 from registry.uscc import with_check_character
-from scripts.cli import main
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = "id,age,area,note\nA1,31,华侨城,x\nB2,42,north,y\nC3,53,south,z\n"
@@ -113,7 +115,9 @@ def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
     root = tmp_path_factory.mktemp("town")
     (root / "people.csv").write_text(PEOPLE, encoding="utf-8")
     source = {"sources": {"people": {"url": f"csv://{root}/people.csv", "key": "id"}}}
-    workers = {"workers": {"anchor_seconds": 2.0, "checkpoint_seconds": 0.5, "witness_seconds": 0.5}}
+    workers = {
+        "workers": {"anchor_seconds": 2.0, "checkpoint_seconds": 0.5, "witness_seconds": 0.5}
+    }
     roles = {
         "operator": ("operator", "settlement_bank"),
         "supervisor": ("supervisor",),
@@ -122,15 +126,29 @@ def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "bank": ("bank",),
     }
     wanted = [
-        Wanted(with_check_character(f"11440703MB2T0W{place:03d}"), name, held, officer=True, more={**workers, **source})
+        OrganisationPlan(
+            with_check_character(f"11440703MB2T0W{place:03d}"),
+            name,
+            held,
+            officer=True,
+            extra_tables={**workers, **source},
+        )
         for place, (name, held) in enumerate(roles.items(), 1)
     ]
     deployment = root / "deployment.json"
-    made = provision.lay_out(root / "nodes", wanted, rpc=kcn_network.rpc_urls, finality=kcn_network.addresses, deployment=deployment)
+    made = provision.create_organisations(
+        root / "nodes",
+        wanted,
+        rpc=kcn_network.rpc_urls,
+        finality=kcn_network.addresses,
+        deployment=deployment,
+    )
     organisations = dict(zip(roles, made, strict=True))
     governors = [organisation.governor() for organisation in made[:3]]
     window = CloseWindow(2, 2)
-    contracts = deploy(kcn_network.rpc_urls[0], new_private_key(), governors, min_close_window=window)
+    contracts = deploy(
+        kcn_network.rpc_urls[0], new_private_key(), governors, min_close_window=window
+    )
     contracts.save(deployment)
     ledger = Ledger(kcn_network.rpc_urls, contracts)
     try:
@@ -142,7 +160,7 @@ def town(kcn_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
         provision.stop_all(made)
 
 
-# --- Governors ------------------------------------------------------------------------------------------------------------------
+# --- Governors ------------------------------------------------------------------------------------
 
 
 def admin_key(town: Town, name: str) -> str:
@@ -155,32 +173,67 @@ def officer_key(town: Town, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def admitted(town: Town) -> dict[str, Any]:
-    """The bank, admitted by two administrators, each at the own node with the own key file; then its node starts."""
+    """The bank, admitted by two administrators, each at the own node with the own key file; then
+    its node starts.
+    """
     admission = town.organisations["bank"].plan.directory / "admission.json"
-    proposed = town.at("operator", "member", "propose-admit", "--admission", str(admission), "--share-with", town["supervisor"])
+    proposed = town.at(
+        "operator",
+        "member",
+        "propose-admit",
+        "--admission",
+        str(admission),
+        "--share-with",
+        town["supervisor"],
+    )
     proposal = proposed["proposalId"]
-    first = town.at("operator", "member", "approve", proposal, "--key", admin_key(town, "operator"), "--yes")
-    town.at("supervisor", "member", "approve", proposal, "--key", admin_key(town, "supervisor"), "--yes")
+    first = town.at(
+        "operator", "member", "approve", proposal, "--key", admin_key(town, "operator"), "--yes"
+    )
+    town.at(
+        "supervisor", "member", "approve", proposal, "--key", admin_key(town, "supervisor"), "--yes"
+    )
     patiently("member", "show", town["bank"], *town.node("operator"))
     provision.start_all([town.organisations["bank"]])
     return {"proposal": proposal, "first": first}
 
 
-def test_two_administrators_admit_a_member_with_their_own_keys(town: Town, admitted: dict[str, Any]) -> None:
+def test_two_administrators_admit_a_member_with_their_own_keys(
+    town: Town, admitted: dict[str, Any]
+) -> None:
     assert list(admitted["first"]["approvals"]) == [town["operator"]]
     assert "outcome" not in admitted["first"]
-    assert eventually(lambda: town.at("operator", "member", "proposal", admitted["proposal"])["executedAt"])
-    table = eventually(lambda: [line for line in done("member", "list", *town.node("supervisor")).splitlines() if town["bank"] in line])
+    assert eventually(
+        lambda: town.at("operator", "member", "proposal", admitted["proposal"])["executedAt"]
+    )
+    table = eventually(
+        lambda: [
+            line
+            for line in done("member", "list", *town.node("supervisor")).splitlines()
+            if town["bank"] in line
+        ]
+    )
     assert " active " in table[0]
 
 
 def test_an_officers_key_approves_no_admission(town: Town, admitted: dict[str, Any]) -> None:
     proposal = town.at("operator", "member", "propose-lift", "--member", town["bank"])["proposalId"]
-    refused = said("member", "approve", proposal, *town.node("operator"), "--key", officer_key(town, "operator"), "--yes")
-    assert (refused.code, refused.err.splitlines()[-1].partition(":")[0]) == (2, "error[not_governor]")
+    refused = said(
+        "member",
+        "approve",
+        proposal,
+        *town.node("operator"),
+        "--key",
+        officer_key(town, "operator"),
+        "--yes",
+    )
+    assert (refused.code, refused.err.splitlines()[-1].partition(":")[0]) == (
+        2,
+        "error[not_governor]",
+    )
 
 
-# --- Trade ----------------------------------------------------------------------------------------------------------------------
+# --- Trade ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -188,16 +241,39 @@ def published(town: Town, admitted: dict[str, Any]) -> str:
     masking = ("--mask", "age=range:10", "--mask", "area=keep", "--mask", "note=drop")
     purposes = ("--purpose", "credit-assessment", "--purpose", "statistics=no-consent")
     made = town.at(
-        *("department", "asset", "publish", "--name", "people", "--source", "people", "--title-zh", "人员信息", "--title-en", "People"),
-        *("--description", "Test records", "--grade", "3", "--category", "credit", *masking, *purposes),
+        *(
+            "department",
+            "asset",
+            "publish",
+            "--name",
+            "people",
+            "--source",
+            "people",
+            "--title-zh",
+            "人员信息",
+            "--title-en",
+            "People",
+        ),
+        *(
+            "--description",
+            "Test records",
+            "--grade",
+            "3",
+            "--category",
+            "credit",
+            *masking,
+            *purposes,
+        ),
     )
     assert made["outcome"]["state"] == "done"
     patiently("asset", "show", made["assetId"], *town.node("bank"), "--json")
     return str(made["assetId"])
 
 
-def test_a_clerk_sees_how_far_a_publication_is(town: Town, published: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.people.desk.LOOK_SECONDS", 0.001)
+def test_a_clerk_sees_how_far_a_publication_is(
+    town: Town, published: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.cli.session.PROGRESS_SECONDS", 0.001)
     described = (
         "--title-zh",
         "人员信息二",
@@ -211,24 +287,71 @@ def test_a_clerk_sees_how_far_a_publication_is(town: Town, published: str, monke
         "age=keep",
         *("--purpose", "statistics"),
     )
-    answer = said("asset", "publish", "--name", "people-too", "--source", "people", *described, *town.node("department"))
+    answer = said(
+        "asset",
+        "publish",
+        "--name",
+        "people-too",
+        "--source",
+        "people",
+        *described,
+        *town.node("department"),
+    )
     assert answer.code == 0
     looks = {line for line in answer.err.splitlines() if line.startswith("  … ")}
     rows = len(PEOPLE.splitlines()) - 1
     # Which of the two a look meets is chance; that there was one is not.
     assert looks
-    assert looks <= {"  … people is being read", "  … 0 rows committed", f"  … {rows} rows committed"}
-    own = {each["assetId"]: each for each in town.at("department", "asset", "own")["publications"]}
+    assert looks <= {
+        "  … people is being read",
+        "  … 0 rows committed",
+        f"  … {rows} rows committed",
+    }
+    own = {
+        publication["assetId"]: publication
+        for publication in town.at("department", "asset", "own")["publications"]
+    }
     assert (own[published]["state"], own[published]["rows"]) == ("published", rows)
-    assert "People too" in [each["titleEn"] for each in own.values()]
-    again = said("asset", "publish", "--name", "people-too", "--source", "people", *described, *town.node("department"))
+    assert "People too" in [item["titleEn"] for item in own.values()]
+    again = said(
+        "asset",
+        "publish",
+        "--name",
+        "people-too",
+        "--source",
+        "people",
+        *described,
+        *town.node("department"),
+    )
     assert (again.code, again.err.splitlines()[-1].partition(":")[0]) == (2, "error[asset_known]")
 
 
 @pytest.fixture(scope="module")
 def granted(town: Town, published: str) -> str:
-    asked = town.at("bank", "grant", "request", *("--asset", published, "--scene", "small-loan", "--purpose", "credit-assessment", "--uses", "1000"))
-    approved = town.at("department", "grant", "approve", asked["grantId"], "--key", officer_key(town, "department"), "--yes")
+    asked = town.at(
+        "bank",
+        "grant",
+        "request",
+        *(
+            "--asset",
+            published,
+            "--scene",
+            "small-loan",
+            "--purpose",
+            "credit-assessment",
+            "--uses",
+            "1000",
+        ),
+    )
+    approved = town.at(
+        "department",
+        "grant",
+        "approve",
+        asked["grantId"],
+        "--key",
+        officer_key(town, "department"),
+        "--yes",
+    )
     assert approved["outcome"]["state"] == "done"
     eventually(lambda: town.at("bank", "grant", "list", "--state", "approved")["grants"])
     return str(asked["grantId"])
@@ -238,42 +361,83 @@ def granted(town: Town, published: str) -> str:
 def agreed(town: Town, published: str, granted: str) -> str:
     share = (f"{town['department']}=9000", f"{town['operator']}=1000")
     town.at(
-        *("department", "offer", "make", published, "--price", "50", "--most-cap", "100000"),
+        *("department", "offer", "make", published, "--price", "50", "--max-cap", "100000"),
         *("--share", share[0], "--share", share[1]),
     )
-    paid = town.at("operator", "money", "deposit", "--member", town["bank"], "--amount", "10000", "--reference", "2026-11/1")
+    paid = town.at(
+        "operator",
+        "money",
+        "deposit",
+        "--member",
+        town["bank"],
+        "--amount",
+        "10000",
+        "--reference",
+        "2026-11/1",
+    )
     assert paid["outcome"]["state"] == "done"
     offer = ("offer", "show", published, "--provider", town["department"])
     assert "price: 0.50 yuan a call" in done(*offer, *town.node("bank"))
     seen = town.at("bank", *offer)["offerHash"]
-    order = ("agreement", "open", "--grant", granted, "--cap", "2000", "--arbiter", town["supervisor"])
+    order = (
+        "agreement",
+        "open",
+        "--grant",
+        granted,
+        "--cap",
+        "2000",
+        "--arbiter",
+        town["supervisor"],
+    )
     # What nobody is shown must be named, and what is named must be what is offered.
     assert code_of(*order, "--yes", *town.node("bank")) == (2, "offer_not_named")
     shown = said(*order, *town.node("bank"))
     assert "locked at once, owed at most: 20.00 yuan" in shown.err
     assert "error[confirmation_missing]: " in shown.err
-    assert code_of(*order, "--yes", "--offer", "0x" + "11" * 32, *town.node("bank")) == (2, "offer_changed")
+    assert code_of(*order, "--yes", "--offer", "0x" + "11" * 32, *town.node("bank")) == (
+        2,
+        "offer_changed",
+    )
     made = patiently(*order, "--yes", "--offer", seen, *town.node("bank"), "--json")
     assert made["state"] == "open"
-    eventually(lambda: town.at("department", "agreement", "show", made["agreementId"])["state"] == "open")
+    eventually(
+        lambda: town.at("department", "agreement", "show", made["agreementId"])["state"] == "open"
+    )
     return str(made["agreementId"])
 
 
 @pytest.fixture(scope="module")
 def consents(town: Town, admitted: dict[str, Any]) -> dict[str, str]:
-    """Two traders make a key each, have it certified at the department's counter, and let the bank query."""
+    """Two traders make a key each, have it certified at the department's counter, and let the bank
+    query.
+    """
     found = {}
     for code in ("A1", "B2"):
         certificate = certified(town, "department", code, "consent")
         consent = town.path(f"{code}.consent.json")
         done(
-            *("subject", "consent", "--key", str(key_of(town, code, "consent")), "--certified", str(certificate), "--bank", town["bank"]),
+            *(
+                "subject",
+                "consent",
+                "--key",
+                str(key_of(town, code, "consent")),
+                "--certified",
+                str(certificate),
+                "--bank",
+                town["bank"],
+            ),
             *("--deployment", str(town.deployment), "--out", str(consent), "--yes", "--json"),
         )
         registered = done("subject", "register", str(consent), *town.stranger("operator"), "--json")
         assert registered["recordedAt"]
-        held = patiently("subject", "hand-over", str(consent), *town.stranger("bank"), "--json")
-        eventually(lambda file=consent: done("subject", "status", str(file), *town.stranger("department"), "--json")["recordedAt"])
+        held = patiently(
+            "subject", "deliver-consent", str(consent), *town.stranger("bank"), "--json"
+        )
+        eventually(
+            lambda file=consent: done(
+                "subject", "status", str(file), *town.stranger("department"), "--json"
+            )["recordedAt"]
+        )
         found[code] = held["consent"]
     return found
 
@@ -286,7 +450,15 @@ def certified(town: Town, office: str, code: str, purpose: str) -> Path:
     """A subject's fresh key, certified at an office's counter; the certificate's file."""
     key, certificate = key_of(town, code, purpose), town.path(f"{code}.{purpose}.certificate.json")
     done("subject", "key", "--key", str(key), "--code", code, "--purpose", purpose, "--json")
-    done("credit", "certify", f"{key}.request.json", "--out", str(certificate), *town.node(office), "--json")
+    done(
+        "credit",
+        "certify",
+        f"{key}.request.json",
+        "--out",
+        str(certificate),
+        *town.node(office),
+        "--json",
+    )
     return certificate
 
 
@@ -297,17 +469,42 @@ ASKED = ("--columns", "age,area", "--purpose", "credit-assessment")
 def called(town: Town, agreed: str, consents: dict[str, str]) -> dict[str, Any]:
     """A file of three subjects, of whom two consented."""
     rows = town.path("subjects.csv")
-    rows.write_text(f"subject,consent\nA1,{consents['A1']}\nB2,{consents['B2']}\nC3,\n", encoding="utf-8")
-    one = town.at("bank", "call", "one", "--agreement", agreed, "--subject", "A1", "--consent", consents["A1"], *ASKED)
+    rows.write_text(
+        f"subject,consent\nA1,{consents['A1']}\nB2,{consents['B2']}\nC3,\n", encoding="utf-8"
+    )
+    one = town.at(
+        "bank",
+        "call",
+        "one",
+        "--agreement",
+        agreed,
+        "--subject",
+        "A1",
+        "--consent",
+        consents["A1"],
+        *ASKED,
+    )
     told = town.at("bank", "call", "file", str(rows), "--agreement", agreed, *ASKED, "--batch", "2")
     return {"one": one, "told": told, "rows": rows}
 
 
-def test_what_failed_with_an_unknown_outcome_names_the_key_to_repeat_it_with(town: Town, agreed: str) -> None:
-    at = ("--url", "https://127.0.0.1:9", "--certificate", str(town.organisations["bank"].certificate), "--token-file", str(town.path("any")))
+def test_what_failed_with_an_unknown_outcome_names_the_key_to_repeat_it_with(
+    town: Town, agreed: str
+) -> None:
+    at = (
+        "--url",
+        "https://127.0.0.1:9",
+        "--certificate",
+        str(town.organisations["bank"].certificate),
+        "--token-file",
+        str(town.path("any")),
+    )
     town.path("any").write_text("ql_any")
     call = ("call", "one", "--agreement", agreed, "--subject", "C3", *ASKED)
-    assert "repeat with --idempotency-key mine-1:" in said(*call, "--idempotency-key", "mine-1", *at).err
+    assert (
+        "repeat with --idempotency-key mine-1:"
+        in said(*call, "--idempotency-key", "mine-1", *at).err
+    )
     words = (
         "grant",
         "request",
@@ -320,7 +517,9 @@ def test_what_failed_with_an_unknown_outcome_names_the_key_to_repeat_it_with(tow
         "--uses",
         "1",
     )
-    first, second = (town.at("bank", *words, "--idempotency-key", "mine-2")["grantId"] for _ in range(2))
+    first, second = (
+        town.at("bank", *words, "--idempotency-key", "mine-2")["grantId"] for _ in range(2)
+    )
     assert first == second
 
 
@@ -329,17 +528,43 @@ def test_a_call_brings_the_masked_record(called: dict[str, Any]) -> None:
     assert (called["one"]["outcome"], called["one"]["amount"]) == ("served", 50)
 
 
-def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(town: Town, agreed: str, consents: dict[str, str], called: dict[str, Any]) -> None:
-    own = {each["titleEn"]: each["assetId"] for each in town.at("department", "asset", "own")["publications"]}
-    source, republish = town.path("people.csv"), ("asset", "republish", own["People too"], *town.node("department"))
+def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(
+    town: Town, agreed: str, consents: dict[str, str], called: dict[str, Any]
+) -> None:
+    own = {
+        publication["titleEn"]: publication["assetId"]
+        for publication in town.at("department", "asset", "own")["publications"]
+    }
+    source, republish = (
+        town.path("people.csv"),
+        ("asset", "republish", own["People too"], *town.node("department")),
+    )
     source.write_text(PEOPLE.replace("B2,42", "B2,43"), encoding="utf-8")
     try:
-        refused = said("call", "one", "--agreement", agreed, "--subject", "B2", "--consent", consents["B2"], *ASKED, *town.node("bank"))
-        assert (refused.code, "error[source_drift]" in refused.err, "newer version" in refused.err) == (2, True, True)
+        refused = said(
+            "call",
+            "one",
+            "--agreement",
+            agreed,
+            "--subject",
+            "B2",
+            "--consent",
+            consents["B2"],
+            *ASKED,
+            *town.node("bank"),
+        )
+        assert (
+            refused.code,
+            "error[source_drift]" in refused.err,
+            "newer version" in refused.err,
+        ) == (2, True, True)
         (incident,) = town.at("department", "asset", "incidents")["incidents"]
         assert (incident["kind"], incident["row"], incident["calls"]) == ("record_differs", 2, 1)
         unseen = said(*republish)
-        assert (unseen.code, unseen.err.splitlines()[-1].partition(":")[0]) == (2, "error[confirmation_missing]")
+        assert (unseen.code, unseen.err.splitlines()[-1].partition(":")[0]) == (
+            2,
+            "error[confirmation_missing]",
+        )
         made = said(*republish, "--yes", "--json")
         assert (made.json["assetVersion"], made.json["outcome"]["state"]) == (2, "done")
         assert "changed" in made.err
@@ -349,11 +574,17 @@ def test_a_clerk_sees_that_a_source_changed_and_publishes_it_anew(town: Town, ag
 
 def test_a_file_of_subjects_is_called_row_by_row(called: dict[str, Any]) -> None:
     told = called["told"]
-    assert (told["rows"], told["outcomes"], told["reasons"]) == (3, {"served": 2, "refused": 1}, {"consent_missing": 1})
+    assert (told["rows"], told["outcomes"], told["reasons"]) == (
+        3,
+        {"served": 2, "refused": 1},
+        {"consent_missing": 1},
+    )
     assert told["amountFen"] == 100
 
 
-def test_a_file_that_was_stopped_goes_on_and_is_billed_once(town: Town, agreed: str, called: dict[str, Any]) -> None:
+def test_a_file_that_was_stopped_goes_on_and_is_billed_once(
+    town: Town, agreed: str, called: dict[str, Any]
+) -> None:
     results = Path(called["told"]["file"])
     assert results.stat().st_mode & 0o077 == 0
     before = town.at("bank", "agreement", "show", agreed)
@@ -364,14 +595,30 @@ def test_a_file_that_was_stopped_goes_on_and_is_billed_once(town: Town, agreed: 
     again = town.at("bank", "call", "file", str(called["rows"]), "--agreement", agreed, *ASKED)
     assert (again["outcomes"], again["amountFen"]) == ({"served": 2, "refused": 1}, 100)
     seqs = sorted(json.loads(line)["seq"] for line in whole.splitlines())
-    after = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    assert sorted(each["seq"] for each in after) == seqs
+    after = [
+        json.loads(line)
+        for line in results.read_text(encoding="utf-8").splitlines()
+        if line.endswith("}")
+    ]
+    assert sorted(item["seq"] for item in after) == seqs
     assert town.at("bank", "agreement", "show", agreed)["paid"] == before["paid"]
 
 
-def test_a_file_goes_on_after_the_own_node_was_down(town: Town, agreed: str, consents: dict[str, str], called: dict[str, Any]) -> None:
+def test_a_file_goes_on_after_the_own_node_was_down(
+    town: Town, agreed: str, consents: dict[str, str], called: dict[str, Any]
+) -> None:
     bank = town.organisations["bank"]
-    words = ("call", "file", str(called["rows"]), "--agreement", agreed, *ASKED, "--out", str(town.path("down.jsonl")), *town.node("bank"))
+    words = (
+        "call",
+        "file",
+        str(called["rows"]),
+        "--agreement",
+        agreed,
+        *ASKED,
+        "--out",
+        str(town.path("down.jsonl")),
+        *town.node("bank"),
+    )
     bank.node.kill()
     assert code_of(*words) == (4, "node_unreachable")
     provision.start_all([bank])
@@ -379,7 +626,9 @@ def test_a_file_goes_on_after_the_own_node_was_down(town: Town, agreed: str, con
     assert json.loads(said(*words, "--json").out)["outcomes"] == {"served": 2, "refused": 1}
 
 
-def test_a_row_without_a_subject_is_named_before_any_call_is_made(town: Town, agreed: str, tmp_path: Path) -> None:
+def test_a_row_without_a_subject_is_named_before_any_call_is_made(
+    town: Town, agreed: str, tmp_path: Path
+) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"subject": "A1"}\n{"subject": ""}\n', encoding="utf-8")
     refused = said("call", "file", str(rows), "--agreement", agreed, *ASKED, *town.node("bank"))
@@ -390,13 +639,26 @@ def test_a_row_without_a_subject_is_named_before_any_call_is_made(town: Town, ag
     assert not (tmp_path / "rows.jsonl.results.jsonl").exists()
 
 
-# --- Credit ---------------------------------------------------------------------------------------------------------------------
+# --- Credit ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def reported(town: Town, published: str, agreed: str, consents: dict[str, str], called: dict[str, Any]) -> dict[str, Any]:
-    """A report, the trader's dispute with the printout of the counter, the department's repair, and a report after it."""
-    words = ("credit", "report", "--subject", "A1", "--consent", consents["A1"], "--part", f"{agreed}=age,area")
+def reported(
+    town: Town, published: str, agreed: str, consents: dict[str, str], called: dict[str, Any]
+) -> dict[str, Any]:
+    """A report, the trader's dispute with the printout of the counter, the department's repair, and
+    a report after it.
+    """
+    words = (
+        "credit",
+        "report",
+        "--subject",
+        "A1",
+        "--consent",
+        consents["A1"],
+        "--part",
+        f"{agreed}=age,area",
+    )
     first = town.at("bank", *words)
     assert first["outcome"]["state"] == "done"
     printout = town.path("A1.record.json")
@@ -404,35 +666,72 @@ def reported(town: Town, published: str, agreed: str, consents: dict[str, str], 
     certificate = certified(town, "department", "A1", "dispute")
     disputed = done(
         *("subject", "dispute", str(printout), "--column", "age", "--says", "born later"),
-        *("--key", str(key_of(town, "A1", "dispute")), "--certified", str(certificate), "--deployment", str(town.deployment)),
+        *(
+            "--key",
+            str(key_of(town, "A1", "dispute")),
+            "--certified",
+            str(certificate),
+            "--deployment",
+            str(town.deployment),
+        ),
         *(*town.stranger("department"), "--yes", "--json"),
     )
     repaired = town.path("A1.repaired.json")
-    repaired.write_text(json.dumps({"id": "A1", "age": 29, "area": "华侨城", "note": "x"}), encoding="utf-8")
+    repaired.write_text(
+        json.dumps({"id": "A1", "age": 29, "area": "华侨城", "note": "x"}), encoding="utf-8"
+    )
     answer = ("credit", "answer", disputed["disputeId"], "--record", str(repaired))
     answered = town.at("department", *answer)
     assert answered["outcome"]["state"] == "done"
     return {"first": first, "dispute": disputed["disputeId"], "second": town.at("bank", *words)}
 
 
-def test_a_disputed_record_is_repaired_and_the_next_report_shows_both(reported: dict[str, Any]) -> None:
+def test_a_disputed_record_is_repaired_and_the_next_report_shows_both(
+    reported: dict[str, Any],
+) -> None:
     assert reported["first"]["report"]["disputes"] == []
     (shown,) = reported["second"]["report"]["disputes"]
     assert (shown["disputeId"], shown["upheld"]) == (reported["dispute"], True)
     assert (shown["before"]["age"], shown["after"]["age"]) == ("30-39", "20-29")
 
 
-def test_a_withdrawn_consent_stops_calls(town: Town, agreed: str, consents: dict[str, str], reported: dict[str, Any]) -> None:
+def test_a_withdrawn_consent_stops_calls(
+    town: Town, agreed: str, consents: dict[str, str], reported: dict[str, Any]
+) -> None:
     consent = town.path("B2.consent.json")
-    back = ("subject", "withdraw", str(consent), "--key", str(key_of(town, "B2", "consent")), "--deployment", str(town.deployment))
+    back = (
+        "subject",
+        "withdraw",
+        str(consent),
+        "--key",
+        str(key_of(town, "B2", "consent")),
+        "--deployment",
+        str(town.deployment),
+    )
     assert done(*back, *town.stranger("operator"), "--yes", "--json")["withdrawnAt"]
-    # The gateway's own view of the chain must have it before a call is tried, or the call would be served and billed.
-    eventually(lambda: done("subject", "status", str(consent), *town.stranger("department"), "--json")["withdrawnAt"])
-    refused = said("call", "one", "--agreement", agreed, "--subject", "B2", "--consent", consents["B2"], *ASKED, *town.node("bank"))
+    # The gateway's own view of the chain must have it before a call is tried, or the call would be
+    # served and billed.
+    eventually(
+        lambda: done("subject", "status", str(consent), *town.stranger("department"), "--json")[
+            "withdrawnAt"
+        ]
+    )
+    refused = said(
+        "call",
+        "one",
+        "--agreement",
+        agreed,
+        "--subject",
+        "B2",
+        "--consent",
+        consents["B2"],
+        *ASKED,
+        *town.node("bank"),
+    )
     assert refused.err.startswith("error[consent_withdrawn]: ")
 
 
-# --- Settlement and proof -------------------------------------------------------------------------------------------------------
+# --- Settlement and proof -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -453,7 +752,12 @@ def final(town: Town, name: str, agreement: str) -> dict[str, Any] | None:
 
 def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, settled: str) -> None:
     books = town.at("bank", "agreement", "books", settled)
-    assert (books["opened"], books["paid"], books["refunded"], books["locked"]) == ("2000", "250", "1750", "0")
+    assert (books["opened"], books["paid"], books["refunded"], books["locked"]) == (
+        "2000",
+        "250",
+        "1750",
+        "0",
+    )
     for name in ("bank", "department"):
         shown = eventually(lambda name=name: final(town, name, settled))
         assert (shown["units"], shown["amount"]) == (5, "250")
@@ -462,26 +766,44 @@ def test_closed_is_paid_for_what_was_served_and_the_rest_is_back(town: Town, set
     assert "97.50 yuan" in account
 
 
-def test_an_open_agreement_is_listed_with_its_block_and_cannot_be_withdrawn(town: Town, agreed: str) -> None:
-    (row,) = [row for row in town.at("bank", "agreement", "list")["agreements"] if row["agreementId"] == agreed]
+def test_an_open_agreement_is_listed_with_its_block_and_cannot_be_withdrawn(
+    town: Town, agreed: str
+) -> None:
+    (row,) = [
+        row
+        for row in town.at("bank", "agreement", "list")["agreements"]
+        if row["agreementId"] == agreed
+    ]
     assert (row["reason"], row["stateSince"], row["openedAt"] > 0) == (None, None, True)
     assert code_of("agreement", "withdraw", agreed, *town.node("bank")) == (2, "agreement_open")
 
 
 def test_a_buyer_sees_a_providers_offer_before_it_orders(town: Town, agreed: str) -> None:
     (offer,) = town.at("bank", "offer", "list", "--provider", town["department"])["offers"]
-    assert (offer["price"], offer["mostCap"]) == (50, 100_000)
-    assert code_of("offer", "list", "--provider", "nobody", *town.node("bank")) == (2, "peer_unknown")
+    assert (offer["price"], offer["maxCap"]) == (50, 100_000)
+    assert code_of("offer", "list", "--provider", "nobody", *town.node("bank")) == (
+        2,
+        "peer_unknown",
+    )
     assert town.at("bank", "offer", "list")["offers"] == []
 
 
 def test_earnings_are_ordered_out_once(town: Town, settled: str) -> None:
     for _ in range(2):
-        assert town.at("department", "money", "withdraw", "--amount", "100", "--order", "earnings/1")["outcome"]["state"] == "done"
+        assert (
+            town.at("department", "money", "withdraw", "--amount", "100", "--order", "earnings/1")[
+                "outcome"
+            ]["state"]
+            == "done"
+        )
 
     def withdrawn() -> list[str]:
         payments = town.at("department", "money", "payments")["payments"]
-        return [each["amount"] for each in payments if (each["member"], each["kind"]) == (town["department"], "withdrawn")]
+        return [
+            payment["amount"]
+            for payment in payments
+            if (payment["member"], payment["kind"]) == (town["department"], "withdrawn")
+        ]
 
     assert eventually(withdrawn) == ["100"]
 
@@ -493,20 +815,36 @@ def test_the_supervisor_reconciles_and_finds_nothing(town: Town, settled: str) -
 
 @pytest.fixture(scope="module")
 def trust(town: Town) -> Path:
-    """Made at the operator's node: deployment, validators and the witness's key as its configuration has them."""
+    """Made at the operator's node: deployment, validators and the witness's key as its
+    configuration has them.
+    """
     path = town.path("trust.json")
-    done("trust", "make", *town.node("operator"), "--witness", town["supervisor"], "--out", str(path), "--json")
+    done(
+        "trust",
+        "make",
+        *town.node("operator"),
+        "--witness",
+        town["supervisor"],
+        "--out",
+        str(path),
+        "--json",
+    )
     return path
 
 
 def test_a_trust_file_says_that_it_must_be_compared_by_another_way(town: Town, trust: Path) -> None:
     shown = done("trust", "show", str(trust))
     assert town["supervisor"] in shown
-    assert "compare the genesis, the validators and the witnesses' keys with what the organisations concerned tell you by another way" in shown
+    assert (
+        "compare the genesis, the validators and the witnesses' keys with what the organisations concerned tell you by another way"
+        in shown
+    )
 
 
 @pytest.mark.parametrize("story", ["trade", "lane", "grant", "credit"])
-def test_each_story_is_written_and_verified(town: Town, settled: str, granted: str, reported: dict[str, Any], trust: Path, story: str) -> None:
+def test_each_story_is_written_and_verified(
+    town: Town, settled: str, granted: str, reported: dict[str, Any], trust: Path, story: str
+) -> None:
     commands = {
         "trade": ("department", "agreement", "bundle", settled, "--seq", "1"),
         "lane": ("department", "agreement", "lane-bundle", settled),
@@ -522,19 +860,33 @@ def test_each_story_is_written_and_verified(town: Town, settled: str, granted: s
     assert (verified["valid"], verified["story"]) == (True, story)
 
 
-def test_a_revoked_grant_cannot_be_used_and_says_why(town: Town, settled: str, granted: str) -> None:
-    back = town.at("department", "grant", "revoke", granted, "--reason", "contract-ended", "--key", officer_key(town, "department"), "--yes")
+def test_a_revoked_grant_cannot_be_used_and_says_why(
+    town: Town, settled: str, granted: str
+) -> None:
+    back = town.at(
+        "department",
+        "grant",
+        "revoke",
+        granted,
+        "--reason",
+        "contract-ended",
+        "--key",
+        officer_key(town, "department"),
+        "--yes",
+    )
     assert back["outcome"]["state"] == "done"
     assert town.at("department", "grant", "show", granted)["state"] == "revoked"
     assert town.at("department", "grant", "list", "--state", "approved")["grants"] == []
 
 
-# --- Property -------------------------------------------------------------------------------------------------------------------
+# --- Property -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def registered(town: Town, admitted: dict[str, Any]) -> dict[str, Any]:
-    """A home sold: keys certified and title stated by the registration centre, signed by both people at the agent's, every step taken."""
+    """A home sold: keys certified and title stated by the registration centre, signed by both
+    people at the agent's, every step taken.
+    """
     units = town.path("units.csv")
     units.write_text(f"number,owner\n{UNIT},P-1\n440703-000002,P-1\n", encoding="utf-8")
     town.at("department", "unit", "enter", str(units))
@@ -543,13 +895,57 @@ def registered(town: Town, admitted: dict[str, Any]) -> dict[str, Any]:
     title, deal = town.path("title.json"), town.path("deal.json")
     town.at("department", "unit", "title", UNIT, "--owner-key", address, "--out", str(title))
     drawn = town.at(
-        *("agency", "deal", "draw", "--title", str(title), "--seller", str(certificates["P-1"]), "--buyer", str(certificates["P-2"])),
-        *("--tax-authority", town["department"], "--notary", town["agency"], "--bank", town["bank"], "--unit", UNIT, "--area", "1200000"),
-        *("--price", "98000000", "--loan", "60000000", "--months-held", "70", "--only-home", "--buyer-homes", "0", "--out", str(deal)),
+        *(
+            "agency",
+            "deal",
+            "draw",
+            "--title",
+            str(title),
+            "--seller",
+            str(certificates["P-1"]),
+            "--buyer",
+            str(certificates["P-2"]),
+        ),
+        *(
+            "--tax-authority",
+            town["department"],
+            "--notary",
+            town["agency"],
+            "--bank",
+            town["bank"],
+            "--unit",
+            UNIT,
+            "--area",
+            "1200000",
+        ),
+        *(
+            "--price",
+            "98000000",
+            "--loan",
+            "60000000",
+            "--months-held",
+            "70",
+            "--only-home",
+            "--buyer-homes",
+            "0",
+            "--out",
+            str(deal),
+        ),
     )
     for code in ("P-1", "P-2"):
         key = str(key_of(town, code, "deal"))
-        done("deal", "sign", str(deal), "--key", key, "--deployment", str(town.deployment), *town.stranger("agency"), "--yes", "--json")
+        done(
+            "deal",
+            "sign",
+            str(deal),
+            "--key",
+            key,
+            "--deployment",
+            str(town.deployment),
+            *town.stranger("agency"),
+            "--yes",
+            "--json",
+        )
     steps = (
         ("agency", "agent"),
         ("department", "tax"),
@@ -557,42 +953,79 @@ def registered(town: Town, admitted: dict[str, Any]) -> dict[str, Any]:
         ("agency", "notary", "--certificate-number", "公证-1"),
         ("department", "register", "--certificate-number", "粤(2026)江门市不动产权第0000001号"),
     )
-    taken = [patiently("deal", "step", drawn["dealId"], *words, *town.node(at), "--json") for at, *words in steps]
+    taken = [
+        patiently("deal", "step", drawn["dealId"], *words, *town.node(at), "--json")
+        for at, *words in steps
+    ]
     return {"deal": drawn["dealId"], "taken": taken}
 
 
 def test_a_home_is_sold_from_draft_to_registration(town: Town, registered: dict[str, Any]) -> None:
-    assert all(each["outcome"]["state"] == "done" for each in registered["taken"])
+    assert all(item["outcome"]["state"] == "done" for item in registered["taken"])
     shown = patiently("deal", "show", registered["deal"], *town.node("department"), "--json")
-    assert [each["step"] for each in shown["steps"]] == ["seller", "buyer", "agent", "tax", "mortgage", "notary", "register"]
+    assert [step["step"] for step in shown["steps"]] == [
+        "seller",
+        "buyer",
+        "agent",
+        "tax",
+        "mortgage",
+        "notary",
+        "register",
+    ]
     taxes = town.at("department", "deal", "taxes", registered["deal"])
-    assert taxes == next(each["record"] for each in shown["steps"] if each["step"] == "tax")
+    assert taxes == next(step["record"] for step in shown["steps"] if step["step"] == "tax")
 
 
 def test_a_unit_is_held_and_released_by_an_order(town: Town, registered: dict[str, Any]) -> None:
-    order = ("440703-000002", "--court", "江门市蓬江区人民法院", "--number", "(2026)粤0703执1号", "--date", "2026-11-01")
+    order = (
+        "440703-000002",
+        "--court",
+        "江门市蓬江区人民法院",
+        "--number",
+        "(2026)粤0703执1号",
+        "--date",
+        "2026-11-01",
+    )
     until = (dt.date.today() + dt.timedelta(days=90)).isoformat()
-    assert town.at("department", "unit", "hold", *order, "--until", until)["outcome"]["state"] == "done"
+    assert (
+        town.at("department", "unit", "hold", *order, "--until", until)["outcome"]["state"]
+        == "done"
+    )
     held = eventually(lambda: town.at("department", "unit", "holds")["holds"])
     last_second = dt.datetime.fromtimestamp(held[0]["endsAt"], city_zone())
-    assert (held[0]["number"], f"{last_second:%Y-%m-%d %H:%M:%S}") == (order[0], f"{until} 23:59:59")
+    assert (held[0]["number"], f"{last_second:%Y-%m-%d %H:%M:%S}") == (
+        order[0],
+        f"{until} 23:59:59",
+    )
     # Another node sees the hold a moment later.
     end_hold = ("unit", "end-hold", town["department"], held[0]["unit"], *town.node("agency"))
     assert eventually(lambda: "has not ended yet" in said(*end_hold).err)
     assert town.at("department", "unit", "lift", *order)["outcome"]["state"] == "done"
 
 
-def test_a_price_changed_in_the_agents_file_is_not_signed(town: Town, registered: dict[str, Any], tmp_path: Path) -> None:
+def test_a_price_changed_in_the_agents_file_is_not_signed(
+    town: Town, registered: dict[str, Any], tmp_path: Path
+) -> None:
     drawn = json.loads(town.path("deal.json").read_text())
     drawn["content"]["price"] = "1"
     changed = tmp_path / "deal.json"
     changed.write_text(json.dumps(drawn), encoding="utf-8")
     key = str(key_of(town, "P-1", "deal"))
-    refused = said("deal", "sign", str(changed), "--key", key, "--deployment", str(town.deployment), *town.stranger("agency"), "--yes")
+    refused = said(
+        "deal",
+        "sign",
+        str(changed),
+        "--key",
+        key,
+        "--deployment",
+        str(town.deployment),
+        *town.stranger("agency"),
+        "--yes",
+    )
     assert refused.err.startswith("error[deal_differs]: ")
 
 
-# --- The node -------------------------------------------------------------------------------------------------------------------
+# --- The node -------------------------------------------------------------------------------------
 
 
 def test_a_node_says_how_each_part_of_it_is(town: Town, admitted: dict[str, Any]) -> None:
@@ -605,19 +1038,30 @@ def test_a_node_says_how_each_part_of_it_is(town: Town, admitted: dict[str, Any]
     }.items()
 
 
-# --- Before a signature ---------------------------------------------------------------------------------------------------------
+# --- Before a signature ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def asked(town: Town, published: str) -> str:
     """A grant asked for and not decided."""
-    words = ("grant", "request", "--asset", published, "--scene", "marketing", "--purpose", "statistics", "--uses", "9")
+    words = (
+        "grant",
+        "request",
+        "--asset",
+        published,
+        "--scene",
+        "marketing",
+        "--purpose",
+        "statistics",
+        "--uses",
+        "9",
+    )
     return str(town.at("bank", *words)["grantId"])
 
 
 BASE_ONLY = """
 import sys
-from scripts.cli import main
+from nodes.cli.main import main
 code = main(sys.argv[1:])
 sys.exit(99 if {"pydantic", "fastapi", "sqlalchemy", "eth_abi", "urllib3", "httptools"} & set(sys.modules) else code)
 """
@@ -630,7 +1074,15 @@ def at_terminal(words: Sequence[str], typed: str) -> Said:
     try:
         os.write(ours, (typed + "\n").encode())
         command = [sys.executable, "-c", BASE_ONLY, *words]
-        ran = subprocess.run(command, stdin=theirs, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+        ran = subprocess.run(
+            command,
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=120,
+            check=False,
+        )
     finally:
         os.close(ours)
         os.close(theirs)
@@ -638,11 +1090,33 @@ def at_terminal(words: Sequence[str], typed: str) -> Said:
 
 
 def refusal(town: Town, asked: str) -> tuple[str, ...]:
-    """The officer's command on a machine of the officer's own: the node is reached over the net, the network's contracts are the own copy."""
+    """The officer's command on a machine of the officer's own: the node is reached over the net,
+    the network's contracts are the own copy.
+    """
     token = town.path("officer.token")
-    token.write_text(json.loads((town.organisations["department"].plan.directory / "handout.json").read_text())["officer"])
-    words = ("grant", "refuse", asked, "--reason", "wrong-purpose", "--key", officer_key(town, "department"), "--json")
-    return (*words, *town.stranger("department"), "--token-file", str(token), "--deployment", str(town.deployment))
+    token.write_text(
+        json.loads((town.organisations["department"].plan.directory / "handout.json").read_text())[
+            "officer"
+        ]
+    )
+    words = (
+        "grant",
+        "refuse",
+        asked,
+        "--reason",
+        "wrong-purpose",
+        "--key",
+        officer_key(town, "department"),
+        "--json",
+    )
+    return (
+        *words,
+        *town.stranger("department"),
+        "--token-file",
+        str(token),
+        "--deployment",
+        str(town.deployment),
+    )
 
 
 def test_nothing_is_signed_unless_somebody_says_yes(town: Town, asked: str) -> None:
@@ -669,7 +1143,7 @@ def test_what_is_signed_is_shown_first(town: Town, asked: str) -> None:
     assert eventually(lambda: town.at("department", "grant", "show", asked)["state"] == "refused")
 
 
-# --- Bad input ------------------------------------------------------------------------------------------------------------------
+# --- Bad input ------------------------------------------------------------------------------------
 
 
 def code_of(*words: str) -> tuple[int, str]:
@@ -679,7 +1153,9 @@ def code_of(*words: str) -> tuple[int, str]:
     return refused.code, last.partition("]")[0].removeprefix("error[")
 
 
-def test_keys_that_cannot_sign_are_refused_each_with_its_code(town: Town, asked: str, tmp_path: Path) -> None:
+def test_keys_that_cannot_sign_are_refused_each_with_its_code(
+    town: Town, asked: str, tmp_path: Path
+) -> None:
     def approve(*options: str) -> tuple[int, str]:
         return code_of("grant", "approve", asked, *town.node("department"), "--yes", *options)
 
@@ -694,21 +1170,40 @@ def test_keys_that_cannot_sign_are_refused_each_with_its_code(town: Town, asked:
     alone.write_bytes(other.read_bytes())
     assert approve("--key", str(other)) == (2, "wrong_signer")
     assert approve("--key", admin_key(town, "department")) == (2, "wrong_signer")
-    assert approve("--key", officer_key(town, "department"), "--passphrase-file", str(wrong)) == (2, "key_passphrase_wrong")
+    assert approve("--key", officer_key(town, "department"), "--passphrase-file", str(wrong)) == (
+        2,
+        "key_passphrase_wrong",
+    )
     assert approve("--key", str(tmp_path / "none.json")) == (2, "key_missing")
     assert approve("--key", str(damaged)) == (2, "key_file_corrupt")
     assert approve("--key", str(alone)) == (2, "key_passphrase_missing")
 
 
-def test_an_officer_is_shown_what_the_grant_is_about_and_who_gets_it_before_signing(town: Town, asked: str) -> None:
-    shown = said("grant", "approve", asked, *town.node("department"), "--key", officer_key(town, "department"))
+def test_an_officer_is_shown_what_the_grant_is_about_and_who_gets_it_before_signing(
+    town: Town, asked: str
+) -> None:
+    shown = said(
+        "grant",
+        "approve",
+        asked,
+        *town.node("department"),
+        "--key",
+        officer_key(town, "department"),
+    )
     assert shown.err.splitlines()[-1].startswith("error[confirmation_missing]")
     terms = town.at("department", "grant", "show", asked)["terms"]
     published = town.at("department", "asset", "show", terms["assetId"])["metadata"]
     assert f"title: {published['titleZh']} / {published['titleEn']}" in shown.err
     for member in (terms["owner"], terms["grantee"]):
         assert f"{town.at('department', 'member', 'show', member)['name']} ({member})" in shown.err
-    for text in (terms["purpose"], terms["scene"], f"uses at most: {terms['maxUses']}", "from: ", "until: ", "columns: "):
+    for text in (
+        terms["purpose"],
+        terms["scene"],
+        f"uses at most: {terms['maxUses']}",
+        "from: ",
+        "until: ",
+        "columns: ",
+    ):
         assert text in shown.err
 
 
@@ -727,15 +1222,27 @@ def test_unknown_ids_are_refused_each_with_its_code(town: Town, admitted: dict[s
     assert code_of("grant", "show", "not-hex", *town.node("operator")) == (2, "field_malformed")
 
 
-def test_who_has_no_token_or_the_wrong_one_is_refused(town: Town, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_no_token_or_the_wrong_one_is_refused(
+    town: Town, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("grant", "list", *town.stranger("department"))
     assert code_of(*words) == (2, "token_missing")
     monkeypatch.setenv("QIAOLIAN_TOKEN", "ql_unknown")
     assert code_of(*words) == (2, "access_token_unknown")
-    handout = json.loads((town.organisations["department"].plan.directory / "handout.json").read_text())
+    handout = json.loads(
+        (town.organisations["department"].plan.directory / "handout.json").read_text()
+    )
     monkeypatch.setenv("QIAOLIAN_TOKEN", handout["clerk"])
     assert said(*words).code == 0
-    approve = ("grant", "approve", asked, *town.node("department"), "--yes", "--key", officer_key(town, "department"))
+    approve = (
+        "grant",
+        "approve",
+        asked,
+        *town.node("department"),
+        "--yes",
+        "--key",
+        officer_key(town, "department"),
+    )
     assert code_of(*approve) == (2, "role_missing")
     clerk = tmp_path / "token"
     clerk.write_text(handout["officer"] + "\n")
@@ -743,57 +1250,125 @@ def test_who_has_no_token_or_the_wrong_one_is_refused(town: Town, asked: str, tm
     assert code_of(*words, "--token-file", str(tmp_path / "none")) == (2, "token_missing")
 
 
-def test_a_node_that_is_down_or_not_the_one_trusted_is_said(town: Town, admitted: dict[str, Any]) -> None:
+def test_a_node_that_is_down_or_not_the_one_trusted_is_said(
+    town: Town, admitted: dict[str, Any]
+) -> None:
     (port,) = free_ports(1)
     certificate = str(town.organisations["operator"].certificate)
-    at = ("--url", f"https://127.0.0.1:{port}", "--certificate", certificate, "--token-file", __file__)
+    at = (
+        "--url",
+        f"https://127.0.0.1:{port}",
+        "--certificate",
+        certificate,
+        "--token-file",
+        __file__,
+    )
     assert code_of("subject", "status", __file__, *at[:4]) == (2, "file_malformed")
     consent = town.path("down.json")
     consent.write_text(json.dumps({"consent": "0x" + "ab" * 32, "package": {}, "registration": {}}))
     assert code_of("subject", "status", str(consent), *at[:4]) == (4, "node_unreachable")
     other = ("--url", town.organisations["supervisor"].url, "--certificate", certificate)
     assert code_of("subject", "status", str(consent), *other) == (4, "node_wrong_certificate")
-    assert code_of("subject", "status", str(consent), "--url", "http://127.0.0.1:1", "--certificate", certificate) == (2, "url_malformed")
-    assert code_of("subject", "status", str(consent), "--url", town.organisations["supervisor"].url) == (2, "certificate_missing")
+    assert code_of(
+        "subject",
+        "status",
+        str(consent),
+        "--url",
+        "http://127.0.0.1:1",
+        "--certificate",
+        certificate,
+    ) == (2, "url_malformed")
+    assert code_of(
+        "subject", "status", str(consent), "--url", town.organisations["supervisor"].url
+    ) == (2, "certificate_missing")
 
 
 def test_a_subjects_certificate_for_another_purpose_signs_nothing(
     town: Town, consents: dict[str, str], reported: dict[str, Any], tmp_path: Path
 ) -> None:
-    words = ("subject", "consent", "--key", str(key_of(town, "A1", "consent")), "--bank", town["bank"], "--deployment", str(town.deployment))
+    words = (
+        "subject",
+        "consent",
+        "--key",
+        str(key_of(town, "A1", "consent")),
+        "--bank",
+        town["bank"],
+        "--deployment",
+        str(town.deployment),
+    )
     other = str(town.path("A1.dispute.certificate.json"))
-    assert code_of(*words, "--certified", other, "--out", str(tmp_path / "c.json"), "--yes") == (2, "certificate_mismatch")
+    assert code_of(*words, "--certified", other, "--out", str(tmp_path / "c.json"), "--yes") == (
+        2,
+        "certificate_mismatch",
+    )
     assert not (tmp_path / "c.json").exists()
-    assert code_of("subject", "key", "--key", str(key_of(town, "A1", "consent")), "--code", "A1", "--purpose", "consent") == (2, "key_exists")
+    assert code_of(
+        "subject",
+        "key",
+        "--key",
+        str(key_of(town, "A1", "consent")),
+        "--code",
+        "A1",
+        "--purpose",
+        "consent",
+    ) == (2, "key_exists")
 
 
-def test_a_contract_call_the_chain_refuses_is_said_with_the_chains_code(town: Town, settled: str) -> None:
-    refused = code_of("money", "withdraw", "--amount", "99999999", "--order", "too-much", *town.node("department"))
+def test_a_contract_call_the_chain_refuses_is_said_with_the_chains_code(
+    town: Town, settled: str
+) -> None:
+    refused = code_of(
+        "money", "withdraw", "--amount", "99999999", "--order", "too-much", *town.node("department")
+    )
     assert refused[0] == 2
     assert refused[1] not in ("", "reverted")
 
 
-# --- After a loss ---------------------------------------------------------------------------------------------------------------
+# --- After a loss ---------------------------------------------------------------------------------
 
 
 def carried_out(town: Town, *words: str) -> None:
     """A change of the directory proposed at the operator's and approved by two administrators."""
-    proposal = town.at("operator", "member", *words, "--share-with", town["supervisor"])["proposalId"]
+    proposal = town.at("operator", "member", *words, "--share-with", town["supervisor"])[
+        "proposalId"
+    ]
     for name in ("operator", "supervisor"):
         town.at(name, "member", "approve", proposal, "--key", admin_key(town, name), "--yes")
     eventually(lambda: town.at("operator", "member", "proposal", proposal)["executedAt"])
 
 
-def test_a_lost_officers_key_is_ended_and_another_signs(town: Town, published: str, asked: str) -> None:
+def test_a_lost_officers_key_is_ended_and_another_signs(
+    town: Town, published: str, asked: str
+) -> None:
     new = town.path("new-officer.json")
     done("key", "make", str(new), "--purpose", "approval", "--json")
     lost = done("key", "show", officer_key(town, "department"), "--json")["address"]
-    words = ("grant", "request", "--asset", published, "--scene", "small-loan", "--purpose", "statistics", "--uses", "1")
+    words = (
+        "grant",
+        "request",
+        "--asset",
+        published,
+        "--scene",
+        "small-loan",
+        "--purpose",
+        "statistics",
+        "--uses",
+        "1",
+    )
     grant = town.at("bank", *words)["grantId"]
     approve = ("grant", "approve", grant, *town.node("department"), "--yes", "--key")
     assert code_of(*approve, str(new)) == (2, "wrong_signer")
-    carried_out(town, "propose-end-key", "--fingerprint", "0x" + lost[2:].rjust(64, "0"), "--reason", "key-lost")
-    carried_out(town, "propose-add-key", "--member", town["department"], "--public", f"{new}.public.json")
+    carried_out(
+        town,
+        "propose-end-key",
+        "--fingerprint",
+        "0x" + lost[2:].rjust(64, "0"),
+        "--reason",
+        "key-lost",
+    )
+    carried_out(
+        town, "propose-add-key", "--member", town["department"], "--public", f"{new}.public.json"
+    )
     eventually(lambda: said(*approve, str(new)).code == 0)
     assert code_of(*approve, officer_key(town, "department")) == (2, "wrong_signer")
     assert eventually(lambda: town.at("department", "grant", "show", grant)["state"] == "approved")

@@ -41,7 +41,7 @@ HELD: dict[str, Any] = {
     "killed": ["gateway", "validator", "outbox worker"],
     "lost_records": [],
     "revocation_seconds": 1.2,
-    "bundles": [{"story": each, "verified": True, "tampered_exit_code": 11} for each in STORIES],
+    "bundles": [{"story": text, "verified": True, "tampered_exit_code": 11} for text in STORIES],
 }
 
 
@@ -49,8 +49,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     report = copy.deepcopy(HELD)
     *groups, name = path.split(".")
     place = report
-    for each in groups:
-        place = place[each]
+    for group in groups:
+        place = place[group]
     place[name] = value
     return report
 
@@ -83,8 +83,11 @@ def test_a_report_that_bears_everything_out_breaks_nothing() -> None:
         ("lost_records", ["tax:0xab/0/7"]),
         ("revocation_seconds", None),
         ("bundles", HELD["bundles"][1:]),
-        ("bundles", [{**each, "verified": each["story"] != "trade"} for each in HELD["bundles"]]),
-        ("bundles", [{**each, "tampered_exit_code": 0} for each in HELD["bundles"]]),
+        (
+            "bundles",
+            [{**bundle, "verified": bundle["story"] != "trade"} for bundle in HELD["bundles"]],
+        ),
+        ("bundles", [{**bundle, "tampered_exit_code": 0} for bundle in HELD["bundles"]]),
     ],
 )
 def test_one_broken_promise_is_named(path: str, value: Any) -> None:

@@ -1,4 +1,6 @@
-"""``qiaolian verify`` on bundles recorded from a real four-validator network: valid as they are, refused in every other form."""
+"""``qiaolian verify`` on bundles recorded from a real four-validator network: valid as they are,
+refused in every other form.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain import bundle
-from chain.canonical import dumps
-from chain.errors import Malformed, VerificationError
-from chain.trust import read
-from scripts import verify
-from scripts.cli import main
-from scripts.verify import STORIES, checkers
+from chain.bundle import verifier as bundle
+from chain.bundle.trust import read
+from chain.core.canonical import dumps
+from chain.core.errors import Malformed, VerificationError
+from nodes.cli import verify
+from nodes.cli.main import main
+from nodes.cli.verify import STORIES, checkers
 
 RECORDED = Path(__file__).parent.parent / "data" / "bundles"
 TRUST = RECORDED / "trust.json"
@@ -37,18 +39,35 @@ def refuse(event, arguments):
     if event.startswith("socket.") or event in ("sqlite3.connect", "subprocess.Popen", "os.exec"):
         raise PermissionError(event)
 sys.addaudithook(refuse)
-from scripts.cli import main
+from nodes.cli.main import main
 code = main(sys.argv[1:])
-banned = {"web3", "fastapi", "sqlalchemy", "urllib3", "pandas", "numpy", "pyarrow", "nodes", "chain.ledger", "chain.rpc"} & set(sys.modules)
+banned = {"web3", "fastapi", "sqlalchemy", "urllib3", "pandas", "numpy", "pyarrow", "nodes.config", "nodes.app", "chain.ethereum.ledger", "chain.ethereum.rpc"} & set(sys.modules)
 sys.exit(code or (99 if banned else 0))
 """
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_a_recorded_bundle_holds_without_network_database_or_node(story: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", OFFLINE, "verify", str(RECORDED / f"{story}.json"), "--trust", str(TRUST), "--json"]
+def test_a_recorded_bundle_holds_without_network_database_or_node(
+    story: str, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        OFFLINE,
+        "verify",
+        str(RECORDED / f"{story}.json"),
+        "--trust",
+        str(TRUST),
+        "--json",
+    ]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, check=False, timeout=60
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -73,7 +92,9 @@ def exit_code(tmp_path: Path, data: bytes, trust: bytes | None = None) -> int:
 
 
 def edited(story: str, change: Callable[[dict[str, Any]], object]) -> bytes:
-    """A bundle in canonical form again after a change: what somebody who knows the format would hand over."""
+    """A bundle in canonical form again after a change: what somebody who knows the format would
+    hand over.
+    """
     value = json.loads(BYTES[story])
     change(value)
     return dumps(value)
@@ -86,7 +107,9 @@ def flip_hex(text: str, at: int) -> str:
 
 def _signature(value: dict[str, Any]) -> None:
     statement = value["statements"][0]
-    statement["signatures" if "signatures" in statement else "signature"] = flip_hex(statement["signature"], 40)
+    statement["signatures" if "signatures" in statement else "signature"] = flip_hex(
+        statement["signature"], 40
+    )
 
 
 def _path(value: dict[str, Any]) -> None:
@@ -147,16 +170,30 @@ def _unknown_member(value: dict[str, Any]) -> None:
         ("trade", _unknown_member, 10),
     ],
 )
-def test_each_kind_of_failure_has_a_code_of_its_own(story: str, change: Any, code: int, tmp_path: Path) -> None:
+def test_each_kind_of_failure_has_a_code_of_its_own(
+    story: str, change: Any, code: int, tmp_path: Path
+) -> None:
     assert exit_code(tmp_path, edited(story, change)) == code
 
 
-def test_a_program_is_told_the_failure_on_one_line_with_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for story, change, code in (("trade", _signature, 11), ("trade", _path, 12), ("credit", _storage_proof, 13), ("property", _disclosure, 16)):
+def test_a_program_is_told_the_failure_on_one_line_with_its_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for story, change, code in (
+        ("trade", _signature, 11),
+        ("trade", _path, 12),
+        ("credit", _storage_proof, 13),
+        ("property", _disclosure, 16),
+    ):
         assert exit_code(tmp_path, edited(story, change)) == code
         said = capsys.readouterr()
         answer = json.loads(said.out)
-        assert (set(answer), answer["valid"], answer["exit"], said.err) == ({"valid", "code", "sentence", "exit"}, False, code, "")
+        assert (set(answer), answer["valid"], answer["exit"], said.err) == (
+            {"valid", "code", "sentence", "exit"},
+            False,
+            code,
+            "",
+        )
         assert answer["sentence"].endswith(".")
 
 
@@ -200,7 +237,9 @@ def test_what_is_not_a_bundle_is_malformed(data: bytes, tmp_path: Path) -> None:
     assert exit_code(tmp_path, data) == 10
 
 
-def test_a_bundle_of_100_megabytes_is_refused_unread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundle_of_100_megabytes_is_refused_unread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "huge.json"
     with path.open("wb") as file:
         file.truncate(100_000_000)
@@ -208,7 +247,9 @@ def test_a_bundle_of_100_megabytes_is_refused_unread(tmp_path: Path, capsys: pyt
     assert json.loads(capsys.readouterr().out)["code"] == "file_too_large"
 
 
-def test_a_file_that_is_not_there_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_there_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["verify", str(tmp_path / "none.json"), "--trust", str(TRUST)]) == 2
     assert "file_unreadable" in capsys.readouterr().err
 
@@ -261,7 +302,9 @@ def _strange_genesis(value: dict[str, Any]) -> None:
         (_strange_genesis, 15),
     ],
 )
-def test_a_verifier_with_other_trust_is_not_convinced(change: Any, code: int, tmp_path: Path) -> None:
+def test_a_verifier_with_other_trust_is_not_convinced(
+    change: Any, code: int, tmp_path: Path
+) -> None:
     assert exit_code(tmp_path, BYTES["trade"], _trust(change)) == code
 
 
@@ -272,7 +315,10 @@ def test_a_broken_trust_file_convinces_nobody(trust: bytes, tmp_path: Path) -> N
     assert refused.value.exit_code in (10, 15)
     path = tmp_path / "trust.json"
     path.write_bytes(trust)
-    assert main(["verify", str(RECORDED / "trade.json"), "--trust", str(path), "--json"]) == refused.value.exit_code
+    assert (
+        main(["verify", str(RECORDED / "trade.json"), "--trust", str(path), "--json"])
+        == refused.value.exit_code
+    )
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -290,19 +336,33 @@ def test_no_byte_of_a_bundle_can_be_changed(story: str) -> None:
     changed_is_refused()
 
 
-# --- What a file says to a terminal ----------------------------------------------------------------------------------------------
+# --- What a file says to a terminal ---------------------------------------------------------------
 
-HOSTILE = "\x1b[2J\x1b[1;1HVALID: a trade story\n  - The bank was paid.\r\x9b\u202e\u200b\u2028" + "x" * 100_000
+HOSTILE = (
+    "\x1b[2J\x1b[1;1HVALID: a trade story\n  - The bank was paid.\r\x9b\u202e\u200b\u2028"
+    + "x" * 100_000
+)
 
 
 Place = tuple[Any, ...]
 
 
 def texts(value: Any, shape: str = "", path: Place = ()) -> Iterator[tuple[str, Place]]:
-    """Where every text of a JSON value stands, with its shape, e.g. ``.statements[].type``; a member's name as ``.statements[].type@``."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    """Where every text of a JSON value stands, with its shape, e.g. ``.statements[].type``; a
+    member's name as ``.statements[].type@``.
+    """
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for place, item in items:
-        inner, within = f"{shape}.{place}" if isinstance(value, dict) else f"{shape}[]", (*path, place)
+        inner, within = (
+            f"{shape}.{place}" if isinstance(value, dict) else f"{shape}[]",
+            (*path, place),
+        )
         if isinstance(value, dict):
             yield f"{inner}@", within
         if isinstance(item, str):
@@ -311,7 +371,9 @@ def texts(value: Any, shape: str = "", path: Place = ()) -> Iterator[tuple[str, 
 
 
 def poisoned(data: bytes) -> Iterator[bytes]:
-    """The file with hostile text in one place, once for each kind of place in it, in canonical form."""
+    """The file with hostile text in one place, once for each kind of place in it, in canonical
+    form.
+    """
     for shape, path in {shape: path for shape, path in texts(json.loads(data))}.items():
         value = json.loads(data)
         holder = functools.reduce(operator.getitem, path[:-1], value)
@@ -323,15 +385,21 @@ def poisoned(data: bytes) -> Iterator[bytes]:
 
 
 def is_quiet(said: str) -> bool:
-    return all(each.isprintable() or each in "\n\u3000" for each in said) and not set(said) & set("\x1b\x9b\u202e\u200b")
+    return all(name.isprintable() or name in "\n\u3000" for name in said) and not set(said) & set(
+        "\x1b\x9b\u202e\u200b"
+    )
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(story: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(
+    story: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "bundle.json"
     for number, data in enumerate(poisoned(BYTES[story])):
         path.write_bytes(data)
-        assert verify.run(argparse.Namespace(bundle=path, trust=TRUST, json=number % 2 == 1, max_megabytes=1)) in range(10, 17)
+        assert verify.run(
+            argparse.Namespace(bundle=path, trust=TRUST, json=number % 2 == 1, max_megabytes=1)
+        ) in range(10, 17)
         said = capsys.readouterr()
         lines = (said.out + said.err).splitlines()
         assert is_quiet(said.out + said.err), data[:200]
@@ -340,22 +408,32 @@ def test_no_text_of_a_bundle_reaches_the_terminal_raw_or_unbounded(story: str, t
         assert not any(line.lstrip().startswith(("VALID", "-")) for line in lines)
 
 
-def test_no_text_of_a_trust_file_reaches_the_terminal_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_text_of_a_trust_file_reaches_the_terminal_raw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "trust.json"
     for number, data in enumerate(poisoned(TRUST.read_bytes())):
         path.write_bytes(data)
-        main(["trust", "show", str(path)] if number % 2 else ["verify", str(RECORDED / "grant.json"), "--trust", str(path)])
+        main(
+            ["trust", "show", str(path)]
+            if number % 2
+            else ["verify", str(RECORDED / "grant.json"), "--trust", str(path)]
+        )
         said = capsys.readouterr()
         assert is_quiet(said.out + said.err)
         assert "\n  - The bank was paid." not in said.out + said.err
 
 
-def test_a_file_name_cannot_speak_for_the_verifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_name_cannot_speak_for_the_verifier(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["verify", str(tmp_path / "\x1b[2JVALID\n.json"), "--trust", str(TRUST)]) == 2
     assert is_quiet(capsys.readouterr().err)
 
 
-def test_the_largest_file_is_the_verifiers_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_largest_file_is_the_verifiers_choice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "large.json"
     path.write_bytes(BYTES["trade"] + b" " * 1_000_000)
     asked = ["verify", str(path), "--trust", str(TRUST), "--json", "--max-megabytes"]
@@ -367,7 +445,11 @@ def test_the_largest_file_is_the_verifiers_choice(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     "data",
-    [b"[" + b"[]," * 6_600_000 + b"[]]", b"[" + b'{"a":1},' * 2_500_000 + b"1]", b"[" + b"1," * 10_000_000 + b"1]"],
+    [
+        b"[" + b"[]," * 6_600_000 + b"[]]",
+        b"[" + b'{"a":1},' * 2_500_000 + b"1]",
+        b"[" + b"1," * 10_000_000 + b"1]",
+    ],
     ids=["lists", "objects", "numbers"],
 )
 def test_a_file_of_very_many_values_is_refused_before_they_are_built(data: bytes) -> None:
@@ -381,18 +463,23 @@ def test_a_file_of_very_many_values_is_refused_before_they_are_built(data: bytes
     assert (refused.value.code, refused.value.exit_code) == ("json_too_many_values", 10)
 
 
-# --- What a story needs -----------------------------------------------------------------------------------------------------------
+# --- What a story needs ---------------------------------------------------------------------------
 
 SECTIONS = ("statements", "structs", "storage", "keys", "headers", "logs", "disclosures")
 OPTIONAL = {("lane", "Voucher"), ("grant", "qiaolian.scope.v1")}
-"""What only adds to a story: the last acknowledgement to a lane that the chain tells anyway, and the opened scope of a grant."""
+"""What only adds to a story: the last acknowledgement to a lane that the chain tells anyway, and
+the opened scope of a grant.
+"""
 
 
 @pytest.mark.parametrize("story", STORIES)
 def test_nothing_the_story_needs_can_be_left_out(story: str) -> None:
     for section in SECTIONS:
         for place, element in enumerate(json.loads(BYTES[story])[section]):
-            if isinstance(element, dict) and (story, element.get("type", element.get("domain"))) in OPTIONAL:
+            if (
+                isinstance(element, dict)
+                and (story, element.get("type", element.get("domain"))) in OPTIONAL
+            ):
                 continue
             value = json.loads(BYTES[story])
             del value[section][place]

@@ -1,4 +1,6 @@
-"""One organisation's services in this process: database, proved view, endpoints, outbox worker, and the way to its peers."""
+"""One organisation's services in this process: database, proved view, endpoints, outbox worker, and
+the way to its peers.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,16 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from chain import errors
 from chain.context import Context
-from chain.database import Base, Database
-from chain.deployment import Deployment
-from chain.errors import QiaolianError
-from chain.ledger import Event, Ledger
+from chain.core import errors
+from chain.core.database import Base, Database
+from chain.core.errors import QiaolianError
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.ledger import Event, Ledger
+from chain.ethereum.view import ChainView
 from chain.outbox import OutboxWorker, outcome
-from chain.outbox.store import Outcome
-from chain.statements import KeyPurpose
-from chain.view import ChainView
+from chain.outbox.store import OperationStatus
+from chain.statements.types import KeyPurpose
 from registry.access import Principal
 from tests.support.organisations import Organisation
 from tests.support.sealing import SealedForTests
@@ -50,7 +52,9 @@ _ERRORS: dict[int, type[QiaolianError]] = {
 
 @dataclass
 class LocalPeers:
-    """The Peers port over the other organisations' endpoints in this process, with the failures a test asks for."""
+    """The Peers port over the other organisations' endpoints in this process, with the failures a
+    test asks for.
+    """
 
     member: str
     nodes: Mapping[str, LocalNode]
@@ -72,7 +76,9 @@ class LocalPeers:
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Member and path of each GET."""
 
-    async def post(self, member: str, path: str, body: Any, *, idempotency_key: str | None = None) -> Any:
+    async def post(
+        self, member: str, path: str, body: Any, *, idempotency_key: str | None = None
+    ) -> Any:
         body = json.loads(body) if isinstance(body, bytes) else body
         self.sent.append((path, body))
         if self.refusal is not None and path == "/v1/peer/calls":
@@ -131,7 +137,13 @@ class LocalNode:
         self.stopped = threading.Event()
         ledger = Ledger(self.url, self.context.ledger.deployment)
         signer = self.organisation.transaction
-        self.outbox = OutboxWorker(self.context.database, ledger, signer, poll_seconds=IDLE_SECONDS, block_seconds=IDLE_SECONDS)
+        self.outbox = OutboxWorker(
+            self.context.database,
+            ledger,
+            signer,
+            poll_seconds=IDLE_SECONDS,
+            block_seconds=IDLE_SECONDS,
+        )
         self.thread = threading.Thread(target=self._send, args=(ledger,), daemon=True)
         self.thread.start()
 
@@ -163,7 +175,9 @@ class LocalNode:
             if head <= self.height:
                 return
             found = context.view.logs(self.height + 1, head)
-            events = [event for block in found.blocks for event in context.ledger.decode_logs(block)]
+            events = [
+                event for block in found.blocks for event in context.ledger.decode_logs(block)
+            ]
 
             def change(session: Session) -> None:
                 for apply in self.projections:
@@ -172,11 +186,11 @@ class LocalNode:
             context.database.write(change)
             self.height = context.projected_height = found.height
 
-    def outcome(self, operation: str, *, seconds: float = SECONDS) -> Outcome:
+    def outcome(self, operation: str, *, seconds: float = SECONDS) -> OperationStatus:
         """How a call ended; waits for it."""
         self.outbox.wake()
 
-        def ended() -> Outcome | None:
+        def ended() -> OperationStatus | None:
             with self.context.database.read() as session:
                 found = outcome(session, operation)
             return found if found.final else None
@@ -187,7 +201,9 @@ class LocalNode:
         """Wait until a call is in a block. Raises the contract's refusal."""
         self.outcome(operation, seconds=seconds).require_done()
 
-    async def request(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> httpx.Response:
+    async def request(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> httpx.Response:
         """A request to this node's endpoints."""
         transport = httpx.ASGITransport(app=self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
@@ -199,10 +215,14 @@ class LocalNode:
 
     def call(self, method: str, path: str, body: Any = None, *, role: str | None = None) -> Any:
         """Call this node's endpoints as someone of the organisation, or as a stranger."""
-        return asyncio.run(self.answer(method, path, body, {} if role is None else {"x-local": role}))
+        return asyncio.run(
+            self.answer(method, path, body, {} if role is None else {"x-local": role})
+        )
 
 
-def make_context(organisation: Organisation, directory: Path, url: str, deployment: Deployment, peers: LocalPeers) -> Context:
+def make_context(
+    organisation: Organisation, directory: Path, url: str, deployment: Deployment, peers: LocalPeers
+) -> Context:
     """An organisation's database, view and ledger over the chain at ``url``; the view runs."""
     database = Database(f"sqlite:///{directory / organisation.name}.db")
     Base.metadata.create_all(database.engine)
@@ -215,7 +235,10 @@ def make_context(organisation: Organisation, directory: Path, url: str, deployme
         ledger=Ledger(url, deployment),
         view=view,
         peers=peers,
-        signers={purpose: organisation.signers[purpose] for purpose in (KeyPurpose.STATEMENT, KeyPurpose.TOKEN)},
+        signers={
+            purpose: organisation.signers[purpose]
+            for purpose in (KeyPurpose.STATEMENT, KeyPurpose.TOKEN)
+        },
         log_signer=organisation.log,
         transaction_address=organisation.transaction.address,
         settings={},
@@ -224,9 +247,11 @@ def make_context(organisation: Organisation, directory: Path, url: str, deployme
 
 
 def application(context: Context, routers: Sequence[APIRouter], roles_of: RolesOf) -> FastAPI:
-    """The packages' endpoints, with the caller named by a header as the node's middleware would after its checks.
+    """The packages' endpoints, with the caller named by a header as the node's middleware would
+    after its checks.
 
-    ``x-member`` names a peer; ``x-local`` the roles of somebody of the organisation, separated by commas.
+    ``x-member`` names a peer; ``x-local`` the roles of somebody of the organisation, separated by
+    commas.
     """
     app = FastAPI()
     app.state.context = context
@@ -238,13 +263,20 @@ def application(context: Context, routers: Sequence[APIRouter], roles_of: RolesO
         member, local = request.headers.get("x-member"), request.headers.get("x-local")
         request.state.principal = None
         if member is not None:
-            request.state.principal = Principal("member", member, roles_of(context, request, member))
+            request.state.principal = Principal(
+                "member", member, roles_of(context, request, member)
+            )
         elif local is not None:
-            request.state.principal = Principal("local", context.member, frozenset(local.split(",")))
+            request.state.principal = Principal(
+                "local", context.member, frozenset(local.split(","))
+            )
         return await call_next(request)
 
     @app.exception_handler(QiaolianError)
     async def problem(_request: Request, error: QiaolianError) -> JSONResponse:
-        return JSONResponse({"code": error.code, "detail": error.sentence, "hint": error.hint}, status_code=error.status)
+        return JSONResponse(
+            {"code": error.code, "detail": error.sentence, "hint": error.hint},
+            status_code=error.status,
+        )
 
     return app

@@ -1,4 +1,6 @@
-"""Headers of a throw-away chain in the consortium engine's form, so that bundles made over it verify."""
+"""Headers of a throw-away chain in the consortium engine's form, so that bundles made over it
+verify.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import contracts
-from chain import rlp
-from chain.crypto import address_of, keccak256, new_private_key, sign_digest
-from chain.deployment import Deployment
-from chain.finality import CheckedHeader, UnsealedForTestsOnly
-from chain.trust import Trust, ValidatorSet
+from chain.bundle.trust import Trust, ValidatorSet
+from chain.core.crypto import address_of, keccak256, new_private_key, sign_digest
+from chain.ethereum import rlp
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.finality import CheckedHeader, UnsealedForTestsOnly
 
 VALIDATOR = new_private_key()
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from chain.errors import QiaolianError
+from chain.core.errors import QiaolianError
 
 T = TypeVar("T")
 
@@ -14,11 +14,18 @@ SECONDS = 60.0
 """A bound for what a busy machine may delay, not a measure."""
 
 
-def wait_for(look: Callable[[], T | None], what: str = "a condition", *, seconds: float = SECONDS, pause: float = 0.01) -> T:
+def wait_for(
+    look: Callable[[], T | None],
+    what: str = "a condition",
+    *,
+    seconds: float = SECONDS,
+    pause: float = 0.01,
+) -> T:
     """What ``look`` gives once it is true; a refusal counts as not yet.
 
     Raises:
-        AssertionError: it is not true within ``seconds``; then, where the last look was refused, that refusal.
+        AssertionError: it is not true within ``seconds``; then, where the last look was refused,
+            that refusal.
     """
     deadline = time.monotonic() + seconds
     while True:

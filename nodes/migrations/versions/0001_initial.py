@@ -218,7 +218,7 @@ def upgrade() -> None:
         sa.Column("lane", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("idempotency_key", sa.String(length=200), nullable=True),
-        sa.Column("ending", sa.String(length=8), nullable=False),
+        sa.Column("status", sa.String(length=8), nullable=False),
         sa.Column("reason", sa.String(length=31), nullable=False),
         sa.Column("request", sa.Text(), nullable=False),
         sa.Column("request_hash", sa.LargeBinary(length=32), nullable=False),
@@ -261,7 +261,7 @@ def upgrade() -> None:
         sa.Column("agreement_id", sa.LargeBinary(length=32), nullable=False),
         sa.Column("lane", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("ending", sa.String(length=8), nullable=False),
+        sa.Column("status", sa.String(length=8), nullable=False),
         sa.Column("reason", sa.String(length=31), nullable=False),
         sa.Column("request", sa.Text(), nullable=False),
         sa.Column("request_hash", sa.LargeBinary(length=32), nullable=False),
@@ -278,7 +278,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("agreement_id", "lane", "seq"),
     )
     op.create_table(
-        "exchange_kept_answer",
+        "exchange_stored_answer",
         sa.Column("agreement_id", sa.LargeBinary(length=32), nullable=False),
         sa.Column("lane", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
@@ -306,7 +306,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("transaction_hash", "log_index"),
     )
     with op.batch_alter_table("exchange_payment", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_exchange_payment_agreement_id"), ["agreement_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_exchange_payment_agreement_id"), ["agreement_id"], unique=False
+        )
         batch_op.create_index(batch_op.f("ix_exchange_payment_member"), ["member"], unique=False)
 
     op.create_table(
@@ -393,7 +395,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox_call",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
         sa.Column("operation_id", sa.String(length=200), nullable=False),
         sa.Column("sender", sa.String(length=42), nullable=False),
         sa.Column("contract", sa.String(length=64), nullable=False),
@@ -418,7 +425,9 @@ def upgrade() -> None:
     op.create_table(
         "outbox_sender",
         sa.Column("sender", sa.String(length=42), nullable=False),
-        sa.Column("next_nonce", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "next_nonce", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
         sa.PrimaryKeyConstraint("sender"),
     )
     op.create_table(
@@ -534,7 +543,7 @@ def downgrade() -> None:
 
     op.drop_table("exchange_payment")
     op.drop_table("exchange_offer")
-    op.drop_table("exchange_kept_answer")
+    op.drop_table("exchange_stored_answer")
     op.drop_table("exchange_gateway_call")
     op.drop_table("exchange_deposit")
     op.drop_table("exchange_claimed")

@@ -50,5 +50,7 @@ def _replace() -> None:
     op.drop_table("exchange_payment")
     op.rename_table("exchange_payment_new", "exchange_payment")
     with op.batch_alter_table("exchange_payment", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_exchange_payment_agreement_id"), ["agreement_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_exchange_payment_agreement_id"), ["agreement_id"], unique=False
+        )
         batch_op.create_index(batch_op.f("ix_exchange_payment_member"), ["member"], unique=False)

@@ -27,7 +27,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("asset_record", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_asset_record_subject"))
-        batch_op.create_index("ix_asset_record_lookup", ["asset_id", "asset_version", "subject"], unique=False)
+        batch_op.create_index(
+            "ix_asset_record_lookup", ["asset_id", "asset_version", "subject"], unique=False
+        )
 
 
 def downgrade() -> None:

@@ -14,7 +14,12 @@ depends_on = None
 def upgrade() -> None:
     """To this revision."""
     with op.batch_alter_table("exchange_agreement", schema=None) as batch_op:
-        batch_op.alter_column("state", existing_type=sa.String(length=8), type_=sa.String(length=16), existing_nullable=False)
+        batch_op.alter_column(
+            "state",
+            existing_type=sa.String(length=8),
+            type_=sa.String(length=16),
+            existing_nullable=False,
+        )
         batch_op.add_column(sa.Column("reason", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("reason_text", sa.String(length=600), nullable=True))
         batch_op.add_column(sa.Column("state_since", sa.BigInteger(), nullable=True))
@@ -44,4 +49,9 @@ def downgrade() -> None:
     with op.batch_alter_table("exchange_agreement", schema=None) as batch_op:
         for name in ("reported_at", "state_since", "reason_text", "reason"):
             batch_op.drop_column(name)
-        batch_op.alter_column("state", existing_type=sa.String(length=16), type_=sa.String(length=8), existing_nullable=False)
+        batch_op.alter_column(
+            "state",
+            existing_type=sa.String(length=16),
+            type_=sa.String(length=8),
+            existing_nullable=False,
+        )

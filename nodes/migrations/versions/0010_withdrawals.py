@@ -15,8 +15,12 @@ def upgrade() -> None:
     """To this revision."""
     for table in ("exchange_gateway_call", "exchange_buyer_call"):
         op.add_column(table, sa.Column("withdrawal", sa.Text(), nullable=True))
-        op.add_column(table, sa.Column("withdrawal_signature", sa.LargeBinary(length=65), nullable=True))
-    op.add_column("exchange_buyer_call", sa.Column("withdrawn_by", sa.String(length=8), nullable=True))
+        op.add_column(
+            table, sa.Column("withdrawal_signature", sa.LargeBinary(length=65), nullable=True)
+        )
+    op.add_column(
+        "exchange_buyer_call", sa.Column("withdrawn_by", sa.String(length=8), nullable=True)
+    )
     where = sa.text("reason = 'subject_unknown'")
     op.create_index(
         "ix_exchange_gateway_call_unknown",

@@ -14,7 +14,9 @@ depends_on = None
 def upgrade() -> None:
     """To this revision."""
     with op.batch_alter_table("member_proposal", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("withdrawals", sa.JSON(), nullable=False, server_default="{}"))
+        batch_op.add_column(
+            sa.Column("withdrawals", sa.JSON(), nullable=False, server_default="{}")
+        )
     with op.batch_alter_table("member_proposal", schema=None) as batch_op:
         batch_op.alter_column("withdrawals", existing_type=sa.JSON(), server_default=None)
 

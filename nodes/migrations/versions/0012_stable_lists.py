@@ -34,7 +34,9 @@ def upgrade() -> None:
     """To this revision."""
     for table, order in BEFORE.items():
         with op.batch_alter_table(table) as batch_op:
-            batch_op.add_column(sa.Column("added", sa.BigInteger(), nullable=False, server_default="0"))
+            batch_op.add_column(
+                sa.Column("added", sa.BigInteger(), nullable=False, server_default="0")
+            )
         op.execute(f"UPDATE {table} SET added = {order}")  # noqa: S608
         with op.batch_alter_table(table) as batch_op:
             batch_op.alter_column("added", existing_type=sa.BigInteger(), server_default=None)
@@ -102,7 +104,9 @@ def _end_holds() -> None:
         order = (int(statement["issuedAt"]), row.hold_hash, ends_at)
         latest[row.unit] = max(latest.get(row.unit, (-1, b"", None)), order)
     for _, hold_hash, ends_at in latest.values():
-        connection.execute(holds.update().where(holds.c.hold_hash == hold_hash).values(ends_at=ends_at))
+        connection.execute(
+            holds.update().where(holds.c.hold_hash == hold_hash).values(ends_at=ends_at)
+        )
 
 
 def _number_incidents() -> None:

@@ -1,8 +1,9 @@
-"""Records a real network's header and storage proofs into this folder: ``python tests/data/kcn/record.py one|four``,
-and with ``receipts`` three of its blocks with their receipts: contracts deployed, transactions of every Ethereum type
-that succeed and fail, nothing.
+"""Records a real network's header and storage proofs into this folder: ``python
+tests/data/kcn/record.py one|four``, and with ``receipts`` three of its blocks with their receipts:
+contracts deployed, transactions of every Ethereum type that succeed and fail, nothing.
 
-``round.json`` is a header as ``kaia_getBlockByNumber`` told it of a block whose first proposer was late; no command makes a proposer late.
+``round.json`` is a header as ``kaia_getBlockByNumber`` told it of a block whose first proposer was
+late; no command makes a proposer late.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import Any
 from eth_account import Account
 from eth_utils import to_checksum_address
 
-from chain.crypto import address_of, new_private_key
-from chain.deploy import Governor, deploy
-from chain.deployment import Deployment
+from chain.core.crypto import address_of, new_private_key
 from chain.engine.network import Network
-from chain.ledger.abi import contract_abi  # noqa: F401  (fails early when the contracts are not compiled)
-from chain.proofs import mapping_slot
-from chain.rpc import Rpc
+from chain.ethereum.deploy import Governor, deploy
+from chain.ethereum.deployment import Deployment
+from chain.ethereum.ledger.abi import contract_abi  # noqa: F401  (fails early when the contracts are not compiled)
+from chain.ethereum.rpc import Rpc
+from chain.ethereum.storage_proofs import mapping_slot
 from chain.statements import Role
 from contracts import artifact
 
@@ -40,7 +41,13 @@ def main(kind: str) -> None:
         try:
             network.start()
             governors = [
-                Governor(member, f"governor {n}", Role.OPERATOR, address_of(new_private_key()), address_of(new_private_key()))
+                Governor(
+                    member,
+                    f"governor {n}",
+                    Role.OPERATOR,
+                    address_of(new_private_key()),
+                    address_of(new_private_key()),
+                )
                 for n, member in enumerate(members)
             ]
             deployment = deploy(network.rpc_urls[0], new_private_key(), governors)
@@ -74,7 +81,13 @@ def _save(kind: str, record: dict[str, Any]) -> None:
 
 def _receipts(network: Network, rpc: Rpc, deployment: Deployment) -> dict[str, Any]:
     deployed = deployment.deployed_at
-    refused = {"chainId": network.chain_id, "nonce": 0, "gas": 200_000, "value": 0, "data": "0x12345678"}
+    refused = {
+        "chainId": network.chain_id,
+        "nonce": 0,
+        "gas": 200_000,
+        "value": 0,
+        "data": "0x12345678",
+    }
     refused["to"] = to_checksum_address(deployment.contracts["MemberDirectory"])
     calls = [
         {**refused, "gasPrice": 0},
@@ -101,7 +114,9 @@ def _block(rpc: Rpc, height: int) -> dict[str, Any]:
     receipts = rpc.call("kaia_getBlockReceipts", hex(height))
     return {
         "header": rpc.call("kaia_getBlockByNumber", hex(height), False),
-        "receipts": [{name: receipt[name] for name in kept if name in receipt} for receipt in receipts],
+        "receipts": [
+            {name: receipt[name] for name in kept if name in receipt} for receipt in receipts
+        ],
     }
 
 

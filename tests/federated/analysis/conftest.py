@@ -149,7 +149,9 @@ class Office:
         """What the bank gets, as the owner recorded it and the bank's files say."""
         import json
 
-        rows: list[list[Any]] = json.loads(self.run(sql, **more)["tax"].files["released.json"])["result"]
+        rows: list[list[Any]] = json.loads(self.run(sql, **more)["tax"].files["released.json"])[
+            "result"
+        ]
         return rows
 
 

@@ -37,9 +37,7 @@ ROWS = pa.table(
     }
 )
 MARKED = "CREATE TEMP TABLE marked AS SELECT r, c0 AS k0 FROM rows"
-GROUPS = (
-    "CREATE TEMP TABLE groups AS SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS g, * FROM (SELECT k0, count(*) AS n0 FROM marked GROUP BY k0)"
-)
+GROUPS = "CREATE TEMP TABLE groups AS SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS g, * FROM (SELECT k0, count(*) AS n0 FROM marked GROUP BY k0)"
 MEMBERS = "SELECT r, g FROM marked JOIN groups USING (k0)"
 
 
@@ -141,7 +139,12 @@ ENDLESS = "CREATE TEMP TABLE marked AS SELECT count(*) AS r, 0 AS k0 FROM range(
 
 def shown(folder: Path) -> dict[str, str]:
     """What the kernel says of a process or thread."""
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in (folder / "status").read_text().splitlines())}
+    return {
+        name: value.strip()
+        for name, _, value in (
+            line.partition(":") for line in (folder / "status").read_text().splitlines()
+        )
+    }
 
 
 def working() -> Path | None:
@@ -149,7 +152,11 @@ def working() -> Path | None:
     for process_folder in Path("/proc").glob("[0-9]*"):
         try:
             about = shown(process_folder)
-            if about["PPid"] == str(os.getpid()) and about["Seccomp"] == "2" and child.__file__.encode() in (process_folder / "cmdline").read_bytes():
+            if (
+                about["PPid"] == str(os.getpid())
+                and about["Seccomp"] == "2"
+                and child.__file__.encode() in (process_folder / "cmdline").read_bytes()
+            ):
                 return process_folder
         except OSError:
             continue
@@ -195,7 +202,9 @@ def test_every_thread_of_the_process_has_left_the_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, threads_at_work() as threads:
         port = f"0100007F:{server.getsockname()[1]:04X}"
         assert port in Path("/proc/thread-self/net/tcp").read_text()
-        assert [thread.name for thread in threads if port in (thread / "net" / "tcp").read_text()] == []
+        assert [
+            thread.name for thread in threads if port in (thread / "net" / "tcp").read_text()
+        ] == []
 
 
 CHILD = f"import sys; sys.path.append({str(Path(child.__file__).parent)!r}); import child"
@@ -348,7 +357,9 @@ def test_the_process_has_no_secrets_of_its_parent(
                     if child.__file__.encode() in words and b"-I" in words:
                         shown.update(
                             environment=(process_folder / "environ").read_bytes(),
-                            open={path.readlink().name for path in (process_folder / "fd").iterdir()},
+                            open={
+                                path.readlink().name for path in (process_folder / "fd").iterdir()
+                            },
                         )
                 except OSError:
                     continue

@@ -68,7 +68,13 @@ def test_an_analysis_from_approval_to_replay(parties: Parties) -> None:
     record = json.loads((receipts["tax"]["folder"] / "output" / "released.json").read_text())
     result = csv.read_csv(receipts["bank"]["folder"] / "output" / "result.csv")
     assert result.column_names == ["Home", "age", "firms", "income"]
-    assert len(result) == receipts["bank"]["metrics"]["rows"] == receipts["tax"]["metrics"]["groups"] == len(record["result"]) > 0
+    assert (
+        len(result)
+        == receipts["bank"]["metrics"]["rows"]
+        == receipts["tax"]["metrics"]["groups"]
+        == len(record["result"])
+        > 0
+    )
     assert Budget(parties.root / "tax" / "budget.json").balance().left == 5_000
     # Both replay, the noise too, and nothing is charged or counted again.
     for name in ("tax", "bank"):
@@ -96,11 +102,18 @@ def test_what_fails_at_the_owner_is_told_to_the_analyst_by_one_code(parties: Par
     job = job_of(SQL)
     parties.approve(job)
     assert code_of(parties, SQL) == "analysis_failed"
-    states = {name: json.loads(next((parties.root / name / "jobs").rglob("state.json")).read_text()) for name in ("tax", "bank")}
+    states = {
+        name: json.loads(next((parties.root / name / "jobs").rglob("state.json")).read_text())
+        for name in ("tax", "bank")
+    }
     assert states["bank"]["code"] == "peer_failed"
     assert "groups" in states["tax"]["sentence"]
     assert "groups" not in states["bank"]["sentence"]
-    assert {path.name for name in ("tax", "bank") for path in next((parties.root / name / "jobs" / "analysis").iterdir()).iterdir()} == {
+    assert {
+        path.name
+        for name in ("tax", "bank")
+        for path in next((parties.root / name / "jobs" / "analysis").iterdir()).iterdir()
+    } == {
         "spec.json",
         "state.json",
     }
@@ -132,7 +145,7 @@ def test_the_data_officer_cannot_approve_what_the_policy_forbids(
     command = [
         sys.executable,
         "-m",
-        "scripts.cli",
+        "nodes.cli.main",
         "federated",
         "approve",
         str(spec),
@@ -147,4 +160,8 @@ def test_the_data_officer_cannot_approve_what_the_policy_forbids(
         check=False,
     )
     assert expected in done.stdout + done.stderr
-    assert (done.returncode == 0) == (expected == "approved analysis") == (folders.root / "tax" / "approvals").exists()
+    assert (
+        (done.returncode == 0)
+        == (expected == "approved analysis")
+        == (folders.root / "tax" / "approvals").exists()
+    )

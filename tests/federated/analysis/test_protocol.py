@@ -78,8 +78,12 @@ def test_groups_below_the_least_size_are_as_if_they_were_not_there(office: Offic
 
 
 def test_an_empty_result_is_one(office: Office) -> None:
-    assert office.run("SELECT count(*), avg(Income) FROM records WHERE Age > 1000")["bank"].metrics == {"rows": 0, "missing": 0}
-    assert office.run("SELECT Home, count(*) FROM records WHERE Age > 1000 GROUP BY Home")["bank"].metrics == {"rows": 0, "missing": 0}
+    assert office.run("SELECT count(*), avg(Income) FROM records WHERE Age > 1000")[
+        "bank"
+    ].metrics == {"rows": 0, "missing": 0}
+    assert office.run("SELECT Home, count(*) FROM records WHERE Age > 1000 GROUP BY Home")[
+        "bank"
+    ].metrics == {"rows": 0, "missing": 0}
 
 
 # --- One row, by every door -----------------------------------------------------------------------
@@ -156,7 +160,9 @@ def test_a_tracker_over_three_analyses_is_stopped(office: Office) -> None:
     age[home == "rent"] = 20.0
     age[np.flatnonzero(home == "rent")[0]] = 70.0
     sets = ["Home = 'rent'", "Age > 60", "Home = 'rent' OR Age > 60"]
-    got = [office.result(f"SELECT sum(Income) FROM records WHERE {condition}") for condition in sets]
+    got = [
+        office.result(f"SELECT sum(Income) FROM records WHERE {condition}") for condition in sets
+    ]
     assert len(got[0]) == 1
     assert [] in got[1:]
 
@@ -478,10 +484,20 @@ def test_what_the_noise_costs_is_within_what_is_charged(
     assert answer.sensitivities(analysis, statement, rules) == bounds
     for micro_rho in (2000, 5003, 10**6, 10**9):
         found = answer.sigmas(analysis, statement, rules, micro_rho)
-        assert [(size > 0, total > 0) for size, total in found] == [(size > 0, total > 0) for size, total in bounds]
-        parts = [share for pair, sigma in zip(bounds, found, strict=True) for share in zip(pair, sigma, strict=True) if share[0]]
+        assert [(size > 0, total > 0) for size, total in found] == [
+            (size > 0, total > 0) for size, total in bounds
+        ]
+        parts = [
+            share
+            for pair, sigma in zip(bounds, found, strict=True)
+            for share in zip(pair, sigma, strict=True)
+            if share[0]
+        ]
         assert sum(bound**2 * 10**6 / (2 * sigma**2) for bound, sigma in parts) <= micro_rho
-        assert all(sigma == 1 or bound**2 * 10**6 / (2 * (sigma - 1) ** 2) > micro_rho / len(parts) for bound, sigma in parts)
+        assert all(
+            sigma == 1 or bound**2 * 10**6 / (2 * (sigma - 1) ** 2) > micro_rho / len(parts)
+            for bound, sigma in parts
+        )
 
 
 def test_noise_too_wide_to_draw_exactly_is_refused_before_anything(

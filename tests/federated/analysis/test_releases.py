@@ -139,7 +139,10 @@ def test_no_linear_combination_of_released_sums_is_over_few_rows(sets: list[set[
     solver = np.linalg.pinv(matrix) @ matrix  # the projection onto the span of the sums
     for row in range(ROW_COUNT):
         weights = solver[row]
-        assert np.count_nonzero(np.abs(weights) > 1e-9) == 0 or np.count_nonzero(np.abs(weights) > 1e-9) >= LEAST
+        assert (
+            np.count_nonzero(np.abs(weights) > 1e-9) == 0
+            or np.count_nonzero(np.abs(weights) > 1e-9) >= LEAST
+        )
         assert weights[row] <= 1 / LEAST + 1e-9
 
 

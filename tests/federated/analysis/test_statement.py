@@ -39,7 +39,13 @@ def value_of(expression: Expression, row: dict[str, Any]) -> Any:
     """An expression's value; ``None`` is missing, as in SQL."""
     if isinstance(expression, Column):
         value = row[expression.name]
-        return value if value is None or isinstance(value, str) else None if value != value else float(value)
+        return (
+            value
+            if value is None or isinstance(value, str)
+            else None
+            if value != value
+            else float(value)
+        )
     if isinstance(expression, Value):
         return expression.value
     if expression.name == "case":
@@ -112,7 +118,9 @@ def expected(analysis: Analysis) -> dict[tuple[Any, ...], list[tuple[int, int]]]
 
 
 def _cell(cell: Cell, rows: list[dict[str, Any]], scaled: dict[str, Any]) -> tuple[int, int]:
-    selected = [row["place"] for row in rows if cell.only is None or value_of(cell.only, row) is True]
+    selected = [
+        row["place"] for row in rows if cell.only is None or value_of(cell.only, row) is True
+    ]
     if cell.column is None:
         return len(selected), 0
     values, missing = scaled[cell.column]
@@ -143,7 +151,9 @@ def bigger(number: Any, text: Any, truth: Any) -> tuple[Any, Any, Any]:
         return st.tuples(*arguments).map(lambda values: Call(name, values))
 
     constant = st.sampled_from([Value(10.0), Value(-3.0), Value(0.25)])
-    numbers = [call(name, number, number) for name in "+-*"] + [call(name, number) for name in ("negative", "abs", "floor", "ceil", "round")]
+    numbers = [call(name, number, number) for name in "+-*"] + [
+        call(name, number) for name in ("negative", "abs", "floor", "ceil", "round")
+    ]
     numbers += [
         call("/", number, constant),
         call("length", text),
@@ -155,7 +165,11 @@ def bigger(number: Any, text: Any, truth: Any) -> tuple[Any, Any, Any]:
         call("left", text, st.integers(1, 64).map(lambda number: Value(float(number)))),
     ]
     texts += [call("case", truth, text, truth, text, text)]
-    truths = [call(name, kind, kind) for name in ("=", "<>", "<", "<=", ">", ">=") for kind in (number, text)]
+    truths = [
+        call(name, kind, kind)
+        for name in ("=", "<>", "<", "<=", ">", ">=")
+        for kind in (number, text)
+    ]
     truths += [
         call("and", truth, truth),
         call("or", truth, truth),
@@ -181,7 +195,10 @@ NUMBER, TEXT, TRUTH = shapes(2)
 
 @st.composite
 def analyses(draw: Any) -> Analysis:
-    keys = tuple(Key(f"k{place}", expression) for place, expression in enumerate(draw(st.lists(NUMBER | TEXT, max_size=2, unique=True))))
+    keys = tuple(
+        Key(f"k{place}", expression)
+        for place, expression in enumerate(draw(st.lists(NUMBER | TEXT, max_size=2, unique=True)))
+    )
     cells = tuple(
         Cell(f"v{place}", function, column, only)
         for place, ((function, column), only) in enumerate(
@@ -241,7 +258,11 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
         for cell in analysis.cells
     ]
     got = {
-        keys: [(int(computed.sizes[group, place]), int(computed.sums[group, place])) for place in places] for group, keys in enumerate(computed.keys)
+        keys: [
+            (int(computed.sizes[group, place]), int(computed.sums[group, place]))
+            for place in places
+        ]
+        for group, keys in enumerate(computed.keys)
     }
     assert got == wanted
     holds = {"Income": ~np.isnan(TABLE.columns["Income"])}
@@ -258,9 +279,9 @@ def test_what_passes_runs_and_gives_only_permitted_cells(analysis: Analysis) -> 
         ):
             if value is not None:
                 assert size >= LEAST
-                assert value == {"count": size, "sum": total / 100, "avg": total / 100 / size}[cell.function] or value == pytest.approx(
-                    total / 100 / size
-                )
+                assert value == {"count": size, "sum": total / 100, "avg": total / 100 / size}[
+                    cell.function
+                ] or value == pytest.approx(total / 100 / size)
 
 
 @given(st.lists(analyses(), min_size=1, max_size=4), st.integers(0, 2**32 - 1))

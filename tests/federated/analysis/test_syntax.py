@@ -50,7 +50,11 @@ def verdict(sql: str) -> str:
         analysis = read(sql)
     except BadInput as error:
         return error.code
-    return "read" if analysis.functions() and analysis.functions() <= {"count", "sum", "avg"} else "wrong"
+    return (
+        "read"
+        if analysis.functions() and analysis.functions() <= {"count", "sum", "avg"}
+        else "wrong"
+    )
 
 
 @pytest.mark.parametrize(
@@ -333,7 +337,11 @@ PIECES = st.sampled_from(
 )
 
 
-@given(st.lists(PIECES, max_size=30).map(" ".join) | st.text(max_size=80) | st.binary(max_size=40).map(lambda data: data.decode("latin-1")))
+@given(
+    st.lists(PIECES, max_size=30).map(" ".join)
+    | st.text(max_size=80)
+    | st.binary(max_size=40).map(lambda data: data.decode("latin-1"))
+)
 def test_any_text_is_read_or_refused_with_a_code(text: str) -> None:
     assert verdict(text) in CODES
 

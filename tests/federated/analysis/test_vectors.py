@@ -55,4 +55,6 @@ def test_the_pages_policy_and_example_are_sound() -> None:
 def test_the_page_counts_the_system_calls() -> None:
     shown = re.search(r"filter with (\d+) system calls \((\d+) on ARM\)", PAGE)
     assert shown is not None
-    assert [int(group) for group in shown.groups()] == [len(set(_CALLS[machine][1])) for machine in ("x86_64", "aarch64")]
+    assert [int(group) for group in shown.groups()] == [
+        len(set(_CALLS[machine][1])) for machine in ("x86_64", "aarch64")
+    ]

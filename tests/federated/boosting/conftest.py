@@ -1,4 +1,6 @@
-"""A bank with the label and two departments with columns of the same firms, in orders of their own and with firms the others do not have."""
+"""A bank with the label and two departments with columns of the same firms, in orders of their own
+and with firms the others do not have.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +21,40 @@ from federated.local import run_local
 from federated.session import Session
 
 COMMON = 700
-COLUMNS = {"bank": ("Income", "Debt"), "tax": ("Records", "Expenses"), "social": ("Seniority", "Age")}
+COLUMNS = {
+    "bank": ("Income", "Debt"),
+    "tax": ("Records", "Expenses"),
+    "social": ("Seniority", "Age"),
+}
 LABEL = "Status"
 LATER = "Later"
 """The column that says which rows are for the test, where a test brings one."""
 
 Columns = dict[str, NDArray[Any]]
 Alter = Callable[[str, int, dict[str, Any]], dict[str, Any]]
-"""Gets a message's kind, its number among those of the kind, and its fields; gives the fields that are sent."""
+"""Gets a message's kind, its number among those of the kind, and its fields; gives the fields that
+are sent.
+"""
 
 
 @functools.cache
 def _pooled() -> Columns:
     source = np.random.default_rng(11)
     rows = COMMON
-    columns: Columns = {name: source.normal(size=rows).round(3) for name in ("Income", "Debt", "Expenses", "Seniority", "Age")}
-    columns["Records"] = np.array(["no", "yes", "some"], object)[source.choice(3, rows, p=[0.6, 0.25, 0.15])]
-    odds = columns["Debt"] - columns["Income"] + 1.5 * (columns["Records"] == "yes") - columns["Seniority"] * (columns["Age"] > 0) - 0.4
+    columns: Columns = {
+        name: source.normal(size=rows).round(3)
+        for name in ("Income", "Debt", "Expenses", "Seniority", "Age")
+    }
+    columns["Records"] = np.array(["no", "yes", "some"], object)[
+        source.choice(3, rows, p=[0.6, 0.25, 0.15])
+    ]
+    odds = (
+        columns["Debt"]
+        - columns["Income"]
+        + 1.5 * (columns["Records"] == "yes")
+        - columns["Seniority"] * (columns["Age"] > 0)
+        - 0.4
+    )
     bad = source.random(rows) < 1 / (1 + np.exp(-odds))
     columns["Expenses"][source.random(rows) < 0.15] = np.nan
     columns[LABEL] = np.where(bad, "bad", "good").astype(object)
@@ -51,9 +70,16 @@ def pooled() -> Columns:
 def _table(party: str, pooled: Columns) -> Table:
     """This party's columns, with some firms more, in an order of its own."""
     source = np.random.default_rng(len(party))
-    names = [*COLUMNS[party], *(name for name in (LABEL, LATER) if party == "bank" and name in pooled)]
+    names = [
+        *COLUMNS[party],
+        *(name for name in (LABEL, LATER) if party == "bank" and name in pooled),
+    ]
     rows = len(pooled[LABEL])
-    ids = np.array([f"91440300{number:010d}" for number in range(rows)] + [f"91440{len(party)}99{number:010d}" for number in range(40)], "S18")
+    ids = np.array(
+        [f"91440300{number:010d}" for number in range(rows)]
+        + [f"91440{len(party)}99{number:010d}" for number in range(40)],
+        "S18",
+    )
     again = source.integers(0, rows, 40)
     columns = {name: np.concatenate([pooled[name], pooled[name][again]]) for name in names}
     return Table(ids, columns).take(source.permutation(len(ids)))
@@ -92,17 +118,39 @@ def make_job() -> MakeJob:
             }
             for name in names
         }
-        given = {"label": LABEL, "bad": "bad", "trees": 3, "max_depth": 3, "bins": 8, "alignment": {"method": "ecdh"}, **parameters}
-        return Job.from_json({"job": "forest", "protocol": "boosting", "purpose": "credit", "parties": parties, "parameters": given})
+        given = {
+            "label": LABEL,
+            "bad": "bad",
+            "trees": 3,
+            "max_depth": 3,
+            "bins": 8,
+            "alignment": {"method": "ecdh"},
+            **parameters,
+        }
+        return Job.from_json(
+            {
+                "job": "forest",
+                "protocol": "boosting",
+                "purpose": "credit",
+                "parties": parties,
+                "parameters": given,
+            }
+        )
 
     return make
 
 
 SMALL_KEYS = (
-    dataclasses.replace(OU, key_bits=1024, width=132, modulus_bits=(1022, 1036), plaintext_bits=320),
-    dataclasses.replace(PAILLIER, key_bits=1024, width=260, modulus_bits=(1022, 1024), plaintext_bits=1016),
+    dataclasses.replace(
+        OU, key_bits=1024, width=132, modulus_bits=(1022, 1036), plaintext_bits=320
+    ),
+    dataclasses.replace(
+        PAILLIER, key_bits=1024, width=260, modulus_bits=(1022, 1024), plaintext_bits=1016
+    ),
 )
-"""The schemes at the smallest size that HEU makes Okamoto-Uchiyama keys of, for all tests that are not about the size."""
+"""The schemes at the smallest size that HEU makes Okamoto-Uchiyama keys of, for all tests that are
+not about the size.
+"""
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -147,14 +195,25 @@ class _Liar(Channel):
 def run(tables: MakeTables) -> Run:
     """Run a job between parties of this process; ``lies`` alters what a party sends."""
 
-    def together(job: Job, given: Mapping[str, Table] | None = None, *, lies: Mapping[str, Alter] | None = None) -> dict[str, JobResult]:
+    def together(
+        job: Job,
+        given: Mapping[str, Table] | None = None,
+        *,
+        lies: Mapping[str, Alter] | None = None,
+    ) -> dict[str, JobResult]:
         BOOSTING.check(job)
-        held = {name: _read(table, job.parties[name].columns) for name, table in (given or tables(job.parties)).items()}
+        held = {
+            name: _read(table, job.parties[name].columns)
+            for name, table in (given or tables(job.parties)).items()
+        }
 
         def role(name: str) -> Callable[[Session], Any]:
             async def act(session: Session) -> JobResult:
                 if name in (lies or {}):
-                    channels = {peer: _Liar(channel, (lies or {})[name]) for peer, channel in session.channels.items()}
+                    channels = {
+                        peer: _Liar(channel, (lies or {})[name])
+                        for peer, channel in session.channels.items()
+                    }
                     session = dataclasses.replace(session, channels=channels)
                 return await BOOSTING.roles[job.parties[name].role](session, held[name], job)
 

@@ -1,4 +1,6 @@
-"""Attempts at a joint forest end whole or leave nothing, and each party's side repeats in a replay although ciphertexts never do."""
+"""Attempts at a joint forest end whole or leave nothing, and each party's side repeats in a replay
+although ciphertexts never do.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def silent(_stage: str, _share: float) -> None: ...
 
 def arrow(table: Table) -> pa.Table:
     ids = pa.array([identifier.decode() for identifier in table.ids.tolist()])
-    return pa.table({KEY: ids} | {name: pa.array(values, from_pandas=True) for name, values in table.columns.items()})
+    return pa.table(
+        {KEY: ids}
+        | {name: pa.array(values, from_pandas=True) for name, values in table.columns.items()}
+    )
 
 
 @pytest.fixture
@@ -42,7 +47,9 @@ def homes(tmp_path: Path, tables: Any) -> dict[str, PartyConfig]:
         (tmp_path / name).mkdir()
         csv.write_csv(arrow(table), tmp_path / name / "rows.csv")
         entry = SourceEntry(path=Path("rows.csv"), key=KEY)
-        made[name] = PartyConfig(name=name, listen=Listen(port=1), sources={"rows": entry}, home=tmp_path / name)
+        made[name] = PartyConfig(
+            name=name, listen=Listen(port=1), sources={"rows": entry}, home=tmp_path / name
+        )
     return made
 
 
@@ -57,7 +64,10 @@ def run_both(homes: dict[str, PartyConfig], job: Job, wires: tuple[Any, Any] | N
         gate.approve(job, uses=1000, not_after=2**40, by="officer")
         folder = config.home / "jobs" / f"attempt-{len(list(config.home.glob('jobs/*')))}"
         try:
-            return {**await Attempt(config, job, gate, {peer[name]: ends[name]}, folder, silent).run(), "folder": folder}
+            return {
+                **await Attempt(config, job, gate, {peer[name]: ends[name]}, folder, silent).run(),
+                "folder": folder,
+            }
         except QiaolianError as error:
             return {"error": error, "folder": folder}
         finally:
@@ -74,16 +84,24 @@ def again(config: PartyConfig, folder: Path) -> dict[str, Any]:
     return asyncio.run(replay(config, folder, silent))
 
 
-# --- Replay ---------------------------------------------------------------------------------------------------------------------------
+# --- Replay ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["ou", "paillier"])
-def test_both_sides_repeat_and_one_flipped_byte_is_found(homes: dict[str, PartyConfig], make_job: Any, scheme: str) -> None:
-    ends = run_both(homes, make_job(NAMES, trees=2, max_depth=2, scheme=scheme, first_trees_local=1))
+def test_both_sides_repeat_and_one_flipped_byte_is_found(
+    homes: dict[str, PartyConfig], make_job: Any, scheme: str
+) -> None:
+    ends = run_both(
+        homes, make_job(NAMES, trees=2, max_depth=2, scheme=scheme, first_trees_local=1)
+    )
     for name, end in ends.items():
         found = again(homes[name], end["folder"])
         assert found["equal"]
-        assert found["messages"] == sum(direction["frames"] for direction in end["directions"].values()) > 20
+        assert (
+            found["messages"]
+            == sum(direction["frames"] for direction in end["directions"].values())
+            > 20
+        )
     assert (ends["bank"]["folder"] / "persisted" / "key").stat().st_mode & 0o077 == 0
     assert not (ends["tax"]["folder"] / "persisted").exists()
     for name, end in ends.items():
@@ -91,15 +109,25 @@ def test_both_sides_repeat_and_one_flipped_byte_is_found(homes: dict[str, PartyC
         whole = recorded.read_bytes()
         for place in (40, len(whole) // 2, len(whole) - 1):
             recorded.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            with pytest.raises(QiaolianError, check=lambda error: error.code in ("recording_altered", "recording_missing")):
+            with pytest.raises(
+                QiaolianError,
+                check=lambda error: error.code in ("recording_altered", "recording_missing"),
+            ):
                 again(homes[name], end["folder"])
         recorded.write_bytes(whole)
         assert again(homes[name], end["folder"])["equal"]
 
 
-def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(homes: dict[str, PartyConfig], make_job: Any) -> None:
+def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(
+    homes: dict[str, PartyConfig], make_job: Any
+) -> None:
     ends = run_both(homes, make_job(NAMES, trees=1, max_depth=2))
-    names = {party: [json.loads(line)[0] for line in (end["folder"] / "records").read_text().splitlines()] for party, end in ends.items()}
+    names = {
+        party: [
+            json.loads(line)[0] for line in (end["folder"] / "records").read_text().splitlines()
+        ]
+        for party, end in ends.items()
+    }
     assert names == {"bank": ["gradients", "sums of tax", "sums of tax"], "tax": ["sums", "sums"]}
     for party, end in ends.items():
         records = end["folder"] / "records"
@@ -111,30 +139,44 @@ def test_what_cannot_be_compared_is_noted_and_a_changed_note_is_found(homes: dic
             again(homes[party], end["folder"])
 
 
-def test_another_key_would_be_found_in_a_replay(homes: dict[str, PartyConfig], make_job: Any) -> None:
+def test_another_key_would_be_found_in_a_replay(
+    homes: dict[str, PartyConfig], make_job: Any
+) -> None:
     end = run_both(homes, make_job(NAMES, trees=1, max_depth=1))["bank"]
     (end["folder"] / "persisted" / "key").write_bytes(generated("ou", 1024))
     with pytest.raises(QiaolianError, check=lambda error: error.code == "replay_mismatch"):
         again(homes["bank"], end["folder"])
 
 
-def test_two_attempts_share_neither_key_message_nor_order(homes: dict[str, PartyConfig], make_job: Any) -> None:
+def test_two_attempts_share_neither_key_message_nor_order(
+    homes: dict[str, PartyConfig], make_job: Any
+) -> None:
     job = make_job(NAMES, trees=1, max_depth=1)
     first, second = run_both(homes, job), run_both(homes, job)
     assert first["bank"]["directions"] != second["bank"]["directions"]
-    texts = [(receipts["bank"]["folder"] / "output" / "scores.csv").read_text().splitlines()[1:] for receipts in (first, second)]
+    texts = [
+        (receipts["bank"]["folder"] / "output" / "scores.csv").read_text().splitlines()[1:]
+        for receipts in (first, second)
+    ]
     ids = [[line.split(",")[0] for line in text] for text in texts]
     assert sorted(ids[0]) == sorted(ids[1])
     assert ids[0] != ids[1]
 
 
-# --- A peer that dies, a byte that changes ----------------------------------------------------------------------------------------------
+# --- A peer that dies, a byte that changes --------------------------------------------------------
 
 
 class Line:
-    """One end of a line that does something to the frame of this number, and keeps the kinds that passed."""
+    """One end of a line that does something to the frame of this number, and keeps the kinds that
+    passed.
+    """
 
-    def __init__(self, wire: QueueWire, at: int = -1, act: Callable[[bytes], bytes | None] = lambda frame: frame) -> None:
+    def __init__(
+        self,
+        wire: QueueWire,
+        at: int = -1,
+        act: Callable[[bytes], bytes | None] = lambda frame: frame,
+    ) -> None:
         self._wire, self._at, self._act = wire, at, act
         self.kinds: list[str] = []
 
@@ -161,7 +203,9 @@ def require_nothing_left(end: dict[str, Any]) -> None:
     assert end["error"].code != "internal"
 
 
-def line_of(sender: str, at: int, act: Callable[[bytes], bytes | None]) -> tuple[tuple[Any, Any], Line]:
+def line_of(
+    sender: str, at: int, act: Callable[[bytes], bytes | None]
+) -> tuple[tuple[Any, Any], Line]:
     bank, tax = wire_pair()
     line = Line(bank if sender == "bank" else tax, at, act)
     return ((line, tax) if sender == "bank" else (bank, line)), line
@@ -182,7 +226,9 @@ STEPS = pytest.mark.parametrize("step", [2, pytest.param(1, marks=pytest.mark.lo
 
 @STEPS
 @pytest.mark.parametrize("sender", NAMES)
-def test_a_peer_that_dies_at_any_stage_leaves_nothing(homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int) -> None:
+def test_a_peer_that_dies_at_any_stage_leaves_nothing(
+    homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int
+) -> None:
     job = make_job(NAMES, trees=1, max_depth=2)
     for at in stages(homes, job, sender)[::step]:
         for end in run_both(homes, job, line_of(sender, at, lambda _frame: None)[0]).values():
@@ -192,28 +238,47 @@ def test_a_peer_that_dies_at_any_stage_leaves_nothing(homes: dict[str, PartyConf
 
 @STEPS
 @pytest.mark.parametrize("sender", NAMES)
-def test_one_altered_byte_at_any_stage_is_noticed(homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int) -> None:
+def test_one_altered_byte_at_any_stage_is_noticed(
+    homes: dict[str, PartyConfig], make_job: Any, sender: str, step: int
+) -> None:
     job = make_job(NAMES, trees=1, max_depth=2)
     for at in stages(homes, job, sender)[::step]:
-        ends = run_both(homes, job, line_of(sender, at, lambda frame: frame[:-2] + bytes([frame[-2] ^ 0x10]) + frame[-1:])[0])
+        ends = run_both(
+            homes,
+            job,
+            line_of(sender, at, lambda frame: frame[:-2] + bytes([frame[-2] ^ 0x10]) + frame[-1:])[
+                0
+            ],
+        )
         for end in ends.values():
             assert "error" in end, f"message {at}"
             require_nothing_left(end)
 
 
-# --- Real processes -----------------------------------------------------------------------------------------------------------------------
+# --- Real processes -------------------------------------------------------------------------------
 
 
 @pytest.mark.system
 @pytest.mark.usefixtures("full_keys")
-def test_three_daemons_grow_a_forest_and_each_repeats_its_side(tmp_path: Path, tables: Any, make_job: Any) -> None:
+def test_three_daemons_grow_a_forest_and_each_repeats_its_side(
+    tmp_path: Path, tables: Any, make_job: Any
+) -> None:
     names = ("social", "bank", "tax")
-    with Parties.make(tmp_path, {name: {"rows": arrow(table)} for name, table in tables(names).items()}) as parties:
+    with Parties.make(
+        tmp_path, {name: {"rows": arrow(table)} for name, table in tables(names).items()}
+    ) as parties:
         job = make_job(names, trees=2, alignment={})
         parties.approve(job)
         receipts = parties.run(job)
         assert receipts["bank"]["metrics"]["splits"].keys() == set(names)
         for name in names:
             assert parties.replay(name, receipts[name]["folder"])["equal"]
-        files = {name: sorted(path.name for path in (receipts[name]["folder"] / "output").iterdir()) for name in names}
-    assert files == {"bank": ["card.html", "card.json", "model.json", "scores.csv"], "social": ["model.json"], "tax": ["model.json"]}
+        files = {
+            name: sorted(path.name for path in (receipts[name]["folder"] / "output").iterdir())
+            for name in names
+        }
+    assert files == {
+        "bank": ["card.html", "card.json", "model.json", "scores.csv"],
+        "social": ["model.json"],
+        "tax": ["model.json"],
+    }

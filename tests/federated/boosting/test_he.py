@@ -1,4 +1,6 @@
-"""Additively homomorphic encryption: sums are those of plain integers, and nothing a peer may send reaches the library unchecked."""
+"""Additively homomorphic encryption: sums are those of plain integers, and nothing a peer may send
+reaches the library unchecked.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def number(key: SecretKey, value: int) -> Ciphertexts:
     return np.frombuffer(value.to_bytes(key.scheme.width, "little"), np.uint8).reshape(1, -1)
 
 
-# --- What was encrypted is read again ---------------------------------------------------------------------------------------------
+# --- What was encrypted is read again -------------------------------------------------------------
 
 
 def test_integers_of_every_size_and_sign_return(key: SecretKey) -> None:
@@ -48,15 +50,22 @@ def test_integers_of_every_size_and_sign_return(key: SecretKey) -> None:
     assert key.decrypt(key.public.encrypt(values)) == values.tolist()
 
 
-def test_more_than_one_piece_returns_in_order(key: SecretKey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_one_piece_returns_in_order(
+    key: SecretKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(he, "_ADDITIONS_PER_PIECE", 5)
     small = PublicKey(replace(key.scheme, piece=4), key.public.numbers)
     values = some(11, 60)
     sealed = small.encrypt(values)
     assert key.decrypt(sealed) == values.tolist()
     groups = [[0, 1, 2], [3], [4, 5, 6, 7, 8], [10, 9]]
-    assert key.decrypt(small.sums(small.load(sealed), groups)) == [sum(values[group]) for group in groups]
-    assert [plaintext & 0xFFFF for plaintext in key.decrypt(small.join(small.encrypt(integers(*range(11))), 2, 16))] == [0, 2, 4, 6, 8, 10]
+    assert key.decrypt(small.sums(small.load(sealed), groups)) == [
+        sum(values[group]) for group in groups
+    ]
+    assert [
+        plaintext & 0xFFFF
+        for plaintext in key.decrypt(small.join(small.encrypt(integers(*range(11))), 2, 16))
+    ] == [0, 2, 4, 6, 8, 10]
 
 
 def test_nothing_is_nothing(key: SecretKey) -> None:
@@ -88,7 +97,7 @@ def test_short_numbers_pass_the_librarys_framing(key: SecretKey, value: int) -> 
     assert (key.public.dump(key.public.load(given)) == given).all()
 
 
-# --- Sums -------------------------------------------------------------------------------------------------------------------------
+# --- Sums -----------------------------------------------------------------------------------------
 
 
 def test_sums_are_those_of_plain_integers(key: SecretKey) -> None:
@@ -96,7 +105,9 @@ def test_sums_are_those_of_plain_integers(key: SecretKey) -> None:
     first, second = key.public.encrypt(left), key.public.encrypt(right)
     assert key.decrypt(key.public.add(first, second)) == (left + right).tolist()
     groups = [[0], [1, 1, 2], list(range(40)), [39, 3]]
-    assert key.decrypt(key.public.sums(key.public.load(first), groups)) == [sum(left[group]) for group in groups]
+    assert key.decrypt(key.public.sums(key.public.load(first), groups)) == [
+        sum(left[group]) for group in groups
+    ]
 
 
 def test_running_sums_start_again_at_marked_positions(key: SecretKey) -> None:
@@ -105,7 +116,9 @@ def test_running_sums_start_again_at_marked_positions(key: SecretKey) -> None:
     expected = [*np.cumsum(values[:1]), *np.cumsum(values[1:6]), *np.cumsum(values[6:])]
     assert key.decrypt(key.public.running_sums(key.public.encrypt(values), starts)) == expected
     alone = np.ones(13, np.bool_)
-    assert key.decrypt(key.public.running_sums(key.public.encrypt(values), alone)) == values.tolist()
+    assert (
+        key.decrypt(key.public.running_sums(key.public.encrypt(values), alone)) == values.tolist()
+    )
 
 
 def test_the_neutral_element_changes_no_sum(key: SecretKey) -> None:
@@ -118,10 +131,13 @@ def test_joined_plaintexts_lie_side_by_side(key: SecretKey) -> None:
     values, slots, bits = some(7, 30), 3, 40
     joined = key.decrypt(key.public.join(key.public.encrypt(values), slots, bits))
     padded = [*values.tolist(), 0, 0]
-    assert joined == [sum(padded[at + slot] << (bits * slot) for slot in range(slots)) for at in range(0, 9, slots)]
+    assert joined == [
+        sum(padded[at + slot] << (bits * slot) for slot in range(slots))
+        for at in range(0, 9, slots)
+    ]
 
 
-# --- What hides -------------------------------------------------------------------------------------------------------------------
+# --- What hides -----------------------------------------------------------------------------------
 
 
 def test_equal_plaintexts_look_different(key: SecretKey) -> None:
@@ -137,26 +153,37 @@ def test_fresh_randomness_leaves_the_plaintext_alone(key: SecretKey) -> None:
 
 
 def test_the_second_blinding_of_okamoto_uchiyama_is_not_the_first_alone() -> None:
-    """Without it a random exponent has 110 bits, and 2**55 steps find it. Both parts must be there: either alone is another number."""
+    """Without it a random exponent has 110 bits, and 2**55 steps find it. Both parts must be there:
+    either alone is another number.
+    """
     key = key_of(OU).public
     assert key._blinding is not None
     modulus, _, noise = key.numbers
     shown = key._blinding.public_key()
-    (wider,) = {number for number in he._key_numbers(OU, bytes(shown.serialize())) if number not in key.numbers}
+    (wider,) = {
+        number
+        for number in he._key_numbers(OU, bytes(shown.serialize()))
+        if number not in key.numbers
+    }
     assert wider == pow(noise, 1 << 110, modulus)
     zero = key._plain(integers(0))
     seen = {key.dump(key._blinding.encryptor().encrypt(zero)).tobytes() for _ in range(20)}
     assert len(seen) == 20
-    assert key_of(OU).decrypt(key.dump(key._blinding.encryptor().encrypt(key._plain(integers(9))))) == [9]
+    assert key_of(OU).decrypt(
+        key.dump(key._blinding.encryptor().encrypt(key._plain(integers(9))))
+    ) == [9]
 
 
 def test_another_key_does_not_read() -> None:
-    sealed, stranger = key_of(OU).public.encrypt(integers(123456789)), SecretKey(OU, he.generated("ou", 2048))
+    sealed, stranger = (
+        key_of(OU).public.encrypt(integers(123456789)),
+        SecretKey(OU, he.generated("ou", 2048)),
+    )
     assert not set(stranger.public.numbers) & set(key_of(OU).public.numbers)
     assert stranger.decrypt(sealed) != [123456789]
 
 
-# --- What a peer may not send -----------------------------------------------------------------------------------------------------
+# --- What a peer may not send ---------------------------------------------------------------------
 
 
 def test_numbers_between_zero_and_the_bound_pass(key: SecretKey) -> None:
@@ -175,7 +202,11 @@ def test_zero_and_numbers_not_below_the_bound_are_refused(key: SecretKey) -> Non
 
 def test_another_width_is_refused(key: SecretKey) -> None:
     sealed = key.public.encrypt(integers(1))
-    for wrong in (sealed[:, :-1], np.zeros((1, key.scheme.width + 4), np.uint8), sealed.reshape(-1)):
+    for wrong in (
+        sealed[:, :-1],
+        np.zeros((1, key.scheme.width + 4), np.uint8),
+        sealed.reshape(-1),
+    ):
         with pytest.raises(ValueError, match="width"):
             key.public.check(wrong)
 
@@ -209,10 +240,14 @@ def test_malformed_keys_are_refused(scheme: Scheme) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
-def test_a_key_of_the_right_form_that_is_none_does_no_more_than_give_nonsense(scheme: Scheme) -> None:
+def test_a_key_of_the_right_form_that_is_none_does_no_more_than_give_nonsense(
+    scheme: Scheme,
+) -> None:
     source = random.Random(scheme.name)
     modulus = source.getrandbits(2040) | 1 | 1 << 2046
-    false = PublicKey(scheme, [modulus, *(source.randrange(2, modulus) for _ in range(scheme.numbers - 1))])
+    false = PublicKey(
+        scheme, [modulus, *(source.randrange(2, modulus) for _ in range(scheme.numbers - 1))]
+    )
     false = PublicKey.from_bytes(scheme, false.to_bytes())
     sealed = false.encrypt(integers(1, -2, 3))
     false.check(sealed)

@@ -1,4 +1,6 @@
-"""What the label party could find out from sums, tried: with every sum told it finds single rows, with the least it finds none."""
+"""What the label party could find out from sums, tried: with every sum told it finds single rows,
+with the least it finds none.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Columns = dict[str, NDArray[Any]]
 
 
 class Curious(Active):
-    """A label party that follows the protocol and keeps all it sees: each level's rows, gradients and sums of the smaller children."""
+    """A label party that follows the protocol and keeps all it sees: each level's rows, gradients
+    and sums of the smaller children.
+    """
 
     seen: list[tuple[Frontier, GradientSums, GradientSums]]
 
@@ -33,11 +37,20 @@ class Curious(Active):
         return allowed
 
 
-def watched(pooled: Columns, terms: ForestTerms, columns: tuple[str, ...]) -> tuple[Curious, SplitCandidates]:
+def watched(
+    pooled: Columns, terms: ForestTerms, columns: tuple[str, ...]
+) -> tuple[Curious, SplitCandidates]:
     """A run of the bank with one department, and what the bank has seen."""
     rows = len(pooled["Status"])
-    own = SplitCandidates.of({name: pooled[name] for name in ("Income", "Debt")}, rows, max_bins=terms.bins, min_rows=terms.min_rows)
-    theirs = SplitCandidates.of({name: pooled[name] for name in columns}, rows, max_bins=terms.bins, min_rows=terms.min_rows)
+    own = SplitCandidates.of(
+        {name: pooled[name] for name in ("Income", "Debt")},
+        rows,
+        max_bins=terms.bins,
+        min_rows=terms.min_rows,
+    )
+    theirs = SplitCandidates.of(
+        {name: pooled[name] for name in columns}, rows, max_bins=terms.bins, min_rows=terms.min_rows
+    )
 
     async def bank(session: Session) -> Curious | None:
         curious = Curious(session, terms, {"tax": len(columns)}, own, rows)
@@ -55,8 +68,9 @@ def watched(pooled: Columns, terms: ForestTerms, columns: tuple[str, ...]) -> tu
 
 
 def isolated(curious: Curious, cuts: SplitCandidates) -> tuple[int, int]:
-    """Rows that the bank finds alone between two cuts, because the difference of two sums is the gradient of just one row of the node: how many
-    it names, and how many of these do lie alone between two cuts of a column."""
+    """Rows that the bank finds alone between two cuts, because the difference of two sums is the
+    gradient of just one row of the node: how many it names, and how many of these do lie alone
+    between two cuts of a column."""
     named = right = 0
     for frontier, pairs, sums in curious.seen:
         for place, node in enumerate(frontier.summed()):
@@ -76,33 +90,58 @@ def _alone(row: int, inside: NDArray[np.int64], cuts: SplitCandidates) -> bool:
     return any((codes[inside] == codes[row]).sum() == 1 for codes in cuts._codes)
 
 
-TERMS: dict[str, Any] = {"trees": 5, "first_trees_local": 4, "max_depth": 6, "bins": 64, "min_rows": 5, "min_child_weight": 0.0}
+TERMS: dict[str, Any] = {
+    "trees": 5,
+    "first_trees_local": 4,
+    "max_depth": 6,
+    "bins": 64,
+    "min_rows": 5,
+    "min_child_weight": 0.0,
+}
 
 
 def test_with_every_sum_disclosed_the_label_party_finds_single_rows(pooled: Columns) -> None:
-    """The attack that ``min_rows_summed`` is there for: it knows every row's gradient, and some differences of sums are one row's."""
-    named, right = isolated(*watched(pooled, ForestTerms("Status", "bad", min_rows_summed=1, **TERMS), ("Seniority", "Age")))
+    """The attack that ``min_rows_summed`` is there for: it knows every row's gradient, and some
+    differences of sums are one row's.
+    """
+    named, right = isolated(
+        *watched(
+            pooled, ForestTerms("Status", "bad", min_rows_summed=1, **TERMS), ("Seniority", "Age")
+        )
+    )
     assert right > 50
     assert right > 0.8 * named
 
 
 def test_with_a_least_number_summed_it_finds_none(pooled: Columns) -> None:
-    _, right = isolated(*watched(pooled, ForestTerms("Status", "bad", min_rows_summed=20, **TERMS), ("Seniority", "Age")))
+    _, right = isolated(
+        *watched(
+            pooled, ForestTerms("Status", "bad", min_rows_summed=20, **TERMS), ("Seniority", "Age")
+        )
+    )
     assert right == 0
 
 
 @pytest.mark.parametrize("least", [2, 15, 40])
-def test_no_difference_of_disclosed_sums_covers_fewer_rows_than_the_minimum(pooled: Columns, least: int) -> None:
-    """Down a whole tree, for both siblings, over every part that the disclosed cuts of a column leave."""
+def test_no_difference_of_disclosed_sums_covers_fewer_rows_than_the_minimum(
+    pooled: Columns, least: int
+) -> None:
+    """Down a whole tree, for both siblings, over every part that the disclosed cuts of a column
+    leave.
+    """
     columns = ("Seniority", "Expenses", "Records")
-    cuts = SplitCandidates.of({name: pooled[name] for name in columns}, 700, max_bins=24, min_rows=8)
+    cuts = SplitCandidates.of(
+        {name: pooled[name] for name in columns}, 700, max_bins=24, min_rows=8
+    )
     source = np.random.default_rng(least)
     frontier, before = Frontier.root(700, 700), np.ones((1, len(cuts)), np.bool_)
     dropped = 0
     for _ in range(5):
         counts, sizes = cuts.counts(frontier.training, frontier.count), frontier.sizes()
         shape = (len(before), frontier.siblings)
-        disclosable = cuts.disclosable(counts.reshape(*shape, len(cuts)), sizes.reshape(shape), before, least)
+        disclosable = cuts.disclosable(
+            counts.reshape(*shape, len(cuts)), sizes.reshape(shape), before, least
+        )
         assert not (disclosable & ~before).any()
         dropped += int((before & ~disclosable).sum())
         for node in range(frontier.count):
@@ -112,7 +151,9 @@ def test_no_difference_of_disclosed_sums_covers_fewer_rows_than_the_minimum(pool
                 if not mask.any():
                     continue  # nothing of this column is disclosed here
                 parts = (
-                    np.diff(reached, prepend=0, append=sizes[node]) if cuts.bins[column].numeric else np.append(reached, sizes[node] - reached.sum())
+                    np.diff(reached, prepend=0, append=sizes[node])
+                    if cuts.bins[column].numeric
+                    else np.append(reached, sizes[node] - reached.sum())
                 )
                 assert ((parts == 0) | (parts >= least)).all()
         split = sizes >= 2 * least
@@ -122,14 +163,18 @@ def test_no_difference_of_disclosed_sums_covers_fewer_rows_than_the_minimum(pool
 
 
 def test_an_undisclosed_sum_is_empty_and_never_chosen(pooled: Columns) -> None:
-    curious, _ = watched(pooled, ForestTerms("Status", "bad", min_rows_summed=60, **TERMS), ("Seniority", "Age"))
+    curious, _ = watched(
+        pooled, ForestTerms("Status", "bad", min_rows_summed=60, **TERMS), ("Seniority", "Age")
+    )
     deep = [sums for frontier, _, sums in curious.seen if frontier.count > 2]
     assert deep
     assert any((sums == 0).all(axis=2).any() for sums in deep)
 
 
 def test_rows_are_identified_by_their_position_alone(pooled: Columns) -> None:
-    """No message after the alignment carries an identifier, a value or a threshold: only ciphertexts, bits, and numbers of nodes and cuts."""
+    """No message after the alignment carries an identifier, a value or a threshold: only
+    ciphertexts, bits, and numbers of nodes and cuts.
+    """
     kinds: dict[str, set[str]] = {}
 
     async def listening(session: Session) -> None:
@@ -137,14 +182,20 @@ def test_rows_are_identified_by_their_position_alone(pooled: Columns) -> None:
             send = channel.send
 
             async def observed(kind: str, _send: Any = send, **fields: Any) -> None:
-                kinds.setdefault(kind, set()).update(f"{name}:{getattr(value, 'dtype', type(value).__name__)}" for name, value in fields.items())
+                kinds.setdefault(kind, set()).update(
+                    f"{name}:{getattr(value, 'dtype', type(value).__name__)}"
+                    for name, value in fields.items()
+                )
                 await _send(kind, **fields)
 
             channel.send = observed  # type: ignore[method-assign]
 
     rows = len(pooled["Status"])
     terms = ForestTerms("Status", "bad", trees=1, max_depth=2, bins=8)
-    own, theirs = (SplitCandidates.of({name: pooled[name]}, rows, max_bins=8, min_rows=20) for name in ("Debt", "Age"))
+    own, theirs = (
+        SplitCandidates.of({name: pooled[name]}, rows, max_bins=8, min_rows=20)
+        for name in ("Debt", "Age")
+    )
 
     async def bank(session: Session) -> None:
         await listening(session)

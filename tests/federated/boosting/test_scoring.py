@@ -1,4 +1,6 @@
-"""The protocol ``scoring`` with a forest: what was trained together scores rows together, and nothing is scored by half a model."""
+"""The protocol ``scoring`` with a forest: what was trained together scores rows together, and
+nothing is scored by half a model.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ from federated.scoring import SCORING
 from tests.federated.vertical.city import Line, Recorder, Run
 
 NAMES = ("bank", "tax", "social")
-COLUMNS = {"bank": ["Income", "Debt"], "tax": ["Records", "Expenses"], "social": ["Seniority", "Age"]}
+COLUMNS = {
+    "bank": ["Income", "Debt"],
+    "tax": ["Records", "Expenses"],
+    "social": ["Seniority", "Age"],
+}
 Homes = dict[str, Path]
 Tables = dict[str, Table]
 
@@ -53,50 +59,99 @@ def model_of(home: Path) -> Path:
 
 
 def scoring_of(homes: Homes, names: tuple[str, ...] = NAMES, **parameters: Any) -> Job:
-    parties = {name: {"role": "label" if name == "bank" else "features", "source": "rows", "columns": COLUMNS[name]} for name in names}
-    models = {name: "0x" + hashlib.sha256(model_of(homes[name]).read_bytes()).hexdigest() for name in names}
+    parties = {
+        name: {
+            "role": "label" if name == "bank" else "features",
+            "source": "rows",
+            "columns": COLUMNS[name],
+        }
+        for name in names
+    }
+    models = {
+        name: "0x" + hashlib.sha256(model_of(homes[name]).read_bytes()).hexdigest()
+        for name in names
+    }
     given = {"training": "forest", "models": models, "alignment": {"method": "ecdh"}, **parameters}
-    return Job.from_json({"job": "ask", "protocol": "scoring", "purpose": "credit", "parties": parties, "parameters": given})
+    return Job.from_json(
+        {
+            "job": "ask",
+            "protocol": "scoring",
+            "purpose": "credit",
+            "parties": parties,
+            "parameters": given,
+        }
+    )
 
 
-def run_of(homes: Homes, tables: Tables, job: Job | None = None, **more: Any) -> dict[str, JobResult]:
+def run_of(
+    homes: Homes, tables: Tables, job: Job | None = None, **more: Any
+) -> dict[str, JobResult]:
     settings = {name: {"home": home} for name, home in homes.items()}
-    return Run(job or scoring_of(homes), tables, settings=settings, protocol=SCORING, **more).outcomes()
+    return Run(
+        job or scoring_of(homes), tables, settings=settings, protocol=SCORING, **more
+    ).outcomes()
 
 
 def rows(outcome: JobResult) -> dict[str, dict[str, str]]:
-    return {row["id"]: row for row in csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))}
+    return {
+        row["id"]: row for row in csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))
+    }
 
 
 @pytest.mark.parametrize("batch", [13, 10_000])
-def test_rows_are_scored_as_in_the_training_to_the_last_digit(homes: Homes, tables: Any, trained: dict[str, JobResult], batch: int) -> None:
+def test_rows_are_scored_as_in_the_training_to_the_last_digit(
+    homes: Homes, tables: Any, trained: dict[str, JobResult], batch: int
+) -> None:
     outcomes = run_of(homes, tables(NAMES), scoring_of(homes, batch=batch))
     before, after = rows(trained["bank"]), rows(outcomes["bank"])
     assert before.keys() == after.keys()
-    assert all(round(float(before[row]["probability"]), 6) == float(after[row]["probability"]) for row in before)
+    assert all(
+        round(float(before[row]["probability"]), 6) == float(after[row]["probability"])
+        for row in before
+    )
     assert len({row["score"] for row in after.values()}) > 10
-    assert all(outcomes[name].files == {} and outcomes[name].metrics["scored"] == 700 for name in ("tax", "social"))
+    assert all(
+        outcomes[name].files == {} and outcomes[name].metrics["scored"] == 700
+        for name in ("tax", "social")
+    )
     assert outcomes["bank"].metrics["requests"] == -(-700 // batch)
 
 
-def test_a_text_never_seen_and_a_missing_number_go_right(homes: Homes, tables: Any, trained: dict[str, JobResult]) -> None:
+def test_a_text_never_seen_and_a_missing_number_go_right(
+    homes: Homes, tables: Any, trained: dict[str, JobResult]
+) -> None:
     held = tables(NAMES)
     tax = held["tax"]
-    held["tax"] = Table(tax.ids, {"Records": np.full(len(tax), "perhaps", object), "Expenses": np.full(len(tax), np.nan)})
+    held["tax"] = Table(
+        tax.ids,
+        {"Records": np.full(len(tax), "perhaps", object), "Expenses": np.full(len(tax), np.nan)},
+    )
     watch = Recorder()
     run_of(homes, held, watch={"bank": watch})
     splits = json.loads(trained["tax"].files["model.json"])["splits"]
     assert splits
-    sent = [frame for peer, way, kind, frame in watch.frames if (peer, way, kind) == ("tax", "received", "scoring/sides")]
+    sent = [
+        frame
+        for peer, way, kind, frame in watch.frames
+        if (peer, way, kind) == ("tax", "received", "scoring/sides")
+    ]
     size = -(-700 * len(splits) // 8)
-    answered = np.unpackbits(np.frombuffer(sent[0], np.uint8, offset=len(sent[0]) - size))[: 700 * len(splits)].reshape(700, -1)
-    assert not answered[:, [split["column"] == "Records" or "missing" not in split["left"] for split in splits]].any()
+    answered = np.unpackbits(np.frombuffer(sent[0], np.uint8, offset=len(sent[0]) - size))[
+        : 700 * len(splits)
+    ].reshape(700, -1)
+    assert not answered[
+        :, [split["column"] == "Records" or "missing" not in split["left"] for split in splits]
+    ].any()
 
 
 def test_a_department_sees_neither_a_rows_way_nor_its_score(homes: Homes, tables: Any) -> None:
     watch = Recorder()
     run_of(homes, tables(NAMES), watch={"tax": watch})
-    kinds = {kind for _, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ecdh/"))}
+    kinds = {
+        kind
+        for _, way, kind, _ in watch.frames
+        if way == "received" and not kind.startswith(("intersection/", "ecdh/"))
+    }
     assert kinds == {"scoring/model", "scoring/request"}
 
 
@@ -108,7 +163,9 @@ def test_parts_of_two_trainings_score_nothing(homes: Homes, tables: Any, make_jo
         run_of(homes, tables(NAMES))
 
 
-def test_a_forest_is_not_walked_without_a_department_it_was_grown_with(homes: Homes, tables: Any) -> None:
+def test_a_forest_is_not_walked_without_a_department_it_was_grown_with(
+    homes: Homes, tables: Any
+) -> None:
     with refused("model_differs"):
         run_of(homes, tables(NAMES), scoring_of(homes, ("bank", "tax")))
 
@@ -119,7 +176,9 @@ def test_a_departments_part_is_no_label_partys(homes: Homes, tables: Any) -> Non
         run_of(homes, tables(NAMES))
 
 
-def test_a_model_without_a_column_or_with_another_kind_of_it_scores_nothing(homes: Homes, tables: Any) -> None:
+def test_a_model_without_a_column_or_with_another_kind_of_it_scores_nothing(
+    homes: Homes, tables: Any
+) -> None:
     held = tables(NAMES)
     texts = np.full(len(held["tax"]), "much", object)
     held["tax"] = Table(held["tax"].ids, {**held["tax"].columns, "Expenses": texts})
@@ -139,20 +198,57 @@ def test_a_model_without_a_column_or_with_another_kind_of_it_scores_nothing(home
         ("tax", lambda model: {**model, "splits": [{**model["splits"][0], "code": 99}]}),
         ("tax", lambda model: {**model, "columns": [{**model["columns"][0], "speed": 1}]}),
         ("bank", lambda model: {**model, "trees": [[{"rows": 1, "weight": "much"}]]}),
-        ("bank", lambda model: {**model, "trees": [[{"rows": 9, "party": "tax", "split": 0, "left": 0, "right": 1}, {"rows": 1, "weight": 0.1}]]}),
-        ("bank", lambda model: {**model, "trees": [[{"rows": 9, "party": "water", "split": 0, "left": 1, "right": 1}, {"rows": 1, "weight": 0.1}]]}),
-        ("bank", lambda model: {**model, "trees": [[{"rows": 9, "party": "bank", "split": 99, "left": 1, "right": 1}, {"rows": 1, "weight": 0.1}]]}),
+        (
+            "bank",
+            lambda model: {
+                **model,
+                "trees": [
+                    [
+                        {"rows": 9, "party": "tax", "split": 0, "left": 0, "right": 1},
+                        {"rows": 1, "weight": 0.1},
+                    ]
+                ],
+            },
+        ),
+        (
+            "bank",
+            lambda model: {
+                **model,
+                "trees": [
+                    [
+                        {"rows": 9, "party": "water", "split": 0, "left": 1, "right": 1},
+                        {"rows": 1, "weight": 0.1},
+                    ]
+                ],
+            },
+        ),
+        (
+            "bank",
+            lambda model: {
+                **model,
+                "trees": [
+                    [
+                        {"rows": 9, "party": "bank", "split": 99, "left": 1, "right": 1},
+                        {"rows": 1, "weight": 0.1},
+                    ]
+                ],
+            },
+        ),
         ("bank", lambda model: {**model, "trees": 7}),
     ],
 )
-def test_a_pinned_file_that_is_no_forest_is_refused(homes: Homes, tables: Any, party: str, change: Callable[[Any], Any]) -> None:
+def test_a_pinned_file_that_is_no_forest_is_refused(
+    homes: Homes, tables: Any, party: str, change: Callable[[Any], Any]
+) -> None:
     path = model_of(homes[party])
     path.write_text(json.dumps(change(json.loads(path.read_bytes()))))
     with refused("model_malformed", BadInput):
         run_of(homes, tables(NAMES))
 
 
-def test_sides_of_more_rows_or_fewer_than_were_asked_for_are_refused(homes: Homes, tables: Any) -> None:
+def test_sides_of_more_rows_or_fewer_than_were_asked_for_are_refused(
+    homes: Homes, tables: Any
+) -> None:
     def change(alter: Callable[[Any], Any]) -> Callable[[str, dict[str, Any]], None]:
         def act(_kind: str, fields: dict[str, Any]) -> None:
             fields["words"] = alter(fields["words"])
@@ -164,6 +260,10 @@ def test_sides_of_more_rows_or_fewer_than_were_asked_for_are_refused(homes: Home
         lambda words: np.append(words, np.uint8(0)),
         lambda words: np.append(words[:-1], words[-1] | np.uint8(1)),
     ):
-        job = scoring_of(homes, batch=9)  # of 9 rows' bits some are left over in the last byte, for any number of splits that 8 does not divide
+        job = scoring_of(
+            homes, batch=9
+        )  # of 9 rows' bits some are left over in the last byte, for any number of splits that 8 does not divide
         with refused("message_malformed", PeerFault):
-            run_of(homes, tables(NAMES), job, lines={"tax": Line(change(alter), kind="scoring/sides")})
+            run_of(
+                homes, tables(NAMES), job, lines={"tax": Line(change(alter), kind="scoring/sides")}
+            )

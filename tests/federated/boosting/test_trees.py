@@ -11,15 +11,29 @@ import xgboost
 from numpy.typing import NDArray
 
 from federated.boosting.split_candidates import SplitCandidates
-from federated.boosting.trees import FRACTION, Frontier, GrowingTree, TreeNode, TreeParameters, base_score, gradients, grow_locally, with_siblings
+from federated.boosting.trees import (
+    FRACTION,
+    Frontier,
+    GrowingTree,
+    TreeNode,
+    TreeParameters,
+    base_score,
+    gradients,
+    grow_locally,
+    with_siblings,
+)
 from federated.errors import BadInput
 
 
 def table(rows: int, columns: int, seed: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
     source = np.random.default_rng(seed)
     values = source.normal(size=(rows, columns))
-    log_odds = values[:, 0] - 0.7 * values[:, 1] * values[:, 2] + 0.5 * np.sin(3 * values[:, -1]) - 0.8
-    return {f"c{place}": values[:, place] for place in range(columns)}, source.random(rows) < 1 / (1 + np.exp(-log_odds))
+    log_odds = (
+        values[:, 0] - 0.7 * values[:, 1] * values[:, 2] + 0.5 * np.sin(3 * values[:, -1]) - 0.8
+    )
+    return {f"c{place}": values[:, place] for place in range(columns)}, source.random(rows) < 1 / (
+        1 + np.exp(-log_odds)
+    )
 
 
 def boosted(
@@ -34,7 +48,9 @@ def boosted(
     return grown, splits, scores
 
 
-def plain(codes: NDArray[np.float64], bad: NDArray[np.bool_], rule: TreeParameters, trees: int) -> xgboost.Booster:
+def plain(
+    codes: NDArray[np.float64], bad: NDArray[np.bool_], rule: TreeParameters, trees: int
+) -> xgboost.Booster:
     """xgboost on the bins' numbers."""
     parameters = {
         "objective": "binary:logistic",
@@ -52,11 +68,18 @@ def plain(codes: NDArray[np.float64], bad: NDArray[np.bool_], rule: TreeParamete
 
 
 def theirs(node: dict[str, Any]) -> Any:
-    """A tree of xgboost as nested (column, highest bin that goes left, left, right) or a leaf's weight."""
+    """A tree of xgboost as nested (column, highest bin that goes left, left, right) or a leaf's
+    weight.
+    """
     if "leaf" in node:
         return node["leaf"]
     children = {child["nodeid"]: child for child in node["children"]}
-    return int(node["split"][1:]), int(np.ceil(node["split_condition"])) - 1, theirs(children[node["yes"]]), theirs(children[node["no"]])
+    return (
+        int(node["split"][1:]),
+        int(np.ceil(node["split_condition"])) - 1,
+        theirs(children[node["yes"]]),
+        theirs(children[node["no"]]),
+    )
 
 
 def ours(nodes: list[TreeNode], splits: list[int], cuts: SplitCandidates, place: int = 0) -> Any:
@@ -64,18 +87,29 @@ def ours(nodes: list[TreeNode], splits: list[int], cuts: SplitCandidates, place:
     if node.split is None or node.left is None or node.right is None:
         return node.weight
     said = cuts.describe(splits[node.split])
-    return int(said["column"][1:]), said["code"], ours(nodes, splits, cuts, node.left), ours(nodes, splits, cuts, node.right)
+    return (
+        int(said["column"][1:]),
+        said["code"],
+        ours(nodes, splits, cuts, node.left),
+        ours(nodes, splits, cuts, node.right),
+    )
 
 
 def require_same(own: Any, other: Any, codes: NDArray[np.float64], rows: NDArray[np.bool_]) -> int:
-    """The same columns, the same rows on either side, the same weights; how many splits were compared. xgboost may name an empty bin."""
+    """The same columns, the same rows on either side, the same weights; how many splits were
+    compared. xgboost may name an empty bin.
+    """
     if not isinstance(own, tuple) or not isinstance(other, tuple):
         assert own == pytest.approx(other, abs=2e-5)
         return 0
     assert own[0] == other[0]
     left, right = (rows & (codes[:, split[0]] <= split[1]) for split in (own, other))
     assert (left == right).all()
-    return 1 + require_same(own[2], other[2], codes, left) + require_same(own[3], other[3], codes, rows & ~left)
+    return (
+        1
+        + require_same(own[2], other[2], codes, left)
+        + require_same(own[3], other[3], codes, rows & ~left)
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,15 +121,21 @@ def require_same(own: Any, other: Any, codes: NDArray[np.float64], rows: NDArray
         TreeParameters(max_depth=4, min_child_weight=20.0, learning_rate=1.0, min_rows=1),
     ],
 )
-def test_every_split_leaf_and_score_is_that_of_xgboost_on_the_same_bins(rule: TreeParameters) -> None:
+def test_every_split_leaf_and_score_is_that_of_xgboost_on_the_same_bins(
+    rule: TreeParameters,
+) -> None:
     columns, bad = table(1500, 6, 1)
     cuts = SplitCandidates.of(columns, 1500, max_bins=16, min_rows=20)
-    codes = np.stack([bins.codes(columns[bins.column]) for bins in cuts.bins], axis=1).astype(np.float64)
+    codes = np.stack([bins.codes(columns[bins.column]) for bins in cuts.bins], axis=1).astype(
+        np.float64
+    )
     booster = plain(codes, bad, rule, 5)
     grown, splits, scores = boosted(cuts, bad, 1500, rule, 5)
     everybody, compared = np.ones(1500, np.bool_), 0
     for nodes, dumped in zip(grown, booster.get_dump(dump_format="json"), strict=True):
-        compared += require_same(ours(nodes, splits, cuts), theirs(json.loads(dumped)), codes, everybody)
+        compared += require_same(
+            ours(nodes, splits, cuts), theirs(json.loads(dumped)), codes, everybody
+        )
     assert compared > 25
     assert np.abs(scores - booster.predict(xgboost.DMatrix(codes), output_margin=True)).max() < 1e-4
 
@@ -105,33 +145,43 @@ def test_missing_values_and_texts_are_those_of_xgboost_too() -> None:
     columns, bad = table(1500, 3, 2)
     source = np.random.default_rng(5)
     columns["c1"][source.random(1500) < 0.2] = np.nan
-    words = np.array(["owner", "rent", "parents", None], object)[source.choice(4, 1500, p=[0.4, 0.3, 0.2, 0.1])]
+    words = np.array(["owner", "rent", "parents", None], object)[
+        source.choice(4, 1500, p=[0.4, 0.3, 0.2, 0.1])
+    ]
     bad = bad ^ (words == "rent") & (source.random(1500) < 0.4)
     cuts = SplitCandidates.of({**columns, "c3": words}, 1500, max_bins=16, min_rows=20)
     text = cuts.bins[3]
     assert text.names == ["owner", "parents", "rent", "missing"]
     numbers = [bins.codes(columns[bins.column]) for bins in cuts.bins[:3]]
-    codes = np.stack([*numbers, *(text.codes(words) != code for code in range(4))], axis=1).astype(np.float64)
+    codes = np.stack([*numbers, *(text.codes(words) != code for code in range(4))], axis=1).astype(
+        np.float64
+    )
     rule = TreeParameters(min_rows=1)
     booster = plain(codes, bad, rule, 4)
     grown, splits, scores = boosted(cuts, bad, 1500, rule, 4)
     assert np.abs(scores - booster.predict(xgboost.DMatrix(codes), output_margin=True)).max() < 1e-4
     asked = {cuts.describe(split)["column"] for split in splits}
     assert {"c1", "c3"} <= asked
-    assert sum(len(nodes) for nodes in grown) == sum(dump.count("nodeid") for dump in booster.get_dump(dump_format="json"))
+    assert sum(len(nodes) for nodes in grown) == sum(
+        dump.count("nodeid") for dump in booster.get_dump(dump_format="json")
+    )
 
 
-# --- Rules --------------------------------------------------------------------------------------------------------------------------------
+# --- Rules ----------------------------------------------------------------------------------------
 
 
 def test_no_leaf_has_fewer_rows_than_the_least() -> None:
     columns, bad = table(900, 5, 3)
     cuts = SplitCandidates.of(columns, 900, max_bins=32, min_rows=10)
-    grown, _, _ = boosted(cuts, bad, 900, TreeParameters(max_depth=6, min_child_weight=0.0, min_rows=40), 4)
+    grown, _, _ = boosted(
+        cuts, bad, 900, TreeParameters(max_depth=6, min_child_weight=0.0, min_rows=40), 4
+    )
     leaves = [node.rows for nodes in grown for node in nodes if node.split is None]
     assert min(leaves) >= 40
     assert all(sum(node.rows for node in nodes if node.split is None) == 900 for nodes in grown)
-    free, _, _ = boosted(cuts, bad, 900, TreeParameters(max_depth=6, min_child_weight=0.0, min_rows=1), 4)
+    free, _, _ = boosted(
+        cuts, bad, 900, TreeParameters(max_depth=6, min_child_weight=0.0, min_rows=1), 4
+    )
     assert min(node.rows for nodes in free for node in nodes) < 40
 
 
@@ -153,7 +203,9 @@ def test_rows_to_test_with_walk_along_and_weigh_nothing() -> None:
     train = 700
     cuts = SplitCandidates.of(columns, train, max_bins=16, min_rows=20)
     grown, splits, scores = boosted(cuts, bad[:train], 1000, TreeParameters(), 3)
-    alone = SplitCandidates.of({name: values[:train] for name, values in columns.items()}, train, max_bins=16, min_rows=20)
+    alone = SplitCandidates.of(
+        {name: values[:train] for name, values in columns.items()}, train, max_bins=16, min_rows=20
+    )
     again, same, fewer = boosted(alone, bad[:train], train, TreeParameters(), 3)
     assert (grown, splits) == (again, same)
     assert (scores[:train] == fewer).all()
@@ -180,7 +232,9 @@ def test_gradients_are_integers_whose_sums_are_exact_in_any_order() -> None:
 
 
 def test_of_cuts_that_divide_alike_the_lowest_is_named() -> None:
-    """Bins that are empty in a node make cuts equal there; which one is named must not depend on the order they came in."""
+    """Bins that are empty in a node make cuts equal there; which one is named must not depend on
+    the order they came in.
+    """
     column = np.repeat([0.0, 1.0, 2.0, 3.0], 25)
     cuts = SplitCandidates.of({"c0": column}, 100, max_bins=8, min_rows=5)
     assert len(cuts) == 3
@@ -195,7 +249,12 @@ def test_a_gain_that_is_rounding_splits_nothing() -> None:
     bad = np.array([True, False] * 50)
     column = np.repeat([0.0, 1.0], 50)
     tree = grow_locally(
-        SplitCandidates.of({"c0": column}, 100, max_bins=4, min_rows=5), gradients(np.zeros(100), bad), 100, TreeParameters(min_rows=5), "bank", []
+        SplitCandidates.of({"c0": column}, 100, max_bins=4, min_rows=5),
+        gradients(np.zeros(100), bad),
+        100,
+        TreeParameters(min_rows=5),
+        "bank",
+        [],
     )
     assert [node.split for node in tree.nodes] == [None]
 
@@ -205,7 +264,9 @@ def test_a_party_without_columns_has_no_cuts() -> None:
     assert len(cuts) == 0
     tree = GrowingTree(gradients(np.zeros(30), np.arange(30) < 9), 30, TreeParameters())
     tree.add_sums(cuts.sums(tree.frontier.training, 1, tree.pairs))
-    assert tree.best(cuts.allowed(cuts.counts(tree.frontier.training, 1), tree.frontier.sizes(), 5)).tolist() == [-1]
+    assert tree.best(
+        cuts.allowed(cuts.counts(tree.frontier.training, 1), tree.frontier.sizes(), 5)
+    ).tolist() == [-1]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +290,8 @@ def test_groups_hold_each_row_once_for_each_column() -> None:
     node = np.tile([0, 1, -1, 0], 50)
     places, groups = cuts.groups(node)
     assert len(places) == len(groups) == len(set(places.tolist()))
-    assert sorted(row for group in groups for row in group) == sorted(3 * np.flatnonzero(node >= 0).tolist())
+    assert sorted(row for group in groups for row in group) == sorted(
+        3 * np.flatnonzero(node >= 0).tolist()
+    )
     for place, group in zip(places.tolist(), groups, strict=True):
         assert {place // cuts.width} == set(node[group].tolist())

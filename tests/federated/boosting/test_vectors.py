@@ -13,7 +13,9 @@ from federated.boosting.terms import ForestTerms
 from federated.boosting.trees import TreeParameters, gradients
 from federated.randomness import Randomness
 
-PAGE = (Path(__file__).parents[3] / "docs" / "protocols" / "boosting.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "protocols" / "boosting.md").read_text(
+    encoding="utf-8"
+)
 
 
 def test_gradients_packing_and_leaves() -> None:
@@ -22,7 +24,12 @@ def test_gradients_packing_and_leaves() -> None:
     packed = [int(plaintext) for plaintext in packing.packed(pairs)]
     joined = sum(plaintext << packing.slot_bits * place for place, plaintext in enumerate(packed))
     assert f"slots of {packing.slot_bits} bits" in PAGE
-    for value in (pairs.tolist(), hex(joined), TreeParameters().weight(pairs.sum(axis=0)), *map(hex, packed)):
+    for value in (
+        pairs.tolist(),
+        hex(joined),
+        TreeParameters().weight(pairs.sum(axis=0)),
+        *map(hex, packed),
+    ):
         assert f"`{value}`" in PAGE
     assert (packing.opened([joined], 4) == pairs).all()
 

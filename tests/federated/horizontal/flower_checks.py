@@ -97,7 +97,10 @@ class Sum:
         answers = {name: self.node(name).answer(step_request("keys")) for name in NAMES}
         adverts = {name: unpack(answer) for name, answer in answers.items()}
         self.signatures = {name: signatures_of(answer)[name] for name, answer in answers.items()}
-        self.rosters = {number: {name: adverts[name][number][name] for name in NAMES} for number in self.plan.sums}
+        self.rosters = {
+            number: {name: adverts[name][number][name] for name in NAMES}
+            for number in self.plan.sums
+        }
 
     def node(self, name: str) -> Node:
         return Node(self.settings[name])

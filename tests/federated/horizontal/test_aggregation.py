@@ -58,7 +58,10 @@ def table_of(seed: int, count: int = 120) -> Table:
         numbers.choice(["owner", "rent", "other"], count).astype(object),
     )
     income[:3], home[3:5] = np.nan, None
-    bad = (numbers.random(count) < sigmoid((50 - np.nan_to_num(income, nan=50)) / 12 + (home == "rent"))).astype(np.float64)
+    bad = (
+        numbers.random(count)
+        < sigmoid((50 - np.nan_to_num(income, nan=50)) / 12 + (home == "rent"))
+    ).astype(np.float64)
     bad[7] = np.nan
     return Table(np.arange(count).astype("S8"), {"income": income, "home": home, "bad": bad})
 
@@ -77,7 +80,10 @@ def run(job: Job, **more: Any) -> dict[str, Any]:
         *MEMBERS,
         "server",
     ):  # a member's own error comes before what the server makes of its absence
-        if isinstance(outcomes[name], QiaolianError) and getattr(outcomes[name], "code", "") != "peer_gone":
+        if (
+            isinstance(outcomes[name], QiaolianError)
+            and getattr(outcomes[name], "code", "") != "peer_gone"
+        ):
             raise outcomes[name]
     return outcomes
 
@@ -98,7 +104,9 @@ def run_all(
 
     def role(name: str) -> Any:
         async def play(session: Session) -> JobResult | QiaolianError | None:
-            settings = {} if budgets is None or name not in budgets else {"budget": str(budgets[name])}
+            settings = (
+                {} if budgets is None or name not in budgets else {"budget": str(budgets[name])}
+            )
             session = Session(
                 session.party,
                 session.channels,
@@ -346,7 +354,10 @@ def test_rows_that_do_not_fit_the_plan_are_refused(tables: dict[str, Table], cod
 
 
 def test_one_label_only_is_refused_at_the_evaluation() -> None:
-    tables = {name: Table(rows.ids, {**rows.columns, "bad": np.zeros(len(rows))}) for name, rows in TABLES.items()}
+    tables = {
+        name: Table(rows.ids, {**rows.columns, "bad": np.zeros(len(rows))})
+        for name, rows in TABLES.items()
+    }
     with refused("one_class"):
         run(job_of(), tables=tables)
 
@@ -406,7 +417,10 @@ def test_noise_is_in_the_model() -> None:
     # the rounding.
     plan = plan_of(job_of(PRIVATE))
     rows, labels = plan.prepare(TABLES["tax"].columns)
-    noisy = [plan.contribution(0, plan.initial(), rows, labels, Randomness(bytes([seed]) * 32)) for seed in range(200)]
+    noisy = [
+        plan.contribution(0, plan.initial(), rows, labels, Randomness(bytes([seed]) * 32))
+        for seed in range(200)
+    ]
     assert abs(np.std(noisy, axis=0).mean() / plan.sigma - 1) < 0.05
 
 

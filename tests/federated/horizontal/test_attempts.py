@@ -34,7 +34,8 @@ JOB = Job(
     "flu",
     "aggregation",
     "research",
-    {"centre": Party("aggregator")} | {name: Party("member", "rows", ("x", "bad")) for name in MEMBERS},
+    {"centre": Party("aggregator")}
+    | {name: Party("member", "rows", ("x", "bad")) for name in MEMBERS},
     PARAMETERS,
 )
 
@@ -55,7 +56,10 @@ def homes(tmp_path: Path) -> dict[str, PartyConfig]:
     for name in MEMBERS:
         home = made[name].home
         with (home / "rows.csv").open("w", newline="") as file:
-            rows = [[f"{place}", float(x), int(x > 0)] for place, x in enumerate(numbers.uniform(-1, 1, 40))]
+            rows = [
+                [f"{place}", float(x), int(x > 0)]
+                for place, x in enumerate(numbers.uniform(-1, 1, 40))
+            ]
             csv.writer(file).writerows([["id", "x", "bad"], *rows])
         Budget.create(home / "budget.json", 10**9)
         FolderGate(home / "approvals").approve(JOB, uses=5, not_after=2**40, by="officer")
@@ -110,7 +114,9 @@ def test_a_training_ends_with_one_model_and_every_side_replays(
     spent = {name: Budget(homes[name].home / "budget.json").balance().spent for name in MEMBERS}
     for name, end in ends.items():
         assert asyncio.run(replay(homes[name], end["folder"], silent))["equal"] is True
-    assert {name: Budget(homes[name].home / "budget.json").balance().spent for name in MEMBERS} == spent
+    assert {
+        name: Budget(homes[name].home / "budget.json").balance().spent for name in MEMBERS
+    } == spent
 
 
 def test_a_last_model_given_to_one_member_alone_leaves_no_result_anywhere(

@@ -124,7 +124,10 @@ except Conflict:
 def test_processes_at_once_do_not_overspend(tmp_path: Path) -> None:
     path = tmp_path / "ledger.json"
     Budget.create(path, 505)
-    spenders = [subprocess.Popen([sys.executable, "-c", SPENDER, str(path)], cwd=Path(__file__).parents[3]) for _ in range(4)]
+    spenders = [
+        subprocess.Popen([sys.executable, "-c", SPENDER, str(path)], cwd=Path(__file__).parents[3])
+        for _ in range(4)
+    ]
     assert [spender.wait(60) for spender in spenders] == [0] * 4
     assert Budget(path).balance() == Balance(505, 500)
 

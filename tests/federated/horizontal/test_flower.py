@@ -26,7 +26,7 @@ from federated.horizontal.budget import Budget
 from federated.horizontal.flower_run import PYTHON_VARIABLE, Deployment, find_python
 from federated.horizontal.models import sigmoid
 from federated.horizontal.training import Plan
-from scripts.cli import main
+from nodes.cli.main import main
 
 pytestmark = pytest.mark.system
 
@@ -64,7 +64,10 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             csv.writer(file).writerows(
                 [
                     ["x0", "x1", "x2", "bad"],
-                    *([*row, int(label)] for row, label in zip(features.tolist(), labels, strict=True)),
+                    *(
+                        [*row, int(label)]
+                        for row, label in zip(features.tolist(), labels, strict=True)
+                    ),
                 ]
             )
     return {name: folder / f"{name}.csv" for name in MEMBERS}
@@ -285,7 +288,9 @@ def test_a_training_in_flower_from_the_command_line(
         )
     ]
     for name in MEMBERS:
-        assert main(["federated", "init", str(tmp_path / name), "--name", name, "--port", "9999"]) == 0
+        assert (
+            main(["federated", "init", str(tmp_path / name), "--name", name, "--port", "9999"]) == 0
+        )
         assert (
             main(
                 [
@@ -347,8 +352,14 @@ def test_an_unsound_order_starts_nothing(
     code: str,
 ) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    words = [word for member in given for word in ("--rows", member if "=" in member else f"{member}={rows[member]}")]
-    words += [word for member in given for word in ("--gate", f"{member.partition('=')[0]}={tmp_path}")]
+    words = [
+        word
+        for member in given
+        for word in ("--rows", member if "=" in member else f"{member}={rows[member]}")
+    ]
+    words += [
+        word for member in given for word in ("--gate", f"{member.partition('=')[0]}={tmp_path}")
+    ]
     assert (
         main(
             [
@@ -378,8 +389,17 @@ def test_only_the_loopback_was_spoken_to(deployment: Deployment, traces: Path) -
 
 
 def test_what_was_started_is_ended_and_nothing_else(deployment: Deployment) -> None:
-    family = [started for process in deployment.processes() for started in (process, *process.children(recursive=True))]
+    family = [
+        started
+        for process in deployment.processes()
+        for started in (process, *process.children(recursive=True))
+    ]
     assert len(family) >= 3
     deployment.close()
-    assert not any(psutil.pid_exists(process.pid) and process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
+    assert not any(
+        psutil.pid_exists(process.pid)
+        and process.is_running()
+        and process.status() != psutil.STATUS_ZOMBIE
+        for process in family
+    )
     assert psutil.Process().is_running()

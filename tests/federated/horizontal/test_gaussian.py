@@ -36,7 +36,10 @@ def limit(degrees: int) -> float:
 @pytest.mark.parametrize("sigma", [1, 2, 7, 30])
 @pytest.mark.parametrize("seed", [b"a" * 32, b"b" * 32])
 def test_draws_have_the_probabilities_of_the_definition(sigma: int, seed: bytes) -> None:
-    weight = {value: math.exp(-(value**2) / (2 * sigma**2)) for value in range(-12 * sigma, 12 * sigma + 1)}
+    weight = {
+        value: math.exp(-(value**2) / (2 * sigma**2))
+        for value in range(-12 * sigma, 12 * sigma + 1)
+    }
     statistic, degrees = chi_square(
         discrete_gaussian(sigma, 200_000, Randomness(seed)),
         int(2.5 * sigma),
@@ -81,7 +84,9 @@ def test_low_bits_are_even() -> None:
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_label_does_not() -> None:
-    first, second = (discrete_gaussian(50, 1000, Randomness(b"f" * 32).child("noise/1")) for _ in range(2))
+    first, second = (
+        discrete_gaussian(50, 1000, Randomness(b"f" * 32).child("noise/1")) for _ in range(2)
+    )
     other = discrete_gaussian(50, 1000, Randomness(b"f" * 32).child("noise/2"))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)

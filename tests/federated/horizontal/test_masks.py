@@ -34,7 +34,9 @@ def test_public_keys_are_those_of_rfc_7748() -> None:
 
 def test_an_agreed_key_is_hkdf_of_the_shared_secret_of_rfc_7748() -> None:
     derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"qiaolian.secagg.v1/use").derive(SHARED)
-    assert masks.agree(ALICE, BOB_PUBLIC, b"use") == masks.agree(BOB, ALICE_PUBLIC, b"use") == derived
+    assert (
+        masks.agree(ALICE, BOB_PUBLIC, b"use") == masks.agree(BOB, ALICE_PUBLIC, b"use") == derived
+    )
     assert masks.agree(ALICE, BOB_PUBLIC, b"other use") != derived
 
 
@@ -59,14 +61,19 @@ def test_a_mask_is_aes_of_the_counter(dtype: type, length: int) -> None:
 def test_the_pages_vectors_are_what_the_code_gives() -> None:
     names, page = ("a", "b", "c"), PAGE.read_text(encoding="utf-8")
     terms = Terms("vector", names, 3, 1000)
-    members = {name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(names)}
+    members = {
+        name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(names)
+    }
     aggregator = Aggregator(terms)
     roster = aggregator.collect_keys({name: member.advertise() for name, member in members.items()})
     attested = {name: advert_digest(terms, name, advert) for name, advert in roster.items()}
     routed = aggregator.route_shares(
         {name: member.share(roster, attested) for name, member in members.items()},
     )
-    masked = {name: members[name].mask(np.array([1, 2, 3]) * 10**place, routed[name]) for place, name in enumerate(names)}
+    masked = {
+        name: members[name].mask(np.array([1, 2, 3]) * 10**place, routed[name])
+        for place, name in enumerate(names)
+    }
     survivors = aggregator.add_masked({name: masked[name] for name in "ac"})
     confirmed = aggregator.route_confirmations(
         {name: members[name].confirm(survivors) for name in "ac"},

@@ -23,8 +23,15 @@ MODELS: list[Model] = [Logistic(4, 0.01), Neural(4, 3, 0.01)]
 
 
 def loss(model: Any, parameters: Vector) -> float:
-    mean = float(np.mean(np.logaddexp(0, model.logits(parameters, ROWS)) - LABELS * model.logits(parameters, ROWS)))
-    weights = [parameters[:-1]] if isinstance(model, Logistic) else [parameters[:12], parameters[15:18]]
+    mean = float(
+        np.mean(
+            np.logaddexp(0, model.logits(parameters, ROWS))
+            - LABELS * model.logits(parameters, ROWS)
+        )
+    )
+    weights = (
+        [parameters[:-1]] if isinstance(model, Logistic) else [parameters[:12], parameters[15:18]]
+    )
     return mean + model.l2 / 2 * sum(float((weight**2).sum()) for weight in weights)
 
 

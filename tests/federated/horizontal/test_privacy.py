@@ -18,7 +18,9 @@ ELEMENTS = st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=3
 
 @given(elements=ELEMENTS)
 def test_the_squared_norm_is_exact(elements: list[int]) -> None:
-    assert privacy.squared_norm(np.array(elements, np.int64)) == sum(element * element for element in elements)
+    assert privacy.squared_norm(np.array(elements, np.int64)) == sum(
+        element * element for element in elements
+    )
 
 
 @given(elements=ELEMENTS, clip=st.integers(1, 2**31 - 1))
@@ -48,7 +50,9 @@ def test_what_squares_cannot_hold_is_refused(vector: list[int], clip: int) -> No
 
 def test_the_cost_is_that_of_the_gaussian_mechanism_rounded_up() -> None:
     # clip**2 / (2 * n * sigma**2), for n = 4, clip = sigma: 1/8 rho.
-    assert privacy.cost(1000, 1000, 4, 100) == 125_001 or privacy.cost(1000, 1000, 4, 100) == 125_000
+    assert (
+        privacy.cost(1000, 1000, 4, 100) == 125_001 or privacy.cost(1000, 1000, 4, 100) == 125_000
+    )
     assert privacy.cost(1, 3, 1, 10) == math.ceil(10**6 / 18)
 
 
@@ -57,7 +61,10 @@ def test_coarse_noise_costs_visibly_more_than_the_formula_without_correction() -
     # integer, so 1 is the worst.
     plain = math.ceil(10**6 * (10 / math.sqrt(2)) ** 2 / 2)
     assert privacy.cost(10, 1, 2, 1_000_000) > plain * 1.001
-    assert privacy.cost(10_000, 1_000, 2, 1_000_000) <= math.ceil(10**6 * (10 / math.sqrt(2)) ** 2 / 2) + 1
+    assert (
+        privacy.cost(10_000, 1_000, 2, 1_000_000)
+        <= math.ceil(10**6 * (10 / math.sqrt(2)) ** 2 / 2) + 1
+    )
 
 
 @given(
@@ -94,7 +101,11 @@ def test_epsilon_is_within_the_known_bounds_of_zcdp() -> None:
     # rho.
     for micro in (1000, 100_000, 1_000_000):
         rho = micro / 10**6
-        assert rho < privacy.epsilon(micro) <= rho + 2 * math.sqrt(rho * math.log(1 / privacy.DELTA)) + 1e-9
+        assert (
+            rho
+            < privacy.epsilon(micro)
+            <= rho + 2 * math.sqrt(rho * math.log(1 / privacy.DELTA)) + 1e-9
+        )
     assert privacy.epsilon(0) == 0.0
 
 

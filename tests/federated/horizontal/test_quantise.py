@@ -31,7 +31,10 @@ def test_no_value_is_beyond_the_bound(values: list[float]) -> None:
 def test_a_sums_error_grows_with_the_number_of_vectors_only(parts: list[list[float]]) -> None:
     grid = Quantiser(1.0, 20)
     total = sum(grid.quantise(np.array(part)) for part in parts)
-    assert np.abs(grid.restore(np.asarray(total)) - np.sum(parts, axis=0)).max() <= len(parts) * grid.error + 1e-12
+    assert (
+        np.abs(grid.restore(np.asarray(total)) - np.sum(parts, axis=0)).max()
+        <= len(parts) * grid.error + 1e-12
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -20,7 +20,10 @@ from federated.session import Session
 
 NAMES = ("a", "b", "c", "d")
 TERMS = Terms("job/1", NAMES, 1000, 10**6)
-VECTORS = {name: np.random.default_rng(place).integers(-(10**6), 10**6, 1000) for place, name in enumerate(NAMES)}
+VECTORS = {
+    name: np.random.default_rng(place).integers(-(10**6), 10**6, 1000)
+    for place, name in enumerate(NAMES)
+}
 KINDS = ("secagg/keys", "secagg/shares", "secagg/masked", "secagg/confirm", "secagg/reveal")
 SEEDS = {name: bytes([place]) * 32 for place, name in enumerate(("server", *NAMES))}
 
@@ -60,7 +63,9 @@ def run(altered: dict[str, Alter], terms: Terms = TERMS) -> Sum:
     async def server(session: Session) -> Sum | None:
         return await aggregate(session, terms)
 
-    result = run_local({"server": server, **{name: member(name) for name in NAMES}}, seeds=SEEDS)["server"]
+    result = run_local({"server": server, **{name: member(name) for name in NAMES}}, seeds=SEEDS)[
+        "server"
+    ]
     assert result is not None
     return result
 
@@ -128,7 +133,10 @@ def collude(
     """
 
     async def server(session: Session) -> Any:
-        adverts = {name: (await session.to(name).receive("secagg/keys")).blob("advert", 96) for name in NAMES}
+        adverts = {
+            name: (await session.to(name).receive("secagg/keys")).blob("advert", 96)
+            for name in NAMES
+        }
         honest, sent = Aggregator(TERMS).collect_keys(adverts), []
         for name in NAMES:
             table = roster_for(name, honest)
@@ -159,7 +167,9 @@ def collude(
 
 
 def test_an_aggregator_that_gives_keys_of_its_own_as_the_peers_is_sent_no_share() -> None:
-    made = {name: Member(TERMS, name, bytes([9]) * 31 + name.encode()).advertise() for name in NAMES}
+    made = {
+        name: Member(TERMS, name, bytes([9]) * 31 + name.encode()).advertise() for name in NAMES
+    }
     ends = collude(lambda name, roster: {**made, "a": roster["a"]} if name == "a" else roster, {})
     assert ends["a"] == "keys_differ"
     assert "a" not in ends["server"]

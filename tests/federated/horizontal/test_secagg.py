@@ -42,16 +42,25 @@ def terms_of(
 
 def vectors_of(terms: Terms, seed: int = 1) -> dict[str, NDArray[np.int64]]:
     numbers = np.random.default_rng(seed)
-    return {name: numbers.integers(-terms.bound, terms.bound + 1, terms.length) for name in terms.members}
+    return {
+        name: numbers.integers(-terms.bound, terms.bound + 1, terms.length)
+        for name in terms.members
+    }
 
 
 def attestations_of(members: Mapping[str, Member]) -> dict[str, bytes]:
     """The attestation of each member, over a channel that the aggregator cannot alter."""
-    return {name: advert_digest(member.terms, name, Member(member.terms, name, member.seed).advertise()) for name, member in members.items()}
+    return {
+        name: advert_digest(member.terms, name, Member(member.terms, name, member.seed).advertise())
+        for name, member in members.items()
+    }
 
 
 def members_of(terms: Terms) -> dict[str, Member]:
-    return {name: Member(terms, name, bytes([place + 1]) * 32) for place, name in enumerate(terms.members)}
+    return {
+        name: Member(terms, name, bytes([place + 1]) * 32)
+        for place, name in enumerate(terms.members)
+    }
 
 
 class Parties:
@@ -68,7 +77,8 @@ class Parties:
         return {
             name: member
             for name, member in self.members.items()
-            if STEPS.index(self._gone.get(name, "reveal")) > STEPS.index(step) or name not in self._gone
+            if STEPS.index(self._gone.get(name, "reveal")) > STEPS.index(step)
+            or name not in self._gone
         }
 
     def keys(self) -> dict[str, bytes]:
@@ -85,7 +95,12 @@ class Parties:
 
     def masked(self) -> tuple[str, ...]:
         routed = self.shares()
-        return self.aggregator.add_masked({name: member.mask(self.vectors[name], routed[name]) for name, member in self.at("masked").items()})
+        return self.aggregator.add_masked(
+            {
+                name: member.mask(self.vectors[name], routed[name])
+                for name, member in self.at("masked").items()
+            }
+        )
 
     def confirm(self) -> dict[str, dict[str, bytes]]:
         survivors = self.masked()
@@ -186,7 +201,10 @@ def test_the_same_seeds_give_the_same_messages() -> None:
 def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
     parties = Parties(terms_of(), {"d": "masked"})
     for step in STEPS:
-        parties.members = {name: Member.load(parties.terms, member.dump()) for name, member in parties.members.items()}
+        parties.members = {
+            name: Member.load(parties.terms, member.dump())
+            for name, member in parties.members.items()
+        }
         if step == "keys":
             roster = parties.keys()
         elif step == "shares":
@@ -196,14 +214,22 @@ def test_a_member_goes_on_in_another_process_from_its_dump() -> None:
             )
         elif step == "masked":
             survivors = parties.aggregator.add_masked(
-                {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.at("masked").items()}
+                {
+                    name: member.mask(parties.vectors[name], routed[name])
+                    for name, member in parties.at("masked").items()
+                }
             )
         elif step == "confirm":
             confirmed = parties.aggregator.route_confirmations(
                 {name: member.confirm(survivors) for name, member in parties.at("confirm").items()},
             )
         else:
-            total = parties.aggregator.unmask({name: member.reveal(confirmed[name]) for name, member in parties.at("reveal").items()})
+            total = parties.aggregator.unmask(
+                {
+                    name: member.reveal(confirmed[name])
+                    for name, member in parties.at("reveal").items()
+                }
+            )
     assert np.array_equal(total, parties.expected())
 
 
@@ -296,7 +322,9 @@ def test_members_told_different_survivors_reveal_nothing() -> None:
     lists = {name: NAMES if name in "abc" else ("a", "b", "c", "d") for name in "abcd"}
     sent = {name: parties.members[name].confirm(lists[name]) for name in "abcd"}
     for name in "abcd":
-        confirmed_list = {peer: sent[peer][name] for peer in "abcd" if peer != name and name in sent[peer]}
+        confirmed_list = {
+            peer: sent[peer][name] for peer in "abcd" if peer != name and name in sent[peer]
+        }
         with refused("survivors_differ"):
             parties.members[name].reveal(confirmed_list)
 
@@ -376,7 +404,10 @@ def test_one_members_keys_under_two_names_are_refused() -> None:
 
 def evil_roster(parties: Parties) -> dict[str, bytes]:
     """The keys "a" is given by an aggregator that has made those of all others itself."""
-    made = {name: Member(parties.terms, name, b"z" * 31 + name.encode()).advertise() for name in NAMES[1:]}
+    made = {
+        name: Member(parties.terms, name, b"z" * 31 + name.encode()).advertise()
+        for name in NAMES[1:]
+    }
     return {**made, "a": parties.members["a"].advertise()}
 
 
@@ -401,7 +432,11 @@ def test_a_peer_that_attested_nothing_gets_no_share() -> None:
     with refused("keys_differ"):
         parties.members["a"].share(
             roster,
-            {name: digest for name, digest in attestations_of(parties.members).items() if name != "e"},
+            {
+                name: digest
+                for name, digest in attestations_of(parties.members).items()
+                if name != "e"
+            },
         )
 
 
@@ -419,7 +454,10 @@ def test_members_that_start_from_different_models_reveal_nothing() -> None:
     routed = parties.shares()
     bases = {name: bytes([name == "a"]) * 32 for name in NAMES}
     survivors = parties.aggregator.add_masked(
-        {name: member.mask(parties.vectors[name], routed[name], bases[name]) for name, member in parties.members.items()}
+        {
+            name: member.mask(parties.vectors[name], routed[name], bases[name])
+            for name, member in parties.members.items()
+        }
     )
     routed = parties.aggregator.route_confirmations(
         {name: member.confirm(survivors) for name, member in parties.members.items()},
@@ -439,7 +477,10 @@ def both_secrets(parties: Parties, colluder: str) -> bool:
     """
     parties.masked()
     lists = {"a": ("a", "b", "e"), "b": ("a", "b", "e"), "c": ("c", "d", "e"), "d": ("c", "d", "e")}
-    sent = {name: parties.members[name].confirm(confirmed_list) for name, confirmed_list in lists.items()}
+    sent = {
+        name: parties.members[name].confirm(confirmed_list)
+        for name, confirmed_list in lists.items()
+    }
     given = {name: dict[str, bytes]() for name in lists}
     for confirmed_list in (lists["a"], lists["c"]):
         member = Member.load(parties.terms, parties.members[colluder].dump())
@@ -469,7 +510,9 @@ def both_secrets(parties: Parties, colluder: str) -> bool:
     )
 
 
-def test_one_colluder_opens_a_vector_at_more_than_half_and_not_at_the_least_threshold_for_it() -> None:
+def test_one_colluder_opens_a_vector_at_more_than_half_and_not_at_the_least_threshold_for_it() -> (
+    None
+):
     assert both_secrets(Parties(terms_of(threshold=min_threshold(5))), "e")
     with refused("too_few_members"):
         both_secrets(Parties(terms_of(threshold=min_threshold(5, 1))), "e")
@@ -536,7 +579,9 @@ def test_an_altered_share_gives_no_wrong_sum() -> None:
     for owner in ("b", "e"):  # a survivor's seed, a missing member's key
         parties = Parties(terms_of(), {"e": "masked"})
         routed = parties.confirm()
-        revealed = {name: member.reveal(routed[name]) for name, member in parties.at("reveal").items()}
+        revealed = {
+            name: member.reveal(routed[name]) for name, member in parties.at("reveal").items()
+        }
         altered = bytearray(revealed["a"][owner])
         altered[-1] ^= 1
         revealed["a"] = {**revealed["a"], owner: bytes(altered)}
@@ -547,7 +592,10 @@ def test_an_altered_share_gives_no_wrong_sum() -> None:
 def test_a_vector_beyond_the_bound_is_noticed_in_the_sum() -> None:
     parties = Parties(terms_of())
     routed = parties.shares()
-    masked = {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.members.items()}
+    masked = {
+        name: member.mask(parties.vectors[name], routed[name])
+        for name, member in parties.members.items()
+    }
     masked["c"] += np.uint64(2**40)
     survivors = parties.aggregator.add_masked(masked)
     confirmed = parties.aggregator.route_confirmations(
@@ -563,18 +611,26 @@ def test_a_vector_beyond_the_bound_is_noticed_in_the_sum() -> None:
 def test_the_aggregator_refuses_a_vector_of_another_length_or_ring(vector: NDArray[Any]) -> None:
     parties = Parties(terms_of())
     routed = parties.shares()
-    masked = {name: member.mask(parties.vectors[name], routed[name]) for name, member in parties.members.items()}
+    masked = {
+        name: member.mask(parties.vectors[name], routed[name])
+        for name, member in parties.members.items()
+    }
     with refused("message_malformed"):
         parties.aggregator.add_masked({**masked, "b": vector})
 
 
-def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wrong_members() -> None:
+def test_the_aggregator_refuses_keys_and_shares_of_the_wrong_size_or_for_the_wrong_members() -> (
+    None
+):
     parties = Parties(terms_of())
     adverts = {name: member.advertise() for name, member in parties.members.items()}
     with refused("message_malformed"):
         Aggregator(parties.terms).collect_keys({**adverts, "b": bytes(95)})
     roster = parties.aggregator.collect_keys(adverts)
-    shares = {name: member.share(roster, attestations_of(parties.members)) for name, member in parties.members.items()}
+    shares = {
+        name: member.share(roster, attestations_of(parties.members))
+        for name, member in parties.members.items()
+    }
     with refused("message_malformed"):
         parties.aggregator.route_shares({**shares, "b": {**shares["b"], "a": b""}})
     with refused("members_wrong"):

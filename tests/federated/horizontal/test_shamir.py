@@ -21,7 +21,10 @@ def test_the_textbook_polynomial_has_its_published_values() -> None:
 
 
 def test_any_three_textbook_points_give_the_secret() -> None:
-    assert {shamir.interpolate({x: TEXTBOOK[x] for x in combination}) for combination in combinations(TEXTBOOK, 3)} == {1234}
+    assert {
+        shamir.interpolate({x: TEXTBOOK[x] for x in combination})
+        for combination in combinations(TEXTBOOK, 3)
+    } == {1234}
 
 
 def test_the_modulus_is_prime() -> None:
@@ -56,7 +59,9 @@ def test_the_modulus_is_prime() -> None:
         89,
     ):
         value = pow(base, odd, shamir.PRIME)
-        assert value == 1 or any(pow(value, 2**i, shamir.PRIME) == shamir.PRIME - 1 for i in range(twos)), base
+        assert value == 1 or any(
+            pow(value, 2**i, shamir.PRIME) == shamir.PRIME - 1 for i in range(twos)
+        ), base
 
 
 @given(

@@ -87,7 +87,12 @@ def test_nothing_in_common_ends_it_at_every_party() -> None:
 
         return role
 
-    run_local({name: party(ids_of(numbers)) for name, numbers in zip(NAMES, ([1, 2], [2, 3], [1, 3]), strict=False)})
+    run_local(
+        {
+            name: party(ids_of(numbers))
+            for name, numbers in zip(NAMES, ([1, 2], [2, 3], [1, 3]), strict=False)
+        }
+    )
     assert sorted(caught) == [(name, "intersection_empty") for name in sorted(NAMES[:3])]
 
 

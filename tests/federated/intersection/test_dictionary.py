@@ -18,7 +18,9 @@ REGION = "91310115"  # an enterprise registered in one district
 
 def organisation_check(body: str) -> str:
     """The ninth sign of an organisation code (GB 11714)."""
-    total = sum(weight * int(sign, 36) for weight, sign in zip((3, 7, 9, 10, 5, 8, 4, 2), body, strict=True))
+    total = sum(
+        weight * int(sign, 36) for weight, sign in zip((3, 7, 9, 10, 5, 8, 4, 2), body, strict=True)
+    )
     return "0123456789X0"[11 - total % 11] if total % 11 else "0"
 
 
@@ -42,7 +44,9 @@ def test_a_known_code_has_the_check_signs_of_the_standards() -> None:
 
 def test_hashed_codes_of_a_region_are_all_recovered() -> None:
     codes = dictionary()
-    secret = [codes[index] for index in np.random.default_rng(5).choice(len(codes), 500, replace=False)]
+    secret = [
+        codes[index] for index in np.random.default_rng(5).choice(len(codes), 500, replace=False)
+    ]
     published = {hashlib.sha256(identifier).digest() for identifier in secret}
     recovered = [code for code in codes if hashlib.sha256(code).digest() in published]
     assert sorted(recovered) == sorted(secret)
@@ -53,4 +57,6 @@ def test_a_salt_both_parties_know_does_not_help() -> None:
     secret = np.array(codes[::61])
     shown = {tag.tobytes() for tag in tags_of(secret, 18, SUITES["aes"], key)}
     tried = tags_of(np.array(codes), 18, SUITES["aes"], key)
-    assert [code for code, tag in zip(codes, tried, strict=True) if tag.tobytes() in shown] == secret.tolist()
+    assert [
+        code for code, tag in zip(codes, tried, strict=True) if tag.tobytes() in shown
+    ] == secret.tolist()

@@ -71,8 +71,13 @@ def test_small_against_large_letters_is_refused() -> None:
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_same_identifiers_have_the_same_tags_whatever_their_arrays_are_wide(suite: str) -> None:
     wide = CODES.astype("S40")
-    assert (tags_of(CODES, 18, SUITES[suite], bytes(16)) == tags_of(wide, 18, SUITES[suite], bytes(16))).all()
-    assert (tags_of(CODES, 18, SUITES[suite], bytes(16)) != tags_of(CODES, 18, SUITES[suite], bytes(15) + b"\1")).any()
+    assert (
+        tags_of(CODES, 18, SUITES[suite], bytes(16)) == tags_of(wide, 18, SUITES[suite], bytes(16))
+    ).all()
+    assert (
+        tags_of(CODES, 18, SUITES[suite], bytes(16))
+        != tags_of(CODES, 18, SUITES[suite], bytes(15) + b"\1")
+    ).any()
 
 
 @pytest.mark.parametrize(

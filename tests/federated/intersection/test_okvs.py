@@ -47,7 +47,10 @@ def is_uniform(table: Any) -> bool:
     bits = np.unpackbits(table.reshape(-1, 1).view(np.uint8), axis=1)
     spread = 5 * np.sqrt(len(bits)) / 2
     beside = (bits[1:] ^ bits[:-1]).sum(axis=0)
-    return bool((np.abs(bits.sum(axis=0) - len(bits) / 2) < spread).all() and (np.abs(beside - len(bits) / 2) < spread).all())
+    return bool(
+        (np.abs(bits.sum(axis=0) - len(bits) / 2) < spread).all()
+        and (np.abs(beside - len(bits) / 2) < spread).all()
+    )
 
 
 # --- A dictionary ---------------------------------------------------------------------------------
@@ -136,7 +139,9 @@ def test_with_few_slots_every_table_is_equally_likely() -> None:
         Layout(1),
         KeySlots(np.array([[0, 1, 2]], np.int32), np.zeros((1, DENSE // 8), np.uint8)),
     )
-    tables = solved(layout, key_slots).encode(words(1, 6400), Randomness(bytes(32)))[:3] & np.uint64(3)
+    tables = solved(layout, key_slots).encode(words(1, 6400), Randomness(bytes(32)))[
+        :3
+    ] & np.uint64(3)
     seen = np.bincount(
         (tables[0] + tables[1] * np.uint64(4) + tables[2] * np.uint64(16)).astype(np.int64),
         minlength=64,
@@ -159,7 +164,12 @@ def dependent_sets(keys: int, third: int) -> float:
     """
     places = np.arange(third + 1)
     with np.errstate(divide="ignore"):
-        weights = np.array([lgamma(third + 1) - lgamma(place + 1) - lgamma(third - place + 1) - third * log(2) for place in places])
+        weights = np.array(
+            [
+                lgamma(third + 1) - lgamma(place + 1) - lgamma(third - place + 1) - third * log(2)
+                for place in places
+            ]
+        )
         base = np.log(np.abs(1 - 2 * places / third))
     total = 0.0
     for size in range(2, keys + 1, 2):
@@ -177,7 +187,10 @@ def test_dense_slots_fail_to_tell_keys_apart_with_negligible_probability(keys: i
 
 
 def test_pairs_with_the_same_slots_are_rarest_in_large_stores() -> None:
-    pairs = [keys * (keys - 1) / 2 / float(Layout.of(keys).third) ** 3 for keys in (600, 2048, 1 << 14, 1 << 18, 3 << 20)]
+    pairs = [
+        keys * (keys - 1) / 2 / float(Layout.of(keys).third) ** 3
+        for keys in (600, 2048, 1 << 14, 1 << 18, 3 << 20)
+    ]
     assert pairs == sorted(pairs, reverse=True)
     assert pairs[0] < 0.0033
 
@@ -188,7 +201,9 @@ def test_pairs_with_the_same_slots_are_rarest_in_large_stores() -> None:
 )
 def test_peeling_stops_early_with_negligible_probability_by_the_fit_of_the_paper(keys: int) -> None:
     weight = log2(3)
-    slope = 2 ** (0.555 * log2(keys) + 0.093 * weight**3 - 1.01 * weight**2 + 2.925 * weight - 0.133)
+    slope = 2 ** (
+        0.555 * log2(keys) + 0.093 * weight**3 - 1.01 * weight**2 + 2.925 * weight - 0.133
+    )
     assert slope * (Layout.of(keys).sparse / keys - 1.223) - 9.2 > 64
 
 

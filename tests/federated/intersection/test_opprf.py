@@ -98,7 +98,11 @@ class Run:
             entries = await follow_opprf(session, self.sets[session.party], "bank", terms, "opprf")
             self.entries[session.party] = entries
             for number, size in enumerate(words):
-                values = noise(len(entries.row), number, size) if program is None else program(entries, size)
+                values = (
+                    noise(len(entries.row), number, size)
+                    if program is None
+                    else program(entries, size)
+                )
                 self.sent[session.party].append(values)
                 await entries.send(values)
 
@@ -126,14 +130,22 @@ class Run:
             self.sets[name].tolist(),
             self.sent[name][number].tolist(),
         )
-        identifier_of_bin = {place: self.leader[row] for place, row in enumerate(self.row_of_bin.tolist()) if row >= 0}
+        identifier_of_bin = {
+            place: self.leader[row]
+            for place, row in enumerate(self.row_of_bin.tolist())
+            if row >= 0
+        }
         plain = {
             (place, ids[row]): values[entry]
             for entry, (place, row) in enumerate(
                 zip(entries.bin.tolist(), entries.row.tolist(), strict=True),
             )
         }
-        return {place: plain[place, identifier] for place, identifier in identifier_of_bin.items() if (place, identifier) in plain}
+        return {
+            place: plain[place, identifier]
+            for place, identifier in identifier_of_bin.items()
+            if (place, identifier) in plain
+        }
 
     def agrees(self, name: str, number: int = 0) -> int:
         """How many bins hold what the dictionary does, all of those it knows; no word that was sent
@@ -231,7 +243,11 @@ def test_a_wire_that_holds_one_frame_is_enough(monkeypatch: pytest.MonkeyPatch) 
 def tables(recorder: Recorder) -> list[Any]:
     """The tables on a wire, each piece apart."""
     messages = [decode("tax", memoryview(frame))[1] for frame in recorder.frames]
-    return [message.array("words", "uint64", [None, None]) for message in messages if message.kind == "intersection/table"]
+    return [
+        message.array("words", "uint64", [None, None])
+        for message in messages
+        if message.kind == "intersection/table"
+    ]
 
 
 FOLLOWERS = {
@@ -340,7 +356,11 @@ def test_a_follower_cannot_tell_full_bins_from_empty_ones() -> None:
         seeds={"bank": b"\1" * 32, "tax": b"\2" * 32},
     )["bank"]
     messages = [decode("bank", memoryview(frame))[1] for frame in recorder.frames]
-    seen.extend(message.array("rows", "uint64", [None, None]) for message in messages if message.kind == "intersection/u")
+    seen.extend(
+        message.array("rows", "uint64", [None, None])
+        for message in messages
+        if message.kind == "intersection/u"
+    )
     full = placed.row_of_bin[0] >= 0
     assert 100 < full.sum() < len(full) - 100
     assert len(seen) == 2
@@ -477,5 +497,8 @@ def test_an_altered_slot_alters_those_that_name_it_and_by_that_alone() -> None:
     ids = ids_of(range(40))
     run = Run(ids, ids, tax=lie("intersection/table", flip("words", -1)))
     expected = run.expected("tax")
-    changed = {index: (run.got["tax"][0][index] ^ np.array(expected[index], np.uint64)).tolist() for index in expected}
+    changed = {
+        index: (run.got["tax"][0][index] ^ np.array(expected[index], np.uint64)).tolist()
+        for index in expected
+    }
     assert {tuple(words) for words in changed.values()} == {(0, 0, 0), (1 << 17, 0, 0)}

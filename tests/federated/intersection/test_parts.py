@@ -137,7 +137,10 @@ def test_sender_and_receiver_agree_on_the_mask_of_a_common_tag_only(suite: Suite
     receivers = function.masks(hash_inputs(640, t))
     asked = tags.copy()
     asked[1::2] ^= np.uint64(1)
-    senders = function.masks(hash_inputs(640, q) ^ (function.codes(asked) & np.concatenate([np.zeros(1, np.uint64), secret])))
+    senders = function.masks(
+        hash_inputs(640, q)
+        ^ (function.codes(asked) & np.concatenate([np.zeros(1, np.uint64), secret]))
+    )
     assert ((senders == receivers).all(axis=1) == (np.arange(64) % 2 == 0)).all()
     assert not (receivers == function.masks(hash_inputs(641, t))).any()
 

@@ -64,7 +64,9 @@ def test_unsound_parameters_are_refused(parameters: dict[str, Any], code: str) -
         INTERSECTION.check(job_of(**parameters))
 
 
-def test_an_intersection_that_nobody_learns_is_refused_by_itself_and_sent_to_the_scorecard() -> None:
+def test_an_intersection_that_nobody_learns_is_refused_by_itself_and_sent_to_the_scorecard() -> (
+    None
+):
     assert Terms.read({"reveal": "nobody"}).reveal == "nobody"
     with pytest.raises(BadInput, check=lambda error: "scorecard" in (error.hint or "")):
         INTERSECTION.check(job_of(reveal="nobody"))

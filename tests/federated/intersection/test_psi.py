@@ -104,7 +104,11 @@ def test_both_learn_it_if_both_may(method: str, suite: str) -> None:
         suite=suite,
         reveal="both",
     )
-    assert read(outcomes["bank"]) == read(outcomes["tax"]) == [code(number) for number in range(15, 20)]
+    assert (
+        read(outcomes["bank"])
+        == read(outcomes["tax"])
+        == [code(number) for number in range(15, 20)]
+    )
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -128,7 +132,9 @@ def test_an_empty_intersection_is_an_answer(method: str) -> None:
 
 
 IDS = st.sets(
-    st.binary(min_size=1, max_size=32).filter(lambda data: b"\0" not in data).map(lambda data: data.hex().encode()),
+    st.binary(min_size=1, max_size=32)
+    .filter(lambda data: b"\0" not in data)
+    .map(lambda data: data.hex().encode()),
     min_size=1,
     max_size=60,
 )
@@ -278,7 +284,9 @@ def test_a_run_that_hashes_again_gives_the_same_result(monkeypatch: pytest.Monke
     attempts = set()
     for shift in range(6):
         recorder, receivers = Recorder(), [code(number) for number in range(shift, shift + 177)]
-        assert read(run(receivers, map(code, range(100, 120)), tax=recorder.watch)["bank"]) == [code(number) for number in range(100, 120)]
+        assert read(run(receivers, map(code, range(100, 120)), tax=recorder.watch)["bank"]) == [
+            code(number) for number in range(100, 120)
+        ]
         attempts.update(frame[-1:] for frame in recorder.frames if b'"intersection/bins"' in frame)
     assert attempts > {b"0"}
 

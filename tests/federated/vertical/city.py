@@ -1,4 +1,6 @@
-"""A bank and up to three departments with made-up people, whose outcome depends on all of their columns."""
+"""A bank and up to three departments with made-up people, whose outcome depends on all of their
+columns.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,43 @@ from federated.session import Session
 from federated.vertical.protocol import SCORECARD
 
 DEPARTMENTS = {"tax": ("records", "expenses"), "estate": ("home", "assets"), "social": ("age",)}
-PARAMETERS: dict[str, Any] = {"label": "status", "bad": "bad", "good": "good", "min_rows": 20, "bins": 5, "iterations": 12}
+PARAMETERS: dict[str, Any] = {
+    "label": "status",
+    "bad": "bad",
+    "good": "good",
+    "min_rows": 20,
+    "bins": 5,
+    "iterations": 12,
+}
 
 
 def people(seed: int = 7, count: int = 600) -> dict[str, Table]:
-    """Each party's rows, in an order of its own; the departments hold some people more, and the bank some more."""
+    """Each party's rows, in an order of its own; the departments hold some people more, and the
+    bank some more.
+    """
     numbers = np.random.default_rng(seed)
-    records, expenses = numbers.choice(["yes", "no"], count, p=[0.3, 0.7]).astype(object), numbers.normal(50, 15, count)
-    home, assets = numbers.choice(["own", "rent", "kin"], count).astype(object), numbers.lognormal(3, 1, count)
-    age, income, debt = numbers.uniform(20, 70, count), numbers.normal(100, 30, count), numbers.normal(20, 8, count)
+    records, expenses = (
+        numbers.choice(["yes", "no"], count, p=[0.3, 0.7]).astype(object),
+        numbers.normal(50, 15, count),
+    )
+    home, assets = (
+        numbers.choice(["own", "rent", "kin"], count).astype(object),
+        numbers.lognormal(3, 1, count),
+    )
+    age, income, debt = (
+        numbers.uniform(20, 70, count),
+        numbers.normal(100, 30, count),
+        numbers.normal(20, 8, count),
+    )
     assets[numbers.random(count) < 0.1] = np.nan
-    log_odds = 2 * (records == "yes") + 0.03 * (expenses - 50) + (home == "rent") - 0.03 * (age - 45) - 0.02 * (income - 100) - 1
+    log_odds = (
+        2 * (records == "yes")
+        + 0.03 * (expenses - 50)
+        + (home == "rent")
+        - 0.03 * (age - 45)
+        - 0.02 * (income - 100)
+        - 1
+    )
     bad = numbers.random(count) < 1 / (1 + np.exp(-log_odds))
     columns: dict[str, Any] = {
         "records": records,
@@ -45,7 +73,9 @@ def people(seed: int = 7, count: int = 600) -> dict[str, Table]:
     held = {**DEPARTMENTS, "bank": ("income", "debt", "status", "late")}
     made = {}
     for place, (party, names) in enumerate(held.items()):
-        rows = np.random.default_rng(seed + place).permutation(np.arange(8 * place, count - 8 * (3 - place)))
+        rows = np.random.default_rng(seed + place).permutation(
+            np.arange(8 * place, count - 8 * (3 - place))
+        )
         made[party] = Table(ids[rows], {name: columns[name][rows] for name in names})
     return made
 
@@ -58,11 +88,21 @@ def common_ids(tables: Mapping[str, Table]) -> set[bytes]:
 def scorecard_of(departments: int = 3, **parameters: Any) -> Job:
     """A training with the first so many departments."""
     names = list(DEPARTMENTS)[:departments]
-    parties: dict[str, Any] = {name: {"role": "features", "source": "rows", "columns": list(DEPARTMENTS[name])} for name in names}
-    own = ["income", "debt", "status"] + (["late"] if parameters.get("test_column") == "late" else [])
+    parties: dict[str, Any] = {
+        name: {"role": "features", "source": "rows", "columns": list(DEPARTMENTS[name])}
+        for name in names
+    }
+    own = ["income", "debt", "status"] + (
+        ["late"] if parameters.get("test_column") == "late" else []
+    )
     parties["bank"] = {"role": "label", "source": "rows", "columns": own}
     parties["dealer"] = {"role": "dealer"}
-    spec = {"job": "credit", "protocol": "scorecard", "purpose": "credit-assessment", "parties": parties}
+    spec = {
+        "job": "credit",
+        "protocol": "scorecard",
+        "purpose": "credit-assessment",
+        "parties": parties,
+    }
     return Job.from_json({**spec, "parameters": {**PARAMETERS, **parameters}})
 
 
@@ -81,7 +121,9 @@ class Recorder:
 
 @dataclass
 class Line:
-    """What is done to the messages a party sends: ``act`` on the message of this number, or on the first of this kind."""
+    """What is done to the messages a party sends: ``act`` on the message of this number, or on the
+    first of this kind.
+    """
 
     act: Callable[[str, dict[str, Any]], Any]
     at: int = -1
@@ -111,7 +153,9 @@ class Run:
     def outcomes(self) -> dict[str, JobResult]:
         """The outcomes by party; the first error that is not about another's is raised."""
         self.protocol.check(self.job)
-        seeds = {name: bytes([self.seed, place]) * 16 for place, name in enumerate(self.job.parties)}
+        seeds = {
+            name: bytes([self.seed, place]) * 16 for place, name in enumerate(self.job.parties)
+        }
         ended = run_local({name: self._role(name) for name in self.job.parties}, seeds=seeds)
         errors = [error for error in ended.values() if isinstance(error, QiaolianError)]
         if errors:

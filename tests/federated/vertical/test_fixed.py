@@ -1,4 +1,6 @@
-"""Fixed point in a ring: exact truncation for any number of parties, and why neither more bits nor the known local truncation will do."""
+"""Fixed point in a ring: exact truncation for any number of parties, and why neither more bits nor
+the known local truncation will do.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,25 @@ def ours(value: Ring64, bits: int, parties: int = 2, seed: int = 0) -> Ring64:
     """The value divided by 2**bits by the parties' shares, put together again."""
     numbers = np.random.default_rng(seed)
     mask = numbers.integers(0, 2**64, len(value), np.uint64)
-    dealt = [shared(value, parties, numbers) for value in (mask, mask >> np.uint64(bits), mask >> np.uint64(63))]
+    dealt = [
+        shared(value, parties, numbers)
+        for value in (mask, mask >> np.uint64(bits), mask >> np.uint64(63))
+    ]
     shifts = [Shift(*shares) for shares in zip(*dealt, strict=True)]
     held = list(zip(shared(value, parties, numbers), shifts, strict=True))
-    opened = sum((masked_share(share, shift, adds_public=not place) for place, (share, shift) in enumerate(held)), np.zeros(len(value), np.uint64))
+    opened = sum(
+        (
+            masked_share(share, shift, adds_public=not place)
+            for place, (share, shift) in enumerate(held)
+        ),
+        np.zeros(len(value), np.uint64),
+    )
     return sum(
-        (truncated_share(opened, shift, bits, adds_public=not place) for place, (_, shift) in enumerate(held)), np.zeros(len(value), np.uint64)
+        (
+            truncated_share(opened, shift, bits, adds_public=not place)
+            for place, (_, shift) in enumerate(held)
+        ),
+        np.zeros(len(value), np.uint64),
     )
 
 
@@ -59,7 +74,7 @@ def local(value: Ring64, bits: int, seed: int = 0) -> Ring64:
     return (adds_public >> np.uint64(bits)) - ((np.uint64(0) - second) >> np.uint64(bits))
 
 
-# --- Truncation -----------------------------------------------------------------------------------------------------------------------
+# --- Truncation -----------------------------------------------------------------------------------
 
 
 @given(
@@ -68,9 +83,13 @@ def local(value: Ring64, bits: int, seed: int = 0) -> Ring64:
     st.integers(2, MAX_PARTIES),
     st.integers(0, 2**32),
 )
-def test_ours_is_right_to_one_unit_for_every_value_and_any_number_of_parties(values: list[int], bits: int, parties: int, seed: int) -> None:
+def test_ours_is_right_to_one_unit_for_every_value_and_any_number_of_parties(
+    values: list[int], bits: int, parties: int, seed: int
+) -> None:
     found = ours(ring(values), bits, parties, seed).view(np.int64).tolist()
-    assert all(abs(result - (value >> bits)) <= 1 for result, value in zip(found, values, strict=True))
+    assert all(
+        abs(result - (value >> bits)) <= 1 for result, value in zip(found, values, strict=True)
+    )
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
@@ -88,7 +107,7 @@ def test_the_local_one_loses_everything_as_often_as_a_value_is_large(size: int) 
     assert (np.abs(ours(values, bits).view(np.int64) - 2 ** (size - bits)) <= 1).all()
 
 
-# --- Training -------------------------------------------------------------------------------------------------------------------------
+# --- Training -------------------------------------------------------------------------------------
 
 
 def sample(rows: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -96,11 +115,21 @@ def sample(rows: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     numbers = np.random.default_rng(5)
     columns = numbers.normal(size=(rows, 4))
     columns = (columns - columns.mean(0)) / columns.std(0)
-    return columns, numbers.random(rows) < 1 / (1 + np.exp(-(columns @ np.array([1.0, -0.8, 0.5, 0.3]))))
+    return columns, numbers.random(rows) < 1 / (
+        1 + np.exp(-(columns @ np.array([1.0, -0.8, 0.5, 0.3])))
+    )
 
 
-def train(columns: NDArray[np.float64], bad: NDArray[np.bool_], fraction: int, truncate: Truncation, steps: int = 20) -> NDArray[np.float64]:
-    """The training's arithmetic in the ring, with a truncation and a number of fraction bits to choose."""
+def train(
+    columns: NDArray[np.float64],
+    bad: NDArray[np.bool_],
+    fraction: int,
+    truncate: Truncation,
+    steps: int = 20,
+) -> NDArray[np.float64]:
+    """The training's arithmetic in the ring, with a truncation and a number of fraction bits to
+    choose.
+    """
     rows, error_fraction = len(columns), ERROR_FRACTION + fraction - FRACTION
     bits = shift_bits(rows, 2) + fraction - FRACTION
     held, weights = encode(columns, fraction), np.zeros(columns.shape[1], np.uint64)
@@ -113,7 +142,9 @@ def train(columns: NDArray[np.float64], bad: NDArray[np.bool_], fraction: int, t
     return decode(weights, fraction)
 
 
-def auc(columns: NDArray[np.float64], bad: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
+def auc(
+    columns: NDArray[np.float64], bad: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> float:
     return float(roc_auc_score(bad, columns @ weights))
 
 
@@ -123,8 +154,25 @@ def test_at_20_bits_the_local_truncation_collapses_and_ours_at_14_has_the_margin
     best = auc(columns, bad, np.array([1.0, -0.8, 0.5, 0.3]))
     collapsed, kept = [], []
     for seed in range(3):  # how far one run collapses is chance; ours holds in each
-        collapsed.append(auc(columns, bad, train(columns, bad, 20, lambda value, bits, seed=seed: local(value, bits, seed))))
-        kept.append(auc(columns, bad, train(columns, bad, FRACTION, lambda value, bits, seed=seed: ours(value, bits, seed=seed))))
+        collapsed.append(
+            auc(
+                columns,
+                bad,
+                train(columns, bad, 20, lambda value, bits, seed=seed: local(value, bits, seed)),
+            )
+        )
+        kept.append(
+            auc(
+                columns,
+                bad,
+                train(
+                    columns,
+                    bad,
+                    FRACTION,
+                    lambda value, bits, seed=seed: ours(value, bits, seed=seed),
+                ),
+            )
+        )
     assert np.mean(collapsed) < best - 0.02
     assert min(kept) > best - 0.005
     assert ring_bits_needed(rows, 2) <= VALUE_BITS < ring_bits_needed(rows, 2, fraction=20)
@@ -137,7 +185,8 @@ def test_every_training_up_to_131072_rows_fits(rows: int, parties: int) -> None:
 
 @pytest.mark.parametrize("parties", range(2, MAX_PARTIES + 1))
 def test_a_step_never_overshoots(parties: int) -> None:
-    # The mean gradient's factor is above 2/parties and at most 4/parties, the inverse of the largest eigenvalue.
+    # The mean gradient's factor is above 2/parties and at most 4/parties, the inverse of the
+    # largest eigenvalue.
     for rows in (20, 999, 1024, 1025, 100_000):
         step = rows * 2.0 ** (ERROR_FRACTION - shift_bits(rows, parties))
         assert 1 / parties <= step <= 4 / parties

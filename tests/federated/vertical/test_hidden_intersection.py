@@ -1,4 +1,6 @@
-"""A scorecard trained over a hidden intersection: its results, what each party receives, and that nothing that anybody has names a common row."""
+"""A scorecard trained over a hidden intersection: its results, what each party receives, and that
+nothing that anybody has names a common row.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,17 @@ from federated.vertical import hidden_intersection
 from federated.vertical.plan import read_plan
 from federated.vertical.points import ScorecardPart
 from federated.vertical.score_histogram import BUCKETS_PER_UNIT
-from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
+from tests.federated.vertical.city import (
+    DEPARTMENTS,
+    Line,
+    Recorder,
+    Run,
+    common_ids,
+    cut_off,
+    people,
+    refused,
+    scorecard_of,
+)
 
 NOBODY = {"reveal": "nobody", "pad_to": 64}
 TABLES = people(count=1200)
@@ -39,7 +51,9 @@ def hidden_intersection_of(departments: int = 2, **parameters: Any) -> Job:
 
 @dataclass
 class Watched:
-    """A training with everything that its parties sent and received, and what only a test may put together: who sits where, and the words."""
+    """A training with everything that its parties sent and received, and what only a test may put
+    together: who sits where, and the words.
+    """
 
     job: Job
     outcomes: dict[str, JobResult]
@@ -50,7 +64,11 @@ class Watched:
     @property
     def test(self) -> NDArray[np.bool_]:
         """The test bins, which are announced to all parties."""
-        frame = next(frame for _, way, kind, frame in self.watch["bank"].frames if (way, kind) == ("sent", "circuit/test"))
+        frame = next(
+            frame
+            for _, way, kind, frame in self.watch["bank"].frames
+            if (way, kind) == ("sent", "circuit/test")
+        )
         return np.frombuffer(frame, np.uint8)[-len(self.opprf.row_of_bin) :] == 1
 
     @property
@@ -60,8 +78,13 @@ class Watched:
 
     def member(self, tables: Any) -> NDArray[np.bool_]:
         """Bins of common rows."""
-        common, ids = common_ids({name: tables[name] for name in (*self.job.with_role("features"), "bank")}), tables["bank"].ids
-        return np.array([place >= 0 and ids[place] in common for place in self.opprf.row_of_bin.tolist()])
+        common, ids = (
+            common_ids({name: tables[name] for name in (*self.job.with_role("features"), "bank")}),
+            tables["bank"].ids,
+        )
+        return np.array(
+            [place >= 0 and ids[place] in common for place in self.opprf.row_of_bin.tolist()]
+        )
 
 
 def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Watched:
@@ -87,7 +110,10 @@ def watched(job: Job, tables: Any, monkeypatch: pytest.MonkeyPatch, seed: int = 
     return Watched(job, outcomes, watch, receivers[0], words)
 
 
-@pytest.fixture(scope="module", params=[2, *(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 3))])
+@pytest.fixture(
+    scope="module",
+    params=[2, *(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 3))],
+)
 def trained(request: pytest.FixtureRequest) -> Watched:
     """A training with one, two and three departments."""
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -104,7 +130,9 @@ def columns_at(table: Table, names: Any, people_: list[bytes]) -> dict[str, NDAr
     return {name: table.columns[name][rows] for name in names}
 
 
-def common_people(trained: Watched, tables: Any = TABLES) -> tuple[list[bytes], NDArray[np.bool_], NDArray[np.bool_]]:
+def common_people(
+    trained: Watched, tables: Any = TABLES
+) -> tuple[list[bytes], NDArray[np.bool_], NDArray[np.bool_]]:
     """The common identifiers, which are for the test, and which are bad."""
     bins = np.flatnonzero(trained.member(tables))
     people_ = tables["bank"].ids[trained.opprf.row_of_bin[bins]].tolist()
@@ -112,12 +140,14 @@ def common_people(trained: Watched, tables: Any = TABLES) -> tuple[list[bytes], 
     return people_, trained.test[bins], bad
 
 
-# --- What comes out -------------------------------------------------------------------------------------------------------------------
+# --- What comes out -------------------------------------------------------------------------------
 
 
 def test_everybody_learns_how_many_rows_are_common(trained: Watched) -> None:
     people_, test, _ = common_people(trained)
-    assert len(people_) == len(common_ids({name: TABLES[name] for name in (*trained.job.with_role("features"), "bank")}))
+    assert len(people_) == len(
+        common_ids({name: TABLES[name] for name in (*trained.job.with_role("features"), "bank")})
+    )
     for name in trained.job.with_role("features"):
         metrics = trained.outcomes[name].metrics
         assert (metrics["rows"], metrics["training_rows"]) == (len(people_), int((~test).sum()))
@@ -127,7 +157,9 @@ def test_everybody_learns_how_many_rows_are_common(trained: Watched) -> None:
 
 @dataclass(frozen=True)
 class Pooled:
-    """The common rows in one place: all parties' evidence by the parts they keep, and the points these give."""
+    """The common rows in one place: all parties' evidence by the parts they keep, and the points
+    these give.
+    """
 
     evidence: NDArray[np.float64]
     points: NDArray[np.int64]
@@ -140,16 +172,25 @@ class Pooled:
         evidence, points = [], np.zeros(len(people_), np.int64)
         for name in (*trained.job.with_role("features"), "bank"):
             part = part_of(trained.outcomes, name)
-            held = columns_at(tables[name], [column.bins.column for column in part.columns], people_)
-            evidence += [np.append(column.woe, 0.0)[column.bins.codes(held[column.bins.column])] for column in part.columns]
+            held = columns_at(
+                tables[name], [column.bins.column for column in part.columns], people_
+            )
+            evidence += [
+                np.append(column.woe, 0.0)[column.bins.codes(held[column.bins.column])]
+                for column in part.columns
+            ]
             points += part.points_of(held, len(people_))
         return cls(np.column_stack(evidence), points, test, bad)
 
     def aucs(self) -> tuple[float, float]:
         """Of the test rows: by logistic regression in one place, and by the points."""
-        plain = LogisticRegression(C=1e6, max_iter=1000).fit(self.evidence[~self.test], self.bad[~self.test])
+        plain = LogisticRegression(C=1e6, max_iter=1000).fit(
+            self.evidence[~self.test], self.bad[~self.test]
+        )
         bad = self.bad[self.test]
-        return roc_auc_score(bad, plain.decision_function(self.evidence[self.test])), roc_auc_score(bad, -self.points[self.test])
+        return roc_auc_score(bad, plain.decision_function(self.evidence[self.test])), roc_auc_score(
+            bad, -self.points[self.test]
+        )
 
 
 def test_the_model_ranks_as_one_trained_on_the_common_rows_in_one_place(trained: Watched) -> None:
@@ -166,61 +207,100 @@ def test_the_histogram_at_the_bank_is_that_of_its_models_scores(trained: Watched
     spread, points = card["distribution"], pooled.points[pooled.test]
     assert sum(spread["bad"]) == int((pooled.bad & pooled.test).sum())
     assert sum(spread["good"]) == int((~pooled.bad & pooled.test).sum())
-    reach = scale.factor / BUCKETS_PER_UNIT + 0.5 * pooled.evidence.shape[1] + 1  # a bucket, and what rounding to whole points leaves
+    reach = (
+        scale.factor / BUCKETS_PER_UNIT + 0.5 * pooled.evidence.shape[1] + 1
+    )  # a bucket, and what rounding to whole points leaves
     assert abs(spread["edges"][0] - points.min()) < reach
     assert abs(spread["edges"][-1] - points.max()) < reach
 
 
 def with_others(count: int, expenses: float, yes: float) -> dict[str, Table]:
-    """The tax bureau holds so many more firms, of which these spend so much and that share has records."""
+    """The tax bureau holds so many more firms, of which these spend so much and that share has
+    records.
+    """
     tables, numbers = people(count=2000), np.random.default_rng(5)
     table = tables["tax"]
     ids = np.concatenate([table.ids, np.array([b"92660703%08d" % place for place in range(count)])])
-    records = np.concatenate([table.columns["records"], numbers.choice(["yes", "no"], count, p=[yes, 1 - yes]).astype(object)])
+    records = np.concatenate(
+        [
+            table.columns["records"],
+            numbers.choice(["yes", "no"], count, p=[yes, 1 - yes]).astype(object),
+        ]
+    )
     spent = np.concatenate([table.columns["expenses"], numbers.normal(expenses, 15, count)])
     return {**tables, "tax": Table(ids, {"records": records, "expenses": spent})}
 
 
 @pytest.mark.parametrize(
     ("count", "expenses", "yes"),
-    [(5000, 80, 0.3), *(pytest.param(*others, marks=pytest.mark.long) for others in ((5000, 20, 0.02), (20_000, 90, 0.01)))],
+    [
+        (5000, 80, 0.3),
+        *(
+            pytest.param(*others, marks=pytest.mark.long)
+            for others in ((5000, 20, 0.02), (20_000, 90, 0.01))
+        ),
+    ],
 )
 def test_a_department_with_many_more_rows_of_other_kinds_trains_as_good_a_model(
     monkeypatch: pytest.MonkeyPatch, count: int, expenses: float, yes: float
 ) -> None:
-    # Its columns are white over all of its rows and not over the common ones; the measured step makes up for it.
+    # Its columns are white over all of its rows and not over the common ones; the measured step
+    # makes up for it.
     tables = with_others(count, expenses, yes)
-    expected, ours = Pooled.of(watched(hidden_intersection_of(2, iterations=20), tables, monkeypatch), tables).aucs()
+    expected, ours = Pooled.of(
+        watched(hidden_intersection_of(2, iterations=20), tables, monkeypatch), tables
+    ).aucs()
     assert abs(ours - expected) < 0.01
 
 
 def test_no_file_names_a_row(trained: Watched) -> None:
     ids = {person for table in TABLES.values() for person in table.ids.tolist()}
     for name, outcome in trained.outcomes.items():
-        expected = {"bank": {"model.json", "points.csv", "card.json", "card.html"}, "dealer": set()}.get(name, {"model.json", "points.csv"})
+        expected = {
+            "bank": {"model.json", "points.csv", "card.json", "card.html"},
+            "dealer": set(),
+        }.get(name, {"model.json", "points.csv"})
         assert set(outcome.files) == expected
         assert not any(person in data for data in outcome.files.values() for person in ids)
 
 
-def test_a_departments_points_are_of_all_its_own_rows_and_the_banks_of_the_common_ones(trained: Watched) -> None:
+def test_a_departments_points_are_of_all_its_own_rows_and_the_banks_of_the_common_ones(
+    trained: Watched,
+) -> None:
     _, test, _ = common_people(trained)
     for name in trained.job.with_role("features"):
         for column in part_of(trained.outcomes, name).columns:
             assert sum(column.rows) in (
                 len(TABLES[name]),
-                len(TABLES[name]) - int((column.bins.codes(TABLES[name].columns[column.bins.column]) < 0).sum()),
+                len(TABLES[name])
+                - int((column.bins.codes(TABLES[name].columns[column.bins.column]) < 0).sum()),
             )
-    assert all(sum(column.rows) == int((~test).sum()) for column in part_of(trained.outcomes, "bank").columns)
+    assert all(
+        sum(column.rows) == int((~test).sum())
+        for column in part_of(trained.outcomes, "bank").columns
+    )
 
 
 def test_the_bank_weighs_the_departments_bins_by_the_common_rows(trained: Watched) -> None:
     people_, test, bad = common_people(trained)
     for name in trained.job.with_role("features"):
         for column in part_of(trained.outcomes, name).columns:
-            codes = column.bins.codes(columns_at(TABLES[name], [column.bins.column], people_)[column.bins.column])[~test]
-            rows, bads = (np.bincount(codes[which], minlength=len(column.rows)) for which in (codes >= 0, (codes >= 0) & bad[~test]))
-            layout = hidden_intersection.Layout(len(column.bins.edges) + 1 if column.bins.numeric else 0, tuple(rows.tolist()))
-            assert column.woe == hidden_intersection.Evidence.of(layout, bads.tolist(), min_cases=10).rounded().woe
+            codes = column.bins.codes(
+                columns_at(TABLES[name], [column.bins.column], people_)[column.bins.column]
+            )[~test]
+            rows, bads = (
+                np.bincount(codes[which], minlength=len(column.rows))
+                for which in (codes >= 0, (codes >= 0) & bad[~test])
+            )
+            layout = hidden_intersection.Layout(
+                len(column.bins.edges) + 1 if column.bins.numeric else 0, tuple(rows.tolist())
+            )
+            assert (
+                column.woe
+                == hidden_intersection.Evidence.of(layout, bads.tolist(), min_cases=10)
+                .rounded()
+                .woe
+            )
 
 
 def test_the_same_seeds_give_the_same_files(trained: Watched) -> None:
@@ -230,15 +310,21 @@ def test_the_same_seeds_give_the_same_files(trained: Watched) -> None:
 
 def test_a_bank_without_columns_of_its_own_still_makes_a_model() -> None:
     job = hidden_intersection_of(2)
-    bare = replace(job, parties={**job.parties, "bank": replace(job.parties["bank"], columns=("status",))})
+    bare = replace(
+        job, parties={**job.parties, "bank": replace(job.parties["bank"], columns=("status",))}
+    )
     outcomes = Run(bare, SMALL).outcomes()
     assert part_of(outcomes, "bank").columns == ()
     assert outcomes["bank"].metrics["auc"] > 0.6
 
 
 def test_a_hidden_intersection_works_with_national_algorithms() -> None:
-    outcomes = Run(hidden_intersection_of(1, alignment={**NOBODY, "suite": "sm"}, iterations=2), SMALL).outcomes()
-    assert outcomes["tax"].metrics["rows"] == len(common_ids({name: SMALL[name] for name in ("tax", "bank")}))
+    outcomes = Run(
+        hidden_intersection_of(1, alignment={**NOBODY, "suite": "sm"}, iterations=2), SMALL
+    ).outcomes()
+    assert outcomes["tax"].metrics["rows"] == len(
+        common_ids({name: SMALL[name] for name in ("tax", "bank")})
+    )
 
 
 def test_the_parts_score_other_rows(trained: Watched, tmp_path: Any) -> None:
@@ -248,13 +334,30 @@ def test_the_parts_score_other_rows(trained: Watched, tmp_path: Any) -> None:
         output = tmp_path / name / "jobs" / "credit" / "1-a" / "output"
         output.mkdir(parents=True)
         (output / "model.json").write_bytes(trained.outcomes[name].files["model.json"])
-        models[name], homes[name] = digest(trained.outcomes[name].files["model.json"]), {"home": tmp_path / name}
-    parties: dict[str, Any] = {name: {"role": "features", "source": "rows", "columns": list(DEPARTMENTS[name])} for name in owners[:-1]}
+        models[name], homes[name] = (
+            digest(trained.outcomes[name].files["model.json"]),
+            {"home": tmp_path / name},
+        )
+    parties: dict[str, Any] = {
+        name: {"role": "features", "source": "rows", "columns": list(DEPARTMENTS[name])}
+        for name in owners[:-1]
+    }
     parties["bank"] = {"role": "label", "source": "rows", "columns": ["income", "debt"]}
     given = {"training": "credit", "models": models}
-    job = Job.from_json({"job": "ask", "protocol": "scoring", "purpose": "credit-assessment", "parties": parties, "parameters": given})
+    job = Job.from_json(
+        {
+            "job": "ask",
+            "protocol": "scoring",
+            "purpose": "credit-assessment",
+            "parties": parties,
+            "parameters": given,
+        }
+    )
     scored = Run(job, others, settings=homes, protocol=SCORING).outcomes()["bank"]
-    told = {row["id"].encode(): int(row["score"]) for row in csv.DictReader(io.StringIO(scored.files["scores.csv"].decode()))}
+    told = {
+        row["id"].encode(): int(row["score"])
+        for row in csv.DictReader(io.StringIO(scored.files["scores.csv"].decode()))
+    }
     assert set(told) == common_ids({name: others[name] for name in owners})
     expected = dict.fromkeys(told, 0)
     for name in owners:
@@ -269,18 +372,22 @@ def digest(data: bytes) -> str:
     return "0x" + hashlib.sha256(data).hexdigest()
 
 
-# --- Nobody learns which rows are common ----------------------------------------------------------------------------------------------
+# --- Nobody learns which rows are common ----------------------------------------------------------
 
 
 def half_common(first: int) -> dict[str, Table]:
-    """The same rows of the tax bureau, of which it names 400 as the bank names its own from ``first`` on; the others are nobody else's."""
+    """The same rows of the tax bureau, of which it names 400 as the bank names its own from
+    ``first`` on; the others are nobody else's.
+    """
     bank, tax = SMALL["bank"], SMALL["tax"]
     theirs = np.array([b"92660703%08d" % place for place in range(len(tax))])
     theirs[:400] = np.sort(bank.ids)[first : first + 400]
     return {**SMALL, "tax": Table(theirs, tax.columns)}
 
 
-def test_who_is_common_changes_no_messages_number_order_or_length(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_common_changes_no_messages_number_order_or_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen = []
     for first in (0, 150):
         run = watched(hidden_intersection_of(1, iterations=2), half_common(first), monkeypatch)
@@ -316,7 +423,9 @@ def require_uniform(data: NDArray[Any]) -> None:
     assert abs(bits.mean() - 0.5) < 5 * 0.5 / math.sqrt(len(bits))
 
 
-def test_the_words_that_the_bank_decodes_do_not_tell_whose_row_is_common(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_words_that_the_bank_decodes_do_not_tell_whose_row_is_common(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = watched(hidden_intersection_of(1, iterations=2), half_common(0), monkeypatch)
     member, full = run.member(half_common(0)), run.opprf.row_of_bin >= 0
     assert member.sum() == 400 < full.sum() < len(full)
@@ -326,11 +435,15 @@ def test_the_words_that_the_bank_decodes_do_not_tell_whose_row_is_common(monkeyp
         # Bit by bit, and word by word: no column of bits ranks common rows above others.
         for bits in np.unpackbits(words[full].view(np.uint8), axis=1).T:
             inside, outside = bits[member[full]], bits[~member[full]]
-            assert abs(inside.mean() - outside.mean()) < 6 * 0.5 * math.sqrt(1 / len(inside) + 1 / len(outside))
+            assert abs(inside.mean() - outside.mean()) < 6 * 0.5 * math.sqrt(
+                1 / len(inside) + 1 / len(outside)
+            )
         assert len(np.unique(words[:, 0])) == len(words)
 
 
-def test_whatever_is_opened_of_a_row_is_uniform_for_common_rows_as_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_is_opened_of_a_row_is_uniform_for_common_rows_as_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = watched(hidden_intersection_of(1, iterations=2), half_common(0), monkeypatch)
     member = run.member(half_common(0))[run.order]
     train = int((~run.test).sum())
@@ -346,7 +459,12 @@ def test_whatever_is_opened_of_a_row_is_uniform_for_common_rows_as_for_others(mo
                 require_uniform(body)
                 seen.add(kind)
                 continue
-            rows = train if kind in ("products/left", "vertical/angle", "vertical/error") or dtype == "uint16" else len(member)
+            rows = (
+                train
+                if kind in ("products/left", "vertical/angle", "vertical/error")
+                or dtype == "uint16"
+                else len(member)
+            )
             table = body.reshape(rows, -1)
             for which in (member[:rows], ~member[:rows]):
                 if table.shape[1]:
@@ -358,7 +476,11 @@ def test_whatever_is_opened_of_a_row_is_uniform_for_common_rows_as_for_others(mo
 def test_a_department_receives_counts_weights_and_otherwise_uniform_values() -> None:
     watch = Recorder()
     Run(hidden_intersection_of(2, iterations=2), SMALL, watch={"tax": watch}).outcomes()
-    received = {(peer, kind) for peer, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
+    received = {
+        (peer, kind)
+        for peer, way, kind, _ in watch.frames
+        if way == "received" and not kind.startswith(("intersection/", "ot/"))
+    }
     assert received == {
         ("dealer", "scorecard/seed"),
         *(("bank", f"circuit/{kind}") for kind in ("frame", "test", "and", "bits", "step")),
@@ -368,7 +490,11 @@ def test_a_department_receives_counts_weights_and_otherwise_uniform_values() -> 
         ("bank", "scorecard/evidence"),
         ("bank", "scorecard/model"),
         *(("bank", f"vertical/{kind}") for kind in ("columns", "angle", "error")),
-        *((peer, f"vertical/{kind}") for peer in ("bank", "estate") for kind in ("step-weights", "shift", "weights")),
+        *(
+            (peer, f"vertical/{kind}")
+            for peer in ("bank", "estate")
+            for kind in ("step-weights", "shift", "weights")
+        ),
         *((peer, "scores/weights") for peer in ("bank", "estate")),
         ("bank", "scores/place"),
     }
@@ -382,17 +508,23 @@ def test_no_recording_holds_an_identifier(trained: Watched) -> None:
 
 def test_two_trainings_that_differ_by_one_identifier_tell_whether_it_is_common() -> None:
     # The leak that the page names, carried out: the number of common rows is exact.
-    job, table, bank = hidden_intersection_of(1, iterations=1), SMALL["tax"], set(SMALL["bank"].ids.tolist())
+    job, table, bank = (
+        hidden_intersection_of(1, iterations=1),
+        SMALL["tax"],
+        set(SMALL["bank"].ids.tolist()),
+    )
     theirs = np.array([person in bank for person in table.ids.tolist()])
     common, other = int(np.flatnonzero(theirs)[0]), int(np.flatnonzero(~theirs)[0])
     whole, less, same = (
-        Run(job, {**SMALL, "tax": table.take(np.setdiff1d(np.arange(len(table)), left_out))}).outcomes()["tax"].metrics["rows"]
+        Run(job, {**SMALL, "tax": table.take(np.setdiff1d(np.arange(len(table)), left_out))})
+        .outcomes()["tax"]
+        .metrics["rows"]
         for left_out in ([], [common], [other])
     )
     assert (whole - less, whole - same) == (1, 0)
 
 
-# --- What is refused ------------------------------------------------------------------------------------------------------------------
+# --- What is refused ------------------------------------------------------------------------------
 
 
 def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Table]:
@@ -410,21 +542,41 @@ def few_common(count: int) -> dict[str, Table]:
 
 def written_after_the_fact() -> dict[str, Table]:
     """Two columns of the bank and one of the tax bureau repeat the label, each but for other rows."""
-    bad = dict(zip(SMALL["bank"].ids.tolist(), SMALL["bank"].columns["status"] == "bad", strict=True))
+    bad = dict(
+        zip(SMALL["bank"].ids.tolist(), SMALL["bank"].columns["status"] == "bad", strict=True)
+    )
     tables = dict(SMALL)
-    for place, (party, name) in enumerate((("bank", "income"), ("bank", "debt"), ("tax", "expenses"))):
-        told = [bad.get(person, False) != (int(person[-3:]) % 10 == place) for person in SMALL[party].ids.tolist()]
-        tables[party] = Table(tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)})
+    for place, (party, name) in enumerate(
+        (("bank", "income"), ("bank", "debt"), ("tax", "expenses"))
+    ):
+        told = [
+            bad.get(person, False) != (int(person[-3:]) % 10 == place)
+            for person in SMALL[party].ids.tolist()
+        ]
+        tables[party] = Table(
+            tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)}
+        )
     return tables
 
 
 def unlike() -> dict[str, Table]:
-    """The tax bureau has fifty times as many firms, and one in two of the common ones is of a kind that is rare among them."""
+    """The tax bureau has fifty times as many firms, and one in two of the common ones is of a kind
+    that is rare among them.
+    """
     table, common = SMALL["tax"], common_ids(SMALL)
-    ids = np.concatenate([table.ids, np.array([b"92660703%08d" % place for place in range(30_000)])])
-    rare = np.array([person in common and int(person[-2:]) % 2 == 0 for person in table.ids.tolist()], object)
-    more = {name: np.concatenate([column, np.resize(column, 30_000)]) for name, column in table.columns.items()}
-    more["records"] = np.array(["yes" if rare_row else "no" for rare_row in [*rare, *[False] * 30_000]], object)
+    ids = np.concatenate(
+        [table.ids, np.array([b"92660703%08d" % place for place in range(30_000)])]
+    )
+    rare = np.array(
+        [person in common and int(person[-2:]) % 2 == 0 for person in table.ids.tolist()], object
+    )
+    more = {
+        name: np.concatenate([column, np.resize(column, 30_000)])
+        for name, column in table.columns.items()
+    }
+    more["records"] = np.array(
+        ["yes" if rare_row else "no" for rare_row in [*rare, *[False] * 30_000]], object
+    )
     return {**SMALL, "tax": Table(ids, more)}
 
 
@@ -433,12 +585,42 @@ def unlike() -> dict[str, Table]:
     [
         (few_common(0), "intersection_empty", Conflict),
         (few_common(40), "too_few_rows", BadInput),
-        (altered("bank", "status", lambda column: np.full(len(column), "good", object)), "one_class", BadInput),
-        (altered("bank", "status", lambda column: np.full(len(column), "bad", object)), "one_class", BadInput),
-        (altered("bank", "status", lambda column: np.where(np.arange(len(column)) == 3, None, column)), "label_not_binary", BadInput),
-        (altered("bank", "income", lambda column: np.ones(len(column))), "column_constant", BadInput),
-        (altered("tax", "records", lambda column: np.full(len(column), "no", object)), "column_constant", BadInput),
-        (altered("tax", "expenses", lambda column: np.where(np.arange(len(column)) == 3, np.inf, column)), "column_malformed", BadInput),
+        (
+            altered("bank", "status", lambda column: np.full(len(column), "good", object)),
+            "one_class",
+            BadInput,
+        ),
+        (
+            altered("bank", "status", lambda column: np.full(len(column), "bad", object)),
+            "one_class",
+            BadInput,
+        ),
+        (
+            altered(
+                "bank", "status", lambda column: np.where(np.arange(len(column)) == 3, None, column)
+            ),
+            "label_not_binary",
+            BadInput,
+        ),
+        (
+            altered("bank", "income", lambda column: np.ones(len(column))),
+            "column_constant",
+            BadInput,
+        ),
+        (
+            altered("tax", "records", lambda column: np.full(len(column), "no", object)),
+            "column_constant",
+            BadInput,
+        ),
+        (
+            altered(
+                "tax",
+                "expenses",
+                lambda column: np.where(np.arange(len(column)) == 3, np.inf, column),
+            ),
+            "column_malformed",
+            BadInput,
+        ),
         (written_after_the_fact(), "label_separated", BadInput),
         (unlike(), "rows_unlike", BadInput),
         ({**SMALL, "tax": SMALL["tax"].take(np.array([*range(100), 1]))}, "ids_repeat", BadInput),
@@ -455,7 +637,14 @@ def test_a_test_column_would_tell_which_rows_are_common_and_is_refused() -> None
         read_plan(hidden_intersection_of(1, test_column="late"))
 
 
-@pytest.mark.parametrize("alignment", [{"reveal": "nobody", "method": "ecdh"}, {"reveal": "both"}, {"reveal": "size", "method": "ecdh"}])
+@pytest.mark.parametrize(
+    "alignment",
+    [
+        {"reveal": "nobody", "method": "ecdh"},
+        {"reveal": "both"},
+        {"reveal": "size", "method": "ecdh"},
+    ],
+)
 def test_other_ways_of_telling_nobody_or_more_are_refused(alignment: dict[str, Any]) -> None:
     with refused("reveal_not_offered"):
         read_plan(scorecard_of(1, alignment=alignment))
@@ -464,12 +653,16 @@ def test_other_ways_of_telling_nobody_or_more_are_refused(alignment: dict[str, A
 def test_scoring_names_rows_and_so_takes_no_alignment_that_nobody_learns() -> None:
     job = hidden_intersection_of(1)
     parties = {name: party for name, party in job.parties.items() if party.role != "dealer"}
-    given = {"training": "credit", "models": dict.fromkeys(parties, "0x" + "00" * 32), "alignment": NOBODY}
+    given = {
+        "training": "credit",
+        "models": dict.fromkeys(parties, "0x" + "00" * 32),
+        "alignment": NOBODY,
+    }
     with refused("reveal_not_offered"):
         SCORING.check(replace(job, protocol="scoring", parties=parties, parameters=given))
 
 
-# --- Peers that die or lie ------------------------------------------------------------------------------------------------------------
+# --- Peers that die or lie ------------------------------------------------------------------------
 
 
 def kinds_sent(sender: str) -> list[str]:
@@ -489,7 +682,11 @@ def test_a_peer_that_dies_at_any_stage_ends_the_run_at_all(sender: str, step: in
     assert len(kinds) > 15
     for kind in kinds[::step]:
         with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
-            Run(hidden_intersection_of(1, iterations=1), SMALL, lines={sender: Line(cut_off, kind=kind)}).outcomes()
+            Run(
+                hidden_intersection_of(1, iterations=1),
+                SMALL,
+                lines={sender: Line(cut_off, kind=kind)},
+            ).outcomes()
 
 
 @STEPS
@@ -510,7 +707,11 @@ def test_an_array_of_another_length_is_found_at_every_stage(sender: str, step: i
             fields[name] = fields[name].reshape(-1)[:-1]
 
         with refused("message_malformed", PeerFault):
-            Run(hidden_intersection_of(1, iterations=1), SMALL, lines={sender: Line(shorten, kind=kind)}).outcomes()
+            Run(
+                hidden_intersection_of(1, iterations=1),
+                SMALL,
+                lines={sender: Line(shorten, kind=kind)},
+            ).outcomes()
 
 
 def assign(name: str, value: Any) -> Callable[[str, dict[str, Any]], None]:
@@ -518,7 +719,9 @@ def assign(name: str, value: Any) -> Callable[[str, dict[str, Any]], None]:
 
 
 def add(amount: Any) -> Callable[[str, dict[str, Any]], None]:
-    return lambda _kind, fields: fields.update({"words": fields["words"] + fields["words"].dtype.type(amount)})
+    return lambda _kind, fields: fields.update(
+        {"words": fields["words"] + fields["words"].dtype.type(amount)}
+    )
 
 
 LIES = [
@@ -526,11 +729,26 @@ LIES = [
     ("bank", "circuit/frame", assign("rows", 100), "message_malformed"),
     ("bank", "circuit/frame", assign("train", 0), "message_malformed"),
     ("bank", "circuit/frame", assign("bins", {"tax": 5}), "message_malformed"),
-    ("bank", "circuit/frame", assign("bins", {"tax": 10**9, "estate": 5, "bank": 5}), "message_malformed"),
-    ("bank", "circuit/test", lambda _kind, fields: fields.update({"words": fields["words"] * 0}), "message_malformed"),
+    (
+        "bank",
+        "circuit/frame",
+        assign("bins", {"tax": 10**9, "estate": 5, "bank": 5}),
+        "message_malformed",
+    ),
+    (
+        "bank",
+        "circuit/test",
+        lambda _kind, fields: fields.update({"words": fields["words"] * 0}),
+        "message_malformed",
+    ),
     ("bank", "curvature/scale", assign("bits", 64), "message_malformed"),
     ("bank", "circuit/step", assign("bits", 63), "message_malformed"),
-    ("bank", "scorecard/evidence", lambda _kind, fields: fields.update({"words": fields["words"] * np.nan}), "message_malformed"),
+    (
+        "bank",
+        "scorecard/evidence",
+        lambda _kind, fields: fields.update({"words": fields["words"] * np.nan}),
+        "message_malformed",
+    ),
     ("bank", "scorecard/model", assign("model", "x" * 33), "message_malformed"),
     ("tax", "circuit/bins", assign("bins", np.array([5, 99], np.int64)), "message_malformed"),
     ("tax", "circuit/bins", assign("ordered", np.array([5, 99], np.int64)), "message_malformed"),
@@ -544,4 +762,6 @@ LIES = [
 @pytest.mark.parametrize(("sender", "kind", "change", "code"), LIES)
 def test_a_peer_that_lies_is_found(sender: str, kind: str, change: Any, code: str) -> None:
     with refused(code, PeerFault):
-        Run(hidden_intersection_of(2, iterations=2), SMALL, lines={sender: Line(change, kind=kind)}).outcomes()
+        Run(
+            hidden_intersection_of(2, iterations=2), SMALL, lines={sender: Line(change, kind=kind)}
+        ).outcomes()

@@ -17,7 +17,12 @@ from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import preprocessing
 from federated.vertical.correlated_randomness import PartyRandomness
-from federated.vertical.fixed_point import ERROR_FRACTION, FRACTION, MAX_SHIFT_BITS, shift_bits_for_eigenvalue
+from federated.vertical.fixed_point import (
+    ERROR_FRACTION,
+    FRACTION,
+    MAX_SHIFT_BITS,
+    shift_bits_for_eigenvalue,
+)
 from federated.vertical.hidden_intersection import MAX_EIGENVALUE_PER_ROW
 from federated.vertical.masked_sums import PairwiseMask
 from federated.vertical.plan import ScorecardPlan, read_plan
@@ -80,7 +85,10 @@ def test_more_rows_than_the_page_says_are_refused(departments: int, most: int) -
     _, sides = read_plan(scorecard_of(departments))
     assert sides.shape(most).rows == most
     assert f"{most:,}" in PAGE
-    with pytest.raises(BadInput, check=lambda error: error.code == "too_many_rows" and str(most) in (error.hint or "")):
+    with pytest.raises(
+        BadInput,
+        check=lambda error: error.code == "too_many_rows" and str(most) in (error.hint or ""),
+    ):
         sides.shape(most + 1)
 
 
@@ -92,7 +100,7 @@ def test_the_specifications_on_the_page_are_accepted() -> None:
         assert protocol_of(job).name == job.protocol
 
 
-# --- Hidden intersection ----------------------------------------------------------------------------------------------------------
+# --- Hidden intersection --------------------------------------------------------------------------
 
 
 def test_the_masks_of_a_hidden_intersection_training_match_the_page() -> None:
@@ -120,7 +128,11 @@ def test_the_limits_of_a_hidden_intersection_training_match_the_page() -> None:
         "more than 2^20 rows at a party after padding",
     ):
         assert line in HIDDEN, line
-    assert shift_bits_for_eigenvalue(2.0**19) == MAX_SHIFT_BITS < shift_bits_for_eigenvalue(2.0**19 + 1)
+    assert (
+        shift_bits_for_eigenvalue(2.0**19)
+        == MAX_SHIFT_BITS
+        < shift_bits_for_eigenvalue(2.0**19 + 1)
+    )
     assert ScorecardPlan("Status", alignment={"reveal": "nobody"}).terms.max_rows == 1 << 20
 
 

@@ -1,4 +1,6 @@
-"""The parts a scorecard is made of: bins and evidence, counts under masks, whitening, the sine series, training on shares."""
+"""The parts a scorecard is made of: bins and evidence, counts under masks, whitening, the sine
+series, training on shares.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,28 @@ from federated.local import run_local
 from federated.randomness import Randomness
 from federated.session import Session
 from federated.vertical import sigmoid as series
-from federated.vertical.binning import MISSING, NO_BIN, OTHER, STEP, Bins, Evidence, Layout, bin_column
+from federated.vertical.binning import (
+    MISSING,
+    NO_BIN,
+    OTHER,
+    STEP,
+    Bins,
+    Evidence,
+    Layout,
+    bin_column,
+)
 from federated.vertical.communicator import Communicator
 from federated.vertical.counting import count_bad_rows, deal_counts, share_bin_counts
 from federated.vertical.fixed_point import shift_bits
 from federated.vertical.points import ScorecardColumn
 from federated.vertical.preprocessing import BlockShape
-from federated.vertical.training import MaskedColumns, Trainer, deal_training, own_column_masks, reveal_own_weights
+from federated.vertical.training import (
+    MaskedColumns,
+    Trainer,
+    deal_training,
+    own_column_masks,
+    reveal_own_weights,
+)
 from federated.vertical.whitening import Whitening
 
 NAN = float("nan")
@@ -35,7 +52,7 @@ def texts(*values: Any) -> NDArray[Any]:
     return np.array(values, object)
 
 
-# --- Bins -----------------------------------------------------------------------------------------------------------------------------
+# --- Bins -----------------------------------------------------------------------------------------
 
 
 def test_numbers_are_cut_at_quantiles_and_missing_ones_stand_by_themselves() -> None:
@@ -62,18 +79,39 @@ def require_full_bins(column: NDArray[Any], most: int, least: int) -> None:
         assert len(rows) <= most + 1
 
 
-@given(st.lists(st.one_of(st.integers(-50, 50).map(float), st.just(NAN)), min_size=40, max_size=200), st.integers(2, 8), st.integers(5, 30))
-def test_no_bin_of_numbers_has_fewer_rows_than_the_minimum(values: list[float], most: int, least: int) -> None:
+@given(
+    st.lists(st.one_of(st.integers(-50, 50).map(float), st.just(NAN)), min_size=40, max_size=200),
+    st.integers(2, 8),
+    st.integers(5, 30),
+)
+def test_no_bin_of_numbers_has_fewer_rows_than_the_minimum(
+    values: list[float], most: int, least: int
+) -> None:
     column = np.array(values, np.float64)
     require_full_bins(column, most, least)
 
 
-@given(st.lists(st.sampled_from(["a", "b", "c", "d", "e", None]), min_size=40, max_size=200), st.integers(2, 8), st.integers(5, 30))
-def test_no_bin_of_texts_has_fewer_rows_than_the_minimum(values: list[Any], most: int, least: int) -> None:
+@given(
+    st.lists(st.sampled_from(["a", "b", "c", "d", "e", None]), min_size=40, max_size=200),
+    st.integers(2, 8),
+    st.integers(5, 30),
+)
+def test_no_bin_of_texts_has_fewer_rows_than_the_minimum(
+    values: list[Any], most: int, least: int
+) -> None:
     require_full_bins(texts(*values), most, least)
 
 
-@pytest.mark.parametrize("column", [np.ones(50), np.full(50, NAN), texts(*["a"] * 50), texts(*[None] * 50), np.array([1.0] * 48 + [2.0, 3.0])])
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.ones(50),
+        np.full(50, NAN),
+        texts(*["a"] * 50),
+        texts(*[None] * 50),
+        np.array([1.0] * 48 + [2.0, 3.0]),
+    ],
+)
 def test_a_column_with_one_bin_is_refused(column: NDArray[Any]) -> None:
     with pytest.raises(BadInput, check=lambda error: error.code == "column_constant"):
         bin_column("x", column, max_bins=5, min_rows=10)
@@ -84,7 +122,10 @@ def test_a_column_with_one_bin_is_refused(column: NDArray[Any]) -> None:
     [
         (np.full(50, NAN), "no value in any training row"),
         (np.ones(50), "one value only"),
-        (texts(*(f"{number},000" for number in range(50))), "50 different values in 50 training rows, and at most one on 10 rows or more"),
+        (
+            texts(*(f"{number},000" for number in range(50))),
+            "50 different values in 50 training rows, and at most one on 10 rows or more",
+        ),
     ],
 )
 def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], cause: str) -> None:
@@ -95,7 +136,7 @@ def test_a_column_with_one_bin_is_refused_with_its_cause(column: NDArray[Any], c
     assert caught.value.hint
 
 
-# --- Evidence -------------------------------------------------------------------------------------------------------------------------
+# --- Evidence -------------------------------------------------------------------------------------
 
 
 def test_weights_of_evidence_by_hand() -> None:
@@ -104,15 +145,23 @@ def test_weights_of_evidence_by_hand() -> None:
     second = math.log((20.5 / 61) / (180.5 / 241))
     assert told.woe == pytest.approx((first, second))
     assert told.rounded().woe == (round(first / STEP) * STEP, round(second / STEP) * STEP)
-    assert math.isclose(told.information_value, (40.5 / 61 - 60.5 / 241) * first + (20.5 / 61 - 180.5 / 241) * second)
+    assert math.isclose(
+        told.information_value,
+        (40.5 / 61 - 60.5 / 241) * first + (20.5 / 61 - 180.5 / 241) * second,
+    )
 
 
-def test_a_bin_with_too_few_bad_rows_is_weighed_with_its_neighbour_or_with_the_largest_other() -> None:
+def test_a_bin_with_too_few_bad_rows_is_weighed_with_its_neighbour_or_with_the_largest_other() -> (
+    None
+):
     # In order: 30 of 100, 2 of 50, 30 of 60; then, in none, 3 of 40.
     told = Evidence.of(Layout(3, (100, 50, 60, 40)), [30, 2, 30, 3], min_cases=10)
     joined = Evidence.of(Layout(2, (100, 150)), [30, 35], min_cases=10)
     assert told.woe == (joined.woe[0], joined.woe[1], joined.woe[1], joined.woe[1])
-    assert Evidence.of(Layout(0, (100, 50, 40)), [50, 2, 20], min_cases=10).woe[0] == Evidence.of(Layout(0, (150, 40)), [52, 20], min_cases=10).woe[0]
+    assert (
+        Evidence.of(Layout(0, (100, 50, 40)), [50, 2, 20], min_cases=10).woe[0]
+        == Evidence.of(Layout(0, (150, 40)), [52, 20], min_cases=10).woe[0]
+    )
 
 
 def test_a_column_of_one_merged_bin_gets_weight_zero() -> None:
@@ -123,7 +172,9 @@ BINS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=2, m
 
 
 @given(BINS, st.integers(0, 8), st.integers(1, 30))
-def test_distinguished_bins_have_enough_bad_and_good_rows(cells: list[tuple[int, int]], ordered: int, least: int) -> None:
+def test_distinguished_bins_have_enough_bad_and_good_rows(
+    cells: list[tuple[int, int]], ordered: int, least: int
+) -> None:
     rows, bad = tuple(good + bads for bads, good in cells), [bads for bads, _ in cells]
     told = Evidence.of(Layout(min(ordered, len(rows)), rows), bad, min_cases=least)
     for weight in set(told.woe) if len(set(told.woe)) > 1 else ():
@@ -137,30 +188,43 @@ def test_one_row_more_or_less_rarely_changes_the_rounded_weights() -> None:
     # The difference of two nearly equal bins would be a row's label, were counts told.
     layout = Layout(2, (300, 700))
     changed = [
-        Evidence.of(layout, [bad, 150], min_cases=10).rounded().woe != Evidence.of(layout, [bad + 1, 150], min_cases=10).rounded().woe
+        Evidence.of(layout, [bad, 150], min_cases=10).rounded().woe
+        != Evidence.of(layout, [bad + 1, 150], min_cases=10).rounded().woe
         for bad in range(40, 120)
     ]
     assert sum(changed) / len(changed) < 0.5
 
 
-# --- Counts under masks ---------------------------------------------------------------------------------------------------------------
+# --- Counts under masks ---------------------------------------------------------------------------
 
 
-def counted(inside: dict[str, NDArray[np.bool_]], bad: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
+def counted(
+    inside: dict[str, NDArray[np.bool_]], bad: NDArray[np.bool_]
+) -> dict[str, NDArray[np.int64]]:
     owners = list(inside)
     seeds = {name: bytes([place + 1]) * 32 for place, name in enumerate([*owners, "bank"])}
     bins = {name: one_hot.shape[1] for name, one_hot in inside.items()}
 
     async def owner(session: Session) -> Any:
-        await share_bin_counts(session, "bank", Randomness(seeds[session.party]), inside[session.party])
+        await share_bin_counts(
+            session, "bank", Randomness(seeds[session.party]), inside[session.party]
+        )
 
     async def bank(session: Session) -> Any:
         return await count_bad_rows(session, "dealer", Randomness(seeds["bank"]), bad, bins)
 
     async def dealer(session: Session) -> Any:
-        await deal_counts(session, {name: Randomness(seed) for name, seed in seeds.items()}, "bank", len(bad), bins)
+        await deal_counts(
+            session,
+            {name: Randomness(seed) for name, seed in seeds.items()},
+            "bank",
+            len(bad),
+            bins,
+        )
 
-    found: dict[str, NDArray[np.int64]] = run_local({**dict.fromkeys(owners, owner), "bank": bank, "dealer": dealer})["bank"]
+    found: dict[str, NDArray[np.int64]] = run_local(
+        {**dict.fromkeys(owners, owner), "bank": bank, "dealer": dealer}
+    )["bank"]
     return found
 
 
@@ -181,19 +245,23 @@ def test_counts_of_more_rows_than_16_bits_hold() -> None:
     assert found["tax"].tolist() == [69_000]
 
 
-# --- Whitening ------------------------------------------------------------------------------------------------------------------------
+# --- Whitening ------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 6), st.integers(0, 2**32))
 def test_white_columns_are_uncorrelated_with_mean_square_1(width: int, seed: int) -> None:
     numbers = np.random.default_rng(seed)
-    columns = numbers.normal(size=(200, width)) @ numbers.normal(size=(width, width)) + numbers.normal(size=width)
+    columns = numbers.normal(size=(200, width)) @ numbers.normal(
+        size=(width, width)
+    ) + numbers.normal(size=width)
     whitening = Whitening.of(columns)
     whitened = whitening.transform(columns)
     assert np.allclose(whitened.T @ whitened / 200, np.eye(width), atol=1e-6)
     assert np.allclose(whitened.mean(0), 0, atol=1e-9)
     weights = numbers.normal(size=width)
-    assert np.allclose(whitened @ weights, (columns - whitening.means) @ whitening.weights(weights), atol=1e-6)
+    assert np.allclose(
+        whitened @ weights, (columns - whitening.means) @ whitening.weights(weights), atol=1e-6
+    )
 
 
 def test_a_column_that_others_make_up_gets_no_weight() -> None:
@@ -210,14 +278,16 @@ def test_no_columns_are_no_columns() -> None:
     assert Whitening.of(np.empty((10, 0))).transform(np.empty((10, 0))).shape == (10, 0)
 
 
-# --- The sine series ------------------------------------------------------------------------------------------------------------------
+# --- The sine series ------------------------------------------------------------------------------
 
 
 def test_the_coefficients_are_the_weighted_least_squares_fit() -> None:
     z = np.linspace(-10, 10, 4001)
     weight = np.sqrt(np.exp(-0.5 * (z / 2.5) ** 2) + 1e-3)
     sines = np.sin(2 * np.pi / series.PERIOD * np.outer(z, np.arange(1, series.TERMS + 1)))
-    fitted, *_ = np.linalg.lstsq(sines * weight[:, None], (1 / (1 + np.exp(-z)) - 0.5) * weight, rcond=None)
+    fitted, *_ = np.linalg.lstsq(
+        sines * weight[:, None], (1 / (1 + np.exp(-z)) - 0.5) * weight, rcond=None
+    )
     assert np.allclose(fitted, series.COEFFICIENTS, atol=1e-9)
 
 
@@ -232,27 +302,39 @@ def test_shares_of_fourier_terms_evaluate_the_series(scores: list[float], seed: 
     angles = numbers.integers(0, 1 << 16, len(scores), np.uint16)
     shares = [numbers.integers(0, 2**64, (2 * series.TERMS, len(scores)), np.uint64)]
     shares.append(series.fourier_terms(angles) - shares[0])
-    opened = (np.rint(np.array(scores) * (1 << series.STEP_BITS)).astype(np.int64).astype(np.uint16)) - angles
-    total = (series.evaluate_sigmoid(opened, shares[0]) + series.evaluate_sigmoid(opened, shares[1])).view(np.int64) / 2.0**26
+    opened = (
+        np.rint(np.array(scores) * (1 << series.STEP_BITS)).astype(np.int64).astype(np.uint16)
+    ) - angles
+    total = (
+        series.evaluate_sigmoid(opened, shares[0]) + series.evaluate_sigmoid(opened, shares[1])
+    ).view(np.int64) / 2.0**26
     assert np.allclose(total, series.sigmoid(np.array(scores)) - 0.5, atol=1e-3)
 
 
 def test_every_machine_has_the_same_fourier_terms() -> None:
-    # Shares are weighed by numbers all parties must have alike: a machine whose cosine rounds otherwise would be found here.
+    # Shares are weighed by numbers all parties must have alike: a machine whose cosine rounds
+    # otherwise would be found here.
     fourier_terms = series.fourier_terms(np.arange(1 << 16, dtype=np.uint16))
     assert hashlib.sha256(fourier_terms.tobytes()).hexdigest() == WAVES
     ones = np.ones((2 * series.TERMS, 1 << 16), np.uint64)
-    assert hashlib.sha256(series.evaluate_sigmoid(np.arange(1 << 16, dtype=np.uint16), ones).tobytes()).hexdigest() == WEIGHTS
+    assert (
+        hashlib.sha256(
+            series.evaluate_sigmoid(np.arange(1 << 16, dtype=np.uint16), ones).tobytes()
+        ).hexdigest()
+        == WEIGHTS
+    )
 
 
 WAVES = "219a5f03c837183d5584b1a5cc89e21694a34f58d265aecfe659f3c9c2eea701"
 WEIGHTS = "e1461a2bcc6d160f79efbf559b33bb9e50cf6d962fff4272eb16458e3ba9b3c6"
 
 
-# --- Training -------------------------------------------------------------------------------------------------------------------------
+# --- Training -------------------------------------------------------------------------------------
 
 
-def trained(parts: dict[str, NDArray[np.float64]], bad: NDArray[np.bool_], iterations: int = 20) -> NDArray[np.float64]:
+def trained(
+    parts: dict[str, NDArray[np.float64]], bad: NDArray[np.bool_], iterations: int = 20
+) -> NDArray[np.float64]:
     """All parties' weights; the last party has the label."""
     shape = BlockShape(len(bad), {name: columns.shape[1] for name, columns in parts.items()})
     seeds = {name: bytes([place]) * 32 for place, name in enumerate(parts)}
@@ -262,11 +344,17 @@ def trained(parts: dict[str, NDArray[np.float64]], bad: NDArray[np.bool_], itera
         communicator, seed = Communicator(session, list(parts)), Randomness(seeds[session.party])
         columns = await MaskedColumns.owned(communicator, shape, seed, parts[session.party])
         trainer = Trainer(communicator, shape, seed, "dealer", columns, bits)
-        return await reveal_own_weights(communicator, shape, await trainer.run(iterations, bad if session.party == shape.last else None))
+        return await reveal_own_weights(
+            communicator,
+            shape,
+            await trainer.run(iterations, bad if session.party == shape.last else None),
+        )
 
     async def dealer(session: Session) -> Any:
         streams = {name: Randomness(seed) for name, seed in seeds.items()}
-        await deal_training(session, streams, shape, own_column_masks(streams, shape), iterations, bits)
+        await deal_training(
+            session, streams, shape, own_column_masks(streams, shape), iterations, bits
+        )
 
     found = run_local({**dict.fromkeys(parts, party), "dealer": dealer})
     return np.concatenate([found[name] for name in parts])
@@ -285,7 +373,9 @@ def test_training_on_shares_ends_where_plain_training_ends(parties: int) -> None
     parts[last] = np.column_stack([parts[last], np.ones(rows)])
     found = trained(parts, bad)
     together = np.column_stack(list(parts.values()))
-    plain = LogisticRegression(C=1e9, fit_intercept=False, max_iter=1000).fit(together, bad).coef_[0]
+    plain = (
+        LogisticRegression(C=1e9, fit_intercept=False, max_iter=1000).fit(together, bad).coef_[0]
+    )
     assert np.corrcoef(together @ found, together @ plain)[0, 1] > 0.998
     assert np.abs(found - plain).max() < 0.25 * max(1, np.abs(plain).max())
 
@@ -297,12 +387,27 @@ def test_the_same_seeds_train_the_same_weights() -> None:
     assert (trained(parts, bad, 5) == trained(parts, bad, 5)).all()
 
 
-# --- Points ---------------------------------------------------------------------------------------------------------------------------
+# --- Points ---------------------------------------------------------------------------------------
 
 
 def test_points_of_a_column_by_hand() -> None:
     bins = Bins("home", False, values=("own", "rent"))
-    column = ScorecardColumn.of(bins, Layout(0, (10, 10)), Evidence((-1.0, 1.0), 0.3), weight=0.8, mean=0.25, factor=20 / math.log(2))
-    assert column.points == (round(0.8 * 1.25 * 20 / math.log(2)), round(-0.8 * 0.75 * 20 / math.log(2)))
+    column = ScorecardColumn.of(
+        bins,
+        Layout(0, (10, 10)),
+        Evidence((-1.0, 1.0), 0.3),
+        weight=0.8,
+        mean=0.25,
+        factor=20 / math.log(2),
+    )
+    assert column.points == (
+        round(0.8 * 1.25 * 20 / math.log(2)),
+        round(-0.8 * 0.75 * 20 / math.log(2)),
+    )
     assert column.elsewhere == round(0.8 * 0.25 * 20 / math.log(2))
-    assert column.points_of(texts("rent", "own", None, "tent")).tolist() == [column.points[1], column.points[0], column.elsewhere, column.elsewhere]
+    assert column.points_of(texts("rent", "own", None, "tent")).tolist() == [
+        column.points[1],
+        column.points[0],
+        column.elsewhere,
+        column.elsewhere,
+    ]

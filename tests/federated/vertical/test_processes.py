@@ -1,4 +1,6 @@
-"""A scorecard trained and used by daemons over TLS, and attempts that end whole at all parties or leave nothing."""
+"""A scorecard trained and used by daemons over TLS, and attempts that end whole at all parties or
+leave nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +31,38 @@ pytestmark = pytest.mark.system
 TABLES = people()
 OTHERS = people(seed=23, count=120)
 AUC = 0.777
-"""Of this training: the rows to test with are told by a column, so nothing but the last bits depends on the draw."""
+"""Of this training: the rows to test with are told by a column, so nothing but the last bits
+depends on the draw.
+"""
 NAMES = ("tax", "estate", "bank", "dealer")
 
 
 def arrow(table: Table, names: Any) -> pa.Table:
     ids = [identifier.decode() for identifier in table.ids.tolist()]
-    return pa.table({KEY: ids, **{name: pa.array(table.columns[name].tolist(), from_pandas=True) for name in names}})
+    return pa.table(
+        {
+            KEY: ids,
+            **{name: pa.array(table.columns[name].tolist(), from_pandas=True) for name in names},
+        }
+    )
 
 
 def asking_of(models: Mapping[str, str], training: str = "credit") -> Job:
-    parties: dict[str, Any] = {name: {"role": "features", "source": "asked", "columns": list(DEPARTMENTS[name])} for name in ("tax", "estate")}
+    parties: dict[str, Any] = {
+        name: {"role": "features", "source": "asked", "columns": list(DEPARTMENTS[name])}
+        for name in ("tax", "estate")
+    }
     parties["bank"] = {"role": "label", "source": "asked", "columns": ["income", "debt"]}
     given = {"training": training, "models": dict(models), "batch": 1}
-    return Job.from_json({"job": f"ask-{training}", "protocol": "scoring", "purpose": "credit-assessment", "parties": parties, "parameters": given})
+    return Job.from_json(
+        {
+            "job": f"ask-{training}",
+            "protocol": "scoring",
+            "purpose": "credit-assessment",
+            "parties": parties,
+            "parameters": given,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +72,10 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
     for name in ("tax", "estate", "bank"):
         columns = ("income", "debt") if name == "bank" else DEPARTMENTS[name]
         told = ("status", "late") if name == "bank" else ()
-        sources[name] = {"rows": arrow(TABLES[name], (*columns, *told)), "asked": arrow(OTHERS[name], columns)}
+        sources[name] = {
+            "rows": arrow(TABLES[name], (*columns, *told)),
+            "asked": arrow(OTHERS[name], columns),
+        }
     with Parties.make(tmp_path_factory.mktemp("city"), sources) as made:
         yield made
 
@@ -68,18 +91,24 @@ def receipts(city: Parties) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def answers(city: Parties, receipts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Of scoring with the models that were just made."""
-    job = asking_of({name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")})
+    job = asking_of(
+        {name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")}
+    )
     city.approve(job)
     return city.run(job)
 
 
-def test_daemons_train_a_scorecard_and_score_by_it(receipts: dict[str, Any], answers: dict[str, Any]) -> None:
+def test_daemons_train_a_scorecard_and_score_by_it(
+    receipts: dict[str, Any], answers: dict[str, Any]
+) -> None:
     assert receipts["bank"]["metrics"]["auc"] == pytest.approx(AUC, abs=0.01)
     assert {receipts[name]["attempt"] for name in NAMES} == {receipts["bank"]["attempt"]}
     with (answers["bank"]["folder"] / "output" / "scores.csv").open() as file:
         told = list(csv.DictReader(file))
     assert len(told) == answers["bank"]["metrics"]["scored"] == answers["tax"]["metrics"]["scored"]
-    assert len(told) == len(set.intersection(*(set(OTHERS[name].ids.tolist()) for name in ("tax", "estate", "bank"))))
+    assert len(told) == len(
+        set.intersection(*(set(OTHERS[name].ids.tolist()) for name in ("tax", "estate", "bank")))
+    )
 
 
 def test_a_partys_folder_holds_only_its_own_part(receipts: dict[str, Any]) -> None:
@@ -91,7 +120,9 @@ def test_a_partys_folder_holds_only_its_own_part(receipts: dict[str, Any]) -> No
     assert list((receipts["dealer"]["folder"] / "output").iterdir()) == []
 
 
-def test_every_partys_side_of_both_protocols_replays_equal(city: Parties, receipts: dict[str, Any], answers: dict[str, Any]) -> None:
+def test_every_partys_side_of_both_protocols_replays_equal(
+    city: Parties, receipts: dict[str, Any], answers: dict[str, Any]
+) -> None:
     for ended in (receipts, answers):
         for name, receipt in ended.items():
             found = city.replay(name, receipt["folder"])
@@ -100,13 +131,25 @@ def test_every_partys_side_of_both_protocols_replays_equal(city: Parties, receip
 
 
 def test_daemons_train_on_rows_that_nobody_learns_score_by_it_and_replay(city: Parties) -> None:
-    job = replace(scorecard_of(2, alignment={"reveal": "nobody"}, iterations=20), name="hidden-intersection")
+    job = replace(
+        scorecard_of(2, alignment={"reveal": "nobody"}, iterations=20), name="hidden-intersection"
+    )
     city.approve(job)
     receipts = city.run(job)
-    common = len(set.intersection(*(set(TABLES[name].ids.tolist()) for name in ("tax", "estate", "bank"))))
+    common = len(
+        set.intersection(*(set(TABLES[name].ids.tolist()) for name in ("tax", "estate", "bank")))
+    )
     assert {receipts[name]["metrics"]["rows"] for name in ("tax", "estate", "bank")} == {common}
-    assert {path.name for path in (receipts["bank"]["folder"] / "output").iterdir()} == {"model.json", "points.csv", "card.json", "card.html"}
-    asking = asking_of({name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")}, "hidden-intersection")
+    assert {path.name for path in (receipts["bank"]["folder"] / "output").iterdir()} == {
+        "model.json",
+        "points.csv",
+        "card.json",
+        "card.html",
+    }
+    asking = asking_of(
+        {name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")},
+        "hidden-intersection",
+    )
     city.approve(asking)
     answers = city.run(asking)
     assert answers["bank"]["metrics"]["scored"] > 0
@@ -115,7 +158,9 @@ def test_daemons_train_on_rows_that_nobody_learns_score_by_it_and_replay(city: P
     assert city.replay("bank", answers["bank"]["folder"])["equal"]
 
 
-def test_a_replay_of_scoring_does_not_need_the_training_any_more(city: Parties, answers: dict[str, Any], receipts: dict[str, Any]) -> None:
+def test_a_replay_of_scoring_does_not_need_the_training_any_more(
+    city: Parties, answers: dict[str, Any], receipts: dict[str, Any]
+) -> None:
     model = receipts["tax"]["folder"] / "output" / "model.json"
     data = model.read_bytes()
     model.unlink()
@@ -126,18 +171,25 @@ def test_a_replay_of_scoring_does_not_need_the_training_any_more(city: Parties, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_flipped_byte_in_a_recording_is_found(city: Parties, receipts: dict[str, Any], tmp_path: Path, name: str) -> None:
+def test_one_flipped_byte_in_a_recording_is_found(
+    city: Parties, receipts: dict[str, Any], tmp_path: Path, name: str
+) -> None:
     for at in (0.2, 0.6, 0.95):
         folder = tmp_path / f"{name}-{at}"
         shutil.copytree(receipts[name]["folder"], folder)
         data = bytearray((folder / "received").read_bytes())
         data[int(at * len(data))] ^= 1
         (folder / "received").write_bytes(data)
-        with pytest.raises(QiaolianError, check=lambda error: error.code in ("recording_altered", "recording_missing")):
+        with pytest.raises(
+            QiaolianError,
+            check=lambda error: error.code in ("recording_altered", "recording_missing"),
+        ):
             city.replay(name, folder)
 
 
-def test_a_model_that_is_not_what_the_receipt_says_is_found(city: Parties, receipts: dict[str, Any], tmp_path: Path) -> None:
+def test_a_model_that_is_not_what_the_receipt_says_is_found(
+    city: Parties, receipts: dict[str, Any], tmp_path: Path
+) -> None:
     folder = tmp_path / "altered"
     shutil.copytree(receipts["tax"]["folder"], folder)
     receipt = json.loads((folder / "receipt.json").read_text())
@@ -147,7 +199,9 @@ def test_a_model_that_is_not_what_the_receipt_says_is_found(city: Parties, recei
         city.replay("tax", folder)
 
 
-def test_a_pinned_model_of_another_digest_is_refused_by_the_daemon(city: Parties, receipts: dict[str, Any]) -> None:
+def test_a_pinned_model_of_another_digest_is_refused_by_the_daemon(
+    city: Parties, receipts: dict[str, Any]
+) -> None:
     models = {name: receipts[name]["files"]["model.json"] for name in ("tax", "estate", "bank")}
     job = asking_of({**models, "tax": "0x" + hashlib.sha256(b"another").hexdigest()})
     city.approve(job)
@@ -164,7 +218,7 @@ def test_a_column_that_a_source_has_not_is_refused(city: Parties) -> None:
         city.run(job)
 
 
-# --- Attempts -------------------------------------------------------------------------------------------------------------------------
+# --- Attempts -------------------------------------------------------------------------------------
 
 
 class BinnedColumns:
@@ -192,11 +246,15 @@ def configs(tmp_path: Path) -> dict[str, PartyConfig]:
             columns = ("income", "debt", "status") if name == "bank" else DEPARTMENTS[name]
             pa.csv.write_csv(arrow(TABLES[name], columns), tmp_path / name / "rows.csv")
             sources = {"rows": SourceEntry(path=Path("rows.csv"), key=KEY)}
-        made[name] = PartyConfig(name=name, listen=Listen(port=1), sources=sources, home=tmp_path / name)
+        made[name] = PartyConfig(
+            name=name, listen=Listen(port=1), sources=sources, home=tmp_path / name
+        )
     return made
 
 
-def attempt(configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at: int = 0) -> dict[str, Any]:
+def attempt(
+    configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at: int = 0
+) -> dict[str, Any]:
     """One attempt of all parties in this process; each one's receipt or error, with the folder."""
     wires: dict[str, dict[str, Any]] = {name: {} for name in configs}
     for place, first in enumerate(NAMES):
@@ -208,7 +266,14 @@ def attempt(configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at
     async def one(name: str) -> Any:
         config, folder = configs[name], configs[name].home / "jobs" / "credit" / f"{dying}{at}"
         try:
-            await Attempt(config, job, FolderGate(config.home / "approvals"), wires[name], folder, lambda *_: None).run()
+            await Attempt(
+                config,
+                job,
+                FolderGate(config.home / "approvals"),
+                wires[name],
+                folder,
+                lambda *_: None,
+            ).run()
             return None, folder
         except QiaolianError as error:
             return error, folder
@@ -218,7 +283,9 @@ def attempt(configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at
 
     async def all_of_them() -> dict[str, Any]:
         async with asyncio.timeout(300):
-            return dict(zip(configs, await asyncio.gather(*(one(name) for name in configs)), strict=True))
+            return dict(
+                zip(configs, await asyncio.gather(*(one(name) for name in configs)), strict=True)
+            )
 
     return asyncio.run(all_of_them())
 
@@ -233,10 +300,14 @@ def attempt(configs: Mapping[str, PartyConfig], job: Job, *, dying: str = "", at
         pytest.param(12, "nobody", marks=pytest.mark.long),
     ],
 )
-def test_an_attempt_in_which_a_party_dies_leaves_no_part_of_a_model(configs: dict[str, PartyConfig], dying: str, at: int, reveal: str) -> None:
+def test_an_attempt_in_which_a_party_dies_leaves_no_part_of_a_model(
+    configs: dict[str, PartyConfig], dying: str, at: int, reveal: str
+) -> None:
     job = scorecard_of(2, iterations=2, alignment={"reveal": reveal})
     for name in job.owners():
-        FolderGate(configs[name].home / "approvals").approve(job, uses=10, not_after=2**40, by="officer")
+        FolderGate(configs[name].home / "approvals").approve(
+            job, uses=10, not_after=2**40, by="officer"
+        )
     ended = attempt(configs, job, dying=dying, at=at)
     for error, folder in ended.values():
         assert error is not None
@@ -245,10 +316,14 @@ def test_an_attempt_in_which_a_party_dies_leaves_no_part_of_a_model(configs: dic
         assert json.loads((folder / "state.json").read_text())["state"] == "failed"
 
 
-def test_an_attempt_that_a_department_did_not_approve_reads_nothing(configs: dict[str, PartyConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_that_a_department_did_not_approve_reads_nothing(
+    configs: dict[str, PartyConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = scorecard_of(2)
     for name in ("bank", "tax"):
-        FolderGate(configs[name].home / "approvals").approve(job, uses=1, not_after=2**40, by="officer")
+        FolderGate(configs[name].home / "approvals").approve(
+            job, uses=1, not_after=2**40, by="officer"
+        )
     opened: list[Any] = []
     monkeypatch.setattr("federated.attempt.sources.read", lambda *how, **more: opened.append(how))
     ended = attempt(configs, job)

@@ -1,4 +1,6 @@
-"""The protocol ``scorecard``: results and what each party receives, bad input, peers that die or lie at every step."""
+"""The protocol ``scorecard``: results and what each party receives, bad input, peers that die or
+lie at every step.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,26 @@ from federated.job import Job, JobResult, Table
 from federated.vertical.binning import STEP
 from federated.vertical.plan import read_plan
 from federated.vertical.points import ScorecardPart
-from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
+from tests.federated.vertical.city import (
+    DEPARTMENTS,
+    Line,
+    Recorder,
+    Run,
+    common_ids,
+    cut_off,
+    people,
+    refused,
+    scorecard_of,
+)
 
 TABLES = people()
 Outcomes = dict[str, JobResult]
 
 
-@pytest.fixture(scope="module", params=[*(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 2)), 3])
+@pytest.fixture(
+    scope="module",
+    params=[*(pytest.param(departments, marks=pytest.mark.long) for departments in (1, 2)), 3],
+)
 def trained(request: pytest.FixtureRequest) -> tuple[Job, Outcomes]:
     """A training with one, two and three departments."""
     job = scorecard_of(request.param)
@@ -43,22 +58,31 @@ def scores(outcome: JobResult) -> dict[bytes, dict[str, str]]:
 
 def points_of(party: str, part: ScorecardPart) -> dict[bytes, int]:
     table = TABLES[party]
-    return dict(zip(table.ids.tolist(), part.points_of(table.columns, len(table)).tolist(), strict=True))
+    return dict(
+        zip(table.ids.tolist(), part.points_of(table.columns, len(table)).tolist(), strict=True)
+    )
 
 
-# --- What comes out -------------------------------------------------------------------------------------------------------------------
+# --- What comes out -------------------------------------------------------------------------------
 
 
-def test_the_bank_learns_the_sum_of_all_parties_points_for_every_common_row(trained: tuple[Job, Outcomes]) -> None:
+def test_the_bank_learns_the_sum_of_all_parties_points_for_every_common_row(
+    trained: tuple[Job, Outcomes],
+) -> None:
     job, outcomes = trained
     owners = [*job.with_role("features"), "bank"]
     points = [points_of(name, part_of(outcomes, name)) for name in owners]
     told = scores(outcomes["bank"])
     assert set(told) == common_ids({name: TABLES[name] for name in owners})
-    assert all(int(row["score"]) == sum(party_points[person] for party_points in points) for person, row in told.items())
+    assert all(
+        int(row["score"]) == sum(party_points[person] for party_points in points)
+        for person, row in told.items()
+    )
 
 
-def test_the_model_ranks_as_one_trained_on_all_rows_in_one_place(trained: tuple[Job, Outcomes]) -> None:
+def test_the_model_ranks_as_one_trained_on_all_rows_in_one_place(
+    trained: tuple[Job, Outcomes],
+) -> None:
     job, outcomes = trained
     told = scores(outcomes["bank"])
     evidence = pooled_evidence(job, outcomes, list(told))
@@ -76,17 +100,26 @@ def pooled_evidence(job: Job, outcomes: Outcomes, ids: list[bytes]) -> Any:
         place = {person: row for row, person in enumerate(TABLES[name].ids.tolist())}
         rows = np.array([place[person] for person in ids])
         for column in part_of(outcomes, name).columns:
-            columns.append(np.append(column.woe, 0.0)[column.bins.codes(TABLES[name].columns[column.bins.column][rows])])
+            columns.append(
+                np.append(column.woe, 0.0)[
+                    column.bins.codes(TABLES[name].columns[column.bins.column][rows])
+                ]
+            )
     return np.column_stack(columns)
 
 
 def test_more_parties_make_a_better_model() -> None:
     many = people(count=2000)
-    alone, together = (Run(scorecard_of(count, test_column="late"), many).outcomes()["bank"].metrics["auc"] for count in (1, 3))
+    alone, together = (
+        Run(scorecard_of(count, test_column="late"), many).outcomes()["bank"].metrics["auc"]
+        for count in (1, 3)
+    )
     assert together > alone + 0.01
 
 
-def test_each_party_keeps_its_own_columns_and_no_other_partys(trained: tuple[Job, Outcomes]) -> None:
+def test_each_party_keeps_its_own_columns_and_no_other_partys(
+    trained: tuple[Job, Outcomes],
+) -> None:
     job, outcomes = trained
     ids = {part_of(outcomes, name).model for name in [*job.with_role("features"), "bank"]}
     assert len(ids) == 1
@@ -95,8 +128,17 @@ def test_each_party_keeps_its_own_columns_and_no_other_partys(trained: tuple[Job
         assert [column.bins.column for column in part.columns] == list(DEPARTMENTS[name])
         assert (part.base, part.scale) == (0, None)
         assert set(outcomes[name].files) == {"model.json", "points.csv"}
-    assert [column.bins.column for column in part_of(outcomes, "bank").columns] == ["income", "debt"]
-    assert set(outcomes["bank"].files) == {"model.json", "points.csv", "scores.csv", "card.json", "card.html"}
+    assert [column.bins.column for column in part_of(outcomes, "bank").columns] == [
+        "income",
+        "debt",
+    ]
+    assert set(outcomes["bank"].files) == {
+        "model.json",
+        "points.csv",
+        "scores.csv",
+        "card.json",
+        "card.html",
+    }
     assert outcomes["dealer"].files == {}
 
 
@@ -113,14 +155,18 @@ def test_the_card_is_of_the_rows_that_were_scored(trained: tuple[Job, Outcomes])
 
 def test_the_bank_may_say_which_rows_are_for_the_test() -> None:
     outcomes = Run(scorecard_of(2, test_column="late"), TABLES).outcomes()
-    late = dict(zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["late"].tolist(), strict=True))
+    late = dict(
+        zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["late"].tolist(), strict=True)
+    )
     for person, row in scores(outcomes["bank"]).items():
         assert (row["part"] == "test") == (late[person] == 1)
 
 
 def test_a_bank_without_columns_of_its_own_still_learns_scores() -> None:
     job = scorecard_of(2)
-    bare = replace(job, parties={**job.parties, "bank": replace(job.parties["bank"], columns=("status",))})
+    bare = replace(
+        job, parties={**job.parties, "bank": replace(job.parties["bank"], columns=("status",))}
+    )
     outcomes = Run(bare, TABLES).outcomes()
     assert part_of(outcomes, "bank").columns == ()
     assert outcomes["bank"].metrics["auc"] > 0.6
@@ -133,15 +179,24 @@ def test_the_same_seeds_give_the_same_files(trained: tuple[Job, Outcomes]) -> No
 
 
 def test_points_follow_the_scale() -> None:
-    # 600 points are odds of 50 at any scale; twice the points to double, and every row is twice as far from there.
-    first, second = (scores(Run(scorecard_of(1, points_to_double=points), TABLES).outcomes()["bank"]) for points in (40, 80))
+    # 600 points are odds of 50 at any scale; twice the points to double, and every row is twice as
+    # far from there.
+    first, second = (
+        scores(Run(scorecard_of(1, points_to_double=points), TABLES).outcomes()["bank"])
+        for points in (40, 80)
+    )
     rounding = 0.5 * (2 + 2 + 1) * 3
-    assert all(abs((int(second[row]["score"]) - 600) - 2 * (int(first[row]["score"]) - 600)) <= rounding for row in first)
+    assert all(
+        abs((int(second[row]["score"]) - 600) - 2 * (int(first[row]["score"]) - 600)) <= rounding
+        for row in first
+    )
 
 
 def test_rows_may_be_aligned_with_national_algorithms() -> None:
     outcomes = Run(scorecard_of(1, alignment={"suite": "sm"}, iterations=2), TABLES).outcomes()
-    assert set(scores(outcomes["bank"])) == common_ids({name: TABLES[name] for name in ("tax", "bank")})
+    assert set(scores(outcomes["bank"])) == common_ids(
+        {name: TABLES[name] for name in ("tax", "bank")}
+    )
 
 
 def test_an_alignment_that_reveals_more_is_refused() -> None:
@@ -149,13 +204,17 @@ def test_an_alignment_that_reveals_more_is_refused() -> None:
         read_plan(scorecard_of(1, alignment={"reveal": "both"}))
 
 
-# --- What each party receives -----------------------------------------------------------------------------------------------------------------
+# --- What each party receives ---------------------------------------------------------------------
 
 
 def test_a_department_receives_rounded_weights_and_no_label() -> None:
     watch = Recorder()
     outcomes = Run(scorecard_of(2), TABLES, watch={"tax": watch}).outcomes()
-    received = {(peer, kind) for peer, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
+    received = {
+        (peer, kind)
+        for peer, way, kind, _ in watch.frames
+        if way == "received" and not kind.startswith(("intersection/", "ot/"))
+    }
     assert received == {
         ("dealer", "scorecard/seed"),
         ("bank", "scorecard/test"),
@@ -165,7 +224,12 @@ def test_a_department_receives_rounded_weights_and_no_label() -> None:
         *(
             (peer, kind)
             for peer in ("bank", "estate")
-            for kind in ("vertical/columns", "vertical/step-weights", "vertical/shift", "vertical/weights")
+            for kind in (
+                "vertical/columns",
+                "vertical/step-weights",
+                "vertical/shift",
+                "vertical/weights",
+            )
         ),
         ("bank", "vertical/angle"),
         ("bank", "vertical/error"),
@@ -184,7 +248,15 @@ def test_bins_label_columns_and_points_are_uniform_on_the_wire() -> None:
             {
                 (peer, kind): frame
                 for peer, way, kind, frame in watch["tax"].frames + watch["bank"].frames
-                if way == "sent" and kind in ("counting/bins", "counting/label", "counting/share", "vertical/columns", "points/masked")
+                if way == "sent"
+                and kind
+                in (
+                    "counting/bins",
+                    "counting/label",
+                    "counting/share",
+                    "vertical/columns",
+                    "points/masked",
+                )
             }
         )
     assert len(seen[0]) == 8
@@ -198,36 +270,53 @@ def test_bins_label_columns_and_points_are_uniform_on_the_wire() -> None:
 def test_with_one_department_the_bank_learns_its_points_and_with_two_only_their_sum() -> None:
     # The leak that the protocol's page names: a single department has nobody to hide behind.
     single = Run(scorecard_of(1), TABLES).outcomes()
-    told, own, theirs = scores(single["bank"]), *(points_of(name, part_of(single, name)) for name in ("bank", "tax"))
+    told, own, theirs = (
+        scores(single["bank"]),
+        *(points_of(name, part_of(single, name)) for name in ("bank", "tax")),
+    )
     assert all(int(row["score"]) - own[person] == theirs[person] for person, row in told.items())
 
     watch = Recorder()
     double = Run(scorecard_of(2), TABLES, watch={"bank": watch}).outcomes()
-    masked = {peer: frame for peer, way, kind, frame in watch.frames if way == "received" and kind == "points/masked"}
+    masked = {
+        peer: frame
+        for peer, way, kind, frame in watch.frames
+        if way == "received" and kind == "points/masked"
+    }
     order = list(scores(double["bank"]))
     for peer in ("tax", "estate"):
         shown = np.frombuffer(masked[peer], np.uint32, offset=len(masked[peer]) - 4 * len(order))
         real = points_of(peer, part_of(double, peer))
         assert (shown.view(np.int32) == np.array([real[person] for person in order])).mean() < 0.01
-        assert len(np.unique(shown)) > 0.99 * len(order)  # the points themselves take a few dozen values
-    both = {peer: np.frombuffer(frame, np.uint32, offset=len(frame) - 4 * len(order)) for peer, frame in masked.items()}
+        assert len(np.unique(shown)) > 0.99 * len(
+            order
+        )  # the points themselves take a few dozen values
+    both = {
+        peer: np.frombuffer(frame, np.uint32, offset=len(frame) - 4 * len(order))
+        for peer, frame in masked.items()
+    }
     total = (both["tax"] + both["estate"]).view(np.int32)
     parts = [points_of(peer, part_of(double, peer)) for peer in ("tax", "estate")]
-    assert total.tolist() == [sum(party_points[person] for party_points in parts) for person in order]
+    assert total.tolist() == [
+        sum(party_points[person] for party_points in parts) for person in order
+    ]
 
 
 def test_the_points_of_a_single_department_sort_its_firms_into_their_bins() -> None:
-    # What the bank can do with them, carried out: firms of equal points stand in the same bins of all the department's columns.
+    # What the bank can do with them, carried out: firms of equal points stand in the same bins of
+    # all the department's columns.
     single = Run(scorecard_of(1), TABLES).outcomes()
     part, table = part_of(single, "tax"), TABLES["tax"]
-    bins = np.column_stack([column.bins.codes(table.columns[column.bins.column]) for column in part.columns])
+    bins = np.column_stack(
+        [column.bins.codes(table.columns[column.bins.column]) for column in part.columns]
+    )
     seen = part.points_of(table.columns, len(table))
     assert len(np.unique(bins, axis=0)) > 6
     agreeing = [len(np.unique(bins[seen == value], axis=0)) == 1 for value in np.unique(seen)]
     assert sum(agreeing) / len(agreeing) > 0.8
 
 
-# --- Specifications -------------------------------------------------------------------------------------------------------------------
+# --- Specifications -------------------------------------------------------------------------------
 
 
 def with_party(job: Job, name: str, **changes: Any) -> Job:
@@ -247,10 +336,36 @@ def with_party(job: Job, name: str, **changes: Any) -> Job:
         (lambda job: with_party(job, "tax", columns=()), "spec_columns"),
         (lambda job: with_party(job, "tax", columns=("records", "records")), "spec_columns"),
         (lambda job: with_party(job, "bank", columns=("income",)), "spec_columns"),
-        (lambda job: with_party(job, "tax", columns=tuple(f"c{number}" for number in range(257))), "spec_columns"),
-        (lambda job: replace(job, parties={name: party for name, party in job.parties.items() if party.role != "features"}), "spec_roles"),
-        (lambda job: replace(job, parties={name: party for name, party in job.parties.items() if party.role != "dealer"}), "spec_roles"),
-        (lambda job: replace(job, parties={**job.parties, **{f"d{n}": job.parties["tax"] for n in range(8)}}), "spec_roles"),
+        (
+            lambda job: with_party(
+                job, "tax", columns=tuple(f"c{number}" for number in range(257))
+            ),
+            "spec_columns",
+        ),
+        (
+            lambda job: replace(
+                job,
+                parties={
+                    name: party for name, party in job.parties.items() if party.role != "features"
+                },
+            ),
+            "spec_roles",
+        ),
+        (
+            lambda job: replace(
+                job,
+                parties={
+                    name: party for name, party in job.parties.items() if party.role != "dealer"
+                },
+            ),
+            "spec_roles",
+        ),
+        (
+            lambda job: replace(
+                job, parties={**job.parties, **{f"d{n}": job.parties["tax"] for n in range(8)}}
+            ),
+            "spec_roles",
+        ),
     ],
 )
 def test_specifications_nobody_can_run_are_refused(change: Callable[[Job], Job], code: str) -> None:
@@ -292,7 +407,7 @@ def test_parameters_nobody_can_run_are_refused(wrong: dict[str, Any]) -> None:
         read_plan(replace(scorecard, parameters={**scorecard.parameters, **wrong}))
 
 
-# --- Bad rows -------------------------------------------------------------------------------------------------------------------------
+# --- Bad rows -------------------------------------------------------------------------------------
 
 
 def altered(party: str, name: str, change: Callable[[Any], Any]) -> dict[str, Table]:
@@ -318,26 +433,68 @@ def first_rows(count: int) -> dict[str, Table]:
 
 def written_after_the_fact() -> dict[str, Table]:
     """Two columns of the bank and one of the tax bureau repeat the label, each but for other rows."""
-    bad = dict(zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["status"] == "bad", strict=True))
+    bad = dict(
+        zip(TABLES["bank"].ids.tolist(), TABLES["bank"].columns["status"] == "bad", strict=True)
+    )
     tables = dict(TABLES)
-    for place, (party, name) in enumerate((("bank", "income"), ("bank", "debt"), ("tax", "expenses"))):
-        told = [bad.get(person, False) != (int(person[-3:]) % 10 == place) for person in TABLES[party].ids.tolist()]
-        tables[party] = Table(tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)})
+    for place, (party, name) in enumerate(
+        (("bank", "income"), ("bank", "debt"), ("tax", "expenses"))
+    ):
+        told = [
+            bad.get(person, False) != (int(person[-3:]) % 10 == place)
+            for person in TABLES[party].ids.tolist()
+        ]
+        tables[party] = Table(
+            tables[party].ids, {**tables[party].columns, name: np.array(told, np.float64)}
+        )
     return tables
 
 
 @pytest.mark.parametrize(
     ("tables", "code", "kind"),
     [
-        ({**TABLES, "tax": Table(np.char.replace(TABLES["tax"].ids, b"9144", b"9266"), TABLES["tax"].columns)}, "intersection_empty", Conflict),
-        (altered("bank", "status", lambda column: np.full(len(column), "good", object)), "one_class", BadInput),
-        (altered("bank", "status", lambda column: np.full(len(column), "bad", object)), "one_class", BadInput),
+        (
+            {
+                **TABLES,
+                "tax": Table(
+                    np.char.replace(TABLES["tax"].ids, b"9144", b"9266"), TABLES["tax"].columns
+                ),
+            },
+            "intersection_empty",
+            Conflict,
+        ),
+        (
+            altered("bank", "status", lambda column: np.full(len(column), "good", object)),
+            "one_class",
+            BadInput,
+        ),
+        (
+            altered("bank", "status", lambda column: np.full(len(column), "bad", object)),
+            "one_class",
+            BadInput,
+        ),
         (altered("bank", "status", put(3, None)), "label_not_binary", BadInput),
         (altered("bank", "status", put(3, "open")), "label_not_binary", BadInput),
-        (altered("bank", "status", lambda column: (column == "bad").astype(np.float64)), "label_not_binary", BadInput),
-        (altered("bank", "income", lambda column: np.ones(len(column))), "column_constant", BadInput),
-        (altered("tax", "records", lambda column: np.full(len(column), "no", object)), "column_constant", BadInput),
-        (altered("tax", "expenses", lambda column: np.full(len(column), np.nan)), "column_constant", BadInput),
+        (
+            altered("bank", "status", lambda column: (column == "bad").astype(np.float64)),
+            "label_not_binary",
+            BadInput,
+        ),
+        (
+            altered("bank", "income", lambda column: np.ones(len(column))),
+            "column_constant",
+            BadInput,
+        ),
+        (
+            altered("tax", "records", lambda column: np.full(len(column), "no", object)),
+            "column_constant",
+            BadInput,
+        ),
+        (
+            altered("tax", "expenses", lambda column: np.full(len(column), np.nan)),
+            "column_constant",
+            BadInput,
+        ),
         (altered("tax", "expenses", put(5, np.inf)), "column_malformed", BadInput),
         (altered("bank", "income", put(5, -np.inf)), "column_malformed", BadInput),
         (written_after_the_fact(), "label_separated", BadInput),
@@ -352,31 +509,48 @@ def test_rows_that_no_model_can_be_made_of_are_refused(tables: Any, code: str, k
 
 
 def test_a_column_that_is_the_label_weighs_nothing() -> None:
-    # A bin without a single good row would tell the owner its rows' labels, so it is weighed with its neighbour.
-    copied = altered("bank", "debt", lambda _: (TABLES["bank"].columns["status"] == "bad").astype(np.float64))
+    # A bin without a single good row would tell the owner its rows' labels, so it is weighed with
+    # its neighbour.
+    copied = altered(
+        "bank", "debt", lambda _: (TABLES["bank"].columns["status"] == "bad").astype(np.float64)
+    )
     outcomes = Run(scorecard_of(2), copied).outcomes()
     assert outcomes["bank"].metrics["information_values"]["bank"]["debt"] == 0
     assert set(part_of(outcomes, "bank").columns[1].points) == {0}
 
 
 def test_a_missing_value_is_a_value_like_any_other() -> None:
-    outcomes = Run(scorecard_of(2), altered("tax", "expenses", lambda column: np.where(np.arange(len(column)) % 5 == 0, np.nan, column))).outcomes()
-    (expenses,) = (column for column in part_of(outcomes, "tax").columns if column.bins.column == "expenses")
+    outcomes = Run(
+        scorecard_of(2),
+        altered(
+            "tax",
+            "expenses",
+            lambda column: np.where(np.arange(len(column)) % 5 == 0, np.nan, column),
+        ),
+    ).outcomes()
+    (expenses,) = (
+        column for column in part_of(outcomes, "tax").columns if column.bins.column == "expenses"
+    )
     assert expenses.bins.names[-1] == "missing"
 
 
 def test_a_test_column_that_is_neither_0_nor_1_is_refused() -> None:
     with refused("column_not_binary"):
-        Run(scorecard_of(1, test_column="late"), altered("bank", "late", lambda column: column / 2)).outcomes()
+        Run(
+            scorecard_of(1, test_column="late"), altered("bank", "late", lambda column: column / 2)
+        ).outcomes()
 
 
 def test_rows_to_test_with_of_one_outcome_are_refused() -> None:
     good = TABLES["bank"].columns["status"] == "good"
     with refused("one_class"):
-        Run(scorecard_of(1, test_column="late"), altered("bank", "late", lambda column: (good & (column == 1)).astype(np.float64))).outcomes()
+        Run(
+            scorecard_of(1, test_column="late"),
+            altered("bank", "late", lambda column: (good & (column == 1)).astype(np.float64)),
+        ).outcomes()
 
 
-# --- Peers that die or lie ------------------------------------------------------------------------------------------------------------
+# --- Peers that die or lie ------------------------------------------------------------------------
 
 
 def sends(sender: str, departments: int) -> int:
@@ -392,7 +566,9 @@ def test_a_peer_that_dies_before_any_message_ends_the_run_at_all(sender: str, st
     assert total > 8
     for at in range(0, total, step):
         with pytest.raises(PeerFault, check=lambda error: error.code == "peer_gone"):
-            Run(scorecard_of(1, iterations=2), TABLES, lines={sender: Line(cut_off, at=at)}).outcomes()
+            Run(
+                scorecard_of(1, iterations=2), TABLES, lines={sender: Line(cut_off, at=at)}
+            ).outcomes()
 
 
 def shorten(name: str) -> Callable[[str, dict[str, Any]], None]:
@@ -412,29 +588,74 @@ LIES = [
     ("dealer", "vertical/forward", shorten("words"), "message_malformed"),
     ("dealer", "vertical/waves", shorten("words"), "message_malformed"),
     ("bank", "scorecard/test", shorten("words"), "message_malformed"),
-    ("bank", "scorecard/test", lambda _kind, fields: fields.update({"words": fields["words"] + np.uint8(2)}), "message_malformed"),
-    ("bank", "scorecard/test", lambda _kind, fields: fields.update({"words": fields["words"] * 0 + np.uint8(1)}), "too_few_rows"),
+    (
+        "bank",
+        "scorecard/test",
+        lambda _kind, fields: fields.update({"words": fields["words"] + np.uint8(2)}),
+        "message_malformed",
+    ),
+    (
+        "bank",
+        "scorecard/test",
+        lambda _kind, fields: fields.update({"words": fields["words"] * 0 + np.uint8(1)}),
+        "too_few_rows",
+    ),
     ("bank", "scorecard/size", assign("rows", 0), "message_malformed"),
     ("bank", "scorecard/size", assign("rows", 1 << 31), "too_many_rows"),
     ("bank", "scorecard/size", assign("bins", {"tax": 10**9, "estate": 5}), "message_malformed"),
     ("bank", "scorecard/size", assign("bins", {"tax": 5}), "message_malformed"),
     ("bank", "counting/label", shorten("words"), "message_malformed"),
     ("bank", "scorecard/evidence", shorten("words"), "message_malformed"),
-    ("bank", "scorecard/evidence", lambda _kind, fields: fields.update({"words": fields["words"] * np.nan}), "message_malformed"),
+    (
+        "bank",
+        "scorecard/evidence",
+        lambda _kind, fields: fields.update({"words": fields["words"] * np.nan}),
+        "message_malformed",
+    ),
     ("bank", "vertical/columns", shorten("words"), "message_malformed"),
     ("bank", "vertical/angle", shorten("words"), "message_malformed"),
     ("bank", "vertical/weights", shorten("words"), "message_malformed"),
     ("bank", "scorecard/model", assign("model", "x" * 33), "message_malformed"),
     ("tax", "scorecard/bins", assign("columns", None), "message_malformed"),
     ("tax", "scorecard/bins", assign("columns", [LAYOUT]), "message_malformed"),
-    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [100, -1]}]), "message_malformed"),
-    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [100, 3]}]), "message_malformed"),
-    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 5, "rows": [100, 100]}]), "message_malformed"),
-    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [10**6, 100]}]), "message_malformed"),
-    ("tax", "scorecard/bins", assign("columns", [LAYOUT, {"ordered": 2, "rows": [100.5, 100]}]), "message_malformed"),
+    (
+        "tax",
+        "scorecard/bins",
+        assign("columns", [LAYOUT, {"ordered": 2, "rows": [100, -1]}]),
+        "message_malformed",
+    ),
+    (
+        "tax",
+        "scorecard/bins",
+        assign("columns", [LAYOUT, {"ordered": 2, "rows": [100, 3]}]),
+        "message_malformed",
+    ),
+    (
+        "tax",
+        "scorecard/bins",
+        assign("columns", [LAYOUT, {"ordered": 5, "rows": [100, 100]}]),
+        "message_malformed",
+    ),
+    (
+        "tax",
+        "scorecard/bins",
+        assign("columns", [LAYOUT, {"ordered": 2, "rows": [10**6, 100]}]),
+        "message_malformed",
+    ),
+    (
+        "tax",
+        "scorecard/bins",
+        assign("columns", [LAYOUT, {"ordered": 2, "rows": [100.5, 100]}]),
+        "message_malformed",
+    ),
     ("tax", "counting/bins", shorten("words"), "message_malformed"),
     ("tax", "counting/share", shorten("words"), "message_malformed"),
-    ("tax", "counting/share", lambda _kind, fields: fields.update({"words": fields["words"] + np.uint16(9999)}), "counts_impossible"),
+    (
+        "tax",
+        "counting/share",
+        lambda _kind, fields: fields.update({"words": fields["words"] + np.uint16(9999)}),
+        "counts_impossible",
+    ),
     ("tax", "vertical/columns", shorten("words"), "message_malformed"),
     ("tax", "vertical/step-weights", shorten("words"), "message_malformed"),
     ("tax", "vertical/angle", shorten("words"), "message_malformed"),
@@ -448,4 +669,6 @@ LIES = [
 @pytest.mark.parametrize(("sender", "kind", "change", "code"), LIES)
 def test_a_peer_that_lies_is_found(sender: str, kind: str, change: Any, code: str) -> None:
     with pytest.raises((PeerFault, BadInput), check=lambda error: error.code == code):
-        Run(scorecard_of(2, iterations=2), TABLES, lines={sender: Line(change, kind=kind)}).outcomes()
+        Run(
+            scorecard_of(2, iterations=2), TABLES, lines={sender: Line(change, kind=kind)}
+        ).outcomes()

@@ -1,4 +1,6 @@
-"""The protocol ``scoring``: the models kept from one training score rows, one at a time or in batches; who learns what; what is refused."""
+"""The protocol ``scoring``: the models kept from one training score rows, one at a time or in
+batches; who learns what; what is refused.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,17 @@ from federated.errors import BadInput, Conflict, PeerFault
 from federated.job import Job, JobResult, Table
 from federated.scoring import SCORING
 from federated.vertical.points import Scale, ScorecardPart
-from tests.federated.vertical.city import DEPARTMENTS, Line, Recorder, Run, common_ids, cut_off, people, refused, scorecard_of
+from tests.federated.vertical.city import (
+    DEPARTMENTS,
+    Line,
+    Recorder,
+    Run,
+    common_ids,
+    cut_off,
+    people,
+    refused,
+    scorecard_of,
+)
 
 TABLES = people()
 OTHERS = people(seed=23, count=120)
@@ -51,32 +63,60 @@ def model_of(home: Path) -> Path:
 
 def scoring_of(homes: Homes, departments: int = 3, **parameters: Any) -> Job:
     names = list(DEPARTMENTS)[:departments]
-    parties: dict[str, Any] = {name: {"role": "features", "source": "rows", "columns": list(DEPARTMENTS[name])} for name in names}
+    parties: dict[str, Any] = {
+        name: {"role": "features", "source": "rows", "columns": list(DEPARTMENTS[name])}
+        for name in names
+    }
     parties["bank"] = {"role": "label", "source": "rows", "columns": ["income", "debt"]}
-    given = {"training": "credit", "models": {name: digest(model_of(homes[name]).read_bytes()) for name in parties}, **parameters}
-    return Job.from_json({"job": "ask", "protocol": "scoring", "purpose": "credit-assessment", "parties": parties, "parameters": given})
+    given = {
+        "training": "credit",
+        "models": {name: digest(model_of(homes[name]).read_bytes()) for name in parties},
+        **parameters,
+    }
+    return Job.from_json(
+        {
+            "job": "ask",
+            "protocol": "scoring",
+            "purpose": "credit-assessment",
+            "parties": parties,
+            "parameters": given,
+        }
+    )
 
 
 def run_of(job: Job, homes: Homes, tables: Any = OTHERS, **more: Any) -> Run:
-    return Run(job, tables, settings={name: {"home": home} for name, home in homes.items()}, protocol=SCORING, **more)
+    return Run(
+        job,
+        tables,
+        settings={name: {"home": home} for name, home in homes.items()},
+        protocol=SCORING,
+        **more,
+    )
 
 
 def scores(outcome: JobResult) -> dict[bytes, dict[str, str]]:
-    return {row["id"].encode(): row for row in csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))}
+    return {
+        row["id"].encode(): row
+        for row in csv.DictReader(io.StringIO(outcome.files["scores.csv"].decode()))
+    }
 
 
-# --- What comes out -------------------------------------------------------------------------------------------------------------------
+# --- What comes out -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
-def test_every_common_row_gets_the_sum_of_all_parties_points(homes: Homes, trained: dict[str, JobResult], batch: int) -> None:
+def test_every_common_row_gets_the_sum_of_all_parties_points(
+    homes: Homes, trained: dict[str, JobResult], batch: int
+) -> None:
     outcomes = run_of(scoring_of(homes, batch=batch), homes).outcomes()
     told = scores(outcomes["bank"])
     assert set(told) == common_ids(OTHERS)
     expected = dict.fromkeys(told, 0)
     for name in PARTIES:
         part, table = ScorecardPart.from_bytes(trained[name].files["model.json"]), OTHERS[name]
-        for person, points in zip(table.ids.tolist(), part.points_of(table.columns, len(table)).tolist(), strict=True):
+        for person, points in zip(
+            table.ids.tolist(), part.points_of(table.columns, len(table)).tolist(), strict=True
+        ):
             if person in expected:
                 expected[person] += points
     assert {person: int(row["score"]) for person, row in told.items()} == expected
@@ -91,35 +131,52 @@ def test_the_chance_beside_a_score_is_that_of_the_scale(homes: Homes) -> None:
 
 
 def test_600_points_are_odds_of_fifty_and_forty_more_double_them() -> None:
-    assert Scale(600, 50, 40).probability(np.array([600, 640, 560])) == pytest.approx([1 / 51, 1 / 101, 1 / 26])
+    assert Scale(600, 50, 40).probability(np.array([600, 640, 560])) == pytest.approx(
+        [1 / 51, 1 / 101, 1 / 26]
+    )
 
 
 def test_a_text_never_seen_and_a_missing_value_are_scored(homes: Homes) -> None:
     table = OTHERS["tax"]
     strange = np.array([None, "perhaps"] * (len(table) // 2), object)
-    tables = {**OTHERS, "tax": Table(table.ids, {**table.columns, "records": strange, "expenses": np.full(len(table), None, object)})}
-    assert set(scores(run_of(scoring_of(homes), homes, tables).outcomes()["bank"])) == common_ids(OTHERS)
+    tables = {
+        **OTHERS,
+        "tax": Table(
+            table.ids,
+            {**table.columns, "records": strange, "expenses": np.full(len(table), None, object)},
+        ),
+    }
+    assert set(scores(run_of(scoring_of(homes), homes, tables).outcomes()["bank"])) == common_ids(
+        OTHERS
+    )
 
 
 def test_a_single_row_is_scored(homes: Homes) -> None:
     person = sorted(common_ids(OTHERS))[0]
     tables = {**OTHERS, "bank": OTHERS["bank"].take(np.flatnonzero(OTHERS["bank"].ids == person))}
-    assert list(scores(run_of(scoring_of(homes, batch=1), homes, tables).outcomes()["bank"])) == [person]
+    assert list(scores(run_of(scoring_of(homes, batch=1), homes, tables).outcomes()["bank"])) == [
+        person
+    ]
 
 
-# --- Who learns what ------------------------------------------------------------------------------------------------------------------
+# --- Who learns what ------------------------------------------------------------------------------
 
 
 def test_a_department_receives_no_score_and_writes_nothing(homes: Homes) -> None:
     watch = Recorder()
     outcomes = run_of(scoring_of(homes, batch=16), homes, watch={"tax": watch}).outcomes()
-    kinds = {kind for _, way, kind, _ in watch.frames if way == "received" and not kind.startswith(("intersection/", "ot/"))}
+    kinds = {
+        kind
+        for _, way, kind, _ in watch.frames
+        if way == "received" and not kind.startswith(("intersection/", "ot/"))
+    }
     assert kinds == {"scoring/model", "scoring/request"}
     assert all(outcomes[name].files == {} for name in DEPARTMENTS)
 
 
 def test_the_same_rows_asked_of_departments_in_other_batches_show_nothing(homes: Homes) -> None:
-    # The masks belong to a request: what two departments answer to different requests does not add up to anything.
+    # The masks belong to a request: what two departments answer to different requests does not add
+    # up to anything.
     watch = Recorder()
 
     def ask_for_less(_kind: str, fields: dict[str, Any]) -> None:
@@ -127,17 +184,29 @@ def test_the_same_rows_asked_of_departments_in_other_batches_show_nothing(homes:
 
     job = scoring_of(homes, batch=40)
     with pytest.raises(PeerFault):
-        run_of(job, homes, watch={"bank": watch}, lines={"bank": Line(ask_for_less, kind="scoring/request")}).outcomes()
-    answers = [np.frombuffer(frame, np.uint32, offset=len(frame) - 4 * rows) for frame, rows in zip(_answers(watch), (39, 40), strict=False)]
+        run_of(
+            job,
+            homes,
+            watch={"bank": watch},
+            lines={"bank": Line(ask_for_less, kind="scoring/request")},
+        ).outcomes()
+    answers = [
+        np.frombuffer(frame, np.uint32, offset=len(frame) - 4 * rows)
+        for frame, rows in zip(_answers(watch), (39, 40), strict=False)
+    ]
     total = (answers[0][:39] + answers[-1][:39]).view(np.int32)
     assert (np.abs(total) > 10**6).mean() > 0.9
 
 
 def _answers(watch: Recorder) -> list[bytes]:
-    return [frame for _, way, kind, frame in watch.frames if way == "received" and kind == "points/masked"]
+    return [
+        frame
+        for _, way, kind, frame in watch.frames
+        if way == "received" and kind == "points/masked"
+    ]
 
 
-# --- Models that are not there, or not the same ---------------------------------------------------------------------------------------
+# --- Models that are not there, or not the same ---------------------------------------------------
 
 
 def test_a_party_without_the_pinned_model_is_refused(homes: Homes) -> None:
@@ -193,7 +262,9 @@ def test_a_departments_part_does_not_serve_as_the_label_partys(homes: Homes) -> 
         lambda model: [model],
     ],
 )
-def test_a_pinned_file_that_is_no_model_is_refused(homes: Homes, change: Callable[[Any], Any]) -> None:
+def test_a_pinned_file_that_is_no_model_is_refused(
+    homes: Homes, change: Callable[[Any], Any]
+) -> None:
     path = model_of(homes["tax"])
     path.write_text(json.dumps(change(json.loads(path.read_bytes()))))
     with refused("model_malformed"):
@@ -208,27 +279,59 @@ def test_a_part_survives_its_file(trained: dict[str, JobResult]) -> None:
 
 def test_the_digest_of_a_part_says_nothing_of_its_points(trained: dict[str, JobResult]) -> None:
     # 16 secret bytes are in every file: whoever is shown its digest cannot try all scorecards.
-    assert len({ScorecardPart.from_bytes(trained[name].files["model.json"]).salt for name in PARTIES}) == len(PARTIES)
-    assert all(len(bytes.fromhex(ScorecardPart.from_bytes(trained[name].files["model.json"]).salt)) == 16 for name in PARTIES)
+    assert len(
+        {ScorecardPart.from_bytes(trained[name].files["model.json"]).salt for name in PARTIES}
+    ) == len(PARTIES)
+    assert all(
+        len(bytes.fromhex(ScorecardPart.from_bytes(trained[name].files["model.json"]).salt)) == 16
+        for name in PARTIES
+    )
 
 
-# --- Bad input ------------------------------------------------------------------------------------------------------------------------
+# --- Bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("tables", "code", "kind"),
     [
-        ({**OTHERS, "tax": Table(OTHERS["tax"].ids, {**OTHERS["tax"].columns, "records": np.ones(len(OTHERS["tax"]))})}, "column_differs", BadInput),
         (
-            {**OTHERS, "tax": Table(OTHERS["tax"].ids, {**OTHERS["tax"].columns, "expenses": np.full(len(OTHERS["tax"]), np.inf)})},
+            {
+                **OTHERS,
+                "tax": Table(
+                    OTHERS["tax"].ids,
+                    {**OTHERS["tax"].columns, "records": np.ones(len(OTHERS["tax"]))},
+                ),
+            },
+            "column_differs",
+            BadInput,
+        ),
+        (
+            {
+                **OTHERS,
+                "tax": Table(
+                    OTHERS["tax"].ids,
+                    {**OTHERS["tax"].columns, "expenses": np.full(len(OTHERS["tax"]), np.inf)},
+                ),
+            },
             "column_malformed",
             BadInput,
         ),
-        ({**OTHERS, "tax": Table(np.char.replace(OTHERS["tax"].ids, b"9144", b"9266"), OTHERS["tax"].columns)}, "intersection_empty", Conflict),
+        (
+            {
+                **OTHERS,
+                "tax": Table(
+                    np.char.replace(OTHERS["tax"].ids, b"9144", b"9266"), OTHERS["tax"].columns
+                ),
+            },
+            "intersection_empty",
+            Conflict,
+        ),
         ({**OTHERS, "bank": None}, "ids_empty", BadInput),
     ],
 )
-def test_rows_the_model_cannot_score_are_refused(homes: Homes, tables: Any, code: str, kind: Any) -> None:
+def test_rows_the_model_cannot_score_are_refused(
+    homes: Homes, tables: Any, code: str, kind: Any
+) -> None:
     with refused(code, kind):
         run_of(scoring_of(homes), homes, tables).outcomes()
 
@@ -236,7 +339,13 @@ def test_rows_the_model_cannot_score_are_refused(homes: Homes, tables: Any, code
 def test_a_job_that_does_not_name_the_models_columns_is_refused(homes: Homes) -> None:
     job = scoring_of(homes)
     for party in ("tax", "bank"):
-        fewer = replace(job, parties={**job.parties, party: replace(job.parties[party], columns=job.parties[party].columns[:1])})
+        fewer = replace(
+            job,
+            parties={
+                **job.parties,
+                party: replace(job.parties[party], columns=job.parties[party].columns[:1]),
+            },
+        )
         with refused("column_missing"):
             run_of(fewer, homes).outcomes()
 
@@ -255,7 +364,9 @@ def test_a_job_that_does_not_name_the_models_columns_is_refused(homes: Homes) ->
         ({"unheard": 1}, "spec_parameters"),
     ],
 )
-def test_parameters_nobody_can_run_are_refused(homes: Homes, change: dict[str, Any], code: str) -> None:
+def test_parameters_nobody_can_run_are_refused(
+    homes: Homes, change: dict[str, Any], code: str
+) -> None:
     with refused(code):
         SCORING.check(scoring_of(homes, **change))
 
@@ -273,12 +384,14 @@ def test_roles_are_checked(homes: Homes) -> None:
             SCORING.check(replace(job, parties=parties))
 
 
-# --- Peers that die or lie ------------------------------------------------------------------------------------------------------------
+# --- Peers that die or lie ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("sender", ["bank", "tax"])
-def test_a_peer_that_dies_before_any_message_ends_the_run(homes: Homes, sender: str, step: int) -> None:
+def test_a_peer_that_dies_before_any_message_ends_the_run(
+    homes: Homes, sender: str, step: int
+) -> None:
     trained = Run(scorecard_of(1), TABLES).outcomes()
     for name in ("bank", "tax"):
         model_of(homes[name]).write_bytes(trained[name].files["model.json"])
@@ -308,4 +421,6 @@ def assign(name: str, value: Any) -> Callable[[str, dict[str, Any]], None]:
 )
 def test_a_peer_that_lies_is_found(homes: Homes, sender: str, kind: str, change: Any) -> None:
     with refused("message_malformed", PeerFault):
-        run_of(scoring_of(homes, batch=16), homes, lines={sender: Line(change, kind=kind)}).outcomes()
+        run_of(
+            scoring_of(homes, batch=16), homes, lines={sender: Line(change, kind=kind)}
+        ).outcomes()

@@ -1,0 +1,429 @@
+"""The contracts' packed status words, decoded.
+
+Every record on the chain is one 256-bit word beside a struct hash, so that one storage proof shows
+its status now and, as far as its heights go, then; 0 means never. The packings are those of the
+Solidity sources, from the least significant bit. Each word answers for the block it was proved
+under (``live``) and, where heights allow it, for an earlier block (``live_at``, ``held_at``); a
+height counts from the block that holds it. Of blocks after the proof no word says anything.
+
+What can happen once has a height that is set once. The latest of several is kept for an asset's
+correction, a deal's last step, a log's anchor, a member's suspension and a hold. A suspension or a
+hold that comes again would hide the one before: its word is therefore kept in a slot of its own,
+under the height that lifted it, and the word says from which height on it tells everything
+(``valid_from``). Of an earlier block it answers nothing (``height_not_covered``); ``record_at``
+goes back to the word that does.
+
+Pure: no I/O, no clock, usable by a verifier without a chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from chain.core.errors import Inconsistent, NotAnchored
+
+_HEIGHT = (1 << 48) - 1
+_VALID_FROM = 208
+_TIME = (1 << 40) - 1
+
+
+def _height(word: int, place: int) -> int:
+    """The 48-bit height at bit ``48 * place``."""
+    return word >> 48 * place & _HEIGHT
+
+
+def _since(height: int, now: int) -> bool:
+    return height != 0 and height <= now
+
+
+def _require_covered(valid_from: int, height: int) -> None:
+    if height < valid_from:
+        raise NotAnchored(
+            "height_not_covered",
+            f"The word tells of blocks from {valid_from} on; what held in block {height} stands in the word before it.",
+            hint=f"Show the earlier word that was kept under height {valid_from} as well.",
+            valid_from=valid_from,
+        )
+
+
+def _text(value: int, size: int) -> str:
+    return value.to_bytes(size, "big").rstrip(b"\0").decode("ascii", "replace")
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """``MemberDirectory.keys[fingerprint]``: whose key it is, for what, and from which block to
+    which.
+    """
+
+    from_height: int
+    end_height: int
+    purpose: int
+    algorithm: int
+    member: str
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(
+            _height(word, 0),
+            _height(word, 1),
+            word >> 96 & 0xFF,
+            word >> 104 & 0xFF,
+            _text(word >> 112, 18),
+        )
+
+    @property
+    def live(self) -> bool:
+        """Added and not ended."""
+        return self.from_height != 0 and self.end_height == 0
+
+    def live_at(self, height: int) -> bool:
+        """Whether the key was valid in that block: from its adding block up to, not including, its
+        ending block.
+        """
+        return _since(self.from_height, height) and not _since(self.end_height, height)
+
+
+@dataclass(frozen=True)
+class MemberRecord:
+    """``MemberDirectory.members[member]``, with the latest suspension; the one before is told by
+    ``MemberDirectory.earlierMembers[member][valid_from]``.
+    """
+
+    admitted_at: int
+    suspended_at: int
+    lifted_at: int
+    removed_at: int
+    roles: int
+    valid_from: int = 0
+    """The height that lifted the suspension before; 0 when there was none, and the word tells of
+    every block.
+    """
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        heights = (_height(word, 0), _height(word, 1), _height(word, 2), _height(word, 3))
+        return cls(*heights, word >> 192 & 0xFFFF, word >> _VALID_FROM & _HEIGHT)
+
+    @property
+    def suspended(self) -> bool:
+        """Suspended and not lifted since."""
+        return self.suspended_at > self.lifted_at
+
+    @property
+    def live(self) -> bool:
+        """Admitted, not suspended, not removed."""
+        return self.admitted_at != 0 and self.removed_at == 0 and not self.suspended
+
+    def live_at(self, height: int) -> bool:
+        """Whether the member was active in that block.
+
+        Raises:
+            NotAnchored: ``height_not_covered`` for a block of which an earlier word tells.
+        """
+        if not _since(self.admitted_at, height):
+            return False
+        _require_covered(self.valid_from, height)
+        suspended = _since(self.suspended_at, height) and (
+            self.suspended or height < self.lifted_at
+        )
+        return not _since(self.removed_at, height) and not suspended
+
+    def has_role(self, role: int) -> bool:
+        """Whether the member holds any of the roles in ``role``."""
+        return self.roles & role != 0
+
+
+@dataclass(frozen=True)
+class AssetStatus:
+    """``AssetRegistry.assets[assetId]``; a dispute hold is ``AssetRegistry.holds[assetId]``, a
+    ``HoldRecord``.
+    """
+
+    registered_at: int
+    corrected_at: int
+    cancelled_at: int
+    latest_version: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(_height(word, 0), _height(word, 1), _height(word, 2), word >> 144 & 0xFFFFFFFF)
+
+    @property
+    def live(self) -> bool:
+        """Registered and not cancelled."""
+        return self.registered_at != 0 and self.cancelled_at == 0
+
+
+@dataclass(frozen=True)
+class HoldRecord:
+    """The latest hold placed and lifted (``AssetRegistry.holds[assetId]``; a ``UnitHoldRecord`` for
+    a home); the one before is told by ``earlierHolds[…][valid_from]`` of the same contract.
+    """
+
+    placed_at: int
+    lifted_at: int
+    held: bool
+    """A bit of its own, since a hold may be lifted and placed in one block."""
+    valid_from: int = 0
+    """The height that lifted the hold before; 0 when there was none, and the word tells of every
+    block.
+    """
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(
+            _height(word, 0), _height(word, 1), bool(word >> 96 & 1), word >> _VALID_FROM & _HEIGHT
+        )
+
+    def held_at(self, height: int) -> bool:
+        """Whether the hold stood in that block.
+
+        Raises:
+            NotAnchored: ``height_not_covered`` for a block of which an earlier word tells.
+        """
+        _require_covered(self.valid_from, height)
+        return _since(self.placed_at, height) and (self.held or height < self.lifted_at)
+
+
+@dataclass(frozen=True)
+class UnitHoldRecord(HoldRecord):
+    """``PropertyLedger.holds[registrar][unit]``: a hold that also has the time of its latest order
+    and its end, in Unix seconds.
+    """
+
+    issued_at: int = 0
+    ends_at: int = 0
+    """From then on anybody may end the hold; it stands until somebody does."""
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage value."""
+        heights = (_height(word, 0), _height(word, 1))
+        return cls(
+            *heights,
+            bool(word >> 96 & 1),
+            word >> _VALID_FROM & _HEIGHT,
+            word >> 128 & _TIME,
+            word >> 168 & _TIME,
+        )
+
+
+W = TypeVar("W", MemberRecord, HoldRecord, UnitHoldRecord)
+
+
+def record_at(word: W, height: int, earlier: Callable[[int], W]) -> W:
+    """The word that tells of a block: this one, or the one before it that ``earlier`` gives by the
+    height that lifted it.
+
+    Raises:
+        Inconsistent: ``earlier_record_wrong`` when what ``earlier`` gives is not the word that was
+            kept under that height.
+    """
+    while height < word.valid_from:
+        before = earlier(word.valid_from)
+        if before.lifted_at != word.valid_from or before.valid_from >= word.valid_from:
+            raise Inconsistent(
+                "earlier_record_wrong",
+                f"No word of block {word.valid_from} continues the one that names it.",
+            )
+        word = before
+    return word
+
+
+@dataclass(frozen=True)
+class GrantRecord:
+    """``GrantRegistry.grants[grantId]``."""
+
+    requested_at: int
+    approved_at: int
+    refused_at: int
+    revoked_at: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(*(_height(word, place) for place in range(4)))
+
+    @property
+    def live(self) -> bool:
+        """Approved and not revoked."""
+        return self.approved_at != 0 and self.revoked_at == 0
+
+    def live_at(self, height: int) -> bool:
+        """Whether the grant could be used in that block."""
+        return _since(self.approved_at, height) and not _since(self.revoked_at, height)
+
+
+@dataclass(frozen=True)
+class ConsentRecord:
+    """``CreditLedger.consents[commitment]``."""
+
+    recorded_at: int
+    withdrawn_at: int
+    authority: str
+    """Lowercase address of the subject's one-time key."""
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(_height(word, 0), _height(word, 1), f"0x{word >> 96:040x}")
+
+    @property
+    def live(self) -> bool:
+        """Recorded and not withdrawn."""
+        return self.recorded_at != 0 and self.withdrawn_at == 0
+
+    def live_at(self, height: int) -> bool:
+        """Whether the consent held in that block."""
+        return _since(self.recorded_at, height) and not _since(self.withdrawn_at, height)
+
+
+@dataclass(frozen=True)
+class DisputeRecord:
+    """``CreditLedger.disputes[disputeId]``."""
+
+    opened_at: int
+    answered_at: int
+    upheld: bool
+    department: str
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(
+            _height(word, 0), _height(word, 1), bool(word >> 96 & 0xFF), _text(word >> 112, 18)
+        )
+
+    @property
+    def live(self) -> bool:
+        """Raised and not answered."""
+        return self.opened_at != 0 and self.answered_at == 0
+
+
+@dataclass(frozen=True)
+class DealRecord:
+    """``PropertyLedger.deals[dealId]``."""
+
+    opened_at: int
+    registered_at: int
+    expired_at: int
+    steps_mask: int
+    last_step_at: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        heights = (_height(word, 0), _height(word, 1), _height(word, 2))
+        return cls(*heights, word >> 144 & 0xFF, word >> 152 & _HEIGHT)
+
+    @property
+    def live(self) -> bool:
+        """Open: neither registered nor expired."""
+        return self.opened_at != 0 and self.registered_at == 0 and self.expired_at == 0
+
+    def done(self, step: int) -> bool:
+        """Whether a step (1 to 7) has been signed."""
+        return bool(self.steps_mask >> step - 1 & 1)
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """``EvidenceLog.logs[logId]``: the anchored size and the block that anchored it."""
+
+    size: int
+    anchored_at: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(word & (1 << 64) - 1, word >> 64 & _HEIGHT)
+
+    @property
+    def live(self) -> bool:
+        """Anchored at least once."""
+        return self.anchored_at != 0
+
+
+_HALF = (1 << 128) - 1
+
+
+@dataclass(frozen=True)
+class AccountRecord:
+    """``TradeSettlement.accounts[member]`` (and ``totals``), three words, in fen.
+
+    Always: deposited + earned = withdrawn + spent + free + locked.
+    """
+
+    deposited: int
+    withdrawn: int
+    free: int
+    locked: int
+    earned: int
+    spent: int
+
+    @classmethod
+    def decode(cls, *words: int) -> Self:
+        """From the three storage words in slot order."""
+        first, second, third = words
+        return cls(
+            first & _HALF, first >> 128, second & _HALF, second >> 128, third & _HALF, third >> 128
+        )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the conservation line holds."""
+        return self.deposited + self.earned == self.withdrawn + self.spent + self.free + self.locked
+
+
+@dataclass(frozen=True)
+class AgreementRecord:
+    """``TradeSettlement.agreements[agreementId]``, three words: books in fen, heights, the notice's
+    block time.
+    """
+
+    opened: int
+    paid: int
+    refunded: int
+    acknowledged: int
+    opened_at: int
+    notice_at: int
+    notice_time: int
+    closed_at: int
+
+    @classmethod
+    def decode(cls, *words: int) -> Self:
+        """From the three storage words in slot order."""
+        first, second, third = words
+        money = (first & _HALF, first >> 128, second & _HALF, second >> 128)
+        return cls(*money, *(_height(third, place) for place in range(4)))
+
+    @property
+    def locked(self) -> int:
+        """What is still locked for it: opened = paid + refunded + locked."""
+        return self.opened - self.paid - self.refunded
+
+    @property
+    def live(self) -> bool:
+        """Open: neither in notice nor closed."""
+        return self.opened_at != 0 and self.notice_at == 0 and self.closed_at == 0
+
+
+@dataclass(frozen=True)
+class LaneRecord:
+    """``TradeSettlement.lanes[agreementId][lane]``: what was claimed so far."""
+
+    amount: int
+    units: int
+    seq: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """From the storage word."""
+        return cls(word & (1 << 128) - 1, word >> 128 & (1 << 64) - 1, word >> 192)

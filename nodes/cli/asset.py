@@ -1,0 +1,268 @@
+"""``qiaolian asset``: the catalogue, an organisation's own publications, dispute holds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from chain.core.errors import BadInput
+from nodes.cli.command_group import (
+    PAGE,
+    REASON_HELP,
+    Command,
+    CommandGroup,
+    arg,
+    change,
+    pairs,
+    place,
+    read,
+    read_pages,
+)
+from nodes.cli.output import Columns, when
+from nodes.cli.session import CommandSession
+from registry.purposes import KNOWN_PURPOSES
+
+CATALOGUE: Columns = {
+    "asset": "assetId",
+    "name": "name",
+    "version": "assetVersion",
+    "L": "grade",
+    "rows": "rowCount",
+    "category": "category",
+    "holder": "holder",
+    "state": lambda row: (
+        "cancelled" if row["cancelledAt"] else "on hold" if row["held"] else "usable"
+    ),
+}
+OWN: Columns = {
+    "asset": "assetId",
+    "title": "titleZh",
+    "version": "assetVersion",
+    "source": "source",
+    "state": "state",
+    "rows": "rows",
+}
+INCIDENTS: Columns = {
+    "asset": "assetId",
+    "version": "assetVersion",
+    "kind": "kind",
+    "columns": lambda row: ",".join(row["columns"]),
+    "row": lambda row: row["row"] or "",
+    "calls refused": "calls",
+    "last": lambda row: when(row["lastAt"]),
+}
+ASSET, REASON = arg("asset_id"), arg("--reason", required=True, help=REASON_HELP)
+MASK_HELP = "keep, drop, range:10, round:1000, prefix:4, constant; repeated"
+PURPOSE_HELP = f"what it may be used for: {', '.join(KNOWN_PURPOSES)}; the subject's consent is needed unless =no-consent; repeated"
+TYPE_HELP = "text, integer, decimal or boolean instead of the type guessed from the cells; repeated"
+CATALOGUE_PAGE = (arg("--holder", help="only this member's assets"), *PAGE)
+
+
+def _publication(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "name": arguments.name,
+        "source": arguments.source,
+        "description": {
+            "titleZh": arguments.title_zh,
+            "titleEn": arguments.title_en,
+            "description": arguments.description,
+            "grade": arguments.grade,
+            "category": arguments.category,
+        },
+        "dataItem": arguments.data_item,
+        "parents": arguments.parent or [],
+        **_content(arguments),
+        "purposes": purposes_of(arguments.purpose),
+    }
+
+
+def _content(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a publication says of its columns."""
+    return {
+        "masking": pairs(arguments.mask, "A column's masking"),
+        "types": pairs(arguments.type, "A column's type"),
+    }
+
+
+def purposes_of(values: Sequence[str]) -> dict[str, dict[str, bool]]:
+    """``--purpose`` options as the node takes them; ``purpose_malformed``."""
+    found: dict[str, dict[str, bool]] = {}
+    for value in values:
+        code, sign, demand = value.partition("=")
+        if code in found or (sign and demand != "no-consent"):
+            raise BadInput(
+                "purpose_malformed", f"A purpose is given once, as CODE or CODE=no-consent: {value}"
+            )
+        found[code] = {"consent": not sign}
+    return found
+
+
+def _publish(session: CommandSession, arguments: argparse.Namespace) -> None:
+    def how_far() -> str:
+        running = [
+            row
+            for row in session.client.rows("/v1/publications", "publications")
+            if row["state"] == "publishing"
+        ]
+        return (
+            f"{running[-1]['rows']:,} rows committed"
+            if running
+            else f"{arguments.source} is being read"
+        )
+
+    session.show_when_final(
+        session.post_with_progress("/v1/assets", _publication(arguments), how_far)
+    )
+
+
+def _republish(session: CommandSession, arguments: argparse.Namespace) -> None:
+    """Show what changed; once the person agrees, publish exactly that."""
+    wanted = {
+        **_content(arguments),
+        "purposes": purposes_of(arguments.purpose) if arguments.purpose else None,
+    }
+    found = session.client.post(place("/v1/assets/{asset_id}/changes", arguments), wanted)
+    about = {name: value for name, value in found.items() if name != "fingerprint"}
+    session.confirm(about, f"Publish this as version {found['nextVersion']}?")
+    body = {**wanted, "fingerprint": found["fingerprint"]}
+    session.show_when_final(
+        session.post_with_progress(
+            place("/v1/assets/{asset_id}/republish", arguments),
+            body,
+            lambda: "the source is being read",
+        )
+    )
+
+
+def _reason(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"reason": arguments.reason}
+
+
+GROUP = CommandGroup(
+    (
+        Command(
+            "list",
+            "the catalogue of all members",
+            read_pages("/v1/assets", within="assets", columns=CATALOGUE, query=("holder",)),
+            CATALOGUE_PAGE,
+        ),
+        Command(
+            "search",
+            "assets by a part of their name or category",
+            read_pages("/v1/assets", within="assets", columns=CATALOGUE, query=("q", "holder")),
+            (arg("q", metavar="TEXT"), *CATALOGUE_PAGE),
+        ),
+        Command(
+            "show",
+            "one asset with its metadata, checked against the chain's hash",
+            read("/v1/assets/{asset_id}"),
+            (ASSET,),
+        ),
+        Command(
+            "publish",
+            "publish an asset from one of the node's sources",
+            _publish,
+            (
+                arg(
+                    "--name",
+                    required=True,
+                    help="the asset's name within this organisation, as a code",
+                ),
+                arg("--source", required=True, help="the source's name in node.toml"),
+                arg("--title-zh", required=True, help="its title in Chinese"),
+                arg("--title-en", required=True, help="its title in English"),
+                arg("--description", required=True, help="what it holds, for people"),
+                arg(
+                    "--grade",
+                    type=int,
+                    required=True,
+                    choices=range(1, 6),
+                    help="1 to 5 for L1 to L5",
+                ),
+                arg("--category", default="other", help="a code such as social-security"),
+                arg(
+                    "--data-item",
+                    default="",
+                    help="the data item this is the authoritative source of",
+                ),
+                arg(
+                    "--mask", action="append", required=True, metavar="COLUMN=RULE", help=MASK_HELP
+                ),
+                arg(
+                    "--purpose",
+                    action="append",
+                    required=True,
+                    metavar="CODE[=no-consent]",
+                    help=PURPOSE_HELP,
+                ),
+                arg("--type", action="append", metavar="COLUMN=TYPE", help=TYPE_HELP),
+                arg(
+                    "--parent",
+                    action="append",
+                    metavar="ASSET",
+                    help="an asset this one was made from; repeated",
+                ),
+            ),
+        ),
+        Command(
+            "republish",
+            "show how a source departs from its published version, and publish it as the next one",
+            _republish,
+            (
+                ASSET,
+                arg(
+                    "--mask",
+                    action="append",
+                    metavar="COLUMN=RULE",
+                    help=f"{MASK_HELP} (default: as before; a new column is dropped)",
+                ),
+                arg(
+                    "--purpose",
+                    action="append",
+                    metavar="CODE[=no-consent]",
+                    help=f"{PURPOSE_HELP} (default: as before)",
+                ),
+                arg(
+                    "--type",
+                    action="append",
+                    metavar="COLUMN=TYPE",
+                    help=f"{TYPE_HELP} (default: as before)",
+                ),
+                arg("--yes", action="store_true", help="publish without asking"),
+            ),
+        ),
+        Command(
+            "incidents",
+            "where sources depart from what was published, and the calls refused for it",
+            read_pages("/v1/incidents", within="incidents", columns=INCIDENTS, query=("asset",)),
+            (arg("--asset", metavar="ASSET", help="of this asset only"), *PAGE),
+        ),
+        Command(
+            "own",
+            "what this node has published or is publishing, and how far that is",
+            read_pages("/v1/publications", within="publications", columns=OWN),
+            PAGE,
+        ),
+        Command(
+            "cancel",
+            "take an own asset off the network",
+            change("/v1/assets/{asset_id}/cancel", _reason),
+            (ASSET, REASON),
+        ),
+        Command(
+            "hold",
+            "as supervisor, put an asset on dispute hold",
+            change("/v1/assets/{asset_id}/hold", _reason),
+            (ASSET, REASON),
+            "officer",
+        ),
+        Command(
+            "release",
+            "as supervisor, end an asset's dispute hold",
+            change("/v1/assets/{asset_id}/release"),
+            (ASSET,),
+            "officer",
+        ),
+    )
+)

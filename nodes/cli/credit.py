@@ -1,0 +1,194 @@
+"""``qiaolian credit``: one-stop reports for banks; certificates, disputes and repairs at
+departments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from chain.core.errors import BadInput
+from nodes.cli.command_group import (
+    IDEMPOTENCY_OPTIONS,
+    OUT,
+    PAGE,
+    Command,
+    CommandGroup,
+    arg,
+    change,
+    listed,
+    pairs,
+    read_pages,
+    save,
+)
+from nodes.cli.output import Columns, when
+from nodes.cli.session import CommandSession, json_bytes, read_json
+
+QUERIES: Columns = {
+    "query": "queryId",
+    "bank": "bank",
+    "issued": lambda row: when(row["issuedAt"]) if "issuedAt" in row else f"block {row['height']}",
+}
+DISPUTES: Columns = {
+    "dispute": "disputeId",
+    "state": "state",
+    "subject": "subject",
+    "claim": lambda row: ", ".join(f"{name}: {value}" for name, value in row["claim"].items()),
+    "asset": "assetId",
+}
+IDENTITY = arg(
+    "--identity",
+    action="append",
+    metavar="NAME=VALUE",
+    help="more of the identity, such as kind=sole-trader; repeated",
+)
+
+
+def identity_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Code and whatever else the issuer knows the subject by."""
+    return {"code": arguments.code, **pairs(arguments.identity, "A part of an identity")}
+
+
+def _report(session: CommandSession, arguments: argparse.Namespace) -> None:
+    parts = [
+        {"agreementId": agreement, "columns": listed(columns)}
+        for agreement, columns in pairs(arguments.part, "An agreement's columns").items()
+    ]
+    body = {
+        "subject": arguments.subject,
+        "consentId": arguments.consent,
+        "purpose": arguments.purpose,
+        "parts": parts,
+    }
+    session.show_when_final(session.post_once("/v1/reports", body))
+
+
+def _certify(session: CommandSession, arguments: argparse.Namespace) -> None:
+    request = read_json(arguments.request, "subject's request")
+    if not isinstance(request, dict):
+        raise BadInput("request_malformed", "The subject's request is not a JSON object.")
+    session.show(
+        {"certified": {name: request.get(name) for name in ("identity", "key", "purpose")}}
+    )
+    made = session.client.post(
+        "/v1/certificates", {**request, "notAfter": int(time.time()) + arguments.days * 86_400}
+    )
+    session.save(arguments.out, json_bytes(made))
+    session.say(f"{arguments.out} written: give it to the subject.")
+
+
+def _record(session: CommandSession, arguments: argparse.Namespace) -> None:
+    found = session.client.post(f"/v1/assets/{arguments.asset_id}/records", identity_of(arguments))
+    shown = {"assetId": arguments.asset_id, **found}
+    if arguments.out is not None:
+        member = session.config.member if arguments.department is None else arguments.department
+        session.save(arguments.out, json_bytes({"department": member, **shown}))
+    session.show(shown)
+
+
+def _answer(arguments: argparse.Namespace) -> dict[str, Any]:
+    if (arguments.record is None) != arguments.stands:
+        raise BadInput(
+            "answer_missing", "A dispute is answered with --record FILE or with --stands."
+        )
+    return {"record": None if arguments.stands else read_json(arguments.record, "repaired record")}
+
+
+GROUP = CommandGroup(
+    (
+        Command(
+            "report",
+            "as a bank, a one-stop report on a subject over several departments",
+            _report,
+            (
+                arg("--subject", required=True, help="the subject's code"),
+                arg(
+                    "--consent",
+                    required=True,
+                    metavar="CONSENT",
+                    help="the subject's consent to this bank",
+                ),
+                arg(
+                    "--purpose",
+                    default="credit-assessment",
+                    help="as consented (default credit-assessment)",
+                ),
+                arg(
+                    "--part",
+                    action="append",
+                    required=True,
+                    metavar="AGREEMENT=COLUMNS",
+                    help="columns separated by commas; one for each department",
+                ),
+                IDEMPOTENCY_OPTIONS,
+            ),
+        ),
+        Command(
+            "queries",
+            "this bank's queries; at a supervisor, all the chain has",
+            read_pages("/v1/credit/queries", within="queries", columns=QUERIES),
+            PAGE,
+        ),
+        Command(
+            "bundle",
+            "write a query's bundle",
+            save("/v1/credit/queries/{query_id}/bundle"),
+            (arg("query_id"), OUT),
+            "auditor",
+        ),
+        Command(
+            "certify",
+            "as the issuer that knows a subject, certify its one-time key",
+            _certify,
+            (
+                arg("request", type=Path, help="what the subject's `qiaolian subject key` wrote"),
+                arg("--days", type=int, default=365, help="for how long (default 365)"),
+                OUT,
+            ),
+        ),
+        Command(
+            "record",
+            "at the counter, what this department holds of the subject",
+            _record,
+            (
+                arg("asset_id"),
+                arg("--code", required=True, help="the subject's code"),
+                IDENTITY,
+                arg(
+                    "--department",
+                    metavar="MEMBER",
+                    help="this department, when --node is not given",
+                ),
+                arg(
+                    "--out",
+                    type=Path,
+                    metavar="FILE",
+                    help="write it for the subject, who can dispute it with this file",
+                ),
+            ),
+        ),
+        Command(
+            "disputes",
+            "disputes at this department",
+            read_pages("/v1/disputes", within="disputes", columns=DISPUTES),
+            PAGE,
+        ),
+        Command(
+            "answer",
+            "as the department, repair a disputed record or stand by it",
+            change("/v1/disputes/{dispute_id}/answer", _answer),
+            (
+                arg("dispute_id"),
+                arg(
+                    "--record",
+                    type=Path,
+                    metavar="FILE",
+                    help="the repaired record, all its columns, as JSON",
+                ),
+                arg("--stands", action="store_true", help="the old record stands"),
+            ),
+        ),
+    )
+)

@@ -1,0 +1,164 @@
+"""``qiaolian verify BUNDLE --trust TRUST``: check a bundle from its bytes, with no network,
+database or node.
+
+Exit codes: 0 valid; 10 malformed; 11 bad signature; 12 not included; 13 not anchored; 14 not final;
+15 wrong trust; 16 inconsistent; 2 a file that cannot be read. Whatever text came with a file is
+escaped and cut before it is printed (``chain.core.printable``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from chain.bundle import trust
+from chain.bundle import verifier as bundle
+from chain.core.errors import BadInput, Malformed, VerificationError
+from chain.core.printable import as_json, printable, utc
+
+STORIES = {
+    "trade": ("exchange.proof_profile", "check_trade"),
+    "lane": ("exchange.proof_profile", "check_lane"),
+    "grant": ("registry.grants.proof_profile", "check"),
+    "credit": ("registry.credit.proof_profile", "check"),
+    "property": ("registry.property.proof_profile", "check"),
+}
+"""Where each story's checker is; a package owns the stories it has to prove."""
+
+MEGABYTE = 1_000_000
+MAX_MEGABYTES = 1_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("bundle", type=Path, help="the bundle file")
+    parser.add_argument("--trust", type=Path, required=True, help="your own trust file")
+    parser.add_argument("--json", action="store_true", help="answer for programs")
+    parser.add_argument(
+        "--max-megabytes",
+        type=int,
+        choices=range(1, MAX_MEGABYTES + 1),
+        default=bundle.MAX_BYTES // MEGABYTE,
+        metavar="N",
+        help=f"the largest bundle that is read (default {bundle.MAX_BYTES // MEGABYTE}); reading takes up to twelve times as much memory",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify and report."""
+    max_bytes = arguments.max_megabytes * MEGABYTE
+    try:
+        trusted = trust.read(_read(arguments.trust, "trust file", MEGABYTE))
+        report = _verify(
+            _read(
+                arguments.bundle,
+                "bundle",
+                max_bytes,
+                hint="Raise --max-megabytes if you expect so large a bundle.",
+            ),
+            trusted,
+            max_bytes,
+        )
+    except VerificationError as error:
+        _refused(error, json=arguments.json)
+        return error.exit_code
+    _proved(report, json=arguments.json)
+    return 0
+
+
+def _refused(error: VerificationError, *, json: bool) -> None:
+    if json:
+        print(
+            as_json(
+                {
+                    "valid": False,
+                    "code": error.code,
+                    "sentence": printable(error.sentence),
+                    "exit": error.exit_code,
+                }
+            )
+        )
+        return
+    _say(
+        [f"NOT VALID [{error.code}]: {error.sentence}", *([error.hint] if error.hint else [])],
+        sys.stderr,
+    )
+
+
+def _proved(report: bundle.Report, *, json: bool) -> None:
+    if json:
+        answer = {
+            "valid": True,
+            "story": report.profile,
+            "height": report.height,
+            "time": report.time,
+        }
+        sentences = {
+            "proved": [*map(printable, report.proved)],
+            "limits": [*map(printable, report.limits)],
+        }
+        print(as_json(answer | sentences))
+        return
+    said = [
+        f"VALID: a {report.profile} story, proved up to block {report.height} of {utc(report.time)}."
+    ]
+    said += [f"  - {sentence}" for sentence in report.proved]
+    _say([*said, *(f"  Note: {sentence}" for sentence in report.limits)], sys.stdout)
+
+
+def _say(sentences: Iterable[str], to: Any) -> None:
+    for sentence in sentences:
+        print(printable(sentence), file=to)
+
+
+def _verify(data: bytes, trusted: trust.Trust, max_bytes: int) -> bundle.Report:
+    """What a checker did not foresee is a refusal like any other: strangers write bundles."""
+    try:
+        return bundle.verify(data, trusted, checkers(), max_bytes=max_bytes)
+    except VerificationError:
+        raise
+    except Exception as error:
+        raise Malformed(
+            "bundle_malformed",
+            f"The bundle holds what its checker cannot read ({type(error).__name__}).",
+        ) from error
+
+
+class _Lazy(Mapping[str, bundle.ProfileChecker]):
+    """Loads a story's checker only when a bundle tells that story."""
+
+    def __getitem__(self, story: str) -> bundle.ProfileChecker:
+        module, function = STORIES[story]
+        checker: bundle.ProfileChecker = getattr(importlib.import_module(module), function)
+        return checker
+
+    def __contains__(self, story: object) -> bool:
+        return story in STORIES
+
+    def __iter__(self) -> Any:
+        return iter(STORIES)
+
+    def __len__(self) -> int:
+        return len(STORIES)
+
+
+def checkers() -> Mapping[str, bundle.ProfileChecker]:
+    """Every story's checker, loaded when it is asked for."""
+    return _Lazy()
+
+
+def _read(path: Path, what: str, limit: int, *, hint: str = "") -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise BadInput(
+            "file_unreadable", f"The {what} cannot be read: {error.strerror}.", hint=str(path)
+        ) from error
+    if len(data) > limit:
+        raise Malformed("file_too_large", f"The {what} is larger than {limit:,} bytes.", hint=hint)
+    return data
