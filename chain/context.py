@@ -20,7 +20,7 @@ from chain.ethereum.eip712 import Domain, Statement
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
-from chain.statements.types import KeyPurpose, Role
+from chain.statements.members import KeyPurpose, Role
 
 
 class Peers(Protocol):

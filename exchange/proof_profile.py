@@ -29,11 +29,11 @@ from chain.bundle.verifier import VerifiedClaims, VerifiedStatement
 from chain.core import schema
 from chain.core.errors import Inconsistent, QiaolianError, VerificationError
 from chain.ethereum.records import AgreementRecord, GrantRecord, LaneRecord
-from chain.statements.types import (
+from chain.statements.grants import GrantTerms
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import (
     Agreement,
     FinalSettlement,
-    GrantTerms,
-    KeyPurpose,
     ReceiptVoid,
     UsageOutcome,
     UsageReceipt,

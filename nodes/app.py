@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from chain.core.errors import QiaolianError
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes import health, operations, own_keys, problems
 from nodes.access import LocalAccess
 from nodes.assembly import Node, assemble

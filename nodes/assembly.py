@@ -18,7 +18,7 @@ from chain.ethereum.finality import FinalityRule, KaiaIbft, UnsealedForTestsOnly
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from exchange.metering.gateway import LIMITS
 from exchange.metering.model import GatewayLimits
 from nodes.clocks import judge

@@ -32,7 +32,7 @@ from cryptography.x509.oid import NameOID
 from chain.core.errors import BadInput, Conflict, QiaolianError
 from chain.core.zone import DAY_SECONDS
 from chain.keys.files import KeyStore, renewed_certificate, tls_fingerprint, write_private
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.config import NodeConfig
 from nodes.initialise import CERTIFICATE_FILE, NODE_KEYS
 

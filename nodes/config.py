@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from chain.core.crypto import is_address
 from chain.core.errors import BadInput
-from chain.statements.types import Role
+from chain.statements.members import Role
 from exchange.metering.model import MAX_ANSWER_BYTES, MIN_BODY_BYTES
 
 UNSEALED_TEST = "unsealed-test"

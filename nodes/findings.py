@@ -11,7 +11,7 @@ from enum import StrEnum
 from chain.core.errors import QiaolianError
 from chain.core.zone import DAY_SECONDS, local_time
 from chain.ethereum.records import KeyRecord
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.clocks import ClockStatus, shown
 
 CERTIFICATE_WARNING_DAYS = 55

@@ -19,7 +19,7 @@ from typing import Any
 from chain.context import Context
 from chain.core import canonical
 from chain.core.errors import BadInput, QiaolianError, Unauthorised
-from chain.statements.types import Role
+from chain.statements.members import Role
 from nodes import problems
 from nodes.access import LocalAccess
 from nodes.bodies import BodyBudget, too_large

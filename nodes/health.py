@@ -25,7 +25,7 @@ from chain.core.zone import DAY_SECONDS
 from chain.ethereum.proved_records import key_record
 from chain.ethereum.records import KeyRecord
 from chain.outbox import Backlog, backlog
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from exchange.metering.service import unknown_subjects
 from exchange.settlement.claims import ClaimMonitor
 from nodes.clocks import LIMIT_SECONDS, ClockStatus, judge

@@ -29,7 +29,7 @@ from chain.keys.files import (
     write_private,
 )
 from chain.keys.passphrase import read_passphrase
-from chain.statements.types import Algorithm, KeyPurpose, Role
+from chain.statements.members import Algorithm, KeyPurpose, Role
 from nodes import access
 from nodes.config import ROLE_NAMES, UNSEALED_TEST, NodeConfig, load, parse
 from registry import uscc

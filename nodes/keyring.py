@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chain.core.errors import NotFound
 from chain.keys.files import KeyStore, tls_certificate, tls_fingerprint, write_private
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.config import NodeConfig
 from nodes.initialise import CERTIFICATE_FILE, NODE_KEYS, PUBLIC_FILE, KeyEntry
 

@@ -18,7 +18,7 @@ from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger import Ledger
 from chain.keys.files import KeyStore
 from chain.outbox import OutboxWorker
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.config import NodeConfig
 from nodes.exclusive import exclusive_process
 from nodes.initialise import NODE_KEYS

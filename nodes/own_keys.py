@@ -22,7 +22,7 @@ from chain.ethereum.eip712 import encode_code
 from chain.ethereum.proved_records import key_record
 from chain.ethereum.records import KeyRecord
 from chain.outbox import Priority, enqueue, is_known, next_attempt, owed
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from exchange.agreements.service import pinned_to
 from nodes.initialise import KeyEntry, read_public
 from registry.access import Principal, get_context, hex_bytes, require_local

@@ -23,7 +23,7 @@ from chain.core.errors import Malformed, NotFound, QiaolianError, RefusedBy, Ref
 from chain.core.zone import local_time
 from chain.ethereum.records import KeyRecord
 from chain.ethereum.view import ChainView
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.answers import HttpAnswer, foreign, peer_refusal
 from nodes.clocks import offset_to_peer
 from nodes.config import Peer

@@ -28,7 +28,7 @@ from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer, open_person_key
-from chain.statements.types import Approval, KeyPurpose
+from chain.statements.members import Approval, KeyPurpose
 from nodes.client import NodeClient
 from nodes.config import UNSEALED_TEST
 from nodes.initialise import (

@@ -36,7 +36,7 @@ from chain.ethereum.proved_records import key_record, member_record
 from chain.ethereum.records import KeyRecord, MemberRecord
 from chain.ethereum.view import ChainView
 from chain.keys.files import Secp256k1Signer
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.clocks import ClockStatus, shown
 
 SCHEME = "Qiaolian"

@@ -18,7 +18,7 @@ from chain.ethereum.eip712 import Statement, Struct
 from chain.ethereum.proved_records import Key, fingerprint_of
 from chain.ethereum.records import KeyRecord
 from chain.ethereum.view import ProvedStorage
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from registry.evidence import service as evidence
 from registry.members.keys import keys_of
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from chain.bundle.verifier import VerifiedClaims
 from chain.core.errors import Forbidden, Inconsistent
 from chain.ethereum.records import MemberRecord, record_at
-from chain.statements.types import Role
+from chain.statements.members import Role
 
 ISSUER_ROLE = Role.DEPARTMENT
 """Roles are given at admission and never changed, so that an issuer was one as long as it was a

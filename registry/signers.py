@@ -9,7 +9,7 @@ from chain.core.crypto import recover
 from chain.core.errors import Forbidden
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.proved_records import ProvedRecords, StorageKey, key_record, member_record
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 
 
 def signing_member(

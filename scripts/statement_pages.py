@@ -1,8 +1,6 @@
-"""Writes ``docs/statements.md``: every statement field by field, with a test vector, straight from
-the types.
+"""Write ``docs/statements.md``: the fields and a test vector of every statement, from its type.
 
-``python -m scripts.statement_pages`` writes the page, ``--check`` says whether the committed one is
-current.
+``python -m scripts.statement_pages`` writes the page; ``--check`` compares it with the committed one.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import Any
 
 from chain.core.crypto import address_of, keccak256, sign_digest
 from chain.ethereum.eip712 import Domain, Statement, Struct, camel
-from chain.statements import types as statements
+from chain.statements.catalogue import STATEMENTS, STRUCTS
 from chain.statements.examples import example
 
 PAGE = Path(__file__).parent.parent / "docs" / "statements.md"
@@ -26,7 +24,7 @@ VECTOR_DOMAIN = Domain(7_421, "0x" + "33" * 20)
 _HEAD = """\
 # Statements, field by field
 
-Written from `chain/statements/types.py` by `python -m scripts.statement_pages`; the same types stand in `contracts/src/Statements.sol`.
+Written from `chain/statements` by `python -m scripts.statement_pages`; the same types stand in `contracts/src/Statements.sol`.
 Signed under EIP-712 with the domain `EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)`,
 name `{name}`, version `{version}`, the chain's id and the named contract's address. Signatures are 65 bytes, low-s.
 
@@ -44,8 +42,8 @@ def page() -> str:
         contract=VECTOR_DOMAIN.contract,
         signer=address_of(VECTOR_KEY),
     )
-    signed = [_section(statement) for statement in statements.STATEMENTS.values()]
-    unsigned = [_section(struct) for struct in statements.STRUCTS.values()]
+    signed = [_section(statement) for statement in STATEMENTS.values()]
+    unsigned = [_section(struct) for struct in STRUCTS.values()]
     return "\n".join(
         [head, "## Signed statements", *signed, "## Structs whose hash is an id", *unsigned]
     )

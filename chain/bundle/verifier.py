@@ -81,19 +81,12 @@ from chain.ethereum.eip712 import Domain, Statement, Struct, encode_member
 from chain.ethereum.records import AgreementRecord, KeyRecord, LogRecord
 from chain.ethereum.storage_proofs import StorageProof, mapping_slot
 from chain.log import checkpoint, merkle
+from chain.statements.catalogue import STATEMENTS, STRUCTS
 from chain.statements.commitment import opens
-from chain.statements.types import (
-    STATEMENTS,
-    STRUCTS,
-    Agreement,
-    Algorithm,
-    CreditRepair,
-    DealStep,
-    FinalSettlement,
-    KeyPurpose,
-    SubjectKeyCertificate,
-    UsageReceipt,
-)
+from chain.statements.credit import CreditRepair
+from chain.statements.members import Algorithm, KeyPurpose, SubjectKeyCertificate
+from chain.statements.property import DealStep
+from chain.statements.trade import Agreement, FinalSettlement, UsageReceipt
 
 FORMAT = "qiaolian-bundle/1"
 _SECTIONS = ("headers", "storage", "keys", "statements", "structs", "logs", "disclosures")

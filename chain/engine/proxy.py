@@ -34,7 +34,7 @@ from chain.engine.proxy_rules import (
 from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger.abi import contract_abi
 from chain.ethereum.rpc import Rpc, RpcRefused
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 
 BODY_SECONDS = 10.0
 MEMBER_SECONDS = 5.0

@@ -18,7 +18,7 @@ from chain.ethereum.ledger.abi import contract_abi
 from chain.ethereum.rpc import Rpc, RpcRefused
 from chain.ethereum.transactions import SignedTransaction, created_address, sign_transaction
 from chain.keys.files import Secp256k1Signer
-from chain.statements.types import Role
+from chain.statements.members import Role
 
 WAIT_SECONDS = 60.0
 

@@ -35,7 +35,7 @@ from chain.core.crypto import address_of_public_key, new_private_key
 from chain.core.errors import BadInput, Conflict, NotFound
 from chain.ethereum.eip712 import Domain, Statement
 from chain.keys import keystore
-from chain.statements.types import Algorithm
+from chain.statements.members import Algorithm
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 _MAX_SCRYPT = {"n": 2**20, "r": 32, "p": 16}

@@ -1,6 +1,4 @@
-"""A deterministic example of every statement and struct: what its page shows and what the API's
-description gives to try.
-"""
+"""Deterministic examples of statements and structs, for their pages and the API's description."""
 
 from __future__ import annotations
 
@@ -8,9 +6,10 @@ from typing import Any, TypeVar
 
 from chain.core.errors import BadInput
 from chain.ethereum.eip712 import Struct, camel
-from chain.statements import types as statements
+from chain.statements.trade import LaneTotal, Share
 
 T = TypeVar("T", bound=Struct)
+VERSION = 1
 _MEMBER = "11440703QL00000177"
 
 
@@ -24,11 +23,11 @@ def example(struct: type[T]) -> T:
 
 def _example_value(name: str, codec: Any, position: int) -> Any:
     if name == "version":
-        return statements.VERSION
+        return VERSION
     if codec.solidity == "Share[]":
-        return (statements.Share(_MEMBER, 7_000), statements.Share("", 3_000))
+        return (Share(_MEMBER, 7_000), Share("", 3_000))
     if codec.solidity == "LaneTotal[]":
-        return (statements.LaneTotal(0, 3, 2, 100), statements.LaneTotal(1, 5, 5, 250))
+        return (LaneTotal(0, 3, 2, 100), LaneTotal(1, 5, 5, 250))
     if codec.solidity == "bytes32[]":
         return (bytes([position]) * 32, bytes([position + 1]) * 32)
     if codec.solidity == "bool":

@@ -11,7 +11,9 @@ from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
-from chain.statements.types import Agreement, GrantTerms, KeyPurpose, MeteredUnit, Share
+from chain.statements.grants import GrantTerms
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import Agreement, MeteredUnit, Share
 from exchange.agreements import proposal_ends, rules, service
 from exchange.agreements.model import AgreementStage, Offer
 from exchange.metering import recovery

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from chain.core.canonical import dumps
 from chain.core.errors import BadInput
-from chain.statements.types import Agreement, GrantTerms, MeteredUnit, Share
+from chain.statements.grants import GrantTerms
+from chain.statements.trade import Agreement, MeteredUnit, Share
 
 MAX_FEN = 2**63 - 1
 """Amounts a node accepts; far above any trade, and what every database's integers hold."""

@@ -16,7 +16,8 @@ from chain.core.errors import BadInput, Conflict, Forbidden
 from chain.ethereum.deployment import MAX_CLOSE_WINDOW, CloseWindow
 from chain.ethereum.eip712 import Domain
 from chain.ethereum.records import AccountRecord, AgreementRecord, GrantRecord
-from chain.statements.types import Agreement, GrantTerms, MeteredUnit, Share
+from chain.statements.grants import GrantTerms
+from chain.statements.trade import Agreement, MeteredUnit, Share
 from exchange.agreements.model import (
     MAX_FEN,
     PENDING,

@@ -28,7 +28,9 @@ from chain.ethereum.ledger import Event
 from chain.ethereum.proved_records import account_records, agreement_records, grant_record
 from chain.ethereum.records import AgreementRecord
 from chain.outbox import enqueue, outcome
-from chain.statements.types import Agreement, GrantTerms, KeyPurpose, MeteredUnit, Share
+from chain.statements.grants import GrantTerms
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import Agreement, MeteredUnit, Share
 from exchange.agreements import rules
 from exchange.agreements.model import (
     ENDED,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from chain.core.errors import Forbidden, QiaolianError
-from chain.statements.types import RequestWithdrawal, UsageRequest, Voucher
+from chain.statements.trade import RequestWithdrawal, UsageRequest, Voucher
 from exchange.metering import recovery, rules, service
 from exchange.metering.gateway import encoded, gateway_limits
 from exchange.metering.model import CallQuery as CallQuery

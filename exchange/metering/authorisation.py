@@ -27,7 +27,8 @@ from chain.ethereum.proved_records import (
     key_record,
     member_record,
 )
-from chain.statements.types import Agreement, GrantTerms, UsageRequest
+from chain.statements.grants import GrantTerms
+from chain.statements.trade import Agreement, UsageRequest
 from exchange.metering import rules
 from exchange.metering.model import CallQuery
 from exchange.metering.rules import UnknownSubjects

@@ -47,7 +47,7 @@ from chain.core.errors import (
 from chain.core.printable import printable
 from chain.ethereum.eip712 import domain_separator
 from chain.statements.commitment import commit, commit_bytes, new_salt
-from chain.statements.types import (
+from chain.statements.trade import (
     Agreement,
     ReceiptVoid,
     RequestWithdrawal,

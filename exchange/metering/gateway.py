@@ -34,7 +34,7 @@ from chain.ethereum.eip712 import domain_separator
 from chain.ethereum.proved_records import ProvedRecords, StorageKey
 from chain.keys.files import Secp256k1Signer
 from chain.statements.commitment import commit_bytes, new_salt, opens
-from chain.statements.types import (
+from chain.statements.trade import (
     Agreement,
     ReceiptVoid,
     RequestWithdrawal,

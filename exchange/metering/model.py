@@ -13,7 +13,8 @@ from typing import Any
 
 from chain.core.errors import BadInput, QiaolianError, Unavailable
 from chain.ethereum.eip712 import ZERO32
-from chain.statements.types import Agreement, Operation
+from chain.statements.grants import Operation
+from chain.statements.trade import Agreement
 
 REQUEST_DOMAIN = "qiaolian.request.v1"
 RESPONSE_DOMAIN = "qiaolian.response.v1"

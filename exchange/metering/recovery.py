@@ -29,7 +29,7 @@ from chain.core.crypto import keccak256, recover
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.ethereum.eip712 import Statement, domain_separator
 from chain.ethereum.records import LaneRecord
-from chain.statements.types import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements.trade import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.metering import rules

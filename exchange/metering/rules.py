@@ -33,7 +33,7 @@ from enum import Enum
 
 from chain.core.errors import BadInput, Conflict, Forbidden, Unavailable
 from chain.ethereum.eip712 import ZERO32
-from chain.statements.types import (
+from chain.statements.trade import (
     Agreement,
     MeteredUnit,
     ReceiptVoid,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chain.context import Context
-from chain.statements.types import Voucher
+from chain.statements.trade import Voucher
 from exchange.metering import store
 from exchange.metering.buyer import Buyer
 from exchange.metering.gateway import Gateway, gateway_limits

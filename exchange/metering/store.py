@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, load_only, mapped_column
 
 from chain.core.database import Base, PreparedStatement
-from chain.statements.types import Voucher
+from chain.statements.trade import Voucher
 from exchange.metering.model import FinalState, LaneState
 
 _UNKNOWN = sa.text("reason = 'subject_unknown'")

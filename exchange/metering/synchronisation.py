@@ -15,7 +15,7 @@ from chain.context import Context
 from chain.core import schema
 from chain.core.crypto import recover
 from chain.core.errors import Conflict, QiaolianError, Unavailable
-from chain.statements.types import Agreement, UsageRequest
+from chain.statements.trade import Agreement, UsageRequest
 
 
 async def require_synchronised(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from chain.context import Context
 from chain.core.errors import Forbidden
 from chain.ethereum.records import MemberRecord
-from chain.statements.types import Role
+from chain.statements.members import Role
 from exchange.reconciliation import service
 from registry.access import (
     Principal,

@@ -26,7 +26,7 @@ from chain.core.crypto import recover
 from chain.core.errors import BadInput, Conflict, QiaolianError
 from chain.ethereum.eip712 import ZERO32, Domain
 from chain.ethereum.records import AgreementRecord, LaneRecord
-from chain.statements.types import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements.trade import Agreement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.reconciliation.model import (
     AgreementMoney,
     Comparison,

@@ -18,7 +18,7 @@ from chain.context import Context
 from chain.core.errors import BadInput, Forbidden, QiaolianError, Unavailable
 from chain.ethereum.proved_records import lane_record
 from chain.ethereum.records import LaneRecord
-from chain.statements.types import Agreement
+from chain.statements.trade import Agreement
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.metering.model import CallStatus

@@ -16,7 +16,7 @@ from typing import Any
 from chain.context import Context
 from chain.core.errors import BadInput, Forbidden, Unavailable
 from chain.ethereum.proved_records import member_record
-from chain.statements.types import Role
+from chain.statements.members import Role
 from exchange.agreements import service as agreements
 from exchange.metering import service as metering
 from exchange.metering.model import CallQuery

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chain.context import Context
 from chain.core.errors import BadInput
-from chain.statements.types import FinalSettlement, Voucher
+from chain.statements.trade import FinalSettlement, Voucher
 from exchange.settlement import bundles, claims, service
 from exchange.settlement import closing as closing_service
 from registry.access import (

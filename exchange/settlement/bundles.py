@@ -14,7 +14,7 @@ from chain.context import Context
 from chain.core.errors import Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import Statement
 from chain.ethereum.records import LaneRecord
-from chain.statements.types import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
+from chain.statements.trade import FinalSettlement, ReceiptVoid, UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.metering.model import CallStatus, FinalState

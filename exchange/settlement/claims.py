@@ -28,7 +28,7 @@ from chain.ethereum.proved_records import agreement_records, lane_record
 from chain.ethereum.records import AgreementRecord, LaneRecord
 from chain.ethereum.view import ChainHead
 from chain.outbox import is_known, last_refusal, next_attempt, outcome, unfinished, worker_seen_at
-from chain.statements.types import Agreement
+from chain.statements.trade import Agreement
 from exchange.agreements.model import AgreementSide, AgreementStage
 from exchange.agreements.store import AGREEMENTS
 from exchange.metering.activity import Activity

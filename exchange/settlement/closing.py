@@ -36,7 +36,7 @@ from chain.ethereum.ledger import Event
 from chain.ethereum.proved_records import key_record
 from chain.ethereum.records import KeyRecord
 from chain.outbox import refused
-from chain.statements.types import Agreement, FinalSettlement, Voucher
+from chain.statements.trade import Agreement, FinalSettlement, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide, SignedAgreement
 from exchange.metering.buyer import Buyer, BuyerTrade

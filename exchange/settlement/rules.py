@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from chain.core.errors import Conflict
 from chain.ethereum.records import AccountRecord, AgreementRecord, LaneRecord
-from chain.statements.types import Agreement, FinalSettlement, LaneTotal
+from chain.statements.trade import Agreement, FinalSettlement, LaneTotal
 from exchange.metering.model import LaneState
 
 T = TypeVar("T")

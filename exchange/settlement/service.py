@@ -24,7 +24,8 @@ from chain.ethereum.proved_records import TOTALS_RECORDS, account_records, lane_
 from chain.ethereum.records import AccountRecord, LaneRecord
 from chain.outbox import Priority, enqueue, is_known, next_attempt
 from chain.statements.commitment import commit
-from chain.statements.types import Agreement, DepositConfirmation, Role, UsageRequest, Voucher
+from chain.statements.members import Role
+from chain.statements.trade import Agreement, DepositConfirmation, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementSide
 from exchange.agreements.rules import require_running

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.core.errors import BadInput
-from chain.statements.types import DealTerms, StepKind
+from chain.statements.property import DealTerms, StepKind
 from nodes.cli.command_group import (
     KEY_OPTIONS,
     OUT,

@@ -18,7 +18,7 @@ from chain.ethereum.deploy import Governor, deploy
 from chain.ethereum.deployment import MAX_CLOSE_WINDOW, MIN_CLOSE_WINDOW, CloseWindow, Deployment
 from chain.ethereum.ledger import Ledger
 from chain.keys.files import Secp256k1Signer, open_person_key
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.initialise import Admission
 from nodes.provision import Action, Governance
 

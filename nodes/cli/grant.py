@@ -11,7 +11,7 @@ from typing import Any
 
 from chain.core.errors import BadInput
 from chain.core.zone import day_start
-from chain.statements.types import GrantTerms, Operation
+from chain.statements.grants import GrantTerms, Operation
 from nodes.cli.command_group import (
     COLUMNS_HELP,
     IDEMPOTENCY_OPTIONS,

@@ -16,7 +16,7 @@ from chain.keys.files import (
     passphrase_file,
 )
 from chain.keys.passphrase import ask_new_passphrase, chosen_passphrase, read_passphrase, warn
-from chain.statements.types import Algorithm, KeyPurpose
+from chain.statements.members import Algorithm, KeyPurpose
 from nodes.cli.command_group import Command, CommandGroup, arg
 from nodes.cli.governance import proposed
 from nodes.cli.session import (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.core.errors import BadInput
-from chain.statements.types import ApprovalWithdrawal, KeyPurpose
+from chain.statements.members import ApprovalWithdrawal, KeyPurpose
 from nodes.cli.command_group import KEY_OPTIONS, PAGE, Command, CommandGroup, arg, read, read_pages
 from nodes.cli.output import Columns, when
 from nodes.cli.session import CommandSession, read_json

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chain.core.errors import Conflict, Unavailable
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.cli.command_group import Command, CommandGroup, arg, read
 from nodes.cli.governance import proposed
 from nodes.cli.output import Columns

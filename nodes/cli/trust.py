@@ -10,7 +10,7 @@ from pathlib import Path
 from chain.bundle import trust
 from chain.core.crypto import require_address
 from chain.core.errors import BadInput
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.cli.command_group import OUT, Command, CommandGroup, arg
 from nodes.cli.session import CommandSession, json_bytes
 

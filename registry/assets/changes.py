@@ -16,7 +16,7 @@ from typing import Any
 
 from chain.context import Context
 from chain.core.canonical import dumps
-from chain.statements.types import AssetRecord
+from chain.statements.assets import AssetRecord
 from registry.assets import service
 from registry.assets.rules import PublishedRecord, SourceDrift, published_content, schema_to_publish
 from registry.assets.service import Publication

@@ -31,8 +31,8 @@ from chain.ethereum.ledger.contracts import version_key
 from chain.ethereum.proved_records import StorageKey
 from chain.log import merkle
 from chain.outbox import Priority, enqueue, is_known, next_attempt, outcome, refused
+from chain.statements.assets import AssetRecord
 from chain.statements.commitment import commit, new_salt
-from chain.statements.types import AssetRecord
 from registry import proved
 from registry.assets.rules import (
     RECORD_DOMAIN,

@@ -11,13 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from chain.context import Context
 from chain.core.crypto import require_address
 from chain.core.errors import BadInput, Forbidden
-from chain.statements.types import (
-    Consent,
-    ConsentRegistration,
-    ConsentWithdrawal,
-    CreditDispute,
-    SubjectKeyCertificate,
-)
+from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
+from chain.statements.members import SubjectKeyCertificate
 from registry.access import (
     Principal,
     field,

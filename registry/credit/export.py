@@ -13,14 +13,9 @@ from chain.core import schema
 from chain.core.canonical import dumps
 from chain.core.errors import Conflict, NotFound
 from chain.ethereum.records import DisputeRecord
-from chain.statements.types import (
-    Agreement,
-    CreditDispute,
-    CreditQuery,
-    CreditRepair,
-    SubjectKeyCertificate,
-    UsageReceipt,
-)
+from chain.statements.credit import CreditDispute, CreditQuery, CreditRepair
+from chain.statements.members import SubjectKeyCertificate
+from chain.statements.trade import Agreement, UsageReceipt
 from registry.credit import service
 from registry.credit.rules import CONSENT_DOMAIN, LISTED_DOMAIN, ConsentPackage, listed_report
 from registry.exports import Exporter

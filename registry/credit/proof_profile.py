@@ -34,17 +34,9 @@ from chain.core.printable import utc
 from chain.ethereum.records import AgreementRecord, ConsentRecord, DisputeRecord
 from chain.log import merkle
 from chain.statements.commitment import consent_id
-from chain.statements.types import (
-    Agreement,
-    Consent,
-    CreditDispute,
-    CreditQuery,
-    CreditRepair,
-    KeyPurpose,
-    SubjectKeyCertificate,
-    UsageOutcome,
-    UsageReceipt,
-)
+from chain.statements.credit import Consent, CreditDispute, CreditQuery, CreditRepair
+from chain.statements.members import KeyPurpose, SubjectKeyCertificate
+from chain.statements.trade import Agreement, UsageOutcome, UsageReceipt
 from registry.credit.rules import LISTED_DOMAIN
 from registry.issuers import ISSUER_ROLE, proved_member, require_proved_issuer
 

@@ -22,7 +22,8 @@ from chain.ethereum.proved_records import (
 )
 from chain.ethereum.records import ConsentRecord
 from chain.statements.commitment import commit, consent_id, opens
-from chain.statements.types import Consent, KeyPurpose, SubjectKeyCertificate
+from chain.statements.credit import Consent
+from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from registry.issuers import require_issuer
 
 MAX_CHECKED = 512

@@ -26,19 +26,16 @@ from chain.ethereum.proved_records import consent_record, grant_record, member_r
 from chain.log import merkle
 from chain.outbox import Priority, enqueue, is_known, next_attempt, queued, refused
 from chain.statements.commitment import commit, consent_id, new_salt, opens
-from chain.statements.types import (
-    Agreement,
+from chain.statements.credit import (
     ConsentRegistration,
     ConsentWithdrawal,
     CreditDispute,
     CreditQuery,
     CreditRepair,
-    KeyPurpose,
-    Operation,
-    Role,
-    SubjectKeyCertificate,
-    UsageReceipt,
 )
+from chain.statements.grants import Operation
+from chain.statements.members import KeyPurpose, Role, SubjectKeyCertificate
+from chain.statements.trade import Agreement, UsageReceipt
 from registry import proved
 from registry.assets import service as assets
 from registry.credit.rules import (

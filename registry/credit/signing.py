@@ -17,13 +17,8 @@ from chain.core.errors import BadInput, QiaolianError
 from chain.ethereum.eip712 import Domain
 from chain.keys.files import Secp256k1Signer
 from chain.statements.commitment import commit, consent_id, new_salt
-from chain.statements.types import (
-    Consent,
-    ConsentRegistration,
-    ConsentWithdrawal,
-    CreditDispute,
-    SubjectKeyCertificate,
-)
+from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
+from chain.statements.members import SubjectKeyCertificate
 from registry.credit.rules import CLAIM_DOMAIN, CONSENT_DOMAIN, IDENTITY_DOMAIN
 
 DEADLINE_SECONDS = 3_600

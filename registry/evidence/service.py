@@ -38,7 +38,7 @@ from chain.ethereum.view import ProvedStorage
 from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint, log_origin
 from chain.outbox import Priority, enqueue, next_attempt, outcome, refused
-from chain.statements.types import Algorithm, KeyPurpose, Role
+from chain.statements.members import Algorithm, KeyPurpose, Role
 from registry.evidence import copies
 from registry.evidence.store import (
     ENTRIES,

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
 from chain.core.errors import Forbidden
-from chain.statements.types import GrantDecision, GrantRevocation, GrantTerms
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
 from registry.access import (
     Principal,
     field,

@@ -11,7 +11,8 @@ from chain.core.canonical import dumps
 from chain.core.errors import Conflict
 from chain.ethereum.ledger.contracts import version_key
 from chain.ethereum.records import GrantRecord
-from chain.statements.types import AssetRecord, GrantDecision, GrantRevocation, GrantTerms
+from chain.statements.assets import AssetRecord
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
 from registry.assets.service import own_version
 from registry.exports import Exporter
 from registry.grants import service

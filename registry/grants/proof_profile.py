@@ -28,14 +28,9 @@ from chain.core.errors import Inconsistent
 from chain.core.printable import quoted, utc
 from chain.ethereum.eip712 import encode_code, encode_member
 from chain.ethereum.records import GrantRecord
-from chain.statements.types import (
-    AssetRecord,
-    GrantDecision,
-    GrantRevocation,
-    GrantTerms,
-    KeyPurpose,
-    Operation,
-)
+from chain.statements.assets import AssetRecord
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms, Operation
+from chain.statements.members import KeyPurpose
 
 SCOPE_DOMAIN = "qiaolian.scope.v1"
 SCOPE_NOT_DISCLOSED = "The scope is committed to and not opened in this bundle: which columns the grant covers is not shown."

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from chain.core.errors import BadInput, Forbidden
 from chain.ethereum.records import GrantRecord
-from chain.statements.types import GrantTerms, Operation
+from chain.statements.grants import GrantTerms, Operation
 from registry.purposes import require_known
 
 SCOPE_DOMAIN = "qiaolian.scope.v1"

@@ -22,7 +22,8 @@ from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ethereum.ledger import Event, code_text
 from chain.outbox import Priority, enqueue, is_known, next_attempt
 from chain.statements.commitment import commit, opens
-from chain.statements.types import GrantDecision, GrantRevocation, GrantTerms, KeyPurpose, Role
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
+from chain.statements.members import KeyPurpose, Role
 from registry import proved
 from registry.assets import service as assets
 from registry.evidence.service import append_statement

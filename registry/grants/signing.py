@@ -12,8 +12,9 @@ from typing import Any
 from chain.core import schema
 from chain.core.canonical import dumps
 from chain.core.errors import BadInput, QiaolianError
+from chain.statements.assets import AssetRecord
 from chain.statements.commitment import opens
-from chain.statements.types import AssetRecord, GrantDecision, GrantRevocation, GrantTerms
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
 from registry.assets.rules import asset_id_of
 from registry.grants.rules import SCOPE_DOMAIN
 from registry.reasons import reason_code

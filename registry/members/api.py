@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from chain.context import Context
-from chain.statements.types import Approval
+from chain.statements.members import Approval
 from registry.access import (
     Principal,
     get_context,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from chain.context import Context
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from registry.members.store import MemberKeyRow
 
 

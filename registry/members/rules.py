@@ -8,7 +8,7 @@ from typing import Any
 from chain.core.crypto import require_address
 from chain.core.errors import BadInput
 from chain.ethereum.eip712 import encode_code
-from chain.statements.types import Algorithm, KeyPurpose, Role
+from chain.statements.members import Algorithm, KeyPurpose, Role
 from registry import uscc
 from registry.reasons import reason_code
 from registry.text import is_plain

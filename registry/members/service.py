@@ -23,7 +23,7 @@ from chain.ethereum.eip712 import Statement
 from chain.ethereum.ledger import Event
 from chain.ethereum.records import KeyRecord
 from chain.outbox import Priority, enqueue, is_known
-from chain.statements.types import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
+from chain.statements.members import Algorithm, Approval, ApprovalWithdrawal, KeyPurpose
 from registry import fanout
 from registry.evidence.service import append_statement
 from registry.list_limits import MAX_ROWS

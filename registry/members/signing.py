@@ -10,7 +10,7 @@ from typing import Any
 from chain.core.crypto import keccak256
 from chain.core.errors import BadInput
 from chain.ethereum.ledger import contract_abi
-from chain.statements.types import Approval
+from chain.statements.members import Approval
 from registry.members.rules import GOVERNED_CALLS, call_arguments
 
 

@@ -12,13 +12,8 @@ from chain.context import Context
 from chain.core.crypto import require_address
 from chain.core.errors import BadInput, Forbidden
 from chain.statements.examples import example
-from chain.statements.types import (
-    DealStep,
-    DealTerms,
-    StepKind,
-    SubjectKeyCertificate,
-    TitleStatement,
-)
+from chain.statements.members import SubjectKeyCertificate
+from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry.access import (
     NonNegativeInt,
     Principal,

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from chain.context import Context
 from chain.core.errors import QiaolianError, Unavailable
-from chain.statements.types import DealTerms, StepKind
+from chain.statements.property import DealTerms, StepKind
 from registry import fanout
 from registry.property import service
 from registry.property.rules import step_holder

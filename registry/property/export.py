@@ -9,7 +9,7 @@ import asyncio
 from chain.context import Context
 from chain.core.canonical import dumps
 from chain.core.errors import Conflict, NotFound
-from chain.statements.types import DealStep, DealTerms, StepKind, TitleStatement
+from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry.exports import Exporter
 from registry.property import service
 from registry.property.model import NO_DEAL

@@ -25,14 +25,8 @@ from chain.bundle.verifier import VerifiedClaims, VerifiedStatement
 from chain.core.errors import BadInput, Conflict, Forbidden, Inconsistent, NotIncluded
 from chain.core.printable import quoted, utc
 from chain.ethereum.records import DealRecord, MemberRecord
-from chain.statements.types import (
-    DealStep,
-    DealTerms,
-    KeyPurpose,
-    StepKind,
-    SubjectKeyCertificate,
-    TitleStatement,
-)
+from chain.statements.members import KeyPurpose, SubjectKeyCertificate
+from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry.property.model import NO_DEAL
 from registry.property.rules import (
     AGREEING,

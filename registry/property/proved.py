@@ -10,7 +10,7 @@ from __future__ import annotations
 from chain.context import Context
 from chain.ethereum.proved_records import ProvedRecords, StorageKey, deal_record, unit_record
 from chain.ethereum.records import DealRecord, UnitHoldRecord
-from chain.statements.types import DealTerms
+from chain.statements.property import DealTerms
 from registry.property.model import DealState, UnitState
 
 CONTRACT = "PropertyLedger"

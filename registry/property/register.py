@@ -27,7 +27,8 @@ from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianE
 from chain.ethereum.records import UnitHoldRecord
 from chain.outbox import Priority, enqueue, next_attempt
 from chain.statements.commitment import commit, new_salt
-from chain.statements.types import DealTerms, SubjectKeyCertificate, TitleStatement, UnitHold
+from chain.statements.members import SubjectKeyCertificate
+from chain.statements.property import DealTerms, TitleStatement, UnitHold
 from registry.credit.service import certified_identity
 from registry.evidence.service import append_statement
 from registry.pages import Page, PageRequest, page_of

@@ -11,7 +11,8 @@ from typing import Any
 
 from chain.core.errors import BadInput, Conflict, Forbidden, RefusedBy, Refuser
 from chain.ethereum.records import DealRecord
-from chain.statements.types import DealTerms, Role, StepKind, TitleStatement
+from chain.statements.members import Role
+from chain.statements.property import DealTerms, StepKind, TitleStatement
 from registry.property.model import NO_DEAL, UnitState
 from registry.property.tax import TaxFacts, compute
 

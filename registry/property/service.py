@@ -30,15 +30,8 @@ from chain.ethereum.proved_records import ProvedRecords, member_record
 from chain.ethereum.records import DealRecord
 from chain.outbox import Priority, enqueue, next_attempt, outcome, refused
 from chain.statements.commitment import commit, new_salt, opens
-from chain.statements.types import (
-    DealStep,
-    DealTerms,
-    KeyPurpose,
-    Role,
-    StepKind,
-    SubjectKeyCertificate,
-    TitleStatement,
-)
+from chain.statements.members import KeyPurpose, Role, SubjectKeyCertificate
+from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry import fanout
 from registry.evidence.service import append, append_statement
 from registry.pages import Page, PageRequest, page_of

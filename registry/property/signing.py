@@ -10,7 +10,7 @@ from typing import Any
 from chain.core import schema
 from chain.core.errors import BadInput, QiaolianError
 from chain.statements.commitment import opens
-from chain.statements.types import DealStep, DealTerms, StepKind
+from chain.statements.property import DealStep, DealTerms, StepKind
 from registry.property.rules import DEAL_DOMAIN, NATURAL_PERSONS
 
 

@@ -27,7 +27,8 @@ import uvloop
 
 from chain.core.crypto import address_of, new_private_key, recover, sign_digest
 from chain.ethereum.eip712 import Domain
-from chain.statements.types import KeyPurpose, UsageRequest
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import UsageRequest
 from nodes.answers import node_refusal
 from nodes.http import ConnectionLost, Endpoint, ShownCertificate, client_tls
 from nodes.provision import Organisation

@@ -19,7 +19,7 @@ from chain.ethereum.storage_proofs import EMPTY_ROOT, StorageProof
 from chain.keys.files import Ed25519Signer
 from chain.log import merkle
 from chain.log.checkpoint import Checkpoint, cosign, log_origin, sign
-from chain.statements.types import Algorithm, KeyPurpose
+from chain.statements.members import Algorithm, KeyPurpose
 from contracts import NAMES, artifact
 
 CHAIN_ID = 7_421

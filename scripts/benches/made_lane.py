@@ -13,12 +13,11 @@ from chain.core.canonical import dumps
 from chain.core.crypto import keccak256
 from chain.ethereum.eip712 import ZERO32, Domain, Statement
 from chain.keys.files import Secp256k1Signer
-from chain.statements.types import (
+from chain.statements.grants import GrantTerms, Operation
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import (
     Agreement,
-    GrantTerms,
-    KeyPurpose,
     MeteredUnit,
-    Operation,
     Share,
     UsageOutcome,
     UsageReceipt,

@@ -21,7 +21,7 @@ from chain.ethereum.ledger import Ledger
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer
 from chain.outbox import OutboxWorker, backlog, enqueue
-from chain.statements.types import Role
+from chain.statements.members import Role
 from scripts.benches.figure import Figure
 from scripts.demo_steps.records import organisation_code
 

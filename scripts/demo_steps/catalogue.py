@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from chain.statements.types import Operation
+from chain.statements.grants import Operation
 from registry.grants.signing import decision_of, reviewed
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import DemoState, Product

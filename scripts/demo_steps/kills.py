@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chain.core.errors import Conflict, QiaolianError
-from chain.statements.types import GrantTerms
+from chain.statements.grants import GrantTerms
 from nodes.client import NodeClient
 from nodes.provision import Organisation
 from registry.grants.signing import revocation_of

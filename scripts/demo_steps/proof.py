@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chain.bundle.trust import Trust
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from scripts.demo_steps import trade
 from scripts.demo_steps.screen import Screen
 from scripts.demo_steps.state import DemoState

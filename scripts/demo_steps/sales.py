@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from chain.statements.types import DealTerms, StepKind
+from chain.statements.property import DealTerms, StepKind
 from nodes.client import NodeClient
 from registry.credit.signing import Subject
 from registry.property.signing import step_of

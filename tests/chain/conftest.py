@@ -21,7 +21,7 @@ from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer
-from chain.statements.types import Approval, Role
+from chain.statements.members import Approval, Role
 
 # web3 stands witness in these tests; importing it raises the recursion limit of the whole process
 # to 100,000 (py_ecc), with which deeply nested JSON ends the process instead of being refused. No

@@ -40,18 +40,12 @@ from chain.ethereum.storage_proofs import StorageProof
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
 from chain.log import checkpoint, merkle
+from chain.statements.assets import AssetRecord
 from chain.statements.commitment import commit
-from chain.statements.types import (
-    Algorithm,
-    Approval,
-    AssetRecord,
-    ConsentWithdrawal,
-    GrantTerms,
-    KeyPurpose,
-    Role,
-    SubjectKeyCertificate,
-    Voucher,
-)
+from chain.statements.credit import ConsentWithdrawal
+from chain.statements.grants import GrantTerms
+from chain.statements.members import Algorithm, Approval, KeyPurpose, Role, SubjectKeyCertificate
+from chain.statements.trade import Voucher
 from contracts import NAMES, artifact
 
 pytestmark = pytest.mark.system

@@ -29,7 +29,7 @@ from chain.keys.files import (
     tls_private_pem,
     write_private,
 )
-from chain.statements.types import Algorithm
+from chain.statements.members import Algorithm
 
 PRIVATE = bytes(range(1, 33))
 PASSPHRASE = b"correct horse"

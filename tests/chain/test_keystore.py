@@ -18,7 +18,7 @@ from chain.core.errors import BadInput
 from chain.keys import keystore
 from chain.keys.files import change_person_passphrase, create_person_key, open_person_key, seal_key
 from chain.keys.keystore import RANDOM, ScryptCost, seal, unseal
-from chain.statements.types import Algorithm
+from chain.statements.members import Algorithm
 
 PASSPHRASE = "江门 correct horse"
 KEY = bytes(range(1, 33))

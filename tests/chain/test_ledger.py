@@ -10,7 +10,8 @@ from chain.core.crypto import keccak256
 from chain.core.errors import NotAnchored, QiaolianError
 from chain.ethereum.ledger import Reverted, asset_id_of, code_text, log_id_of, version_key
 from chain.ethereum.records import UnitHoldRecord
-from chain.statements.types import AssetRecord, KeyPurpose, Role
+from chain.statements.assets import AssetRecord
+from chain.statements.members import KeyPurpose, Role
 
 ROOT_HASH = b"\7" * 32
 

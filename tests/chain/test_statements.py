@@ -11,7 +11,8 @@ from eth_account.messages import encode_typed_data
 from chain.core.crypto import address_of, keccak256, recover, sign_digest
 from chain.core.errors import BadInput, BadSignature
 from chain.ethereum.eip712 import Domain, Struct, camel
-from chain.statements.types import STATEMENTS, Agreement, LaneTotal, Share, UsageRequest
+from chain.statements.catalogue import STATEMENTS
+from chain.statements.trade import Agreement, LaneTotal, Share, UsageRequest
 
 DOMAIN = Domain(7_421, "0x" + "33" * 20)
 MEMBER = "91440700MA4UAAAA1X"

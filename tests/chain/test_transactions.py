@@ -18,7 +18,8 @@ from chain.core.errors import BadInput
 from chain.ethereum.ledger.abi import contract_abi, decode_revert, snake_case
 from chain.ethereum.transactions import created_address, gas_for, sign_transaction
 from chain.keys.files import Secp256k1Signer
-from chain.statements.types import AssetRecord, Share
+from chain.statements.assets import AssetRecord
+from chain.statements.trade import Share
 
 KEY = bytes(range(1, 33))
 TO = "0x" + "ab" * 20

@@ -1,4 +1,4 @@
-"""Vectors that hold ``chain.statements.types`` and ``contracts/src/Statements.sol`` to the same
+"""Vectors that hold ``chain.statements`` and ``contracts/src/Statements.sol`` to the same
 hashes.
 
 ``python tests/contracts/statement_vectors.py`` writes ``contracts/test/vectors/statements.json``.
@@ -17,8 +17,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from eth_abi.abi import encode
 
-from chain.ethereum.eip712 import Codec, Domain, Struct
-from chain.statements.types import STATEMENTS, STRUCTS, LaneTotal, Share, Statement  # type: ignore[attr-defined]
+from chain.ethereum.eip712 import Codec, Domain, Statement, Struct
+from chain.statements.catalogue import STATEMENTS, STRUCTS
+from chain.statements.trade import LaneTotal, Share
 
 PATH = Path(__file__).parents[2] / "contracts" / "test" / "vectors" / "statements.json"
 DOMAIN = Domain(chain_id=440_700, contract="0x" + "5e" * 20)

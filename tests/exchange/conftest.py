@@ -19,14 +19,9 @@ from chain.ethereum.deploy import deploy
 from chain.ethereum.deployment import CloseWindow, Deployment
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.records import MemberRecord
-from chain.statements.types import (
-    GrantDecision,
-    GrantRevocation,
-    MeteredUnit,
-    Operation,
-    Role,
-    Share,
-)
+from chain.statements.grants import GrantDecision, GrantRevocation, Operation
+from chain.statements.members import Role
+from chain.statements.trade import MeteredUnit, Share
 from exchange import projection as exchange_projection
 from exchange.agreements import api as agreements_api
 from exchange.agreements import service as agreements

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chain.core.errors import BadInput, Conflict
 from chain.ethereum.records import AccountRecord, AgreementRecord
-from chain.statements.types import MeteredUnit, Share
+from chain.statements.trade import MeteredUnit, Share
 from exchange.agreements import rules
 from exchange.agreements.model import ENDED, MAX_FEN, PENDING, AgreementSide, AgreementStage, Offer
 

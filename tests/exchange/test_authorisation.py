@@ -21,17 +21,11 @@ from chain.ethereum.proved_records import (
     key_record,
     member_record,
 )
+from chain.statements.credit import Consent
 from chain.statements.examples import example
-from chain.statements.types import (
-    Agreement,
-    Consent,
-    GrantTerms,
-    KeyPurpose,
-    Operation,
-    Role,
-    SubjectKeyCertificate,
-    UsageRequest,
-)
+from chain.statements.grants import GrantTerms, Operation
+from chain.statements.members import KeyPurpose, Role, SubjectKeyCertificate
+from chain.statements.trade import Agreement, UsageRequest
 from exchange.metering.authorisation import (
     Rights,
     ShownConsent,

@@ -20,17 +20,10 @@ from chain.ethereum.eip712 import encode_code
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
 from chain.outbox import enqueue
 from chain.statements.commitment import commit, new_salt
-from chain.statements.types import (
-    Algorithm,
-    ConsentWithdrawal,
-    GrantDecision,
-    GrantRevocation,
-    GrantTerms,
-    KeyPurpose,
-    ReceiptVoid,
-    UsageOutcome,
-    UsageReceipt,
-)
+from chain.statements.credit import ConsentWithdrawal
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms
+from chain.statements.members import Algorithm, KeyPurpose
+from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt
 from exchange.metering import buyer as buyer_side
 from exchange.metering.model import CallStatus
 from exchange.metering.store import GATEWAY, call_at

@@ -16,7 +16,8 @@ import pytest
 from chain.context import Context
 from chain.core.database import Database
 from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError, Unavailable
-from chain.statements.types import KeyPurpose, UsageRequest, Voucher
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
@@ -546,7 +547,7 @@ def test_an_agreement_outside_the_rules_or_the_offer_is_refused(
 
 
 def test_a_split_that_is_not_whole_is_refused(market: Market) -> None:
-    from chain.statements.types import Share
+    from chain.statements.trade import Share
 
     with pytest.raises(BadInput) as refused:
         market.offer(shares=(Share(market.department.member, 9999),))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.errors import Conflict, QiaolianError, Unavailable
-from chain.statements.types import FinalSettlement, UsageRequest, Voucher
+from chain.statements.trade import FinalSettlement, UsageRequest, Voucher
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.buyer import Buyer

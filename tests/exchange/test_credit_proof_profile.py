@@ -17,17 +17,9 @@ from chain.core.canonical import dumps
 from chain.core.crypto import address_of, new_private_key
 from chain.core.errors import QiaolianError, VerificationError
 from chain.statements.commitment import commit, consent_id, new_salt
-from chain.statements.types import (
-    Agreement,
-    Consent,
-    ConsentRegistration,
-    CreditDispute,
-    KeyPurpose,
-    Share,
-    SubjectKeyCertificate,
-    UsageOutcome,
-    UsageReceipt,
-)
+from chain.statements.credit import Consent, ConsentRegistration, CreditDispute
+from chain.statements.members import KeyPurpose, SubjectKeyCertificate
+from chain.statements.trade import Agreement, Share, UsageOutcome, UsageReceipt
 from exchange.reports import service as reports
 from registry.assets import service as assets
 from registry.credit import export, proof_profile, service

@@ -18,7 +18,7 @@ from chain.core.crypto import keccak256
 from chain.core.errors import VerificationError
 from chain.ethereum.eip712 import Domain
 from chain.keys.files import Secp256k1Signer
-from chain.statements.types import ReceiptVoid, UsageOutcome, UsageReceipt, Voucher
+from chain.statements.trade import ReceiptVoid, UsageOutcome, UsageReceipt, Voucher
 from exchange.proof_profile import MAX_VIEW_LAG, check_lane
 from scripts.benches import made_chain
 from scripts.benches.made_chain import FIRST_BLOCK_TIME

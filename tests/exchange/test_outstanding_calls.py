@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from chain.core.errors import Conflict, NotFound, QiaolianError, RefusedBy, Refuser, Unavailable
-from chain.statements.types import RequestWithdrawal, UsageReceipt, UsageRequest
+from chain.statements.trade import RequestWithdrawal, UsageReceipt, UsageRequest
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway

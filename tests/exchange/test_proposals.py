@@ -15,7 +15,7 @@ import pytest
 
 from chain.core.errors import Conflict, Forbidden, NotFound, QiaolianError, Unavailable
 from chain.outbox import enqueue, is_known, outcome
-from chain.statements.types import Share
+from chain.statements.trade import Share
 from exchange.agreements import proposal_ends
 from exchange.agreements import service as agreements
 from exchange.agreements.model import AgreementStage

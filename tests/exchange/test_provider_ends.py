@@ -5,7 +5,7 @@ would prove nothing to the buyer.
 from __future__ import annotations
 
 from chain.ethereum.eip712 import encode_code
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from exchange.metering.model import CallStatus
 from exchange.settlement import service as settlement
 from tests.exchange.conftest import Market

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from chain.core.errors import BadInput, Conflict, Forbidden, QiaolianError
-from chain.statements.types import GrantDecision, Operation
+from chain.statements.grants import GrantDecision, Operation
 from exchange.agreements import service as agreements
 from exchange.agreements.service import ProposalRequest
 from exchange.metering import rules

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from chain.core.errors import Forbidden, Unavailable
 from chain.ethereum.records import LaneRecord
-from chain.statements.types import ReceiptVoid, UsageReceipt, UsageRequest
+from chain.statements.trade import ReceiptVoid, UsageReceipt, UsageRequest
 from exchange.agreements import service as agreements
 from exchange.metering import buyer as buyer_side
 from exchange.metering import service as metering

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from chain.bundle.verifier import verify
 from chain.core.errors import Forbidden, QiaolianError
-from chain.statements.types import KeyPurpose, UsageReceipt, UsageRequest, Voucher
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import UsageReceipt, UsageRequest, Voucher
 from exchange.agreements import service as agreements
 from exchange.metering import buyer as buyer_side
 from exchange.metering import recovery

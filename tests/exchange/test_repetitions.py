@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from chain.core.crypto import address_of, new_private_key, sign_digest
 from chain.ethereum.eip712 import encode_code
 from chain.statements.commitment import commit, consent_id, new_salt
-from chain.statements.types import Consent, ConsentRegistration, ConsentWithdrawal, KeyPurpose
+from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal
+from chain.statements.members import KeyPurpose
 from exchange.metering import service as metering
 from exchange.metering.gateway import Gateway, GatewayTrade
 from exchange.metering.model import CallStatus, GatewayLimits

@@ -13,7 +13,7 @@ import pytest
 
 from chain.core.crypto import address_of, new_private_key, sign_digest
 from chain.statements.commitment import commit, new_salt
-from chain.statements.types import Consent, ConsentRegistration, CreditDispute
+from chain.statements.credit import Consent, ConsentRegistration, CreditDispute
 from exchange.metering.gateway import Gateway
 from registry.assets import service as assets
 from registry.credit import service as credit

@@ -8,7 +8,7 @@ import pytest
 
 from chain.ethereum.eip712 import encode_code
 from chain.ethereum.ledger import Reverted
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from exchange.metering.model import CallStatus
 from exchange.settlement import service as settlement
 from registry.assets import service as assets

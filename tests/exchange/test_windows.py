@@ -12,7 +12,7 @@ import pytest
 from chain.core.errors import BadInput, QiaolianError
 from chain.ethereum.deployment import CloseWindow
 from chain.ethereum.ledger import Reverted
-from chain.statements.types import Agreement, Share
+from chain.statements.trade import Agreement, Share
 from exchange.agreements import rules
 from exchange.agreements import service as agreements
 from tests.exchange.conftest import Market

@@ -18,7 +18,7 @@ from chain.ethereum import anvil
 from chain.ethereum.deploy import deploy
 from chain.ethereum.deployment import CloseWindow, Deployment
 from chain.ethereum.ledger import Ledger
-from chain.statements.types import GrantDecision, Operation
+from chain.statements.grants import GrantDecision, Operation
 from nodes import provision
 from nodes.provision import Governance, Organisation, OrganisationPlan
 from registry.uscc import with_check_character

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chain.core.errors import QiaolianError, RefusedBy, Refuser
 from chain.core.loopback import free_ports
 from chain.keys.files import tls_certificate, tls_fingerprint, tls_private_pem
-from chain.statements.types import Algorithm, KeyPurpose
+from chain.statements.members import Algorithm, KeyPurpose
 from nodes.cli import main as cli
 from nodes.client import NodeClient
 from nodes.config import Peer

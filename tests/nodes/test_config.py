@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chain.core.errors import QiaolianError
-from chain.statements.types import Role
+from chain.statements.members import Role
 from nodes import config
 from nodes.initialise import CONFIG_FILE, NodePlan, initialise
 from registry.uscc import with_check_character

@@ -19,7 +19,7 @@ import pytest
 
 import chain.statements.examples
 from chain.keys.files import KeyStore
-from chain.statements.types import GrantDecision, GrantRevocation
+from chain.statements.grants import GrantDecision, GrantRevocation
 from nodes import config
 from nodes.provision import Organisation
 from nodes.tokens import TokenIssuer

@@ -6,7 +6,7 @@ import pytest
 
 from chain.core.errors import Unavailable
 from chain.ethereum.records import KeyRecord
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.clocks import ClockStatus, judge, offset_to_peer
 from nodes.findings import (
     Cosigning,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chain.keys.files import KeyStore
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.config import load
 from nodes.initialise import (
     CERTIFICATE_FILE,
@@ -28,7 +28,7 @@ from tests.nodes.conftest import member_id
 
 KILLED = """
 import os, pathlib, signal, sys
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes.config import load
 from nodes.keyring import Keyring
 

@@ -17,7 +17,8 @@ from fastapi import FastAPI
 from chain.context import Context
 from chain.core.database import Base, Database
 from chain.statements.examples import example
-from chain.statements.types import Agreement, MeteredUnit, Role
+from chain.statements.members import Role
+from chain.statements.trade import Agreement, MeteredUnit
 from exchange.agreements import service as agreements
 from exchange.agreements.store import AgreementRow, Fen, OfferRow
 from exchange.metering import service as metering

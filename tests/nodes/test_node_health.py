@@ -25,7 +25,7 @@ from chain.core.errors import QiaolianError
 from chain.ethereum.finality import UnsealedForTestsOnly
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore, tls_certificate
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes import config as configuration
 from nodes import provision
 from nodes.cli.main import main

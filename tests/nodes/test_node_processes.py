@@ -21,7 +21,7 @@ import pytest
 
 from chain.core.crypto import keccak256
 from chain.core.errors import QiaolianError
-from chain.statements.types import Approval
+from chain.statements.members import Approval
 from nodes import provision
 from nodes.provision import Organisation
 from registry.uscc import with_check_character

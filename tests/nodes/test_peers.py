@@ -17,7 +17,7 @@ from chain.core.errors import Forbidden, NotFound, QiaolianError, Unauthorised
 from chain.ethereum.finality import UnsealedForTestsOnly
 from chain.ethereum.view import ChainView
 from chain.keys.files import KeyStore, tls_certificate, tls_private_pem
-from chain.statements.types import Algorithm, KeyPurpose
+from chain.statements.members import Algorithm, KeyPurpose
 from nodes import config
 from nodes.config import Peer
 from nodes.http import shown_certificate

@@ -25,7 +25,7 @@ from chain.ethereum.finality import UnsealedForTestsOnly
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.view import ChainView
 from chain.keys.files import Ed25519Signer
-from chain.statements.types import Role
+from chain.statements.members import Role
 from nodes.access import LocalAccess
 from nodes.bodies import BodyBudget, BodyLimits
 from nodes.config import Limits, parse

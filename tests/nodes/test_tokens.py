@@ -16,7 +16,7 @@ from chain.core.crypto import new_private_key
 from chain.core.errors import Unavailable
 from chain.ethereum.deployment import Deployment
 from chain.keys.files import KeyStore, Secp256k1Signer
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from nodes import config
 from nodes.tokens import NonceLog, TokenIssuer
 from tests.nodes.conftest import TestNetwork, eventually

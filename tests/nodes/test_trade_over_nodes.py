@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from chain.core.errors import QiaolianError
-from chain.statements.types import GrantRevocation
+from chain.statements.grants import GrantRevocation
 from nodes.provision import Organisation
 from tests.nodes.conftest import TestNetwork, eventually
 

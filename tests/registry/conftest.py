@@ -27,17 +27,9 @@ from chain.ethereum.eip712 import Statement
 from chain.ethereum.ledger import Ledger
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
 from chain.statements.commitment import commit, consent_id, new_salt
-from chain.statements.types import (
-    Consent,
-    ConsentRegistration,
-    GrantDecision,
-    GrantRevocation,
-    GrantTerms,
-    KeyPurpose,
-    Operation,
-    Role,
-    SubjectKeyCertificate,
-)
+from chain.statements.credit import Consent, ConsentRegistration
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms, Operation
+from chain.statements.members import KeyPurpose, Role, SubjectKeyCertificate
 from registry import projection
 from registry.assets import api as assets_api
 from registry.assets import service as assets

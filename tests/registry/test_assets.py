@@ -16,8 +16,8 @@ from chain.core.canonical import dumps
 from chain.core.errors import BadInput, Conflict, Forbidden, NotFound
 from chain.ethereum.eip712 import encode_code
 from chain.log import merkle
+from chain.statements.assets import AssetRecord
 from chain.statements.commitment import opens
-from chain.statements.types import AssetRecord
 from registry.assets import service
 from registry.assets.rules import RECORD_DOMAIN, require_description
 from registry.assets.store import RecordSalt

@@ -18,7 +18,7 @@ from chain import outbox
 from chain.core.crypto import new_private_key, sign_digest
 from chain.core.errors import BadInput, Forbidden, NotFound, QiaolianError
 from chain.statements.commitment import commit, consent_id, new_salt
-from chain.statements.types import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
+from chain.statements.credit import Consent, ConsentRegistration, ConsentWithdrawal, CreditDispute
 from registry.credit import service
 from registry.credit.rules import CLAIM_DOMAIN, combine, consent_records, require_consent
 from registry.grants import service as grants

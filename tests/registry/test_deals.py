@@ -24,14 +24,8 @@ from chain.ethereum.eip712 import encode_code
 from chain.keys.files import Secp256k1Signer
 from chain.outbox.store import OutboxCall
 from chain.statements.commitment import commit
-from chain.statements.types import (
-    Algorithm,
-    DealStep,
-    DealTerms,
-    KeyPurpose,
-    StepKind,
-    TitleStatement,
-)
+from chain.statements.members import Algorithm, KeyPurpose
+from chain.statements.property import DealStep, DealTerms, StepKind, TitleStatement
 from registry.evidence.store import LogEntry, PendingEntry
 from registry.pages import PageRequest
 from registry.property import register, service

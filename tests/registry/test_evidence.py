@@ -27,7 +27,7 @@ from chain.keys.files import Ed25519Signer, Secp256k1Signer
 from chain.log import checkpoint, merkle
 from chain.log.checkpoint import Checkpoint
 from chain.outbox.store import OutboxCall
-from chain.statements.types import Algorithm, KeyPurpose
+from chain.statements.members import Algorithm, KeyPurpose
 from registry.evidence import service
 from registry.evidence.store import LogAnchor, LogEntry, LogHead
 from registry.idempotency import nonce_for

@@ -16,15 +16,10 @@ from chain.core.crypto import keccak256
 from chain.core.errors import VerificationError
 from chain.ethereum.eip712 import Domain, Statement, encode_code, encode_member
 from chain.keys.files import Secp256k1Signer
+from chain.statements.assets import AssetRecord
 from chain.statements.commitment import commit
-from chain.statements.types import (
-    AssetRecord,
-    GrantDecision,
-    GrantRevocation,
-    GrantTerms,
-    KeyPurpose,
-    Operation,
-)
+from chain.statements.grants import GrantDecision, GrantRevocation, GrantTerms, Operation
+from chain.statements.members import KeyPurpose
 from registry.grants import proof_profile
 from scripts.benches import made_chain
 from scripts.benches.made_chain import (

@@ -23,7 +23,8 @@ from chain.core.errors import (
     VerificationError,
 )
 from chain.ethereum.proved_records import grant_record
-from chain.statements.types import GrantDecision, GrantRevocation, KeyPurpose, Operation
+from chain.statements.grants import GrantDecision, GrantRevocation, Operation
+from chain.statements.members import KeyPurpose
 from contracts import NAMES, artifact
 from registry.grants import export, service
 from registry.grants.proof_profile import check

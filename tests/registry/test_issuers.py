@@ -16,7 +16,7 @@ from chain.bundle.verifier import verify
 from chain.core.canonical import dumps
 from chain.core.crypto import new_private_key
 from chain.core.errors import QiaolianError, VerificationError
-from chain.statements.types import KeyPurpose, SubjectKeyCertificate
+from chain.statements.members import KeyPurpose, SubjectKeyCertificate
 from registry.credit import service
 from registry.credit.store import CertificateRow
 from registry.property import proof_profile, register

@@ -13,7 +13,7 @@ from chain.core.errors import BadInput, Conflict, Forbidden, NotFound, QiaolianE
 from chain.ethereum.ledger.contracts import asset_id_of, log_id_of
 from chain.keys.files import Secp256k1Signer
 from chain.outbox import enqueue
-from chain.statements.types import Approval, ApprovalWithdrawal, KeyPurpose, Role
+from chain.statements.members import Approval, ApprovalWithdrawal, KeyPurpose, Role
 from registry import uscc
 from registry.members.rules import call_arguments, status
 from tests.registry.conftest import Network

@@ -17,7 +17,8 @@ from chain.core.errors import Conflict, Forbidden, QiaolianError, Unavailable
 from chain.ethereum.eip712 import encode_code
 from chain.outbox.store import CALLS, REVERTED
 from chain.statements.commitment import new_salt
-from chain.statements.types import GrantDecision, KeyPurpose
+from chain.statements.grants import GrantDecision
+from chain.statements.members import KeyPurpose
 from registry.assets import service as assets
 from registry.assets.store import RecordSalt
 from registry.credit import service as credit

@@ -19,16 +19,11 @@ from chain.core.canonical import dumps
 from chain.core.errors import BadInput, QiaolianError
 from chain.keys.files import Secp256k1Signer
 from chain.statements.commitment import commit, opens
+from chain.statements.credit import Consent, CreditDispute
 from chain.statements.examples import example
-from chain.statements.types import (
-    Consent,
-    CreditDispute,
-    DealStep,
-    DealTerms,
-    GrantTerms,
-    SubjectKeyCertificate,
-    TitleStatement,
-)
+from chain.statements.grants import GrantTerms
+from chain.statements.members import SubjectKeyCertificate
+from chain.statements.property import DealStep, DealTerms, TitleStatement
 from registry.access import Principal
 from registry.credit import api as credit_api
 from registry.credit.rules import ConsentPackage

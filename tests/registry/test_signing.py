@@ -13,15 +13,11 @@ from chain.core.canonical import dumps
 from chain.core.crypto import keccak256, recover
 from chain.core.errors import QiaolianError
 from chain.ethereum.eip712 import Domain
+from chain.statements.assets import AssetRecord
 from chain.statements.commitment import commit
-from chain.statements.types import (
-    Approval,
-    AssetRecord,
-    DealTerms,
-    GrantTerms,
-    StepKind,
-    SubjectKeyCertificate,
-)
+from chain.statements.grants import GrantTerms
+from chain.statements.members import Approval, SubjectKeyCertificate
+from chain.statements.property import DealTerms, StepKind
 from registry.assets.rules import asset_id_of
 from registry.credit.rules import check_package
 from registry.credit.signing import (

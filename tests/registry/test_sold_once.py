@@ -15,7 +15,8 @@ import pytest
 from chain.core.crypto import new_private_key
 from chain.core.errors import QiaolianError
 from chain.ethereum.ledger import Event
-from chain.statements.types import KeyPurpose, StepKind, TitleStatement
+from chain.statements.members import KeyPurpose
+from chain.statements.property import StepKind, TitleStatement
 from registry import projection
 from registry.pages import PageRequest
 from registry.property import register, service

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 
 from chain.core.errors import BadInput
 from chain.ethereum.deployment import CloseWindow, Deployment
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from contracts import NAMES
 from nodes.cli import main as cli
 from nodes.cli import output

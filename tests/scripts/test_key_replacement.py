@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chain.core.crypto import new_private_key
 from chain.ethereum.deployment import Deployment
 from chain.keys.files import KeyStore, Secp256k1Signer, tls_fingerprint
-from chain.statements.types import Algorithm
+from chain.statements.members import Algorithm
 from nodes.config import load
 from nodes.initialise import CONFIG_FILE
 from nodes.provision import Organisation

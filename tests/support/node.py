@@ -26,7 +26,7 @@ from chain.ethereum.ledger import Event, Ledger
 from chain.ethereum.view import ChainView
 from chain.outbox import OutboxWorker, outcome
 from chain.outbox.store import OperationStatus
-from chain.statements.types import KeyPurpose
+from chain.statements.members import KeyPurpose
 from registry.access import Principal
 from tests.support.organisations import Organisation
 from tests.support.sealing import SealedForTests

@@ -10,7 +10,7 @@ from chain.ethereum.deploy import Governor
 from chain.ethereum.ledger import Ledger
 from chain.ethereum.transactions import gas_for, sign_transaction
 from chain.keys.files import Ed25519Signer, Secp256k1Signer
-from chain.statements.types import Algorithm, Approval, KeyPurpose, Role
+from chain.statements.members import Algorithm, Approval, KeyPurpose, Role
 from tests.support.waiting import wait_for
 
 DEADLINE = 2**40

@@ -1,7 +1,7 @@
 """One contract's ABI, compiled for speed: calls in, results, events and reverts out.
 
 Values cross in Python form: member ids and codes as text, byte strings as ``bytes``, addresses as
-lowercase ``0x`` hex, statements and other structs of ``chain.statements.types`` as their
+lowercase ``0x`` hex, statements and other structs of ``chain.statements`` as their
 dataclasses. ``eth_abi`` (web3.py's codec) does the encoding; the selector and types are worked out
 once a function, which makes a call some twenty times cheaper than through a ``web3.contract``
 object.
@@ -22,7 +22,8 @@ import contracts
 from chain.core.crypto import keccak256
 from chain.core.errors import BadInput, QiaolianError, RefusedBy, Refuser
 from chain.ethereum.eip712 import Struct, encode_code, encode_member
-from chain.statements.types import STATEMENTS, STRUCTS, Share
+from chain.statements.catalogue import STATEMENTS, STRUCTS
+from chain.statements.trade import Share
 
 Abi = Mapping[str, Any]
 

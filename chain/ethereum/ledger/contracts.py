@@ -25,7 +25,8 @@ from chain.ethereum.records import (
     UnitHoldRecord,
     record_at,
 )
-from chain.statements.types import Agreement, KeyPurpose
+from chain.statements.members import KeyPurpose
+from chain.statements.trade import Agreement
 
 if TYPE_CHECKING:
     from chain.ethereum.ledger.port import Ledger

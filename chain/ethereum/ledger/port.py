@@ -35,7 +35,7 @@ class Event:
     name: str
     arguments: dict[str, Any]
     """By Solidity name: bytes, ints, bools, member ids as text, lowercase addresses, structs as
-    ``chain.statements.types`` dataclasses. Codes outside structs are ``bytes32``;
+    ``chain.statements`` dataclasses. Codes outside structs are ``bytes32``;
     ``chain.ethereum.ledger.code_text`` reads them.
     """
     height: int
@@ -104,7 +104,7 @@ class Ledger:
         self.rpc.close()
 
     def encode(self, contract: str, function: str, *arguments: Any) -> tuple[str, bytes]:
-        """The address and call data of a call. Structs of ``chain.statements.types`` go in as they
+        """The address and call data of a call. Structs of ``chain.statements`` go in as they
         are.
         """
         return self.deployment.address(contract), contract_abi(contract).encode(function, arguments)

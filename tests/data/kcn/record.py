@@ -25,7 +25,7 @@ from chain.ethereum.deployment import Deployment
 from chain.ethereum.ledger.abi import contract_abi  # noqa: F401  (fails early when the contracts are not compiled)
 from chain.ethereum.rpc import Rpc
 from chain.ethereum.storage_proofs import mapping_slot
-from chain.statements import Role
+from chain.statements.members import Role
 from contracts import artifact
 
 MEMBERS = ("11440703QL00000178", "11440703QL00000258", "11440703QL00000338")
