@@ -72,6 +72,15 @@ def test_every_noun_of_the_command_line_is_on_its_page() -> None:
     assert missing == []
 
 
+def test_the_chinese_page_of_commands_has_every_command_of_the_english_one() -> None:
+    english, chinese = (
+        set(commands((DOCS / name).read_text(encoding="utf-8")))
+        for name in ("commands.md", "zh/commands.md")
+    )
+    assert english
+    assert english == chinese
+
+
 def test_the_table_of_health_checks_is_what_the_node_checks() -> None:
     text = (
         (DOCS / "operations.md").read_text(encoding="utf-8").partition("### What health checks")[2]
