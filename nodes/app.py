@@ -29,6 +29,7 @@ from nodes.config import NodeConfig
 from nodes.gate import Gate, GateServices
 from nodes.metrics import Metrics
 from nodes.migrate import upgrade
+from nodes.openapi import DescribedApp
 from nodes.rates import RateLimiter
 from nodes.routers import routers
 from nodes.version import VERSION
@@ -84,7 +85,7 @@ def create_app(
             app.state.health.close()
             await asyncio.to_thread(node.close)
 
-    app = FastAPI(
+    app = DescribedApp(
         title=f"Qiaolian node of {config.name}",
         description=_DESCRIPTION,
         version=VERSION,
@@ -100,7 +101,9 @@ def create_app(
     served = (*routers(), health.router, operations.router, own_keys.router)
     for router in served:
         app.include_router(router)
-    guards.bodies.routes = tuple(route for router in served for route in router.routes)
+    routes = tuple(route for router in served for route in router.routes)
+    guards.bodies.routes = routes
+    app.endpoints = [route for route in routes if isinstance(route, APIRoute)]
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
     app.add_middleware(Gate, guards=guards)

@@ -8,7 +8,6 @@ call more than its signatures.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -64,22 +63,33 @@ async def require_member(request: Request) -> Principal:
     return principal
 
 
-def require_local(*roles: str) -> Callable[[Request], Awaitable[Principal]]:
-    """A guard for people and systems of the node's own organisation that hold one of the roles."""
+@dataclass(frozen=True)
+class LocalGuard:
+    """Admits people and systems of the node's own organisation that hold one of the roles."""
 
-    async def guard(request: Request) -> Principal:
+    roles: tuple[str, ...]
+
+    async def __call__(self, request: Request) -> Principal:
+        """The caller.
+
+        Raises:
+            Unauthorised: ``access_token_missing``; Forbidden: ``role_missing``.
+        """
         principal = get_principal(request)
         if principal is None:
             raise Unauthorised(
                 "access_token_missing", "This needs an access token of this organisation."
             )
-        if principal.kind != "local" or not principal.roles & set(roles):
+        if principal.kind != "local" or not principal.roles & set(self.roles):
             raise Forbidden(
-                "role_missing", f"This is for {' or '.join(roles)} of this organisation."
+                "role_missing", f"This is for {' or '.join(self.roles)} of this organisation."
             )
         return principal
 
-    return guard
+
+def require_local(*roles: str) -> LocalGuard:
+    """The guard for these roles."""
+    return LocalGuard(roles)
 
 
 async def strict_json(request: Request) -> dict[str, Any]:
