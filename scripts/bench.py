@@ -19,6 +19,7 @@ PARTS = {
     "federated": "scripts.benches.federated",
     "projection": "scripts.benches.projection",
     "opprf": "scripts.benches.opprf",
+    "by-hand": "scripts.benches.by_hand",
 }
 
 
